@@ -1,0 +1,160 @@
+"""A run's folder: where it is, how files get into it, and the manifest that makes it believable.
+
+Every file that a reader may open is written temp -> flush -> rename -> flush folder. The manifest is written last,
+with the size and SHA-256 of every file and the signature (ledger, job, attempt, spec identity): a folder with a
+matching manifest is complete, and after a crash it is believed over a missing row. Used by `jobs` (writer) and
+`workers` (recovery, reader).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MANIFEST_NAME = "manifest.json"
+CHECKPOINT_FOLDER = "checkpoints"
+_F_FULLFSYNC = 51
+"""`fcntl` command of macOS that flushes the drive's own cache; `fsync` there does not (fsync(2))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a complete run folder says of itself."""
+
+    ledger_id: str
+    job_id: int
+    attempt: int
+    identity: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    veto: str | None = None
+    peak_rss_mib: float | None = None
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Path below the folder -> {"bytes": int, "sha256": hex}."""
+
+
+def run_dir_for(models: Path, *, model: str, horizon: str, name: str, identity: str, bars: tuple[str, ...]) -> Path:
+    """Return the run folder of a job: `local/<horizon>/<name>-<hash>`, the bars under `local/baselines/`.
+
+    The folder is named by content, so every attempt of a job finds the checkpoints of the earlier ones.
+    """
+    shelf = "baselines" if model in bars else horizon
+    return models / "local" / shelf / f"{name}-{identity[:12]}"
+
+
+def flush(descriptor: int) -> None:
+    """Flush an open file to the drive, past its cache on macOS."""
+    if sys.platform == "darwin":  # pragma: no cover - exercised on macOS only
+        import fcntl
+
+        with contextlib.suppress(OSError):  # a volume without F_FULLFSYNC (exFAT, SMB) still gets the fsync below
+            fcntl.fcntl(descriptor, _F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename in it survives a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside *path*; on success flush it and rename it into place, else remove it.
+
+    The folder must exist: making missing parents here would build a phantom of an unmounted volume.
+
+    Raises:
+        OSError: as the file system says (no space, volume gone); *path* then still holds what it held.
+    """
+    handle, raw = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(raw)
+    try:
+        yield part
+        descriptor = os.open(part, os.O_RDONLY)
+        try:
+            flush(descriptor)
+        finally:
+            os.close(descriptor)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    flush_folder(path.parent)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write *content* to *path*, whole or not at all."""
+    with atomic_file(path) as part:
+        part.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write *value* as sorted, indented JSON, whole or not at all. Refuses NaN and infinity with ValueError."""
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+    write_atomic(path, (text + "\n").encode())
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def reopen_folder(run_dir: Path) -> None:
+    """Make the folder (never its parents) and take an old manifest away: from here on it is not complete."""
+    run_dir.mkdir(exist_ok=True)
+    (run_dir / MANIFEST_NAME).unlink(missing_ok=True)
+    for part in run_dir.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def complete_folder(run_dir: Path, manifest: Manifest) -> Manifest:
+    """List every file of the folder (checkpoints aside) in the manifest and write it, which completes the folder."""
+    files = {
+        str(path.relative_to(run_dir)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(run_dir.rglob("*"))
+        if path.is_file() and not _is_passing(path.relative_to(run_dir))
+    }
+    full = Manifest(**{**asdict(manifest), "files": files})
+    write_json(run_dir / MANIFEST_NAME, asdict(full))
+    return full
+
+
+def read_manifest(run_dir: Path) -> Manifest | None:
+    """Return the folder's manifest, or None when it has none or an unreadable one."""
+    try:
+        body = json.loads((run_dir / MANIFEST_NAME).read_bytes())
+        return Manifest(**body)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def faults(run_dir: Path, manifest: Manifest) -> list[str]:
+    """Compare every file with the manifest; return what is missing or differs, in words."""
+    found = []
+    for name, wanted in manifest.files.items():
+        path = run_dir / name
+        if not path.is_file():
+            found.append(f"{name} is missing")
+        elif path.stat().st_size != wanted["bytes"] or sha256_of(path) != wanted["sha256"]:
+            found.append(f"{name} differs from its checksum")
+    return found
+
+
+def _is_passing(relative: Path) -> bool:
+    return relative.parts[0] == CHECKPOINT_FOLDER or relative.name == MANIFEST_NAME or relative.name.endswith(".part")

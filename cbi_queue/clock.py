@@ -1,0 +1,44 @@
+"""The one reader of time.
+
+Three kinds of time, never mixed: instants (aware UTC, for people and rows), working time
+(`monotonic_s`, which stops while a Mac sleeps: what an epoch costs) and boot time (`boot_s`, which
+goes on in sleep: deadlines, expiry and the age of a reading).
+
+Source: `clock_gettime(3)` of macOS and Linux; CPython's `time.monotonic` is `mach_absolute_time` on
+macOS and so stops in sleep.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+
+_BOOT_CLOCK: int = (
+    time.CLOCK_MONOTONIC_RAW if sys.platform == "darwin" else getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+)
+
+
+def utc_now() -> datetime:
+    """Return the present instant, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def epoch_s() -> float:
+    """Return seconds since 1970-01-01 UTC: how the ledger stores instants."""
+    return time.time()
+
+
+def monotonic_s() -> float:
+    """Return seconds of working time; stops while a Mac sleeps."""
+    return time.monotonic()
+
+
+def boot_s() -> float:
+    """Return seconds since boot, sleep included."""
+    return time.clock_gettime(_BOOT_CLOCK)
+
+
+def from_epoch_s(value: float) -> datetime:
+    """Turn a stored instant back into an aware UTC datetime."""
+    return datetime.fromtimestamp(value, UTC)

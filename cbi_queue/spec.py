@@ -1,0 +1,123 @@
+"""What a job is: `JobSpec` and `DayPlan`, frozen and validated values.
+
+A spec is the content of a job and nothing of its fate; its identity is the hash of that content, so the same plan
+enqueued twice changes nothing. Parameters are checked against the model's own class in `catalogue`. Above: `plan`
+(YAML to DayPlan), `ledger` (rows); below: `catalogue`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cbi_queue.catalogue import MODELS, Family, Horizon, ModelEntry, ModelParams, entry_for
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,79}$"
+"""Names become folder names: lower case, no separators, no leading dot, at most 80 characters."""
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+class JobSpec(BaseModel):
+    """One job, fully written out: one model of one family for one horizon."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    day: int = Field(ge=0, le=366)
+    """Day of the plan; 0 for plans outside the week."""
+    name: Name
+    family: Family
+    model: str
+    horizon: Horizon
+    backend: str
+    """Key into the settings' `[runtimes]`: which interpreter runs the trainer."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """As written plus every default filled in: plain JSON values."""
+    needs: tuple[Name, ...] = ()
+    """Names of the jobs that must have succeeded first."""
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    """Higher runs first; equal priorities run in plan order."""
+    retries: int = Field(default=1, ge=0, le=20)
+    """Further attempts after an error. Crashes, evictions and stops do not count."""
+    timeout_s: float | None = Field(default=None, gt=0, le=14 * 86400)
+    """Seconds one attempt may run, pauses excluded; None: no limit."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, raw: Any) -> Any:
+        """Fill in the model's default backend and parameters, so that identity covers what really runs."""
+        if not isinstance(raw, dict) or (entry := entry_for(raw.get("family"), raw.get("model"))) is None:
+            return raw
+        filled = {"backend": entry.default_backend, **raw}
+        filled["params"] = check_params(entry, raw.get("params") or {}).model_dump(mode="json")
+        return filled
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> JobSpec:
+        entry = self.entry
+        if self.backend not in entry.backends:
+            msg = f"backend {self.backend!r} cannot run {self.model}; allowed: {', '.join(entry.backends)}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def entry(self) -> ModelEntry:
+        """The catalogue's entry of this job's model.
+
+        Raises:
+            ValueError: when family and model do not belong together.
+        """
+        entry = entry_for(self.family, self.model)
+        if entry is None:
+            allowed = ", ".join(name for name, known in MODELS.items() if known.family == self.family)
+            msg = f"model {self.model!r} is not of family {self.family!r}; allowed: {allowed}"
+            raise ValueError(msg)
+        return entry
+
+    @property
+    def typed_params(self) -> ModelParams:
+        """`params` as the model's own parameter class."""
+        return self.entry.params.model_validate(self.params)
+
+    def canonical_json(self) -> str:
+        """The spec as JSON with sorted keys: what is stored and hashed."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def identity_of(canonical_json: str) -> str:
+    """Return the hex SHA-256 of a spec's canonical JSON."""
+    return hashlib.sha256(canonical_json.encode()).hexdigest()
+
+
+def check_params(entry: ModelEntry, params: dict[str, Any]) -> ModelParams:
+    """Check *params* against the model's class.
+
+    Raises:
+        ValidationError: located below `params`, so that a plan can name the key.
+    """
+    try:
+        return entry.params.model_validate(params)
+    except ValidationError as exc:
+        raise ValidationError.from_exception_data(
+            "params",
+            [{**_line_error(e), "loc": ("params", *e["loc"])} for e in exc.errors()],  # type: ignore[typeddict-item]
+        ) from exc
+
+
+def _line_error(error: Any) -> dict[str, Any]:
+    return {key: error[key] for key in ("type", "input", "ctx") if key in error}
+
+
+class DayPlan(BaseModel):
+    """The jobs of one day, in order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    day: int = Field(ge=0, le=366)
+    title: str = Field(default="", max_length=200)
+    source: str
+    """Path of the file it was read from, for people."""
+    jobs: tuple[JobSpec, ...]

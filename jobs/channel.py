@@ -1,0 +1,151 @@
+"""The trainer's end of the line: reports go up, directives come down and are obeyed at safe points.
+
+A family calls `report` after each epoch (or block of rounds) and `safe_point` wherever it could stand still: at every
+batch or boosting round. `safe_point` blocks while paused and raises `StopRequested` when the slot (or the death of
+the daemon) asks for an end; the family then checkpoints and lets the exception pass.
+
+Neighbours: `cbi_queue.protocol` (the lines), `jobs.session` (which opens it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, BinaryIO
+
+from cbi_queue.errors import ProtocolError
+from cbi_queue.protocol import Begin, ExitCode, Pause, Paused, Resume, Resumed, Stop, decode_directive, encode
+
+if TYPE_CHECKING:
+    from cbi_queue.protocol import Message
+
+
+class StopRequested(Exception):  # noqa: N818 - a request, not an error
+    """The slot wants this trainer to checkpoint and leave."""
+
+
+class Channel:
+    """Reports up, directives down. One per trainer process; safe to use from several threads."""
+
+    def __init__(self, up: BinaryIO, down: BinaryIO) -> None:
+        """Write reports to *up*; `listen` reads directives from *down*."""
+        self._up = up
+        self._down = down
+        self._changed = threading.Condition()
+        self._begin: Begin | None = None
+        self._paused = False
+        self._stopping = False
+        self._hung_up = False
+        self._paused_s = 0.0
+        self._was_paused = False
+        self._hard_exit_s: float | None = None
+
+    @property
+    def paused_s(self) -> float:
+        """Seconds of working time spent standing still so far; subtract its growth from an epoch's wall time."""
+        return self._paused_s
+
+    @property
+    def is_stopping(self) -> bool:
+        """True once an end was asked for."""
+        return self._stopping
+
+    def take_was_paused(self) -> bool:
+        """Tell whether a pause fell into the time since the last call: such an epoch is no baseline."""
+        with self._changed:
+            seen, self._was_paused = self._was_paused, False
+        return seen
+
+    def listen(self) -> None:
+        """Start reading directives in a thread of its own."""
+        threading.Thread(target=self._listen, name="directives", daemon=True).start()
+
+    def wait_begin(self) -> Begin | None:
+        """Block until the assignment comes; None when the daemon hung up first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._begin is not None or self._hung_up)
+            return self._begin
+
+    def exit_hard_after(self, grace_s: float) -> None:
+        """From the first request to stop on, give the trainer *grace_s* seconds before the process ends itself."""
+        with self._changed:
+            self._hard_exit_s = grace_s
+            already = self._stopping
+        if already:
+            self._start_watchdog()
+
+    def report(self, message: Message) -> None:
+        """Send one report. A dead daemon is not an error here: the hang-up is noticed by `listen`.
+
+        Raises:
+            ProtocolError: when the report itself cannot be sent (a number that is not finite).
+        """
+        line = encode(message)
+        with self._changed, contextlib.suppress(BrokenPipeError):
+            self._up.write(line)
+            self._up.flush()
+
+    def safe_point(self, epoch: int) -> None:
+        """Obey what was asked: stand still while paused, leave when stopped, else return at once.
+
+        Args:
+            epoch: finished epochs (rounds, fits) so far, for the reports.
+
+        Raises:
+            StopRequested: when an end was asked for, by a directive, SIGTERM, or the daemon's death.
+        """
+        if self._paused and not self._stopping:
+            self._stand_still(epoch)
+        if self._stopping:
+            raise StopRequested
+
+    def stop(self) -> None:
+        """Ask for an end, as a Stop directive would (SIGTERM comes here)."""
+        with self._changed:
+            if self._stopping:
+                return
+            self._stopping = True
+            self._changed.notify_all()
+        self._start_watchdog()
+
+    def _stand_still(self, epoch: int) -> None:
+        self.report(Paused(epoch))
+        started = time.monotonic()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._paused or self._stopping)
+            self._paused_s += time.monotonic() - started
+        if not self._stopping:
+            self.report(Resumed(epoch))
+
+    def _listen(self) -> None:
+        for line in iter(self._down.readline, b""):
+            try:
+                self._obey(decode_directive(line))
+            except ProtocolError as exc:
+                print(f"ignored a line from the slot: {exc}", flush=True)
+        with self._changed:
+            self._hung_up = True
+            self._changed.notify_all()
+        self.stop()
+
+    def _obey(self, directive: object) -> None:
+        with self._changed:
+            match directive:
+                case Begin():
+                    self._begin = directive
+                case Pause():
+                    self._paused = self._was_paused = True
+                case Resume():
+                    self._paused, self._was_paused = False, True
+            self._changed.notify_all()
+        if isinstance(directive, Stop):
+            self.stop()
+
+    def _start_watchdog(self) -> None:
+        if self._hard_exit_s is None:
+            return
+        watchdog = threading.Timer(self._hard_exit_s, os._exit, (int(ExitCode.STOPPED),))
+        watchdog.daemon = True
+        watchdog.start()

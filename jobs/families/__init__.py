@@ -1,0 +1,1 @@
+"""One model family a file; families never see each other."""

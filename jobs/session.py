@@ -1,0 +1,116 @@
+"""One trainer session: greet, take the assignment, train, complete the run folder, say how it ended.
+
+The third of the three places that catch broadly (after the command line and the daemon): whatever a library raises
+becomes a `Failed` report and an exit code.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import signal
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
+from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Stopped
+from cbi_queue.spec import JobSpec
+from jobs.captured_output import roll_in_background
+from jobs.channel import Channel, StopRequested
+from jobs.registry import trainer_for
+from jobs.trainer import BrokenSpec, Task
+
+if TYPE_CHECKING:
+    from cbi_queue.protocol import Assignment
+
+_EXIT_CODES = {
+    FailureKind.BROKEN_SPEC: ExitCode.BROKEN_SPEC,
+    FailureKind.OUT_OF_MEMORY: ExitCode.OUT_OF_MEMORY,
+    FailureKind.DISK_FULL: ExitCode.ERROR,
+    FailureKind.ERROR: ExitCode.ERROR,
+}
+_OOM_WORDS = ("out of memory", "std::bad_alloc", "cannot allocate memory")
+"""Lower-cased parts of real out-of-memory texts: CUDA's "CUDA out of memory.", MPS's "MPS backend out of memory (",
+LightGBM's and XGBoost's bad_alloc, torch's CPU allocator."""
+
+
+def run_session(report_fd: int) -> int:
+    """Speak the protocol on *report_fd* and standard input; return the exit code."""
+    channel = Channel(os.fdopen(report_fd, "wb"), sys.stdin.buffer)
+    signal.signal(signal.SIGTERM, lambda _signum, _frame: channel.stop())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel.listen()
+    channel.report(Hello(os.getpid(), sys.version.split()[0]))
+    begin = channel.wait_begin()
+    if begin is None:
+        return ExitCode.STOPPED
+    return _work(begin.assignment, channel)
+
+
+def _work(assignment: Assignment, channel: Channel) -> int:
+    channel.exit_hard_after(assignment.grace_s)
+    if assignment.log_path:
+        roll_in_background(Path(assignment.log_path), assignment.log_max_bytes, assignment.log_keep)
+    try:
+        _train(assignment, channel)
+    except StopRequested:
+        channel.report(Stopped(0, checkpointed=(Path(assignment.run_dir) / "checkpoints").exists()))
+        return ExitCode.STOPPED
+    except Exception as exc:  # noqa: BLE001 - a top loop
+        traceback.print_exc()
+        kind = classify(exc)
+        channel.report(Failed(kind, _one_line(exc)))
+        return _EXIT_CODES[kind]
+    return ExitCode.DONE
+
+
+def _train(assignment: Assignment, channel: Channel) -> None:
+    task = Task(assignment, JobSpec.model_validate(assignment.spec), channel)
+    reopen_folder(task.run_dir)
+    trainer = trainer_for(task.spec.model)
+    channel.safe_point(0)
+    channel.report(trainer.prepare(task))
+    finished = trainer.train(task)
+    finished = replace(finished, peak_rss_mib=peak_rss_mib())
+    complete_folder(task.run_dir, _manifest(assignment, finished))
+    shutil.rmtree(task.checkpoint_dir, ignore_errors=True)
+    channel.report(finished)
+
+
+def _manifest(assignment: Assignment, finished: Finished) -> Manifest:
+    return Manifest(
+        ledger_id=assignment.ledger_id,
+        job_id=assignment.job_id,
+        attempt=assignment.attempt,
+        identity=assignment.identity,
+        metrics=finished.metrics,
+        veto=finished.veto,
+        peak_rss_mib=finished.peak_rss_mib,
+    )
+
+
+def classify(exc: BaseException) -> FailureKind:
+    """Tell what kind of failure an exception is."""
+    if isinstance(exc, BrokenSpec):
+        return FailureKind.BROKEN_SPEC
+    if isinstance(exc, MemoryError) or any(words in str(exc).lower() for words in _OOM_WORDS):
+        return FailureKind.OUT_OF_MEMORY
+    if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FailureKind.DISK_FULL
+    return FailureKind.ERROR
+
+
+def _one_line(exc: BaseException) -> str:
+    text = " ".join(str(exc).split())[:500]
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def peak_rss_mib() -> float:
+    """Return this process's largest resident set so far, in MiB (`ru_maxrss` is KiB on Linux, bytes on macOS)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

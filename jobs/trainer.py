@@ -1,0 +1,71 @@
+"""What every model family implements, and what it is handed.
+
+A family is a class with `prepare` and `train`, in one file of `jobs.families`, found by `jobs.registry`. It stays
+small by calling `series`, `splits`, `scoring`, `run_record`, `checkpoint` and the loops; there is no base class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from cbi_queue.artifacts import CHECKPOINT_FOLDER
+
+if TYPE_CHECKING:
+    from cbi_queue.protocol import Assignment, Finished, Started
+    from cbi_queue.spec import JobSpec
+    from jobs.channel import Channel
+
+
+class BrokenSpec(Exception):  # noqa: N818 - names the thing that is broken
+    """The job as written cannot run on this data; retrying cannot help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One attempt of one job, as a family sees it."""
+
+    assignment: Assignment
+    spec: JobSpec
+    channel: Channel
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder; exists."""
+        return Path(self.assignment.run_dir)
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Where checkpoints of this job live, shared by its attempts; may not exist yet."""
+        return self.run_dir / CHECKPOINT_FOLDER
+
+    @property
+    def processed_dir(self) -> Path:
+        """The feature cache."""
+        return Path(self.assignment.processed_dir)
+
+    @property
+    def exports_dir(self) -> Path:
+        """The exports that features are built from."""
+        return Path(self.assignment.exports_dir)
+
+
+class Trainer(Protocol):
+    """One way to train one model. A fresh instance, in a fresh process, per attempt."""
+
+    def prepare(self, task: Task) -> Started:
+        """Load data, build the model, restore a checkpoint if there is one; say what is about to happen.
+
+        Raises:
+            BrokenSpec: when the job cannot run as written on this data.
+        """
+        ...
+
+    def train(self, task: Task) -> Finished:
+        """Train, report, obey, score, and leave the run folder filled (the manifest is written by the session).
+
+        Raises:
+            StopRequested: after leaving a checkpoint where the model can.
+        """
+        ...

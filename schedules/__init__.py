@@ -1,0 +1,1 @@
+"""The day plans that ship with cbi-queue, as package data."""

@@ -1,0 +1,1 @@
+"""The daemon's side: the one slot, the trainer process it runs, and what watches it."""
