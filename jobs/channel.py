@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cbi_queue.protocol import Message
 
 
-class StopRequested(Exception):  # noqa: N818 - a request, not an error
+class StopRequested(Exception):
     """The slot wants this trainer to checkpoint and leave."""
 
 

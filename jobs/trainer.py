@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jobs.channel import Channel
 
 
-class BrokenSpec(Exception):  # noqa: N818 - names the thing that is broken
+class BrokenSpec(Exception):
     """The job as written cannot run on this data; retrying cannot help."""
 
 

@@ -1,0 +1,98 @@
+"""The command line: one verb a file, loaded only when it is called, so that `--help` and `status` stay quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+import cbi_queue
+from cbi_queue.errors import CbiError
+
+VERBS: dict[str, tuple[str, str]] = {
+    "plan": ("plan", "Check, show or describe day plans; changes nothing."),
+    "data": ("data", "Build the sample exports from real daily series."),
+    "enqueue": ("enqueue", "Put the jobs of day plans into the queue."),
+    "run": ("run", "Enqueue plans and train until the queue is empty, with a live display."),
+    "worker": ("worker", "Run the daemon in this terminal."),
+    "status": ("status", "Show the slot, the queue, the holds and the budget."),
+    "list": ("list", "List jobs."),
+    "show": ("show", "Show one job: its spec, attempts and events."),
+    "logs": ("logs", "Print or follow a job's training log."),
+    "budget": ("budget", "Show progress against the week's budget of models."),
+    "leaderboard": ("leaderboard", "Rank the trained models of each horizon against the naive bars."),
+    "pause": ("pause", "Close the slot: stand still, drain or evict."),
+    "resume": ("resume", "Open the slot again."),
+    "cancel": ("cancel", "Call jobs off; a running trainer is ended with its children."),
+    "hold": ("hold", "Keep queued jobs back."),
+    "release": ("release", "Let held jobs go on."),
+    "retry": ("retry", "Queue ended jobs again."),
+    "priority": ("priority", "Change the priority of queued jobs."),
+    "edit": ("edit", "Change a queued job's parameters, retries or timeout."),
+    "wait": ("wait", "Wait until jobs, or the whole queue, have ended."),
+    "serve": ("serve", "Serve the status page and the API."),
+    "service": ("service", "Install, remove or look at the background service."),
+    "doctor": ("doctor", "Check this machine and installation."),
+    "completions": ("completions", "Print shell completions."),
+}
+"""Verb -> (module of this package, one line of help). Every module holds one click command named `command`."""
+
+
+class LazyVerbs(click.Group):
+    """A group whose verbs are imported when called; their one-line help needs no import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name every verb, in the order of a working day."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module and return its command."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"cbi_queue.cli.{VERBS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of verbs from VERBS, without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in VERBS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; suggest the nearest one for a misspelling."""
+        import difflib
+
+        if args and args[0] not in VERBS and (near := difflib.get_close_matches(args[0], VERBS, n=1)):
+            ctx.fail(f"no such command {args[0]!r}; did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyVerbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done, 1 a job or command failed, 2 refused input, 75 the slot is taken.",
+)
+@click.version_option(cbi_queue.__version__, prog_name="cbi-queue")
+def cli() -> None:
+    """Train one model at a time, lose none.
+
+    \b
+    cbi-queue enqueue schedules/day1.yaml      put a day's jobs into the queue
+    cbi-queue run schedules/quickstart.yaml    train it here and watch
+    cbi-queue pause --reason "too hot"         stand still; `resume` goes on
+    cbi-queue status --watch                   look, again and again
+    """
+
+
+def main() -> None:
+    """Run the command line; turn our own errors into a message and an exit code."""
+    try:
+        cli(standalone_mode=True)
+    except CbiError as exc:
+        click.secho(f"Error: {exc.message}", fg="red", err=True)
+        if exc.hint:
+            click.echo(f"Hint: {exc.hint}", err=True)
+        sys.exit(exc.exit_code)
