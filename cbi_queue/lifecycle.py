@@ -84,6 +84,8 @@ class Reason(StrEnum):
     DAEMON_STOPPED = "daemon_stopped"
     DAEMON_DIED = "daemon_died"
     VOLUME_GONE = "volume_gone"
+    STOPPED_OUTSIDE = "stopped_outside"
+    SLOT_ERROR = "slot_error"
     USER = "user"
 
 
@@ -106,6 +108,8 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.DAEMON_STOPPED: "the daemon was stopped; it checkpointed and goes on later",
     Reason.DAEMON_DIED: "the daemon died while it was in the slot",
     Reason.VOLUME_GONE: "the data volume vanished while it was in the slot",
+    Reason.STOPPED_OUTSIDE: "something outside stopped the trainer; it checkpointed and goes on",
+    Reason.SLOT_ERROR: "the slot itself ran into an error and let go of it",
     Reason.USER: "asked for by the user",
 }
 

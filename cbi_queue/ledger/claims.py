@@ -1,0 +1,74 @@
+"""The slot's way in: is the gate open, what is next, claim it, and record who trains it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue import clock
+from cbi_queue.ledger.rows import AttemptRow, JobRow
+from cbi_queue.lifecycle import CLAIM, Reason
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger.ledger import Ledger
+
+_GATE_SHUT = "SELECT 1 FROM holds WHERE expires_at IS NULL OR expires_at > ? LIMIT 1"
+_NEXT = """
+    SELECT * FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR not_before <= ?)
+    ORDER BY priority DESC, id LIMIT 1
+"""
+
+
+def peek(ledger: Ledger) -> JobRow | None:
+    """Return the job that would be claimed now: None while a hold is in force or nothing is runnable. Only looks."""
+    now = clock.epoch_s()
+    if ledger.conn.execute(_GATE_SHUT, (now,)).fetchone():
+        return None
+    row = ledger.conn.execute(_NEXT, (now,)).fetchone()
+    return JobRow.of(row) if row else None
+
+
+def claim(ledger: Ledger, job_id: int) -> AttemptRow | None:
+    """Move the job into the slot and open its attempt; None when it is no longer the next one.
+
+    Gate and order are looked at again inside the transaction: a pause or a cancel that was committed a moment
+    earlier wins.
+    """
+    with ledger.write() as conn:
+        job = peek(ledger)
+        if job is None or job.id != job_id:
+            return None
+        number = job.attempts + 1
+        ledger.apply(CLAIM, job_id, Reason.CLAIMED, attempts=number, not_before=None)
+        row = conn.execute(
+            "INSERT INTO attempts (job_id, number, started_at) VALUES (?, ?, ?) RETURNING *",
+            (job_id, number, clock.epoch_s()),
+        ).fetchone()
+        return AttemptRow.of(row)
+
+
+def record_trainer(
+    ledger: Ledger,
+    attempt_id: int,
+    *,
+    pid: int,
+    started: float,
+    log_path: str,
+    run_dir: str,
+    settings: dict[str, Any],
+) -> None:
+    """Write down which process trains this attempt, before it is allowed to begin."""
+    with ledger.write() as conn:
+        conn.execute(
+            "UPDATE attempts SET trainer_pid = ?, trainer_started = ?, log_path = ?, settings = ? WHERE id = ?",
+            (pid, started, log_path, json.dumps(settings, sort_keys=True), attempt_id),
+        )
+        conn.execute(
+            "UPDATE jobs SET run_dir = ? WHERE id = (SELECT job_id FROM attempts WHERE id = ?)", (run_dir, attempt_id)
+        )
+
+
+def cancel_requested(ledger: Ledger, job_id: int) -> bool:
+    """Tell whether the user wants the job in the slot called off."""
+    row = ledger.conn.execute("SELECT cancel_requested_at FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return row is not None and row["cancel_requested_at"] is not None

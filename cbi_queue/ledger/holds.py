@@ -1,0 +1,75 @@
+"""Holds on the slot: a set of reasons, each with a mode and perhaps an expiry. The slot opens when none is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cbi_queue import clock
+from cbi_queue.ledger.rows import HoldRow
+from cbi_queue.lifecycle import HOLD_MODES_WEAKEST_FIRST, HoldMode, HoldReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cbi_queue.ledger.ledger import Ledger
+
+
+def place_hold(
+    ledger: Ledger, reason: HoldReason, mode: HoldMode, words: str, *, for_s: float | None = None
+) -> HoldRow:
+    """Place a hold, or replace the one of the same reason.
+
+    Args:
+        ledger: open for writing.
+        reason: why the slot is closed.
+        mode: what becomes of the job in the slot.
+        words: what people read; must be true.
+        for_s: seconds until it lifts itself; None: until it is lifted.
+    """
+    now = clock.epoch_s()
+    expires_at = now + for_s if for_s is not None else None
+    with ledger.write() as conn:
+        conn.execute(
+            "INSERT INTO holds (reason, mode, words, since, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (reason) "
+            "DO UPDATE SET mode = excluded.mode, words = excluded.words, expires_at = excluded.expires_at",
+            (reason, mode, words, now, expires_at),
+        )
+        ledger.tell("hold_placed", reason, words=f"{words} ({mode})")
+    return HoldRow(reason, mode, words, now, expires_at)
+
+
+def lift_hold(ledger: Ledger, reason: HoldReason, words: str) -> bool:
+    """Lift the hold of *reason*; tell whether there was one."""
+    with ledger.write() as conn:
+        lifted = conn.execute("DELETE FROM holds WHERE reason = ?", (reason,)).rowcount > 0
+        if lifted:
+            ledger.tell("hold_lifted", reason, words=words)
+    return lifted
+
+
+def holds_in_force(ledger: Ledger) -> list[HoldRow]:
+    """Return the holds that have not expired, oldest first. Only looks."""
+    rows = ledger.conn.execute(
+        "SELECT * FROM holds WHERE expires_at IS NULL OR expires_at > ? ORDER BY since", (clock.epoch_s(),)
+    )
+    return [HoldRow.of(row) for row in rows]
+
+
+def sweep_expired(ledger: Ledger) -> int:
+    """Remove holds that have expired, each with its event; return how many."""
+    now = clock.epoch_s()
+    expired = ledger.conn.execute("SELECT reason, words FROM holds WHERE expires_at <= ?", (now,)).fetchall()
+    if not expired:
+        return 0
+    with ledger.write() as conn:
+        for row in expired:
+            gone = conn.execute("DELETE FROM holds WHERE reason = ? AND expires_at <= ?", (row["reason"], now))
+            if gone.rowcount:
+                ledger.tell("hold_expired", row["reason"], words=f"{row['words']}: its time is over")
+    return len(expired)
+
+
+def strongest_mode(holds: Iterable[HoldRow]) -> HoldMode | None:
+    """Return the strongest mode among *holds*: evict over pause over drain; None when there is no hold."""
+    modes = {hold.mode for hold in holds}
+    return next((mode for mode in reversed(HOLD_MODES_WEAKEST_FIRST) if mode in modes), None)

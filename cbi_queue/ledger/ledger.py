@@ -1,0 +1,151 @@
+"""The ledger: an open connection, the one guarded change of state, and the event that goes with it.
+
+`Ledger.apply` is the only UPDATE of a job's state in the whole project. The named operations of the neighbouring
+modules (`enqueue`, `claims`, `settlement`, `holds`, `verbs`) build on it; `queries` only look.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from cbi_queue import clock
+from cbi_queue.errors import LedgerError, StaleTransition
+from cbi_queue.ledger.connection import connect, write_transaction
+from cbi_queue.ledger.schema import ensure_schema
+from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason, Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VERB_PATIENCE_S = 30.0
+"""Seconds that a short-lived verb waits for somebody else's write transaction."""
+DAEMON_PATIENCE_S = 3600.0
+"""Seconds that the daemon waits: it would rather stand than lose what it has to record."""
+
+
+class Ledger:
+    """One connection to the queue's database. Not shared between threads: each thread opens its own."""
+
+    def __init__(self, conn: sqlite3.Connection, *, patience_s: float = VERB_PATIENCE_S) -> None:
+        """Wrap an open connection; callers use `open` or `open_readonly`."""
+        self.conn = conn
+        self._patience_s = patience_s
+
+    @classmethod
+    def open(cls, path: Path, *, patience_s: float = VERB_PATIENCE_S, checkpoints: bool = False) -> Ledger:
+        """Open the ledger for writing; create or migrate it first when needed.
+
+        Raises:
+            LedgerError: when it cannot be opened, migrated, or lies on an unsafe disk.
+        """
+        ensure_schema(path)
+        return cls(connect(path, checkpoints=checkpoints), patience_s=patience_s)
+
+    @classmethod
+    def open_readonly(cls, path: Path) -> Ledger:
+        """Open the ledger for looking only; SQLite refuses every write on it."""
+        ensure_schema(path)
+        return cls(connect(path, readonly=True))
+
+    def close(self) -> None:
+        """Close the connection; closing twice is fine."""
+        self.conn.close()
+
+    def __enter__(self) -> Self:
+        """Use the ledger as a context that closes itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock for the body: all of it is committed, or nothing.
+
+        Raises:
+            LedgerBusy: when another program holds the lock for too long.
+            LedgerError: when SQLite cannot write (disk full, damaged file).
+        """
+        try:
+            with write_transaction(self.conn, patience_s=self._patience_s) as conn:
+                yield conn
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as exc:
+            raise LedgerError(f"cannot write to the ledger: {exc}") from exc
+
+    def apply(
+        self,
+        transition: Transition,
+        job_id: int,
+        reason: Reason,
+        *,
+        words: str | None = None,
+        **columns: Any,
+    ) -> None:
+        """Change a job's state as *transition* says, and write the event, in one transaction.
+
+        Args:
+            transition: a row of `lifecycle.TRANSITIONS`.
+            job_id: the job.
+            reason: why; must be true.
+            words: what a person should read beside the reason.
+            columns: other columns of the job that change with its state.
+
+        Raises:
+            StaleTransition: when the job is in none of the transition's source states; nothing was changed.
+        """
+        now = clock.epoch_s()
+        with self.write() as conn:
+            source = self._source_state(transition, job_id)
+            changed = {
+                "state": transition.target,
+                "reason": reason,
+                "changed_at": now,
+                "ended_at": now if transition.target.is_final else None,
+                **columns,
+            }
+            assignments = ", ".join(f"{name} = ?" for name in changed)
+            guard = f"UPDATE jobs SET {assignments} WHERE id = ? AND state = ?"  # noqa: S608 - our own column names
+            conn.execute(guard, (*changed.values(), job_id, source))
+            self.tell(transition.name, reason, job_id=job_id, source=source, target=transition.target, words=words)
+
+    def _source_state(self, transition: Transition, job_id: int) -> JobState:
+        row = self.conn.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None or row["state"] not in transition.sources:
+            seen = row["state"] if row else None
+            allowed = ", ".join(sorted(transition.sources))
+            raise StaleTransition(
+                f"cannot {transition.name} job {job_id}: it is {seen or 'unknown'}; allowed from: {allowed}",
+                job_id=job_id,
+                state=seen,
+            )
+        return JobState(row["state"])
+
+    def tell(
+        self,
+        event: str,
+        reason: Reason | str,
+        *,
+        job_id: int | None = None,
+        source: str | None = None,
+        target: str | None = None,
+        words: str | None = None,
+    ) -> None:
+        """Write an event row (inside the caller's transaction, if there is one)."""
+        told = words or (REASON_WORDS[reason] if isinstance(reason, Reason) else None)
+        with self.write() as conn:
+            conn.execute(
+                "INSERT INTO events (at, job_id, event, reason, source, target, words) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (clock.epoch_s(), job_id, event, str(reason), source, target, told),
+            )
+
+    @property
+    def ledger_id(self) -> str:
+        """The identity of this database, made when it was created."""
+        row = self.conn.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
+        return str(row["value"])

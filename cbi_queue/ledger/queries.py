@@ -1,0 +1,111 @@
+"""Looking at the ledger: jobs, attempts, events, counts. Nothing here writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.errors import UnknownJob
+from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger.ledger import Ledger
+
+
+def find_job(ledger: Ledger, name: str) -> JobRow:
+    """Return the job called *name*: its number, or its name (then the newest of that name).
+
+    Raises:
+        UnknownJob: with the nearest names.
+    """
+    if name.isdecimal() and (row := _one(ledger, "SELECT * FROM jobs WHERE id = ?", int(name))):
+        return row
+    if row := _one(ledger, "SELECT * FROM jobs WHERE name = ? ORDER BY id DESC LIMIT 1", name):
+        return row
+    import difflib
+
+    near = difflib.get_close_matches(name, job_names(ledger), n=3)
+    raise UnknownJob(
+        f"no job is called {name!r}" + (f"; near: {', '.join(near)}" if near else ""),
+        hint="`cbi-queue list --all` shows every job with its number",
+    )
+
+
+def _one(ledger: Ledger, sql: str, *values: object) -> JobRow | None:
+    row = ledger.conn.execute(sql, values).fetchone()
+    return JobRow.of(row) if row else None
+
+
+def job_names(ledger: Ledger) -> list[str]:
+    """Return every name that a job ever had, once."""
+    return [row["name"] for row in ledger.conn.execute("SELECT DISTINCT name FROM jobs ORDER BY name")]
+
+
+def all_jobs(ledger: Ledger) -> list[JobRow]:
+    """Return every job in plan order."""
+    return [JobRow.of(row) for row in ledger.conn.execute("SELECT * FROM jobs ORDER BY id")]
+
+
+def job_in_slot(ledger: Ledger) -> JobRow | None:
+    """Return the running or paused job, if any."""
+    return _one(ledger, "SELECT * FROM jobs WHERE state IN ('running', 'paused')")
+
+
+def attempts_of(ledger: Ledger, job_id: int) -> list[AttemptRow]:
+    """Return a job's attempts, oldest first."""
+    rows = ledger.conn.execute("SELECT * FROM attempts WHERE job_id = ? ORDER BY number", (job_id,))
+    return [AttemptRow.of(row) for row in rows]
+
+
+def open_attempt(ledger: Ledger, job_id: int) -> AttemptRow | None:
+    """Return the attempt of *job_id* that has not been closed, if any."""
+    row = ledger.conn.execute("SELECT * FROM attempts WHERE job_id = ? AND ended_at IS NULL", (job_id,)).fetchone()
+    return AttemptRow.of(row) if row else None
+
+
+def events_of(ledger: Ledger, job_id: int) -> list[EventRow]:
+    """Return a job's events, oldest first."""
+    rows = ledger.conn.execute("SELECT * FROM events WHERE job_id = ? ORDER BY id", (job_id,))
+    return [EventRow.of(row) for row in rows]
+
+
+def last_events(ledger: Ledger, count: int) -> list[EventRow]:
+    """Return the newest *count* events, newest first."""
+    rows = ledger.conn.execute("SELECT * FROM events ORDER BY id DESC LIMIT ?", (count,))
+    return [EventRow.of(row) for row in rows]
+
+
+def needs_of(ledger: Ledger) -> dict[int, list[int]]:
+    """Return job number -> numbers of the jobs it needs."""
+    needs: dict[int, list[int]] = {}
+    for row in ledger.conn.execute("SELECT job_id, needs_id FROM needs ORDER BY job_id, needs_id"):
+        needs.setdefault(row["job_id"], []).append(row["needs_id"])
+    return needs
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """How much is left to do."""
+
+    runnable: int
+    """Queued, now or after a wait."""
+    in_slot: int
+    blocked: int
+    """Waiting for a job that has not succeeded."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True when the daemon has nothing left to do by itself."""
+        return self.runnable == 0 and self.in_slot == 0
+
+
+def workload(ledger: Ledger) -> Workload:
+    """Count the jobs that are still to be done."""
+    counts = state_counts(ledger)
+    in_slot = counts.get("running", 0) + counts.get("paused", 0)
+    return Workload(counts.get("queued", 0), in_slot, counts.get("waiting", 0))
+
+
+def state_counts(ledger: Ledger) -> dict[str, int]:
+    """Return state -> number of jobs."""
+    return {row["state"]: row["n"] for row in ledger.conn.execute("SELECT state, COUNT(*) n FROM jobs GROUP BY state")}

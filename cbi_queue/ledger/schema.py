@@ -1,0 +1,60 @@
+"""Bring the ledger's file up to the schema of this version, without importing what only migrations need."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from cbi_queue.errors import LedgerError
+from cbi_queue.ledger.connection import connect, refuse_unsafe_disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA_VERSION = 3
+"""Number of migrations of this version; a test holds it to `migrations.MIGRATIONS`."""
+
+
+def schema_version(path: Path) -> int:
+    """Return how many migrations the database at *path* has; 0 when it is absent or empty.
+
+    Raises:
+        LedgerError: when the file is not a database.
+    """
+    if not path.exists():
+        return 0
+    with closing(connect(path, readonly=True)) as conn:
+        try:
+            return int(conn.execute("PRAGMA user_version").fetchone()[0])
+        except sqlite3.Error as exc:
+            raise LedgerError(f"cannot read the ledger {path}: {exc}", hint=_restore_hint(path)) from exc
+
+
+def ensure_schema(path: Path) -> None:
+    """Create or migrate the database at *path*; return at once when it is current.
+
+    Raises:
+        LedgerError: when it was written by a newer version, its disk is unsafe, or a migration failed (then rolled
+            back).
+    """
+    version = schema_version(path)
+    if version == SCHEMA_VERSION:
+        return
+    if version > SCHEMA_VERSION:
+        raise LedgerError(
+            f"the ledger {path} has schema {version}; this version of cbi-queue knows {SCHEMA_VERSION}",
+            hint="upgrade cbi-queue, or point CBI_STATE_DIR somewhere else",
+        )
+    refuse_unsafe_disk(path.parent)
+    command = [sys.executable, "-m", "cbi_queue.ledger.migrations", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise LedgerError(f"cannot migrate the ledger {path} from schema {version} to {SCHEMA_VERSION}: {last}")
+
+
+def _restore_hint(path: Path) -> str:
+    return f"move it aside and restore the newest file of {path.parent / 'backups'}"

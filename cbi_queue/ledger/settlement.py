@@ -1,0 +1,172 @@
+"""The slot's way out: close the attempt and say what becomes of the job. One function per ending."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue import clock
+from cbi_queue.ledger.rows import JobRow
+from cbi_queue.lifecycle import (
+    CANCEL,
+    FAIL,
+    FINISH,
+    PAUSE,
+    REQUEUE,
+    RESUME,
+    SATISFY,
+    VETO,
+    Outcome,
+    Reason,
+)
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger.ledger import Ledger
+
+MAX_BACKOFF_S = 3600.0
+"""Longest wait before a retry: an hour."""
+MAX_OOMS = 3
+"""Out-of-memory ends that come back with half the micro-batch before the job fails."""
+
+
+def pause(ledger: Ledger, job_id: int, words: str) -> None:
+    """Record that the job in the slot stands still."""
+    ledger.apply(PAUSE, job_id, Reason.HOLD_IN_FORCE, words=words)
+
+
+def resume(ledger: Ledger, job_id: int) -> None:
+    """Record that the job in the slot moves again."""
+    ledger.apply(RESUME, job_id, Reason.HOLDS_CLEARED)
+
+
+def finish(
+    ledger: Ledger,
+    job_id: int,
+    *,
+    metrics: dict[str, Any],
+    veto: str | None = None,
+    peak_rss_mib: float | None = None,
+    reason: Reason = Reason.DONE,
+    exit_code: int | None = 0,
+) -> None:
+    """Settle a trained job: succeeded, or vetoed with the guardrail's words; then free the jobs that waited for it."""
+    with ledger.write():
+        stored = json.dumps(metrics, sort_keys=True, allow_nan=False)
+        if veto is None:
+            ledger.apply(FINISH, job_id, reason, metrics=stored)
+        else:
+            ledger.apply(VETO, job_id, Reason.GUARDRAIL, words=veto, metrics=stored, veto=veto)
+        _close_attempt(ledger, job_id, Outcome.SUCCESS, exit_code=exit_code, peak_rss_mib=peak_rss_mib)
+        if veto is None:
+            _satisfy_dependents(ledger, job_id)
+
+
+def fail(
+    ledger: Ledger, job_id: int, outcome: Outcome, reason: Reason, error: str, *, exit_code: int | None = None
+) -> None:
+    """Settle a job that ends here: broken spec, timeout, retries spent."""
+    with ledger.write() as conn:
+        ledger.apply(FAIL, job_id, reason, words=error)
+        counted = "errors = errors + 1" if outcome is Outcome.ERROR else "errors = errors"
+        conn.execute(f"UPDATE jobs SET {counted} WHERE id = ?", (job_id,))  # noqa: S608 - one of two constants
+        _close_attempt(ledger, job_id, outcome, error=error, exit_code=exit_code)
+
+
+def requeue(
+    ledger: Ledger,
+    job_id: int,
+    outcome: Outcome,
+    reason: Reason,
+    words: str | None = None,
+    *,
+    exit_code: int | None = None,
+) -> None:
+    """Give the job back to the queue at once; evictions, stops and crashes count as no retry."""
+    with ledger.write():
+        ledger.apply(REQUEUE, job_id, reason, words=words)
+        _close_attempt(ledger, job_id, outcome, error=words, exit_code=exit_code)
+
+
+def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, exit_code: int | None) -> bool:
+    """Settle an error: back to the queue after a wait that doubles each time, or failed when no retry is left.
+
+    Returns:
+        True when the job will be tried again.
+    """
+    with ledger.write():
+        job = _job(ledger, job_id)
+        if job.errors >= job.retries:
+            words = f"{error} (attempt {job.errors + 1} of {job.retries + 1})"
+            fail(ledger, job_id, Outcome.ERROR, Reason.RETRIES_SPENT, words, exit_code=exit_code)
+            return False
+        wait_s = min(backoff_s * 2**job.errors, MAX_BACKOFF_S)
+        words = f"{error}; attempt {job.errors + 2} of {job.retries + 1} in {wait_s:.0f} s"
+        not_before = clock.epoch_s() + wait_s
+        ledger.apply(REQUEUE, job_id, Reason.ERROR, words=words, not_before=not_before, errors=job.errors + 1)
+        _close_attempt(ledger, job_id, Outcome.ERROR, error=error, exit_code=exit_code)
+        return True
+
+
+def downgrade_or_fail(ledger: Ledger, job_id: int, error: str, *, exit_code: int | None) -> bool:
+    """Settle an out-of-memory end: back with half the micro-batch, at most `MAX_OOMS` times, never below one.
+
+    Returns:
+        True when the job will be tried again.
+    """
+    with ledger.write():
+        job = _job(ledger, job_id)
+        if job.ooms >= MAX_OOMS:
+            words = f"{error} ({job.ooms + 1} times, last with micro-batch {job.micro_batch or 'as planned'})"
+            fail(ledger, job_id, Outcome.OOM, Reason.OUT_OF_MEMORY, words, exit_code=exit_code)
+            return False
+        smaller = _halved(job)
+        words = f"{error}; comes back" + (f" with micro-batch {smaller}" if smaller else "")
+        ledger.apply(REQUEUE, job_id, Reason.OUT_OF_MEMORY, words=words, ooms=job.ooms + 1, micro_batch=smaller)
+        _close_attempt(ledger, job_id, Outcome.OOM, error=error, exit_code=exit_code)
+        return True
+
+
+def cancel_in_slot(ledger: Ledger, job_id: int, *, exit_code: int | None = None) -> None:
+    """Settle a job whose trainer is gone because the user called it off."""
+    with ledger.write():
+        ledger.apply(CANCEL, job_id, Reason.USER, cancel_requested_at=None)
+        _close_attempt(ledger, job_id, Outcome.CANCELLED, exit_code=exit_code)
+
+
+def _halved(job: JobRow) -> int | None:
+    planned = job.micro_batch or job.spec.get("params", {}).get("batch_size")
+    return max(1, planned // 2) if isinstance(planned, int) else None
+
+
+def _job(ledger: Ledger, job_id: int) -> JobRow:
+    return JobRow.of(ledger.conn.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone())
+
+
+def _close_attempt(
+    ledger: Ledger,
+    job_id: int,
+    outcome: Outcome,
+    *,
+    error: str | None = None,
+    exit_code: int | None = None,
+    peak_rss_mib: float | None = None,
+) -> None:
+    ledger.conn.execute(
+        "UPDATE attempts SET outcome = ?, ended_at = ?, error = ?, exit_code = ?, peak_rss_mib = ? "
+        "WHERE job_id = ? AND ended_at IS NULL",
+        (outcome, clock.epoch_s(), error, exit_code, peak_rss_mib, job_id),
+    )
+
+
+def _satisfy_dependents(ledger: Ledger, job_id: int) -> None:
+    ready = ledger.conn.execute(
+        """
+        SELECT d.id FROM needs n JOIN jobs d ON d.id = n.job_id
+        WHERE n.needs_id = ? AND d.state = 'waiting' AND NOT EXISTS (
+            SELECT 1 FROM needs o JOIN jobs j ON j.id = o.needs_id WHERE o.job_id = d.id AND j.state != 'succeeded'
+        )
+        """,
+        (job_id,),
+    ).fetchall()
+    for row in ready:
+        ledger.apply(SATISFY, row["id"], Reason.NEEDS_MET)

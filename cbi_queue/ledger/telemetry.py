@@ -1,0 +1,144 @@
+"""Per-epoch rows in a second file with relaxed flushing, so that they never cost the ledger a flush.
+
+Losing the last second of telemetry loses no job. A telemetry file that cannot be used never stops the queue: `record`
+then says so once and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue import clock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cbi_queue.protocol import EpochReport
+
+logger = logging.getLogger(__name__)
+
+COMMIT_EVERY_S = 0.5
+"""Seconds between commits: what a reader lags behind, and what a power loss may take."""
+
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS epochs (
+        job_id INTEGER NOT NULL, attempt INTEGER NOT NULL, epoch INTEGER NOT NULL, total_epochs INTEGER NOT NULL,
+        unit TEXT NOT NULL, at REAL NOT NULL, wall_s REAL NOT NULL, samples INTEGER, train_loss REAL,
+        validation_loss REAL, micro_batch INTEGER, resumed INTEGER NOT NULL,
+        PRIMARY KEY (job_id, attempt, epoch)
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS epochs_by_time ON epochs (at);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One finished epoch (round, fit, chunk) of one attempt."""
+
+    job_id: int
+    attempt: int
+    epoch: int
+    total_epochs: int
+    unit: str
+    at: float
+    wall_s: float
+    samples: int | None
+    train_loss: float | None
+    validation_loss: float | None
+    micro_batch: int | None
+    resumed: bool
+
+    @classmethod
+    def of(cls, row: tuple[Any, ...]) -> EpochRow:
+        """Read a row of `SELECT * FROM epochs`."""
+        *values, resumed = row
+        return cls(*values, resumed=bool(resumed))
+
+
+class Telemetry:
+    """The telemetry file, open for writing; used by the slot's thread only."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file; a failure is logged and turns recording off."""
+        self._conn = _open_for_writing(path)
+        self._last_commit_s = clock.monotonic_s()
+
+    def record(self, job_id: int, attempt: int, unit: str, report: EpochReport) -> None:
+        """Add one epoch; committed within `COMMIT_EVERY_S` of the next call of `commit_when_due`."""
+        values = (
+            job_id, attempt, report.epoch, report.total_epochs, unit, clock.epoch_s(), report.wall_s, report.samples,
+            report.train_loss, report.validation_loss, report.micro_batch, int(report.resumed),
+        )  # fmt: skip
+        self._write("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def forget_before(self, at: float) -> None:
+        """Drop rows older than the instant *at*."""
+        self._write("DELETE FROM epochs WHERE at < ?", (at,))
+        self.commit()
+
+    def commit_when_due(self) -> None:
+        """Commit if the last commit is long enough ago."""
+        if clock.monotonic_s() - self._last_commit_s >= COMMIT_EVERY_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Commit what was recorded."""
+        self._last_commit_s = clock.monotonic_s()
+        if self._conn is not None:
+            try:
+                self._conn.commit()
+            except sqlite3.Error as exc:
+                self._give_up(exc)
+
+    def close(self) -> None:
+        """Commit and close; closing twice is fine."""
+        self.commit()
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+    def _write(self, sql: str, values: tuple[object, ...]) -> None:
+        if self._conn is None:
+            return
+        try:
+            self._conn.execute(sql, values)
+        except sqlite3.Error as exc:
+            self._give_up(exc)
+
+    def _give_up(self, exc: sqlite3.Error) -> None:
+        logger.warning("event=telemetry.off why=%r", str(exc))
+        if self._conn is not None:
+            self._conn.close()
+        self._conn = None
+
+
+def _open_for_writing(path: Path) -> sqlite3.Connection | None:
+    try:
+        conn = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
+        conn.execute("PRAGMA journal_mode = WAL")
+        conn.execute("PRAGMA synchronous = NORMAL")
+        conn.executescript(_SCHEMA)
+    except sqlite3.Error as exc:
+        logger.warning("event=telemetry.off path=%s why=%r", path, str(exc))
+        return None
+    path.chmod(0o600)
+    return conn
+
+
+def epochs_of(path: Path, job_id: int, *, last: int | None = None) -> list[EpochRow]:
+    """Return a job's epochs in time order (all, or the newest *last*); empty when there is no usable file."""
+    sql = "SELECT * FROM epochs WHERE job_id = ? ORDER BY attempt DESC, epoch DESC LIMIT ?"
+    try:
+        conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
+    except sqlite3.Error:
+        return []
+    try:
+        rows = conn.execute(sql, (job_id, -1 if last is None else last)).fetchall()
+    except sqlite3.Error:
+        return []
+    finally:
+        conn.close()
+    return [EpochRow.of(row) for row in reversed(rows)]

@@ -1,0 +1,148 @@
+"""What the user asks of single jobs: hold, release, cancel, retry, priority, edit. One function a verb.
+
+Each verb names its jobs by number or by name, and either does the whole of it or refuses the whole of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from cbi_queue import clock
+from cbi_queue.errors import Refused, StaleTransition
+from cbi_queue.ledger.queries import find_job
+from cbi_queue.lifecycle import AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
+from cbi_queue.spec import JobSpec, identity_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cbi_queue.ledger.ledger import Ledger
+    from cbi_queue.ledger.rows import JobRow
+
+EDITABLE = ("priority", "retries", "timeout_s")
+"""Keys of a spec that `edit` changes, beside `params.*`. Name, model, horizon and needs make another job."""
+
+
+def hold(ledger: Ledger, names: Sequence[str], words: str | None = None) -> list[JobRow]:
+    """Keep queued or waiting jobs back until they are released."""
+    return _each(ledger, names, lambda job: ledger.apply(HOLD, job.id, Reason.USER, words=words))
+
+
+def release(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
+    """Let held jobs go on: to the queue, or to waiting when a need is still open."""
+    return _each(ledger, names, lambda job: _back_to_queue(ledger, job, RELEASE, {}))
+
+
+def retry(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
+    """Queue failed, cancelled or vetoed jobs again, with their retries restored and their checkpoints kept."""
+    fresh = {"errors": 0, "ooms": 0, "not_before": None, "cancel_requested_at": None, "veto": None, "metrics": None}
+    return _each(ledger, names, lambda job: _back_to_queue(ledger, job, RETRY, fresh))
+
+
+def cancel(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
+    """Call jobs off. A job in the slot is only marked here: the slot ends its trainer and then settles it."""
+    return _each(ledger, names, lambda job: _cancel_one(ledger, job))
+
+
+def set_priority(ledger: Ledger, names: Sequence[str], priority: int) -> list[JobRow]:
+    """Give live jobs another priority; higher runs first."""
+
+    def change(job: JobRow) -> None:
+        _refuse_final(job, "change the priority of")
+        ledger.conn.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, job.id))
+        ledger.tell("priority", Reason.USER, job_id=job.id, words=f"priority {job.priority} → {priority}")
+
+    return _each(ledger, names, change)
+
+
+def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
+    """Change a queued, waiting or held job; its spec is checked as a whole, as if it came from a plan.
+
+    Args:
+        ledger: open for writing.
+        name: number or name of the job.
+        changes: `params.<name>` or a key of `EDITABLE` -> new value.
+
+    Raises:
+        Refused: when the job is in the slot or ended, a key cannot be edited, or the changed spec is not valid.
+    """
+    with ledger.write() as conn:
+        job = find_job(ledger, name)
+        if job.state not in (JobState.QUEUED, JobState.WAITING, JobState.HELD):
+            raise Refused(f"cannot edit job {job.id} {job.name}: it is {job.state}; allowed: queued, waiting, held")
+        spec = _changed_spec(job, changes)
+        text = spec.canonical_json()
+        conn.execute(
+            "UPDATE jobs SET spec = ?, identity = ?, priority = ?, retries = ?, timeout_s = ? WHERE id = ?",
+            (text, identity_of(text), spec.priority, spec.retries, spec.timeout_s, job.id),
+        )
+        words = ", ".join(f"{key} = {value!r}" for key, value in changes.items())
+        ledger.tell("edit", Reason.USER, job_id=job.id, words=words)
+        return find_job(ledger, str(job.id))
+
+
+def _each(ledger: Ledger, names: Sequence[str], act: Any) -> list[JobRow]:
+    """Apply *act* to every named job in one transaction; return the jobs as they are afterwards."""
+    with ledger.write():
+        jobs = [find_job(ledger, name) for name in names]
+        for job in jobs:
+            try:
+                act(job)
+            except StaleTransition as exc:
+                raise Refused(f"{exc.message}; nothing was changed") from exc
+        return [find_job(ledger, str(job.id)) for job in jobs]
+
+
+def _cancel_one(ledger: Ledger, job: JobRow) -> None:
+    _refuse_final(job, "cancel")
+    if job.state.is_in_slot:
+        ledger.conn.execute("UPDATE jobs SET cancel_requested_at = ? WHERE id = ?", (clock.epoch_s(), job.id))
+        ledger.tell("cancel_requested", Reason.USER, job_id=job.id)
+    else:
+        ledger.apply(CANCEL, job.id, Reason.USER)
+
+
+def _back_to_queue(ledger: Ledger, job: JobRow, transition: Transition, columns: dict[str, Any]) -> None:
+    if job.state in transition.sources:
+        _refuse_second_live(ledger, job)
+        unmet = ledger.conn.execute(
+            "SELECT 1 FROM needs n JOIN jobs j ON j.id = n.needs_id WHERE n.job_id = ? AND j.state != 'succeeded'",
+            (job.id,),
+        ).fetchone()
+        if unmet:
+            ledger.apply(AWAIT_NEEDS, job.id, Reason.NEEDS_OPEN, **columns)
+            return
+    ledger.apply(transition, job.id, Reason.USER, **columns)
+
+
+def _refuse_second_live(ledger: Ledger, job: JobRow) -> None:
+    other = ledger.conn.execute(
+        "SELECT id, state FROM jobs WHERE name = ? AND ended_at IS NULL AND id != ?", (job.name, job.id)
+    ).fetchone()
+    if other:
+        raise Refused(
+            f"cannot queue job {job.id} {job.name} again: job {other['id']} of the same name is {other['state']}"
+        )
+
+
+def _refuse_final(job: JobRow, doing: str) -> None:
+    if job.state.is_final:
+        raise Refused(f"cannot {doing} job {job.id} {job.name}: it has already ended ({job.state})")
+
+
+def _changed_spec(job: JobRow, changes: Mapping[str, Any]) -> JobSpec:
+    raw = {**job.spec, "params": dict(job.spec["params"])}
+    for key, value in changes.items():
+        if key.startswith("params."):
+            raw["params"][key.removeprefix("params.")] = value
+        elif key in EDITABLE:
+            raw[key] = value
+        else:
+            raise Refused(f"cannot edit {key!r} of job {job.id}; allowed: params.NAME, {', '.join(EDITABLE)}")
+    try:
+        return JobSpec.model_validate(raw)
+    except ValidationError as exc:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in exc.errors())
+        raise Refused(f"cannot edit job {job.id} {job.name}: {found}") from exc

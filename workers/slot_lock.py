@@ -1,0 +1,105 @@
+"""The slot as a file lock: whoever holds its `flock` may train.
+
+The lock belongs to an open file description, which the trainer inherits: the slot stays taken until the trainer is
+really gone, also when the daemon was killed. The file's text names the daemon that took it, for messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+from cbi_queue.errors import SlotTaken
+from workers.process_identity import ProcessIdentity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOLDER_WRITES_WITHIN_S = 1.0
+"""A daemon writes its name right after it got the lock; a reader waits this long for it."""
+
+
+class SlotLock:
+    """The slot's lock file."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; nothing is opened yet."""
+        self._path = path
+        self._descriptor: int | None = None
+
+    @property
+    def descriptor(self) -> int:
+        """The open, locked descriptor that a trainer inherits."""
+        if self._descriptor is None:
+            msg = "the slot lock is not held"
+            raise RuntimeError(msg)
+        return self._descriptor
+
+    def try_acquire(self) -> bool:
+        """Take the slot if it is free; tell whether it is ours now."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        self._write_holder()
+        return True
+
+    def release(self) -> None:
+        """Let the slot go (a living trainer still holds it); releasing twice is fine."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def holder(self) -> ProcessIdentity | None:
+        """Return the daemon that the file names, if that very process is alive."""
+        try:
+            body = json.loads(self._path.read_text())
+            identity = ProcessIdentity(int(body["pid"]), float(body["started"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return identity if identity.is_alive() else None
+
+    def refuse_if_daemon_holds_it(self) -> None:
+        """Say who holds the slot.
+
+        Raises:
+            SlotTaken: when a living daemon does. A lock that only an orphaned trainer holds passes.
+        """
+        deadline = time.monotonic() + HOLDER_WRITES_WITHIN_S
+        while (holder := self.holder()) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if holder is not None:
+            raise SlotTaken(
+                f"the slot is taken: the daemon with pid {holder.pid} holds {self._path}",
+                holder_pid=holder.pid,
+            )
+
+    def _write_holder(self) -> None:
+        me = ProcessIdentity.of(os.getpid())
+        text = json.dumps({"pid": os.getpid(), "started": me.started if me else 0.0})
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, text.encode(), 0)
+
+
+def is_slot_taken(path: Path) -> bool:
+    """Tell whether somebody (daemon or orphaned trainer) holds the slot now, without taking it for longer."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
