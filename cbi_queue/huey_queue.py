@@ -83,7 +83,7 @@ class LedgerStorage(SqliteStorage):
         """Count the runnable jobs."""
         return queries.workload(self.ledger()).runnable
 
-    def enqueued_items(self, limit: int | None = None) -> list[bytes]:
+    def enqueued_items(self, _limit: int | None = None) -> list[bytes]:
         """Return nothing: the ledger lists the jobs."""
         return []
 

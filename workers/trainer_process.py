@@ -15,7 +15,6 @@ import signal
 import subprocess
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import ProtocolError
@@ -23,6 +22,8 @@ from cbi_queue.protocol import MAX_LINE_BYTES, Begin, Pause, Resume, Stop, decod
 from workers.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cbi_queue.protocol import Assignment, Directive, Report
 
 logger = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ Open it with `Ledger.open` (writers) or `Ledger.open_readonly` (those who only l
 of their own: `enqueue`, `claims` (into the slot), `settlement` (out of it), `holds`, `verbs` (what the user asks of
 single jobs), `queries` (looking), `upkeep`, and `telemetry` (the second file).
 """
+
 from __future__ import annotations
 
 from cbi_queue.ledger.ledger import DAEMON_PATIENCE_S, Ledger

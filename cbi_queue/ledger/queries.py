@@ -109,3 +109,15 @@ def workload(ledger: Ledger) -> Workload:
 def state_counts(ledger: Ledger) -> dict[str, int]:
     """Return state -> number of jobs."""
     return {row["state"]: row["n"] for row in ledger.conn.execute("SELECT state, COUNT(*) n FROM jobs GROUP BY state")}
+
+
+def failed_since(ledger: Ledger, at: float) -> list[JobRow]:
+    """Return the jobs that failed since the instant *at*, and those stuck behind a job that ended without success."""
+    failed = ledger.conn.execute("SELECT * FROM jobs WHERE state = 'failed' AND ended_at >= ? ORDER BY id", (at,))
+    stuck = ledger.conn.execute(
+        """
+        SELECT DISTINCT d.* FROM jobs d JOIN needs n ON n.job_id = d.id JOIN jobs j ON j.id = n.needs_id
+        WHERE d.state = 'waiting' AND j.state IN ('failed', 'vetoed', 'cancelled') ORDER BY d.id
+        """
+    )
+    return [JobRow.of(row) for row in [*failed, *stuck]]

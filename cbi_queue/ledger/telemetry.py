@@ -54,8 +54,8 @@ class EpochRow:
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> EpochRow:
         """Read a row of `SELECT * FROM epochs`."""
-        *values, resumed = row
-        return cls(*values, resumed=bool(resumed))
+        values = dict(zip(cls.__slots__, row, strict=True))
+        return cls(**{**values, "resumed": bool(values["resumed"])})
 
 
 class Telemetry:

@@ -1,0 +1,38 @@
+"""`python -m workers`: the daemon, as launchd, systemd or `cbi-queue worker` start it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from cbi_queue.errors import CbiError
+from cbi_queue.settings import load_settings
+from workers.daemon import Daemon, install_signals
+from workers.logs import set_up_logging
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the daemon; return 0 after an orderly end, 1 when a job failed (--until-empty), 2 or 75 when refused."""
+    parser = argparse.ArgumentParser(prog="python -m workers", description="The daemon of cbi-queue: one slot.")
+    parser.add_argument("--until-empty", action="store_true", help="end when nothing is left to train")
+    parser.add_argument("--quiet", action="store_true", help="log to the daemon's log file only")
+    options = parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+        settings.make_state_dir()
+        set_up_logging(settings, to_terminal=not options.quiet)
+        daemon = Daemon(settings, until_empty=options.until_empty)
+        install_signals(daemon)
+        return daemon.run()
+    except CbiError as exc:
+        print(f"Error: {exc.message}", file=sys.stderr)
+        if exc.hint:
+            print(f"Hint: {exc.hint}", file=sys.stderr)
+        return exc.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

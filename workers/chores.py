@@ -1,0 +1,63 @@
+"""Periodic housekeeping, run by Huey's scheduler: an online backup a day, and retention.
+
+Each chore is keyed by its due date in the ledger, so it runs once per period, also after a restart within the minute
+(Huey alone would run it twice) and after a gap (Huey alone would forget it).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import TYPE_CHECKING
+
+from cbi_queue import clock
+from cbi_queue.ledger.telemetry import Telemetry
+from cbi_queue.ledger.upkeep import back_up, chore_is_due, prune_backups, record_chore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from cbi_queue.huey_queue import LedgerHuey
+    from cbi_queue.ledger import Ledger
+    from cbi_queue.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+DAY_S = 86_400
+BACKUPS_KEPT = 14
+"""Daily backups that stay: two weeks, twice the plan."""
+
+
+def register_chores(huey: LedgerHuey, settings: Settings) -> None:
+    """Give Huey's scheduler its periodic tasks."""
+    _register(huey, "backup", DAY_S, lambda ledger: _backup(ledger, settings))
+    _register(huey, "retention", DAY_S, lambda _ledger: _retention(settings))
+
+
+def _register(huey: LedgerHuey, name: str, period_s: int, act: Callable[[Ledger], None]) -> None:
+    def is_due(_now: datetime) -> bool:
+        return chore_is_due(huey.ledger(), name, period_s)
+
+    def chore() -> None:
+        if record_chore(huey.ledger(), name, period_s):
+            logger.info("event=chore.run name=%s", name)
+            act(huey.ledger())
+
+    huey.periodic_task(is_due, name=name)(chore)
+
+
+def _backup(ledger: Ledger, settings: Settings) -> None:
+    try:
+        path = back_up(ledger, settings.backup_dir)
+    except (OSError, sqlite3.Error) as exc:
+        ledger.tell("backup_failed", "backup", words=f"the daily backup failed: {exc}")
+        return
+    prune_backups(settings.backup_dir, BACKUPS_KEPT)
+    ledger.tell("backup", "backup", words=f"the ledger was backed up to {path.name}")
+
+
+def _retention(settings: Settings) -> None:
+    telemetry = Telemetry(settings.telemetry_path)
+    telemetry.forget_before(clock.epoch_s() - settings.keep_days * DAY_S)
+    telemetry.close()

@@ -1,0 +1,144 @@
+"""The daemon: take the slot, settle what a dead daemon left, run Huey's consumer, end in good order.
+
+Wiring and signals only. A signal handler sets a flag and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from cbi_queue import clock
+from cbi_queue.errors import SlotTaken
+from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
+from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
+from cbi_queue.ledger.telemetry import Telemetry
+from workers.chores import register_chores
+from workers.recovery import end_orphan, settle_leftovers
+from workers.slot import Slot
+from workers.slot_lock import SlotLock
+from workers.volume import watch_volume
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from cbi_queue.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 0.1
+"""Seconds between the main thread's looks at its flags."""
+SPARE_S = 5.0
+"""Seconds beyond the trainer's grace that stopping may take: SIGKILL, settling, closing."""
+
+
+class Daemon:
+    """One daemon, for one run of its process."""
+
+    def __init__(self, settings: Settings, *, until_empty: bool = False) -> None:
+        """Prepare; nothing is taken or started yet."""
+        self._settings = settings
+        self._until_empty = until_empty
+        self._stop = threading.Event()
+        self._started_at = clock.epoch_s()
+
+    def run(self) -> int:
+        """Run until told to stop (or until the queue is empty); return the exit code.
+
+        Raises:
+            SlotTaken: when another daemon holds the slot.
+            LedgerError: when the ledger cannot be used.
+        """
+        self._settings.make_state_dir()
+        lock = take_slot(self._settings)
+        try:
+            return self._run_in_slot(lock)
+        finally:
+            lock.release()
+
+    def stop(self, _signum: int | None = None, _frame: FrameType | None = None) -> None:
+        """Ask for an orderly end; asking twice is fine."""
+        self._stop.set()
+
+    def _run_in_slot(self, lock: SlotLock) -> int:
+        ledger = Ledger.open(self._settings.ledger_path, patience_s=DAEMON_PATIENCE_S, checkpoints=True)
+        telemetry = Telemetry(self._settings.telemetry_path)
+        try:
+            settle_leftovers(self._settings, ledger)
+            if watch_volume(self._settings, ledger):
+                self._settings.make_layout()
+            self._consume(ledger, Slot(self._settings, telemetry, lock.descriptor))
+            return self._exit_code(ledger)
+        finally:
+            telemetry.close()
+            ledger.close()
+
+    def _consume(self, ledger: Ledger, slot: Slot) -> None:
+        huey = LedgerHuey(self._settings.ledger_path, admit=slot.admit, train=slot.train)
+        slot.open_ledger = huey.ledger
+        register_chores(huey, self._settings)
+        consumer = EmbeddedConsumer(
+            huey,
+            workers=1,
+            worker_type="thread",
+            initial_delay=self._settings.poll_s,
+            max_delay=self._settings.poll_s,
+            shutdown_timeout=self._settings.grace_s + SPARE_S,
+        )
+        consumer.start()
+        logger.info("event=daemon.ready state_dir=%s", self._settings.state_dir)
+        try:
+            self._watch(ledger, consumer)
+        finally:
+            slot.stopping.set()
+            consumer.stop(graceful=True)
+            logger.info("event=daemon.stopped")
+
+    def _watch(self, ledger: Ledger, consumer: EmbeddedConsumer) -> None:
+        next_volume_s = next_health_s = clock.monotonic_s()
+        while not self._stop.wait(LOOK_S):
+            now = clock.monotonic_s()
+            if now >= next_volume_s:
+                watch_volume(self._settings, ledger)
+                next_volume_s = now + self._settings.volume_check_s
+            if now >= next_health_s:
+                consumer.check_worker_health()
+                ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                next_health_s = now + 10.0
+            if self._until_empty and queries.workload(ledger).is_empty:
+                return
+
+    def _exit_code(self, ledger: Ledger) -> int:
+        """Say 1 when, in an until-empty run, a job failed or is stuck behind one that did."""
+        if not self._until_empty or self._stop.is_set():
+            return 0
+        return 1 if queries.failed_since(ledger, self._started_at) else 0
+
+
+def take_slot(settings: Settings) -> SlotLock:
+    """Take the slot's lock, waiting for (and if need be ending) a trainer whose daemon died.
+
+    Raises:
+        SlotTaken: when a living daemon, or a process that no row names, holds it.
+    """
+    lock = SlotLock(settings.lock_path)
+    deadline = time.monotonic() + 2 * settings.grace_s + SPARE_S
+    while not lock.try_acquire():
+        lock.refuse_if_daemon_holds_it()
+        end_orphan(settings)
+        if time.monotonic() > deadline:
+            raise SlotTaken(
+                f"the slot is taken: an unknown process holds {settings.lock_path}",
+                holder_pid=None,
+            )
+        time.sleep(LOOK_S)
+    return lock
+
+
+def install_signals(daemon: Daemon) -> None:
+    """Let SIGTERM, SIGINT and SIGHUP ask *daemon* for an orderly end."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, daemon.stop)

@@ -1,0 +1,93 @@
+"""At boot: what becomes of a row left in the slot by a daemon that died.
+
+| found | what it becomes | why |
+|---|---|---|
+| its trainer still lives | first woken and waited for, then ended by identity | it saw the hang-up and checkpoints |
+| a complete run folder signed by this attempt | succeeded (or vetoed) | the folder is believed over a missing row |
+| the user had asked for its cancellation | cancelled | nobody was there to do it |
+| anything else | queued, attempt interrupted | it goes on from its last checkpoint; no retry is counted |
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cbi_queue.ledger import Ledger, queries, settlement
+from cbi_queue.lifecycle import Outcome, Reason
+from workers.ending import Ending, Verdict
+from workers.process_identity import ProcessIdentity
+from workers.slot import settle, signed_manifest
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import AttemptRow, JobRow
+    from cbi_queue.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.05
+
+
+def end_orphan(settings: Settings) -> None:
+    """Wait for a trainer whose daemon died; end it when its grace time is over. The lock is free afterwards."""
+    if not settings.ledger_path.exists():
+        return
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        job = queries.job_in_slot(ledger)
+        attempt = queries.open_attempt(ledger, job.id) if job else None
+    orphan = _trainer_of(attempt)
+    if orphan is None or not orphan.is_alive():
+        return
+    logger.info("event=orphan.waited_for pid=%d", orphan.pid)
+    orphan.signal_group(signal.SIGCONT)
+    if not _gone_within(orphan, settings.grace_s):
+        logger.warning("event=orphan.killed pid=%d", orphan.pid)
+        orphan.kill_tree()
+        _gone_within(orphan, settings.grace_s)
+
+
+def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:
+    """Settle the row left in the slot, by the table above; return its job, or None when there was none.
+
+    The caller holds the slot's lock, so no trainer of it can be alive.
+    """
+    job = queries.job_in_slot(ledger)
+    if job is None:
+        return None
+    attempt = queries.open_attempt(ledger, job.id)
+    if not _settle_if_complete(settings, ledger, job, attempt):
+        if job.cancel_requested_at is not None:
+            settlement.cancel_in_slot(ledger, job.id)
+        else:
+            settlement.requeue(ledger, job.id, Outcome.INTERRUPTED, Reason.DAEMON_DIED)
+    logger.info("event=job.recovered job_id=%d", job.id)
+    return job.id
+
+
+def _settle_if_complete(settings: Settings, ledger: Ledger, job: JobRow, attempt: AttemptRow | None) -> bool:
+    if attempt is None or job.run_dir is None:
+        return False
+    manifest = signed_manifest(Path(job.run_dir), ledger.ledger_id, job.id, attempt.number)
+    if manifest is None:
+        return False
+    ending = Ending(Verdict.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
+    settle(ledger, job, ending, manifest, exit_code=None, backoff_s=settings.backoff_s)
+    return True
+
+
+def _trainer_of(attempt: AttemptRow | None) -> ProcessIdentity | None:
+    if attempt is None or attempt.trainer_pid is None or attempt.trainer_started is None:
+        return None
+    return ProcessIdentity(attempt.trainer_pid, attempt.trainer_started)
+
+
+def _gone_within(identity: ProcessIdentity, limit_s: float) -> bool:
+    deadline = time.monotonic() + limit_s
+    while identity.is_alive():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True

@@ -1,0 +1,199 @@
+"""The slot: what Huey's one worker runs. Admit, spawn, supervise, settle; the claim lies in between, in the storage.
+
+Neighbours: `cbi_queue.huey_queue` (which calls `admit` and `train`), `trainer_process` (the child), `supervision`
+(the watch), `ending` (the verdict), `cbi_queue.ledger.settlement` (the record).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from cbi_queue.artifacts import faults, read_manifest, run_dir_for
+from cbi_queue.catalogue import BARS
+from cbi_queue.errors import CbiError, VolumeMissing
+from cbi_queue.ledger import claims, queries, settlement
+from cbi_queue.protocol import Assignment
+from workers.ending import Ending, Seen, Verdict, classify_ending
+from workers.supervision import Supervision
+from workers.trainer_process import TrainerProcess, TrainerSetup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cbi_queue.artifacts import Manifest
+    from cbi_queue.ledger import AttemptRow, JobRow, Ledger
+    from cbi_queue.ledger.telemetry import Telemetry
+    from cbi_queue.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Slot:
+    """The one place where a trainer runs."""
+
+    def __init__(self, settings: Settings, telemetry: Telemetry, lock_descriptor: int) -> None:
+        """Use the slot whose lock is held under *lock_descriptor*."""
+        self._settings = settings
+        self._telemetry = telemetry
+        self._lock_descriptor = lock_descriptor
+        self.open_ledger: Callable[[], Ledger] | None = None
+        self.stopping = threading.Event()
+
+    def admit(self, job: JobRow) -> bool:
+        """Tell whether *job* may be claimed now: the daemon goes on, and its data are there."""
+        if self.stopping.is_set():
+            return False
+        try:
+            self._settings.require_volume()
+        except VolumeMissing:
+            logger.info("event=job.not_admitted job_id=%d why=volume", job.id)
+            return False
+        return True
+
+    def train(self, job_id: int, attempt_id: int) -> None:
+        """Run the claimed attempt to its end and settle it; whatever goes wrong, the row is settled."""
+        if self.open_ledger is None:
+            msg = "the slot was not given a ledger"
+            raise RuntimeError(msg)
+        ledger = self.open_ledger()
+        job = queries.find_job(ledger, str(job_id))
+        logger.info("event=job.claimed job_id=%d name=%s attempt=%d", job.id, job.name, job.attempts)
+        try:
+            self._train(ledger, job, attempt_id)
+        except (CbiError, OSError) as exc:
+            logger.exception("event=slot.error job_id=%d", job_id)
+            error = f"the slot could not run it: {exc}"
+            settlement.retry_or_fail(ledger, job_id, error, backoff_s=self._settings.backoff_s, exit_code=None)
+
+    def _train(self, ledger: Ledger, job: JobRow, attempt_id: int) -> None:
+        attempt = queries.open_attempt(ledger, job.id)
+        if attempt is None or attempt.id != attempt_id:
+            raise CbiError(f"attempt {attempt_id} of job {job.id} is not open in the ledger")
+        self._settings.make_layout()
+        run_dir = self._run_dir(job)
+        log_path = self._log_path(job, attempt)
+        trainer = TrainerProcess(self._setup(job, log_path))
+        try:
+            self._record(ledger, attempt, trainer, log_path, run_dir)
+            trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path))
+            watch = Supervision(self._settings, ledger, self._telemetry, trainer, job, attempt, self.stopping)
+            exit_code = watch.run()
+        except BaseException:
+            trainer.kill()
+            trainer.wait(self._settings.grace_s)
+            raise
+        finally:
+            trainer.close()
+            self._telemetry.commit()
+        manifest = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
+        ending = classify_ending(
+            Seen(
+                exit_code,
+                complete=manifest is not None,
+                failed=watch.failed,
+                stop_cause=watch.stop_cause,
+                volume_missing=self._volume_is_missing(),
+                timeout_s=job.timeout_s,
+            )
+        )
+        settle(ledger, job, ending, manifest, exit_code=exit_code, backoff_s=self._settings.backoff_s)
+
+    def _volume_is_missing(self) -> bool:
+        try:
+            self._settings.require_volume()
+        except VolumeMissing:
+            return True
+        return False
+
+    def _run_dir(self, job: JobRow) -> Path:
+        return run_dir_for(
+            self._settings.models, model=job.model, horizon=job.horizon, name=job.name, identity=job.identity, bars=BARS
+        )
+
+    def _log_path(self, job: JobRow, attempt: AttemptRow) -> Path:
+        return self._settings.training_log_dir / f"{job.name}-{job.id}-attempt-{attempt.number}.log"
+
+    def _setup(self, job: JobRow, log_path: Path) -> TrainerSetup:
+        return TrainerSetup(
+            interpreter=self._settings.interpreter_for(job.backend),
+            threads=self._settings.threads,
+            log_path=log_path,
+            working_dir=self._settings.state_dir,
+            lock_descriptor=self._lock_descriptor,
+        )
+
+    def _record(
+        self, ledger: Ledger, attempt: AttemptRow, trainer: TrainerProcess, log_path: Path, run_dir: Path
+    ) -> None:
+        claims.record_trainer(
+            ledger,
+            attempt.id,
+            pid=trainer.identity.pid,
+            started=trainer.identity.started,
+            log_path=str(log_path),
+            run_dir=str(run_dir),
+            settings={
+                "threads": self._settings.threads,
+                "grace_s": self._settings.grace_s,
+                "profile": self._settings.profile,
+            },
+        )
+
+    def _assignment(
+        self, ledger: Ledger, job: JobRow, attempt: AttemptRow, run_dir: Path, log_path: Path
+    ) -> Assignment:
+        return Assignment(
+            job_id=job.id,
+            attempt=attempt.number,
+            ledger_id=ledger.ledger_id,
+            identity=job.identity,
+            spec=job.spec,
+            run_dir=str(run_dir),
+            exports_dir=str(self._settings.exports_dir),
+            processed_dir=str(self._settings.processed_dir),
+            threads=self._settings.threads,
+            micro_batch=job.micro_batch,
+            grace_s=self._settings.grace_s,
+            log_path=str(log_path),
+            log_max_bytes=self._settings.log_max_bytes,
+            log_keep=self._settings.log_keep,
+        )
+
+
+def signed_manifest(run_dir: Path, ledger_id: str, job_id: int, attempt: int) -> Manifest | None:
+    """Return the folder's manifest when this very attempt signed it and every file matches its checksum."""
+    manifest = read_manifest(run_dir)
+    if manifest is None or (manifest.ledger_id, manifest.job_id, manifest.attempt) != (ledger_id, job_id, attempt):
+        return None
+    return None if faults(run_dir, manifest) else manifest
+
+
+def settle(
+    ledger: Ledger, job: JobRow, ending: Ending, manifest: Manifest | None, *, exit_code: int | None, backoff_s: float
+) -> None:
+    """Record what *ending* says, with the settlement of that name."""
+    logger.info("event=job.%s job_id=%d reason=%s exit=%s", ending.verdict, job.id, ending.reason, exit_code)
+    match ending.verdict:
+        case Verdict.FINISH if manifest is not None:
+            settlement.finish(
+                ledger,
+                job.id,
+                metrics=manifest.metrics,
+                veto=manifest.veto,
+                peak_rss_mib=manifest.peak_rss_mib,
+                reason=ending.reason,
+                exit_code=exit_code,
+            )
+        case Verdict.CANCEL:
+            settlement.cancel_in_slot(ledger, job.id, exit_code=exit_code)
+        case Verdict.RETRY:
+            settlement.retry_or_fail(ledger, job.id, ending.words, backoff_s=backoff_s, exit_code=exit_code)
+        case Verdict.DOWNGRADE:
+            settlement.downgrade_or_fail(ledger, job.id, ending.words, exit_code=exit_code)
+        case Verdict.REQUEUE:
+            settlement.requeue(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)
+        case _:
+            settlement.fail(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)

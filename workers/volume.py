@@ -1,0 +1,33 @@
+"""Watch the data volume: when it is gone the slot holds with reason `volume`; when it returns the slot goes on."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from cbi_queue.errors import VolumeMissing
+from cbi_queue.ledger.holds import holds_in_force, lift_hold, place_hold
+from cbi_queue.lifecycle import HoldMode, HoldReason
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import Ledger
+    from cbi_queue.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def watch_volume(settings: Settings, ledger: Ledger) -> bool:
+    """Look once: place or lift the volume's hold; tell whether the data are there."""
+    held = any(hold.reason is HoldReason.VOLUME for hold in holds_in_force(ledger))
+    try:
+        settings.require_volume()
+    except VolumeMissing as exc:
+        if not held:
+            logger.warning("event=volume.missing path=%s", settings.volume)
+            place_hold(ledger, HoldReason.VOLUME, HoldMode.EVICT, exc.message)
+        return False
+    if held:
+        logger.info("event=volume.back path=%s", settings.volume)
+        settings.make_layout()
+        lift_hold(ledger, HoldReason.VOLUME, f"the data volume {settings.volume} is mounted again")
+    return True
