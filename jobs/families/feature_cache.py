@@ -1,0 +1,185 @@
+"""The feature cache: built once per horizon, reused by every model of that horizon.
+
+Works through the export in chunks of rows that overlap by the longest look-back, so memory does not grow with the
+file, and stands still or leaves between chunks. A stopped build leaves no trace and starts over: the old cache stays
+until the new one is whole. Neighbours: `jobs.export_file` (rows in), `jobs.features` (what is computed),
+`jobs.feature_store` (the two files out).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from cbi_queue.artifacts import atomic_file, sha256_of, write_json
+from cbi_queue.catalogue import FeatureParams
+from cbi_queue.protocol import EpochReport, Finished, Note, Started
+from jobs.export_file import Export, chunks, find_export, open_export
+from jobs.feature_store import cache_files, cache_key
+from jobs.features import engineer, feature_names, look_back_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from jobs.trainer import Task
+
+CHUNK_ROWS = 65_536
+"""Most rows worked on together."""
+CHUNK_CELLS = 1 << 24
+"""Most rows x features worked on together: 64 MiB as float32, a few times that while they are computed."""
+LEAST_CHUNK_ROWS = 1_024
+"""Fewer would spend more time on the overlap than on the chunk."""
+UNIT = "chunk"
+
+
+class SourceChanged(Exception):
+    """The export was replaced while it was being read; the next attempt reads the new one."""
+
+
+class FeatureCache:
+    """Builds `<horizon>_features.parquet`, or finds that it is there already."""
+
+    def __init__(self, chunk_rows: int | None = None) -> None:
+        """Work on *chunk_rows* rows at a time; None: as many as `CHUNK_CELLS` holds."""
+        self._chunk_rows = chunk_rows
+        self._export: Export | None = None
+        self._started_s = time.monotonic()
+
+    def prepare(self, task: Task) -> Started:
+        """Look for a cache to reuse; check the export from end to end where there is none."""
+        self._params = FeatureParams.model_validate(task.spec.params)
+        self._source = find_export(task.exports_dir, task.spec.horizon)
+        self._stamp = _stamp(self._source)
+        self._key = cache_key(sha256_of(self._source), self._params.model_dump(mode="json"))
+        self._files = cache_files(task.processed_dir, task.spec.horizon)
+        self._files.remove_leftovers()
+        why_not = self._files.why_not_reusable(self._key)
+        if why_not is None:
+            task.channel.report(Note(f"reused: {self._files.parquet} was made from this very export, code and params"))
+            return Started(total_epochs=1, unit=UNIT)
+        task.channel.report(Note(f"building features: {why_not}"))
+        return self._prepare_build(task)
+
+    def train(self, task: Task) -> Finished:
+        """Build the cache unless it is reused; leave metrics and schema in the run folder."""
+        reused = self._export is None
+        manifest = self._reuse(task) if reused else self._build(task, self._export)
+        metrics = {
+            "rows": manifest["rows"],
+            "features": len(manifest["schema"]) - 2,
+            "reused": reused,
+            "input_sha256": manifest["source_sha256"],
+            "seconds": round(time.monotonic() - self._started_s - task.channel.paused_s, 3),
+            "path": str(self._files.parquet),
+        }
+        write_json(task.run_dir / "metrics.json", metrics)
+        write_json(task.run_dir / "feature_schema.json", {k: manifest[k] for k in ("schema", "series", "notes")})
+        return Finished(metrics)
+
+    def _prepare_build(self, task: Task) -> Started:
+        self._export = export = open_export(self._source, self._params, lambda: task.channel.safe_point(0))
+        for note in export.notes:
+            task.channel.report(Note(note))
+        features = len(feature_names(export.series, self._params))
+        if self._chunk_rows is None:
+            self._chunk_rows = max(LEAST_CHUNK_ROWS, min(CHUNK_ROWS, CHUNK_CELLS // features))
+        return Started(
+            total_epochs=self._total_chunks(export),
+            unit=UNIT,
+            samples=export.rows,
+            fingerprint=f"feature_cache/{len(export.series)} series/{features} features/{self._chunk_rows} rows a chunk",
+        )
+
+    def _total_chunks(self, export: Export) -> int:
+        return -(-export.rows // self._chunk_rows)
+
+    def _reuse(self, task: Task) -> dict[str, Any]:
+        """Do no work: one report, marked as no baseline for the time of a build."""
+        task.channel.safe_point(0)
+        task.channel.report(EpochReport(epoch=1, total_epochs=1, wall_s=0.0, resumed=True))
+        return self._files.read_manifest()
+
+    def _build(self, task: Task, export: Export) -> dict[str, Any]:
+        """Write the Parquet file, then the manifest that makes it believable."""
+        with atomic_file(self._files.parquet) as part:
+            schema = self._write_chunks(task, export, part)
+            output_sha256 = sha256_of(part)
+            if _stamp(self._source) != self._stamp:
+                raise SourceChanged(f"{self._source} was replaced while features were built from it; nothing was kept")
+        manifest = {
+            **self._key,
+            "horizon": task.spec.horizon,
+            "rows": export.rows,
+            "schema": schema,
+            "series": [{"name": s.name, "returns": "log" if s.is_log else "difference"} for s in export.series],
+            "notes": list(export.notes),
+            "output_sha256": output_sha256,
+        }
+        self._files.write_manifest(manifest)
+        return manifest
+
+    def _write_chunks(self, task: Task, export: Export, part: Path) -> list[list[str]]:
+        """Write one row group per chunk; return the columns as [name, type] in their order."""
+        writer, epoch = None, _Epoch(task, self._total_chunks(export))
+        try:
+            for chunk in engineered(export, self._params, self._chunk_rows):
+                table = chunk.to_arrow()
+                if writer is None:
+                    # Returns hardly repeat: a dictionary costs time and memory and saves nothing.
+                    writer = pq.ParquetWriter(
+                        part, table.schema, compression="zstd", compression_level=1, use_dictionary=False
+                    )
+                writer.write_table(table)
+                epoch.done(chunk.height)
+        finally:
+            if writer is not None:
+                writer.close()
+        return [[name, str(kind)] for name, kind in chunk.schema.items()]
+
+
+def engineered(export: Export, params: FeatureParams, chunk_rows: int) -> Iterator[pl.DataFrame]:
+    """Yield the features of the export chunk by chunk, bit for bit what the whole frame would give."""
+    before: pl.DataFrame | None = None
+    for chunk in chunks(export, chunk_rows):
+        known = chunk if before is None else pl.concat([before, chunk])
+        yield engineer(known, export.series, params).slice(known.height - chunk.height)
+        before = known.tail(look_back_rows(params))
+
+
+class _Epoch:
+    """Counts the chunks, times them without the pauses, and obeys the slot after each."""
+
+    def __init__(self, task: Task, total: int) -> None:
+        self._channel = task.channel
+        self._total = total
+        self._count = 0
+        self._worked_s = self._now_s()
+
+    def done(self, rows: int) -> None:
+        """Report a chunk of *rows* rows and stand at the safe point."""
+        self._count += 1
+        now_s = self._now_s()
+        self._channel.report(
+            EpochReport(
+                epoch=self._count,
+                total_epochs=self._total,
+                wall_s=now_s - self._worked_s,
+                samples=rows,
+                resumed=self._channel.take_was_paused(),
+            )
+        )
+        self._channel.safe_point(self._count)
+        self._worked_s = self._now_s()
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._channel.paused_s
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Inode, size and time of change (ns): differs once the file was replaced or written to."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
