@@ -46,6 +46,7 @@ def record_run(
     predict_s: float,
     model_files: Mapping[str, bytes | Callable[[Path], object]],
     preproc: dict[str, Any],
+    details: dict[str, Any] | None = None,
 ) -> Finished:
     """Score the run, fill its folder and say what the leaderboard shows.
 
@@ -58,12 +59,14 @@ def record_run(
         predict_s: working seconds of forecasting all rows.
         model_files: file name -> content, or a function that writes to the (temporary) path it is given.
         preproc: what was done to the features, as JSON values, enough to do it again.
+        details: further metrics of this family (best round, refits), finite or None.
     """
     metrics = {
         **score(frame, split, predicted),
         "fit_s": round(fit_s, 3),
         "predict_s": round(predict_s, 4),
         "rows": {name: len(rows) for name, rows in split.blocks().items()},
+        **(details or {}),
     }
     for name, content in model_files.items():
         _write_model(task.run_dir / name, content)

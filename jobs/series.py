@@ -1,7 +1,7 @@
 """What every forecasting family trains on: one price, its features, and the label h trading days ahead.
 
 Reads the feature cache, builds the label, and refuses what cannot be forecast; never computes a feature and never
-decides which rows train. Upstream: the feature cache's two files per horizon; downstream: `splits`, the families,
+decides which rows train. Upstream: `feature_store` (two files per horizon); downstream: `splits`, the families,
 `scoring` and `run_record`.
 
 Letters used by all of them: t is a row (a trading day), p its price, h the horizon in trading days,
@@ -10,19 +10,22 @@ y[t] = log p[t+h] - log p[t] the label, f[t] the forecast of y[t], x[t] the feat
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cbi_queue.artifacts import sha256_of
 from cbi_queue.catalogue import HORIZON_DAYS
+from jobs.feature_store import cache_files
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
+
+    from jobs.feature_store import CacheFiles
 
 DATE_COLUMN, PRICE_COLUMN = "date", "price"
 """The cache's first two columns, whatever they were called in the export; every other column is a feature."""
@@ -59,9 +62,9 @@ def load_frame(processed_dir: Path, horizon: str) -> ForecastFrame:
     Raises:
         BrokenSpec: when the cache is missing, torn, out of order, or holds a price that has no logarithm.
     """
-    path = processed_dir / f"{horizon}_features.parquet"
-    manifest = _read_manifest(processed_dir / f"{horizon}_features.manifest.json", path, horizon)
-    return frame_of(_read_table(path, horizon), HORIZON_DAYS[horizon], manifest["source_sha256"])
+    files = cache_files(processed_dir, horizon)
+    source_sha256 = _source_of(files, horizon)
+    return frame_of(_read_table(files.parquet, horizon), HORIZON_DAYS[horizon], source_sha256)
 
 
 def frame_of(table: pl.DataFrame, horizon_days: int, source_sha256: str) -> ForecastFrame:
@@ -87,31 +90,24 @@ def label(price: np.ndarray, horizon_days: int) -> np.ndarray:
     return y
 
 
-def _read_manifest(path: Path, table: Path, horizon: str) -> dict[str, Any]:
-    for needed in (table, path):
-        if not needed.is_file():
-            msg = f"{needed} is missing: run the features job of horizon {horizon} first"
-            raise BrokenSpec(msg)
-    try:
-        body: dict[str, Any] = json.loads(path.read_bytes())
-        known = isinstance(body["source_sha256"], str)
-    except (ValueError, KeyError, TypeError) as exc:
-        msg = f"{path} cannot be read ({exc!r}): run the features job of horizon {horizon} again"
-        raise BrokenSpec(msg) from exc
-    if not known:
-        msg = f"{path} names no data snapshot: run the features job of horizon {horizon} again"
+def _source_of(files: CacheFiles, horizon: str) -> str:
+    """Return the checksum of the export, once the cache is seen to be there and whole."""
+    again = f"run the features job of horizon {horizon}"
+    if not files.parquet.is_file() or not files.manifest.is_file():
+        absent = files.manifest if files.parquet.is_file() else files.parquet
+        msg = f"{absent} is missing: {again} first"
         raise BrokenSpec(msg)
-    return body
+    manifest = files.read_manifest() or {}
+    if manifest.get("output_sha256") != sha256_of(files.parquet):
+        msg = f"{files.parquet} is not the file that {files.manifest.name} was written for: {again} again"
+        raise BrokenSpec(msg)
+    return str(manifest["source_sha256"])
 
 
 def _read_table(path: Path, horizon: str) -> pl.DataFrame:
     import polars as pl
 
-    try:
-        table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as exc:
-        msg = f"{path} cannot be read ({exc}): run the features job of horizon {horizon} again"
-        raise BrokenSpec(msg) from exc
+    table = pl.read_parquet(path)
     if absent := {DATE_COLUMN, PRICE_COLUMN} - set(table.columns):
         msg = f"{path} has no column {', '.join(sorted(absent))}: run the features job of horizon {horizon} again"
         raise BrokenSpec(msg)

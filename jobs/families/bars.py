@@ -1,0 +1,107 @@
+"""The bars to beat: naive, seasonal naive and drift, scored like every model so that a leaderboard has them.
+
+One shot each, milliseconds long: a safe point before and one after. With h the horizon and p[t] the price at row t:
+naive says p[t]; seasonal naive the price of the same day of the season, as late as it is known; drift lets the mean
+daily log return of the training block go on. Neighbours: `jobs.run_record`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from cbi_queue.protocol import EpochReport, Started
+from jobs.run_record import record_run
+from jobs.series import load_frame
+from jobs.splits import holdout_split
+
+if TYPE_CHECKING:
+    from cbi_queue.catalogue import EvaluationParams, SeasonalNaiveParams
+    from cbi_queue.protocol import Finished
+    from jobs.trainer import Task
+
+MODEL_FILE = "model.json"
+Model = dict[str, Any]
+
+
+def forecast(model: Model, price: np.ndarray, horizon_days: int) -> np.ndarray:
+    """Return f[t] for each row from a bar's model file. *price*: (rows,) -> (rows,) float64, NaN where unknown.
+
+    naive: f = 0.    drift: f = h * mean daily log return.
+    seasonal naive, season m: f = log p[t + h - m k] - log p[t] with k = ceil(h / m), the fewest whole seasons back
+    from t + h to a price that is known at t. When m divides h that is p[t] itself, and the forecast is naive's.
+    """
+    f = np.zeros(len(price))
+    if "season_rows" in model:
+        season = model["season_rows"]
+        back = season * math.ceil(horizon_days / season) - horizon_days
+        f[:back] = np.nan
+        f[back:] = np.log(price[: len(price) - back] / price[back:])
+    return f + horizon_days * model.get("mean_daily_log_return", 0.0)
+
+
+class _Bar:
+    """What the three share: the steps of a one-shot job."""
+
+    def prepare(self, task: Task) -> Started:
+        """Load and split the features (of which a bar looks at the price alone)."""
+        self.params = p = cast("EvaluationParams", task.spec.typed_params)
+        self.frame = load_frame(task.processed_dir, task.spec.horizon)
+        self.split = holdout_split(self.frame, p.validation_rows, p.backtest_rows, p.embargo_rows)
+        name = f"{task.spec.model} {task.spec.horizon} {self.frame.rows} rows"
+        return Started(total_epochs=1, unit="fit", one_shot=True, samples=len(self.split.train), fingerprint=name)
+
+    def train(self, task: Task) -> Finished:
+        """Forecast every row and leave the folder filled."""
+        task.channel.safe_point(0)
+        started_s = time.monotonic()
+        model = self.fit()
+        fitted_s = time.monotonic()
+        predicted = forecast(model, self.frame.price, self.frame.horizon_days)
+        done_s = time.monotonic()
+        resumed = task.channel.take_was_paused()
+        task.channel.report(EpochReport(1, 1, done_s - started_s, samples=self.frame.rows, resumed=resumed))
+        task.channel.safe_point(1)
+        return record_run(
+            task,
+            self.frame,
+            self.split,
+            predicted,
+            fit_s=fitted_s - started_s,
+            predict_s=done_s - fitted_s,
+            model_files={MODEL_FILE: json.dumps(model, indent=2, sort_keys=True).encode()},
+            preproc={"scaler": None, "features": []},
+        )
+
+    def fit(self) -> Model:
+        """Return the model as it is written to its file."""
+        raise NotImplementedError
+
+
+class Naive(_Bar):
+    """Trains `naive`."""
+
+    def fit(self) -> Model:
+        """Learn nothing: the last price stays."""
+        return {"model": "naive"}
+
+
+class SeasonalNaive(_Bar):
+    """Trains `seasonal_naive`."""
+
+    def fit(self) -> Model:
+        """Take the season from the parameters."""
+        return {"model": "seasonal_naive", "season_rows": cast("SeasonalNaiveParams", self.params).season_rows}
+
+
+class Drift(_Bar):
+    """Trains `drift`."""
+
+    def fit(self) -> Model:
+        """Average the daily log returns inside the training block."""
+        log_price = np.log(self.frame.price[self.split.train])
+        return {"model": "drift", "mean_daily_log_return": float(np.diff(log_price).mean())}
