@@ -1,0 +1,44 @@
+"""Dropout whose masks do not depend on how a batch is cut into micro-batches, nor on what was drawn before.
+
+Each layer draws on the CPU, row by row, from a generator of its own that the loop seeds at every step: the mask of a
+sample is a function of (seed, epoch, step, layer, place in the batch), so accumulating gradients over micro-batches
+multiplies by the same masks as the whole batch would. What stays different is the order of floating-point sums.
+Dropout inside a library's own kernel (the `dropout=` of torch's recurrent layers) cannot be split like this: it is
+repeatable for the same split only. Neighbour: `jobs.torch_loop`, which seeds.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from jobs.batches import mixed_seed
+
+
+class RowDropout(nn.Module):
+    """Zero a share of the inputs while training and scale the rest by 1 / (1 - share)."""
+
+    def __init__(self, share: float) -> None:
+        """Drop *share* of the inputs, 0 <= share < 1."""
+        super().__init__()
+        self.share = share
+        self.generator = torch.Generator()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, …) to the same shape."""
+        if not self.training or self.share == 0:
+            return x
+        # uniform numbers come one after the other in row order: 64 rows at once are the same as 4 times 16
+        drawn = torch.rand(x.shape, generator=self.generator)  # (n, …) float32
+        scaled = (drawn >= self.share).to(x.device, x.dtype) / (1 - self.share)  # (n, …)
+        return x * scaled
+
+
+def seed_step(model: nn.Module, seed: int, epoch: int, step: int) -> None:
+    """Seed all that *model* may draw in one step: each dropout layer, and torch's own generators for other layers."""
+    on_cpu = all(weight.device.type == "cpu" for weight in model.parameters())
+    seed_torch = torch.default_generator.manual_seed if on_cpu else torch.manual_seed  # the latter takes 0.1 ms
+    seed_torch(mixed_seed("step", seed, epoch, step))
+    layers = (module for module in model.modules() if isinstance(module, RowDropout))
+    for number, layer in enumerate(layers):
+        layer.generator.manual_seed(mixed_seed("dropout", seed, epoch, step, number))

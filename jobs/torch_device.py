@@ -1,0 +1,58 @@
+"""Where torch computes and how: device, threads, determinism, memory ceilings. Holds no model and no data.
+
+Import it before anything that imports torch: on macOS it sets the memory ceilings that torch's allocator reads once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+MPS_CEILINGS = {"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.8", "PYTORCH_MPS_LOW_WATERMARK_RATIO": "0.6"}
+"""Shares of the recommended working set (10.7 GiB of 16): torch's own 1.7 is more than the machine has, so that it
+would swap and be killed before it raises. The low one must not be above the high one, or torch refuses to start."""
+
+if sys.platform == "darwin":  # pragma: no cover - macOS only
+    for _name, _share in MPS_CEILINGS.items():
+        os.environ.setdefault(_name, _share)
+
+import torch  # noqa: E402 - the ceilings above come first
+
+
+def device_for(*wanted: str) -> torch.device:
+    """Return the first of *wanted* (mps, cuda, cpu) that this machine really has; the CPU when it has none."""
+    for name in wanted:
+        if is_available(name):
+            return torch.device(name)
+    return torch.device("cpu")
+
+
+def is_available(name: str) -> bool:
+    """Tell whether torch can compute on the device called *name* here."""
+    available = {
+        "cpu": lambda: True,
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
+    return name in available and bool(available[name]())
+
+
+def use_threads(threads: int) -> None:
+    """Compute with *threads* threads and with repeatable algorithms.
+
+    On the CPU the repeatable algorithms cost nothing in what is used here. What does cost, filling every fresh tensor
+    with NaN to catch reads of it, is a debugging aid and stays off. On MPS some operations have no repeatable form:
+    they warn, and results there are close but not equal to the bit.
+    """
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def release_caches(device: torch.device) -> None:
+    """Give cached memory back to the machine: between epochs, and while standing still. Nothing to do on the CPU."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":  # pragma: no cover - macOS only
+        torch.mps.synchronize()  # recurrent layers keep memory in their command buffer until then
+        torch.mps.empty_cache()

@@ -1,0 +1,152 @@
+"""What a net's checkpoint holds, and the way in and out of it. Touches no disk and decides nothing.
+
+Arrays: `model.<name>` and `best.<name>` (weights), `optimiser.<parameter>.<key>` (its moments), `rng` (torch's generator
+on the CPU) and `sums` (`_SUMS`, float64, so that they come back to the bit, NaN included). Facts: counters, the optimiser's
+groups, the schedule, and the `Circumstances`. Neighbours: `jobs.checkpoint` (the file), `jobs.torch_loop` (the user).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from jobs.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+_SUMS = ("loss_sum", "best_loss", "worked_s")
+_COUNTS = ("samples", "best_epoch", "stale_epochs")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the training has come; the model's weights aside, this is the whole state of the loop."""
+
+    epoch: int = 0
+    """Finished epochs."""
+    step: int = 0
+    """Finished optimiser steps of the epoch after those."""
+    loss_sum: float = 0.0
+    """Sum of the samples' losses in the unfinished epoch."""
+    samples: int = 0
+    """Samples seen in the unfinished epoch."""
+    best_loss: float = math.inf
+    """Lowest mean validation loss so far."""
+    best_epoch: int = 0
+    """Epoch (1-based) of the best weights; 0: none yet."""
+    stale_epochs: int = 0
+    """Epochs since then: the patience counter."""
+    worked_s: float = 0.0
+    """Seconds of training in this and all earlier attempts, pauses and checkpoints excluded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What equal bits depend on, beside the state itself."""
+
+    micro_batch: int
+    threads: int
+    device: str
+    torch: str
+    """Version of the library."""
+
+    def changes_since(self, earlier: dict[str, Any]) -> list[str]:
+        """Say what differs from the circumstances stored in a checkpoint, in words."""
+        pairs = ((field.name, earlier.get(field.name), getattr(self, field.name)) for field in fields(self))
+        return [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
+
+
+@dataclass(slots=True)
+class TorchState:
+    """Everything of a run that changes while it trains."""
+
+    model: nn.Module
+    optimiser: Optimizer
+    schedule: LRScheduler | None
+    progress: Progress
+    best: dict[str, torch.Tensor]
+    """Weights of the best epoch; empty while there is none."""
+
+    def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
+        """Put the state into a checkpoint; no tensor of it is shared with the model once it is written."""
+        progress = self.progress
+        moments = self.optimiser.state_dict()
+        arrays = {
+            **_named("model", self.model.state_dict()),
+            **_named("best", self.best),
+            **{name: value for key, state in moments["state"].items() for name, value in _moments(key, state).items()},
+            "rng": torch.get_rng_state().numpy(),  # (5056,) uint8
+            "sums": np.array([getattr(progress, name) for name in _SUMS], dtype=np.float64),
+        }
+        facts = {
+            "counts": {name: getattr(progress, name) for name in _COUNTS},
+            "groups": moments["param_groups"],
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "circumstances": asdict(circumstances),
+            "data": data_digest,
+        }
+        return Checkpoint(progress.epoch, progress.step, facts, arrays)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take the state over from a checkpoint that `misfit` has nothing against."""
+        facts, arrays = checkpoint.facts, checkpoint.arrays
+        self.model.load_state_dict(_tensors("model", arrays))
+        device = next(self.model.parameters()).device
+        self.best = {name: value.to(device) for name, value in _tensors("best", arrays).items()}
+        self.optimiser.load_state_dict({"state": _optimiser_state(arrays), "param_groups": facts["groups"]})
+        if self.schedule:
+            self.schedule.load_state_dict(facts["schedule"])
+        torch.set_rng_state(_owned(arrays["rng"]))
+        sums = dict(zip(_SUMS, arrays["sums"].tolist(), strict=True))
+        self.progress = Progress(checkpoint.epoch, checkpoint.step, **sums, **facts["counts"])
+
+    def misfit(self, checkpoint: Checkpoint, data_digest: str) -> str | None:
+        """Say why a checkpoint cannot be continued here, or None: other data, or another net."""
+        if checkpoint.facts.get("data") != data_digest:
+            return "trained on other data (the feature cache or its split has changed since)"
+        wanted = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
+        stored = {name: value.shape for name, value in _under("model", checkpoint.arrays).items()}
+        if stored != wanted:
+            names = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
+            return f"of a net of another shape: {', '.join(names[:3])}"
+        return None
+
+    def keep_as_best(self) -> None:
+        """Remember the present weights as the best."""
+        self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+
+def _named(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {f"{prefix}.{name}": tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def _moments(key: int, state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return _named(f"optimiser.{key}", state)
+
+
+def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(f"{prefix}."): array for name, array in arrays.items() if name.startswith(f"{prefix}.")}
+
+
+def _owned(array: np.ndarray) -> torch.Tensor:
+    """Copy into memory that torch allocates, aligned as during training: kernels may sum unaligned data otherwise."""
+    return torch.from_numpy(array).clone()
+
+
+def _tensors(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: _owned(array) for name, array in _under(prefix, arrays).items()}
+
+
+def _optimiser_state(arrays: dict[str, np.ndarray]) -> dict[int, dict[str, torch.Tensor]]:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in _tensors("optimiser", arrays).items():
+        parameter, _, key = name.partition(".")
+        state.setdefault(int(parameter), {})[key] = tensor
+    return state
