@@ -1,0 +1,66 @@
+"""Day plans: `schedules/*.yaml` -> `DayPlan`, with every complaint of every file in one go.
+
+::
+
+    yaml_source   file -> plain values with lines; nothing trusted, everything limited
+    document      the keys of a plan file as models        schema   the same as JSON Schema for editors
+    reading       keys checked, defaults filled in
+    expand        matrix and placeholders -> combinations
+    build         combination -> JobSpec
+    checks        between jobs and plans; machine, data, budget
+    order         circles and execution order
+    complaints    file:line: key: value seen; what is allowed
+
+Reads plan files and asks whether input files exist; writes nothing and knows no queue: the jobs already there arrive
+as an argument. Above: the command line and the API; below: `spec`, `catalogue`, `hardware`, `budget`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cbi_queue.plan.checks import Surroundings, check_all
+from cbi_queue.plan.complaints import Complaints
+from cbi_queue.plan.order import execution_order
+from cbi_queue.plan.reading import draft_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from cbi_queue.hardware import HardwareProfile
+    from cbi_queue.spec import DayPlan, JobSpec
+
+__all__ = ["execution_order", "read_plans"]
+
+
+def read_plans(
+    paths: Iterable[Path],
+    *,
+    profile: HardwareProfile,
+    exports_dir: Path | None = None,
+    processed_dir: Path | None = None,
+    known_jobs: Mapping[str, JobSpec] | None = None,
+) -> list[DayPlan]:
+    """Read day plans and check them, each by itself and all together.
+
+    Args:
+        paths: the files, in the order in which their jobs are to be enqueued.
+        profile: the machine whose ceilings for batches and sequences hold.
+        exports_dir: where a features job finds its export; None: do not look.
+        processed_dir: where feature caches lie; None: do not ask for features at all.
+        known_jobs: jobs already in the ledger by name; they satisfy `needs`.
+
+    Raises:
+        PlanError: with every complaint of every file; nothing was changed.
+    """
+    complaints = Complaints()
+    given = list(paths)
+    for path in {path for path in given if given.count(path) > 1}:
+        complaints.add(str(path), None, (), "this file is given twice")
+    drafts = [draft_of(path, complaints) for path in dict.fromkeys(given)]
+    read = [draft for draft in drafts if draft is not None]
+    around = Surroundings(profile, exports_dir, processed_dir, known_jobs or {})
+    check_all(read, around, complaints, all_read=len(read) == len(drafts))
+    complaints.raise_if_any()
+    return [draft.plan() for draft in read]

@@ -1,0 +1,210 @@
+"""Combinations -> `JobDraft`s: the model found, parameters checked, a `JobSpec` when nothing is wrong with it. Pure.
+
+A job with complaints keeps whatever could be read (its name above all), so that others that need it are not blamed
+for it. Checks between jobs live in `checks`. Above: `reading`; below: `expand`, `spec`, `catalogue`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from cbi_queue.catalogue import HORIZONS, MODELS, ModelEntry, ModelParams, models_of
+from cbi_queue.plan.complaints import KeyPath, not_allowed, schema_at, seen, unknown, words_for
+from cbi_queue.plan.document import timeout_seconds
+from cbi_queue.plan.expand import Combination, filled
+from cbi_queue.spec import NAME_PATTERN, JobSpec
+
+if TYPE_CHECKING:
+    from cbi_queue.plan.expand import Complain, Entry
+
+NAME_WORDS = "lower-case letters, digits, dot, dash, underscore; at most 80, the first a letter or digit"
+
+
+@dataclass(slots=True)
+class JobDraft:
+    """One job on its way to a spec."""
+
+    at: KeyPath
+    """Where its element of `jobs` stands."""
+    origins: dict[KeyPath, KeyPath]
+    family: str | None = None
+    model: str | None = None
+    horizon: str | None = None
+    name: str | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    """Parameters in good shape; every default filled in when all are."""
+    needs: dict[str, int] = field(default_factory=dict)
+    """Each name with its position in `needs` as written."""
+    needs_known: bool = False
+    """False when `needs` drew a complaint: nothing is concluded from what is missing there."""
+    spec: JobSpec | None = None
+
+    def place(self, *key: str | int) -> KeyPath:
+        """Return where *key* of this job is written: in the matrix, in the defaults, or in the job itself."""
+        for length in range(len(key), 0, -1):
+            if (origin := self.origins.get(key[:length])) is not None:
+                return (*origin, *key[length:])
+        return (*self.at, *key)
+
+
+def build(entry: Entry, combination: Combination, day: int, complain: Complain) -> JobDraft:
+    """Make the draft of one combination; what is wrong with it goes to *complain*."""
+    draft = JobDraft(entry.at, combination.origins, family=combination.values.get("family"))
+    values, broken = combination.values, set(entry.broken)
+    _find_model(draft, values, broken, complain)
+    _find_horizon(draft, values, broken, complain)
+    _check_params(draft, values, broken, complain)
+    _name(draft, values, combination, broken, complain)
+    _name_needs(draft, values, broken, complain)
+    rest = {
+        "backend": _backend(draft, values, broken, complain),
+        "timeout_s": _timeout(draft, values, broken, complain),
+        "priority": values.get("priority", 0),
+        "retries": values.get("retries", 1),
+    }
+    if not broken:
+        draft.spec = _spec(draft, {**rest, "day": day}, complain)
+    return draft
+
+
+def _spec(draft: JobDraft, values: dict[str, Any], complain: Complain) -> JobSpec | None:
+    named = {key: getattr(draft, key) for key in ("name", "family", "model", "horizon", "params")}
+    try:
+        return JobSpec.model_validate({**named, **values, "needs": tuple(draft.needs)})
+    except ValidationError as exc:
+        # Every key was checked above; what is left are rules between keys that the spec itself holds.
+        for error in exc.errors():
+            complain(draft.at, f"{'.'.join(map(str, error['loc']))}: {error['msg']}".removeprefix(": "))
+        return None
+
+
+def _find_model(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> None:
+    """Settle the model: as written, or the only one of its family."""
+    if "family" in broken or "model" in broken or draft.family is None:
+        broken.add("model")
+        return
+    known, written = models_of(draft.family), values.get("model")
+    if written is None and len(known) == 1:
+        draft.model = known[0]
+    elif written in known:
+        draft.model = written
+    else:
+        broken.add("model")
+        if written is None:
+            complain(draft.at, f"'model' is missing; family {draft.family} has several: {', '.join(known)}")
+            return
+        entry = MODELS.get(written)
+        hint = f"{written!r} is of family {entry.family}" if entry else unknown("model", written, known)
+        complain(draft.place("model"), hint if entry is None else f"{hint}, not {draft.family}")
+
+
+def _find_horizon(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> None:
+    if "horizon" in broken:
+        return
+    draft.horizon = values.get("horizon")
+    if draft.horizon is None:
+        broken.add("horizon")
+        complain(draft.at, f"'horizon' is missing, here or in the matrix; allowed: one of {', '.join(HORIZONS)}")
+
+
+def _check_params(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> None:
+    """Check the parameters by the model's own class, strictly: no text for numbers, no true for 1."""
+    if draft.model is None or "params" in broken:
+        return
+    entry = MODELS[draft.model]
+    try:
+        checked = entry.params.model_validate_json(json.dumps(values["params"]), strict=True)
+    except ValidationError as exc:
+        broken.add("params")
+        spoilt = {error["loc"][0] for error in exc.errors() if error["loc"]}
+        draft.params = {key: value for key, value in values["params"].items() if key not in spoilt}
+        for error in exc.errors():
+            key, text = _params_sentence(entry, error["type"], error["loc"], error["input"], error["msg"])
+            complain(draft.place("params", *key), text)
+    else:
+        draft.params = checked.model_dump(mode="json")
+
+
+def _params_sentence(entry: ModelEntry, kind: str, loc: KeyPath, value: object, message: str) -> tuple[KeyPath, str]:
+    if kind == "extra_forbidden":
+        return loc, unknown("parameter", str(loc[-1]), entry.params.model_fields)
+    fragment, walked = schema_at(params_schema(entry.params), loc)
+    if not walked:
+        return loc, f"{message} (seen: {seen(value)})"
+    if kind in {"too_long", "too_short"} and isinstance(value, list):
+        return walked, f"a list of {len(value)} entries is not allowed; allowed: {words_for(fragment)}"
+    return walked, not_allowed(value, words_for(fragment))
+
+
+@lru_cache(maxsize=64)
+def params_schema(params: type[ModelParams]) -> dict[str, Any]:
+    """Return the JSON Schema of a parameter class."""
+    return params.model_json_schema()
+
+
+def _facts(draft: JobDraft, values: dict[str, Any]) -> dict[str, Any]:
+    known = {"horizon": draft.horizon, "model": draft.model}
+    return {**{key: value for key, value in known.items() if value is not None}, **values.get("params", {})}
+
+
+def _filled(
+    draft: JobDraft, template: str, values: dict[str, Any], key: KeyPath, complain: Complain, ending: str = ""
+) -> str | None:
+    try:
+        name = filled(template, _facts(draft, values)) + ending
+    except ValueError as exc:
+        if draft.model is not None and draft.horizon is not None:
+            complain((*draft.at, *key), str(exc))
+        return None
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        complain((*draft.at, *key), not_allowed(name, NAME_WORDS))
+        return None
+    return name
+
+
+def _name(
+    draft: JobDraft, values: dict[str, Any], combination: Combination, broken: set[str], complain: Complain
+) -> None:
+    if "name" in broken:
+        return
+    ending = "".join(f"-{value}" for value in combination.appended)
+    draft.name = _filled(draft, values["name"], values, ("name",), complain, ending)
+    if draft.name is None:
+        broken.add("name")
+
+
+def _name_needs(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> None:
+    if "needs" in broken:
+        return
+    written = values.get("needs", [])
+    names = [_filled(draft, need, values, ("needs", i), complain) for i, need in enumerate(written)]
+    draft.needs = {name: i for i, name in reversed([*enumerate(names)]) if name is not None}
+    draft.needs_known = None not in names
+    if not draft.needs_known:
+        broken.add("needs")
+
+
+def _backend(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> str | None:
+    if draft.model is None or "backend" in broken:
+        return None
+    entry = MODELS[draft.model]
+    written: str = values.get("backend") or entry.default_backend
+    if written not in entry.backends:
+        broken.add("backend")
+        complain(draft.place("backend"), unknown(f"backend for {draft.model}:", written, entry.backends))
+    return written
+
+
+def _timeout(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> float | None:
+    try:
+        return timeout_seconds(values.get("timeout"))
+    except ValueError as exc:
+        broken.add("timeout")
+        complain(draft.place("timeout"), not_allowed(values["timeout"], str(exc)))
+        return None

@@ -1,0 +1,210 @@
+"""What must hold between jobs, between plans, and against the machine and its data. Reads no plan file.
+
+Names, needs and circles; batch and sequence ceilings of the hardware profile; input data; the week's budget. Each check
+is a function over drafts that only adds complaints. Above: the package's `read_plans`; below: `build`, `order`, `budget`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue import budget
+from cbi_queue.catalogue import MODELS, Family
+from cbi_queue.plan.complaints import Complaints, KeyPath, did_you_mean
+from cbi_queue.plan.order import circles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from cbi_queue.hardware import HardwareProfile
+    from cbi_queue.plan.build import JobDraft
+    from cbi_queue.plan.reading import PlanDraft
+    from cbi_queue.spec import JobSpec
+
+MOST_SUGGESTIONS = 20
+"""Unmet needs that get a `did you mean`: looking for near misses costs time with every name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What plans are checked against."""
+
+    profile: HardwareProfile
+    exports_dir: Path | None
+    """Where the Parquet exports lie; None: do not look."""
+    processed_dir: Path | None
+    """Where feature caches lie; None: do not look."""
+    known_jobs: Mapping[str, JobSpec]
+    """Jobs in the ledger, by name."""
+
+
+def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Complaints, *, all_read: bool) -> None:
+    """Run every check. *all_read*: no file was unreadable, so a name that is missing is really missing."""
+    by_name = check_names(plans, complaints)
+    if all_read and all(plan.complete for plan in plans):
+        check_needs(plans, by_name, around.known_jobs, complaints)
+    check_circles(plans, by_name, complaints)
+    for plan in plans:
+        check_ceilings(plan, around.profile, complaints)
+    check_data(plans, by_name, around, complaints)
+    check_budget(plans, complaints)
+
+
+def _complain(plan: PlanDraft, complaints: Complaints, key: KeyPath, text: str) -> None:
+    complaints.add(plan.source.name, plan.source.line_of(key), key, text)
+
+
+def _each(plans: Sequence[PlanDraft]) -> Iterator[tuple[PlanDraft, JobDraft]]:
+    for plan in plans:
+        for job in plan.jobs:
+            yield plan, job
+
+
+def check_names(plans: Sequence[PlanDraft], complaints: Complaints) -> dict[str, JobDraft]:
+    """Complain about names that stand twice; return the first job of each name."""
+    first: dict[str, tuple[PlanDraft, JobDraft]] = {}
+    for plan, job in _each(plans):
+        if job.name is None:
+            continue
+        other, holder = first.setdefault(job.name, (plan, job))
+        if holder is job:
+            continue
+        key = (*job.at, "name")
+        if other is plan and holder.at == job.at:
+            text = f"two combinations of the matrix are both named {job.name!r}; put every matrix key into the name"
+        else:
+            line = other.source.line_of((*holder.at, "name"))
+            text = f"the name {job.name!r} is already taken by {other.source.name}:{line}; names are unique"
+        _complain(plan, complaints, key, text)
+    return {name: job for name, (_, job) in first.items()}
+
+
+def check_needs(
+    plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], known: Mapping[str, JobSpec], complaints: Complaints
+) -> None:
+    """Complain about needs that no given plan and no job in the queue answers to."""
+    suggestions = 0
+    for plan, job in _each(plans):
+        for need, i in job.needs.items():
+            if need in by_name or need in known:
+                continue
+            meant = did_you_mean(need, by_name, cutoff=0.8) if suggestions < MOST_SUGGESTIONS else ""
+            suggestions += 1
+            text = f"needs {need!r}, which is neither in the given plans nor in the queue{meant}"
+            hint = "" if meant else "; give the file that holds it as well, or enqueue that first"
+            _complain(plan, complaints, (*job.at, "needs", i), text + hint)
+
+
+def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], complaints: Complaints) -> None:
+    """Complain about jobs that wait for themselves, showing the circle."""
+    plan_of = {job.name: plan for plan, job in reversed(list(_each(plans)))}
+    for circle in circles({name: job.needs for name, job in by_name.items()}):
+        job = by_name[circle[0]]
+        words = " → ".join(circle if len(circle) <= 12 else (*circle[:6], "…", *circle[-6:]))
+        text = f"these jobs need each other in a circle and would never start: {words}"
+        _complain(plan_of[circle[0]], complaints, (*job.at, "needs"), text)
+
+
+def check_ceilings(plan: PlanDraft, profile: HardwareProfile, complaints: Complaints) -> None:
+    """Complain about batches and sequences that are too much for the machine."""
+    hero: JobDraft | None = None
+    for job in plan.jobs:
+        if job.model is None:
+            continue
+        kind = MODELS[job.model].batch_kind
+        _check_batch(plan, job, kind, profile, complaints)
+        length = job.params.get("sequence_length")
+        if length is None or length <= profile.sequence_ceiling:
+            continue
+        if kind != "attention" and length <= profile.hero_sequence_ceiling and hero is None:
+            hero = job
+            continue
+        text = _sequence_text(plan, kind, length, hero, profile)
+        _complain(plan, complaints, job.place("params", "sequence_length"), text)
+
+
+def _check_batch(
+    plan: PlanDraft, job: JobDraft, kind: str | None, profile: HardwareProfile, complaints: Complaints
+) -> None:
+    size = job.params.get("batch_size")
+    ceiling = profile.batch_ceilings.get(kind) if kind is not None else None
+    if size is not None and ceiling is not None and size > ceiling:
+        text = f"{size} is above the ceiling of {profile.name} for {job.model}; allowed: at most {ceiling}"
+        _complain(plan, complaints, job.place("params", "batch_size"), text)
+
+
+def _sequence_text(
+    plan: PlanDraft, kind: str | None, length: int, hero: JobDraft | None, profile: HardwareProfile
+) -> str:
+    most = f"allowed: at most {profile.sequence_ceiling} steps on {profile.name}"
+    if kind == "attention":
+        return f"{length} is too long for attention; {most}"
+    if length > profile.hero_sequence_ceiling or hero is None:
+        return f"{length} is too long; {most}, or {profile.hero_sequence_ceiling} for a single hero run a plan"
+    line = plan.source.line_of(hero.at)
+    return f"{length} is too long; {most}; the one hero run of this plan is {hero.name!r}, line {line}"
+
+
+def check_data(
+    plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], around: Surroundings, complaints: Complaints
+) -> None:
+    """Complain about jobs whose input is neither on disk nor made by a job they need."""
+    for plan, job in _each(plans):
+        if job.family is None or job.horizon is None:
+            continue
+        if job.family == Family.FEATURES:
+            _check_export(plan, job, around.exports_dir, complaints)
+        elif around.processed_dir is not None and job.needs_known and not _has_cache(job, by_name, around):
+            text = (
+                f"no input for {job.horizon}: put the features job of {job.horizon} into `needs`, "
+                f"or build {around.processed_dir / f'{job.horizon}_features.parquet'} first"
+            )
+            _complain(plan, complaints, (*job.at, "needs") if job.needs else job.at, text)
+
+
+def _check_export(plan: PlanDraft, job: JobDraft, exports_dir: Path | None, complaints: Complaints) -> None:
+    if exports_dir is None:
+        return
+    export = exports_dir / f"production_training_data_{job.horizon}.parquet"
+    if not export.is_file():
+        text = f"the input {export} is missing; export it, or run `cbi-queue data` for the sample series"
+        _complain(plan, complaints, job.place("horizon"), text)
+
+
+def _has_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> bool:
+    """True when the features of the job's horizon come from a job it needs, however far back, or lie on disk."""
+    if around.processed_dir is not None and (around.processed_dir / f"{job.horizon}_features.parquet").is_file():
+        return True
+    pending, looked_at = list(job.needs), set[str]()
+    while pending:
+        name = pending.pop()
+        if name in looked_at:
+            continue
+        looked_at.add(name)
+        needed = by_name.get(name) or around.known_jobs.get(name)
+        if needed is None:
+            # An unmet need has its own complaint; what it would have brought is not known.
+            return True
+        if needed.family == Family.FEATURES and needed.horizon in {job.horizon, None}:
+            return True
+        pending.extend(needed.needs)
+    return False
+
+
+def check_budget(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
+    """Complain when the days of the week together leave the budget of models."""
+    placed = [
+        (plan, job)
+        for plan, job in _each(plans)
+        if budget.is_in_week(plan.day) and job.family and job.model and budget.counts_as_model(job.family, job.model)
+    ]
+    overrun = budget.first_over([str(job.family) for _, job in placed])
+    for index, text in overrun:
+        plan, job = placed[index]
+        _complain(plan, complaints, job.at, text)
+    days = {plan.day for plan in plans}
+    if budget.is_whole_week(days) and all(plan.complete for plan in plans):
+        for row, count in budget.shortfalls(str(job.family) for _, job in placed):
+            complaints.add("days 1 to 7", None, (), budget.limits_words(row, count))

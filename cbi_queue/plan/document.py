@@ -1,0 +1,113 @@
+"""The keys of a day plan as pydantic models: what one file may hold, key by key. Values only; no file, no check.
+
+From these come both the checking of a file (`reading`) and the JSON Schema for editors (`schema`); the sentence below
+a field is what an editor shows. Ranges equal those of `spec.JobSpec`, and a test holds them together.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cbi_queue.catalogue import Family, Horizon  # noqa: TC001 # pydantic reads annotations at run time
+
+MAX_TIMEOUT_S = 14 * 86400
+MAX_NEEDS = 50
+
+Template = Annotated[str, Field(min_length=1, max_length=120)]
+"""A job name that may hold placeholders: `lgbm-{horizon}-{num_leaves}`."""
+Priority = Annotated[int, Field(ge=-1000, le=1000)]
+Retries = Annotated[int, Field(ge=0, le=20)]
+Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] | Annotated[str, Field(max_length=20)] | None
+
+
+_KEYS = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Defaults(BaseModel):
+    """What a job takes when it does not say otherwise."""
+
+    model_config = _KEYS
+
+    retries: Retries = 1
+    """Further attempts after an error; crashes, evictions and stops do not count."""
+    timeout: Timeout = None
+    """Longest time of one attempt, pauses excluded: seconds, or text like 90s, 10m, 2h, 1d. null: no limit."""
+    priority: Priority = 0
+    """Higher runs first; equal priorities run in plan order."""
+    backend: str | None = None
+    """Runtime for every job whose model it can train; the others keep their model's own."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters for every job whose model knows them."""
+
+
+class JobEntry(BaseModel):
+    """One job, or one job a combination when there is a matrix."""
+
+    model_config = _KEYS
+
+    name: Template
+    """Unique name; lower case, digits, dot, dash, underscore. {horizon}, {model} and {parameter} are filled in."""
+    family: Family
+    """Kind of model, as the week's budget counts them."""
+    model: str | None = None
+    """Which model of the family; may be left out when the family has exactly one."""
+    horizon: Horizon | None = None
+    """How far ahead the price is forecast. Required, here or in the matrix."""
+    backend: str | None = None
+    """Runtime that trains it; default: the model's first."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the model; what is left out keeps its default."""
+    priority: Priority = 0
+    """Higher runs first; equal priorities run in plan order."""
+    needs: list[Template] = Field(default_factory=list, max_length=MAX_NEEDS)
+    """Names of the jobs that must have succeeded first; placeholders are filled in."""
+    retries: Retries = 1
+    """Further attempts after an error; crashes, evictions and stops do not count."""
+    timeout: Timeout = None
+    """Longest time of one attempt, pauses excluded: seconds, or text like 90s, 10m, 2h, 1d. null: no limit."""
+    matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    """Lists for horizon, model or params.NAME: one job for each combination, in the order written."""
+
+
+class PlanFile(BaseModel):
+    """A day plan of cbi-queue: the jobs of one day, in order."""
+
+    model_config = _KEYS
+
+    day: int = Field(ge=0, le=366)
+    """Day of the week's plan, 1 to 7; 0 and other days do not count towards the week's budget."""
+    title: str = Field(default="", max_length=200)
+    """One line for people."""
+    defaults: Defaults = Field(default_factory=Defaults)
+    """What a job takes when it does not say otherwise."""
+    jobs: list[JobEntry] = Field(min_length=1, max_length=500)
+    """The jobs, in plan order."""
+
+
+TIMEOUT_PATTERN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+TIMEOUT_WORDS = "seconds, or text like 90s, 10m, 2h, 1d; more than 0, at most 14d; or null for no limit"
+
+
+def timeout_seconds(written: float | str | None) -> float | None:
+    """Turn a timeout as written into seconds; None is no limit.
+
+    Raises:
+        ValueError: when it is no time, or outside the range.
+    """
+    if written is None:
+        return None
+    seconds = float(written) if not isinstance(written, str) else _parsed(written)
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise ValueError(TIMEOUT_WORDS)
+    return seconds
+
+
+def _parsed(written: str) -> float:
+    match = TIMEOUT_PATTERN.fullmatch(written)
+    if match is None:
+        raise ValueError(TIMEOUT_WORDS)
+    return float(match[1]) * _SECONDS[match[2]]

@@ -1,0 +1,183 @@
+"""One source -> `PlanDraft`: the keys checked by the document's models, defaults filled in, every job drafted.
+
+Never stops at the first complaint: a key in bad shape is set aside and the rest goes on. Above: `checks` and the
+package's `read_plans`; below: `yaml_source`, `document`, `build`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from cbi_queue.catalogue import MODELS, models_of
+from cbi_queue.plan.build import JobDraft, build
+from cbi_queue.plan.complaints import Complaints, KeyPath, did_you_mean, not_allowed, schema_at, unknown, words_for
+from cbi_queue.plan.document import TIMEOUT_WORDS, JobEntry, PlanFile
+from cbi_queue.plan.expand import MAX_JOBS, Combination, Entry, axes_of, combinations, count_of
+from cbi_queue.plan.yaml_source import Source, read_source
+from cbi_queue.spec import DayPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+
+_SIMPLE_DEFAULTS = ("retries", "timeout", "priority")
+"""Defaults that every job can take, whatever its model."""
+
+
+@dataclass(slots=True)
+class PlanDraft:
+    """One file on its way to a DayPlan."""
+
+    source: Source
+    day: int | None
+    title: str
+    jobs: list[JobDraft] = field(default_factory=list)
+    complete: bool = True
+    """False when jobs are missing that could not be read: nobody is blamed for needing them."""
+
+    def plan(self) -> DayPlan:
+        """Return the plan; only when there is no complaint."""
+        specs = tuple(draft.spec for draft in self.jobs if draft.spec is not None)
+        return DayPlan(day=self.day or 0, title=self.title, source=self.source.name, jobs=specs)
+
+
+def draft_of(path: Path, complaints: Complaints) -> PlanDraft | None:
+    """Read *path* into a draft; None when the file as a whole cannot be read."""
+    source = read_source(path, complaints)
+    if source is None:
+        return None
+    return _Reading(source, complaints).draft()
+
+
+class _Reading:
+    """The reading of one file: its source, and where complaints go."""
+
+    def __init__(self, source: Source, complaints: Complaints) -> None:
+        self._source = source
+        self._complaints = complaints
+        self._broken: set[KeyPath] = set()
+        """Every key in bad shape, and every key around one."""
+        self._unusable: set[KeyPath] = set()
+        """The keys in bad shape themselves."""
+
+    def draft(self) -> PlanDraft:
+        """Check every key, then draft every job."""
+        self._check_keys()
+        data = self._source.data if isinstance(self._source.data, dict) else {}
+        good = {key: value for key, value in data.items() if (key,) not in self._unusable}
+        plan = PlanDraft(self._source, good.get("day"), good.get("title", ""))
+        defaults = self._without_broken(good.get("defaults", {}), ("defaults",))
+        for index, raw in enumerate(good.get("jobs", [])):
+            self._draft_entry(plan, self._entry(index, raw, defaults), defaults)
+        plan.complete = plan.complete and bool(plan.jobs)
+        self._check_defaults_used(plan, defaults)
+        return plan
+
+    def complain(self, key: KeyPath, text: str) -> None:
+        """Note a complaint about *key* of this file."""
+        self._complaints.add(self._source.name, self._source.line_of(key), key, text)
+
+    def _check_keys(self) -> None:
+        try:
+            PlanFile.model_validate_json(json.dumps(self._source.data), strict=True)
+        except ValidationError as exc:
+            for error in exc.errors(include_url=False, include_context=False):
+                key, text = _sentence(error)
+                spoilt = key if error["type"] != "missing" else (*key, error["loc"][-1])
+                self._unusable.add(spoilt)
+                self._broken.update(spoilt[:length] for length in range(1, len(spoilt) + 1))
+                self.complain(key, text)
+
+    def _without_broken(self, values: Any, at: KeyPath) -> dict[str, Any]:
+        if not isinstance(values, dict) or at in self._unusable:
+            return {}
+        return {key: value for key, value in values.items() if (*at, key) not in self._broken}
+
+    def _entry(self, index: int, raw: Any, defaults: dict[str, Any]) -> Entry:
+        at: KeyPath = ("jobs", index)
+        good = self._without_broken(raw, at)
+        keys = {*(raw if isinstance(raw, dict) else ()), *JobEntry.model_fields}
+        broken = frozenset(key for key in keys if (*at, key) in self._broken)
+        simple = {key: defaults[key] for key in _SIMPLE_DEFAULTS if key in defaults}
+        return Entry(index, {**simple, **good}, broken)
+
+    def _draft_entry(self, plan: PlanDraft, entry: Entry, defaults: dict[str, Any]) -> None:
+        if entry.at in self._unusable:
+            plan.complete = False
+            return
+        axes = axes_of(entry, self.complain)
+        count, others = count_of(axes), len(plan.jobs)
+        if count + others > MAX_JOBS:
+            and_before = f" after {others} before it" if others else ""
+            self.complain(
+                (*entry.at, "matrix"),
+                f"expands to {count} jobs{and_before}; a plan may hold {MAX_JOBS}; shorten a list or split the plan",
+            )
+        if not 0 < count <= MAX_JOBS - others or "matrix" in entry.broken:
+            plan.complete = False
+            return
+        for combination in combinations(entry, axes):
+            filled_in = self._with_defaults(combination, entry, defaults)
+            plan.jobs.append(build(entry, filled_in, plan.day or 0, self.complain))
+
+    def _with_defaults(self, combination: Combination, entry: Entry, defaults: dict[str, Any]) -> Combination:
+        """Fill in the default backend and parameters where the model knows them, remembering where they stand."""
+        values, origins = dict(combination.values), dict(combination.origins)
+        raw = self._source.data["jobs"][entry.index]
+        for key in _SIMPLE_DEFAULTS:
+            if key in defaults and key not in raw:
+                origins[key,] = ("defaults", key)
+        known = models_of(values.get("family", ""))
+        model = MODELS.get(str(values.get("model") or (known[0] if len(known) == 1 else "")))
+        if model is None:
+            return Combination(values, origins, combination.appended)
+        if values.get("backend") is None and defaults.get("backend") in model.backends:
+            values["backend"] = defaults["backend"]
+        for name, value in defaults.get("params", {}).items():
+            if name in model.params.model_fields and name not in values["params"]:
+                values["params"] = {**values["params"], name: value}
+                origins["params", name] = ("defaults", "params", name)
+        return Combination(values, origins, combination.appended)
+
+    def _check_defaults_used(self, plan: PlanDraft, defaults: dict[str, Any]) -> None:
+        """A default that no job can take is a misspelling; only said when every job could be read."""
+        if not plan.complete or any(job.model is None for job in plan.jobs):
+            return
+        models = [MODELS[job.model] for job in plan.jobs if job.model is not None]
+        backend = defaults.get("backend")
+        if backend is not None and not any(backend in model.backends for model in models):
+            known = {name for model in models for name in model.backends}
+            self.complain(("defaults", "backend"), unknown("backend for any job here:", backend, sorted(known)))
+        known = {name for model in models for name in model.params.model_fields}
+        for name in defaults.get("params", {}):
+            if name not in known:
+                meant = did_you_mean(name, sorted(known))
+                self.complain(("defaults", "params", name), f"no job of this plan knows the parameter {name!r}{meant}")
+
+
+def _sentence(error: ErrorDetails) -> tuple[KeyPath, str]:
+    """Where and what: one pydantic error about the document, in our words."""
+    loc, kind, value = tuple(error["loc"]), error["type"], error["input"]
+    if kind == "extra_forbidden":
+        around, _ = schema_at(_document_schema(), loc[:-1])
+        return loc, unknown("key", str(loc[-1]), around["properties"])
+    fragment, walked = schema_at(_document_schema(), loc)
+    if kind == "missing":
+        return loc[:-1], f"the key {loc[-1]!r} is missing; it takes {words_for(fragment)}"
+    if kind in {"too_long", "too_short"} and isinstance(value, list):
+        return walked, f"a list of {len(value)} entries is not allowed; allowed: {words_for(fragment)}"
+    meant = did_you_mean(value, fragment["enum"]) if isinstance(value, str) and "enum" in fragment else ""
+    allowed = TIMEOUT_WORDS if walked and walked[-1] == "timeout" else words_for(fragment)
+    return walked, not_allowed(value, allowed).replace("; allowed", f"{meant}; allowed", 1)
+
+
+@cache
+def _document_schema() -> dict[str, Any]:
+    return PlanFile.model_json_schema()
