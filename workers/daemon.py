@@ -16,10 +16,10 @@ from cbi_queue.errors import SlotTaken
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
 from cbi_queue.ledger.telemetry import Telemetry
+from cbi_queue.slot_lock import SlotLock
 from workers.chores import register_chores
 from workers.recovery import end_orphan, settle_leftovers
 from workers.slot import Slot
-from workers.slot_lock import SlotLock
 from workers.volume import watch_volume
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.ledger import Ledger, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
+from cbi_queue.process_identity import ProcessIdentity
 from workers.ending import Ending, Verdict
-from workers.process_identity import ProcessIdentity
 from workers.slot import settle, signed_manifest
 
 if TYPE_CHECKING:

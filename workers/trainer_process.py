@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import ProtocolError
+from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.protocol import MAX_LINE_BYTES, Begin, Pause, Resume, Stop, decode_report, encode
-from workers.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -42,11 +42,11 @@ VERBS: dict[str, tuple[str, str]] = {
 class LazyVerbs(click.Group):
     """A group whose verbs are imported when called; their one-line help needs no import."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Name every verb, in the order of a working day."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """Import the verb's module and return its command."""
         if cmd_name not in VERBS:
             return None
@@ -54,7 +54,7 @@ class LazyVerbs(click.Group):
         command: click.Command = module.command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         """Write the table of verbs from VERBS, without importing any of them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in VERBS.items()])
@@ -77,7 +77,7 @@ class LazyVerbs(click.Group):
 )
 @click.version_option(cbi_queue.__version__, prog_name="cbi-queue")
 def cli() -> None:
-    """Train one model at a time, lose none.
+    r"""Train one model at a time, lose none.
 
     \b
     cbi-queue enqueue schedules/day1.yaml      put a day's jobs into the queue

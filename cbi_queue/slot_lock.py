@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import SlotTaken
-from workers.process_identity import ProcessIdentity
+from cbi_queue.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
     from pathlib import Path

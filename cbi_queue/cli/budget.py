@@ -1,0 +1,42 @@
+"""`cbi-queue budget`: the week's 60 to 70 models, family by horizon."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from cbi_queue.catalogue import HORIZONS
+from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.settings import load_settings
+from cbi_queue.status import take_status
+
+if TYPE_CHECKING:
+    from cbi_queue.budget import RowProgress, Standing
+
+
+@click.command(epilog="Examples:\n\n\b\n  cbi-queue budget\n  cbi-queue budget --json | jq .total")
+@json_option
+def command(as_json: bool) -> None:
+    """Show progress against the week's budget of models: days 1 to 7, bars and feature caches not counted."""
+    budget = take_status(load_settings()).budget
+    if as_json:
+        print_json(asdict(budget))
+        return
+    columns = ("family", *HORIZONS, ">done", ">on the way", ">failed", ">planned", ">allowed", "at risk")
+    print_table("Budget of the week (done/enqueued per horizon)", columns, map(_row, (*budget.rows, budget.total)))
+
+
+def _row(row: RowProgress) -> tuple[str, ...]:
+    cells = tuple(_cell(row.by_horizon[horizon]) for horizon in HORIZONS)
+    counts = row.counts
+    return (
+        row.words, *cells, str(counts.done), str(counts.running + counts.queued), str(counts.failed),
+        str(row.planned), f"{row.minimum}-{row.maximum}", str(row.at_risk or ""),
+    )  # fmt: skip
+
+
+def _cell(standing: Standing) -> str:
+    total = standing.alive + standing.failed
+    return f"{standing.done}/{total}" if total else "·"

@@ -1,0 +1,33 @@
+"""The NAME... argument of verbs that work on jobs, with completion from the ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def job_names_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `NAME...`: numbers or names of jobs."""
+    return click.argument("names", nargs=-1, required=required, shell_complete=complete_names, metavar="NAME...")
+
+
+def job_name_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add one `NAME`: the number or name of a job."""
+    return click.argument("name", shell_complete=complete_names)(function)
+
+
+def complete_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the names of jobs that begin with what was typed."""
+    from cbi_queue.cli.opening import ledger_for_looking
+    from cbi_queue.errors import CbiError
+    from cbi_queue.ledger.queries import job_names
+
+    try:
+        with ledger_for_looking() as ledger:
+            return [name for name in job_names(ledger) if name.startswith(incomplete)]
+    except CbiError:
+        return []

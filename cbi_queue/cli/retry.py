@@ -1,0 +1,28 @@
+"""`cbi-queue retry NAME...`."""
+
+from __future__ import annotations
+
+import click
+
+from cbi_queue.cli.naming import job_names_argument
+from cbi_queue.cli.opening import ledger_for_writing
+from cbi_queue.cli.output import json_option, print_changed
+from cbi_queue.ledger import verbs
+from cbi_queue.ledger.queries import all_jobs
+from cbi_queue.lifecycle import JobState
+
+
+@click.command(epilog="Examples:\n\n\b\n  cbi-queue retry lightgbm-1m\n  cbi-queue retry --failed")
+@job_names_argument(required=False)
+@click.option("--failed", "all_failed", is_flag=True, help="Every job that failed.")
+@json_option
+def command(names: tuple[str, ...], all_failed: bool, as_json: bool) -> None:
+    """Queue failed, cancelled or vetoed jobs again; their retries are restored and their checkpoints kept."""
+    if bool(names) == all_failed:
+        raise click.UsageError("name the jobs, or say --failed")
+    with ledger_for_writing() as ledger:
+        chosen = [str(j.id) for j in all_jobs(ledger) if j.state is JobState.FAILED] if all_failed else names
+        jobs = verbs.retry(ledger, chosen)
+    print_changed("Retried", jobs, as_json=as_json)
+    if not jobs and not as_json:
+        click.echo("No job has failed.")

@@ -1,0 +1,115 @@
+"""`cbi-queue run FILE...`: enqueue and train until the queue is empty, with a live display."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cbi_queue.cli.enqueue import enqueue_files, tell_enqueued
+from cbi_queue.errors import SlotTaken
+from cbi_queue.settings import load_settings
+from cbi_queue.slot_lock import SlotLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cbi_queue.settings import Settings
+    from cbi_queue.status import QueueStatus
+
+STOP_S = 60.0
+"""Seconds that the daemon may take to checkpoint and end after Ctrl-C: more than its own budget of 45 s."""
+
+
+@click.command(
+    epilog="Examples:\n\n\b\n  cbi-queue run schedules/quickstart.yaml\n  cbi-queue run schedules/day1.yaml --page"
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--page", is_flag=True, help="Serve the status page meanwhile.")
+def command(files: tuple[Path, ...], page: bool) -> None:
+    """Enqueue plans and train until the queue is empty, with a live display.
+
+    Ctrl-C checkpoints the running job and leaves a queue that `cbi-queue worker` or another `run` goes on with. Exit
+    codes: 0 done, 1 a job failed, 2 refused input, 75 another daemon holds the slot, 130 stopped by Ctrl-C.
+    """
+    settings = load_settings()
+    settings.make_state_dir()
+    _refuse_second_daemon(settings)
+    tell_enqueued(enqueue_files(settings, files))
+    with _page(settings) if page else contextlib.nullcontext():
+        code = _train(settings)
+    sys.exit(code)
+
+
+def _refuse_second_daemon(settings: Settings) -> None:
+    holder = SlotLock(settings.lock_path).holder()
+    if holder is not None:
+        raise SlotTaken(
+            f"nothing was enqueued: the slot is taken by the daemon with pid {holder.pid}",
+            holder_pid=holder.pid,
+        )
+
+
+def _train(settings: Settings) -> int:
+    """Run the daemon as a child and watch it; Ctrl-C goes to it as one SIGTERM."""
+    daemon = subprocess.Popen(
+        [sys.executable, "-P", "-m", "workers", "--until-empty", "--quiet"],
+        process_group=0,
+        stdin=subprocess.DEVNULL,
+    )
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _show(settings, daemon)
+        return daemon.wait()
+    except KeyboardInterrupt:
+        return _stop(daemon)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if daemon.poll() is None:
+            _stop(daemon)
+
+
+def _show(settings: Settings, daemon: subprocess.Popen[bytes]) -> None:
+    """Show the live status on a terminal, or one line per ended job elsewhere, until the daemon ends."""
+    from cbi_queue.cli.live import follow_in_lines, show_until
+
+    def is_over(_status: QueueStatus) -> bool:
+        return daemon.poll() is not None
+
+    if sys.stdout.isatty():
+        show_until(settings, is_over)
+    else:
+        follow_in_lines(settings, is_over)
+
+
+def _stop(daemon: subprocess.Popen[bytes]) -> int:
+    click.echo("\nStopping: the running job checkpoints …")
+    daemon.send_signal(signal.SIGTERM)
+    try:
+        daemon.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+    click.echo("Stopped. The queue goes on with `cbi-queue worker --until-empty`.")
+    return 130
+
+
+@contextlib.contextmanager
+def _page(settings: Settings) -> Iterator[None]:
+    server = subprocess.Popen(
+        [sys.executable, "-P", "-m", "cbi_queue.cli", "serve"],
+        process_group=0,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    click.echo(f"Status page: http://{settings.host}:{settings.port}/status")
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait()

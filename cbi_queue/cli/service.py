@@ -1,0 +1,167 @@
+"""`cbi-queue service install|uninstall|status|restart`: the worker and the status page as background services."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbi_queue import service
+from cbi_queue.service.definition import PARTS, define, worries
+from cbi_queue.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cbi_queue.service.commands import Step
+    from cbi_queue.service.definition import Definition, PartStatus
+    from cbi_queue.settings import Settings
+
+_only = click.option("--only", type=click.Choice(PARTS), help="Leave the other part alone. Default: both.")
+_manager = click.option(
+    "--manager", type=click.Choice(service.MANAGERS), help="Service manager. Default: that of this platform."
+)
+_dry_run = click.option("--dry-run", is_flag=True, help="Print files and commands; change nothing.")
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def add(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+@click.group(
+    epilog="Examples:\n\n\b\n"
+    "  cbi-queue service install\n"
+    "  cbi-queue service status\n"
+    "  cbi-queue service uninstall\n\n"
+    "More: docs/service.md"
+)
+def command() -> None:
+    """Run the worker and the status page in the background, from login on, restarted after a crash."""
+
+
+@command.command(
+    epilog="Examples:\n\n\b\n"
+    "  cbi-queue service install --dry-run            look before anything is written\n"
+    "  cbi-queue service install\n"
+    "  cbi-queue service install --only worker --no-start"
+)
+@_options(_only, _manager, _dry_run)
+@click.option("--no-start", is_flag=True, help="Write the files only.")
+def install(only: str | None, manager: str | None, dry_run: bool, no_start: bool) -> None:
+    """Write the service files with the settings now in force, and start the services.
+
+    Doing it again is how a change of settings or of the installation reaches a running service: it is stopped in
+    good order (the trainer checkpoints) and started anew.
+    """
+    settings, chosen = load_settings(), service.manager_named(manager)
+    definitions = _definitions(settings, only)
+    for worry in dict.fromkeys(worry for definition in definitions for worry in worries(definition, settings)):
+        click.secho(f"Warning: {worry}", fg="yellow", err=True)
+    if dry_run:
+        _show_files(chosen, definitions)
+        _show_steps([] if no_start else chosen.start_steps(_parts(only)))
+        return
+    done = service.install(chosen, definitions, settings, start=not no_start)
+    _report(done, "wrote")
+    if not no_start:
+        click.echo(f"started with {chosen.name}; `cbi-queue service status` says how they stand")
+
+
+@command.command(
+    epilog="Examples:\n\n\b\n  cbi-queue service uninstall\n  cbi-queue service uninstall --only api --dry-run"
+)
+@_options(_only, _manager, _dry_run)
+def uninstall(only: str | None, manager: str | None, dry_run: bool) -> None:
+    """Stop the services and remove their files. Queue, models and logs stay."""
+    chosen = service.manager_named(manager)
+    if dry_run:
+        _show_steps(chosen.remove_steps(_parts(only)))
+        for part in _parts(only):
+            click.echo(f"# would remove, if it is there: {chosen.path_of(part)}")
+        return
+    done = service.uninstall(chosen, _parts(only))
+    _report(done, "removed")
+    if not done.changed:
+        click.echo("no service file was there")
+
+
+@command.command(
+    epilog="Examples:\n\n\b\n  cbi-queue service status\n  cbi-queue service status --json | jq '.[].state'"
+)
+@_options(_only, _manager)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a part.")
+def status(only: str | None, manager: str | None, as_json: bool) -> None:
+    """Show how the service manager sees the services. `cbi-queue status` says what the worker itself does."""
+    chosen = service.manager_named(manager)
+    found = service.statuses(chosen, _definitions(load_settings(), only))
+    if as_json:
+        click.echo(json.dumps([{"manager": chosen.name, **asdict(status)} for status in found], indent=2))
+        return
+    for part in found:
+        click.echo("\n".join(_words(part)))
+
+
+@command.command(epilog="Examples:\n\n\b\n  cbi-queue service restart\n  cbi-queue service restart --only worker")
+@_options(_only, _manager, _dry_run)
+def restart(only: str | None, manager: str | None, dry_run: bool) -> None:
+    """Stop the services in good order and start them again; the trainer goes on from its checkpoint.
+
+    The files stay as they are: after a change of settings use `install`.
+    """
+    chosen = service.manager_named(manager)
+    if dry_run:
+        _show_steps(chosen.restart_steps(_parts(only)))
+        return
+    chosen.restart(_parts(only))
+    click.echo(f"restarted {', '.join(map(chosen.name_of, _parts(only)))}")
+
+
+def _parts(only: str | None) -> list[str]:
+    return [only] if only else list(PARTS)
+
+
+def _definitions(settings: Settings, only: str | None) -> list[Definition]:
+    return [define(settings, os.environ, sys.executable, part) for part in _parts(only)]
+
+
+def _show_files(manager: service.ServiceManager, definitions: Iterable[Definition]) -> None:
+    for definition in definitions:
+        click.echo(f"# would write {manager.path_of(definition.part)}")
+        click.echo(manager.render(definition).decode())
+
+
+def _show_steps(steps: Iterable[Step]) -> None:
+    for step in steps:
+        click.echo(f"# would run: {step}")
+
+
+def _report(done: service.Done, verb: str) -> None:
+    for path in done.changed:
+        click.echo(f"{verb} {path}")
+    for path in done.unchanged:
+        click.echo(f"unchanged {path}")
+    for note in done.notes:
+        click.echo(f"Note: {note}", err=True)
+
+
+def _words(part: PartStatus) -> list[str]:
+    """Word one part: a line on how it stands, a line on its file."""
+    facts = [part.state]
+    facts += [f"pid {part.pid}"] * (part.pid is not None)
+    facts += [f"{part.restarts} restarts"] * bool(part.restarts)
+    facts += [f"last exit {part.last_exit}"] * (part.last_exit not in {None, "(never exited)"})
+    file = {
+        None: "not installed",
+        True: part.file,
+        False: f"{part.file}, written with other settings: `cbi-queue service install` renews it",
+    }[part.current]
+    return [f"{part.part}: {', '.join(facts)}", f"  {file}"]

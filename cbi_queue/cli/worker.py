@@ -1,0 +1,21 @@
+"""`cbi-queue worker`: the daemon in this terminal; `--until-empty` ends when nothing is left to train."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+
+@click.command(epilog="Examples:\n\n\b\n  cbi-queue worker\n  cbi-queue worker --until-empty")
+@click.option("--until-empty", is_flag=True, help="End when nothing is left to train.")
+def command(until_empty: bool) -> None:
+    """Run the daemon in this terminal.
+
+    Ctrl-C checkpoints the running job and gives it back to the queue. Exit codes: 0 done, 1 a job failed (with
+    --until-empty), 75 another daemon holds the slot.
+    """
+    arguments = [sys.executable, "-P", "-m", "workers"] + (["--until-empty"] if until_empty else [])
+    sys.stdout.flush()
+    os.execv(sys.executable, arguments)  # noqa: S606 - the daemon takes this process over: one pid, its own signals

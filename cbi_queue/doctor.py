@@ -1,0 +1,177 @@
+"""What would stop, slow or endanger the queue on this machine: one small check each, each with its remedy. Only looks
+(and writes one probe file where data will be written).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cbi_queue.errors import CbiError
+from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, file_system_of
+from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
+from cbi_queue.status import daemon_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cbi_queue.settings import Settings
+
+WAL_RESET_FIXED = (3, 51, 3)
+"""First SQLite without the WAL-reset race of two checkpointing connections; we keep clear of it anyway."""
+LOW_SPACE_GIB = 5.0
+PROBE_TIMEOUT_S = 10.0
+LIBRARIES = ("polars", "lightgbm", "xgboost", "statsforecast", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: Literal["ok", "note", "bad"]
+    seen: str
+    advice: str | None = None
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Run every check."""
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _runtimes, _exports, _daemon,
+    )  # fmt: skip
+    return [finding for check in checks for finding in check(settings)]
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    source = str(settings.config_file) if settings.config_file else "environment and defaults"
+    seen = f"{source}; profile {settings.profile}, {settings.threads} threads for the trainer"
+    yield Finding("settings", "ok", seen)
+
+
+def _python(_settings: Settings) -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _sqlite(_settings: Settings) -> Iterator[Finding]:
+    if sqlite3.sqlite_version_info >= WAL_RESET_FIXED:
+        yield Finding("sqlite", "ok", sqlite3.sqlite_version)
+    else:
+        seen = f"{sqlite3.sqlite_version}, before the WAL-reset fix of 3.51.3"
+        yield Finding("sqlite", "note", seen, "safe here: only the daemon's own connection checkpoints while it runs")
+
+
+def _state_disk(settings: Settings) -> Iterator[Finding]:
+    settings.make_state_dir()
+    kind = file_system_of(settings.state_dir)
+    seen = f"{settings.state_dir} on {kind or 'an unknown file system'}"
+    if kind in UNSAFE_FILE_SYSTEMS:
+        yield Finding("state folder", "bad", seen, "set CBI_STATE_DIR to a folder on the internal disk")
+    else:
+        yield Finding("state folder", "ok", seen)
+    yield from _space("state folder", settings.state_dir)
+
+
+def _space(subject: str, folder: Path) -> Iterator[Finding]:
+    stats = os.statvfs(folder)
+    free_gib = stats.f_bavail * stats.f_frsize / 2**30
+    if free_gib < LOW_SPACE_GIB:
+        yield Finding(f"{subject}, space", "note", f"{free_gib:.1f} GiB free", f"keep {LOW_SPACE_GIB:.0f} GiB free")
+    else:
+        yield Finding(f"{subject}, space", "ok", f"{free_gib:.1f} GiB free")
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    try:
+        version = schema_version(settings.ledger_path)
+    except CbiError as exc:
+        yield Finding("ledger", "bad", exc.message, exc.hint)
+        return
+    if version > SCHEMA_VERSION:
+        yield Finding("ledger", "bad", f"schema {version}, this version knows {SCHEMA_VERSION}", "upgrade cbi-queue")
+    else:
+        yield Finding("ledger", "ok", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")
+
+
+def _volume(settings: Settings) -> Iterator[Finding]:
+    if settings.volume is None:
+        yield Finding("data volume", "ok", "none configured (EXTERNAL_DRIVE)")
+        return
+    try:
+        settings.require_volume()
+    except CbiError as exc:
+        yield Finding("data volume", "bad", exc.message, exc.hint)
+    else:
+        yield Finding("data volume", "ok", f"{settings.volume} is mounted")
+
+
+def _repo(settings: Settings) -> Iterator[Finding]:
+    if not settings.repo.exists():
+        yield Finding("data folder", "note", f"{settings.repo} does not exist yet", "`cbi-queue data sample` makes it")
+        return
+    fault = _probe_write(settings.repo)
+    if fault is None:
+        yield Finding("data folder", "ok", f"{settings.repo} can be written")
+        yield from _space("data folder", settings.repo)
+    else:
+        advice = "on macOS, give Full Disk Access to the Python that the service runs"
+        yield Finding("data folder", "bad", f"{settings.repo} cannot be written: {fault}", advice)
+
+
+def _probe_write(folder: Path) -> str | None:
+    """Write and read a file in a child process, because a forbidden volume can hang; return what went wrong."""
+    code = "import sys,tempfile\nwith tempfile.NamedTemporaryFile(dir=sys.argv[1]) as f: f.write(b'x'); f.flush()"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder)],
+            capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, cwd=tempfile.gettempdir(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"no answer within {PROBE_TIMEOUT_S:.0f} s"
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def _runtimes(settings: Settings) -> Iterator[Finding]:
+    for backend in sorted({"native", "torch", *settings.runtimes}):
+        interpreter = settings.interpreter_for(backend)
+        missing = _missing_libraries(interpreter)
+        if missing is None:
+            yield Finding(f"runtime {backend}", "bad", f"{interpreter} does not run", "correct it in [runtimes]")
+        elif "jobs" in missing:
+            yield Finding(f"runtime {backend}", "bad", f"{interpreter} lacks cbi-queue itself", "install it there")
+        elif missing:
+            advice = "install cbi-queue[train] there, or leave out the jobs that need them"
+            yield Finding(f"runtime {backend}", "note", f"{interpreter} lacks {', '.join(missing)}", advice)
+        else:
+            yield Finding(f"runtime {backend}", "ok", interpreter)
+
+
+def _missing_libraries(interpreter: str) -> list[str] | None:
+    code = "import importlib.util,sys\nprint(*[n for n in sys.argv[1:] if importlib.util.find_spec(n) is None])"
+    try:
+        done = subprocess.run(
+            [interpreter, "-P", "-c", code, "jobs", *LIBRARIES],
+            capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.split() if done.returncode == 0 else None
+
+
+def _exports(settings: Settings) -> Iterator[Finding]:
+    found = sorted(path.name for path in settings.exports_dir.glob("production_training_data_*.parquet"))
+    if found:
+        yield Finding("exports", "ok", f"{len(found)} in {settings.exports_dir}")
+    else:
+        yield Finding("exports", "note", f"none in {settings.exports_dir}", "`cbi-queue data sample` builds real ones")
+
+
+def _daemon(settings: Settings) -> Iterator[Finding]:
+    status = daemon_status(settings)
+    advice = None if status.is_running else "`cbi-queue service install`, or `cbi-queue worker` in a terminal"
+    yield Finding("daemon", "ok" if status.is_running else "note", status.words, advice)

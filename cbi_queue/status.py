@@ -1,0 +1,247 @@
+"""One snapshot of the queue that the command line, the page and the JSON all render. Only looks.
+
+Made from the read-only ledger, the telemetry file and the slot's lock. Every value is plain, so `as_json` is the API.
+An instant is seconds since 1970 UTC; a value that is not known is None, never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue import clock
+from cbi_queue.budget import BudgetProgress, progress, tally
+from cbi_queue.ledger import Ledger, queries
+from cbi_queue.ledger.holds import holds_in_force
+from cbi_queue.ledger.telemetry import epochs_of
+from cbi_queue.lifecycle import REASON_WORDS, JobState
+from cbi_queue.slot_lock import SlotLock, is_slot_taken
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import EventRow, HoldRow, JobRow
+    from cbi_queue.settings import Settings
+
+EVENTS_SHOWN = 20
+RECENT_EPOCHS = 5
+"""Epochs whose mean time estimates what is left of the running job."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """Whether somebody is there to train."""
+
+    is_running: bool
+    pid: int | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the job in the slot is."""
+
+    epoch: int
+    total_epochs: int
+    unit: str
+    epoch_wall_s: float | None
+    """Mean working time of the last epochs."""
+    remaining_s: float | None
+    """Estimate from that mean; early stopping may end sooner."""
+    train_loss: float | None
+    validation_loss: float | None
+    reported_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """One job, as lists show it."""
+
+    id: int
+    name: str
+    family: str
+    model: str
+    horizon: str
+    day: int
+    state: str
+    reason: str
+    why: str
+    """The reason in words, with what it waits for."""
+    priority: int
+    attempts: int
+    not_before: float | None
+    changed_at: float
+    ended_at: float | None
+    needs: tuple[str, ...]
+    """Names of the jobs it still waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """What the slot does."""
+
+    state: str
+    """idle | training | paused | closed (idle, with a hold in force)."""
+    words: str
+    job: JobLine | None
+    attempt: int | None
+    started_at: float | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLine:
+    """One hold on the slot, in words."""
+
+    reason: str
+    mode: str
+    words: str
+    since: float
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """One event, with the name of its job."""
+
+    at: float
+    job: str | None
+    event: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """Everything at one instant."""
+
+    at: float
+    daemon: DaemonStatus
+    slot: SlotStatus
+    holds: tuple[HoldLine, ...]
+    counts: dict[str, int]
+    """State -> number of jobs; states without a job are left out."""
+    queue: tuple[JobLine, ...]
+    """Jobs still to be done, in the order in which they will run."""
+    ended: tuple[JobLine, ...]
+    """The newest ended jobs, newest first."""
+    budget: BudgetProgress
+    events: tuple[EventLine, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def take_status(settings: Settings) -> QueueStatus:
+    """Look at everything once.
+
+    Raises:
+        LedgerError: when the ledger cannot be read.
+    """
+    settings.make_state_dir()
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        jobs = queries.all_jobs(ledger)
+        needs = queries.needs_of(ledger)
+        holds = holds_in_force(ledger)
+        by_id = {job.id: job for job in jobs}
+        lines = {job.id: _line(job, needs, by_id) for job in jobs}
+        return QueueStatus(
+            at=clock.epoch_s(),
+            daemon=daemon_status(settings),
+            slot=_slot(settings, ledger, jobs, lines, holds),
+            holds=tuple(HoldLine(h.reason, h.mode, h.words, h.since, h.expires_at) for h in holds),
+            counts=queries.state_counts(ledger),
+            queue=tuple(lines[job.id] for job in _in_run_order(jobs)),
+            ended=tuple(lines[job.id] for job in _newest_ended(jobs)),
+            budget=progress(tally((j.day, j.family, j.model, j.horizon, j.state) for j in jobs)),
+            events=tuple(_event(event, by_id) for event in queries.last_events(ledger, EVENTS_SHOWN)),
+        )
+
+
+def daemon_status(settings: Settings) -> DaemonStatus:
+    """Tell whether a daemon, or a trainer whose daemon died, holds the slot."""
+    holder = SlotLock(settings.lock_path).holder()
+    if holder is not None:
+        return DaemonStatus(is_running=True, pid=holder.pid, words=f"running (pid {holder.pid})")
+    if is_slot_taken(settings.lock_path):
+        return DaemonStatus(is_running=False, pid=None, words="dead; its last trainer is still leaving the slot")
+    return DaemonStatus(is_running=False, pid=None, words="not running")
+
+
+def _slot(
+    settings: Settings, ledger: Ledger, jobs: list[JobRow], lines: dict[int, JobLine], holds: list[HoldRow]
+) -> SlotStatus:
+    job = next((job for job in jobs if job.state.is_in_slot), None)
+    if job is None:
+        closed = "; ".join(hold.words for hold in holds)
+        return SlotStatus("closed" if holds else "idle", closed or "nothing is training", None, None, None, None)
+    attempt = queries.open_attempt(ledger, job.id)
+    paused = job.state is JobState.PAUSED
+    return SlotStatus(
+        state="paused" if paused else "training",
+        words=f"{job.name} stands still" if paused else f"{job.name} is training",
+        job=lines[job.id],
+        attempt=attempt.number if attempt else None,
+        started_at=attempt.started_at if attempt else None,
+        progress=_progress(settings, job, attempt.number if attempt else 0),
+    )
+
+
+def _progress(settings: Settings, job: JobRow, attempt: int) -> Progress | None:
+    rows = [row for row in epochs_of(settings.telemetry_path, job.id, last=RECENT_EPOCHS) if row.attempt == attempt]
+    if not rows:
+        return None
+    last = rows[-1]
+    mean_s = sum(row.wall_s for row in rows) / len(rows)
+    per_epoch_s = mean_s / max(1, (last.epoch - rows[0].epoch) / max(1, len(rows) - 1)) if len(rows) > 1 else mean_s
+    return Progress(
+        epoch=last.epoch,
+        total_epochs=last.total_epochs,
+        unit=last.unit,
+        epoch_wall_s=per_epoch_s,
+        remaining_s=per_epoch_s * max(0, last.total_epochs - last.epoch),
+        train_loss=last.train_loss,
+        validation_loss=last.validation_loss,
+        reported_at=last.at,
+    )
+
+
+def _line(job: JobRow, needs: dict[int, list[int]], by_id: dict[int, JobRow]) -> JobLine:
+    open_needs = [by_id[n] for n in needs.get(job.id, []) if by_id[n].state is not JobState.SUCCEEDED]
+    return JobLine(
+        id=job.id,
+        name=job.name,
+        family=job.family,
+        model=job.model,
+        horizon=job.horizon,
+        day=job.day,
+        state=job.state,
+        reason=job.reason,
+        why=_why(job, open_needs),
+        priority=job.priority,
+        attempts=job.attempts,
+        not_before=job.not_before,
+        changed_at=job.changed_at,
+        ended_at=job.ended_at,
+        needs=tuple(need.name for need in open_needs),
+    )
+
+
+def _why(job: JobRow, open_needs: list[JobRow]) -> str:
+    if job.state is JobState.WAITING and open_needs:
+        return "waits for " + ", ".join(f"{need.name} ({need.state})" for need in open_needs)
+    return REASON_WORDS[job.reason]
+
+
+def _in_run_order(jobs: list[JobRow]) -> list[JobRow]:
+    order = {JobState.QUEUED: 0, JobState.WAITING: 1, JobState.HELD: 2}
+    live = [job for job in jobs if job.state in order]
+    return sorted(live, key=lambda job: (order[job.state], -job.priority, job.id))
+
+
+def _newest_ended(jobs: list[JobRow], count: int = 10) -> list[JobRow]:
+    ended = [job for job in jobs if job.ended_at is not None]
+    return sorted(ended, key=lambda job: job.ended_at or 0.0, reverse=True)[:count]
+
+
+def _event(event: EventRow, by_id: dict[int, JobRow]) -> EventLine:
+    job = by_id.get(event.job_id) if event.job_id is not None else None
+    return EventLine(event.at, job.name if job else None, event.event, event.words or event.reason)
