@@ -19,7 +19,11 @@ from cbi_queue.errors import ProtocolError
 from cbi_queue.protocol import Begin, ExitCode, Pause, Paused, Resume, Resumed, Stop, decode_directive, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cbi_queue.protocol import Message
+
+_CHUNK_BYTES = 65_536
 
 
 class StopRequested(Exception):
@@ -30,7 +34,11 @@ class Channel:
     """Reports up, directives down. One per trainer process; safe to use from several threads."""
 
     def __init__(self, up: BinaryIO, down: BinaryIO) -> None:
-        """Write reports to *up*; `listen` reads directives from *down*."""
+        """Write reports to *up*; `listen` reads directives from *down*.
+
+        Open a pipe for *down* without buffering: a thread that waits inside a buffered reader aborts the interpreter
+        at its exit.
+        """
         self._up = up
         self._down = down
         self._changed = threading.Condition()
@@ -120,7 +128,7 @@ class Channel:
             self.report(Resumed(epoch))
 
     def _listen(self) -> None:
-        for line in iter(self._down.readline, b""):
+        for line in _lines(self._down):
             try:
                 self._obey(decode_directive(line))
             except ProtocolError as exc:
@@ -149,3 +157,11 @@ class Channel:
         watchdog = threading.Timer(self._hard_exit_s, os._exit, (int(ExitCode.STOPPED),))
         watchdog.daemon = True
         watchdog.start()
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Split what comes into lines; a last line without its end was cut off and is left out."""
+    pending = b""
+    while chunk := stream.read(_CHUNK_BYTES):
+        *lines, pending = (pending + chunk).split(b"\n")
+        yield from lines

@@ -41,7 +41,7 @@ LightGBM's and XGBoost's bad_alloc, torch's CPU allocator."""
 
 def run_session(report_fd: int) -> int:
     """Speak the protocol on *report_fd* and standard input; return the exit code."""
-    channel = Channel(os.fdopen(report_fd, "wb"), sys.stdin.buffer)
+    channel = Channel(os.fdopen(report_fd, "wb"), os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
     signal.signal(signal.SIGTERM, lambda _signum, _frame: channel.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel.listen()
