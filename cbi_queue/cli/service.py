@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cbi_queue import service
+from cbi_queue.cli.output import json_option, print_json
 from cbi_queue.service.definition import PARTS, define, worries
 from cbi_queue.settings import load_settings
 
@@ -97,14 +97,13 @@ def uninstall(only: str | None, manager: str | None, dry_run: bool) -> None:
 @command.command(
     epilog="Examples:\n\n\b\n  cbi-queue service status\n  cbi-queue service status --json | jq '.[].state'"
 )
-@_options(_only, _manager)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a part.")
+@_options(_only, _manager, json_option)
 def status(only: str | None, manager: str | None, as_json: bool) -> None:
     """Show how the service manager sees the services. `cbi-queue status` says what the worker itself does."""
     chosen = service.manager_named(manager)
     found = service.statuses(chosen, _definitions(load_settings(), only))
     if as_json:
-        click.echo(json.dumps([{"manager": chosen.name, **asdict(status)} for status in found], indent=2))
+        print_json([{"manager": chosen.name, **asdict(part)} for part in found])
         return
     for part in found:
         click.echo("\n".join(_words(part)))

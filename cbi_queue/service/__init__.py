@@ -1,0 +1,186 @@
+"""The background service: install, remove, restart and look at its two parts, whichever manager runs them.
+
+`definition` says what a part is, `launchd` and `systemd` word it in their format and speak to their manager,
+`commands` runs their programs. Only files with our own names are ever written or removed; the state folder, its
+ledger and its logs stay. The command line above it is `cbi_queue.cli.service`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from cbi_queue import artifacts
+from cbi_queue.errors import ServiceError
+from cbi_queue.service.commands import require_importable
+from cbi_queue.service.definition import foreground
+from cbi_queue.service.launchd import Launchd
+from cbi_queue.service.systemd import Systemd, lingers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from cbi_queue.service.commands import Step
+    from cbi_queue.service.definition import Definition, PartStatus
+    from cbi_queue.settings import Settings
+
+MANAGERS: tuple[str, ...] = ("launchd", "systemd")
+
+
+class ServiceManager(Protocol):
+    """What both managers can do; every `parts` is a selection of `definition.PARTS`."""
+
+    @property
+    def name(self) -> str:
+        """Which of MANAGERS it is."""
+
+    @property
+    def log_hint(self) -> str:
+        """Where to look when a part does not come up."""
+
+    def name_of(self, part: str) -> str:
+        """Return the manager's name of *part*."""
+
+    def path_of(self, part: str) -> Path:
+        """Return where the definition of *part* is written."""
+
+    def render(self, definition: Definition) -> bytes:
+        """Return the file for *definition*; pure."""
+
+    def start_steps(self, parts: Iterable[str]) -> list[Step]:
+        """List the commands of `start`."""
+
+    def remove_steps(self, parts: Iterable[str]) -> list[Step]:
+        """List the commands of a removal."""
+
+    def restart_steps(self, parts: Iterable[str]) -> list[Step]:
+        """List the commands of `restart`."""
+
+    def start(self, parts: Sequence[str]) -> None:
+        """Start the parts as written, replacing running ones."""
+
+    def stop_and_forget(self, parts: Sequence[str]) -> list[str]:
+        """Stop the parts; return notes for the user."""
+
+    def after_removal(self) -> None:
+        """Tidy up when the files are gone."""
+
+    def restart(self, parts: Sequence[str]) -> None:
+        """Stop the parts in good order and start them again."""
+
+    def look(self, part: str) -> PartStatus:
+        """Say how *part* stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an install or a removal changed."""
+
+    changed: tuple[Path, ...]
+    unchanged: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def manager_named(name: str | None = None) -> ServiceManager:
+    """Return the manager called *name*, or this platform's.
+
+    Raises:
+        ServiceError: on a platform that has neither.
+    """
+    own = {"darwin": "launchd", "linux": "systemd"}.get(sys.platform)
+    match name or own:
+        case "launchd":
+            return Launchd()
+        case "systemd":
+            return Systemd()
+        case _:
+            raise ServiceError(
+                f"there is no service manager for {sys.platform!r}; known: {', '.join(MANAGERS)}",
+                hint="run `cbi-queue worker` under a supervisor of your own",
+            )
+
+
+def install(
+    manager: ServiceManager, definitions: Sequence[Definition], settings: Settings, *, start: bool = True
+) -> Done:
+    """Write the definitions and, with *start*, have the manager run them.
+
+    Raises:
+        Refused: before anything is written, when the interpreter could not run the service.
+        ServiceError: when the manager refuses; the files are then written.
+    """
+    settings.make_state_dir()
+    for definition in definitions:
+        require_importable(definition)
+    is_new = {(path := manager.path_of(each.part)): _write(path, manager.render(each)) for each in definitions}
+    if start:
+        _start(manager, definitions)
+    return Done(
+        changed=tuple(path for path, new in is_new.items() if new),
+        unchanged=tuple(path for path, new in is_new.items() if not new),
+        notes=_afterthoughts(manager) if start else (),
+    )
+
+
+def uninstall(manager: ServiceManager, parts: Sequence[str]) -> Done:
+    """Stop the parts and remove their definitions; done twice, the second time changes nothing.
+
+    Raises:
+        ServiceError: when a part does not stop; its definition is then still there.
+    """
+    notes = manager.stop_and_forget(parts)
+    paths = [manager.path_of(part) for part in parts]
+    removed = [path for path in paths if path.exists() or path.is_symlink()]
+    for path in removed:
+        with _in_words(f"remove {path}"):
+            path.unlink(missing_ok=True)
+    if removed:
+        manager.after_removal()
+    return Done(tuple(removed), notes=tuple(notes))
+
+
+def statuses(manager: ServiceManager, definitions: Iterable[Definition]) -> list[PartStatus]:
+    """Say how each part stands, and whether its file is what an install would write now."""
+    found = []
+    for definition in definitions:
+        status = manager.look(definition.part)
+        file = manager.path_of(definition.part)
+        current = file.read_bytes() == manager.render(definition) if status.installed else None
+        found.append(replace(status, current=current))
+    return found
+
+
+def _write(path: Path, content: bytes) -> bool:
+    """Write *content*, unless it is there already; return whether it was written."""
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    with _in_words(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        artifacts.write_atomic(path, content)
+    return True
+
+
+@contextlib.contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise ServiceError(f"could not {what}: {exc.strerror}", hint="run without sudo, as the owner of that") from exc
+
+
+def _start(manager: ServiceManager, definitions: Sequence[Definition]) -> None:
+    try:
+        manager.start([definition.part for definition in definitions])
+    except ServiceError as exc:
+        if exc.hint is None:
+            exc.hint = f"run it in the foreground instead: {'; '.join(map(foreground, definitions))}"
+        raise
+
+
+def _afterthoughts(manager: ServiceManager) -> tuple[str, ...]:
+    if manager.name == "systemd" and not lingers():
+        return ("the service ends at logout; `loginctl enable-linger` keeps it running and starts it at boot",)
+    return ()
