@@ -5,13 +5,15 @@ log prices, up to and including that day; between refits its parameters stand st
 new day's price. Each row t is forecast from prices up to t only: f[t] = (log price forecast h days ahead) - log p[t].
 
 A fit's parameters are kept as JSON and are revived from it for every forecast, so that the file is all that is
-needed. Safe points lie between refits; a stopped run starts over, which costs seconds. Neighbours: `run_record`.
+needed. Safe points lie between fits. The fits so far are also the checkpoint, and an exact one: each fit depends on
+the prices before it and on nothing else. Neighbours: `jobs.series`, `jobs.splits`, `jobs.run_record`.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -19,7 +21,9 @@ from statsforecast import models
 from statsforecast.arima import forecast_arima, forward_arima
 from statsforecast.ets import forecast_ets, forward_ets
 
-from cbi_queue.protocol import EpochReport, Note, Started
+from cbi_queue.artifacts import write_atomic
+from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, Note, Restored, Started
+from jobs.channel import StopRequested
 from jobs.run_record import record_run
 from jobs.series import load_frame
 from jobs.splits import holdout_split
@@ -33,49 +37,77 @@ if TYPE_CHECKING:
     from jobs.splits import Split
     from jobs.trainer import Task
 
-MODEL_FILE = "model.json"
+MODEL_FILE, CHECKPOINT_FILE = "model.json", "fits.json"
+CHECKPOINT_EVERY_S = 30.0
+"""Most work that a crash can cost, beside the fit at hand."""
 Fit = dict[str, Any]
 """One fit as plain JSON values; `first_row` and `fit_row` are the first and last row whose price it was fitted on."""
+
+
+@dataclass(slots=True)
+class _Done:
+    """The fits so far: the checkpoint."""
+
+    identity: str
+    source_sha256: str
+    fits: list[Fit] = field(default_factory=list)
+    fit_s: float = 0.0
 
 
 class _RollingFit:
     """What the two models share: walking forward. A subclass fits on log prices and forecasts from a fit."""
 
     def prepare(self, task: Task) -> Started:
-        """Load and split the series, and plan the refits."""
+        """Load and split the series, plan the refits, take over those that an earlier attempt left."""
         self.params = p = cast("RollingFitParams", task.spec.typed_params)
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
         self.split = holdout_split(self.frame, p.validation_rows, p.backtest_rows, p.embargo_rows)
         self.chunks = list(refit_chunks(self.frame, self.split, p.refit_every_rows))
+        self.done = _restored(task, self.frame.source_sha256)
         name = f"{task.spec.model} {task.spec.horizon} history{p.history_rows} season{p.season_rows} cpu"
         return Started(total_epochs=len(self.chunks), unit="fit", samples=p.history_rows, fingerprint=name)
 
     def train(self, task: Task) -> Finished:
-        """Walk forward fit by fit, and leave the folder filled."""
-        _note_rerun(task)
-        predicted = np.full(self.frame.rows, np.nan)
-        fits, fit_s, predict_s = [], 0.0, 0.0
-        for done, chunk in enumerate(self.chunks):
-            task.channel.safe_point(done)
-            started_s = time.monotonic()
-            fits.append(self._fit_before(int(chunk[0])))
-            fitted_s = time.monotonic()
-            predicted[chunk] = self.forecast_rows(fits[-1], self.frame, chunk)
-            done_s = time.monotonic()
-            fit_s, predict_s = fit_s + fitted_s - started_s, predict_s + done_s - fitted_s
-            _report(task, done + 1, len(self.chunks), done_s - started_s, self.params.history_rows)
-        task.channel.safe_point(len(self.chunks))
+        """Fit, then forecast, walking forward; leave the folder filled."""
+        try:
+            self._fit_all(task)
+            predicted, predict_s = self._forecast_all(task)
+        except StopRequested:
+            _save(task, self.done)
+            raise
         return record_run(
             task,
             self.frame,
             self.split,
             predicted,
-            fit_s=fit_s,
+            fit_s=self.done.fit_s,
             predict_s=predict_s,
-            model_files={MODEL_FILE: _as_json({"model": task.spec.model, "fits": fits})},
+            model_files={MODEL_FILE: _as_json({"model": task.spec.model, "fits": self.done.fits})},
             preproc={"scaler": None, "transform": "log price", "features": []},
-            details={"refits": len(fits)},
+            details={"refits": len(self.done.fits)},
         )
+
+    def _fit_all(self, task: Task) -> None:
+        total, saved_at_s = len(self.chunks), time.monotonic()
+        for number in range(len(self.done.fits), total):
+            task.channel.safe_point(number)
+            started_s = time.monotonic()
+            self.done.fits.append(self._fit_before(int(self.chunks[number][0])))
+            wall_s = time.monotonic() - started_s
+            self.done.fit_s += wall_s
+            _report(task, number + 1, total, wall_s, self.params.history_rows)
+            if time.monotonic() - saved_at_s >= CHECKPOINT_EVERY_S:
+                _save(task, self.done)
+                saved_at_s = time.monotonic()
+
+    def _forecast_all(self, task: Task) -> tuple[np.ndarray, float]:
+        predicted, predict_s = np.full(self.frame.rows, np.nan), 0.0
+        for fit, chunk in zip(self.done.fits, self.chunks, strict=True):
+            task.channel.safe_point(len(self.done.fits))
+            started_s = time.monotonic()
+            predicted[chunk] = self.forecast_rows(fit, self.frame, chunk)
+            predict_s += time.monotonic() - started_s
+        return predicted, predict_s
 
     def forecast_rows(self, fit: Fit, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
         """Return f of each of *rows* (positions at or after the fit's last row): (rows,) float64."""
@@ -168,10 +200,36 @@ def _report(task: Task, done: int, total: int, wall_s: float, samples: int) -> N
     task.channel.report(EpochReport(done, total, wall_s, samples=samples, resumed=resumed))
 
 
-def _note_rerun(task: Task) -> None:
-    if task.assignment.attempt > 1:
-        text = f"attempt {task.assignment.attempt} walks from the first fit: no checkpoint is kept, it costs seconds"
-        task.channel.report(Note(text))
+def _save(task: Task, done: _Done) -> None:
+    """Leave the fits so far for a later attempt; a full disk costs the checkpoint, not the run."""
+    started_s = time.monotonic()
+    path = task.checkpoint_dir / CHECKPOINT_FILE
+    content = _as_json(asdict(done))
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, content)
+    except OSError as exc:
+        task.channel.report(CheckpointFailed(len(done.fits), f"{path}: {exc}"))
+        return
+    task.channel.report(CheckpointSaved(len(done.fits), len(content), time.monotonic() - started_s))
+
+
+def _restored(task: Task, source_sha256: str) -> _Done:
+    """Return what an earlier attempt of this very job on this very data left, else a beginning."""
+    path = task.checkpoint_dir / CHECKPOINT_FILE
+    fresh = _Done(task.assignment.identity, source_sha256)
+    if not path.is_file():
+        return fresh
+    try:
+        found = _Done(**json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as exc:
+        task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({exc})"))
+        return fresh
+    if (found.identity, found.source_sha256) != (fresh.identity, fresh.source_sha256):
+        task.channel.report(Note(f"starts from the first fit: {path} was left by another job or other data"))
+        return fresh
+    task.channel.report(Restored(len(found.fits), str(path)))
+    return found
 
 
 def _as_json(value: Any) -> bytes:
