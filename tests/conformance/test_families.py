@@ -1,0 +1,368 @@
+"""Every model of the catalogue, through one contract: what the slot may rely on, whatever the library beneath.
+
+A model whose code or library is not here is skipped with the reason, and fails where `CI` is set. The sample data is
+real; the parameters are small. The channel is the real one: only what the slot would send is scripted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import math
+import os
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+from fakes import make_task
+
+from cbi_queue.artifacts import reopen_folder
+from cbi_queue.catalogue import MODELS, Family
+from cbi_queue.protocol import (
+    EpochReport,
+    Finished,
+    Message,
+    Pause,
+    Paused,
+    Resume,
+    Resumed,
+    Started,
+    decode_report,
+)
+from jobs.channel import Channel, StopRequested
+from jobs.registry import TRAINERS, trainer_for
+from jobs.run_record import PREDICTIONS, PROMISED_FILES
+from jobs.series import load_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from jobs.series import ForecastFrame
+
+HORIZON = "1w"
+BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5}
+ROLLING = BLOCKS | {"history_rows": 120, "refit_every_rows": 40}
+SMALL: dict[str, dict[str, Any]] = {
+    "feature_cache": {"lags": [1, 5], "windows": [5]},
+    "lightgbm_dart": BLOCKS | {"n_estimators": 25, "num_leaves": 7, "subsample": 0.8, "early_stopping_rounds": None},
+    "xgboost_dart": BLOCKS | {"n_estimators": 25, "max_depth": 3, "subsample": 0.8, "early_stopping_rounds": None},
+    "auto_arima": ROLLING,
+    "ets": ROLLING,
+    "feed_forward": BLOCKS | {"epochs": 3, "sequence_length": 4, "hidden": [8], "patience": 10},
+}
+"""Parameters that finish in about a second; models not named here have only the blocks."""
+
+
+class Slot:
+    """The other end of a real channel: keeps every report and answers the ones it is told to."""
+
+    def __init__(self, answer: Callable[[Channel, Message], None] = lambda _channel, _message: None) -> None:
+        self.reports: list[Message] = []
+        self._answer = answer
+        self.channel = Channel(self, io.BytesIO())
+
+    def write(self, line: bytes) -> None:
+        """Take a line from the channel, in the trainer's own thread: an answer is there before the next step."""
+        message = decode_report(line)
+        self.reports.append(message)
+        self._answer(self.channel, message)
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def of_type(self, kind: type[Message]) -> list[Any]:
+        """The reports of one kind, in order."""
+        return [report for report in self.reports if isinstance(report, kind)]
+
+
+@dataclass
+class Run:
+    """One run of a family, over."""
+
+    run_dir: Path
+    processed: Path
+    slot: Slot
+    finished: Finished | None = None
+
+    def outcome(self) -> pl.DataFrame:
+        """What the run is for: its predictions, or the feature cache it built."""
+        predictions = self.run_dir / PREDICTIONS
+        return pl.read_parquet(predictions if predictions.exists() else self.processed / f"{HORIZON}_features.parquet")
+
+
+class Bench:
+    """Runs models on the sample data, each run in its own folder."""
+
+    def __init__(self, exports: Path, features: Path, root: Path) -> None:
+        self._exports, self._features, self._root = exports, features, root
+        self._undisturbed: dict[str, Run] = {}
+
+    def folder(self, model: str) -> Path:
+        """A run folder that nobody has used."""
+        number = len(list(self._root.iterdir()))
+        return self._root / f"{model}-{number}"
+
+    def run(self, model: str, slot: Slot | None = None, run_dir: Path | None = None, attempt: int = 1) -> Run:
+        """Do what the session does between taking the assignment and completing the folder."""
+        family = present(model)
+        slot, run_dir = slot or Slot(), run_dir or self.folder(model)
+        processed = self._processed(model, run_dir)
+        spec = {"family": MODELS[model].family, "model": model, "horizon": HORIZON, "params": SMALL.get(model, BLOCKS)}
+        task = make_task(run_dir, spec, processed, self._exports, slot.channel)
+        task = replace(task, assignment=replace(task.assignment, attempt=attempt))
+        reopen_folder(run_dir)
+        run = Run(run_dir, processed, slot)
+        slot.channel.report(family.prepare(task))
+        run.finished = family.train(task)
+        return run
+
+    def undisturbed(self, model: str) -> Run:
+        """The run that the others are measured by; done once."""
+        if model not in self._undisturbed:
+            self._undisturbed[model] = self.run(model)
+        return self._undisturbed[model]
+
+    def _processed(self, model: str, run_dir: Path) -> Path:
+        """The shared cache; the model that builds one gets a folder of its own."""
+        if MODELS[model].family != Family.FEATURES:
+            return self._features
+        own = run_dir / "processed"
+        own.mkdir(parents=True, exist_ok=True)
+        return own
+
+
+@pytest.fixture(scope="module")
+def bench(sample_exports: Path, feature_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(sample_exports, feature_dir, tmp_path_factory.mktemp("runs"))
+
+
+def present(model: str) -> Any:
+    """The trainer of *model*; skips (in CI: fails) when its code or library is not here."""
+    try:
+        return trainer_for(model)
+    except ImportError as exc:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"{TRAINERS[model]} cannot be imported: {exc}")
+
+
+every_model = pytest.mark.parametrize("model", MODELS)
+every_forecaster = pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family != Family.FEATURES])
+
+
+def test_registry_and_catalogue_name_the_same_models() -> None:
+    """A plan is checked against the one and run by the other."""
+    assert list(TRAINERS) == list(MODELS)
+
+
+@every_model
+def test_preparation_says_what_will_happen(bench: Bench, model: str) -> None:
+    slot = bench.undisturbed(model).slot
+    (started,) = slot.of_type(Started)
+
+    assert started.total_epochs >= 1
+    assert started.unit in {"epoch", "round", "fit", "chunk"}
+    assert started.fingerprint
+    assert slot.reports.index(started) < slot.reports.index(slot.of_type(EpochReport)[0])
+
+
+@every_model
+def test_every_epoch_is_reported_in_order_and_finite(bench: Bench, model: str) -> None:
+    slot = bench.undisturbed(model).slot
+    (started,) = slot.of_type(Started)
+    reports = slot.of_type(EpochReport)
+    epochs = [report.epoch for report in reports]
+
+    assert epochs == sorted(set(epochs))
+    assert epochs[-1] == started.total_epochs
+    if started.unit != "round":  # rounds come in blocks
+        assert epochs == list(range(1, started.total_epochs + 1))
+    for report in reports:
+        assert report.total_epochs == started.total_epochs
+        assert report.wall_s >= 0
+        for loss in (report.train_loss, report.validation_loss):
+            assert loss is None or math.isfinite(loss)
+
+
+@every_model
+def test_a_pause_is_obeyed_at_the_next_safe_point_and_costs_nothing(bench: Bench, model: str) -> None:
+    """Asked after the first report: it stands still before the second, moves again, and ends with the same numbers."""
+
+    def pause_then_resume(channel: Channel, message: Message) -> None:
+        if isinstance(message, EpochReport) and not asked:
+            asked.append(message)
+            channel._obey(Pause())
+        elif isinstance(message, Paused):
+            resuming.append(threading.Timer(0.1, channel._obey, (Resume(),)))
+            resuming[0].start()
+
+    asked: list[Message] = []
+    resuming: list[threading.Timer] = []
+    slot = Slot(pause_then_resume)
+
+    run = bench.run(model, slot)
+    resuming[0].join()
+
+    kinds = [type(report) for report in slot.reports if isinstance(report, (EpochReport, Paused, Resumed))]
+    assert kinds[:3] == [EpochReport, Paused, Resumed]
+    assert slot.channel.paused_s >= 0.09
+    later = slot.of_type(EpochReport)[1:]
+    assert all(report.wall_s < 60 for report in later)
+    assert not later or later[0].resumed
+    assert run.outcome().equals(bench.undisturbed(model).outcome())
+
+
+@every_model
+def test_a_stop_is_obeyed_at_the_next_safe_point_and_a_rerun_ends_the_same(bench: Bench, model: str) -> None:
+    """Bit for bit on the CPU, whether the second attempt goes on from a checkpoint or starts over."""
+    run_dir = bench.folder(model)
+    slot = Slot(lambda channel, message: channel.stop() if isinstance(message, EpochReport) else None)
+
+    with pytest.raises(StopRequested):
+        bench.run(model, slot, run_dir)
+    again = bench.run(model, run_dir=run_dir, attempt=2)
+
+    assert len(slot.of_type(EpochReport)) == 1
+    assert again.outcome().equals(bench.undisturbed(model).outcome())
+    assert not list(run_dir.rglob("*.part"))
+
+
+@every_model
+def test_two_fresh_runs_are_identical(bench: Bench, model: str) -> None:
+    first, second = bench.undisturbed(model), bench.run(model)
+
+    assert second.outcome().equals(first.outcome())
+    for name in model_files(first):
+        assert (second.run_dir / name).read_bytes() == (first.run_dir / name).read_bytes(), name
+
+
+@every_model
+def test_the_promised_files_are_there(bench: Bench, model: str) -> None:
+    run = bench.undisturbed(model)
+    promised = PROMISED_FILES if MODELS[model].family != Family.FEATURES else ("metrics.json", "feature_schema.json")
+
+    assert [name for name in promised if not (run.run_dir / name).is_file()] == []
+    assert model_files(run) or MODELS[model].family == Family.FEATURES
+    json.dumps(run.finished.metrics, allow_nan=False)
+
+
+@every_forecaster
+def test_a_leaderboard_finds_what_it_shows(bench: Bench, model: str) -> None:
+    metrics = bench.undisturbed(model).finished.metrics
+
+    assert {"validation", "backtest", "naive", "fit_s", "predict_s", "rows"} <= set(metrics)
+    for block in ("validation", "backtest"):
+        assert metrics[block]["rows"] == metrics["naive"][block]["rows"] == 60
+        assert metrics["rows"][block] == 60
+        assert math.isfinite(metrics[block]["skill_mae"])
+        assert metrics[block]["mape_pct"] > 0
+    assert bench.undisturbed(model).finished.veto is None
+
+
+@every_forecaster
+def test_the_record_says_what_the_numbers_depend_on(bench: Bench, model: str) -> None:
+    run = bench.undisturbed(model)
+    metrics = json.loads((run.run_dir / "metrics.json").read_bytes())
+    schema = json.loads((run.run_dir / "feature_schema.json").read_bytes())
+    frame = load_frame(run.processed, HORIZON)
+
+    assert metrics["split"]["blocks"]["backtest"]["labels_until"] == str(frame.dates[-1])
+    assert metrics["seed"] == 0
+    assert "numpy" in metrics["libraries"]
+    assert [column["name"] for column in schema["features"]] == list(frame.feature_names)
+    assert frame.source_sha256 in (run.run_dir / "training_hash.txt").read_text()
+
+
+@every_forecaster
+def test_predictions_name_their_block_and_leave_the_future_open(bench: Bench, model: str) -> None:
+    outcome = bench.undisturbed(model).outcome()
+    future = outcome.filter(pl.col("block") == "future")
+
+    assert outcome.filter(pl.col("block") == "backtest").height == 60
+    assert future.height == 5
+    assert future["actual_price"].null_count() == 5
+    assert outcome["predicted_return"].is_finite().all()
+
+
+@every_forecaster
+def test_the_files_alone_give_the_predictions_again(bench: Bench, model: str) -> None:
+    """A model that cannot be loaded is not one: read with the native library, no state of ours."""
+    run = bench.undisturbed(model)
+    frame = load_frame(run.processed, HORIZON)
+    told = run.outcome().filter(pl.col("block") == "backtest")
+    rows = np.searchsorted(frame.dates, told["date"].to_numpy().astype("datetime64[D]"))
+
+    predicted = RELOADED[model](run.run_dir, frame, rows)
+
+    assert predicted == pytest.approx(told["predicted_return"].to_numpy(), rel=1e-5, abs=1e-7)
+
+
+def model_files(run: Run) -> list[str]:
+    """The files beside those that every forecasting run has."""
+    return sorted(path.name for path in run.run_dir.glob("model*"))
+
+
+def lightgbm_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    import lightgbm
+
+    return lightgbm.Booster(model_file=str(run_dir / "model.txt")).predict(frame.x[rows], num_threads=1)
+
+
+def xgboost_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    import xgboost
+
+    matrix = xgboost.DMatrix(frame.x[rows], feature_names=list(frame.feature_names), nthread=1)
+    return xgboost.Booster({"nthread": 1}, model_file=str(run_dir / "model.ubj")).predict(matrix)
+
+
+def bar_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    bars = importlib.import_module("jobs.families.bars")
+    model = json.loads((run_dir / "model.json").read_bytes())
+    return bars.forecast(model, frame.price, frame.horizon_days)[rows]
+
+
+def rolling_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    rolling = importlib.import_module("jobs.families.rolling_fits")
+    model = json.loads((run_dir / "model.json").read_bytes())
+    family = {"auto_arima": rolling.AutoARIMA, "ets": rolling.ETS}[model["model"]]()
+    fit_rows = np.array([fit["fit_row"] for fit in model["fits"]])
+    fit_of = np.searchsorted(fit_rows, rows, side="right") - 1
+    chosen = [(model["fits"][number], np.array([row])) for number, row in zip(fit_of, rows, strict=True)]
+    return np.array([family.forecast_rows(fit, frame, row)[0] for fit, row in chosen])
+
+
+def feed_forward_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    import torch
+    from safetensors.torch import load_file
+
+    family = importlib.import_module("jobs.families.feed_forward")
+    shape = json.loads((run_dir / "model.json").read_bytes())
+    made = json.loads((run_dir / "preproc.json").read_bytes())
+    net = family.FeedForwardNet(shape["window_rows"], shape["inputs"], tuple(shape["hidden"]), shape["dropout"])
+    net.load_state_dict(load_file(run_dir / "model.safetensors"))
+    z = (frame.x - np.array(made["mean"])) * np.array(made["scale"])
+    whole = np.nan_to_num(np.clip(z, -made["limit_sd"], made["limit_sd"]), nan=0.0)  # (rows, features)
+    groups = [[made["features"].index(name) for name in names] for names in made["indicators"]]
+    missing = [np.isnan(frame.x[:, group]).mean(axis=1, keepdims=True) for group in groups]  # (rows, 1) each
+    x = np.hstack([whole, *missing]).astype(np.float32)  # (rows, inputs)
+    windows = np.stack([x[row - shape["window_rows"] + 1 : row + 1] for row in rows])  # (n, L, inputs)
+    with torch.no_grad():
+        forecast = net.eval()(torch.from_numpy(windows)).numpy()
+    return forecast * made["target_sd"] + made["target_mean"]
+
+
+RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
+    "lightgbm_dart": lightgbm_again,
+    "xgboost_dart": xgboost_again,
+    "naive": bar_again,
+    "seasonal_naive": bar_again,
+    "drift": bar_again,
+    "auto_arima": rolling_again,
+    "ets": rolling_again,
+    "feed_forward": feed_forward_again,
+}

@@ -1,0 +1,140 @@
+"""`jobs.scoring`: every measure against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from jobs.scoring import directional_accuracy, mase_scale, price_errors, score, sharpe, skills, staggered_pnl
+from jobs.series import ForecastFrame, label
+from jobs.splits import holdout_split
+
+
+def frame_with(price: np.ndarray, horizon_days: int) -> ForecastFrame:
+    dates = np.datetime64("2000-01-03") + np.arange(len(price))
+    x = np.zeros((len(price), 1), dtype=np.float32)
+    return ForecastFrame(dates, price, x, label(price, horizon_days), ("zero",), horizon_days, "0" * 64)
+
+
+def random_walk(rows: int, seed: int = 0) -> np.ndarray:
+    return 50 * np.exp(np.cumsum(np.random.default_rng(seed).normal(0, 0.02, rows)))
+
+
+def test_price_errors_are_the_textbook_ones() -> None:
+    """Misses of 10, 20 and 0 on prices of 100, 200 and 400."""
+    errors = price_errors(np.array([110.0, 180.0, 400.0]), np.array([100.0, 200.0, 400.0]), scale=4.0)
+
+    assert errors["mape_pct"] == pytest.approx(100 * (0.1 + 0.1 + 0.0) / 3)
+    assert errors["mae"] == pytest.approx(10.0)
+    assert errors["rmse"] == pytest.approx(math.sqrt((100 + 400 + 0) / 3))
+    assert errors["mase"] == pytest.approx(2.5)
+
+
+def test_mase_is_scaled_by_the_weekly_naive_error_of_the_training_prices() -> None:
+    """|p[5]-p[0]| = 5 and |p[6]-p[1]| = 9: the mean is 7."""
+    assert mase_scale(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 11.0])) == pytest.approx(7.0)
+
+
+def test_direction_counts_only_rows_where_forecast_and_price_both_move() -> None:
+    f = np.array([0.1, -0.1, 0.1, 0.0, 0.1])
+    y = np.array([0.2, 0.1, 0.3, 0.5, 0.0])
+
+    assert directional_accuracy(f, y) == pytest.approx(2 / 3)
+    assert directional_accuracy(np.zeros(3), np.ones(3)) is None
+
+
+def test_positions_are_the_mean_of_the_last_h_signs() -> None:
+    """With h = 3, signs + + - + give w = 1/3 and 1/3, times the returns of the days that follow rows 2 and 3."""
+    f = np.array([0.5, 0.1, -2.0, 0.3])
+    next_return = np.array([9.0, 9.0, 0.03, -0.06])  # the first two days have no full window
+
+    assert staggered_pnl(f, next_return, 3) == pytest.approx([0.01, -0.02])
+
+
+def test_sharpe_of_a_known_signal_is_the_one_worked_out_by_hand() -> None:
+    """With h = 2, signs + + - -: w = 1, 0, -1; P&L = 0.02, 0, 0.01: mean 0.01, sd 0.01, so the ratio is sqrt(252)."""
+    pnl = staggered_pnl(np.array([1.0, 1.0, -1.0, -1.0]), np.array([9.0, 0.02, 0.5, -0.01]), 2)
+
+    assert pnl == pytest.approx([0.02, 0.0, 0.01])
+    assert sharpe(pnl) == pytest.approx(math.sqrt(252))
+
+
+def test_turnover_is_charged_on_every_change_of_position_and_on_the_first_purchase() -> None:
+    """Positions 1, 0, -1 from 0 turns over 1, 1 and 1."""
+    f, flat = np.array([1.0, 1.0, -1.0, -1.0]), np.zeros(4)
+
+    assert staggered_pnl(f, flat, 2, cost_per_turnover=0.001) == pytest.approx([-0.001] * 3)
+
+
+def test_a_block_shorter_than_the_horizon_has_no_sharpe() -> None:
+    assert sharpe(staggered_pnl(np.ones(4), np.ones(4), 5)) is None
+
+
+def test_a_strategy_that_never_trades_has_no_sharpe() -> None:
+    assert sharpe(staggered_pnl(np.zeros(50), np.ones(50), 5)) is None
+
+
+def test_staggered_positions_do_not_inflate_the_ratio_with_the_horizon() -> None:
+    """Always long on the same days reads the same at every horizon; overlapping h-day returns would read sqrt(h)."""
+    returns = np.random.default_rng(1).normal(0.0005, 0.01, 5000)
+    daily = sharpe(staggered_pnl(np.ones(5000), returns, 1))
+
+    for horizon_days in (5, 21, 63):
+        assert sharpe(staggered_pnl(np.ones(5000), returns, horizon_days)) == pytest.approx(daily, abs=0.1)
+
+
+def test_skill_is_zero_beside_itself_and_positive_for_half_the_error() -> None:
+    naive = {"mae": 2.0, "rmse": 4.0, "mape_pct": 1.0}
+
+    assert skills(naive, naive) == {"skill_mae": 0.0, "skill_rmse": 0.0, "skill_mape": 0.0}
+    assert skills({"mae": 1.0, "rmse": 2.0, "mape_pct": 0.5}, naive)["skill_mae"] == pytest.approx(0.5)
+    assert skills({"mae": None, "rmse": 2.0, "mape_pct": 0.5}, naive)["skill_mae"] is None
+
+
+def test_a_perfect_forecast_has_no_error_and_full_skill() -> None:
+    frame = frame_with(random_walk(1000), 5)
+    split = holdout_split(frame, 100, 100, 5)
+
+    scores = score(frame, split, frame.y)
+
+    assert scores["backtest"]["mae"] == pytest.approx(0.0, abs=1e-9)
+    assert scores["backtest"]["directional_accuracy"] == 1.0
+    assert scores["backtest"]["skill_rmse"] == pytest.approx(1.0)
+    assert scores["naive"]["backtest"]["mae"] > 0
+
+
+def test_naive_is_scored_on_the_rows_that_the_model_forecast_and_on_no_other() -> None:
+    """A model that skips hard rows must not look good beside a naive forecast that had to take them."""
+    frame = frame_with(random_walk(1000), 5)
+    split = holdout_split(frame, 100, 100, 5)
+    predicted = np.where(np.arange(1000) % 2, 0.0, np.nan)
+
+    scores = score(frame, split, predicted)
+
+    assert scores["validation"]["rows"] == scores["naive"]["validation"]["rows"] == 50
+    assert scores["validation"]["skill_mae"] == 0.0
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0, 800.0, -800.0])
+def test_every_score_can_be_written_as_json(value: float) -> None:
+    """No forecast, no change, and forecasts beyond what a float can hold: never NaN, never infinity."""
+    frame = frame_with(random_walk(600), 5)
+    split = holdout_split(frame, 60, 60, 5)
+
+    json.dumps(score(frame, split, np.full(600, value)), allow_nan=False)
+
+
+def test_a_random_guess_has_no_skill_on_a_random_walk() -> None:
+    """The floor that the scores stand on: noise must not look like knowledge."""
+    frame = frame_with(random_walk(6000), 5)
+    split = holdout_split(frame, 2000, 2000, 5)
+    guess = np.random.default_rng(7).normal(0, 0.04, 6000)
+
+    block = score(frame, split, guess)["backtest"]
+
+    assert block["skill_mae"] < 0
+    assert block["directional_accuracy"] == pytest.approx(0.5, abs=0.04)
+    assert abs(block["sharpe"]) < 1.0
