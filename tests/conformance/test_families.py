@@ -6,7 +6,6 @@ real; the parameters are small. The channel is the real one: only what the slot 
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import math
@@ -19,20 +18,11 @@ import numpy as np
 import polars as pl
 import pytest
 from fakes import make_task
+from native_reload import RELOADED
 
 from cbi_queue.artifacts import reopen_folder
 from cbi_queue.catalogue import MODELS, Family
-from cbi_queue.protocol import (
-    EpochReport,
-    Finished,
-    Message,
-    Pause,
-    Paused,
-    Resume,
-    Resumed,
-    Started,
-    decode_report,
-)
+from cbi_queue.protocol import EpochReport, Finished, Message, Pause, Paused, Resume, Resumed, Started, decode_report
 from jobs.channel import Channel, StopRequested
 from jobs.registry import TRAINERS, trainer_for
 from jobs.run_record import PREDICTIONS, PROMISED_FILES
@@ -41,8 +31,6 @@ from jobs.series import load_frame
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from jobs.series import ForecastFrame
 
 HORIZON = "1w"
 BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5}
@@ -305,64 +293,3 @@ def test_the_files_alone_give_the_predictions_again(bench: Bench, model: str) ->
 def model_files(run: Run) -> list[str]:
     """The files beside those that every forecasting run has."""
     return sorted(path.name for path in run.run_dir.glob("model*"))
-
-
-def lightgbm_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
-    import lightgbm
-
-    return lightgbm.Booster(model_file=str(run_dir / "model.txt")).predict(frame.x[rows], num_threads=1)
-
-
-def xgboost_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
-    import xgboost
-
-    matrix = xgboost.DMatrix(frame.x[rows], feature_names=list(frame.feature_names), nthread=1)
-    return xgboost.Booster({"nthread": 1}, model_file=str(run_dir / "model.ubj")).predict(matrix)
-
-
-def bar_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
-    bars = importlib.import_module("jobs.families.bars")
-    model = json.loads((run_dir / "model.json").read_bytes())
-    return bars.forecast(model, frame.price, frame.horizon_days)[rows]
-
-
-def rolling_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
-    rolling = importlib.import_module("jobs.families.rolling_fits")
-    model = json.loads((run_dir / "model.json").read_bytes())
-    family = {"auto_arima": rolling.AutoARIMA, "ets": rolling.ETS}[model["model"]]()
-    fit_rows = np.array([fit["fit_row"] for fit in model["fits"]])
-    fit_of = np.searchsorted(fit_rows, rows, side="right") - 1
-    chosen = [(model["fits"][number], np.array([row])) for number, row in zip(fit_of, rows, strict=True)]
-    return np.array([family.forecast_rows(fit, frame, row)[0] for fit, row in chosen])
-
-
-def feed_forward_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
-    import torch
-    from safetensors.torch import load_file
-
-    family = importlib.import_module("jobs.families.feed_forward")
-    shape = json.loads((run_dir / "model.json").read_bytes())
-    made = json.loads((run_dir / "preproc.json").read_bytes())
-    net = family.FeedForwardNet(shape["window_rows"], shape["inputs"], tuple(shape["hidden"]), shape["dropout"])
-    net.load_state_dict(load_file(run_dir / "model.safetensors"))
-    z = (frame.x - np.array(made["mean"])) * np.array(made["scale"])
-    whole = np.nan_to_num(np.clip(z, -made["limit_sd"], made["limit_sd"]), nan=0.0)  # (rows, features)
-    groups = [[made["features"].index(name) for name in names] for names in made["indicators"]]
-    missing = [np.isnan(frame.x[:, group]).mean(axis=1, keepdims=True) for group in groups]  # (rows, 1) each
-    x = np.hstack([whole, *missing]).astype(np.float32)  # (rows, inputs)
-    windows = np.stack([x[row - shape["window_rows"] + 1 : row + 1] for row in rows])  # (n, L, inputs)
-    with torch.no_grad():
-        forecast = net.eval()(torch.from_numpy(windows)).numpy()
-    return forecast * made["target_sd"] + made["target_mean"]
-
-
-RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
-    "lightgbm_dart": lightgbm_again,
-    "xgboost_dart": xgboost_again,
-    "naive": bar_again,
-    "seasonal_naive": bar_again,
-    "drift": bar_again,
-    "auto_arima": rolling_again,
-    "ets": rolling_again,
-    "feed_forward": feed_forward_again,
-}
