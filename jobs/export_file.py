@@ -7,6 +7,7 @@ Upstream: the user's exports, or `jobs.sample_data`; downstream: `jobs.features`
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,8 +80,15 @@ def chunks(export: Export, chunk_rows: int) -> Iterator[pl.DataFrame]:
 
 
 def find_export(exports_dir: Path, horizon: str) -> Path:
-    """Return the path of *horizon*'s export. Raises BrokenSpec when it is not there."""
+    """Return the path of *horizon*'s export.
+
+    Raises:
+        BrokenSpec: when it is not there.
+        FileNotFoundError: when the whole folder is gone, as after unplugging a disk: that may pass.
+    """
     path = exports_dir / f"production_training_data_{horizon}.parquet"
+    if not exports_dir.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the folder of the exports is gone; is its volume mounted?", exports_dir)
     if not path.is_file():
         raise BrokenSpec(f"{path} is missing; put the export there, or build the sample with: cbi-queue data sample")
     return path
@@ -91,6 +99,8 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
     try:
         return dict(pl.read_parquet_schema(path))
     except (pl.exceptions.PolarsError, OSError) as exc:
+        if _may_pass(exc):
+            raise
         raise BrokenSpec(f"{path} cannot be read as Parquet: {exc}") from exc
 
 
@@ -150,15 +160,15 @@ def _check_rows(
 ) -> tuple[int, dict[str, _Seen]]:
     """Check every value; return the number of rows and what was met in each covariate."""
     seen = {name: _Seen() for name in covariates}
-    rows, last = 0, None
+    rows, last_day = 0, None
     for chunk in _read(path, params.date_column, params.price_column, covariates, CHECK_ROWS):
         where = _Where(path, rows, chunk[DATE], params)
-        _check_dates(where, last)
+        _check_dates(where, last_day)
         _check_price(where, chunk[PRICE])
         for name in covariates:
             _check_magnitude(where, name, chunk[name])
             seen[name].add(chunk[name])
-        rows, last = rows + chunk.height, chunk[DATE][-1]
+        rows, last_day = rows + chunk.height, chunk[DATE].to_physical()[-1]
         safe_point()
     return rows, seen
 
@@ -175,22 +185,26 @@ class _Where:
     def complain(self, column: str, bad: pl.Series, values: pl.Series, allowed: str) -> None:
         """Raise on the first row where *bad* is true."""
         at = bad.arg_max() or 0
-        raise BrokenSpec(
-            f"{self.path}: column {column!r} is {values[at]} in row {self.first_row + at} ({self.dates[at]}); {allowed}"
-        )
+        value, date = _text(values, at), _text(self.dates, at)
+        raise BrokenSpec(f"{self.path}: column {column!r} is {value} in row {self.first_row + at} ({date}); {allowed}")
 
 
-def _check_dates(where: _Where, last: object) -> None:
-    """Check that no date is missing and that each is later than the one before (*last*: of the chunk before)."""
-    dates = where.dates
-    name = where.params.date_column
+def _text(values: pl.Series, at: int) -> str:
+    """Write one value as Polars does: its dates go beyond the year 9999, Python's do not."""
+    return str(values.slice(at, 1).cast(pl.String)[0])
+
+
+def _check_dates(where: _Where, last_day: int | None) -> None:
+    """Check that no date is missing and that each is later than the one before (*last_day*: of the chunk before)."""
+    dates, name = where.dates, where.params.date_column
     if (missing := dates.is_null()).any():
         where.complain(name, missing, dates, "every row needs a date")
-    before = dates.shift(1, fill_value=last) if last is not None else dates.shift(1)
-    if (again := (dates == before).fill_null(value=False)).any():
+    days = dates.to_physical()
+    step = days - days.shift(1, fill_value=last_day)
+    if (again := (step == 0).fill_null(value=False)).any():
         where.complain(name, again, dates, "the row before has the same date; one row a date is allowed")
-    if (back := (dates < before).fill_null(value=False)).any():
-        where.complain(name, back, dates, f"the row before is {before[back.arg_max() or 0]}; dates must rise")
+    if (back := (step < 0).fill_null(value=False)).any():
+        where.complain(name, back, dates, "the row before has a later date; dates must rise")
 
 
 def _check_price(where: _Where, price: pl.Series) -> None:
@@ -218,4 +232,11 @@ def _read(path: Path, date: str, price: str, covariates: list[str], chunk_rows: 
             for batch in file.iter_batches(batch_size=chunk_rows, columns=[date, price, *covariates]):
                 yield pl.DataFrame(batch).select(wanted)
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as exc:
+        if _may_pass(exc):
+            raise
         raise BrokenSpec(f"{path} cannot be read to its end: {exc}") from exc
+
+
+def _may_pass(exc: Exception) -> bool:
+    """Tell a disk that failed us, which has an errno and may come back, from a broken file, which stays broken."""
+    return isinstance(exc, OSError) and exc.errno is not None

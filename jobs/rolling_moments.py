@@ -67,15 +67,19 @@ def _merge(late: Moments, early: Moments, x: np.ndarray, y: np.ndarray) -> Momen
     With d = m_early - m_late and n = n_late + n_early:
     m = m_late + d n_early / n and C_xy = C_late + C_early + d_x d_y n_late n_early / n.
     """
-    n = late.n + early.n
-    d = _delayed(early.mean, late.n) - late.mean
-    mean = late.mean + d * (early.n / n)
-    co = late.co + _delayed(early.co, late.n) + d[x] * d[y] * (late.n * early.n / n)
-    return Moments(n, mean, co)
+    n, k = late.n + early.n, late.n
+    d = early.mean[:, :-k] - late.mean[:, k:]
+    mean = late.mean[:, k:] + d * (early.n / n)
+    co = d[x]
+    co *= d[y]
+    co *= late.n * early.n / n
+    co += late.co[:, k:]
+    co += early.co[:, :-k]
+    rows = late.mean.shape[1]
+    return Moments(n, _at_the_end(mean, rows), _at_the_end(co, rows))
 
 
-def _delayed(values: np.ndarray, rows: int) -> np.ndarray:
-    """Move *values*, (any, rows), to *rows* later; the first ones become NaN."""
-    moved = np.full_like(values, np.nan)
-    moved[:, rows:] = values[:, :-rows]
-    return moved
+def _at_the_end(values: np.ndarray, rows: int) -> np.ndarray:
+    """Widen *values*, (any, up to rows), to *rows*: the first ones have no full window and become NaN."""
+    empty = np.full((len(values), rows - values.shape[1]), np.nan)
+    return np.concatenate([empty, values], axis=1)

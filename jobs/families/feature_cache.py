@@ -20,6 +20,7 @@ from cbi_queue.protocol import EpochReport, Finished, Note, Started
 from jobs.export_file import Export, chunks, find_export, open_export
 from jobs.feature_store import cache_files, cache_key
 from jobs.features import engineer, feature_names, look_back_rows
+from jobs.work_clock import WorkClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,10 +48,11 @@ class FeatureCache:
         """Work on *chunk_rows* rows at a time; None: as many as `CHUNK_CELLS` holds."""
         self._chunk_rows = chunk_rows
         self._export: Export | None = None
-        self._started_s = time.monotonic()
 
     def prepare(self, task: Task) -> Started:
         """Look for a cache to reuse; check the export from end to end where there is none."""
+        self._clock = WorkClock(task.channel, time.monotonic)
+        self._clock.start(0.0)
         self._params = FeatureParams.model_validate(task.spec.params)
         self._source = find_export(task.exports_dir, task.spec.horizon)
         self._stamp = _stamp(self._source)
@@ -73,7 +75,7 @@ class FeatureCache:
             "features": len(manifest["schema"]) - 2,
             "reused": reused,
             "input_sha256": manifest["source_sha256"],
-            "seconds": round(time.monotonic() - self._started_s - task.channel.paused_s, 3),
+            "seconds": round(self._clock.worked_s, 3),
             "path": str(self._files.parquet),
         }
         write_json(task.run_dir / "metrics.json", metrics)
@@ -124,7 +126,7 @@ class FeatureCache:
 
     def _write_chunks(self, task: Task, export: Export, part: Path) -> list[list[str]]:
         """Write one row group per chunk; return the columns as [name, type] in their order."""
-        writer, epoch = None, _Epoch(task, self._total_chunks(export))
+        writer, progress = None, _Chunks(task, self._total_chunks(export), self._clock)
         try:
             for chunk in engineered(export, self._params, self._chunk_rows):
                 table = chunk.to_arrow()
@@ -134,7 +136,7 @@ class FeatureCache:
                         part, table.schema, compression="zstd", compression_level=1, use_dictionary=False
                     )
                 writer.write_table(table)
-                epoch.done(chunk.height)
+                progress.done(chunk.height)
         finally:
             if writer is not None:
                 writer.close()
@@ -150,33 +152,21 @@ def engineered(export: Export, params: FeatureParams, chunk_rows: int) -> Iterat
         before = known.tail(look_back_rows(params))
 
 
-class _Epoch:
-    """Counts the chunks, times them without the pauses, and obeys the slot after each."""
+class _Chunks:
+    """Counts and times the chunks, and obeys the slot after each."""
 
-    def __init__(self, task: Task, total: int) -> None:
-        self._channel = task.channel
-        self._total = total
-        self._count = 0
-        self._worked_s = self._now_s()
+    def __init__(self, task: Task, total: int, clock: WorkClock) -> None:
+        self._channel, self._total, self._clock = task.channel, total, clock
+        self._count, self._reported_s = 0, clock.worked_s
 
     def done(self, rows: int) -> None:
         """Report a chunk of *rows* rows and stand at the safe point."""
         self._count += 1
-        now_s = self._now_s()
-        self._channel.report(
-            EpochReport(
-                epoch=self._count,
-                total_epochs=self._total,
-                wall_s=now_s - self._worked_s,
-                samples=rows,
-                resumed=self._channel.take_was_paused(),
-            )
-        )
+        wall_s = self._clock.worked_s - self._reported_s
+        was_paused = self._channel.take_was_paused()
+        self._channel.report(EpochReport(self._count, self._total, wall_s, samples=rows, resumed=was_paused))
+        self._reported_s += wall_s
         self._channel.safe_point(self._count)
-        self._worked_s = self._now_s()
-
-    def _now_s(self) -> float:
-        return time.monotonic() - self._channel.paused_s
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -1,0 +1,110 @@
+"""`python benchmarks/feature_streaming.py --rows 10000000`: memory and time of the feature cache on a long export.
+
+A load test of memory, not of forecasts: no real daily series has ten million rows, so the real sample panel is laid
+end to end, values untouched, with one date after the other. The build runs as the slot runs it, the real trainer
+class in a process of its own, whose peak resident set is what counts. This process stays small on purpose: on Linux a
+child's `ru_maxrss` starts at its parent's. Repeated rows compress better than real ones would, so the size of the
+output, and a part of the writing time, are flattered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HORIZON = "1m"
+BOUND_MIB = 1536
+"""The working set that one job may have."""
+MAKE_EXPORT = """
+import sys
+import polars as pl, pyarrow.parquet as pq
+source, target, rows = sys.argv[1], sys.argv[2], int(sys.argv[3])
+panel = pl.read_parquet(source)
+writer = None
+for first in range(0, rows, panel.height):
+    days = pl.int_range(first, first + panel.height, dtype=pl.Int32, eager=True).cast(pl.Date)
+    table = panel.with_columns(date=days).head(rows - first).to_arrow()
+    writer = writer or pq.ParquetWriter(target, table.schema)
+    writer.write_table(table)
+writer.close()
+"""
+
+
+def measure(rows: int, folder: Path) -> dict[str, object]:
+    """Make an export of *rows* rows in *folder*, build its cache, and say what that took."""
+    raw, exports, processed, run = (folder / name for name in ("raw", "exports", "processed", "run"))
+    for made in (raw, exports, processed):
+        made.mkdir()
+    _run("-m", "jobs.sample_data", "--raw", str(raw), "--exports", str(exports))
+    export = exports / f"production_training_data_{HORIZON}.parquet"
+    _run("-c", MAKE_EXPORT, str(export), str(export), str(rows))
+    started_s = time.monotonic()
+    finished = _train(run, exports, processed)
+    return {
+        "rows": rows,
+        "features": finished["metrics"]["features"],
+        "peak_rss_mib": round(finished["peak_rss_mib"], 1),
+        "bound_mib": BOUND_MIB,
+        "seconds": round(time.monotonic() - started_s, 1),
+        "export_mib": _mib(export),
+        "cache_mib": _mib(processed / f"{HORIZON}_features.parquet"),
+    }
+
+
+def _train(run: Path, exports: Path, processed: Path) -> dict:
+    """Run one real trainer session and return its last report, which carries the peak of its resident set."""
+    from cbi_queue.protocol import Assignment, Begin, encode
+    from cbi_queue.spec import JobSpec
+
+    body = {"day": 1, "name": "load", "family": "features", "model": "feature_cache", "horizon": HORIZON}
+    spec = JobSpec.model_validate(body).model_dump(mode="json")
+    folders = {"run_dir": str(run), "exports_dir": str(exports), "processed_dir": str(processed)}
+    begin = encode(Begin(Assignment(job_id=1, attempt=1, ledger_id="load", identity="load", spec=spec, **folders)))
+    with (run.parent / "reports").open("w+b") as reports:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "jobs", "--report-fd", str(reports.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[reports.fileno()],
+        )
+        child.stdin.write(begin)
+        child.stdin.flush()
+        child.wait()
+        child.stdin.close()
+        reports.seek(0)
+        last = json.loads(reports.readlines()[-1])
+    if last["type"] != "finished":
+        sys.exit(f"the trainer did not finish: {last}")
+    return last
+
+
+def _run(*arguments: str) -> None:
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def _mib(path: Path) -> float:
+    return round(path.stat().st_size / 2**20, 1)
+
+
+def main() -> int:
+    """Measure, print, and fail when the bound was passed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--folder", type=Path, help="existing folder for the files; default: a temporary one")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        result = measure(arguments.rows, Path(folder))
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join(f"{name:>13}  {value}" for name, value in result.items()))
+    return 0 if result["peak_rss_mib"] <= BOUND_MIB else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""An export that features cannot be made of: every complaint names the column, the row, the value and what is allowed."""
+
+from __future__ import annotations
+
+import errno
+from datetime import datetime, timedelta
+
+import polars as pl
+import pytest
+from fakes import ScriptedChannel, make_task
+
+from cbi_queue.protocol import Note
+from jobs import export_file
+from jobs.families.feature_cache import FeatureCache
+from jobs.trainer import BrokenSpec
+
+EXPORT = "production_training_data_1m.parquet"
+
+
+@pytest.fixture
+def panel(sample_exports) -> pl.DataFrame:
+    return pl.read_parquet(sample_exports / EXPORT)
+
+
+@pytest.fixture
+def attempt(tmp_path):
+    """Build features of a frame (None: no export at all); return the channel's reports and the cache's columns."""
+
+    def run(frame: pl.DataFrame | None, **params) -> tuple[str, list[str]]:
+        for name in ("exports", "processed"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        if frame is not None:
+            frame.write_parquet(tmp_path / "exports" / EXPORT)
+        channel = ScriptedChannel()
+        spec = {"family": "features", "model": "feature_cache", "params": params}
+        task = make_task(tmp_path / "run", spec, tmp_path / "processed", tmp_path / "exports", channel)
+        family = FeatureCache()
+        family.prepare(task)
+        family.train(task)
+        notes = "\n".join(note.text for note in channel.of_type(Note))
+        return notes, pl.read_parquet_schema(tmp_path / "processed" / "1m_features.parquet").names()
+
+    return run
+
+
+def at(row: int, column: str, value: object) -> pl.Expr:
+    """The column with another value in one row."""
+    return pl.when(pl.int_range(pl.len()) == row).then(value).otherwise(column).alias(column)
+
+
+def complaint(attempt, frame: pl.DataFrame | None, **params) -> str:
+    with pytest.raises(BrokenSpec) as caught:
+        attempt(frame, **params)
+    return str(caught.value)
+
+
+def test_no_export(attempt):
+    text = complaint(attempt, None)
+    assert EXPORT in text
+    assert "cbi-queue data sample" in text
+
+
+def test_a_vanished_folder_may_come_back(tmp_path):
+    """An unplugged disk is no fault of the job: it must be tried again, so it is not a broken spec."""
+    task = make_task(tmp_path / "run", {"family": "features", "model": "feature_cache"}, tmp_path, tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match="is its volume mounted"):
+        FeatureCache().prepare(task)
+
+
+def test_a_disk_that_fails_while_reading_may_come_back(attempt, panel, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(export_file.pq.ParquetFile, "iter_batches", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        attempt(panel)
+
+
+def test_not_parquet(attempt, tmp_path):
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports" / EXPORT).write_bytes(b"date,price\n2024-01-01,1\n")
+    assert "cannot be read as Parquet" in complaint(attempt, None)
+
+
+def test_parquet_with_a_broken_page(attempt, tmp_path, panel):
+    (tmp_path / "exports").mkdir()
+    path = tmp_path / "exports" / EXPORT
+    panel.write_parquet(path)
+    content = bytearray(path.read_bytes())
+    content[100:4000] = bytes(3900)
+    path.write_bytes(content)
+    assert "cannot be read to its end" in complaint(attempt, None)
+
+
+@pytest.mark.parametrize("column", ["date", "price"])
+def test_a_column_that_is_not_there(attempt, panel, column):
+    text = complaint(attempt, panel.drop(column))
+    assert f"no column '{column}' ({column}_column)" in text
+    assert "sp500" in text
+
+
+def test_a_column_named_in_the_params_that_is_not_there(attempt, panel):
+    assert "no column 'close'" in complaint(attempt, panel, price_column="close")
+
+
+def test_dates_as_text(attempt, panel):
+    assert "allowed are Date and Datetime" in complaint(attempt, panel.with_columns(pl.col("date").cast(pl.String)))
+
+
+def test_prices_as_text(attempt, panel):
+    assert "a number is needed" in complaint(attempt, panel.with_columns(pl.col("price").cast(pl.String)))
+
+
+def test_a_missing_date(attempt, panel):
+    assert "column 'date' is None in row 7" in complaint(attempt, panel.with_columns(at(7, "date", None)))
+
+
+def test_a_date_twice(attempt, panel):
+    text = complaint(attempt, panel.with_columns(at(8, "date", panel["date"][7])))
+    assert "is 1999-01-13 in row 8" in text
+    assert "one row a date" in text
+
+
+def test_a_date_twice_across_two_chunks(attempt, panel, monkeypatch):
+    monkeypatch.setattr(export_file, "CHECK_ROWS", 8)
+    assert "in row 8" in complaint(attempt, panel.with_columns(at(8, "date", panel["date"][7])))
+
+
+def test_dates_that_fall(attempt, panel):
+    text = complaint(attempt, panel.sort("date", descending=True))
+    assert "in row 1" in text
+    assert "dates must rise" in text
+
+
+@pytest.mark.parametrize("value", [0.0, -37.63, float("nan"), float("inf"), None, 1e31])
+def test_a_price_without_a_logarithm(attempt, panel, value):
+    """-37.63 is a real one: WTI's settlement on 2020-04-20."""
+    text = complaint(attempt, panel.with_columns(at(4000, "price", value)))
+    assert "column 'price' is " in text
+    assert f"in row 4000 ({panel['date'][4000]})" in text
+    assert "above 0" in text
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), 1e31])
+def test_a_covariate_without_bounds(attempt, panel, value):
+    text = complaint(attempt, panel.with_columns(at(12, "vix", value)))
+    assert "column 'vix' is " in text
+    assert "in row 12" in text
+
+
+@pytest.mark.parametrize("rows", [0, 1, 155])
+def test_too_few_rows(attempt, panel, rows):
+    text = complaint(attempt, panel.head(rows))
+    assert f"has {rows} rows" in text
+    assert "needs 156 at least" in text
+
+
+def test_just_enough_rows(attempt, panel):
+    assert len(attempt(panel.head(156))[1]) > 2
+
+
+@pytest.mark.parametrize("name", ["S&P 500", "5day", "naïve", "x" * 65])
+def test_a_column_that_cannot_name_features(attempt, panel, name):
+    assert "cannot name features" in complaint(attempt, panel.rename({"sp500": name}))
+
+
+def test_a_covariate_called_price_beside_another_price(attempt, panel):
+    text = complaint(attempt, panel.rename({"price": "close", "vix": "price"}), price_column="close")
+    assert "column 'price' cannot name features" in text
+
+
+def test_a_price_of_another_name_is_called_price_in_the_cache(attempt, panel):
+    _, columns = attempt(panel.rename({"price": "zl_close", "date": "day"}), price_column="zl_close", date_column="day")
+    assert columns[:3] == ["date", "price", "price_ret_0"]
+
+
+def test_what_is_not_a_number_is_left_out_and_said(attempt, panel):
+    notes, columns = attempt(panel.with_columns(pl.lit("ZL").alias("symbol"), pl.lit(value=True).alias("is_open")))
+    assert "column 'symbol' is left out: String is not a number" in notes
+    assert "column 'is_open' is left out: Boolean is not a number" in notes
+    assert not [name for name in columns if name.startswith(("symbol", "is_open"))]
+
+
+def test_a_column_without_any_value_is_left_out_and_said(attempt, panel):
+    notes, columns = attempt(panel.with_columns(pl.lit(float("nan")).alias("cot")))
+    assert "column 'cot' is left out: it holds no value at all" in notes
+    assert not [name for name in columns if name.startswith("cot")]
+
+
+def test_gaps_are_counted_and_left_empty(attempt, panel, monkeypatch):
+    monkeypatch.setattr(export_file, "CHECK_ROWS", 1000)
+    holes = panel.with_columns(
+        pl.when(pl.int_range(pl.len()).is_in([3999, 4000, 4500])).then(None).otherwise("vix").alias("vix")
+    )
+    assert "column 'vix' lacks 3 values after its first" in attempt(holes)[0]
+    assert "lacks" not in attempt(panel)[0]
+
+
+def test_a_series_below_zero_is_differenced_and_said(attempt, panel):
+    notes, columns = attempt(panel.with_columns((pl.col("sp500") - pl.col("nasdaq")).alias("gap")))
+    assert "column 'gap' is not above 0 throughout: its returns are differences" in notes
+    assert "gap_ret_0" in columns
+    assert "gap_spread_5" not in columns
+
+
+def test_whole_numbers_and_times_of_day_are_taken(attempt, panel):
+    hour = timedelta(hours=16)
+    stamped = panel.with_columns(
+        pl.Series("date", [datetime.combine(day, datetime.min.time()) + hour for day in panel["date"]]),
+        pl.col("sp500").cast(pl.Int64),
+        pl.col("nasdaq").cast(pl.Decimal(12, 2)),
+    )
+    assert "nasdaq_beta_21" in attempt(stamped)[1]
