@@ -46,7 +46,7 @@ SYSTEMCTL = (
     RECORDING
     + r"""
 case "$2" in
-  show) printf 'LoadState=loaded\nActiveState=active\nSubState=running\nMainPID=7\nNRestarts=3\n' ;;
+  show) printf 'LoadState=loaded\nActiveState=active\nSubState=running\nMainPID=7\nNRestarts=3\nExecMainCode=0\nExecMainStatus=0\n' ;;
 esac
 """
 )

@@ -11,6 +11,7 @@ import click
 
 from cbi_queue import service
 from cbi_queue.cli.output import json_option, print_json
+from cbi_queue.errors import SlotTaken
 from cbi_queue.service.definition import PARTS, define, worries
 from cbi_queue.settings import load_settings
 
@@ -157,7 +158,8 @@ def _words(part: PartStatus) -> list[str]:
     facts = [part.state]
     facts += [f"pid {part.pid}"] * (part.pid is not None)
     facts += [f"{part.restarts} restarts"] * bool(part.restarts)
-    facts += [f"last exit {part.last_exit}"] * (part.last_exit not in {None, "(never exited)"})
+    meaning = " (another daemon holds the slot)" if part.last_exit == str(SlotTaken.exit_code) else ""
+    facts += [f"last exit {part.last_exit}{meaning}"] * (part.last_exit not in {None, "(never exited)"})
     file = {
         None: "not installed",
         True: part.file,

@@ -18,6 +18,7 @@ from cbi_queue.service.commands import require_importable
 from cbi_queue.service.definition import foreground
 from cbi_queue.service.launchd import Launchd
 from cbi_queue.service.systemd import Systemd, lingers
+from cbi_queue.slot_lock import SlotLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -115,13 +116,14 @@ def install(
     settings.make_state_dir()
     for definition in definitions:
         require_importable(definition)
+    notes = _forebodings(manager, definitions, settings) if start else []
     is_new = {(path := manager.path_of(each.part)): _write(path, manager.render(each)) for each in definitions}
     if start:
         _start(manager, definitions)
     return Done(
         changed=tuple(path for path, new in is_new.items() if new),
         unchanged=tuple(path for path, new in is_new.items() if not new),
-        notes=_afterthoughts(manager) if start else (),
+        notes=tuple(notes),
     )
 
 
@@ -180,7 +182,15 @@ def _start(manager: ServiceManager, definitions: Sequence[Definition]) -> None:
         raise
 
 
-def _afterthoughts(manager: ServiceManager) -> tuple[str, ...]:
+def _forebodings(manager: ServiceManager, definitions: Sequence[Definition], settings: Settings) -> list[str]:
+    """Say what will keep a service from running although the manager starts it."""
+    notes = []
+    holder = SlotLock(settings.lock_path).holder()
+    if holder and any(each.part == "worker" for each in definitions) and manager.look("worker").pid != holder.pid:
+        notes.append(
+            f"the daemon with pid {holder.pid} holds the slot, so the service's worker cannot train; "
+            "end that one, then `cbi-queue service restart --only worker`"
+        )
     if manager.name == "systemd" and not lingers():
-        return ("the service ends at logout; `loginctl enable-linger` keeps it running and starts it at boot",)
-    return ()
+        notes.append("the service ends at logout; `loginctl enable-linger` keeps it running and starts it at boot")
+    return notes

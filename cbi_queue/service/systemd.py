@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cbi_queue.service.definition import Definition
 
-_PROPERTIES = "LoadState,ActiveState,SubState,MainPID,NRestarts,ExecMainStatus"
+_PROPERTIES = "LoadState,ActiveState,SubState,MainPID,NRestarts,ExecMainCode,ExecMainStatus"
 """LoadState is needed: `show` succeeds for a unit that does not exist and calls it inactive."""
 _UNFIT_FOR_PROGRAM = frozenset("\"'\\")
 _USER = ("systemctl", "--user")
@@ -165,7 +165,7 @@ class Systemd:
             state=f"{seen.get('ActiveState', 'unknown')} ({seen.get('SubState', 'unknown')})",
             pid=_number(seen.get("MainPID")) or None,
             restarts=_number(seen.get("NRestarts")),
-            last_exit=seen.get("ExecMainStatus"),
+            last_exit=_last_exit(seen),
         )
 
     @staticmethod
@@ -173,6 +173,12 @@ class Systemd:
         """Follow $XDG_CONFIG_HOME as systemd does; a relative one does not count (XDG base directory rules)."""
         config = Path(os.environ.get("XDG_CONFIG_HOME", ""))
         return (config if config.is_absolute() else Path.home() / ".config") / "systemd" / "user"
+
+
+def _last_exit(seen: dict[str, str]) -> str | None:
+    """Word how the last process ended; a running one shows code 0 and status 0, which is no end."""
+    status = seen.get("ExecMainStatus")
+    return {"1": status, "2": f"signal {status}", "3": f"signal {status}"}.get(seen.get("ExecMainCode", ""))
 
 
 def lingers() -> bool:

@@ -23,7 +23,7 @@ from service_home import (
     supervised,
 )
 
-from cbi_queue.slot_lock import is_slot_taken
+from cbi_queue.slot_lock import SlotLock, is_slot_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,9 +192,24 @@ def test_status_tells_running_from_unknown_and_notices_changed_settings(home):
     (unknown,) = json.loads(home.service("status", "--json", "--only", "worker", "--manager", "systemd").stdout)
 
     assert (running["state"], running["pid"], running["restarts"]) == ("active (running)", 7, 3)
+    assert running["last_exit"] is None
     assert (running["installed"], running["current"], running["loaded"]) == (True, True, True)
     assert (unknown["installed"], unknown["current"], unknown["loaded"]) == (True, False, None)
     assert unknown["state"].startswith("unknown: Failed to connect")
+
+
+def test_installing_beside_a_daemon_in_a_terminal_says_why_nothing_will_train(home):
+    """Both managers report a start; only the slot knows that the new worker ends at once with 75."""
+    home.put_program("launchctl", LAUNCHCTL)
+    home.state_dir.mkdir()
+    lock = SlotLock(home.state_dir / "slot.lock")
+    assert lock.try_acquire()
+
+    done = home.service("install", "--only", "worker", "--manager", "launchd")
+    lock.release()
+
+    assert done.returncode == 0
+    assert f"the daemon with pid {os.getpid()} holds the slot" in done.stderr
 
 
 def _without_looks(commands: list[str]) -> list[str]:

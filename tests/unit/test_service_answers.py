@@ -48,3 +48,11 @@ def test_properties_are_read_from_systemctl():
 
     assert systemd.parse_show(text)["MainPID"] == "1234"
     assert systemd.parse_show(text)["X"] == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"), [("0", "0", None), ("1", "75", "75"), ("2", "9", "signal 9"), ("3", "11", "signal 11")]
+)
+def test_a_running_process_has_no_last_exit_and_a_signal_is_no_exit_code(code, status, words):
+    """Systemd shows status 0 for a process that runs, and 9 for SIGKILL as for exit code 9."""
+    assert systemd._last_exit({"ExecMainCode": code, "ExecMainStatus": status}) == words
