@@ -37,12 +37,12 @@ def is_available(name: str) -> bool:
     return name in available and bool(available[name]())
 
 
-def use_threads(threads: int) -> None:
-    """Compute with *threads* threads and with repeatable algorithms.
+def compute_repeatably(threads: int) -> None:
+    """Compute with *threads* threads and with repeatable algorithms where there are others.
 
-    On the CPU the repeatable algorithms cost nothing in what is used here. What does cost, filling every fresh tensor
-    with NaN to catch reads of it, is a debugging aid and stays off. On MPS some operations have no repeatable form:
-    they warn, and results there are close but not equal to the bit.
+    On the CPU they cost nothing in what nets here use. What would cost, filling every fresh tensor with NaN to catch
+    reads of it, is a debugging aid and stays off. On MPS some operations have no repeatable form: they warn, and
+    results there are close but not equal to the bit.
     """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
-from jobs.torch_device import device_for, use_threads  # before torch, whose memory ceilings it sets
+from jobs.torch_device import compute_repeatably, device_for  # before torch, whose memory ceilings it sets
 
 # isort: split
 import numpy as np
@@ -74,7 +74,7 @@ class FeedForward:
 
     def prepare(self, task: Task) -> Started:
         """Load and standardise the data, build the net, take over a checkpoint if there is one."""
-        use_threads(task.assignment.threads)
+        compute_repeatably(task.assignment.threads)
         params = cast("FeedForwardParams", task.spec.typed_params)
         frame = load_frame(task.processed_dir, task.spec.horizon)
         split = holdout_split(frame, params.validation_rows, params.backtest_rows, params.embargo_rows)

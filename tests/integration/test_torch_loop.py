@@ -23,7 +23,7 @@ from jobs.batches import Windows
 from jobs.channel import StopRequested
 from jobs.checkpoint_pace import CheckpointPace
 from jobs.dropout import RowDropout
-from jobs.torch_device import device_for, use_threads
+from jobs.torch_device import compute_repeatably, device_for
 from jobs.torch_loop import Blocks, TorchLoop
 from jobs.trainer import Task
 
@@ -57,9 +57,9 @@ class Outcome:
 
 
 @pytest.fixture(autouse=True)
-def _one_repeatable_thread():
+def _torch_as_found():
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    use_threads(1)
+    compute_repeatably(1)
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
