@@ -7,6 +7,8 @@ becomes a `Failed` report and an exit code.
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import os
 import resource
 import shutil
@@ -54,6 +56,7 @@ def run_session(report_fd: int) -> int:
 
 def _work(assignment: Assignment, channel: Channel) -> int:
     channel.exit_hard_after(assignment.grace_s)
+    note_presence(assignment)
     if assignment.log_path:
         roll_in_background(Path(assignment.log_path), assignment.log_max_bytes, assignment.log_keep)
     try:
@@ -92,6 +95,26 @@ def _manifest(assignment: Assignment, finished: Finished) -> Manifest:
         veto=finished.veto,
         peak_rss_mib=finished.peak_rss_mib,
     )
+
+
+def note_presence(assignment: Assignment) -> None:
+    """Write to the file that CBI_OVERLAP_LOG names, if it does, whether this trainer is alone.
+
+    The proof is the trainer's own: it locks a file beside the log for as long as it lives, and says when it could not.
+    """
+    path = os.environ.get("CBI_OVERLAP_LOG")
+    if not path:
+        return
+    presence = os.open(f"{path}.presence", os.O_RDWR | os.O_CREAT, 0o600)  # stays open until the process is gone
+    try:
+        fcntl.flock(presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        alone = True
+    except BlockingIOError:
+        alone = False
+    line = json.dumps({"pid": os.getpid(), "job": assignment.job_id, "attempt": assignment.attempt, "alone": alone})
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(log, line.encode() + b"\n")
+    os.close(log)
 
 
 def classify(exc: BaseException) -> FailureKind:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
@@ -53,7 +52,9 @@ class Daemon:
             LedgerError: when the ledger cannot be used.
         """
         self._settings.make_state_dir()
-        lock = take_slot(self._settings)
+        lock = take_slot(self._settings, self._stop)
+        if lock is None:
+            return 0
         try:
             return self._run_in_slot(lock)
         finally:
@@ -118,23 +119,27 @@ class Daemon:
         return 1 if queries.failed_since(ledger, self._started_at) else 0
 
 
-def take_slot(settings: Settings) -> SlotLock:
+def take_slot(settings: Settings, stop: threading.Event) -> SlotLock | None:
     """Take the slot's lock, waiting for (and if need be ending) a trainer whose daemon died.
+
+    Returns:
+        The held lock; None when *stop* was set while waiting.
 
     Raises:
         SlotTaken: when a living daemon, or a process that no row names, holds it.
     """
     lock = SlotLock(settings.lock_path)
-    deadline = time.monotonic() + 2 * settings.grace_s + SPARE_S
+    deadline = clock.monotonic_s() + 2 * settings.grace_s + SPARE_S
     while not lock.try_acquire():
         lock.refuse_if_daemon_holds_it()
-        end_orphan(settings)
-        if time.monotonic() > deadline:
+        end_orphan(settings, stop)
+        if stop.wait(LOOK_S):
+            return None
+        if clock.monotonic_s() > deadline:
             raise SlotTaken(
                 f"the slot is taken: an unknown process holds {settings.lock_path}",
                 holder_pid=None,
             )
-        time.sleep(LOOK_S)
     return lock
 
 

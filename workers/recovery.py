@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbi_queue import clock
 from cbi_queue.ledger import Ledger, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.process_identity import ProcessIdentity
@@ -23,6 +23,8 @@ from workers.ending import Ending, Verdict
 from workers.slot import settle, signed_manifest
 
 if TYPE_CHECKING:
+    import threading
+
     from cbi_queue.ledger import AttemptRow, JobRow
     from cbi_queue.settings import Settings
 
@@ -31,8 +33,8 @@ logger = logging.getLogger(__name__)
 _POLL_S = 0.05
 
 
-def end_orphan(settings: Settings) -> None:
-    """Wait for a trainer whose daemon died; end it when its grace time is over. The lock is free afterwards."""
+def end_orphan(settings: Settings, stop: threading.Event) -> None:
+    """Wait for a trainer whose daemon died; end it when its grace time is over. Returns early when *stop* is set."""
     if not settings.ledger_path.exists():
         return
     with Ledger.open_readonly(settings.ledger_path) as ledger:
@@ -43,10 +45,10 @@ def end_orphan(settings: Settings) -> None:
         return
     logger.info("event=orphan.waited_for pid=%d", orphan.pid)
     orphan.signal_group(signal.SIGCONT)
-    if not _gone_within(orphan, settings.grace_s):
+    if not _gone_within(orphan, settings.grace_s, stop) and not stop.is_set():
         logger.warning("event=orphan.killed pid=%d", orphan.pid)
         orphan.kill_tree()
-        _gone_within(orphan, settings.grace_s)
+        _gone_within(orphan, settings.grace_s, stop)
 
 
 def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:
@@ -84,10 +86,9 @@ def _trainer_of(attempt: AttemptRow | None) -> ProcessIdentity | None:
     return ProcessIdentity(attempt.trainer_pid, attempt.trainer_started)
 
 
-def _gone_within(identity: ProcessIdentity, limit_s: float) -> bool:
-    deadline = time.monotonic() + limit_s
+def _gone_within(identity: ProcessIdentity, limit_s: float, stop: threading.Event) -> bool:
+    deadline = clock.monotonic_s() + limit_s
     while identity.is_alive():
-        if time.monotonic() > deadline:
+        if clock.monotonic_s() > deadline or stop.wait(_POLL_S):
             return False
-        time.sleep(_POLL_S)
     return True

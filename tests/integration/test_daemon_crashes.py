@@ -1,0 +1,325 @@
+"""Whatever is killed, stopped, torn or filled: nothing is lost, nothing runs twice, and the story says what happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+from house import NAIVE, NET
+from waiting import until
+
+from cbi_queue.lifecycle import JobState, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from house import House
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="mounting needs root on Linux")
+
+
+def predictions(house: House, name: str) -> pl.DataFrame:
+    """What a job predicted."""
+    return pl.read_parquet(Path(house.job(name).run_dir) / "predictions.parquet")
+
+
+def weights(house: House, name: str) -> bytes:
+    """The stored weights of a net."""
+    return (Path(house.job(name).run_dir) / "model.safetensors").read_bytes()
+
+
+def test_a_killed_daemon_loses_nothing_and_the_orphan_leaves_the_slot(house: House) -> None:
+    """The new daemon waits for the orphan, then goes on from its checkpoint to the same numbers."""
+    house.enqueue({**NET, "name": "orphaned"}, {**NET, "name": "plain", "priority": -1})
+    daemon = house.start_daemon()
+    house.until_epoch("orphaned", 3)
+    orphan = house.trainer("orphaned")
+
+    daemon.kill()
+    daemon.wait()
+    assert house.start_daemon("--until-empty", wait=False).wait(120) == 0
+
+    assert not orphan.is_alive()
+    assert [a.outcome for a in house.attempts("orphaned")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
+    assert house.events("orphaned")[2].reason == "daemon_died"
+    assert weights(house, "orphaned") == weights(house, "plain")
+    assert all(entry["alone"] for entry in house.overlaps())
+
+
+def test_an_orphan_that_the_kernel_keeps_stopped_is_woken_and_leaves(house: House) -> None:
+    """A stopped process never sees that its daemon died; it must not hold the slot for ever."""
+    house.enqueue({**NET, "name": "frozen"})
+    daemon = house.start_daemon()
+    house.until_epoch("frozen", 1)
+    orphan = house.trainer("frozen")
+    orphan.signal_group(signal.SIGSTOP)
+
+    daemon.kill()
+    daemon.wait()
+
+    assert house.start_daemon("--until-empty", wait=False).wait(120) == 0
+    assert house.job("frozen").state is JobState.SUCCEEDED
+
+
+def test_a_run_that_finished_while_no_daemon_lived_is_believed(house: House) -> None:
+    """The folder's manifest is the truth when the row is behind."""
+    house.enqueue({**NAIVE, "name": "done"})
+    house.start_daemon("--until-empty", wait=False).wait(60)
+    with house.ledger() as ledger, ledger.write() as conn:
+        conn.execute("UPDATE jobs SET state = 'running', ended_at = NULL, metrics = NULL")
+        conn.execute("UPDATE attempts SET outcome = NULL, ended_at = NULL")
+
+    assert house.start_daemon("--until-empty", wait=False).wait(60) == 0
+
+    assert house.job("done").state is JobState.SUCCEEDED
+    assert house.events("done")[-1].reason == "found_finished"
+    assert len(house.attempts("done")) == 1
+    assert house.job("done").metrics["backtest"]
+
+
+def test_a_damaged_run_folder_is_not_believed(house: House) -> None:
+    """A manifest whose files do not match means: train again."""
+    house.enqueue({**NAIVE, "name": "damaged"})
+    house.start_daemon("--until-empty", wait=False).wait(60)
+    with house.ledger() as ledger, ledger.write() as conn:
+        conn.execute("UPDATE jobs SET state = 'running', ended_at = NULL, metrics = NULL")
+        conn.execute("UPDATE attempts SET outcome = NULL, ended_at = NULL")
+    (Path(house.job("damaged").run_dir) / "metrics.json").write_text("{}")
+
+    assert house.start_daemon("--until-empty", wait=False).wait(60) == 0
+
+    assert [a.outcome for a in house.attempts("damaged")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
+
+
+def test_a_cancellation_asked_for_while_no_daemon_lived_is_kept(house: House) -> None:
+    """Nobody was there to do it; the next daemon does."""
+    house.enqueue({**NET, "name": "unwanted"})
+    daemon = house.start_daemon()
+    house.until_epoch("unwanted", 1)
+    daemon.kill()
+    daemon.wait()
+
+    house.cli("cancel", "unwanted")
+    house.start_daemon("--until-empty", wait=False).wait(60)
+
+    assert house.job("unwanted").state is JobState.CANCELLED
+    assert len(house.attempts("unwanted")) == 1
+
+
+def test_a_stopped_daemon_wakes_up_to_a_finished_job(house: House) -> None:
+    """SIGSTOP of the daemon: the trainer goes on, and its reports wait in the pipe."""
+    house.enqueue({**NAIVE, "name": "meanwhile"}, {**NAIVE, "name": "afterwards"})
+    daemon = house.start_daemon("--until-empty")
+    trainer = house.trainer("meanwhile")
+
+    daemon.send_signal(signal.SIGSTOP)
+    until(lambda: not trainer.is_alive(), "the trainer ends without its daemon")
+    assert house.job("meanwhile").state is JobState.RUNNING
+    daemon.send_signal(signal.SIGCONT)
+
+    assert daemon.wait(60) == 0
+    assert house.job("meanwhile").state is house.job("afterwards").state is JobState.SUCCEEDED
+
+
+def test_a_foreign_write_transaction_of_20_seconds_fails_nothing(house: House) -> None:
+    """Somebody's database browser must not cost a job: SQLite's own timeout would give up after five seconds."""
+    house.enqueue({**NAIVE, "name": "one"}, {**NAIVE, "name": "two"})
+    daemon = house.start_daemon("--until-empty")
+    house.until_state("one", "running", "succeeded")
+
+    with closing(sqlite3.connect(house.settings.ledger_path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        released = threading.Event()
+        released.wait(20.0)  # the lock is held for real; nothing signals its end
+        assert daemon.poll() is None
+        foreign.execute("ROLLBACK")
+
+    assert daemon.wait(90) == 0
+    assert [house.job(name).state for name in ("one", "two")] == [JobState.SUCCEEDED] * 2
+    assert [len(house.attempts(name)) for name in ("one", "two")] == [1, 1]
+
+
+def test_a_checkpoint_torn_in_half_is_told_and_the_previous_one_is_used(house: House) -> None:
+    """A power loss may tear the newest file; the run still ends with the same weights."""
+    house.enqueue({**NET, "name": "torn"}, {**NET, "name": "plain", "priority": -1})
+    daemon = house.start_daemon()
+    folder = Path(until(lambda: house.job("torn").run_dir, "a run folder")) / "checkpoints"
+    until(lambda: len(stored(folder)) >= 2, "two checkpoints")
+    daemon.send_signal(signal.SIGTERM)
+    daemon.wait(20)
+    newest = stored(folder)[-1]
+    os.truncate(newest, newest.stat().st_size // 2)
+
+    assert house.start_daemon("--until-empty", wait=False).wait(120) == 0
+
+    rejected = [e for e in house.events("torn") if e.event == "checkpoint_rejected"]
+    assert newest.name in (rejected[0].words or "")
+    assert weights(house, "torn") == weights(house, "plain")
+
+
+def stored(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, oldest first."""
+    return sorted(p for p in folder.glob("*") if not p.name.startswith(".")) if folder.is_dir() else []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 6 MB."""
+    point = tmp_path / "small"
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(point)], check=True)
+    yield point
+    subprocess.run(["umount", "-l", str(point)], check=True)
+
+
+@needs_root
+def test_a_full_disk_while_checkpointing_is_told_and_nothing_is_lost(house: House, small_disk: Path) -> None:
+    """Training goes on without the checkpoint; when there is space again the job ends well."""
+    house.overrides["CBI_V14_MODELS"] = str(small_disk / "Models")
+    filler = small_disk / "filler"
+    house.enqueue({**NET, "name": "cramped", "retries": 3})
+    house.settings.make_layout()
+    filler.write_bytes(b"\0" * 5_900_000)
+    house.start_daemon("--until-empty")
+
+    until(
+        lambda: {"checkpoint_failed", "requeue"} & {e.event for e in house.events("cramped")},
+        "the full disk is told",
+        within_s=60,
+    )
+    filler.unlink()
+
+    job = house.until_state("cramped", "succeeded", "failed")
+    assert job.state is JobState.SUCCEEDED, house.story("cramped")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A real external disk (a tmpfs) and the point where it is plugged in."""
+    body, point = tmp_path / "disk-body", tmp_path / "Volume"
+    body.mkdir()
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(body)], check=True)
+    subprocess.run(["mount", "--bind", str(body), str(point)], check=True)
+    yield body, point
+    for path in (point, body):
+        subprocess.run(["umount", "-l", str(path)], check=False, capture_output=True)
+
+
+@needs_root
+def test_a_volume_that_vanishes_holds_the_slot_until_it_returns(
+    house: House, disk: tuple[Path, Path], sample_exports: Path, feature_dir: Path
+) -> None:
+    """No phantom folder is made, the hold says why, and the job goes on by itself when the disk is back."""
+    body, point = disk
+    house.overrides.update(
+        EXTERNAL_DRIVE=str(point), CBI_V14_REPO=str(point / "Projects" / "CBI-V14"), CBI_VOLUME_CHECK_S="0.2"
+    )
+    house.furnish(sample_exports, feature_dir)
+    house.enqueue({**NET, "name": "travelling", "params": {**NET["params"], "epochs": 150, "patience": 150}})
+    house.start_daemon("--until-empty")
+    house.until_epoch("travelling", 3)
+
+    subprocess.run(["umount", "-l", str(point)], check=True)
+
+    house.until_state("travelling", "queued")
+    status = house.cli("status")
+    assert "volume" in status
+    assert list(point.iterdir()) == []
+    subprocess.run(["mount", "--bind", str(body), str(point)], check=True)
+    house.until_state("travelling", "succeeded", within_s=120)
+    assert house.job("travelling").errors == 0
+
+
+def storm(house: House, kills: int, seed: int) -> None:
+    """Kill the daemon at *kills* random moments over a queue of real jobs; then let it finish."""
+    dice = random.Random(seed)
+    done = 0
+    while done < kills:
+        daemon = house.start_daemon("--until-empty", wait=False)
+        try:
+            daemon.wait(dice.uniform(0.05, 3.0))
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            done += 1
+        daemon.wait()
+        if house.cli("list", "--json").strip() == "[]":
+            house.cli("retry", "--failed")
+            refill(house, done)
+    assert house.start_daemon("--until-empty", wait=False).wait(240) == 0
+
+
+def refill(house: House, number: int) -> None:
+    """Enqueue four more short real jobs, one of which reports epochs."""
+    short = {**NET["params"], "epochs": 25, "patience": 25}
+    jobs = [{**NAIVE, "name": f"naive-{number}-{i}"} for i in range(3)]
+    house.enqueue({**NET, "name": f"net-{number}", "params": short}, *jobs)
+
+
+def check_after_storm(house: House) -> None:
+    """Every job ended exactly once as succeeded, none ran beside another, and the nets are all the same."""
+    with house.ledger() as ledger:
+        rows = ledger.conn.execute("SELECT id, name, state FROM jobs").fetchall()
+        successes = ledger.conn.execute(
+            "SELECT job_id, SUM(outcome = 'success') n FROM attempts GROUP BY job_id"
+        ).fetchall()
+        finishes = ledger.conn.execute("SELECT job_id, COUNT(*) n FROM events WHERE event = 'finish' GROUP BY job_id")
+        assert {row["state"] for row in rows} == {"succeeded"}
+        assert {row["n"] for row in successes} == {row["n"] for row in finishes} == {1}
+        assert ledger.conn.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert all(entry["alone"] for entry in house.overlaps())
+    nets = [row["name"] for row in rows if row["name"].startswith("net-")]
+    assert len({weights(house, name) for name in nets}) == 1
+
+
+def test_25_kills_of_the_daemon_at_random_moments_lose_nothing(house: House) -> None:
+    """Exactly once, one at a time, and bit for bit the same as undisturbed: the promise of the project."""
+    short = {**NET["params"], "epochs": 25, "patience": 25}
+    house.enqueue({**NET, "name": "net-undisturbed", "params": short})
+    assert house.start_daemon("--until-empty", wait=False).wait(60) == 0
+    refill(house, 0)
+
+    storm(house, kills=25, seed=20261121)
+
+    check_after_storm(house)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_200_kills_of_the_daemon_at_random_moments_lose_nothing(house: House) -> None:
+    """The long version, run by `make torture`."""
+    short = {**NET["params"], "epochs": 25, "patience": 25}
+    house.enqueue({**NET, "name": "net-undisturbed", "params": short})
+    assert house.start_daemon("--until-empty", wait=False).wait(60) == 0
+    refill(house, 0)
+
+    storm(house, kills=200, seed=random.SystemRandom().randrange(2**32))
+
+    check_after_storm(house)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(300)
+def test_a_daemon_stopped_for_a_minute_goes_on(house: House) -> None:
+    """The long version of the stopped daemon."""
+    house.enqueue({**NET, "name": "long"})
+    daemon = house.start_daemon("--until-empty")
+    house.until_epoch("long", 1)
+
+    daemon.send_signal(signal.SIGSTOP)
+    threading.Event().wait(60.0)
+    daemon.send_signal(signal.SIGCONT)
+
+    assert daemon.wait(60) == 0
+    assert house.job("long").state is JobState.SUCCEEDED
+    assert len(house.attempts("long")) == 1

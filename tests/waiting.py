@@ -1,0 +1,23 @@
+"""Wait on a condition with a deadline that names what it awaited; never a bare sleep."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], what: str, within_s: float = 30.0, every_s: float = 0.02) -> T:
+    """Return the first true value of *condition*; fail with *what* when none came in time."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {within_s:.0f} s in vain for: {what}")
+        time.sleep(every_s)
