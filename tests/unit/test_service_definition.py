@@ -140,7 +140,7 @@ def test_the_unit_restarts_on_failure_but_not_when_the_slot_is_taken(part):
         "Restart=on-failure",
         "RestartSec=10",
         "RestartPreventExitStatus=75",
-        "KillMode=mixed",
+        "KillMode=process",
         "TimeoutStopSec=60",
         "OOMPolicy=continue",
         "StandardOutput=journal",

@@ -1,0 +1,65 @@
+# Five verbs (check, test, fix, docs, run) and the longer ones: env, demo, torture, bench.
+# `make demo` and `make test` work on a fresh clone with nothing but Python 3.11+, make and a package index.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# The demo keeps everything below its own folder, beside nothing of yours.
+DEMO     := $(CURDIR)/.demo
+DEMO_ENV := CBI_STATE_DIR="$(DEMO)/state" CBI_V14_REPO="$(DEMO)/CBI-V14" CBI_CONFIG="$(DEMO)/config.toml" EXTERNAL_DRIVE=
+
+.PHONY: help env demo page run check test fix docs torture bench clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
+
+env: $(STAMP) ## Make the environment .venv from the held versions
+
+$(STAMP): pyproject.toml constraints/lock.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cbi-queue needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 env")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/lock.txt --editable '.[train,dev]'
+	@touch $@
+
+demo: env ## Build the real sample data, train the quickstart plan with live progress, print the leaderboard
+	@mkdir -p "$(DEMO)" && touch "$(DEMO)/config.toml"
+	$(DEMO_ENV) $(BIN)/cbi-queue data sample
+	$(DEMO_ENV) $(BIN)/cbi-queue run --page schedules/quickstart.yaml
+	$(DEMO_ENV) $(BIN)/cbi-queue leaderboard
+	@echo
+	@echo "The status page of this demo:  make page   then open http://localhost:8000/status"
+	@echo "Your own queue:                cbi-queue data sample; cbi-queue enqueue schedules/day1.yaml; cbi-queue service install"
+
+page: env ## Serve the status page of the demo until Ctrl-C
+	$(DEMO_ENV) $(BIN)/cbi-queue serve
+
+run: env ## Run the daemon in this terminal, with your own settings
+	$(BIN)/cbi-queue worker
+
+check: env ## Lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## Every check and every test; under 15 minutes on two cores
+	$(BIN)/python -m pytest
+
+fix: env ## Mend what can be mended by machine
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: env ## Refresh what is generated: JSON Schema of day plans, lifecycle diagram
+	$(BIN)/cbi-queue plan schema > cbi_queue/day-plan.schema.json
+
+torture: env ## Long storms and soaks: 200 kills of the daemon, a minute of SIGSTOP
+	$(BIN)/python -m pytest -m torture
+
+bench: env ## Measure; ratios are taken side by side in one run
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove the demo's data and what tools left behind; the environment stays
+	rm -rf .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
