@@ -32,6 +32,8 @@ FULL_ROWS = 30
 LARGEST = 1e30
 """Largest magnitude of a value: its square must stay finite in float64, and the feature in float32."""
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+_LABEL_NAME = re.compile(r"(target|label|y|future|fwd|forward)(_|\Z)", re.IGNORECASE)
+"""Columns that exports for other tools carry beside the data: what is to be forecast, already looked up."""
 _READ_BUFFER_BYTES = 1 << 20
 _DATE_TYPES = (pl.Date, pl.Datetime)
 
@@ -58,7 +60,8 @@ def open_export(path: Path, params: FeatureParams, safe_point: Callable[[], None
     """
     schema = _schema(path)
     notes = list(_check_schema(path, schema, params))
-    covariates = [n for n, t in schema.items() if t.is_numeric() and n not in (params.date_column, params.price_column)]
+    own = (params.date_column, params.price_column)
+    covariates = [n for n, t in schema.items() if t.is_numeric() and n not in own and not _LABEL_NAME.match(n)]
     rows, seen = _check_rows(path, params, covariates, safe_point)
     needed = look_back_rows(params) + FULL_ROWS
     if rows < needed:
@@ -118,7 +121,9 @@ def _check_schema(path: Path, schema: dict[str, pl.DataType], params: FeaturePar
     for name, kind in schema.items():
         if name in (date, price):
             continue
-        if not kind.is_numeric():
+        if _LABEL_NAME.match(name):
+            yield f"column {name!r} is left out: by its name it is a label, which would show the models the future"
+        elif not kind.is_numeric():
             yield f"column {name!r} is left out: {kind} is not a number"
         elif not _COLUMN_NAME.match(name) or name in (DATE, PRICE):
             raise BrokenSpec(

@@ -181,6 +181,17 @@ def test_what_is_not_a_number_is_left_out_and_said(attempt, panel):
     assert not [name for name in columns if name.startswith(("symbol", "is_open"))]
 
 
+def test_a_label_column_never_becomes_a_feature(attempt, panel):
+    """An export made for another tool may carry what is to be forecast; as a feature it would be the future itself."""
+    future = pl.col("price").shift(-21)
+    notes, columns = attempt(
+        panel.with_columns(future.alias("target_1m"), future.alias("y"), future.alias("yield_10y"))
+    )
+    assert "column 'target_1m' is left out: by its name it is a label, which would show the models the future" in notes
+    assert not [name for name in columns if name.startswith(("target_1m", "y_"))]
+    assert [name for name in columns if name.startswith("yield_10y")]
+
+
 def test_a_column_without_any_value_is_left_out_and_said(attempt, panel):
     notes, columns = attempt(panel.with_columns(pl.lit(float("nan")).alias("cot")))
     assert "column 'cot' is left out: it holds no value at all" in notes
