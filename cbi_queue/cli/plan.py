@@ -97,9 +97,15 @@ def _read(files: Sequence[Path], *, no_data: bool) -> list[DayPlan]:
     )
 
 
-def _known_jobs(settings: Settings) -> Mapping[str, JobSpec]:  # noqa: ARG001 # the ledger is found through settings
-    """Return the jobs already in the ledger by name, so that they satisfy `needs`; without a ledger there are none."""
-    return {}
+def _known_jobs(settings: Settings) -> Mapping[str, JobSpec]:
+    """Return the jobs already in the ledger by name, so that they satisfy `needs`; looking creates no ledger."""
+    if not settings.ledger_path.exists():
+        return {}
+    from cbi_queue.cli.enqueue import jobs_in
+    from cbi_queue.ledger import Ledger
+
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        return jobs_in(ledger)
 
 
 def _summary(plans: Sequence[DayPlan]) -> dict[str, Any]:

@@ -184,7 +184,9 @@ def _name_needs(draft: JobDraft, values: dict[str, Any], broken: set[str], compl
         return
     written = values.get("needs", [])
     names = [_filled(draft, need, values, ("needs", i), complain) for i, need in enumerate(written)]
-    draft.needs = {name: i for i, name in reversed([*enumerate(names)]) if name is not None}
+    for i, name in enumerate(names):
+        if name is not None:
+            draft.needs.setdefault(name, i)
     draft.needs_known = None not in names
     if not draft.needs_known:
         broken.add("needs")

@@ -43,7 +43,7 @@ class Surroundings:
 def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Complaints, *, all_read: bool) -> None:
     """Run every check. *all_read*: no file was unreadable, so a name that is missing is really missing."""
     by_name = check_names(plans, complaints)
-    if all_read and all(plan.complete for plan in plans):
+    if all_read and all(plan.complete for plan in plans) and all(job.name is not None for _, job in _each(plans)):
         check_needs(plans, by_name, around.known_jobs, complaints)
     check_circles(plans, by_name, complaints)
     for plan in plans:

@@ -113,6 +113,8 @@ class _Reading:
             plan.complete = False
             return
         axes = axes_of(entry, self.complain)
+        written = sum(len(choices) for choices in entry.values.get("matrix", {}).values())
+        plan.complete = plan.complete and written == sum(len(axis.choices) for axis in axes)
         count, others = count_of(axes), len(plan.jobs)
         if count + others > MAX_JOBS:
             and_before = f" after {others} before it" if others else ""

@@ -133,10 +133,8 @@ def _words_of(exc: Exception, text: str) -> tuple[int | None, str]:
     """Line and sentence of what the scanner, parser, composer or character reader refused."""
     if isinstance(exc, ReaderError):
         before = text[: exc.position]
-        column = len(before) - before.rfind("\n")
-        return before.count(
-            "\n"
-        ) + 1, f"column {column}: the character U+{ord(exc.character):04X} is not allowed in YAML"
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        return line, f"column {column}: the character U+{int(exc.character):04X} is not allowed in YAML"
     if isinstance(exc, ComposerError) and (exc.context or "").startswith("expected a single document"):
         return _line(exc.problem_mark), "a second document starts here (`---`); a plan is one document a file"
     if isinstance(exc, ComposerError):
@@ -189,9 +187,9 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._complain(key_node, key, "a key must be text, not a list or mapping")
                 continue
+            self._check_characters(key_node, key)
             name = key_node.value
             below = (*key, name)
-            self._check_characters(key_node, key)
             if name in values:
                 self._complain(key_node, below, f"this key stands twice; first in line {self.lines[below]}")
                 continue
