@@ -1,0 +1,148 @@
+"""`cbi-queue run` and `worker --until-empty`, as a person at a terminal or a script uses them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from waiting import until
+
+from cbi_queue.lifecycle import JobState, Outcome
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from house import House
+
+PLAN = """
+day: 1
+title: A small day
+jobs:
+  - {name: features-1w, family: features, horizon: 1w}
+  - {name: naive-1w, family: statistical, model: naive, horizon: 1w, needs: [features-1w]}
+  - name: net-1w
+    family: simple_neural
+    model: feed_forward
+    horizon: 1w
+    needs: [features-1w]
+    params: {epochs: EPOCHS, patience: EPOCHS, hidden: [128, 64], sequence_length: 16}
+"""
+COMMAND = [sys.executable, "-P", "-m", "cbi_queue.cli"]
+
+
+def plan(house: House, epochs: int) -> Path:
+    """Write the small day."""
+    path = house.root / "day.yaml"
+    path.write_text(PLAN.replace("EPOCHS", str(epochs)))
+    return path
+
+
+def test_a_small_day_from_plan_to_leaderboard(house: House) -> None:
+    """From a YAML file to artifacts, and what people then ask: list, show, logs, leaderboard, budget."""
+    said = house.cli("run", str(plan(house, epochs=3)))
+
+    assert "Enqueued 3 jobs" in said
+    assert re.search(r"finish\s+net-1w\s+trained, scored and stored", said)
+    assert house.cli("list").startswith("Nothing is left to do")
+    assert "net-1w" in house.cli("list", "--all")
+    assert "succeeded" in house.cli("show", "net-1w")
+    house.cli("logs", "net-1w")
+    assert "naive-1w" in house.cli("leaderboard")
+    assert "simple neural" in house.cli("budget")
+    again = house.cli("run", str(plan(house, epochs=3)))
+    assert "already there" in again
+
+
+def test_ctrl_c_in_a_terminal_checkpoints_and_leaves_a_resumable_queue(house: House) -> None:
+    """What a person does when the machine is needed: nothing is lost, and `worker` goes on."""
+    master, terminal = pty.openpty()
+    run = subprocess.Popen(
+        [*COMMAND, "run", str(plan(house, epochs=40))],
+        env={**house.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
+        cwd=house.root, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+    )  # fmt: skip
+    os.close(terminal)
+    screen = bytearray()
+    until(lambda: read(master, screen) and b"net-1w" in screen, "the live display")
+    until(lambda: read(master, screen) and house.job("net-1w").state is JobState.RUNNING, "the net is training")
+    house_epoch(house, master, screen)
+
+    run.send_signal(signal.SIGINT)
+    until(lambda: read(master, screen) and run.poll() is not None, "run ends")
+
+    assert run.returncode == 130
+    read(master, screen)
+    os.close(master)
+    assert b"The queue goes on with" in screen
+    assert house.job("net-1w").state is JobState.QUEUED
+    assert house.attempts("net-1w")[0].outcome is Outcome.INTERRUPTED
+    house.cli("edit", "net-1w", "retries=0")
+    assert house.start_daemon("--until-empty", wait=False).wait(200) == 0
+    assert "restored" in [e.event for e in house.events("net-1w")]
+
+
+def house_epoch(house: House, master: int, screen: bytearray) -> None:
+    """Wait for the second epoch while the screen is being read, so that the display never blocks."""
+    from cbi_queue.ledger.telemetry import epochs_of
+
+    job = house.job("net-1w").id
+    until(lambda: read(master, screen) and len(epochs_of(house.settings.telemetry_path, job)) >= 2, "two epochs")
+
+
+def read(master: int, screen: bytearray) -> bool:
+    """Take in what the terminal shows, without waiting for more."""
+    while select.select([master], [], [], 0.05)[0]:
+        try:
+            chunk = os.read(master, 65536)
+        except OSError:
+            return True
+        if not chunk:
+            return True
+        screen.extend(chunk)
+    return True
+
+
+def test_run_beside_a_daemon_says_who_holds_the_slot_and_enqueues_nothing(house: House) -> None:
+    """Two slots must not come from two terminals."""
+    daemon = house.start_daemon()
+
+    said = house.cli("run", str(plan(house, epochs=1)), code=75)
+
+    assert str(daemon.pid) in said
+    assert house.cli("list", "--all", "--json").strip() == "[]"
+
+
+def test_a_failed_job_makes_the_exit_code_1(house: House) -> None:
+    """Scripts must see it."""
+    (house.root / "config.toml").write_text('[runtimes]\ntorch = "/bin/false"\n')
+    path = plan(house, epochs=1)
+    path.write_text(
+        path.read_text().replace(
+            "    needs: [features-1w]\n    params", "    retries: 0\n    needs: [features-1w]\n    params"
+        )
+    )
+
+    house.cli("run", str(path), code=1)
+
+    assert house.job("net-1w").state is JobState.FAILED
+    assert house.job("naive-1w").state is JobState.SUCCEEDED
+
+
+def test_wait_returns_when_the_jobs_have_ended(house: House) -> None:
+    """`wait` is for scripts: 0 when all succeeded, 75 when the time is over."""
+    house.cli("enqueue", str(plan(house, epochs=2)))
+    house.cli("wait", "--timeout", "1s", code=75)
+    house.start_daemon()
+
+    started = time.monotonic()
+    house.cli("wait", "naive-1w", "net-1w")
+
+    assert house.job("net-1w").state is JobState.SUCCEEDED
+    assert time.monotonic() > started

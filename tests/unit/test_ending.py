@@ -1,0 +1,96 @@
+"""How an attempt's end is told: the order of the questions, and what each answer means."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from cbi_queue.lifecycle import Outcome, Reason
+from cbi_queue.protocol import ExitCode, Failed, FailureKind
+from workers.ending import Seen, StopCause, Verdict, classify_ending, describe_exit
+
+
+@pytest.mark.parametrize("cause", [None, *StopCause])
+@pytest.mark.parametrize("exit_code", [0, 1, -9, -11, 75, None])
+def test_a_complete_folder_is_believed_over_everything(cause: StopCause | None, exit_code: int | None) -> None:
+    """A result that is there is a result, whatever the process did afterwards."""
+    seen = Seen(exit_code, complete=True, stop_cause=cause, volume_missing=True)
+
+    assert classify_ending(seen).verdict is Verdict.FINISH
+
+
+@pytest.mark.parametrize(
+    ("cause", "verdict", "outcome", "reason"),
+    [
+        (StopCause.CANCEL, Verdict.CANCEL, Outcome.CANCELLED, Reason.USER),
+        (StopCause.TIMEOUT, Verdict.FAIL, Outcome.TIMED_OUT, Reason.TIMED_OUT),
+        (StopCause.EVICT, Verdict.REQUEUE, Outcome.EVICTED, Reason.EVICTED),
+        (StopCause.DAEMON, Verdict.REQUEUE, Outcome.INTERRUPTED, Reason.DAEMON_STOPPED),
+    ],
+)
+@pytest.mark.parametrize("exit_code", [75, 1, -9, -15])
+def test_what_we_asked_for_is_what_it_was(
+    cause: StopCause, verdict: Verdict, outcome: Outcome, reason: Reason, exit_code: int
+) -> None:
+    """A trainer that we killed in its grace time did not run out of memory."""
+    failed = Failed(FailureKind.ERROR, "OSError: broken while leaving")
+
+    ending = classify_ending(Seen(exit_code, complete=False, failed=failed, stop_cause=cause, timeout_s=60.0))
+
+    assert (ending.verdict, ending.outcome, ending.reason) == (verdict, outcome, reason)
+
+
+def test_an_error_on_a_vanished_volume_is_the_volumes_fault() -> None:
+    """It costs no retry: the job goes on when the disk is back."""
+    failed = Failed(FailureKind.ERROR, "OSError: [Errno 5] Input/output error")
+
+    ending = classify_ending(Seen(1, complete=False, failed=failed, volume_missing=True))
+
+    assert (ending.verdict, ending.reason) == (Verdict.REQUEUE, Reason.VOLUME_GONE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict", "outcome"),
+    [
+        (FailureKind.BROKEN_SPEC, Verdict.FAIL, Outcome.ERROR),
+        (FailureKind.OUT_OF_MEMORY, Verdict.DOWNGRADE, Outcome.OOM),
+        (FailureKind.DISK_FULL, Verdict.RETRY, Outcome.ERROR),
+        (FailureKind.ERROR, Verdict.RETRY, Outcome.ERROR),
+    ],
+)
+def test_what_the_trainer_said_is_taken_at_its_word(kind: FailureKind, verdict: Verdict, outcome: Outcome) -> None:
+    """And its words are what the user reads."""
+    ending = classify_ending(Seen(1, complete=False, failed=Failed(kind, "ValueError: so and so")))
+
+    assert (ending.verdict, ending.outcome, ending.words) == (verdict, outcome, "ValueError: so and so")
+
+
+def test_a_silent_sigkill_is_taken_as_out_of_memory() -> None:
+    """MacOS kills the process with the most compressed memory and writes nothing on its stderr."""
+    ending = classify_ending(Seen(-signal.SIGKILL, complete=False))
+
+    assert (ending.verdict, ending.outcome) == (Verdict.DOWNGRADE, Outcome.OOM)
+
+
+def test_a_trainer_stopped_from_outside_is_only_interrupted() -> None:
+    """Somebody's SIGTERM is not an error of the job."""
+    ending = classify_ending(Seen(ExitCode.STOPPED, complete=False))
+
+    assert (ending.verdict, ending.reason) == (Verdict.REQUEUE, Reason.STOPPED_OUTSIDE)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "words"),
+    [
+        (-signal.SIGSEGV, "crashed with SIGSEGV"),
+        (-99, "was ended by signal 99"),
+        (3, "exited with status 3"),
+        (None, "never started"),
+    ],
+)
+def test_any_other_silent_end_is_an_error_with_its_exit_in_words(exit_code: int | None, words: str) -> None:
+    """An end without a word, not even `exit 0` without a result, is never success."""
+    assert describe_exit(exit_code) == words
+    assert classify_ending(Seen(exit_code, complete=False)).verdict is Verdict.RETRY
+    assert classify_ending(Seen(0, complete=False)).verdict is Verdict.RETRY
