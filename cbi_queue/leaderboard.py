@@ -1,0 +1,137 @@
+"""The trained models of each horizon, ranked by how much better than naive they forecast. Pure: rows in, rows out.
+
+Ranked is the backtest block, which no model was selected on. The yardstick is skill = 1 - error / naive's error on the
+very same rows (0 equals naive, above 0 beats it), because models may be scored on different rows: plain errors of
+different rows do not compare, skills do. MASE is MAE over one constant, so skill by MASE is skill by MAE. The bars
+(naive, seasonal naive, drift) are always in the list; a bar that was not trained has no scores, save naive, whose
+scores every model brings along. Above: the command line and the page; below: `ledger` (job rows), `catalogue`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue.catalogue import BARS, HORIZONS, MODELS
+from cbi_queue.lifecycle import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cbi_queue.ledger import JobRow
+
+NAIVE = "naive"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderboardRow:
+    """One model or bar of one horizon. Scores are those of the backtest block; None where there is no such score."""
+
+    place: int | None
+    """1 is best; None without a skill to rank by."""
+    job_id: int | None
+    """None for a bar that no job trained."""
+    name: str
+    family: str
+    model: str
+    is_bar: bool
+    skill_mase: float | None
+    """1 - MASE / naive's MASE on the same rows. This ranks."""
+    skill_rmse: float | None
+    """1 - RMSE / naive's RMSE on the same rows. This breaks ties."""
+    mase: float | None
+    rmse: float | None
+    """In units of the price."""
+    mape_pct: float | None
+    directional_accuracy: float | None
+    """Share of moves whose sign was forecast, 0 to 1."""
+    sharpe: float | None
+    """Annualised, before costs."""
+    rows: int | None
+    """Trading days that were scored."""
+    fit_s: float | None
+    """Working seconds of the fit."""
+
+
+def rank(jobs: Iterable[JobRow]) -> dict[str, list[LeaderboardRow]]:
+    """Rank the succeeded jobs of each horizon, best first, bars included.
+
+    Args:
+        jobs: any jobs; what has not succeeded or was not scored is left out, and of jobs of one name all but the
+            newest.
+
+    Returns:
+        Horizon -> rows, shortest horizon first; horizons without a scored job are left out.
+    """
+    newest = {job.name: job for job in sorted(jobs, key=lambda job: job.id) if _is_scored(job)}
+    by_horizon = {horizon: [job for job in newest.values() if job.horizon == horizon] for horizon in HORIZONS}
+    return {horizon: _ranked(scored) for horizon, scored in by_horizon.items() if scored}
+
+
+def _is_scored(job: JobRow) -> bool:
+    return job.state is JobState.SUCCEEDED and "backtest" in (job.metrics or {})
+
+
+def _ranked(jobs: list[JobRow]) -> list[LeaderboardRow]:
+    rows = [_row(job) for job in jobs] + _untrained_bars(jobs)
+    rows.sort(key=_order)
+    return [replace(row, place=place) if row.skill_mase is not None else row for place, row in enumerate(rows, start=1)]
+
+
+def _order(row: LeaderboardRow) -> tuple[Any, ...]:
+    return (
+        row.skill_mase is None, -(row.skill_mase or 0.0), row.skill_rmse is None, -(row.skill_rmse or 0.0), row.name
+    )  # fmt: skip
+
+
+def _row(job: JobRow) -> LeaderboardRow:
+    metrics = job.metrics or {}
+    return _scored_row(
+        metrics["backtest"],
+        job_id=job.id,
+        name=job.name,
+        family=job.family,
+        model=job.model,
+        fit_s=metrics.get("fit_s"),
+    )
+
+
+def _untrained_bars(jobs: list[JobRow]) -> list[LeaderboardRow]:
+    trained = {job.model for job in jobs}
+    missing = [bar for bar in BARS if bar not in trained]
+    scores = {NAIVE: _naive_score(jobs)}
+    return [
+        _scored_row(scores.get(bar, {}), job_id=None, name=bar, family=MODELS[bar].family, model=bar, fit_s=None)
+        for bar in missing
+    ]
+
+
+def _naive_score(jobs: list[JobRow]) -> dict[str, Any]:
+    """Take naive's scores from the model that was scored on the most rows; by definition its skill is 0."""
+    brought = [score for job in jobs if (score := (job.metrics or {}).get("naive", {}).get("backtest"))]
+    if not brought:
+        return {}
+    longest: dict[str, Any] = max(brought, key=lambda score: score.get("rows") or 0)
+    return {**longest, "skill_mae": 0.0, "skill_rmse": 0.0}
+
+
+def _scored_row(
+    score: dict[str, Any], *, job_id: int | None, name: str, family: str, model: str, fit_s: float | None
+) -> LeaderboardRow:
+    return LeaderboardRow(
+        place=None,
+        job_id=job_id,
+        name=name,
+        family=family,
+        model=model,
+        is_bar=model in BARS,
+        skill_mase=score.get("skill_mae"),
+        skill_rmse=score.get("skill_rmse"),
+        mase=score.get("mase"),
+        rmse=score.get("rmse"),
+        mape_pct=score.get("mape_pct"),
+        directional_accuracy=score.get("directional_accuracy"),
+        sharpe=score.get("sharpe"),
+        rows=score.get("rows"),
+        fit_s=fit_s,
+    )
