@@ -156,6 +156,14 @@ def take_status(settings: Settings) -> QueueStatus:
         )
 
 
+def every_line(ledger: Ledger) -> list[JobLine]:
+    """Return every job in plan order, as lists show it."""
+    jobs = queries.all_jobs(ledger)
+    needs = queries.needs_of(ledger)
+    by_id = {job.id: job for job in jobs}
+    return [_line(job, needs, by_id) for job in jobs]
+
+
 def daemon_status(settings: Settings) -> DaemonStatus:
     """Tell whether a daemon, or a trainer whose daemon died, holds the slot."""
     holder = SlotLock(settings.lock_path).holder()

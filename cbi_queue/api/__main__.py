@@ -1,0 +1,123 @@
+"""`python -m cbi_queue.api`: serve the status page and the API, as `cbi-queue serve` and the service start it."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import ipaddress
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from cbi_queue.api.app import create_app
+from cbi_queue.api.guard import url_of
+from cbi_queue.errors import CbiError, Refused
+from cbi_queue.settings import load_settings
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from cbi_queue.settings import Settings
+
+STOPS_WITHIN_S = 3
+"""Seconds that open requests get when the server is told to stop."""
+MOST_CONNECTIONS = 64
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until told to stop; return 0 after an orderly end, 1 or 2 when refused."""
+    parser = argparse.ArgumentParser(prog="python -m cbi_queue.api", description="The status page of cbi-queue.")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    options = parser.parse_args(arguments)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, _leave)
+    try:
+        serve(load_settings(), open_browser=options.open)
+    except CbiError as exc:
+        print(f"Error: {exc.message}", file=sys.stderr)
+        if exc.hint:
+            print(f"Hint: {exc.hint}", file=sys.stderr)
+        return exc.exit_code
+    return 0
+
+
+def _leave(_signum: int, _frame: FrameType | None) -> None:
+    """End in good order: uvicorn raises the signal again, for us, once it has shut down."""
+    sys.exit(0)
+
+
+def serve(settings: Settings, *, open_browser: bool = False) -> None:
+    """Serve the page until a signal comes.
+
+    Raises:
+        Refused: when the address cannot be listened on.
+    """
+    app = create_app(settings)
+    listener = listen(settings)
+    _announce(settings)
+    if open_browser:
+        import webbrowser
+
+        webbrowser.open(url_of(settings))  # the socket listens already: the browser's request waits for the server
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_level="warning",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=STOPS_WITHIN_S,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Open the listening socket.
+
+    Raises:
+        Refused: naming the address, and what to do.
+    """
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as exc:
+        where = f"{settings.host}:{settings.port}"
+        if exc.errno == errno.EADDRINUSE:
+            hint = f"take another port: cbi-queue serve --port {_another(settings.port)}"
+            raise Refused(
+                f"cannot serve on {where}: another program listens on port {settings.port}", hint=hint
+            ) from exc
+        hint = "use `--host 127.0.0.1`, and a `--port` of 1024 or above"
+        raise Refused(f"cannot serve on {where}: {exc.strerror or exc}", hint=hint) from exc
+
+
+def _another(port: int) -> int:
+    return port + 1 if port < 65_535 else port - 1
+
+
+def _announce(settings: Settings) -> None:
+    print(f"Status page  {url_of(settings)}")
+    print(f"API          {url_of(settings).removesuffix('/status')}/api/status, shapes in /openapi.json")
+    print(f"Token        {settings.token_path} (changes ask for it; looking does not)", flush=True)
+    if not _is_loopback(settings.host):
+        print(
+            f"Warning: {settings.host} is reachable from other machines: whoever reaches port {settings.port} can look "
+            "at the queue and its logs, and the token travels unencrypted.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Put the status page and the API together. Neighbours: `__main__` (which serves it), the routers."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+import cbi_queue
+from cbi_queue.api import changes, looking, pages, refusals
+from cbi_queue.api.guard import Guard
+from cbi_queue.api.models import Problem
+from cbi_queue.api.token import ensure_token
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.responses import Response
+    from starlette.types import Scope
+
+    from cbi_queue.settings import Settings
+
+THREADS = 4
+"""Requests that look at the ledger at once: more would cost memory and answer nobody sooner."""
+WORDS = """One training slot, its queue and the week's budget of models.
+
+Looking is free on this machine. Changing asks for `Authorization: Bearer TOKEN`, with the text of the file `api-token`
+in the state folder. Instants are seconds since 1970 UTC; a value that is not known is null, never zero. Errors are
+`{"error": …, "hint": …}`."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the app for one set of settings; makes the state folder and the token when they are not there."""
+    ensure_token(settings)
+    app = FastAPI(
+        title="cbi-queue",
+        version=cbi_queue.__version__,
+        description=WORDS,
+        docs_url=None,  # its assets come from the internet
+        redoc_url=None,
+        lifespan=_lifespan,
+        responses={
+            400: {"model": Problem, "description": "The Host header names another server."},
+            422: {"model": Problem, "description": "A value is not of the shape that is asked for."},
+        },
+    )
+    app.state.settings = settings
+    app.add_middleware(Guard, settings=settings)
+    refusals.install(app)
+    for router in (pages.router, looking.router, changes.router):
+        app.include_router(router)
+    app.mount("/static", _Static(directory=pages.STATIC_DIR), name="static")
+    return app
+
+
+class _Static(StaticFiles):
+    """Our own files, asked for anew each time, so that an upgrade shows at once."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+@asynccontextmanager
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield

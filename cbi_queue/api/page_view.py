@@ -1,0 +1,114 @@
+"""What the status page shows: the snapshot that everything else shows, and what only a page adds to it.
+
+Only looks. Neighbours: `pages` (which renders this), `drawing`, `cbi_queue.status`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.api.drawing import loss_line
+from cbi_queue.leaderboard import rank
+from cbi_queue.ledger import Ledger, queries
+from cbi_queue.ledger.telemetry import epochs_of
+from cbi_queue.lifecycle import JobState, Reason
+from cbi_queue.status import take_status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cbi_queue.api.drawing import LossLine
+    from cbi_queue.leaderboard import LeaderboardRow
+    from cbi_queue.settings import Settings
+    from cbi_queue.status import JobLine, QueueStatus
+
+MODELS_SHOWN = 4
+"""Best models of each horizon on the page; the bars come on top."""
+QUEUE_SHOWN = 12
+"""Jobs of the queue that are shown at once; the rest is folded away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """One horizon's leaderboard, cut to what fits."""
+
+    horizon: str
+    rows: tuple[LeaderboardRow, ...]
+    more: int
+    """Ranked rows that are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """Everything that the template needs."""
+
+    status: QueueStatus
+    headline: str
+    """What the slot does, in one sentence that holds also when the daemon is dead."""
+    mood: str
+    """good | warn | bad: the colour of the headline, never the only sign of it."""
+    losses: LossLine | None
+    boards: tuple[Board, ...]
+    is_empty: bool
+    """Nothing was ever enqueued."""
+
+
+def view_page(settings: Settings) -> PageView:
+    """Look at everything that the page shows.
+
+    Raises:
+        LedgerError: when the ledger cannot be read.
+    """
+    status = take_status(settings)
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        ranked = rank(queries.all_jobs(ledger))
+    mood, headline = _headline(status)
+    return PageView(
+        status=status,
+        headline=headline,
+        mood=mood,
+        losses=_losses(settings, status),
+        boards=tuple(_board(horizon, rows) for horizon, rows in ranked.items()),
+        is_empty=not status.counts,
+    )
+
+
+def why_waiting(job: JobLine) -> str:
+    """Say what a job of the queue waits for; what made it come back (an error, an eviction) where something did."""
+    if job.state == JobState.QUEUED and job.reason in {Reason.ENQUEUED, Reason.NEEDS_MET, Reason.USER}:
+        return "its turn"
+    return job.why
+
+
+def _headline(status: QueueStatus) -> tuple[str, str]:
+    slot = status.slot
+    if not status.daemon.is_running:
+        if slot.job is not None:
+            return "bad", f"No daemon is running; {slot.job.name} goes on from its last checkpoint when one is started."
+        return "bad" if status.queue else "warn", "No daemon is running, so nothing trains."
+    if slot.job is not None:
+        mood = "warn" if slot.state == "paused" else "good"
+        return mood, f"{slot.words}."
+    if status.holds:
+        return "warn", "The slot is closed; nothing new starts."
+    return "good", _idle_words(status)
+
+
+def _idle_words(status: QueueStatus) -> str:
+    if status.counts.get("queued"):
+        return "The slot is free; the next job waits for its time."
+    return "The slot is free; nothing is left that could run." if status.counts else "The slot is free."
+
+
+def _losses(settings: Settings, status: QueueStatus) -> LossLine | None:
+    job, progress = status.slot.job, status.slot.progress
+    if job is None or progress is None:
+        return None
+    return loss_line(epochs_of(settings.telemetry_path, job.id), upto=progress.epoch)
+
+
+def _board(horizon: str, rows: Sequence[LeaderboardRow]) -> Board:
+    best = [row for row in rows if not row.is_bar][:MODELS_SHOWN]
+    shown = tuple(row for row in rows if row.is_bar or row in best)
+    return Board(horizon, shown, more=len(rows) - len(shown))

@@ -1,0 +1,101 @@
+// Looks at the page again every two seconds and changes only what differs, so that scroll, focus, an open fold and a
+// selection stay. Stands still while the tab is hidden. Writes every <time> in the reader's own time zone.
+"use strict";
+
+const LOOK_MS = 2000;
+const GIVE_UP_MS = 10000;
+const lost = document.getElementById("lost");
+let lastSeen = new Date();
+let timer = null;
+let looking = false;
+
+function localTime(at) {
+  const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  const today = at.toDateString() === new Date().toDateString();
+  return today ? clock : `${at.toLocaleDateString([], { month: "short", day: "numeric" })} ${clock}`;
+}
+
+function localise(root) {
+  for (const element of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(element.getAttribute("datetime"));
+    element.textContent = localTime(at);
+    element.title = at.toLocaleString();
+  }
+}
+
+function sameKind(old, fresh) {
+  return old.nodeType === fresh.nodeType && old.nodeName === fresh.nodeName;
+}
+
+function morphAttributes(old, fresh) {
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+}
+
+function morph(old, fresh) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+    return;
+  }
+  if (old.isEqualNode(fresh)) return;
+  morphAttributes(old, fresh);
+  const oldChildren = [...old.childNodes];
+  const freshChildren = [...fresh.childNodes];
+  freshChildren.forEach((child, position) => {
+    const there = oldChildren[position];
+    if (there === undefined) old.appendChild(document.importNode(child, true));
+    else if (sameKind(there, child)) morph(there, child);
+    else there.replaceWith(document.importNode(child, true));
+  });
+  oldChildren.slice(freshChildren.length).forEach((child) => child.remove());
+}
+
+function show(html) {
+  const fresh = new DOMParser().parseFromString(html, "text/html");
+  const content = fresh.getElementById("live");
+  if (content === null) throw new Error("the answer is not the status page");
+  localise(content);
+  morph(document.getElementById("live"), content);
+  if (document.title !== fresh.title) document.title = fresh.title;
+  lastSeen = new Date();
+  lost.hidden = true;
+  document.body.classList.remove("stale");
+}
+
+function showLost() {
+  const words = `Not reachable since ${localTime(lastSeen)}. What you see is from then. Start it again: cbi-queue serve`;
+  if (lost.textContent !== words) lost.textContent = words;
+  lost.hidden = false;
+  document.body.classList.add("stale");
+}
+
+async function look() {
+  if (looking) return;
+  looking = true;
+  clearTimeout(timer);
+  try {
+    const answer = await fetch(window.location.href, {
+      headers: { Accept: "text/html" },
+      cache: "no-store",
+      signal: AbortSignal.timeout(GIVE_UP_MS),
+    });
+    show(await answer.text());
+  } catch {
+    showLost();
+  } finally {
+    looking = false;
+    if (!document.hidden) timer = setTimeout(look, LOOK_MS);
+  }
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) clearTimeout(timer);
+  else look();
+});
+
+localise(document);
+if (!document.hidden) timer = setTimeout(look, LOOK_MS);

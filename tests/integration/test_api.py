@@ -1,0 +1,231 @@
+"""The status API and page over a real ledger: what they show."""
+
+from __future__ import annotations
+
+import json
+
+from api_home import BROWSER, scores
+from pydantic import TypeAdapter
+
+from cbi_queue.api.token import read_token
+from cbi_queue.status import QueueStatus, take_status
+
+
+def test_status_is_a_page_for_a_browser_and_json_for_everybody_else(site, client):
+    site.enqueue({"name": "a"})
+
+    assert client.get("/status", headers=BROWSER).headers["content-type"].startswith("text/html")
+    assert client.get("/status?format=html").headers["content-type"].startswith("text/html")
+    for answer in (
+        client.get("/status"),
+        client.get("/status", headers={"Accept": "application/json"}),
+        client.get("/status", headers={"Accept": "text/html;q=0.2, application/json"}),
+        client.get("/status?format=json", headers=BROWSER),
+        client.get("/api/status"),
+    ):
+        assert answer.headers["content-type"] == "application/json"
+        assert [job["name"] for job in answer.json()["queue"]] == ["a"]
+    redirect = client.get("/")
+    assert (redirect.status_code, redirect.headers["location"]) == (302, "/status")
+
+
+def test_the_json_is_the_snapshot_that_the_command_line_prints(site, client):
+    """One shape: what is promised in the OpenAPI document, what `status --json` prints, and what is answered."""
+    site.enqueue({"name": "a"}, {"name": "b"})
+    site.start_next()
+    site.report("a", [0.5, 0.4])
+
+    answer = client.get("/status").json()
+
+    expected = json.loads(json.dumps(take_status(site.settings).as_json()))
+    assert {**answer, "at": 0} == {**expected, "at": 0}
+    TypeAdapter(QueueStatus).validate_python(answer)
+    assert {**client.get("/api/status").json(), "at": 0} == {**expected, "at": 0}
+
+
+def test_health_is_good_without_a_daemon_and_503_without_a_ledger(site, client):
+    """It answers for the page and the ledger; a dead worker is told, and is no reason to restart the page."""
+    alive = client.get("/healthz")
+    with site.daemon():
+        assert client.get("/healthz").json()["daemon"]["is_running"] is True
+    site.settings.ledger_path.write_bytes(b"not a database" * 100)
+    broken = client.get("/healthz")
+
+    assert (alive.status_code, alive.json()["ok"], alive.json()["daemon"]["is_running"]) == (200, True, False)
+    assert (broken.status_code, broken.json()["ok"]) == (503, False)
+    assert "ledger" in broken.json()["error"]
+    assert "daemon" in broken.json()
+
+
+def test_a_broken_ledger_is_told_in_the_form_that_was_asked_for(site, client):
+    site.settings.ledger_path.write_bytes(b"not a database" * 100)
+
+    as_json, page = client.get("/api/jobs"), client.get("/status", headers=BROWSER)
+
+    assert as_json.status_code == page.status_code == 503
+    assert set(as_json.json()) == {"error", "hint"}
+    assert "The queue cannot be seen." in page.text
+
+
+def test_jobs_are_filtered_by_state_family_and_horizon(site, client):
+    site.enqueue(
+        {"name": "tree"},
+        {"name": "naive", "family": "statistical", "model": "naive", "horizon": "1m"},
+        {"name": "later", "needs": ["tree"]},
+    )
+
+    def names(query: str) -> list[str]:
+        return [job["name"] for job in client.get(f"/api/jobs?{query}").json()]
+
+    assert names("") == ["tree", "naive", "later"]
+    assert names("state=waiting") == ["later"]
+    assert names("state=waiting&state=queued&family=trees") == ["tree", "later"]
+    assert names("horizon=1m") == ["naive"]
+    refused = client.get("/api/jobs?horizon=9w")
+    assert refused.status_code == 422
+    assert "'9w'" in refused.json()["error"]
+
+
+def test_a_job_comes_with_its_attempts_events_and_epochs(site, client):
+    site.enqueue({"name": "a", "params": {"num_leaves": 63}})
+    site.start_next()
+    site.report("a", [0.5, 0.4, 0.3])
+
+    answer = client.get("/api/jobs/a").json()
+
+    assert answer["job"]["spec"]["params"]["num_leaves"] == 63
+    assert [attempt["number"] for attempt in answer["attempts"]] == [1]
+    assert [event["event"] for event in answer["events"]] == ["enqueue", "claim"]
+    assert [(row["epoch"], row["validation_loss"]) for row in answer["epochs"]] == [(1, 0.5), (2, 0.4), (3, 0.3)]
+    assert client.get(f"/api/jobs/{answer['job']['id']}").json() == answer
+
+
+def test_an_unknown_job_is_404_with_the_nearest_names(site, client):
+    site.enqueue({"name": "lightgbm-1w"})
+
+    answer = client.get("/api/jobs/lightgbm-1x")
+
+    assert answer.status_code == 404
+    assert "lightgbm-1w" in answer.json()["error"]
+    assert client.get("/nowhere").json()["error"] == "GET /nowhere: Not Found"
+
+
+def test_a_log_is_cut_to_its_last_lines(site, client):
+    site.enqueue({"name": "a"})
+    site.start_next(log="one\ntwo\nthree\n")
+
+    answer = client.get("/api/jobs/a/log?tail=2")
+
+    assert (answer.status_code, answer.text) == (200, "two\nthree\n")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert client.get("/api/jobs/a/log?attempt=2").status_code == 404
+
+
+def test_a_log_outside_the_folder_of_logs_is_not_served(site, client, tmp_path):
+    """The ledger names the file; a row that names another file, also by way of a link, must not open it."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    link = site.settings.training_log_dir / "link.log"
+    link.symlink_to(secret)
+    site.enqueue({"name": "a"}, {"name": "b"})
+    site.start_next(log_path=secret)
+    site.finish("a", {})
+    site.start_next(log_path=link)
+
+    for name in ("a", "b"):
+        answer = client.get(f"/api/jobs/{name}/log")
+        assert answer.status_code == 404
+        assert "outside" in answer.json()["error"]
+
+
+def test_events_are_followed_by_number(site, client):
+    site.enqueue({"name": "a"}, {"name": "b"})
+    first = client.get("/api/events?limit=1").json()
+    rest = client.get(f"/api/events?after={first['last_id']}").json()
+    nothing = client.get(f"/api/events?after={rest['last_id']}").json()
+
+    assert [event["job_id"] for event in first["events"] + rest["events"]] == [1, 2]
+    assert nothing == {"events": [], "last_id": rest["last_id"]}
+
+
+def test_budget_and_leaderboard(site, client):
+    site.enqueue({"name": "a"}, {"name": "b"})
+    site.start_next()
+    site.finish("a", scores(0.25))
+
+    budget, board = client.get("/api/budget").json(), client.get("/api/leaderboard").json()
+
+    trees = next(row for row in budget["rows"] if row["family"] == "trees")
+    assert trees["by_horizon"]["1w"] == {"done": 1, "running": 0, "queued": 1, "failed": 0}
+    assert [(row["place"], row["name"]) for row in board["1w"]] == [
+        (1, "a"), (2, "naive"), (None, "drift"), (None, "seasonal_naive"),
+    ]  # fmt: skip
+
+
+def test_the_openapi_document_describes_every_answer(client):
+    document = client.get("/openapi.json").json()
+
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            assert route["description"], path
+            content = route["responses"]["200"]["content"]
+            assert "text/plain" in content or content["application/json"]["schema"], path
+            if method == "post":
+                assert route["security"], path
+    assert "HTTPValidationError" not in {
+        reference for route in document["paths"].values() for reference in json.dumps(route).split('"')
+    }
+
+
+def test_the_page_shows_everything_and_escapes_what_people_wrote(site, client, bearer):
+    site.enqueue({"name": "done"}, {"name": "broken"}, {"name": "now"}, {"name": "next", "needs": ["now"]})
+    site.start_next()
+    site.finish("done", scores(0.25))
+    site.start_next()
+    site.fail("broken", "<img src=x onerror=alert(1)>")
+    site.start_next()
+    site.report("now", [0.9, 0.7, 0.8])
+    client.post("/api/pause", json={"reason": "<script>alert(1)</script> & hot", "for_s": 60}, headers=bearer)
+
+    page = client.get("/status", headers=BROWSER).text
+
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; hot" in page
+    assert "&lt;img src=x" in page
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    for shown in ("epoch 3/20", "waits for now (running)", "+25.00 %", "lifts itself at", "<polyline", "1 failed"):
+        assert shown in page, shown
+    assert read_token(site.settings) not in page
+
+
+def test_the_page_tells_a_newcomer_what_to_do_first(client):
+    page = client.get("/status", headers=BROWSER).text
+
+    assert "cbi-queue enqueue schedules/quickstart.yaml" in page
+    assert '<noscript><meta http-equiv="refresh"' in page
+
+
+def test_the_page_never_says_that_a_job_trains_while_no_daemon_runs(site, client):
+    """A daemon that died leaves its row in the slot until the next one starts; the sentence must be true meanwhile."""
+    site.enqueue({"name": "a"})
+    site.start_next()
+
+    dead = client.get("/status", headers=BROWSER).text
+    with site.daemon():
+        alive = client.get("/status", headers=BROWSER).text
+
+    assert "a is training." not in dead
+    assert "goes on from its last checkpoint" in dead
+    assert "a is training." in alive
+
+
+def test_every_answer_carries_the_security_headers(client):
+    for path in ("/status", "/api/jobs", "/static/status.js", "/nowhere"):
+        headers = client.get(path, headers=BROWSER).headers
+        assert headers["content-security-policy"].startswith("default-src 'self'")
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == ("no-cache" if path.startswith("/static") else "no-store")
+        assert not [name for name in headers if name.startswith("access-control")]

@@ -1,0 +1,135 @@
+"""What the API changes, for whom, and whom it refuses."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+
+from cbi_queue.api.guard import MAX_BODY_BYTES, AllowedHosts
+from cbi_queue.api.token import ensure_token
+from cbi_queue.ledger import queries
+from cbi_queue.ledger.holds import holds_in_force
+
+
+def test_changes_ask_for_the_token_and_say_where_it_is(site, client, bearer):
+    site.enqueue({"name": "a"})
+    routes = ["pause", "resume", *(f"jobs/a/{verb}" for verb in ("cancel", "hold", "release", "retry", "priority"))]
+    for wrong in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer ö".encode()}):
+        for route in routes:
+            answer = client.post(f"/api/{route}", json={"priority": 1}, headers=wrong)
+            assert answer.status_code == 401, route
+            assert str(site.settings.token_path) in answer.json()["hint"]
+
+    with site.ledger() as ledger:
+        assert [event.event for event in queries.last_events(ledger, 10)] == ["enqueue"]
+    assert client.post("/api/jobs/a/hold", headers=bearer).status_code == 200
+
+
+def test_the_token_is_for_its_owner_only_and_is_made_anew_when_others_could_read_it(site):
+    first = ensure_token(site.settings)
+    assert ensure_token(site.settings) == first
+    assert stat.S_IMODE(site.settings.token_path.stat().st_mode) == 0o600
+
+    site.settings.token_path.chmod(0o644)
+    second = ensure_token(site.settings)
+
+    assert second != first
+    assert stat.S_IMODE(site.settings.token_path.stat().st_mode) == 0o600
+
+
+def test_pause_and_resume_place_and_lift_the_users_hold(site, client, bearer):
+    paused = client.post("/api/pause", json={"mode": "evict", "reason": "too hot", "for_s": 60}, headers=bearer)
+    with site.ledger() as ledger:
+        [hold] = holds_in_force(ledger)
+    resumed = client.post("/api/resume", headers=bearer)
+    again = client.post("/api/resume", headers=bearer)
+
+    assert paused.json()["holds"][0]["words"] == "too hot"
+    assert (hold.reason, hold.mode, hold.expires_at - hold.since) == ("user", "evict", pytest.approx(60))
+    assert resumed.json() == {"lifted": True, "holds": []}
+    assert again.json() == {"lifted": False, "holds": []}
+
+
+@pytest.mark.parametrize(
+    "body", [{"mode": "stop"}, {"reason": " \n"}, {"reason": "x" * 201}, {"for_s": 0}, {"for_s": -1}, {"until": 5}]
+)
+def test_a_pause_that_makes_no_sense_is_refused(site, client, bearer, body):
+    answer = client.post("/api/pause", json=body, headers=bearer)
+
+    assert answer.status_code == 422
+    assert next(iter(body)) in answer.json()["error"]
+    with site.ledger() as ledger:
+        assert holds_in_force(ledger) == []
+
+
+def test_the_verbs_do_to_a_job_what_the_command_line_does(site, client, bearer):
+    site.enqueue({"name": "a"})
+
+    def states(*verbs: str) -> list[str]:
+        return [client.post(f"/api/jobs/a/{verb}", headers=bearer).json()["state"] for verb in verbs]
+
+    assert states("hold", "release", "cancel", "retry") == ["held", "queued", "cancelled", "queued"]
+    changed = client.post("/api/jobs/a/priority", json={"priority": 7}, headers=bearer).json()
+    assert changed["priority"] == 7
+    with site.ledger() as ledger:
+        told = [(event.event, event.reason) for event in queries.events_of(ledger, 1)][1:]
+    assert told == [(verb, "user") for verb in ("hold", "release", "cancel", "retry", "priority")]
+
+
+def test_cancelling_the_job_in_the_slot_marks_it_and_leaves_the_rest_to_the_slot(site, client, bearer):
+    site.enqueue({"name": "a"})
+    site.start_next()
+
+    answer = client.post("/api/jobs/a/cancel", headers=bearer)
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "running")
+    with site.ledger() as ledger:
+        assert queries.find_job(ledger, "a").cancel_requested_at is not None
+
+
+def test_a_change_that_cannot_be_is_409_and_changes_nothing(site, client, bearer):
+    site.enqueue({"name": "a"})
+
+    answer = client.post("/api/jobs/a/release", headers=bearer)
+
+    assert answer.status_code == 409
+    assert "queued" in answer.json()["error"]
+    assert client.post("/api/jobs/b/cancel", headers=bearer).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("127.0.0.1:8000", True), ("localhost:8000", True), ("LOCALHOST:8000", True), ("[::1]:8000", True),
+        ("localhost", False), ("localhost:8001", False), ("evil.example:8000", False), ("127.0.0.1:8000.evil", False),
+        ("evil@127.0.0.1:8000", False), ("", False), ("192.168.1.7:8000", False), ("::1:8000", False),
+    ],
+)  # fmt: skip
+def test_a_host_is_allowed_only_when_it_is_this_server(host, allowed):
+    assert (host in AllowedHosts("127.0.0.1", 8000)) is allowed
+
+
+def test_a_configured_host_is_allowed_and_a_wildcard_allows_addresses_but_no_foreign_names():
+    """Behind a wildcard any address may be the machine's own; a name could be rebound, an address cannot."""
+    assert "mac.local:8000" in AllowedHosts("mac.local", 8000)
+    assert "localhost" in AllowedHosts("127.0.0.1", 80)
+    wildcard = AllowedHosts("0.0.0.0", 8000)
+    assert "192.168.1.7:8000" in wildcard
+    assert "[fe80::1]:8000" in wildcard
+    assert "192.168.1.7:8001" not in wildcard
+    assert "evil.example:8000" not in wildcard
+
+
+def test_requests_for_another_host_from_another_page_or_too_large_are_refused(site, client, bearer):
+    foreign_host = client.get("/status", headers={"Host": f"evil.example:{site.port}"})
+    foreign_page = client.post("/api/resume", headers={**bearer, "Origin": "http://evil.example"})
+    no_page = client.post("/api/resume", headers={**bearer, "Origin": "null"})
+    own_page = client.post("/api/resume", headers={**bearer, "Origin": site.url})
+    too_large = client.post("/api/pause", content=b"x" * (MAX_BODY_BYTES + 1), headers=bearer)
+    endless = client.post("/api/pause", content=iter([b"{}"]), headers=bearer)
+
+    answers = (foreign_host, foreign_page, no_page, own_page, too_large, endless)
+    assert [answer.status_code for answer in answers] == [400, 403, 403, 200, 413, 411]
+    assert foreign_host.json()["hint"] == f"open {site.url}/status"
+    assert foreign_host.headers["x-frame-options"] == "DENY"
