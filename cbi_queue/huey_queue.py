@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from huey import Huey
@@ -19,10 +20,12 @@ from huey.serializer import Serializer
 from huey.storage import SqliteStorage
 
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, claims, queries, settlement
+from cbi_queue.ledger.connection import connect
 from cbi_queue.ledger.holds import sweep_expired
 from cbi_queue.lifecycle import Outcome, Reason
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
@@ -54,7 +57,7 @@ class LedgerStorage(SqliteStorage):
         self._admit = admit
         self._local = threading.local()
         self.announce: Callable[[JobRow, AttemptRow], bytes] | None = None
-        super().__init__(name, filename=str(path), fsync=True, **kwargs)
+        super().__init__(name, filename=str(path), fsync=True, create_tables=_lacks_tables(path), **kwargs)
 
     def ledger(self) -> Ledger:
         """Return the calling thread's own connection to the ledger."""
@@ -62,6 +65,12 @@ class LedgerStorage(SqliteStorage):
             self._local.ledger = Ledger.open(self._path, patience_s=DAEMON_PATIENCE_S, checkpoints=False)
         ledger: Ledger = self._local.ledger
         return ledger
+
+    def _create_connection(self) -> sqlite3.Connection:
+        """Leave checkpoints to the daemon's main connection, as every other connection does."""
+        conn: sqlite3.Connection = super()._create_connection()
+        conn.execute("PRAGMA wal_autocheckpoint = 0")
+        return conn
 
     def dequeue(self) -> bytes | None:
         """Peek, admit, claim; return the announcement of the claimed job, or None when there is nothing to do."""
@@ -103,6 +112,12 @@ class LedgerStorage(SqliteStorage):
         stray = queries.job_in_slot(ledger)
         if stray is not None:
             settlement.requeue(ledger, stray.id, Outcome.INTERRUPTED, Reason.SLOT_ERROR)
+
+
+def _lacks_tables(path: Path) -> bool:
+    """Tell whether Huey's own tables are missing; making them needs the write lock, which somebody may hold."""
+    with closing(connect(path, readonly=True)) as conn:
+        return conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'kv'").fetchone() is None
 
 
 class LedgerHuey(Huey):

@@ -14,6 +14,7 @@ from cbi_queue.artifacts import faults, read_manifest, run_dir_for
 from cbi_queue.catalogue import BARS
 from cbi_queue.errors import CbiError, VolumeMissing
 from cbi_queue.ledger import claims, queries, settlement
+from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import Assignment
 from workers.ending import Ending, Seen, Verdict, classify_ending
 from workers.supervision import Supervision
@@ -42,16 +43,11 @@ class Slot:
         self.open_ledger: Callable[[], Ledger] | None = None
         self.stopping = threading.Event()
 
-    def admit(self, job: JobRow) -> bool:
-        """Tell whether *job* may be claimed now: the daemon goes on, and its data are there."""
+    def admit(self, _job: JobRow) -> bool:
+        """Tell whether the next job may be claimed now: the daemon goes on, and the data are there."""
         if self.stopping.is_set():
             return False
-        try:
-            self._settings.require_volume()
-        except VolumeMissing:
-            logger.info("event=job.not_admitted job_id=%d why=volume", job.id)
-            return False
-        return True
+        return not self._volume_is_missing()
 
     def train(self, job_id: int, attempt_id: int) -> None:
         """Run the claimed attempt to its end and settle it; whatever goes wrong, the row is settled."""
@@ -63,10 +59,17 @@ class Slot:
         logger.info("event=job.claimed job_id=%d name=%s attempt=%d", job.id, job.name, job.attempts)
         try:
             self._train(ledger, job, attempt_id)
-        except (CbiError, OSError) as exc:
+        except Exception as exc:
             logger.exception("event=slot.error job_id=%d", job_id)
-            error = f"the slot could not run it: {exc}"
-            settlement.retry_or_fail(ledger, job_id, error, backoff_s=self._settings.backoff_s, exit_code=None)
+            self._let_go(ledger, job_id, exc)
+
+    def _let_go(self, ledger: Ledger, job_id: int, exc: Exception) -> None:
+        """Settle a job that the slot itself could not run; a missing volume is not the job's fault."""
+        if self._volume_is_missing():
+            settlement.requeue(ledger, job_id, Outcome.EVICTED, Reason.VOLUME_GONE)
+            return
+        error = f"the slot could not run it: {type(exc).__name__}: {exc}"
+        settlement.retry_or_fail(ledger, job_id, error, backoff_s=self._settings.backoff_s, exit_code=None)
 
     def _train(self, ledger: Ledger, job: JobRow, attempt_id: int) -> None:
         attempt = queries.open_attempt(ledger, job.id)

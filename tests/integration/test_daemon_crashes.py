@@ -149,6 +149,25 @@ def test_a_foreign_write_transaction_of_20_seconds_fails_nothing(house: House) -
     assert [len(house.attempts(name)) for name in ("one", "two")] == [1, 1]
 
 
+def test_a_daemon_that_boots_beside_a_foreign_write_transaction_waits_for_it(house: House) -> None:
+    """Longer than SQLite's own timeout, with a row to recover: it neither fails nor forgets."""
+    house.enqueue({**NET, "name": "waited"})
+    daemon = house.start_daemon()
+    house.until_epoch("waited", 1)
+    daemon.kill()
+    daemon.wait()
+
+    with closing(sqlite3.connect(house.settings.ledger_path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        daemon = house.start_daemon("--until-empty")
+        threading.Event().wait(7.0)  # nothing signals the end of somebody else's lock
+        assert daemon.poll() is None
+        foreign.execute("ROLLBACK")
+
+    assert daemon.wait(90) == 0
+    assert [a.outcome for a in house.attempts("waited")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
+
+
 def test_a_checkpoint_torn_in_half_is_told_and_the_previous_one_is_used(house: House) -> None:
     """A power loss may tear the newest file; the run still ends with the same weights."""
     house.enqueue({**NET, "name": "torn"}, {**NET, "name": "plain", "priority": -1})
