@@ -10,6 +10,8 @@ from cbi_queue.ledger.rows import AttemptRow, JobRow
 from cbi_queue.lifecycle import CLAIM, Reason
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from cbi_queue.ledger.ledger import Ledger
 
 _GATE_SHUT = "SELECT 1 FROM holds WHERE expires_at IS NULL OR expires_at > ? LIMIT 1"
@@ -21,11 +23,16 @@ _NEXT = """
 
 def peek(ledger: Ledger) -> JobRow | None:
     """Return the job that would be claimed now: None while a hold is in force or nothing is runnable. Only looks."""
+    row = _next_row(ledger)
+    return JobRow.of(row) if row else None
+
+
+def _next_row(ledger: Ledger) -> sqlite3.Row | None:
     now = clock.epoch_s()
     if ledger.conn.execute(_GATE_SHUT, (now,)).fetchone():
         return None
-    row = ledger.conn.execute(_NEXT, (now,)).fetchone()
-    return JobRow.of(row) if row else None
+    row: sqlite3.Row | None = ledger.conn.execute(_NEXT, (now,)).fetchone()
+    return row
 
 
 def claim(ledger: Ledger, job_id: int) -> AttemptRow | None:
@@ -35,10 +42,10 @@ def claim(ledger: Ledger, job_id: int) -> AttemptRow | None:
     earlier wins.
     """
     with ledger.write() as conn:
-        job = peek(ledger)
-        if job is None or job.id != job_id:
+        row = _next_row(ledger)
+        if row is None or row["id"] != job_id:
             return None
-        number = job.attempts + 1
+        number = row["attempts"] + 1
         ledger.apply(CLAIM, job_id, Reason.CLAIMED, attempts=number, not_before=None)
         row = conn.execute(
             "INSERT INTO attempts (job_id, number, started_at) VALUES (?, ?, ?) RETURNING *",

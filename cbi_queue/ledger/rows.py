@@ -49,7 +49,7 @@ class JobRow:
     @classmethod
     def of(cls, row: sqlite3.Row) -> JobRow:
         """Read a row of `SELECT * FROM jobs`."""
-        values = {name: row[name] for name in row.keys() if name in cls.__slots__}  # noqa: SIM118 - Row has no `in`
+        values = _known(cls, row)
         values["spec"] = json.loads(values["spec"])
         values["metrics"] = json.loads(values["metrics"]) if values["metrics"] else None
         values["state"] = JobState(values["state"])
@@ -82,7 +82,7 @@ class AttemptRow:
     @classmethod
     def of(cls, row: sqlite3.Row) -> AttemptRow:
         """Read a row of `SELECT * FROM attempts`."""
-        values = {name: row[name] for name in row.keys() if name in cls.__slots__}  # noqa: SIM118 - as above
+        values = _known(cls, row)
         values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
         values["settings"] = json.loads(values["settings"]) if values["settings"] else None
         return cls(**values)
@@ -121,3 +121,9 @@ class HoldRow:
     def of(cls, row: sqlite3.Row) -> HoldRow:
         """Read a row of `SELECT * FROM holds`."""
         return cls(HoldReason(row["reason"]), HoldMode(row["mode"]), row["words"], row["since"], row["expires_at"])
+
+
+def _known(cls: type, row: sqlite3.Row) -> dict[str, Any]:
+    """Return the columns that *cls* has; a newer version may have added some while this process runs."""
+    fields = cls.__dataclass_fields__  # type: ignore[attr-defined] # a dict, and looking a column up by name is slow
+    return {name: value for name, value in zip(row.keys(), row, strict=True) if name in fields}
