@@ -1,5 +1,5 @@
 // Looks at the page again every two seconds and changes only what differs, so that scroll, focus, an open fold and a
-// selection stay. Stands still while the tab is hidden. Writes every <time> in the reader's own time zone.
+// selection stay. Old and new are compared by position: the page's sections are always all there. Stands still while the tab is hidden. Writes every <time> in the reader's own time zone.
 "use strict";
 
 const LOOK_MS = 2000;
@@ -54,10 +54,12 @@ function morph(old, fresh) {
   oldChildren.slice(freshChildren.length).forEach((child) => child.remove());
 }
 
+class NoPage extends Error {}
+
 function show(html) {
   const fresh = new DOMParser().parseFromString(html, "text/html");
   const content = fresh.getElementById("live");
-  if (content === null) throw new Error("the answer is not the status page");
+  if (content === null) throw new NoPage();
   localise(content);
   morph(document.getElementById("live"), content);
   if (document.title !== fresh.title) document.title = fresh.title;
@@ -66,8 +68,9 @@ function show(html) {
   document.body.classList.remove("stale");
 }
 
-function showLost() {
-  const words = `Not reachable since ${localTime(lastSeen)}. What you see is from then. Start it again: cbi-queue serve`;
+function showLost(error) {
+  const what = error instanceof NoPage ? "No page in the server's answers" : "Not reachable";
+  const words = `${what} since ${localTime(lastSeen)}. What you see is from then. Start it again: cbi-queue serve`;
   if (lost.textContent !== words) lost.textContent = words;
   lost.hidden = false;
   document.body.classList.add("stale");
@@ -84,8 +87,8 @@ async function look() {
       signal: AbortSignal.timeout(GIVE_UP_MS),
     });
     show(await answer.text());
-  } catch {
-    showLost();
+  } catch (error) {
+    showLost(error);
   } finally {
     looking = false;
     if (!document.hidden) timer = setTimeout(look, LOOK_MS);

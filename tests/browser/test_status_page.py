@@ -1,0 +1,258 @@
+"""The status page in a real browser, over a real server process and a real ledger."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from api_home import ApiHome, scores
+
+from cbi_queue.ledger.holds import lift_hold, place_hold
+from cbi_queue.lifecycle import HoldMode, HoldReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+MAC_CHROMIUMS = (
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-default-apps", "--disable-sync", "--no-first-run",
+]  # fmt: skip
+SOON_MS = 15_000
+"""Until a change in the ledger shows: a look every 2 s, on a machine that is busy with other tests."""
+PHONE = {"width": 390, "height": 844}
+PATIENT = 90_000
+
+
+def _chromium() -> str | None:
+    named = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    return named or next((path for path in MAC_CHROMIUMS if Path(path).exists()), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = _chromium()
+    if path is None and not os.environ.get("CI"):
+        pytest.skip(f"no Chromium on this machine; install one of: {', '.join(CHROMIUM_NAMES)}")
+    assert path, "CI must have a Chromium"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=PATIENT)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> ApiHome:
+    """A queue with a job done, one that runs and one that waits."""
+    home = ApiHome(tmp_path)
+    home.enqueue({"name": "done"}, {"name": "now"}, {"name": "next", "needs": ["now"]})
+    home.start_next()
+    home.finish("done", scores(0.25))
+    home.start_next()
+    home.report("now", [0.9, 0.7, 0.6, 0.65])
+    return home
+
+
+class Watched:
+    """A page with everything that it said to the console and asked of the network."""
+
+    def __init__(self, browser: Browser, url: str, **options: object) -> None:
+        self.context = browser.new_context(**options)
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(SOON_MS)
+        self.complaints: list[str] = []
+        self.asked: set[str] = set()
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.asked.add(request.url))
+        self.page.goto(f"{url}/status", timeout=PATIENT)
+
+    def _hear(self, message: object) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    def see(self, text: str) -> None:
+        """Wait until *text* is to be seen."""
+        self.page.get_by_text(text, exact=False).first.wait_for(state="visible")
+
+
+@pytest.fixture
+def watch(browser: Browser, site: ApiHome) -> Iterator[object]:
+    """Open pages of a served queue; each is closed at the end."""
+    opened: list[Watched] = []
+
+    def open_page(**options: object) -> Watched:
+        opened.append(Watched(browser, site.url, **options))
+        return opened[-1]
+
+    with site.daemon(), site.server():
+        yield open_page
+        for watched in opened:
+            watched.context.close()
+
+
+def test_the_page_shows_the_running_job_the_budget_and_the_queue(watch):
+    page = watch().page
+
+    assert page.title() == "now · cbi-queue"
+    assert page.get_by_role("heading", level=1).inner_text() == "cbi-queue"
+    assert page.locator(".headline").inner_text() == "now is training."
+    bar = page.get_by_role("progressbar")
+    assert (bar.get_attribute("value"), bar.get_attribute("max")) == ("4", "20")
+    assert page.locator("svg.loss polyline").get_attribute("points").count(",") == 4
+    trees = page.locator(".budget tbody tr", has_text="trees").inner_text()
+    assert re.search(r"1 done, 1 running, 1 queued\s+15.20\s+1/3", trees)
+    assert re.search("60.70", page.locator(".budget tfoot").inner_text())
+    assert page.locator(".budget tbody tr").count() == 8
+    assert "waits for now (running)" in page.get_by_role("region", name="Queue").inner_text()
+    assert "+25.00 %" in page.get_by_role("group", name="Leaderboard 1w").inner_text()
+
+
+def test_a_change_appears_without_a_reload_and_keeps_focus_scroll_and_folds(watch, site):
+    """Nobody loses their place because the page looked again."""
+    site.enqueue(*({"name": f"later-{number}"} for number in range(30)))
+    watched = watch(viewport={"width": 900, "height": 500})
+    page = watched.page
+    page.evaluate("window.loadedOnce = true")
+    page.locator("summary").click()
+    page.locator("footer a").first.focus()
+    page.evaluate("window.scrollTo(0, 400)")
+
+    with site.ledger() as ledger:
+        place_hold(ledger, HoldReason.USER, HoldMode.DRAIN, "the room is too hot", for_s=3600)
+    watched.see("the room is too hot")
+    site.report("now", [0.9, 0.7, 0.6, 0.65, 0.5])
+    watched.see("epoch 5/20")
+
+    assert page.evaluate("window.loadedOnce") is True
+    assert page.evaluate("document.activeElement.textContent") == "JSON"
+    assert page.locator("details").get_attribute("open") is not None
+    assert page.evaluate("window.scrollY") > 0
+    with site.ledger() as ledger:
+        lift_hold(ledger, HoldReason.USER, "cooler now")
+    page.locator("#holds-title").wait_for(state="detached")
+    assert watched.complaints == []
+
+
+def test_what_people_wrote_is_shown_as_text_and_never_run(watch, site):
+    words = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">'
+    watched = watch()
+
+    with site.ledger() as ledger:
+        place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, words)
+    watched.see("<script>window.hacked = 1</script>")
+
+    assert watched.page.evaluate("window.hacked") is None
+    assert watched.page.locator("main img").count() == 0
+    assert watched.complaints == []
+
+
+def test_nothing_is_asked_of_the_network_but_this_server(watch, site):
+    watched = watch()
+    with watched.page.expect_response(f"{site.url}/status"):
+        pass
+
+    assert {url for url in watched.asked if not url.startswith(site.url)} == set()
+    assert {f"{site.url}/static/status.js", f"{site.url}/static/status.css"} <= watched.asked
+    assert watched.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_keeps_its_contrast_in_either_scheme(watch, site, scheme):
+    with site.ledger() as ledger:
+        place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "a-word-without-a-break-" * 8)
+    page = watch(viewport=PHONE, color_scheme=scheme).page
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    light = sum(map(int, re.findall(r"\d+", ground)[:3])) / 3
+    assert (light > 200) if scheme == "light" else (light < 60)
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 40
+    assert [seen for seen in contrasts if seen[1] < 4.5] == []
+
+
+def test_a_server_that_is_gone_is_told_with_the_time_and_forgotten_when_it_is_back(browser, site):
+    with site.daemon():
+        with site.server():
+            watched = Watched(browser, site.url)
+        watched.see("Not reachable since ")
+        lost = watched.page.locator("#lost").inner_text()
+        assert re.search(r"since \d\d:\d\d:\d\d\.", lost)
+        assert watched.page.locator(".headline").inner_text() == "now is training."
+        with site.server():
+            watched.page.locator("#lost").wait_for(state="hidden")
+        watched.context.close()
+
+
+def test_a_hidden_tab_asks_for_nothing(watch):
+    """A page that is left open for a week costs nothing while nobody looks at it."""
+    watched = watch()
+    page = watched.page
+    page.evaluate(HIDE)
+    page.wait_for_load_state("networkidle")
+    count = page.evaluate("performance.getEntriesByType('resource').length")
+    page.wait_for_timeout(5_000)
+
+    assert page.evaluate("performance.getEntriesByType('resource').length") == count
+    page.evaluate("hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_function(f"performance.getEntriesByType('resource').length > {count}")
+
+
+def test_it_works_without_javascript(watch):
+    page = watch(java_script_enabled=False).page
+
+    assert page.locator(".headline").inner_text() == "now is training."
+    assert page.locator("noscript meta[http-equiv=refresh]").count() == 1
+    assert "UTC" in page.locator("header time").inner_text()
+
+
+def test_times_are_shown_where_the_reader_is(watch):
+    page = watch(timezone_id="Asia/Tokyo").page
+    time = page.locator("header time")
+
+    hour = int(re.search(r"T(\d\d):", time.get_attribute("datetime"))[1])
+    assert int(re.search(r"(\d\d):\d\d:\d\d", time.inner_text())[1]) == (hour + 9) % 24
+
+
+HIDE = """() => {
+    window.hidden = true;
+    Object.defineProperty(document, "hidden", { get: () => window.hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+CONTRASTS = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgb = (colour, under) => {
+        canvas.fillStyle = `rgb(${under.join(",")})`; canvas.fillRect(0, 0, 1, 1);
+        canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const light = (c) => c.map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const ground = (element) => (element ? rgb(getComputedStyle(element).backgroundColor, ground(element.parentElement)) : [255, 255, 255]);
+    const seen = [];
+    for (const element of document.querySelectorAll("#live *")) {
+        const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.nodeValue.trim());
+        if (!own || element.closest("svg, noscript, .unseen") || !element.checkVisibility()) continue;
+        const under = ground(element);
+        const [a, b] = [light(rgb(getComputedStyle(element).color, under)), light(under)].sort((x, y) => y - x);
+        seen.push([`${element.className || element.tagName}: ${element.textContent.trim().slice(0, 40)}`, (a + 0.05) / (b + 0.05)]);
+    }
+    return seen;
+}"""
+"""The contrast of every text with what lies under it, by WCAG 2: 4.5 is what small text needs."""
