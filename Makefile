@@ -52,8 +52,9 @@ fix: env ## Mend what can be mended by machine
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: env ## Refresh what is generated: JSON Schema of day plans, lifecycle diagram
+docs: env ## Refresh what is generated: JSON Schema of day plans, reference of verbs
 	$(BIN)/cbi-queue plan schema > cbi_queue/day-plan.schema.json
+	$(BIN)/python docs/make_reference.py
 
 torture: env ## Long storms and soaks: 200 kills of the daemon, a minute of SIGSTOP
 	$(BIN)/python -m pytest -m torture
