@@ -46,7 +46,7 @@ check: env ## Lint, format, types, import contracts
 	$(BIN)/lint-imports
 
 test: check ## Every check and every test; under 15 minutes on two cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 fix: env ## Mend what can be mended by machine
 	$(BIN)/ruff check --fix .

@@ -31,7 +31,7 @@ NET = {
     "family": "simple_neural",
     "model": "feed_forward",
     "horizon": "1w",
-    "params": {"epochs": 40, "patience": 40, "hidden": [128, 64], "sequence_length": 16},
+    "params": {"epochs": 40, "patience": 40, "hidden": [32], "sequence_length": 4},
 }
 """A real job that reports epochs and can be stopped anywhere."""
 

@@ -32,7 +32,7 @@ jobs:
     model: feed_forward
     horizon: 1w
     needs: [features-1w]
-    params: {epochs: EPOCHS, patience: EPOCHS, hidden: [128, 64], sequence_length: 16}
+    params: {epochs: EPOCHS, patience: EPOCHS, hidden: [32], sequence_length: 4}
 """
 COMMAND = [sys.executable, "-P", "-m", "cbi_queue.cli"]
 

@@ -253,7 +253,7 @@ def test_the_daemon_picks_a_new_job_up_at_once(house: House) -> None:
     house.until_state(number, "succeeded")
 
     enqueued, claimed = (event.at for event in house.events(number)[:2])
-    assert claimed - enqueued < 0.5
+    assert claimed - enqueued < 2.0  # far below ten seconds on any machine; the figure itself is in benchmarks
 
 
 def test_the_ledger_is_backed_up_once_a_day(house: House) -> None:

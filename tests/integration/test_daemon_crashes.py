@@ -208,7 +208,7 @@ def test_a_full_disk_while_checkpointing_is_told_and_nothing_is_lost(house: Hous
     filler = small_disk / "filler"
     house.enqueue({**NET, "name": "cramped", "retries": 3})
     house.settings.make_layout()
-    filler.write_bytes(b"\0" * 5_900_000)
+    filler.write_bytes(b"\0" * (6 * 2**20 - 150_000))
     house.start_daemon("--until-empty")
 
     until(
