@@ -1,6 +1,11 @@
-"""Who a process is: pid and start time together, never a pid alone and never a name.
+"""Who a process is: pid and start together, never a pid alone and never a name.
 
-Pids are reused; a pid with its start time is not. Everything that is signalled here was identified first.
+Pids are reused; a pid with its start is not. Everything that is signalled here was identified first.
+
+The start must be the same number whoever asks and whenever. macOS stores an instant with each process. Linux counts
+from boot; psutil turns that into an instant with a boot time that moves when the clock is set, so that a process would
+stop being itself. There the start is the count from boot as it stands, marked with the boot (proc_pid_stat(5),
+/proc/sys/kernel/random/boot_id).
 """
 
 from __future__ import annotations
@@ -8,12 +13,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from dataclasses import dataclass
-
-import psutil
+from functools import cache
+from pathlib import Path
 
 _SAME_START_S = 0.05
-"""Start times of one process may be read with different rounding (clock ticks of 10 ms)."""
+"""Starts of one process may be read with different rounding (clock ticks of 10 ms)."""
+_BOOTS = 4096
+"""Boots told apart on Linux; a pid and a start equal to a hundredth of a second must coincide as well."""
+_BOOT_SPAN_S = 1e9
+"""Longer than any machine stays up: seconds between the starts of two boots on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +32,18 @@ class ProcessIdentity:
 
     pid: int
     started: float
-    """Seconds since 1970, as the kernel tells it."""
+    """Its start as the kernel tells it: a number to compare, not an instant to show."""
 
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity | None:
         """Identify the running process *pid*; None when there is none."""
-        try:
-            return cls(pid, psutil.Process(pid).create_time())
-        except psutil.Error:
-            return None
+        seen = _look(pid)
+        return cls(pid, seen[0]) if seen else None
 
     def is_alive(self) -> bool:
         """Tell whether this very process still runs (a zombie does not)."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < _SAME_START_S
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
+        seen = _look(self.pid)
+        return seen is not None and abs(seen[0] - self.started) < _SAME_START_S and not seen[1]
 
     def signal_group(self, signum: int) -> None:
         """Send *signum* to the process group that this process leads; nothing when it is gone."""
@@ -52,7 +56,14 @@ class ProcessIdentity:
                 os.kill(self.pid, signum)
 
     def descendants(self) -> list[ProcessIdentity]:
-        """Identify every child, grandchild and so on that runs now, also those in groups of their own."""
+        """Identify every child, grandchild and so on that runs now, also those in groups of their own.
+
+        One whose own parent has already ended belongs to init, and is no longer found.
+        """
+        import psutil
+
+        if not self.is_alive():
+            return []
         try:
             children = psutil.Process(self.pid).children(recursive=True)
         except psutil.Error:
@@ -68,3 +79,36 @@ class ProcessIdentity:
             if identity.is_alive():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(identity.pid, signal.SIGKILL)
+
+
+def _look(pid: int) -> tuple[float, bool] | None:
+    """Return the start of process *pid* and whether it is a zombie; None when there is no such process."""
+    return _look_in_proc(pid) if sys.platform == "linux" else _look_with_psutil(pid)
+
+
+def _look_in_proc(pid: int) -> tuple[float, bool] | None:
+    try:
+        stat = Path(f"/proc/{pid:d}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold spaces and brackets
+    since_boot_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return _boot() * _BOOT_SPAN_S + since_boot_s, fields[0] in {b"Z", b"X"}
+
+
+@cache
+def _boot() -> int:
+    try:
+        return int(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8], 16) % _BOOTS
+    except (OSError, ValueError):
+        return 0
+
+
+def _look_with_psutil(pid: int) -> tuple[float, bool] | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.create_time(), process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return None

@@ -13,6 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from cbi_queue import clock
 from cbi_queue.errors import SlotTaken
 from cbi_queue.process_identity import ProcessIdentity
 
@@ -41,12 +42,16 @@ class SlotLock:
 
     def try_acquire(self) -> bool:
         """Take the slot if it is free; tell whether it is ours now."""
+        if self._descriptor is not None:
+            return True
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as exc:
             os.close(descriptor)
-            return False
+            if isinstance(exc, BlockingIOError):
+                return False
+            raise
         self._descriptor = descriptor
         self._write_holder()
         return True
@@ -74,8 +79,8 @@ class SlotLock:
         Raises:
             SlotTaken: when a living daemon does. A lock that only an orphaned trainer holds passes.
         """
-        deadline = time.monotonic() + HOLDER_WRITES_WITHIN_S
-        while (holder := self.holder()) is None and time.monotonic() < deadline:
+        deadline = clock.monotonic_s() + HOLDER_WRITES_WITHIN_S
+        while (holder := self.holder()) is None and clock.monotonic_s() < deadline:
             time.sleep(0.05)
         if holder is not None:
             raise SlotTaken(
