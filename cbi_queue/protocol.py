@@ -13,9 +13,11 @@ dead; the trainer then checkpoints and exits by itself within its grace time.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, ClassVar
+from types import NoneType, UnionType
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from cbi_queue.errors import ProtocolError
 
@@ -259,19 +261,25 @@ _REPORTS: dict[str, type[Message]] = {
     )
 }  # fmt: skip
 _DIRECTIVES: dict[str, type[Message]] = {cls.type: cls for cls in (Begin, Pause, Resume, Stop)}
+_KINDS: dict[Any, dict[str, Any]] = {
+    cls: {name: kind for name, kind in get_type_hints(cls).items() if get_origin(kind) is not ClassVar}
+    for cls in (Assignment, *_REPORTS.values(), *_DIRECTIVES.values())
+}
+"""Class -> field -> its type, as declared above."""
 
 
 def encode(message: Message) -> bytes:
-    """Write *message* as one line.
+    """Write *message* as one line. Text that is no valid Unicode (a broken file name in an error) is made valid.
 
     Raises:
         ProtocolError: when a number is not finite (JSON has no NaN) or the line would be over-long.
     """
     body = {"v": PROTOCOL_VERSION, "type": message.type, **asdict(message)}
     try:
-        line = json.dumps(body, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        text = json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     except (TypeError, ValueError) as exc:
         raise ProtocolError(f"cannot send a {message.type!r} line: {exc}") from exc
+    line = text.encode(errors="replace") + b"\n"
     if len(line) > MAX_LINE_BYTES:
         raise ProtocolError(f"cannot send a {message.type!r} line of {len(line)} bytes; {MAX_LINE_BYTES} are allowed")
     return line
@@ -292,25 +300,58 @@ def _decode(line: bytes, known: dict[str, type[Message]]) -> Message:
     if len(line) > MAX_LINE_BYTES:
         raise ProtocolError(f"a line of {len(line)} bytes came; {MAX_LINE_BYTES} are allowed")
     try:
-        body = json.loads(line)
+        body = json.loads(line.decode(), parse_constant=_refuse_constant, parse_float=_finite)
         version, name = body.pop("v"), body.pop("type")
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ProtocolError(f"not a protocol line: {seen!r} ({exc})") from exc
-    if version != PROTOCOL_VERSION:
+    if type(version) is not int or version != PROTOCOL_VERSION:
         raise ProtocolError(f"protocol version {version!r} came, {PROTOCOL_VERSION} is spoken here: {seen!r}")
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ProtocolError(f"unknown line type {name!r}; known: {', '.join(known)}")
     try:
-        return _build(known[name], body)
+        message: Message = _build(known[name], body)
     except (TypeError, ValueError) as exc:
         raise ProtocolError(f"a {name!r} line has wrong fields: {seen!r} ({exc})") from exc
+    return message
 
 
-def _build(cls: type[Message], body: dict[str, Any]) -> Message:
-    if cls is Begin:
-        return Begin(Assignment(**body["assignment"]))
-    if cls is Failed:
-        body["kind"] = FailureKind(body["kind"])
-    if cls is Restored:
-        body["rejected"] = tuple(body.get("rejected", ()))
-    return cls(**body)
+def _refuse_constant(name: str) -> float:
+    msg = f"{name} is no number here"
+    raise ValueError(msg)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_constant(text)
+
+
+def _build(cls: type[Any], body: dict[str, Any]) -> Any:
+    kinds = _KINDS[cls]
+    return cls(**{name: _fitted(name, value, kinds[name]) if name in kinds else value for name, value in body.items()})
+
+
+def _fitted(name: str, value: Any, kind: Any) -> Any:
+    """Return *value* as a field of type *kind* holds it, or raise TypeError or ValueError."""
+    if kind is Assignment and isinstance(value, dict):
+        return _build(Assignment, value)
+    if kind is FailureKind:
+        return FailureKind(value)
+    if not _fits(value, kind):
+        msg = f"{name} cannot be {value!r:.60}"
+        raise TypeError(msg)
+    return tuple(value) if get_origin(kind) is tuple else value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Tell whether a JSON value may stand for *kind*. Integers are those that SQLite can hold."""
+    origin = get_origin(kind)
+    if origin is UnionType:
+        return any(_fits(value, one) for one in get_args(kind))
+    if origin is tuple:
+        return isinstance(value, list) and all(_fits(one, get_args(kind)[0]) for one in value)
+    if kind in {int, float}:
+        allowed = (int, float) if kind is float else int
+        return isinstance(value, allowed) and not isinstance(value, bool) and abs(value) < 2**63
+    if kind is str:
+        return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    return isinstance(value, {NoneType: NoneType, bool: bool}.get(kind, origin or kind))
