@@ -9,13 +9,14 @@ matching manifest is complete, and after a crash it is believed over a missing r
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ MANIFEST_NAME = "manifest.json"
 CHECKPOINT_FOLDER = "checkpoints"
 _F_FULLFSYNC = 51
 """`fcntl` command of macOS that flushes the drive's own cache; `fsync` there does not (fsync(2))."""
+
+
+_NO_FOLDER_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What a network or FAT file system answers that cannot flush a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +68,13 @@ def flush(descriptor: int) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename in it survives a power loss."""
+    """Flush a folder's entries, so that a rename in it survives a power loss (where its file system can do that)."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        flush(descriptor)
+    except OSError as exc:
+        if exc.errno not in _NO_FOLDER_FLUSH:
+            raise
     finally:
         os.close(descriptor)
 
@@ -92,7 +100,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
             os.close(descriptor)
         part.replace(path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the volume may be gone: the first error is the one to tell
+            part.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
 
@@ -136,12 +145,32 @@ def complete_folder(run_dir: Path, manifest: Manifest) -> Manifest:
 
 
 def read_manifest(run_dir: Path) -> Manifest | None:
-    """Return the folder's manifest, or None when it has none or an unreadable one."""
+    """Return the folder's manifest, or None when it has none or one that is not as `complete_folder` writes it."""
     try:
         body = json.loads((run_dir / MANIFEST_NAME).read_bytes())
-        return Manifest(**body)
-    except (OSError, ValueError, TypeError):
+        json.dumps(body, allow_nan=False).encode()
+        manifest = Manifest(**body)
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return manifest if _is_well_formed(manifest) else None
+
+
+def _is_well_formed(manifest: Manifest) -> bool:
+    return (
+        all(isinstance(text, str) for text in (manifest.ledger_id, manifest.identity))
+        and all(type(number) is int for number in (manifest.job_id, manifest.attempt))
+        and isinstance(manifest.metrics, dict)
+        and (manifest.veto is None or isinstance(manifest.veto, str))
+        and (manifest.peak_rss_mib is None or type(manifest.peak_rss_mib) in {int, float})
+        and isinstance(manifest.files, dict)
+        and all(_is_entry(name, entry) for name, entry in manifest.files.items())
+    )
+
+
+def _is_entry(name: str, entry: object) -> bool:
+    path = PurePosixPath(name)
+    inside = bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    return inside and isinstance(entry, dict) and type(entry.get("bytes")) is int and type(entry.get("sha256")) is str
 
 
 def faults(run_dir: Path, manifest: Manifest) -> list[str]:
@@ -149,10 +178,13 @@ def faults(run_dir: Path, manifest: Manifest) -> list[str]:
     found = []
     for name, wanted in manifest.files.items():
         path = run_dir / name
-        if not path.is_file():
+        try:
+            if path.stat().st_size != wanted["bytes"] or sha256_of(path) != wanted["sha256"]:
+                found.append(f"{name} differs from its checksum")
+        except FileNotFoundError:
             found.append(f"{name} is missing")
-        elif path.stat().st_size != wanted["bytes"] or sha256_of(path) != wanted["sha256"]:
-            found.append(f"{name} differs from its checksum")
+        except OSError as exc:
+            found.append(f"{name} cannot be read: {exc.strerror}")
     return found
 
 
