@@ -123,7 +123,7 @@ class Settings:
             VolumeMissing: when it is absent, or only a plain folder of that name.
         """
         if self.volume is not None and not os.path.ismount(self.volume):
-            seen = "a plain folder, not a mount" if self.volume.exists() else "absent"
+            seen = "a plain folder, not a mount" if os.path.exists(self.volume) else "absent"  # noqa: PTH110 - as ismount
             raise VolumeMissing(
                 f"the data volume {self.volume} is {seen}; nothing was created there",
                 hint="plug the disk in, or unset EXTERNAL_DRIVE to keep data on this disk",
@@ -141,8 +141,21 @@ class Settings:
             folder.mkdir(parents=True, exist_ok=True)
 
     def make_state_dir(self) -> None:
-        """Create the state folder, for its owner only."""
-        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Create the state folder, for its owner only.
+
+        Raises:
+            VolumeMissing: when the folder lies on the volume and the volume is not mounted.
+            SettingsError: when it cannot be created.
+        """
+        if self.volume is not None and self.state_dir.is_relative_to(self.volume):
+            self.require_volume()
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as exc:
+            raise SettingsError(
+                f"cannot create the state folder {self.state_dir}: {exc.strerror}",
+                hint="set CBI_STATE_DIR to a folder on the internal disk that you may write to",
+            ) from exc
 
 
 def _layout(settings: Settings) -> list[Path]:
@@ -248,17 +261,22 @@ def _number(name: str, value: Any, source: str) -> float | int:
     kind = int if name in _INTEGERS else float
     try:
         number = kind(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = None
-    if number is None or isinstance(value, bool) or not low <= number <= high:
-        raise SettingsError(f"{source}: {name} is {value!r}; allowed is {low:g} to {high:g}")
+    rounded = isinstance(value, float) and number != value
+    if number is None or rounded or isinstance(value, bool) or not low <= number <= high:
+        what = "a whole number from " if kind is int else ""
+        raise SettingsError(f"{source}: {name} is {value!r}; allowed is {what}{low:,} to {high:,}")
     return number
 
 
 def _absolute(what: str, value: Any) -> Path:
-    if not isinstance(value, str) or "\0" in value:
-        raise SettingsError(f"{what} must be a path, got {value!r}")
-    path = Path(value).expanduser()
+    if not isinstance(value, str) or not value.isprintable():
+        raise SettingsError(f"{what} must be a path without control characters, got {value!r}")
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as exc:
+        raise SettingsError(f"{what} is {value!r}, and there is no such user") from exc
     if not path.is_absolute():
         raise SettingsError(f"{what} is {value!r}; an absolute path is needed, because a service has no working folder")
     return path
