@@ -9,11 +9,12 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cbi_queue.errors import CbiError
-from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, file_system_of
+from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
 from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
 from cbi_queue.status import daemon_status
 
@@ -94,8 +95,23 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         return
     if version > SCHEMA_VERSION:
         yield Finding("ledger", "bad", f"schema {version}, this version knows {SCHEMA_VERSION}", "upgrade cbi-queue")
+    elif version == 0:
+        yield Finding("ledger", "ok", f"{settings.ledger_path} is made by the first command that needs it")
+    elif (fault := _damage(settings.ledger_path)) is not None:
+        advice = f"stop the daemon, move it aside and restore the newest file of {settings.backup_dir}"
+        yield Finding("ledger", "bad", f"{settings.ledger_path} is damaged: {fault}", advice)
     else:
         yield Finding("ledger", "ok", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")
+
+
+def _damage(path: Path) -> str | None:
+    """Let SQLite look through the whole file; return the first thing it does not like."""
+    try:
+        with closing(connect(path, readonly=True)) as conn:
+            verdict = str(conn.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except (sqlite3.Error, CbiError) as exc:
+        return str(exc)
+    return None if verdict == "ok" else verdict
 
 
 def _volume(settings: Settings) -> Iterator[Finding]:

@@ -137,7 +137,7 @@ def take_status(settings: Settings) -> QueueStatus:
         LedgerError: when the ledger cannot be read.
     """
     settings.make_state_dir()
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
+    with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
         jobs = queries.all_jobs(ledger)
         needs = queries.needs_of(ledger)
         holds = holds_in_force(ledger)
@@ -158,8 +158,9 @@ def take_status(settings: Settings) -> QueueStatus:
 
 def every_line(ledger: Ledger) -> list[JobLine]:
     """Return every job in plan order, as lists show it."""
-    jobs = queries.all_jobs(ledger)
-    needs = queries.needs_of(ledger)
+    with ledger.snapshot():
+        jobs = queries.all_jobs(ledger)
+        needs = queries.needs_of(ledger)
     by_id = {job.id: job for job in jobs}
     return [_line(job, needs, by_id) for job in jobs]
 
@@ -242,7 +243,12 @@ def _why(job: JobRow, open_needs: list[JobRow]) -> str:
 def _in_run_order(jobs: list[JobRow]) -> list[JobRow]:
     order = {JobState.QUEUED: 0, JobState.WAITING: 1, JobState.HELD: 2}
     live = [job for job in jobs if job.state in order]
-    return sorted(live, key=lambda job: (order[job.state], -job.priority, job.id))
+    now = clock.epoch_s()
+
+    def rank(job: JobRow) -> tuple[int, bool, int, int]:
+        return order[job.state], (job.not_before or 0.0) > now, -job.priority, job.id
+
+    return sorted(live, key=rank)
 
 
 def _newest_ended(jobs: list[JobRow], count: int = 10) -> list[JobRow]:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from cbi_queue.ledger.ledger import Ledger
 
-_GATE_SHUT = "SELECT 1 FROM holds WHERE expires_at IS NULL OR expires_at > ? LIMIT 1"
+_GATE_SHUT = """
+    SELECT 1 FROM holds WHERE expires_at IS NULL OR expires_at > ?
+    UNION ALL SELECT 1 FROM jobs WHERE state IN ('running', 'paused') LIMIT 1
+"""
 _NEXT = """
     SELECT * FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR not_before <= ?)
     ORDER BY priority DESC, id LIMIT 1
@@ -22,7 +25,10 @@ _NEXT = """
 
 
 def peek(ledger: Ledger) -> JobRow | None:
-    """Return the job that would be claimed now: None while a hold is in force or nothing is runnable. Only looks."""
+    """Return the job that would be claimed now. Only looks.
+
+    None while a hold is in force, while a job is in the slot, or when nothing is runnable.
+    """
     row = _next_row(ledger)
     return JobRow.of(row) if row else None
 

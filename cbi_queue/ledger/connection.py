@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbi_queue import clock
 from cbi_queue.errors import LedgerBusy, LedgerError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ BUSY_TIMEOUT_S = 5.0
 """Seconds that SQLite itself waits for a lock before it says busy; our retry goes on from there."""
 CHECKPOINT_PAGES = 1000
 """WAL pages (4 KiB each) after which the daemon's connection checkpoints: SQLite's own default."""
+_PAUSE_S = 0.01
+"""Seconds between tries where SQLite says busy at once, without its own wait."""
 
 
 def connect(path: Path | str, *, checkpoints: bool = False, readonly: bool = False) -> sqlite3.Connection:
@@ -43,11 +46,17 @@ def connect(path: Path | str, *, checkpoints: bool = False, readonly: bool = Fal
     target = f"{Path(path).absolute().as_uri()}?mode=ro" if readonly else str(path)
     try:
         conn = sqlite3.connect(target, uri=readonly, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    except sqlite3.Error as exc:
+        raise LedgerError(f"cannot open the ledger {path}: {exc}") from exc
+    try:
         conn.row_factory = sqlite3.Row
         if not readonly:
             _make_durable(conn, checkpoints=checkpoints)
-    except sqlite3.Error as exc:
-        raise LedgerError(f"cannot open the ledger {path}: {exc}") from exc
+    except BaseException as exc:
+        conn.close()
+        if isinstance(exc, sqlite3.Error):
+            raise LedgerError(f"cannot open the ledger {path}: {exc}") from exc
+        raise
     return conn
 
 
@@ -63,14 +72,14 @@ def _make_durable(conn: sqlite3.Connection, *, checkpoints: bool) -> None:
 
 def _switch_to_wal(conn: sqlite3.Connection) -> None:
     """Turn WAL on; SQLite reports busy at once here when another process does the same on a new file."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    deadline = clock.monotonic_s() + BUSY_TIMEOUT_S
     while True:
         try:
             conn.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as exc:
-            if not is_busy(exc) or time.monotonic() > deadline:
+            if not is_busy(exc) or clock.monotonic_s() > deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(_PAUSE_S)
         else:
             return
 
@@ -105,18 +114,19 @@ def write_transaction(conn: sqlite3.Connection, *, patience_s: float) -> Iterato
 
 
 def _begin(conn: sqlite3.Connection, patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
+    deadline = clock.monotonic_s() + patience_s
     while True:
         try:
             conn.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as exc:
             if not is_busy(exc):
                 raise LedgerError(f"cannot write to the ledger: {exc}") from exc
-            if time.monotonic() >= deadline:
+            if clock.monotonic_s() >= deadline:
                 raise LedgerBusy(
                     f"cannot write to the ledger: another program has kept it locked for {patience_s:.0f} s",
                     hint="close whatever has the database open for writing, then repeat the command",
                 ) from exc
+            time.sleep(_PAUSE_S)
         else:
             return
 

@@ -56,9 +56,10 @@ def enqueue(ledger: Ledger, plans: Sequence[DayPlan]) -> Enqueued:
     A job is the same when its whole spec is the same, whatever became of it: the same plan twice changes nothing.
 
     Raises:
-        Refused: when a live job has the same name and another content, or a need is unknown; nothing was changed.
+        Refused: when two jobs given, or one given and a live one, have the same name and another content, or when a
+            need is unknown; nothing was changed.
     """
-    candidates = [_candidate(spec, index) for index, plan in enumerate(plans) for spec in plan.jobs]
+    candidates = _without_doubles(_candidate(spec, index) for index, plan in enumerate(plans) for spec in plan.jobs)
     with ledger.write():
         known = _by_identity(ledger, candidates)
         fresh = [c for c in candidates if c.identity not in known]
@@ -71,6 +72,19 @@ def enqueue(ledger: Ledger, plans: Sequence[DayPlan]) -> Enqueued:
 def _candidate(spec: JobSpec, source: int) -> _Candidate:
     text = spec.canonical_json()
     return _Candidate(spec, text, identity_of(text), source)
+
+
+def _without_doubles(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Keep the first of equal jobs; refuse unequal ones of one name."""
+    by_name: dict[str, _Candidate] = {}
+    for candidate in candidates:
+        first = by_name.setdefault(candidate.spec.name, candidate)
+        if first.identity != candidate.identity:
+            raise Refused(
+                f"cannot enqueue: {candidate.spec.name} is given twice, with different content",
+                hint="give one of the two another name",
+            )
+    return list(by_name.values())
 
 
 def _by_identity(ledger: Ledger, candidates: Iterable[_Candidate]) -> dict[str, Standing]:
@@ -128,7 +142,24 @@ def _insert(
     conn.executemany(_INSERT_JOB, rows)
     conn.executemany(_INSERT_EVENT, events)
     conn.executemany("INSERT INTO needs VALUES (?, ?)", [(job, need) for job, all_ in needs.items() for need in all_])
+    for standing in added:
+        _take_over_needs(ledger, standing)
     return added
+
+
+def _take_over_needs(ledger: Ledger, new: Standing) -> None:
+    """Let jobs that need an earlier job of this name, which ended without success, need the new one instead."""
+    rows = ledger.conn.execute(
+        """
+        SELECT n.job_id, n.needs_id FROM needs n JOIN jobs old ON old.id = n.needs_id JOIN jobs d ON d.id = n.job_id
+        WHERE old.name = ? AND old.state IN ('failed', 'vetoed', 'cancelled') AND d.state != 'succeeded'
+        """,
+        (new.name,),
+    ).fetchall()
+    for row in rows:
+        ledger.conn.execute("UPDATE needs SET needs_id = ? WHERE job_id = ? AND needs_id = ?", (new.job_id, *row))
+        words = f"needs {new.name} as enqueued anew (job {new.job_id}, in place of job {row['needs_id']})"
+        ledger.tell("needs_renewed", Reason.NEEDS_OPEN, job_id=row["job_id"], words=words)
 
 
 def _next_id(ledger: Ledger) -> int:

@@ -26,21 +26,22 @@ def place_hold(
         words: what people read; must be true.
         for_s: seconds until it lifts itself; None: until it is lifted.
     """
-    now = clock.epoch_s()
-    expires_at = now + for_s if for_s is not None else None
     with ledger.write() as conn:
-        conn.execute(
+        sweep_expired(ledger)
+        now = clock.epoch_s()
+        row = conn.execute(
             "INSERT INTO holds (reason, mode, words, since, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (reason) "
-            "DO UPDATE SET mode = excluded.mode, words = excluded.words, expires_at = excluded.expires_at",
-            (reason, mode, words, now, expires_at),
-        )
+            "DO UPDATE SET mode = excluded.mode, words = excluded.words, expires_at = excluded.expires_at RETURNING *",
+            (reason, mode, words, now, now + for_s if for_s is not None else None),
+        ).fetchone()
         ledger.tell("hold_placed", reason, words=f"{words} ({mode})")
-    return HoldRow(reason, mode, words, now, expires_at)
+    return HoldRow.of(row)
 
 
 def lift_hold(ledger: Ledger, reason: HoldReason, words: str) -> bool:
-    """Lift the hold of *reason*; tell whether there was one."""
+    """Lift the hold of *reason*; tell whether one was in force."""
     with ledger.write() as conn:
+        sweep_expired(ledger)
         lifted = conn.execute("DELETE FROM holds WHERE reason = ?", (reason,)).rowcount > 0
         if lifted:
             ledger.tell("hold_lifted", reason, words=words)
@@ -50,7 +51,7 @@ def lift_hold(ledger: Ledger, reason: HoldReason, words: str) -> bool:
 def holds_in_force(ledger: Ledger) -> list[HoldRow]:
     """Return the holds that have not expired, oldest first. Only looks."""
     rows = ledger.conn.execute(
-        "SELECT * FROM holds WHERE expires_at IS NULL OR expires_at > ? ORDER BY since", (clock.epoch_s(),)
+        "SELECT * FROM holds WHERE expires_at IS NULL OR expires_at > ? ORDER BY since, reason", (clock.epoch_s(),)
     )
     return [HoldRow.of(row) for row in rows]
 
@@ -58,14 +59,12 @@ def holds_in_force(ledger: Ledger) -> list[HoldRow]:
 def sweep_expired(ledger: Ledger) -> int:
     """Remove holds that have expired, each with its event; return how many."""
     now = clock.epoch_s()
-    expired = ledger.conn.execute("SELECT reason, words FROM holds WHERE expires_at <= ?", (now,)).fetchall()
-    if not expired:
+    if ledger.conn.execute("SELECT 1 FROM holds WHERE expires_at <= ? LIMIT 1", (now,)).fetchone() is None:
         return 0
     with ledger.write() as conn:
+        expired = conn.execute("DELETE FROM holds WHERE expires_at <= ? RETURNING reason, words", (now,)).fetchall()
         for row in expired:
-            gone = conn.execute("DELETE FROM holds WHERE reason = ? AND expires_at <= ?", (row["reason"], now))
-            if gone.rowcount:
-                ledger.tell("hold_expired", row["reason"], words=f"{row['words']}: its time is over")
+            ledger.tell("hold_expired", row["reason"], words=f"{row['words']}: its time is over")
     return len(expired)
 
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cbi_queue import clock
 from cbi_queue.errors import LedgerError, StaleTransition
-from cbi_queue.ledger.connection import connect, write_transaction
+from cbi_queue.ledger.connection import connect, refuse_unsafe_disk, write_transaction
 from cbi_queue.ledger.schema import ensure_schema
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import TracebackType
 
 VERB_PATIENCE_S = 30.0
 """Seconds that a short-lived verb waits for somebody else's write transaction."""
@@ -41,6 +42,7 @@ class Ledger:
         Raises:
             LedgerError: when it cannot be opened, migrated, or lies on an unsafe disk.
         """
+        refuse_unsafe_disk(path.parent)
         ensure_schema(path)
         return cls(connect(path, checkpoints=checkpoints), patience_s=patience_s)
 
@@ -58,9 +60,25 @@ class Ledger:
         """Use the ledger as a context that closes itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Close."""
+    def __exit__(
+        self, _kind: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        """Close; what SQLite could not do becomes a LedgerError."""
         self.close()
+        if isinstance(exc, sqlite3.Error) and not isinstance(exc, sqlite3.IntegrityError):
+            raise LedgerError(f"cannot use the ledger: {exc}", hint="`cbi-queue doctor` looks at it") from exc
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let every look in the body see one and the same instant, whatever others commit meanwhile."""
+        if self.conn.in_transaction:
+            yield
+            return
+        self.conn.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.conn.execute("ROLLBACK")
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:

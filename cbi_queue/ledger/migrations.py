@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import sys
 import uuid
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import sqlite_utils
 
-from cbi_queue.ledger.connection import connect
+from cbi_queue.ledger.connection import connect, write_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
+PATIENCE_S = 60.0
+"""Seconds to wait for another process that migrates the same file."""
 _STATES = "'queued','waiting','held','running','paused','succeeded','vetoed','failed','cancelled'"
 
 
@@ -152,7 +155,7 @@ def migrate(path: Path | str, *, upto: int | None = None) -> int:
         upto: stop after this many steps in all (tests make databases of every age with it).
     """
     applied = 0
-    with connect(path, checkpoints=True) as conn:
+    with closing(connect(path, checkpoints=True)) as conn:
         db = sqlite_utils.Database(conn, use_counts_table=False)
         for number, step in enumerate(MIGRATIONS[:upto], start=1):
             applied += _apply(db, number, step)
@@ -161,19 +164,11 @@ def migrate(path: Path | str, *, upto: int | None = None) -> int:
 
 
 def _apply(db: Database, number: int, step: Callable[[Database], None]) -> int:
-    conn = db.conn
-    conn.execute("BEGIN EXCLUSIVE")
-    try:
+    with write_transaction(db.conn, patience_s=PATIENCE_S) as conn:
         if conn.execute("PRAGMA user_version").fetchone()[0] >= number:
-            conn.execute("ROLLBACK")
             return 0
         step(db)
         conn.execute(f"PRAGMA user_version = {number:d}")
-        conn.execute("COMMIT")
-    except BaseException:
-        if conn.in_transaction:
-            conn.execute("ROLLBACK")
-        raise
     return 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
 
+_NUMBER = re.compile(r"[0-9]{1,18}\Z")
+"""A job's number as SQLite can hold it; whatever else was typed can only be a name."""
+
 
 def find_job(ledger: Ledger, name: str) -> JobRow:
     """Return the job called *name*: its number, or its name (then the newest of that name).
@@ -18,9 +22,9 @@ def find_job(ledger: Ledger, name: str) -> JobRow:
     Raises:
         UnknownJob: with the nearest names.
     """
-    if name.isdecimal() and (row := _one(ledger, "SELECT * FROM jobs WHERE id = ?", int(name))):
+    if _NUMBER.match(name) and (row := _one(ledger, "SELECT * FROM jobs WHERE id = ?", int(name))):
         return row
-    if row := _one(ledger, "SELECT * FROM jobs WHERE name = ? ORDER BY id DESC LIMIT 1", name):
+    if name.isascii() and (row := _one(ledger, "SELECT * FROM jobs WHERE name = ? ORDER BY id DESC LIMIT 1", name)):
         return row
     import difflib
 

@@ -49,7 +49,7 @@ def ensure_schema(path: Path) -> None:
             hint="upgrade cbi-queue, or point CBI_STATE_DIR somewhere else",
         )
     refuse_unsafe_disk(path.parent)
-    command = [sys.executable, "-m", "cbi_queue.ledger.migrations", str(path)]
+    command = [sys.executable, "-P", "-m", "cbi_queue.ledger.migrations", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

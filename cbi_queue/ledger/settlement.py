@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
+from cbi_queue.ledger.claims import cancel_requested
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import (
     CANCEL,
@@ -81,8 +82,13 @@ def requeue(
     *,
     exit_code: int | None = None,
 ) -> None:
-    """Give the job back to the queue at once; evictions, stops and crashes count as no retry."""
+    """Give the job back to the queue at once; evictions, stops and crashes count as no retry.
+
+    A job that the user has called off meanwhile is cancelled instead, here and wherever it would come back.
+    """
     with ledger.write():
+        if _is_called_off(ledger, job_id, exit_code):
+            return
         ledger.apply(REQUEUE, job_id, reason, words=words)
         _close_attempt(ledger, job_id, outcome, error=words, exit_code=exit_code)
 
@@ -94,6 +100,8 @@ def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, 
         True when the job will be tried again.
     """
     with ledger.write():
+        if _is_called_off(ledger, job_id, exit_code):
+            return False
         job = _job(ledger, job_id)
         if job.errors >= job.retries:
             words = f"{error} (attempt {job.errors + 1} of {job.retries + 1})"
@@ -114,6 +122,8 @@ def downgrade_or_fail(ledger: Ledger, job_id: int, error: str, *, exit_code: int
         True when the job will be tried again.
     """
     with ledger.write():
+        if _is_called_off(ledger, job_id, exit_code):
+            return False
         job = _job(ledger, job_id)
         if job.ooms >= MAX_OOMS:
             words = f"{error} ({job.ooms + 1} times, last with micro-batch {job.micro_batch or 'as planned'})"
@@ -131,6 +141,14 @@ def cancel_in_slot(ledger: Ledger, job_id: int, *, exit_code: int | None = None)
     with ledger.write():
         ledger.apply(CANCEL, job_id, Reason.USER, cancel_requested_at=None)
         _close_attempt(ledger, job_id, Outcome.CANCELLED, exit_code=exit_code)
+
+
+def _is_called_off(ledger: Ledger, job_id: int, exit_code: int | None) -> bool:
+    """Cancel the job if the user asked for it before its trainer ended of itself; tell whether so."""
+    if not cancel_requested(ledger, job_id):
+        return False
+    cancel_in_slot(ledger, job_id, exit_code=exit_code)
+    return True
 
 
 def _halved(job: JobRow) -> int | None:

@@ -1,7 +1,7 @@
 """Per-epoch rows in a second file with relaxed flushing, so that they never cost the ledger a flush.
 
-Losing the last second of telemetry loses no job. A telemetry file that cannot be used never stops the queue: `record`
-then says so once and goes on.
+Losing the last second of telemetry loses no job. A telemetry file that cannot be used (locked, damaged, disk full)
+never stops the queue: `record` says so once, goes on without it, and tries it again after `RETRY_AFTER_S`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 0.5
 """Seconds between commits: what a reader lags behind, and what a power loss may take."""
+RETRY_AFTER_S = 30.0
+"""Seconds before a file that could not be used is tried again."""
 
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS epochs (
@@ -62,9 +64,11 @@ class Telemetry:
     """The telemetry file, open for writing; used by the slot's thread only."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file; a failure is logged and turns recording off."""
-        self._conn = _open_for_writing(path)
+        """Open or create the file; a failure is logged and turns recording off for a while."""
+        self._path = path
         self._last_commit_s = clock.monotonic_s()
+        self._retry_at_s = self._last_commit_s + RETRY_AFTER_S
+        self._conn = _open_for_writing(path)
 
     def record(self, job_id: int, attempt: int, unit: str, report: EpochReport) -> None:
         """Add one epoch; committed within `COMMIT_EVERY_S` of the next call of `commit_when_due`."""
@@ -91,7 +95,7 @@ class Telemetry:
             try:
                 self._conn.commit()
             except sqlite3.Error as exc:
-                self._give_up(exc)
+                self._put_off(self._conn, exc)
 
     def close(self) -> None:
         """Commit and close; closing twice is fine."""
@@ -99,32 +103,45 @@ class Telemetry:
         if self._conn is not None:
             self._conn.close()
             self._conn = None
+        self._retry_at_s = float("inf")
 
     def _write(self, sql: str, values: tuple[object, ...]) -> None:
-        if self._conn is None:
+        conn = self._usable()
+        if conn is None:
             return
         try:
-            self._conn.execute(sql, values)
-        except sqlite3.Error as exc:
-            self._give_up(exc)
+            conn.execute(sql, values)
+        except (sqlite3.Error, OverflowError, UnicodeEncodeError) as exc:
+            self._put_off(conn, exc)
 
-    def _give_up(self, exc: sqlite3.Error) -> None:
-        logger.warning("event=telemetry.off why=%r", str(exc))
-        if self._conn is not None:
-            self._conn.close()
+    def _usable(self) -> sqlite3.Connection | None:
+        """Return the connection; try a file that could not be used again once its time has come."""
+        now = clock.monotonic_s()
+        if self._conn is None and now >= self._retry_at_s:
+            self._retry_at_s = now + RETRY_AFTER_S
+            self._conn = _open_for_writing(self._path)
+        return self._conn
+
+    def _put_off(self, conn: sqlite3.Connection, exc: Exception) -> None:
+        logger.warning("event=telemetry.off path=%s why=%r", self._path, str(exc))
+        conn.close()
         self._conn = None
+        self._retry_at_s = clock.monotonic_s() + RETRY_AFTER_S
 
 
 def _open_for_writing(path: Path) -> sqlite3.Connection | None:
+    conn = None
     try:
         conn = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = NORMAL")
         conn.executescript(_SCHEMA)
-    except sqlite3.Error as exc:
+        path.chmod(0o600)
+    except (sqlite3.Error, OSError) as exc:
         logger.warning("event=telemetry.off path=%s why=%r", path, str(exc))
+        if conn is not None:
+            conn.close()
         return None
-    path.chmod(0o600)
     return conn
 
 

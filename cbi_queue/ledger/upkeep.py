@@ -42,9 +42,14 @@ def back_up(ledger: Ledger, folder: Path) -> Path:
 
 
 def prune_backups(folder: Path, keep: int) -> list[Path]:
-    """Remove all but the newest *keep* backups; return the removed ones."""
+    """Remove all but the newest *keep* backups, and what a crash left of unfinished ones; return the removed backups.
+
+    The caller is the only one who makes backups there.
+    """
     if not folder.is_dir():
         return []
+    for part in folder.glob(f".{BACKUP_PREFIX}*.part*"):
+        part.unlink(missing_ok=True)
     files = sorted(folder.glob(f"{BACKUP_PREFIX}*.db"))
     old = files[:-keep] if keep else files
     for path in old:

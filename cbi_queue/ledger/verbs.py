@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from cbi_queue.ledger.rows import JobRow
 
 EDITABLE = ("priority", "retries", "timeout_s")
-"""Keys of a spec that `edit` changes, beside `params.*`. Name, model, horizon and needs make another job."""
+"""Keys of a spec, each a column of the row, that `edit` changes beside `params.*`. Name, model, horizon and needs make
+another job."""
 
 
 def hold(ledger: Ledger, names: Sequence[str], words: str | None = None) -> list[JobRow]:
@@ -60,6 +61,9 @@ def set_priority(ledger: Ledger, names: Sequence[str], priority: int) -> list[Jo
 def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
     """Change a queued, waiting or held job; its spec is checked as a whole, as if it came from a plan.
 
+    New parameters make another content, which starts without the old one's checkpoints. Priority, retries and timeout
+    are not content: the stored spec keeps them as planned, the row holds what counts.
+
     Args:
         ledger: open for writing.
         name: number or name of the job.
@@ -73,11 +77,13 @@ def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
         if job.state not in (JobState.QUEUED, JobState.WAITING, JobState.HELD):
             raise Refused(f"cannot edit job {job.id} {job.name}: it is {job.state}; allowed: queued, waiting, held")
         spec = _changed_spec(job, changes)
-        text = spec.canonical_json()
+        text = spec.model_copy(update={key: job.spec[key] for key in EDITABLE}).canonical_json()
         conn.execute(
             "UPDATE jobs SET spec = ?, identity = ?, priority = ?, retries = ?, timeout_s = ? WHERE id = ?",
             (text, identity_of(text), spec.priority, spec.retries, spec.timeout_s, job.id),
         )
+        if "params.batch_size" in changes:
+            conn.execute("UPDATE jobs SET micro_batch = NULL WHERE id = ?", (job.id,))
         words = ", ".join(f"{key} = {value!r}" for key, value in changes.items())
         ledger.tell("edit", Reason.USER, job_id=job.id, words=words)
         return find_job(ledger, str(job.id))
@@ -86,7 +92,7 @@ def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
 def _each(ledger: Ledger, names: Sequence[str], act: Any) -> list[JobRow]:
     """Apply *act* to every named job in one transaction; return the jobs as they are afterwards."""
     with ledger.write():
-        jobs = [find_job(ledger, name) for name in names]
+        jobs = list({job.id: job for job in (find_job(ledger, name) for name in names)}.values())
         for job in jobs:
             try:
                 act(job)
@@ -133,7 +139,7 @@ def _refuse_final(job: JobRow, doing: str) -> None:
 
 
 def _changed_spec(job: JobRow, changes: Mapping[str, Any]) -> JobSpec:
-    raw = {**job.spec, "params": dict(job.spec["params"])}
+    raw = {**job.spec, "params": dict(job.spec["params"]), **{key: getattr(job, key) for key in EDITABLE}}
     for key, value in changes.items():
         if key.startswith("params."):
             raw["params"][key.removeprefix("params.")] = value
