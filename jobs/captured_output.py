@@ -1,7 +1,12 @@
-"""Roll over the trainer's own log: rename the file, reopen it as stdout and stderr. Nothing is lost in between."""
+"""Roll over the trainer's own log: put a new file in its place and reopen it as stdout and stderr.
+
+Nothing is lost in between: what is printed before the switch goes to the old file under its new name, what is printed
+after it to the new one.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -14,44 +19,50 @@ CHECK_S = 1.0
 """Seconds between looks at the log's size."""
 
 
-def roll_in_background(path: Path, max_bytes: int, keep: int) -> None:
+def roll_in_background(path: Path, max_bytes: int, keep: int, *, every_s: float = CHECK_S) -> None:
     """Watch the log at *path* from a daemon thread and roll it over past *max_bytes*, keeping *keep* old ones."""
 
     def watch() -> None:
         while True:
-            time.sleep(CHECK_S)
-            roll_if_large(path, max_bytes, keep)
+            time.sleep(every_s)
+            with contextlib.suppress(OSError):  # disk full, volume gone: the log stays as it is until the next look
+                roll_if_large(path, max_bytes, keep)
 
     threading.Thread(target=watch, name="log-roll", daemon=True).start()
 
 
 def roll_if_large(path: Path, max_bytes: int, keep: int) -> bool:
-    """Roll over once if the log is larger than *max_bytes*; tell whether it was."""
+    """Roll over once if the log is larger than *max_bytes*; tell whether it was.
+
+    Raises:
+        OSError: as the file system says; stdout and stderr then still lead where they led.
+    """
     try:
         if path.stat().st_size <= max_bytes:
             return False
-    except OSError:
+    except FileNotFoundError:
         return False
+    fresh_path = path.with_name(f"{path.name}.new")
+    fresh = os.open(fresh_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        _shift(path, keep)
+        fresh_path.replace(path)
+        os.dup2(fresh, 1)
+        os.dup2(fresh, 2)
+    finally:
+        os.close(fresh)
+    return True
+
+
+def _shift(path: Path, keep: int) -> None:
+    """Move every kept log one number up, the current one to number 1; the oldest falls out."""
     for number in range(keep - 1, 0, -1):
         older = _numbered(path, number)
         if older.exists():
             older.replace(_numbered(path, number + 1))
     if keep:
         path.replace(_numbered(path, 1))
-    else:
-        path.unlink()
-    _reopen(path)
-    return True
 
 
 def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")
-
-
-def _reopen(path: Path) -> None:
-    fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.dup2(fresh, 1)
-        os.dup2(fresh, 2)
-    finally:
-        os.close(fresh)

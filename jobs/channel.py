@@ -128,15 +128,18 @@ class Channel:
             self.report(Resumed(epoch))
 
     def _listen(self) -> None:
-        for line in _lines(self._down):
-            try:
-                self._obey(decode_directive(line))
-            except ProtocolError as exc:
-                print(f"ignored a line from the slot: {exc}", flush=True)
-        with self._changed:
-            self._hung_up = True
-            self._changed.notify_all()
-        self.stop()
+        """Obey until the line ends. However it ends, nobody orders this trainer any more: it must leave."""
+        try:
+            for line in _lines(self._down):
+                try:
+                    self._obey(decode_directive(line))
+                except ProtocolError as exc:
+                    _log(f"ignored a line from the slot: {exc}")
+        finally:
+            with self._changed:
+                self._hung_up = True
+                self._changed.notify_all()
+            self.stop()
 
     def _obey(self, directive: object) -> None:
         with self._changed:
@@ -157,6 +160,11 @@ class Channel:
         watchdog = threading.Timer(self._hard_exit_s, os._exit, (int(ExitCode.STOPPED),))
         watchdog.daemon = True
         watchdog.start()
+
+
+def _log(words: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk must not end the thread that hears of a stop
+        print(words, flush=True)
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ becomes a `Failed` report and an exit code.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -19,12 +20,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
 from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Stopped
 from cbi_queue.spec import JobSpec
 from jobs.captured_output import roll_in_background
 from jobs.channel import Channel, StopRequested
-from jobs.registry import trainer_for
+from jobs.registry import TRAINERS, trainer_for
 from jobs.trainer import BrokenSpec, Task
 
 if TYPE_CHECKING:
@@ -65,15 +68,16 @@ def _work(assignment: Assignment, channel: Channel) -> int:
         channel.report(Stopped(0, checkpointed=(Path(assignment.run_dir) / "checkpoints").exists()))
         return ExitCode.STOPPED
     except Exception as exc:  # noqa: BLE001 - a top loop
-        traceback.print_exc()
         kind = classify(exc)
         channel.report(Failed(kind, _one_line(exc)))
+        with contextlib.suppress(OSError):  # the disk that is full may be the log's
+            traceback.print_exc()
         return _EXIT_CODES[kind]
     return ExitCode.DONE
 
 
 def _train(assignment: Assignment, channel: Channel) -> None:
-    task = Task(assignment, JobSpec.model_validate(assignment.spec), channel)
+    task = Task(assignment, _spec(assignment), channel)
     reopen_folder(task.run_dir)
     trainer = trainer_for(task.spec.model)
     channel.safe_point(0)
@@ -83,6 +87,17 @@ def _train(assignment: Assignment, channel: Channel) -> None:
     complete_folder(task.run_dir, _manifest(assignment, finished))
     shutil.rmtree(task.checkpoint_dir, ignore_errors=True)
     channel.report(finished)
+
+
+def _spec(assignment: Assignment) -> JobSpec:
+    """Check the spec again; this runtime may hold another version of cbi-queue than the one that planned it."""
+    try:
+        spec = JobSpec.model_validate(assignment.spec)
+    except ValidationError as exc:
+        raise BrokenSpec(f"this runtime cannot read the job: {exc}") from exc
+    if spec.model not in TRAINERS:
+        raise BrokenSpec(f"this runtime has no code that trains {spec.model!r}; it has: {', '.join(TRAINERS)}")
+    return spec
 
 
 def _manifest(assignment: Assignment, finished: Finished) -> Manifest:
