@@ -24,7 +24,7 @@ def command(as_json: bool) -> None:
     if as_json:
         print_json(asdict(budget))
         return
-    columns = ("family", *HORIZONS, ">done", ">on the way", ">failed", ">planned", ">allowed", "at risk")
+    columns = ("family", *HORIZONS, ">done", ">to come", ">failed", ">plan", ">range", ">risk")
     print_table("Budget of the week (done/enqueued per horizon)", columns, map(_row, (*budget.rows, budget.total)))
 
 

@@ -30,7 +30,8 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> None:
     with ledger_for_writing() as ledger:
         job = verbs.edit(ledger, name, parsed)
     if as_json:
-        print_json({"id": job.id, "name": job.name, "spec": job.spec})
+        counts = {"priority": job.priority, "retries": job.retries, "timeout_s": job.timeout_s}
+        print_json({"id": job.id, "name": job.name, **counts, "spec": job.spec})
     else:
         click.echo(f"Edited {job.name} (job {job.id}): " + ", ".join(f"{k} = {v!r}" for k, v in parsed.items()))
 

@@ -39,4 +39,5 @@ def command(show_all: bool, state: tuple[str, ...], family: str | None, horizon:
             (str(j.id), j.name, j.model, j.horizon, j.state, str(j.priority), ago(j.changed_at), REASON_WORDS[j.reason])
             for j in jobs
         )
-        print_table("", (">job", "name", "model", "horizon", "state", ">priority", "changed", "why"), rows)
+        columns = (">job", "name", "?model", "?horizon", "state", "?>priority", "?changed", "why")
+        print_table("", columns, rows)

@@ -6,13 +6,14 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cbi_queue.cli.output import STATE_COLOURS, ago, duration, utc
+from cbi_queue import clock
+from cbi_queue.cli.output import STATE_COLOURS, ago, console, duration, fitted_table, local_time, printable
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.queries import find_job, last_events
 from cbi_queue.status import take_status
@@ -33,7 +34,8 @@ QUIET_EVENTS = frozenset({"enqueue", "satisfy", "backup"})
 
 def print_status(status: QueueStatus) -> None:
     """Print the status once."""
-    Console().print(render_status(status))
+    screen = console()
+    screen.print(render_status(status, screen.width))
 
 
 def watch_status(settings: Settings) -> None:
@@ -44,42 +46,44 @@ def watch_status(settings: Settings) -> None:
 
 def show_until(settings: Settings, is_over: Callable[[QueueStatus], bool]) -> None:
     """Show the status in place until *is_over* says so; the last picture stays on the screen."""
+    screen = console()
     status = take_status(settings)
-    with Live(render_status(status), console=Console(), auto_refresh=False) as live:
+    with Live(render_status(status, screen.width), console=screen, auto_refresh=False) as live:
         while not is_over(status):
             time.sleep(REFRESH_S)
             status = take_status(settings)
-            live.update(render_status(status), refresh=True)
-        live.update(render_status(take_status(settings)), refresh=True)
+            live.update(render_status(status, screen.width), refresh=True)
+        live.update(render_status(take_status(settings), screen.width), refresh=True)
 
 
-def follow_in_lines(settings: Settings, is_over: Callable[[QueueStatus], bool]) -> None:
-    """Print one line per event until *is_over* says so: for logs, pipes and CI."""
+def follow_in_lines(settings: Settings, is_over: Callable[[QueueStatus], bool], *, since: float = 0.0) -> None:
+    """Print one line per event from the instant *since* on until *is_over* says so: for logs, pipes and CI."""
     with Ledger.open_readonly(settings.ledger_path) as ledger:
-        last_id = 0
-        over = False
+        last_id, over = 0, False
         while not over:
             over = is_over(take_status(settings))
             for event in reversed(last_events(ledger, 1000)):
-                if event.id > last_id and event.event not in QUIET_EVENTS:
+                if event.id > last_id and event.at >= since and event.event not in QUIET_EVENTS:
                     name = find_job(ledger, str(event.job_id)).name if event.job_id else ""
-                    print(f"{utc(event.at)}  {event.event:<10} {name:<28} {event.words or ''}".rstrip(), flush=True)
+                    line = f"{local_time(event.at)}  {event.event:<10} {name:<28} {event.words or ''}".rstrip()
+                    print(printable(line), flush=True)
                 last_id = max(last_id, event.id)
             if not over:
                 time.sleep(REFRESH_S)
 
 
-def render_status(status: QueueStatus) -> RenderableType:
-    """Make the whole picture."""
+def render_status(status: QueueStatus, width: int) -> RenderableType:
+    """Make the whole picture, at most *width* characters wide."""
     parts: list[RenderableType] = [_head(status), _slot(status)]
     parts += [_hold(hold) for hold in status.holds]
     if status.queue:
-        parts.append(_jobs("Queue", status.queue[:QUEUE_ROWS], len(status.queue)))
+        parts += ["", _queue(status.queue, width)]
     if status.ended:
-        parts.append(_ended(status.ended[:ENDED_ROWS]))
+        parts += ["", _ended(status.ended[:ENDED_ROWS], width)]
     if not (status.queue or status.ended or status.slot.job):
         parts.append(Text("Nothing has been enqueued yet: cbi-queue enqueue schedules/quickstart.yaml", style="dim"))
-    parts.append(_events(status))
+    if status.events:
+        parts += ["", _events(status, width)]
     return Group(*parts)
 
 
@@ -94,10 +98,10 @@ def _head(status: QueueStatus) -> Text:
 def _slot(status: QueueStatus) -> RenderableType:
     slot = status.slot
     if slot.job is None:
-        return Text(f"Slot {slot.state}: {slot.words}", style="yellow" if slot.state == "closed" else "")
+        return Text(f"Slot {slot.state}: {printable(slot.words)}", style="yellow" if slot.state == "closed" else "")
     line = Text("Slot ")
     line.append(slot.state, style=STATE_COLOURS["paused" if slot.state == "paused" else "running"])
-    line.append(f": {slot.job.name} ({slot.job.model}, {slot.job.horizon}, attempt {slot.attempt})")
+    line.append(f": {printable(slot.job.name)} ({slot.job.model}, {slot.job.horizon}, attempt {slot.attempt})")
     return Group(line, _bar(slot.progress)) if slot.progress else line
 
 
@@ -108,42 +112,34 @@ def _bar(progress: Progress) -> RenderableType:
         words += f"  validation loss {progress.validation_loss:.5g}"
     if progress.remaining_s is not None:
         words += f"  about {duration(progress.remaining_s)} left"
-    grid.add_row(ProgressBar(total=max(1, progress.total_epochs), completed=progress.epoch, width=30), words)
+    bar = ProgressBar(total=max(1, progress.total_epochs), completed=progress.epoch, width=30)
+    grid.add_row(bar, Text(printable(words)))
     return grid
 
 
 def _hold(hold: HoldLine) -> Text:
-    until = f", until {utc(hold.expires_at)}" if hold.expires_at else ""
-    return Text(f"Hold [{hold.reason}, {hold.mode}]: {hold.words} (since {ago(hold.since)}{until})", style="yellow")
+    until = f", until {local_time(hold.expires_at)}" if hold.expires_at else ""
+    words = f"Hold [{hold.reason}, {hold.mode}]: {printable(hold.words)} (since {ago(hold.since)}{until})"
+    return Text(words, style="yellow")
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim", title_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column == "job" else "left", no_wrap=column != "why")
-    return table
+def _queue(jobs: tuple[JobLine, ...], width: int) -> Table:
+    shown = jobs[:QUEUE_ROWS]
+    title = "Queue" if len(shown) == len(jobs) else f"Queue (first {len(shown)} of {len(jobs)})"
+    rows = ((str(job.id), job.name, job.model, job.horizon, job.state, _why(job)) for job in shown)
+    return fitted_table(title, (">job", "name", "?model", "?horizon", "state", "why"), rows, width)
 
 
-def _jobs(title: str, jobs: tuple[JobLine, ...], total: int) -> Table:
-    more = f" (first {len(jobs)} of {total})" if total > len(jobs) else ""
-    table = _table(f"{title}{more}", "job", "name", "model", "horizon", "state", "why")
-    for job in jobs:
-        state = Text(job.state, style=STATE_COLOURS.get(job.state, ""))
-        wait = f", from {utc(job.not_before)}" if job.not_before else ""
-        table.add_row(str(job.id), job.name, job.model, job.horizon, state, job.why + wait)
-    return table
+def _why(job: JobLine) -> str:
+    is_later = job.not_before is not None and job.not_before > clock.epoch_s()
+    return f"{job.why}, from {local_time(job.not_before)}" if is_later else job.why
 
 
-def _ended(jobs: tuple[JobLine, ...]) -> Table:
-    table = _table("Ended", "job", "name", "model", "horizon", "state", "when", "why")
-    for job in jobs:
-        state = Text(job.state, style=STATE_COLOURS.get(job.state, ""))
-        table.add_row(str(job.id), job.name, job.model, job.horizon, state, ago(job.ended_at), job.why)
-    return table
+def _ended(jobs: tuple[JobLine, ...], width: int) -> Table:
+    rows = ((str(job.id), job.name, job.model, job.horizon, job.state, ago(job.ended_at), job.why) for job in jobs)
+    return fitted_table("Ended", (">job", "name", "?model", "?horizon", "state", "?when", "why"), rows, width)
 
 
-def _events(status: QueueStatus) -> Table:
-    table = _table("Events", "when", "job", "event", "words")
-    for event in status.events[:EVENT_ROWS]:
-        table.add_row(ago(event.at), event.job or "", event.event, event.words)
-    return table
+def _events(status: QueueStatus, width: int) -> Table:
+    rows = ((ago(event.at), event.job or "", event.event, event.words) for event in status.events[:EVENT_ROWS])
+    return fitted_table("Events", (">when", "job", "event", "words"), rows, width)

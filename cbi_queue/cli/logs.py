@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
 from cbi_queue.cli.naming import job_name_argument
 from cbi_queue.cli.opening import ledger_for_looking
+from cbi_queue.cli.output import printable
 from cbi_queue.errors import Refused
 from cbi_queue.ledger.queries import attempts_of, find_job
 
@@ -24,20 +29,20 @@ _CHUNK = 65_536
 @click.option("-n", "--lines", type=click.IntRange(0), help="Only the last N lines.")
 @click.option("--attempt", type=click.IntRange(1), help="The log of this attempt; default: the newest.")
 def command(name: str, follow: bool, lines: int | None, attempt: int | None) -> None:
-    """Print a job's training log."""
+    """Print a job's training log. On a terminal, control characters in it are shown and not obeyed."""
     number, path = _find(name, attempt, wait=follow)
-    position = _print_from(path, _start(path, lines))
+    log = _Log(path, lines)
     try:
-        while follow:
-            time.sleep(FOLLOW_S)
-            position = _print_from(path, position)
-            ended, newer = _look(name, number)
-            if ended:
-                _print_from(path, position)
-                return
+        while True:
+            ended, newer = _look(name, number) if follow else (True, None)
+            log.print_new()
             if newer and attempt is None:
                 number, path = newer
-                position = 0
+                log = _Log(path)
+            elif ended:
+                return
+            else:
+                time.sleep(FOLLOW_S)
     except KeyboardInterrupt:
         return
 
@@ -66,23 +71,44 @@ def _look(name: str, number: int) -> tuple[bool, tuple[int, Path] | None]:
     return job.state.is_final, newer[-1] if newer else None
 
 
-def _start(path: Path, lines: int | None) -> int:
-    if lines is None or not path.exists():
-        return 0
-    content = path.read_bytes()
-    kept = content.splitlines(keepends=True)[-lines:] if lines else []
-    return len(content) - sum(map(len, kept))
+class _Log:
+    """A log that is read while it grows, and while the trainer rolls it over."""
+
+    def __init__(self, path: Path, lines: int | None = None) -> None:
+        self._path = path
+        self._show = _without_controls if sys.stdout.isatty() else str
+        self._stream = self._open()
+        if lines is not None:
+            content = self._stream.read()
+            kept = content.splitlines(keepends=True)[-lines:] if lines else []
+            self._stream.seek(len(content) - sum(map(len, kept)))
+
+    def print_new(self) -> None:
+        """Print what came since the last call: the rest of the file, then the one that took its place, if one did."""
+        self._print_rest()
+        if self._was_rolled_over():
+            self._print_rest()
+            self._stream.close()
+            self._stream = self._open()
+            self._print_rest()
+
+    def _open(self) -> BinaryIO:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        try:
+            return self._path.open("rb")
+        except OSError as exc:
+            raise Refused(f"cannot read the log {self._path}: {exc.strerror}") from exc
+
+    def _was_rolled_over(self) -> bool:
+        try:
+            return not os.path.samestat(self._path.stat(), os.fstat(self._stream.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def _print_rest(self) -> None:
+        while chunk := self._stream.read(_CHUNK):
+            click.echo(self._show(self._decoder.decode(chunk)), nl=False)
 
 
-def _print_from(path: Path, position: int) -> int:
-    """Print what lies beyond *position*; start over when the log was rolled over. Return the new position."""
-    if not path.exists():
-        return position
-    if path.stat().st_size < position:
-        position = 0
-    with path.open("rb") as stream:
-        stream.seek(position)
-        while chunk := stream.read(_CHUNK):
-            click.echo(chunk.decode(errors="replace"), nl=False)
-            position += len(chunk)
-    return position
+def _without_controls(text: str) -> str:
+    return "".join(character if character in "\n\t" else printable(character) for character in text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +15,15 @@ from cbi_queue import clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from rich.console import Console
+    from rich.table import Table
+
     from cbi_queue.ledger import JobRow
 
+PIPE_COLUMNS = 200
+"""Characters to a line where no terminal sets them: tables then need not fold."""
+WORDS_COLUMNS = 24
+"""Characters that the last column of a table, the one of words, gets at least."""
 STATE_COLOURS = {
     "running": "green", "paused": "yellow", "queued": "cyan", "waiting": "blue", "held": "magenta",
     "succeeded": "green", "vetoed": "yellow", "failed": "red", "cancelled": "bright_black",
@@ -31,19 +40,66 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
 
 
+def printable(text: str) -> str:
+    """Make *text* safe for a terminal: what is not printable becomes its escape, so that it cannot move a cursor."""
+    return text if text.isprintable() else "".join(map(_safe, text))
+
+
+def _safe(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def console() -> Console:
+    """Return a console as wide as the terminal, or wide enough for every table where there is none (a pipe, a file)."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=PIPE_COLUMNS)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table that fits the terminal."""
-    from rich.console import Console
+    screen = console()
+    screen.print(fitted_table(title, columns, rows, screen.width))
+
+
+def fitted_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Table:
+    """Make a table at most *width* wide. Only its last column folds its words over several lines.
+
+    Args:
+        title: printed above; empty for none.
+        columns: headings; `>` before one aligns it to the right, `?` lets the column go where there is no room for it
+            (the rightmost such column goes first).
+        rows: the cells, as many as columns; made safe for a terminal here.
+        width: columns of characters.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell, style=STATE_COLOURS.get(cell, "")) for cell in row))
-    Console().print(table)
+    cells = [[printable(cell) for cell in row] for row in rows]
+    kept = _kept_columns(columns, cells, width)
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for index in kept:
+        is_last = index == len(columns) - 1
+        table.add_column(
+            columns[index].lstrip("?>"),
+            justify="right" if ">" in columns[index] else "left",
+            no_wrap=not is_last,
+            overflow="fold" if is_last else "ellipsis",
+        )
+    for row in cells:
+        table.add_row(*(Text(row[index], style=STATE_COLOURS.get(row[index], "")) for index in kept))
+    return table
+
+
+def _kept_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Choose the columns that have room, with at least `WORDS_COLUMNS` for the last one if its words are that long."""
+    widths = [max(len(name.lstrip("?>")), *(len(row[index]) for row in rows), 0) for index, name in enumerate(columns)]
+    widths[-1] = min(widths[-1], WORDS_COLUMNS)
+    kept = list(range(len(columns)))
+    for index in reversed(range(len(columns))):
+        if sum(widths[i] + 2 for i in kept) - 2 > width and columns[index].startswith("?"):
+            kept.remove(index)
+    return kept
 
 
 def print_changed(verb: str, jobs: Sequence[JobRow], *, as_json: bool) -> None:
@@ -52,12 +108,18 @@ def print_changed(verb: str, jobs: Sequence[JobRow], *, as_json: bool) -> None:
         print_json([{"id": job.id, "name": job.name, "state": job.state, "reason": job.reason} for job in jobs])
         return
     for job in jobs:
-        click.echo(f"{verb} {job.name} (job {job.id}): {click.style(job.state, fg=STATE_COLOURS.get(job.state))}")
+        click.echo(
+            f"{verb} {printable(job.name)} (job {job.id}): {click.style(job.state, fg=STATE_COLOURS.get(job.state))}"
+        )
 
 
 def ago(at: float | None) -> str:
-    """Say how long ago an instant was."""
-    return "-" if at is None else f"{duration(clock.epoch_s() - at)} ago"
+    """Say how long ago an instant was, in its largest unit: `41 s ago`, `3 min ago`, `2 h ago`."""
+    return "-" if at is None else f"{_largest_unit(clock.epoch_s() - at)} ago"
+
+
+def _largest_unit(seconds: float) -> str:
+    return " ".join(duration(seconds).split(" ")[:2])
 
 
 def duration(seconds: float | None) -> str:
@@ -72,7 +134,7 @@ def duration(seconds: float | None) -> str:
     return f"{whole} s"
 
 
-def utc(at: float | None) -> str:
+def local_time(at: float | None) -> str:
     """Write an instant in local time, to the second."""
     return "-" if at is None else clock.from_epoch_s(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 

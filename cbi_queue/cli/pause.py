@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cbi_queue.cli.opening import daemon_is_running, ledger_for_writing, wait_for_effect
-from cbi_queue.cli.output import DurationType, json_option, print_json, utc
+from cbi_queue.cli.output import DurationType, json_option, local_time, print_json, printable
 from cbi_queue.ledger.holds import place_hold
 from cbi_queue.ledger.queries import job_in_slot
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState
@@ -35,8 +35,8 @@ def command(words: str, for_s: float | None, mode: str | None, as_json: bool) ->
     if as_json:
         print_json({"mode": chosen, "words": hold.words, "expires_at": hold.expires_at, "in_effect": effective})
         return
-    until = f" until {utc(hold.expires_at)}" if hold.expires_at else ""
-    click.echo(f"Paused{until}: {hold.words}. `cbi-queue resume` goes on.")
+    until = f" until {local_time(hold.expires_at)}" if hold.expires_at else ""
+    click.echo(f"Paused{until}: {printable(hold.words)}. `cbi-queue resume` goes on.")
     if job is not None:
         click.echo(_about(job.name, chosen, effective=effective))
     if not live:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cbi_queue.cli.opening import ledger_for_writing
-from cbi_queue.cli.output import json_option, print_json
+from cbi_queue.cli.output import json_option, print_json, printable
 from cbi_queue.ledger.holds import holds_in_force, lift_hold
 from cbi_queue.lifecycle import HoldReason
 
@@ -22,4 +22,4 @@ def command(as_json: bool) -> None:
         return
     click.echo("Resumed." if lifted else "The queue was not paused by the user.")
     for hold in left:
-        click.echo(f"Still held [{hold.reason}]: {hold.words}")
+        click.echo(f"Still held [{hold.reason}]: {printable(hold.words)}")

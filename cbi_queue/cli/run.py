@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cbi_queue import clock
 from cbi_queue.cli.enqueue import enqueue_files, tell_enqueued
 from cbi_queue.errors import SlotTaken
 from cbi_queue.settings import load_settings
@@ -57,6 +58,7 @@ def _refuse_second_daemon(settings: Settings) -> None:
 
 def _train(settings: Settings) -> int:
     """Run the daemon as a child and watch it; Ctrl-C goes to it as one SIGTERM."""
+    started_at = clock.epoch_s()
     daemon = subprocess.Popen(
         [sys.executable, "-P", "-m", "workers", "--until-empty", "--quiet"],
         process_group=0,
@@ -64,7 +66,7 @@ def _train(settings: Settings) -> int:
     )
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _show(settings, daemon)
+        _show(settings, daemon, started_at)
         return daemon.wait()
     except KeyboardInterrupt:
         return _stop(daemon)
@@ -74,7 +76,7 @@ def _train(settings: Settings) -> int:
             _stop(daemon)
 
 
-def _show(settings: Settings, daemon: subprocess.Popen[bytes]) -> None:
+def _show(settings: Settings, daemon: subprocess.Popen[bytes], started_at: float) -> None:
     """Show the live status on a terminal, or one line per ended job elsewhere, until the daemon ends."""
     from cbi_queue.cli.live import follow_in_lines, show_until
 
@@ -84,7 +86,7 @@ def _show(settings: Settings, daemon: subprocess.Popen[bytes]) -> None:
     if sys.stdout.isatty():
         show_until(settings, is_over)
     else:
-        follow_in_lines(settings, is_over)
+        follow_in_lines(settings, is_over, since=started_at)
 
 
 def _stop(daemon: subprocess.Popen[bytes]) -> int:

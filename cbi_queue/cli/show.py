@@ -9,7 +9,7 @@ import click
 
 from cbi_queue.cli.naming import job_name_argument
 from cbi_queue.cli.opening import ledger_for_looking
-from cbi_queue.cli.output import duration, json_option, print_json, print_table, utc
+from cbi_queue.cli.output import duration, json_option, local_time, print_json, print_table, printable
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import REASON_WORDS
 
@@ -36,24 +36,33 @@ def _plain(rows: list[Any]) -> list[dict[str, Any]]:
 
 
 def _print(job: JobRow, attempts: list[AttemptRow], events: list[EventRow]) -> None:
-    click.secho(f"Job {job.id} {job.name}", bold=True)
-    click.echo(f"{job.model} ({job.family}), horizon {job.horizon}, day {job.day}, priority {job.priority}")
-    click.echo(f"{job.state}: {job.veto or REASON_WORDS[job.reason]}")
     params = ", ".join(f"{key}={value}" for key, value in job.spec.get("params", {}).items())
-    click.echo(f"Parameters: {params or 'none'}")
+    lines = [
+        f"{job.model} ({job.family}), horizon {job.horizon}, day {job.day}, priority {job.priority}",
+        f"{job.state}: {job.veto or REASON_WORDS[job.reason]}",
+        f"Parameters: {params or 'none'}",
+    ]
     if job.micro_batch:
-        click.echo(f"Micro-batch lowered to {job.micro_batch} after running out of memory")
+        lines.append(f"Micro-batch lowered to {job.micro_batch} after running out of memory")
     if job.run_dir:
-        click.echo(f"Run folder: {job.run_dir}")
+        lines.append(f"Run folder: {job.run_dir}")
+    click.secho(printable(f"Job {job.id} {job.name}"), bold=True)
+    click.echo("\n".join(map(printable, lines)))
     if attempts:
-        print_table(
-            "\nAttempts", (">no", "started", "took", "outcome", "peak memory", "error"), map(_attempt, attempts)
-        )
-    told = ((utc(e.at), e.event, f"{e.source or ''} → {e.target}" if e.target else "", e.words or "") for e in events)
-    print_table("\nEvents", ("when", "event", "state", "words"), told)
+        columns = (">no", "started", "?took", "outcome", "?>peak memory", "error")
+        click.echo()
+        print_table("Attempts", columns, map(_attempt, attempts))
+    click.echo()
+    print_table("Events", ("when", "event", "?state", "words"), map(_event, events))
 
 
 def _attempt(attempt: AttemptRow) -> tuple[str, ...]:
     took = duration(attempt.ended_at - attempt.started_at) if attempt.ended_at else "runs now"
     memory = f"{attempt.peak_rss_mib:.0f} MiB" if attempt.peak_rss_mib else ""
-    return (str(attempt.number), utc(attempt.started_at), took, attempt.outcome or "", memory, attempt.error or "")
+    started = local_time(attempt.started_at)
+    return (str(attempt.number), started, took, attempt.outcome or "", memory, attempt.error or "")
+
+
+def _event(event: EventRow) -> tuple[str, ...]:
+    change = f"{event.source or ''} → {event.target}".strip() if event.target else ""
+    return (local_time(event.at), event.event, change, event.words or "")

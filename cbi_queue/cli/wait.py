@@ -23,7 +23,8 @@ LOOK_S = 0.2
 def command(names: tuple[str, ...], timeout_s: float | None) -> None:
     """Wait until the named jobs have ended, or, without names, until nothing is left to train.
 
-    Exit codes: 0 all succeeded, 1 one did not (or, without names, a job failed meanwhile), 75 the timeout passed.
+    Also ends when the named jobs can no longer move by themselves: held, or stuck behind a job that ended without
+    success. Exit codes: 0 all succeeded, 1 one did not (or, without names, a job failed meanwhile), 75 the timeout passed.
     """
     started_at, deadline = clock.epoch_s(), clock.monotonic_s() + (timeout_s or float("inf"))
     with ledger_for_looking() as ledger:
@@ -33,13 +34,20 @@ def command(names: tuple[str, ...], timeout_s: float | None) -> None:
                 click.echo("Gave up waiting.", err=True)
                 sys.exit(75)
             time.sleep(LOOK_S)
+        _tell_stuck(ledger, numbers)
         sys.exit(0 if _all_well(ledger, numbers, started_at) else 1)
 
 
 def _over(ledger: Ledger, numbers: list[int]) -> bool:
-    if not numbers:
-        return queries.workload(ledger).is_empty
-    return all(queries.find_job(ledger, str(number)).state.is_final for number in numbers)
+    with ledger.snapshot():
+        ended = [queries.find_job(ledger, str(number)).state.is_final for number in numbers]
+        return (bool(ended) and all(ended)) or queries.workload(ledger).is_empty
+
+
+def _tell_stuck(ledger: Ledger, numbers: list[int]) -> None:
+    for job in (queries.find_job(ledger, str(number)) for number in numbers):
+        if not job.state.is_final:
+            click.echo(f"{job.name} (job {job.id}) is {job.state} and cannot move by itself.", err=True)
 
 
 def _all_well(ledger: Ledger, numbers: list[int], started_at: float) -> bool:
