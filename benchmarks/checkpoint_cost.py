@@ -23,9 +23,11 @@ from jobs.sample_data import build
 from jobs.trainer import Task
 
 if TYPE_CHECKING:
+    from benchmarks.measuring import Line
     from cbi_queue.protocol import Message
 
 HORIZON = "1m"
+EPOCHS = 40
 BOUND_SHARE = 0.035
 
 
@@ -101,10 +103,23 @@ def train(
     return finished.metrics.get("fit_s", 0.0), time.monotonic() - started_s - predict_s
 
 
+def lines(rounds: int) -> list[Line]:
+    """Measure *rounds* rounds, for `python -m benchmarks checkpoints`."""
+    from benchmarks.measuring import Line, Target
+
+    results = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(measure(Path(folder), EPOCHS, threads=1))
+    last, shares = results[-1], tuple(float(result["share_pct"]) for result in results)
+    note = f"{last['checkpoints']} checkpoints of {last['checkpoint_mib']} MiB in {last['training_s']} s of training"
+    return [Line("checkpoints, share of training time", "%", shares, Target(100 * BOUND_SHARE), note)]
+
+
 def main() -> int:
     """Measure, print JSON, and fail when the bound is broken."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--folder", type=Path, help="folder on the disk to measure; default: the system's temporary one"

@@ -1,0 +1,55 @@
+"""`python -m benchmarks [NAME …]`: measure all of them, or those named, and print what holds and what does not.
+
+The exit code says whether the measuring worked, never how fast something was: a table of ratios is for people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.registry import BENCHMARKS, chosen
+from benchmarks.report import as_json, as_markdown, as_text, load, machine
+
+
+def main() -> int:
+    """Run the benchmarks one after the other and print the table."""
+    options = _options()
+    loads = [load()]
+    lines = []
+    for benchmark in chosen(options.names):
+        print(f"{benchmark.name}: {benchmark.words} …", file=sys.stderr, flush=True)
+        lines += benchmark.run(options.rounds)
+        loads.append(load())
+    heading = f"{machine()}; load average {' → '.join(loads)} between the benchmarks."
+    if options.markdown:
+        options.markdown.write_text(as_markdown(lines, heading))
+    if options.json:
+        print(json.dumps({"machine": heading, "lines": as_json(lines)}, indent=2))
+    else:
+        print(f"{heading}\n\n{as_text(lines)}")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    listed = "\n".join(f"  {b.name:12} {b.words}{' (only when named)' if b.slow else ''}" for b in BENCHMARKS)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"{__doc__.splitlines()[0]}\n\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; default: all that are not slow")
+    parser.add_argument("--rounds", type=int, help="rounds of each; default: what each needs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown, too")
+    options = parser.parse_args()
+    unknown = set(options.names) - {benchmark.name for benchmark in BENCHMARKS}
+    if unknown:
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; see --help")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

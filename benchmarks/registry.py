@@ -1,0 +1,50 @@
+"""The list of the benchmarks, in the order in which they run; each module is imported only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.measuring import Line
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One benchmark: a module of this package with a function `lines(rounds)`."""
+
+    name: str
+    module: str
+    words: str
+    rounds: int
+    slow: bool = False
+    """Runs only when it is named."""
+
+    def run(self, rounds: int | None = None) -> list[Line]:
+        """Measure; by default as many rounds as the benchmark needs for a steady median."""
+        lines: list[Line] = importlib.import_module(f"benchmarks.{self.module}").lines(rounds or self.rounds)
+        return lines
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    Benchmark("enqueue", "enqueue_jobs", "70 jobs into the ledger, against the bare transaction", 30),
+    Benchmark("claim", "claim_to_settle", "claim to settle of a no-op job, against stock Huey", 12),
+    Benchmark("status", "quick_verbs", "`cbi-queue status --json` and `--help`, against a bare interpreter", 15),
+    Benchmark("handover", "handover", "one job's end to the next trainer's first line, against a bare start", 6),
+    Benchmark("idle-page", "idle_page", "memory of `cbi-queue serve` after a few requests", 3),
+    Benchmark("idle-daemon", "idle_daemon", "memory and CPU of the daemon with nothing to do, over a minute", 1),
+    Benchmark("lightgbm", "lightgbm_direct", "LightGBM through the queue, against a direct call", 5),
+    Benchmark("checkpoints", "checkpoint_cost", "share of training that checkpoints take", 1, slow=True),
+    Benchmark("features", "feature_streaming", "memory of the feature cache on 10 million rows", 1, slow=True),
+)
+
+
+def chosen(names: list[str]) -> list[Benchmark]:
+    """Return the named benchmarks, or every one that is not slow.
+
+    Raises:
+        KeyError: for a name that none has.
+    """
+    known = {benchmark.name: benchmark for benchmark in BENCHMARKS}
+    return [known[name] for name in names] or [benchmark for benchmark in BENCHMARKS if not benchmark.slow]
