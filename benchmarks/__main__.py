@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.registry import BENCHMARKS, chosen
-from benchmarks.report import as_json, as_markdown, as_text, load, machine
+from benchmarks.report import as_json, as_markdown, as_text, load, machine, write_markdown
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
         loads.append(load())
     heading = f"{machine()}; load average {' → '.join(loads)} between the benchmarks."
     if options.markdown:
-        options.markdown.write_text(as_markdown(lines, heading))
+        write_markdown(options.markdown, as_markdown(lines, heading))
     if options.json:
         print(json.dumps({"machine": heading, "lines": as_json(lines)}, indent=2))
     else:
@@ -43,7 +43,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; default: all that are not slow")
     parser.add_argument("--rounds", type=int, help="rounds of each; default: what each needs")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown, too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table into this Markdown file, too")
     options = parser.parse_args()
     unknown = set(options.names) - {benchmark.name for benchmark in BENCHMARKS}
     if unknown:

@@ -1,8 +1,8 @@
 """From the claim of a no-op job to its settled row, through our Huey storage, against stock Huey's dequeue and execute.
 
 Both are driven by one loop in this process, each on a database of its own with `synchronous=FULL`. Stock Huey deletes
-the message in one commit and forgets it; ours commits twice, because a job that runs and a job that ended must both
-outlive a power cut, and each commit writes an attempt and an event beside the job. Every batch starts on new files.
+the message in one commit and forgets it; ours commits twice, at the claim and at the ending, and writes an attempt and
+an event beside the job each time. Every batch starts on new files.
 """
 
 from __future__ import annotations

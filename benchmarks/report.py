@@ -11,10 +11,12 @@ import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from benchmarks.measuring import Line, Target
 
 HEADINGS = ("measured", "median", "min..max", "target", "verdict", "behind it")
+TABLE_BEGINS, TABLE_ENDS = "<!-- measured -->\n", "<!-- end of measured -->\n"
 _VERDICTS = {True: "holds", False: "MISSED", None: "-"}
 
 
@@ -45,6 +47,14 @@ def as_markdown(lines: Sequence[Line], heading: str) -> str:
     """Write the lines as a Markdown table below *heading*."""
     rows = [HEADINGS, ("---",) * len(HEADINGS), *(_cells(line) for line in lines)]
     return "\n".join([heading, "", *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def write_markdown(path: Path, table: str) -> None:
+    """Put *table* between the two marks of the file at *path*; without marks, or without a file, it is all of it."""
+    text = path.read_text() if path.exists() else ""
+    before, mark, rest = text.partition(TABLE_BEGINS)
+    _, end_mark, after = rest.partition(TABLE_ENDS)
+    path.write_text(f"{before}{mark}\n{table}{end_mark}{after}" if mark and end_mark else table)
 
 
 def as_json(lines: Sequence[Line]) -> list[dict[str, Any]]:
