@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cbi_queue.errors import CbiError
+from cbi_queue.hardware import profile_named
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
 from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
 from cbi_queue.status import daemon_status
@@ -50,6 +51,10 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
+    try:
+        profile_named(settings.profile)
+    except CbiError as exc:
+        yield Finding("hardware profile", "bad", exc.message, "set CBI_PROFILE to one of them")
     source = str(settings.config_file) if settings.config_file else "environment and defaults"
     seen = f"{source}; profile {settings.profile}, {settings.threads} threads for the trainer"
     yield Finding("settings", "ok", seen)

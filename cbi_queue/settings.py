@@ -61,7 +61,7 @@ class Settings:
     log_keep: int = 3
     """Rolled logs kept beside the current one. CBI_LOG_KEEP."""
     keep_days: int = 90
-    """Days that telemetry and backups are kept. CBI_KEEP_DAYS."""
+    """Days that telemetry is kept. CBI_KEEP_DAYS. Daily backups of the ledger are kept for two weeks."""
     runtimes: Mapping[str, str] = field(default_factory=dict)
     """Interpreter per backend, TOML table [runtimes]. A backend without an entry runs on this Python."""
     config_file: Path | None = None

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.errors import SlotTaken
+from cbi_queue.errors import CbiError, SlotTaken
 from cbi_queue.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HOLDER_WRITES_WITHIN_S = 1.0
 """A daemon writes its name right after it got the lock; a reader waits this long for it."""
+SPACE_HINT = "make space on the disk of the state folder"
 
 
 class SlotLock:
@@ -53,7 +54,11 @@ class SlotLock:
                 return False
             raise
         self._descriptor = descriptor
-        self._write_holder()
+        try:
+            self._write_holder()
+        except OSError as exc:
+            self.release()
+            raise CbiError(f"cannot take the slot: {self._path} cannot be written: {exc}", hint=SPACE_HINT) from exc
         return True
 
     def release(self) -> None:

@@ -79,7 +79,7 @@ class SlotStatus:
     """What the slot does."""
 
     state: str
-    """idle | training | paused | closed (idle, with a hold in force)."""
+    """idle | training | paused | closed (idle, with a hold in force) | left (by a daemon that died)."""
     words: str
     job: JobLine | None
     attempt: int | None
@@ -183,15 +183,23 @@ def _slot(
         closed = "; ".join(hold.words for hold in holds)
         return SlotStatus("closed" if holds else "idle", closed or "nothing is training", None, None, None, None)
     attempt = queries.open_attempt(ledger, job.id)
-    paused = job.state is JobState.PAUSED
+    state, words = _slot_words(job, daemon_status(settings))
     return SlotStatus(
-        state="paused" if paused else "training",
-        words=f"{job.name} stands still" if paused else f"{job.name} is training",
+        state=state,
+        words=words,
         job=lines[job.id],
         attempt=attempt.number if attempt else None,
         started_at=attempt.started_at if attempt else None,
         progress=_progress(settings, job, attempt.number if attempt else 0),
     )
+
+
+def _slot_words(job: JobRow, daemon: DaemonStatus) -> tuple[str, str]:
+    if not daemon.is_running:
+        return "left", f"{job.name} was left in the slot by a daemon that died; the next daemon settles it and goes on"
+    if job.state is JobState.PAUSED:
+        return "paused", f"{job.name} stands still"
+    return "training", f"{job.name} is training"
 
 
 def _progress(settings: Settings, job: JobRow, attempt: int) -> Progress | None:

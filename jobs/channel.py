@@ -16,7 +16,20 @@ import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from cbi_queue.errors import ProtocolError
-from cbi_queue.protocol import Begin, ExitCode, Pause, Paused, Resume, Resumed, Stop, decode_directive, encode
+from cbi_queue.protocol import (
+    Begin,
+    CheckpointSaved,
+    ExitCode,
+    Pause,
+    Paused,
+    Restored,
+    Resume,
+    Resumed,
+    Stop,
+    decode_directive,
+    encode,
+)
+from jobs.narration import narrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +62,18 @@ class Channel:
         self._paused_s = 0.0
         self._was_paused = False
         self._hard_exit_s: float | None = None
+        self._last_epoch = 0
+        self._checkpointed_at: int | None = None
+
+    @property
+    def last_epoch(self) -> int:
+        """Finished epochs (rounds, fits) that the last safe point was told of."""
+        return self._last_epoch
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """True when this attempt left a checkpoint, or goes on from one."""
+        return self._checkpointed_at is not None
 
     @property
     def paused_s(self) -> float:
@@ -91,6 +116,11 @@ class Channel:
             ProtocolError: when the report itself cannot be sent (a number that is not finite).
         """
         line = encode(message)
+        if isinstance(message, CheckpointSaved | Restored):
+            self._checkpointed_at = message.epoch
+        if (words := narrate(message)) is not None:
+            with contextlib.suppress(OSError):  # the disk of the log may be full; the report still goes up
+                print(words, flush=True)
         with self._changed, contextlib.suppress(BrokenPipeError):
             self._up.write(line)
             self._up.flush()
@@ -104,6 +134,7 @@ class Channel:
         Raises:
             StopRequested: when an end was asked for, by a directive, SIGTERM, or the daemon's death.
         """
+        self._last_epoch = epoch
         if self._paused and not self._stopping:
             self._stand_still(epoch)
         if self._stopping:

@@ -65,7 +65,7 @@ def _work(assignment: Assignment, channel: Channel) -> int:
     try:
         _train(assignment, channel)
     except StopRequested:
-        channel.report(Stopped(0, checkpointed=(Path(assignment.run_dir) / "checkpoints").exists()))
+        channel.report(Stopped(channel.last_epoch, checkpointed=channel.has_checkpoint))
         return ExitCode.STOPPED
     except Exception as exc:  # noqa: BLE001 - a top loop
         kind = classify(exc)

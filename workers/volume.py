@@ -29,5 +29,11 @@ def watch_volume(settings: Settings, ledger: Ledger) -> bool:
     if held:
         logger.info("event=volume.back path=%s", settings.volume)
         settings.make_layout()
-        lift_hold(ledger, HoldReason.VOLUME, f"the data volume {settings.volume} is mounted again")
+        lift_hold(ledger, HoldReason.VOLUME, _back_words(settings))
     return True
+
+
+def _back_words(settings: Settings) -> str:
+    if settings.volume is None:
+        return "no data volume is configured any more"
+    return f"the data volume {settings.volume} is mounted again"

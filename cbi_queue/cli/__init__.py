@@ -77,14 +77,14 @@ class LazyVerbs(click.Group):
 )
 @click.version_option(cbi_queue.__version__, prog_name="cbi-queue")
 def cli() -> None:
-    r"""Train one model at a time, lose none.
+    """Train one model at a time, lose none.
 
     \b
     cbi-queue enqueue schedules/day1.yaml      put a day's jobs into the queue
     cbi-queue run schedules/quickstart.yaml    train it here and watch
     cbi-queue pause --reason "too hot"         stand still; `resume` goes on
     cbi-queue status --watch                   look, again and again
-    """
+    """  # noqa: D301 - click reads the backspace
 
 
 def main() -> None:

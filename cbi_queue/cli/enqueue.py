@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cbi_queue.cli.output import json_option, print_json
+from cbi_queue.cli.plan_files import plan_files_argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cbi_queue.ledger import Ledger
     from cbi_queue.ledger.enqueue import Enqueued, Standing
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog="Examples:\n\n\b\n  cbi-queue enqueue schedules/day1.yaml\n  cbi-queue enqueue schedules/day*.yaml --json"
 )
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@plan_files_argument
 @json_option
 def command(files: tuple[Path, ...], as_json: bool) -> None:
     """Put the jobs of day plans into the queue.

@@ -15,8 +15,10 @@ from cbi_queue.lifecycle import REASON_WORDS, JobState
     epilog="Examples:\n\n\b\n  cbi-queue list\n  cbi-queue list --state failed\n  cbi-queue list --all --json"
 )
 @click.option("--all", "show_all", is_flag=True, help="Also the jobs that have ended.")
-@click.option("--state", type=click.Choice(list(JobState)), multiple=True, help="Only these states.")
-@click.option("--family", type=click.Choice(list(Family)), help="Only this family.")
+@click.option(
+    "--state", type=click.Choice([state.value for state in JobState]), multiple=True, help="Only these states."
+)
+@click.option("--family", type=click.Choice([family.value for family in Family]), help="Only this family.")
 @click.option("--horizon", type=click.Choice(HORIZONS), help="Only this horizon.")
 @json_option
 def command(show_all: bool, state: tuple[str, ...], family: str | None, horizon: str | None, as_json: bool) -> None:

@@ -74,7 +74,7 @@ def follow_in_lines(settings: Settings, is_over: Callable[[QueueStatus], bool], 
 
 def render_status(status: QueueStatus, width: int) -> RenderableType:
     """Make the whole picture, at most *width* characters wide."""
-    parts: list[RenderableType] = [_head(status), _slot(status)]
+    parts: list[RenderableType] = [_head(status), _slot(status), _budget(status)]
     parts += [_hold(hold) for hold in status.holds]
     if status.queue:
         parts += ["", _queue(status.queue, width)]
@@ -99,8 +99,10 @@ def _slot(status: QueueStatus) -> RenderableType:
     slot = status.slot
     if slot.job is None:
         return Text(f"Slot {slot.state}: {printable(slot.words)}", style="yellow" if slot.state == "closed" else "")
+    if slot.state == "left":
+        return Text(f"Slot: {printable(slot.words)}", style="yellow")
     line = Text("Slot ")
-    line.append(slot.state, style=STATE_COLOURS["paused" if slot.state == "paused" else "running"])
+    line.append(slot.state, style=STATE_COLOURS["running" if slot.state == "training" else "paused"])
     line.append(f": {printable(slot.job.name)} ({slot.job.model}, {slot.job.horizon}, attempt {slot.attempt})")
     return Group(line, _bar(slot.progress)) if slot.progress else line
 
@@ -115,6 +117,13 @@ def _bar(progress: Progress) -> RenderableType:
     bar = ProgressBar(total=max(1, progress.total_epochs), completed=progress.epoch, width=30)
     grid.add_row(bar, Text(printable(words)))
     return grid
+
+
+def _budget(status: QueueStatus) -> Text:
+    total = status.budget.total
+    words = f"Budget of the week: {total.counts.done} of {total.planned} planned models done"
+    failed = f", {total.counts.failed} failed" if total.counts.failed else ""
+    return Text(f"{words}{failed}; {total.minimum} to {total.maximum} are wanted", style="dim")
 
 
 def _hold(hold: HoldLine) -> Text:

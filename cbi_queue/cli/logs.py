@@ -58,7 +58,7 @@ def _find(name: str, attempt: int | None, *, wait: bool) -> tuple[int, Path]:
         if not wait or job.state.is_final or attempt:
             raise Refused(
                 f"job {job.id} {job.name} has no log of attempt {number or 1}; it is {job.state}",
-                hint="`-f` waits until it starts",
+                hint=None if job.state.is_final else "`-f` waits until it starts",
             )
         time.sleep(FOLLOW_S)
 

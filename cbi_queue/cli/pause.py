@@ -21,13 +21,16 @@ DEFAULT_WORDS = "paused by the user"
 )
 @click.option("--reason", "words", default=DEFAULT_WORDS, show_default=True, help="Words that the status shows.")
 @click.option("--for", "for_s", type=DurationType(), help="Lift the hold by itself after 30m, 2h, …")
-@click.option("--drain", "mode", flag_value=HoldMode.DRAIN, help="Let the current job end; claim nothing new.")
-@click.option("--evict", "mode", flag_value=HoldMode.EVICT, help="Checkpoint the current job and free its memory.")
+@click.option("--drain", is_flag=True, help="Let the current job end; claim nothing new.")
+@click.option("--evict", is_flag=True, help="Checkpoint the current job and free its memory.")
 @json_option
-def command(words: str, for_s: float | None, mode: str | None, as_json: bool) -> None:
+def command(words: str, for_s: float | None, drain: bool, evict: bool, as_json: bool) -> None:
     """Close the slot: the current job stands still in memory (or drains, or is evicted), nothing new starts."""
-    chosen = HoldMode(mode or HoldMode.PAUSE)
+    if drain and evict:
+        raise click.UsageError("say --drain or --evict, not both")
+    chosen = HoldMode.DRAIN if drain else HoldMode.EVICT if evict else HoldMode.PAUSE
     with ledger_for_writing() as ledger:
+        before = job_in_slot(ledger)
         hold = place_hold(ledger, HoldReason.USER, chosen, _one_line(words), for_s=for_s)
         live = daemon_is_running(load_settings())
         effective = wait_for_effect(lambda: _is_effective(job_in_slot(ledger), chosen)) if live else True
@@ -36,9 +39,10 @@ def command(words: str, for_s: float | None, mode: str | None, as_json: bool) ->
         print_json({"mode": chosen, "words": hold.words, "expires_at": hold.expires_at, "in_effect": effective})
         return
     until = f" until {local_time(hold.expires_at)}" if hold.expires_at else ""
-    click.echo(f"Paused{until}: {printable(hold.words)}. `cbi-queue resume` goes on.")
-    if job is not None:
-        click.echo(_about(job.name, chosen, effective=effective))
+    done = "Draining" if drain else "Paused"
+    click.echo(f"{done}{until}: {printable(hold.words)}. `cbi-queue resume` goes on.")
+    if before is not None:
+        click.echo(_about(before.name, chosen, effective=effective and (not evict or job is None)))
     if not live:
         click.echo("No daemon is running; the hold waits for it.")
 
@@ -54,7 +58,8 @@ def _about(name: str, mode: HoldMode, *, effective: bool) -> str:
     if mode is HoldMode.DRAIN:
         return f"{name} may end; nothing new starts."
     if mode is HoldMode.EVICT:
-        return f"{name} is still writing its checkpoint."
+        left = "wrote its checkpoint, left the slot and goes on after `resume`"
+        return f"{name} {left}." if effective else f"{name} is still writing its checkpoint."
     return f"{name} stands still." if effective else f"{name} has not reached a point where it can stand still yet."
 
 

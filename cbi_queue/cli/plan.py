@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cbi_queue.cli.output import duration, json_option, print_json, print_table
+from cbi_queue.cli.plan_files import plan_files_argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from cbi_queue.settings import Settings
     from cbi_queue.spec import DayPlan, JobSpec
 
-_FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 _NO_DATA = click.option("--no-data", is_flag=True, help="Do not ask whether exports and feature caches exist.")
 
 
@@ -30,7 +30,7 @@ def command() -> None:
     epilog="Examples:\n\n\b\n  cbi-queue plan check schedules/day1.yaml\n"
     "  cbi-queue plan check --no-data --json schedules/day*.yaml\n\nExit codes: 0 fine, 2 there are complaints."
 )
-@_FILES
+@plan_files_argument
 @_NO_DATA
 @json_option
 @click.pass_context
@@ -55,7 +55,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
 @command.command(
     epilog="Examples:\n\n\b\n  cbi-queue plan show schedules/day1.yaml\n  cbi-queue plan show --json schedules/day*.yaml"
 )
-@_FILES
+@plan_files_argument
 @_NO_DATA
 @json_option
 def show(files: tuple[Path, ...], no_data: bool, as_json: bool) -> None:

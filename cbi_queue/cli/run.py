@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
-from pathlib import Path
+import time
 from typing import TYPE_CHECKING
 
 import click
 
 from cbi_queue import clock
 from cbi_queue.cli.enqueue import enqueue_files, tell_enqueued
+from cbi_queue.cli.plan_files import plan_files_argument
 from cbi_queue.errors import SlotTaken
 from cbi_queue.settings import load_settings
 from cbi_queue.slot_lock import SlotLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from cbi_queue.settings import Settings
     from cbi_queue.status import QueueStatus
@@ -26,11 +29,14 @@ if TYPE_CHECKING:
 STOP_S = 60.0
 """Seconds that the daemon may take to checkpoint and end after Ctrl-C: more than its own budget of 45 s."""
 
+PAGE_S = 15.0
+"""Seconds that the status page may take to come up."""
+
 
 @click.command(
     epilog="Examples:\n\n\b\n  cbi-queue run schedules/quickstart.yaml\n  cbi-queue run schedules/day1.yaml --page"
 )
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@plan_files_argument
 @click.option("--page", is_flag=True, help="Serve the status page meanwhile.")
 def command(files: tuple[Path, ...], page: bool) -> None:
     """Enqueue plans and train until the queue is empty, with a live display.
@@ -109,9 +115,20 @@ def _page(settings: Settings) -> Iterator[None]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-    click.echo(f"Status page: http://{settings.host}:{settings.port}/status")
+    answers = _answers(settings, server)
+    click.echo(f"Status page: http://{settings.host}:{settings.port}/status" if answers else "There is no status page.")
     try:
         yield
     finally:
         server.terminate()
         server.wait()
+
+
+def _answers(settings: Settings, server: subprocess.Popen[bytes]) -> bool:
+    """Wait until the page answers; False when its process ended instead (it then said why)."""
+    deadline = clock.monotonic_s() + PAGE_S
+    while server.poll() is None and clock.monotonic_s() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection((settings.host, settings.port), timeout=0.2):
+            return server.poll() is None
+        time.sleep(0.1)
+    return False

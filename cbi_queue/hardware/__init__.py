@@ -1,4 +1,5 @@
 """What the machine allows: profiles with ceilings; estimators and detection grow here."""
+
 from __future__ import annotations
 
 from cbi_queue.hardware.profiles import PROFILES, HardwareProfile, profile_named

@@ -109,7 +109,7 @@ def _refuse_changed_live_jobs(ledger: Ledger, fresh: Sequence[_Candidate]) -> No
     if clashes:
         raise Refused(
             "cannot enqueue, because live jobs have the same name and another content:\n  " + "\n  ".join(clashes),
-            hint="`cbi-queue edit` changes a queued job, `cbi-queue cancel` calls it off; or give the new job a name",
+            hint="`cbi-queue edit` changes a queued job, `cbi-queue cancel` calls it off; or give the new job another name",
         )
 
 

@@ -133,12 +133,13 @@ class Ledger:
             self.tell(transition.name, reason, job_id=job_id, source=source, target=transition.target, words=words)
 
     def _source_state(self, transition: Transition, job_id: int) -> JobState:
-        row = self.conn.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        row = self.conn.execute("SELECT name, state FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None or row["state"] not in transition.sources:
             seen = row["state"] if row else None
+            named = f"job {job_id} {row['name']}" if row else f"job {job_id}"
             allowed = ", ".join(sorted(transition.sources))
             raise StaleTransition(
-                f"cannot {transition.name} job {job_id}: it is {seen or 'unknown'}; allowed from: {allowed}",
+                f"cannot {transition.name} {named}: it is {seen or 'unknown'}; allowed from: {allowed}",
                 job_id=job_id,
                 state=seen,
             )

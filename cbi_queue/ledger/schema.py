@@ -30,7 +30,7 @@ def schema_version(path: Path) -> int:
         try:
             return int(conn.execute("PRAGMA user_version").fetchone()[0])
         except sqlite3.Error as exc:
-            raise LedgerError(f"cannot read the ledger {path}: {exc}", hint=_restore_hint(path)) from exc
+            raise LedgerError(f"cannot read the ledger {path}: {exc}", hint=_hint(path, exc)) from exc
 
 
 def ensure_schema(path: Path) -> None:
@@ -56,5 +56,11 @@ def ensure_schema(path: Path) -> None:
         raise LedgerError(f"cannot migrate the ledger {path} from schema {version} to {SCHEMA_VERSION}: {last}")
 
 
-def _restore_hint(path: Path) -> str:
-    return f"move it aside and restore the newest file of {path.parent / 'backups'}"
+def _hint(path: Path, exc: sqlite3.Error) -> str:
+    """Advise a restore only when the file itself is damaged: a full disk leaves a sound ledger behind."""
+    damaged = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    if getattr(exc, "sqlite_errorcode", 0) & 0xFF in damaged:
+        return f"move it aside and restore the newest file of {path.parent / 'backups'}"
+    return (
+        f"make space on the disk of {path.parent} and see that the file can be read; the ledger itself is not damaged"
+    )

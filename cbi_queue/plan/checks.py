@@ -169,7 +169,7 @@ def _check_export(plan: PlanDraft, job: JobDraft, exports_dir: Path | None, comp
         return
     export = exports_dir / f"production_training_data_{job.horizon}.parquet"
     if not export.is_file():
-        text = f"the input {export} is missing; export it, or run `cbi-queue data` for the sample series"
+        text = f"the input {export} is missing; export it, or build the sample with `cbi-queue data sample`"
         _complain(plan, complaints, job.place("horizon"), text)
 
 

@@ -116,6 +116,10 @@ def test_an_evicted_job_frees_its_memory_and_goes_on_from_its_checkpoint(house: 
     assert not trainer.is_alive()
     house.cli("resume")
     house.until_state("plain", "succeeded", within_s=120)
+    log = house.cli("logs", "evicted", "--attempt", "1")
+    assert "3/40 in " in log
+    assert "validation loss" in log
+    assert "checkpoint left" in log
     assert [a.outcome for a in house.attempts("evicted")] == [Outcome.EVICTED, Outcome.SUCCESS]
     assert "restored" in [e.event for e in house.events("evicted")]
     assert house.job("evicted").metrics["backtest"] == house.job("plain").metrics["backtest"]

@@ -47,6 +47,7 @@ def test_a_killed_daemon_loses_nothing_and_the_orphan_leaves_the_slot(house: Hou
 
     daemon.kill()
     daemon.wait()
+    assert "was left in the slot by a daemon that died" in house.cli("status")
     assert house.start_daemon("--until-empty", wait=False).wait(120) == 0
 
     assert not orphan.is_alive()
