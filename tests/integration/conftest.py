@@ -1,17 +1,41 @@
-"""What the tests of the status page share: a queue of its own, and a client that speaks to its app."""
+"""What integration tests share: a ledger of its own; for the status page, a queue and a client that speaks to its app."""
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from api_home import ApiHome
+
+from cbi_queue.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from starlette.testclient import TestClient
+
+
+@pytest.fixture(scope="session")
+def new_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger as the first command makes it, to be copied: making one takes a process of its own."""
+    path = tmp_path_factory.mktemp("state") / "ledger.db"
+    Ledger.open(path).close()
+    return path
+
+
+@pytest.fixture
+def ledger_path(new_ledger: Path, tmp_path: Path) -> Path:
+    """An empty ledger of its own."""
+    return shutil.copy(new_ledger, tmp_path / "ledger.db")
+
+
+@pytest.fixture
+def ledger(ledger_path: Path) -> Iterator[Ledger]:
+    """An empty ledger of its own, open for writing."""
+    with Ledger.open(ledger_path, patience_s=1.0) as opened:
+        yield opened
 
 
 @pytest.fixture

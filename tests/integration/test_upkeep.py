@@ -1,0 +1,143 @@
+"""Backups of a ledger in use, retention, and chores that run once per period."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+
+import pytest
+from ledger_rows import add, dump, dump_of, finished, python
+from waiting import until
+
+from cbi_queue import clock
+from cbi_queue.ledger import Ledger, queries
+from cbi_queue.ledger.upkeep import back_up, chore_is_due, prune_backups, record_chore
+
+WRITER = """
+import sys
+from pathlib import Path
+from cbi_queue.ledger import Ledger
+ledger = Ledger.open(Path(sys.argv[1]))
+print("ready", flush=True)
+count = 0
+while not Path(sys.argv[2]).exists():
+    with ledger.write() as conn:
+        count += 1
+        conn.execute("UPDATE meta SET value = ? WHERE key = 'left'", (str(count),))
+        ledger.tell("pair", "pair", words=str(count))
+        conn.execute("UPDATE meta SET value = ? WHERE key = 'right'", (str(count),))
+print(count)
+"""
+
+
+def test_a_backup_taken_while_another_process_writes_shows_one_instant(ledger, ledger_path, tmp_path):
+    """Half of a transaction in a backup is a damaged ledger on the day it is needed."""
+    ledger.conn.execute("INSERT INTO meta VALUES ('left', '0'), ('right', '0')")
+    for number in range(200):
+        ledger.tell("filler", "filler", words="x" * 4000 + str(number))
+    writer = python(WRITER, ledger_path, tmp_path / "stop")
+    assert writer.stdout.readline() == "ready\n"
+    until(lambda: ledger.conn.execute("SELECT value FROM meta WHERE key = 'left'").fetchone()[0] != "0", "writes")
+
+    backups = []
+    for number in range(8):
+        folder = tmp_path / f"backups-{number}"
+        backups.append(back_up(ledger, folder))
+    (tmp_path / "stop").touch()
+    total = int(finished(writer))
+
+    counts = []
+    for path in backups:
+        with closing(sqlite3.connect(path)) as conn:
+            values = dict(conn.execute("SELECT key, value FROM meta WHERE key IN ('left', 'right')").fetchall())
+            events = conn.execute("SELECT COUNT(*) FROM events WHERE event = 'pair'").fetchone()[0]
+            assert int(values["left"]) == int(values["right"]) == events
+            assert conn.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+            counts.append(events)
+    assert 0 < counts[0] < counts[-1] <= total, "the writer wrote all the while"
+
+
+def test_a_backup_is_one_file_that_opens_as_a_ledger(ledger, tmp_path):
+    add(ledger)
+
+    path = back_up(ledger, tmp_path / "backups")
+
+    assert re.fullmatch(r"ledger-\d{8}T\d{6}Z\.db", path.name)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert path.stat().st_mode & 0o077 == 0, "a backup is its owner's"
+    assert dump(path) == dump_of(ledger)
+    with Ledger.open(path) as restored:
+        assert restored.ledger_id == ledger.ledger_id
+        assert queries.find_job(restored, "naive-1w").state == "queued"
+
+
+def test_a_damaged_copy_is_told_and_leaves_no_file(ledger, ledger_path, tmp_path):
+    for number in range(300):
+        ledger.tell("filler", "filler", words="x" * 2000 + str(number))
+    ledger.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    ledger.close()
+    content = bytearray(ledger_path.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 16384] = b"\xff" * 16384
+    ledger_path.write_bytes(content)
+
+    with Ledger.open(ledger_path) as damaged, pytest.raises(sqlite3.DatabaseError):
+        back_up(damaged, tmp_path / "backups")
+
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+def test_the_newest_backups_stay_and_leftovers_of_a_crash_go(tmp_path):
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    names = [f"ledger-202601{day:02}T000000Z.db" for day in range(1, 11)]
+    for name in [*names, ".ledger-20260101T000000Z.db.x.part", "notes.txt"]:
+        (folder / name).touch()
+
+    removed = prune_backups(folder, 3)
+
+    assert [path.name for path in removed] == names[:7]
+    assert {path.name for path in folder.iterdir()} == {*names[7:], "notes.txt"}
+    assert prune_backups(folder, 3) == []
+    assert prune_backups(tmp_path / "absent", 3) == []
+    assert len(prune_backups(folder, 0)) == 3
+
+
+CHORE = """
+import sys
+from pathlib import Path
+from cbi_queue.ledger import Ledger
+from cbi_queue.ledger.upkeep import record_chore
+ledger = Ledger.open(Path(sys.argv[1]))
+print("ready", flush=True); sys.stdin.readline()
+print(sum(record_chore(ledger, f"chore-{n}", 10**9) for n in range(50)))
+"""
+
+
+def test_of_two_processes_exactly_one_runs_a_chore(ledger_path):
+    children = [python(CHORE, ledger_path) for _ in range(2)]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+
+    assert sum(int(finished(child)) for child in children) == 50
+
+
+def test_a_chore_is_due_once_per_period_and_once_after_a_gap(ledger):
+    period_s = 10**6
+    assert chore_is_due(ledger, "backup", period_s)
+    assert record_chore(ledger, "backup", period_s)
+
+    assert not chore_is_due(ledger, "backup", period_s)
+    assert not record_chore(ledger, "backup", period_s)
+    assert chore_is_due(ledger, "retention", period_s), "each chore has its own dates"
+
+    ledger.conn.execute("UPDATE chores SET due = due - 5")
+    assert chore_is_due(ledger, "backup", period_s)
+    assert record_chore(ledger, "backup", period_s)
+    assert not record_chore(ledger, "backup", period_s), "missed periods are not made up for"
+    rows = ledger.conn.execute("SELECT due, ran_at FROM chores").fetchall()
+    assert [row["due"] for row in rows] == [int(clock.epoch_s()) // period_s]
