@@ -92,7 +92,9 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except CbiError as exc:
-        click.secho(f"Error: {exc.message}", fg="red", err=True)
+        from cbi_queue.cli.output import printable_lines
+
+        click.secho(printable_lines(f"Error: {exc.message}"), fg="red", err=True)
         if exc.hint:
-            click.echo(f"Hint: {exc.hint}", err=True)
+            click.echo(printable_lines(f"Hint: {exc.hint}"), err=True)
         sys.exit(exc.exit_code)

@@ -6,7 +6,7 @@ import click
 
 from cbi_queue.cli.naming import job_names_argument
 from cbi_queue.cli.opening import daemon_is_running, ledger_for_writing, wait_for_effect
-from cbi_queue.cli.output import json_option, print_changed
+from cbi_queue.cli.output import json_option, print_changed, printable
 from cbi_queue.ledger import verbs
 from cbi_queue.ledger.queries import find_job
 from cbi_queue.settings import load_settings
@@ -28,4 +28,4 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     for job in jobs:
         if not job.state.is_final and not as_json:
             why = "it is ending" if live else "no daemon is running; the next one will not go on with it"
-            click.echo(f"Cancelling {job.name} (job {job.id}): {why}")
+            click.echo(f"Cancelling {printable(job.name)} (job {job.id}): {why}")

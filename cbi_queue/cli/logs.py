@@ -7,15 +7,18 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from cbi_queue.cli.naming import job_name_argument
 from cbi_queue.cli.opening import ledger_for_looking
-from cbi_queue.cli.output import printable
+from cbi_queue.cli.output import printable_lines
 from cbi_queue.errors import Refused
 from cbi_queue.ledger.queries import attempts_of, find_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FOLLOW_S = 0.2
 _CHUNK = 65_536
@@ -76,7 +79,8 @@ class _Log:
 
     def __init__(self, path: Path, lines: int | None = None) -> None:
         self._path = path
-        self._show = _without_controls if sys.stdout.isatty() else str
+        to_terminal = sys.stdout.isatty()
+        self._print: Callable[[bytes], object] = _print_safely() if to_terminal else sys.stdout.buffer.write
         self._stream = self._open()
         if lines is not None:
             content = self._stream.read()
@@ -93,7 +97,6 @@ class _Log:
             self._print_rest()
 
     def _open(self) -> BinaryIO:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         try:
             return self._path.open("rb")
         except OSError as exc:
@@ -107,8 +110,11 @@ class _Log:
 
     def _print_rest(self) -> None:
         while chunk := self._stream.read(_CHUNK):
-            click.echo(self._show(self._decoder.decode(chunk)), nl=False)
+            self._print(chunk)
+        sys.stdout.flush()
 
 
-def _without_controls(text: str) -> str:
-    return "".join(character if character in "\n\t" else printable(character) for character in text)
+def _print_safely() -> Callable[[bytes], None]:
+    """Return what prints bytes on a terminal: decoded (a letter may come in two parts), control characters shown."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return lambda chunk: click.echo(printable_lines(decoder.decode(chunk)), nl=False)

@@ -45,6 +45,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_safe, text))
 
 
+def printable_lines(text: str) -> str:
+    """Make text of several lines safe for a terminal, line by line; tabs stay as well."""
+    return "".join(character if character in "\n\t" else _safe(character) for character in text)
+
+
 def _safe(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 

@@ -10,7 +10,7 @@ import click
 from cbi_queue import clock
 from cbi_queue.cli.naming import job_names_argument
 from cbi_queue.cli.opening import ledger_for_looking
-from cbi_queue.cli.output import DurationType
+from cbi_queue.cli.output import DurationType, printable
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.lifecycle import JobState
 
@@ -47,7 +47,7 @@ def _over(ledger: Ledger, numbers: list[int]) -> bool:
 def _tell_stuck(ledger: Ledger, numbers: list[int]) -> None:
     for job in (queries.find_job(ledger, str(number)) for number in numbers):
         if not job.state.is_final:
-            click.echo(f"{job.name} (job {job.id}) is {job.state} and cannot move by itself.", err=True)
+            click.echo(f"{printable(job.name)} (job {job.id}) is {job.state} and cannot move by itself.", err=True)
 
 
 def _all_well(ledger: Ledger, numbers: list[int], started_at: float) -> bool:

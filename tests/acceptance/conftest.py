@@ -1,0 +1,48 @@
+"""What tests of the command line share: a home with a job in every state that needs no trainer."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from command_home import Home
+from ledger_rows import NET, add, add_in
+
+from cbi_queue.ledger.claims import claim, record_trainer
+from cbi_queue.ledger.settlement import requeue
+from cbi_queue.lifecycle import JobState, Outcome, Reason
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """A home whose ledger holds a job in every state that needs no trainer, with attempts, logs and events."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    (home.root / "config.toml").touch()
+    home.settings.make_layout()
+    for horizon in ("1w", "1m"):
+        (home.settings.exports_dir / f"production_training_data_{horizon}.parquet").touch()
+        (home.settings.processed_dir / f"{horizon}_features.parquet").touch()
+    with home.ledger() as ledger:
+        for state in (JobState.SUCCEEDED, JobState.VETOED, JobState.FAILED, JobState.CANCELLED):
+            add_in(ledger, state, f"naive-{state}-1w")
+        number = add(ledger, "net-1w", **NET)
+        log = home.settings.training_log_dir / "net-1w.log"
+        log.write_bytes("first line\nümlaut\n\x1b[2Jcleared\nlast line\n".encode())
+        attempt = claim(ledger, number)
+        record_trainer(ledger, attempt.id, pid=1, started=0.0, log_path=str(log), run_dir="/run", settings={})
+        requeue(ledger, number, Outcome.EVICTED, Reason.EVICTED, "made room for a very long explanation of why")
+        add(ledger, "naive-next-1w", needs=["net-1w"], priority=5)
+        add_in(ledger, JobState.HELD, "naive-held-1w")
+        ledger.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return home.root
+
+
+@pytest.fixture
+def home(prepared, tmp_path) -> Home:
+    """A copy of the prepared home."""
+    shutil.copytree(prepared, tmp_path / "home")
+    return Home(tmp_path / "home")

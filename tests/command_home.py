@@ -1,0 +1,67 @@
+"""A home for commands: state and data folders of their own, and the real `cbi-queue` as a shell finds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cbi_queue.ledger import Ledger
+from cbi_queue.settings import Settings, load_settings
+
+EXECUTABLE = Path(sys.executable).with_name("cbi-queue")
+
+
+@dataclass
+class Home:
+    """A state folder and a data folder of their own, and the command as a shell finds it."""
+
+    root: Path
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of every command."""
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("CBI_", "EXTERNAL_DRIVE", "COLUMNS"))
+        }
+        return {
+            **kept,
+            "CBI_STATE_DIR": str(self.root / "state"),
+            "CBI_V14_REPO": str(self.root / "repo"),
+            "CBI_CONFIG": str(self.root / "config.toml"),
+        }
+
+    @property
+    def settings(self) -> Settings:
+        """What the commands see."""
+        return load_settings(self.environ)
+
+    def start(self, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
+        """Start a command."""
+        return subprocess.Popen(
+            [EXECUTABLE, *arguments],
+            env={**self.environ, **environ},
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, *arguments: str, code: int = 0, **environ: str) -> str:
+        """Run a command that must end with *code*; return what it printed, errors last."""
+        child = self.start(*arguments, **environ)
+        out, err = (text.decode() for text in child.communicate(timeout=60))
+        assert child.returncode == code, f"{arguments} ended with {child.returncode}:\n{out}\n{err}"
+        assert "Traceback" not in err
+        return out + err
+
+    def json(self, *arguments: str, code: int = 0):
+        """Run a command with --json and read what it printed."""
+        return json.loads(self.run(*arguments, "--json", code=code))
+
+    def ledger(self) -> Ledger:
+        """The ledger, open for writing."""
+        return Ledger.open(self.settings.ledger_path)
