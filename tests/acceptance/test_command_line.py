@@ -13,7 +13,7 @@ from contextlib import closing
 import click
 import pytest
 from click.testing import CliRunner
-from command_home import EXECUTABLE, Home
+from command_home import EXECUTABLE
 from ledger_rows import add, dump
 
 from cbi_queue.cli import VERBS, cli
