@@ -1,0 +1,93 @@
+"""A real trainer process tells how it ended, whatever state its log and its spec are in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from ledger_rows import spec
+
+from cbi_queue.protocol import Assignment, Begin, ExitCode, Failed, Hello, Stopped, decode_report, encode
+
+
+def run_trainer(tmp_path, content, *, log=None, order=True):
+    """Run `python -m jobs` on an assignment; return its reports and its exit code."""
+    (tmp_path / "run").mkdir(exist_ok=True)
+    assignment = Assignment(
+        1,
+        1,
+        "ledger",
+        "identity",
+        content,
+        str(tmp_path / "run"),
+        str(tmp_path / "exports"),
+        str(tmp_path / "processed"),
+    )
+    read, write = os.pipe()
+    with open(log or os.devnull, "wb") as output:  # noqa: PTH123 - a device
+        trainer = subprocess.Popen(
+            [sys.executable, "-P", "-m", "jobs", "--report-fd", str(write)],
+            stdin=subprocess.PIPE, stdout=output, stderr=output, pass_fds=(write,), cwd=tmp_path,
+        )  # fmt: skip
+    os.close(write)
+    if order:
+        trainer.stdin.write(encode(Begin(assignment)))
+        trainer.stdin.flush()
+    else:
+        trainer.stdin.close()
+    with os.fdopen(read, "rb") as lines:
+        reports = [decode_report(line) for line in lines]
+    code = trainer.wait(60)
+    trainer.stdin.close()
+    return reports, code
+
+
+GOOD = spec().model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {**GOOD, "model": "not_made_yet"},
+        {**GOOD, "params": {**GOOD["params"], "surprise": 1}},
+        {**GOOD, "horizon": "2w"},
+    ],
+    ids=["nothing", "model", "params", "horizon"],
+)
+def test_a_spec_that_this_runtime_cannot_read_is_broken_and_not_worth_a_retry(tmp_path, content):
+    """The trainer's runtime may hold another version of cbi-queue than the one that planned the job."""
+    reports, code = run_trainer(tmp_path, content)
+
+    assert [type(report) for report in reports] == [Hello, Failed]
+    assert reports[1].kind == "broken_spec"
+    assert "this runtime" in reports[1].error
+    assert code == ExitCode.BROKEN_SPEC
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a Linux device")  # noqa: PTH110
+def test_a_failure_is_told_also_when_the_log_is_on_a_full_disk(tmp_path):
+    """The report of the failure must not depend on the traceback that goes before it."""
+    reports, code = run_trainer(tmp_path, {}, log="/dev/full")
+
+    assert isinstance(reports[-1], Failed)
+    assert code == ExitCode.BROKEN_SPEC
+
+
+def test_a_job_without_its_input_fails_in_words_and_leaves_no_complete_folder(tmp_path):
+    reports, code = run_trainer(tmp_path, GOOD)
+
+    assert isinstance(reports[-1], Failed)
+    assert reports[-1].error
+    assert code in {ExitCode.ERROR, ExitCode.BROKEN_SPEC}
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_a_trainer_whose_daemon_died_before_the_assignment_leaves_without_a_trace(tmp_path):
+    reports, code = run_trainer(tmp_path, GOOD, order=False)
+
+    assert not [report for report in reports if not isinstance(report, (Hello, Stopped))]
+    assert code == ExitCode.STOPPED
+    assert list((tmp_path / "run").iterdir()) == []
