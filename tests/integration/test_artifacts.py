@@ -73,8 +73,23 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(small_disk):
     assert path.read_bytes() == b"new" * 1000
 
 
+def test_a_clean_up_that_fails_too_does_not_hide_what_went_wrong(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+
+    def write():
+        with atomic_file(folder / "model.bin") as part:
+            part.unlink()
+            folder.rmdir()
+            folder.touch()
+            raise OSError(errno.EIO, "the cable")
+
+    with pytest.raises(OSError, match="the cable"):
+        write()
+
+
 def test_a_disk_that_vanishes_in_the_middle_is_the_error_that_is_told(small_disk):
-    """The clean-up fails too then, and must not hide why."""
+    """What is written afterwards must not land in the empty mount point."""
     path = small_disk / "model.bin"
 
     def write():

@@ -72,6 +72,20 @@ def test_a_backup_is_one_file_that_opens_as_a_ledger(ledger, tmp_path):
         assert queries.find_job(restored, "naive-1w").state == "queued"
 
 
+def test_a_copy_that_does_not_pass_its_check_is_told_and_leaves_no_file(ledger, ledger_path, tmp_path):
+    """Damage that SQLite can still read over is found by the check alone."""
+    ledger.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    ledger.close()
+    content = bytearray(ledger_path.read_bytes())
+    content[36:40] = (5).to_bytes(4, "big")  # the header counts five free pages; there is none
+    ledger_path.write_bytes(content)
+
+    with Ledger.open(ledger_path) as damaged, pytest.raises(sqlite3.DatabaseError, match="is damaged"):
+        back_up(damaged, tmp_path / "backups")
+
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
 def test_a_damaged_copy_is_told_and_leaves_no_file(ledger, ledger_path, tmp_path):
     for number in range(300):
         ledger.tell("filler", "filler", words="x" * 2000 + str(number))
