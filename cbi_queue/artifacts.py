@@ -189,4 +189,5 @@ def faults(run_dir: Path, manifest: Manifest) -> list[str]:
 
 
 def _is_passing(relative: Path) -> bool:
-    return relative.parts[0] == CHECKPOINT_FOLDER or relative.name == MANIFEST_NAME or relative.name.endswith(".part")
+    """Tell what is no part of a result: checkpoints, the manifest itself, and what desktops leave (`.DS_Store`, `._x`)."""
+    return relative.parts[0] == CHECKPOINT_FOLDER or relative.name == MANIFEST_NAME or relative.name.startswith(".")

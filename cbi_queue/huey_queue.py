@@ -8,6 +8,8 @@ tasks and signals. Messages are JSON: nothing is ever unpickled.
 from __future__ import annotations
 
 import json
+import logging
+import sqlite3
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -19,19 +21,24 @@ from huey.registry import Message
 from huey.serializer import Serializer
 from huey.storage import SqliteStorage
 
+from cbi_queue import clock
+from cbi_queue.errors import LedgerError
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, claims, queries, settlement
 from cbi_queue.ledger.connection import connect
 from cbi_queue.ledger.holds import sweep_expired
 from cbi_queue.lifecycle import Outcome, Reason
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
     from cbi_queue.ledger import AttemptRow, JobRow
 
+logger = logging.getLogger(__name__)
+
+REST_S = 5.0
+"""Seconds to leave a ledger alone that cannot be used (disk full), before looking again."""
 TRAIN = "train"
 """Name of the one task that a worker runs: `train(job_id, attempt_id)`."""
 
@@ -56,6 +63,7 @@ class LedgerStorage(SqliteStorage):
         self._path = path
         self._admit = admit
         self._local = threading.local()
+        self._rest_until_s = 0.0
         self.announce: Callable[[JobRow, AttemptRow], bytes] | None = None
         super().__init__(name, filename=str(path), fsync=True, create_tables=_lacks_tables(path), **kwargs)
 
@@ -74,7 +82,16 @@ class LedgerStorage(SqliteStorage):
 
     def dequeue(self) -> bytes | None:
         """Peek, admit, claim; return the announcement of the claimed job, or None when there is nothing to do."""
-        ledger = self.ledger()
+        if clock.monotonic_s() < self._rest_until_s:
+            return None
+        try:
+            return self._claim_next(self.ledger())
+        except (LedgerError, sqlite3.Error) as exc:
+            logger.error("event=ledger.unusable why=%r", str(exc))  # noqa: TRY400 - the words say it; it may repeat
+            self._rest_until_s = clock.monotonic_s() + REST_S
+            return None
+
+    def _claim_next(self, ledger: Ledger) -> bytes | None:
         self._let_go_of_strays(ledger)
         sweep_expired(ledger)
         job = claims.peek(ledger)

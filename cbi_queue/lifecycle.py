@@ -108,7 +108,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.DAEMON_STOPPED: "the daemon was stopped; it checkpointed and goes on later",
     Reason.DAEMON_DIED: "the daemon died while it was in the slot",
     Reason.VOLUME_GONE: "the data volume vanished while it was in the slot",
-    Reason.STOPPED_OUTSIDE: "something outside stopped the trainer; it checkpointed and goes on",
+    Reason.STOPPED_OUTSIDE: "something outside stopped the trainer; it goes on later",
     Reason.SLOT_ERROR: "the slot itself ran into an error and let go of it",
     Reason.USER: "asked for by the user",
 }

@@ -76,9 +76,23 @@ class ProcessIdentity:
         descendants = self.descendants()
         self.signal_group(signal.SIGKILL)
         for identity in descendants:
-            if identity.is_alive():
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(identity.pid, signal.SIGKILL)
+            identity.kill()
+
+    def kill(self) -> None:
+        """SIGKILL this one process; nothing when it is gone."""
+        if self.is_alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def kill_leftovers(self) -> None:
+        """SIGKILL the group that this process led, when it has gone and others of the group have not.
+
+        A pid is not given away while a group of that number exists: as long as no process has it, the group can only be
+        the one that this process led.
+        """
+        if _look(self.pid) is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
 
 def _look(pid: int) -> tuple[float, bool] | None:

@@ -238,6 +238,8 @@ class Resume(Message):
     """Go on."""
 
     type: ClassVar[str] = "resume"
+    suspended_s: float = 0.0
+    """Seconds that the kernel kept the trainer stopped: working time that it must not count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "threads": (1, 1024),
     "grace_s": (0.1, 45.0),
     "backoff_s": (0.0, 3600.0),
-    "poll_s": (0.01, 0.4),
+    "poll_s": (0.01, 0.15),
     "volume_check_s": (0.1, 60.0),
     "port": (1, 65535),
     "log_max_bytes": (1_000, 1_000_000_000),

@@ -181,6 +181,7 @@ class Channel:
                     self._paused = self._was_paused = True
                 case Resume():
                     self._paused, self._was_paused = False, True
+                    self._paused_s += directive.suspended_s
             self._changed.notify_all()
         if isinstance(directive, Stop):
             self.stop()

@@ -31,6 +31,8 @@ from jobs.registry import TRAINERS, trainer_for
 from jobs.trainer import BrokenSpec, Task
 
 if TYPE_CHECKING:
+    import threading
+
     from cbi_queue.protocol import Assignment
 
 _EXIT_CODES = {
@@ -44,11 +46,18 @@ _OOM_WORDS = ("out of memory", "std::bad_alloc", "cannot allocate memory")
 LightGBM's and XGBoost's bad_alloc, torch's CPU allocator."""
 
 
-def run_session(report_fd: int) -> int:
-    """Speak the protocol on *report_fd* and standard input; return the exit code."""
+def run_session(report_fd: int, asked_to_stop: threading.Event) -> int:
+    """Speak the protocol on *report_fd* and standard input; return the exit code.
+
+    Args:
+        report_fd: open descriptor for the reports.
+        asked_to_stop: set when a signal came before this session could heed it.
+    """
     channel = Channel(os.fdopen(report_fd, "wb"), os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
-    signal.signal(signal.SIGTERM, lambda _signum, _frame: channel.stop())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, lambda _signum, _frame: channel.stop())
+    if asked_to_stop.is_set():
+        channel.stop()
     channel.listen()
     channel.report(Hello(os.getpid(), sys.version.split()[0]))
     begin = channel.wait_begin()

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import signal
+import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.errors import SlotTaken
+from cbi_queue.errors import CbiError, LedgerError, SlotTaken
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
 from cbi_queue.ledger.telemetry import Telemetry
@@ -22,12 +23,15 @@ from workers.slot import Slot
 from workers.volume import watch_volume
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from cbi_queue.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+HEALTH_S = 10.0
+"""Seconds between looks at Huey's threads, and between checkpoints of the write-ahead log."""
 LOOK_S = 0.1
 """Seconds between the main thread's looks at its flags."""
 SPARE_S = 5.0
@@ -69,8 +73,7 @@ class Daemon:
         telemetry = Telemetry(self._settings.telemetry_path)
         try:
             settle_leftovers(self._settings, ledger)
-            if watch_volume(self._settings, ledger):
-                self._settings.make_layout()
+            watch_volume(self._settings, ledger)
             self._consume(ledger, Slot(self._settings, telemetry, lock.descriptor))
             return self._exit_code(ledger)
         finally:
@@ -99,17 +102,15 @@ class Daemon:
             logger.info("event=daemon.stopped")
 
     def _watch(self, ledger: Ledger, consumer: EmbeddedConsumer) -> None:
-        next_volume_s = next_health_s = clock.monotonic_s()
+        looks = (
+            _Look("volume", self._settings.volume_check_s, lambda: watch_volume(self._settings, ledger)),
+            _Look("workers", HEALTH_S, consumer.check_worker_health),
+            _Look("checkpoint", HEALTH_S, lambda: ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")),
+        )
         while not self._stop.wait(LOOK_S):
-            now = clock.monotonic_s()
-            if now >= next_volume_s:
-                watch_volume(self._settings, ledger)
-                next_volume_s = now + self._settings.volume_check_s
-            if now >= next_health_s:
-                consumer.check_worker_health()
-                ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                next_health_s = now + 10.0
-            if self._until_empty and queries.workload(ledger).is_empty:
+            for look in looks:
+                look.take_when_due()
+            if self._until_empty and _is_empty(ledger):
                 return
 
     def _exit_code(self, ledger: Ledger) -> int:
@@ -117,6 +118,34 @@ class Daemon:
         if not self._until_empty or self._stop.is_set():
             return 0
         return 1 if queries.failed_since(ledger, self._started_at) else 0
+
+
+class _Look:
+    """Something that the main thread does again and again; what goes wrong in it must not end the daemon."""
+
+    def __init__(self, name: str, every_s: float, act: Callable[[], object]) -> None:
+        self._name = name
+        self._every_s = every_s
+        self._act = act
+        self._next_s = 0.0
+
+    def take_when_due(self) -> None:
+        """Do it, if it is time; log what goes wrong and try again next time."""
+        if clock.monotonic_s() < self._next_s:
+            return
+        self._next_s = clock.monotonic_s() + self._every_s
+        try:
+            self._act()
+        except (CbiError, sqlite3.Error, OSError) as exc:
+            logger.warning("event=look.failed name=%s why=%r", self._name, str(exc))
+
+
+def _is_empty(ledger: Ledger) -> bool:
+    try:
+        return queries.workload(ledger).is_empty
+    except (LedgerError, sqlite3.Error) as exc:
+        logger.warning("event=look.failed name=empty why=%r", str(exc))
+        return False
 
 
 def take_slot(settings: Settings, stop: threading.Event) -> SlotLock | None:

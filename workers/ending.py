@@ -60,6 +60,12 @@ class Seen:
     stop_cause: StopCause | None = None
     volume_missing: bool = False
     timeout_s: float | None = None
+    greeted: bool = True
+    """The trainer came up far enough to speak."""
+    killed_by_us: bool = False
+    """We sent SIGKILL, because it did not leave in its grace time."""
+    fault: str | None = None
+    """What is wrong with the folder of a run that said it had finished."""
 
 
 _STOPS: dict[StopCause, tuple[Verdict, Outcome, Reason]] = {
@@ -81,7 +87,10 @@ def classify_ending(seen: Seen) -> Ending:
         return Ending(Verdict.REQUEUE, Outcome.EVICTED, Reason.VOLUME_GONE, words)
     if seen.failed is not None:
         return _told(seen.failed)
-    return _silent(seen.exit_code)
+    if seen.fault is not None:
+        words = f"it said that it had finished, but its run folder is not whole: {seen.fault}"
+        return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, words)
+    return _silent(seen)
 
 
 def _stopped(seen: Seen, cause: StopCause) -> Ending:
@@ -103,14 +112,25 @@ def _told(failed: Failed) -> Ending:
     return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, failed.error)
 
 
-def _silent(exit_code: int | None) -> Ending:
+def _silent(seen: Seen) -> Ending:
+    exit_code = seen.exit_code
+    if seen.killed_by_us:
+        words = "the trainer did not exit in its grace time and was killed"
+        return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, words)
     if exit_code == -signal.SIGKILL:
         words = "killed by the system (SIGKILL that we did not send): taken as out of memory"
         return Ending(Verdict.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY, words)
-    if exit_code == ExitCode.STOPPED:
-        words = "the trainer was stopped from outside and checkpointed"
+    if exit_code == ExitCode.OUT_OF_MEMORY:
+        words = "the trainer ran out of memory and could not say more"
+        return Ending(Verdict.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY, words)
+    if exit_code in _OUTSIDE_SIGNALS or (exit_code == ExitCode.STOPPED and seen.greeted):
+        words = f"something outside stopped the trainer; it {describe_exit(exit_code)}"
         return Ending(Verdict.REQUEUE, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, words)
     return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, f"the trainer {describe_exit(exit_code)} without a word")
+
+
+_OUTSIDE_SIGNALS = frozenset({-signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT})
+"""What a logout, a shutdown or a person sends; before the trainer can heed them they end it."""
 
 
 def describe_exit(exit_code: int | None) -> str:

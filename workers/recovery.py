@@ -41,7 +41,10 @@ def end_orphan(settings: Settings, stop: threading.Event) -> None:
         job = queries.job_in_slot(ledger)
         attempt = queries.open_attempt(ledger, job.id) if job else None
     orphan = _trainer_of(attempt)
-    if orphan is None or not orphan.is_alive():
+    if orphan is None:
+        return
+    if not orphan.is_alive():
+        orphan.kill_leftovers()
         return
     logger.info("event=orphan.waited_for pid=%d", orphan.pid)
     orphan.signal_group(signal.SIGCONT)
@@ -72,7 +75,7 @@ def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:
 def _settle_if_complete(settings: Settings, ledger: Ledger, job: JobRow, attempt: AttemptRow | None) -> bool:
     if attempt is None or job.run_dir is None:
         return False
-    manifest = signed_manifest(Path(job.run_dir), ledger.ledger_id, job.id, attempt.number)
+    manifest, _ = signed_manifest(Path(job.run_dir), ledger.ledger_id, job.id, attempt.number)
     if manifest is None:
         return False
     ending = Ending(Verdict.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")

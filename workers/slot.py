@@ -17,7 +17,7 @@ from cbi_queue.ledger import claims, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import Assignment
 from workers.ending import Ending, Seen, Verdict, classify_ending
-from workers.supervision import Supervision
+from workers.supervision import Supervision, TrainerStuck
 from workers.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Slot:
         logger.info("event=job.claimed job_id=%d name=%s attempt=%d", job.id, job.name, job.attempts)
         try:
             self._train(ledger, job, attempt_id)
+        except TrainerStuck as exc:
+            logger.error("event=trainer.stuck job_id=%d why=%r", job_id, exc.message)  # noqa: TRY400 - no fault of ours
         except Exception as exc:
             logger.exception("event=slot.error job_id=%d", job_id)
             self._let_go(ledger, job_id, exc)
@@ -77,6 +79,8 @@ class Slot:
             raise CbiError(f"attempt {attempt_id} of job {job.id} is not open in the ledger")
         self._settings.make_layout()
         run_dir = self._run_dir(job)
+        if self._settle_found(ledger, job, run_dir):
+            return
         log_path = self._log_path(job, attempt)
         trainer = TrainerProcess(self._setup(job, log_path))
         try:
@@ -84,6 +88,8 @@ class Slot:
             trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path))
             watch = Supervision(self._settings, ledger, self._telemetry, trainer, job, attempt, self.stopping)
             exit_code = watch.run()
+        except TrainerStuck:
+            raise
         except BaseException:
             trainer.kill()
             trainer.wait(self._settings.grace_s)
@@ -91,18 +97,32 @@ class Slot:
         finally:
             trainer.close()
             self._telemetry.commit()
-        manifest = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
+        manifest, fault = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
         ending = classify_ending(
             Seen(
                 exit_code,
                 complete=manifest is not None,
-                failed=watch.failed,
+                failed=watch.intake.failed,
                 stop_cause=watch.stop_cause,
                 volume_missing=self._volume_is_missing(),
                 timeout_s=job.timeout_s,
+                greeted=watch.intake.greeted,
+                killed_by_us=watch.killed_by_us,
+                fault=fault if watch.intake.finished else None,
             )
         )
         settle(ledger, job, ending, manifest, exit_code=exit_code, backoff_s=self._settings.backoff_s)
+
+    def _settle_found(self, ledger: Ledger, job: JobRow, run_dir: Path) -> bool:
+        """Believe a folder that an interrupted or evicted attempt had completed while nobody could look at it."""
+        for attempt in queries.attempts_of(ledger, job.id):
+            if attempt.outcome in (Outcome.INTERRUPTED, Outcome.EVICTED):
+                manifest, _ = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
+                if manifest is not None and manifest.identity == job.identity:
+                    ending = Ending(Verdict.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
+                    settle(ledger, job, ending, manifest, exit_code=None, backoff_s=self._settings.backoff_s)
+                    return True
+        return False
 
     def _volume_is_missing(self) -> bool:
         try:
@@ -166,12 +186,19 @@ class Slot:
         )
 
 
-def signed_manifest(run_dir: Path, ledger_id: str, job_id: int, attempt: int) -> Manifest | None:
-    """Return the folder's manifest when this very attempt signed it and every file matches its checksum."""
+def signed_manifest(run_dir: Path, ledger_id: str, job_id: int, attempt: int) -> tuple[Manifest | None, str]:
+    """Return the folder's manifest when this very attempt signed it and every file matches its checksum.
+
+    Returns:
+        The manifest and "", or None and what is wrong with the folder.
+    """
     manifest = read_manifest(run_dir)
-    if manifest is None or (manifest.ledger_id, manifest.job_id, manifest.attempt) != (ledger_id, job_id, attempt):
-        return None
-    return None if faults(run_dir, manifest) else manifest
+    if manifest is None:
+        return None, f"{run_dir} has no readable manifest"
+    if (manifest.ledger_id, manifest.job_id, manifest.attempt) != (ledger_id, job_id, attempt):
+        return None, f"the manifest of {run_dir} is of another attempt"
+    found = faults(run_dir, manifest)
+    return (None, f"{run_dir}: {'; '.join(found)}") if found else (manifest, "")
 
 
 def settle(
@@ -197,6 +224,22 @@ def settle(
         case Verdict.DOWNGRADE:
             settlement.downgrade_or_fail(ledger, job.id, ending.words, exit_code=exit_code)
         case Verdict.REQUEUE:
-            settlement.requeue(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)
+            wait_s = _wait_s(ledger, job, backoff_s) if ending.reason is Reason.STOPPED_OUTSIDE else 0.0
+            settlement.requeue(
+                ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code, wait_s=wait_s
+            )
         case _:
             settlement.fail(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)
+
+
+def _wait_s(ledger: Ledger, job: JobRow, backoff_s: float) -> float:
+    """Seconds until a job that something outside stopped is tried again: doubles each time in a row.
+
+    What stopped it may do so again at once; meanwhile other jobs have their turn.
+    """
+    in_a_row = 0
+    for attempt in reversed(queries.attempts_of(ledger, job.id)[:-1]):
+        if attempt.outcome is not Outcome.INTERRUPTED:
+            break
+        in_a_row += 1
+    return settlement.backoff(backoff_s, in_a_row)

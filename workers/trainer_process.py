@@ -17,6 +17,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbi_queue import clock
 from cbi_queue.errors import ProtocolError
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.protocol import MAX_LINE_BYTES, Begin, Pause, Resume, Stop, decode_report, encode
@@ -57,13 +58,14 @@ class TrainerProcess:
         self.identity = identity or ProcessIdentity(self._process.pid, 0.0)
         self._reports: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
         self.reports_ended = False
-        self._suspended = False
+        self._suspended_at_s: float | None = None
+        self._children: set[ProcessIdentity] = set()
         threading.Thread(target=self._read, args=(report_read,), name="reports", daemon=True).start()
 
     @property
     def is_suspended(self) -> bool:
         """True while the kernel keeps it stopped (SIGSTOP)."""
-        return self._suspended
+        return self._suspended_at_s is not None
 
     def begin(self, assignment: Assignment) -> None:
         """Let it start work."""
@@ -76,11 +78,12 @@ class TrainerProcess:
     def suspend(self) -> None:
         """Make the kernel stop the whole group, where it is: for work without safe points."""
         self.identity.signal_group(signal.SIGSTOP)
-        self._suspended = True
+        self._suspended_at_s = clock.monotonic_s()
 
     def resume(self) -> None:
-        """Let it go on."""
-        self._send(Resume())
+        """Let it go on, and tell it how long the kernel kept it: it could not see that itself."""
+        at_s = self._suspended_at_s
+        self._send(Resume(suspended_s=0.0 if at_s is None else clock.monotonic_s() - at_s))
         self._wake()
 
     def ask_to_stop(self) -> None:
@@ -90,15 +93,31 @@ class TrainerProcess:
 
     def terminate(self) -> None:
         """SIGTERM the group."""
+        self.remember_children()
         self._wake()
         self.identity.signal_group(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL the process with everything it started."""
+        self.remember_children()
         self.identity.kill_tree()
+        self.end_family()
+
+    def remember_children(self) -> None:
+        """Note who it started so far, wherever they moved: once it is gone, nobody can tell."""
+        self._children.update(self.identity.descendants())
+
+    def end_family(self) -> None:
+        """SIGKILL whatever it left running: its group, and every child that was seen."""
+        self.identity.kill_leftovers()
+        for child in self._children:
+            child.kill()
 
     def next_report(self, timeout_s: float) -> Report | None:
         """Return the next report; None when none came in time or no more will come (`reports_ended`)."""
+        if self.reports_ended:
+            self.wait(timeout_s)
+            return None
         try:
             report = self._reports.get(timeout=timeout_s)
         except queue.Empty:
@@ -125,9 +144,9 @@ class TrainerProcess:
                 self._process.stdin.close()
 
     def _wake(self) -> None:
-        if self._suspended:
+        if self._suspended_at_s is not None:
             self.identity.signal_group(signal.SIGCONT)
-            self._suspended = False
+            self._suspended_at_s = None
 
     def _send(self, directive: Directive) -> None:
         stdin = self._process.stdin

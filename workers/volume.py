@@ -19,18 +19,29 @@ logger = logging.getLogger(__name__)
 def watch_volume(settings: Settings, ledger: Ledger) -> bool:
     """Look once: place or lift the volume's hold; tell whether the data are there."""
     held = any(hold.reason is HoldReason.VOLUME for hold in holds_in_force(ledger))
-    try:
-        settings.require_volume()
-    except VolumeMissing as exc:
+    words = _what_is_wrong(settings, make=held)
+    if words is not None:
         if not held:
-            logger.warning("event=volume.missing path=%s", settings.volume)
-            place_hold(ledger, HoldReason.VOLUME, HoldMode.EVICT, exc.message)
+            logger.warning("event=volume.unusable why=%r", words)
+            place_hold(ledger, HoldReason.VOLUME, HoldMode.EVICT, words)
         return False
     if held:
         logger.info("event=volume.back path=%s", settings.volume)
-        settings.make_layout()
         lift_hold(ledger, HoldReason.VOLUME, _back_words(settings))
     return True
+
+
+def _what_is_wrong(settings: Settings, *, make: bool) -> str | None:
+    """Say why the data cannot be used, or None; *make* the folders as well, when the volume has just come back."""
+    try:
+        settings.require_volume()
+        if make:
+            settings.make_layout()
+    except VolumeMissing as exc:
+        return exc.message
+    except OSError as exc:
+        return f"the data folders below {settings.repo} cannot be made: {exc}"
+    return None
 
 
 def _back_words(settings: Settings) -> str:

@@ -19,9 +19,10 @@ _GATE_SHUT = """
     UNION ALL SELECT 1 FROM jobs WHERE state IN ('running', 'paused') LIMIT 1
 """
 _NEXT = """
-    SELECT * FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR not_before <= ?)
+    SELECT * FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR NOT not_before BETWEEN ?1 AND ?1 + 3600.0)
     ORDER BY priority DESC, id LIMIT 1
 """
+"""A wait lasts an hour at most; one that seems longer was written by a clock that was wrong, and is over."""
 
 
 def peek(ledger: Ledger) -> JobRow | None:

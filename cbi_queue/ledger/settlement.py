@@ -81,16 +81,23 @@ def requeue(
     words: str | None = None,
     *,
     exit_code: int | None = None,
+    wait_s: float = 0.0,
 ) -> None:
-    """Give the job back to the queue at once; evictions, stops and crashes count as no retry.
+    """Give the job back to the queue, at once or after *wait_s*; evictions, stops and crashes count as no retry.
 
     A job that the user has called off meanwhile is cancelled instead, here and wherever it would come back.
     """
     with ledger.write():
         if _is_called_off(ledger, job_id, exit_code):
             return
-        ledger.apply(REQUEUE, job_id, reason, words=words)
+        not_before = clock.epoch_s() + wait_s if wait_s else None
+        ledger.apply(REQUEUE, job_id, reason, words=words, not_before=not_before)
         _close_attempt(ledger, job_id, outcome, error=words, exit_code=exit_code)
+
+
+def backoff(first_s: float, count: int) -> float:
+    """Return the seconds to wait after *count* earlier waits: *first_s*, doubled each time, at most `MAX_BACKOFF_S`."""
+    return min(first_s * 2.0 ** min(count, 32), MAX_BACKOFF_S)
 
 
 def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, exit_code: int | None) -> bool:
@@ -107,7 +114,7 @@ def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, 
             words = f"{error} (attempt {job.errors + 1} of {job.retries + 1})"
             fail(ledger, job_id, Outcome.ERROR, Reason.RETRIES_SPENT, words, exit_code=exit_code)
             return False
-        wait_s = min(backoff_s * 2**job.errors, MAX_BACKOFF_S)
+        wait_s = backoff(backoff_s, job.errors)
         words = f"{error}; attempt {job.errors + 2} of {job.retries + 1} in {wait_s:.0f} s"
         not_before = clock.epoch_s() + wait_s
         ledger.apply(REQUEUE, job_id, Reason.ERROR, words=words, not_before=not_before, errors=job.errors + 1)

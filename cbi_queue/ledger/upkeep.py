@@ -63,7 +63,7 @@ def chore_is_due(ledger: Ledger, name: str, period_s: int) -> bool:
     Periods are counted from 1970: work that was due while the daemon was down is due once, not once a miss.
     """
     due = int(clock.epoch_s()) // period_s
-    return ledger.conn.execute("SELECT 1 FROM chores WHERE name = ? AND due >= ?", (name, due)).fetchone() is None
+    return ledger.conn.execute("SELECT 1 FROM chores WHERE name = ? AND due = ?", (name, due)).fetchone() is None
 
 
 def record_chore(ledger: Ledger, name: str, period_s: int) -> bool:
@@ -71,5 +71,5 @@ def record_chore(ledger: Ledger, name: str, period_s: int) -> bool:
     due = int(clock.epoch_s()) // period_s
     with ledger.write() as conn:
         mine = conn.execute("INSERT OR IGNORE INTO chores VALUES (?, ?, ?)", (name, due, clock.epoch_s())).rowcount > 0
-        conn.execute("DELETE FROM chores WHERE name = ? AND due < ?", (name, due))
+        conn.execute("DELETE FROM chores WHERE name = ? AND due != ?", (name, due))
     return mine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -70,6 +71,7 @@ def test_an_orphan_that_the_kernel_keeps_stopped_is_woken_and_leaves(house: Hous
 
     assert house.start_daemon("--until-empty", wait=False).wait(120) == 0
     assert house.job("frozen").state is JobState.SUCCEEDED
+    assert "restored" in [e.event for e in house.events("frozen")], "it checkpointed before it left"
 
 
 def test_a_run_that_finished_while_no_daemon_lived_is_believed(house: House) -> None:
@@ -100,6 +102,37 @@ def test_a_damaged_run_folder_is_not_believed(house: House) -> None:
     assert house.start_daemon("--until-empty", wait=False).wait(60) == 0
 
     assert [a.outcome for a in house.attempts("damaged")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
+
+
+def test_a_run_that_finished_out_of_sight_is_not_trained_again(house: House) -> None:
+    """The disk with the folder was away at boot, so the row went back to the queue; its next turn finds the result."""
+    house.enqueue({**NAIVE, "name": "hidden"})
+    house.start_daemon("--until-empty", wait=False).wait(60)
+    manifest = Path(house.job("hidden").run_dir) / "manifest.json"
+    before = manifest.read_bytes()
+    with house.ledger() as ledger, ledger.write() as conn:
+        conn.execute("UPDATE jobs SET state = 'queued', ended_at = NULL, metrics = NULL")
+        conn.execute("UPDATE attempts SET outcome = 'interrupted'")
+
+    assert house.start_daemon("--until-empty", wait=False).wait(60) == 0
+
+    assert house.events("hidden")[-1].reason == "found_finished"
+    assert manifest.read_bytes() == before
+
+
+def test_last_words_are_heard_by_a_daemon_that_was_late(house: House) -> None:
+    """A broken spec told while the daemon slept is still a broken spec, and is not retried."""
+    house.enqueue({**NAIVE, "name": "told", "retries": 3, "params": {"validation_rows": 4000, "backtest_rows": 4000}})
+    daemon = house.start_daemon("--until-empty")
+    trainer = house.trainer("told")
+
+    daemon.send_signal(signal.SIGSTOP)
+    until(lambda: not trainer.is_alive(), "the trainer ends")
+    daemon.send_signal(signal.SIGCONT)
+
+    assert daemon.wait(60) == 1
+    assert house.events("told")[-1].reason == "broken_spec"
+    assert len(house.attempts("told")) == 1
 
 
 def test_a_cancellation_asked_for_while_no_daemon_lived_is_kept(house: House) -> None:
@@ -221,6 +254,30 @@ def test_a_full_disk_while_checkpointing_is_told_and_nothing_is_lost(house: Hous
 
     job = house.until_state("cramped", "succeeded", "failed")
     assert job.state is JobState.SUCCEEDED, house.story("cramped")
+
+
+@needs_root
+def test_a_full_disk_of_the_ledger_costs_no_training(house: House, small_disk: Path, sample_exports: Path) -> None:
+    """Events that cannot be written must not end a healthy trainer."""
+    house.overrides.update(CBI_STATE_DIR=str(small_disk / "state"), CBI_V14_MODELS=str(small_disk / "Models"))
+    filler = small_disk / "filler"
+    house.enqueue({**NET, "name": "healthy", "params": {**NET["params"], "epochs": 80, "patience": 80}})
+    house.settings.make_layout()
+    daemon = house.start_daemon("--until-empty")
+    trainer = house.trainer("healthy")
+    house.until_epoch("healthy", 2)
+
+    with filler.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(b"\0" * 4096)
+    log = house.settings.training_log_dir / "healthy-1-attempt-1.log"
+    until(lambda: b"checkpoint after" in log.read_bytes(), "a checkpoint failed")
+    assert trainer.is_alive()
+    filler.unlink()
+
+    assert daemon.wait(120) == 0
+    assert house.job("healthy").state is JobState.SUCCEEDED
+    assert len(house.attempts("healthy")) == 1
 
 
 @pytest.fixture

@@ -160,6 +160,15 @@ def test_a_pause_taken_back_before_the_safe_point_is_not_obeyed(line):
     assert line.next_report() == Note("moving")
 
 
+def test_time_that_the_kernel_kept_the_trainer_stopped_is_no_working_time(line):
+    """A stopped process cannot see the pause; two hours of it must not look like a slow epoch."""
+    line.order(Pause(), Resume(suspended_s=7200.0), BEGIN)
+    line.channel.wait_begin()
+
+    assert line.channel.paused_s == 7200.0
+    assert line.channel.take_was_paused()
+
+
 def test_a_stop_ends_the_work_at_the_next_safe_point_and_every_one_after(line):
     line.order(Stop())
     until(lambda: line.channel.is_stopping, "the stop has come")

@@ -22,7 +22,7 @@ from cbi_queue.lifecycle import REASON_WORDS, TRANSITIONS, HoldMode, HoldReason,
 from cbi_queue.plan.document import Defaults, JobEntry, PlanFile
 from cbi_queue.protocol import ExitCode, Failed, FailureKind
 from cbi_queue.settings import ENVIRONMENT, Settings
-from workers import chores, recovery, supervision
+from workers import chores, pausing, recovery
 from workers.ending import Seen, StopCause, classify_ending
 
 if TYPE_CHECKING:
@@ -102,9 +102,13 @@ ENDINGS = {
     7: {"failed": Failed(FailureKind.BROKEN_SPEC, "x")},
     8: {"failed": Failed(FailureKind.OUT_OF_MEMORY, "x")},
     9: {"failed": Failed(FailureKind.DISK_FULL, "x")},
-    10: {"exit_code": -9},
-    11: {"exit_code": int(ExitCode.STOPPED)},
-    12: {"exit_code": 1},
+    10: {"fault": "metrics.json is missing"},
+    11: {"killed_by_us": True},
+    12: {"exit_code": -9},
+    13: {"exit_code": int(ExitCode.OUT_OF_MEMORY)},
+    14: {"exit_code": -15},
+    15: {"exit_code": int(ExitCode.STOPPED)},
+    16: {"exit_code": 1},
 }
 """What each row of the table of exit classification describes."""
 
@@ -131,7 +135,7 @@ def test_the_numbers_of_coming_back_are_the_code_s() -> None:
     assert f"at most {settlement.MAX_OOMS} times" in told
     assert settlement.MAX_BACKOFF_S == 3600
     assert f"`CBI_BACKOFF_S` ({DEFAULTS['backoff_s']:g} s), doubles each time, and is at most an hour" in told
-    assert f"within {supervision.SAFE_POINT_S} s" in told
+    assert f"within {pausing.SAFE_POINT_S} s" in told
     assert f"keeps the newest {chores.BACKUPS_KEPT}" in OPERATIONS
     assert f"`{upkeep.BACKUP_PREFIX}YYYYMMDDTHHMMSSZ.db`" in OPERATIONS
 

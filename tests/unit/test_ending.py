@@ -73,6 +73,37 @@ def test_a_silent_sigkill_is_taken_as_out_of_memory() -> None:
     assert (ending.verdict, ending.outcome) == (Verdict.DOWNGRADE, Outcome.OOM)
 
 
+def test_our_own_sigkill_is_never_taken_as_out_of_memory() -> None:
+    """A trainer that hung after its last word was killed by us; its batch is not to blame."""
+    ending = classify_ending(Seen(-signal.SIGKILL, complete=False, killed_by_us=True))
+
+    assert (ending.verdict, ending.outcome) == (Verdict.RETRY, Outcome.ERROR)
+
+
+def test_a_finished_run_with_a_faulty_folder_says_what_is_wrong() -> None:
+    """Not "exited with status 0 without a word": it did speak."""
+    ending = classify_ending(Seen(0, complete=False, fault="metrics.json differs from its checksum"))
+
+    assert ending.verdict is Verdict.RETRY
+    assert "metrics.json differs" in ending.words
+
+
+def test_an_out_of_memory_exit_without_words_is_still_out_of_memory() -> None:
+    """The exit status alone says it."""
+    assert classify_ending(Seen(ExitCode.OUT_OF_MEMORY, complete=False)).verdict is Verdict.DOWNGRADE
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_from_outside_is_not_an_error_of_the_job(signum: signal.Signals) -> None:
+    """Logout, shutdown, a person: before the trainer can heed them, they end it."""
+    assert classify_ending(Seen(-signum, complete=False)).verdict is Verdict.REQUEUE
+
+
+def test_a_polite_exit_of_a_trainer_that_never_spoke_is_an_error() -> None:
+    """Nobody knows that it ever was a trainer."""
+    assert classify_ending(Seen(ExitCode.STOPPED, complete=False, greeted=False)).verdict is Verdict.RETRY
+
+
 def test_a_trainer_stopped_from_outside_is_only_interrupted() -> None:
     """Somebody's SIGTERM is not an error of the job."""
     ending = classify_ending(Seen(ExitCode.STOPPED, complete=False))

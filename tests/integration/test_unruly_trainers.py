@@ -1,0 +1,102 @@
+"""Trainers that leave children behind, never speak, or are stopped before they can: real scripts in the trainer's place."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from house import NAIVE, NET
+from waiting import until
+
+from cbi_queue.lifecycle import JobState, Outcome
+from cbi_queue.process_identity import ProcessIdentity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from house import House
+
+PARENT = """#!{python}
+import json, os, signal, subprocess, sys, time
+stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+inside = subprocess.Popen([sys.executable, "-c", stubborn])
+outside = subprocess.Popen([sys.executable, "-c", stubborn], start_new_session=True)
+with open({pids!r} + ".part", "w") as f:
+    json.dump([inside.pid, outside.pid], f)
+os.rename({pids!r} + ".part", {pids!r})
+{then}
+"""
+
+
+def put_in_place(house: House, text: str) -> None:
+    """Make *text* the interpreter of every native trainer."""
+    script = house.root / "runtime"
+    script.write_text(text)
+    script.chmod(0o755)
+    (house.root / "config.toml").write_text(f'[runtimes]\nnative = "{script}"\n')
+
+
+def children(pids: Path) -> list[ProcessIdentity]:
+    """The two children that the script started: one in its group, one in a session of its own."""
+    until(pids.exists, "the children are there")
+    return [identity for pid in json.loads(pids.read_text()) if (identity := ProcessIdentity.of(pid))]
+
+
+@pytest.mark.parametrize("stubborn_parent", [True, False])
+def test_a_cancelled_trainer_is_gone_with_its_children(house: House, stubborn_parent: bool) -> None:
+    """Also when the trainer itself leaves at once and its children do not."""
+    pids = house.root / "pids"
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " if stubborn_parent else ""
+    put_in_place(house, PARENT.format(python=sys.executable, pids=str(pids), then=f"{ignore}time.sleep(600)"))
+    house.enqueue({**NAIVE, "name": "parent"})
+    house.start_daemon()
+    family = children(pids)
+
+    house.cli("cancel", "parent")
+
+    assert house.job("parent").state is JobState.CANCELLED
+    until(lambda: not any(child.is_alive() for child in family), "the children are gone", within_s=5)
+
+
+def test_a_crashed_trainer_leaves_no_child_in_its_group(house: House) -> None:
+    """A crash gives no warning; what it started must not train beside the next job."""
+    pids = house.root / "pids"
+    crash = "os.kill(os.getpid(), signal.SIGSEGV)"
+    put_in_place(house, PARENT.format(python=sys.executable, pids=str(pids), then=crash))
+    house.enqueue({**NAIVE, "name": "parent", "retries": 0})
+
+    house.start_daemon("--until-empty", wait=False).wait(60)
+
+    inside, outside = json.loads(pids.read_text())
+    assert "SIGSEGV" in (house.attempts("parent")[0].error or "")
+    until(lambda: ProcessIdentity.of(inside) is None, "the child in its group is gone", within_s=5)
+    if left := ProcessIdentity.of(outside):  # it fled into a session of its own before it could be seen
+        left.kill()
+
+
+def test_a_runtime_that_says_stopped_and_nothing_else_is_an_error_and_blocks_nobody(house: House) -> None:
+    """A wrapper that loses the pipes exits with the code of a polite stop; that must not go round for ever."""
+    put_in_place(house, "#!/bin/sh\nexit 75\n")
+    house.enqueue({**NAIVE, "name": "mute", "retries": 2})
+
+    assert house.start_daemon("--until-empty", wait=False).wait(60) == 1
+
+    assert [a.outcome for a in house.attempts("mute")] == [Outcome.ERROR] * 3
+
+
+def test_a_trainer_stopped_while_it_still_imports_is_only_interrupted(house: House) -> None:
+    """A shutdown signals every process at once; the job has no part in it, and waits its turn before the next try."""
+    house.enqueue({**NET, "name": "early", "retries": 0, "params": {**NET["params"], "epochs": 2}})
+    house.start_daemon("--until-empty")
+
+    os.kill(house.trainer("early").pid, signal.SIGTERM)
+
+    house.until_state("early", "succeeded")
+    first, second = house.attempts("early")
+    assert first.outcome is Outcome.INTERRUPTED
+    assert house.job("early").errors == 0
+    assert second.started_at - (first.ended_at or 0) >= 0.2

@@ -1,0 +1,91 @@
+"""What a trainer reports, taken in: epochs to the telemetry, news to the job's events, last words kept."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from cbi_queue.errors import LedgerError
+from cbi_queue.protocol import (
+    CheckpointFailed,
+    EpochReport,
+    Failed,
+    Finished,
+    Hello,
+    Note,
+    Paused,
+    Restored,
+    Started,
+)
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import AttemptRow, Ledger
+    from cbi_queue.ledger.telemetry import Telemetry
+    from cbi_queue.protocol import Report
+    from workers.pausing import Pausing
+
+logger = logging.getLogger(__name__)
+
+
+class Intake:
+    """The reports of one attempt."""
+
+    def __init__(self, ledger: Ledger, telemetry: Telemetry, attempt: AttemptRow, pausing: Pausing) -> None:
+        """Take in what the trainer of *attempt* reports."""
+        self._ledger = ledger
+        self._telemetry = telemetry
+        self._attempt = attempt
+        self._pausing = pausing
+        self._unit = "epoch"
+        self.greeted = False
+        self.finished: Finished | None = None
+        self.failed: Failed | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """True once the trainer said its last word."""
+        return self.finished is not None or self.failed is not None
+
+    def take(self, report: Report) -> None:
+        """Take in one report."""
+        match report:
+            case Hello():
+                self.greeted = True
+            case Started():
+                self._unit = report.unit
+                self._pausing.is_one_shot = report.one_shot
+            case EpochReport():
+                self._telemetry.record(self._attempt.job_id, self._attempt.number, self._unit, report)
+            case Paused():
+                self._pausing.stands_still()
+            case Finished():
+                self.finished = report
+            case Failed():
+                self.failed = report
+            case _:
+                self._take_news(report)
+
+    def _take_news(self, report: Report) -> None:
+        match report:
+            case Restored():
+                self._tell_restored(report)
+            case CheckpointFailed():
+                words = f"epoch {report.epoch} was not stored: {report.why}; the earlier checkpoint stands"
+                self._tell("checkpoint_failed", words)
+            case Note():
+                self._tell("note", report.text)
+            case _:
+                pass
+
+    def _tell_restored(self, report: Restored) -> None:
+        for fault in report.rejected:
+            self._tell("checkpoint_rejected", f"{fault}; the previous checkpoint is used")
+        exactly = "" if report.exact else f" (not exactly: {report.note})"
+        self._tell("restored", f"goes on after epoch {report.epoch}{exactly}")
+
+    def _tell(self, event: str, words: str) -> None:
+        """Write an event; one that cannot be written is logged, and must never cost the training."""
+        try:
+            self._ledger.tell(event, event, job_id=self._attempt.job_id, words=words)
+        except LedgerError as exc:
+            logger.warning("event=event.not_written name=%s words=%r why=%r", event, words, exc.message)
