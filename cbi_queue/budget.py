@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.catalogue import BARS, HORIZONS
+from cbi_queue.kinds import BARS, HORIZONS
 from cbi_queue.lifecycle import JobState
 
 if TYPE_CHECKING:

@@ -8,24 +8,11 @@ lengths) belong to the machine and live in `hardware`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Horizon = Literal["1w", "1m", "3m", "6m", "12m"]
-HORIZON_DAYS: dict[str, int] = {"1w": 5, "1m": 21, "3m": 63, "6m": 126, "12m": 252}
-"""Trading days ahead, counted by position and not by the calendar."""
-HORIZONS: tuple[str, ...] = get_args(Horizon)
-
-
-class Family(StrEnum):
-    """A kind of model, as the week's budget counts them."""
-
-    FEATURES = "features"
-    TREES = "trees"
-    STATISTICAL = "statistical"
-    SIMPLE_NEURAL = "simple_neural"
+from cbi_queue.kinds import Family
 
 
 class ModelParams(BaseModel):
@@ -192,9 +179,6 @@ MODELS: dict[str, ModelEntry] = {
         Family.SIMPLE_NEURAL, FeedForwardParams, ("torch",), "feed_forward", "feed-forward net over a window"
     ),
 }
-
-BARS = ("naive", "seasonal_naive", "drift")
-"""The bars to beat: every leaderboard shows them."""
 
 
 def entry_for(family: object, model: object) -> ModelEntry | None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.catalogue import BARS, HORIZONS, MODELS
+from cbi_queue.catalogue import MODELS
+from cbi_queue.kinds import BARS, HORIZONS
 from cbi_queue.lifecycle import JobState
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cbi_queue.catalogue import MODELS, Family, Horizon, ModelEntry, ModelParams, entry_for
+from cbi_queue.catalogue import MODELS, ModelEntry, ModelParams, entry_for
+from cbi_queue.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,79}$"
 """Names become folder names: lower case, no separators, no leading dot, at most 80 characters."""

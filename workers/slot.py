@@ -11,8 +11,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import faults, read_manifest, run_dir_for
-from cbi_queue.catalogue import BARS
 from cbi_queue.errors import CbiError, VolumeMissing
+from cbi_queue.kinds import BARS
 from cbi_queue.ledger import claims, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import Assignment

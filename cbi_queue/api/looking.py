@@ -20,8 +20,8 @@ from cbi_queue import clock
 from cbi_queue.api.models import EventsPage, Health, JobDetail, JobName, Problem
 from cbi_queue.api.settings_of import AppSettings
 from cbi_queue.budget import BudgetProgress
-from cbi_queue.catalogue import Family, Horizon
 from cbi_queue.errors import CbiError
+from cbi_queue.kinds import Family, Horizon
 from cbi_queue.leaderboard import LeaderboardRow, rank
 from cbi_queue.ledger import AttemptRow, Ledger, queries
 from cbi_queue.ledger.telemetry import epochs_of

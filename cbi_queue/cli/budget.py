@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.catalogue import HORIZONS
 from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.kinds import HORIZONS
 from cbi_queue.settings import load_settings
 from cbi_queue.status import take_status
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.catalogue import HORIZONS
 from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.kinds import HORIZONS
 from cbi_queue.leaderboard import rank
 from cbi_queue.ledger.queries import all_jobs
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cbi_queue.catalogue import HORIZONS, MODELS, ModelEntry, ModelParams, models_of
+from cbi_queue.catalogue import MODELS, ModelEntry, ModelParams, models_of
+from cbi_queue.kinds import HORIZONS
 from cbi_queue.plan.complaints import KeyPath, not_allowed, schema_at, seen, unknown, words_for
 from cbi_queue.plan.document import timeout_seconds
 from cbi_queue.plan.expand import Combination, filled

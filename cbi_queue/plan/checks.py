@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue import budget
-from cbi_queue.catalogue import MODELS, Family
+from cbi_queue.catalogue import MODELS
+from cbi_queue.kinds import Family
 from cbi_queue.plan.complaints import Complaints, KeyPath, did_you_mean
 from cbi_queue.plan.order import circles
 

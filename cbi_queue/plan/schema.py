@@ -11,8 +11,9 @@ import inspect
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue import catalogue
-from cbi_queue.catalogue import MODELS, Family, ModelEntry, models_of
+from cbi_queue import catalogue, kinds
+from cbi_queue.catalogue import MODELS, ModelEntry, models_of
+from cbi_queue.kinds import Family
 from cbi_queue.plan import document
 from cbi_queue.plan.document import TIMEOUT_PATTERN, Defaults, JobEntry, PlanFile
 
@@ -52,7 +53,7 @@ def _matrix(base: dict[str, Any]) -> dict[str, Any]:
     return {
         **{key: value for key, value in base.items() if key != "additionalProperties"},
         "properties": {
-            "horizon": {**choices, "items": {"enum": list(catalogue.HORIZONS)}},
+            "horizon": {**choices, "items": {"enum": list(kinds.HORIZONS)}},
             "model": {**choices, "items": {"enum": list(MODELS)}},
         },
         "patternProperties": {r"^params\..+$": choices},

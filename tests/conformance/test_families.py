@@ -21,7 +21,8 @@ from fakes import make_task
 from native_reload import RELOADED
 
 from cbi_queue.artifacts import reopen_folder
-from cbi_queue.catalogue import MODELS, Family
+from cbi_queue.catalogue import MODELS
+from cbi_queue.kinds import Family
 from cbi_queue.protocol import EpochReport, Finished, Message, Pause, Paused, Resume, Resumed, Started, decode_report
 from jobs.channel import Channel, StopRequested
 from jobs.registry import TRAINERS, trainer_for

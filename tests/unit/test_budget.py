@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbi_queue import budget
-from cbi_queue.catalogue import BARS, HORIZONS
+from cbi_queue.kinds import BARS, HORIZONS
 from cbi_queue.lifecycle import JobState
 
 

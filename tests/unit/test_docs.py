@@ -14,9 +14,10 @@ import click
 import pytest
 
 from cbi_queue import lifecycle, settings
-from cbi_queue.catalogue import MODELS, Family
+from cbi_queue.catalogue import MODELS
 from cbi_queue.cli import VERBS, cli
 from cbi_queue.hardware import PROFILES
+from cbi_queue.kinds import Family
 from cbi_queue.ledger import settlement, upkeep
 from cbi_queue.lifecycle import REASON_WORDS, TRANSITIONS, HoldMode, HoldReason, JobState, Outcome, Reason
 from cbi_queue.plan.document import Defaults, JobEntry, PlanFile

@@ -10,9 +10,10 @@ import pytest
 from plan_files import M4
 
 from cbi_queue import budget
-from cbi_queue.catalogue import HORIZON_DAYS, MODELS, EvaluationParams
+from cbi_queue.catalogue import MODELS, EvaluationParams
 from cbi_queue.errors import PlanError
 from cbi_queue.hardware import PROFILES
+from cbi_queue.kinds import HORIZON_DAYS
 from cbi_queue.plan import read_plans
 from cbi_queue.plan.complaints import words_for
 from cbi_queue.plan.document import Defaults, JobEntry, PlanFile

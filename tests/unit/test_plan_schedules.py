@@ -9,8 +9,9 @@ import pytest
 from plan_files import M4, SCHEDULES
 
 from cbi_queue import budget
-from cbi_queue.catalogue import BARS, HORIZONS, MODELS
+from cbi_queue.catalogue import MODELS
 from cbi_queue.hardware import PROFILES
+from cbi_queue.kinds import BARS, HORIZONS
 from cbi_queue.lifecycle import JobState
 from cbi_queue.plan import execution_order, read_plans
 

@@ -1,0 +1,27 @@
+"""The words that a model is filed under: families, horizons, bars. Plain values, cheap to import.
+
+`status` and the everyday verbs need these words and nothing of the parameter classes in `catalogue`, whose validation
+library takes longer to import than everything else they do.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, get_args
+
+Horizon = Literal["1w", "1m", "3m", "6m", "12m"]
+HORIZON_DAYS: dict[str, int] = {"1w": 5, "1m": 21, "3m": 63, "6m": 126, "12m": 252}
+"""Trading days ahead, counted by position and not by the calendar."""
+HORIZONS: tuple[str, ...] = get_args(Horizon)
+
+BARS = ("naive", "seasonal_naive", "drift")
+"""The bars to beat: every leaderboard shows them."""
+
+
+class Family(StrEnum):
+    """A kind of model, as the week's budget counts them."""
+
+    FEATURES = "features"
+    TREES = "trees"
+    STATISTICAL = "statistical"
+    SIMPLE_NEURAL = "simple_neural"
