@@ -151,7 +151,7 @@ def test_a_features_job_without_its_export_is_refused(tmp_path: Path) -> None:
     (found,) = refuse(tmp_path, plan(features("a")), exports_dir=tmp_path)
     assert found == (
         "plan.yaml:3: jobs[0].horizon: the input production_training_data_1w.parquet is missing; "
-        "export it, or run `cbi-queue data` for the sample series"
+        "export it, or build the sample with `cbi-queue data sample`"
     )
     (tmp_path / "production_training_data_1w.parquet").touch()
     assert jobs(tmp_path, plan(features("a")), exports_dir=tmp_path)
