@@ -87,8 +87,8 @@ class ProcessIdentity:
     def kill_leftovers(self) -> None:
         """SIGKILL the group that this process led, when it has gone and others of the group have not.
 
-        A pid is not given away while a group of that number exists: as long as no process has it, the group can only be
-        the one that this process led.
+        Only for right after its parent has seen it end: a pid is not given away while a group of that number exists, but
+        much later both may be somebody else's.
         """
         if _look(self.pid) is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +46,7 @@ def end_orphan(settings: Settings, stop: threading.Event) -> None:
     if orphan is None:
         return
     if not orphan.is_alive():
-        orphan.kill_leftovers()
+        _end_lock_keepers(settings.lock_path, orphan.pid)
         return
     logger.info("event=orphan.waited_for pid=%d", orphan.pid)
     orphan.signal_group(signal.SIGCONT)
@@ -52,6 +54,21 @@ def end_orphan(settings: Settings, stop: threading.Event) -> None:
         logger.warning("event=orphan.killed pid=%d", orphan.pid)
         orphan.kill_tree()
         _gone_within(orphan, settings.grace_s, stop)
+
+
+def _end_lock_keepers(lock_path: Path, group: int) -> None:
+    """End what a dead trainer left behind with the slot's lock in its hands.
+
+    Told by what they hold, not by the number of their group alone: that number may long be somebody else's.
+    """
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            in_group = os.getpgid(process.pid) == group
+            if in_group and any(opened.path == str(lock_path) for opened in process.open_files()):
+                logger.warning("event=leftover.killed pid=%d", process.pid)
+                process.kill()
 
 
 def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 import cbi_queue
 from cbi_queue.errors import CbiError
@@ -58,6 +59,10 @@ class LazyVerbs(click.Group):
         """Write the table of verbs from VERBS, without importing any of them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in VERBS.items()])
+
+    def shell_complete(self, _ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the verbs with their one line of help, without importing any of them."""
+        return [CompletionItem(name, help=words) for name, (_, words) in VERBS.items() if name.startswith(incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

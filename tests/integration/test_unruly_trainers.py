@@ -100,3 +100,23 @@ def test_a_trainer_stopped_while_it_still_imports_is_only_interrupted(house: Hou
     assert first.outcome is Outcome.INTERRUPTED
     assert house.job("early").errors == 0
     assert second.started_at - (first.ended_at or 0) >= 0.2
+
+
+def test_a_fork_that_keeps_the_lock_of_a_dead_trainer_does_not_shut_the_slot_for_ever(house: House) -> None:
+    """Daemon and trainer are both gone, but a child forked from the trainer still has its lock in its hands."""
+    pids = house.root / "pids"
+    forks = "child = os.fork()\nif child == 0: time.sleep(600)\nopen({0!r}, 'w').write(str(child))\ntime.sleep(600)"
+    put_in_place(house, f"#!{sys.executable}\nimport os, time\n" + forks.format(str(pids)))
+    house.enqueue({**NAIVE, "name": "forking"})
+    daemon = house.start_daemon()
+    fork = until(lambda: pids.exists() and ProcessIdentity.of(int(pids.read_text() or "0")), "the fork")
+    trainer = house.trainer("forking")
+    daemon.kill()
+    daemon.wait()
+    trainer.kill()
+    (house.root / "config.toml").write_text("")
+
+    assert house.start_daemon("--until-empty", wait=False).wait(60) == 0
+
+    assert house.job("forking").state is JobState.SUCCEEDED
+    assert not fork.is_alive()
