@@ -73,7 +73,7 @@ class Daemon:
         telemetry = Telemetry(self._settings.telemetry_path)
         try:
             settle_leftovers(self._settings, ledger)
-            watch_volume(self._settings, ledger)
+            watch_volume(self._settings, ledger, make=True)
             self._consume(ledger, Slot(self._settings, telemetry, lock.descriptor))
             return self._exit_code(ledger)
         finally:

@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def watch_volume(settings: Settings, ledger: Ledger) -> bool:
-    """Look once: place or lift the volume's hold; tell whether the data are there."""
+def watch_volume(settings: Settings, ledger: Ledger, *, make: bool = False) -> bool:
+    """Look once: place or lift the volume's hold; tell whether the data are there.
+
+    Args:
+        settings: name the volume and the folders on it.
+        ledger: open for writing.
+        make: make the folders too, as at boot; when the volume has come back they are made anyway.
+    """
     held = any(hold.reason is HoldReason.VOLUME for hold in holds_in_force(ledger))
-    words = _what_is_wrong(settings, make=held)
+    words = _what_is_wrong(settings, make=make or held)
     if words is not None:
         if not held:
             logger.warning("event=volume.unusable why=%r", words)

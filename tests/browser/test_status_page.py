@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from api_home import ApiHome, scores
+from waiting import until
 
 from cbi_queue.ledger.holds import lift_hold, place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason
@@ -210,7 +211,7 @@ def test_a_hidden_tab_asks_for_nothing(watch):
 
     assert page.evaluate("performance.getEntriesByType('resource').length") == count
     page.evaluate("hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
-    page.wait_for_function(f"performance.getEntriesByType('resource').length > {count}")
+    until(lambda: page.evaluate("performance.getEntriesByType('resource').length") > count, "it asks again")
 
 
 def test_it_works_without_javascript(watch):
