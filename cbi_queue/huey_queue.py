@@ -22,7 +22,7 @@ from huey.serializer import Serializer
 from huey.storage import SqliteStorage
 
 from cbi_queue import clock
-from cbi_queue.errors import LedgerError
+from cbi_queue.errors import CbiError, LedgerError
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, claims, queries, settlement
 from cbi_queue.ledger.connection import connect
 from cbi_queue.ledger.holds import sweep_expired
@@ -100,10 +100,9 @@ class LedgerStorage(SqliteStorage):
         attempt = claims.claim(ledger, job.id)
         return self.announce(job, attempt) if attempt else None
 
-    def enqueue(self, data: bytes, priority: float | None = None) -> None:
+    def enqueue(self, _data: bytes, _priority: float | None = None) -> None:
         """Refuse: jobs enter through the ledger, and periodic work runs in the scheduler."""
-        msg = "jobs are enqueued in the ledger, not in Huey"
-        raise NotImplementedError(msg)
+        raise CbiError("jobs are enqueued in the ledger, not in Huey")
 
     def queue_size(self) -> int:
         """Count the runnable jobs."""

@@ -10,6 +10,7 @@ os.environ["OMP_WAIT_POLICY"] = "passive"
 
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from fakes import make_task
 from house import House
@@ -46,6 +47,25 @@ def feature_dir(sample_exports: Path, tmp_path_factory: pytest.TempPathFactory) 
         family.prepare(task)
         family.train(task)
     return processed
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """Fail a test that leaves a child process running or an environment variable changed: the next one would suffer."""
+    children = set(psutil.Process().children())
+    environ = dict(os.environ)
+    yield
+    left = [child for child in psutil.Process().children() if child not in children and _runs(child)]
+    assert not left, f"processes were left running: {left}"
+    changed = {k for k in {*environ, *os.environ} - {"PYTEST_CURRENT_TEST"} if environ.get(k) != os.environ.get(k)}
+    assert not changed, f"environment variables were left changed: {sorted(changed)}"
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture

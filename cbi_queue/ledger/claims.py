@@ -19,7 +19,7 @@ _GATE_SHUT = """
     UNION ALL SELECT 1 FROM jobs WHERE state IN ('running', 'paused') LIMIT 1
 """
 _NEXT = """
-    SELECT * FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR NOT not_before BETWEEN ?1 AND ?1 + 3600.0)
+    SELECT * FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR NOT not_before BETWEEN ? AND ? + 3600.0)
     ORDER BY priority DESC, id LIMIT 1
 """
 """A wait lasts an hour at most; one that seems longer was written by a clock that was wrong, and is over."""
@@ -38,7 +38,7 @@ def _next_row(ledger: Ledger) -> sqlite3.Row | None:
     now = clock.epoch_s()
     if ledger.conn.execute(_GATE_SHUT, (now,)).fetchone():
         return None
-    row: sqlite3.Row | None = ledger.conn.execute(_NEXT, (now,)).fetchone()
+    row: sqlite3.Row | None = ledger.conn.execute(_NEXT, (now, now)).fetchone()
     return row
 
 

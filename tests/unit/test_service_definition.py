@@ -255,7 +255,7 @@ def test_a_working_directory_that_a_unit_cannot_say_is_refused(state):
 
 
 @pytest.mark.parametrize(
-    "python", ["/tmp/x/bin/python", "/root/.cache/uv/archive/bin/python", "/opt/homebrew/Cellar/python/3.12/python"]
+    "python", ["/tmp/x/bin/python", "/home/u/.cache/uv/archive/bin/python", "/opt/homebrew/Cellar/python/3.12/python"]
 )
 def test_an_interpreter_that_will_be_cleared_away_is_worried_about(python):
     """It installs today and does not start after the next clean-up."""
