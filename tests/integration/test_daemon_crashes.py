@@ -204,7 +204,8 @@ def test_a_daemon_that_boots_beside_a_foreign_write_transaction_waits_for_it(hou
 
 def test_a_checkpoint_torn_in_half_is_told_and_the_previous_one_is_used(house: House) -> None:
     """A power loss may tear the newest file; the run still ends with the same weights."""
-    house.enqueue({**NET, "name": "torn"}, {**NET, "name": "plain", "priority": -1})
+    long = {**NET["params"], "epochs": 120, "patience": 120}
+    house.enqueue({**NET, "name": "torn", "params": long}, {**NET, "name": "plain", "priority": -1, "params": long})
     daemon = house.start_daemon()
     folder = Path(until(lambda: house.job("torn").run_dir, "a run folder")) / "checkpoints"
     until(lambda: len(stored(folder)) >= 2, "two checkpoints")
