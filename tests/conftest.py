@@ -49,6 +49,10 @@ def feature_dir(sample_exports: Path, tmp_path_factory: pytest.TempPathFactory) 
     return processed
 
 
+SET_BY_LIBRARIES = ("PYTEST_", "TORCH", "KMP_")
+"""Variables that the test runner and libraries set themselves when first used."""
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind() -> Iterator[None]:
     """Fail a test that leaves a child process running or an environment variable changed: the next one would suffer."""
@@ -57,7 +61,8 @@ def leaves_nothing_behind() -> Iterator[None]:
     yield
     left = [child for child in psutil.Process().children() if child not in children and _runs(child)]
     assert not left, f"processes were left running: {left}"
-    changed = {k for k in {*environ, *os.environ} - {"PYTEST_CURRENT_TEST"} if environ.get(k) != os.environ.get(k)}
+    names = {name for name in {*environ, *os.environ} if not name.startswith(SET_BY_LIBRARIES)}
+    changed = {name for name in names if environ.get(name) != os.environ.get(name)}
     assert not changed, f"environment variables were left changed: {sorted(changed)}"
 
 
