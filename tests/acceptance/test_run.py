@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from waiting import until
@@ -141,8 +140,6 @@ def test_wait_returns_when_the_jobs_have_ended(house: House) -> None:
     house.cli("wait", "--timeout", "1s", code=75)
     house.start_daemon()
 
-    started = time.monotonic()
     house.cli("wait", "naive-1w", "net-1w")
 
     assert house.job("net-1w").state is JobState.SUCCEEDED
-    assert time.monotonic() > started
