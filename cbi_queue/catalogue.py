@@ -143,6 +143,39 @@ class FeedForwardParams(NeuralParams):
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
+class RecurrentParams(NeuralParams):
+    """A recurrent net over a window of feature rows: the last hidden state of the top layer, then one linear."""
+
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    hidden_size: int = Field(default=128, ge=1, le=4096)
+    """Units of each recurrent layer."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Between the layers (of two-layer nets) and before the last linear."""
+
+
+class TCNParams(NeuralParams):
+    """A temporal convolutional net: causal residual blocks, one per dilation, no batch statistics."""
+
+    channels: int = Field(default=64, ge=1, le=1024)
+    kernel_size: int = Field(default=3, ge=2, le=15)
+    dilations: tuple[Annotated[int, Field(ge=1, le=512)], ...] = Field(
+        default=(1, 2, 4, 8), min_length=1, max_length=10
+    )
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class AttentionParams(NeuralParams):
+    """A tiny attention encoder over a window of feature rows."""
+
+    batch_size: int = Field(default=16, ge=1, le=4096)
+    d_model: int = Field(default=128, ge=8, le=1024)
+    heads: int = Field(default=2, ge=1, le=16)
+    layers: int = Field(default=2, ge=1, le=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    gradient_checkpointing: bool = True
+    """Compute each layer again in the backward pass instead of keeping it: less memory, about a third more time."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """One trainable model."""
@@ -178,6 +211,16 @@ MODELS: dict[str, ModelEntry] = {
     "feed_forward": ModelEntry(
         Family.SIMPLE_NEURAL, FeedForwardParams, ("torch",), "feed_forward", "feed-forward net over a window"
     ),
+    "lstm": ModelEntry(Family.SIMPLE_NEURAL, RecurrentParams, ("torch",), "recurrent_1_layer", "LSTM, one layer"),
+    "gru": ModelEntry(Family.SIMPLE_NEURAL, RecurrentParams, ("torch",), "recurrent_1_layer", "GRU, one layer"),
+    "lstm_2_layer": ModelEntry(
+        Family.ADVANCED_NEURAL, RecurrentParams, ("torch",), "recurrent_2_layer", "LSTM, two layers"
+    ),
+    "gru_2_layer": ModelEntry(
+        Family.ADVANCED_NEURAL, RecurrentParams, ("torch",), "recurrent_2_layer", "GRU, two layers"
+    ),
+    "tcn": ModelEntry(Family.ADVANCED_NEURAL, TCNParams, ("torch",), "tcn", "temporal convolutional net"),
+    "attention": ModelEntry(Family.ADVANCED_NEURAL, AttentionParams, ("torch",), "attention", "tiny attention encoder"),
 }
 
 

@@ -25,3 +25,4 @@ class Family(StrEnum):
     TREES = "trees"
     STATISTICAL = "statistical"
     SIMPLE_NEURAL = "simple_neural"
+    ADVANCED_NEURAL = "advanced_neural"

@@ -1,8 +1,10 @@
 """The trainer's end of the line: reports go up, directives come down and are obeyed at safe points.
 
 A family calls `report` after each epoch (or block of rounds) and `safe_point` wherever it could stand still: at every
-batch or boosting round. `safe_point` blocks while paused and raises `StopRequested` when the slot (or the death of
-the daemon) asks for an end; the family then checkpoints and lets the exception pass.
+batch or boosting round. `safe_point` blocks while paused, stands still for a share of the time while paced, runs the
+calibration probe when one was asked for, and raises `StopRequested` when the slot (or the death of the daemon) asks
+for an end; the family then checkpoints and lets the exception pass. A family that can change its micro-batch asks for
+`wanted_micro_batch` between steps.
 
 Neighbours: `cbi_queue.protocol` (the lines), `jobs.session` (which opens it).
 """
@@ -20,11 +22,14 @@ from cbi_queue.protocol import (
     Begin,
     CheckpointSaved,
     ExitCode,
+    Pace,
     Pause,
     Paused,
+    Probe,
     Restored,
     Resume,
     Resumed,
+    SetMicroBatch,
     Stop,
     decode_directive,
     encode,
@@ -32,11 +37,15 @@ from cbi_queue.protocol import (
 from jobs.narration import narrate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from cbi_queue.protocol import Message
+    from cbi_queue.protocol import Message, Probed
 
 _CHUNK_BYTES = 65_536
+LEAST_DUTY = 0.05
+"""A trainer is never paced below a twentieth of the time: that is what a pause is for."""
+LONGEST_REST_S = 60.0
+"""Longest single rest of a paced trainer: a step that was held up by something else must not be paid for twice."""
 
 
 class StopRequested(Exception):
@@ -61,6 +70,14 @@ class Channel:
         self._hung_up = False
         self._paused_s = 0.0
         self._was_paused = False
+        self._duty = 1.0
+        self._worked_until_s: float | None = None
+        self._wanted_micro_batch: int | None = None
+        self._probe_wanted = False
+        self.on_pause: Callable[[], None] | None = None
+        """Called once as the trainer begins to stand still (paused, not paced): gives cached memory back."""
+        self.probe: Callable[[], Probed] | None = None
+        """The calibration probe of this trainer's device; None: a request for it is ignored."""
         self._hard_exit_s: float | None = None
         self._last_epoch = 0
         self._checkpointed_at: int | None = None
@@ -77,8 +94,13 @@ class Channel:
 
     @property
     def paused_s(self) -> float:
-        """Seconds of working time spent standing still so far; subtract its growth from an epoch's wall time."""
+        """Seconds not worked so far: paused, paced, or probing; subtract its growth from an epoch's wall time."""
         return self._paused_s
+
+    @property
+    def wanted_micro_batch(self) -> int | None:
+        """The micro-batch last ordered; None when none was. A family takes it over between steps."""
+        return self._wanted_micro_batch
 
     @property
     def is_stopping(self) -> bool:
@@ -135,10 +157,14 @@ class Channel:
             StopRequested: when an end was asked for, by a directive, SIGTERM, or the daemon's death.
         """
         self._last_epoch = epoch
+        self._keep_pace()
         if self._paused and not self._stopping:
             self._stand_still(epoch)
+        if self._probe_wanted and not self._stopping:
+            self._run_probe()
         if self._stopping:
             raise StopRequested
+        self._worked_until_s = time.monotonic()
 
     def stop(self) -> None:
         """Ask for an end, as a Stop directive would (SIGTERM comes here)."""
@@ -149,8 +175,31 @@ class Channel:
             self._changed.notify_all()
         self._start_watchdog()
 
+    def _keep_pace(self) -> None:
+        """Stand still so long that the work since the last safe point has its share of the time."""
+        if self._duty >= 1.0 or self._worked_until_s is None:
+            return
+        started = time.monotonic()
+        rest_s = min((started - self._worked_until_s) * (1.0 / self._duty - 1.0), LONGEST_REST_S)
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._paused or self._duty >= 1.0, rest_s)
+            self._paused_s += time.monotonic() - started
+
+    def _run_probe(self) -> None:
+        """Run the calibration probe; its time is no working time, and the epoch it falls into is no baseline."""
+        self._probe_wanted = False
+        if self.probe is None:
+            return
+        started = time.monotonic()
+        self.report(self.probe())
+        with self._changed:
+            self._paused_s += time.monotonic() - started
+            self._was_paused = True
+
     def _stand_still(self, epoch: int) -> None:
         self.report(Paused(epoch))
+        if self.on_pause is not None:
+            self.on_pause()
         started = time.monotonic()
         with self._changed:
             self._changed.wait_for(lambda: not self._paused or self._stopping)
@@ -182,6 +231,12 @@ class Channel:
                 case Resume():
                     self._paused, self._was_paused = False, True
                     self._paused_s += directive.suspended_s
+                case Pace():
+                    self._duty = min(max(directive.duty, LEAST_DUTY), 1.0)
+                case SetMicroBatch():
+                    self._wanted_micro_batch = max(1, directive.micro_batch)
+                case Probe():
+                    self._probe_wanted = True
             self._changed.notify_all()
         if isinstance(directive, Stop):
             self.stop()

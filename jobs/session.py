@@ -88,7 +88,7 @@ def _work(assignment: Assignment, channel: Channel) -> int:
 def _train(assignment: Assignment, channel: Channel) -> None:
     task = Task(assignment, _spec(assignment), channel)
     reopen_folder(task.run_dir)
-    trainer = trainer_for(task.spec.model)
+    trainer = trainer_for(task.spec.model, task.spec.backend)
     channel.safe_point(0)
     channel.report(trainer.prepare(task))
     finished = trainer.train(task)
@@ -104,8 +104,9 @@ def _spec(assignment: Assignment) -> JobSpec:
         spec = JobSpec.model_validate(assignment.spec)
     except ValidationError as exc:
         raise BrokenSpec(f"this runtime cannot read the job: {exc}") from exc
-    if spec.model not in TRAINERS:
-        raise BrokenSpec(f"this runtime has no code that trains {spec.model!r}; it has: {', '.join(TRAINERS)}")
+    if (spec.model, spec.backend) not in TRAINERS:
+        known = ", ".join(f"{model} ({backend})" for model, backend in TRAINERS)
+        raise BrokenSpec(f"this runtime has no code that trains {spec.model!r} on {spec.backend!r}; it has: {known}")
     return spec
 
 

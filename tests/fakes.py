@@ -50,6 +50,10 @@ class ScriptedChannel:
     epochs_seen: list[int] = field(default_factory=list)
     """What each safe point was told of finished epochs."""
     paused_s: float = 0.0
+    wanted_micro_batch: int | None = None
+    """As on the channel; set it from `at`."""
+    on_pause: Callable[[], None] | None = None
+    probe: Callable[[], Any] | None = None
     _was_paused: bool = False
 
     @property

@@ -143,7 +143,54 @@ def create_holds(db: Database) -> None:
     db.table("chores").create({"name": str, "due": int, "ran_at": float}, pk=("name", "due"), not_null={"ran_at"})
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (create_jobs, create_attempts, create_holds)
+def create_learned(db: Database) -> None:
+    """What earlier runs taught: cold baselines, cold probes, measured memory peaks."""
+    db.execute(
+        """
+        CREATE TABLE baselines (
+            fingerprint TEXT NOT NULL,
+            micro_batch INTEGER NOT NULL,
+            seconds_per_sample REAL NOT NULL CHECK (seconds_per_sample > 0),
+            spread REAL NOT NULL CHECK (spread >= 0),
+            reports INTEGER NOT NULL CHECK (reports > 0),
+            cpu_per_sample REAL,
+            updated_at REAL NOT NULL,
+            PRIMARY KEY (fingerprint, micro_batch)
+        ) WITHOUT ROWID
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE probes (
+            device TEXT NOT NULL,
+            workload TEXT NOT NULL,
+            wall_s REAL NOT NULL CHECK (wall_s > 0),
+            updated_at REAL NOT NULL,
+            PRIMARY KEY (device, workload)
+        ) WITHOUT ROWID
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE memory_peaks (
+            id INTEGER PRIMARY KEY,
+            job_id INTEGER NOT NULL REFERENCES jobs(id),
+            attempt INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            backend TEXT NOT NULL,
+            device TEXT NOT NULL,
+            micro_batch INTEGER,
+            formula_mib REAL NOT NULL CHECK (formula_mib > 0),
+            measured_mib REAL NOT NULL CHECK (measured_mib > 0),
+            at REAL NOT NULL,
+            UNIQUE (job_id, attempt)
+        )
+        """
+    )
+    db.execute("CREATE INDEX peaks_by_kind ON memory_peaks (kind, backend, id)")
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (create_jobs, create_attempts, create_holds, create_learned)
 """Append only. `user_version` counts the steps that were applied."""
 
 

@@ -14,7 +14,7 @@ from cbi_queue.ledger.connection import connect, refuse_unsafe_disk
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Number of migrations of this version; a test holds it to `migrations.MIGRATIONS`."""
 
 

@@ -161,10 +161,10 @@ def test_the_line_that_the_next_test_spoils_is_good():
         (line_of(wall_s=None), "wall_s cannot be None"),
         (line_of(samples=[]), "samples cannot be"),
         (line_of(resumed=1), "resumed cannot be 1"),
-        (b'{"v":1,"type":"note","text":"\\ud800"}', "text cannot be"),
-        (b'{"v":1,"type":"failed","kind":"mood","error":"x"}', "wrong fields"),
-        (b'{"v":1,"type":"failed","kind":[],"error":"x"}', "wrong fields"),
-        (b'{"v":1,"type":"restored","epoch":1,"path":"p","rejected":"text"}', "rejected cannot be"),
+        (b'{"v":2,"type":"note","text":"\\ud800"}', "text cannot be"),
+        (b'{"v":2,"type":"failed","kind":"mood","error":"x"}', "wrong fields"),
+        (b'{"v":2,"type":"failed","kind":[],"error":"x"}', "wrong fields"),
+        (b'{"v":2,"type":"restored","epoch":1,"path":"p","rejected":"text"}', "rejected cannot be"),
         (b" " * (MAX_LINE_BYTES + 1), f"a line of {MAX_LINE_BYTES + 1} bytes came"),
     ],
     ids=lambda value: repr(value[:40]),
@@ -180,7 +180,7 @@ def test_a_line_that_is_not_ours_is_refused_in_words(line, words):
 @pytest.mark.parametrize("body", [{}, {"assignment": None}, {"assignment": {}}, {"assignment": {"job_id": 1}}])
 def test_an_assignment_that_is_not_whole_is_refused(body):
     with pytest.raises(ProtocolError):
-        decode_directive(json.dumps({"v": 1, "type": "begin", **body}).encode())
+        decode_directive(json.dumps({"v": 2, "type": "begin", **body}).encode())
 
 
 def test_reports_and_directives_are_not_mixed_up():
@@ -217,7 +217,7 @@ def test_the_name_of_a_broken_file_in_an_error_can_be_told_and_stored():
 
 
 def test_what_is_left_out_has_its_default():
-    assert decode_report(b'{"v":1,"type":"restored","epoch":3,"path":"p"}') == Restored(3, "p")
+    assert decode_report(b'{"v":2,"type":"restored","epoch":3,"path":"p"}') == Restored(3, "p")
     begin = decode_directive(encode(Begin(Assignment(1, 1, "l", "i", {}, "/r", "/e", "/p"))))
     assert isinstance(begin, Begin)
     assert begin.assignment.grace_s == 20.0

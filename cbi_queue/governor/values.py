@@ -1,0 +1,129 @@
+"""What passes through the governor: work, slow-downs, causes, decisions. Pure values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One report of finished work: an epoch, a block of boosting rounds, or a part of a long epoch."""
+
+    epoch: int
+    """0-based number of the epoch (block, part) as counted by whoever reports; only ever rises within an attempt."""
+    at_s: float
+    """Boot-clock second at which it ended."""
+    wall_s: float
+    """Working seconds that it took; pauses, pacing, probes and checkpoints excluded."""
+    samples: int
+    """Samples trained in it; above zero."""
+    micro_batch: int | None = None
+    disturbed: bool = False
+    """A pause, resume, restart, probe or change of micro-batch fell into it: no baseline, no alarm."""
+    cpu_s: float | None = None
+    """Processor seconds of the trainer within `wall_s`."""
+    data_s: float | None = None
+    """Part of `wall_s` spent bringing data together."""
+    gap_s: float = 0.0
+    """Boot-clock seconds from the end of the report before to this one's, beyond `wall_s` and known pauses: time that
+    nobody accounts for (the machine slept, the process was frozen)."""
+
+    @property
+    def seconds_per_sample(self) -> float:
+        """What the governor watches."""
+        return self.wall_s / self.samples
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What work of one fingerprint and micro-batch costs on the cold, quiet machine."""
+
+    seconds_per_sample: float
+    spread: float
+    """Robust relative spread of quiet reports: 1.4826 * MAD / median."""
+    reports: int
+    """Quiet reports behind it."""
+    cpu_per_sample: float | None = None
+    """Processor seconds a sample, where known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slowdown:
+    """*Slow since epoch k by factor f with confidence c.*"""
+
+    since_epoch: int
+    """First epoch of the slow stretch, as `Work.epoch`."""
+    detected_epoch: int
+    """Epoch at whose report it was noticed."""
+    factor: float
+    """Seconds per sample over the baseline's, of the stretch so far; above 1."""
+    confidence: float
+    """0 to 1."""
+    since_s: float = 0.0
+    """Boot-clock second at which the slow stretch began."""
+    ended_epoch: int | None = None
+    """Last slow epoch, once it is over."""
+
+
+class Cause(StrEnum):
+    """Why work is slow."""
+
+    HEAT = "heat"
+    MEMORY = "memory"
+    CONTENTION = "contention"
+    SERVICE_CLASS = "service_class"
+    SLEEP = "sleep"
+    DATA = "data"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """The cause that the evidence speaks for."""
+
+    cause: Cause
+    confidence: float
+    """0 to 1."""
+    evidence: tuple[str, ...] = ()
+    """Sentences with figures, the strongest first: what people read."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """The same as numbers, for the row: others_cores, cpu_ratio, probe_ratio, heat_level, stall_share, …"""
+
+
+class Action(StrEnum):
+    """One thing the slot may be told to do."""
+
+    PROBE = "probe"
+    """Run the calibration probe; no step of the ladder."""
+    PACE = "pace"
+    """Set the duty to `Decision.value` (1.0: full speed)."""
+    MICRO_BATCH = "micro_batch"
+    """Set the micro-batch to `Decision.value`."""
+    PAUSE = "pause"
+    """Stand still, resident, caches freed: a hold of the cause's reason."""
+    RESUME = "resume"
+    """Lift that hold."""
+    EVICT = "evict"
+    """Checkpoint, leave, go back to the queue; the hold keeps the slot closed until it is clear."""
+    RECYCLE = "recycle"
+    """Checkpoint, leave and start again at once in a fresh process: takes back leaked memory."""
+    TELL = "tell"
+    """Do nothing but say so: a slow-down that no step helps, a step that was undone, a budget overspent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, why, and on what evidence. Becomes a row that the page can show."""
+
+    at_s: float
+    action: Action
+    cause: Cause
+    words: str
+    """One or two true sentences for people, with figures."""
+    value: float | None = None
+    upward: bool = False
+    """True for a step back towards full speed."""
+    undo: bool = False
+    """True when it takes back a step that did not help within its trial."""
+    figures: dict[str, float] = field(default_factory=dict)

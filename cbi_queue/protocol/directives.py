@@ -1,0 +1,101 @@
+"""What the slot tells the trainer, on its standard input. Pure values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cbi_queue.protocol.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """All that a trainer is told: one attempt of one job."""
+
+    job_id: int
+    attempt: int
+    """1 for the first attempt."""
+    ledger_id: str
+    """Identity of the ledger; with job_id and attempt it signs the run folder's manifest."""
+    identity: str
+    """Hex SHA-256 of the spec's content."""
+    spec: dict[str, Any]
+    """The JobSpec as plain JSON values; `jobs` validates it again."""
+    run_dir: str
+    """Absolute path of the run's folder (artifacts, checkpoints)."""
+    exports_dir: str
+    """Absolute path of TrainingData/exports."""
+    processed_dir: str
+    """Absolute path of TrainingData/processed."""
+    threads: int = 1
+    """Threads that the trainer may use; also set as OMP_NUM_THREADS."""
+    micro_batch: int | None = None
+    """Sticky downgraded micro-batch of earlier attempts; None: as the spec says."""
+    devices: tuple[str, ...] = ("cpu",)
+    """Devices to train nets on, the preferred one first (mps | cuda | cpu): the hardware profile's."""
+    precision: str = "float32"
+    """What nets compute in: float32 | bfloat16 | float16 (autocast; weights stay float32): the hardware profile's."""
+    grace_s: float = 20.0
+    """Seconds between a stop and the trainer's own hard exit."""
+    log_path: str | None = None
+    """The attempt's log, already open as the trainer's stdout and stderr; the trainer rolls it over."""
+    log_max_bytes: int = 5_000_000
+    log_keep: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Begin(Message):
+    """Start work on this assignment."""
+
+    type: ClassVar[str] = "begin"
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(Message):
+    """Stand still at the next safe point, resident in memory."""
+
+    type: ClassVar[str] = "pause"
+
+
+@dataclass(frozen=True, slots=True)
+class Resume(Message):
+    """Go on."""
+
+    type: ClassVar[str] = "resume"
+    suspended_s: float = 0.0
+    """Seconds that the kernel kept the trainer stopped: working time that it must not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace(Message):
+    """Work only part of the time: after each step, stand still so long that work has this share of the whole."""
+
+    type: ClassVar[str] = "pace"
+    duty: float
+    """Share of time spent working, above 0 and at most 1 (no pacing)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetMicroBatch(Message):
+    """Go on with this micro-batch from the next step; gradients are accumulated to the same effective batch."""
+
+    type: ClassVar[str] = "set_micro_batch"
+    micro_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Message):
+    """Run the calibration probe at the next safe point and report `Probed`."""
+
+    type: ClassVar[str] = "probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Message):
+    """Checkpoint at the next safe point and exit with `ExitCode.STOPPED`."""
+
+    type: ClassVar[str] = "stop"
+
+
+Directive = Begin | Pause | Resume | Pace | SetMicroBatch | Probe | Stop
