@@ -1,4 +1,4 @@
-"""Periodic housekeeping, run by Huey's scheduler: an online backup a day, and retention.
+"""Periodic housekeeping, run by Huey's scheduler: an online backup a day, retention, and the thinning of samples.
 
 Each chore is keyed by its due date in the ledger, so it runs once per period, also after a restart within the minute
 (Huey alone would run it twice) and after a gap (Huey alone would forget it).
@@ -11,6 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
+from cbi_queue.ledger.governor_log import thin_samples
 from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.ledger.upkeep import back_up, chore_is_due, prune_backups, record_chore
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DAY_S = 86_400
+HOUR_S = 3_600
 BACKUPS_KEPT = 14
 """Daily backups that stay: two weeks, twice the plan."""
 
@@ -33,6 +35,7 @@ def register_chores(huey: LedgerHuey, settings: Settings) -> None:
     """Give Huey's scheduler its periodic tasks."""
     _register(huey, "backup", DAY_S, lambda ledger: _backup(ledger, settings))
     _register(huey, "retention", DAY_S, lambda _ledger: _retention(settings))
+    _register(huey, "thinning", HOUR_S, lambda _ledger: _thinning(settings))
 
 
 def _register(huey: LedgerHuey, name: str, period_s: int, act: Callable[[Ledger], None]) -> None:
@@ -60,4 +63,10 @@ def _backup(ledger: Ledger, settings: Settings) -> None:
 def _retention(settings: Settings) -> None:
     telemetry = Telemetry(settings.telemetry_path)
     telemetry.forget_before(clock.epoch_s() - settings.keep_days * DAY_S)
+    telemetry.close()
+
+
+def _thinning(settings: Settings) -> None:
+    telemetry = Telemetry(settings.telemetry_path)
+    thin_samples(telemetry, clock.epoch_s())
     telemetry.close()

@@ -1,4 +1,6 @@
-"""Per-epoch rows in a second file with relaxed flushing, so that they never cost the ledger a flush.
+"""The telemetry file: epochs, and what the governor saw and decided, with relaxed flushing.
+
+A second file, so that none of it ever costs the ledger a flush. Neighbours: `governor_log` (the governor's rows).
 
 Losing the last second of telemetry loses no job. A telemetry file that cannot be used (locked, damaged, disk full)
 never stops the queue: `record` says so once, goes on without it, and tries it again after `RETRY_AFTER_S`.
@@ -33,6 +35,20 @@ _SCHEMA = """
         PRIMARY KEY (job_id, attempt, epoch)
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS epochs_by_time ON epochs (at);
+    CREATE TABLE IF NOT EXISTS samples (at REAL PRIMARY KEY, job_id INTEGER, readings TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS decisions (
+        id INTEGER PRIMARY KEY, at REAL NOT NULL, job_id INTEGER, attempt INTEGER, epoch INTEGER, action TEXT NOT NULL,
+        cause TEXT NOT NULL, words TEXT NOT NULL, value REAL, upward INTEGER NOT NULL, undo INTEGER NOT NULL,
+        acted INTEGER NOT NULL, figures TEXT NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS decisions_by_job ON decisions (job_id, id);
+    CREATE TABLE IF NOT EXISTS slowdowns (
+        job_id INTEGER NOT NULL, attempt INTEGER NOT NULL, since_epoch INTEGER NOT NULL, at REAL NOT NULL,
+        detected_epoch INTEGER NOT NULL, ended_epoch INTEGER, factor REAL NOT NULL, confidence REAL NOT NULL,
+        cause TEXT NOT NULL, evidence TEXT NOT NULL,
+        PRIMARY KEY (job_id, attempt, since_epoch)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS standing (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL, body TEXT NOT NULL);
 """
 
 
@@ -76,11 +92,12 @@ class Telemetry:
             job_id, attempt, report.epoch, report.total_epochs, unit, clock.epoch_s(), report.wall_s, report.samples,
             report.train_loss, report.validation_loss, report.micro_batch, int(report.resumed),
         )  # fmt: skip
-        self._write("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self.write("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def forget_before(self, at: float) -> None:
         """Drop rows older than the instant *at*."""
-        self._write("DELETE FROM epochs WHERE at < ?", (at,))
+        for table in ("epochs", "samples", "decisions", "slowdowns"):
+            self.write(f"DELETE FROM {table} WHERE at < ?", (at,))  # noqa: S608 - names of our own
         self.commit()
 
     def commit_when_due(self) -> None:
@@ -105,7 +122,8 @@ class Telemetry:
             self._conn = None
         self._retry_at_s = float("inf")
 
-    def _write(self, sql: str, values: tuple[object, ...]) -> None:
+    def write(self, sql: str, values: tuple[object, ...]) -> None:
+        """Run one statement; what cannot be written now is lost, and the file is left alone for a while."""
         conn = self._usable()
         if conn is None:
             return
@@ -148,14 +166,18 @@ def _open_for_writing(path: Path) -> sqlite3.Connection | None:
 def epochs_of(path: Path, job_id: int, *, last: int | None = None) -> list[EpochRow]:
     """Return a job's epochs in time order (all, or the newest *last*); empty when there is no usable file."""
     sql = "SELECT * FROM epochs WHERE job_id = ? ORDER BY attempt DESC, epoch DESC LIMIT ?"
+    return [EpochRow.of(row) for row in reversed(look(path, sql, (job_id, -1 if last is None else last)))]
+
+
+def look(path: Path, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the rows of a SELECT on the file at *path*; none when there is no usable file or table."""
     try:
         conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
     except sqlite3.Error:
         return []
     try:
-        rows = conn.execute(sql, (job_id, -1 if last is None else last)).fetchall()
+        return conn.execute(sql, values).fetchall()
     except sqlite3.Error:
         return []
     finally:
         conn.close()
-    return [EpochRow.of(row) for row in reversed(rows)]

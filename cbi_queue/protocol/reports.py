@@ -76,6 +76,9 @@ class EpochReport(Message):
     was kept waiting; one whose processor time grew with it ran on a slower machine."""
     data_s: float | None = None
     """Part of `wall_s` spent bringing data together (gathering windows, reading)."""
+    train_s: float | None = None
+    """Part of `wall_s` spent in training steps, validation left out: what `StepsReport` counts, too, so that parts of
+    epochs and whole epochs are compared alike. None: all of `wall_s`."""
 
 
 @dataclass(frozen=True, slots=True)
