@@ -10,20 +10,16 @@ Letters: n samples of a batch, L the sequence length in rows, F features.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from jobs.checkpoint import digest_of
+from jobs.seeds import mixed_seed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def mixed_seed(*parts: int | str) -> int:
-    """Return a seed of 63 bits that depends on every part; neighbours such as (0, 1) and (1, 0) do not collide."""
-    text = "/".join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def epoch_order(samples: int, seed: int, epoch: int) -> torch.Tensor:
@@ -76,7 +72,5 @@ class Windows:
 
     def digest(self, *row_blocks: torch.Tensor) -> str:
         """Name the data and the blocks trained on: a checkpoint of other data must not be continued with these."""
-        seen = hashlib.sha256(f"L={self.sequence_length} x={tuple(self.x.shape)}".encode())
-        for tensor in (self.x, self.y, *row_blocks):
-            seen.update(tensor.cpu().contiguous().numpy().tobytes())
-        return seen.hexdigest()
+        blocks = (rows.cpu().numpy() for rows in row_blocks)
+        return digest_of(self.sequence_length, self.x.cpu().numpy(), self.y.cpu().numpy(), *blocks)

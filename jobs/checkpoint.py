@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import safetensors.numpy
 
 from cbi_queue.artifacts import flush_folder, write_atomic
@@ -24,8 +25,6 @@ from cbi_queue.artifacts import flush_folder, write_atomic
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import numpy as np
 
 FORMAT = 1
 KEPT = 2
@@ -146,6 +145,21 @@ class CheckpointFolder:
             if path not in self._trusted:
                 with contextlib.suppress(OSError):  # one too many harms nothing, and the next save tries again
                     path.unlink()
+
+
+def digest_of(sequence_length: int, x: np.ndarray, y: np.ndarray, *row_blocks: np.ndarray) -> str:
+    """Name the data and the blocks trained on: a checkpoint of other data must not be continued with these.
+
+    Args:
+        sequence_length: rows of a window.
+        x: features, any shape.
+        y: labels.
+        row_blocks: row numbers of each block.
+    """
+    seen = hashlib.sha256(f"L={sequence_length} x={x.shape}".encode())
+    for array in (x, y, *row_blocks):
+        seen.update(np.ascontiguousarray(array).tobytes())
+    return seen.hexdigest()
 
 
 class _RejectedError(Exception):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from jobs.batches import mixed_seed
+from jobs.seeds import mixed_seed
 
 
 class RowDropout(nn.Module):

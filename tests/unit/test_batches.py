@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from jobs.batches import Windows, epoch_order, mixed_seed, pieces, steps_of
+from jobs.batches import Windows, epoch_order, pieces, steps_of
 from jobs.dropout import RowDropout, seed_step
+from jobs.seeds import mixed_seed
 
 
 @given(samples=st.integers(1, 300), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 1000))
