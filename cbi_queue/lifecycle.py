@@ -81,6 +81,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     TIMED_OUT = "timed_out"
     EVICTED = "evicted"
+    RECYCLED = "recycled"
     DAEMON_STOPPED = "daemon_stopped"
     DAEMON_DIED = "daemon_died"
     VOLUME_GONE = "volume_gone"
@@ -105,6 +106,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.OUT_OF_MEMORY: "the trainer ran out of memory or was killed by the system",
     Reason.TIMED_OUT: "it ran longer than its timeout",
     Reason.EVICTED: "evicted by a hold: it checkpointed and left the slot",
+    Reason.RECYCLED: "its memory kept growing: it goes on from its checkpoint in a fresh process",
     Reason.DAEMON_STOPPED: "the daemon was stopped; it checkpointed and goes on later",
     Reason.DAEMON_DIED: "the daemon died while it was in the slot",
     Reason.VOLUME_GONE: "the data volume vanished while it was in the slot",

@@ -39,6 +39,9 @@ class Settings:
     """Mount point that must be mounted before anything touches the repo. EXTERNAL_DRIVE. Default: none."""
     profile: str = "linux-cpu"
     """Hardware profile. CBI_PROFILE. Default: m4-16gb on macOS, linux-cpu elsewhere."""
+    governor: str = "on"
+    """What the thermal and memory governor may do: on; watch (decide and write down, act on nothing); off (only
+    sample). CBI_GOVERNOR."""
     threads: int = 1
     """Threads of the trainer (OMP_NUM_THREADS). CBI_THREADS. Default: all cores but two, at least one; two cores
     keep both, because the daemon itself needs almost nothing."""
@@ -176,6 +179,7 @@ ENVIRONMENT: dict[str, str] = {
     "CBI_V14_LOGS": "logs",
     "EXTERNAL_DRIVE": "volume",
     "CBI_PROFILE": "profile",
+    "CBI_GOVERNOR": "governor",
     "CBI_THREADS": "threads",
     "CBI_GRACE_S": "grace_s",
     "CBI_BACKOFF_S": "backoff_s",
@@ -200,6 +204,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "log_keep": (0, 100),
     "keep_days": (1, 3650),
 }
+_CHOICES: dict[str, tuple[str, ...]] = {"governor": ("on", "watch", "off")}
 _PATHS = frozenset({"state_dir", "repo", "training_data", "models", "logs", "volume"})
 _INTEGERS = frozenset({"threads", "port", "log_max_bytes", "log_keep", "keep_days"})
 
@@ -253,6 +258,8 @@ def _convert(name: str, value: Any, source: str) -> Any:
         return _number(name, value, source)
     if not isinstance(value, str):
         raise SettingsError(f"{source}: {name} must be text, got {value!r}")
+    if value not in _CHOICES.get(name, (value,)):
+        raise SettingsError(f"{source}: {name} is {value!r}; allowed: {', '.join(_CHOICES[name])}")
     return value
 
 

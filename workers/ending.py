@@ -23,6 +23,7 @@ class StopCause(StrEnum):
 
     DAEMON = "daemon"
     EVICT = "evict"
+    RECYCLE = "recycle"
     CANCEL = "cancel"
     TIMEOUT = "timeout"
 
@@ -72,6 +73,7 @@ _STOPS: dict[StopCause, tuple[Verdict, Outcome, Reason]] = {
     StopCause.CANCEL: (Verdict.CANCEL, Outcome.CANCELLED, Reason.USER),
     StopCause.TIMEOUT: (Verdict.FAIL, Outcome.TIMED_OUT, Reason.TIMED_OUT),
     StopCause.EVICT: (Verdict.REQUEUE, Outcome.EVICTED, Reason.EVICTED),
+    StopCause.RECYCLE: (Verdict.REQUEUE, Outcome.EVICTED, Reason.RECYCLED),
     StopCause.DAEMON: (Verdict.REQUEUE, Outcome.INTERRUPTED, Reason.DAEMON_STOPPED),
 }
 
@@ -99,6 +101,7 @@ def _stopped(seen: Seen, cause: StopCause) -> Ending:
         StopCause.CANCEL: "cancelled; the trainer and its children are gone",
         StopCause.TIMEOUT: f"it ran longer than its timeout of {seen.timeout_s or 0:.0f} s",
         StopCause.EVICT: "evicted by a hold on the slot",
+        StopCause.RECYCLE: "its memory kept growing; a fresh process goes on from its checkpoint",
         StopCause.DAEMON: "the daemon was stopped",
     }[cause]
     return Ending(verdict, outcome, reason, words)
