@@ -20,7 +20,18 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.errors import ProtocolError
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.protocol import MAX_LINE_BYTES, Begin, Pause, Resume, Stop, decode_report, encode
+from cbi_queue.protocol import (
+    MAX_LINE_BYTES,
+    Begin,
+    Pace,
+    Pause,
+    Probe,
+    Resume,
+    SetMicroBatch,
+    Stop,
+    decode_report,
+    encode,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +96,18 @@ class TrainerProcess:
         at_s = self._suspended_at_s
         self._send(Resume(suspended_s=0.0 if at_s is None else clock.monotonic_s() - at_s))
         self._wake()
+
+    def pace(self, duty: float) -> None:
+        """Let it work only *duty* of the time: above 0; 1 is full speed."""
+        self._send(Pace(duty))
+
+    def set_micro_batch(self, micro_batch: int) -> None:
+        """Let it go on with *micro_batch* samples at once, the effective batch as it is."""
+        self._send(SetMicroBatch(micro_batch))
+
+    def probe(self) -> None:
+        """Ask it to run the calibration probe at its next safe point."""
+        self._send(Probe())
 
     def ask_to_stop(self) -> None:
         """Ask it to checkpoint and leave."""
