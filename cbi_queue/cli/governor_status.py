@@ -1,0 +1,93 @@
+"""`cbi-queue governor status`: what the sensors say, what the governor makes of it, which holds it placed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbi_queue import clock
+from cbi_queue.cli.opening import ledger_for_looking
+from cbi_queue.cli.output import ago, json_option, print_json, print_table, printable
+from cbi_queue.ledger.governor_log import last_standing
+from cbi_queue.ledger.holds import holds_in_force
+from cbi_queue.ledger.queries import job_in_slot
+from cbi_queue.lifecycle import HoldReason
+from cbi_queue.settings import load_settings
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import HoldRow
+
+STALE_S = 15.0
+"""Seconds after which what the daemon wrote last is no longer called the present."""
+OURS = frozenset({HoldReason.THERMAL, HoldReason.MEMORY})
+HIDDEN = frozenset({"at_s", "source", "trust", "why"})
+"""Keys of a reading that have a column of their own."""
+
+
+@click.command(epilog="Examples:\n\n\b\n  cbi-queue governor status\n  cbi-queue governor status --json")
+@json_option
+def command(as_json: bool) -> None:
+    """Show what the governor sees, thinks and does now."""
+    settings = load_settings()
+    with ledger_for_looking() as ledger:
+        job, holds = job_in_slot(ledger), [hold for hold in holds_in_force(ledger) if hold.reason in OURS]
+    found = last_standing(settings.telemetry_path)
+    if as_json:
+        at, standing = found or (None, None)
+        print_json(
+            {
+                "mode": settings.governor,
+                "profile": settings.profile,
+                "at": at,
+                "standing": standing,
+                "job": job.name if job else None,
+                "holds": [asdict(hold) for hold in holds],
+            }
+        )
+        return
+    click.echo(f"Governor {settings.governor}, profile {settings.profile}, job {job.name if job else 'none'}")
+    if found is None:
+        click.echo("No daemon has sampled anything yet; `cbi-queue sensors show` looks at the sensors once.")
+        return
+    _print(*found, holds)
+
+
+def _print(at: float, standing: dict[str, Any], holds: list[HoldRow]) -> None:
+    if clock.epoch_s() - at > STALE_S:
+        click.secho(f"This is old: the daemon wrote it {ago(at)}.", fg="yellow")
+    click.echo(printable(_work_words(standing)))
+    for sentence in standing.get("evidence", ()):
+        click.echo(f"  - {printable(sentence)}")
+    share = standing.get("cost_share")
+    click.echo(f"Cost of its steps: {'not known' if share is None else f'{share:.1%} of the last day'}")
+    for hold in holds:
+        click.secho(f"Hold [{hold.reason}, {hold.mode}]: {printable(hold.words)}", fg="yellow")
+    click.echo()
+    rows = (_reading(kind, reading, standing) for kind, reading in standing["readings"].items())
+    print_table("Readings", ("kind", "?>age", "?source", "?trust", "value"), rows)
+
+
+def _work_words(standing: dict[str, Any]) -> str:
+    if standing.get("job_id") is None:
+        return "Nothing is training."
+    rung = standing.get("rung") or "full speed"
+    factor = standing.get("factor")
+    if factor is None:
+        return f"At {rung}; the work is as quick as on the cold machine, as far as it is known."
+    cause = (standing.get("cause") or "unknown").replace("_", " ")
+    since, sure = standing["since_epoch"], standing["confidence"]
+    return f"At {rung}; slow since epoch {since} by factor {factor:.2f} (confidence {sure:.0%}), cause: {cause}."
+
+
+def _reading(kind: str, reading: dict[str, Any], standing: dict[str, Any]) -> tuple[str, ...]:
+    if "unknown" in reading:
+        return (kind, "", "", "", f"unknown: {reading['unknown']}")
+    age_s = standing["taken_at_s"] - reading["at_s"]
+    values = (f"{name} {_figure(value)}" for name, value in reading.items() if name not in HIDDEN and value is not None)
+    return (kind, f"{age_s:.0f} s", str(reading.get("source", "")), str(reading.get("trust", "")), ", ".join(values))
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

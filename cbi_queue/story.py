@@ -1,0 +1,168 @@
+"""What happened to a job, told in sentences with times and figures: `cbi-queue governor why`. Pure: rows in, lines out.
+
+The ledger's events are the backbone, in their own words. Between them stand the stretches of work that the telemetry
+knows (how many epochs, at what cost a sample), and the slow-downs with their evidence. Nothing is guessed: a figure
+that nobody recorded is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cbi_queue.ledger import AttemptRow, EventRow, JobRow
+    from cbi_queue.ledger.governor_log import DecisionRow, SlowdownRow
+    from cbi_queue.ledger.telemetry import EpochRow
+
+LEAST_QUIET_EPOCHS = 3
+"""Epochs from which the first stretch is taken as what the others are compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One sentence of the story."""
+
+    at: float
+    """Instant, seconds since 1970 UTC."""
+    kind: str
+    """event | decision | slowdown | work | end."""
+    words: str
+    evidence: tuple[str, ...] = ()
+    """What speaks for it, each a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """All rows of one job that the story is made of."""
+
+    job: JobRow
+    attempts: Sequence[AttemptRow]
+    events: Sequence[EventRow]
+    epochs: Sequence[EpochRow]
+    slowdowns: Sequence[SlowdownRow]
+    decisions: Sequence[DecisionRow]
+
+
+def tell(told: Told) -> list[Line]:
+    """Return the story of a job, oldest line first, with its sum at the end."""
+    marks = [*_events(told), *_slowdowns(told)]
+    lines = sorted([*marks, *_stretches(told, sorted(mark.at for mark in marks))], key=lambda line: line.at)
+    return [*lines, _sum(told, lines[-1].at if lines else told.job.enqueued_at)]
+
+
+def cost_of(row: EpochRow) -> float | None:
+    """Return seconds a sample of one report; None where the number of samples is not known."""
+    return row.wall_s / row.samples if row.samples else None
+
+
+def _events(told: Told) -> Iterable[Line]:
+    for event in told.events:
+        kind = "decision" if event.event == "governor" else "event"
+        yield Line(event.at, kind, _event_words(event))
+
+
+def _event_words(event: EventRow) -> str:
+    words = event.words or event.reason.replace("_", " ")
+    if event.event == "governor":
+        return words
+    name = event.event.replace("_", " ")
+    return f"{name}: {words}" if event.words else name
+
+
+def _slowdowns(told: Told) -> Iterable[Line]:
+    by_epoch = {(row.attempt, row.epoch): row.at for row in told.epochs}
+    for slow in told.slowdowns:
+        words = (
+            f"slow since epoch {slow.since_epoch} by factor {slow.factor:.2f} "
+            f"(noticed at epoch {slow.detected_epoch}, confidence {slow.confidence:.0%}); cause: "
+            f"{slow.cause.replace('_', ' ')}"
+        )
+        yield Line(slow.at, "slowdown", words, slow.evidence)
+        if slow.ended_epoch is not None:
+            at = by_epoch.get((slow.attempt, slow.ended_epoch), slow.at)
+            yield Line(max(at, slow.at), "slowdown", f"back to speed after epoch {slow.ended_epoch}")
+
+
+def _stretches(told: Told, marks: Sequence[float]) -> Iterable[Line]:
+    """Put into one sentence each stretch of reports that no mark interrupts; told at its end."""
+    cold: float | None = None
+    for stretch in _cut(told.epochs, marks):
+        costs = [cost for cost in map(cost_of, stretch) if cost is not None]
+        typical = median(costs) if costs else None
+        yield Line(stretch[-1].at, "work", _stretch_words(stretch, typical, cold))
+        if cold is None and typical is not None and len(costs) >= LEAST_QUIET_EPOCHS:
+            cold = typical
+
+
+def _cut(epochs: Sequence[EpochRow], marks: Sequence[float]) -> Iterable[list[EpochRow]]:
+    stretch: list[EpochRow] = []
+    ahead = list(marks)
+    for row in epochs:
+        crossed = False
+        while ahead and ahead[0] <= row.at:
+            ahead.pop(0)
+            crossed = True
+        if stretch and (crossed or row.attempt != stretch[-1].attempt):
+            yield stretch
+            stretch = []
+        stretch.append(row)
+    if stretch:
+        yield stretch
+
+
+def _stretch_words(stretch: Sequence[EpochRow], typical: float | None, cold: float | None) -> str:
+    first, last = stretch[0], stretch[-1]
+    which = f"{last.unit} {last.epoch}" if first is last else f"{last.unit}s {first.epoch} to {last.epoch}"
+    words = f"{which} of {last.total_epochs}: {median(row.wall_s for row in stretch):.2f} s each"
+    if typical is not None:
+        words += f", {_per_sample(typical)} a sample"
+    if typical is not None and cold is not None:
+        words += f" ({typical / cold:.2f} times the first stretch)"
+    if last.micro_batch is not None:
+        words += f", micro-batch {last.micro_batch}"
+    return words
+
+
+def _per_sample(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.1f} µs"
+
+
+def _sum(told: Told, at: float) -> Line:
+    trained_s = sum(row.wall_s for row in told.epochs)
+    stood_s = _stood_still_s(told.events)
+    steps = [row for row in told.decisions if row.acted and row.action not in ("probe", "tell")]
+    in_slot_s = sum((attempt.ended_at or at) - attempt.started_at for attempt in told.attempts)
+    parts = [
+        f"{told.job.state} after {_duration(in_slot_s)} in the slot over {_counted(len(told.attempts), 'attempt')}"
+    ]
+    if told.epochs:
+        parts.append(f"{_duration(trained_s)} of it training")
+    if stood_s:
+        parts.append(f"{_duration(stood_s)} standing still")
+    parts.append(_counted(len(steps), "step") + " of the governor")
+    return Line(at, "end", ", ".join(parts))
+
+
+def _stood_still_s(events: Sequence[EventRow]) -> float:
+    total, since = 0.0, None
+    for event in events:
+        if event.target == "paused":
+            since = event.at
+        elif since is not None and event.source == "paused":
+            total, since = total + event.at - since, None
+    return total
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,128 @@
+"""The story of a job: events, stretches of work and slow-downs in the order of time, with figures that were recorded."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+from cbi_queue.ledger.governor_log import DecisionRow, SlowdownRow
+from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
+from cbi_queue.ledger.telemetry import EpochRow
+from cbi_queue.lifecycle import JobState, Outcome, Reason
+from cbi_queue.story import Told, tell
+from cbi_queue.story_plot import draw
+
+JOB = JobRow(
+    7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None, 0,
+    0, 1, None, None, None, None, None, None, 0.0, 0.0, 200.0,
+)  # fmt: skip
+ATTEMPT = AttemptRow(1, 7, 1, Outcome.SUCCESS, 0.0, 200.0, None, None, 0, None, None, None, None)
+SLOW = SlowdownRow(
+    7, 1, 11, 105.0, 12, 14, 2.0, 0.93, "heat", ("the level is heavy", "the probe took 1.9 times as long")
+)
+PACED = DecisionRow(1, 106.0, 7, 1, 12, "pace", "heat", "paced to 80 %", 0.8, False, False, True, {})
+
+
+def event(number, at, name, words=None, source=None, target=None):
+    return EventRow(number, at, 7, name, "governor" if name == "governor" else "done", source, target, words)
+
+
+def epochs(first, last, begin, wall_s):
+    return [
+        EpochRow(7, 1, first + n, 40, "epoch", begin + (n + 1) * wall_s, wall_s, 1000, 0.1, 0.2, 32, False)
+        for n in range(last - first + 1)
+    ]
+
+
+def told(**changes):
+    usual = Told(
+        JOB,
+        [ATTEMPT],
+        [
+            event(1, 0.5, "claim", source="queued", target="running"),
+            event(2, 106.0, "governor", "paced to 80 %"),
+            event(3, 150.0, "pause", "too hot", "running", "paced"),
+            event(4, 200.0, "finish", source="running", target="succeeded"),
+        ],
+        [*epochs(1, 10, 1.0, 10.0), *epochs(11, 14, 101.0, 20.0)],
+        [SLOW],
+        [PACED],
+    )
+    return replace(usual, **changes)
+
+
+def test_the_story_goes_forward_in_time_and_ends_with_its_sum():
+    lines = tell(told())
+
+    assert [line.at for line in lines] == sorted(line.at for line in lines)
+    assert lines[-1].kind == "end"
+    assert "succeeded after 3 min 20 s in the slot over 1 attempt" in lines[-1].words
+    assert "1 step of the governor" in lines[-1].words
+
+
+def test_a_slow_down_is_told_with_cause_figures_and_evidence():
+    line = next(line for line in tell(told()) if line.kind == "slowdown")
+
+    assert line.words == "slow since epoch 11 by factor 2.00 (noticed at epoch 12, confidence 93%); cause: heat"
+    assert line.evidence == SLOW.evidence
+
+
+def test_the_end_of_a_slow_down_is_told_too():
+    assert any(line.words == "back to speed after epoch 14" for line in tell(told()))
+
+
+def test_a_stretch_of_work_has_its_cost_and_is_compared_with_the_first():
+    work = [line.words for line in tell(told()) if line.kind == "work"]
+
+    assert work[0] == "epochs 1 to 10 of 40: 10.00 s each, 10.00 ms a sample, micro-batch 32"
+    assert work[-1].endswith("20.00 ms a sample (2.00 times the first stretch), micro-batch 32")
+
+
+def test_work_without_a_number_of_samples_has_no_invented_cost():
+    blind = [replace(row, samples=None) for row in told().epochs]
+
+    work = [line.words for line in tell(told(epochs=blind)) if line.kind == "work"]
+
+    assert all("a sample" not in words for words in work)
+
+
+def test_time_standing_still_is_the_time_between_pause_and_resume():
+    events = [
+        event(1, 10.0, "pause", "hot", "running", "paused"),
+        event(2, 40.0, "resume", None, "paused", "running"),
+        event(3, 60.0, "pause", "hot", "running", "paused"),
+        event(4, 65.0, "cancel", None, "paused", "cancelled"),
+    ]
+
+    assert "35.0 s standing still" in tell(told(events=events))[-1].words
+
+
+def test_a_job_that_never_ran_has_a_story_all_the_same():
+    lines = tell(told(events=[], epochs=[], slowdowns=[], attempts=[], decisions=[]))
+
+    assert [line.kind for line in lines] == ["end"]
+
+
+def test_steps_that_were_only_considered_are_not_counted():
+    watched = [replace(PACED, acted=False)]
+
+    assert "no steps of the governor" in tell(told(decisions=watched))[-1].words
+
+
+def test_the_picture_is_an_svg_with_the_slow_down_and_the_step():
+    root = ET.fromstring(draw(told()))
+    words = " ".join(root.itertext())
+
+    assert "heat 2.00x" in words
+    assert "pace 0.8" in words
+    assert len(next(node for node in root.iter() if node.tag.endswith("polyline")).get("points").split()) == 14
+
+
+def test_a_name_cannot_break_out_of_the_picture():
+    evil = replace(JOB, name="</svg><script>")
+
+    assert "<script>" not in draw(told(job=evil))
+
+
+def test_a_picture_without_work_says_so():
+    assert "no work was recorded" in draw(told(epochs=[]))
