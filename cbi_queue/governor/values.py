@@ -126,4 +126,6 @@ class Decision:
     """True for a step back towards full speed."""
     undo: bool = False
     """True when it takes back a step that did not help within its trial."""
+    carried: bool = False
+    """True when it only tells a new trainer the rung that is in force already: no step."""
     figures: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,279 @@
+"""The governor of one attempt: takes work and readings in, hands out at most one decision a look. Pure.
+
+It puts detector, attribution and policies together; the slot calls `look` about once a second, carries the decision
+out and writes it down. `look_between_jobs` and `may_start` are for a slot that stands empty.
+Neighbours: `slot_memory` (what outlives the attempt), `workers` (which acts).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.governor.heat import heat_look
+from cbi_queue.governor.holding import HoldScene, decide_hold
+from cbi_queue.governor.ladder import Standing
+from cbi_queue.governor.leak import FootprintTrend
+from cbi_queue.governor.memory_policy import MemoryPolicy
+from cbi_queue.governor.output import Output
+from cbi_queue.governor.policy import LEVEL, decide_heat
+from cbi_queue.governor.pressure import pressure_look
+from cbi_queue.governor.remarks import remark
+from cbi_queue.governor.scene import Scene
+from cbi_queue.governor.sight import Sight
+from cbi_queue.governor.strain import BLIND_S, Grade
+from cbi_queue.governor.values import Action, Cause, Decision
+from cbi_queue.readings import known
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cbi_queue.governor.leak import Growth
+    from cbi_queue.governor.slot_memory import GovernorMemory
+    from cbi_queue.governor.strain import Look
+    from cbi_queue.governor.values import Attribution, Baseline, Slowdown, Work
+    from cbi_queue.hardware.thresholds import Thresholds
+    from cbi_queue.readings import Readings
+
+COLD_REPORTS = 8
+"""Reports at full pace from which a run knows its own cold cost."""
+LATE_REPORTS = 3.0
+"""A report that is overdue by so many times its own length no longer says how the work is now."""
+OVERDUE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Where the trainer stands on the ladder, for people."""
+
+    duty: float
+    micro_batch: int | None
+    full_micro_batch: int | None
+    held_for: Cause | None
+
+    @property
+    def words(self) -> str:
+        """Say it."""
+        if self.held_for is not None:
+            return f"stands still because of {self.held_for.replace('_', ' ')}"
+        parts = [] if self.duty >= 1.0 else [f"works {self.duty:.0%} of the time"]
+        if self.micro_batch != self.full_micro_batch:
+            parts.append(f"micro-batch {self.micro_batch} instead of {self.full_micro_batch}")
+        return ", ".join(parts) or "full speed"
+
+
+class Governor:
+    """Watches one attempt."""
+
+    def __init__(
+        self,
+        thresholds: Thresholds,
+        memory: GovernorMemory,
+        *,
+        can: frozenset[str],
+        one_shot: bool,
+        micro_batch: int | None,
+        baselines: Mapping[int | None, Baseline],
+        cold_probe_s: float | None,
+        sight: Sight | None = None,
+    ) -> None:
+        """Begin to watch a trainer that has just started.
+
+        Args:
+            thresholds: of this machine.
+            memory: the slot's, shared by all attempts.
+            can: what the trainer said it obeys (`Started.can`).
+            one_shot: it has no safe point inside its work (`Started.one_shot`).
+            micro_batch: what it starts with; the governor never goes above.
+            baselines: micro-batch -> cold cost of earlier runs of the same fingerprint.
+            cold_probe_s: what the calibration probe took on the cold machine; None: never measured.
+            sight: what tells slow-downs and causes; by default the detector and the attribution.
+        """
+        self._t = thresholds
+        self._memory = memory
+        self._standing = Standing(can, one_shot, micro_batch, micro_batch)
+        self._sight = sight or Sight(baselines, cold_probe_s)
+        self._memory_policy = MemoryPolicy(thresholds.memory_up_wait_s)
+        self._trend = FootprintTrend(int(thresholds.leak_reports))
+        self._output = Output()
+        self._stored = frozenset(baselines)
+        self._cold_reports: dict[int | None, int] = {}
+        self._last_work: Work | None = None
+        self._healthy_since_s: float | None = None
+        self._footprint_mib: float | None = None
+        self._told_duty = 1.0
+        self._begun = False
+
+    @property
+    def slowdown(self) -> Slowdown | None:
+        """The slow-down in force."""
+        return self._sight.slowdown
+
+    @property
+    def attribution(self) -> Attribution | None:
+        """Its cause, as of the last look."""
+        return self._sight.attribution
+
+    @property
+    def rung(self) -> Rung:
+        """Where the trainer stands now."""
+        hold, standing = self._memory.hold, self._standing
+        duty = self._memory.duty if standing.can_pace else 1.0
+        return Rung(duty, standing.micro_batch, standing.full_micro_batch, hold.cause if hold else None)
+
+    def learned(self) -> dict[int | None, Baseline]:
+        """Return the cold cost by micro-batch, to be kept for later runs of the same fingerprint."""
+        return self._sight.learned()
+
+    def saw_work(self, work: Work) -> None:
+        """Take a report of finished work in."""
+        self._sight.saw_work(work)
+        self._output.see(work)
+        self._last_work = work
+        self._note_health(work)
+        if self._footprint_mib is not None:
+            self._trend.see(work.epoch, self._footprint_mib, work.micro_batch)
+
+    def saw_probe(self, at_s: float, wall_s: float) -> None:
+        """Take the answer of a calibration probe in."""
+        self._sight.saw_probe(at_s, wall_s)
+
+    def saw_micro_batch(self, micro_batch: int) -> None:
+        """Take note of the micro-batch that the trainer really uses."""
+        self._standing.micro_batch = micro_batch
+
+    def look(self, now_s: float, readings: Readings, *, idle: bool = False) -> Decision | None:
+        """Return the next decision, at most one; None when nothing is to be done.
+
+        Args:
+            now_s: second of the boot clock.
+            readings: the latest of every sensor; stale ones are made `Unknown` here.
+            idle: True while the trainer stands still for a reason that is not the governor's: nothing is decided.
+        """
+        if not self._begun:
+            self._begun = True
+            self._memory.start_attempt(now_s)
+        readings = readings.fresh(now_s, self._t.reading_max_age_s)
+        heat, pressure = _take_in(now_s, readings, self._memory)
+        self._charge(now_s, idle=idle)
+        self._sight.look(now_s, readings)
+        self._footprint_mib = footprint.footprint_mib if (footprint := known(readings.footprint)) else None
+        if self._memory.hold is not None:
+            return self._hold(now_s, heat, pressure)
+        return None if idle else self._decide(self._scene(now_s, readings, heat, pressure))
+
+    def hold_is_gone(self) -> None:
+        """Take note that a person, or its expiry, lifted the governor's hold."""
+        self._memory.hold_is_gone()
+
+    def _decide(self, scene: Scene) -> Decision | None:
+        decision = (
+            self._carried(scene)
+            or self._memory_policy.decide(scene, self._growth(scene))
+            or decide_heat(scene)
+            or remark(scene)
+        )
+        if decision is not None and decision.action in {Action.PACE, Action.MICRO_BATCH}:
+            self._output.begin(scene.now_s)
+        if decision is not None and decision.action is Action.PACE:
+            self._told_duty = self._memory.duty
+        return decision
+
+    def _carried(self, scene: Scene) -> Decision | None:
+        """Tell a new trainer, or one that resumes, the pace that is in force."""
+        duty = self._memory.duty
+        if not self._standing.can_pace or self._told_duty == duty:
+            return None
+        words = f"the pace in force goes on: works {duty:.0%} of the time"
+        figures = {"duty": duty, **scene.heat.figures}
+        return Decision(scene.now_s, Action.PACE, Cause.HEAT, words, duty, carried=True, figures=figures)
+
+    def _scene(self, now_s: float, readings: Readings, heat: Look, pressure: Look) -> Scene:
+        memory_reading = known(readings.memory)
+        return Scene(
+            now_s, self._t, self._memory, self._standing, heat, pressure, self.slowdown, self.attribution,
+            self._healthy_s(now_s), self._output.seconds_per_sample(), self._footprint_mib,
+            memory_reading.total_mib if memory_reading else None,
+        )  # fmt: skip
+
+    def _hold(self, now_s: float, heat: Look, pressure: Look) -> Decision | None:
+        hold = self._memory.hold
+        look = heat if hold and hold.cause is Cause.HEAT else pressure
+        return decide_hold(HoldScene(now_s, self._memory, look, may_evict=True))
+
+    def _growth(self, scene: Scene) -> Growth | None:
+        return self._trend.growth(scene.total_mib * self._t.leak_limit_share) if scene.total_mib else None
+
+    def _note_health(self, work: Work) -> None:
+        """Keep since when the work has had its cold cost, known from earlier runs or from this one at full pace."""
+        if self.slowdown is not None:
+            self._healthy_since_s = None
+            return
+        if self._memory.duty >= 1.0:
+            self._cold_reports[work.micro_batch] = self._cold_reports.get(work.micro_batch, 0) + 1
+        is_known = work.micro_batch in self._stored or self._cold_reports.get(work.micro_batch, 0) >= COLD_REPORTS
+        if is_known and self._healthy_since_s is None and not work.disturbed:
+            self._healthy_since_s = work.at_s
+
+    def _healthy_s(self, now_s: float) -> float:
+        last = self._last_work
+        if last is None or self._healthy_since_s is None:
+            return -1.0
+        overdue = now_s - last.at_s > max(OVERDUE_S, LATE_REPORTS * last.wall_s)
+        return -1.0 if overdue else last.at_s - self._healthy_since_s
+
+    def _charge(self, now_s: float, *, idle: bool) -> None:
+        """Enter what the governor's pace or hold cost since the last look, what it won by it subtracted."""
+        memory = self._memory
+        last_s, memory.last_look_s = memory.last_look_s, now_s
+        if last_s is None or not 0.0 < now_s - last_s <= BLIND_S:
+            return
+        lost = 0.0
+        if memory.hold is not None:
+            lost = 1.0
+        elif self._standing.can_pace and not idle:
+            lost = max(0.0, 1.0 - memory.duty * memory.gains.get(memory.duty, 1.0))
+        memory.account.charge(now_s, now_s - last_s, lost)
+
+
+def look_between_jobs(now_s: float, readings: Readings, memory: GovernorMemory) -> Decision | None:
+    """Look at the machine while the slot is empty: return the decision that ends the governor's hold, when it is time."""
+    readings = readings.fresh(now_s, memory.thresholds.reading_max_age_s)
+    heat, pressure = _take_in(now_s, readings, memory)
+    last_s, memory.last_look_s = memory.last_look_s, now_s
+    hold = memory.hold
+    if hold is None:
+        return None
+    if last_s is not None and 0.0 < now_s - last_s <= BLIND_S:
+        memory.account.charge(now_s, now_s - last_s, 1.0)
+    return decide_hold(HoldScene(now_s, memory, heat if hold.cause is Cause.HEAT else pressure))
+
+
+def may_start(now_s: float, readings: Readings, memory: GovernorMemory) -> str | None:
+    """Say why no job may start now; None: one may. Says no for `pause_max_s` at most, then lets one try.
+
+    What is unknown does not keep a job back: nothing runs whose work could show how the machine is.
+    """
+    readings = readings.fresh(now_s, memory.thresholds.reading_max_age_s)
+    looks = _looks(now_s, readings, memory)
+    severe = [look.words for look in looks if look.grade is Grade.SEVERE]
+    if not severe:
+        memory.refused_since_s = None
+        return None
+    if memory.refused_since_s is None:
+        memory.refused_since_s = now_s
+    if now_s - memory.refused_since_s >= memory.thresholds.pause_max_s:
+        return None
+    return f"{', '.join(severe)}: no job starts until it has eased"
+
+
+def _looks(now_s: float, readings: Readings, memory: GovernorMemory) -> tuple[Look, Look]:
+    believed = not memory.is_refuted(LEVEL, now_s)
+    return heat_look(readings, memory.thresholds, level_counts=believed), pressure_look(readings, memory.thresholds)
+
+
+def _take_in(now_s: float, readings: Readings, memory: GovernorMemory) -> tuple[Look, Look]:
+    heat, pressure = _looks(now_s, readings, memory)
+    memory.heat.see(now_s, heat)
+    memory.pressure.see(now_s, pressure)
+    return heat, pressure

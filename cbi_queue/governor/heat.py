@@ -1,0 +1,109 @@
+"""How hot the machine is, graded from what the sensors say. Pure.
+
+Levels of the operating system lag, stick and stay nominal while the chip slows (docs/governor.md), so a level is one
+voice among several: TRAPPING and above is severe, HEAVY is over, and a level that was caught lying is left out.
+Neighbours: `strain` (what a grade is), `policy` (what is done about it).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from cbi_queue.governor.strain import Grade, Look
+from cbi_queue.readings import GpuReading, HeatLevel, ThermalReading, Trust, Unknown
+
+if TYPE_CHECKING:
+    from cbi_queue.hardware.thresholds import Thresholds
+    from cbi_queue.readings import Readings
+
+_GRADE_OF_LEVEL = {
+    HeatLevel.NOMINAL: Grade.CLEAR,
+    HeatLevel.MODERATE: Grade.NEAR,
+    HeatLevel.HEAVY: Grade.OVER,
+    HeatLevel.TRAPPING: Grade.SEVERE,
+    HeatLevel.SLEEPING: Grade.SEVERE,
+}
+_EMERGENCY = "hw_thermal_slowdown"
+_BELIEVABLE_C = (-20.0, 150.0)
+
+
+def heat_look(readings: Readings, thresholds: Thresholds, *, level_counts: bool = True) -> Look:
+    """Grade the heat.
+
+    Args:
+        readings: the latest, stale ones already made `Unknown`.
+        thresholds: of this machine.
+        level_counts: False while the operating system's level is known not to follow the work.
+    """
+    votes: list[tuple[Grade, str]] = []
+    figures: dict[str, float] = {}
+    thermal = readings.thermal
+    if isinstance(thermal, ThermalReading) and thermal.trust is Trust.FIRM:
+        votes += _votes_of_chip(thermal, thresholds, figures, level_counts=level_counts)
+    gpu = readings.gpu
+    if isinstance(gpu, GpuReading) and gpu.trust is Trust.FIRM:
+        votes += _votes_of_gpu(gpu, figures)
+    if not votes:
+        return Look(None, _why_unknown(thermal, level_counts=level_counts), figures)
+    grade = max(vote for vote, _ in votes)
+    return Look(grade, ", ".join(words for vote, words in votes if vote is grade), figures)
+
+
+def _votes_of_chip(
+    reading: ThermalReading, thresholds: Thresholds, figures: dict[str, float], *, level_counts: bool
+) -> list[tuple[Grade, str]]:
+    votes = []
+    if reading.level in _GRADE_OF_LEVEL:
+        figures["heat_level"] = float(reading.level)
+        if level_counts:
+            votes.append((_GRADE_OF_LEVEL[reading.level], f"heat level {reading.level.name.lower()}"))
+    if reading.temp_c is not None and _BELIEVABLE_C[0] <= reading.temp_c <= _BELIEVABLE_C[1]:
+        figures["temp_c"] = reading.temp_c
+        votes.append((_grade_of_temperature(reading, thresholds), f"{reading.temp_c:.0f} °C"))
+    if reading.throttled is not None:
+        figures["throttled"] = float(reading.throttled)
+        if reading.throttled:
+            votes.append((Grade.OVER, "the chip says that it slows itself for heat"))
+        elif not votes:
+            votes.append((Grade.CLEAR, "the chip does not slow itself"))
+    return votes
+
+
+def _grade_of_temperature(reading: ThermalReading, thresholds: Thresholds) -> Grade:
+    """Place the temperature between the thresholds, which a limit that the chip tells itself brings down."""
+    temp_c = reading.temp_c or 0.0
+    hot_c, cool_c, severe_c = thresholds.hot_c, thresholds.cool_c, thresholds.severe_c
+    if reading.limit_c is not None and math.isfinite(reading.limit_c) and 40.0 <= reading.limit_c <= 130.0:
+        gap_c = hot_c - cool_c
+        hot_c = min(hot_c, reading.limit_c - thresholds.below_limit_c)
+        cool_c, severe_c = hot_c - gap_c, min(severe_c, reading.limit_c + thresholds.above_limit_c)
+    if temp_c >= severe_c:
+        return Grade.SEVERE
+    if temp_c >= hot_c:
+        return Grade.OVER
+    return Grade.CLEAR if temp_c <= cool_c else Grade.NEAR
+
+
+def _votes_of_gpu(reading: GpuReading, figures: dict[str, float]) -> list[tuple[Grade, str]]:
+    """Take the accelerator's own word for being slowed; its temperature alone only says that it can be read."""
+    reasons = [reason for reason in reading.throttle_reasons if "thermal" in reason]
+    if reading.temp_c is not None and math.isfinite(reading.temp_c):
+        figures["gpu_temp_c"] = reading.temp_c
+    if _EMERGENCY in reasons:
+        return [(Grade.SEVERE, f"the accelerator reports {_EMERGENCY}")]
+    if reasons:
+        return [(Grade.OVER, f"the accelerator reports {', '.join(reasons)}")]
+    if reading.temp_c is not None and math.isfinite(reading.temp_c):
+        return [(Grade.CLEAR, f"the accelerator has {reading.temp_c:.0f} °C and is not slowed for heat")]
+    return []
+
+
+def _why_unknown(thermal: ThermalReading | Unknown, *, level_counts: bool) -> str:
+    if isinstance(thermal, Unknown):
+        return f"heat unknown: {thermal.why}"
+    if thermal.trust is not Trust.FIRM:
+        return f"heat unknown: {thermal.source} is only advisory"
+    if not level_counts and thermal.level is not None:
+        return f"heat unknown: the level of {thermal.source} did not follow the work"
+    return f"heat unknown: {thermal.source} gave nothing believable"

@@ -1,0 +1,96 @@
+"""What ends a hold of the governor: the cause is clear, the trainer must leave, or it has lasted long enough. Pure.
+
+Nothing stands still for ever: a hold whose sensor does not speak, or never clears, ends after `pause_max_s` and the
+work is tried again at the lowest pace. Neighbours: `policy` and `memory_policy` (which place holds), `governor`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.governor.policy import HOLD_MARGIN_S, LEVEL
+from cbi_queue.governor.strain import Grade
+from cbi_queue.governor.values import Action, Cause, Decision
+
+if TYPE_CHECKING:
+    from cbi_queue.governor.slot_memory import GovernorMemory, Hold
+    from cbi_queue.governor.strain import Look
+
+CLEAR_S = 20.0
+"""Seconds clear, look by look, before a hold is lifted."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldScene:
+    """One instant of a hold: the look at the resource that it is for."""
+
+    now_s: float
+    memory: GovernorMemory
+    look: Look
+    may_evict: bool = False
+    """True when a trainer stands in the slot that can leave without losing much."""
+
+
+def decide_hold(scene: HoldScene) -> Decision | None:
+    """Return what becomes of the hold in force, which must be there; None: it stays."""
+    hold = scene.memory.hold
+    if hold is None:
+        return None
+    if scene.look.grade is not None:
+        hold.least = scene.look.grade if hold.least is None else min(hold.least, scene.look.grade)
+    held_s = scene.now_s - hold.since_s
+    if scene.now_s >= hold.until_s:
+        return _try_again(scene, hold, held_s)
+    if held_s >= scene.memory.thresholds.pause_min_s and _is_clear(scene, hold):
+        return _resume(scene, hold, f"{scene.look.words} after {_minutes(held_s)}: {_on(hold)}", upward=True)
+    return _evict(scene, hold, held_s)
+
+
+def _is_clear(scene: HoldScene, hold: Hold) -> bool:
+    strain = scene.memory.heat if hold.cause is Cause.HEAT else scene.memory.pressure
+    return strain.lasts_s(Grade.CLEAR, scene.now_s) >= CLEAR_S
+
+
+def _try_again(scene: HoldScene, hold: Hold, held_s: float) -> Decision:
+    """End a hold that has lasted as long as one may. A level that never fell while nothing trained is not believed."""
+    memory = scene.memory
+    words = f"{scene.look.words}, but nothing stands still for more than {_minutes(memory.thresholds.pause_max_s)}"
+    if hold.cause is Cause.HEAT and hold.least is Grade.SEVERE:
+        refutation = memory.refute(LEVEL, scene.now_s)
+        hours = (refutation.until_s - scene.now_s) / 3600
+        words += f"; a level that does not fall while nothing trains is not believed for {hours:.0f} h"
+    return _resume(scene, hold, f"{words}: after {_minutes(held_s)} {_on(hold, memory.duty)}", upward=False)
+
+
+def _resume(scene: HoldScene, hold: Hold, words: str, *, upward: bool) -> Decision:
+    scene.memory.hold = None
+    scene.memory.step(hold.cause, Action.RESUME, scene.now_s)
+    return Decision(scene.now_s, Action.RESUME, hold.cause, words, upward=upward, figures=_figures(scene, hold))
+
+
+def _evict(scene: HoldScene, hold: Hold, held_s: float) -> Decision | None:
+    """Send a trainer away whose pause did not ease memory: then all that it holds comes free."""
+    t, memory, now_s = scene.memory.thresholds, scene.memory, scene.now_s
+    if hold.evicted or hold.cause is not Cause.MEMORY or not scene.may_evict or held_s < t.evict_after_s:
+        return None
+    if not scene.look.is_over or memory.steps_within(Cause.MEMORY, now_s, t.evict_gap_s, Action.EVICT):
+        return None
+    hold.evicted, hold.until_s, hold.least = True, now_s + t.pause_max_s, None
+    memory.step(Cause.MEMORY, Action.EVICT, now_s)
+    words = f"{scene.look.words} although the job has stood still for {_minutes(held_s)}: it checkpoints and leaves"
+    figures = _figures(scene, hold) | {"for_s": t.pause_max_s + HOLD_MARGIN_S}
+    return Decision(now_s, Action.EVICT, Cause.MEMORY, words, figures=figures)
+
+
+def _on(hold: Hold, duty: float = 1.0) -> str:
+    what = "the slot opens again" if hold.evicted else "the job goes on"
+    return f"{what} at {duty:.0%} of the time" if duty < 1.0 else what
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _figures(scene: HoldScene, hold: Hold) -> dict[str, float]:
+    return {"held_s": round(scene.now_s - hold.since_s, 1), **scene.look.figures}

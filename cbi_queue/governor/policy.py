@@ -1,0 +1,227 @@
+"""What is done about heat: pace, look back, go up again when it is clear, and pause only where damage is near. Pure.
+
+Each step is a trial. When it is over, either the work gets done faster for it (pacing counted), or the heat that asked
+for it has fallen, or the step is undone and heat is marked as not the cause. Steps are few: a dwell between them, at
+most `steps_per_hour`, and a wait before going up that doubles each time the heat comes back.
+Neighbours: `ladder` (which rungs), `heat` (how hot), `holding` (what ends a pause), `memory_policy` (the other cause).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cbi_queue.governor.ladder import faster, slower
+from cbi_queue.governor.slot_memory import Hold, Trial
+from cbi_queue.governor.strain import Grade
+from cbi_queue.governor.values import Action, Cause, Decision
+
+if TYPE_CHECKING:
+    from cbi_queue.governor.scene import Scene
+
+LEVEL = "heat level"
+"""What is refuted when a level does not follow the work."""
+HOLD_MARGIN_S = 60.0
+"""Seconds by which a hold's own expiry lies after the governor's: only a dead daemon's hold expires by itself."""
+RESTED_SHARE = 0.8
+"""Comfort is allowed again once this share of the budget is spent, not at once when it falls below the whole."""
+
+
+def decide_heat(scene: Scene) -> Decision | None:
+    """Return the next decision about heat, at most one; None when nothing is to be done."""
+    return _pause(scene) or _look_back(scene) or _let_go_of_comfort(scene) or _down(scene) or _up(scene)
+
+
+def _pause(scene: Scene) -> Decision | None:
+    """Stand still when damage is near: not for the sake of speed, and not for a level that was caught lying."""
+    t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
+    if scene.heat.grade is not Grade.SEVERE or memory.heat.lasts_s(Grade.SEVERE, now_s) < t.severe_confirm_s:
+        return None
+    pauses = memory.steps_within(Cause.HEAT, now_s, action=Action.PAUSE)
+    if pauses and memory.steps_within(Cause.HEAT, now_s) > t.steps_per_hour - 2:
+        return _tell(scene, "severe", f"{scene.heat.words}, but pausing {pauses} times within the hour did not end it: "
+                     f"the job goes on at the lowest pace and the chip protects itself")  # fmt: skip
+    if scene.standing.can_pace:
+        memory.duty = t.paces[-1]
+    memory.trial = None
+    memory.hold = Hold(Cause.HEAT, now_s, now_s + t.pause_max_s, evicted=False, least=None)
+    memory.step(Cause.HEAT, Action.PAUSE, now_s)
+    words = f"{scene.heat.words}: the job stands still until it has cooled, {t.pause_max_s / 60:.0f} min at most"
+    return Decision(
+        now_s, Action.PAUSE, Cause.HEAT, words, figures=_figures(scene, for_s=t.pause_max_s + HOLD_MARGIN_S)
+    )
+
+
+def _look_back(scene: Scene) -> Decision | None:
+    """Judge the step on trial once its time is over, and undo it when it did not help."""
+    memory, trial = scene.memory, scene.memory.trial
+    if trial is None:
+        return None
+    lasted_s = scene.now_s - trial.at_s
+    rate = _rate_gained(trial, scene.seconds_per_sample)
+    if lasted_s < scene.thresholds.heat_trial_s or (rate is None and lasted_s < 3 * scene.thresholds.heat_trial_s):
+        return None
+    cooled = None if trial.slow and not _was_hot(trial) else _cooled(trial, scene)
+    memory.trial = None
+    if rate is not None and trial.seconds_per_sample and scene.seconds_per_sample:
+        memory.gains[trial.duty] = max(1.0, trial.seconds_per_sample / scene.seconds_per_sample) * memory.gains.get(
+            trial.duty_before, 1.0
+        )
+    if cooled or (rate is None and cooled is None) or (rate is not None and rate >= scene.thresholds.helped_gain):
+        return None
+    return _undo(scene, trial, rate)
+
+
+def _rate_gained(trial: Trial, seconds_per_sample: float | None) -> float | None:
+    """Return by which share more gets done an hour than before the step, rests counted; None when not known.
+
+    gained = (seconds per sample before / now) * (duty now / before) - 1
+    """
+    if not trial.seconds_per_sample or not seconds_per_sample:
+        return None
+    return trial.seconds_per_sample / seconds_per_sample * trial.duty / trial.duty_before - 1.0
+
+
+def _was_hot(trial: Trial) -> bool:
+    return trial.grade is not None and trial.grade >= Grade.OVER
+
+
+def _cooled(trial: Trial, scene: Scene) -> bool | None:
+    """Tell whether the heat that asked for the step has fallen; None when it cannot be read now or could not then."""
+    if trial.grade is None or scene.heat.grade is None:
+        return None
+    figures = scene.heat.figures
+    if scene.heat.grade < trial.grade or figures.get("heat_level", 9.0) < (trial.level or 0.0):
+        return True
+    temp_c = figures.get("temp_c")
+    return temp_c is not None and trial.temp_c is not None and temp_c <= trial.temp_c - scene.thresholds.helped_c
+
+
+def _undo(scene: Scene, trial: Trial, rate: float | None) -> Decision:
+    memory, now_s = scene.memory, scene.now_s
+    what = Cause.HEAT if trial.slow else LEVEL
+    refutation = memory.refute(what, now_s)
+    if not trial.slow and scene.slowdown is None:
+        memory.refute(Cause.HEAT, now_s)
+    memory.duty = trial.duty_before
+    memory.step(Cause.HEAT, Action.PACE, now_s)
+    gained = "" if rate is None else f"{1 + rate:.0%} of the work of before got done an hour"
+    heat = "" if trial.grade is None else f"the heat did not fall ({scene.heat.words})"
+    found = " and ".join(part for part in (gained, heat) if part) or "nothing changed"
+    words = (
+        f"a pace of {trial.duty:g} did not help in {(now_s - trial.at_s) / 60:.0f} min: {found}. Taken back; "
+        f"heat is not taken for the cause for {(refutation.until_s - now_s) / 3600:.0f} h"
+    )
+    return Decision(now_s, Action.PACE, Cause.HEAT, words, memory.duty, upward=True, undo=True, figures=_figures(scene))
+
+
+def _down(scene: Scene) -> Decision | None:
+    """Take the next pace down when the work is slow for heat, or the first one when it is hot and not slow."""
+    t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
+    slow = scene.is_slow_by(Cause.HEAT) and not memory.is_refuted(Cause.HEAT, now_s, scene.slow_since_s)
+    hot = scene.heat.is_over and memory.heat.lasts_s(Grade.OVER, now_s) >= t.heat_confirm_s
+    if not slow and (not hot or memory.is_refuted(Cause.HEAT, now_s)):
+        return None
+    target = slower(memory.duty, t.paces)
+    if memory.trial is not None or (memory.duty < 1.0 and not slow):
+        return None
+    if not scene.standing.can_pace or target is None:
+        return _tell(scene, "no rung", f"{_heat_words(scene)}, and {_no_rung(scene)}: nothing is done")
+    if memory.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s or _steps_are_used_up(scene):
+        return None
+    if (spent := memory.spent_share(now_s)) >= RESTED_SHARE * t.max_throughput_loss:
+        return _tell(scene, "budget", f"{_heat_words(scene)}, but pacing and pauses cost {spent:.0%} of the last day's "
+                     f"work and {t.max_throughput_loss:.0%} are allowed: no further step for comfort")  # fmt: skip
+    return _pace_down(scene, target, slow=slow)
+
+
+def _pace_down(scene: Scene, target: float, *, slow: bool) -> Decision:
+    memory, now_s, figures = scene.memory, scene.now_s, scene.heat.figures
+    _lengthen_wait_after_relapse(scene)
+    memory.trial = Trial(
+        now_s, memory.duty, target, slow, scene.seconds_per_sample, scene.heat.grade,
+        figures.get("heat_level"), figures.get("temp_c"),
+    )  # fmt: skip
+    memory.duty = target
+    memory.step(Cause.HEAT, Action.PACE, now_s)
+    words = f"{_heat_words(scene)}: works {target:.0%} of the time, on trial for {scene.thresholds.heat_trial_s / 60:.0f} min"
+    return Decision(now_s, Action.PACE, Cause.HEAT, words, target, figures=_figures(scene))
+
+
+def _lengthen_wait_after_relapse(scene: Scene) -> None:
+    """Wait twice as long before the next step up when the last one brought the heat back, else as long as at first."""
+    t, memory = scene.thresholds, scene.memory
+    relapsed = scene.now_s - memory.last_up_s < 2 * memory.heat_up_wait_s
+    memory.heat_up_wait_s = min(2 * memory.heat_up_wait_s, t.heat_up_wait_max_s) if relapsed else t.heat_up_wait_s
+
+
+def _up(scene: Scene) -> Decision | None:
+    """Take one pace up when it is clear, or when the work itself shows that it is and no sensor says otherwise."""
+    t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
+    target = faster(memory.duty, t.paces)
+    if target is None or memory.trial is not None or scene.slowdown is not None or _steps_are_used_up(scene):
+        return None
+    wait_s = memory.heat_up_wait_s
+    if memory.since_step_s(Cause.HEAT, now_s) < wait_s:
+        return None
+    clear = memory.heat.lasts_s(Grade.CLEAR, now_s) >= min(wait_s, t.heat_up_wait_s)
+    blind = scene.heat.grade is None and scene.healthy_s >= t.healthy_s
+    if not clear and not blind:
+        return None
+    why = (
+        scene.heat.words
+        if clear
+        else f"{scene.heat.words}; the work has had its cold cost for {scene.healthy_s / 60:.0f} min"
+    )
+    memory.last_up_s = now_s
+    return _pace_up(scene, target, f"{why}: {_speed_words(target)} again")
+
+
+def _let_go_of_comfort(scene: Scene) -> Decision | None:
+    """Take one pace up when pacing has cost more than its budget: it is for comfort, and may not cost more unsaid."""
+    t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
+    spent, target = memory.spent_share(now_s), faster(memory.duty, t.paces)
+    severe = scene.heat.grade is Grade.SEVERE
+    if spent < t.max_throughput_loss or target is None or severe or memory.trial is not None:
+        return None
+    if memory.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s or _steps_are_used_up(scene):
+        return None
+    return _pace_up(scene, target, f"pacing and pauses cost {spent:.0%} of the last day's work and "
+                    f"{t.max_throughput_loss:.0%} are allowed: {_speed_words(target)}, as {scene.heat.words}")  # fmt: skip
+
+
+def _pace_up(scene: Scene, target: float, words: str) -> Decision:
+    memory, now_s = scene.memory, scene.now_s
+    memory.duty = target
+    memory.step(Cause.HEAT, Action.PACE, now_s)
+    return Decision(now_s, Action.PACE, Cause.HEAT, words, target, upward=True, figures=_figures(scene))
+
+
+def _steps_are_used_up(scene: Scene) -> bool:
+    return scene.memory.steps_within(Cause.HEAT, scene.now_s) >= scene.thresholds.steps_per_hour
+
+
+def _tell(scene: Scene, what: str, words: str) -> Decision | None:
+    if not scene.memory.may_say(f"heat: {what}", scene.now_s, scene.thresholds.tell_gap_s):
+        return None
+    return Decision(scene.now_s, Action.TELL, Cause.HEAT, words, figures=_figures(scene))
+
+
+def _heat_words(scene: Scene) -> str:
+    if scene.is_slow_by(Cause.HEAT):
+        return f"the work is {scene.factor:.2f} times slower than cold, by heat ({scene.heat.words})"
+    return f"{scene.heat.words}, and the work is not slow for it"
+
+
+def _no_rung(scene: Scene) -> str:
+    if not scene.standing.can_pace:
+        return "this trainer cannot be paced"
+    return f"it already works only {scene.memory.duty:.0%} of the time"
+
+
+def _speed_words(duty: float) -> str:
+    return "full speed" if duty >= 1.0 else f"works {duty:.0%} of the time"
+
+
+def _figures(scene: Scene, **more: float) -> dict[str, float]:
+    figures = {"duty": scene.memory.duty, "factor": scene.factor, **scene.heat.figures, **more}
+    return figures | {"spent_share": round(scene.memory.spent_share(scene.now_s), 4)}

@@ -1,0 +1,138 @@
+"""What the governor remembers from one attempt to the next: rung, holds, trials, refuted causes, cost. Pure.
+
+One for a daemon's life; each attempt's `Governor` gets the same. Heat and pressure outlive an attempt, and so must
+what was done about them. A daemon that starts anew starts without it: full pace, no hold of its own, nothing refuted;
+a hold that a dead daemon left carries an expiry and clears itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.governor.account import CostAccount
+from cbi_queue.governor.strain import Strain
+from cbi_queue.governor.values import Cause
+
+if TYPE_CHECKING:
+    from cbi_queue.governor.strain import Grade
+    from cbi_queue.governor.values import Action
+    from cbi_queue.hardware.thresholds import Thresholds
+
+HOUR_S = 3600.0
+FORGET_RUNG_S = 1800.0
+"""Seconds without a look after which the next trainer starts at full pace: the machine has cooled."""
+
+
+@dataclass(slots=True)
+class Hold:
+    """A hold that the governor asked for."""
+
+    cause: Cause
+    since_s: float
+    until_s: float
+    """When it is tried again, whatever the sensors say."""
+    evicted: bool
+    least: Grade | None
+    """Lowest grade seen since; None until one was seen."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """A step whose help is still to be seen."""
+
+    at_s: float
+    duty_before: float
+    duty: float
+    slow: bool
+    """True when it was taken because the work was slow, False when the heat alone asked for it."""
+    seconds_per_sample: float | None
+    """Before the step; None when unknown, or when another job is in the slot by now."""
+    grade: Grade | None
+    level: float | None
+    temp_c: float | None
+
+
+@dataclass(slots=True)
+class Refutation:
+    """A cause whose step did not help."""
+
+    at_s: float
+    until_s: float
+    times: int
+
+
+class GovernorMemory:
+    """Everything about the slot that outlives an attempt."""
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        self.thresholds = thresholds
+        self.duty = 1.0
+        self.gains: dict[float, float] = {}
+        """Pace -> how many times faster a worked second was at it than at full pace, as its trial showed."""
+        self.hold: Hold | None = None
+        self.trial: Trial | None = None
+        self.account = CostAccount()
+        self.heat = Strain()
+        self.pressure = Strain()
+        self.refutations: dict[str, Refutation] = {}
+        self.heat_up_wait_s = thresholds.heat_up_wait_s
+        self.last_up_s = float("-inf")
+        self.last_look_s: float | None = None
+        self.refused_since_s: float | None = None
+        """Since when `may_start` has said no without a break."""
+        self.probe_asked_s = float("-inf")
+        self.told_slow_s: dict[Cause, float] = {}
+        """Cause -> beginning of the slow-down that was last remarked on."""
+        self._steps: dict[Cause, deque[tuple[float, Action]]] = {cause: deque(maxlen=64) for cause in Cause}
+        self._told: dict[str, float] = {}
+
+    def step(self, cause: Cause, action: Action, now_s: float) -> None:
+        """Note a step of the ladder."""
+        self._steps[cause].append((now_s, action))
+
+    def steps_within(self, cause: Cause, now_s: float, span_s: float = HOUR_S, action: Action | None = None) -> int:
+        """Count the steps for *cause* (only those of *action*, if given) within the last *span_s* seconds."""
+        return sum(now_s - at_s < span_s and action in {None, done} for at_s, done in self._steps[cause])
+
+    def since_step_s(self, cause: Cause, now_s: float) -> float:
+        """Return the seconds since the last step for *cause*; infinite when there was none."""
+        steps = self._steps[cause]
+        return now_s - steps[-1][0] if steps else float("inf")
+
+    def may_say(self, what: str, now_s: float, gap_s: float) -> bool:
+        """Tell whether *what* was not said within *gap_s* seconds, and note that it is said now."""
+        if now_s - self._told.get(what, float("-inf")) < gap_s:
+            return False
+        self._told[what] = now_s
+        return True
+
+    def refute(self, what: str, now_s: float) -> Refutation:
+        """Note that a step against *what* did not help; each time it is left alone twice as long."""
+        times = self.refutations[what].times + 1 if what in self.refutations else 1
+        wait_s = min(self.thresholds.refuted_s * 2.0 ** (times - 1), self.thresholds.refuted_max_s)
+        self.refutations[what] = Refutation(now_s, now_s + wait_s, times)
+        return self.refutations[what]
+
+    def is_refuted(self, what: str, now_s: float, slow_since_s: float | None = None) -> bool:
+        """Tell whether *what* was found not to be the cause, lately or for the slow-down that began at *slow_since_s*."""
+        refutation = self.refutations.get(what)
+        if refutation is None:
+            return False
+        return now_s < refutation.until_s or (slow_since_s is not None and slow_since_s <= refutation.at_s)
+
+    def spent_share(self, now_s: float) -> float:
+        """Return the share of the last day's work that pacing and pauses cost."""
+        return self.account.share(now_s)
+
+    def start_attempt(self, now_s: float) -> None:
+        """Make ready for another trainer: what was measured of the last one's speed does not count for this one."""
+        if self.trial is not None:
+            self.trial.seconds_per_sample = None
+        if self.last_look_s is None or now_s - self.last_look_s > FORGET_RUNG_S:
+            self.duty, self.trial = 1.0, None
+
+    def hold_is_gone(self) -> None:
+        """Take note that the hold was lifted by someone else, or expired."""
+        self.hold = None

@@ -1,0 +1,74 @@
+"""How hard a resource of the machine is pressed: one grade out of many readings, and for how long. Pure.
+
+`heat` and `pressure` grade; `Strain` keeps since when. What cannot be read has no grade: it ends a clear stretch at
+once and begins no strained one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+BLIND_S = 90.0
+"""Seconds without a look after which nothing is known to have lasted: the machine slept, or the daemon was away."""
+
+
+class Grade(IntEnum):
+    """How pressed, least first."""
+
+    CLEAR = 0
+    """Below the thresholds for letting go."""
+    NEAR = 1
+    """Between the thresholds: no reason to act, none to let go."""
+    OVER = 2
+    """Above the threshold for acting."""
+    SEVERE = 3
+    """Where damage or a kill is near."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the readings says about one resource."""
+
+    grade: Grade | None
+    """None: unknown."""
+    words: str
+    """What was read, with figures; for `None`, why it says nothing."""
+    figures: dict[str, float] = field(default_factory=dict)
+    thrashing: bool = False
+    """Memory only: the machine is busy moving pages."""
+
+    @property
+    def is_over(self) -> bool:
+        """True when this look alone asks for a step."""
+        return self.grade is not None and self.grade >= Grade.OVER
+
+
+class Strain:
+    """Since when a resource is over, severe or clear."""
+
+    def __init__(self) -> None:
+        self._seen_s: float | None = None
+        self._since: dict[Grade, float] = {}
+
+    def see(self, now_s: float, look: Look) -> None:
+        """Take one look in."""
+        if self._seen_s is None or not 0.0 <= now_s - self._seen_s <= BLIND_S:
+            self._since.clear()
+        self._seen_s = now_s
+        if look.grade is not Grade.CLEAR:
+            self._since.pop(Grade.CLEAR, None)
+        if look.grade is None:
+            return
+        for grade in (Grade.OVER, Grade.SEVERE):
+            if look.grade < grade:
+                self._since.pop(grade, None)
+            else:
+                self._since.setdefault(grade, now_s)
+        if look.grade is Grade.CLEAR:
+            self._since.setdefault(Grade.CLEAR, now_s)
+
+    def lasts_s(self, grade: Grade, now_s: float) -> float:
+        """Return for how many seconds it has been at least *grade* (CLEAR: clear), by every look; -1 when it is not."""
+        since = self._since.get(grade)
+        return -1.0 if since is None else now_s - since
