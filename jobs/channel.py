@@ -1,12 +1,13 @@
 """The trainer's end of the line: reports go up, directives come down and are obeyed at safe points.
 
 A family calls `report` after each epoch (or block of rounds) and `safe_point` wherever it could stand still: at every
-batch or boosting round. `safe_point` blocks while paused, stands still for a share of the time while paced, runs the
+batch or boosting round. `safe_point` blocks while paused, rests for a share of the time while paced, runs the
 calibration probe when one was asked for, and raises `StopRequested` when the slot (or the death of the daemon) asks
 for an end; the family then checkpoints and lets the exception pass. A family that can change its micro-batch asks for
 `wanted_micro_batch` between steps.
 
-Neighbours: `cbi_queue.protocol` (the lines), `jobs.session` (which opens it).
+Neighbours: `cbi_queue.protocol` (the lines), `jobs.standstill` (the time that is not work), `jobs.session` (which
+opens it).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cbi_queue.protocol import (
     Begin,
     CheckpointSaved,
     ExitCode,
+    Note,
     Pace,
     Pause,
     Paused,
@@ -35,6 +37,7 @@ from cbi_queue.protocol import (
     encode,
 )
 from jobs.narration import narrate
+from jobs.standstill import Standstill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +48,9 @@ _CHUNK_BYTES = 65_536
 LEAST_DUTY = 0.05
 """A trainer is never paced below a twentieth of the time: that is what a pause is for."""
 LONGEST_REST_S = 60.0
-"""Longest single rest of a paced trainer: a step that was held up by something else must not be paid for twice."""
+"""Longest rest at one safe point: a step that was held up by something else must not be paid for twice."""
+_LOOK_AGAIN_S = 0.5
+"""Longest wait without looking anew: a signal that comes between the look and the wait wakes nobody."""
 
 
 class StopRequested(Exception):
@@ -53,7 +58,7 @@ class StopRequested(Exception):
 
 
 class Channel:
-    """Reports up, directives down. One per trainer process; safe to use from several threads."""
+    """Reports up, directives down. One per trainer process; reports may come from any thread."""
 
     def __init__(self, up: BinaryIO, down: BinaryIO) -> None:
         """Write reports to *up*; `listen` reads directives from *down*.
@@ -63,15 +68,16 @@ class Channel:
         """
         self._up = up
         self._down = down
+        self._writing = threading.Lock()
         self._changed = threading.Condition()
         self._begin: Begin | None = None
+        self._orders = 0
         self._paused = False
         self._stopping = False
         self._hung_up = False
-        self._paused_s = 0.0
+        self._standstill = Standstill()
         self._was_paused = False
         self._duty = 1.0
-        self._worked_until_s: float | None = None
         self._wanted_micro_batch: int | None = None
         self._probe_wanted = False
         self.on_pause: Callable[[], None] | None = None
@@ -95,7 +101,7 @@ class Channel:
     @property
     def paused_s(self) -> float:
         """Seconds not worked so far: paused, paced, or probing; subtract its growth from an epoch's wall time."""
-        return self._paused_s
+        return self._standstill.total_s
 
     @property
     def wanted_micro_batch(self) -> int | None:
@@ -103,12 +109,17 @@ class Channel:
         return self._wanted_micro_batch
 
     @property
+    def is_paced(self) -> bool:
+        """True while the trainer rests for a share of the time: a device must then be waited for before a safe point."""
+        return self._duty < 1.0
+
+    @property
     def is_stopping(self) -> bool:
         """True once an end was asked for."""
         return self._stopping
 
     def take_was_paused(self) -> bool:
-        """Tell whether a pause fell into the time since the last call: such an epoch is no baseline."""
+        """Tell whether a pause or a probe fell into the time since the last call: such an epoch is no baseline."""
         with self._changed:
             seen, self._was_paused = self._was_paused, False
         return seen
@@ -119,9 +130,8 @@ class Channel:
 
     def wait_begin(self) -> Begin | None:
         """Block until the assignment comes; None when the daemon hung up first."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._begin is not None or self._hung_up)
-            return self._begin
+        self._wait_for(lambda: self._begin is not None or self._hung_up)
+        return self._begin
 
     def exit_hard_after(self, grace_s: float) -> None:
         """From the first request to stop on, give the trainer *grace_s* seconds before the process ends itself."""
@@ -143,12 +153,12 @@ class Channel:
         if (words := narrate(message)) is not None:
             with contextlib.suppress(OSError):  # the disk of the log may be full; the report still goes up
                 print(words, flush=True)
-        with self._changed, contextlib.suppress(BrokenPipeError):
+        with self._writing, contextlib.suppress(BrokenPipeError):
             self._up.write(line)
             self._up.flush()
 
     def safe_point(self, epoch: int) -> None:
-        """Obey what was asked: stand still while paused, leave when stopped, else return at once.
+        """Obey what was asked: stand still while paused, rest while paced, probe, leave when stopped, else return.
 
         Args:
             epoch: finished epochs (rounds, fits) so far, for the reports.
@@ -157,14 +167,11 @@ class Channel:
             StopRequested: when an end was asked for, by a directive, SIGTERM, or the daemon's death.
         """
         self._last_epoch = epoch
-        self._keep_pace()
-        if self._paused and not self._stopping:
-            self._stand_still(epoch)
-        if self._probe_wanted and not self._stopping:
-            self._run_probe()
+        if self._paused or self._probe_wanted or self._duty < 1.0:
+            self._heed_orders(epoch)
         if self._stopping:
             raise StopRequested
-        self._worked_until_s = time.monotonic()
+        self._standstill.work_goes_on()
 
     def stop(self) -> None:
         """Ask for an end, as a Stop directive would (SIGTERM comes here)."""
@@ -175,37 +182,69 @@ class Channel:
             self._changed.notify_all()
         self._start_watchdog()
 
-    def _keep_pace(self) -> None:
-        """Stand still so long that the work since the last safe point has its share of the time."""
-        if self._duty >= 1.0 or self._worked_until_s is None:
-            return
-        started = time.monotonic()
-        rest_s = min((started - self._worked_until_s) * (1.0 / self._duty - 1.0), LONGEST_REST_S)
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._paused or self._duty >= 1.0, rest_s)
-            self._paused_s += time.monotonic() - started
+    def _heed_orders(self, epoch: int) -> None:
+        """Do what the orders in force say, looking at them anew after each; a pause counts as rest."""
+        arrived_s, stood_s = time.monotonic(), 0.0
+        while not self._stopping:
+            orders = self._orders
+            if self._paused:
+                stood_s += self._stand_still(epoch)
+            elif self._probe_wanted:
+                self._run_probe()
+            elif (rest_s := self._rest_due_s(arrived_s) - stood_s) > 0.0:
+                stood_s += self._rest(rest_s, orders)
+            else:
+                return
+
+    def _rest_due_s(self, arrived_s: float) -> float:
+        """Return the rest that gives the work since the last safe point its share of the time.
+
+        rest = work * (1 / duty - 1); time that the kernel kept the trainer stopped was no work.
+        """
+        return min(self._standstill.worked_s(arrived_s) * (1.0 / self._duty - 1.0), LONGEST_REST_S)
+
+    def _rest(self, rest_s: float, orders: int) -> float:
+        """Stand still for *rest_s* seconds or until the next order after number *orders*; return how long it was."""
+        started_s = time.monotonic()
+        with self._standstill.stretch():
+            self._wait_for(lambda: self._stopping or self._orders != orders, rest_s)
+        return time.monotonic() - started_s
+
+    def _stand_still(self, epoch: int) -> float:
+        """Stand still until told to go on or to leave; return how long it was."""
+        started_s = time.monotonic()
+        with self._standstill.stretch():
+            self.report(Paused(epoch))
+            if self.on_pause is not None:
+                self.on_pause()
+            self._wait_for(lambda: not self._paused or self._stopping)
+        if not self._stopping:
+            self.report(Resumed(epoch))
+        return time.monotonic() - started_s
 
     def _run_probe(self) -> None:
-        """Run the calibration probe; its time is no working time, and the epoch it falls into is no baseline."""
+        """Run the calibration probe; its time is no working time, and the epoch it falls into is no baseline.
+
+        A probe that fails is told and not tried again: it must not cost the training.
+        """
         self._probe_wanted = False
         if self.probe is None:
             return
-        started = time.monotonic()
-        self.report(self.probe())
+        with self._standstill.stretch():
+            try:
+                self.report(self.probe())
+            except (RuntimeError, MemoryError, OSError) as exc:
+                self.probe = None
+                self.report(Note(f"the calibration probe failed and is left out from now on: {exc!r:.200}"))
         with self._changed:
-            self._paused_s += time.monotonic() - started
             self._was_paused = True
 
-    def _stand_still(self, epoch: int) -> None:
-        self.report(Paused(epoch))
-        if self.on_pause is not None:
-            self.on_pause()
-        started = time.monotonic()
+    def _wait_for(self, is_over: Callable[[], bool], timeout_s: float = float("inf")) -> None:
+        """Wait until *is_over*, at most *timeout_s* seconds."""
+        deadline_s = time.monotonic() + timeout_s
         with self._changed:
-            self._changed.wait_for(lambda: not self._paused or self._stopping)
-            self._paused_s += time.monotonic() - started
-        if not self._stopping:
-            self.report(Resumed(epoch))
+            while not is_over() and (left_s := deadline_s - time.monotonic()) > 0.0:
+                self._changed.wait(min(left_s, _LOOK_AGAIN_S))
 
     def _listen(self) -> None:
         """Obey until the line ends. However it ends, nobody orders this trainer any more: it must leave."""
@@ -230,13 +269,14 @@ class Channel:
                     self._paused = self._was_paused = True
                 case Resume():
                     self._paused, self._was_paused = False, True
-                    self._paused_s += directive.suspended_s
+                    self._standstill.was_suspended(directive.suspended_s)
                 case Pace():
                     self._duty = min(max(directive.duty, LEAST_DUTY), 1.0)
                 case SetMicroBatch():
                     self._wanted_micro_batch = max(1, directive.micro_batch)
                 case Probe():
                     self._probe_wanted = True
+            self._orders += 1
             self._changed.notify_all()
         if isinstance(directive, Stop):
             self.stop()
