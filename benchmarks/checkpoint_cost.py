@@ -37,6 +37,8 @@ class Listener:
     def __init__(self) -> None:
         self.reports: list[Message] = []
         self.paused_s = 0.0
+        self.is_paced = False
+        self.wanted_micro_batch: int | None = None
 
     def report(self, message: Message) -> None:
         """Keep a report."""

@@ -4,15 +4,22 @@ Each layer draws on the CPU, row by row, from a generator of its own that the lo
 sample is a function of (seed, epoch, step, layer, place in the batch), so accumulating gradients over micro-batches
 multiplies by the same masks as the whole batch would. What stays different is the order of floating-point sums.
 Dropout inside a library's own kernel (the `dropout=` of torch's recurrent layers) cannot be split like this: it is
-repeatable for the same split only. Neighbour: `jobs.torch_loop`, which seeds.
+repeatable for the same split only. Neighbours: `jobs.torch_loop`, which seeds; the families, which place the layers.
 """
 
 from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from jobs.seeds import mixed_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
 class RowDropout(nn.Module):
@@ -42,3 +49,27 @@ def seed_step(model: nn.Module, seed: int, epoch: int, step: int) -> None:
     layers = (module for module in model.modules() if isinstance(module, RowDropout))
     for number, layer in enumerate(layers):
         layer.generator.manual_seed(mixed_seed("dropout", seed, epoch, step, number))
+
+
+def same_masks_again(model: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return what the first and the second computation of *model* run in, when its backward pass computes it anew.
+
+    Gradient checkpointing throws a layer's inner values away and computes them again: with other masks that gradient
+    would be wrong, and drawing them again would move the masks of what comes after.
+    """
+    layers = [module for module in model.modules() if isinstance(module, RowDropout)]
+    states = [layer.generator.get_state() for layer in layers]
+    return nullcontext(), _drawn_from(layers, states)
+
+
+@contextmanager
+def _drawn_from(layers: list[RowDropout], states: list[torch.Tensor]) -> Iterator[None]:
+    """Let *layers* draw from *states* on, and then from where they were."""
+    present = [layer.generator.get_state() for layer in layers]
+    try:
+        for layer, state in zip(layers, states, strict=True):
+            layer.generator.set_state(state)
+        yield
+    finally:
+        for layer, state in zip(layers, present, strict=True):
+            layer.generator.set_state(state)

@@ -18,6 +18,12 @@ TRAINERS: dict[tuple[str, str], str] = {
     ("auto_arima", "native"): "jobs.families.rolling_fits:AutoARIMA",
     ("ets", "native"): "jobs.families.rolling_fits:ETS",
     ("feed_forward", "torch"): "jobs.families.feed_forward:FeedForward",
+    ("lstm", "torch"): "jobs.families.recurrent:Recurrent",
+    ("gru", "torch"): "jobs.families.recurrent:Recurrent",
+    ("lstm_2_layer", "torch"): "jobs.families.recurrent:Recurrent",
+    ("gru_2_layer", "torch"): "jobs.families.recurrent:Recurrent",
+    ("tcn", "torch"): "jobs.families.temporal_convolution:TemporalConvolution",
+    ("attention", "torch"): "jobs.families.attention:Attention",
 }
 
 

@@ -72,6 +72,10 @@ class Resumption:
         self.clock.start(self._state.progress.worked_s)
         self._pace.paid(self.clock.worked_s, 0.0)
 
+    def change_micro_batch(self, micro_batch: int) -> None:
+        """Go on with *micro_batch*: the next checkpoint says so, and who goes on from it does the same."""
+        self.circumstances = replace(self.circumstances, micro_batch=micro_batch)
+
     def take_restarted(self) -> bool:
         """Tell once whether this attempt went on from a checkpoint: that epoch's time is no baseline."""
         restarted, self._restarted = self._restarted, False

@@ -11,6 +11,8 @@ import sys
 MPS_CEILINGS = {"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.8", "PYTORCH_MPS_LOW_WATERMARK_RATIO": "0.6"}
 """Shares of the recommended working set (10.7 GiB of 16): torch's own 1.7 is more than the machine has, so that it
 would swap and be killed before it raises. The low one must not be above the high one, or torch refuses to start."""
+CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+"""With a fixed workspace cuBLAS sums in the same order every time; it is read when the first handle is made."""
 
 if sys.platform == "darwin":  # pragma: no cover - macOS only
     for _name, _share in MPS_CEILINGS.items():
@@ -20,21 +22,30 @@ import torch  # noqa: E402 - the ceilings above come first
 
 
 def device_for(*wanted: str) -> torch.device:
-    """Return the first of *wanted* (mps, cuda, cpu) that this machine really has; the CPU when it has none."""
+    """Return the first of *wanted* (mps, cuda, cpu) that really computes here; the CPU when none does."""
     for name in wanted:
-        if is_available(name):
+        if computes(name):
             return torch.device(name)
     return torch.device("cpu")
 
 
-def is_available(name: str) -> bool:
-    """Tell whether torch can compute on the device called *name* here."""
-    available = {
-        "cpu": lambda: True,
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-    }
-    return name in available and bool(available[name]())
+def computes(name: str) -> bool:
+    """Tell whether the device called *name* is there and gets a small product right.
+
+    A driver that is too old, a GPU taken by another process, or a virtual machine without Metal answer
+    `is_available` with yes and fail at the first use.
+    """
+    if name == "cpu":
+        return True
+    if not _is_available(name):
+        return False
+    if name == "cuda":
+        os.environ.setdefault(*CUBLAS_WORKSPACE)
+    try:
+        ones = torch.ones(8, 8, device=name)
+        return bool(((ones @ ones).cpu() == 8.0).all())
+    except (RuntimeError, TypeError, AssertionError):
+        return False
 
 
 def compute_repeatably(threads: int) -> None:
@@ -49,6 +60,14 @@ def compute_repeatably(threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until *device* has done all it was given; the CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":  # pragma: no cover - macOS only
+        torch.mps.synchronize()
+
+
 def release_caches(device: torch.device) -> None:
     """Give cached memory back to the machine: between epochs, and while standing still. Nothing to do on the CPU."""
     if device.type == "cuda":
@@ -56,3 +75,8 @@ def release_caches(device: torch.device) -> None:
     elif device.type == "mps":  # pragma: no cover - macOS only
         torch.mps.synchronize()  # recurrent layers keep memory in their command buffer until then
         torch.mps.empty_cache()
+
+
+def _is_available(name: str) -> bool:
+    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    return name in available and bool(available[name]())

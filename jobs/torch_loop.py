@@ -4,25 +4,29 @@ A run that is stopped anywhere and continued any number of times ends on the CPU
 left alone: order and dropout are functions of (seed, epoch, step), a step counts whole or not at all, and the rest is
 in the checkpoint. A smaller micro-batch accumulates to the same effective batch, so that only the order of
 floating-point sums differs (no model here may use batch statistics). Knows no features, no scores and no files.
-Neighbours: the families above; `batches`, `dropout`, `torch_state` and `resumption` below.
+Neighbours: the families and `torch_run` above; `batches`, `dropout`, `torch_passes`, `torch_precision`, `torch_state`,
+`resumption` and `work_reports` below.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 
-from cbi_queue.protocol import EpochReport, Started
+from cbi_queue.protocol import MicroBatchChanged, Started
 from jobs.batches import epoch_order, pieces, steps_of
 from jobs.dropout import seed_step
+from jobs.probe import probe_for
 from jobs.resumption import Resumption
-from jobs.torch_device import release_caches
+from jobs.torch_device import release_caches, wait_for
+from jobs.torch_passes import Passes, squared_error
+from jobs.torch_precision import Precision
 from jobs.torch_state import Circumstances, Progress, TorchState
+from jobs.work_reports import WorkReports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,17 +36,18 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
     from cbi_queue.catalogue import NeuralParams
+    from cbi_queue.protocol import Probed
     from jobs.batches import Windows
     from jobs.checkpoint_pace import CheckpointPace
     from jobs.trainer import Task
 
+CAN = ("pace", "micro_batch", "probe", "checkpoint")
+"""Directives obeyed beyond pause and stop."""
 EVALUATION_FACTOR = 4
 """Micro-batches that go through the net at once where no gradient is kept: they need less memory than one that is."""
-
-
-def squared_error(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the loss of each sample, (n,) and (n,) -> (n,): (f - y)^2."""
-    return (predicted - target) ** 2
+SETTLE_EVERY_STEPS = 16
+"""Steps after which an accelerator is waited for. Metal keeps up to 1 MB for each call of a recurrent layer until
+then; waiting at every step instead would leave a fast device idle between small steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class TorchLoop:
         *,
         loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = squared_error,
         schedule_for: Callable[[Optimizer], LRScheduler] | None = None,
+        precision: Precision | None = None,
+        fixed_shapes: bool | None = None,
         pace: CheckpointPace | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -74,28 +81,40 @@ class TorchLoop:
         Args:
             task: the attempt, for its channel, its checkpoints and its micro-batch.
             params: epochs, batch and the rest.
-            model: maps windows (n, L, F) to predictions (n,).
+            model: maps windows (n, L, F) to predictions (n,), each a function of its own window alone.
             data: features and labels.
             blocks: the samples that train and those that select.
             loss: the loss of each sample; the gradient is that of its mean over the effective batch.
             schedule_for: makes a learning-rate schedule, stepped after each epoch.
+            precision: what to compute in; default float32.
+            fixed_shapes: as for `Passes`; default: on Metal.
             pace: when a checkpoint is due.
             now_s: a clock that only rises.
         """
-        self._task, self._params, self._data, self._blocks, self._loss = task, params, data, blocks, loss
+        self._task, self._params, self._blocks = task, params, blocks
         self._channel, self._device = task.channel, data.x.device
+        self._precision = precision or Precision()
         optimiser = torch.optim.AdamW(  # without weight decay this is Adam
             model.parameters(),
             lr=params.learning_rate,
             weight_decay=params.weight_decay,
-            fused=self._device.type == "cpu",  # 0.8 ms a step instead of 3.2 for 630,000 weights on one thread
+            fused=self._device.type
+            in {"cpu", "cuda"},  # 0.8 ms a step instead of 3.2 for 630,000 weights on one thread
         )
         schedule = schedule_for(optimiser) if schedule_for else None
-        self._state = TorchState(model, optimiser, schedule, Progress(), {})
+        self._state = TorchState(model, optimiser, schedule, Progress(), {}, self._precision.scaler)
+        fixed_shapes = self._device.type == "mps" if fixed_shapes is None else fixed_shapes
+        self._passes = Passes(model, data, loss, self._precision, fixed_shapes=fixed_shapes)
         micro_batch = min(task.assignment.micro_batch or params.batch_size, params.batch_size)
-        around = Circumstances(micro_batch, torch.get_num_threads(), str(self._device), torch.__version__)
+        around = Circumstances(
+            micro_batch, torch.get_num_threads(), str(self._device), torch.__version__, self._precision.name
+        )
         digest = data.digest(blocks.train, blocks.validation)
+        self._shape = f"rows={data.x.shape[0]} window={data.sequence_length}x{data.x.shape[1]}"
         self._resumption = Resumption(task, self._state, around, digest, pace=pace, now_s=now_s)
+        self._reports = WorkReports(self._channel, self._resumption.clock, params.epochs, lambda: self._passes.data_s)
+        self._channel.on_pause = partial(release_caches, self._device)
+        self._channel.probe = self._probed
 
     @property
     def model(self) -> nn.Module:
@@ -127,14 +146,17 @@ class TorchLoop:
 
     def started(self) -> Started:
         """Say what is about to happen."""
-        spec, params, (rows, features) = self._task.spec, self._params, self._data.x.shape
-        samples, around = len(self._blocks.train), self._resumption.circumstances
+        spec, params, samples = self._task.spec, self._params, len(self._blocks.train)
+        around = self._resumption.circumstances
+        weights = sum(weight.numel() for weight in self.model.parameters())
         return Started(
             total_epochs=params.epochs,
             samples=samples,
-            fingerprint=f"{spec.model} {spec.horizon} rows={rows} window={params.sequence_length}x{features} "
-            f"samples={samples} weights={sum(weight.numel() for weight in self.model.parameters())} "
-            f"batch={params.batch_size} micro={around.micro_batch} device={around.device} threads={around.threads}",
+            fingerprint=f"{spec.model} {spec.horizon} {self._shape} samples={samples} weights={weights} "
+            f"batch={params.batch_size} device={around.device} threads={around.threads} precision={around.precision}",
+            device=self._device.type,
+            micro_batch=around.micro_batch,
+            can=CAN,
         )
 
     def run(self) -> None:
@@ -144,6 +166,8 @@ class TorchLoop:
             StopRequested: when an end was asked for, after a checkpoint was left (or reported as failed).
         """
         self._resumption.begin()
+        if self._resumption.take_restarted():
+            self._reports.disturb()
         with self._resumption.leaving_a_checkpoint():
             while not self._is_over():
                 self._epoch()
@@ -161,12 +185,15 @@ class TorchLoop:
             return self._evaluated(rows)  # (n,)
 
     def _epoch(self) -> None:
-        started_s, seen_before = self.fit_s, self.progress.samples
+        self._reports.begin_epoch()
         self._train()
-        validation_loss = self._validation_loss()
-        train_loss, samples = self.progress.loss_sum / self.progress.samples, self.progress.samples - seen_before
+        self._state.settle()
+        self._reports.training_done()
+        rows = self._blocks.validation
+        validation_loss = self._passes.mean_loss(self._evaluated(rows), rows)
+        train_loss = self.progress.loss_sum / self.progress.samples
         self._count_epoch(validation_loss)
-        self._report(train_loss, validation_loss, samples, self.fit_s - started_s)
+        self._reports.epoch_done(self.progress.epoch, train_loss, validation_loss, self.micro_batch)
         release_caches(self._device)
         self._resumption.save_if_due(mid_epoch=False)
 
@@ -176,42 +203,57 @@ class TorchLoop:
         samples, progress = len(self._blocks.train), self.progress
         order = epoch_order(samples, self._params.seed, progress.epoch).to(self._device)  # (samples,)
         batches = list(pieces(self._blocks.train[order], self._params.batch_size))
-        for step in range(progress.step, steps_of(samples, self._params.batch_size)):
-            loss_sum = self._step(batches[step], step)
+        steps = steps_of(samples, self._params.batch_size)
+        for step in range(progress.step, steps):
+            self._take_over_micro_batch()
+            self._state.pending += self._step(batches[step], step)
             progress.step = step + 1
-            progress.loss_sum += loss_sum
             progress.samples += len(batches[step])
+            self._reports.count(len(batches[step]))
+            if progress.step % SETTLE_EVERY_STEPS == 0:
+                self._state.settle()
+            if self._reports.part_is_due and progress.step < steps:
+                self._state.settle()
+                self._reports.part_done(progress.epoch + 1, progress.step, steps, self.micro_batch)
             self._resumption.save_if_due(mid_epoch=True)
 
-    def _step(self, rows: torch.Tensor, step: int) -> float:
-        """Take one optimiser step on the effective batch *rows*, (n,); return the sum of its losses.
+    def _step(self, rows: torch.Tensor, step: int) -> list[torch.Tensor]:
+        """Take one optimiser step on the effective batch *rows*, (n,); return the sums of losses of its pieces.
 
         A stop between micro-batches leaves weights and counters as they were: the step is taken anew.
         """
         seed_step(self.model, self._params.seed, self.progress.epoch, step)
         self._state.optimiser.zero_grad()
-        loss_sum = 0.0
+        loss_sums = []
         for piece in pieces(rows, self.micro_batch):
-            self._channel.safe_point(self.progress.epoch)
-            losses = self._loss(self.model(self._data.gather(piece)), self._data.targets(piece))  # (micro,)
-            total = losses.sum()
-            (total / len(rows)).backward()  # each piece weighs as many samples as it has: together the batch's mean
-            loss_sum += total.item()
-        clip_grad_norm_(self.model.parameters(), self._params.gradient_clip)
-        self._state.optimiser.step()
-        return loss_sum
+            self._safe_point()
+            loss_sums.append(self._passes.backward(piece, self.micro_batch, len(rows)))
+        self._precision.step(self.model, self._state.optimiser, self._params.gradient_clip)
+        return loss_sums
 
-    def _validation_loss(self) -> float:
-        rows = self._blocks.validation
-        return self._loss(self._evaluated(rows), self._data.targets(rows)).mean().item()
+    def _take_over_micro_batch(self) -> None:
+        """Go on as ordered. Only here, between two steps: a step is cut in one way or the other."""
+        wanted = self._channel.wanted_micro_batch
+        if wanted is None or (micro_batch := min(max(wanted, 1), self._params.batch_size)) == self.micro_batch:
+            return
+        self._resumption.change_micro_batch(micro_batch)
+        release_caches(self._device)
+        self._reports.disturb()
+        self._channel.report(MicroBatchChanged(self.progress.epoch, micro_batch))
 
-    @torch.no_grad()
+    def _safe_point(self) -> None:
+        """Stand still or leave here if asked to. A paced device is waited for, or it would go on working in the rest."""
+        if self._channel.is_paced:
+            wait_for(self._device)
+        self._channel.safe_point(self.progress.epoch)
+
     def _evaluated(self, rows: torch.Tensor) -> torch.Tensor:
         self.model.eval()
+        size = self.micro_batch * EVALUATION_FACTOR
         predicted = []
-        for piece in pieces(rows, self.micro_batch * EVALUATION_FACTOR):
-            self._channel.safe_point(self.progress.epoch)
-            predicted.append(self.model(self._data.gather(piece)))
+        for piece in pieces(rows, size):
+            self._safe_point()
+            predicted.append(self._passes.predict(piece, size))
         return torch.cat(predicted)  # (n,)
 
     def _count_epoch(self, validation_loss: float) -> None:
@@ -230,22 +272,6 @@ class TorchLoop:
     def _is_over(self) -> bool:
         return self.progress.epoch >= self._params.epochs or self.progress.stale_epochs >= self._params.patience
 
-    def _report(self, train_loss: float, validation_loss: float, samples: int, wall_s: float) -> None:
-        was_paused, restarted = self._channel.take_was_paused(), self._resumption.take_restarted()
-        self._channel.report(
-            EpochReport(
-                epoch=self.progress.epoch,
-                total_epochs=self._params.epochs,
-                wall_s=wall_s,
-                samples=samples or None,  # none are left when a stop had come during the validation
-                train_loss=_finite(train_loss),
-                validation_loss=_finite(validation_loss),
-                micro_batch=self.micro_batch,
-                resumed=was_paused or restarted,
-            )
-        )
-
-
-def _finite(value: float) -> float | None:
-    """Return *value*, or None when it is not a finite number: JSON has no NaN."""
-    return value if math.isfinite(value) else None
+    def _probed(self) -> Probed:
+        with self._resumption.clock.set_cpu_aside():  # its wall time is the channel's to leave out
+            return probe_for(self._device)()

@@ -2,13 +2,13 @@
 
 Arrays: `model.<name>` and `best.<name>` (weights), `optimiser.<parameter>.<key>` (its moments), `rng` (torch's generator
 on the CPU) and `sums` (`_SUMS`, float64, so that they come back to the bit, NaN included). Facts: counters, the optimiser's
-groups, the schedule, and the `Circumstances`. Neighbours: `jobs.checkpoint` (the file), `jobs.torch_loop` (the user).
+groups, the schedule, the scaler of float16, and the `Circumstances`. Neighbours: `jobs.checkpoint` (the file), `jobs.torch_loop` (the user).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from jobs.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.amp import GradScaler
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
@@ -34,7 +35,7 @@ class Progress:
     step: int = 0
     """Finished optimiser steps of the epoch after those."""
     loss_sum: float = 0.0
-    """Sum of the samples' losses in the unfinished epoch."""
+    """Sum of the samples' losses in the unfinished epoch, those in `TorchState.pending` left out."""
     samples: int = 0
     """Samples seen in the unfinished epoch."""
     best_loss: float = math.inf
@@ -56,10 +57,11 @@ class Circumstances:
     device: str
     torch: str
     """Version of the library."""
+    precision: str = "float32"
 
     def changes_since(self, earlier: dict[str, Any]) -> list[str]:
         """Say what differs from the circumstances stored in a checkpoint, in words."""
-        pairs = ((field.name, earlier.get(field.name), getattr(self, field.name)) for field in fields(self))
+        pairs = ((one.name, earlier.get(one.name, one.default), getattr(self, one.name)) for one in fields(self))
         return [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
 
 
@@ -73,9 +75,21 @@ class TorchState:
     progress: Progress
     best: dict[str, torch.Tensor]
     """Weights of the best epoch; empty while there is none."""
+    scaler: GradScaler | None = None
+    """Of float16; None for any other precision."""
+    pending: list[torch.Tensor] = field(default_factory=list)
+    """Sums of losses that are still on the device: reading one waits for it, which is put off."""
+
+    def settle(self) -> None:
+        """Wait for the device and add what is pending to the progress, in its order."""
+        if self.pending:
+            for loss_sum in torch.stack(self.pending).tolist():
+                self.progress.loss_sum += loss_sum
+            self.pending.clear()
 
     def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
         """Put the state into a checkpoint; no tensor of it is shared with the model once it is written."""
+        self.settle()
         progress = self.progress
         moments = self.optimiser.state_dict()
         arrays = {
@@ -89,6 +103,7 @@ class TorchState:
             "counts": {name: getattr(progress, name) for name in _COUNTS},
             "groups": moments["param_groups"],
             "schedule": self.schedule.state_dict() if self.schedule else None,
+            "scaler": self.scaler.state_dict() if self.scaler else None,
             "circumstances": asdict(circumstances),
             "data": data_digest,
         }
@@ -103,6 +118,8 @@ class TorchState:
         self.optimiser.load_state_dict({"state": _optimiser_state(arrays), "param_groups": facts["groups"]})
         if self.schedule:
             self.schedule.load_state_dict(facts["schedule"])
+        if self.scaler and facts.get("scaler"):  # a run that went on in another precision has none
+            self.scaler.load_state_dict(facts["scaler"])
         torch.set_rng_state(_owned(arrays["rng"]))
         sums = dict(zip(_SUMS, arrays["sums"].tolist(), strict=True))
         self.progress = Progress(checkpoint.epoch, checkpoint.step, **sums, **facts["counts"])

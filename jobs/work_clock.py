@@ -1,4 +1,4 @@
-"""Seconds of training: what the clock says, less the time spent standing still or writing checkpoints."""
+"""Seconds of training: what the clocks say, less the time spent standing still, probing or writing checkpoints."""
 
 from __future__ import annotations
 
@@ -15,10 +15,21 @@ if TYPE_CHECKING:
 class WorkClock:
     """Counts the training seconds of one attempt on top of those of the attempts before."""
 
-    def __init__(self, channel: Channel, now_s: Callable[[], float] = time.monotonic) -> None:
-        """Take the time from *now_s*, which only rises, and the pauses from *channel*."""
-        self._channel, self._now_s = channel, now_s
-        self._not_work_s = 0.0
+    def __init__(
+        self,
+        channel: Channel,
+        now_s: Callable[[], float] = time.monotonic,
+        cpu_now_s: Callable[[], float] = time.process_time,
+    ) -> None:
+        """Take the time from *now_s*, which only rises, and the pauses from *channel*.
+
+        Args:
+            channel: counts the seconds that it kept the trainer standing still or probing.
+            now_s: wall clock.
+            cpu_now_s: processor time of this process, all threads together.
+        """
+        self._channel, self._now_s, self._cpu_now_s = channel, now_s, cpu_now_s
+        self._not_work_s, self._not_work_cpu_s = 0.0, 0.0
         self._running_since_s: float | None = None
         self._counted_s = 0.0
 
@@ -28,6 +39,11 @@ class WorkClock:
         if self._running_since_s is None:
             return self._counted_s
         return self._counted_s + self._raw_s() - self._running_since_s
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds of this process so far, those set aside left out; only its growth means anything."""
+        return self._cpu_now_s() - self._not_work_cpu_s
 
     def start(self, worked_before_s: float) -> None:
         """Count from here on, beginning with *worked_before_s*."""
@@ -42,9 +58,19 @@ class WorkClock:
         """Leave what happens within out of the count; the yielded function says how long it has taken."""
         started_s = self._now_s()
         try:
-            yield lambda: self._now_s() - started_s
+            with self.set_cpu_aside():
+                yield lambda: self._now_s() - started_s
         finally:
             self._not_work_s += self._now_s() - started_s
+
+    @contextmanager
+    def set_cpu_aside(self) -> Iterator[None]:
+        """Leave the processor time of what happens within out of the count; its wall time counts, or is the channel's."""
+        started_s = self._cpu_now_s()
+        try:
+            yield
+        finally:
+            self._not_work_cpu_s += self._cpu_now_s() - started_s
 
     def _raw_s(self) -> float:
         return self._now_s() - self._channel.paused_s - self._not_work_s

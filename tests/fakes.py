@@ -52,6 +52,7 @@ class ScriptedChannel:
     paused_s: float = 0.0
     wanted_micro_batch: int | None = None
     """As on the channel; set it from `at`."""
+    is_paced: bool = False
     on_pause: Callable[[], None] | None = None
     probe: Callable[[], Any] | None = None
     _was_paused: bool = False

@@ -6,6 +6,7 @@ A model added to the catalogue adds its way of being read here; `test_families` 
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from typing import TYPE_CHECKING
 
@@ -47,21 +48,33 @@ def rolling_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.n
     return np.array([family.forecast_rows(fit, frame, row)[0] for fit, row in chosen])
 
 
-def feed_forward_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+NETS = {
+    "feed_forward": "feed_forward:FeedForwardNet",
+    "lstm": "recurrent:RecurrentNet",
+    "gru": "recurrent:RecurrentNet",
+    "lstm_2_layer": "recurrent:RecurrentNet",
+    "gru_2_layer": "recurrent:RecurrentNet",
+    "tcn": "temporal_convolution:TemporalConvolutionNet",
+    "attention": "attention:AttentionNet",
+}
+
+
+def net_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
     import torch
     from safetensors.torch import load_file
 
-    family = importlib.import_module("jobs.families.feed_forward")
-    shape = json.loads((run_dir / "model.json").read_bytes())
+    told = json.loads((run_dir / "model.json").read_bytes())
     made = json.loads((run_dir / "preproc.json").read_bytes())
-    net = family.FeedForwardNet(shape["window_rows"], shape["inputs"], tuple(shape["hidden"]), shape["dropout"])
-    net.load_state_dict(load_file(run_dir / "model.safetensors"))
+    module, _, name = NETS[told["kind"]].partition(":")
+    net_class = getattr(importlib.import_module(f"jobs.families.{module}"), name)
+    net = net_class(**{key: told[key] for key in inspect.signature(net_class).parameters})
+    net.load_state_dict(load_file(run_dir / told["weights"]))
     z = (frame.x - np.array(made["mean"])) * np.array(made["scale"])
     whole = np.nan_to_num(np.clip(z, -made["limit_sd"], made["limit_sd"]), nan=0.0)  # (rows, features)
     groups = [[made["features"].index(name) for name in names] for names in made["indicators"]]
     missing = [np.isnan(frame.x[:, group]).mean(axis=1, keepdims=True) for group in groups]  # (rows, 1) each
     x = np.hstack([whole, *missing]).astype(np.float32)  # (rows, inputs)
-    windows = np.stack([x[row - shape["window_rows"] + 1 : row + 1] for row in rows])  # (n, L, inputs)
+    windows = np.stack([x[row - told["window_rows"] + 1 : row + 1] for row in rows])  # (n, L, inputs)
     with torch.no_grad():
         forecast = net.eval()(torch.from_numpy(windows)).numpy()
     return forecast * made["target_sd"] + made["target_mean"]
@@ -75,5 +88,5 @@ RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
     "drift": bar_again,
     "auto_arima": rolling_again,
     "ets": rolling_again,
-    "feed_forward": feed_forward_again,
+    **dict.fromkeys(NETS, net_again),
 }

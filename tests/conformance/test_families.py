@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 HORIZON = "1w"
 BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5}
+NET = BLOCKS | {"epochs": 2, "sequence_length": 16, "batch_size": 256, "patience": 10}
 ROLLING = BLOCKS | {"history_rows": 120, "refit_every_rows": 40}
 SMALL: dict[str, dict[str, Any]] = {
     "feature_cache": {"lags": [1, 5], "windows": [5]},
@@ -42,7 +43,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "xgboost_dart": BLOCKS | {"n_estimators": 25, "max_depth": 3, "subsample": 0.8, "early_stopping_rounds": None},
     "auto_arima": ROLLING,
     "ets": ROLLING,
-    "feed_forward": BLOCKS | {"epochs": 3, "sequence_length": 4, "hidden": [8], "patience": 10},
+    "feed_forward": NET | {"sequence_length": 4, "hidden": [8]},
+    "lstm": NET | {"hidden_size": 8},
+    "gru": NET | {"hidden_size": 8},
+    "lstm_2_layer": NET | {"hidden_size": 8},
+    "gru_2_layer": NET | {"hidden_size": 8},
+    "tcn": NET | {"channels": 8, "dilations": [1, 2]},
+    "attention": NET | {"d_model": 8, "heads": 2},
 }
 """Parameters that finish in about a second; models not named here have only the blocks."""
 
@@ -133,11 +140,11 @@ def bench(sample_exports: Path, feature_dir: Path, tmp_path_factory: pytest.Temp
 def present(model: str) -> Any:
     """The trainer of *model*; skips (in CI: fails) when its code or library is not here."""
     try:
-        return trainer_for(model)
+        return trainer_for(model, MODELS[model].default_backend)
     except ImportError as exc:
         if os.environ.get("CI"):
             raise
-        pytest.skip(f"{TRAINERS[model]} cannot be imported: {exc}")
+        pytest.skip(f"what trains {model} cannot be imported: {exc}")
 
 
 every_model = pytest.mark.parametrize("model", MODELS)
@@ -146,7 +153,7 @@ every_forecaster = pytest.mark.parametrize("model", [m for m, e in MODELS.items(
 
 def test_registry_and_catalogue_name_the_same_models() -> None:
     """A plan is checked against the one and run by the other."""
-    assert list(TRAINERS) == list(MODELS)
+    assert set(TRAINERS) == {(model, backend) for model, entry in MODELS.items() for backend in entry.backends}
 
 
 @every_model

@@ -96,7 +96,7 @@ def test_the_folder_alone_gives_the_same_forecasts(job, feature_dir):
     fitted = Standardiser(
         np.array(preproc["mean"]), np.array(preproc["scale"]), groups, preproc["target_mean"], preproc["target_sd"]
     )
-    net = FeedForwardNet(shape["window_rows"], shape["inputs"], tuple(shape["hidden"]), shape["dropout"]).eval()
+    net = FeedForwardNet(shape["inputs"], shape["window_rows"], shape["hidden"], shape["dropout"]).eval()
     net.load_state_dict(load_file(task.run_dir / shape["weights"]))
     data = Windows(torch.from_numpy(fitted.features(frame.x)), torch.zeros(frame.rows), shape["window_rows"])
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_the_folder_alone_gives_the_same_forecasts(job, feature_dir):
 def test_only_the_training_block_is_fitted_to(job):
     task, family = job(SMALL), FeedForward()
     family.prepare(task)
-    ready = family._prepared
+    ready = family._run.data
     train = ready.split.train
     assert ready.standardiser.mean == pytest.approx(np.nanmean(ready.frame.x[train].astype(np.float64), axis=0))
     assert ready.standardiser.y_mean == ready.frame.y[train].mean()

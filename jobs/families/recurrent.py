@@ -1,0 +1,63 @@
+"""LSTM and GRU over a window of feature rows, one layer or two (PyTorch).
+
+Two layers are two single ones with our own dropout between them: the dropout inside a library's stacked layer draws
+masks that depend on how a batch is cut. Training, stopping and resuming are the loop's. Neighbour: `jobs.torch_run`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from jobs.torch_run import TorchRun  # before torch, whose memory ceilings it sets
+
+# isort: split
+import torch
+from torch import nn
+
+from jobs.dropout import RowDropout
+
+if TYPE_CHECKING:
+    from cbi_queue.catalogue import RecurrentParams
+    from cbi_queue.protocol import Finished, Started
+    from jobs.trainer import Task
+
+CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
+KINDS = {"lstm": ("lstm", 1), "gru": ("gru", 1), "lstm_2_layer": ("lstm", 2), "gru_2_layer": ("gru", 2)}
+"""Model -> cell and layers."""
+
+
+class RecurrentNet(nn.Module):
+    """(n, L, F) windows -> (n,) forecasts: recurrent layers, the top one's last hidden state, dropout, one linear."""
+
+    def __init__(self, inputs: int, cell: str, layers: int, hidden_size: int, dropout: float) -> None:
+        """Stack *layers* of *cell* (lstm | gru), each of *hidden_size* units."""
+        super().__init__()
+        widths = [inputs] + [hidden_size] * (layers - 1)
+        self.layers = nn.ModuleList(CELLS[cell](width, hidden_size, batch_first=True) for width in widths)
+        self.dropouts = nn.ModuleList(RowDropout(dropout) for _ in widths)
+        self.head = nn.Linear(hidden_size, 1)
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Forecast each window."""
+        steps = windows  # (n, L, F)
+        for layer, dropout in zip(self.layers[:-1], self.dropouts[:-1], strict=True):
+            steps = dropout(layer(steps)[0])  # (n, L, hidden)
+        _, last = self.layers[-1](steps)
+        hidden = last[0] if isinstance(last, tuple) else last  # an LSTM also hands out its cells; (1, n, hidden)
+        return self.head(self.dropouts[-1](hidden[0])).squeeze(-1)  # (n,)
+
+
+class Recurrent:
+    """Trains the recurrent net of one job."""
+
+    def prepare(self, task: Task) -> Started:
+        """Load the data, build the net, take over a checkpoint if there is one."""
+        params = cast("RecurrentParams", task.spec.typed_params)
+        cell, layers = KINDS[task.spec.model]
+        shape = {"cell": cell, "layers": layers, "hidden_size": params.hidden_size, "dropout": params.dropout}
+        self._run = TorchRun(task, RecurrentNet, shape)
+        return self._run.started()
+
+    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
+        """Train, forecast every row with a full window, record the run."""
+        return self._run.finish()
