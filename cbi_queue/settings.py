@@ -65,6 +65,14 @@ class Settings:
     """Rolled logs kept beside the current one. CBI_LOG_KEEP."""
     keep_days: int = 90
     """Days that telemetry is kept. CBI_KEEP_DAYS. Daily backups of the ledger are kept for two weeks."""
+    sample_s: float = 2.0
+    """Seconds between looks of the monitor at its sensors. CBI_SAMPLE_S. Heat and memory change over tens of seconds; a
+    look costs about 2 ms."""
+    thermal_key: str = "com.apple.system.thermalpressurelevel"
+    """notify(3) key that tells the thermal pressure on macOS. CBI_THERMAL_KEY. Apple's own; a key that any user may post
+    tries the whole chain without root."""
+    sensors_script: Path | None = None
+    """Trace that every sensor replays in place of measuring. CBI_SENSORS_SCRIPT. Default: none. For tries and demos."""
     runtimes: Mapping[str, str] = field(default_factory=dict)
     """Interpreter per backend, TOML table [runtimes]. A backend without an entry runs on this Python."""
     config_file: Path | None = None
@@ -190,6 +198,9 @@ ENVIRONMENT: dict[str, str] = {
     "CBI_LOG_MAX_BYTES": "log_max_bytes",
     "CBI_LOG_KEEP": "log_keep",
     "CBI_KEEP_DAYS": "keep_days",
+    "CBI_SAMPLE_S": "sample_s",
+    "CBI_THERMAL_KEY": "thermal_key",
+    "CBI_SENSORS_SCRIPT": "sensors_script",
 }
 """Environment variable -> field. CBI_CONFIG names the TOML file itself."""
 
@@ -203,9 +214,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "log_max_bytes": (1_000, 1_000_000_000),
     "log_keep": (0, 100),
     "keep_days": (1, 3650),
+    "sample_s": (0.2, 60.0),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {"governor": ("on", "watch", "off")}
-_PATHS = frozenset({"state_dir", "repo", "training_data", "models", "logs", "volume"})
+_PATHS = frozenset({"state_dir", "repo", "training_data", "models", "logs", "volume", "sensors_script"})
 _INTEGERS = frozenset({"threads", "port", "log_max_bytes", "log_keep", "keep_days"})
 
 

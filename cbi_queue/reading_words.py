@@ -1,0 +1,101 @@
+"""A reading in words and figures, for people: `heavy, 97 °C of 105`, `5.6 of 24.1 GiB available`. Pure.
+
+What is not known is left out; a reading that says nothing says so. Neighbours: `readings`, the verbs that show them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue.readings import (
+    ContentionReading,
+    FootprintReading,
+    GpuReading,
+    MemoryReading,
+    PowerReading,
+    SleepReading,
+    ThermalReading,
+    Unknown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cbi_queue.readings import Reading
+
+
+def reading_words(reading: Reading | Unknown) -> str:
+    """Say what *reading* says, in one line."""
+    if isinstance(reading, Unknown):
+        return f"unknown: {reading.why}"
+    parts = [part for part in _WORDS[type(reading)](reading) if part]
+    return ", ".join(parts) or "nothing"
+
+
+def mib_words(mib: float) -> str:
+    """Write MiB as `640 MiB` or `5.6 GiB`."""
+    return f"{mib / 1024:.1f} GiB" if mib >= 1024 else f"{mib:.0f} MiB"
+
+
+def _thermal(r: ThermalReading) -> Iterable[str | None]:
+    limit = "" if r.limit_c is None else f" (slows itself at {r.limit_c:.0f})"
+    yield None if r.level is None else r.level.name.lower()
+    yield None if r.temp_c is None else f"{r.temp_c:.0f} °C{limit}"
+    yield None if r.throttled is None else "slowed by heat just now" if r.throttled else "not slowed by heat"
+
+
+def _memory(r: MemoryReading) -> Iterable[str | None]:
+    yield None if r.level is None else f"pressure {r.level.name.lower()}"
+    total = "" if r.total_mib is None else f" of {mib_words(r.total_mib)}"
+    if r.available_mib is not None:
+        yield f"{mib_words(r.available_mib)}{total} available"
+    elif total:
+        yield f"{total[4:]} in all"
+    yield None if r.swap_used_mib is None else f"{mib_words(r.swap_used_mib)} in swap"
+    yield None if r.swap_out_mib_s is None else f"{r.swap_out_mib_s:.1f} MiB/s swapped out"
+    yield None if r.compressed_mib is None else f"{mib_words(r.compressed_mib)} compressed"
+    yield None if r.stall_share is None else f"{r.stall_share:.0%} of the time some task waited for memory"
+
+
+def _footprint(r: FootprintReading) -> Iterable[str | None]:
+    count = "1 process" if r.processes == 1 else f"{r.processes} processes"
+    yield f"{mib_words(r.footprint_mib)} in {count}"
+    yield None if r.swapped_mib is None else f"{mib_words(r.swapped_mib)} of it swapped"
+
+
+def _contention(r: ContentionReading) -> Iterable[str | None]:
+    yield f"others use {r.others_cores:.2f} of {r.cores} cores"
+    yield None if r.trainer_cores is None else f"the trainer {r.trainer_cores:.2f}"
+    yield None if r.stall_share is None else f"{r.stall_share:.0%} of the time some task waited for a core"
+    yield "the trainer is stopped" if r.trainer_stopped else None
+
+
+def _gpu(r: GpuReading) -> Iterable[str | None]:
+    ceiling = "" if r.max_clock_mhz is None else f" of {r.max_clock_mhz:.0f}"
+    yield None if r.busy_share is None else f"{r.busy_share:.0%} busy"
+    yield None if r.clock_mhz is None else f"{r.clock_mhz:.0f}{ceiling} MHz"
+    yield None if r.temp_c is None else f"{r.temp_c:.0f} °C"
+    yield f"held back by {', '.join(r.throttle_reasons)}" if r.throttle_reasons else None
+    total = "" if r.memory_total_mib is None else f" of {mib_words(r.memory_total_mib)}"
+    yield None if r.memory_used_mib is None else f"{mib_words(r.memory_used_mib)}{total} used"
+
+
+def _power(r: PowerReading) -> Iterable[str | None]:
+    yield None if r.low_power_mode is None else f"Low Power Mode {'on' if r.low_power_mode else 'off'}"
+    yield r.service_class
+    yield "less than an ordinary foreground process gets" if r.demoted else None
+
+
+def _sleep(r: SleepReading) -> Iterable[str | None]:
+    yield f"slept {r.slept_s:.0f} s in all" if r.slept_s > 0 else "has not slept"
+
+
+_WORDS: dict[type[Reading], Callable[[Any], Iterable[str | None]]] = {
+    ThermalReading: _thermal,
+    MemoryReading: _memory,
+    FootprintReading: _footprint,
+    ContentionReading: _contention,
+    GpuReading: _gpu,
+    PowerReading: _power,
+    SleepReading: _sleep,
+}

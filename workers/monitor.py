@@ -1,0 +1,158 @@
+"""The monitor: one thread that looks at every sensor, again and again, and keeps the latest readings with their age.
+
+It decides nothing and waits for nobody: quick sensors are read here, slow ones each in a thread of their own
+(`sensors.answers`). Whatever a sensor does, the thread lives on and the reading is `Unknown` with why, logged once per
+change. Neighbours: `sensors.choice` (which sensors), the slot (which asks `latest` and tells whom to `watch`).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from typing import TYPE_CHECKING
+
+from cbi_queue import clock
+from cbi_queue.readings import Reading, Readings, Unknown
+from cbi_queue.readings_json import KINDS
+from workers.sensors.answers import Answers
+from workers.sensors.composition import composed
+from workers.sensors.sensor import Closing, Watching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cbi_queue.process_identity import ProcessIdentity
+    from cbi_queue.settings import Settings
+    from workers.sensors.sensor import Sensor
+
+logger = logging.getLogger(__name__)
+
+FRESH_PERIODS = 5
+"""Samples that a reading outlives: a slow sensor is asked at every third or fourth."""
+STOP_TIMEOUT_S = 5.0
+
+
+class Monitor:
+    """The sampling thread and what it last saw."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sensors: Sequence[Sensor] | None = None,
+        on_sample: Callable[[Readings], None] | None = None,
+    ) -> None:
+        """Sample *sensors* (default: what this machine has) every `settings.sample_s` seconds.
+
+        Args:
+            settings: period, keys, script.
+            sensors: in order of trust within each kind.
+            on_sample: called in the monitor's thread with the readings after each sample; what it raises is logged.
+        """
+        if sensors is None:
+            from workers.sensors.choice import sensors_for
+
+            sensors = sensors_for(settings)
+        self._period_s = settings.sample_s
+        self._answers = [Answers(sensor) for sensor in sensors]
+        self._on_sample = on_sample
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._told: dict[int, str] = {}
+
+    @property
+    def max_age_s(self) -> float:
+        """Seconds after which a reading is too old to be used."""
+        return FRESH_PERIODS * self._period_s
+
+    def start(self) -> None:
+        """Begin to sample; nothing when it has begun."""
+        if self._thread is None:
+            self._over.clear()
+            self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and let go of what sensors hold; a hung sensor is left behind. May be called twice."""
+        self._over.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(STOP_TIMEOUT_S)
+        for answers in self._answers:
+            if isinstance(answers.sensor, Closing):
+                self._guarded(answers.sensor.close, f"closing {answers.sensor.name}")
+
+    def watch(self, trainer: ProcessIdentity | None) -> None:
+        """Look at *trainer* and everything that it starts from now on; None: there is no trainer."""
+        for answers in self._answers:
+            if isinstance(answers.sensor, Watching):
+                answers.sensor.watch(trainer)
+
+    def latest(self, now_s: float | None = None) -> Readings:
+        """Return the latest readings of every kind, those too old at *now_s* (default: now) as `Unknown`."""
+        at_s = clock.boot_s() if now_s is None else now_s
+        answers = self.answers(at_s)
+        kinds = {
+            kind: composed([(sensor.name, answer) for sensor, answer in answers if sensor.kind == kind], at_s)
+            for kind in KINDS
+        }
+        return Readings(**kinds).fresh(at_s, self.max_age_s)  # type: ignore[arg-type]  # `checked` saw to the classes
+
+    def answers(self, now_s: float) -> list[tuple[Sensor, Reading | Unknown]]:
+        """Return what each sensor said last, in order of trust, what is too old at *now_s* as `Unknown`."""
+        return [(answers.sensor, self._fresh(answers.latest, now_s)) for answers in self._answers]
+
+    def sample(self, now_s: float) -> None:
+        """Ask every sensor once. Slow ones answer later, at the next sample or the one after."""
+        for answers in self._answers:
+            answers.ask(now_s)
+            self._tell(answers)
+
+    def collect(self, now_s: float) -> bool:
+        """Take what slow sensors have answered by now; return whether none owes an answer."""
+        for answers in self._answers:
+            answers.collect(now_s)
+        return not any(answers.is_waiting for answers in self._answers)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            now_s = clock.boot_s()
+            self._guarded(lambda: self._step(clock.boot_s()), "a sample")
+            self._over.wait(max(0.05, self._period_s - (clock.boot_s() - now_s)))
+
+    def _step(self, now_s: float) -> None:
+        self.sample(now_s)
+        if self._on_sample is not None:
+            self._on_sample(self.latest(now_s))
+
+    def _fresh(self, answer: Reading | Unknown, now_s: float) -> Reading | Unknown:
+        age_s = now_s - answer.at_s
+        if isinstance(answer, Unknown) or age_s <= self.max_age_s:
+            return answer
+        return Unknown(f"its last reading is {age_s:.0f} s old", answer.at_s)
+
+    def _tell(self, answers: Answers) -> None:
+        """Log that a sensor became unknown, for another reason, or known again."""
+        answer = answers.latest
+        word = _without_numbers(answer.why) if isinstance(answer, Unknown) else ""
+        before = self._told.get(id(answers))
+        if word == before or (not word and before is None):
+            return
+        self._told[id(answers)] = word
+        if isinstance(answer, Unknown):
+            logger.info(
+                "event=sensor.unknown kind=%s sensor=%r why=%r", answers.sensor.kind, answers.sensor.name, answer.why
+            )
+        else:
+            logger.info("event=sensor.known kind=%s sensor=%r", answers.sensor.kind, answers.sensor.name)
+
+    @staticmethod
+    def _guarded(step: Callable[[], None], what: str) -> None:
+        try:
+            step()
+        except Exception:
+            logger.exception("event=monitor.failed what=%r", what)
+
+
+def _without_numbers(why: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "#", why)

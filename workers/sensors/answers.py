@@ -1,0 +1,81 @@
+"""Ask a sensor without trusting it: it may raise, hang, lie or be slow, and the answer is a reading or `Unknown`.
+
+A quick sensor is asked in the monitor's own thread. A slow one is asked in a thread of its own; one that hangs keeps
+that thread, becomes `Unknown`, and is not asked again before it has come back.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.readings import Unknown
+from workers.sensors.plausibility import checked
+
+if TYPE_CHECKING:
+    from cbi_queue.readings import Reading
+    from workers.sensors.sensor import Sensor
+
+TIMEOUT_S = 5.0
+"""Seconds after which a slow sensor counts as hung; commands are given up a second before."""
+
+
+def ask(sensor: Sensor, now_s: float) -> Reading | Unknown:
+    """Return what *sensor* says, or `Unknown` with what went wrong; never raises."""
+    try:
+        return checked(sensor.kind, sensor.read(now_s), now_s)
+    except FileNotFoundError as exc:
+        return Unknown(f"{exc.filename or exc} is not there", now_s)
+    except Exception as exc:  # noqa: BLE001 - a sensor that fails in whatever way is an unknown reading, never a dead monitor
+        return Unknown(f"it failed with {type(exc).__name__}: {exc}", now_s)
+
+
+@dataclass
+class _Question:
+    """One question to a slow sensor, answered by its thread."""
+
+    asked_s: float
+    answer: Reading | Unknown | None = None
+
+
+class Answers:
+    """The last answer of one sensor."""
+
+    def __init__(self, sensor: Sensor, timeout_s: float = TIMEOUT_S) -> None:
+        """Ask *sensor*; when it is slow, wait for at most *timeout_s* seconds."""
+        self.sensor = sensor
+        self.latest: Reading | Unknown = Unknown("it was not asked yet", float("-inf"))
+        self._timeout_s = timeout_s
+        self._open: _Question | None = None
+        self._looks = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether a slow sensor still owes an answer."""
+        return self._open is not None and self._open.answer is None
+
+    def ask(self, now_s: float) -> None:
+        """Bring `latest` up to date, or begin to; returns at once."""
+        self.collect(now_s)
+        is_due = self._looks % self.sensor.every == 0
+        self._looks += 1
+        if not is_due or self._open is not None:
+            return
+        if not self.sensor.is_slow:
+            self.latest = ask(self.sensor, now_s)
+            return
+        self._open = question = _Question(now_s)
+        threading.Thread(target=self._answer, args=(question,), name=f"sensor {self.sensor.name}", daemon=True).start()
+
+    def collect(self, now_s: float) -> None:
+        """Take the answer of a slow sensor if it has come; call it hung when it is overdue."""
+        if self._open is None:
+            return
+        if self._open.answer is not None:
+            self.latest, self._open = self._open.answer, None
+        elif now_s - self._open.asked_s > self._timeout_s:
+            self.latest = Unknown(f"it did not answer within {self._timeout_s:g} s", now_s)
+
+    def _answer(self, question: _Question) -> None:
+        question.answer = ask(self.sensor, question.asked_s)

@@ -1,0 +1,79 @@
+"""One reading of a kind out of what several sensors say of it. Pure.
+
+Each field comes from the most trusted sensor that tells it; sensors are given in order of trust. Heat is the
+exception: temperature and limit stay together and are those of the chip nearest to its limit, and one sensor that saw
+throttling is enough. The whole is as old as its oldest part, as trusted as its most trusted one, and names every source;
+an advisory part is marked as such.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue.readings import Reading, ThermalReading, Trust, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ASSUMED_LIMIT_C = 105.0
+"""Limit that chips without one are compared by: M4 Macs let the die run to 105 degrees (itzhai.com, top500#57)."""
+
+
+def composed(answers: Sequence[tuple[str, Reading | Unknown]], now_s: float) -> Reading | Unknown:
+    """Return one reading out of *answers*, all of one kind.
+
+    Args:
+        answers: name of the sensor and what it says, the most trusted first.
+        now_s: the present boot-clock second.
+
+    Returns:
+        `Unknown`, with every sensor's reason, when none says anything.
+    """
+    parts = [answer for _, answer in answers if isinstance(answer, Reading)]
+    if not parts:
+        return _all_unknown(answers, now_s)
+    if len(parts) == 1:
+        return parts[0]
+    parts.sort(key=lambda part: part.trust is not Trust.FIRM)  # stable: the given order within one trust
+    return replace(
+        parts[0],
+        **_first_known(parts),
+        **_heat(parts),
+        at_s=min(part.at_s for part in parts),
+        source="; ".join(map(_source, parts)),
+    )
+
+
+def _all_unknown(answers: Sequence[tuple[str, Reading | Unknown]], now_s: float) -> Unknown:
+    if len(answers) == 1 and isinstance(only := answers[0][1], Unknown):
+        return only
+    whys = [f"{name}: {answer.why}" for name, answer in answers if isinstance(answer, Unknown)]
+    oldest_s = min((answer.at_s for _, answer in answers), default=now_s)
+    return Unknown("; ".join(whys) or "this machine has no sensor for it", oldest_s)
+
+
+def _first_known(parts: Sequence[Reading]) -> dict[str, Any]:
+    own = [f.name for f in fields(parts[0]) if f.name not in {"at_s", "source", "trust"}]
+    return {
+        name: next((v for part in parts if _says(v := getattr(part, name))), getattr(parts[0], name)) for name in own
+    }
+
+
+def _says(value: Any) -> bool:
+    return value is not None and value != ()
+
+
+def _heat(parts: Sequence[Reading]) -> dict[str, Any]:
+    heats = [part for part in parts if isinstance(part, ThermalReading)]
+    temps = [part for part in heats if part.temp_c is not None]
+    throttled = [part.throttled for part in heats if part.throttled is not None]
+    told: dict[str, Any] = {"throttled": any(throttled)} if throttled else {}
+    if temps:
+        nearest = max(temps, key=lambda part: (part.temp_c or 0.0) - (part.limit_c or ASSUMED_LIMIT_C))
+        told |= {"temp_c": nearest.temp_c, "limit_c": nearest.limit_c}
+    return told
+
+
+def _source(part: Reading) -> str:
+    return part.source if part.trust is Trust.FIRM else f"{part.source} (advisory)"

@@ -1,0 +1,62 @@
+"""Processes and processors of a Mac: phys_footprint and processor time by `proc_pid_rusage`, the rest by psutil.
+
+Resident memory misses what is compressed and what the GPU maps; phys_footprint counts both. Processor time of children
+that ended is not told: it then counts as others', a moment long.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+
+from workers.sensors.libsystem import LibSystem
+from workers.sensors.process_tree import ProcessMemory, TreeActivity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cbi_queue.process_identity import ProcessIdentity
+
+
+class MacPlatform:
+    """Processes and processors of this Mac."""
+
+    name = "proc_pid_rusage"
+
+    def __init__(self, lib: LibSystem | None = None) -> None:
+        """Ask *lib*."""
+        self._lib = lib or LibSystem()
+        self.cores = psutil.cpu_count() or 1
+
+    def members(self, root: ProcessIdentity) -> Sequence[int]:
+        """Return the pids of *root* and its descendants."""
+        if not root.is_alive():
+            return ()
+        return [root.pid, *(identity.pid for identity in root.descendants())]
+
+    def memory_of(self, pid: int) -> ProcessMemory | None:
+        """Return phys_footprint; what of it is compressed or swapped is not told."""
+        used = self._lib.rusage(pid)
+        return None if used is None else ProcessMemory(used.footprint_mib, None)
+
+    def activity_of(self, pids: Sequence[int]) -> TreeActivity:
+        """Return processor time and whether one is stopped."""
+        used = [usage for pid in pids if (usage := self._lib.rusage(pid)) is not None]
+        return TreeActivity(sum(usage.cpu_s for usage in used), any(map(_is_stopped, pids)))
+
+    def busy_s(self) -> float | None:
+        """Return processor seconds used by anybody since boot."""
+        times = psutil.cpu_times()
+        return times.user + times.system + times.nice
+
+    def stall_share(self) -> float | None:
+        """Return None: macOS does not tell how long tasks waited."""
+        return None
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False

@@ -1,0 +1,190 @@
+"""Sensors that replay a trace, recorded on a real machine or written by hand, in place of measuring.
+
+A trace is JSON lines: a header `{"sensor_trace": 1, …}`, then `{"t_s": 12.0, "thermal": {…}, …}` in order of time. A kind
+that a line leaves out keeps its value; one that no line told so far is `Unknown`. Time runs from the first look or, with
+`"starts": "trainer"`, from the first trainer on; until then the first line holds. After the last line the readings are
+`Unknown`, unless the header says `"hold": true`. Source of the values: `cbi_queue.readings_json`.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue import clock
+from cbi_queue.errors import SettingsError
+from cbi_queue.readings import Reading, SleepReading, Unknown
+from cbi_queue.readings_json import KINDS, ReadingFault, reading_from_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cbi_queue.process_identity import ProcessIdentity
+    from workers.sensors.sensor import Sensor
+
+VERSION = 1
+STARTS = ("monitor", "trainer")
+DEFAULT_PERIOD_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line of a trace."""
+
+    period_s: float = DEFAULT_PERIOD_S
+    """Seconds between samples; the last line is valid for that long."""
+    starts: str = "monitor"
+    hold: bool = False
+    about: str = ""
+    """Machine, platform and instant of the recording, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A whole trace: what each kind says from each line on."""
+
+    name: str
+    header: Header
+    times_s: tuple[float, ...]
+    """Second of each line on the trace's own clock, rising."""
+    lines: tuple[dict[str, Reading | Unknown], ...]
+    """What holds from that second on; times of readings are on the trace's clock."""
+
+    def at(self, t_s: float) -> tuple[float, dict[str, Reading | Unknown]] | None:
+        """Return the line that holds at second *t_s*, with its second; None after the end."""
+        if t_s > self.times_s[-1] + self.header.period_s and not self.header.hold:
+            return None
+        index = max(0, bisect_right(self.times_s, t_s) - 1)
+        return self.times_s[index], self.lines[index]
+
+
+def parse_script(text: str, name: str) -> Script:
+    """Read a trace.
+
+    Args:
+        text: the whole file.
+        name: what messages call it.
+
+    Raises:
+        SettingsError: with the number of the line, when it is no trace of this version.
+    """
+    rows = [(number, _object(line, name, number)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not rows or rows[0][1].get("sensor_trace") != VERSION:
+        raise SettingsError(f'{name}: the first line must be a header with "sensor_trace": {VERSION}')
+    if len(rows) == 1:
+        raise SettingsError(f"{name}: no sample follows the header")
+    header = _header(rows[0][1], name)
+    times: list[float] = []
+    lines: list[dict[str, Reading | Unknown]] = []
+    known: dict[str, Reading | Unknown] = {}
+    for number, row in rows[1:]:
+        t_s = row.pop("t_s", None)
+        if isinstance(t_s, bool) or not isinstance(t_s, (int, float)) or (times and t_s <= times[-1]):
+            raise SettingsError(f"{name}, line {number}: t_s is {t_s!r}; allowed is a number above the line before's")
+        known = {**known, **_readings(row, float(t_s), name, number)}
+        times.append(float(t_s))
+        lines.append(known)
+    return Script(name, header, tuple(times), tuple(lines))
+
+
+def _object(line: str, name: str, number: int) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError as exc:
+        raise SettingsError(f"{name}, line {number}: no JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise SettingsError(f"{name}, line {number}: an object is needed, got {value!r}")
+    return value
+
+
+def _header(row: dict[str, Any], name: str) -> Header:
+    period_s, starts, hold = (row.get(key) for key in ("period_s", "starts", "hold"))
+    if starts not in {None, *STARTS}:
+        raise SettingsError(f"{name}: starts is {starts!r}; allowed: {', '.join(STARTS)}")
+    if hold not in {None, True, False}:
+        raise SettingsError(f"{name}: hold is {hold!r}; allowed: true, false")
+    if period_s is not None and (not isinstance(period_s, (int, float)) or not 0 < period_s <= 3600):
+        raise SettingsError(f"{name}: period_s is {period_s!r}; allowed is above 0 to 3600")
+    about = ", ".join(str(row[key]) for key in ("machine", "platform", "recorded_at") if key in row)
+    return Header(period_s or DEFAULT_PERIOD_S, starts or "monitor", bool(hold), about)
+
+
+def _readings(row: dict[str, Any], t_s: float, name: str, number: int) -> dict[str, Reading | Unknown]:
+    try:
+        return {kind: reading_from_json(kind, value, t_s, source=name) for kind, value in row.items()}
+    except ReadingFault as exc:
+        raise SettingsError(f"{name}, line {number}: {exc}") from exc
+
+
+class Player:
+    """The running clock of one script, shared by its sensors."""
+
+    def __init__(self, script: Script) -> None:
+        """Play *script*."""
+        self.script = script
+        self._started_s: float | None = None
+
+    def start(self, now_s: float, event: str) -> None:
+        """Start at *now_s* if *event* ("monitor" or "trainer") is what the header starts at, and it is the first."""
+        if self._started_s is None and event == self.script.header.starts:
+            self._started_s = now_s
+
+    def reading(self, kind: str, now_s: float) -> Reading | Unknown:
+        """Return what the script says of *kind* at boot-clock second *now_s*, as if it had just been measured."""
+        self.start(now_s, "monitor")
+        t_s = 0.0 if self._started_s is None else now_s - self._started_s
+        found = self.script.at(t_s)
+        if found is None:
+            return Unknown("the script is over", now_s)
+        line_s, line = found
+        told = line.get(kind)
+        if told is None:
+            return Unknown("the script says nothing of it", now_s)
+        return _moved(told, now_s - line_s, now_s - t_s)
+
+
+def _moved(told: Reading | Unknown, by_s: float, woken_by_s: float) -> Reading | Unknown:
+    """Put a reading of the trace on the boot clock: a held one stays as fresh as it was; a waking stays in the past."""
+    if isinstance(told, SleepReading) and told.woke_at_s is not None:
+        told = replace(told, woke_at_s=told.woke_at_s + woken_by_s)
+    return replace(told, at_s=told.at_s + by_s)
+
+
+class Scripted:
+    """One kind of reading out of a script."""
+
+    is_slow = False
+    every = 1
+
+    def __init__(self, kind: str, player: Player) -> None:
+        """Tell *kind* as *player* plays it."""
+        self.kind = kind
+        self.name = f"script {player.script.name}"
+        self._player = player
+
+    def watch(self, trainer: ProcessIdentity | None) -> None:
+        """Start the script, if it starts with the trainer."""
+        if trainer is not None:
+            self._player.start(clock.boot_s(), "trainer")
+
+    def read(self, now_s: float) -> Reading | Unknown:
+        """Return what the script says now."""
+        return self._player.reading(self.kind, now_s)
+
+
+def scripted_sensors(path: Path) -> list[Sensor]:
+    """Return one sensor for each kind, all playing the trace in *path* on one clock.
+
+    Raises:
+        SettingsError: when it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(
+            f"cannot read the sensors' script {path}: {exc}", hint="correct CBI_SENSORS_SCRIPT"
+        ) from exc
+    player = Player(parse_script(text, path.name))
+    return [Scripted(kind, player) for kind in KINDS]

@@ -1,0 +1,82 @@
+"""What every sensor is: a name, a kind of reading, and `read`. And how sensors look outside: files and commands.
+
+A sensor never raises on purpose: what it cannot tell is `Unknown` with why. What it raises by accident, and what it
+says beyond reason, is caught one level up (`answers`, `plausibility`). Neighbours: `choice` (which sensors a machine
+has), `workers.monitor` (which asks them).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cbi_queue.process_identity import ProcessIdentity
+    from cbi_queue.readings import Reading, Unknown
+
+COMMAND_TIMEOUT_S = 4.0
+"""Seconds that a command gets; the monitor gives up on its sensor a little later."""
+
+Runner = Callable[[Sequence[str]], str]
+"""Runs a command and returns its standard output; raises OSError or `subprocess.SubprocessError`."""
+
+
+class Sensor(Protocol):
+    """One source of one kind of reading."""
+
+    name: str
+    """The source, for people: "notify(3)", "/proc/meminfo"."""
+    kind: str
+    """Field of `Readings` that it fills, or part of it."""
+    is_slow: bool
+    """It may hang or take long (a command, a driver): it is asked in a thread of its own."""
+    every: int
+    """It is asked at every n-th sample, 1 to 4: what costs more is asked less often, and stays fresh (5 samples)."""
+
+    def read(self, now_s: float) -> Reading | Unknown:
+        """Take a reading; *now_s* is the present boot-clock second and becomes its time."""
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """A sensor that looks at the trainer's processes."""
+
+    def watch(self, trainer: ProcessIdentity | None) -> None:
+        """Look at *trainer* and what it starts from now on; None: there is no trainer."""
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A sensor that holds something: a child process, a token, a driver's session."""
+
+    def close(self) -> None:
+        """Let it go; may be called twice."""
+
+
+def run_command(arguments: Sequence[str]) -> str:
+    """Run a command of the system in the C locale (a comma for a decimal point has fooled parsers) and return its
+    output; its exit code tells nothing (`notifyutil` fails with 0) and is ignored.
+
+    Raises:
+        OSError: when there is no such command.
+        subprocess.TimeoutExpired: after `COMMAND_TIMEOUT_S`; the command has been killed.
+    """
+    done = subprocess.run(
+        list(arguments),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
+        timeout=COMMAND_TIMEOUT_S, env={**os.environ, "LC_ALL": "C"},
+    )  # fmt: skip
+    return done.stdout
+
+
+def read_text(path: str | Path) -> str | None:
+    """Return the content of a small kernel file; None when it is not there or may not be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - half the cost, at every sample
+            return file.read()
+    except OSError:
+        return None
