@@ -17,6 +17,7 @@ from cbi_queue.errors import CbiError
 from cbi_queue.hardware import profile_named
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
 from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
+from cbi_queue.sensor_look import look_at_sensors
 from cbi_queue.status import daemon_status
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _runtimes, _exports, _daemon,
+        _sensors,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
 
@@ -196,3 +198,17 @@ def _daemon(settings: Settings) -> Iterator[Finding]:
     status = daemon_status(settings)
     advice = None if status.is_running else "`cbi-queue service install`, or `cbi-queue worker` in a terminal"
     yield Finding("daemon", "ok" if status.is_running else "note", status.words, advice)
+
+
+def _sensors(_settings: Settings) -> Iterator[Finding]:
+    try:
+        rows = look_at_sensors()
+    except CbiError as exc:
+        yield Finding("sensors", "note", exc.message, exc.hint)
+        return
+    for row in rows:
+        subject = f"sensor {row.kind}, {row.sensor}"
+        if row.is_known:
+            yield Finding(subject, "ok", f"{row.words}; {row.age_s:.1f} s old, from {row.source}, {row.trust}")
+        else:
+            yield Finding(subject, "note", row.words)

@@ -55,10 +55,11 @@ class Monitor:
             sensors = sensors_for(settings)
         self._period_s = settings.sample_s
         self._answers = [Answers(sensor) for sensor in sensors]
-        self._on_sample = on_sample
+        self.on_sample = on_sample
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._told: dict[int, str] = {}
+        self._fault = ""
 
     @property
     def max_age_s(self) -> float:
@@ -100,6 +101,7 @@ class Monitor:
 
     def answers(self, now_s: float) -> list[tuple[Sensor, Reading | Unknown]]:
         """Return what each sensor said last, in order of trust, what is too old at *now_s* as `Unknown`."""
+        self.collect(now_s)
         return [(answers.sensor, self._fresh(answers.latest, now_s)) for answers in self._answers]
 
     def sample(self, now_s: float) -> None:
@@ -117,13 +119,14 @@ class Monitor:
     def _run(self) -> None:
         while not self._over.is_set():
             now_s = clock.boot_s()
-            self._guarded(lambda: self._step(clock.boot_s()), "a sample")
+            self._guarded(self._step, "a sample")
             self._over.wait(max(0.05, self._period_s - (clock.boot_s() - now_s)))
 
-    def _step(self, now_s: float) -> None:
+    def _step(self) -> None:
+        now_s = clock.boot_s()
         self.sample(now_s)
-        if self._on_sample is not None:
-            self._on_sample(self.latest(now_s))
+        if self.on_sample is not None:
+            self.on_sample(self.latest(now_s))
 
     def _fresh(self, answer: Reading | Unknown, now_s: float) -> Reading | Unknown:
         age_s = now_s - answer.at_s
@@ -146,12 +149,17 @@ class Monitor:
         else:
             logger.info("event=sensor.known kind=%s sensor=%r", answers.sensor.kind, answers.sensor.name)
 
-    @staticmethod
-    def _guarded(step: Callable[[], None], what: str) -> None:
+    def _guarded(self, step: Callable[[], None], what: str) -> None:
+        """Run *step*; log what it raises once, until it succeeds or raises something else."""
         try:
             step()
-        except Exception:
-            logger.exception("event=monitor.failed what=%r", what)
+        except Exception as exc:
+            fault = f"{what}: {type(exc).__name__} {exc}"
+            if fault != self._fault:
+                logger.exception("event=monitor.failed what=%r", what)
+            self._fault = fault
+        else:
+            self._fault = ""
 
 
 def _without_numbers(why: str) -> str:

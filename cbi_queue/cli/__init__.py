@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "wait": ("wait", "Wait until jobs, or the whole queue, have ended."),
     "serve": ("serve", "Serve the status page and the API."),
     "service": ("service", "Install, remove or look at the background service."),
+    "sensors": ("sensors", "Show what the sensors say, or record it as a trace."),
     "doctor": ("doctor", "Check this machine and installation."),
     "completions": ("completions", "Print shell completions."),
 }

@@ -40,20 +40,22 @@ class _Question:
 
 
 class Answers:
-    """The last answer of one sensor."""
+    """The last answer of one sensor. Asked by the monitor's thread, collected by any."""
 
     def __init__(self, sensor: Sensor, timeout_s: float = TIMEOUT_S) -> None:
         """Ask *sensor*; when it is slow, wait for at most *timeout_s* seconds."""
         self.sensor = sensor
-        self.latest: Reading | Unknown = Unknown("it was not asked yet", float("-inf"))
+        self.latest: Reading | Unknown = Unknown("it was not asked yet", 0.0)
         self._timeout_s = timeout_s
+        self._lock = threading.Lock()
         self._open: _Question | None = None
         self._looks = 0
 
     @property
     def is_waiting(self) -> bool:
         """Tell whether a slow sensor still owes an answer."""
-        return self._open is not None and self._open.answer is None
+        question = self._open
+        return question is not None and question.answer is None
 
     def ask(self, now_s: float) -> None:
         """Bring `latest` up to date, or begin to; returns at once."""
@@ -70,12 +72,13 @@ class Answers:
 
     def collect(self, now_s: float) -> None:
         """Take the answer of a slow sensor if it has come; call it hung when it is overdue."""
-        if self._open is None:
-            return
-        if self._open.answer is not None:
-            self.latest, self._open = self._open.answer, None
-        elif now_s - self._open.asked_s > self._timeout_s:
-            self.latest = Unknown(f"it did not answer within {self._timeout_s:g} s", now_s)
+        with self._lock:
+            if self._open is None:
+                return
+            if self._open.answer is not None:
+                self.latest, self._open = self._open.answer, None
+            elif now_s - self._open.asked_s > self._timeout_s:
+                self.latest = Unknown(f"it did not answer within {self._timeout_s:g} s", now_s)
 
     def _answer(self, question: _Question) -> None:
         question.answer = ask(self.sensor, question.asked_s)
