@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cbi_queue.errors import CbiError
-from cbi_queue.hardware import profile_named
+from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
 from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
 from cbi_queue.sensor_look import look_at_sensors
@@ -53,13 +53,18 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
-    try:
-        profile_named(settings.profile)
-    except CbiError as exc:
-        yield Finding("hardware profile", "bad", exc.message, "set CBI_PROFILE to one of them")
     source = str(settings.config_file) if settings.config_file else "environment and defaults"
-    seen = f"{source}; profile {settings.profile}, {settings.threads} threads for the trainer"
-    yield Finding("settings", "ok", seen)
+    yield Finding("settings", "ok", f"{source}; {settings.threads} threads for the trainer")
+    try:
+        chosen = profile_for(settings.profile, settings.profiles_dir)
+    except CbiError as exc:
+        yield Finding("hardware profile", "bad", exc.message, "set CBI_PROFILE to one of them, or correct the file")
+        return
+    limit = chosen.profile.working_set_mib
+    told = "a working set that is not known" if limit is None else f"{limit:.0f} MiB for one trainer"
+    verdict: Literal["ok", "note"] = "note" if limit is None else "ok"
+    advice = None if limit is not None else "set CBI_PROFILE to one with figures; memory is not checked until then"
+    yield Finding("hardware profile", verdict, f"{chosen.profile.name} ({chosen.why}); {told}", advice)
 
 
 def _python(_settings: Settings) -> Iterator[Finding]:

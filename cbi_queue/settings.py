@@ -37,8 +37,13 @@ class Settings:
     """training/, ingestion/, deployment/. CBI_V14_LOGS. Default: repo/Logs."""
     volume: Path | None = None
     """Mount point that must be mounted before anything touches the repo. EXTERNAL_DRIVE. Default: none."""
-    profile: str = "linux-cpu"
-    """Hardware profile. CBI_PROFILE. Default: m4-16gb on macOS, linux-cpu elsewhere."""
+    profile: str = "auto"
+    """Hardware profile: auto (look at the machine), one that ships, or a file of your own in profiles/ beside the TOML
+    file. CBI_PROFILE."""
+    trainer_memory_mib: float = 0.0
+    """MiB that a trainer may map for data and heap (RLIMIT_DATA), 0 for no limit. CBI_TRAINER_MEMORY_MIB. Libraries and
+    their threads map a good deal that they never touch, so a limit is no budget; it ends a runaway trainer before the
+    machine swaps."""
     governor: str = "on"
     """What the thermal and memory governor may do: on; watch (decide and write down, act on nothing); off (only
     sample). CBI_GOVERNOR."""
@@ -123,6 +128,11 @@ class Settings:
         """One log per attempt."""
         return self.logs / "training"
 
+    @property
+    def profiles_dir(self) -> Path:
+        """The user's own hardware profiles, one TOML file each."""
+        return (self.config_file or _default_config_path()).parent / "profiles"
+
     def interpreter_for(self, backend: str) -> str:
         """Return the Python that runs trainers of *backend*."""
         return self.runtimes.get(backend, sys.executable)
@@ -187,6 +197,7 @@ ENVIRONMENT: dict[str, str] = {
     "CBI_V14_LOGS": "logs",
     "EXTERNAL_DRIVE": "volume",
     "CBI_PROFILE": "profile",
+    "CBI_TRAINER_MEMORY_MIB": "trainer_memory_mib",
     "CBI_GOVERNOR": "governor",
     "CBI_THREADS": "threads",
     "CBI_GRACE_S": "grace_s",
@@ -205,6 +216,7 @@ ENVIRONMENT: dict[str, str] = {
 """Environment variable -> field. CBI_CONFIG names the TOML file itself."""
 
 _RANGES: dict[str, tuple[float, float]] = {
+    "trainer_memory_mib": (0, 1_048_576),
     "threads": (1, 1024),
     "grace_s": (0.1, 45.0),
     "backoff_s": (0.0, 3600.0),
@@ -309,7 +321,6 @@ def _with_defaults(given: dict[str, Any]) -> dict[str, Any]:
         "training_data": repo / "TrainingData",
         "models": repo / "Models",
         "logs": repo / "Logs",
-        "profile": "m4-16gb" if sys.platform == "darwin" else "linux-cpu",
         "threads": _default_threads(),
     }
     if "state_dir" not in given:

@@ -56,12 +56,12 @@ def enqueue_files(settings: Settings, files: Sequence[Path]) -> Enqueued:
 
 def checked_plans(settings: Settings, ledger: Ledger, files: Sequence[Path]) -> list[DayPlan]:
     """Read and check *files* against the machine, the data and the jobs that are there."""
-    from cbi_queue.hardware import profile_named
+    from cbi_queue.hardware.detection import profile_for
     from cbi_queue.plan import read_plans
 
     return read_plans(
         files,
-        profile=profile_named(settings.profile),
+        profile=profile_for(settings.profile, settings.profiles_dir).profile,
         exports_dir=settings.exports_dir,
         processed_dir=settings.processed_dir,
         known_jobs=jobs_in(ledger),

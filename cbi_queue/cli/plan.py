@@ -83,14 +83,14 @@ def schema(as_json: bool) -> None:  # noqa: ARG001 # a schema is JSON either way
 
 
 def _read(files: Sequence[Path], *, no_data: bool) -> list[DayPlan]:
-    from cbi_queue.hardware import profile_named
+    from cbi_queue.hardware.detection import profile_for
     from cbi_queue.plan import read_plans
     from cbi_queue.settings import load_settings
 
     settings = load_settings()
     return read_plans(
         files,
-        profile=profile_named(settings.profile),
+        profile=profile_for(settings.profile, settings.profiles_dir).profile,
         exports_dir=None if no_data else settings.exports_dir,
         processed_dir=None if no_data else settings.processed_dir,
         known_jobs=_known_jobs(settings),

@@ -159,11 +159,11 @@ def test_every_setting_has_its_row_with_its_variable() -> None:
 
 def test_defaults_and_ranges_of_settings_are_the_code_s() -> None:
     rows = setting_rows()
-    for name in DEFAULTS.keys() - {"profile", "threads"}:  # these two depend on the machine
+    for name in DEFAULTS.keys() - {"threads"}:  # depends on the machine
         assert names_in(rows[name][2]) == [str(DEFAULTS[name])], name
     for name, (low, high) in settings._RANGES.items():
         assert [float(number) for number in rows[name][3].split(" to ")] == [low, high], name
-    assert names_in(rows["profile"][3]) == list(PROFILES)
+    assert names_in(rows["profile"][3]) == ["auto", *PROFILES]
 
 
 # --- verbs, options, keys

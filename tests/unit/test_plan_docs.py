@@ -90,6 +90,7 @@ def test_limits_and_numbers_are_the_real_ones() -> None:
     assert ", ".join(map(str, HORIZON_DAYS.values())) + " trading days" in TEXT
     for profile in PROFILES.values():
         assert f"`{profile.name}`" in TEXT
+    for profile in (M4, PROFILES["linux-cpu"]):
         assert (profile.sequence_ceiling, profile.hero_sequence_ceiling) == (256, 512)
         assert profile.batch_ceilings == {
             "feed_forward": 64, "recurrent_1_layer": 64, "recurrent_2_layer": 32, "tcn": 32, "attention": 16, "finbert": 16,

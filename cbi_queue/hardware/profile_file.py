@@ -1,0 +1,181 @@
+"""A hardware profile's TOML file: read, completed from the profile that it extends, checked key by key.
+
+Nothing is guessed: an unknown key, a value of the wrong kind or out of its range is refused with file, key, value and
+what is allowed. Neighbours: `profiles` (what comes out), `thresholds` (the `[governor]` table).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue.errors import SettingsError
+from cbi_queue.hardware.profiles import KINDS, SHIPPED, SHIPPED_FOLDER, HardwareProfile
+from cbi_queue.hardware.thresholds import thresholds_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+DEVICES = ("mps", "cuda", "cpu")
+PRECISIONS = ("float32", "bfloat16", "float16")
+OF_THE_MACHINE = "machine"
+"""Written in place of a figure that the machine itself tells."""
+LONGEST_CHAIN = 8
+"""Profiles that may extend each other in a row."""
+
+
+def read_profile(name: str, files: Mapping[str, Path]) -> HardwareProfile:
+    """Read the profile called *name*.
+
+    Args:
+        name: a key of *files*.
+        files: every profile's file by name; a user's own file hides the one that ships under its name, and may
+            extend that one by naming itself.
+
+    Raises:
+        SettingsError: when a file cannot be read, or holds something that no profile can.
+    """
+    table = _completed(name, files)
+    source = str(files[name])
+    missing = [key for key in _CHECKS if key not in table and key not in _OPTIONAL]
+    if missing:
+        raise SettingsError(
+            f"{source}: {missing[0]!r} is missing; write it, or `extends` a profile that has it: {', '.join(SHIPPED)}"
+        )
+    ceilings, precision = table.pop("batch_ceilings"), table.pop("precision")
+    for told, what in ((ceilings, "batch_ceilings"), (precision, "precision")):
+        if lacking := [kind for kind in KINDS if kind not in told]:
+            raise SettingsError(f"{source}: [{what}] lacks {lacking[0]}; it needs {', '.join(KINDS)}")
+    if table["hero_sequence_ceiling"] < table["sequence_ceiling"]:
+        raise SettingsError(
+            f"{source}: hero_sequence_ceiling is {table['hero_sequence_ceiling']}; it must be at least "
+            f"sequence_ceiling, {table['sequence_ceiling']}"
+        )
+    thresholds = thresholds_from(table.pop("governor", {}), f"{source}: [governor]")
+    figures: dict[str, Any] = {key: None if value == OF_THE_MACHINE else value for key, value in table.items()}
+    return HardwareProfile(name, batch_ceilings=ceilings, precision=precision, thresholds=thresholds, **figures)
+
+
+def _completed(name: str, files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the table of *name* over those of the profiles that it extends, tables merged key by key."""
+    chain: list[dict[str, Any]] = []
+    path: Path = files[name]
+    for _ in range(LONGEST_CHAIN):
+        table = _checked(path)
+        chain.append(table)
+        parent = table.pop("extends", None)
+        if parent is None:
+            break
+        path = _file_of(parent, path, files)
+    else:
+        raise SettingsError(f"{files[name]}: extends goes round in a circle, or over {LONGEST_CHAIN} profiles")
+    merged: dict[str, Any] = {}
+    for table in reversed(chain):
+        for key, value in table.items():
+            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+    return merged
+
+
+def _file_of(parent: str, child: Path, files: Mapping[str, Path]) -> Path:
+    if parent == child.stem and parent in SHIPPED and child.parent != SHIPPED_FOLDER:
+        return SHIPPED_FOLDER / f"{parent}.toml"
+    if parent not in files:
+        raise SettingsError(f"{child}: extends is {parent!r}; allowed: {', '.join(files)}")
+    return files[parent]
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise SettingsError(f"cannot read the hardware profile {path}: {exc}") from exc
+    for key, value in table.items():
+        if key not in _CHECKS:
+            raise SettingsError(f"{path}: unknown key {key!r}; allowed: {', '.join(_CHECKS)}")
+        table[key] = _CHECKS[key](f"{path}: {key}", value)
+    return table
+
+
+def _refuse(where: str, value: object, allowed: str) -> SettingsError:
+    return SettingsError(f"{where} is {value!r}; allowed: {allowed}")
+
+
+def _text(where: str, value: object) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise _refuse(where, value, "a line of text")
+    return value
+
+
+def _number(low: float, high: float, unit: str, *, machine: bool = False) -> Callable[[str, object], float | str]:
+    allowed = f"{low:g} to {high:g} {unit}" + (f', or "{OF_THE_MACHINE}"' if machine else "")
+
+    def check(where: str, value: object) -> float | str:
+        if machine and value == OF_THE_MACHINE:
+            return OF_THE_MACHINE
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise _refuse(where, value, allowed)
+        return float(value)
+
+    return check
+
+
+def _whole(low: int, high: int, unit: str) -> Callable[[str, object], int]:
+    def check(where: str, value: object) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise _refuse(where, value, f"a whole number from {low} to {high} {unit}")
+        return value
+
+    return check
+
+
+def _per_kind(check: Callable[[str, object], Any]) -> Callable[[str, object], dict[str, Any]]:
+    def check_table(where: str, value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _refuse(where, value, f"a table with {', '.join(KINDS)}")
+        if unknown := [kind for kind in value if kind not in KINDS]:
+            raise _refuse(f"{where}.{unknown[0]}", value[unknown[0]], f"only {', '.join(KINDS)}")
+        return {kind: check(f"{where}.{kind}", each) for kind, each in value.items()}
+
+    return check_table
+
+
+def _one_of(*allowed: str) -> Callable[[str, object], str]:
+    def check(where: str, value: object) -> str:
+        if not isinstance(value, str) or value not in allowed:
+            raise _refuse(where, value, ", ".join(allowed))
+        return value
+
+    return check
+
+
+def _devices(where: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or any(each not in DEVICES for each in value):
+        raise _refuse(where, value, f"a list of {', '.join(DEVICES)}, the preferred one first")
+    return tuple(value)
+
+
+def _table(where: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _refuse(where, value, "a table of thresholds")
+    return value
+
+
+_MOST_MIB = 4 * 2**20
+_CHECKS: dict[str, Callable[[str, object], Any]] = {
+    "extends": _text,
+    "words": _text,
+    "memory_mib": _number(1024, _MOST_MIB, "MiB", machine=True),
+    "working_set_mib": _number(256, _MOST_MIB, "MiB", machine=True),
+    "accelerator_mib": _number(256, _MOST_MIB, "MiB", machine=True),
+    "goal_mib": _number(64, _MOST_MIB, "MiB"),
+    "working_set_share": _number(0.1, 1.0, "of the memory"),
+    "accelerator_share": _number(0.1, 1.0, "of the card's memory"),
+    "sequence_ceiling": _whole(1, 4096, "steps"),
+    "hero_sequence_ceiling": _whole(1, 4096, "steps"),
+    "devices": _devices,
+    "batch_ceilings": _per_kind(_whole(1, 4096, "samples")),
+    "precision": _per_kind(_one_of(*PRECISIONS)),
+    "governor": _table,
+}
+_OPTIONAL = frozenset({"extends", "accelerator_mib", "goal_mib", "working_set_share", "accelerator_share", "governor"})
