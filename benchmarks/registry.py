@@ -34,6 +34,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("handover", "handover", "one job's end to the next trainer's first line, against a bare start", 6),
     Benchmark("idle-page", "idle_page", "memory of `cbi-queue serve` after a few requests", 3),
     Benchmark("idle-daemon", "idle_daemon", "memory and CPU of the daemon with nothing to do, over a minute", 1),
+    Benchmark("monitor", "monitor_cost", "processor time of the monitor while a model trains, over a minute", 1),
     Benchmark("lightgbm", "lightgbm_direct", "LightGBM through the queue, against a direct call", 5),
     Benchmark("checkpoints", "checkpoint_cost", "share of training that checkpoints take", 1, slow=True),
     Benchmark("features", "feature_streaming", "memory of the feature cache on 10 million rows", 1, slow=True),

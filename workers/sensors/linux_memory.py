@@ -9,6 +9,7 @@ Linux has none; the stall share stands in its place. Source: proc_meminfo(5), Do
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MIB = 2**20
+_PAGES_OUT = re.compile(r"^pswpout (\d+)$", re.MULTILINE)
 NO_LIMIT = 2**60
 """Bytes from which on a limit is none: version 1 writes the largest whole number of pages."""
 
@@ -61,9 +63,15 @@ def parse_meminfo(text: str) -> dict[str, int]:
 
 
 def parse_counters(text: str) -> dict[str, int]:
-    """Return `name number` lines (`/proc/vmstat`, `memory.stat`) as name -> number."""
+    """Return the `name number` lines of `memory.stat` as name -> number."""
     rows = (line.split() for line in text.splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+
+
+def parse_pages_out(text: str) -> int | None:
+    """Return `pswpout` of `/proc/vmstat`: pages written to swap since boot; None when it is not told."""
+    match = _PAGES_OUT.search(text)
+    return int(match[1]) if match else None
 
 
 def parse_limit(text: str) -> int | None:
@@ -128,7 +136,7 @@ class LinuxMemory:
         )
 
     def _swap_out_mib_s(self, now_s: float) -> float | None:
-        pages = parse_counters(read_text(f"{self._proc}/vmstat") or "").get("pswpout")
+        pages = parse_pages_out(read_text(f"{self._proc}/vmstat") or "")
         return None if pages is None else self._swapped_out.of(pages * self._page / MIB, now_s)
 
     def _limits(self) -> Iterator[tuple[GroupMemory, Path]]:

@@ -35,10 +35,10 @@ class MacPlatform:
             return ()
         return [root.pid, *(identity.pid for identity in root.descendants())]
 
-    def memory_of(self, pid: int) -> ProcessMemory | None:
+    def memory_of(self, pids: Sequence[int]) -> list[ProcessMemory]:
         """Return phys_footprint; what of it is compressed or swapped is not told."""
-        used = self._lib.rusage(pid)
-        return None if used is None else ProcessMemory(used.footprint_mib, None)
+        used = [usage for pid in pids if (usage := self._lib.rusage(pid)) is not None]
+        return [ProcessMemory(usage.footprint_mib, None) for usage in used]
 
     def activity_of(self, pids: Sequence[int]) -> TreeActivity:
         """Return processor time and whether one is stopped."""

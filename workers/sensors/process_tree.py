@@ -49,8 +49,8 @@ class Platform(Protocol):
     def members(self, root: ProcessIdentity) -> Sequence[int]:
         """Return the pids of *root* and its descendants; empty when *root* is gone."""
 
-    def memory_of(self, pid: int) -> ProcessMemory | None:
-        """Return a process's memory; None when it has ended."""
+    def memory_of(self, pids: Sequence[int]) -> list[ProcessMemory]:
+        """Return the memory of each of *pids* that still runs and may be read."""
 
     def activity_of(self, pids: Sequence[int]) -> TreeActivity:
         """Return what those of *pids* that still run have done."""
@@ -84,8 +84,7 @@ class Footprint:
         trainer = self._trainer
         if trainer is None:
             return Unknown(NO_TRAINER, now_s)
-        seen = [self._platform.memory_of(pid) for pid in self._platform.members(trainer)]
-        parts = [memory for memory in seen if memory is not None]
+        parts = self._platform.memory_of(self._platform.members(trainer))
         if not parts:
             return Unknown(f"process {trainer.pid} has ended, or its memory may not be read", now_s)
         swapped = [part.swapped_mib for part in parts if part.swapped_mib is not None]
