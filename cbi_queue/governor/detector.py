@@ -221,7 +221,9 @@ class Detector:
             return
         if self._quiet.since_s - current.since_s <= self._set.burst_s:
             self._remember_burst(self._worst_s)
-        self._end(current, max(current.since_epoch, self._quiet.since_epoch - 1))
+        factor = self._slow.cost_without(self._quiet) / self._level.seconds_per_sample
+        ended = replace(current, factor=max(factor, 1.0))
+        self._end(ended, max(current.since_epoch, self._quiet.since_epoch - 1))
 
     def _tell_extent(self, current: Slowdown) -> None:
         known = self._level.reports

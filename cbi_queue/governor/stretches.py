@@ -82,6 +82,12 @@ class Stretch:
         """Mean cost of the stretch so far; it must not be empty."""
         return self.wall_s / self.samples
 
+    def cost_without(self, tail: Stretch) -> float:
+        """Return the mean cost of the stretch, its *tail* (bins that both hold) left out; of all where no more is left."""
+        if tail.samples >= self.samples:
+            return self.seconds_per_sample
+        return (self.wall_s - tail.wall_s) / (self.samples - tail.samples)
+
     def take(
         self, piece: Bin, vote: float, lost_s: float = 0.0, *, at_most: float = 1e9, at_least: float = 0.0
     ) -> None:

@@ -1,0 +1,173 @@
+"""What each measured figure says for or against each cause of a slow-down. Pure.
+
+A clue has a weight from 0 to 1: how surely it alone would speak for its cause. A doubt has a factor below 1 by which
+everything that speaks for its cause is multiplied. The weights are judgements, not measurements; each stands beside
+its rule, and `attribution` says how they are put together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.governor.values import Cause
+from cbi_queue.readings import HeatLevel, PressureLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cbi_queue.governor.evidence import Evidence
+
+QUIET_OTHERS_CORES = 0.3
+"""Cores' worth that a desktop in peace uses beside the trainer."""
+BUSY_OTHERS_CORES = 0.6
+SLOW_PROBE = 1.12
+"""Probe over its cold time from which the machine is slow; the detector's floor."""
+NORMAL_PROBE = 1.06
+MOSTLY_SLOWER = 0.5
+"""Share of a slow-down explained by processor time from which the processor is slower."""
+MOSTLY_WAITING = 0.3
+NEAR_LIMIT_C = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """One figure that speaks for a cause."""
+
+    cause: Cause
+    weight: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One figure that speaks against a cause."""
+
+    cause: Cause
+    factor: float
+    words: str
+
+
+def clues_in(evidence: Evidence) -> Iterator[Clue]:
+    """Yield all that speaks for a cause."""
+    for rule in (_heat, _machine, _memory, _contention, _service_class, _kept_back, _sleep, _data):
+        yield from rule(evidence)
+
+
+def doubts_in(evidence: Evidence) -> Iterator[Doubt]:
+    """Yield all that speaks against a cause."""
+    probe, others, share = evidence.probe_ratio, evidence.others_cores, evidence.slower_share
+    if share is not None and share <= MOSTLY_WAITING:
+        words = f"the processor itself is not slower: it needs {evidence.cpu_ratio:.2f} times the time a sample"
+        yield Doubt(Cause.HEAT, 0.3, words)
+    if share is not None and share >= 0.7:
+        words = (
+            f"the trainer was not kept waiting: the processor needs {evidence.cpu_ratio:.2f} times the time a sample"
+        )
+        yield Doubt(Cause.CONTENTION, 0.7, words)  # 0.7 and no less: a neighbour on the same core slows it, too
+    if probe is not None and probe <= NORMAL_PROBE:
+        words = f"the calibration probe runs as fast as on the cold machine ({probe:.2f} times its time)"
+        yield from (Doubt(cause, 0.3, words) for cause in (Cause.HEAT, Cause.SERVICE_CLASS))
+        yield Doubt(Cause.CONTENTION, 0.5, words)
+    if others is not None and others < QUIET_OTHERS_CORES:
+        yield Doubt(Cause.CONTENTION, 0.2, f"other programs use only {others:.1f} cores")
+
+
+def _heat(evidence: Evidence) -> Iterator[Clue]:
+    if evidence.throttled:
+        yield Clue(Cause.HEAT, 0.7, "the hardware counts that it was slowed for heat")
+    if evidence.gpu_heat_reasons:
+        yield Clue(Cause.HEAT, 0.7, f"the GPU says that it is slowed: {', '.join(evidence.gpu_heat_reasons)}")
+    temp_c, limit_c = evidence.temp_c, evidence.limit_c
+    if temp_c is not None and limit_c is not None and temp_c >= limit_c - NEAR_LIMIT_C:
+        yield Clue(Cause.HEAT, 0.5, f"the chip is at {temp_c:.0f} °C and slows itself at {limit_c:.0f} °C")
+    if evidence.heat_level is not None and evidence.heat_level >= HeatLevel.MODERATE:
+        weight = 0.5 if evidence.heat_level >= HeatLevel.HEAVY else 0.3
+        yield Clue(Cause.HEAT, weight, f"the system reports thermal pressure {evidence.heat_level.name.lower()}")
+    if evidence.gpu_clock_ratio is not None and evidence.gpu_clock_ratio <= 0.9:
+        yield Clue(Cause.HEAT, 0.4, f"the GPU runs at {evidence.gpu_clock_ratio:.0%} of its clock before")
+
+
+def _machine(evidence: Evidence) -> Iterator[Clue]:
+    """Yield what says that the machine is slower while nobody else uses it: as a rule heat, but not surely."""
+    others = evidence.others_cores
+    if others is None or others >= QUIET_OTHERS_CORES or evidence.low_power_mode:
+        return
+    peace = f"while other programs use only {others:.1f} cores"
+    share, probe = evidence.slower_share, evidence.probe_ratio
+    if share is not None and share >= MOSTLY_SLOWER:
+        words = f"the processor needs {evidence.cpu_ratio:.2f} times the time a sample, {peace}"
+        yield Clue(Cause.HEAT, 0.45, words)
+    if probe is not None and probe >= SLOW_PROBE:
+        yield Clue(Cause.HEAT, 0.4, f"the calibration probe takes {probe:.2f} times its cold time, {peace}")
+
+
+def _memory(evidence: Evidence) -> Iterator[Clue]:
+    level, stall, swap = evidence.pressure_level, evidence.memory_stall_share, evidence.swap_out_mib_s
+    if level is not None and level >= PressureLevel.WARN:
+        weight = 0.7 if level >= PressureLevel.CRITICAL else 0.4
+        yield Clue(Cause.MEMORY, weight, f"the system reports memory pressure {level.name.lower()}")
+    if stall is not None and stall >= 0.1:
+        yield Clue(Cause.MEMORY, 0.7 if stall >= 0.3 else 0.5, f"programs waited for memory {stall:.0%} of the time")
+    if swap is not None and swap >= 1.0:
+        yield Clue(Cause.MEMORY, 0.7 if swap >= 10.0 else 0.5, f"{swap:.0f} MiB a second are written to swap")
+    growth = evidence.footprint_growth_mib
+    if growth is not None and growth >= 1.0:
+        yield Clue(Cause.MEMORY, 0.15, f"the trainer grows by {growth:.0f} MiB an epoch")
+
+
+def _contention(evidence: Evidence) -> Iterator[Clue]:
+    others, before = evidence.others_cores, evidence.others_cores_before
+    stall, stall_before = evidence.cpu_stall_share, evidence.cpu_stall_share_before
+    crowded = others is not None and others >= BUSY_OTHERS_CORES and others - (before or 0.0) >= QUIET_OTHERS_CORES
+    if crowded and others is not None:
+        was = "" if before is None else f" ({before:.1f} before)"
+        of = "" if evidence.cores is None else f" of {evidence.cores}"
+        yield Clue(Cause.CONTENTION, 0.6, f"other programs use {others:.1f}{of} cores{was}")
+    if stall is not None and stall >= 0.2 and stall - (stall_before or 0.0) >= 0.15:
+        yield Clue(Cause.CONTENTION, 0.35, f"programs waited for a processor {stall:.0%} of the time")
+    share = evidence.slower_share
+    if crowded and share is not None and share <= MOSTLY_WAITING:
+        words = f"the trainer waits: {evidence.factor:.2f} times the time, {evidence.cpu_ratio:.2f} times the processor time"
+        yield Clue(Cause.CONTENTION, 0.4, words)
+
+
+def _service_class(evidence: Evidence) -> Iterator[Clue]:
+    if evidence.trainer_stopped:
+        yield Clue(Cause.SERVICE_CLASS, 0.7, "the trainer was seen stopped, and not by this queue")
+    if evidence.demoted:
+        named = evidence.service_class or "a lower class"
+        yield Clue(
+            Cause.SERVICE_CLASS, 0.6, f"the system runs the trainer as {named}, with less than ordinary programs"
+        )
+    if evidence.low_power_mode:
+        yield Clue(Cause.SERVICE_CLASS, 0.6, "the machine is in low power mode")
+
+
+def _kept_back(evidence: Evidence) -> Iterator[Clue]:
+    """Yield what says that the trainer waits though nobody else wants the processor: it is granted less."""
+    others, share = evidence.others_cores, evidence.slower_share
+    waits = share is not None and share <= MOSTLY_WAITING
+    swapping = (evidence.memory_stall_share or 0.0) >= 0.05 or (evidence.swap_out_mib_s or 0.0) >= 1.0
+    fetching = (evidence.data_growth or 0.0) >= 0.3 or (evidence.slept_s or 0.0) > 1.0
+    if not waits or others is None or others >= QUIET_OTHERS_CORES or swapping or fetching:
+        return
+    got, had = evidence.trainer_cores, evidence.trainer_cores_before
+    cores = f" ({got:.1f} cores, {had:.1f} before)" if got is not None and had is not None else ""
+    words = f"the trainer gets less of the processor{cores}, while other programs use only {others:.1f} cores"
+    yield Clue(Cause.SERVICE_CLASS, 0.5, words)
+
+
+def _sleep(evidence: Evidence) -> Iterator[Clue]:
+    slept_s, slow_s = evidence.slept_s, evidence.slow_s
+    if slept_s is None or slow_s is None or slept_s < 1.0:
+        return
+    lost_s = max(slow_s, slept_s) * (1.0 - 1.0 / max(evidence.factor, 1.01))
+    yield Clue(Cause.SLEEP, 0.8 if slept_s >= 0.5 * lost_s else 0.3, f"the machine slept or stood for {slept_s:.0f} s")
+
+
+def _data(evidence: Evidence) -> Iterator[Clue]:
+    growth = evidence.data_growth
+    if growth is not None and growth >= 0.3:
+        words = f"{growth:.0%} of the added time goes into bringing data together"
+        yield Clue(Cause.DATA, 0.8 if growth >= 0.5 else 0.4, words)

@@ -1,0 +1,117 @@
+"""Recorded traces through the governor's own detector and attribution: what it would have said. Reads files, writes none.
+
+Each trace is judged as a run would be, report by report. What stands for its stored baseline comes from the other
+traces of the same model, never from itself; a trace that is alone has none, like the first run of a model.
+Neighbours: `governor.traces` (the format), `cli.governor` (which prints).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cbi_queue.errors import Refused
+from cbi_queue.governor.attribution import attribute
+from cbi_queue.governor.detector import Detector
+from cbi_queue.governor.evidence import EvidenceWindow
+from cbi_queue.governor.traces import BrokenTrace, Trace, cold_baselines, read_trace
+from cbi_queue.governor.values import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cbi_queue.governor.values import Attribution, Baseline, Slowdown
+
+MAX_BYTES = 200_000_000
+"""A larger file is refused: it is no trace, and would fill the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One slow-down that the detector saw in a trace. Epochs as numbered in the file."""
+
+    trace: str
+    start_epoch: int
+    detected_epoch: int
+    end_epoch: int | None
+    """Last slow epoch; None when the trace ends slow."""
+    factor: float
+    cause: Cause
+    confidence: float
+    evidence: tuple[str, ...] = ()
+    in_hindsight: bool = False
+    """True when only the faster work after it showed that it had been slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A trace and what was seen in it."""
+
+    trace: Trace
+    alarms: tuple[Alarm, ...]
+    cold: dict[int | None, Baseline]
+    """What stood for the stored baseline, by micro-batch."""
+
+
+def read_traces(paths: Sequence[Path]) -> list[Trace]:
+    """Read all of *paths*, or refuse.
+
+    Raises:
+        Refused: with file and line, when one cannot be read or holds a line that is not of the format.
+    """
+    return [_read(path) for path in paths]
+
+
+def replay(traces: Sequence[Trace], others: Sequence[Trace] = ()) -> list[Replay]:
+    """Judge each of *traces*; *others* lend their cold cost and are not judged."""
+    known = [*traces, *others]
+    return [
+        replay_one(trace, cold_baselines(one for one in known if one is not trace and one.model == trace.model))
+        for trace in traces
+    ]
+
+
+def replay_one(trace: Trace, cold: dict[int | None, Baseline]) -> Replay:
+    """Judge *trace* against the *cold* baselines of earlier runs, empty for none."""
+    detector, window = Detector(cold), EvidenceWindow()
+    alarms: list[Alarm] = []
+    current: Slowdown | None = None
+    found: Attribution | None = None
+    for work in trace.work:
+        before, ended_before = current, detector.last_ended
+        window.saw_work(work)
+        current = detector.observe(work)
+        if detector.last_ended is not ended_before and detector.last_ended is not None:
+            ended = detector.last_ended
+            in_hindsight = before is None
+            alarms.append(_alarm(trace, ended, None if in_hindsight else found, in_hindsight=in_hindsight))
+        if current is not None:
+            found = attribute(current, window.evidence(current, cold.get(work.micro_batch)))
+    if current is not None:
+        alarms.append(_alarm(trace, current, found))
+    return Replay(trace, tuple(alarms), cold)
+
+
+def _alarm(trace: Trace, slowdown: Slowdown, found: Attribution | None, *, in_hindsight: bool = False) -> Alarm:
+    alarm = Alarm(
+        trace.name, slowdown.since_epoch, slowdown.detected_epoch, slowdown.ended_epoch, slowdown.factor,
+        Cause.UNKNOWN, slowdown.confidence, in_hindsight=in_hindsight,
+    )  # fmt: skip
+    return alarm if found is None else replace(alarm, cause=found.cause, evidence=found.evidence)
+
+
+def _read(path: Path) -> Trace:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise Refused(f"{path} has more than {MAX_BYTES:,} bytes: it is no trace of epochs")
+        with path.open(encoding="utf-8") as lines:
+            return read_trace(lines)
+    except OSError as exc:
+        raise Refused(f"cannot read the trace {path}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise Refused(f"cannot read the trace {path}: it is no UTF-8 text ({exc.reason} at byte {exc.start})") from exc
+    except BrokenTrace as exc:
+        raise Refused(
+            f"{path}:{exc.line}: {exc.why}", hint="tests/traces/README.md describes the format; nothing was replayed"
+        ) from exc
