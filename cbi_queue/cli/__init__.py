@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "Serve the status page and the API."),
     "service": ("service", "Install, remove or look at the background service."),
     "sensors": ("sensors", "Show what the sensors say, or record it as a trace."),
+    "governor": ("governor", "Replay recorded trainings through the governor."),
     "doctor": ("doctor", "Check this machine and installation."),
     "completions": ("completions", "Print shell completions."),
 }
