@@ -1,4 +1,4 @@
-"""`cbi-queue governor replay`: what the governor sees in recorded trainings."""
+"""`cbi-queue governor`: what it sees, thinks and did (verbs of their own), and `replay`: what it sees in recorded trainings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cbi_queue.cli import governor_history, governor_status, governor_why
 from cbi_queue.cli.output import json_option, print_table, printable
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ _trace_files = click.Path(path_type=Path, dir_okay=False)
 @click.group(epilog="Examples:\n\n\b\n  cbi-queue governor replay traces/*.jsonl\n\nMore: docs/governor.md")
 def command() -> None:
     """Look at what the governor sees and does."""
+
+
+command.add_command(governor_status.command, "status")
+command.add_command(governor_history.command, "history")
+command.add_command(governor_why.command, "why")
 
 
 @command.command(
