@@ -52,21 +52,25 @@ class FakeLibSystem:
         """pid -> bytes of phys_footprint."""
         self.priorities: dict[int, int] = {}
 
-    def notify_register_check(self, key, token) -> int:
+    def notify_register_check(self, _key, token) -> int:
+        """As the library's."""
         self.tokens_out += self.notify_code == 0
         token._obj.value = 7
         return self.notify_code
 
     def notify_get_state(self, token, state) -> int:
+        """As the library's."""
         assert token.value == 7
         state._obj.value = self.state
         return self.notify_code
 
-    def notify_cancel(self, token) -> int:
+    def notify_cancel(self, _token) -> int:
+        """As the library's."""
         self.tokens_out -= 1
         return 0
 
     def sysctlbyname(self, name, buffer, length, _new, _new_length) -> int:
+        """As the library's."""
         if name not in self.sysctls:
             return -1
         value = self.sysctls[name]
@@ -75,16 +79,19 @@ class FakeLibSystem:
         return 0
 
     def mach_timebase_info(self, timebase) -> int:
+        """As the library's."""
         timebase[0], timebase[1] = 125, 3
         return 0
 
     def proc_pid_rusage(self, pid, _flavor, buffer) -> int:
+        """As the library's."""
         if pid.value not in self.footprints:
             return -1
         ctypes.memmove(buffer, rusage_bytes(self.footprints[pid.value]), 96)
         return 0
 
-    def proc_pidinfo(self, pid, _flavor, _argument, buffer, size) -> int:
+    def proc_pidinfo(self, pid, _flavor, _argument, buffer, _size) -> int:
+        """As the library's."""
         if pid.value not in self.priorities:
             return 0
         ctypes.memmove(buffer, bytes(92) + struct.pack("<i", self.priorities[pid.value]), 96)

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
     from workers.sensors.sensor import Sensor
 
+THERMAL_KEY_SEEN = "thermal-key-seen"
+"""File of the state folder that remembers that macOS really sets the thermal key."""
+
 
 def sensors_for(settings: Settings, platform: str = sys.platform) -> list[Sensor]:
     """Return the sensors of *platform* (as `sys.platform` names it), or those of the script that settings name.
@@ -52,6 +55,6 @@ def _of_macos(settings: Settings) -> list[Sensor]:
 
     processes, macmon = MacPlatform(), MacmonPipe()
     return [
-        MacThermal(settings.thermal_key), MacmonHeat(macmon), MacMemory(), VmStat(), Footprint(processes), Contention(processes),
+        MacThermal(settings.thermal_key, settings.state_dir / THERMAL_KEY_SEEN), MacmonHeat(macmon), MacMemory(), VmStat(), Footprint(processes), Contention(processes),
         MacGpu(), MacmonGpu(macmon), LowPowerMode(), MacPriority(), Sleep(),
     ]  # fmt: skip

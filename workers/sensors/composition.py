@@ -2,8 +2,9 @@
 
 Each field comes from the most trusted sensor that tells it; sensors are given in order of trust. Heat is the
 exception: temperature and limit stay together and are those of the chip nearest to its limit, and one sensor that saw
-throttling is enough. The whole is as old as its oldest part, as trusted as its most trusted one, and names every source;
-an advisory part is marked as such.
+throttling is enough. The whole is as old as its oldest part, as trusted as its most trusted one, and names every source, advisory
+ones as such. So an advisory temperature can stand beside a firm level: it may add heat to it, never take some away, since
+whoever weighs them goes by the worst.
 """
 
 from __future__ import annotations
@@ -38,8 +39,7 @@ def composed(answers: Sequence[tuple[str, Reading | Unknown]], now_s: float) -> 
     parts.sort(key=lambda part: part.trust is not Trust.FIRM)  # stable: the given order within one trust
     return replace(
         parts[0],
-        **_first_known(parts),
-        **_heat(parts),
+        **{**_first_known(parts), **_heat(parts)},
         at_s=min(part.at_s for part in parts),
         source="; ".join(map(_source, parts)),
     )

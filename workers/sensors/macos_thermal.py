@@ -1,7 +1,8 @@
 """Thermal pressure of macOS, without root: the notify(3) key that the system sets, by libSystem, else by `notifyutil`.
 
 Level 0 is also what a key has that nobody ever set (a virtual machine, or a Mac on which the key is not published). So
-"nominal" is advisory until the key has been seen above 0; any higher level is firm at once. Levels may stay nominal
+"nominal" is advisory until the key has ever been seen above 0, which a file remembers; any higher level is firm at
+once. Levels may stay nominal
 while the chip slows: they are evidence beside the speed of the work. Source: Libc `OSThermalNotification.h` (levels 0 to
 4 on macOS; iOS counts 0, 10, … 50), Libnotify `notifyutil.c` (exit code 0 also when it failed).
 Not used: NSProcessInfo.thermalState (stale without a run loop), `pmset -g therm` (says nothing on Apple silicon).
@@ -9,14 +10,17 @@ Not used: NSProcessInfo.thermalState (stale without a run loop), `pmset -g therm
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from typing import TYPE_CHECKING
 
 from cbi_queue.readings import HeatLevel, ThermalReading, Trust, Unknown
 from workers.sensors.libsystem import LibSystem, LibSystemFault
-from workers.sensors.sensor import run_command
+from workers.sensors.sensor import read_text, run_command
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from workers.sensors.sensor import Runner
 
 LEVELS = frozenset(HeatLevel)
@@ -57,12 +61,21 @@ class MacThermal:
     is_slow = True  # without libSystem it runs a command
     every = 1
 
-    def __init__(self, key: str, lib: LibSystem | None = None, run: Runner = run_command) -> None:
-        """Read *key* by *lib*, or by *run*ning notifyutil when that is refused."""
+    def __init__(
+        self, key: str, seen: Path | None = None, lib: LibSystem | None = None, run: Runner = run_command
+    ) -> None:
+        """Read *key* by *lib*, or by *run*ning notifyutil when that is refused.
+
+        Args:
+            key: the notify(3) key.
+            seen: file that holds the key once it was above 0; None: only this process remembers.
+            lib: the system's library.
+            run: runs a command.
+        """
         self.name = "notify(3)"
-        self._key, self._lib, self._run = key, lib or LibSystem(), run
+        self._key, self._seen, self._lib, self._run = key, seen, lib or LibSystem(), run
         self._token: int | None = None
-        self._was_above_0 = False
+        self._was_above_0 = seen is not None and read_text(seen) == key
 
     def read(self, now_s: float) -> ThermalReading | Unknown:
         """Take a reading."""
@@ -71,7 +84,8 @@ class MacThermal:
             level = heat_level(state)
         except NotifyFault as exc:
             return Unknown(str(exc), now_s)
-        self._was_above_0 = self._was_above_0 or level > HeatLevel.NOMINAL
+        if level > HeatLevel.NOMINAL and not self._was_above_0:
+            self._remember()
         if self._was_above_0:
             return ThermalReading(now_s, source, Trust.FIRM, level=level)
         return ThermalReading(now_s, f"{source}, never seen above 0", Trust.ADVISORY, level=level)
@@ -81,6 +95,13 @@ class MacThermal:
         token, self._token = self._token, None
         if token is not None:
             self._lib.notify_cancel(token)
+
+    def _remember(self) -> None:
+        """Keep in mind that somebody sets the key. A file that cannot be written costs trust after a restart, no more."""
+        self._was_above_0 = True
+        if self._seen is not None:
+            with contextlib.suppress(OSError):
+                self._seen.write_text(self._key, encoding="utf-8")
 
     def _state(self) -> tuple[int, str]:
         try:

@@ -17,7 +17,7 @@ def test_every_state_of_macos_has_its_level(state, level):
 
 @pytest.mark.parametrize("state", [10, 20, 30, 40, 50, 5, 2**64 - 1])
 def test_a_state_of_another_scale_is_no_level(state):
-    """iOS counts 10 to 50: reading 10 as 'light' or 50 as 'sleeping' would be a guess."""
+    """IOS counts 10 to 50: reading 10 as 'light' or 50 as 'sleeping' would be a guess."""
     with pytest.raises(NotifyFault, match=f"{state}"):
         heat_level(state)
 
@@ -50,7 +50,7 @@ def lib():
 
 
 def sensor(lib, run=refusing):
-    return MacThermal(THERMAL_KEY, LibSystem(lib), run)
+    return MacThermal(THERMAL_KEY, None, LibSystem(lib), run)
 
 
 def test_nominal_is_weak_evidence_until_the_key_was_seen_above_0(lib):
