@@ -36,6 +36,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("idle-daemon", "idle_daemon", "memory and CPU of the daemon with nothing to do, over a minute", 1),
     Benchmark("monitor", "monitor_cost", "processor time of the monitor while a model trains, over a minute", 1),
     Benchmark("lightgbm", "lightgbm_direct", "LightGBM through the queue, against a direct call", 5),
+    Benchmark("detector", "detector_recall", "slow-downs found, delays and false alarms on recorded trainings", 1),
     Benchmark("checkpoints", "checkpoint_cost", "share of training that checkpoints take", 1, slow=True),
     Benchmark("features", "feature_streaming", "memory of the feature cache on 10 million rows", 1, slow=True),
 )

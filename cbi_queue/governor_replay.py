@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from cbi_queue.governor.detector import DetectorSettings
     from cbi_queue.governor.values import Attribution, Baseline, Slowdown
 
 MAX_BYTES = 200_000_000
@@ -63,18 +64,22 @@ def read_traces(paths: Sequence[Path]) -> list[Trace]:
     return [_read(path) for path in paths]
 
 
-def replay(traces: Sequence[Trace], others: Sequence[Trace] = ()) -> list[Replay]:
-    """Judge each of *traces*; *others* lend their cold cost and are not judged."""
+def replay(
+    traces: Sequence[Trace], others: Sequence[Trace] = (), settings: DetectorSettings | None = None
+) -> list[Replay]:
+    """Judge each of *traces*; *others* lend their cold cost and are not judged. *settings*: None for the default."""
     known = [*traces, *others]
     return [
-        replay_one(trace, cold_baselines(one for one in known if one is not trace and one.model == trace.model))
+        replay_one(
+            trace, cold_baselines(one for one in known if one is not trace and one.model == trace.model), settings
+        )
         for trace in traces
     ]
 
 
-def replay_one(trace: Trace, cold: dict[int | None, Baseline]) -> Replay:
+def replay_one(trace: Trace, cold: dict[int | None, Baseline], settings: DetectorSettings | None = None) -> Replay:
     """Judge *trace* against the *cold* baselines of earlier runs, empty for none."""
-    detector, window = Detector(cold), EvidenceWindow()
+    detector, window = Detector(cold, settings), EvidenceWindow()
     alarms: list[Alarm] = []
     current: Slowdown | None = None
     found: Attribution | None = None
