@@ -55,6 +55,7 @@ class House:
             "CBI_BACKOFF_S": "0.2",
             "CBI_GRACE_S": "8",
             "CBI_THREADS": "1",
+            "CBI_GOVERNOR": "off",  # other work on the machine would show in the stories; governed tests switch it on
             "CBI_OVERLAP_LOG": str(self.overlap_log),
             **self.overrides,
         }

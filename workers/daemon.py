@@ -9,6 +9,7 @@ import logging
 import signal
 import sqlite3
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
@@ -18,6 +19,7 @@ from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
 from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.slot_lock import SlotLock
 from workers.chores import register_chores
+from workers.governance import GOVERNOR_LOOK_S, Governance
 from workers.recovery import end_orphan, settle_leftovers
 from workers.slot import Slot
 from workers.volume import watch_volume
@@ -71,16 +73,20 @@ class Daemon:
     def _run_in_slot(self, lock: SlotLock) -> int:
         ledger = Ledger.open(self._settings.ledger_path, patience_s=DAEMON_PATIENCE_S, checkpoints=True)
         telemetry = Telemetry(self._settings.telemetry_path)
+        governance = Governance(self._settings)
         try:
             settle_leftovers(self._settings, ledger)
             watch_volume(self._settings, ledger, make=True)
-            self._consume(ledger, Slot(self._settings, telemetry, lock.descriptor))
+            governance.start()
+            slot = Slot(self._settings, telemetry, lock.descriptor, governance)
+            self._consume(ledger, slot, governance)
             return self._exit_code(ledger)
         finally:
+            governance.stop()
             telemetry.close()
             ledger.close()
 
-    def _consume(self, ledger: Ledger, slot: Slot) -> None:
+    def _consume(self, ledger: Ledger, slot: Slot, governance: Governance) -> None:
         huey = LedgerHuey(self._settings.ledger_path, admit=slot.admit, train=slot.train)
         slot.open_ledger = huey.ledger
         register_chores(huey, self._settings)
@@ -95,14 +101,21 @@ class Daemon:
         consumer.start()
         logger.info("event=daemon.ready state_dir=%s", self._settings.state_dir)
         try:
-            self._watch(ledger, consumer)
+            self._watch(ledger, consumer, governance)
         finally:
             slot.stopping.set()
             consumer.stop(graceful=True)
             logger.info("event=daemon.stopped")
 
-    def _watch(self, ledger: Ledger, consumer: EmbeddedConsumer) -> None:
+    def _watch(self, ledger: Ledger, consumer: EmbeddedConsumer, governance: Governance) -> None:
+        with closing(Telemetry(self._settings.telemetry_path)) as telemetry:
+            self._look_until_told(ledger, consumer, governance, telemetry)
+
+    def _look_until_told(
+        self, ledger: Ledger, consumer: EmbeddedConsumer, governance: Governance, telemetry: Telemetry
+    ) -> None:
         looks = (
+            _Look("governor", GOVERNOR_LOOK_S, lambda: governance.look_at_idle_slot(ledger, telemetry)),
             _Look("volume", self._settings.volume_check_s, lambda: watch_volume(self._settings, ledger)),
             _Look("workers", HEALTH_S, consumer.check_worker_health),
             _Look("checkpoint", HEALTH_S, lambda: ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")),

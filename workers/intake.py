@@ -12,16 +12,20 @@ from cbi_queue.protocol import (
     Failed,
     Finished,
     Hello,
+    MicroBatchChanged,
     Note,
     Paused,
+    Probed,
     Restored,
     Started,
+    StepsReport,
 )
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, Ledger
     from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.protocol import Report
+    from workers.governing import Governing
     from workers.pausing import Pausing
 
 logger = logging.getLogger(__name__)
@@ -30,12 +34,15 @@ logger = logging.getLogger(__name__)
 class Intake:
     """The reports of one attempt."""
 
-    def __init__(self, ledger: Ledger, telemetry: Telemetry, attempt: AttemptRow, pausing: Pausing) -> None:
+    def __init__(
+        self, ledger: Ledger, telemetry: Telemetry, attempt: AttemptRow, pausing: Pausing, governing: Governing
+    ) -> None:
         """Take in what the trainer of *attempt* reports."""
         self._ledger = ledger
         self._telemetry = telemetry
         self._attempt = attempt
         self._pausing = pausing
+        self._governing = governing
         self._unit = "epoch"
         self.greeted = False
         self.finished: Finished | None = None
@@ -54,8 +61,16 @@ class Intake:
             case Started():
                 self._unit = report.unit
                 self._pausing.is_one_shot = report.one_shot
+                self._governing.started(report)
             case EpochReport():
                 self._telemetry.record(self._attempt.job_id, self._attempt.number, self._unit, report)
+                self._governing.worked(report)
+            case StepsReport():
+                self._governing.worked(report)
+            case MicroBatchChanged():
+                self._governing.micro_batch_changed(report)
+            case Probed():
+                self._governing.probed(report)
             case Paused():
                 self._pausing.stands_still()
             case Finished():

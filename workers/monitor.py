@@ -104,10 +104,10 @@ class Monitor:
         self.collect(now_s)
         return [(answers.sensor, self._fresh(answers.latest, now_s)) for answers in self._answers]
 
-    def sample(self, now_s: float) -> None:
-        """Ask every sensor once. Slow ones answer later, at the next sample or the one after."""
+    def sample(self, now_s: float, *, out_of_turn: bool = False) -> None:
+        """Ask every sensor whose turn it is, or all of them *out_of_turn*. Slow ones answer later."""
         for answers in self._answers:
-            answers.ask(now_s)
+            answers.ask(now_s, out_of_turn=out_of_turn)
             self._tell(answers)
 
     def collect(self, now_s: float) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
     from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.settings import Settings
+    from workers.governance import Governance
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +36,12 @@ logger = logging.getLogger(__name__)
 class Slot:
     """The one place where a trainer runs."""
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, lock_descriptor: int) -> None:
-        """Use the slot whose lock is held under *lock_descriptor*."""
+    def __init__(self, settings: Settings, telemetry: Telemetry, lock_descriptor: int, governance: Governance) -> None:
+        """Use the slot whose lock is held under *lock_descriptor*, governed by *governance*."""
         self._settings = settings
         self._telemetry = telemetry
         self._lock_descriptor = lock_descriptor
+        self._governance = governance
         self.open_ledger: Callable[[], Ledger] | None = None
         self.stopping = threading.Event()
 
@@ -86,7 +88,9 @@ class Slot:
         try:
             self._record(ledger, attempt, trainer, log_path, run_dir)
             trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path))
-            watch = Supervision(self._settings, ledger, self._telemetry, trainer, job, attempt, self.stopping)
+            watch = Supervision(
+                self._settings, ledger, self._telemetry, trainer, job, attempt, self._governance, self.stopping
+            )
             exit_code = watch.run()
         except TrainerStuck:
             raise

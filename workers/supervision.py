@@ -16,7 +16,9 @@ from cbi_queue.ledger import claims
 from cbi_queue.ledger.holds import holds_in_force, strongest_mode, sweep_expired
 from cbi_queue.lifecycle import HoldMode
 from workers.ending import StopCause
+from workers.governing import Governing
 from workers.intake import Intake
+from workers.keep_awake import KeepAwake
 from workers.pausing import Pausing
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
     from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.settings import Settings
+    from workers.governance import Governance
     from workers.trainer_process import TrainerProcess
 
 logger = logging.getLogger(__name__)
@@ -53,6 +56,7 @@ class Supervision:
         trainer: TrainerProcess,
         job: JobRow,
         attempt: AttemptRow,
+        governance: Governance,
         stopping: threading.Event,
     ) -> None:
         """Watch *trainer*, which was given *attempt* of *job*; *stopping* is set when the daemon is to end."""
@@ -63,7 +67,9 @@ class Supervision:
         self._job = job
         self._stopping = stopping
         self._pausing = Pausing(ledger, trainer, job.id)
-        self.intake = Intake(ledger, telemetry, attempt, self._pausing)
+        self._governing = Governing(governance, ledger, telemetry, trainer, job, attempt, self._pausing)
+        self._keep_awake = KeepAwake()
+        self.intake = Intake(ledger, telemetry, attempt, self._pausing, self._governing)
         self._deadline_s: float | None = None
         self._trained_s = 0.0
         self._last_look_s = clock.monotonic_s()
@@ -77,14 +83,22 @@ class Supervision:
         Raises:
             TrainerStuck: when it survives SIGKILL and the daemon is to end; its row is left for the next daemon.
         """
+        try:
+            exit_code = self._watch()
+        finally:
+            self._keep_awake.release()
+        self._hear_last_words()
+        self._governing.ended()
+        self._trainer.end_family()
+        return exit_code
+
+    def _watch(self) -> int:
         while (exit_code := self._trainer.exit_code()) is None:
             report = self._trainer.next_report(self._settings.poll_s)
             if report is not None:
                 self.intake.take(report)
             if clock.monotonic_s() - self._last_look_s >= self._settings.poll_s:
                 self._look()
-        self._hear_last_words()
-        self._trainer.end_family()
         return exit_code
 
     def _look(self) -> None:
@@ -97,8 +111,10 @@ class Supervision:
             self._heed_holds()
         except (LedgerError, sqlite3.Error) as exc:
             logger.warning("event=ledger.unread job_id=%d why=%r", self._job.id, str(exc))
+        self._heed_governor()
         self._insist()
         self._pausing.write_down()
+        self._stay_awake()
         self._remember_children()
         self._telemetry.commit_when_due()
 
@@ -139,6 +155,18 @@ class Supervision:
             self._pausing.order("; ".join(hold.words for hold in holds))
         else:
             self._pausing.lift()
+
+    def _heed_governor(self) -> None:
+        self._governing.look()
+        if self._governing.wants_recycling:
+            self._order_stop(StopCause.RECYCLE)
+
+    def _stay_awake(self) -> None:
+        """Keep the machine from sleeping while work is done, and let it sleep while the trainer stands still."""
+        if self._pausing.is_paused:
+            self._keep_awake.release()
+        else:
+            self._keep_awake.hold()
 
     def _order_stop(self, cause: StopCause) -> None:
         if self.stop_cause is None:

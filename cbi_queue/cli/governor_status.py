@@ -14,16 +14,18 @@ from cbi_queue.ledger.governor_log import last_standing
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import job_in_slot
 from cbi_queue.lifecycle import HoldReason
+from cbi_queue.reading_words import reading_words
+from cbi_queue.readings import Unknown
+from cbi_queue.readings_json import KINDS, readings_from_json
 from cbi_queue.settings import load_settings
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import HoldRow
+    from cbi_queue.readings import Reading
 
 STALE_S = 15.0
 """Seconds after which what the daemon wrote last is no longer called the present."""
 OURS = frozenset({HoldReason.THERMAL, HoldReason.MEMORY})
-HIDDEN = frozenset({"at_s", "source", "trust", "why"})
-"""Keys of a reading that have a column of their own."""
 
 
 @click.command(epilog="Examples:\n\n\b\n  cbi-queue governor status\n  cbi-queue governor status --json")
@@ -47,7 +49,8 @@ def command(as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"Governor {settings.governor}, profile {settings.profile}, job {job.name if job else 'none'}")
+    profile = found[1]["profile"] if found else settings.profile
+    click.echo(f"Governor {settings.governor}, profile {profile}, job {job.name if job else 'none'}")
     if found is None:
         click.echo("No daemon has sampled anything yet; `cbi-queue sensors show` looks at the sensors once.")
         return
@@ -65,7 +68,9 @@ def _print(at: float, standing: dict[str, Any], holds: list[HoldRow]) -> None:
     for hold in holds:
         click.secho(f"Hold [{hold.reason}, {hold.mode}]: {printable(hold.words)}", fg="yellow")
     click.echo()
-    rows = (_reading(kind, reading, standing) for kind, reading in standing["readings"].items())
+    now_s = clock.boot_s()
+    readings = readings_from_json(standing["readings"], now_s - (clock.epoch_s() - at))
+    rows = (_reading(kind, getattr(readings, kind), now_s) for kind in KINDS)
     print_table("Readings", ("kind", "?>age", "?source", "?trust", "value"), rows)
 
 
@@ -81,13 +86,8 @@ def _work_words(standing: dict[str, Any]) -> str:
     return f"At {rung}; slow since epoch {since} by factor {factor:.2f} (confidence {sure:.0%}), cause: {cause}."
 
 
-def _reading(kind: str, reading: dict[str, Any], standing: dict[str, Any]) -> tuple[str, ...]:
-    if "unknown" in reading:
-        return (kind, "", "", "", f"unknown: {reading['unknown']}")
-    age_s = standing["taken_at_s"] - reading["at_s"]
-    values = (f"{name} {_figure(value)}" for name, value in reading.items() if name not in HIDDEN and value is not None)
-    return (kind, f"{age_s:.0f} s", str(reading.get("source", "")), str(reading.get("trust", "")), ", ".join(values))
-
-
-def _figure(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _reading(kind: str, reading: Reading | Unknown, now_s: float) -> tuple[str, ...]:
+    words = reading_words(reading)
+    if isinstance(reading, Unknown):
+        return (kind, "", "", "", words)
+    return (kind, f"{now_s - reading.at_s:.0f} s", reading.source, reading.trust, words)

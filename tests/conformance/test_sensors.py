@@ -25,8 +25,8 @@ from workers.sensors.choice import sensors_for
 from workers.sensors.sensor import COMMAND_TIMEOUT_S, Closing, Watching
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from cbi_queue.settings import Settings
     from workers.sensors.sensor import Sensor

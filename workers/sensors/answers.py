@@ -57,10 +57,10 @@ class Answers:
         question = self._open
         return question is not None and question.answer is None
 
-    def ask(self, now_s: float) -> None:
-        """Bring `latest` up to date, or begin to; returns at once."""
+    def ask(self, now_s: float, *, out_of_turn: bool = False) -> None:
+        """Bring `latest` up to date if it is the sensor's turn (or *out_of_turn*), or begin to; returns at once."""
         self.collect(now_s)
-        is_due = self._looks % self.sensor.every == 0
+        is_due = out_of_turn or self._looks % self.sensor.every == 0
         self._looks += 1
         if not is_due or self._open is not None:
             return

@@ -79,10 +79,10 @@ def look_once(settings: Settings, pid: int | None = None) -> list[Shown]:
         Refused: when there is no such process.
     """
     with _monitor(settings, pid) as monitor:
-        monitor.sample(clock.boot_s())
+        monitor.sample(clock.boot_s(), out_of_turn=True)
         _wait_until(lambda: monitor.collect(clock.boot_s()), SLOW_S)
         threading.Event().wait(BETWEEN_LOOKS_S)
-        monitor.sample(clock.boot_s())
+        monitor.sample(clock.boot_s(), out_of_turn=True)
         _wait_until(lambda: monitor.collect(clock.boot_s()), SLOW_S)
         now_s = clock.boot_s()
         return [Shown.of(sensor, answer, now_s) for sensor, answer in monitor.answers(now_s)]
