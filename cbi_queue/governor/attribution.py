@@ -39,6 +39,8 @@ SURE = 0.6
 """Confidence from which no probe is needed."""
 PROBE_WAIT_S = 120.0
 """Seconds between two probes of one slow-down: each takes about a second from the training."""
+LEAST_PROBE_WAIT_S = 20.0
+"""Seconds between probes of different slow-downs: a machine that flickers must not spend its time on probes."""
 LEAST_SUSPICION = 0.4
 """Confidence of a slow-down from which a probe is worth its time."""
 
@@ -67,7 +69,10 @@ def wants_probe(slowdown: Slowdown, attribution: Attribution | None, now_s: floa
     is_clear = attribution is not None and attribution.cause is not Cause.UNKNOWN and attribution.confidence >= SURE
     if is_clear or slowdown.confidence < LEAST_SUSPICION:
         return False
-    return probed_at_s is None or now_s - max(probed_at_s, slowdown.since_s - PROBE_WAIT_S) >= PROBE_WAIT_S
+    if probed_at_s is None:
+        return True
+    wait_s = LEAST_PROBE_WAIT_S if probed_at_s < slowdown.since_s else PROBE_WAIT_S
+    return now_s - probed_at_s >= wait_s
 
 
 def _belief(cause: Cause, clues: Iterable[Clue], doubts: Iterable[Doubt]) -> float:

@@ -28,6 +28,8 @@ MOSTLY_SLOWER = 0.5
 """Share of a slow-down explained by processor time from which the processor is slower."""
 MOSTLY_WAITING = 0.3
 NEAR_LIMIT_C = 3.0
+LOW_CLOCK = 0.9
+"""Share of its clock before from which the GPU is slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,9 @@ def clues_in(evidence: Evidence) -> Iterator[Clue]:
 def doubts_in(evidence: Evidence) -> Iterator[Doubt]:
     """Yield all that speaks against a cause."""
     probe, others, share = evidence.probe_ratio, evidence.others_cores, evidence.slower_share
-    if share is not None and share <= MOSTLY_WAITING:
+    if share is not None and share <= MOSTLY_WAITING and not _gpu_is_slower(evidence):
         words = f"the processor itself is not slower: it needs {evidence.cpu_ratio:.2f} times the time a sample"
-        yield Doubt(Cause.HEAT, 0.3, words)
+        yield Doubt(Cause.HEAT, 0.4, words)
     if share is not None and share >= 0.7:
         words = (
             f"the trainer was not kept waiting: the processor needs {evidence.cpu_ratio:.2f} times the time a sample"
@@ -84,8 +86,13 @@ def _heat(evidence: Evidence) -> Iterator[Clue]:
     if evidence.heat_level is not None and evidence.heat_level >= HeatLevel.MODERATE:
         weight = 0.5 if evidence.heat_level >= HeatLevel.HEAVY else 0.3
         yield Clue(Cause.HEAT, weight, f"the system reports thermal pressure {evidence.heat_level.name.lower()}")
-    if evidence.gpu_clock_ratio is not None and evidence.gpu_clock_ratio <= 0.9:
+    if evidence.gpu_clock_ratio is not None and evidence.gpu_clock_ratio <= LOW_CLOCK:
         yield Clue(Cause.HEAT, 0.4, f"the GPU runs at {evidence.gpu_clock_ratio:.0%} of its clock before")
+
+
+def _gpu_is_slower(evidence: Evidence) -> bool:
+    clock = evidence.gpu_clock_ratio
+    return bool(evidence.gpu_heat_reasons) or (clock is not None and clock <= LOW_CLOCK)
 
 
 def _machine(evidence: Evidence) -> Iterator[Clue]:

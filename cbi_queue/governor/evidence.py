@@ -26,7 +26,7 @@ KEPT_READINGS = 256
 KEPT_WORK = 128
 LATEST = 32
 """Latest looks (and reports) of a slow-down that count: causes change while it lasts."""
-LEAST_BUSY_CORES = 0.5
+LEAST_BUSY_CORES = 0.8
 """Cores below which the trainer's processor time says nothing: an accelerator does the work."""
 
 
@@ -103,9 +103,16 @@ class EvidenceWindow:
         """Take in one report."""
         self._work.append(work)
 
-    def saw_probe(self, at_s: float, wall_s: float) -> None:
-        """Take in the answer of a calibration probe. A faster one than the cold one is the cold one from now on."""
+    def saw_probe(self, at_s: float, wall_s: float, cold_s: float | None = None) -> None:
+        """Take in the answer of a calibration probe. A faster one than the cold one is the cold one from now on.
+
+        Args:
+            at_s: boot-clock second at which it ended.
+            wall_s: what it took.
+            cold_s: what the same workload takes on this device when cold, as earlier probes say; None: not known.
+        """
         self._probe = (at_s, wall_s)
+        self._cold_probe_s = self._cold_probe_s if cold_s is None else cold_s
         if self._cold_probe_s is not None:
             self._cold_probe_s = min(self._cold_probe_s, wall_s)
 
