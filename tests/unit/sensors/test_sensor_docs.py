@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from dataclasses import fields
@@ -18,8 +19,9 @@ PAGE = (Path(__file__).parents[3] / "docs" / "sensors.md").read_text(encoding="u
 
 def rows_of(section: str) -> list[list[str]]:
     """The cells of the table below a heading."""
-    text = PAGE.partition(f"\n### {section}\n")[2].partition("\n\n|")[2].partition("\n\n")[0]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+    lines = PAGE.partition(f"\n### {section}\n\n")[2].splitlines()
+    table = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table][2:]
 
 
 @pytest.mark.parametrize(
