@@ -1,37 +1,34 @@
 """Huey over the ledger: its storage answers `dequeue` with a guarded claim, so there is no second list of jobs.
 
 Stock Huey deletes a message before the work starts and loses it in a crash; here the claim is a change of state in
-the ledger, and what Huey carries is only the announcement. Huey gives the consumer loop, the scheduler, periodic
-tasks and signals. Messages are JSON: nothing is ever unpickled.
+the ledger, and what Huey gets to carry is the opened attempt. Huey gives the consumer loop, the scheduler, periodic
+tasks and signals. It stores nothing of its own: no message, result, revocation or schedule is ever written, so
+nothing is ever unpickled either.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 import threading
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from huey import Huey
 from huey.api import PeriodicTask
 from huey.consumer import Consumer
-from huey.registry import Message
-from huey.serializer import Serializer
-from huey.storage import SqliteStorage
+from huey.storage import BlackHoleStorage
 
 from cbi_queue import clock
 from cbi_queue.errors import CbiError, LedgerError
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, claims, queries, settlement
-from cbi_queue.ledger.connection import connect
 from cbi_queue.ledger.holds import sweep_expired
 from cbi_queue.lifecycle import Outcome, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
     from pathlib import Path
+
+    from huey.api import Task
 
     from cbi_queue.ledger import AttemptRow, JobRow
 
@@ -43,29 +40,16 @@ TRAIN = "train"
 """Name of the one task that a worker runs: `train(job_id, attempt_id)`."""
 
 
-class JsonSerializer(Serializer):
-    """Huey's messages as JSON."""
+class LedgerStorage(BlackHoleStorage):
+    """Huey's storage: the queue is the ledger, and everything else that Huey could store is refused."""
 
-    def _serialize(self, data: Any) -> bytes:
-        body = {"message": data._asdict()} if isinstance(data, Message) else {"value": data}
-        return json.dumps(body).encode()
-
-    def _deserialize(self, data: bytes) -> Any:
-        body = json.loads(bytes(data))
-        return Message(**body["message"]) if "message" in body else body["value"]
-
-
-class LedgerStorage(SqliteStorage):
-    """Huey's SQLite storage, with the queue itself replaced by the ledger."""
-
-    def __init__(self, name: str, *, path: Path, admit: Callable[[JobRow], bool], **kwargs: Any) -> None:
-        """Open Huey's own tables in the ledger's file; `admit` may refuse the next job without claiming it."""
+    def __init__(self, name: str, *, path: Path, admit: Callable[[JobRow], bool]) -> None:
+        """Draw from the ledger at *path*; `admit` may refuse the next job without claiming it."""
+        super().__init__(name)
         self._path = path
         self._admit = admit
         self._local = threading.local()
         self._rest_until_s = 0.0
-        self.announce: Callable[[JobRow, AttemptRow], bytes] | None = None
-        super().__init__(name, filename=str(path), fsync=True, create_tables=_lacks_tables(path), **kwargs)
 
     def ledger(self) -> Ledger:
         """Return the calling thread's own connection to the ledger."""
@@ -74,14 +58,8 @@ class LedgerStorage(SqliteStorage):
         ledger: Ledger = self._local.ledger
         return ledger
 
-    def _create_connection(self) -> sqlite3.Connection:
-        """Leave checkpoints to the daemon's main connection, as every other connection does."""
-        conn: sqlite3.Connection = super()._create_connection()
-        conn.execute("PRAGMA wal_autocheckpoint = 0")
-        return conn
-
-    def dequeue(self) -> bytes | None:
-        """Peek, admit, claim; return the announcement of the claimed job, or None when there is nothing to do."""
+    def dequeue(self) -> AttemptRow | None:
+        """Peek, admit, claim; return the opened attempt, or None when there is nothing to do."""
         if clock.monotonic_s() < self._rest_until_s:
             return None
         try:
@@ -91,49 +69,32 @@ class LedgerStorage(SqliteStorage):
             self._rest_until_s = clock.monotonic_s() + REST_S
             return None
 
-    def _claim_next(self, ledger: Ledger) -> bytes | None:
-        self._let_go_of_strays(ledger)
-        sweep_expired(ledger)
+    def _claim_next(self, ledger: Ledger) -> AttemptRow | None:
         job = claims.peek(ledger)
-        if job is None or self.announce is None or not self._admit(job):
+        if job is None:
+            self._clear_the_gate(ledger)
             return None
-        attempt = claims.claim(ledger, job.id)
-        return self.announce(job, attempt) if attempt else None
+        return claims.claim(ledger, job.id) if self._admit(job) else None
 
-    def enqueue(self, _data: bytes, _priority: float | None = None) -> None:
-        """Refuse: jobs enter through the ledger, and periodic work runs in the scheduler."""
-        raise CbiError("jobs are enqueued in the ledger, not in Huey")
+    def _clear_the_gate(self, ledger: Ledger) -> None:
+        """Remove what shuts it wrongly: holds whose time is over, and a job in the slot although nothing trains.
+
+        This thread is the only worker, and it is here.
+        """
+        sweep_expired(ledger)
+        stray = queries.job_in_slot(ledger)
+        if stray is not None:
+            settlement.requeue(ledger, stray.id, Outcome.INTERRUPTED, Reason.SLOT_ERROR)
 
     def queue_size(self) -> int:
         """Count the runnable jobs."""
         return queries.workload(self.ledger()).runnable
 
-    def enqueued_items(self, _limit: int | None = None) -> list[bytes]:
-        """Return nothing: the ledger lists the jobs."""
-        return []
+    def _refuse(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Refuse: jobs enter through the ledger and are called off there; periodic work runs in the scheduler."""
+        raise CbiError("Huey stores nothing here: jobs are enqueued, called off and settled in the ledger")
 
-    def flush_queue(self) -> None:
-        """Do nothing: jobs are called off one by one, with a reason."""
-
-    def read_schedule(self, ts: datetime) -> list[bytes]:
-        """Look before taking the write lock, which stock Huey takes every second."""
-        due = "SELECT 1 FROM schedule WHERE queue = ? AND timestamp <= ? LIMIT 1"
-        if not self.sql(due, (self.name, ts.timestamp()), results=True):
-            return []
-        found: list[bytes] = super().read_schedule(ts)
-        return found
-
-    def _let_go_of_strays(self, ledger: Ledger) -> None:
-        """Give back a job that is in the slot although this thread, the only worker, trains nothing."""
-        stray = queries.job_in_slot(ledger)
-        if stray is not None:
-            settlement.requeue(ledger, stray.id, Outcome.INTERRUPTED, Reason.SLOT_ERROR)
-
-
-def _lacks_tables(path: Path) -> bool:
-    """Tell whether Huey's own tables are missing; making them needs the write lock, which somebody may hold."""
-    with closing(connect(path, readonly=True)) as conn:
-        return conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'kv'").fetchone() is None
+    enqueue = add_to_schedule = put_data = put_if_empty = incr = _refuse
 
 
 class LedgerHuey(Huey):
@@ -141,21 +102,21 @@ class LedgerHuey(Huey):
 
     def __init__(self, path: Path, *, admit: Callable[[JobRow], bool], train: Callable[[int, int], None]) -> None:
         """Draw from the ledger at *path* and hand claimed jobs to *train(job_id, attempt_id)*."""
-        super().__init__(
-            "cbi-queue",
-            results=False,
-            serializer=JsonSerializer(),
-            storage_class=LedgerStorage,
-            path=path,
-            admit=admit,
-        )
-        task = self.task(name=TRAIN)(train)
-        self.storage.announce = lambda job, attempt: self.serialize_task(task.s(job.id, attempt.id))
+        super().__init__("cbi-queue", results=False, storage_class=LedgerStorage, path=path, admit=admit)
+        self._train = self.task(name=TRAIN)(train)
 
     def ledger(self) -> Ledger:
         """Return the calling thread's own connection to the ledger."""
         ledger: Ledger = self.storage.ledger()
         return ledger
+
+    def deserialize_task(self, data: AttemptRow) -> Task:
+        """Make the task for the attempt that the storage handed out."""
+        return self._train.task_class((data.job_id, data.id), id=f"attempt-{data.id}")
+
+    def is_revoked(self, _task: Any, _timestamp: Any = None, _peek: bool = True) -> bool:
+        """Tell that nothing is: jobs are called off in the ledger."""
+        return False
 
     def enqueue(self, task: Any) -> Any:
         """Run periodic work at once, in the scheduler's thread: it is short, and must not wait behind a training."""

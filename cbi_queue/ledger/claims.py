@@ -6,23 +6,26 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
+from cbi_queue.ledger.connection import unflushed
+from cbi_queue.ledger.holds import sweep_expired
 from cbi_queue.ledger.rows import AttemptRow, JobRow
 from cbi_queue.lifecycle import CLAIM, Reason
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from cbi_queue.ledger.ledger import Ledger
 
-_GATE_SHUT = """
-    SELECT 1 FROM holds WHERE expires_at IS NULL OR expires_at > ?
-    UNION ALL SELECT 1 FROM jobs WHERE state IN ('running', 'paused') LIMIT 1
-"""
 _NEXT = """
-    SELECT * FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR NOT not_before BETWEEN ? AND ? + 3600.0)
+    SELECT * FROM jobs WHERE state = 'queued' AND (not_before IS NULL OR NOT not_before BETWEEN ?1 AND ?1 + 3600.0)
+    AND NOT EXISTS (SELECT 1 FROM holds WHERE expires_at IS NULL OR expires_at > ?1)
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE state IN ('running', 'paused'))
     ORDER BY priority DESC, id LIMIT 1
 """
-"""A wait lasts an hour at most; one that seems longer was written by a clock that was wrong, and is over."""
+"""The best runnable job, behind an open gate.
+
+A wait lasts an hour at most; one that seems longer was written by a clock that was wrong, and is over.
+"""
+_STILL_NEXT = _NEXT.replace("*", "id, attempts, EXISTS (SELECT 1 FROM holds) AS hold_is_over", 1)
+_OPEN_ATTEMPT = "INSERT INTO attempts (job_id, number, started_at) VALUES (?, ?, ?)"
 
 
 def peek(ledger: Ledger) -> JobRow | None:
@@ -30,16 +33,8 @@ def peek(ledger: Ledger) -> JobRow | None:
 
     None while a hold is in force, while a job is in the slot, or when nothing is runnable.
     """
-    row = _next_row(ledger)
+    row = ledger.conn.execute(_NEXT, (clock.epoch_s(),)).fetchone()
     return JobRow.of(row) if row else None
-
-
-def _next_row(ledger: Ledger) -> sqlite3.Row | None:
-    now = clock.epoch_s()
-    if ledger.conn.execute(_GATE_SHUT, (now,)).fetchone():
-        return None
-    row: sqlite3.Row | None = ledger.conn.execute(_NEXT, (now, now)).fetchone()
-    return row
 
 
 def claim(ledger: Ledger, job_id: int) -> AttemptRow | None:
@@ -47,18 +42,21 @@ def claim(ledger: Ledger, job_id: int) -> AttemptRow | None:
 
     Gate and order are looked at again inside the transaction: a pause or a cancel that was committed a moment
     earlier wins.
+
+    The commit is not flushed: until `record_trainer` commits, flushed, before the trainer may begin, nothing has been
+    done that a power loss could leave unaccounted for. A claim lost that way leaves the job queued.
     """
-    with ledger.write() as conn:
-        row = _next_row(ledger)
+    with unflushed(ledger.conn), ledger.write() as conn:
+        row = conn.execute(_STILL_NEXT, (clock.epoch_s(),)).fetchone()
         if row is None or row["id"] != job_id:
             return None
+        if row["hold_is_over"]:
+            sweep_expired(ledger)
         number = row["attempts"] + 1
         ledger.apply(CLAIM, job_id, Reason.CLAIMED, attempts=number, not_before=None)
-        row = conn.execute(
-            "INSERT INTO attempts (job_id, number, started_at) VALUES (?, ?, ?) RETURNING *",
-            (job_id, number, clock.epoch_s()),
-        ).fetchone()
-        return AttemptRow.of(row)
+        started_at = clock.epoch_s()
+        opened = conn.execute(_OPEN_ATTEMPT, (job_id, number, started_at))
+        return AttemptRow(int(opened.lastrowid or 0), job_id, number, outcome=None, started_at=started_at)
 
 
 def record_trainer(

@@ -1,7 +1,8 @@
 """How the ledger's file is opened, and the one kind of write transaction.
 
 WAL with `synchronous=FULL`; on macOS `fullfsync` and `checkpoint_fullfsync` as well, because `fsync` there leaves the
-drive's cache unflushed. Every write is `BEGIN IMMEDIATE`, with SQLite's busy timeout and a retry on top.
+drive's cache unflushed. The claim alone commits `unflushed`. Every write is `BEGIN IMMEDIATE`, with SQLite's busy
+timeout and a retry on top.
 
 Only the daemon's own connection checkpoints while it runs: SQLite 3.7.0 to 3.51.2 can reset the WAL wrongly when two
 connections checkpoint at once. When no daemon runs, the last connection to close checkpoints alone, under SQLite's
@@ -23,6 +24,7 @@ from cbi_queue.errors import LedgerBusy, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
 BUSY_TIMEOUT_S = 5.0
 """Seconds that SQLite itself waits for a lock before it says busy; our retry goes on from there."""
@@ -89,28 +91,72 @@ def is_busy(exc: sqlite3.Error) -> bool:
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-@contextlib.contextmanager
-def write_transaction(conn: sqlite3.Connection, *, patience_s: float) -> Iterator[sqlite3.Connection]:
-    """Hold SQLite's write lock for the body; commit at its end, roll back on any exception. Nests.
+class WriteTransaction:
+    """SQLite's write lock for the body of a `with`: committed at its end, rolled back on any exception. Nests.
 
-    Args:
-        conn: a connection from `connect`.
-        patience_s: seconds to go on trying while another program holds the lock.
-
-    Raises:
-        LedgerBusy: when the lock was not to be had in time; nothing was written.
+    A class, because a generator costs three times as much, and a job passes a dozen of these on its way.
     """
-    if conn.in_transaction:
-        yield conn
-        return
-    _begin(conn, patience_s)
+
+    __slots__ = ("_conn", "_is_outermost", "_patience_s")
+
+    def __init__(self, conn: sqlite3.Connection, *, patience_s: float) -> None:
+        """Prepare to wait *patience_s* seconds at most for another program's lock; *conn* comes from `connect`."""
+        self._conn = conn
+        self._patience_s = patience_s
+        self._is_outermost = False
+
+    def __enter__(self) -> sqlite3.Connection:
+        """Take the lock.
+
+        Raises:
+            LedgerBusy: when the lock was not to be had in time; nothing was written.
+            LedgerError: when SQLite cannot write at all.
+        """
+        self._is_outermost = not self._conn.in_transaction
+        if self._is_outermost:
+            _begin(self._conn, self._patience_s)
+        return self._conn
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        """Commit, or roll back.
+
+        Raises:
+            LedgerError: for what SQLite could not do (disk full, damaged file); a broken constraint stays as it is.
+        """
+        try:
+            if self._is_outermost and exc is None:
+                self._conn.execute("COMMIT")
+        except sqlite3.Error as failed:
+            raise _unwritten(failed) from failed
+        finally:
+            if self._is_outermost and self._conn.in_transaction:
+                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself (disk full)
+                    self._conn.execute("ROLLBACK")
+        if isinstance(exc, sqlite3.Error) and not isinstance(exc, sqlite3.IntegrityError):
+            raise _unwritten(exc) from exc
+
+
+def _unwritten(exc: sqlite3.Error) -> LedgerError:
+    return LedgerError(f"cannot write to the ledger: {exc}")
+
+
+@contextlib.contextmanager
+def unflushed(conn: sqlite3.Connection) -> Iterator[None]:
+    """Leave commits of the body in the operating system's cache, for the next flushed commit to take along.
+
+    They survive the death of every process at once, and a power loss from the next flushed commit of any connection
+    on: a flush takes the whole log, so commits are never lost out of order. Outermost only: SQLite refuses to change
+    this inside a transaction.
+
+    Source: https://www.sqlite.org/pragma.html#pragma_synchronous (NORMAL in WAL mode).
+    """
+    conn.execute("PRAGMA synchronous = NORMAL")
     try:
-        yield conn
-        conn.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself (disk full)
-            conn.execute("ROLLBACK")
-        raise
+        yield
+    finally:
+        conn.execute("PRAGMA synchronous = FULL")
 
 
 def _begin(conn: sqlite3.Connection, patience_s: float) -> None:
@@ -120,7 +166,7 @@ def _begin(conn: sqlite3.Connection, patience_s: float) -> None:
             conn.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as exc:
             if not is_busy(exc):
-                raise LedgerError(f"cannot write to the ledger: {exc}") from exc
+                raise _unwritten(exc) from exc
             if clock.monotonic_s() >= deadline:
                 raise LedgerBusy(
                     f"cannot write to the ledger: another program has kept it locked for {patience_s:.0f} s",

@@ -6,15 +6,17 @@ modules (`enqueue`, `claims`, `settlement`, `holds`, `verbs`) build on it; `quer
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from cbi_queue import clock
 from cbi_queue.errors import LedgerError, StaleTransition
-from cbi_queue.ledger.connection import connect, refuse_unsafe_disk, write_transaction
+from cbi_queue.ledger.connection import WriteTransaction, connect, refuse_unsafe_disk
 from cbi_queue.ledger.schema import ensure_schema
-from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason, Transition
+from cbi_queue.lifecycle import FINAL_STATES, REASON_WORDS, TRANSITIONS, Reason, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,21 +82,14 @@ class Ledger:
         finally:
             self.conn.execute("ROLLBACK")
 
-    @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """Hold the write lock for the body: all of it is committed, or nothing.
+    def write(self) -> WriteTransaction:
+        """Hold the write lock for the body of a `with`: all of it is committed, or nothing. Nests.
 
         Raises:
             LedgerBusy: when another program holds the lock for too long.
             LedgerError: when SQLite cannot write (disk full, damaged file).
         """
-        try:
-            with write_transaction(self.conn, patience_s=self._patience_s) as conn:
-                yield conn
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.Error as exc:
-            raise LedgerError(f"cannot write to the ledger: {exc}") from exc
+        return WriteTransaction(self.conn, patience_s=self._patience_s)
 
     def apply(
         self,
@@ -117,33 +112,27 @@ class Ledger:
         Raises:
             StaleTransition: when the job is in none of the transition's source states; nothing was changed.
         """
-        now = clock.epoch_s()
+        texts, now = _TEXTS[transition.name], clock.epoch_s()
+        told = words or REASON_WORDS[reason]
         with self.write() as conn:
-            source = self._source_state(transition, job_id)
-            changed = {
-                "state": transition.target,
-                "reason": reason,
-                "changed_at": now,
-                "ended_at": now if transition.target.is_final else None,
-                **columns,
-            }
-            assignments = ", ".join(f"{name} = ?" for name in changed)
-            guard = f"UPDATE jobs SET {assignments} WHERE id = ? AND state = ?"  # noqa: S608 - our own column names
-            conn.execute(guard, (*changed.values(), job_id, source))
-            self.tell(transition.name, reason, job_id=job_id, source=source, target=transition.target, words=words)
+            event = conn.execute(texts.event, (now, reason.value, told, job_id))
+            if event.rowcount == 0:
+                raise self._stale(transition, job_id)
+            changed = {"reason": reason.value, "changed_at": now, **columns}
+            if texts.moves_end:
+                changed["ended_at"] = now if transition.target.is_final else None
+            conn.execute(_change(transition.name, tuple(changed)), (*changed.values(), job_id))
 
-    def _source_state(self, transition: Transition, job_id: int) -> JobState:
+    def _stale(self, transition: Transition, job_id: int) -> StaleTransition:
         row = self.conn.execute("SELECT name, state FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        if row is None or row["state"] not in transition.sources:
-            seen = row["state"] if row else None
-            named = f"job {job_id} {row['name']}" if row else f"job {job_id}"
-            allowed = ", ".join(sorted(transition.sources))
-            raise StaleTransition(
-                f"cannot {transition.name} {named}: it is {seen or 'unknown'}; allowed from: {allowed}",
-                job_id=job_id,
-                state=seen,
-            )
-        return JobState(row["state"])
+        seen = row["state"] if row else None
+        named = f"job {job_id} {row['name']}" if row else f"job {job_id}"
+        allowed = ", ".join(sorted(transition.sources))
+        return StaleTransition(
+            f"cannot {transition.name} {named}: it is {seen or 'unknown'}; allowed from: {allowed}",
+            job_id=job_id,
+            state=seen,
+        )
 
     def tell(
         self,
@@ -168,3 +157,37 @@ class Ledger:
         """The identity of this database, made when it was created."""
         row = self.conn.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
         return str(row["value"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """What SQL says of one transition, written once: SQLite keeps a statement prepared under its very text."""
+
+    event: str
+    """Writes the event with the state that the job is in; writes no row when the transition may not start there."""
+    guard: str
+    target: str
+    moves_end: bool
+    """Whether a job ends or comes back; any other change leaves `ended_at` alone, and so its index."""
+
+    @classmethod
+    def of(cls, transition: Transition) -> _Texts:
+        sources = ", ".join(f"'{source}'" for source in sorted(transition.sources))
+        guard = f"id = ? AND state IN ({sources})"
+        event = (
+            "INSERT INTO events (at, job_id, event, reason, source, target, words) "  # noqa: S608 - our own words
+            f"SELECT ?, id, '{transition.name}', ?, state, '{transition.target}', ? FROM jobs WHERE {guard}"
+        )
+        moves_end = transition.target.is_final or not transition.sources.isdisjoint(FINAL_STATES)
+        return cls(event, guard, str(transition.target), moves_end)
+
+
+_TEXTS = {transition.name: _Texts.of(transition) for transition in TRANSITIONS}
+
+
+@functools.cache
+def _change(name: str, columns: tuple[str, ...]) -> str:
+    """Return the guarded UPDATE of the transition *name* that also sets *columns*."""
+    texts = _TEXTS[name]
+    assignments = ", ".join(f"{column} = ?" for column in columns)
+    return f"UPDATE jobs SET state = '{texts.target}', {assignments} WHERE {texts.guard}"  # noqa: S608 - our own words

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import sqlite_utils
 
-from cbi_queue.ledger.connection import connect, write_transaction
+from cbi_queue.ledger.connection import WriteTransaction, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,7 +211,7 @@ def migrate(path: Path | str, *, upto: int | None = None) -> int:
 
 
 def _apply(db: Database, number: int, step: Callable[[Database], None]) -> int:
-    with write_transaction(db.conn, patience_s=PATIENCE_S) as conn:
+    with WriteTransaction(db.conn, patience_s=PATIENCE_S) as conn:
         if conn.execute("PRAGMA user_version").fetchone()[0] >= number:
             return 0
         step(db)

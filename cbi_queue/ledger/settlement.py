@@ -24,6 +24,8 @@ from cbi_queue.lifecycle import (
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
 
+_METRICS = json.JSONEncoder(sort_keys=True, allow_nan=False)
+
 MAX_BACKOFF_S = 3600.0
 """Longest wait before a retry: an hour."""
 MAX_OOMS = 3
@@ -52,7 +54,7 @@ def finish(
 ) -> None:
     """Settle a trained job: succeeded, or vetoed with the guardrail's words; then free the jobs that waited for it."""
     with ledger.write():
-        stored = json.dumps(metrics, sort_keys=True, allow_nan=False)
+        stored = _METRICS.encode(metrics)
         if veto is None:
             ledger.apply(FINISH, job_id, reason, metrics=stored)
         else:
@@ -179,7 +181,7 @@ def _close_attempt(
     ledger.conn.execute(
         "UPDATE attempts SET outcome = ?, ended_at = ?, error = ?, exit_code = ?, peak_rss_mib = ? "
         "WHERE job_id = ? AND ended_at IS NULL",
-        (outcome, clock.epoch_s(), error, exit_code, peak_rss_mib, job_id),
+        (outcome.value, clock.epoch_s(), error, exit_code, peak_rss_mib, job_id),
     )
 
 

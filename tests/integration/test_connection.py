@@ -9,18 +9,20 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from ledger_rows import add, dump, python
+from ledger_rows import add, dump, job, python
 from waiting import until
 
 from cbi_queue.errors import LedgerBusy, LedgerError
 from cbi_queue.ledger import Ledger, connection, queries
+from cbi_queue.ledger.claims import claim, record_trainer
 from cbi_queue.ledger.connection import (
     UNSAFE_FILE_SYSTEMS,
+    WriteTransaction,
     connect,
     file_system_of,
     refuse_unsafe_disk,
-    write_transaction,
 )
+from cbi_queue.ledger.settlement import finish
 
 HOLDER = """
 import sqlite3, sys
@@ -52,6 +54,56 @@ def test_a_ledger_is_opened_durably(ledger):
     assert pragma(ledger.conn, "synchronous") == 2, "FULL"
     assert pragma(ledger.conn, "foreign_keys") == 1
     assert pragma(ledger.conn, "busy_timeout") == 5000
+
+
+def commits(ledger, act):
+    """Run *act*; return for each of its commits whether it was flushed."""
+    flushed, level = [], ["FULL"]
+
+    def see(sql):
+        if sql.startswith("PRAGMA synchronous"):
+            level.append(sql.split()[-1])
+        elif sql == "COMMIT":
+            flushed.append(level[-1] == "FULL")
+
+    ledger.conn.set_trace_callback(see)
+    try:
+        act()
+    finally:
+        ledger.conn.set_trace_callback(None)
+    return flushed
+
+
+def test_everything_but_the_claim_itself_is_flushed(ledger):
+    """The record of the trainer takes the claim along, before any work is done that a power loss could hide."""
+    number = add(ledger)
+    opened = []
+
+    def record():
+        record_trainer(ledger, opened[0].id, pid=1, started=1.0, log_path="/l", run_dir="/r", settings={})
+
+    assert commits(ledger, lambda: opened.append(claim(ledger, number))) == [False]
+    assert commits(ledger, record) == [True]
+    assert commits(ledger, lambda: finish(ledger, number, metrics={})) == [True]
+
+
+def test_the_ledger_is_durable_again_after_a_claim_that_came_to_nothing(ledger):
+    add(ledger)
+
+    assert claim(ledger, 4711) is None
+
+    assert ledger.conn.execute("PRAGMA synchronous").fetchone()[0] == 2, "FULL"
+
+
+def test_the_ledger_is_durable_again_after_a_claim_that_failed(ledger):
+    number = add(ledger)
+    ledger.conn.execute("CREATE TRIGGER no BEFORE INSERT ON attempts BEGIN SELECT RAISE(ABORT, 'no'); END")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        claim(ledger, number)
+
+    assert ledger.conn.execute("PRAGMA synchronous").fetchone()[0] == 2, "FULL"
+    assert job(ledger, number).state == "queued"
 
 
 def test_only_a_connection_that_was_asked_to_checkpoints_by_itself(ledger_path):
@@ -123,9 +175,9 @@ def test_a_transaction_inside_another_is_part_of_it(ledger):
     conn = ledger.conn
 
     def inner_fails():
-        with write_transaction(conn, patience_s=1):
+        with WriteTransaction(conn, patience_s=1):
             conn.execute("INSERT INTO meta VALUES ('outer', '1')")
-            with write_transaction(conn, patience_s=1):
+            with WriteTransaction(conn, patience_s=1):
                 conn.execute("INSERT INTO meta VALUES ('inner', '1')")
             raise KeyError
 

@@ -147,7 +147,7 @@ def test_a_migration_that_fails_rolls_back_whole(tmp_path, monkeypatch):
         db.execute("INSERT INTO nowhere VALUES (1)")
 
     monkeypatch.setattr("cbi_queue.ledger.migrations.MIGRATIONS", (*MIGRATIONS, half_done))
-    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+    with pytest.raises(LedgerError, match="nowhere"):
         migrate(path)
 
     assert (dump(path), schema_of(path), schema_version(path)) == (before, schema, SCHEMA_VERSION)
