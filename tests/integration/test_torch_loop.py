@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from fakes import FakeClock, ScriptedChannel
-from small_net import EVERY_EPOCH, STEPS, VALIDATION, make_loop, series, uninterrupted
+from small_net import EVERY_EPOCH, STEPS, VALIDATION, attempt, make_loop, series, uninterrupted
 
-from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport
+from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, MicroBatchChanged, StepsReport
 from jobs.channel import StopRequested
 from jobs.checkpoint_pace import CheckpointPace
 from jobs.torch_device import compute_repeatably, device_for
+from jobs.torch_precision import Precision
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +91,94 @@ def test_the_device_is_one_that_this_machine_has():
     assert device_for("no-such-device") == torch.device("cpu")
     assert device_for("cpu", "cuda") == torch.device("cpu")
     assert device_for("mps", "cuda", "cpu").type in {"mps", "cuda", "cpu"}
+
+
+def test_a_micro_batch_is_taken_over_between_two_steps_only(tmp_path):
+    """Ordered in the midst of a step that is cut into two, it waits for the next: no step is cut in two ways."""
+    channel = ScriptedChannel()
+    sizes = []
+    channel.at = {1: lambda: setattr(channel, "wanted_micro_batch", 8), 9: lambda: sizes.append(loop.micro_batch)}
+    loop = make_loop(tmp_path, channel, epochs=1, micro_batch=16)
+    loop.run()
+
+    (changed,) = channel.of_type(MicroBatchChanged)
+    assert (changed.epoch, changed.micro_batch) == (0, 8)
+    # 2 pieces of 16, three steps of 4 pieces, the last one of 18 samples in 3, 70 validation samples in 3 pieces of 32
+    assert channel.safe_points == 2 + 3 * 4 + 3 + 3
+    assert sizes == [8]
+
+
+def test_a_micro_batch_goes_up_again_and_never_above_the_batch(tmp_path):
+    channel = ScriptedChannel()
+    channel.at = {1: lambda: setattr(channel, "wanted_micro_batch", 4096)}
+    loop = make_loop(tmp_path, channel, micro_batch=8)
+    loop.run()
+
+    assert [report.micro_batch for report in channel.of_type(MicroBatchChanged)] == [32]
+    assert [report.micro_batch for report in channel.of_type(EpochReport)] == [32, 32, 32]
+    assert [report.resumed for report in channel.of_type(EpochReport)] == [True, False, False]
+
+
+def test_an_order_for_the_present_micro_batch_changes_nothing(tmp_path):
+    channel = ScriptedChannel(wanted_micro_batch=32)
+    make_loop(tmp_path, channel).run()
+    assert channel.of_type(MicroBatchChanged) == []
+    assert not any(report.resumed for report in channel.of_type(EpochReport))
+
+
+def test_a_long_epoch_is_told_in_parts_that_leave_nothing_out(tmp_path):
+    """Five steps of 3 s: the first part is told when the epoch has lasted 10 s, the rest comes with the epoch."""
+    clock = FakeClock()
+    channel = ScriptedChannel(clock=clock, tick_s=3.0, pauses={2: 500.0})
+    make_loop(tmp_path, channel, now_s=clock, epochs=2).run()
+
+    parts, epochs = channel.of_type(StepsReport), channel.of_type(EpochReport)
+    assert [(part.epoch, part.step, part.steps) for part in parts] == [(1, 4, STEPS), (2, 4, STEPS)]
+    assert [part.wall_s for part in parts] == pytest.approx([12.0, 12.0])
+    assert [part.samples for part in parts] == [128, 128]
+    assert [part.resumed for part in parts] == [True, False]
+    assert [epoch.train_s for epoch in epochs] == pytest.approx([15.0, 15.0])
+    assert [epoch.wall_s for epoch in epochs] == pytest.approx([18.0, 18.0])
+    assert [epoch.samples for epoch in epochs] == [146, 146]
+    assert [epoch.resumed for epoch in epochs] == [True, False]
+
+
+def test_a_short_epoch_is_told_once(tmp_path):
+    clock = FakeClock()
+    channel = ScriptedChannel(clock=clock, tick_s=1.9)
+    make_loop(tmp_path, channel, now_s=clock).run()
+    assert channel.of_type(StepsReport) == []
+
+
+def test_a_piece_that_is_filled_up_to_a_fixed_shape_changes_no_gradient(tmp_path):
+    """Metal compiles a graph for every shape: the last pieces of 2 and 6 samples are filled up, and count as they are."""
+    options = {"dtype": torch.float64, "micro_batch": 8}
+    loose = attempt(tmp_path, ScriptedChannel(), **options, fixed_shapes=False)
+    fixed = attempt(tmp_path, ScriptedChannel(), **options, fixed_shapes=True)
+    shapes = set()
+    loop = make_loop(tmp_path, ScriptedChannel(), **options, fixed_shapes=True)
+    loop.model.register_forward_hook(lambda _net, inputs, _output: shapes.add(inputs[0].shape[0]))
+    loop.run()
+
+    assert (loose.predicted - fixed.predicted).abs().max() < 1e-12
+    assert shapes == {8, 32}
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_half_precision_learns_and_goes_on_with_the_same_bits(tmp_path, name):
+    """The scale of float16 belongs into the checkpoint: started anew, it would leave out steps that were taken."""
+    channel = ScriptedChannel()
+    whole = attempt(tmp_path, channel, epochs=8, precision=Precision(name))
+    for stop_at in (9, 14, None):
+        again = attempt(tmp_path, ScriptedChannel(stop_at=stop_at), epochs=8, precision=Precision(name))
+
+    losses = [report.train_loss for report in channel.of_type(EpochReport)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(value.dtype == torch.float32 for value in whole.weights.values())
+    assert again == whole
+
+
+def test_a_device_is_asked_for_its_caches_when_it_stands_still(tmp_path):
+    channel = ScriptedChannel()
+    make_loop(tmp_path, channel)
+    assert channel.on_pause.args == (torch.device("cpu"),)

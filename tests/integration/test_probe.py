@@ -1,0 +1,28 @@
+"""`jobs.probe`: equal work every time, and nothing of a training is touched by it."""
+
+from __future__ import annotations
+
+import torch
+
+from jobs.probe import PARTS, WORKLOADS, probe, probe_for
+
+CPU = torch.device("cpu")
+
+
+def test_the_probe_names_its_device_and_workload_and_tells_its_best_part():
+    told = probe_for(CPU)()
+    assert (told.device, told.workload) == ("cpu", WORKLOADS["cpu"].name)
+    assert 0 < told.wall_s * PARTS <= told.total_s
+    assert told.cpu_s > 0
+
+
+def test_the_probe_draws_nothing_and_leaves_settings_alone():
+    threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
+    before = torch.get_rng_state()
+    probe(CPU, WORKLOADS["cpu"])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (torch.get_num_threads(), torch.is_grad_enabled()) == (threads, grad)
+
+
+def test_devices_that_are_sized_differently_are_never_compared():
+    assert len({workload.name for workload in WORKLOADS.values()}) == len(WORKLOADS)

@@ -1,0 +1,103 @@
+"""`jobs.parity`: a device is believed only when it computes what the CPU computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from jobs.families.recurrent import RecurrentNet
+from jobs.parity import passes_on, placed
+from jobs.torch_precision import Precision
+
+
+@pytest.fixture
+def sample():
+    """A small net, a batch of windows and their labels."""
+    torch.manual_seed(0)
+    return RecurrentNet(3, "gru", 2, 8, 0.3), torch.randn(8, 16, 3), torch.randn(8)
+
+
+def pretend(spoil):
+    """A device called mps that computes as the CPU does, its evidence then spoiled."""
+
+    def compute(model, windows, target, device, precision):
+        evidence = passes_on(model, windows, target, "cpu", "float32")
+        return evidence if device == "cpu" else spoil(evidence, precision)
+
+    return compute
+
+
+def place(sample, spoil, precision="float32"):
+    return placed(*sample, ("mps", "cpu"), precision, is_there=lambda _name: True, compute=pretend(spoil))
+
+
+def test_a_device_that_computes_the_same_is_used(sample):
+    placement = place(sample, lambda evidence, _precision: evidence)
+    assert (placement.device.type, placement.precision, placement.refusals) == ("mps", "float32", ())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda evidence, _: replace(evidence, gradient=evidence.gradient * 1.05),
+        lambda evidence, _: replace(evidence, gradient=evidence.gradient.flip(0)),
+        lambda evidence, _: replace(evidence, loss=evidence.loss * 0.9),
+        lambda evidence, _: replace(evidence, loss=float("nan")),
+        lambda evidence, _: replace(evidence, gradient=evidence.gradient * float("nan")),
+    ],
+)
+def test_a_device_that_is_off_is_refused_with_the_figures(sample, spoil):
+    """A result that is not a number is the worst of them and must not slip through a comparison."""
+    placement = place(sample, spoil)
+    assert placement.device.type == "cpu"
+    (refusal,) = placement.refusals
+    assert "mps in float32" in refusal
+    assert "0.01 is allowed" in refusal
+
+
+def test_a_device_that_fails_is_refused_with_its_words(sample):
+    def fail(_evidence, _precision):
+        msg = "The operator 'aten::_thnn_fused_gru_cell' is not currently implemented for the MPS device"
+        raise NotImplementedError(msg)
+
+    placement = place(sample, fail)
+    assert placement.device.type == "cpu"
+    assert "aten::_thnn_fused_gru_cell" in placement.refusals[0]
+
+
+def test_a_device_that_is_off_in_half_precision_only_is_used_in_float32(sample):
+    def spoil(evidence, precision):
+        return replace(evidence, loss=evidence.loss * 2) if precision == "float16" else evidence
+
+    placement = place(sample, spoil, "float16")
+    assert (placement.device.type, placement.precision) == ("mps", "float32")
+    assert "mps in float16" in placement.refusals[0]
+
+
+def test_a_device_that_is_not_there_is_passed_over_without_a_word(sample):
+    placement = placed(*sample, ("mps", "cuda", "cpu"), "float16", is_there=lambda _name: False)
+    assert (placement.device.type, placement.precision, placement.refusals) == ("cpu", "float32", ())
+
+
+def test_the_comparison_leaves_net_and_random_numbers_as_they_were(sample):
+    """A run on a machine with a GPU that is refused must end with the bits of one on a machine without."""
+    before, weights = torch.get_rng_state(), [weight.clone() for weight in sample[0].parameters()]
+    place(sample, lambda evidence, _precision: evidence)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(old, new) for old, new in zip(weights, sample[0].parameters(), strict=True))
+    assert all(weight.grad is None for weight in sample[0].parameters())
+
+
+def test_half_precision_is_within_its_tolerance_on_a_sound_device(sample):
+    """The real arithmetic of autocast, scaled gradients included, against float32."""
+    for name, allowed in (("bfloat16", 0.15), ("float16", 0.15)):
+        here, there = passes_on(*sample, "cpu", "float32"), passes_on(*sample, "cpu", name)
+        error = (there.gradient - here.gradient).norm() / here.gradient.norm()
+        assert 0 < error < allowed
+
+
+def test_an_unknown_precision_is_refused_with_those_allowed():
+    with pytest.raises(ValueError, match="allowed: float32, bfloat16, float16, float64"):
+        Precision("int8")
