@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.readings import Reading, Readings, Unknown
 from cbi_queue.readings_json import KINDS
-from workers.sensors.answers import Answers
+from workers.sensors.answers import NOT_ASKED, Answers
 from workers.sensors.composition import composed
+from workers.sensors.process_tree import FIRST_LOOK, NO_TRAINER
 from workers.sensors.sensor import Closing, Watching
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 FRESH_PERIODS = 5
 """Samples that a reading outlives: a slow sensor is asked at every third or fourth."""
 STOP_TIMEOUT_S = 5.0
+EXPECTED = frozenset({NOT_ASKED, NO_TRAINER, FIRST_LOOK})
+"""Reasons for being unknown that come and go with every job."""
 
 
 class Monitor:
@@ -58,6 +61,7 @@ class Monitor:
         self.on_sample = on_sample
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._trainer: ProcessIdentity | None = None
         self._told: dict[int, str] = {}
         self._fault = ""
 
@@ -84,10 +88,17 @@ class Monitor:
                 self._guarded(answers.sensor.close, f"closing {answers.sensor.name}")
 
     def watch(self, trainer: ProcessIdentity | None) -> None:
-        """Look at *trainer* and everything that it starts from now on; None: there is no trainer."""
+        """Look at *trainer* and everything that it starts from now on; None: there is no trainer.
+
+        What was read of another trainer is forgotten at once: its footprint must not be taken for the next one's.
+        """
+        if trainer == self._trainer:
+            return
+        self._trainer = trainer
         for answers in self._answers:
             if isinstance(answers.sensor, Watching):
                 answers.sensor.watch(trainer)
+                answers.outdate()
 
     def latest(self, now_s: float | None = None) -> Readings:
         """Return the latest readings of every kind, those too old at *now_s* (default: now) as `Unknown`."""
@@ -135,8 +146,10 @@ class Monitor:
         return Unknown(f"its last reading is {age_s:.0f} s old", answer.at_s)
 
     def _tell(self, answers: Answers) -> None:
-        """Log that a sensor became unknown, for another reason, or known again."""
+        """Log that a sensor became unknown, for another reason, or known again; what each job brings is no news."""
         answer = answers.latest
+        if isinstance(answer, Unknown) and answer.why in EXPECTED:
+            return
         word = _without_numbers(answer.why) if isinstance(answer, Unknown) else ""
         before = self._told.get(id(answers))
         if word == before or (not word and before is None):

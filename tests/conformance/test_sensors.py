@@ -271,3 +271,51 @@ def test_a_quick_sensor_that_hangs_after_all_leaves_nothing_that_looks_fresh(set
     assert all(isinstance(getattr(monitor.latest(later_s), kind), Unknown) for kind in KINDS)
     release.set()
     monitor.stop()
+
+
+@dataclass
+class TreeSaboteur(Saboteur):
+    """One that looks at the trainer."""
+
+    trainer: ProcessIdentity | None = None
+
+    def watch(self, trainer: ProcessIdentity | None) -> None:
+        """Remember whom."""
+        self.trainer = trainer
+
+
+@pytest.mark.parametrize("is_slow", [False, True], ids=["quick", "slow"])
+def test_what_was_read_of_one_trainer_is_never_told_of_the_next(settings, is_slow):
+    """A job of 100 MiB that follows one of 12 GiB would be evicted for a leak, and the estimate spoilt for good."""
+    old, new = ProcessIdentity(4711, 1.0), ProcessIdentity(4712, 2.0)
+    answering, release = threading.Event(), threading.Event()
+
+    def tree(now_s: float) -> Any:
+        footprint = 12_000 if sensor.trainer == old else 100
+        if sensor.trainer == old and answering.is_set():
+            release.wait(60)
+        return reading_from_json("footprint", {"footprint_mib": footprint}, now_s)
+
+    sensor = TreeSaboteur("footprint", "tree", is_slow, fail=tree, every=3)
+    monitor = Monitor(settings, [sensor])
+
+    def look(at_s: float) -> Any:
+        monitor.sample(at_s)
+        until(lambda: monitor.collect(at_s), "the tree's answer")
+        return monitor.latest(at_s).footprint
+
+    monitor.watch(old)
+    assert look(100.0).footprint_mib == 12_000
+    if is_slow:  # the next answer about the old trainer is under way when it goes
+        answering.set()
+        monitor.sample(100.2)
+        monitor.sample(100.4)
+        monitor.sample(100.6)
+    monitor.watch(new)
+    assert isinstance(monitor.latest(100.6).footprint, Unknown)
+    release.set()
+    until(lambda: monitor.collect(100.7), "the old answer")
+    assert isinstance(monitor.latest(100.7).footprint, Unknown), "it came late, and is not about this trainer"
+    assert look(100.8).footprint_mib == 100, "the first look is its turn"
+    monitor.watch(new)
+    assert monitor.latest(100.9).footprint.footprint_mib == 100, "the same trainer once more changes nothing"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cbi_queue.readings import Reading
     from workers.sensors.sensor import Sensor
 
+NOT_ASKED = "it was not asked yet"
 TIMEOUT_S = 5.0
 """Seconds after which a slow sensor counts as hung; commands are given up a second before."""
 
@@ -33,19 +34,21 @@ def ask(sensor: Sensor, now_s: float) -> Reading | Unknown:
 
 @dataclass
 class _Question:
-    """One question to a slow sensor, answered by its thread."""
+    """One question to a sensor; a slow one answers it in its own thread."""
 
     asked_s: float
     answer: Reading | Unknown | None = None
+    is_outdated: bool = False
+    """What it was about has changed since: the answer will not count."""
 
 
 class Answers:
-    """The last answer of one sensor. Asked by the monitor's thread, collected by any."""
+    """The last answer of one sensor. Asked by the monitor's thread, collected and outdated by any."""
 
     def __init__(self, sensor: Sensor, timeout_s: float = TIMEOUT_S) -> None:
         """Ask *sensor*; when it is slow, wait for at most *timeout_s* seconds."""
         self.sensor = sensor
-        self.latest: Reading | Unknown = Unknown("it was not asked yet", 0.0)
+        self.latest: Reading | Unknown = Unknown(NOT_ASKED, 0.0)
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._open: _Question | None = None
@@ -60,25 +63,40 @@ class Answers:
     def ask(self, now_s: float, *, out_of_turn: bool = False) -> None:
         """Bring `latest` up to date if it is the sensor's turn (or *out_of_turn*), or begin to; returns at once."""
         self.collect(now_s)
+        if self._open is not None:
+            return
         is_due = out_of_turn or self._looks % self.sensor.every == 0
         self._looks += 1
-        if not is_due or self._open is not None:
-            return
-        if not self.sensor.is_slow:
-            self.latest = ask(self.sensor, now_s)
+        if not is_due:
             return
         self._open = question = _Question(now_s)
-        threading.Thread(target=self._answer, args=(question,), name=f"sensor {self.sensor.name}", daemon=True).start()
+        if self.sensor.is_slow:
+            name = f"sensor {self.sensor.name}"
+            threading.Thread(target=self._answer, args=(question,), name=name, daemon=True).start()
+        else:
+            self._answer(question)
+            self.collect(now_s)
 
     def collect(self, now_s: float) -> None:
-        """Take the answer of a slow sensor if it has come; call it hung when it is overdue."""
+        """Take the answer if it has come; call a slow sensor hung when it is overdue."""
         with self._lock:
-            if self._open is None:
+            question = self._open
+            if question is None:
                 return
-            if self._open.answer is not None:
-                self.latest, self._open = self._open.answer, None
-            elif now_s - self._open.asked_s > self._timeout_s:
+            if question.answer is not None:
+                self._open = None
+                if not question.is_outdated:
+                    self.latest = question.answer
+            elif now_s - question.asked_s > self._timeout_s:
                 self.latest = Unknown(f"it did not answer within {self._timeout_s:g} s", now_s)
+
+    def outdate(self) -> None:
+        """Forget what was said, and what is about to be: it was about another trainer. The next look is its turn."""
+        with self._lock:
+            self.latest = Unknown(NOT_ASKED, 0.0)
+            self._looks = 0
+            if self._open is not None:
+                self._open.is_outdated = True
 
     def _answer(self, question: _Question) -> None:
         question.answer = ask(self.sensor, question.asked_s)

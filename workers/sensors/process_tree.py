@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cbi_queue.process_identity import ProcessIdentity
 
 NO_TRAINER = "no trainer runs"
+FIRST_LOOK = "processor time is told between two looks, and this was the first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class Contention:
         look = _Look(now_s, trainer if pids else None, busy_s, activity.cpu_s)
         last, self._last = self._last, look
         if last is None or last.trainer != look.trainer or now_s <= last.at_s:
-            return Unknown("processor time is told between two looks, and this was the first", now_s)
+            return Unknown(FIRST_LOOK, now_s)
         return self._between(last, look, is_stopped=activity.is_stopped if pids else None)
 
     def _between(self, last: _Look, look: _Look, *, is_stopped: bool | None) -> ContentionReading:
