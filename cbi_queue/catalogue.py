@@ -209,15 +209,23 @@ MODELS: dict[str, ModelEntry] = {
     "auto_arima": ModelEntry(Family.STATISTICAL, AutoARIMAParams, ("native",), None, "automatic ARIMA"),
     "ets": ModelEntry(Family.STATISTICAL, ETSParams, ("native",), None, "automatic exponential smoothing"),
     "feed_forward": ModelEntry(
-        Family.SIMPLE_NEURAL, FeedForwardParams, ("torch",), "feed_forward", "feed-forward net over a window"
+        Family.SIMPLE_NEURAL,
+        FeedForwardParams,
+        ("torch", "tensorflow"),
+        "feed_forward",
+        "feed-forward net over a window",
     ),
-    "lstm": ModelEntry(Family.SIMPLE_NEURAL, RecurrentParams, ("torch",), "recurrent_1_layer", "LSTM, one layer"),
-    "gru": ModelEntry(Family.SIMPLE_NEURAL, RecurrentParams, ("torch",), "recurrent_1_layer", "GRU, one layer"),
+    "lstm": ModelEntry(
+        Family.SIMPLE_NEURAL, RecurrentParams, ("torch", "tensorflow"), "recurrent_1_layer", "LSTM, one layer"
+    ),
+    "gru": ModelEntry(
+        Family.SIMPLE_NEURAL, RecurrentParams, ("torch", "tensorflow"), "recurrent_1_layer", "GRU, one layer"
+    ),
     "lstm_2_layer": ModelEntry(
-        Family.ADVANCED_NEURAL, RecurrentParams, ("torch",), "recurrent_2_layer", "LSTM, two layers"
+        Family.ADVANCED_NEURAL, RecurrentParams, ("torch", "tensorflow"), "recurrent_2_layer", "LSTM, two layers"
     ),
     "gru_2_layer": ModelEntry(
-        Family.ADVANCED_NEURAL, RecurrentParams, ("torch",), "recurrent_2_layer", "GRU, two layers"
+        Family.ADVANCED_NEURAL, RecurrentParams, ("torch", "tensorflow"), "recurrent_2_layer", "GRU, two layers"
     ),
     "tcn": ModelEntry(Family.ADVANCED_NEURAL, TCNParams, ("torch",), "tcn", "temporal convolutional net"),
     "attention": ModelEntry(Family.ADVANCED_NEURAL, AttentionParams, ("torch",), "attention", "tiny attention encoder"),

@@ -32,7 +32,7 @@ PREPROC, TRAINING_HASH = "preproc.json", "training_hash.txt"
 PROMISED_FILES = (METRICS, SCHEMA, PREDICTIONS, PREPROC, TRAINING_HASH)
 """Beside the model's own files, every forecasting run has these."""
 
-_LIBRARIES = ("numpy", "polars", "lightgbm", "xgboost", "statsforecast", "torch", "safetensors")
+_LIBRARIES = ("numpy", "polars", "lightgbm", "xgboost", "statsforecast", "torch", "tensorflow", "keras", "safetensors")
 """Libraries whose version matters to a result, when the run loaded them."""
 
 

@@ -22,6 +22,10 @@ class BrokenSpec(Exception):
     """The job as written cannot run on this data; retrying cannot help."""
 
 
+class BrokenRuntime(BrokenSpec):
+    """The Python that runs the trainer lacks a library, or has one that does not load; retrying cannot help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One attempt of one job, as a family sees it."""

@@ -1,0 +1,74 @@
+"""Feed-forward, LSTM and GRU in Keras on TensorFlow: the training guide's templates, layer by layer.
+
+The nets' shapes; training, stopping and resuming are the loop's. Neighbour: `jobs.keras_run`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from jobs.keras_device import keras  # first: it says what is wrong with a runtime that has no TensorFlow
+
+# isort: split
+from jobs.keras_run import KerasRun
+
+if TYPE_CHECKING:
+    from cbi_queue.catalogue import FeedForwardParams, RecurrentParams
+    from cbi_queue.protocol import Finished, Started
+    from jobs.trainer import Task
+
+CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+KINDS = {"lstm": ("lstm", 1), "gru": ("gru", 1), "lstm_2_layer": ("lstm", 2), "gru_2_layer": ("gru", 2)}
+"""Model -> cell and layers."""
+
+
+def feed_forward_stages(hidden: tuple[int, ...], dropout: float) -> list[keras.layers.Layer]:
+    """(b, L, F) -> (b, 1): flatten, then per hidden layer dense with ReLU and dropout, then one dense."""
+    stages: list[keras.layers.Layer] = [keras.layers.Flatten(name="flat")]
+    for number, units in enumerate(hidden):
+        dense = keras.layers.Dense(units, activation="relu", name=f"dense_{number}")
+        stages += [dense, keras.layers.Dropout(dropout, name=f"dropout_{number}")]
+    return [*stages, _head()]
+
+
+def recurrent_stages(cell: str, layers: int, hidden_size: int, dropout: float) -> list[keras.layers.Layer]:
+    """(b, L, F) -> (b, 1): recurrent layers with dropout after each, the top one's last state, one dense."""
+    stages: list[keras.layers.Layer] = []
+    for number in range(layers):
+        below_top = number < layers - 1
+        recurrent = CELLS[cell](hidden_size, return_sequences=below_top, name=f"{cell}_{number}")
+        stages += [recurrent, keras.layers.Dropout(dropout, name=f"dropout_{number}")]
+    return [*stages, _head()]
+
+
+def _head() -> keras.layers.Dense:
+    return keras.layers.Dense(1, dtype="float32", name="head")  # half precision would round the forecast
+
+
+class FeedForward:
+    """Trains the feed-forward net of one job."""
+
+    def prepare(self, task: Task) -> Started:
+        """Load the data, build the net, take over a checkpoint if there is one."""
+        params = cast("FeedForwardParams", task.spec.typed_params)
+        self._run = KerasRun(task, lambda: feed_forward_stages(params.hidden, params.dropout))
+        return self._run.started()
+
+    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
+        """Train, forecast every row with a full window, record the run."""
+        return self._run.finish()
+
+
+class Recurrent:
+    """Trains the recurrent net of one job."""
+
+    def prepare(self, task: Task) -> Started:
+        """Load the data, build the net, take over a checkpoint if there is one."""
+        params = cast("RecurrentParams", task.spec.typed_params)
+        cell, layers = KINDS[task.spec.model]
+        self._run = KerasRun(task, lambda: recurrent_stages(cell, layers, params.hidden_size, params.dropout))
+        return self._run.started()
+
+    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
+        """Train, forecast every row with a full window, record the run."""
+        return self._run.finish()
