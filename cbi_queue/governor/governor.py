@@ -110,6 +110,11 @@ class Governor:
         return self._sight.slowdown
 
     @property
+    def ended_slowdown(self) -> Slowdown | None:
+        """The slow-down that ended last; None before the first."""
+        return self._sight.ended_slowdown
+
+    @property
     def attribution(self) -> Attribution | None:
         """Its cause, as of the last look."""
         return self._sight.attribution
@@ -134,9 +139,9 @@ class Governor:
         if self._footprint_mib is not None:
             self._trend.see(work.epoch, self._footprint_mib, work.micro_batch)
 
-    def saw_probe(self, at_s: float, wall_s: float) -> None:
-        """Take the answer of a calibration probe in."""
-        self._sight.saw_probe(at_s, wall_s)
+    def saw_probe(self, at_s: float, wall_s: float, cold_s: float | None = None) -> None:
+        """Take the answer of a calibration probe in, and what it takes on the cold machine, where that is known."""
+        self._sight.saw_probe(at_s, wall_s, cold_s)
 
     def saw_micro_batch(self, micro_batch: int) -> None:
         """Take note of the micro-batch that the trainer really uses."""
@@ -192,7 +197,7 @@ class Governor:
         memory_reading = known(readings.memory)
         return Scene(
             now_s, self._t, self._memory, self._standing, heat, pressure, self.slowdown, self.attribution,
-            self._healthy_s(now_s), self._output.seconds_per_sample(), self._footprint_mib,
+            self._sight.wants_probe(now_s), self._healthy_s(now_s), self._output.seconds_per_sample(self.slowdown.since_s if self.slowdown else None), self._footprint_mib,
             memory_reading.total_mib if memory_reading else None,
         )  # fmt: skip
 
@@ -268,8 +273,8 @@ def may_start(now_s: float, readings: Readings, memory: GovernorMemory) -> str |
 
 
 def _looks(now_s: float, readings: Readings, memory: GovernorMemory) -> tuple[Look, Look]:
-    believed = not memory.is_refuted(LEVEL, now_s)
-    return heat_look(readings, memory.thresholds, level_counts=believed), pressure_look(readings, memory.thresholds)
+    stuck = memory.stuck_level if memory.is_refuted(LEVEL, now_s) else None
+    return heat_look(readings, memory.thresholds, stuck_level=stuck), pressure_look(readings, memory.thresholds)
 
 
 def _take_in(now_s: float, readings: Readings, memory: GovernorMemory) -> tuple[Look, Look]:

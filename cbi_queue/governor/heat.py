@@ -28,35 +28,35 @@ _EMERGENCY = "hw_thermal_slowdown"
 _BELIEVABLE_C = (-20.0, 150.0)
 
 
-def heat_look(readings: Readings, thresholds: Thresholds, *, level_counts: bool = True) -> Look:
+def heat_look(readings: Readings, thresholds: Thresholds, *, stuck_level: float | None = None) -> Look:
     """Grade the heat.
 
     Args:
         readings: the latest, stale ones already made `Unknown`.
         thresholds: of this machine.
-        level_counts: False while the operating system's level is known not to follow the work.
+        stuck_level: the operating system's level that was seen not to follow the work; it has no vote.
     """
     votes: list[tuple[Grade, str]] = []
     figures: dict[str, float] = {}
     thermal = readings.thermal
     if isinstance(thermal, ThermalReading) and thermal.trust is Trust.FIRM:
-        votes += _votes_of_chip(thermal, thresholds, figures, level_counts=level_counts)
+        votes += _votes_of_chip(thermal, thresholds, figures, stuck_level=stuck_level)
     gpu = readings.gpu
     if isinstance(gpu, GpuReading) and gpu.trust is Trust.FIRM:
         votes += _votes_of_gpu(gpu, figures)
     if not votes:
-        return Look(None, _why_unknown(thermal, level_counts=level_counts), figures)
+        return Look(None, _why_unknown(thermal, stuck_level=stuck_level), figures)
     grade = max(vote for vote, _ in votes)
     return Look(grade, ", ".join(words for vote, words in votes if vote is grade), figures)
 
 
 def _votes_of_chip(
-    reading: ThermalReading, thresholds: Thresholds, figures: dict[str, float], *, level_counts: bool
+    reading: ThermalReading, thresholds: Thresholds, figures: dict[str, float], *, stuck_level: float | None
 ) -> list[tuple[Grade, str]]:
     votes = []
     if reading.level in _GRADE_OF_LEVEL:
         figures["heat_level"] = float(reading.level)
-        if level_counts:
+        if reading.level != stuck_level:
             votes.append((_GRADE_OF_LEVEL[reading.level], f"heat level {reading.level.name.lower()}"))
     if reading.temp_c is not None and _BELIEVABLE_C[0] <= reading.temp_c <= _BELIEVABLE_C[1]:
         figures["temp_c"] = reading.temp_c
@@ -99,11 +99,11 @@ def _votes_of_gpu(reading: GpuReading, figures: dict[str, float]) -> list[tuple[
     return []
 
 
-def _why_unknown(thermal: ThermalReading | Unknown, *, level_counts: bool) -> str:
+def _why_unknown(thermal: ThermalReading | Unknown, *, stuck_level: float | None) -> str:
     if isinstance(thermal, Unknown):
         return f"heat unknown: {thermal.why}"
     if thermal.trust is not Trust.FIRM:
         return f"heat unknown: {thermal.source} is only advisory"
-    if not level_counts and thermal.level is not None:
+    if thermal.level is not None and thermal.level == stuck_level:
         return f"heat unknown: the level of {thermal.source} did not follow the work"
     return f"heat unknown: {thermal.source} gave nothing believable"

@@ -57,8 +57,8 @@ def _try_again(scene: HoldScene, hold: Hold, held_s: float) -> Decision:
     memory = scene.memory
     words = f"{scene.look.words}, but nothing stands still for more than {_minutes(memory.thresholds.pause_max_s)}"
     if hold.cause is Cause.HEAT and hold.least is Grade.SEVERE:
-        refutation = memory.refute(LEVEL, scene.now_s)
-        hours = (refutation.until_s - scene.now_s) / 3600
+        memory.stuck_level = scene.look.figures.get("heat_level")
+        hours = (memory.refute(LEVEL, scene.now_s).until_s - scene.now_s) / 3600
         words += f"; a level that does not fall while nothing trains is not believed for {hours:.0f} h"
     return _resume(scene, hold, f"{words}: after {_minutes(held_s)} {_on(hold, memory.duty)}", upward=False)
 

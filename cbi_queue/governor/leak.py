@@ -37,6 +37,7 @@ class FootprintTrend:
         self._least_reports = min(least_reports, KEPT)
         self._points: deque[tuple[int, float]] = deque(maxlen=KEPT)
         self._micro_batch: int | None = None
+        self._slope: float | None = None
 
     def see(self, epoch: int, footprint_mib: float, micro_batch: int | None) -> None:
         """Take the footprint at the end of *epoch* in; of several within one epoch the last counts."""
@@ -46,17 +47,21 @@ class FootprintTrend:
         if self._points and self._points[-1][0] == epoch:
             self._points.pop()
         self._points.append((epoch, footprint_mib))
+        self._slope = self._believed_slope()
 
     def growth(self, limit_mib: float) -> Growth | None:
         """Return the growth towards *limit_mib*; None when there is none to be believed."""
-        if len(self._points) < self._least_reports:
+        if self._slope is None:
             return None
+        return Growth(self._slope, (limit_mib - self._points[-1][1]) / self._slope, limit_mib)
+
+    def _believed_slope(self) -> float | None:
+        """Return MiB an epoch, above zero; None when the footprint does not grow, or not for long enough to say."""
         # The first point may still hold what preparation left behind.
         points = list(self._points)[1:]
+        grown_mib = points[-1][1] - points[0][1] if len(points) >= self._least_reports - 1 else 0.0
+        if grown_mib < max(LEAST_GROWTH_MIB, LEAST_GROWTH_SHARE * self._points[-1][1]):
+            return None
         slopes = [(b - a) / (j - i) for (i, a), (j, b) in combinations(points, 2) if j > i]
-        if not slopes or sum(slope > 0 for slope in slopes) < RISING_SHARE * len(slopes):
-            return None
-        slope, last = statistics.median(slopes), points[-1][1]
-        if slope * (points[-1][0] - points[0][0]) < max(LEAST_GROWTH_MIB, LEAST_GROWTH_SHARE * last):
-            return None
-        return Growth(slope, (limit_mib - last) / slope, limit_mib)
+        rising = sum(slope > 0 for slope in slopes)
+        return statistics.median(slopes) if slopes and rising >= RISING_SHARE * len(slopes) else None

@@ -8,6 +8,7 @@ Neighbours: `ladder` (which rungs), `heat` (how hot), `holding` (what ends a pau
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.ladder import faster, slower
@@ -22,6 +23,8 @@ LEVEL = "heat level"
 """What is refuted when a level does not follow the work."""
 HOLD_MARGIN_S = 60.0
 """Seconds by which a hold's own expiry lies after the governor's: only a dead daemon's hold expires by itself."""
+SHOWN = 1.03
+"""Worked seconds that become quicker by this factor under a pace show that heat is the cause, if not yet the cure."""
 RESTED_SHARE = 0.8
 """Comfort is allowed again once this share of the budget is spent, not at once when it falls below the whole."""
 
@@ -41,7 +44,7 @@ def _pause(scene: Scene) -> Decision | None:
         return _tell(scene, "severe", f"{scene.heat.words}, but pausing {pauses} times within the hour did not end it: "
                      f"the job goes on at the lowest pace and the chip protects itself")  # fmt: skip
     if scene.standing.can_pace:
-        memory.duty = t.paces[-1]
+        memory.duty = memory.proven_duty = t.paces[-1]
     memory.trial = None
     memory.hold = Hold(Cause.HEAT, now_s, now_s + t.pause_max_s, evicted=False, least=None)
     memory.step(Cause.HEAT, Action.PAUSE, now_s)
@@ -52,23 +55,38 @@ def _pause(scene: Scene) -> Decision | None:
 
 
 def _look_back(scene: Scene) -> Decision | None:
-    """Judge the step on trial once its time is over, and undo it when it did not help."""
+    """Judge the step on trial once its time is over: keep it, go one further, or undo what did not help."""
     memory, trial = scene.memory, scene.memory.trial
-    if trial is None:
+    if trial is None or _steps_are_used_up(scene):
         return None
     lasted_s = scene.now_s - trial.at_s
     rate = _rate_gained(trial, scene.seconds_per_sample)
     if lasted_s < scene.thresholds.heat_trial_s or (rate is None and lasted_s < 3 * scene.thresholds.heat_trial_s):
         return None
-    cooled = None if trial.slow and not _was_hot(trial) else _cooled(trial, scene)
-    memory.trial = None
-    if rate is not None and trial.seconds_per_sample and scene.seconds_per_sample:
-        memory.gains[trial.duty] = max(1.0, trial.seconds_per_sample / scene.seconds_per_sample) * memory.gains.get(
-            trial.duty_before, 1.0
-        )
+    quicker = None if rate is None else (1.0 + rate) * trial.duty_before / trial.duty
+    if quicker is not None:
+        memory.gains[trial.duty] = max(1.0, quicker)
+    cooled = _cooled(trial, scene) if _was_hot(trial) else None
     if cooled or (rate is None and cooled is None) or (rate is not None and rate >= scene.thresholds.helped_gain):
+        memory.trial, memory.proven_duty = None, trial.duty
         return None
-    return _undo(scene, trial, rate)
+    further = slower(trial.duty, scene.thresholds.paces)
+    if _was_hot(trial) and further is not None and (quicker or 0.0) >= SHOWN and not _is_overspent(scene):
+        return _go_further(scene, trial, further, quicker or 1.0)
+    return _undo(scene, trial, rate, quicker)
+
+
+def _go_further(scene: Scene, trial: Trial, target: float, quicker: float) -> Decision:
+    """Try the next pace at once, judged against the same beginning: heat is the cause, this was not yet enough."""
+    memory, now_s = scene.memory, scene.now_s
+    memory.trial = replace(trial, at_s=now_s, duty=target)
+    memory.duty = target
+    memory.step(Cause.HEAT, Action.PACE, now_s)
+    words = (
+        f"at {trial.duty:.0%} of the time each second of work gets {quicker:.2f} times as much done, so heat is the cause, "
+        f"but {scene.heat.words}: works {target:.0%} of the time, on trial for {scene.thresholds.heat_trial_s / 60:.0f} min"
+    )
+    return Decision(now_s, Action.PACE, Cause.HEAT, words, target, figures=_figures(scene))
 
 
 def _rate_gained(trial: Trial, seconds_per_sample: float | None) -> float | None:
@@ -96,42 +114,59 @@ def _cooled(trial: Trial, scene: Scene) -> bool | None:
     return temp_c is not None and trial.temp_c is not None and temp_c <= trial.temp_c - scene.thresholds.helped_c
 
 
-def _undo(scene: Scene, trial: Trial, rate: float | None) -> Decision:
+def _undo(scene: Scene, trial: Trial, rate: float | None, quicker: float | None) -> Decision:
+    """Go back to the last pace that helped (or full speed), and leave the cause alone for a while."""
     memory, now_s = scene.memory, scene.now_s
-    what = Cause.HEAT if trial.slow else LEVEL
-    refutation = memory.refute(what, now_s)
-    if not trial.slow and scene.slowdown is None:
-        memory.refute(Cause.HEAT, now_s)
-    memory.duty = trial.duty_before
+    refutation = memory.refute(Cause.HEAT, now_s)
+    if trial.level is not None and trial.level == scene.heat.figures.get("heat_level") and (quicker or 9.0) < SHOWN:
+        memory.stuck_level = trial.level
+        memory.refute(LEVEL, now_s)
+    memory.trial, memory.duty = None, trial.duty_before
     memory.step(Cause.HEAT, Action.PACE, now_s)
     gained = "" if rate is None else f"{1 + rate:.0%} of the work of before got done an hour"
-    heat = "" if trial.grade is None else f"the heat did not fall ({scene.heat.words})"
+    heat = "" if not _was_hot(trial) else f"the heat did not fall ({scene.heat.words})"
     found = " and ".join(part for part in (gained, heat) if part) or "nothing changed"
     words = (
         f"a pace of {trial.duty:g} did not help in {(now_s - trial.at_s) / 60:.0f} min: {found}. Taken back; "
-        f"heat is not taken for the cause for {(refutation.until_s - now_s) / 3600:.0f} h"
+        f"heat is not paced against for {(refutation.until_s - now_s) / 3600:.0f} h"
     )
     return Decision(now_s, Action.PACE, Cause.HEAT, words, memory.duty, upward=True, undo=True, figures=_figures(scene))
 
 
 def _down(scene: Scene) -> Decision | None:
-    """Take the next pace down when the work is slow for heat, or the first one when it is hot and not slow."""
+    """Take the next pace down when the work is slow for heat, or when it is hot for long; let go where none helps."""
     t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
     slow = scene.is_slow_by(Cause.HEAT) and not memory.is_refuted(Cause.HEAT, now_s, scene.slow_since_s)
-    hot = scene.heat.is_over and memory.heat.lasts_s(Grade.OVER, now_s) >= t.heat_confirm_s
-    if not slow and (not hot or memory.is_refuted(Cause.HEAT, now_s)):
+    hot_for_s = t.heat_confirm_s if memory.duty >= 1.0 else t.heat_trial_s
+    hot = scene.heat.is_over and memory.heat.lasts_s(Grade.OVER, now_s) >= hot_for_s
+    if memory.trial is not None or (not slow and (not hot or memory.is_refuted(Cause.HEAT, now_s))):
+        return None
+    if not scene.standing.can_pace:
+        return _tell(scene, "no rung", f"{_heat_words(scene)}, and this trainer cannot be paced: nothing is done")
+    # Without a figure of the slow work from before, nobody could tell whether the step helped.
+    cannot_be_judged = not hot and scene.seconds_per_sample is None
+    if cannot_be_judged or memory.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s or _steps_are_used_up(scene):
         return None
     target = slower(memory.duty, t.paces)
-    if memory.trial is not None or (memory.duty < 1.0 and not slow):
-        return None
-    if not scene.standing.can_pace or target is None:
-        return _tell(scene, "no rung", f"{_heat_words(scene)}, and {_no_rung(scene)}: nothing is done")
-    if memory.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s or _steps_are_used_up(scene):
-        return None
-    if (spent := memory.spent_share(now_s)) >= RESTED_SHARE * t.max_throughput_loss:
-        return _tell(scene, "budget", f"{_heat_words(scene)}, but pacing and pauses cost {spent:.0%} of the last day's "
-                     f"work and {t.max_throughput_loss:.0%} are allowed: no further step for comfort")  # fmt: skip
-    return _pace_down(scene, target, slow=slow)
+    if target is not None and not _is_overspent(scene):
+        return _pace_down(scene, target, slow=slow)
+    why_not = f"it already works only {memory.duty:.0%} of the time" if target is None else _budget_words(scene)
+    if hot and memory.duty < 1.0:
+        return _give_up(scene, why_not)
+    return _tell(scene, "no rung", f"{_heat_words(scene)}, but {why_not}: nothing more is done")
+
+
+def _give_up(scene: Scene, why_not: str) -> Decision:
+    """Go back to full speed when it stays hot at a pace that once helped, and no further pace is to be had."""
+    memory, now_s = scene.memory, scene.now_s
+    hours = (memory.refute(Cause.HEAT, now_s).until_s - now_s) / 3600
+    before, memory.duty, memory.proven_duty = memory.duty, 1.0, 1.0
+    memory.step(Cause.HEAT, Action.PACE, now_s)
+    words = (
+        f"{scene.heat.words} in spite of a pace of {before:g}, and {why_not}: full speed again, "
+        f"heat is not paced against for {hours:.0f} h"
+    )
+    return Decision(now_s, Action.PACE, Cause.HEAT, words, 1.0, upward=True, undo=True, figures=_figures(scene))
 
 
 def _pace_down(scene: Scene, target: float, *, slow: bool) -> Decision:
@@ -179,21 +214,30 @@ def _up(scene: Scene) -> Decision | None:
 def _let_go_of_comfort(scene: Scene) -> Decision | None:
     """Take one pace up when pacing has cost more than its budget: it is for comfort, and may not cost more unsaid."""
     t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
-    spent, target = memory.spent_share(now_s), faster(memory.duty, t.paces)
-    severe = scene.heat.grade is Grade.SEVERE
-    if spent < t.max_throughput_loss or target is None or severe or memory.trial is not None:
+    target = faster(memory.duty, t.paces)
+    if target is None or memory.trial is not None or scene.heat.grade is Grade.SEVERE:
         return None
     if memory.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s or _steps_are_used_up(scene):
         return None
-    return _pace_up(scene, target, f"pacing and pauses cost {spent:.0%} of the last day's work and "
-                    f"{t.max_throughput_loss:.0%} are allowed: {_speed_words(target)}, as {scene.heat.words}")  # fmt: skip
+    if memory.spent_share(now_s) < t.max_throughput_loss:
+        return None
+    return _pace_up(scene, target, f"{_budget_words(scene)}: {_speed_words(target)} ({scene.heat.words})")
 
 
 def _pace_up(scene: Scene, target: float, words: str) -> Decision:
     memory, now_s = scene.memory, scene.now_s
-    memory.duty = target
+    memory.duty = memory.proven_duty = target
     memory.step(Cause.HEAT, Action.PACE, now_s)
     return Decision(now_s, Action.PACE, Cause.HEAT, words, target, upward=True, figures=_figures(scene))
+
+
+def _budget_words(scene: Scene) -> str:
+    spent, allowed = scene.memory.spent_share(scene.now_s), scene.thresholds.max_throughput_loss
+    return f"pacing and pauses cost {spent:.0%} of the last day's work and {allowed:.0%} are allowed"
+
+
+def _is_overspent(scene: Scene) -> bool:
+    return scene.memory.spent_share(scene.now_s) >= RESTED_SHARE * scene.thresholds.max_throughput_loss
 
 
 def _steps_are_used_up(scene: Scene) -> bool:
@@ -210,12 +254,6 @@ def _heat_words(scene: Scene) -> str:
     if scene.is_slow_by(Cause.HEAT):
         return f"the work is {scene.factor:.2f} times slower than cold, by heat ({scene.heat.words})"
     return f"{scene.heat.words}, and the work is not slow for it"
-
-
-def _no_rung(scene: Scene) -> str:
-    if not scene.standing.can_pace:
-        return "this trainer cannot be paced"
-    return f"it already works only {scene.memory.duty:.0%} of the time"
 
 
 def _speed_words(duty: float) -> str:

@@ -32,11 +32,13 @@ def remark(scene: Scene) -> Decision | None:
 
 
 def _probe(scene: Scene, found: Attribution) -> Decision | None:
-    if "probe" not in scene.standing.can or scene.standing.one_shot:
+    if not scene.probe_would_help or "probe" not in scene.standing.can or scene.standing.one_shot:
         return None
-    if not scene.memory.may_say("probe", scene.now_s, scene.thresholds.probe_gap_s):
+    memory = scene.memory
+    asked = memory.probes_asked if memory.probed_slow_s == scene.slow_since_s else 0
+    if not memory.may_say("probe", scene.now_s, scene.thresholds.probe_gap_s * 2.0 ** min(asked, 8)):
         return None
-    scene.memory.probe_asked_s = scene.now_s
+    memory.probe_asked_s, memory.probed_slow_s, memory.probes_asked = scene.now_s, scene.slow_since_s, asked + 1
     words = (
         f"{_slow_words(scene)} and the cause is not clear ({_first(found)}): a probe tells the machine from the model"
     )

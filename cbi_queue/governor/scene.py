@@ -28,6 +28,7 @@ class Scene:
     pressure: Look
     slowdown: Slowdown | None = None
     attribution: Attribution | None = None
+    probe_would_help: bool = False
     healthy_s: float = -1.0
     """Seconds for which the work has been at its cold cost, seen by reports; -1 when that cannot be said."""
     seconds_per_sample: float | None = None

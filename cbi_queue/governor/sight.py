@@ -1,4 +1,4 @@
-"""Is the work slow, and why: detector and attribution of one attempt, side by side. Pure.
+"""Is the work slow, and why: detector, evidence and attribution of one attempt, side by side. Pure.
 
 Neighbours: `detector`, `evidence` and `attribution` (which do it), `governor` (which asks).
 """
@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cbi_queue.governor.attribution import attribute, wants_probe
 from cbi_queue.governor.detector import Detector
-from cbi_queue.governor.values import Attribution, Cause
+from cbi_queue.governor.evidence import EvidenceWindow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cbi_queue.governor.values import Baseline, Slowdown, Work
+    from cbi_queue.governor.values import Attribution, Baseline, Slowdown, Work
     from cbi_queue.readings import Readings
+
+AGAIN_S = 15.0
+"""Seconds between two attributions of one slow-down: the evidence moves no faster."""
 
 
 class Sight:
@@ -22,8 +26,11 @@ class Sight:
 
     def __init__(self, baselines: Mapping[int | None, Baseline], cold_probe_s: float | None) -> None:
         """Start from what earlier runs taught: cold cost by micro-batch, and the probe's time on the cold machine."""
+        self._baselines = dict(baselines)
         self._detector = Detector(baselines)
-        self._cold_probe_s = cold_probe_s
+        self._evidence = EvidenceWindow(cold_probe_s)
+        self._micro_batch: int | None = None
+        self._found_s = float("-inf")
         self.slowdown: Slowdown | None = None
         """The slow-down in force."""
         self.attribution: Attribution | None = None
@@ -32,13 +39,35 @@ class Sight:
     def saw_work(self, work: Work) -> None:
         """Take a report of finished work in."""
         self.slowdown = self._detector.observe(work)
+        self._evidence.saw_work(work)
+        self._micro_batch = work.micro_batch
 
-    def saw_probe(self, at_s: float, wall_s: float) -> None:
-        """Take the answer of a calibration probe in."""
+    @property
+    def ended_slowdown(self) -> Slowdown | None:
+        """The slow-down that ended last."""
+        return self._detector.last_ended
+
+    def saw_probe(self, at_s: float, wall_s: float, cold_s: float | None = None) -> None:
+        """Take the answer of a calibration probe in, and what it takes on the cold machine, where that is known."""
+        self._evidence.saw_probe(at_s, wall_s, cold_s)
+        self._found_s = float("-inf")
 
     def look(self, now_s: float, readings: Readings) -> None:
-        """Take readings in, and find the cause of the slow-down in force anew."""
-        self.attribution = None if self.slowdown is None else Attribution(Cause.UNKNOWN, 0.0)
+        """Take readings in, and find the cause of the slow-down in force, if there is one."""
+        self._evidence.saw_readings(now_s, readings)
+        if self.slowdown is None:
+            self.attribution = None
+            self._found_s = float("-inf")
+        elif not 0.0 <= now_s - self._found_s < AGAIN_S:
+            self._found_s = now_s
+            evidence = self._evidence.evidence(self.slowdown, self._baselines.get(self._micro_batch))
+            self.attribution = attribute(self.slowdown, evidence)
+
+    def wants_probe(self, now_s: float) -> bool:
+        """Tell whether a calibration probe would help to find the cause."""
+        return self.slowdown is not None and wants_probe(
+            self.slowdown, self.attribution, now_s, self._evidence.probed_at_s
+        )
 
     def learned(self) -> dict[int | None, Baseline]:
         """Return the cold cost by micro-batch, to be kept for later runs."""

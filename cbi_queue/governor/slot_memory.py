@@ -69,6 +69,10 @@ class GovernorMemory:
     def __init__(self, thresholds: Thresholds) -> None:
         self.thresholds = thresholds
         self.duty = 1.0
+        self.proven_duty = 1.0
+        """The last pace whose trial showed that it helps; what a pace that does not help goes back to."""
+        self.stuck_level: float | None = None
+        """The heat level that did not follow the work; any other is believed."""
         self.gains: dict[float, float] = {}
         """Pace -> how many times faster a worked second was at it than at full pace, as its trial showed."""
         self.hold: Hold | None = None
@@ -83,6 +87,9 @@ class GovernorMemory:
         self.refused_since_s: float | None = None
         """Since when `may_start` has said no without a break."""
         self.probe_asked_s = float("-inf")
+        self.probed_slow_s: float | None = None
+        self.probes_asked = 0
+        """Probes asked for the slow-down that began at `probed_slow_s`: each next one waits twice as long."""
         self.told_slow_s: dict[Cause, float] = {}
         """Cause -> beginning of the slow-down that was last remarked on."""
         self._steps: dict[Cause, deque[tuple[float, Action]]] = {cause: deque(maxlen=64) for cause in Cause}
@@ -131,7 +138,7 @@ class GovernorMemory:
         if self.trial is not None:
             self.trial.seconds_per_sample = None
         if self.last_look_s is None or now_s - self.last_look_s > FORGET_RUNG_S:
-            self.duty, self.trial = 1.0, None
+            self.duty, self.proven_duty, self.trial = 1.0, 1.0, None
 
     def hold_is_gone(self) -> None:
         """Take note that the hold was lifted by someone else, or expired."""

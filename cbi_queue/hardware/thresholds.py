@@ -36,13 +36,13 @@ class Thresholds:
     """When the governor acts, when it lets go, and how long it looks in between."""
 
     paces: tuple[float, ...] = field(
-        default=(0.8, 0.6),
+        default=(0.8, 0.6, 0.45),
         metadata={
             "limits": Limits(
                 "share of time",
                 0.1,
                 0.95,
-                "two rungs: 0.8 takes about a fifth off the power, 0.6 two fifths; below that a pause cools faster",
+                "each rung takes about a fifth off the power; three and an undoing fit into an hour; below, a pause cools faster",
             )
         },
     )
@@ -66,7 +66,9 @@ class Thresholds:
     heat_dwell_s: float = _threshold(
         600.0, "s", 60, 7200, "the heat sink needs 325 s (time constant) to show what a step did"
     )
-    heat_trial_s: float = _threshold(300.0, "s", 30, 3600, "two thirds of what a step does are visible by then")
+    heat_trial_s: float = _threshold(
+        600.0, "s", 30, 3600, "two time constants of the heat sink of a free-standing machine, one of a dusty one"
+    )
     heat_up_wait_s: float = _threshold(
         900.0, "s", 60, 14400, "seconds clear before a rung back up; doubles each time the heat comes back"
     )
@@ -201,7 +203,9 @@ def _paces(value: Any, limits: Limits, source: str) -> tuple[float, ...]:
         raise SettingsError(f"{source}: paces is {value!r}; it must be a list of one to four shares of time")
     paces = tuple(_number("paces", each, limits, source) for each in value)
     if any(later >= earlier for earlier, later in pairwise(paces)):
-        raise SettingsError(f"{source}: paces is {list(paces)}; each must be below the one before, as [0.8, 0.6]")
+        raise SettingsError(
+            f"{source}: paces is {list(paces)}; each must be below the one before, as [0.8, 0.6, 0.45]"
+        )
     return paces
 
 

@@ -1,0 +1,193 @@
+"""`governor.governor`: whatever the sensors say, in any order, the promises hold."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from governed import ALL, STEPS, Ride, at_level, machine, memory_of, thermal, unknown
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cbi_queue.governor.governor import Governor, look_between_jobs
+from cbi_queue.governor.slot_memory import GovernorMemory
+from cbi_queue.governor.values import Action, Cause, Work
+from cbi_queue.hardware.thresholds import Thresholds
+from cbi_queue.readings import HeatLevel, PressureLevel, Readings
+
+T = Thresholds()
+NUMBERS = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True), st.floats(-50, 200))
+HEATS = st.builds(
+    lambda level, temp_c: {"level": level, "temp_c": temp_c}, st.one_of(st.none(), st.sampled_from(HeatLevel)), NUMBERS
+)
+MEMORIES = st.fixed_dictionaries(
+    {"level": st.sampled_from(PressureLevel)},
+    optional={"available_mib": NUMBERS, "swap_out_mib_s": NUMBERS, "stall_share": NUMBERS},
+)
+MOMENTS = st.tuples(
+    st.sampled_from([1.0, 5.0, 60.0, 300.0, 2000.0]),
+    st.one_of(st.none(), HEATS),
+    st.one_of(st.none(), MEMORIES),
+    st.one_of(st.none(), st.sampled_from(Cause)),
+    st.booleans(),
+)
+
+
+def play(ride: Ride, moments: list[tuple], *, every_s: float = 15.0) -> None:
+    """Let each moment last its time; unknown where it holds nothing."""
+    for seconds, heat, memory, cause, works in moments:
+        ride.sight.script = None
+        if cause is not None:
+            ride.sight.slow(cause, 1.7, since_s=ride.now_s)
+
+        def seen(now_s: float, heat=heat, memory=memory) -> Readings:
+            return machine(
+                now_s, thermal(now_s, **heat) if heat else None, memory_of(now_s, **memory) if memory else None
+            )
+
+        ride.run(seconds, seen, every_s=min(every_s, seconds), works=works)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(MOMENTS, min_size=1, max_size=12), st.sampled_from([ALL, frozenset({"pace"}), frozenset()]), st.booleans()
+)
+def test_any_sequence_of_readings_keeps_the_promises(moments: list[tuple], can: frozenset[str], one_shot: bool) -> None:
+    """Garbage, silence and flapping in any order: nothing raises, and no promise of docs/governor.md is broken."""
+    ride = Ride(can=can, one_shot=one_shot, micro_batch=32 if "micro_batch" in can else None)
+
+    play(ride, moments)
+
+    ordered = [one for one in ride.decisions if one.action not in {Action.TELL, Action.PAUSE, Action.RESUME}]
+    needs = {
+        Action.PACE: "pace",
+        Action.MICRO_BATCH: "micro_batch",
+        Action.PROBE: "probe",
+        Action.RECYCLE: "checkpoint",
+    }
+    assert all(needs.get(one.action) in can for one in ordered if one.action in needs)
+    assert all(one.words and all(math.isfinite(figure) for figure in one.figures.values()) for one in ride.decisions)
+    assert_no_two_paces_within_a_dwell(ride)
+    assert_bounded_holds(ride)
+
+
+def assert_no_two_paces_within_a_dwell(ride: Ride) -> None:
+    paces = [one.at_s for one in ride.steps if one.action is Action.PACE]
+    least_s = min(T.heat_dwell_s, T.heat_trial_s, T.heat_up_wait_s)
+    assert all(later - earlier >= least_s for earlier, later in itertools.pairwise(paces))
+    halvings = [one.at_s for one in ride.steps if one.action is Action.MICRO_BATCH]
+    assert all(later - earlier >= T.memory_dwell_s for earlier, later in itertools.pairwise(halvings))
+
+
+def assert_bounded_holds(ride: Ride) -> None:
+    """Every hold ends within its longest time (an eviction begins a second one)."""
+    began_s = None
+    for one in ride.steps:
+        if one.action in {Action.PAUSE, Action.EVICT}:
+            began_s = one.at_s
+        if one.action is Action.RESUME:
+            assert began_s is not None
+            assert one.at_s - began_s <= T.pause_max_s + 15
+            began_s = None
+    assert began_s is None or ride.now_s - began_s <= T.pause_max_s + 15
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([60.0, 1800.0, 4000.0]), st.booleans()), min_size=1, max_size=8))
+def test_no_step_up_while_heat_is_unknown_and_the_work_is_not_seen_healthy(spans: list[tuple[float, bool]]) -> None:
+    """A sensor that vanished while the machine was hot must not read as cool."""
+    ride = Ride()
+    ride.run(100, at_level(HeatLevel.HEAVY), works=False)
+    ride.run(2000, at_level(HeatLevel.MODERATE), works=False)
+    assert ride.duty < 1.0
+
+    for seconds, works in spans:
+        found = ride.run(seconds, unknown, works=works, every_s=30.0)  # never a baseline: health cannot be seen
+        assert not [one for one in found if one.upward and one.figures.get("spent_share", 0) < T.max_throughput_loss]
+
+
+@pytest.mark.parametrize("level", [HeatLevel.HEAVY, HeatLevel.TRAPPING, HeatLevel.SLEEPING])
+@pytest.mark.parametrize("slow", [False, True])
+def test_steady_heat_never_takes_more_than_four_steps_in_an_hour(level: HeatLevel, slow: bool) -> None:
+    """More would be oscillation."""
+    ride = Ride()
+    if slow:
+        ride.sight.slow(Cause.HEAT, 2.0)
+    ride.run(9 * 3600, at_level(level), every_s=30.0)
+    times = [one.at_s for one in ride.steps]
+    assert max((sum(at <= other < at + 3600 for other in times) for at in times), default=0) <= 4
+    works = 9 * 3600 - sum(
+        b.at_s - a.at_s for a, b in zip(ride.steps, ride.steps[1:], strict=False) if a.action is Action.PAUSE
+    )
+    assert works > 0.5 * 9 * 3600  # the queue moves on, whatever the level says
+
+
+@pytest.mark.parametrize("cause", [Cause.CONTENTION, Cause.SERVICE_CLASS, Cause.SLEEP, Cause.DATA])
+def test_a_cause_that_no_rung_helps_is_told_once_and_nothing_is_done(cause: Cause) -> None:
+    """A trainer that gives way to a busy neighbour only finishes later."""
+    ride = Ride()
+    ride.sight.slow(cause, 2.5)
+    ride.run(4 * 3600, at_level(HeatLevel.NOMINAL), every_s=20.0)
+    assert [one.action for one in ride.decisions] == [Action.TELL]
+    assert "2.50 times slower" in ride.decisions[0].words
+    assert f"the test says {cause}" in ride.decisions[0].words
+
+
+def test_an_unsure_cause_is_probed_seldom_and_then_told() -> None:
+    """The probe takes time from the training; each next one waits twice as long."""
+    ride = Ride()
+    ride.sight.slow(Cause.HEAT, 1.5, confidence=0.4)
+    ride.run(4 * 3600, at_level(HeatLevel.NOMINAL), every_s=20.0)
+    kinds = [one.action for one in ride.decisions]
+    assert kinds[:2] == [Action.PROBE, Action.TELL]
+    assert 2 <= kinds.count(Action.PROBE) <= 5
+    assert kinds.count(Action.TELL) == 1
+    assert not {one.action for one in ride.decisions} & STEPS
+
+
+def test_stale_readings_are_unknown() -> None:
+    """A sensor thread that hangs leaves its last word standing; it must not keep deciding."""
+    ride = Ride()
+    old = machine(1000.0, thermal(1000.0, HeatLevel.TRAPPING), memory_of(1000.0, PressureLevel.CRITICAL))
+    ride.now_s = 1100.0
+    assert ride.run(600, lambda _: old) == []
+
+
+def test_the_real_detector_and_attribution_lead_to_a_pace() -> None:
+    """Nothing scripted: cold epochs, then epochs 1.6 times slower under a heavy level."""
+    memory = GovernorMemory(T)
+    governor = Governor(T, memory, can=ALL, one_shot=False, micro_batch=32, baselines={}, cold_probe_s=None)
+    decisions = []
+    for epoch in range(60):
+        now_s = 1000.0 + 10 * epoch
+        factor = 1.0 if epoch < 40 else 1.6
+        governor.saw_work(Work(epoch, now_s, 9.0 * factor, 900, 32, cpu_s=9.0 * factor))
+        level = HeatLevel.NOMINAL if epoch < 40 else HeatLevel.HEAVY
+        if (decision := governor.look(now_s, at_level(level)(now_s))) is not None:
+            decisions.append(decision)
+    assert governor.slowdown is not None
+    assert abs(governor.slowdown.since_epoch - 40) <= 1
+    assert governor.attribution is not None
+    assert governor.attribution.cause is Cause.HEAT
+    assert [(one.action, one.value) for one in decisions if one.action in STEPS] == [(Action.PACE, 0.8)]
+    assert governor.learned()[32].seconds_per_sample == pytest.approx(0.01, rel=0.02)
+
+
+def test_a_hold_that_another_lifted_is_forgotten() -> None:
+    """The user lifts a thermal hold: the governor must not go on counting the pause as its own."""
+    ride = Ride()
+    ride.run(20, at_level(HeatLevel.TRAPPING))
+    assert ride.governor.rung.words == "stands still because of heat"
+    ride.governor.hold_is_gone()
+    assert ride.governor.rung.held_for is None
+    assert look_between_jobs(ride.now_s, unknown(ride.now_s), ride.memory) is None
+
+
+def test_nothing_is_decided_while_the_user_pauses() -> None:
+    """What stands still for another reason neither costs the governor's budget nor climbs its ladder."""
+    ride = Ride()
+    for second in range(0, 3600, 10):
+        now_s = ride.now_s + second
+        assert ride.governor.look(now_s, at_level(HeatLevel.HEAVY)(now_s), idle=True) is None
+    assert ride.memory.spent_share(ride.now_s + 3600) == 0.0

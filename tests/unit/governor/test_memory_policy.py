@@ -1,0 +1,204 @@
+"""What is done about memory before the kernel kills, in which order, and what never happens in a circle."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+from governed import Ride, machine, memory_of, unknown
+
+from cbi_queue.governor.governor import look_between_jobs, may_start
+from cbi_queue.governor.slot_memory import GovernorMemory
+from cbi_queue.governor.values import Action, Cause
+from cbi_queue.hardware.thresholds import Thresholds
+from cbi_queue.readings import PressureLevel, Readings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = Thresholds()
+
+
+def tight(footprint_mib: float | None = 6000.0, **figures: float) -> Callable[[float], Readings]:
+    """WARN with steady writing to swap."""
+    figures = {"swap_out_mib_s": 20.0, **figures}
+    return lambda now_s: machine(
+        now_s, memory=memory_of(now_s, PressureLevel.WARN, **figures), footprint_mib=footprint_mib
+    )
+
+
+def warned(now_s: float) -> Readings:
+    """WARN, and nothing moves."""
+    return machine(now_s, memory=memory_of(now_s, PressureLevel.WARN, swap_out_mib_s=0.0), footprint_mib=6000.0)
+
+
+def calm(now_s: float) -> Readings:
+    """Room enough."""
+    return machine(now_s, memory=memory_of(now_s, available_mib=9000.0, swap_out_mib_s=0.0), footprint_mib=3000.0)
+
+
+def actions(ride: Ride) -> list[Action]:
+    return [one.action for one in ride.steps]
+
+
+def test_pressure_halves_the_micro_batch_a_step_at_a_time_to_the_floor_then_pauses_then_evicts() -> None:
+    """The whole ladder, in order, each rung only after the one above had time to help."""
+    ride = Ride(micro_batch=4)
+    footprints = {4: 6000.0, 2: 5000.0, 1: 4500.0}
+
+    def shrinking(now_s: float) -> Readings:
+        return tight(footprints[ride.micro_batch or 1])(now_s)
+
+    ride.run(400, shrinking)
+
+    assert ride.actions()[:2] == [(Action.MICRO_BATCH, 2), (Action.MICRO_BATCH, 1)]
+    assert actions(ride)[2:] == [Action.PAUSE, Action.EVICT]
+    times = [one.at_s for one in ride.steps]
+    assert all(later - earlier >= T.memory_dwell_s for earlier, later in itertools.pairwise(times))
+    assert times[3] - times[2] >= T.evict_after_s
+    assert "5000 MiB" in ride.steps[1].words
+
+
+def test_a_halving_that_frees_nothing_is_not_repeated() -> None:
+    """The memory is not the batch's: halving on would only make each sample dearer."""
+    ride = Ride(micro_batch=64)
+
+    ride.run(120, tight(footprint_mib=6000.0))
+
+    assert actions(ride) == [Action.MICRO_BATCH, Action.PAUSE]
+    assert "freed nothing" in ride.steps[1].words
+
+
+def test_warn_without_paging_takes_no_pause() -> None:
+    """WARN alone means that the compressor is full, not that anything waits; a pause would spare nothing."""
+    ride = Ride(micro_batch=None)
+    ride.run(1800, warned, every_s=20.0)
+    assert ride.steps == []
+    assert [one.action for one in ride.decisions] == [Action.TELL]
+
+
+def test_a_trainer_that_holds_little_is_not_paused_for_others_appetite() -> None:
+    """Standing still with a tenth of the memory relieves nobody."""
+    ride = Ride(micro_batch=None)
+    ride.run(600, tight(footprint_mib=800.0))
+    assert ride.steps == []
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [{"available_mib": 300.0}, {"stall_share": 0.6}],
+    ids=["almost nothing available", "the machine pages more than it works"],
+)
+def test_critical_memory_pauses_what_has_no_micro_batch(figures: dict[str, float]) -> None:
+    """The kernel kills next: whatever the trainer is, it stands still."""
+    ride = Ride(can=frozenset(), one_shot=True, micro_batch=None)
+    ride.run(60, lambda now_s: machine(now_s, memory=memory_of(now_s, **figures)))
+    assert actions(ride)[0] is Action.PAUSE
+
+
+def test_a_pause_ends_when_memory_is_calm_and_the_micro_batch_grows_only_much_later() -> None:
+    """What was freed is room at once, but growing at once would take it again."""
+    ride = Ride(micro_batch=2)
+    ride.run(110, tight())
+    assert actions(ride)[-1] is Action.PAUSE
+
+    ride.run(300, calm)
+    assert actions(ride)[-1] is Action.RESUME
+    assert ride.micro_batch == 1
+
+    ride.run(1900, calm)
+    assert ride.micro_batch == 2
+    assert ride.steps[-1].upward
+    ride.run(7200, calm, every_s=20.0)
+    assert ride.micro_batch == 2  # never above what it began with
+
+
+def test_the_micro_batch_does_not_grow_while_memory_is_unknown() -> None:
+    """Unknown is never good news."""
+    ride = Ride(micro_batch=8)
+    ride.run(20, tight())
+    assert ride.micro_batch == 4
+    ride.run(4 * 3600, unknown, every_s=20.0)
+    assert ride.micro_batch == 4
+
+
+def test_eviction_is_not_repeated_in_a_circle() -> None:
+    """Steady pressure by others: in an hour at most two evictions, and the slot opens again each time."""
+    memory = GovernorMemory(T)
+    now_s, evictions, resumes = 1000.0, 0, 0
+    for _ in range(20):
+        ride = Ride(memory=memory, now_s=now_s, micro_batch=None)
+        while now_s < 1000.0 + 3600 and Action.EVICT not in actions(ride):
+            ride.run(10, tight())
+            now_s = ride.now_s
+        evictions += Action.EVICT in actions(ride)
+        while memory.hold is not None:
+            now_s += 5
+            decision = look_between_jobs(now_s, tight()(now_s), memory)
+            resumes += decision is not None and decision.action is Action.RESUME
+    assert 1 <= evictions <= 2
+    assert resumes >= evictions
+    assert memory.hold is None
+
+
+def test_a_leak_is_recycled_before_it_reaches_the_limit_and_not_twice_in_half_an_hour() -> None:
+    """LSTM on MPS keeps 0.8 MiB a call: only a fresh process gives it back."""
+    ride = Ride()
+    grown = {"mib": 9000.0}
+
+    def growing(now_s: float) -> Readings:
+        grown["mib"] += 30.0
+        return machine(now_s, memory=memory_of(now_s, available_mib=5000.0), footprint_mib=grown["mib"])
+
+    ride.run(600, growing, every_s=10.0)
+
+    assert actions(ride) == [Action.RECYCLE]
+    assert "30.0 MiB an epoch" in ride.steps[0].words
+    limit_mib = T.leak_limit_share * 16384
+    assert 9000 + 30 * (ride.steps[0].at_s - 1000) / 10 < limit_mib
+
+
+def test_memory_that_only_breathes_is_no_leak() -> None:
+    """Caches fill once and garbage collectors saw: neither is growth."""
+    ride = Ride()
+    sizes = [9000, 9400, 9100, 9500, 9050, 9450]
+    ride.run(
+        3600,
+        lambda now_s: machine(
+            now_s, memory=memory_of(now_s, available_mib=5000.0), footprint_mib=float(sizes[int(now_s / 10) % 6])
+        ),
+        every_s=10.0,
+    )
+    assert ride.steps == []
+
+
+def test_a_leak_without_a_checkpoint_is_only_told() -> None:
+    """Recycling what cannot go on from a checkpoint would start it from nothing."""
+    ride = Ride(can=frozenset({"pace"}), micro_batch=None)
+    ride.run(
+        600,
+        lambda now_s: machine(now_s, memory=memory_of(now_s), footprint_mib=9000.0 + 3 * (now_s - 1000)),
+        every_s=10.0,
+    )
+    assert ride.steps == []
+    assert "no checkpoint" in ride.decisions[0].words
+
+
+def test_nothing_starts_into_critical_memory_but_not_for_ever() -> None:
+    """A sensor that is stuck at critical keeps the queue back for a quarter of an hour, then one may try."""
+    memory = GovernorMemory(T)
+    critical = [machine(float(s), memory=memory_of(float(s), PressureLevel.CRITICAL)) for s in range(0, 1000, 10)]
+    refusals = [may_start(float(10 * i), seen, memory) for i, seen in enumerate(critical)]
+    assert refusals[0] == "memory pressure critical: no job starts until it has eased"
+    assert refusals[89] is not None
+    assert refusals[91] is None
+    assert may_start(5.0, unknown(5.0), GovernorMemory(T)) is None
+
+
+def test_slow_work_by_memory_halves_though_the_level_is_normal() -> None:
+    """Thrash shows in the work and in swap before a level says so."""
+    ride = Ride()
+    ride.sight.slow(Cause.MEMORY, 1.8)
+    ride.run(20, lambda now_s: machine(now_s, memory=memory_of(now_s, swap_out_mib_s=9.0), footprint_mib=5000.0))
+    assert ride.actions() == [(Action.MICRO_BATCH, 16)]

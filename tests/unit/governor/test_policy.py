@@ -1,0 +1,238 @@
+"""What is done about heat: which steps, how many, what is undone, and what an unknown sensor permits."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from governed import Ride, at_level, machine, memory_of, thermal, unknown
+
+from cbi_queue.governor.values import Action, Baseline, Cause
+from cbi_queue.hardware.thresholds import Thresholds
+from cbi_queue.readings import HeatLevel, ThermalReading, Trust
+
+if TYPE_CHECKING:
+    from cbi_queue.governor.slot_memory import GovernorMemory
+
+COLD = at_level(HeatLevel.NOMINAL)
+HEAVY = at_level(HeatLevel.HEAVY)
+
+
+def test_slow_work_for_heat_is_paced_one_rung_and_kept_when_more_gets_done() -> None:
+    """The point of pacing: a chip that falls off a cliff does more when it is driven less."""
+    ride = Ride()
+    ride.run(300, COLD)
+    ride.sight.slow(Cause.HEAT, 2.0, since_s=ride.now_s)
+    ride.seconds_per_sample = 0.02
+    ride.run(30, at_level(HeatLevel.MODERATE))
+    assert ride.actions() == [(Action.PACE, 0.8)]
+
+    ride.sight.script, ride.seconds_per_sample = None, 0.01
+    ride.run(1800, at_level(HeatLevel.MODERATE))
+
+    assert ride.actions() == [(Action.PACE, 0.8)]
+    assert ride.governor.rung.words == "works 80% of the time"
+
+
+def test_a_pace_that_gains_nothing_is_taken_back_and_heat_is_left_alone() -> None:
+    """Silent throttling that pacing does not lift must not cost throughput on top."""
+    ride = Ride()
+    ride.sight.slow(Cause.HEAT, 1.5)
+    ride.seconds_per_sample = 0.015
+
+    ride.run(3600, COLD)
+
+    assert ride.actions() == [(Action.PACE, 0.8), (Action.PACE, 1.0)]
+    undo = ride.steps[1]
+    assert undo.undo
+    assert undo.at_s - ride.steps[0].at_s >= Thresholds().heat_trial_s
+    assert "80% of the work of before" in undo.words
+    ride.run(3600, COLD)
+    assert len(ride.steps) == 2  # the same slow-down, the same cause: not tried again
+
+
+def test_heavy_alone_is_paced_and_kept_when_the_level_falls() -> None:
+    """The heat that asked for the step has fallen: that is help, though the work was never slow."""
+    ride = Ride()
+    ride.run(120, HEAVY)
+
+    ride.run(1200, at_level(HeatLevel.MODERATE))
+
+    assert ride.actions() == [(Action.PACE, 0.8)]
+
+
+def test_a_level_that_flickers_takes_no_step() -> None:
+    """A level of a few seconds is no heat."""
+    ride = Ride()
+    for _ in range(40):
+        ride.run(30, HEAVY)
+        ride.run(10, COLD)
+    assert ride.steps == []
+
+
+def test_a_heavy_level_that_does_not_follow_the_work_is_not_believed() -> None:
+    """Levels were seen to stick until the next restart; the queue must not run slower for it all week."""
+    ride = Ride()
+
+    ride.run(6 * 3600, HEAVY, every_s=20.0)
+
+    lost_s = 6 * 3600 * ride.memory.spent_share(ride.now_s)
+    assert lost_s < 0.03 * 6 * 3600
+    assert ride.duty == 1.0
+    assert all(one.undo for one in ride.steps[1::2])
+
+
+def test_a_level_that_moves_on_from_where_it_stuck_is_believed_again() -> None:
+    """TRAPPING after a stuck HEAVY is news."""
+    ride = Ride()
+    ride.run(3600, HEAVY)
+    assert ride.steps[-1].undo
+
+    found = ride.run(30, at_level(HeatLevel.TRAPPING))
+
+    assert [one.action for one in found] == [Action.PAUSE]
+
+
+def test_trapping_pauses_at_once_and_the_job_goes_on_at_the_lowest_pace_when_cool() -> None:
+    """Where damage is near nothing is tried first; afterwards it does not start at full speed."""
+    ride = Ride()
+    ride.run(20, at_level(HeatLevel.TRAPPING))
+    assert [one.action for one in ride.steps] == [Action.PAUSE]
+    assert ride.steps[0].figures["for_s"] > Thresholds().pause_max_s
+
+    ride.run(300, COLD)
+
+    assert [one.action for one in ride.steps] == [Action.PAUSE, Action.RESUME]
+    held_s = ride.steps[1].at_s - ride.steps[0].at_s
+    assert Thresholds().pause_min_s <= held_s < 200
+    assert ride.duty == Thresholds().paces[-1]
+    assert ride.decisions[-1].carried
+
+
+def test_a_pause_ends_after_its_longest_time_whatever_the_sensor_says() -> None:
+    """A stuck sensor must not stand in the way of the week."""
+    for silence in (at_level(HeatLevel.TRAPPING), unknown):
+        ride = Ride()
+        ride.run(20, at_level(HeatLevel.TRAPPING))
+        ride.run(1000, silence)
+
+        resume = next(one for one in ride.steps if one.action is Action.RESUME)
+        assert not resume.upward
+        assert abs(resume.at_s - ride.steps[0].at_s - Thresholds().pause_max_s) <= 5
+        assert "45% of the time" in resume.words
+
+
+def test_a_temperature_below_critical_never_pauses() -> None:
+    """The fan curve of these chips lets the die run at 95 to 100 °C by design."""
+    for temp_c in (85.0, 95.0, 99.0, 104.0):
+        ride = Ride()
+        ride.run(7200, lambda now_s, t=temp_c: machine(now_s, thermal(now_s, temp_c=t), memory_of(now_s)), every_s=20.0)
+        assert Action.PAUSE not in {one.action for one in ride.steps}
+
+
+def test_an_advisory_temperature_decides_nothing() -> None:
+    """A figure from a tool whose sensors are known to garble is shown, never obeyed."""
+    ride = Ride()
+    ride.run(
+        3600,
+        lambda now_s: machine(now_s, ThermalReading(now_s, "macmon", Trust.ADVISORY, temp_c=120.0), memory_of(now_s)),
+    )
+    assert ride.steps == []
+
+
+def paced(memory: GovernorMemory | None = None, **options: object) -> Ride:
+    """A ride that was paced for heat, and kept the pace because the level fell."""
+    ride = Ride(memory=memory, **options)  # type: ignore[arg-type]
+    ride.run(120, HEAVY)
+    ride.run(700, at_level(HeatLevel.MODERATE))
+    assert ride.duty == 0.8
+    return ride
+
+
+def test_no_step_up_while_the_sensor_is_unknown() -> None:
+    """Unknown is treated as warm."""
+    ride = paced()
+    ride.run(2 * 3600, unknown, works=False, every_s=20.0)
+    assert ride.duty == 0.8
+
+
+def test_healthy_work_stands_in_for_a_sensor_that_is_gone() -> None:
+    """Ground truth is the work: at its cold cost for long enough, it may go faster; the queue is never stuck slow."""
+    ride = paced(baselines={32: Baseline(0.01, 0.02, 100)})
+
+    ride.run(2 * 3600, unknown, every_s=20.0)
+
+    assert ride.duty == 1.0
+    assert ride.steps[-1].upward
+    assert "cold cost for" in ride.steps[-1].words
+
+
+def test_a_rung_up_needs_the_level_well_below_the_one_that_brought_it_down() -> None:
+    """Down at heavy, up at nominal: moderate moves nothing either way."""
+    ride = paced()
+    ride.run(3 * 3600, at_level(HeatLevel.MODERATE), every_s=20.0)
+    assert ride.duty == 0.8
+    ride.run(1200, COLD)
+    assert ride.duty == 1.0
+
+
+def test_each_relapse_doubles_the_wait_before_the_next_step_up() -> None:
+    """A room that is too hot for full speed shows it once, then seldom."""
+    ride = Ride()
+    for _ in range(600):
+        ride.run(60, HEAVY if ride.duty >= 1.0 else COLD, every_s=20.0)
+
+    ups = [one.at_s for one in ride.steps if one.upward and not one.undo]
+    gaps_s = [later - earlier for earlier, later in pairwise(ups)]
+    assert len(ups) >= 3
+    assert all(later > 1.5 * earlier for earlier, later in pairwise(gaps_s))
+
+
+def test_the_pace_outlives_the_job_but_not_the_night() -> None:
+    """The machine is as hot for the next job; an hour of nothing cools it."""
+    first = paced()
+    second = Ride(memory=first.memory, now_s=first.now_s + 30)
+    second.run(10, at_level(HeatLevel.MODERATE))
+    assert (second.duty, second.steps) == (0.8, [])
+    assert second.decisions[0].carried
+
+    late = Ride(memory=first.memory, now_s=second.now_s + 3600)
+    late.run(10, at_level(HeatLevel.MODERATE))
+    assert (late.duty, late.decisions) == (1.0, [])
+
+
+def test_what_cannot_be_paced_is_paused_only_near_damage() -> None:
+    """A one-shot fit has no safe point inside: SIGSTOP is all there is, and heavy is no reason for it."""
+    ride = Ride(can=frozenset(), one_shot=True, micro_batch=None)
+    ride.sight.slow(Cause.HEAT, 1.6)
+    ride.run(1800, HEAVY)
+    assert ride.steps == []
+    assert [one.action for one in ride.decisions] == [Action.TELL]
+    assert "cannot be paced" in ride.decisions[0].words
+
+    ride.run(20, at_level(HeatLevel.TRAPPING))
+    assert [one.action for one in ride.steps] == [Action.PAUSE]
+
+
+def test_the_budget_ends_comfort_and_says_so_but_never_safety() -> None:
+    """Pacing may cost a quarter of a day and not more, unless damage is near."""
+    ride = Ride()
+    for _ in range(72):
+        ride.memory.account.charge(ride.now_s, 300.0, 0.9)
+    ride.sight.slow(Cause.HEAT, 2.0)
+    ride.run(1800, HEAVY)
+    assert ride.steps == []
+    assert "25% are allowed" in ride.decisions[0].words
+
+    ride.run(20, at_level(HeatLevel.TRAPPING))
+    assert [one.action for one in ride.steps] == [Action.PAUSE]
+
+
+def test_a_pace_that_overspends_is_let_go() -> None:
+    """What is kept because it cools is still bounded by what it costs."""
+    ride = paced()
+    for _ in range(72):
+        ride.memory.account.charge(ride.now_s, 300.0, 0.9)
+    ride.run(1200, at_level(HeatLevel.MODERATE))
+    assert ride.duty == 1.0
+    assert "are allowed" in ride.steps[-1].words
