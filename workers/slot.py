@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import faults, read_manifest, run_dir_for
 from cbi_queue.errors import CbiError, VolumeMissing
+from cbi_queue.hardware.detection import profile_for
+from cbi_queue.hardware.memory import kind_of
 from cbi_queue.kinds import BARS
 from cbi_queue.ledger import claims, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import Assignment
+from workers.admission import Admission
 from workers.ending import Ending, Seen, Verdict, classify_ending
 from workers.supervision import Supervision, TrainerStuck
 from workers.trainer_process import TrainerProcess, TrainerSetup
@@ -42,14 +45,16 @@ class Slot:
         self._telemetry = telemetry
         self._lock_descriptor = lock_descriptor
         self._governance = governance
+        self._profile = profile_for(settings.profile, settings.profiles_dir).profile
+        self._admission = Admission(self._profile, settings.processed_dir)
         self.open_ledger: Callable[[], Ledger] | None = None
         self.stopping = threading.Event()
 
-    def admit(self, _job: JobRow) -> bool:
-        """Tell whether the next job may be claimed now: the daemon goes on, and the data are there."""
-        if self.stopping.is_set():
+    def admit(self, job: JobRow) -> bool:
+        """Tell whether the next job may be claimed now: the daemon goes on, the data are there, its memory fits."""
+        if self.stopping.is_set() or self._volume_is_missing() or self.open_ledger is None:
             return False
-        return not self._volume_is_missing()
+        return self._admission.admit(self.open_ledger(), job, self._governance.readings().memory)
 
     def train(self, job_id: int, attempt_id: int) -> None:
         """Run the claimed attempt to its end and settle it; whatever goes wrong, the row is settled."""
@@ -116,6 +121,8 @@ class Slot:
             )
         )
         settle(ledger, job, ending, manifest, exit_code=exit_code, backoff_s=self._settings.backoff_s)
+        if manifest is not None:
+            self._admission.learn(ledger, job, attempt.number, watch.took(manifest.peak_rss_mib))
 
     def _settle_found(self, ledger: Ledger, job: JobRow, run_dir: Path) -> bool:
         """Believe a folder that an interrupted or evicted attempt had completed while nobody could look at it."""
@@ -165,7 +172,7 @@ class Slot:
             settings={
                 "threads": self._settings.threads,
                 "grace_s": self._settings.grace_s,
-                "profile": self._settings.profile,
+                "profile": self._profile.name,
             },
         )
 
@@ -183,6 +190,10 @@ class Slot:
             processed_dir=str(self._settings.processed_dir),
             threads=self._settings.threads,
             micro_batch=job.micro_batch,
+            devices=self._profile.devices,
+            precision=self._profile.precision_for(kind_of(job.model)),
+            memory_limit_mib=self._settings.trainer_memory_mib,
+            thrift=job.ooms,
             grace_s=self._settings.grace_s,
             log_path=str(log_path),
             log_max_bytes=self._settings.log_max_bytes,

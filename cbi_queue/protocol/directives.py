@@ -31,10 +31,14 @@ class Assignment:
     """Threads that the trainer may use; also set as OMP_NUM_THREADS."""
     micro_batch: int | None = None
     """Sticky downgraded micro-batch of earlier attempts; None: as the spec says."""
+    thrift: int = 0
+    """Times that this job ran out of memory: boosted trees come back with half the bins and threads for each."""
     devices: tuple[str, ...] = ("cpu",)
     """Devices to train nets on, the preferred one first (mps | cuda | cpu): the hardware profile's."""
     precision: str = "float32"
     """What nets compute in: float32 | bfloat16 | float16 (autocast; weights stay float32): the hardware profile's."""
+    memory_limit_mib: float = 0.0
+    """MiB that the trainer may map for data and heap; 0: no limit."""
     grace_s: float = 20.0
     """Seconds between a stop and the trainer's own hard exit."""
     log_path: str | None = None
