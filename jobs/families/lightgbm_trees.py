@@ -1,27 +1,23 @@
 """LightGBM with DART boosting: many shallow trees, some of which are dropped while the next is grown.
 
 Deterministic: the same spec, data and number of threads give the same model text, byte for byte. Missing values
-pass into the trees, which learn a side for them; nothing is scaled. Neighbours: `jobs.boosting` (the loop),
-`jobs.run_record` (the files).
+pass into the trees, which learn a side for them; nothing is scaled. LightGBM keeps its draws of dropped trees to
+itself, so a stored model cannot be gone on with exactly: a stopped run starts over. Nor can threads or bins change
+within a run: `reset_parameter` begins the draws anew. Neighbour: `jobs.boosted_run`.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, cast
 
 import lightgbm as lgb
 import numpy as np
 
-from cbi_queue.protocol import Started
-from jobs.boosting import boost
-from jobs.run_record import record_run
-from jobs.series import load_frame
-from jobs.splits import holdout_split
+from jobs.boosted_run import BoostedRun
 
 if TYPE_CHECKING:
     from cbi_queue.catalogue import LightGBMDartParams
-    from cbi_queue.protocol import Finished
+    from cbi_queue.protocol import Finished, Started
     from jobs.series import ForecastFrame
     from jobs.splits import Split
     from jobs.trainer import Task
@@ -34,40 +30,19 @@ class LightGBMDart:
 
     def prepare(self, task: Task) -> Started:
         """Load and split the features."""
-        self.params = cast("LightGBMDartParams", task.spec.typed_params)
-        self.frame = load_frame(task.processed_dir, task.spec.horizon)
-        p = self.params
-        self.split = holdout_split(self.frame, p.validation_rows, p.backtest_rows, p.embargo_rows)
-        rows, features = len(self.split.train), self.frame.x.shape[1]
-        shape = f"{rows}x{features} leaves{p.num_leaves} depth{p.max_depth} threads{task.assignment.threads}"
-        return Started(
-            total_epochs=p.n_estimators,
-            unit="round",
-            samples=rows,
-            fingerprint=f"lightgbm_dart {task.spec.horizon} {shape} cpu",
-        )
+        self.params = p = cast("LightGBMDartParams", task.spec.typed_params)
+        self.run = BoostedRun(task)
+        return self.run.started(f"leaves{p.num_leaves} depth{p.max_depth}", resumes_exactly=False)
 
-    def train(self, task: Task) -> Finished:
+    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
         """Boost, keep the best round, forecast every row and leave the folder filled."""
-        p, frame = self.params, self.frame
-        rounds = _Rounds(frame, self.split, library_params(p, task.assignment.threads))
-        boosted = boost(
-            task, rounds, rounds=p.n_estimators, patience_rounds=p.early_stopping_rounds, samples=len(self.split.train)
-        )
-        started_s = time.monotonic()
-        best = lgb.Booster(model_str=boosted.model.decode())
-        predicted = np.asarray(best.predict(frame.x, num_threads=task.assignment.threads))  # (rows,) float64
-        return record_run(
-            task,
-            frame,
-            self.split,
-            predicted,
-            fit_s=boosted.fit_s,
-            predict_s=time.monotonic() - started_s,
-            model_files={MODEL_FILE: boosted.model},
-            preproc={"scaler": None, "missing": "NaN passes into the trees", "features": list(frame.feature_names)},
-            details={"best_round": boosted.best_round, "rounds": boosted.rounds},
-        )
+        run, means = self.run, self.run.means
+        rounds = _Rounds(run.frame, run.split, library_params(self.params, means.threads) | {"max_bin": means.bins})
+        return run.finish(rounds, self._forecast, MODEL_FILE, library=None)
+
+    def _forecast(self, model: bytes) -> np.ndarray:
+        best = lgb.Booster(model_str=model.decode())
+        return np.asarray(best.predict(self.run.frame.x, num_threads=self.run.means.threads))  # (rows,) float64
 
 
 def library_params(params: LightGBMDartParams, threads: int) -> dict[str, Any]:

@@ -1,27 +1,22 @@
 """XGBoost with the DART booster: like gradient boosting, but each round may drop some of the trees before it.
 
 Deterministic on a CPU with a given number of threads. On XGBoost 3.2 (the last for Python 3.11) a round costs more
-the later it comes, because the dropped trees' predictions are computed anew. Neighbours: `jobs.boosting` (the
-loop), `jobs.run_record` (the files).
+the later it comes, because the dropped trees' predictions are computed anew; a stored model can be gone on with to
+the same bits unless rows or columns are drawn. Neighbour: `jobs.boosted_run`.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xgboost as xgb
 
-from cbi_queue.protocol import Started
-from jobs.boosting import boost
-from jobs.run_record import record_run
-from jobs.series import load_frame
-from jobs.splits import holdout_split
+from jobs.boosted_run import BoostedRun
 
 if TYPE_CHECKING:
     from cbi_queue.catalogue import XGBoostDartParams
-    from cbi_queue.protocol import Finished
+    from cbi_queue.protocol import Finished, Started
     from jobs.series import ForecastFrame
     from jobs.splits import Split
     from jobs.trainer import Task
@@ -34,40 +29,29 @@ class XGBoostDart:
 
     def prepare(self, task: Task) -> Started:
         """Load and split the features."""
-        self.params = cast("XGBoostDartParams", task.spec.typed_params)
-        self.frame = load_frame(task.processed_dir, task.spec.horizon)
-        p = self.params
-        self.split = holdout_split(self.frame, p.validation_rows, p.backtest_rows, p.embargo_rows)
-        rows, features = len(self.split.train), self.frame.x.shape[1]
-        shape = f"{rows}x{features} depth{p.max_depth} threads{task.assignment.threads}"
-        return Started(
-            total_epochs=p.n_estimators,
-            unit="round",
-            samples=rows,
-            fingerprint=f"xgboost_dart {task.spec.horizon} {shape} cpu",
-        )
+        self.params = p = cast("XGBoostDartParams", task.spec.typed_params)
+        self.run = BoostedRun(task)
+        return self.run.started(f"depth{p.max_depth}", resumes_exactly=resumes_exactly(p))
 
-    def train(self, task: Task) -> Finished:
+    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
         """Boost, keep the best round, forecast every row and leave the folder filled."""
-        p, frame, threads = self.params, self.frame, task.assignment.threads
-        rounds = _Rounds(frame, self.split, library_params(p, threads))
-        boosted = boost(
-            task, rounds, rounds=p.n_estimators, patience_rounds=p.early_stopping_rounds, samples=len(self.split.train)
-        )
-        started_s = time.monotonic()
-        best = xgb.Booster({"nthread": threads}, model_file=bytearray(boosted.model))
-        predicted = best.predict(_matrix(frame, slice(None), threads)).astype(np.float64)  # (rows,)
-        return record_run(
-            task,
-            frame,
-            self.split,
-            predicted,
-            fit_s=boosted.fit_s,
-            predict_s=time.monotonic() - started_s,
-            model_files={MODEL_FILE: boosted.model},
-            preproc={"scaler": None, "missing": "NaN passes into the trees", "features": list(frame.feature_names)},
-            details={"best_round": boosted.best_round, "rounds": boosted.rounds},
-        )
+        run, means = self.run, self.run.means
+        rounds = _Rounds(run.frame, run.split, library_params(self.params, means.threads) | {"max_bin": means.bins})
+        library = f"xgboost {xgb.__version__}" if resumes_exactly(self.params) else None
+        return run.finish(rounds, self._forecast, MODEL_FILE, library=library)
+
+    def _forecast(self, model: bytes) -> np.ndarray:
+        threads = self.run.means.threads
+        best = xgb.Booster({"nthread": threads}, model_file=bytearray(model))
+        return best.predict(_matrix(self.run.frame, slice(None), threads)).astype(np.float64)  # (rows,)
+
+
+def resumes_exactly(params: XGBoostDartParams) -> bool:
+    """Tell whether a stored model can be gone on with to the same bits: where neither rows nor columns are drawn.
+
+    The draws of DART itself come from a seed of the round's; those of rows and columns do not.
+    """
+    return params.subsample >= 1.0 and params.colsample_bytree >= 1.0
 
 
 def library_params(params: XGBoostDartParams, threads: int) -> dict[str, Any]:
@@ -87,6 +71,7 @@ def library_params(params: XGBoostDartParams, threads: int) -> dict[str, Any]:
         "max_bin": params.max_bin,
         "verbosity": 0,
         "seed": params.seed,
+        "seed_per_iteration": True,
         "nthread": threads,
     }
 
@@ -97,8 +82,13 @@ class _Rounds:
     def __init__(self, frame: ForecastFrame, split: Split, params: dict[str, Any]) -> None:
         self._train = _matrix(frame, split.train, params["nthread"])
         self._validation = _matrix(frame, split.validation, params["nthread"])
+        self._params = params
         self._booster = xgb.Booster(params, [self._train, self._validation])
         self._round = 0
+
+    def resume(self, model: bytes, rounds: int) -> None:
+        self._booster = xgb.Booster(self._params, [self._train, self._validation], model_file=bytearray(model))
+        self._round = rounds
 
     def update(self) -> bool:
         self._booster.update(self._train, self._round)
