@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from cbi_queue.artifacts import atomic_file, sha256_of, write_json
 from cbi_queue.catalogue import FeatureParams
 from cbi_queue.protocol import EpochReport, Finished, Note, Started
+from jobs.cpu_probe import probe_cpu
 from jobs.export_file import Export, chunks, find_export, open_export
 from jobs.feature_store import cache_files, cache_key
 from jobs.features import engineer, feature_names, look_back_rows
@@ -83,6 +84,7 @@ class FeatureCache:
         return Finished(metrics)
 
     def _prepare_build(self, task: Task) -> Started:
+        task.channel.probe = probe_cpu
         self._export = export = open_export(self._source, self._params, lambda: task.channel.safe_point(0))
         for note in export.notes:
             task.channel.report(Note(note))
@@ -93,7 +95,9 @@ class FeatureCache:
             total_epochs=self._total_chunks(export),
             unit=UNIT,
             samples=export.rows,
-            fingerprint=f"feature_cache/{len(export.series)} series/{features} features/{self._chunk_rows} rows a chunk",
+            fingerprint=f"feature_cache/{len(export.series)} series/{features} features/{self._chunk_rows} rows a chunk/"
+            f"threads{task.assignment.threads}",
+            can=("pace", "probe"),
         )
 
     def _total_chunks(self, export: Export) -> int:
@@ -157,15 +161,26 @@ class _Chunks:
 
     def __init__(self, task: Task, total: int, clock: WorkClock) -> None:
         self._channel, self._total, self._clock = task.channel, total, clock
-        self._count, self._reported_s = 0, clock.worked_s
+        self._count, self._reported_s, self._reported_cpu_s = 0, clock.worked_s, clock.cpu_s
 
     def done(self, rows: int) -> None:
-        """Report a chunk of *rows* rows and stand at the safe point."""
+        """Stand at the safe point, report a chunk of *rows* rows, and stand at the safe point again.
+
+        Only past the first is it known how long the kernel held the chunk up; the second heeds what the report brings.
+        """
         self._count += 1
-        wall_s = self._clock.worked_s - self._reported_s
-        was_paused = self._channel.take_was_paused()
-        self._channel.report(EpochReport(self._count, self._total, wall_s, samples=rows, resumed=was_paused))
-        self._reported_s += wall_s
+        self._channel.safe_point(self._count)
+        now_s, cpu_now_s = self._clock.worked_s, self._clock.cpu_s
+        report = EpochReport(
+            self._count,
+            self._total,
+            now_s - self._reported_s,
+            samples=rows,
+            resumed=self._channel.take_was_paused(),
+            cpu_s=cpu_now_s - self._reported_cpu_s,
+        )
+        self._channel.report(report)
+        self._reported_s, self._reported_cpu_s = now_s, cpu_now_s
         self._channel.safe_point(self._count)
 
 

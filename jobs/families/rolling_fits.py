@@ -5,7 +5,7 @@ log prices, up to and including that day; between refits its parameters stand st
 new day's price. Each row t is forecast from prices up to t only: f[t] = (log price forecast h days ahead) - log p[t].
 
 A fit's parameters are kept as JSON and are revived from it for every forecast, so that the file is all that is
-needed. Safe points lie between fits. The fits so far are also the checkpoint, and an exact one: each fit depends on
+needed. Safe points lie between fits; one fit takes moments, and a pause within it is the kernel's. The fits so far are also the checkpoint, and an exact one: each fit depends on
 the prices before it and on nothing else. Neighbours: `jobs.series`, `jobs.splits`, `jobs.run_record`.
 """
 
@@ -24,9 +24,11 @@ from statsforecast.ets import forecast_ets, forward_ets
 from cbi_queue.artifacts import write_atomic
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, Note, Restored, Started
 from jobs.channel import StopRequested
+from jobs.cpu_probe import probe_cpu
 from jobs.run_record import record_run
 from jobs.series import load_frame
 from jobs.splits import holdout_split
+from jobs.work_clock import WorkClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +67,15 @@ class _RollingFit:
         self.chunks = list(refit_chunks(self.frame, self.split, p.refit_every_rows))
         self.done = _restored(task, self.frame.source_sha256)
         name = f"{task.spec.model} {task.spec.horizon} history{p.history_rows} season{p.season_rows} cpu"
-        return Started(total_epochs=len(self.chunks), unit="fit", samples=p.history_rows, fingerprint=name)
+        task.channel.probe = probe_cpu
+        self._clock = WorkClock(task.channel)
+        return Started(
+            total_epochs=len(self.chunks),
+            unit="fit",
+            samples=p.history_rows,
+            fingerprint=f"{name} threads{task.assignment.threads}",
+            can=("pace", "probe", "checkpoint"),
+        )
 
     def train(self, task: Task) -> Finished:
         """Fit, then forecast, walking forward; leave the folder filled."""
@@ -73,6 +83,7 @@ class _RollingFit:
             self._fit_all(task)
             predicted, predict_s = self._forecast_all(task)
         except StopRequested:
+            self.done.fit_s = self._clock.worked_s
             _save(task, self.done)
             raise
         return record_run(
@@ -88,26 +99,32 @@ class _RollingFit:
         )
 
     def _fit_all(self, task: Task) -> None:
-        total, saved_at_s = len(self.chunks), time.monotonic()
+        clock, total, saved_at_s = self._clock, len(self.chunks), time.monotonic()
+        clock.start(self.done.fit_s)
         for number in range(len(self.done.fits), total):
             task.channel.safe_point(number)
-            started_s = time.monotonic()
+            began_s, began_cpu_s = clock.worked_s, clock.cpu_s
             self.done.fits.append(self._fit_before(int(self.chunks[number][0])))
-            wall_s = time.monotonic() - started_s
-            self.done.fit_s += wall_s
-            _report(task, number + 1, total, wall_s, self.params.history_rows)
+            task.channel.safe_point(number + 1)  # once past it, it is known how long the kernel held a fit up
+            self.done.fit_s = clock.worked_s
+            self._report(task, number + 1, self.done.fit_s - began_s, clock.cpu_s - began_cpu_s)
             if time.monotonic() - saved_at_s >= CHECKPOINT_EVERY_S:
                 _save(task, self.done)
                 saved_at_s = time.monotonic()
+        clock.stop()
+
+    def _report(self, task: Task, done: int, wall_s: float, cpu_s: float) -> None:
+        resumed, samples = task.channel.take_was_paused(), self.params.history_rows
+        report = EpochReport(done, len(self.chunks), wall_s, samples=samples, resumed=resumed, cpu_s=cpu_s)
+        task.channel.report(report)
 
     def _forecast_all(self, task: Task) -> tuple[np.ndarray, float]:
-        predicted, predict_s = np.full(self.frame.rows, np.nan), 0.0
+        predicted, clock = np.full(self.frame.rows, np.nan), WorkClock(task.channel)
+        clock.start(0.0)
         for fit, chunk in zip(self.done.fits, self.chunks, strict=True):
             task.channel.safe_point(len(self.done.fits))
-            started_s = time.monotonic()
             predicted[chunk] = self.forecast_rows(fit, self.frame, chunk)
-            predict_s += time.monotonic() - started_s
-        return predicted, predict_s
+        return predicted, clock.worked_s
 
     def forecast_rows(self, fit: Fit, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
         """Return f of each of *rows* (positions at or after the fit's last row): (rows,) float64."""
@@ -193,11 +210,6 @@ def refit_chunks(frame: ForecastFrame, split: Split, refit_every_rows: int) -> I
     group = (rows - rows[0]) // refit_every_rows
     for number in np.unique(group):
         yield rows[group == number]
-
-
-def _report(task: Task, done: int, total: int, wall_s: float, samples: int) -> None:
-    resumed = task.channel.take_was_paused()
-    task.channel.report(EpochReport(done, total, wall_s, samples=samples, resumed=resumed))
 
 
 def _save(task: Task, done: _Done) -> None:

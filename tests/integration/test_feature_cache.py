@@ -214,8 +214,8 @@ def test_a_stopped_build_leaves_the_old_cache_and_nothing_else(bench):
     bench.run()
     before = bench.contents()
     with pytest.raises(StopRequested):
-        bench.run(channel=ScriptedChannel(stop_at=4), chunk_rows=500, windows=[5])
-    assert len(bench.channel.of_type(EpochReport)) == 3  # the first safe point is the check of the export
+        bench.run(channel=ScriptedChannel(stop_at=7), chunk_rows=500, windows=[5])
+    assert len(bench.channel.of_type(EpochReport)) == 3  # one safe point at the check of the export, two a chunk
     assert bench.contents() == before
     assert bench.names() == BOTH
 
@@ -223,7 +223,7 @@ def test_a_stopped_build_leaves_the_old_cache_and_nothing_else(bench):
 def test_the_time_of_a_pause_is_not_the_time_of_a_chunk(bench, monkeypatch):
     clock = FakeClock()
     monkeypatch.setattr(feature_cache.time, "monotonic", clock)
-    channel = ScriptedChannel(clock=clock, tick_s=0.0, pauses={3: 1000.0})
+    channel = ScriptedChannel(clock=clock, tick_s=0.0, pauses={5: 1000.0})
     finished = bench.run(channel=channel, chunk_rows=1000)
     assert max(r.wall_s for r in channel.of_type(EpochReport)) == 0.0
     assert finished.metrics["seconds"] == 0.0

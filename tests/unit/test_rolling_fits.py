@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
-from fakes import ScriptedChannel, make_task
+from fakes import FakeClock, ScriptedChannel, make_task
 
 from cbi_queue.protocol import CheckpointSaved, EpochReport, Note, Restored
 from jobs.channel import StopRequested
 from jobs.families.rolling_fits import ETS, AutoARIMA, refit_chunks
 from jobs.series import ForecastFrame, label, load_frame
 from jobs.splits import holdout_split
+from jobs.work_clock import WorkClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,8 @@ def test_a_forecast_does_not_change_when_later_prices_do(
 
 
 def test_a_stopped_walk_goes_on_where_it_was(tmp_path: Path, feature_dir: Path) -> None:
-    first, second = ScriptedChannel(stop_at=3), ScriptedChannel()
+    """A stop that comes while the second fit is made keeps that fit."""
+    first, second = ScriptedChannel(stop_at=4), ScriptedChannel()
     stopped = ETS()
     stopped.prepare(task_of(tmp_path / "run", feature_dir, first))
     with pytest.raises(StopRequested):
@@ -66,6 +68,27 @@ def test_a_stopped_walk_goes_on_where_it_was(tmp_path: Path, feature_dir: Path) 
     assert [saved.epoch for saved in first.of_type(CheckpointSaved)] == [2]
     assert [(restored.epoch, restored.exact) for restored in second.of_type(Restored)] == [(2, True)]
     assert second.of_type(EpochReport)[0].epoch == 3
+
+
+def test_a_fit_that_the_kernel_held_up_is_told_without_that_time(tmp_path: Path, feature_dir: Path) -> None:
+    """A pause within a fit is the kernel's; its length is known only once the trainer has heard that it may go on."""
+    clock = FakeClock()
+    channel = ScriptedChannel()
+    channel.at[2] = lambda: setattr(channel, "paused_s", 3600.0)
+    ets = ETS()
+    ets.prepare(task_of(tmp_path / "run", feature_dir, channel))
+    ets._clock, fit = WorkClock(channel, clock), ets.fit
+
+    def held_up(log_price: np.ndarray) -> dict[str, Any]:
+        clock.advance(3.0 if channel.of_type(EpochReport) else 3603.0)
+        return fit(log_price)
+
+    ets.fit = held_up
+    finished = ets.train(task_of(tmp_path / "run", feature_dir, channel))
+
+    reports = channel.of_type(EpochReport)
+    assert [report.wall_s for report in reports] == [3.0] * len(reports)
+    assert finished.metrics["fit_s"] == 3.0 * len(reports)
 
 
 @pytest.mark.parametrize("left", ["{", "[]", json.dumps({"identity": "other", "source_sha256": "x"})])
