@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 import cbi_queue
 from cbi_queue.api import changes, looking, pages, refusals
 from cbi_queue.api.guard import Guard
+from cbi_queue.api.head import HeadAsGet
 from cbi_queue.api.models import Problem
 from cbi_queue.api.token import ensure_token
 
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         },
     )
     app.state.settings = settings
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings)
     refusals.install(app)
     for router in (pages.router, looking.router, changes.router):

@@ -57,6 +57,29 @@ def test_health_is_good_without_a_daemon_and_503_without_a_ledger(site, client):
     assert "daemon" in broken.json()
 
 
+def test_head_answers_as_get_does_without_the_body(site, client):
+    """What watches a server from outside asks with HEAD, and must not read a refusal as trouble."""
+    site.enqueue({"name": "a"})
+    paths = [
+        "/healthz",
+        "/status",
+        "/status?format=html",
+        "/api/jobs",
+        "/api/jobs/nobody",
+        "/openapi.json",
+        "/static/status.css",
+    ]
+
+    for path in paths:
+        got, head = client.get(path), client.head(path)
+        assert head.status_code == got.status_code != 405, path
+        assert head.headers.keys() == got.headers.keys(), path
+        assert head.headers["content-type"] == got.headers["content-type"], path
+        assert (head.content, bool(got.content)) == (b"", True), path
+    assert client.head("/api/pause").status_code == 405
+    assert client.head("/healthz", headers={"Host": "elsewhere"}).status_code == 400
+
+
 def test_a_broken_ledger_is_told_in_the_form_that_was_asked_for(site, client):
     site.settings.ledger_path.write_bytes(b"not a database" * 100)
 
