@@ -47,6 +47,7 @@ def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Comp
     if all_read and all(plan.complete for plan in plans) and all(job.name is not None for _, job in _each(plans)):
         check_needs(plans, by_name, around.known_jobs, complaints)
     check_circles(plans, by_name, complaints)
+    check_caches(plans, complaints)
     for plan in plans:
         check_ceilings(plan, around.profile, complaints)
     check_data(plans, by_name, around, complaints)
@@ -106,6 +107,22 @@ def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], c
         words = " → ".join(circle if len(circle) <= 12 else (*circle[:6], "…", *circle[-6:]))
         text = f"these jobs need each other in a circle and would never start: {words}"
         _complain(plan_of[circle[0]], complaints, (*job.at, "needs"), text)
+
+
+def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
+    """Complain about features jobs that would build one horizon's cache differently: the later one would win.
+
+    Built alike, the later one finds the cache in place and leaves it.
+    """
+    first: dict[str, tuple[PlanDraft, JobDraft]] = {}
+    for plan, job in _each(plans):
+        if job.family != Family.FEATURES or job.horizon is None:
+            continue
+        other, builder = first.setdefault(job.horizon, (plan, job))
+        if builder.params != job.params:
+            line = other.source.line_of(builder.at)
+            text = f"{builder.name!r}, {other.source.name}:{line}, builds the cache of {job.horizon} with other params"
+            _complain(plan, complaints, job.place("params"), f"{text}; every model of a horizon reads the same one")
 
 
 def check_ceilings(plan: PlanDraft, profile: HardwareProfile, complaints: Complaints) -> None:

@@ -50,6 +50,26 @@ def test_a_name_taken_in_another_file_is_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_two_caches_of_one_horizon_that_differ_are_refused(tmp_path: Path) -> None:
+    """They would write one file, and whatever trained in between would have read another."""
+    other = "- {name: b, family: features, horizon: 1w, params: {price_column: zl_close}}\n"
+
+    assert refuse(tmp_path, plan(features("a"), other)) == [
+        (
+            "plan.yaml:4: jobs[1].params: 'a', plan.yaml:3, builds the cache of 1w with other params; "
+            "every model of a horizon reads the same one"
+        )
+    ]
+
+
+def test_two_caches_of_one_horizon_that_are_alike_or_of_two_horizons_are_fine(tmp_path: Path) -> None:
+    """The quick start and the week are run on one machine: the second finds the cache and leaves it."""
+    alike = "- {name: b, family: features, horizon: 1w, params: {price_column: price}}\n"
+    far = "- {name: c, family: features, horizon: 1m, params: {price_column: zl_close}}\n"
+
+    assert accept(tmp_path, plan(features("a"), alike), plan(far))
+
+
 def test_a_need_that_nobody_answers_to_is_refused(tmp_path: Path) -> None:
     assert refuse(tmp_path, plan(features("features-1w"), naive("n", needs="other, feature-1w"))) == [
         (
