@@ -36,9 +36,9 @@ NEIGHBOURS: dict[str, tuple[float, ...]] = {
     "spreads": (2.0, 3.0),
     "alarm_votes": (2.0, 3.0),
     "alarm_s": (0.5, 0.6, 0.8),
-    "lost_s": (0.10, 0.11, 0.13, 0.14),
+    "lost_s": (0.09, 0.10, 0.12, 0.13),
     "lost_cap": (1.4, 1.65, 1.8),
-    "burst_gain": (1.0, 1.4, 1.8),
+    "burst_gain": (1.0, 1.4, 1.6, 2.0),
     "burst_fade": (0.99, 0.999),
     "quiet_votes": (3.0, 5.0),
     "bin_s": (0.02, 0.1),
@@ -121,7 +121,7 @@ def print_cross_validation(traces: Sequence[Trace], labels: Sequence[Labelled]) 
     """Choose the settings on all traces but every fourth, score them on those, and print the sum."""
     candidates = [
         replace(DetectorSettings(), floor=floor, alarm_s=alarm_s, lost_s=lost_s, burst_gain=gain)
-        for floor, alarm_s, lost_s, gain in product((1.10, 1.12, 1.14), (0.5, 0.7), (0.08, 0.12, 0.16), (0.0, 1.6))
+        for floor, alarm_s, lost_s, gain in product((1.10, 1.12, 1.14), (0.5, 0.7), (0.08, 0.12, 0.16), (0.0, 1.8))
     ]
     by_trace = [
         [score([label], [a for a in alarms if a.trace == label.name]) for label in labels]

@@ -1,4 +1,4 @@
-"""Recorded traces through the governor's own detector and attribution: what it would have said. Reads files, writes none.
+"""Recorded traces through the governor's own detector, attribution and policy: what it would have said and done. Reads files, writes none.
 
 Each trace is judged as a run would be, report by report. What stands for its stored baseline comes from the other
 traces of the same model, never from itself; a trace that is alone has none, like the first run of a model.
@@ -14,16 +14,22 @@ from cbi_queue.errors import Refused
 from cbi_queue.governor.attribution import attribute
 from cbi_queue.governor.detector import Detector
 from cbi_queue.governor.evidence import EvidenceWindow
+from cbi_queue.governor.governor import Governor
+from cbi_queue.governor.slot_memory import GovernorMemory
 from cbi_queue.governor.traces import BrokenTrace, Trace, cold_baselines, read_trace
 from cbi_queue.governor.values import Cause
+from cbi_queue.readings import Readings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from cbi_queue.governor.detector import DetectorSettings
-    from cbi_queue.governor.values import Attribution, Baseline, Slowdown
+    from cbi_queue.governor.values import Attribution, Baseline, Decision, Slowdown
+    from cbi_queue.hardware.thresholds import Thresholds
 
+LOOK_S = 1.0
+"""Seconds between two looks of the governor, as the slot does it."""
 MAX_BYTES = 200_000_000
 """A larger file is refused: it is no trace, and would fill the memory."""
 
@@ -96,6 +102,29 @@ def replay_one(trace: Trace, cold: dict[int | None, Baseline], settings: Detecto
     if current is not None:
         alarms.append(_alarm(trace, current, found))
     return Replay(trace, tuple(alarms), cold)
+
+
+def steps(replayed: Replay, thresholds: Thresholds) -> list[Decision]:
+    """Return what the governor would have decided, looking once a second.
+
+    The recorded run cannot obey, so what a step would have changed is not in what comes after it. A trace holds no
+    readings: to the policy, heat and memory are unknown all along.
+    """
+    work = replayed.trace.work
+    governor = Governor(
+        thresholds, GovernorMemory(thresholds), can=frozenset({"pace", "micro_batch", "probe"}), one_shot=False,
+        micro_batch=work[0].micro_batch, baselines=replayed.cold, cold_probe_s=None,
+    )  # fmt: skip
+    decided: list[Decision] = []
+    looked_s = -LOOK_S
+    for one in work:
+        governor.saw_work(one)
+        if one.at_s - looked_s >= LOOK_S:
+            looked_s = one.at_s
+            decision = governor.look(one.at_s, Readings.unknown("a trace of epochs holds no readings", one.at_s))
+            if decision is not None:
+                decided.append(decision)
+    return decided
 
 
 def _alarm(trace: Trace, slowdown: Slowdown, found: Attribution | None, *, in_hindsight: bool = False) -> Alarm:

@@ -15,6 +15,7 @@ from cbi_queue.cli.output import json_option, print_table, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cbi_queue.governor.values import Decision
     from cbi_queue.governor_replay import Alarm, Replay
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -51,10 +52,11 @@ command.add_command(governor_why.command, "why")
 )
 @json_option
 def replay(files: tuple[Path, ...], others: tuple[Path, ...], as_json: bool) -> None:
-    """Replay recorded epoch times through the detector and print every slow-down it sees.
+    """Replay recorded epoch times through the governor: every slow-down it sees, and what it would do.
 
     With several FILES, each is held against the cold cost that the other ones of its model show, as a run is against
-    its stored baseline. One that is alone is judged as the first run of its model.
+    its stored baseline. One that is alone is judged as the first run of its model. With --json, slow-downs only, one
+    object a line.
     """
     from cbi_queue.governor_replay import read_traces, replay
 
@@ -81,11 +83,21 @@ def _as_json(alarm: Alarm) -> dict[str, object]:
 
 
 def _rows(replays: Sequence[Replay]) -> list[tuple[str, ...]]:
+    from cbi_queue.governor_replay import steps
+    from cbi_queue.hardware.thresholds import Thresholds
+
     rows: list[tuple[str, ...]] = []
+    thresholds = Thresholds()
     for one in replays:
         rows.append((one.trace.name, one.trace.model, "", "", "", "", "", _picture(one)))
         rows.extend(_row(alarm) for alarm in one.alarms)
+        rows.extend(_step_row(one, decision) for decision in steps(one, thresholds))
     return rows
+
+
+def _step_row(one: Replay, decision: Decision) -> tuple[str, ...]:
+    epoch = next(work.epoch for work in one.trace.work if work.at_s >= decision.at_s)
+    return ("", "", "", str(epoch), "", "", str(decision.cause), f"would {decision.action}: {decision.words}")
 
 
 def _row(alarm: Alarm) -> tuple[str, ...]:

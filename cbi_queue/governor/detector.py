@@ -9,7 +9,7 @@ with relative scatter s of quiet bins:
     lost = (min(c / b, lost_cap) - e^k) * b * samples       seconds lost beyond what is let pass
 
 Votes add up, never below zero (a one-sided CUSUM with clipped increments): the slow stretch begins at the first vote
-above zero. It is a slow-down when it has all of
+above zero. It is a slow-down when a bin with such a vote ends and it has all of
 
 - `alarm_votes` votes from at least `least_bins` bins: sure enough. A stop of one or two epochs never has them;
 - `alarm_s` seconds: other programs on a machine come and go within tenths of a second;
@@ -64,11 +64,11 @@ class DetectorSettings:
     """Bins that make a slow-down, at least."""
     alarm_s: float = 0.7
     """Seconds that a slow stretch must have lasted."""
-    lost_s: float = 0.12
+    lost_s: float = 0.11
     """Seconds that it must have cost."""
     lost_cap: float = 1.5
     """Factor above which a bin counts as this slow, so that one spike cannot pay for a stretch."""
-    burst_gain: float = 1.6
+    burst_gain: float = 1.8
     """Times the largest recent burst that a slow stretch must have cost."""
     burst_s: float = 3.0
     """Seconds within which an alarm that ended is counted as a burst, too."""
@@ -189,14 +189,15 @@ class Detector:
         return (min(math.exp(excess), self._set.lost_cap) - math.exp(passed)) * expected_s
 
     def _look_for_slowdown(self, piece: Bin, excess: float, passed: float) -> None:
-        self._slow.take(piece, self._vote(excess - passed), self._lost_s(piece, excess, passed))
+        vote = self._vote(excess - passed)
+        self._slow.take(piece, vote, self._lost_s(piece, excess, passed))
         self._burst_s *= self._set.burst_fade
         self._worst_s = max(self._worst_s, self._slow.lost_s)
         if self._slow.is_empty:
             self._remember_burst(self._worst_s)
             if self._fast.is_empty:
                 self._level.learn(piece.seconds_per_sample, piece.cpu_per_sample)
-        elif self._is_slowdown():
+        elif vote > 0.0 and self._is_slowdown():
             self.current = Slowdown(self._slow.since_epoch, piece.last_epoch, 1.0, 0.0, self._slow.since_s)
             self._quiet.clear()
             self._tell_extent(self.current)

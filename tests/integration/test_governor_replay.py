@@ -13,7 +13,9 @@ from click.testing import CliRunner
 
 from cbi_queue.cli import cli
 from cbi_queue.errors import Refused
-from cbi_queue.governor_replay import read_traces, replay
+from cbi_queue.governor.values import Action
+from cbi_queue.governor_replay import read_traces, replay, steps
+from cbi_queue.hardware.thresholds import Thresholds
 
 ROOT = Path(__file__).parents[2]
 TRACES = sorted((ROOT / "tests" / "traces").glob("*.jsonl"))
@@ -112,6 +114,15 @@ def test_people_get_a_table_with_a_picture():
     assert "trace-102.jsonl" in result.stdout
     assert "▁▁▁" in result.stdout
     assert "nothing was measured that says why" in result.stdout
+    assert "would probe: the work is" in result.stdout
+
+
+def test_the_policy_without_readings_asks_for_a_probe_and_takes_no_step():
+    """An unknown cause is no reason to slow a training down."""
+    for one in replay(read_traces(TRACES)):
+        decided = steps(one, Thresholds())
+        assert {decision.action for decision in decided} <= {Action.PROBE, Action.TELL}
+        assert len(decided) <= 2 * len(one.alarms)
 
 
 def test_a_broken_line_is_named_with_its_file_and_nothing_is_replayed(tmp_path):

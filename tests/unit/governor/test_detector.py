@@ -109,6 +109,35 @@ def test_a_spike_of_one_or_two_epochs_is_no_slowdown(stop_factor, length):
     assert run.alarms == []
 
 
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_spike_of_long_epochs_is_no_slowdown(length):
+    """Here every report is long and costly enough: only its votes, clipped, tell a spike from a slow-down."""
+    run = Run(epoch_s=60.0)
+    run.go(30)
+    for _ in range(5):
+        run.go(length, 50.0)
+        run.go(20)
+    assert run.alarms == []
+
+
+def test_a_tall_spike_cannot_pay_for_a_mild_stretch():
+    run = Run()
+    run.go(60)
+    run.go(1, 200.0)
+    run.go(4, 1.22)
+    run.go(10)
+    assert run.alarms == []
+
+
+def test_a_burst_of_half_a_second_is_no_slowdown():
+    """Other programs come and go: four slow epochs of a tenth of a second each are theirs."""
+    run = Run()
+    run.go(60)
+    run.go(4, 1.6)
+    run.go(20)
+    assert run.alarms == []
+
+
 def test_contention_that_flickers_is_one_slowdown():
     run = Run()
     run.go(60)
