@@ -31,13 +31,23 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("enqueue", "enqueue_jobs", "70 jobs into the ledger, against the bare transaction", 30),
     Benchmark("claim", "claim_to_settle", "claim to settle of a no-op job, against stock Huey", 12),
     Benchmark("status", "quick_verbs", "`cbi-queue status --json` and `--help`, against a bare interpreter", 15),
+    Benchmark("pick-up", "pick_up", "how long a job waits for an idle daemon", 15),
     Benchmark("handover", "handover", "one job's end to the next trainer's first line, against a bare start", 6),
     Benchmark("idle-page", "idle_page", "memory of `cbi-queue serve` after a few requests", 3),
     Benchmark("idle-daemon", "idle_daemon", "memory and CPU of the daemon with nothing to do, over a minute", 1),
     Benchmark("monitor", "monitor_cost", "processor time of the monitor while a model trains, over a minute", 1),
     Benchmark("lightgbm", "lightgbm_direct", "LightGBM through the queue, against a direct call", 5),
     Benchmark("detector", "detector_recall", "slow-downs found, delays and false alarms on recorded trainings", 1),
+    Benchmark(
+        "week",
+        "simulated_week.weeks",
+        "a week of 65 jobs in simulated time and heat, with and without us",
+        1,
+        slow=True,
+    ),
     Benchmark("checkpoints", "checkpoint_cost", "share of training that checkpoints take", 1, slow=True),
+    Benchmark("loop", "loop_overhead", "training with channel and reports, against the same loop without", 20),
+    Benchmark("lstm", "lstm_rivals", "an LSTM, against neuralforecast and darts", 5, slow=True),
     Benchmark("features", "feature_streaming", "memory of the feature cache on 10 million rows", 1, slow=True),
 )
 

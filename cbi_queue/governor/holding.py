@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from cbi_queue.governor.slot_memory import GovernorMemory, Hold
     from cbi_queue.governor.strain import Look
 
-CLEAR_S = 20.0
-"""Seconds clear, look by look, before a hold is lifted."""
-
 
 @dataclass(frozen=True, slots=True)
 class HoldScene:
@@ -49,15 +46,16 @@ def decide_hold(scene: HoldScene) -> Decision | None:
 
 def _is_clear(scene: HoldScene, hold: Hold) -> bool:
     strain = scene.memory.heat if hold.cause is Cause.HEAT else scene.memory.pressure
-    return strain.lasts_s(Grade.CLEAR, scene.now_s) >= CLEAR_S
+    return strain.lasts_s(Grade.CLEAR, scene.now_s) >= scene.memory.thresholds.clear_s
 
 
 def _try_again(scene: HoldScene, hold: Hold, held_s: float) -> Decision:
     """End a hold that has lasted as long as one may. A level that never fell while nothing trained is not believed."""
     memory = scene.memory
     words = f"{scene.look.words}, but nothing stands still for more than {_minutes(memory.thresholds.pause_max_s)}"
-    if hold.cause is Cause.HEAT and hold.least is Grade.SEVERE:
-        memory.stuck_level = scene.look.figures.get("heat_level")
+    level = scene.look.figures.get("heat_level")
+    if hold.cause is Cause.HEAT and hold.least is Grade.SEVERE and level is not None:
+        memory.stuck_level = level
         hours = (memory.refute(LEVEL, scene.now_s).until_s - scene.now_s) / 3600
         words += f"; a level that does not fall while nothing trains is not believed for {hours:.0f} h"
     return _resume(scene, hold, f"{words}: after {_minutes(held_s)} {_on(hold, memory.duty)}", upward=False)

@@ -1,9 +1,13 @@
-"""How much work gets done: seconds per sample of the last minutes, evened out over reports of any length. Pure."""
+"""How much work gets done: seconds per sample of the last minutes, over reports of any length. Pure.
+
+A mean and no median: a chip that falls off a cliff and comes back is fast or slow and nothing in between, and what
+counts is how much gets done over both.
+"""
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,37 +15,46 @@ if TYPE_CHECKING:
 
 BUCKET_S = 5.0
 """Working seconds that make one figure: epochs of milliseconds are added up, longer ones stand alone."""
-KEPT = 9
+SPAN_S = 300.0
+"""Working seconds that are looked back on: longer than two minutes of a chip that cools itself off."""
+KEPT = int(SPAN_S / BUCKET_S)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    began_s: float
+    wall_s: float
+    samples: int
 
 
 class Output:
     """Seconds per sample since the last change of rung."""
 
     def __init__(self) -> None:
-        self._figures: deque[tuple[float, float]] = deque(maxlen=KEPT)
-        self._began_s = 0.0
-        self._wall_s = 0.0
-        self._samples = 0
+        self._buckets: deque[_Bucket] = deque(maxlen=KEPT)
         self._from_s = float("-inf")
 
     def see(self, work: Work) -> None:
         """Take one report in. One that a pause fell into, or that began before the last change, does not count."""
-        if work.disturbed or work.samples <= 0 or work.wall_s <= 0.0 or work.at_s - work.wall_s < self._from_s:
+        began_s = work.at_s - work.wall_s
+        if work.disturbed or work.samples <= 0 or work.wall_s <= 0.0 or began_s < self._from_s:
             return
-        if self._wall_s <= 0.0:
-            self._began_s = work.at_s - work.wall_s
-        self._wall_s += work.wall_s
-        self._samples += work.samples
-        if self._wall_s >= BUCKET_S:
-            self._figures.append((self._began_s, self._wall_s / self._samples))
-            self._wall_s, self._samples = 0.0, 0
+        if self._buckets and self._buckets[-1].wall_s < BUCKET_S:
+            self._buckets[-1].wall_s += work.wall_s
+            self._buckets[-1].samples += work.samples
+        else:
+            self._buckets.append(_Bucket(began_s, work.wall_s, work.samples))
 
     def begin(self, now_s: float) -> None:
         """Forget what was before *now_s*: the rung has changed."""
-        self._figures.clear()
-        self._wall_s, self._samples, self._from_s = 0.0, 0, now_s
+        self._buckets.clear()
+        self._from_s = now_s
 
     def seconds_per_sample(self, since_s: float | None = None) -> float | None:
-        """Return the median of the last figures that began at *since_s* or later; None when there is none."""
-        figures = [figure for began_s, figure in self._figures if since_s is None or began_s >= since_s]
-        return statistics.median(figures) if figures else None
+        """Return the mean of the last `SPAN_S` working seconds that began at *since_s* or later; None without any."""
+        wall_s, samples = 0.0, 0
+        for bucket in reversed(self._buckets):
+            if wall_s >= SPAN_S or (since_s is not None and bucket.began_s < since_s):
+                break
+            wall_s, samples = wall_s + bucket.wall_s, samples + bucket.samples
+        return wall_s / samples if wall_s >= BUCKET_S else None

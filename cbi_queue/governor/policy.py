@@ -25,6 +25,8 @@ HOLD_MARGIN_S = 60.0
 """Seconds by which a hold's own expiry lies after the governor's: only a dead daemon's hold expires by itself."""
 SHOWN = 1.03
 """Worked seconds that become quicker by this factor under a pace show that heat is the cause, if not yet the cure."""
+RELAPSE_S = 7200.0
+"""Heat that is back within so many seconds of a step up came back because of it: jobs of an hour or two alternate."""
 RESTED_SHARE = 0.8
 """Comfort is allowed again once this share of the budget is spent, not at once when it falls below the whole."""
 
@@ -185,7 +187,7 @@ def _pace_down(scene: Scene, target: float, *, slow: bool) -> Decision:
 def _lengthen_wait_after_relapse(scene: Scene) -> None:
     """Wait twice as long before the next step up when the last one brought the heat back, else as long as at first."""
     t, memory = scene.thresholds, scene.memory
-    relapsed = scene.now_s - memory.last_up_s < 2 * memory.heat_up_wait_s
+    relapsed = scene.now_s - memory.last_up_s < max(RELAPSE_S, 2 * memory.heat_up_wait_s)
     memory.heat_up_wait_s = min(2 * memory.heat_up_wait_s, t.heat_up_wait_max_s) if relapsed else t.heat_up_wait_s
 
 

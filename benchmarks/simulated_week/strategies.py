@@ -1,0 +1,160 @@
+"""Who decides in the simulated week: nobody, the usual pause-on-level, or the real governor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from benchmarks.simulated_week.sensor import readings
+from cbi_queue.governor.governor import Governor, look_between_jobs
+from cbi_queue.governor.slot_memory import GovernorMemory
+from cbi_queue.governor.values import Action, Decision, Work
+from cbi_queue.hardware.thresholds import Thresholds
+from cbi_queue.readings import HeatLevel
+
+if TYPE_CHECKING:
+    from benchmarks.simulated_week.week_plan import Job
+    from cbi_queue.governor.values import Baseline
+
+COLD_PROBE_S = 1.0
+
+
+@dataclass(slots=True)
+class Orders:
+    """What is in force for the job in the slot."""
+
+    duty: float = 1.0
+    micro_batch: int | None = None
+    paused: bool = False
+    probe: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was ordered."""
+
+    steps_at_s: list[float] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+
+class Strategy(Protocol):
+    """Told of all that happens; sets the orders."""
+
+    orders: Orders
+    tally: Tally
+
+    def start(self, job: Job) -> None:
+        """Take note that *job* begins."""
+
+    def saw(self, work: Work) -> None:
+        """Take a report in."""
+
+    def saw_probe(self, at_s: float, wall_s: float) -> None:
+        """Take a probe in."""
+
+    def end(self) -> None:
+        """Take note that the job has ended."""
+
+    def look(self, now_s: float, level: HeatLevel | None) -> None:
+        """Look at the machine; called every step."""
+
+
+class NoGovernor:
+    """Lets everything run; the chip looks after itself."""
+
+    def __init__(self) -> None:
+        self.orders = Orders()
+        self.tally = Tally()
+
+    def start(self, job: Job) -> None:
+        """Begin at full speed."""
+
+    def saw(self, work: Work) -> None:
+        """Ignore it."""
+
+    def saw_probe(self, at_s: float, wall_s: float) -> None:
+        """Ignore it."""
+
+    def end(self) -> None:
+        """Ignore it."""
+
+    def look(self, now_s: float, level: HeatLevel | None) -> None:
+        """Do nothing."""
+
+
+class PauseOnLevel(NoGovernor):
+    """Pauses at heavy until nominal, as watchdogs in the field do; a level that is missing says nothing to it."""
+
+    def look(self, now_s: float, level: HeatLevel | None) -> None:
+        """Pause or resume on the level alone."""
+        if level is None:
+            return
+        paused = level >= HeatLevel.HEAVY or (self.orders.paused and level > HeatLevel.NOMINAL)
+        if paused != self.orders.paused:
+            self.orders.paused = paused
+            self.tally.steps_at_s.append(now_s)
+
+
+class Governed:
+    """The real governor, as the slot would drive it."""
+
+    def __init__(self, thresholds: Thresholds | None = None) -> None:
+        self.orders = Orders()
+        self.tally = Tally()
+        self.memory = GovernorMemory(thresholds or Thresholds())
+        self._governor: Governor | None = None
+        self._job: Job | None = None
+        self._learned: dict[str, dict[int | None, Baseline]] = {}
+
+    def start(self, job: Job) -> None:
+        """Watch *job* with what earlier ones of its fingerprint taught."""
+        self._job = job
+        self.orders = Orders(micro_batch=job.micro_batch, paused=self.orders.paused)
+        self._governor = Governor(
+            self.memory.thresholds,
+            self.memory,
+            can=job.can,
+            one_shot=job.one_shot,
+            micro_batch=job.micro_batch,
+            baselines=self._learned.get(job.fingerprint, {}),
+            cold_probe_s=COLD_PROBE_S,
+        )
+
+    def saw(self, work: Work) -> None:
+        """Hand the report to the governor."""
+        if self._governor:
+            self._governor.saw_work(work)
+
+    def saw_probe(self, at_s: float, wall_s: float) -> None:
+        """Hand the probe's answer to the governor."""
+        if self._governor:
+            self._governor.saw_probe(at_s, wall_s)
+
+    def end(self) -> None:
+        """Keep what the job taught."""
+        if self._governor and self._job:
+            self._learned[self._job.fingerprint] = self._governor.learned()
+        self._governor = self._job = None
+
+    def look(self, now_s: float, level: HeatLevel | None) -> None:
+        """Look, and carry the decision out as the slot does."""
+        seen = readings(now_s, level)
+        decision = self._governor.look(now_s, seen) if self._governor else look_between_jobs(now_s, seen, self.memory)
+        if decision is not None:
+            self._obey(decision)
+
+    def _obey(self, decision: Decision) -> None:
+        self.tally.decisions.append(decision)
+        match decision.action:
+            case Action.PACE:
+                self.orders.duty = decision.value or 1.0
+            case Action.MICRO_BATCH:
+                self.orders.micro_batch = int(decision.value or 1)
+            case Action.PAUSE | Action.EVICT:
+                self.orders.paused = True
+            case Action.RESUME:
+                self.orders.paused = False
+            case Action.PROBE:
+                self.orders.probe = True
+        if decision.action not in {Action.TELL, Action.PROBE} and not decision.carried:
+            self.tally.steps_at_s.append(decision.at_s)

@@ -1,0 +1,52 @@
+"""`python -m benchmarks week`: hours to finish, hours at heavy and steps taken, for each scenario and each strategy.
+
+Simulated time, so the figures are the same on every machine: no rounds, and nothing is warmed up. Two processes share
+the scenarios.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+from benchmarks.measuring import Line, Target
+from benchmarks.simulated_week.scenarios import GRID
+from benchmarks.simulated_week.simulation import Outcome, Scenario, Week
+from benchmarks.simulated_week.strategies import Governed, NoGovernor, PauseOnLevel
+from benchmarks.simulated_week.week_plan import week
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One scenario under each strategy."""
+
+    scenario: str
+    none: Outcome
+    stock: Outcome
+    ours: Outcome
+
+
+def compare(scenario: Scenario) -> Compared:
+    """Run the week of *scenario* three times."""
+    jobs = week()
+    none, stock, ours = (Week(scenario, who, jobs).run() for who in (NoGovernor(), PauseOnLevel(), Governed()))
+    return Compared(scenario.name, none, stock, ours)
+
+
+def lines(_rounds: int) -> list[Line]:
+    """Run the grid and return, for each scenario, hours and steps as the table of benchmarks shows them."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        return [line for found in pool.map(compare, GRID) for line in _lines(found)]
+
+
+def _lines(found: Compared) -> list[Line]:
+    told = "; ".join(
+        f"{name} {one.hours:.0f} h{'' if one.finished else ' UNFINISHED'}, {one.heavy_h:.0f} at heavy, {one.steps} steps"
+        for name, one in (("none", found.none), ("pause-on-level", found.stock), ("ours", found.ours))
+    )
+    return [
+        Line(f"week at {found.scenario}: hours, ours / pause-on-level", "x",
+             (found.ours.hours / found.stock.hours,), Target(1.001), told),
+        Line("  the same: most steps in an hour, ours", "steps", (float(found.ours.most_in_an_hour),), Target(4.0)),
+    ]  # fmt: skip

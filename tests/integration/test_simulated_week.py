@@ -1,0 +1,79 @@
+"""The real governor, detector and attribution through a simulated week: it ends, it stays calm, it is worth having.
+
+A tenth of the week's work on a simulated machine (`benchmarks.simulated_week`); the full grid is a benchmark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from benchmarks.simulated_week.scenarios import CLIFF, COOL, NO_FAN, SILENT, STUCK
+from benchmarks.simulated_week.simulation import Outcome, Scenario, Week
+from benchmarks.simulated_week.strategies import Governed, NoGovernor, PauseOnLevel
+from benchmarks.simulated_week.week_plan import week
+from cbi_queue.budget import TOTAL
+
+ALL = [COOL, NO_FAN, SILENT, STUCK, CLIFF]
+STRATEGIES = {"none": NoGovernor, "stock": PauseOnLevel, "ours": Governed}
+
+
+@cache
+def outcome(scenario: Scenario, who: str) -> Outcome:
+    """Run the 65 jobs at a tenth of their length; a week that stands still is cut off after ten days."""
+    jobs = [replace(job, cold_s=job.cold_s / 10) for job in week()]
+    return Week(scenario, STRATEGIES[who](), jobs).run(longest_h=240.0)
+
+
+def test_the_week_holds_the_planned_models() -> None:
+    """What is simulated is the budget's plan, not a toy of it."""
+    assert len(week()) == TOTAL.planned
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+def test_the_queue_always_finishes_and_never_oscillates(scenario: Scenario) -> None:
+    """Silent, stuck or honest: every job gets done, with at most four steps in any hour."""
+    ours = outcome(scenario, "ours")
+    assert ours.finished
+    assert ours.most_in_an_hour <= 4
+
+
+def test_a_cool_machine_costs_nothing() -> None:
+    """Most weeks are like this: the governor must not be noticed."""
+    ours, none = outcome(COOL, "ours"), outcome(COOL, "none")
+    assert ours.steps == 0
+    assert ours.hours == none.hours
+
+
+def test_a_hot_machine_spends_less_time_at_heavy_than_alone_and_finishes_before_pause_on_level() -> None:
+    """The whole trade: less heat than with nobody, more work than with a thermostat, within the budget."""
+    none, stock, ours = (outcome(NO_FAN, who) for who in STRATEGIES)
+    assert none.heavy_h > 5  # the scenario is hot indeed
+    assert ours.heavy_h < 0.8 * none.heavy_h
+    assert ours.hours < stock.hours
+    assert ours.hours < none.hours / (1 - 0.25)
+    assert ours.steps < stock.steps / 20
+
+
+def test_a_chip_that_falls_off_a_cliff_falls_less_often_with_us_and_loses_next_to_nothing() -> None:
+    """Where throttling overshoots, pacing pays for itself, or nearly."""
+    none, ours = outcome(CLIFF, "none"), outcome(CLIFF, "ours")
+    assert none.hours > 14  # far from the cold 12 hours
+    assert ours.limit_h < 0.9 * none.limit_h
+    assert ours.hours < 1.05 * none.hours
+
+
+def test_silent_throttling_costs_next_to_nothing_on_top() -> None:
+    """Pacing is tried, seen not to help, taken back, and left alone."""
+    ours, none = outcome(SILENT, "ours"), outcome(SILENT, "none")
+    assert none.hours > 13
+    assert ours.hours < 1.05 * none.hours
+
+
+def test_a_level_that_sticks_stops_a_thermostat_for_good_but_not_us() -> None:
+    """A level that does not come down until the next restart was seen in the field."""
+    assert not outcome(STUCK, "stock").finished
+    ours, none = outcome(STUCK, "ours"), outcome(STUCK, "none")
+    assert ours.hours < none.hours / (1 - 0.25)
