@@ -14,7 +14,8 @@ from cbi_queue.budget import BudgetProgress, progress, tally
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.telemetry import epochs_of
-from cbi_queue.lifecycle import REASON_WORDS, JobState
+from cbi_queue.ledger.waits import why_it_waits
+from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
 from cbi_queue.slot_lock import SlotLock, is_slot_taken
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def take_status(settings: Settings) -> QueueStatus:
         needs = queries.needs_of(ledger)
         holds = holds_in_force(ledger)
         by_id = {job.id: job for job in jobs}
-        lines = {job.id: _line(job, needs, by_id) for job in jobs}
+        lines = {job.id: _line(ledger, job, needs, by_id) for job in jobs}
         return QueueStatus(
             at=clock.epoch_s(),
             daemon=daemon_status(settings),
@@ -161,8 +162,8 @@ def every_line(ledger: Ledger) -> list[JobLine]:
     with ledger.snapshot():
         jobs = queries.all_jobs(ledger)
         needs = queries.needs_of(ledger)
-    by_id = {job.id: job for job in jobs}
-    return [_line(job, needs, by_id) for job in jobs]
+        by_id = {job.id: job for job in jobs}
+        return [_line(ledger, job, needs, by_id) for job in jobs]
 
 
 def daemon_status(settings: Settings) -> DaemonStatus:
@@ -221,7 +222,7 @@ def _progress(settings: Settings, job: JobRow, attempt: int) -> Progress | None:
     )
 
 
-def _line(job: JobRow, needs: dict[int, list[int]], by_id: dict[int, JobRow]) -> JobLine:
+def _line(ledger: Ledger, job: JobRow, needs: dict[int, list[int]], by_id: dict[int, JobRow]) -> JobLine:
     open_needs = [by_id[n] for n in needs.get(job.id, []) if by_id[n].state is not JobState.SUCCEEDED]
     return JobLine(
         id=job.id,
@@ -232,7 +233,7 @@ def _line(job: JobRow, needs: dict[int, list[int]], by_id: dict[int, JobRow]) ->
         day=job.day,
         state=job.state,
         reason=job.reason,
-        why=_why(job, open_needs),
+        why=_why(ledger, job, open_needs),
         priority=job.priority,
         attempts=job.attempts,
         not_before=job.not_before,
@@ -242,9 +243,11 @@ def _line(job: JobRow, needs: dict[int, list[int]], by_id: dict[int, JobRow]) ->
     )
 
 
-def _why(job: JobRow, open_needs: list[JobRow]) -> str:
+def _why(ledger: Ledger, job: JobRow, open_needs: list[JobRow]) -> str:
     if job.state is JobState.WAITING and open_needs:
         return "waits for " + ", ".join(f"{need.name} ({need.state})" for need in open_needs)
+    if job.state is JobState.QUEUED and job.reason is Reason.MEMORY_SHORT:
+        return why_it_waits(ledger, job.id)
     return REASON_WORDS[job.reason]
 
 

@@ -27,6 +27,7 @@ from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, S
 from cbi_queue.spec import JobSpec
 from jobs.captured_output import roll_in_background
 from jobs.channel import Channel, StopRequested
+from jobs.out_of_memory import is_out_of_memory
 from jobs.registry import TRAINERS, trainer_for
 from jobs.trainer import BrokenSpec, Task
 
@@ -41,9 +42,6 @@ _EXIT_CODES = {
     FailureKind.DISK_FULL: ExitCode.ERROR,
     FailureKind.ERROR: ExitCode.ERROR,
 }
-_OOM_WORDS = ("out of memory", "std::bad_alloc", "cannot allocate memory")
-"""Lower-cased parts of real out-of-memory texts: CUDA's "CUDA out of memory.", MPS's "MPS backend out of memory (",
-LightGBM's and XGBoost's bad_alloc, torch's CPU allocator."""
 
 
 def run_session(report_fd: int, asked_to_stop: threading.Event) -> int:
@@ -71,6 +69,7 @@ def _work(assignment: Assignment, channel: Channel) -> int:
     note_presence(assignment)
     if assignment.log_path:
         roll_in_background(Path(assignment.log_path), assignment.log_max_bytes, assignment.log_keep)
+    limit_memory(assignment.memory_limit_mib)
     try:
         _train(assignment, channel)
     except StopRequested:
@@ -122,6 +121,19 @@ def _manifest(assignment: Assignment, finished: Finished) -> Manifest:
     )
 
 
+def limit_memory(limit_mib: float) -> None:
+    """Let the kernel refuse this process more than *limit_mib* of data and heap; 0 for no limit.
+
+    Linux counts every private writable mapping. macOS takes the limit and does not enforce it.
+    """
+    if limit_mib > 0:
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = int(limit_mib * 2**20)
+        resource.setrlimit(
+            resource.RLIMIT_DATA, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most)
+        )
+
+
 def note_presence(assignment: Assignment) -> None:
     """Write to the file that CBI_OVERLAP_LOG names, if it does, whether this trainer is alone.
 
@@ -146,7 +158,7 @@ def classify(exc: BaseException) -> FailureKind:
     """Tell what kind of failure an exception is."""
     if isinstance(exc, BrokenSpec):
         return FailureKind.BROKEN_SPEC
-    if isinstance(exc, MemoryError) or any(words in str(exc).lower() for words in _OOM_WORDS):
+    if is_out_of_memory(exc):
         return FailureKind.OUT_OF_MEMORY
     if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return FailureKind.DISK_FULL

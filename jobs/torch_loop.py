@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 CAN = ("pace", "micro_batch", "probe", "checkpoint")
 """Directives obeyed beyond pause and stop."""
 EVALUATION_FACTOR = 4
-"""Micro-batches that go through the net at once where no gradient is kept: they need less memory than one that is."""
+"""Micro-batches that go through the net at once where no gradient is kept: they need less memory than one that is.
+One of a net whose inputs are the larger part needs as much, so that after a downgrade it is a single one."""
 SETTLE_EVERY_STEPS = 16
 """Steps after which an accelerator is waited for. Metal keeps up to 1 MB for each call of a recurrent layer until
 then; waiting at every step instead would leave a fast device idle between small steps."""
@@ -249,7 +250,7 @@ class TorchLoop:
 
     def _evaluated(self, rows: torch.Tensor) -> torch.Tensor:
         self.model.eval()
-        size = self.micro_batch * EVALUATION_FACTOR
+        size = self.micro_batch * (EVALUATION_FACTOR if self.micro_batch == self._params.batch_size else 1)
         predicted = []
         for piece in pieces(rows, size):
             self._safe_point()

@@ -20,6 +20,8 @@ from cbi_queue.ledger import learned
 from cbi_queue.ledger.governor_log import record_decision, record_slowdown
 from cbi_queue.ledger.micro_batch import keep_micro_batch
 from cbi_queue.protocol import EpochReport, StepsReport
+from cbi_queue.readings import FootprintReading
+from workers.admission import Taken
 from workers.governance import GOVERNOR_LOOK_S, act_on_slot
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Governing:
         self._trainer, self._job, self._attempt, self._pausing = trainer, job, attempt, pausing
         self._governor: Governor | None = None
         self._started: Started | None = None
+        self._footprint_mib: float | None = None
         self._epoch = 0
         self._parts = _Parts()
         self._slept_s = 0.0
@@ -111,6 +114,8 @@ class Governing:
         governance = self._governance
         readings = governance.readings()
         governance.note(self._telemetry, self._job.id, readings, self._governor)
+        if isinstance(readings.footprint, FootprintReading):
+            self._footprint_mib = max(self._footprint_mib or 0.0, readings.footprint.footprint_mib)
         if self._governor is None or not governance.is_watching:
             return
         if governance.acts:
@@ -130,6 +135,13 @@ class Governing:
             learned.store_baselines(self._ledger, self._started.fingerprint, self._governor.learned())
         except (LedgerError, sqlite3.Error) as exc:
             logger.warning("event=baseline.not_written job_id=%d why=%r", self._job.id, str(exc))
+
+    def took(self, rss_mib: float | None) -> Taken:
+        """Return what the attempt took of the memory; *rss_mib* is what the trainer measured itself."""
+        started = self._started
+        if started is None:
+            return Taken("", None, rss_mib, None)
+        return Taken(started.device, started.micro_batch, rss_mib, self._footprint_mib)
 
     def _carry_out(self, decision: Decision) -> None:
         acts = self._governance.acts

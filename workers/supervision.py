@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
     from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.settings import Settings
+    from workers.admission import Taken
     from workers.governance import Governance
     from workers.trainer_process import TrainerProcess
 
@@ -100,6 +101,10 @@ class Supervision:
             if clock.monotonic_s() - self._last_look_s >= self._settings.poll_s:
                 self._look()
         return exit_code
+
+    def took(self, rss_mib: float | None) -> Taken:
+        """Return what the attempt took of the memory; *rss_mib* is what the trainer measured itself."""
+        return self._governing.took(rss_mib)
 
     def _look(self) -> None:
         self._count_time()

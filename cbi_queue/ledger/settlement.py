@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
+from cbi_queue.kinds import Family
 from cbi_queue.ledger.claims import cancel_requested
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import (
@@ -134,12 +135,15 @@ def downgrade_or_fail(ledger: Ledger, job_id: int, error: str, *, exit_code: int
         if _is_called_off(ledger, job_id, exit_code):
             return False
         job = _job(ledger, job_id)
-        if job.ooms >= MAX_OOMS:
-            words = f"{error} ({job.ooms + 1} times, last with micro-batch {job.micro_batch or 'as planned'})"
+        at_floor = _micro_batch(job) == 1
+        if job.ooms >= MAX_OOMS or at_floor:
+            last = f"micro-batch {job.micro_batch}" if job.micro_batch else "everything as planned"
+            floor = ", the smallest there is" if at_floor else ""
+            words = f"{error} (out of memory {job.ooms + 1} times, last with {last}{floor})"
             fail(ledger, job_id, Outcome.OOM, Reason.OUT_OF_MEMORY, words, exit_code=exit_code)
             return False
         smaller = _halved(job)
-        words = f"{error}; comes back" + (f" with micro-batch {smaller}" if smaller else "")
+        words = f"{error}; comes back {_with_less(job, smaller)}"
         ledger.apply(REQUEUE, job_id, Reason.OUT_OF_MEMORY, words=words, ooms=job.ooms + 1, micro_batch=smaller)
         _close_attempt(ledger, job_id, Outcome.OOM, error=error, exit_code=exit_code)
         return True
@@ -160,9 +164,24 @@ def _is_called_off(ledger: Ledger, job_id: int, exit_code: int | None) -> bool:
     return True
 
 
-def _halved(job: JobRow) -> int | None:
+def _micro_batch(job: JobRow) -> int | None:
+    """Return what the job's last attempt started with; None when it has no batches."""
     planned = job.micro_batch or job.spec.get("params", {}).get("batch_size")
-    return max(1, planned // 2) if isinstance(planned, int) else None
+    return planned if isinstance(planned, int) else None
+
+
+def _halved(job: JobRow) -> int | None:
+    planned = _micro_batch(job)
+    return None if planned is None else max(1, planned // 2)
+
+
+def _with_less(job: JobRow, smaller: int | None) -> str:
+    """Say what the next attempt does with less of."""
+    if smaller is not None:
+        return f"with micro-batch {smaller}, gradients accumulated to the same effective batch"
+    if job.family == Family.TREES:
+        return "with half the bins and threads"
+    return "in a fresh process; it has no batch that could be smaller"
 
 
 def _job(ledger: Ledger, job_id: int) -> JobRow:

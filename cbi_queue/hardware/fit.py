@@ -1,0 +1,108 @@
+"""What follows from an estimate: the job fits, fits with a smaller micro-batch, must wait, or can never fit. Pure.
+
+Neighbours: `memory` (the estimate), `plan.memory_checks` (refuses what can never fit), `workers.admission` (lets the next
+job in, or wait).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cbi_queue.hardware.memory import Estimate, formula_mib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from cbi_queue.hardware.memory import Line, Shape
+
+
+class Verdict(StrEnum):
+    """What becomes of a job whose memory was estimated."""
+
+    FITS = "fits"
+    SMALLER = "smaller"
+    """It fits with a smaller micro-batch; gradients accumulate to the same effective batch."""
+    WAITS = "waits"
+    """It would fit, but not into what is free just now."""
+    CANNOT = "cannot"
+    """It cannot fit even with its smallest micro-batch."""
+    UNKNOWN = "unknown"
+    """The machine's memory is not known: nothing is promised and nothing refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Everything that a job's memory depends on."""
+
+    model: str
+    params: Mapping[str, Any]
+    shape: Shape
+    line: Line
+    micro_batch: int | None
+    """What it would start with: its effective batch, or less after a downgrade; None for models without batches."""
+
+    def at(self, micro_batch: int | None) -> Estimate:
+        """Estimate it with this micro-batch."""
+        return Estimate(formula_mib(self.model, self.params, self.shape, micro_batch), self.line, micro_batch)
+
+    def smaller(self) -> Iterator[Estimate]:
+        """Estimate it as it would start, then with half of that, and so on down to one."""
+        size = self.micro_batch
+        yield self.at(size)
+        while size is not None and size > 1:
+            size //= 2
+            yield self.at(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The verdict, with the estimate it rests on."""
+
+    verdict: Verdict
+    chosen: Estimate
+    """With the micro-batch that it should start with (of WAITS and CANNOT: the smallest there is)."""
+    words: str
+
+
+def fit(need: Need, limit_mib: float | None, available_mib: float | None = None) -> Fit:
+    """Say whether a job fits, and with which micro-batch.
+
+    What is refused is refused on the probable figure; a micro-batch is chosen by the safe one, because an attempt that
+    runs out of memory costs more than a smaller micro-batch. Memory that is short only now makes a job wait, and never
+    makes it smaller: the micro-batch would stay small for all of its life.
+
+    Args:
+        need: the job.
+        limit_mib: memory that one trainer may hold; None: not known.
+        available_mib: memory free just now; None: not known, or not asked.
+    """
+    sizes = list(need.smaller())
+    planned, smallest = sizes[0], sizes[-1]
+    if limit_mib is None:
+        words = f"needs about {planned.corrected_mib:.0f} MiB; how much this machine allows is not known"
+        return Fit(Verdict.UNKNOWN, planned, words)
+    if smallest.corrected_mib > limit_mib:
+        return Fit(Verdict.CANNOT, smallest, _cannot(smallest, limit_mib))
+    chosen = next((size for size in sizes if size.safe_mib <= limit_mib), smallest)
+    if available_mib is not None and chosen.corrected_mib > available_mib:
+        words = f"needs about {chosen.corrected_mib:.0f} MiB, {available_mib:.0f} MiB are free just now"
+        return Fit(Verdict.WAITS, chosen, words)
+    if chosen.micro_batch != planned.micro_batch:
+        return Fit(Verdict.SMALLER, chosen, _smaller(planned, chosen, limit_mib))
+    return Fit(Verdict.FITS, chosen, f"needs about {chosen.corrected_mib:.0f} MiB of {limit_mib:.0f} MiB")
+
+
+def _cannot(smallest: Estimate, limit_mib: float) -> str:
+    batch = " even with micro-batch 1" if smallest.micro_batch is not None else ""
+    return f"needs about {smallest.corrected_mib:.0f} MiB{batch}; one trainer may hold {limit_mib:.0f} MiB here"
+
+
+def _smaller(planned: Estimate, chosen: Estimate, limit_mib: float) -> str:
+    return (
+        f"with micro-batch {planned.micro_batch} it may need up to {planned.safe_mib:.0f} MiB, {limit_mib:.0f} MiB are "
+        f"allowed; starts with micro-batch {chosen.micro_batch}, about {chosen.corrected_mib:.0f} MiB, gradients "
+        f"accumulated to the effective batch"
+    )

@@ -1,0 +1,95 @@
+"""Measured memory peaks of finished attempts, beside what the formula said: what estimates are corrected with.
+
+Neighbours: `cbi_queue.hardware.memory` (which makes a line of them), the slot (which stores one an attempt).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue import clock
+from cbi_queue.hardware.memory import LAST_PEAKS, Peak
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cbi_queue.ledger.ledger import Ledger
+
+KEPT_A_KIND = 10 * LAST_PEAKS
+"""Rows kept of each model and backend; the newest count, the rest is for looking back."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeakRow:
+    """One attempt's peak."""
+
+    job_id: int
+    attempt: int
+    model: str
+    backend: str
+    device: str
+    """What it trained on: cpu | cuda | mps."""
+    micro_batch: int | None
+    formula_mib: float
+    measured_mib: float
+    at: float
+
+
+def store_peak(
+    ledger: Ledger,
+    job_id: int,
+    attempt: int,
+    *,
+    model: str,
+    backend: str,
+    device: str,
+    micro_batch: int | None,
+    formula_mib: float,
+    measured_mib: float,
+) -> None:
+    """Write down what an attempt took; a second word about the same attempt replaces the first."""
+    values = (job_id, attempt, model, backend, device, micro_batch, formula_mib, measured_mib, clock.epoch_s())
+    with ledger.write() as conn:
+        conn.execute(
+            "INSERT OR REPLACE INTO memory_peaks (job_id, attempt, kind, backend, device, micro_batch, formula_mib, "
+            "measured_mib, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+        conn.execute(
+            "DELETE FROM memory_peaks WHERE kind = ?1 AND backend = ?2 AND id NOT IN "
+            "(SELECT id FROM memory_peaks WHERE kind = ?1 AND backend = ?2 ORDER BY id DESC LIMIT ?3)",
+            (model, backend, KEPT_A_KIND),
+        )
+
+
+def peaks_of(ledger: Ledger, backend: str) -> list[Peak]:
+    """Return what runs on *backend* took, newest last: `LAST_PEAKS` of each model, on the device of the newest run.
+
+    Another device is another library inside, and another memory.
+    """
+    rows = ledger.conn.execute(
+        """
+        SELECT kind, formula_mib, measured_mib FROM (
+            SELECT *, ROW_NUMBER() OVER (PARTITION BY kind ORDER BY id DESC) AS age,
+                FIRST_VALUE(device) OVER (PARTITION BY kind ORDER BY id DESC) AS newest_device
+            FROM memory_peaks WHERE backend = ?
+        ) WHERE device = newest_device AND age <= ? ORDER BY id
+        """,
+        (backend, LAST_PEAKS),
+    ).fetchall()
+    return [Peak(*row) for row in rows]
+
+
+def peaks_of_jobs(ledger: Ledger, job_ids: Iterable[int]) -> dict[int, PeakRow]:
+    """Return the newest measured peak of each job that has one."""
+    found: dict[int, PeakRow] = {}
+    for job_id in job_ids:
+        row = ledger.conn.execute(
+            "SELECT job_id, attempt, kind, backend, device, micro_batch, formula_mib, measured_mib, at "
+            "FROM memory_peaks WHERE job_id = ? ORDER BY attempt DESC LIMIT 1",
+            (job_id,),
+        ).fetchone()
+        if row is not None:
+            found[job_id] = PeakRow(*row)
+    return found

@@ -1,0 +1,53 @@
+"""A queued job that would not fit into what is free just now: put off for a moment, with the reason in its own row.
+
+It stays queued and is looked at again when the moment is over; meanwhile jobs behind it may go. The slot holds one job
+at a time, so whoever goes first has ended, and given its memory back, before this one is looked at again: a job that
+waits has the first look at every empty slot and cannot starve.
+Neighbours: `workers.admission`, which decides; `claims`, which passes over jobs whose `not_before` is ahead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cbi_queue import clock
+from cbi_queue.lifecycle import REASON_WORDS, Reason
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger.ledger import Ledger
+
+WAITS = "waits"
+"""Name of the event."""
+
+
+def put_off(ledger: Ledger, job_id: int, words: str, for_s: float) -> None:
+    """Let the queued job wait *for_s* seconds for memory; tell so once, when it begins to wait."""
+    with ledger.write() as conn:
+        waited = conn.execute("SELECT reason FROM jobs WHERE id = ? AND state = 'queued'", (job_id,)).fetchone()
+        if waited is None:
+            return
+        conn.execute(
+            "UPDATE jobs SET reason = ?, not_before = ? WHERE id = ? AND state = 'queued'",
+            (Reason.MEMORY_SHORT.value, clock.epoch_s() + for_s, job_id),
+        )
+        if waited["reason"] != Reason.MEMORY_SHORT.value:
+            ledger.tell(WAITS, Reason.MEMORY_SHORT, job_id=job_id, words=words)
+
+
+def start_with(ledger: Ledger, job_id: int, micro_batch: int, words: str) -> None:
+    """Lower the micro-batch that the queued job will start with, for good, and tell so."""
+    with ledger.write() as conn:
+        changed = conn.execute(
+            "UPDATE jobs SET micro_batch = ?1 WHERE id = ?2 AND state = 'queued' AND micro_batch IS NOT ?1",
+            (micro_batch, job_id),
+        )
+        if changed.rowcount:
+            ledger.tell("micro_batch", "admission", job_id=job_id, words=words)
+
+
+def why_it_waits(ledger: Ledger, job_id: int) -> str:
+    """Return the words of the job's last wait, with its figures."""
+    row = ledger.conn.execute(
+        "SELECT words FROM events WHERE job_id = ? AND event = ? ORDER BY id DESC LIMIT 1", (job_id, WAITS)
+    ).fetchone()
+    return str(row["words"]) if row is not None else REASON_WORDS[Reason.MEMORY_SHORT]

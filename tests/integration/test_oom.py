@@ -1,0 +1,141 @@
+"""Out of memory for real: the kernel refuses a trainer memory, and the job comes back smaller until it fits."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from house import NAIVE
+
+from cbi_queue.ledger import claims
+from cbi_queue.ledger.enqueue import enqueue
+from cbi_queue.ledger.ledger import Ledger
+from cbi_queue.ledger.queries import events_of, find_job
+from cbi_queue.ledger.settlement import MAX_OOMS, downgrade_or_fail
+from cbi_queue.lifecycle import JobState, Outcome
+from cbi_queue.spec import DayPlan, JobSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from house import House
+
+WIDE = {
+    "name": "wide",
+    "family": "simple_neural",
+    "model": "feed_forward",
+    "horizon": "1w",
+    "params": {"epochs": 1, "hidden": [4096], "sequence_length": 1, "batch_size": 4096},
+}
+"""A training step keeps five tensors or more of batch * 4,096 numbers: some 350 MiB with all 3,800 training rows."""
+ROOM_MIB = 300
+"""Memory beyond what a trainer maps that has hardly begun: half of the planned batch fits, the whole never."""
+
+
+def mapped_mib(house: House) -> float:
+    """Data that a trainer has mapped once it has read its features and taken a first small step, MiB."""
+    code = (
+        "import re, sys, torch, jobs.families.feed_forward\n"
+        "from pathlib import Path\n"
+        "from jobs.series import load_frame\n"
+        "torch.set_num_threads(1)\n"
+        "frame = load_frame(Path(sys.argv[1]), '1w')\n"
+        "net = torch.nn.Linear(8, 1); net(torch.zeros(4, 8)).sum().backward()\n"
+        "print(re.search(r'VmData:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
+    )
+    command = [sys.executable, "-c", code, str(house.settings.processed_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=house.environ)
+    return int(done.stdout) / 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces RLIMIT_DATA")
+def test_a_net_whose_batch_does_not_fit_finishes_with_a_smaller_micro_batch(house: House) -> None:
+    """Nothing is simulated: torch's allocator is refused memory by the kernel, in the middle of a training step."""
+    house.overrides["CBI_TRAINER_MEMORY_MIB"] = str(round(mapped_mib(house) + ROOM_MIB))
+    house.enqueue(WIDE)
+
+    house.start_daemon()
+    job = house.until_state("wide", "succeeded", "failed", within_s=120)
+
+    outcomes = [attempt.outcome for attempt in house.attempts("wide")]
+    assert job.state is JobState.SUCCEEDED, house.story("wide")
+    assert outcomes[-1] is Outcome.SUCCESS
+    assert set(outcomes[:-1]) == {Outcome.OOM}
+    assert job.micro_batch == 4096 // 2**job.ooms
+    assert job.ooms == len(outcomes) - 1
+    assert "can't allocate memory" in (house.attempts("wide")[0].error or "")
+    told = [event.words or "" for event in house.events("wide") if event.reason == "out_of_memory"]
+    assert [f"comes back with micro-batch {4096 // 2 ** (n + 1)}" in words for n, words in enumerate(told)] == (
+        [True] * job.ooms
+    )
+    (run,) = house.settings.models.glob("local/1w/wide-*")
+    assert json.loads((run / "model.json").read_text())["micro_batch"] == job.micro_batch
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces RLIMIT_DATA")
+def test_the_limit_is_the_trainer_s_and_not_the_daemon_s(house: House) -> None:
+    house.overrides["CBI_TRAINER_MEMORY_MIB"] = "4096"
+    house.enqueue({**NAIVE, "name": "n"})
+    daemon = house.start_daemon()
+    house.until_state("n", "succeeded")
+    assert resource.prlimit(daemon.pid, resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
+@pytest.fixture
+def ledger(tmp_path: Path):
+    with Ledger.open(tmp_path / "ledger.db") as opened:
+        yield opened
+
+
+def claimed(ledger: Ledger, **job: object) -> int:
+    spec = JobSpec.model_validate({"day": 1, "name": "j", "horizon": "1w", **job})
+    enqueue(ledger, [DayPlan(day=1, source="test", jobs=(spec,))])
+    job_id = find_job(ledger, "j").id
+    assert claims.claim(ledger, job_id)
+    return job_id
+
+
+def again(ledger: Ledger, job_id: int) -> bool:
+    """Run out of memory once more; tell whether the job comes back, and claim it if so."""
+    comes_back = downgrade_or_fail(ledger, job_id, "boom", exit_code=1)
+    return comes_back and claims.claim(ledger, job_id) is not None
+
+
+def test_a_micro_batch_of_one_is_the_floor(ledger: Ledger) -> None:
+    """There is nothing left to make smaller: another attempt would only fail again."""
+    job_id = claimed(ledger, family="simple_neural", model="lstm", params={"batch_size": 2})
+    assert again(ledger, job_id)
+    assert find_job(ledger, "j").micro_batch == 1
+    assert not again(ledger, job_id)
+    assert find_job(ledger, "j").state is JobState.FAILED
+    assert events_of(ledger, job_id)[-1].words == (
+        "boom (out of memory 2 times, last with micro-batch 1, the smallest there is)"
+    )
+
+
+def test_a_large_batch_comes_back_three_times_and_no_more(ledger: Ledger) -> None:
+    job_id = claimed(ledger, family="simple_neural", model="lstm", params={"batch_size": 64})
+    assert [again(ledger, job_id) for _ in range(MAX_OOMS)] == [True] * 3
+    assert find_job(ledger, "j").micro_batch == 8
+    assert not again(ledger, job_id)
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        ({"family": "trees", "model": "lightgbm_dart"}, "boom; comes back with half the bins and threads"),
+        (
+            {"family": "statistical", "model": "ets"},
+            "boom; comes back in a fresh process; it has no batch that could be smaller",
+        ),
+    ],
+)
+def test_a_model_without_batches_says_what_is_smaller_instead(ledger: Ledger, job: dict, words: str) -> None:
+    job_id = claimed(ledger, **job)
+    assert downgrade_or_fail(ledger, job_id, "boom", exit_code=1)
+    assert events_of(ledger, job_id)[-1].words == words
+    assert find_job(ledger, "j").micro_batch is None

@@ -1,0 +1,124 @@
+"""Before the claim: does the next job's memory fit here at all, into what is free now, and with which micro-batch?
+
+A refusal undoes nothing: the job stays queued, its reason says what it waits for, and it is looked at again. After an
+attempt, what it really took is stored beside the formula. Neighbours: `slot` (asks, and tells of ends),
+`cbi_queue.hardware.fit` (decides), `cbi_queue.ledger.waits` and `peaks` (write it down).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.errors import LedgerError
+from cbi_queue.hardware.fit import Fit, Need, Verdict, fit
+from cbi_queue.hardware.memory import formula_mib, kind_of, line_for
+from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
+from cbi_queue.ledger.peaks import peaks_of, store_peak
+from cbi_queue.ledger.waits import put_off, start_with
+from cbi_queue.readings import PressureLevel, Unknown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cbi_queue.hardware import HardwareProfile
+    from cbi_queue.ledger import JobRow, Ledger
+    from cbi_queue.readings import MemoryReading
+
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 30.0
+"""Seconds that a job which does not fit just now lets others go first: what fills the memory ends in minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one attempt took of the memory."""
+
+    device: str
+    """What it trained on: cpu | cuda | mps; empty when it never started."""
+    micro_batch: int | None
+    """Samples that went through the net at once when it started."""
+    rss_mib: float | None
+    """Peak of the resident set, as the trainer measured it."""
+    footprint_mib: float | None
+    """Largest footprint of the trainer and its children that the monitor saw."""
+
+
+class Admission:
+    """Looks at the memory of jobs on one machine."""
+
+    def __init__(self, profile: HardwareProfile, processed_dir: Path) -> None:
+        """Admit by the limits of *profile*; the shapes of data are read from *processed_dir*."""
+        self._profile = profile
+        self._processed_dir = processed_dir
+
+    def admit(self, ledger: Ledger, job: JobRow, memory: MemoryReading | Unknown | None) -> bool:
+        """Tell whether *job* may start now; write down why not, and a smaller micro-batch that it is to start with.
+
+        Args:
+            ledger: to write into; a ledger that cannot be written lets the job in: memory is watched while it trains.
+            job: the next one.
+            memory: what the monitor says; None when nobody samples.
+        """
+        seen = fit(self.need(ledger, job), self.limit_mib(job), _available_mib(memory))
+        why_not = _pressure(memory) or (seen.words if seen.verdict in (Verdict.WAITS, Verdict.CANNOT) else None)
+        try:
+            if why_not is not None:
+                put_off(ledger, job.id, why_not, LOOK_AGAIN_S)
+                return False
+            self._tell(ledger, job, seen, memory)
+        except (LedgerError, sqlite3.Error) as exc:
+            logger.warning("event=admission.not_written job_id=%d why=%r", job.id, str(exc))
+        return True
+
+    def need(self, ledger: Ledger, job: JobRow) -> Need:
+        """Return what the memory of *job* depends on."""
+        shape = shape_from_cache(self._processed_dir, job.horizon) or ASSUMED
+        params = job.spec.get("params", {})
+        line = line_for(job.model, job.backend, peaks_of(ledger, job.backend))
+        return Need(job.model, params, shape, line, job.micro_batch or params.get("batch_size"))
+
+    def limit_mib(self, job: JobRow) -> float | None:
+        """Return the memory that one trainer of *job* may hold here, MiB."""
+        return self._profile.limit_mib(kind_of(job.model))
+
+    def learn(self, ledger: Ledger, job: JobRow, attempt: int, taken: Taken) -> None:
+        """Store what a finished attempt took: the larger of what the trainer and the monitor measured.
+
+        On a GPU the resident set is only the host's part; without the system's own figure nothing is learned there.
+        """
+        seen = [mib for mib in (taken.footprint_mib, taken.rss_mib if taken.device == "cpu" else None) if mib]
+        if not seen or taken.device in {"", "cuda"}:
+            return
+        shape = shape_from_cache(self._processed_dir, job.horizon)
+        if shape is None:
+            return
+        formula = formula_mib(job.model, job.spec.get("params", {}), shape, taken.micro_batch)
+        try:
+            store_peak(
+                ledger, job.id, attempt, model=job.model, backend=job.backend, device=taken.device, micro_batch=taken.micro_batch,
+                formula_mib=formula, measured_mib=max(seen),
+            )  # fmt: skip
+        except (LedgerError, sqlite3.Error) as exc:
+            logger.warning("event=peak.not_written job_id=%d why=%r", job.id, str(exc))
+
+    def _tell(self, ledger: Ledger, job: JobRow, seen: Fit, memory: MemoryReading | Unknown | None) -> None:
+        """Tell of a smaller micro-batch in the job's story, and of what was not known in the log."""
+        if seen.verdict is Verdict.SMALLER and seen.chosen.micro_batch is not None:
+            start_with(ledger, job.id, seen.chosen.micro_batch, seen.words)
+        if isinstance(memory, Unknown):
+            logger.info("event=admission.blind job_id=%d seen=%r why=%r", job.id, seen.words, memory.why)
+
+
+def _available_mib(memory: MemoryReading | Unknown | None) -> float | None:
+    return None if memory is None or isinstance(memory, Unknown) else memory.available_mib
+
+
+def _pressure(memory: MemoryReading | Unknown | None) -> str | None:
+    """Return why nothing should start while the system itself calls memory short; None when it does not."""
+    if memory is None or isinstance(memory, Unknown) or memory.level in (None, PressureLevel.NORMAL):
+        return None
+    return f"the system's memory pressure is {memory.level.name.lower()} ({memory.source})"
