@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from waiting import until
@@ -21,8 +22,6 @@ from cbi_queue.slot_lock import SlotLock
 from cbi_queue.spec import DayPlan, JobSpec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow
 
 NAIVE = {"family": "statistical", "model": "naive", "horizon": "1w"}
@@ -157,6 +156,10 @@ class House:
             return ProcessIdentity(attempts[-1].trainer_pid, attempts[-1].trainer_started or 0.0)
 
         return until(find, f"a trainer of job {name}")
+
+    def log_of(self, name: object) -> Path:
+        """Where the newest attempt of a job writes."""
+        return Path(self.attempts(name)[-1].log_path or "")
 
     def story(self, name: object) -> str:
         """The events of a job and the end of the daemon's log, for messages."""
