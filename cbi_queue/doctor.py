@@ -17,6 +17,7 @@ from cbi_queue.errors import CbiError
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
 from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
+from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.sensor_look import look_at_sensors
 from cbi_queue.status import daemon_status
 
@@ -31,6 +32,8 @@ WAL_RESET_FIXED = (3, 51, 3)
 LOW_SPACE_GIB = 5.0
 PROBE_TIMEOUT_S = 10.0
 LIBRARIES = ("polars", "lightgbm", "xgboost", "statsforecast", "torch")
+NET_LIBRARIES = {"tensorflow": ("polars", "safetensors", "tensorflow")}
+"""What a backend with a runtime of its own needs in place of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +168,17 @@ def _probe_write(folder: Path) -> str | None:
 
 
 def _runtimes(settings: Settings) -> Iterator[Finding]:
-    for backend in sorted({"native", "torch", *settings.runtimes}):
+    installed = {backend for backend in BACKENDS if runtime_of(settings, backend).origin == "installed"}
+    for backend in sorted({"native", "torch", *installed, *settings.runtimes}):
         interpreter = settings.interpreter_for(backend)
-        missing = _missing_libraries(interpreter)
+        missing = _missing_libraries(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if missing is None:
             yield Finding(f"runtime {backend}", "bad", f"{interpreter} does not run", "correct it in [runtimes]")
         elif "jobs" in missing:
             yield Finding(f"runtime {backend}", "bad", f"{interpreter} lacks cbi-queue itself", "install it there")
+        elif missing and backend in NET_LIBRARIES:
+            seen = f"{interpreter} lacks {', '.join(missing)}"
+            yield Finding(f"runtime {backend}", "bad", seen, f"`cbi-queue runtime install {backend}`")
         elif missing:
             advice = "install cbi-queue[train] there, or leave out the jobs that need them"
             yield Finding(f"runtime {backend}", "note", f"{interpreter} lacks {', '.join(missing)}", advice)
@@ -179,11 +186,11 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"runtime {backend}", "ok", interpreter)
 
 
-def _missing_libraries(interpreter: str) -> list[str] | None:
+def _missing_libraries(interpreter: str, libraries: tuple[str, ...]) -> list[str] | None:
     code = "import importlib.util,sys\nprint(*[n for n in sys.argv[1:] if importlib.util.find_spec(n) is None])"
     try:
         done = subprocess.run(
-            [interpreter, "-P", "-c", code, "jobs", *LIBRARIES],
+            [interpreter, "-P", "-c", code, "jobs", *libraries],
             capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

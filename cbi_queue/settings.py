@@ -79,7 +79,8 @@ class Settings:
     sensors_script: Path | None = None
     """Trace that every sensor replays in place of measuring. CBI_SENSORS_SCRIPT. Default: none. For tries and demos."""
     runtimes: Mapping[str, str] = field(default_factory=dict)
-    """Interpreter per backend, TOML table [runtimes]. A backend without an entry runs on this Python."""
+    """Interpreter per backend, TOML table [runtimes]. A backend without an entry runs on the runtime that
+    `cbi-queue runtime install` made for it, else on this Python."""
     config_file: Path | None = None
     """The TOML file that was read, if any."""
 
@@ -114,6 +115,11 @@ class Settings:
         return self.state_dir / "backups"
 
     @property
+    def runtimes_dir(self) -> Path:
+        """Pythons of their own for backends, made by `cbi-queue runtime install`."""
+        return self.state_dir / "runtimes"
+
+    @property
     def exports_dir(self) -> Path:
         """Ready-to-train Parquet, one file a horizon."""
         return self.training_data / "exports"
@@ -134,8 +140,9 @@ class Settings:
         return (self.config_file or _default_config_path()).parent / "profiles"
 
     def interpreter_for(self, backend: str) -> str:
-        """Return the Python that runs trainers of *backend*."""
-        return self.runtimes.get(backend, sys.executable)
+        """Return the Python that runs trainers of *backend*: as set, else as installed for it, else our own."""
+        installed = self.runtimes_dir / backend / "bin" / "python"
+        return self.runtimes.get(backend) or (str(installed) if installed.exists() else sys.executable)
 
     def require_volume(self) -> None:
         """Make sure that the volume, if one is configured, is really mounted.

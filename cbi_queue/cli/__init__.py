@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "service": ("service", "Install, remove or look at the background service."),
     "sensors": ("sensors", "Show what the sensors say, or record it as a trace."),
     "governor": ("governor", "Replay recorded trainings through the governor."),
+    "runtime": ("runtime", "Make and check the Python of a backend such as TensorFlow."),
     "doctor": ("doctor", "Check this machine and installation."),
     "completions": ("completions", "Print shell completions."),
 }

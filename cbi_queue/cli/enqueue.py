@@ -59,13 +59,39 @@ def checked_plans(settings: Settings, ledger: Ledger, files: Sequence[Path]) -> 
     from cbi_queue.hardware.detection import profile_for
     from cbi_queue.plan import read_plans
 
-    return read_plans(
+    plans = read_plans(
         files,
         profile=profile_for(settings.profile, settings.profiles_dir).profile,
         exports_dir=settings.exports_dir,
         processed_dir=settings.processed_dir,
         known_jobs=jobs_in(ledger),
     )
+    refuse_without_runtime(settings, plans)
+    return plans
+
+
+def refuse_without_runtime(settings: Settings, plans: Sequence[DayPlan]) -> None:
+    """Raise PlanError for jobs whose backend has no Python here: on ours they could only fail."""
+    from cbi_queue.errors import PlanError
+
+    if complaints := without_runtime(settings, plans):
+        raise PlanError(complaints)
+
+
+def without_runtime(settings: Settings, plans: Sequence[DayPlan]) -> list[str]:
+    """Say in words which jobs have no Python to train on, a line for each plan and backend."""
+    from cbi_queue.runtimes import absent
+
+    words = []
+    for plan in plans:
+        for backend in absent(settings, (job.backend for job in plan.jobs)):
+            names = [job.name for job in plan.jobs if job.backend == backend]
+            first = f"{names[0]} needs" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more need"
+            words.append(
+                f"{plan.source}: {first} the {backend} runtime, which is not installed; make it with "
+                f"`cbi-queue runtime install {backend}`, or write `backend: torch`"
+            )
+    return words
 
 
 def jobs_in(ledger: Ledger) -> dict[str, JobSpec]:

@@ -46,6 +46,8 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
         print_json({"ok": False, "complaints": list(exc.complaints)})
         ctx.exit(exc.exit_code)
     summary = _summary(plans)
+    if not no_data:
+        summary["notes"] += _without_runtime(plans)
     if as_json:
         print_json(summary)
     else:
@@ -106,6 +108,14 @@ def _known_jobs(settings: Settings) -> Mapping[str, JobSpec]:
 
     with Ledger.open_readonly(settings.ledger_path) as ledger:
         return jobs_in(ledger)
+
+
+def _without_runtime(plans: Sequence[DayPlan]) -> list[str]:
+    """Say what `enqueue` would refuse on this machine; the plan itself may be fine."""
+    from cbi_queue.cli.enqueue import without_runtime
+    from cbi_queue.settings import load_settings
+
+    return without_runtime(load_settings(), plans)
 
 
 def _summary(plans: Sequence[DayPlan]) -> dict[str, Any]:

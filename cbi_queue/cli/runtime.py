@@ -1,0 +1,163 @@
+"""`cbi-queue runtime install|list|check|remove`: Pythons of their own for backends that need other packages."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.errors import Refused
+from cbi_queue.runtimes import BACKENDS, install, recipe_for, remove, runtime_of, try_out
+from cbi_queue.runtimes.install import commands, find_python
+from cbi_queue.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cbi_queue.runtimes import Runtime
+    from cbi_queue.settings import Settings
+
+_ORIGINS = {"settings": "set in [runtimes]", "installed": "made by `runtime install`", "own": "cbi-queue's own Python"}
+_SHOWN = ("native", "torch", *BACKENDS)
+
+
+def _backend(*, required: bool = True) -> Callable[[Any], Any]:
+    return click.argument("backend", type=click.Choice(BACKENDS), required=required)
+
+
+@click.group(
+    epilog="Examples:\n\n\b\n"
+    "  cbi-queue runtime install tensorflow\n"
+    "  cbi-queue runtime check\n"
+    "  cbi-queue runtime remove tensorflow\n\n"
+    "More: docs/runtimes.md"
+)
+def command() -> None:
+    """Make and check the Python that trains a backend whose packages cannot live beside cbi-queue's."""
+
+
+@command.command(
+    "install",
+    epilog="Examples:\n\n\b\n"
+    "  cbi-queue runtime install tensorflow --dry-run          what would be run\n"
+    "  cbi-queue runtime install tensorflow\n"
+    "  cbi-queue runtime install tensorflow --python /opt/homebrew/bin/python3.12\n"
+    "  cbi-queue runtime install tensorflow --newer            macOS: tensorflow 2.19.1 in place of 2.16.2",
+)
+@_backend()
+@click.option("--python", metavar="PATH", help="Python to make it from. Default: the first that fits.")
+@click.option("--newer", is_flag=True, help="On macOS, the newest TensorFlow that the Metal plug-in loads into.")
+@click.option("--dry-run", is_flag=True, help="Print what would be run; change nothing.")
+@json_option
+def install_verb(backend: str, python: str | None, newer: bool, dry_run: bool, as_json: bool) -> None:
+    """Make a runtime in the state folder; jobs of its backend use it without any setting.
+
+    Held versions are fetched by pip, by your pip's configuration. What was there before stays until the new one has
+    trained a tiny net for one step; when anything fails, nothing is left behind. Doing it again changes nothing.
+    """
+    settings = load_settings()
+    recipe = recipe_for(backend, system=sys.platform, machine=platform.machine(), newer=newer)
+    if dry_run:
+        chosen = find_python(recipe, python)
+        steps = commands(recipe, chosen.path, settings.runtimes_dir / backend)
+        if as_json:
+            print_json({"commands": steps})
+        for step in [] if as_json else steps:
+            click.echo(shlex.join(step))
+        return
+    _refuse_in_use(settings, backend)
+    done = install(
+        settings,
+        recipe,
+        python=python,
+        tell=lambda words: click.echo(words, err=as_json),
+        output_fd=2 if as_json else 1,
+    )
+    if as_json:
+        print_json({"backend": backend, "folder": str(done.folder), "change": done.change})
+        return
+    click.echo({
+        "made": f"The runtime is in {done.folder}. Jobs with `backend: {backend}` use it from now on.",
+        "refreshed": f"The runtime in {done.folder} has the code of this cbi-queue now; its packages were right already.",
+        "none": f"The runtime in {done.folder} is as it should be; nothing changed.",
+    }[done.change])  # fmt: skip
+
+
+@command.command("list", epilog="Examples:\n\n\b\n  cbi-queue runtime list\n  cbi-queue runtime list --json")
+@json_option
+def list_verb(as_json: bool) -> None:
+    """List what trains each backend. Starts nothing; `check` tries them."""
+    settings = load_settings()
+    runtimes = [runtime_of(settings, backend) for backend in dict.fromkeys((*_SHOWN, *settings.runtimes))]
+    if as_json:
+        print_json([_plain(runtime) for runtime in runtimes])
+        return
+    rows = [(r.backend, _ORIGINS[r.origin], _made(r), r.interpreter) for r in runtimes]
+    print_table("", ("backend", "comes from", "?made from", "Python"), rows)
+
+
+@command.command(
+    "check", epilog="Examples:\n\n\b\n  cbi-queue runtime check\n  cbi-queue runtime check tensorflow --json"
+)
+@_backend(required=False)
+@json_option
+@click.pass_context
+def check_verb(ctx: click.Context, backend: str | None, as_json: bool) -> None:
+    """Let runtimes train a tiny net for one step. Exit code 1 when one cannot."""
+    settings = load_settings()
+    settings.make_state_dir()
+    found = [
+        (b, try_out(settings.interpreter_for(b), b, settings.state_dir)) for b in ([backend] if backend else BACKENDS)
+    ]
+    if as_json:
+        print_json([{"backend": b, "fault": trial.fault, **trial.seen} for b, trial in found])
+    for name, trial in [] if as_json else found:
+        if trial.fault is None:
+            seen = ", ".join(f"{key} {value}" for key, value in trial.seen.items() if key != "devices")
+            click.echo(f"{name}: fine on {', '.join(trial.seen.get('devices', []))}; {seen}")
+        else:
+            click.echo(f"{name}: {trial.fault}")
+    ctx.exit(1 if any(trial.fault for _, trial in found) else 0)
+
+
+@command.command("remove", epilog="Examples:\n\n\b\n  cbi-queue runtime remove tensorflow")
+@_backend()
+def remove_verb(backend: str) -> None:
+    """Take an installed runtime away and give its space back."""
+    settings = load_settings()
+    _refuse_in_use(settings, backend)
+    if remove(settings, backend):
+        click.echo(f"Removed {settings.runtimes_dir / backend}.")
+    else:
+        click.echo(f"There is no {settings.runtimes_dir / backend}; nothing changed.")
+
+
+def _refuse_in_use(settings: Settings, backend: str) -> None:
+    """Raise Refused while a trainer runs on the runtime that is about to be replaced."""
+    if not settings.ledger_path.exists():
+        return
+    from cbi_queue.ledger import Ledger
+    from cbi_queue.ledger.queries import job_in_slot
+
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        job = job_in_slot(ledger)
+    if job is not None and job.backend == backend:
+        raise Refused(
+            f"job {job.id} ({job.name}) trains on the {backend} runtime just now",
+            hint="wait for it (`cbi-queue wait`), or `cbi-queue pause --evict` and come back",
+        )
+
+
+def _made(runtime: Runtime) -> str:
+    record = runtime.record
+    return "" if record is None else f"{record.recipe}, Python {record.python}, cbi-queue {record.cbi_queue}"
+
+
+def _plain(runtime: Runtime) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(runtime)

@@ -1,0 +1,243 @@
+"""Makes a runtime: a virtual environment aside, its packages, our own code, a trial, and only then into place.
+
+Whatever fails or is interrupted, what was there before stays and nothing half-made is left. pip does the fetching, by
+its user's ordinary configuration, and its words go where ours go. Neighbours: `recipes`, `own_code`, `trial`, `place`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import cbi_queue
+from cbi_queue.errors import CbiError, Refused
+from cbi_queue.runtimes.own_code import put_own_code, source_tree
+from cbi_queue.runtimes.place import Record, read_record, write_record
+from cbi_queue.runtimes.trial import try_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cbi_queue.runtimes.recipes import Recipe
+    from cbi_queue.settings import Settings
+
+QUESTION_TIMEOUT_S = 30.0
+"""Seconds that a Python gets to tell its version."""
+
+
+class Done(NamedTuple):
+    """What `install` did."""
+
+    folder: Path
+    change: str
+    """made | refreshed | none: all of it, only our own code, or nothing."""
+
+
+class Python(NamedTuple):
+    """A Python that can make a virtual environment."""
+
+    path: str
+    version: tuple[int, int]
+
+
+def install(
+    settings: Settings, recipe: Recipe, *, python: str | None, tell: Callable[[str], None], output_fd: int
+) -> Done:
+    """Make the runtime of *recipe*, or see that it is there.
+
+    Args:
+        settings: where the state folder is.
+        recipe: what to make.
+        python: path of the Python to make it from; None: the first that fits, ours or one on PATH.
+        tell: is told each step in words.
+        output_fd: descriptor that pip writes to.
+
+    Raises:
+        Refused: when the Python does not fit, the disk has no room, or another installation is under way.
+        CbiError: when a step failed; nothing has changed.
+    """
+    settings.make_state_dir()
+    settings.runtimes_dir.mkdir(exist_ok=True)
+    folder = settings.runtimes_dir / recipe.backend
+    with _alone(settings.runtimes_dir):
+        chosen = find_python(recipe, python)
+        record = read_record(folder)
+        if record is not None and record.digest == recipe.digest and record.python == _dotted(chosen.version):
+            return _brought_up_to_date(folder, record)
+        require_room(settings.runtimes_dir, recipe)
+        _make(settings, recipe, chosen, tell, output_fd)
+    return Done(folder, "made")
+
+
+def remove(settings: Settings, backend: str) -> bool:
+    """Take the runtime of *backend* away; tell whether there was one."""
+    if not settings.runtimes_dir.exists():
+        return False
+    folder = settings.runtimes_dir / backend
+    with _alone(settings.runtimes_dir):
+        was_there = folder.exists()
+        for left in (folder, _aside(folder), _old(folder)):
+            _discard(left)
+    return was_there
+
+
+def find_python(recipe: Recipe, named: str | None) -> Python:
+    """Return the Python to make the runtime from.
+
+    Raises:
+        Refused: when the one that was named does not fit, or none is found.
+    """
+    if named is not None:
+        version = _version_of(named)
+        if version is None:
+            raise Refused(f"{named} is no Python that runs; {recipe.words} needs Python {recipe.python_words}")
+        if version not in recipe.pythons:
+            raise Refused(
+                f"{named} is Python {_dotted(version)}; {recipe.words} needs Python {recipe.python_words}",
+                hint=f"name one with --python, such as `--python python{_dotted(recipe.pythons[0])}`",
+            )
+        return Python(named, version)
+    if sys.version_info[:2] in recipe.pythons:
+        return Python(sys.executable, sys.version_info[:2])
+    for wanted in recipe.pythons:
+        found = shutil.which(f"python{_dotted(wanted)}")
+        if found is not None and _version_of(found) == wanted:
+            return Python(found, wanted)
+    raise Refused(
+        f"cbi-queue runs on Python {_dotted(sys.version_info[:2])}, and {recipe.words} needs Python "
+        f"{recipe.python_words}; none of them is on PATH",
+        hint="install one of them and name it: `cbi-queue runtime install tensorflow --python /path/to/python3.12`",
+    )
+
+
+def commands(recipe: Recipe, python: str, folder: Path) -> list[list[str]]:
+    """Return what is run to make the environment in *folder* and to fill it."""
+    inside = str(folder / "bin" / "python")
+    pip = [inside, "-m", "pip", "install", "--disable-pip-version-check", "--requirement", str(recipe.requirements)]
+    return [[python, "-m", "venv", str(folder)], pip]
+
+
+def _make(settings: Settings, recipe: Recipe, python: Python, tell: Callable[[str], None], output_fd: int) -> None:
+    folder = settings.runtimes_dir / recipe.backend
+    aside = _aside(folder)
+    _discard(aside)
+    try:
+        environment, fill = commands(recipe, python.path, aside)
+        tell(f"1/4 an environment of Python {_dotted(python.version)}, from {python.path}")
+        _run(environment, output_fd)
+        tell(f"2/4 {recipe.words} and what they need: about {recipe.download_mib} MB to fetch")
+        _run(fill, output_fd)
+        tell(f"3/4 cbi-queue {cbi_queue.__version__} itself")
+        tree = put_own_code(_site_packages(aside))
+        tell("4/4 a trial: import everything, train a tiny net for one step")
+        trial = try_out(str(aside / "bin" / "python"), recipe.backend, settings.state_dir)
+        if trial.fault is not None:
+            raise CbiError(f"the new runtime cannot train: {trial.fault}; it was taken away again")
+        source = None if tree is None else str(tree)
+        version = _dotted(python.version)
+        write_record(aside, Record(recipe.backend, recipe.name, recipe.digest, version, cbi_queue.__version__, source))
+        _swap(aside, folder)
+    except BaseException:
+        _discard(aside)
+        raise
+
+
+def _brought_up_to_date(folder: Path, record: Record) -> Done:
+    """Give a runtime with the right packages our own code anew, when that has changed."""
+    tree = source_tree()
+    source = None if tree is None else str(tree)
+    if (record.cbi_queue, record.source) == (cbi_queue.__version__, source):
+        return Done(folder, "none")
+    put_own_code(_site_packages(folder))
+    write_record(
+        folder,
+        Record(record.backend, record.recipe, record.digest, record.python, cbi_queue.__version__, source),
+    )
+    return Done(folder, "refreshed")
+
+
+def _run(command: list[str], output_fd: int) -> None:
+    try:
+        code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output_fd, check=False).returncode
+    except OSError as exc:
+        raise CbiError(f"cannot start {command[0]}: {exc.strerror}; nothing was installed") from exc
+    if code != 0:
+        raise CbiError(
+            f"`{' '.join(command[:4])} …` ended with status {code}, its own words are above; nothing was installed",
+            hint="without a network, point pip at a folder or an index of yours (PIP_FIND_LINKS, PIP_INDEX_URL)",
+        )
+
+
+def _site_packages(folder: Path) -> Path:
+    found = sorted(folder.glob("lib/python*/site-packages"))
+    if not found:
+        raise CbiError(f"{folder} has no lib/python*/site-packages: not a virtual environment; nothing was installed")
+    return found[0]
+
+
+def _swap(aside: Path, folder: Path) -> None:
+    """Move *aside* to *folder*; the runtime that was there goes away afterwards."""
+    old = _old(folder)
+    _discard(old)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    _discard(old)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}-building")
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}-old")
+
+
+def _discard(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_room(folder: Path, recipe: Recipe) -> None:
+    """Raise Refused when the disk has no room for the runtime beside what pip unpacks on the way."""
+    free_mib = shutil.disk_usage(folder).free / 2**20
+    needed_mib = recipe.disk_mib + recipe.download_mib
+    if free_mib < needed_mib:
+        raise Refused(
+            f"a runtime for {recipe.backend} needs about {needed_mib} MB below {folder}; {free_mib:.0f} MB are free"
+        )
+
+
+def _version_of(python: str) -> tuple[int, int] | None:
+    code = "import sys; print(*sys.version_info[:2])"
+    try:
+        done = subprocess.run(
+            [python, "-c", code], capture_output=True, text=True, timeout=QUESTION_TIMEOUT_S, check=True
+        )
+        major, minor = done.stdout.split()
+        return int(major), int(minor)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+@contextmanager
+def _alone(runtimes_dir: Path) -> Iterator[None]:
+    """Keep two installations apart; the lock goes with the process, however it ends."""
+    descriptor = os.open(runtimes_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise Refused(f"another `runtime install` is at work in {runtimes_dir}; wait for it to end") from exc
+        yield
+    finally:
+        os.close(descriptor)

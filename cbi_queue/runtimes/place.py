@@ -1,0 +1,87 @@
+"""Where runtimes lie, what is recorded of them, and which backends of a plan have none.
+
+A runtime is `<state folder>/runtimes/<backend>`, a virtual environment with a record written before it is moved there:
+what lies there is whole. Neighbours: `Settings.interpreter_for` (the rule by which a job gets its Python), `install`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.artifacts import write_json
+from cbi_queue.runtimes.recipes import BACKENDS, LIBRARIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from cbi_queue.settings import Settings
+
+RECORD = "cbi-queue-runtime.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a runtime was made from."""
+
+    backend: str
+    recipe: str
+    """Name of the recipe."""
+    digest: str
+    """Hex SHA-256 of its requirement file."""
+    python: str
+    """Version of its Python."""
+    cbi_queue: str
+    """Version of cbi-queue in it."""
+    source: str | None
+    """The source tree that it looks into; None: it holds a copy of the installed code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What trains a backend on this machine."""
+
+    backend: str
+    interpreter: str
+    origin: str
+    """settings | installed | own: from [runtimes], made by `runtime install`, or cbi-queue's own Python."""
+    record: Record | None = None
+    """Of an installed one."""
+
+
+def runtime_of(settings: Settings, backend: str) -> Runtime:
+    """Say what trains *backend*; asks no process."""
+    interpreter = settings.interpreter_for(backend)
+    if backend in settings.runtimes:
+        return Runtime(backend, interpreter, "settings")
+    folder = settings.runtimes_dir / backend
+    if not interpreter.startswith(str(folder)):
+        return Runtime(backend, interpreter, "own")
+    return Runtime(backend, interpreter, "installed", read_record(folder))
+
+
+def absent(settings: Settings, backends: Iterable[str]) -> list[str]:
+    """Return those of *backends* that need a runtime and have none: nothing set, nothing installed, no library here."""
+    return [
+        backend
+        for backend in dict.fromkeys(backends)
+        if backend in BACKENDS
+        and runtime_of(settings, backend).origin == "own"
+        and importlib.util.find_spec(LIBRARIES[backend]) is None
+    ]
+
+
+def read_record(folder: Path) -> Record | None:
+    """Return the record of the runtime in *folder*; None when there is no whole runtime."""
+    try:
+        return Record(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write the record; the last thing before a runtime is moved into place."""
+    write_json(folder / RECORD, asdict(record))
