@@ -183,16 +183,16 @@ class Channel:
         self._start_watchdog()
 
     def _heed_orders(self, epoch: int) -> None:
-        """Do what the orders in force say, looking at them anew after each; a pause counts as rest."""
-        arrived_s, stood_s = time.monotonic(), 0.0
+        """Do what the orders in force say, looking at them anew after each; any time not worked counts as rest."""
+        arrived_s, idle_before_s = time.monotonic(), self.paused_s
         while not self._stopping:
             orders = self._orders
             if self._paused:
-                stood_s += self._stand_still(epoch)
+                self._stand_still(epoch)
             elif self._probe_wanted:
                 self._run_probe()
-            elif (rest_s := self._rest_due_s(arrived_s) - stood_s) > 0.0:
-                stood_s += self._rest(rest_s, orders)
+            elif (rest_s := self._rest_due_s(arrived_s) - (self.paused_s - idle_before_s)) > 0.0:
+                self._rest(rest_s, orders)
             else:
                 return
 
@@ -203,16 +203,13 @@ class Channel:
         """
         return min(self._standstill.worked_s(arrived_s) * (1.0 / self._duty - 1.0), LONGEST_REST_S)
 
-    def _rest(self, rest_s: float, orders: int) -> float:
-        """Stand still for *rest_s* seconds or until the next order after number *orders*; return how long it was."""
-        started_s = time.monotonic()
+    def _rest(self, rest_s: float, orders: int) -> None:
+        """Stand still for *rest_s* seconds or until the next order after number *orders*."""
         with self._standstill.stretch():
             self._wait_for(lambda: self._stopping or self._orders != orders, rest_s)
-        return time.monotonic() - started_s
 
-    def _stand_still(self, epoch: int) -> float:
-        """Stand still until told to go on or to leave; return how long it was."""
-        started_s = time.monotonic()
+    def _stand_still(self, epoch: int) -> None:
+        """Stand still until told to go on or to leave."""
         with self._standstill.stretch():
             self.report(Paused(epoch))
             if self.on_pause is not None:
@@ -220,7 +217,6 @@ class Channel:
             self._wait_for(lambda: not self._paused or self._stopping)
         if not self._stopping:
             self.report(Resumed(epoch))
-        return time.monotonic() - started_s
 
     def _run_probe(self) -> None:
         """Run the calibration probe; its time is no working time, and the epoch it falls into is no baseline.

@@ -138,7 +138,7 @@ def test_a_long_pause_is_rest_enough(line, monkeypatch):
     """After a pause of an hour a paced trainer does not rest once more for the work before it."""
     monkeypatch.setattr("jobs.channel.LONGEST_REST_S", 0.05)
     rested = []
-    monkeypatch.setattr(line.channel, "_rest", lambda rest_s, _orders: rested.append(rest_s) or rest_s)
+    monkeypatch.setattr(line.channel, "_rest", lambda rest_s, _orders: rested.append(rest_s))
     has_worked(line, HOUR_S)
     obeyed(line, Pace(0.5), Pause())
     thread, story = train(line, [1])
