@@ -56,12 +56,26 @@ def holds_in_force(ledger: Ledger) -> list[HoldRow]:
     return [HoldRow.of(row) for row in rows]
 
 
+_OFF_TIME = "SELECT 1 FROM holds WHERE expires_at <= ?1 OR (expires_at IS NOT NULL AND since > ?1) LIMIT 1"
+
+
 def sweep_expired(ledger: Ledger) -> int:
-    """Remove holds that have expired, each with its event; return how many."""
+    """Remove holds that have expired, each with its event; return how many.
+
+    A hold that began in the future was placed by a clock that has been set back since: it begins anew, or a nap of
+    half an hour would last until that future.
+    """
     now = clock.epoch_s()
-    if ledger.conn.execute("SELECT 1 FROM holds WHERE expires_at <= ? LIMIT 1", (now,)).fetchone() is None:
+    if ledger.conn.execute(_OFF_TIME, (now,)).fetchone() is None:
         return 0
     with ledger.write() as conn:
+        restarted = conn.execute(
+            "UPDATE holds SET expires_at = ?1 + expires_at - since, since = ?1 "
+            "WHERE expires_at IS NOT NULL AND since > ?1 RETURNING reason, words",
+            (now,),
+        ).fetchall()
+        for row in restarted:
+            ledger.tell("hold_restarted", row["reason"], words=f"{row['words']}: the clock was set back")
         expired = conn.execute("DELETE FROM holds WHERE expires_at <= ? RETURNING reason, words", (now,)).fetchall()
         for row in expired:
             ledger.tell("hold_expired", row["reason"], words=f"{row['words']}: its time is over")

@@ -67,6 +67,17 @@ def test_a_job_that_must_wait_lets_the_next_one_pass_until_its_time_has_come(led
     assert job(ledger, "later").not_before is None
 
 
+def test_a_wait_written_by_a_clock_that_was_wrong_is_over(ledger):
+    """No wait is longer than an hour, so one until the next century says only that the clock was set back."""
+    number = add(ledger)
+    for wrong in (clock.epoch_s() + MAX_BACKOFF_S + 60, clock.epoch_s() + 3.2e9, clock.epoch_s() - 3.2e9):
+        ledger.conn.execute("UPDATE jobs SET not_before = ?", (wrong,))
+        assert peek(ledger).id == number, wrong
+
+    ledger.conn.execute("UPDATE jobs SET not_before = ?", (clock.epoch_s() + MAX_BACKOFF_S - 60,))
+    assert peek(ledger) is None
+
+
 def test_looking_at_the_next_job_changes_nothing(ledger):
     add(ledger)
 

@@ -91,6 +91,31 @@ def test_sweeping_removes_what_expired_and_tells_each_once(ledger):
     assert sorted(expired) == [("sleep", "the lid is shut: its time is over"), ("user", "a nap: its time is over")]
 
 
+def test_a_hold_of_a_clock_that_was_set_back_lasts_its_own_time_from_now(ledger):
+    """A nap of a minute, placed while the clock stood in the next century, must not shut the slot until then."""
+    century_s = 3.2e9
+    place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "a nap", for_s=60)
+    place_hold(ledger, HoldReason.VOLUME, HoldMode.EVICT, "the disk is gone")
+    ledger.conn.execute("UPDATE holds SET since = since + ?1, expires_at = expires_at + ?1", (century_s,))
+
+    assert (sweep_expired(ledger), sweep_expired(ledger)) == (0, 0)
+
+    volume, nap = sorted(holds_in_force(ledger), key=lambda hold: hold.reason == "user")
+    assert nap.since == pytest.approx(clock.epoch_s(), abs=5)
+    assert nap.expires_at - nap.since == pytest.approx(60, abs=1e-3)
+    assert volume.expires_at is None, "a hold without an end has no time to measure"
+    assert [event for event, _, _ in told(ledger)] == ["hold_placed", "hold_placed", "hold_restarted"]
+
+
+def test_a_hold_of_a_clock_that_was_behind_is_over_at_once(ledger):
+    """What a clock in the past called half an hour has long gone by."""
+    place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "a nap", for_s=1800)
+    ledger.conn.execute("UPDATE holds SET since = since - 3.2e9, expires_at = expires_at - 3.2e9")
+
+    assert sweep_expired(ledger) == 1
+    assert holds_in_force(ledger) == []
+
+
 SWEEPER = """
 import sys
 from pathlib import Path
