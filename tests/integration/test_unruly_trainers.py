@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from house import NAIVE, NET
@@ -14,11 +15,17 @@ from waiting import until
 
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.process_identity import ProcessIdentity
+from cbi_queue.slot_lock import SlotLock
+from workers import slot
+from workers.daemon import Daemon
+from workers.trainer_process import TrainerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from house import House
+
+    from workers.trainer_process import TrainerSetup
 
 PARENT = """#!{python}
 import json, os, signal, subprocess, sys, time
@@ -120,3 +127,49 @@ def test_a_fork_that_keeps_the_lock_of_a_dead_trainer_does_not_shut_the_slot_for
 
     assert house.job("forking").state is JobState.SUCCEEDED
     assert not fork.is_alive()
+
+
+class Undying(TrainerProcess):
+    """A trainer in uninterruptible sleep, waiting for a disk: SIGKILL has no effect until the disk answers."""
+
+    started: ClassVar[list[TrainerProcess]] = []
+
+    def __init__(self, setup: TrainerSetup) -> None:
+        """Be remembered: this process is its parent, and has to collect it in the end."""
+        super().__init__(setup)
+        self.started.append(self)
+
+    def kill(self) -> None:
+        """Be sent the signal, and live on."""
+
+    def end_family(self) -> None:
+        """The same for its group."""
+
+
+def test_a_trainer_that_survives_sigkill_keeps_the_slot_and_is_left_to_the_next_daemon(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon must end when told to, and nobody may train beside what it could not end."""
+    monkeypatch.setattr(slot, "TrainerProcess", Undying)
+    house.overrides["CBI_GRACE_S"] = "1"
+    put_in_place(house, f"#!{sys.executable}\nimport signal\nsignal.signal(15, signal.SIG_IGN)\nsignal.pause()\n")
+    house.enqueue({**NAIVE, "name": "stuck"})
+    daemon = Daemon(house.settings)
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    trainer = house.trainer("stuck")
+
+    daemon.stop()
+    thread.join(60)
+
+    assert not thread.is_alive()
+    assert trainer.is_alive()
+    assert house.job("stuck").state is JobState.RUNNING, "nobody may claim while it may still write"
+    assert not SlotLock(house.settings.lock_path).try_acquire()
+
+    trainer.kill()
+    assert Undying.started.pop().wait(30) == -signal.SIGKILL
+    (house.root / "config.toml").write_text("")
+    assert house.start_daemon("--until-empty", wait=False).wait(90) == 0
+    assert house.job("stuck").state is JobState.SUCCEEDED
+    assert [a.outcome for a in house.attempts("stuck")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
