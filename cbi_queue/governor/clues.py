@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from cbi_queue.governor.evidence import Evidence
 
+KEPT_SHARE = 0.9
+"""Share of the cores of before from which on a trainer gets what it had."""
 QUIET_OTHERS_CORES = 0.3
 """Cores' worth that a desktop in peace uses beside the trainer."""
 BUSY_OTHERS_CORES = 0.6
@@ -160,6 +162,8 @@ def _kept_back(evidence: Evidence) -> Iterator[Clue]:
     if not waits or others is None or others >= QUIET_OTHERS_CORES or swapping or fetching:
         return
     got, had = evidence.trainer_cores, evidence.trainer_cores_before
+    if got is not None and had is not None and got > KEPT_SHARE * had:
+        return  # it gets what it had: whatever it waits for, it is not the processor
     cores = f" ({got:.1f} cores, {had:.1f} before)" if got is not None and had is not None else ""
     words = f"the trainer gets less of the processor{cores}, while other programs use only {others:.1f} cores"
     yield Clue(Cause.SERVICE_CLASS, 0.5, words)

@@ -60,43 +60,46 @@ class Thresholds:
         5.0, "°C", 1, 30, "where the chip tells its own limit, severe is this much above it"
     )
     heat_confirm_s: float = _threshold(
-        60.0, "s", 5, 900, "levels were seen to change while the work was not slow: a level must stay to count"
+        60.0, "s", 1, 900, "levels were seen to change while the work was not slow: a level must stay to count"
     )
     severe_confirm_s: float = _threshold(10.0, "s", 0, 120, "a few samples in a row: one garbled sample pauses nothing")
     heat_dwell_s: float = _threshold(
-        600.0, "s", 60, 7200, "the heat sink needs 325 s (time constant) to show what a step did"
+        600.0, "s", 2, 7200, "the heat sink needs 325 s (time constant) to show what a step did"
     )
     heat_trial_s: float = _threshold(
-        600.0, "s", 30, 3600, "two time constants of the heat sink of a free-standing machine, one of a dusty one"
+        600.0, "s", 2, 3600, "two time constants of the heat sink of a free-standing machine, one of a dusty one"
     )
     heat_up_wait_s: float = _threshold(
-        900.0, "s", 60, 14400, "seconds clear before a rung back up; doubles each time the heat comes back"
+        900.0, "s", 2, 14400, "seconds clear before a rung back up; doubles each time the heat comes back"
     )
     heat_up_wait_max_s: float = _threshold(
-        14400.0, "s", 60, 86400, "the room cools by evening: after some hours a rung up is worth trying again"
+        14400.0, "s", 2, 86400, "the room cools by evening: after some hours a rung up is worth trying again"
     )
     helped_gain: float = _threshold(
         0.02, "share", 0, 0.5, "a step must raise what gets done an hour by more than the noise of a few reports"
     )
     helped_c: float = _threshold(3.0, "°C", 0.5, 20, "a step must cool the chip by more than its readings flicker")
     refuted_s: float = _threshold(
-        3600.0, "s", 300, 86400, "a cause whose step did not help is not tried again for this long; doubles each time"
+        3600.0, "s", 10, 86400, "a cause whose step did not help is not tried again for this long; doubles each time"
     )
-    refuted_max_s: float = _threshold(86400.0, "s", 300, 604800, "after a day the machine may stand somewhere else")
+    refuted_max_s: float = _threshold(86400.0, "s", 10, 604800, "after a day the machine may stand somewhere else")
     healthy_s: float = _threshold(
-        900.0, "s", 60, 14400, "work at its cold cost for this long stands in for a sensor that does not speak"
+        900.0, "s", 2, 14400, "work at its cold cost for this long stands in for a sensor that does not speak"
     )
     pause_min_s: float = _threshold(
         120.0,
         "s",
-        10,
+        1,
         3600,
         "the die cools in seconds, the heat sink in minutes; a shorter pause ends as hot as before",
     )
     pause_max_s: float = _threshold(
-        900.0, "s", 60, 7200, "nothing stands still for longer: then the lowest pace is tried, whatever sensors say"
+        900.0, "s", 5, 7200, "nothing stands still for longer: then the lowest pace is tried, whatever sensors say"
     )
-    steps_per_hour: float = _threshold(4.0, "steps", 2, 60, "more is oscillation, not control")
+    steps_per_hour: float = _threshold(4.0, "steps", 2, 3600, "more is oscillation, not control")
+    clear_s: float = _threshold(
+        20.0, "s", 0, 600, "a hold is lifted only after so long clear, look by look: one good sample opens nothing"
+    )
     available_floor_share: float = _threshold(
         0.08, "share of memory", 0.01, 0.5, "below it the kernel begins to drop what programs will need again"
     )
@@ -125,10 +128,10 @@ class Thresholds:
         6.0, "s", 0, 120, "WARN comes late on macOS, and a trainer was killed 25 s after its start: wait little"
     )
     memory_dwell_s: float = _threshold(
-        30.0, "s", 5, 600, "seconds for a smaller micro-batch to reach a safe point and give its memory back"
+        30.0, "s", 1, 600, "seconds for a smaller micro-batch to reach a safe point and give its memory back"
     )
     memory_up_wait_s: float = _threshold(
-        1800.0, "s", 60, 86400, "seconds calm before the micro-batch grows again; doubles when the pressure comes back"
+        1800.0, "s", 2, 86400, "seconds calm before the micro-batch grows again; doubles when the pressure comes back"
     )
     freed_share: float = _threshold(
         0.03, "share of footprint", 0, 0.5, "a halving that frees less has not helped: the memory is not the batch's"
@@ -137,10 +140,10 @@ class Thresholds:
         1.0, "samples", 1, 1024, "gradients accumulate to the same effective batch, so even 1 trains the same model"
     )
     evict_after_s: float = _threshold(
-        120.0, "s", 10, 3600, "a paused trainer has freed its caches by then; what is tight still needs all of it"
+        120.0, "s", 2, 3600, "a paused trainer has freed its caches by then; what is tight still needs all of it"
     )
     evict_gap_s: float = _threshold(
-        1800.0, "s", 60, 86400, "an eviction costs a checkpoint, a start and a first epoch: not in a circle"
+        1800.0, "s", 5, 86400, "an eviction costs a checkpoint, a start and a first epoch: not in a circle"
     )
     leak_reports: float = _threshold(12.0, "reports", 6, 32, "epochs of one micro-batch before a slope is believed")
     leak_horizon: float = _threshold(
@@ -150,7 +153,7 @@ class Thresholds:
         0.7, "share of memory", 0.1, 0.95, "the working set an M-series machine grants to its GPU is two thirds of all"
     )
     recycle_gap_s: float = _threshold(
-        1800.0, "s", 60, 86400, "a start and a first epoch, a few seconds, every half hour: well below one per cent"
+        1800.0, "s", 10, 86400, "a start and a first epoch, a few seconds, every half hour: well below one per cent"
     )
     max_throughput_loss: float = _threshold(
         0.25, "share of a day", 0, 0.9, "what comfort may cost on average; above it the governor says so and lets go"
@@ -158,8 +161,8 @@ class Thresholds:
     reading_max_age_s: float = _threshold(
         30.0, "s", 2, 600, "an older reading is Unknown; sensors are read every few s"
     )
-    tell_gap_s: float = _threshold(1800.0, "s", 60, 86400, "the same remark is not made more often")
-    probe_gap_s: float = _threshold(600.0, "s", 60, 86400, "a probe takes about a second from the training")
+    tell_gap_s: float = _threshold(1800.0, "s", 5, 86400, "the same remark is not made more often")
+    probe_gap_s: float = _threshold(600.0, "s", 5, 86400, "a probe takes about a second from the training")
 
     def limits_of(self, name: str) -> Limits:
         """Return unit, range and reason of the field called *name*."""
@@ -203,9 +206,7 @@ def _paces(value: Any, limits: Limits, source: str) -> tuple[float, ...]:
         raise SettingsError(f"{source}: paces is {value!r}; it must be a list of one to four shares of time")
     paces = tuple(_number("paces", each, limits, source) for each in value)
     if any(later >= earlier for earlier, later in pairwise(paces)):
-        raise SettingsError(
-            f"{source}: paces is {list(paces)}; each must be below the one before, as [0.8, 0.6, 0.45]"
-        )
+        raise SettingsError(f"{source}: paces is {list(paces)}; each must be below the one before, as [0.8, 0.6, 0.45]")
     return paces
 
 
