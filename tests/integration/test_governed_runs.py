@@ -1,0 +1,222 @@
+"""The governor over real trainings in the real slot: scripted sensors bring the heat, everything else is real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from house import NET
+from waiting import until
+
+from cbi_queue.ledger import Ledger
+from cbi_queue.ledger.governor_log import decisions_of, last_standing, samples_between
+from cbi_queue.ledger.holds import holds_in_force
+from cbi_queue.ledger.queries import last_events
+from cbi_queue.lifecycle import HoldMode, HoldReason, Outcome
+
+if TYPE_CHECKING:
+    from house import House
+
+    from cbi_queue.ledger.governor_log import DecisionRow
+
+QUICK = Path(__file__).parents[2] / "schedules" / "governed-demo.toml"
+"""A profile whose governor waits seconds where a real one waits minutes."""
+LONG_NET = {**NET, "params": {**NET["params"], "epochs": 4000, "patience": 4000}}
+COOL = {"thermal": {"level": "nominal", "temp_c": 45.0}}
+HEAVY = {"thermal": {"level": "heavy", "temp_c": 101.0}}
+TRAPPING = {"thermal": {"level": "trapping", "temp_c": 109.0}}
+TIGHT = {"memory": {"level": "critical", "total_mib": 16384.0, "available_mib": 200.0}}
+ROOMY = {"memory": {"level": "normal", "total_mib": 16384.0, "available_mib": 9000.0}}
+
+
+@pytest.fixture
+def governed(house: House) -> House:
+    """A house whose governor acts, quickly, on scripted sensors."""
+    (house.root / "profiles").mkdir()
+    shutil.copy(QUICK, house.root / "profiles" / "quick.toml")
+    house.overrides |= {"CBI_GOVERNOR": "on", "CBI_PROFILE": "quick", "CBI_SAMPLE_S": "0.2"}
+    return house
+
+
+def script(house: House, *lines: tuple[float, dict[str, Any]]) -> None:
+    """Let the sensors say *lines*, (second since the first trainer, readings), and hold the last."""
+    path = house.root / "sensors.jsonl"
+    header = {"sensor_trace": 1, "period_s": 0.2, "starts": "trainer", "hold": True}
+    filled = [
+        {"t_s": t_s, **{kind: {"age_s": 0.0, "source": "script", **body} for kind, body in readings.items()}}
+        for t_s, readings in lines
+    ]
+    path.write_text("\n".join(json.dumps(line) for line in [header, *filled]) + "\n")
+    house.overrides["CBI_SENSORS_SCRIPT"] = str(path)
+
+
+def until_decision(house: House, action: str, *, upward: bool = False, within_s: float = 60.0) -> DecisionRow:
+    """Wait until the governor has taken a step of this kind and direction."""
+
+    def look() -> DecisionRow | None:
+        rows = decisions_of(house.settings.telemetry_path)
+        return next((row for row in rows if row.action == action and row.upward == upward), None)
+
+    return until(look, f"the governor decides to {action}", within_s)
+
+
+def holds(house: House) -> dict[str, HoldMode]:
+    with Ledger.open_readonly(house.settings.ledger_path) as ledger:
+        return {hold.reason: hold.mode for hold in holds_in_force(ledger)}
+
+
+def slot_events(house: House) -> set[tuple[str, str]]:
+    """Names and reasons of what happened to the slot itself."""
+    with Ledger.open_readonly(house.settings.ledger_path) as ledger:
+        return {(event.event, event.reason) for event in last_events(ledger, 1000)}
+
+
+def test_a_heat_wave_is_paced_paused_and_left_behind_with_the_same_weights(governed: House) -> None:
+    """The whole ladder over a real training must not change one bit of its result."""
+    net = {**NET, "params": {**NET["params"], "epochs": 1200, "patience": 1200}}
+    governed.enqueue({**net, "name": "hot"}, {**net, "name": "plain", "priority": -1})
+    script(governed, (0.0, COOL), (3.0, HEAVY), (9.0, TRAPPING), (13.0, COOL))
+    governed.start_daemon()
+
+    paced = until_decision(governed, "pace")
+    paused = until_decision(governed, "pause")
+    until_decision(governed, "resume", upward=True)
+    until_decision(governed, "pace", upward=True)
+    governed.until_state("plain", "succeeded", within_s=180)
+
+    assert paced.value < 1.0
+    assert paused.cause == "heat"
+    assert not holds(governed)
+    assert ("hold_placed", "thermal") in slot_events(governed)
+    assert governed.job("hot").metrics["backtest"] == governed.job("plain").metrics["backtest"]
+    assert {"pause", "resume"} <= {e.event for e in governed.events("hot")}
+
+
+def test_the_story_says_why_with_times_and_figures(governed: House) -> None:
+    """`governor why` is how a user learns to trust the governor."""
+    net = {**NET, "params": {**NET["params"], "epochs": 1200, "patience": 1200}}
+    governed.enqueue({**net, "name": "hot"})
+    script(governed, (0.0, COOL), (3.0, TRAPPING), (6.0, COOL))
+    governed.start_daemon()
+    until_decision(governed, "resume", upward=True)
+    governed.until_state("hot", "succeeded", within_s=120)
+
+    told = json.loads(governed.cli("governor", "why", "hot", "--json"))["story"]
+    words = " ".join(line["words"] for line in told)
+    picture = governed.root / "why.svg"
+    governed.cli("governor", "why", "hot", "--plot", str(picture))
+
+    assert "trapping" in words
+    assert "stands still" in words
+    assert told[-1]["kind"] == "end"
+    assert "pause" in picture.read_text()
+    assert "pause" in governed.cli("governor", "history")
+
+
+def test_memory_pressure_halves_the_micro_batch_and_later_attempts_keep_it(governed: House) -> None:
+    """Act before the kernel kills, and never silently."""
+    governed.enqueue({**LONG_NET, "name": "tight"})
+    script(governed, (0.0, ROOMY), (2.0, TIGHT), (6.0, ROOMY))
+    governed.start_daemon()
+
+    until_decision(governed, "micro_batch")
+    until(lambda: governed.job("tight").micro_batch is not None, "the smaller micro-batch is in the row")
+    governed.cli("pause", "--evict")
+    governed.until_state("tight", "queued")
+    kept = governed.job("tight").micro_batch
+    governed.cli("resume")
+    governed.until_epoch("tight", 1)
+
+    assert kept is not None
+    assert kept < governed.job("tight").spec["params"]["batch_size"]
+    assert governed.job("tight").micro_batch == kept
+    assert "micro_batch" in {e.event for e in governed.events("tight")}
+
+
+def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(governed: House) -> None:
+    """The last rung: checkpoint, leave, wait for room, go on."""
+    governed.enqueue({**LONG_NET, "name": "big"})
+    script(governed, (0.0, ROOMY), (2.0, TIGHT), (25.0, ROOMY))
+    governed.start_daemon()
+
+    until_decision(governed, "evict")
+    governed.until_state("big", "queued")
+    assert holds(governed).get(HoldReason.MEMORY) is HoldMode.EVICT
+    until(lambda: not holds(governed), "the memory hold is lifted")
+    governed.until_state("big", "running")
+
+    assert governed.attempts("big")[0].outcome is Outcome.EVICTED
+    assert "restored" in until(
+        lambda: {e.event for e in governed.events("big")} & {"restored"}, "it goes on from its checkpoint"
+    )
+
+
+def test_sensors_that_go_silent_are_never_good_news_and_never_stop_the_queue(governed: House) -> None:
+    """A paced trainer whose sensors fall silent stays paced until its own work shows that all is well."""
+    governed.enqueue({**NET, "name": "blind", "params": {**NET["params"], "epochs": 1500, "patience": 1500}})
+    script(governed, (0.0, COOL), (3.0, HEAVY), (8.0, {"thermal": {"unknown": "the sensor is gone"}}))
+    governed.start_daemon()
+
+    paced = until_decision(governed, "pace")
+    job = governed.until_state("blind", "succeeded", within_s=180)
+
+    risen = [row for row in decisions_of(governed.settings.telemetry_path, job.id) if row.upward and not row.undo]
+    assert paced.value < 1.0
+    assert all("cold cost" in row.words for row in risen), "only the work itself may speak for a step up"
+
+
+def test_watching_decides_and_writes_down_but_touches_nothing(governed: House) -> None:
+    """`CBI_GOVERNOR=watch` is how a careful user tries it."""
+    governed.overrides["CBI_GOVERNOR"] = "watch"
+    governed.enqueue({**NET, "name": "watched", "params": {**NET["params"], "epochs": 600, "patience": 600}})
+    script(governed, (0.0, COOL), (2.0, TRAPPING))
+    governed.start_daemon()
+
+    until_decision(governed, "pause")
+    governed.until_state("watched", "succeeded", within_s=120)
+
+    assert not any(row.acted for row in decisions_of(governed.settings.telemetry_path))
+    assert "pause" not in {e.event for e in governed.events("watched")}
+
+
+def test_the_status_shows_readings_rung_and_mode(governed: House) -> None:
+    """What the sensors say now, with age and source, and what the governor makes of it."""
+    governed.enqueue({**LONG_NET, "name": "seen"})
+    script(governed, (0.0, HEAVY))
+    governed.start_daemon()
+    until_decision(governed, "pace")
+
+    def shown() -> dict[str, Any] | None:
+        status = json.loads(governed.cli("governor", "status", "--json"))
+        return status if status["standing"] and status["standing"].get("duty", 1.0) < 1.0 else None
+
+    status = until(shown, "the status tells the pace")
+    text = governed.cli("governor", "status")
+
+    assert status["job"] == "seen"
+    assert status["standing"]["readings"]["thermal"]["level"] == "heavy"
+    assert "heavy" in text
+    assert "unknown" in text, "sensors that the script leaves out are unknown, not fine"
+    assert last_standing(governed.settings.telemetry_path)
+    at = last_standing(governed.settings.telemetry_path)[0]
+    assert samples_between(governed.settings.telemetry_path, at - 60, at + 60)
+
+
+def test_baselines_are_kept_for_the_next_run_of_the_same_kind(governed: House) -> None:
+    """A run that starts hot is only seen when an earlier run has told what cold means."""
+    governed.enqueue({**NET, "name": "first"})
+    script(governed, (0.0, COOL))
+    governed.start_daemon()
+    governed.until_state("first", "succeeded")
+
+    with Ledger.open_readonly(governed.settings.ledger_path) as ledger:
+        rows = ledger.conn.execute("SELECT fingerprint, micro_batch, seconds_per_sample FROM baselines").fetchall()
+        probes = ledger.conn.execute("SELECT device, wall_s FROM probes").fetchall()
+
+    assert len(rows) == 1
+    assert "feed_forward" in rows[0][0]
+    assert rows[0][2] > 0
+    assert [row[0] for row in probes] == ["cpu"]
