@@ -57,6 +57,7 @@ def enqueue_files(settings: Settings, files: Sequence[Path]) -> Enqueued:
 def checked_plans(settings: Settings, ledger: Ledger, files: Sequence[Path]) -> list[DayPlan]:
     """Read and check *files* against the machine, the data and the jobs that are there."""
     from cbi_queue.hardware.detection import profile_for
+    from cbi_queue.ledger.peaks import peaks_by_backend
     from cbi_queue.plan import read_plans
 
     plans = read_plans(
@@ -65,6 +66,7 @@ def checked_plans(settings: Settings, ledger: Ledger, files: Sequence[Path]) -> 
         exports_dir=settings.exports_dir,
         processed_dir=settings.processed_dir,
         known_jobs=jobs_in(ledger),
+        peaks=peaks_by_backend(ledger),
     )
     refuse_without_runtime(settings, plans)
     return plans

@@ -10,7 +10,7 @@ from cbi_queue.cli.output import duration, json_option, print_json, print_table
 from cbi_queue.cli.plan_files import plan_files_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from cbi_queue.settings import Settings
@@ -95,19 +95,20 @@ def _read(files: Sequence[Path], *, no_data: bool) -> list[DayPlan]:
         profile=profile_for(settings.profile, settings.profiles_dir).profile,
         exports_dir=None if no_data else settings.exports_dir,
         processed_dir=None if no_data else settings.processed_dir,
-        known_jobs=_known_jobs(settings),
+        **_of_the_ledger(settings),
     )
 
 
-def _known_jobs(settings: Settings) -> Mapping[str, JobSpec]:
-    """Return the jobs already in the ledger by name, so that they satisfy `needs`; looking creates no ledger."""
+def _of_the_ledger(settings: Settings) -> dict[str, Any]:
+    """Return the jobs in the ledger, which satisfy `needs`, and what runs took; looking creates no ledger."""
     if not settings.ledger_path.exists():
         return {}
     from cbi_queue.cli.enqueue import jobs_in
     from cbi_queue.ledger import Ledger
+    from cbi_queue.ledger.peaks import peaks_by_backend
 
     with Ledger.open_readonly(settings.ledger_path) as ledger:
-        return jobs_in(ledger)
+        return {"known_jobs": jobs_in(ledger), "peaks": peaks_by_backend(ledger)}
 
 
 def _without_runtime(plans: Sequence[DayPlan]) -> list[str]:

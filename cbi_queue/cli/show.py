@@ -10,11 +10,13 @@ import click
 from cbi_queue.cli.naming import job_name_argument
 from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import duration, json_option, local_time, print_json, print_table, printable
+from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import REASON_WORDS
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow
+    from cbi_queue.ledger.peaks import PeakRow
 
 
 @click.command(epilog="Examples:\n\n\b\n  cbi-queue show lightgbm-1m\n  cbi-queue show 12 --json")
@@ -25,17 +27,22 @@ def command(name: str, as_json: bool) -> None:
     with ledger_for_looking() as ledger:
         job = find_job(ledger, name)
         attempts, events = attempts_of(ledger, job.id), events_of(ledger, job.id)
+        peak = peaks_of_jobs(ledger, [job.id]).get(job.id)
+        expected = expected_mib(ledger, peak) if peak else None
     if as_json:
-        print_json({**asdict(job), "attempt_list": _plain(attempts), "events": _plain(events)})
+        memory = {**asdict(peak), "expected_mib": expected} if peak else None
+        print_json({**asdict(job), "memory": memory, "attempt_list": _plain(attempts), "events": _plain(events)})
     else:
-        _print(job, attempts, events)
+        _print(job, attempts, events, peak, expected)
 
 
 def _plain(rows: list[Any]) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 
-def _print(job: JobRow, attempts: list[AttemptRow], events: list[EventRow]) -> None:
+def _print(
+    job: JobRow, attempts: list[AttemptRow], events: list[EventRow], peak: PeakRow | None, expected: float | None
+) -> None:
     params = ", ".join(f"{key}={value}" for key, value in job.spec.get("params", {}).items())
     lines = [
         f"{job.model} ({job.family}), horizon {job.horizon}, day {job.day}, priority {job.priority}",
@@ -43,7 +50,11 @@ def _print(job: JobRow, attempts: list[AttemptRow], events: list[EventRow]) -> N
         f"Parameters: {params or 'none'}",
     ]
     if job.micro_batch:
-        lines.append(f"Micro-batch lowered to {job.micro_batch} after running out of memory")
+        lines.append(f"Micro-batch lowered to {job.micro_batch}; the events say why")
+    if peak:
+        batch = f" with micro-batch {peak.micro_batch}" if peak.micro_batch else ""
+        told = f"estimated were {expected:.0f} (formula {peak.formula_mib:.1f})"
+        lines.append(f"Memory: took {peak.measured_mib:.0f} MiB at its peak{batch} on {peak.device}; {told}")
     if job.run_dir:
         lines.append(f"Run folder: {job.run_dir}")
     click.secho(printable(f"Job {job.id} {job.name}"), bold=True)

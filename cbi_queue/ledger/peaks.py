@@ -5,11 +5,12 @@ Neighbours: `cbi_queue.hardware.memory` (which makes a line of them), the slot (
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.hardware.memory import LAST_PEAKS, Peak
+from cbi_queue.hardware.memory import LAST_PEAKS, Estimate, Peak, line_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +64,7 @@ def store_peak(
         )
 
 
-def peaks_of(ledger: Ledger, backend: str) -> list[Peak]:
+def peaks_of(ledger: Ledger, backend: str, *, before: float = math.inf) -> list[Peak]:
     """Return what runs on *backend* took, newest last: `LAST_PEAKS` of each model, on the device of the newest run.
 
     Another device is another library inside, and another memory.
@@ -73,12 +74,24 @@ def peaks_of(ledger: Ledger, backend: str) -> list[Peak]:
         SELECT kind, formula_mib, measured_mib FROM (
             SELECT *, ROW_NUMBER() OVER (PARTITION BY kind ORDER BY id DESC) AS age,
                 FIRST_VALUE(device) OVER (PARTITION BY kind ORDER BY id DESC) AS newest_device
-            FROM memory_peaks WHERE backend = ?
+            FROM memory_peaks WHERE backend = ? AND at < ?
         ) WHERE device = newest_device AND age <= ? ORDER BY id
         """,
-        (backend, LAST_PEAKS),
+        (backend, before, LAST_PEAKS),
     ).fetchall()
     return [Peak(*row) for row in rows]
+
+
+def expected_mib(ledger: Ledger, peak: PeakRow) -> float:
+    """Return what was to be expected of an attempt, from all that was known before it ended."""
+    line = line_for(peak.model, peak.backend, peaks_of(ledger, peak.backend, before=peak.at))
+    return Estimate(peak.formula_mib, line, peak.micro_batch).corrected_mib
+
+
+def peaks_by_backend(ledger: Ledger) -> dict[str, list[Peak]]:
+    """Return what runs took, by backend, as `peaks_of`."""
+    backends = [row[0] for row in ledger.conn.execute("SELECT DISTINCT backend FROM memory_peaks")]
+    return {backend: peaks_of(ledger, backend) for backend in backends}
 
 
 def peaks_of_jobs(ledger: Ledger, job_ids: Iterable[int]) -> dict[int, PeakRow]:

@@ -25,10 +25,11 @@ from cbi_queue.plan.order import execution_order
 from cbi_queue.plan.reading import draft_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from cbi_queue.hardware import HardwareProfile
+    from cbi_queue.hardware.memory import Peak
     from cbi_queue.spec import DayPlan, JobSpec
 
 __all__ = ["execution_order", "read_plans"]
@@ -41,6 +42,7 @@ def read_plans(
     exports_dir: Path | None = None,
     processed_dir: Path | None = None,
     known_jobs: Mapping[str, JobSpec] | None = None,
+    peaks: Mapping[str, Sequence[Peak]] | None = None,
 ) -> list[DayPlan]:
     """Read day plans and check them, each by itself and all together.
 
@@ -50,6 +52,7 @@ def read_plans(
         exports_dir: where a features job finds its export; None: do not look.
         processed_dir: where feature caches lie; None: do not ask for features at all.
         known_jobs: jobs already in the ledger by name; they satisfy `needs`.
+        peaks: what earlier runs on each backend took of the memory, for the check that every job can fit.
 
     Raises:
         PlanError: with every complaint of every file; nothing was changed.
@@ -60,7 +63,7 @@ def read_plans(
         complaints.add(str(path), None, (), "this file is given twice")
     drafts = [draft_of(path, complaints) for path in dict.fromkeys(given)]
     read = [draft for draft in drafts if draft is not None]
-    around = Surroundings(profile, exports_dir, processed_dir, known_jobs or {})
+    around = Surroundings(profile, exports_dir, processed_dir, known_jobs or {}, peaks or {})
     check_all(read, around, complaints, all_read=len(read) == len(drafts))
     complaints.raise_if_any()
     return [draft.plan() for draft in read]

@@ -6,13 +6,14 @@ is a function over drafts that only adds complaints. Above: the package's `read_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cbi_queue import budget
 from cbi_queue.catalogue import MODELS
 from cbi_queue.kinds import Family
 from cbi_queue.plan.complaints import Complaints, KeyPath, did_you_mean
+from cbi_queue.plan.memory_checks import why_it_cannot_fit
 from cbi_queue.plan.order import circles
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cbi_queue.hardware import HardwareProfile
+    from cbi_queue.hardware.memory import Peak
     from cbi_queue.plan.build import JobDraft
     from cbi_queue.plan.reading import PlanDraft
     from cbi_queue.spec import JobSpec
@@ -39,6 +41,8 @@ class Surroundings:
     """Where feature caches lie; None: do not look."""
     known_jobs: Mapping[str, JobSpec]
     """Jobs in the ledger, by name."""
+    peaks: Mapping[str, Sequence[Peak]] = field(default_factory=dict)
+    """What runs on each backend took of the memory."""
 
 
 def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Complaints, *, all_read: bool) -> None:
@@ -50,6 +54,7 @@ def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Comp
     check_caches(plans, complaints)
     for plan in plans:
         check_ceilings(plan, around.profile, complaints)
+        check_memory(plan, around, complaints)
     check_data(plans, by_name, around, complaints)
     check_budget(plans, complaints)
 
@@ -141,6 +146,16 @@ def check_ceilings(plan: PlanDraft, profile: HardwareProfile, complaints: Compla
             continue
         text = _sequence_text(plan, kind, length, hero, profile)
         _complain(plan, complaints, job.place("params", "sequence_length"), text)
+
+
+def check_memory(plan: PlanDraft, around: Surroundings, complaints: Complaints) -> None:
+    """Complain about jobs that could never fit into the machine's memory."""
+    for job in plan.jobs:
+        if job.spec is None:
+            continue
+        text = why_it_cannot_fit(job.spec, around.profile, around.processed_dir, around.peaks)
+        if text is not None:
+            _complain(plan, complaints, job.at, text)
 
 
 def _check_batch(

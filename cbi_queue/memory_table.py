@@ -1,0 +1,143 @@
+"""What every job of some plans needs of this machine's memory, beside what was measured: one row a job. Only looks.
+
+The command line's `estimate` and `show` print it. Neighbours: `plan.memory_checks` and `hardware.fit` (the estimate),
+`ledger.peaks` (what was measured).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.hardware.fit import Verdict, fit
+from cbi_queue.hardware.memory import kind_of
+from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache, shape_from_export
+from cbi_queue.ledger.peaks import peaks_by_backend, peaks_of_jobs
+from cbi_queue.ledger.queries import all_jobs
+from cbi_queue.plan.memory_checks import need_of
+from cbi_queue.spec import identity_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cbi_queue.hardware import HardwareProfile
+    from cbi_queue.hardware.memory import Peak, Shape
+    from cbi_queue.ledger import Ledger
+    from cbi_queue.ledger.peaks import PeakRow
+    from cbi_queue.settings import Settings
+    from cbi_queue.spec import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRow:
+    """One job's memory, in MiB."""
+
+    name: str
+    model: str
+    backend: str
+    batch: int | None
+    """Effective batch; None for models without batches."""
+    formula_mib: float
+    """The guide's formula at that batch."""
+    corrected_mib: float
+    """What it will probably take at that batch."""
+    safe_mib: float
+    """What it should stay below."""
+    smallest_mib: float
+    """What it will probably take at micro-batch 1."""
+    limit_mib: float | None
+    """What one trainer of it may hold here."""
+    micro_batch: int | None
+    """What it would start with."""
+    verdict: str
+    words: str
+    source: str
+    """What the correction was learned from."""
+    shape: str
+    """Rows and features, and where they are from."""
+    measured_mib: float | None
+    """Peak of its last finished attempt; None when there was none."""
+    measured_micro_batch: int | None
+
+
+class MemoryTable:
+    """Estimates jobs on one machine, with what its ledger knows."""
+
+    def __init__(self, settings: Settings, profile: HardwareProfile, ledger: Ledger | None) -> None:
+        """Use the limits of *profile* and the peaks of *ledger* (None: there is no ledger yet)."""
+        self._settings, self._profile = settings, profile
+        self._peaks: Mapping[str, Sequence[Peak]] = peaks_by_backend(ledger) if ledger else {}
+        self._measured = _measured(ledger) if ledger else {}
+        self._shapes: dict[str, Shape] = {}
+        self._available_mib = available_mib(profile)
+
+    @property
+    def available_mib(self) -> float | None:
+        """Memory free just now; None where the system tells no figure that can be trusted."""
+        return self._available_mib
+
+    def row(self, job: JobSpec) -> MemoryRow:
+        """Estimate one job."""
+        shape = self._shape(job.horizon)
+        need = need_of(job, shape, self._peaks)
+        limit = self._profile.limit_mib(kind_of(job.model))
+        found = fit(need, limit, self._available_mib)
+        planned, smallest = need.at(need.micro_batch), list(need.smaller())[-1]
+        measured = self._measured.get(identity_of(job.canonical_json()))
+        return MemoryRow(
+            name=job.name,
+            model=job.model,
+            backend=job.backend,
+            batch=need.micro_batch,
+            formula_mib=round(planned.formula_mib, 2),
+            corrected_mib=round(planned.corrected_mib, 1),
+            safe_mib=round(planned.safe_mib, 1),
+            smallest_mib=round(smallest.corrected_mib, 1),
+            limit_mib=limit,
+            micro_batch=found.chosen.micro_batch,
+            verdict=found.verdict,
+            words=found.words,
+            source=need.line.source,
+            shape=f"{shape.rows} rows, {shape.features} features: {shape.source}",
+            measured_mib=round(measured.measured_mib, 1) if measured else None,
+            measured_micro_batch=measured.micro_batch if measured else None,
+        )
+
+    def _shape(self, horizon: str) -> Shape:
+        if horizon not in self._shapes:
+            settings = self._settings
+            self._shapes[horizon] = (
+                shape_from_cache(settings.processed_dir, horizon)
+                or shape_from_export(settings.exports_dir, horizon, settings.interpreter_for("native"))
+                or ASSUMED
+            )
+        return self._shapes[horizon]
+
+
+def verdict_words(row: MemoryRow) -> str:
+    """Put a row's verdict into a few words."""
+    return {
+        Verdict.FITS: "fits",
+        Verdict.SMALLER: f"fits at micro-batch {row.micro_batch}",
+        Verdict.WAITS: "waits now",
+        Verdict.CANNOT: "cannot fit",
+        Verdict.UNKNOWN: "not known",
+    }[Verdict(row.verdict)]
+
+
+def available_mib(profile: HardwareProfile) -> float | None:
+    """Return the memory that is free now, at most the machine's; None on macOS, whose figures count used pages as free."""
+    if sys.platform == "darwin":
+        return None
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**20
+    return free if profile.memory_mib is None else min(free, profile.memory_mib)
+
+
+def _measured(ledger: Ledger) -> dict[str, PeakRow]:
+    """Return the newest measured peak by the job's identity."""
+    jobs = all_jobs(ledger)
+    peaks = peaks_of_jobs(ledger, (job.id for job in jobs))
+    return {job.identity: peaks[job.id] for job in jobs if job.id in peaks}

@@ -1,0 +1,244 @@
+"""Memory before the claim: what waits, what starts smaller, what is refused, and what is learned from a run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from house import NAIVE, NET
+
+from cbi_queue.hardware import PROFILES
+from cbi_queue.hardware.fit import Need
+from cbi_queue.hardware.memory import PRIORS, Peak, Shape, line_for
+from cbi_queue.ledger import Ledger, claims, queries
+from cbi_queue.ledger.enqueue import enqueue
+from cbi_queue.ledger.peaks import KEPT_A_KIND, PeakRow, expected_mib, peaks_by_backend, peaks_of, store_peak
+from cbi_queue.lifecycle import JobState, Outcome
+from cbi_queue.readings import MemoryReading, PressureLevel, Unknown
+from cbi_queue.spec import DayPlan, JobSpec
+from workers.admission import Admission, Taken
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from house import House
+
+BIG = {**NET, "name": "big", "params": {"hidden": [8], "sequence_length": 64, "batch_size": 512}}
+SMALL = {**NAIVE, "name": "small"}
+ROOMY = PROFILES["linux-cpu"].fitted(100_000)
+
+
+def free(mib: float | None, level: PressureLevel | None = PressureLevel.NORMAL) -> MemoryReading:
+    return MemoryReading(1.0, "a test", level=level, available_mib=mib)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path):
+    with Ledger.open(tmp_path / "ledger.db") as opened:
+        specs = tuple(JobSpec.model_validate({"day": 1, **job}) for job in (BIG, SMALL))
+        enqueue(opened, [DayPlan(day=1, source="test", jobs=specs)])
+        yield opened
+
+
+@pytest.fixture
+def admission(feature_dir: Path) -> Admission:
+    return Admission(ROOMY, feature_dir)
+
+
+def next_job(ledger: Ledger) -> str | None:
+    job = claims.peek(ledger)
+    return job.name if job else None
+
+
+def words_of(ledger: Ledger, name: str, event: str) -> list[str | None]:
+    job_id = queries.find_job(ledger, name).id
+    return [row.words for row in queries.events_of(ledger, job_id) if row.event == event]
+
+
+def test_a_job_that_fits_is_admitted_without_a_word(ledger: Ledger, admission: Admission) -> None:
+    job = queries.find_job(ledger, "big")
+    assert admission.admit(ledger, job, free(50_000.0))
+    assert [event.event for event in queries.events_of(ledger, job.id)] == ["enqueue"]
+
+
+def test_a_job_that_does_not_fit_just_now_waits_with_its_figures_and_lets_others_go(
+    ledger: Ledger, admission: Admission
+) -> None:
+    assert next_job(ledger) == "big"
+    assert not admission.admit(ledger, queries.find_job(ledger, "big"), free(300.0))
+
+    job = queries.find_job(ledger, "big")
+    assert (job.state, job.reason, job.micro_batch) == (JobState.QUEUED, "memory_short", None)
+    (words,) = words_of(ledger, "big", "waits")
+    assert words is not None
+    assert words.endswith("300 MiB are free just now")
+    assert next_job(ledger) == "small"
+
+
+def test_a_wait_is_told_once_however_long_it_lasts(ledger: Ledger, admission: Admission) -> None:
+    for _ in range(5):
+        admission.admit(ledger, queries.find_job(ledger, "big"), free(300.0))
+    assert len(words_of(ledger, "big", "waits")) == 1
+
+
+def test_a_waiting_job_starts_when_there_is_room_and_loses_its_reason(ledger: Ledger, admission: Admission) -> None:
+    admission.admit(ledger, queries.find_job(ledger, "big"), free(300.0))
+    with ledger.write() as conn:
+        conn.execute("UPDATE jobs SET not_before = 1 WHERE name = 'big'")
+    assert next_job(ledger) == "big", "it has the first look at an empty slot"
+
+    job = queries.find_job(ledger, "big")
+    assert admission.admit(ledger, job, free(50_000.0))
+    assert claims.claim(ledger, job.id)
+    assert queries.find_job(ledger, "big").reason == "claimed"
+
+
+@pytest.mark.parametrize("level", [PressureLevel.WARN, PressureLevel.CRITICAL])
+def test_nothing_starts_while_the_system_calls_memory_short(
+    ledger: Ledger, admission: Admission, level: PressureLevel
+) -> None:
+    """On macOS the level is the only word there is: no figure of free memory can be trusted."""
+    assert not admission.admit(ledger, queries.find_job(ledger, "small"), free(None, level))
+    (words,) = words_of(ledger, "small", "waits")
+    assert words == f"the system's memory pressure is {level.name.lower()} (a test)"
+
+
+@pytest.mark.parametrize("memory", [None, Unknown("no sensor", 1.0), free(None, None)])
+def test_unknown_free_memory_leaves_the_working_set_to_decide(
+    ledger: Ledger, feature_dir: Path, memory: MemoryReading | Unknown | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    job = queries.find_job(ledger, "big")
+    assert Admission(ROOMY, feature_dir).admit(ledger, job, memory)
+    assert ("admission.blind" in caplog.text) == isinstance(memory, Unknown)
+    assert not Admission(PROFILES["linux-cpu"].fitted(400), feature_dir).admit(ledger, job, memory)
+    (words,) = words_of(ledger, "big", "waits")
+    assert "even with micro-batch 1; one trainer may hold 320 MiB here" in (words or "")
+
+
+def test_a_ledger_that_cannot_be_written_lets_a_fitting_job_in(
+    ledger: Ledger, feature_dir: Path, tmp_path: Path
+) -> None:
+    """Memory is watched while it trains; a full disk must not stop the queue here."""
+    limit = need(feature_dir).at(64).safe_mib
+    with Ledger.open_readonly(tmp_path / "ledger.db") as readonly:
+        admission = Admission(PROFILES["linux-cpu"].fitted(limit / 0.8), feature_dir)
+        assert admission.admit(readonly, queries.find_job(readonly, "big"), free(50_000.0))
+
+
+def need(feature_dir: Path) -> Need:
+    spec = JobSpec.model_validate({"day": 1, **BIG})
+    schema = json.loads((feature_dir / "1w_features.manifest.json").read_text())
+    shape = Shape(schema["rows"], len(schema["schema"]) - 2, "the feature cache")
+    return Need("feed_forward", spec.params, shape, PRIORS["dense"], 512)
+
+
+def test_what_fits_only_smaller_starts_smaller_for_good_and_says_so(ledger: Ledger, feature_dir: Path) -> None:
+    limit = need(feature_dir).at(128).safe_mib
+    admission = Admission(PROFILES["linux-cpu"].fitted(limit / 0.8 + 1), feature_dir)
+    for _ in range(3):
+        assert admission.admit(ledger, queries.find_job(ledger, "big"), free(50_000.0))
+    assert queries.find_job(ledger, "big").micro_batch == 128
+    (words,) = words_of(ledger, "big", "micro_batch")
+    assert "starts with micro-batch 128" in (words or "")
+
+
+def test_a_peak_is_learned_from_the_larger_of_two_measures(ledger: Ledger, admission: Admission) -> None:
+    job = queries.find_job(ledger, "big")
+    admission.learn(ledger, job, 1, Taken("cpu", 512, 450.0, 500.0))
+    admission.learn(ledger, job, 2, Taken("cpu", 512, 450.0, None))
+    assert [peak.measured_mib for peak in peaks_of(ledger, "torch")] == [500.0, 450.0]
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        Taken("mps", 512, 450.0, None),
+        Taken("cuda", 512, 450.0, 900.0),
+        Taken("", None, 450.0, 1.0),
+        Taken("cpu", 1, None, None),
+    ],
+)
+def test_what_does_not_measure_the_device_s_memory_teaches_nothing(
+    ledger: Ledger, admission: Admission, taken: Taken
+) -> None:
+    """A resident set on a Mac misses what the GPU holds: learned from, it would let too much in."""
+    admission.learn(ledger, queries.find_job(ledger, "big"), 1, taken)
+    assert peaks_of(ledger, "torch") == []
+
+
+def test_peaks_of_another_device_and_older_ones_do_not_count(ledger: Ledger) -> None:
+    job_id = queries.find_job(ledger, "big").id
+
+    def store(number: int, device: str, mib: float) -> None:
+        store_peak(
+            ledger, job_id, number, model="lstm", backend="torch", device=device, micro_batch=1, formula_mib=10.0, measured_mib=mib
+        )  # fmt: skip
+
+    store(1, "cpu", 400.0)
+    for number in range(2, KEPT_A_KIND + 10):
+        store(number, "mps", float(number))
+    assert {peak.measured_mib > 2 for peak in peaks_of(ledger, "torch")} == {True}
+    assert Peak("lstm", 10.0, 400.0) not in peaks_of(ledger, "torch")
+    assert ledger.conn.execute("SELECT COUNT(*) FROM memory_peaks").fetchone()[0] == KEPT_A_KIND
+    assert list(peaks_by_backend(ledger)) == ["torch"]
+
+
+def test_an_attempt_s_own_peak_does_not_sweeten_what_was_expected_of_it(ledger: Ledger) -> None:
+    job_id = queries.find_job(ledger, "big").id
+    peak = PeakRow(job_id, 1, "lstm", "torch", "cpu", 32, 10.0, 5000.0, at=0.0)
+    expected = line_for("lstm", "torch", [])
+    assert expected_mib(ledger, peak) == expected.base_mib + 10.0 * expected.factor
+
+
+def tight(house: House, working_set_mib: float) -> None:
+    """Let the installation run on a profile of its own with this working set."""
+    folder = house.settings.profiles_dir
+    folder.mkdir(parents=True)
+    (folder / "tight.toml").write_text(
+        f'extends = "linux-cpu"\nworking_set_mib = {working_set_mib}\n[batch_ceilings]\nfeed_forward = 512\n'
+    )
+    house.overrides["CBI_PROFILE"] = "tight"
+
+
+PLAN = """
+day: 9
+jobs:
+  - {name: big, family: simple_neural, model: feed_forward, horizon: 1w,
+     params: {epochs: 1, hidden: [8], sequence_length: 64, batch_size: 512}}
+"""
+
+
+def test_a_run_starts_smaller_and_its_peak_stands_beside_the_estimate(house: House, feature_dir: Path) -> None:
+    """The whole way: profile of the user's own, estimate, enqueue, real slot, real training, learned peak."""
+    tight(house, round(need(feature_dir).at(128).safe_mib + 1))
+    plan = house.root / "plan.yaml"
+    plan.write_text(PLAN)
+    (before,) = json.loads(house.cli("estimate", "--json", str(plan)))["jobs"]
+    assert (before["verdict"], before["micro_batch"], before["measured_mib"]) == ("smaller", 128, None)
+    house.cli("enqueue", str(plan))
+
+    house.start_daemon()
+    job = house.until_state("big", "succeeded", within_s=120)
+
+    assert job.micro_batch == 128
+    assert [attempt.outcome for attempt in house.attempts("big")] == [Outcome.SUCCESS]
+    assert (house.attempts("big")[0].settings or {})["profile"] == "tight"
+    (after,) = json.loads(house.cli("estimate", "--json", str(plan)))["jobs"]
+    assert after["measured_micro_batch"] == 128
+    assert 100 < after["measured_mib"] < 4000
+    assert "Memory: took " in house.cli("show", "big")
+
+
+def test_a_plan_whose_job_can_never_fit_is_refused_with_the_figures(house: House) -> None:
+    tight(house, 300)
+    plan = house.root / "plan.yaml"
+    plan.write_text(PLAN)
+    for verb in (["plan", "check"], ["enqueue"]):
+        said = " ".join(house.cli(*verb, str(plan), code=2).split())
+        assert "plan.yaml:4: jobs[0]: needs about" in said
+        assert "even with micro-batch 1; one trainer may hold 300 MiB here (tight; 5031 rows" in said
+    table = house.cli("estimate", str(plan), code=2)
+    assert "cannot fit" in table
+    assert "Budget: tight (as set); one trainer may hold 300 MiB" in table
