@@ -49,6 +49,18 @@ def feature_dir(sample_exports: Path, tmp_path_factory: pytest.TempPathFactory) 
     return processed
 
 
+@pytest.fixture
+def torch_as_found() -> Iterator[None]:
+    """Give torch back the settings that a trainer makes for its whole process."""
+    import torch
+
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.set_flush_denormal(False)
+
+
 SET_BY_LIBRARIES = ("PYTEST_", "TORCH", "KMP_")
 """Variables that the test runner and libraries set themselves when first used."""
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("torch_as_found")
+
 NETS = [model for model, backend in TRAINERS if backend == "torch"]
 DAYS = 420
 """The last days of the real series: what is tested is the arithmetic."""
@@ -81,14 +83,6 @@ def train(tmp_path: Path, short_dir: Path) -> Callable[..., Outcome | None]:
         return Outcome(load_file(task.run_dir / "model.safetensors"), channel)
 
     return run
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_found():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
 
 
 def ordered(orders: dict[int, int], **script: Any) -> ScriptedChannel:

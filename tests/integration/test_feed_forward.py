@@ -35,6 +35,8 @@ from jobs.series import load_frame
 from jobs.standardise import Standardiser
 from jobs.trainer import BrokenSpec
 
+pytestmark = pytest.mark.usefixtures("torch_as_found")
+
 SMALL = {"epochs": 3, "hidden": [16], "sequence_length": 8, "batch_size": 64}
 
 
@@ -47,14 +49,6 @@ def job(tmp_path, feature_dir):
         return make_task(tmp_path / run, spec, feature_dir, feature_dir, channel)
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_found():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
 
 
 def trained(task) -> Finished:

@@ -36,12 +36,8 @@ from jobs.torch_device import compute_repeatably
 
 
 @pytest.fixture(autouse=True)
-def _torch_as_found():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+def _one_thread(torch_as_found):
     compute_repeatably(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
 
 
 @pytest.mark.parametrize("stop_at", range(1, SAFE_POINTS + 1))

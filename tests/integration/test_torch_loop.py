@@ -16,12 +16,8 @@ from jobs.torch_precision import Precision
 
 
 @pytest.fixture(autouse=True)
-def _torch_as_found():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+def _one_thread(torch_as_found):
     compute_repeatably(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
 
 
 @pytest.mark.parametrize("micro_batch", [16, 8, 7])
@@ -103,8 +99,8 @@ def test_a_micro_batch_is_taken_over_between_two_steps_only(tmp_path):
 
     (changed,) = channel.of_type(MicroBatchChanged)
     assert (changed.epoch, changed.micro_batch) == (0, 8)
-    # 2 pieces of 16, three steps of 4 pieces, the last one of 18 samples in 3, 70 validation samples in 3 pieces of 32
-    assert channel.safe_points == 2 + 3 * 4 + 3 + 3
+    # 2 pieces of 16, three steps of 4 pieces, the last one of 18 samples in 3, 70 validation samples in 9 pieces of 8
+    assert channel.safe_points == 2 + 3 * 4 + 3 + 9
     assert sizes == [8]
 
 
@@ -161,7 +157,7 @@ def test_a_piece_that_is_filled_up_to_a_fixed_shape_changes_no_gradient(tmp_path
     loop.run()
 
     assert (loose.predicted - fixed.predicted).abs().max() < 1e-12
-    assert shapes == {8, 32}
+    assert shapes == {8}
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
@@ -182,3 +178,12 @@ def test_a_device_is_asked_for_its_caches_when_it_stands_still(tmp_path):
     channel = ScriptedChannel()
     make_loop(tmp_path, channel)
     assert channel.on_pause.args == (torch.device("cpu"),)
+
+
+def test_numbers_too_small_to_be_quick_count_as_zero():
+    """Over a long window the gradients fade into them: they would cost a recurrent net most of its time."""
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush them")
+    torch.set_flush_denormal(False)
+    compute_repeatably(1)
+    assert (torch.tensor([1e-30]) * 1e-10).item() == 0.0
