@@ -10,11 +10,13 @@ STAMP  := $(VENV)/.installed
 DEMO     := $(CURDIR)/.demo
 DEMO_ENV := CBI_STATE_DIR="$(DEMO)/state" CBI_V14_REPO="$(DEMO)/CBI-V14" CBI_CONFIG="$(DEMO)/config.toml" EXTERNAL_DRIVE=
 
-.PHONY: help env demo page run check test fix docs torture bench clean
+HEAT_WAVE := CBI_PROFILE=governed-demo CBI_SAMPLE_S=0.5 CBI_SENSORS_SCRIPT="$(CURDIR)/schedules/heat-wave.jsonl"
+
+.PHONY: help env demo page run check test fix docs torture bench test-tensorflow clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-15s %s\n", $$1, $$2 }'
 
 env: $(STAMP) ## Make the environment .venv from the held versions
 
@@ -24,11 +26,16 @@ $(STAMP): pyproject.toml constraints/lock.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/lock.txt --editable '.[train,dev]'
 	@touch $@
 
-demo: env ## Build the real sample data, train the quickstart plan with live progress, print the leaderboard
+demo: env ## Build the real sample data, train the quickstart plan and a governed run, print leaderboard and story
 	@mkdir -p "$(DEMO)" && touch "$(DEMO)/config.toml"
 	$(DEMO_ENV) $(BIN)/cbi-queue data sample
 	$(DEMO_ENV) $(BIN)/cbi-queue run --page schedules/quickstart.yaml
 	$(DEMO_ENV) $(BIN)/cbi-queue leaderboard
+	@echo
+	@echo "Now a real training in a scripted heat wave (schedules/heat-wave.jsonl): the governor paces it, pauses it, lets it go."
+	@mkdir -p "$(DEMO)/profiles" && cp schedules/governed-demo.toml "$(DEMO)/profiles/"
+	$(DEMO_ENV) $(HEAT_WAVE) $(BIN)/cbi-queue run schedules/governed-demo.yaml
+	$(DEMO_ENV) $(BIN)/cbi-queue governor why governed-lstm-1w --plot "$(DEMO)/governed-run.svg"
 	@echo
 	@echo "The status page of this demo:  make page   then open http://localhost:8000/status"
 	@echo "Your own queue:                cbi-queue data sample; cbi-queue enqueue schedules/day1.yaml; cbi-queue service install"
@@ -55,6 +62,11 @@ fix: env ## Mend what can be mended by machine
 docs: env ## Refresh what is generated: JSON Schema of day plans, reference of verbs
 	$(BIN)/cbi-queue plan schema > cbi_queue/day-plan.schema.json
 	$(BIN)/python docs/make_reference.py
+
+test-tensorflow: env ## Make the TensorFlow runtime below .runtimes (1.7 GB) and run the tests of that backend
+	CBI_STATE_DIR="$(CURDIR)/.runtimes" CBI_CONFIG= $(BIN)/cbi-queue runtime install tensorflow
+	CBI_TEST_TENSORFLOW_PYTHON="$(CURDIR)/.runtimes/runtimes/tensorflow/bin/python" \
+		$(BIN)/python -m pytest tests/integration/test_keras_backend.py
 
 torture: env ## Long storms and soaks: 200 kills of the daemon, a minute of SIGSTOP
 	$(BIN)/python -m pytest -m torture

@@ -98,18 +98,19 @@ ENDINGS = {
     2: {"stop_cause": StopCause.CANCEL},
     3: {"stop_cause": StopCause.TIMEOUT},
     4: {"stop_cause": StopCause.EVICT},
-    5: {"stop_cause": StopCause.DAEMON},
-    6: {"volume_missing": True},
-    7: {"failed": Failed(FailureKind.BROKEN_SPEC, "x")},
-    8: {"failed": Failed(FailureKind.OUT_OF_MEMORY, "x")},
-    9: {"failed": Failed(FailureKind.DISK_FULL, "x")},
-    10: {"fault": "metrics.json is missing"},
-    11: {"killed_by_us": True},
-    12: {"exit_code": -9},
-    13: {"exit_code": int(ExitCode.OUT_OF_MEMORY)},
-    14: {"exit_code": -15},
-    15: {"exit_code": int(ExitCode.STOPPED)},
-    16: {"exit_code": 1},
+    5: {"stop_cause": StopCause.RECYCLE},
+    6: {"stop_cause": StopCause.DAEMON},
+    7: {"volume_missing": True},
+    8: {"failed": Failed(FailureKind.BROKEN_SPEC, "x")},
+    9: {"failed": Failed(FailureKind.OUT_OF_MEMORY, "x")},
+    10: {"failed": Failed(FailureKind.DISK_FULL, "x")},
+    11: {"fault": "metrics.json is missing"},
+    12: {"killed_by_us": True},
+    13: {"exit_code": -9},
+    14: {"exit_code": int(ExitCode.OUT_OF_MEMORY)},
+    15: {"exit_code": -15},
+    16: {"exit_code": int(ExitCode.STOPPED)},
+    17: {"exit_code": 1},
 }
 """What each row of the table of exit classification describes."""
 
@@ -286,7 +287,6 @@ def test_nothing_is_left_unfinished() -> None:
 
 MOST_LINES, MOST_TEST_LINES = 300, 450
 LONGER = {
-    "cbi_queue/protocol.py": "one wire format: both of its ends read all of it in one place",
     "cbi_queue/settings.py": "each setting with its unit and reason, and the one way in which they are read",
 }
 """Source files that may be longer, each with its reason."""
