@@ -246,7 +246,7 @@ def _line(ledger: Ledger, job: JobRow, needs: dict[int, list[int]], by_id: dict[
 def _why(ledger: Ledger, job: JobRow, open_needs: list[JobRow]) -> str:
     if job.state is JobState.WAITING and open_needs:
         return "waits for " + ", ".join(f"{need.name} ({need.state})" for need in open_needs)
-    if job.state is JobState.QUEUED and job.reason is Reason.MEMORY_SHORT:
+    if job.state is JobState.QUEUED and job.reason in (Reason.MEMORY_SHORT, Reason.MACHINE_STRAINED):
         return why_it_waits(ledger, job.id)
     return REASON_WORDS[job.reason]
 

@@ -12,12 +12,14 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbi_queue import clock
 from cbi_queue.errors import LedgerError
 from cbi_queue.hardware.fit import Fit, Need, Verdict, fit
 from cbi_queue.hardware.memory import formula_mib, kind_of, line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.ledger.peaks import peaks_of, store_peak
-from cbi_queue.ledger.waits import put_off, start_with
+from cbi_queue.ledger.waits import keep_back, put_off, start_with
+from cbi_queue.lifecycle import Reason
 from cbi_queue.readings import PressureLevel, Unknown
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 30.0
 """Seconds that a job which does not fit just now lets others go first: what fills the memory ends in minutes."""
+PRESSURE_MOST_S = 900.0
+"""Seconds that a pressure level alone keeps jobs back: longer, and a level that is stuck would stop the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +58,33 @@ class Admission:
         """Admit by the limits of *profile*; the shapes of data are read from *processed_dir*."""
         self._profile = profile
         self._processed_dir = processed_dir
+        self._pressed_since_s: float | None = None
 
-    def admit(self, ledger: Ledger, job: JobRow, memory: MemoryReading | Unknown | None) -> bool:
+    def admit(
+        self, ledger: Ledger, job: JobRow, memory: MemoryReading | Unknown | None, strain: str | None = None
+    ) -> bool:
         """Tell whether *job* may start now; write down why not, and a smaller micro-batch that it is to start with.
 
         Args:
             ledger: to write into; a ledger that cannot be written lets the job in: memory is watched while it trains.
             job: the next one.
             memory: what the monitor says; None when nobody samples.
+            strain: why the governor lets no job start; None when it does.
         """
+        strained = strain or self._pressure(memory)
         seen = fit(self.need(ledger, job), self.limit_mib(job), _available_mib(memory))
-        why_not = _pressure(memory) or (seen.words if seen.verdict in (Verdict.WAITS, Verdict.CANNOT) else None)
+        waits = seen.verdict in (Verdict.WAITS, Verdict.CANNOT)
         try:
-            if why_not is not None:
-                put_off(ledger, job.id, why_not, LOOK_AGAIN_S)
+            if strained is not None and job.reason is not Reason.MACHINE_STRAINED:
+                keep_back(ledger, job.id, strained)
+            elif strained is None and waits:
+                put_off(ledger, job.id, seen.words, LOOK_AGAIN_S)
+            if strained is not None or waits:
                 return False
             self._tell(ledger, job, seen, memory)
         except (LedgerError, sqlite3.Error) as exc:
             logger.warning("event=admission.not_written job_id=%d why=%r", job.id, str(exc))
-        return True
+        return strained is None and not waits
 
     def need(self, ledger: Ledger, job: JobRow) -> Need:
         """Return what the memory of *job* depends on."""
@@ -105,6 +117,21 @@ class Admission:
         except (LedgerError, sqlite3.Error) as exc:
             logger.warning("event=peak.not_written job_id=%d why=%r", job.id, str(exc))
 
+    def _pressure(self, memory: MemoryReading | Unknown | None) -> str | None:
+        """Return why nothing should start while the system itself calls memory short; None when it does not.
+
+        A level can be stuck: after `PRESSURE_MOST_S` one job is let in, and what it meets is the governor's to watch.
+        """
+        if memory is None or isinstance(memory, Unknown) or memory.level in (None, PressureLevel.NORMAL):
+            self._pressed_since_s = None
+            return None
+        now_s = clock.monotonic_s()
+        if self._pressed_since_s is None:
+            self._pressed_since_s = now_s
+        if now_s - self._pressed_since_s >= PRESSURE_MOST_S:
+            return None
+        return f"the system's memory pressure is {memory.level.name.lower()} ({memory.source})"
+
     def _tell(self, ledger: Ledger, job: JobRow, seen: Fit, memory: MemoryReading | Unknown | None) -> None:
         """Tell of a smaller micro-batch in the job's story, and of what was not known in the log."""
         if seen.verdict is Verdict.SMALLER and seen.chosen.micro_batch is not None:
@@ -115,10 +142,3 @@ class Admission:
 
 def _available_mib(memory: MemoryReading | Unknown | None) -> float | None:
     return None if memory is None or isinstance(memory, Unknown) else memory.available_mib
-
-
-def _pressure(memory: MemoryReading | Unknown | None) -> str | None:
-    """Return why nothing should start while the system itself calls memory short; None when it does not."""
-    if memory is None or isinstance(memory, Unknown) or memory.level in (None, PressureLevel.NORMAL):
-        return None
-    return f"the system's memory pressure is {memory.level.name.lower()} ({memory.source})"

@@ -54,7 +54,8 @@ class Slot:
         """Tell whether the next job may be claimed now: the daemon goes on, the data are there, its memory fits."""
         if self.stopping.is_set() or self._volume_is_missing() or self.open_ledger is None:
             return False
-        return self._admission.admit(self.open_ledger(), job, self._governance.readings().memory)
+        memory, strain = self._governance.readings().memory, self._governance.why_not_start()
+        return self._admission.admit(self.open_ledger(), job, memory, strain)
 
     def train(self, job_id: int, attempt_id: int) -> None:
         """Run the claimed attempt to its end and settle it; whatever goes wrong, the row is settled."""

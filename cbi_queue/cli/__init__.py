@@ -14,6 +14,7 @@ from cbi_queue.errors import CbiError
 VERBS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Check, show or describe day plans; changes nothing."),
     "estimate": ("estimate", "Estimate the memory of every job of day plans, beside what was measured."),
+    "profile": ("profile", "Show the hardware profiles, and which one suits this machine."),
     "data": ("data", "Build the sample exports from real daily series."),
     "enqueue": ("enqueue", "Put the jobs of day plans into the queue."),
     "run": ("run", "Enqueue plans and train until the queue is empty, with a live display."),

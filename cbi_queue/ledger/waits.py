@@ -1,6 +1,6 @@
-"""A queued job that would not fit into what is free just now: put off for a moment, with the reason in its own row.
+"""A queued job that may not start just now, with the reason in its own row: put off, or kept back with all behind it.
 
-It stays queued and is looked at again when the moment is over; meanwhile jobs behind it may go. The slot holds one job
+One that would not fit into what is free is put off for a moment. It stays queued and is looked at again when the moment is over; meanwhile jobs behind it may go. The slot holds one job
 at a time, so whoever goes first has ended, and given its memory back, before this one is looked at again: a job that
 waits has the first look at every empty slot and cannot starve.
 Neighbours: `workers.admission`, which decides; `claims`, which passes over jobs whose `not_before` is ahead.
@@ -22,16 +22,22 @@ WAITS = "waits"
 
 def put_off(ledger: Ledger, job_id: int, words: str, for_s: float) -> None:
     """Let the queued job wait *for_s* seconds for memory; tell so once, when it begins to wait."""
+    _wait(ledger, job_id, Reason.MEMORY_SHORT, words, clock.epoch_s() + for_s)
+
+
+def keep_back(ledger: Ledger, job_id: int, words: str) -> None:
+    """Write down why the next job, and so every job, may not start just now; tell so once."""
+    _wait(ledger, job_id, Reason.MACHINE_STRAINED, words, None)
+
+
+def _wait(ledger: Ledger, job_id: int, reason: Reason, words: str, not_before: float | None) -> None:
     with ledger.write() as conn:
-        waited = conn.execute("SELECT reason FROM jobs WHERE id = ? AND state = 'queued'", (job_id,)).fetchone()
-        if waited is None:
+        before = conn.execute("SELECT reason FROM jobs WHERE id = ? AND state = 'queued'", (job_id,)).fetchone()
+        if before is None:
             return
-        conn.execute(
-            "UPDATE jobs SET reason = ?, not_before = ? WHERE id = ? AND state = 'queued'",
-            (Reason.MEMORY_SHORT.value, clock.epoch_s() + for_s, job_id),
-        )
-        if waited["reason"] != Reason.MEMORY_SHORT.value:
-            ledger.tell(WAITS, Reason.MEMORY_SHORT, job_id=job_id, words=words)
+        conn.execute("UPDATE jobs SET reason = ?, not_before = ? WHERE id = ?", (reason.value, not_before, job_id))
+        if before["reason"] != reason.value:
+            ledger.tell(WAITS, reason, job_id=job_id, words=words)
 
 
 def start_with(ledger: Ledger, job_id: int, micro_batch: int, words: str) -> None:
@@ -46,8 +52,8 @@ def start_with(ledger: Ledger, job_id: int, micro_batch: int, words: str) -> Non
 
 
 def why_it_waits(ledger: Ledger, job_id: int) -> str:
-    """Return the words of the job's last wait, with its figures."""
+    """Return the words of the job's last wait, with their figures."""
     row = ledger.conn.execute(
         "SELECT words FROM events WHERE job_id = ? AND event = ? ORDER BY id DESC LIMIT 1", (job_id, WAITS)
     ).fetchone()
-    return str(row["words"]) if row is not None else REASON_WORDS[Reason.MEMORY_SHORT]
+    return str(row["words"]) if row is not None else REASON_WORDS[Reason.MACHINE_STRAINED]

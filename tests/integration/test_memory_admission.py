@@ -6,8 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from fakes import FakeClock
 from house import NAIVE, NET
 
+from cbi_queue import clock
 from cbi_queue.hardware import PROFILES
 from cbi_queue.hardware.fit import Need
 from cbi_queue.hardware.memory import PRIORS, Peak, Shape, line_for
@@ -17,7 +19,7 @@ from cbi_queue.ledger.peaks import KEPT_A_KIND, PeakRow, expected_mib, peaks_by_
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.readings import MemoryReading, PressureLevel, Unknown
 from cbi_queue.spec import DayPlan, JobSpec
-from workers.admission import Admission, Taken
+from workers.admission import PRESSURE_MOST_S, Admission, Taken
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +104,31 @@ def test_nothing_starts_while_the_system_calls_memory_short(
     assert not admission.admit(ledger, queries.find_job(ledger, "small"), free(None, level))
     (words,) = words_of(ledger, "small", "waits")
     assert words == f"the system's memory pressure is {level.name.lower()} (a test)"
+    assert queries.find_job(ledger, "small").reason == "machine_strained"
+    assert next_job(ledger) == "big", "nobody goes first: it concerns every job"
+
+
+def test_a_level_that_is_stuck_does_not_stop_the_queue(
+    ledger: Ledger, admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = FakeClock(100.0)
+    monkeypatch.setattr(clock, "monotonic_s", now)
+    job, stuck = queries.find_job(ledger, "small"), free(None, PressureLevel.WARN)
+    assert not admission.admit(ledger, job, stuck)
+    now.advance(PRESSURE_MOST_S - 1)
+    assert not admission.admit(ledger, job, stuck)
+    now.advance(1)
+    assert admission.admit(ledger, job, stuck)
+
+
+def test_the_governor_s_word_keeps_the_next_job_back_and_is_told_once(ledger: Ledger, admission: Admission) -> None:
+    for _ in range(3):
+        job = queries.find_job(ledger, "big")
+        assert not admission.admit(
+            ledger, job, free(50_000.0), "the chip is at 109 °C: no job starts until it has eased"
+        )
+    assert words_of(ledger, "big", "waits") == ["the chip is at 109 °C: no job starts until it has eased"]
+    assert admission.admit(ledger, queries.find_job(ledger, "big"), free(50_000.0), None)
 
 
 @pytest.mark.parametrize("memory", [None, Unknown("no sensor", 1.0), free(None, None)])

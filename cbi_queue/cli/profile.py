@@ -1,0 +1,101 @@
+"""`cbi-queue profile list|show|detect`: the hardware profiles, and which one holds here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbi_queue.cli.output import json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from cbi_queue.hardware import HardwareProfile
+
+
+@click.group(
+    epilog="Examples:\n\n\b\n  cbi-queue profile list\n  cbi-queue profile show m4-16gb\n  cbi-queue profile detect"
+)
+def command() -> None:
+    """Look at hardware profiles; changes nothing."""
+
+
+@command.command("list", epilog="Examples:\n\n\b\n  cbi-queue profile list --json")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the profiles that ship and your own; a bad file is refused with its place."""
+    from cbi_queue.hardware import known_profiles, profile_named
+    from cbi_queue.settings import load_settings
+
+    folder = load_settings().profiles_dir
+    profiles = [profile_named(name, folder) for name in known_profiles(folder)]
+    if as_json:
+        print_json([_plain(profile) for profile in profiles])
+        return
+    columns = ("profile", ">memory", ">trainer", ">net on GPU", "devices", "words")
+    print_table("Hardware profiles, MiB", columns, map(_row, profiles))
+
+
+@command.command(epilog="Examples:\n\n\b\n  cbi-queue profile show cuda --json")
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show one profile as its file says, every threshold included."""
+    from cbi_queue.hardware import profile_named
+    from cbi_queue.settings import load_settings
+
+    _show(profile_named(name, load_settings().profiles_dir), "", as_json=as_json)
+
+
+@command.command(epilog="Examples:\n\n\b\n  cbi-queue profile detect")
+@json_option
+def detect(as_json: bool) -> None:
+    """Show the profile that suits this machine, fitted to it, and why; a CBI_PROFILE is not looked at."""
+    from cbi_queue.hardware.detection import AUTO, profile_for
+    from cbi_queue.settings import load_settings
+
+    chosen = profile_for(AUTO, load_settings().profiles_dir)
+    _show(chosen.profile, chosen.why, as_json=as_json)
+
+
+def _show(profile: HardwareProfile, why: str, *, as_json: bool) -> None:
+    plain = _plain(profile)
+    if as_json:
+        print_json({**plain, "why": why} if why else plain)
+        return
+    thresholds = plain.pop("thresholds")
+    click.secho(f"{profile.name}: {profile.words}", bold=True)
+    if why:
+        click.echo(why)
+    print_table(
+        "", ("key", "value"), [(key, _cell(value)) for key, value in plain.items() if key not in {"name", "words"}]
+    )
+    click.echo()
+    rows = [
+        (key, _cell(value), profile.thresholds.limits_of(key).unit, profile.thresholds.limits_of(key).why)
+        for key, value in thresholds.items()
+    ]
+    print_table("Thresholds of the governor", ("threshold", ">value", "unit", "why"), rows)
+
+
+def _row(profile: HardwareProfile) -> tuple[str, ...]:
+    figures = (profile.memory_mib, profile.working_set_mib, profile.accelerator_mib)
+    return (profile.name, *map(_cell, figures), ", ".join(profile.devices), profile.words)
+
+
+def _plain(profile: HardwareProfile) -> dict[str, Any]:
+    return asdict(profile)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "the machine's"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return (
+        f"{value:g}"
+        if isinstance(value, float) and value < 1000
+        else str(round(value) if isinstance(value, float) else value)
+    )
