@@ -135,7 +135,7 @@ def scenarios(bench: Bench, root: Path, processed: Path):
     for model in SMALL:
         yield f"{model} undisturbed", bench.attempt(f"{model}-a", model)
         yield f"{model} stopped", bench.to_the_end(f"{model}-b", model, STOPS[model])
-        yield f"{model} recut", bench.attempt(f"{model}-c", model, ordering({50: 16, 200: 5}))
+        yield f"{model} recut", bench.attempt(f"{model}-c", model, ordering({50: 16, 181: 5}))
     yield "again", bench.attempt("again", "lstm")
     yield "killed", [bench.attempt("killed", "lstm", killed_at(2 * STEPS)), bench.attempt("killed", "lstm")]
     yield "assigned", bench.attempt("assigned", "lstm", micro_batch=16)

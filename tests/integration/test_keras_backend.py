@@ -118,15 +118,15 @@ def test_a_changed_micro_batch_keeps_the_mathematics(told, model):
 
 
 def test_a_change_takes_effect_after_the_step_at_hand(told):
-    """Ordered at the 50th micro-batch, which is a step: the rest of the epoch runs in halves, then in fifths."""
+    """Ordered at the 50th micro-batch, which is a step, and at the 181st, the first half of one that is finished so."""
     recut = told["lstm recut"]
     steps, validation = math.ceil(recut["started"]["samples"] / 32), math.ceil(504 / (5 * 4))
-    halves = math.ceil((200 - 50) / 2)  # steps cut in two: the 200th micro-batch is the last of its step
-    in_first_epoch = 50 + 2 * halves + 7 * (steps - 50 - halves) + validation
+    in_halves = math.ceil((181 - 50) / 2)
+    first_epoch = 50 + 2 * in_halves + 7 * (steps - 50 - in_halves) + validation
 
     later = recut["started"]["total_epochs"] - 1
     forecast = math.ceil(len(recut["seen"]["predicted"]) / (5 * 4))
-    assert recut["safe_points"] == in_first_epoch + later * (7 * steps + validation) + forecast
+    assert recut["safe_points"] == first_epoch + later * (7 * steps + validation) + forecast
 
 
 def test_a_run_that_begins_with_a_downgraded_micro_batch_ends_the_same(told):
