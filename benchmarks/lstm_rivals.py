@@ -78,10 +78,12 @@ def _compared(ours: list[Turn], theirs: list[Turn], name: str) -> list[Line]:
     work = ratios([turn.cpu_s for turn in theirs], [turn.cpu_s for turn in ours])
     memory = ratios([turn.peak_mib for turn in ours], [turn.peak_mib for turn in theirs])
     told = f"ours {_middle(ours, 'samples_s'):.0f}, {name} {_middle(theirs, 'samples_s'):.0f} samples a second"
+    cpu_ms = [f"{1000 * _middle(turns, 'cpu_s'):.2f}" for turns in (ours, theirs)]
+    worked = f"ours {cpu_ms[0]}, {name} {cpu_ms[1]} ms of processor time a sample"
     peaks = f"ours {_middle(ours, 'peak_mib'):.0f}, {name} {_middle(theirs, 'peak_mib'):.0f} MiB"
     return [
         Line(f"LSTM, samples a second, ours / {name}", "x", speed, Target(1.0, at_most=False), told),
-        Line(f"the same by processor time, which neighbours disturb less, ours / {name}", "x", work),
+        Line(f"the same by processor time, which neighbours disturb less, ours / {name}", "x", work, note=worked),
         Line(f"LSTM, peak memory, ours / {name}", "x", memory, Target(1.0), peaks),
     ]
 

@@ -41,7 +41,10 @@ def steps_of(samples: int, batch_size: int) -> int:
 
 def pieces(rows: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
     """Cut (n,) rows into consecutive pieces of *size*, the last one as small as what is left."""
-    yield from torch.split(rows, size)
+    if len(rows) <= size:  # the usual case: a whole batch at once, without the time that cutting takes
+        yield rows
+    else:
+        yield from torch.split(rows, size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from jobs.dropout import seed_step
+from jobs.dropout import StepSeeds
 from jobs.torch_device import computes
 from jobs.torch_passes import squared_error
 from jobs.torch_precision import Precision
@@ -82,7 +82,7 @@ def passes_on(model: nn.Module, windows: torch.Tensor, target: torch.Tensor, dev
         precision: as for `Precision`.
     """
     there, arithmetic = copy.deepcopy(model).to(device).train(), Precision(precision, torch.device(device))
-    seed_step(there, 0, 0, 0)  # the masks of dropout are drawn on the CPU: the same everywhere
+    StepSeeds(there).seed(0, 0, 0)  # the masks of dropout are drawn on the CPU: the same everywhere
     with arithmetic.autocast():
         predicted = there(windows.to(device)).float()  # (n,)
     loss = squared_error(predicted, target.to(device)).mean()

@@ -19,7 +19,7 @@ import torch
 
 from cbi_queue.protocol import MicroBatchChanged, Started
 from jobs.batches import epoch_order, pieces, steps_of
-from jobs.dropout import seed_step
+from jobs.dropout import StepSeeds
 from jobs.probe import probe_for
 from jobs.resumption import Resumption
 from jobs.torch_device import release_caches, wait_for
@@ -95,8 +95,9 @@ class TorchLoop:
         self._task, self._params, self._blocks = task, params, blocks
         self._channel, self._device = task.channel, data.x.device
         self._precision = precision or Precision()
+        self._weights, self._seeds = list(model.parameters()), StepSeeds(model)
         optimiser = torch.optim.AdamW(  # without weight decay this is Adam
-            model.parameters(),
+            self._weights,
             lr=params.learning_rate,
             weight_decay=params.weight_decay,
             fused=self._device.type
@@ -223,13 +224,13 @@ class TorchLoop:
 
         A stop between micro-batches leaves weights and counters as they were: the step is taken anew.
         """
-        seed_step(self.model, self._params.seed, self.progress.epoch, step)
+        self._seeds.seed(self._params.seed, self.progress.epoch, step)
         self._state.optimiser.zero_grad()
         loss_sums = []
         for piece in pieces(rows, self.micro_batch):
             self._safe_point()
             loss_sums.append(self._passes.backward(piece, self.micro_batch, len(rows)))
-        self._precision.step(self.model, self._state.optimiser, self._params.gradient_clip)
+        self._precision.step(self._weights, self._state.optimiser, self._params.gradient_clip)
         return loss_sums
 
     def _take_over_micro_batch(self) -> None:

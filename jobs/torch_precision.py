@@ -52,11 +52,11 @@ class Precision:
         """Add the gradient of *loss*, a scalar, to the weights' own."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()
 
-    def step(self, model: nn.Module, optimiser: Optimizer, gradient_clip: float) -> None:
-        """Clip the gradient to the norm *gradient_clip* and take the optimiser's step."""
+    def step(self, weights: list[nn.Parameter], optimiser: Optimizer, gradient_clip: float) -> None:
+        """Clip the gradient of *weights* to the norm *gradient_clip* and take the optimiser's step."""
         if self.scaler:
             self.scaler.unscale_(optimiser)
-        clip_grad_norm_(model.parameters(), gradient_clip)
+        clip_grad_norm_(weights, gradient_clip)
         if self.scaler:
             self.scaler.step(optimiser)
             self.scaler.update()

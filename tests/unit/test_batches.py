@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from jobs.batches import Windows, epoch_order, pieces, steps_of
-from jobs.dropout import RowDropout, seed_step
+from jobs.dropout import RowDropout, StepSeeds
 from jobs.seeds import mixed_seed
 
 
@@ -67,10 +67,10 @@ def test_other_data_or_another_split_has_another_digest():
 def test_dropout_masks_are_the_same_however_the_batch_is_cut(micro_batch):
     model = nn.Sequential(RowDropout(0.3), RowDropout(0.5)).train()
     batch = torch.ones(64, 11)
-    seed_step(model, seed=1, epoch=2, step=3)
+    StepSeeds(model).seed(1, epoch=2, step=3)
     whole = model(batch)
 
-    seed_step(model, seed=1, epoch=2, step=3)
+    StepSeeds(model).seed(1, epoch=2, step=3)
     cut = torch.cat([model(piece) for piece in torch.split(batch, micro_batch)])
 
     assert torch.equal(whole, cut)
@@ -79,9 +79,9 @@ def test_dropout_masks_are_the_same_however_the_batch_is_cut(micro_batch):
 def test_dropout_differs_between_steps_and_layers_and_keeps_the_mean():
     model = nn.Sequential(RowDropout(0.25), RowDropout(0.25)).train()
     ones = torch.ones(200, 200)
-    seed_step(model, 0, 0, 0)
+    StepSeeds(model).seed(0, 0, 0)
     first, second = model[0](ones), model[1](ones)
-    seed_step(model, 0, 0, 1)
+    StepSeeds(model).seed(0, 0, 1)
     later = model[0](ones)
 
     assert not torch.equal(first, second)

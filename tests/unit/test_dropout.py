@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from jobs.dropout import RowDropout, same_masks_again, seed_step
+from jobs.dropout import RowDropout, StepSeeds, same_masks_again
 
 
 class Layer(nn.Module):
@@ -29,7 +29,7 @@ def gradients(*, again: bool, size: int) -> list[torch.Tensor]:
     torch.manual_seed(0)
     model = nn.Sequential(Layer(), Layer()).double().train()
     x = torch.randn(16, 5, dtype=torch.float64)
-    seed_step(model, 1, 2, 3)
+    StepSeeds(model).seed(1, 2, 3)
     for piece in torch.split(x, size):
         steps = piece
         for layer in model:
