@@ -15,7 +15,7 @@ class Progress:
     step: int = 0
     """Finished optimiser steps of the epoch after those."""
     loss_sum: float = 0.0
-    """Sum of the samples' losses in the unfinished epoch."""
+    """Sum of the samples' losses in the unfinished epoch, as far as they are known: a device may still have some."""
     samples: int = 0
     """Samples seen in the unfinished epoch."""
     best_loss: float = math.inf

@@ -7,7 +7,6 @@ groups, the schedule, the scaler of float16, and the `Circumstances`. Neighbours
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from jobs.checkpoint import Checkpoint
+from jobs.net_progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,28 +24,6 @@ if TYPE_CHECKING:
 
 _SUMS = ("loss_sum", "best_loss", "worked_s")
 _COUNTS = ("samples", "best_epoch", "stale_epochs")
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far the training has come; the model's weights aside, this is the whole state of the loop."""
-
-    epoch: int = 0
-    """Finished epochs."""
-    step: int = 0
-    """Finished optimiser steps of the epoch after those."""
-    loss_sum: float = 0.0
-    """Sum of the samples' losses in the unfinished epoch, those in `TorchState.pending` left out."""
-    samples: int = 0
-    """Samples seen in the unfinished epoch."""
-    best_loss: float = math.inf
-    """Lowest mean validation loss so far."""
-    best_epoch: int = 0
-    """Epoch (1-based) of the best weights; 0: none yet."""
-    stale_epochs: int = 0
-    """Epochs since then: the patience counter."""
-    worked_s: float = 0.0
-    """Seconds of training in this and all earlier attempts, pauses and checkpoints excluded."""
 
 
 @dataclass(frozen=True, slots=True)
