@@ -71,11 +71,12 @@ class Daemon:
         self._stop.set()
 
     def _run_in_slot(self, lock: SlotLock) -> int:
+        governance = Governance(self._settings)
         ledger = Ledger.open(self._settings.ledger_path, patience_s=DAEMON_PATIENCE_S, checkpoints=True)
         telemetry = Telemetry(self._settings.telemetry_path)
-        governance = Governance(self._settings)
         try:
             settle_leftovers(self._settings, ledger)
+            governance.take_over(ledger)
             watch_volume(self._settings, ledger, make=True)
             governance.start()
             slot = Slot(self._settings, telemetry, lock.descriptor, governance)

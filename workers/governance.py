@@ -1,5 +1,7 @@
 """What the governor keeps across attempts: the monitor, the profile's thresholds, its memory; and its hands on the slot.
 
+The slot's thread and the main thread take turns with the memory: who looks or asks holds `deciding`. A fault of the
+governor's own ends here: it is logged once with its traceback, and the governor starts anew without a hold.
 Neighbours: `governing` (one attempt under it), `daemon` (starts and stops it, and looks between jobs), `monitor` (the
 sensors), `cbi_queue.governor` (which decides).
 """
@@ -7,19 +9,22 @@ sensors), `cbi_queue.governor` (which decides).
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
+from cbi_queue.errors import LedgerError
 from cbi_queue.governor.governor import look_between_jobs, may_start
-from cbi_queue.governor.slot_memory import GovernorMemory
+from cbi_queue.governor.policy import HOLD_MARGIN_S
+from cbi_queue.governor.slot_memory import GovernorMemory, Hold
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.governor_log import record_decision, record_sample, record_standing
 from cbi_queue.ledger.holds import holds_in_force, lift_hold, place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason
-from cbi_queue.readings import Unknown
+from cbi_queue.readings import Readings, Unknown
 from cbi_queue.readings_json import readings_to_json
 from workers.monitor import Monitor
 
@@ -27,8 +32,8 @@ if TYPE_CHECKING:
     from cbi_queue.governor.governor import Governor
     from cbi_queue.governor.values import Decision
     from cbi_queue.ledger import Ledger
+    from cbi_queue.ledger.rows import HoldRow
     from cbi_queue.ledger.telemetry import Telemetry
-    from cbi_queue.readings import Readings
     from cbi_queue.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,6 +42,8 @@ GOVERNOR_LOOK_S = 1.0
 """Seconds between looks of the governor: sensors are read every two, and no step has to come faster."""
 NOTE_S = 2.0
 """Seconds between samples in the telemetry."""
+CAUSES = {HoldReason.THERMAL: Cause.HEAT, HoldReason.MEMORY: Cause.MEMORY}
+"""The reasons under which the governor, and nobody else, holds the slot."""
 
 
 class Governance:
@@ -49,7 +56,10 @@ class Governance:
         self.memory = GovernorMemory(self.thresholds)
         self.monitor = Monitor(settings)
         self._mode, self._profile = settings.governor, profile.name
+        self.deciding = threading.Lock()
+        """Held by whoever lets the governor look or answer: its memory is not made for two at once."""
         self._lock = threading.Lock()
+        self._faults: dict[str, str] = {}
         self._next_note_s = 0.0
         self._noted_job: int | None = None
 
@@ -72,17 +82,42 @@ class Governance:
         self.monitor.stop()
 
     def readings(self) -> Readings:
-        """Return the latest readings, with what is stale made Unknown."""
-        return self.monitor.latest(clock.boot_s())
+        """Return the latest readings, with what is stale made Unknown; all of it, when they cannot be put together."""
+        try:
+            return self.monitor.latest(clock.boot_s())
+        except Exception as exc:  # noqa: BLE001 - a monitor that fails in whatever way is an unknown reading
+            self.log_once("readings", exc)
+            return Readings.unknown(f"the monitor failed with {type(exc).__name__}", clock.boot_s())
 
-    def slept_s(self) -> float:
-        """Seconds that the machine has slept since the daemon started; 0 while nobody knows (no time is taken off)."""
+    def slept_s(self) -> float | None:
+        """Seconds that the machine has slept since the daemon started; None while nobody knows."""
         sleep = self.readings().sleep
-        return 0.0 if isinstance(sleep, Unknown) else sleep.slept_s
+        return None if isinstance(sleep, Unknown) else sleep.slept_s
 
     def why_not_start(self) -> str | None:
         """Return why no job may start now; None when nothing speaks against it."""
-        return may_start(clock.boot_s(), self.readings(), self.memory) if self.acts else None
+        if not self.acts:
+            return None
+        readings = self.readings()
+        try:
+            with self.deciding:
+                return may_start(clock.boot_s(), readings, self.memory)
+        except Exception as exc:  # noqa: BLE001 - a fault of the governor's must not stop the queue
+            self.log_once("why_not_start", exc)
+            return None
+
+    def take_over(self, ledger: Ledger) -> None:
+        """Answer for the holds that the governor of an earlier daemon left: watch over them, or lift them.
+
+        One that this governor may not act on is lifted: nobody would look whether its cause is gone.
+        """
+        for row in holds_in_force(ledger):
+            if row.reason not in CAUSES:
+                continue
+            if self.acts and self.memory.hold is None:
+                self.memory.hold = _hold_of(row)
+            else:
+                lift_hold(ledger, row.reason, f"the governor is in mode {self._mode} since the daemon was restarted")
 
     def look_at_idle_slot(self, ledger: Ledger, telemetry: Telemetry) -> None:
         """Between jobs: sample, and lift a hold of the governor's own when its cause is gone."""
@@ -90,14 +125,57 @@ class Governance:
             return
         readings = self.readings()
         self.note(telemetry, None, readings, None)
-        telemetry.commit_when_due()
         if not self.acts:
+            telemetry.commit()
             return
-        self.notice_lifted_hold(ledger)
-        decision = look_between_jobs(clock.boot_s(), readings, self.memory)
+        try:
+            self.notice_lifted_hold(ledger)
+            self._act_between_jobs(ledger, telemetry, readings)
+        except (LedgerError, sqlite3.Error):
+            raise
+        except Exception as exc:  # noqa: BLE001 - a fault of the governor's must not end the daemon
+            self.log_once("idle look", exc)
+            self.start_anew(ledger)
+        finally:
+            telemetry.commit()  # a job may start at once; from then on only the slot's thread writes there
+
+    def _act_between_jobs(self, ledger: Ledger, telemetry: Telemetry, readings: Readings) -> None:
+        with self.deciding:
+            before = self.memory.hold
+            decision = look_between_jobs(clock.boot_s(), readings, self.memory)
         if decision is not None:
-            record_decision(telemetry, decision, job_id=None, attempt=None, epoch=None, acted=True)
+            acted = self.act_on_slot(ledger, decision, before)
+            record_decision(telemetry, decision, job_id=None, attempt=None, epoch=None, acted=acted)
+
+    def act_on_slot(self, ledger: Ledger, decision: Decision, before: Hold | None) -> bool:
+        """Carry out a decision about the slot's holds; tell whether it is done.
+
+        Args:
+            ledger: that has the holds.
+            decision: of the governor; what concerns the trainer alone changes nothing here.
+            before: the hold that was in force before it. When the ledger cannot be written, it still is.
+        """
+        try:
             act_on_slot(ledger, decision)
+        except (LedgerError, sqlite3.Error) as exc:
+            logger.warning("event=decision.not_carried_out action=%s why=%r", decision.action, str(exc))
+            self.memory.hold = before
+            if before is not None and decision.action is Action.EVICT:
+                before.evicted = False
+            return False
+        return True
+
+    def start_anew(self, ledger: Ledger) -> None:
+        """Forget everything, and lift the hold in force: what decided it cannot be trusted to end it."""
+        hold, self.memory = self.memory.hold, GovernorMemory(self.thresholds)
+        if hold is not None and self.acts:
+            lift_hold(ledger, hold_reason(hold.cause), "the governor failed and starts anew")
+
+    def log_once(self, doing: str, exc: Exception) -> None:
+        """Log a fault of our own with its traceback; one that only repeats the last is not logged again."""
+        if self._faults.get(doing) != repr(exc):
+            logger.error("event=governor.failed doing=%r", doing, exc_info=exc)
+        self._faults[doing] = repr(exc)
 
     def notice_lifted_hold(self, ledger: Ledger) -> None:
         """Tell the governor when a person lifted its hold, or its time was over."""
@@ -144,6 +222,13 @@ def governor_standing(governor: Governor) -> dict[str, Any]:
 def hold_reason(cause: Cause) -> HoldReason:
     """Return under which reason the governor holds the slot for *cause*."""
     return HoldReason.MEMORY if cause is Cause.MEMORY else HoldReason.THERMAL
+
+
+def _hold_of(row: HoldRow) -> Hold:
+    """Return the hold that stands in the ledger as the governor that placed it knew it."""
+    now, boot_s = clock.epoch_s(), clock.boot_s()
+    left_s = 0.0 if row.expires_at is None else row.expires_at - now - HOLD_MARGIN_S
+    return Hold(CAUSES[row.reason], boot_s - max(0.0, now - row.since), boot_s + left_s, evicted=True, least=None)
 
 
 def act_on_slot(ledger: Ledger, decision: Decision) -> None:

@@ -1,34 +1,41 @@
 """One attempt under the governor: its reports go in as work, decisions come out, and the slot acts on them here.
 
 The governor itself is pure and lives in `cbi_queue.governor`; this is where its decisions become directives, holds,
-events and rows. Whatever goes wrong in here (a ledger that cannot be written, a sensor that lies) never costs the
-training. Neighbours: `supervision` (calls `look`), `intake` (hands the reports on), `governance` (what outlives the
-attempt), `cbi_queue.ledger.governor_log` (the rows).
+events and rows. Whatever goes wrong in here (a ledger that cannot be written, a sensor that lies, a fault of the
+governor's own) never costs the training. Neighbours: `supervision` (calls `look`), `intake` (hands the reports on),
+`parts` (makes work of them), `governance` (what outlives the attempt), `cbi_queue.ledger.governor_log` (the rows).
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.errors import LedgerError
 from cbi_queue.governor.governor import Governor
-from cbi_queue.governor.values import Action, Work
+from cbi_queue.governor.values import Action
 from cbi_queue.ledger import learned
 from cbi_queue.ledger.governor_log import record_decision, record_slowdown
 from cbi_queue.ledger.micro_batch import keep_micro_batch
-from cbi_queue.protocol import EpochReport, StepsReport
-from cbi_queue.readings import FootprintReading
+from cbi_queue.protocol import EpochReport
+from cbi_queue.readings import ContentionReading, FootprintReading
 from workers.admission import Taken
-from workers.governance import GOVERNOR_LOOK_S, act_on_slot
+from workers.governance import GOVERNOR_LOOK_S
+from workers.parts import Parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cbi_queue.governor.slot_memory import Hold
     from cbi_queue.governor.values import Attribution, Decision, Slowdown
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
     from cbi_queue.ledger.telemetry import Telemetry
-    from cbi_queue.protocol import MicroBatchChanged, Probed, Started
+    from cbi_queue.protocol import MicroBatchChanged, Probed, Started, StepsReport
+    from cbi_queue.readings import Readings
     from workers.governance import Governance
     from workers.pausing import Pausing
     from workers.trainer_process import TrainerProcess
@@ -56,11 +63,14 @@ class Governing:
         self._started: Started | None = None
         self._footprint_mib: float | None = None
         self._epoch = 0
-        self._parts = _Parts()
-        self._slept_s = 0.0
-        self._told: Slowdown | None = None
-        self._told_cause: Attribution | None = None
+        self._parts = Parts()
+        self._slept_s = governance.slept_s()
+        self._slow: Slowdown | None = None
+        self._cause: Attribution | None = None
+        self._ended: Slowdown | None = None
         self._next_look_s = 0.0
+        self.duty = 1.0
+        """Share of the time that the trainer was told to work."""
         self.wants_recycling = False
         """True once a fresh process is to go on from the checkpoint."""
         governance.monitor.watch(trainer.identity)
@@ -68,73 +78,77 @@ class Governing:
     def started(self, report: Started) -> None:
         """Begin to govern: fetch what earlier runs of equal cost taught."""
         self._started = report
-        baselines = learned.baselines_of(self._ledger, report.fingerprint) if report.fingerprint else {}
-        self._governor = Governor(
-            self._governance.thresholds,
-            self._governance.memory,
-            can=frozenset(report.can),
-            one_shot=report.one_shot,
-            micro_batch=report.micro_batch,
-            baselines=baselines,
-            cold_probe_s=None,
-        )
-        if not baselines and "probe" in report.can:
+        baselines = {}
+        with self._harmless("started"):
+            baselines = learned.baselines_of(self._ledger, report.fingerprint) if report.fingerprint else {}
+        with self._harmless("started"):
+            self._governor = Governor(
+                self._governance.thresholds,
+                self._governance.memory,
+                can=frozenset(report.can),
+                one_shot=report.one_shot,
+                micro_batch=report.micro_batch,
+                baselines=baselines,
+                cold_probe_s=None,
+            )
+        if not baselines and "probe" in report.can and self._governance.acts:
             self._trainer.probe()  # the first run of its kind: what the machine gives while nothing is slow yet
+
+    def restored(self, epoch: int) -> None:
+        """Take note of the epochs that earlier attempts finished."""
+        self._epoch = epoch
 
     def worked(self, report: EpochReport | StepsReport) -> None:
         """Show the governor an epoch, or a part of a long one."""
-        work = self._parts.work_of(report, self._gap_s())
-        if isinstance(report, EpochReport):
-            self._epoch = report.epoch
-        if self._governor is not None and work is not None:
-            self._governor.saw_work(work)
-            self._tell_slowdown(self._governor)
+        with self._harmless("worked"):
+            work = self._parts.work_of(report, self._gap_s())
+            if isinstance(report, EpochReport):
+                self._epoch = report.epoch
+            if self._governor is not None and work is not None:
+                self._governor.saw_work(work)
+                self._tell_slowdown(self._governor)
 
     def probed(self, report: Probed) -> None:
-        """Show the governor what the calibration probe measured, and remember the coldest."""
-        cold_s = learned.cold_probe(self._ledger, report.device, report.workload)
-        if self._governor is not None:
-            self._governor.saw_probe(clock.boot_s(), report.wall_s, cold_s)
-        try:
+        """Show the governor what the calibration probe measured, and remember the coldest; no time is no measure."""
+        if report.wall_s <= 0.0:
+            return
+        with self._harmless("probed"):
+            cold_s = learned.cold_probe(self._ledger, report.device, report.workload)
+            if self._governor is not None:
+                self._governor.saw_probe(clock.boot_s(), report.wall_s, cold_s)
             learned.store_probe(self._ledger, report.device, report.workload, report.wall_s)
-        except (LedgerError, sqlite3.Error, ValueError) as exc:
-            logger.warning("event=probe.not_written device=%s why=%r", report.device, str(exc))
 
     def micro_batch_changed(self, report: MicroBatchChanged) -> None:
         """Keep the new micro-batch for later attempts of the job."""
-        keep_micro_batch(self._ledger, self._job.id, report.micro_batch)
-        if self._governor is not None:
-            self._governor.saw_micro_batch(report.micro_batch)
+        with self._harmless("micro_batch_changed"):
+            if self._governor is not None:
+                self._governor.saw_micro_batch(report.micro_batch)
+            keep_micro_batch(self._ledger, self._job.id, report.micro_batch)
 
-    def look(self) -> None:
-        """Let the governor look, about once a second, and do what it decides."""
+    def look(self, *, is_leaving: bool = False) -> None:
+        """Let the governor look, about once a second, and do what it decides.
+
+        Args:
+            is_leaving: the trainer is on its way out; nothing is decided about it any more.
+        """
         if clock.monotonic_s() < self._next_look_s:
             return
         self._next_look_s = clock.monotonic_s() + GOVERNOR_LOOK_S
-        governance = self._governance
-        readings = governance.readings()
-        governance.note(self._telemetry, self._job.id, readings, self._governor)
-        if isinstance(readings.footprint, FootprintReading):
-            self._footprint_mib = max(self._footprint_mib or 0.0, readings.footprint.footprint_mib)
-        if self._governor is None or not governance.is_watching:
-            return
-        if governance.acts:
-            governance.notice_lifted_hold(self._ledger)
-        idle = self._pausing.is_ordered and governance.memory.hold is None
-        decision = self._governor.look(clock.boot_s(), readings, idle=idle)
-        if decision is not None:
-            self._carry_out(decision)
+        with self._harmless("look"):
+            readings = self._readings()
+            self._governance.note(self._telemetry, self._job.id, readings, self._governor)
+            if isinstance(readings.footprint, FootprintReading):
+                self._footprint_mib = max(self._footprint_mib or 0.0, readings.footprint.footprint_mib)
+            if self._governor is not None and self._governance.is_watching and not is_leaving:
+                self._decide(self._governor, readings)
 
     def ended(self) -> None:
         """Keep what this attempt taught; stop watching its processes."""
-        self._governance.monitor.watch(None)
-        self._governance.note(self._telemetry, None, self._governance.readings(), None)
-        if self._governor is None or self._started is None or not self._started.fingerprint:
-            return
-        try:
-            learned.store_baselines(self._ledger, self._started.fingerprint, self._governor.learned())
-        except (LedgerError, sqlite3.Error) as exc:
-            logger.warning("event=baseline.not_written job_id=%d why=%r", self._job.id, str(exc))
+        with self._harmless("ended"):
+            self._governance.monitor.watch(None)
+            self._governance.note(self._telemetry, None, self._governance.readings(), None)
+            if self._governor is not None and self._started is not None and self._started.fingerprint:
+                learned.store_baselines(self._ledger, self._started.fingerprint, self._governor.learned())
 
     def took(self, rss_mib: float | None) -> Taken:
         """Return what the attempt took of the memory; *rss_mib* is what the trainer measured itself."""
@@ -143,92 +157,106 @@ class Governing:
             return Taken("", None, rss_mib, None)
         return Taken(started.device, started.micro_batch, rss_mib, self._footprint_mib)
 
-    def _carry_out(self, decision: Decision) -> None:
+    @contextmanager
+    def _harmless(self, doing: str) -> Iterator[None]:
+        """Let nothing that goes wrong in the body cost the training.
+
+        What the ledger cannot do is logged. A fault of our own is logged once with its traceback, told in the job's
+        story, and the governor has no more say in this attempt: the trainer goes on at full speed, only watched.
+        """
+        try:
+            yield
+        except (LedgerError, sqlite3.Error) as exc:
+            logger.warning("event=governor.ledger doing=%s job_id=%d why=%r", doing, self._job.id, str(exc))
+        except Exception as exc:  # noqa: BLE001 - a fault of the governor's must not cost the training
+            self._governance.log_once(doing, exc)
+            self._governor = None
+            self._let_go(f"the governor failed ({type(exc).__name__}: {exc}); it only samples until this attempt ends")
+
+    def _let_go(self, words: str) -> None:
+        if self.duty < 1.0:
+            self._pace(1.0)
+        with suppress(LedgerError, sqlite3.Error):
+            self._governance.start_anew(self._ledger)
+        with suppress(LedgerError, sqlite3.Error):
+            self._ledger.tell("governor_failed", "governor_failed", job_id=self._job.id, words=words)
+
+    def _readings(self) -> Readings:
+        """Return the latest readings; a stop of the trainer that was our own is nobody else's."""
+        readings = self._governance.readings()
+        seen = readings.contention
+        if isinstance(seen, ContentionReading) and self._trainer.was_stopped_by_us(seen.at_s):
+            return replace(readings, contention=replace(seen, trainer_stopped=None))
+        return readings
+
+    def _decide(self, governor: Governor, readings: Readings) -> None:
+        governance = self._governance
+        if governance.acts:
+            governance.notice_lifted_hold(self._ledger)
+        with governance.deciding:
+            before = governance.memory.hold
+            idle = self._pausing.is_ordered and before is None
+            decision = governor.look(clock.boot_s(), readings, idle=idle)
+        if decision is not None:
+            self._carry_out(decision, before)
+
+    def _carry_out(self, decision: Decision, before: Hold | None) -> None:
+        """Act, write down what was decided and whether it was done, and tell it; a directive needs no ledger."""
+        logger.info("event=governor.%s job_id=%d cause=%s", decision.action, self._job.id, decision.cause)
         acts = self._governance.acts
+        acted = acts and self._act(decision, before)
         record_decision(
             self._telemetry,
             decision,
             job_id=self._job.id,
             attempt=self._attempt.number,
             epoch=self._epoch,
-            acted=acts,
+            acted=acted,
         )
-        words = decision.words if acts else f"would have acted, but only watches: {decision.words}"
-        logger.info("event=governor.%s job_id=%d cause=%s", decision.action, self._job.id, decision.cause)
-        try:
-            if decision.action is not Action.PROBE:
-                self._ledger.tell("governor", decision.cause, job_id=self._job.id, words=words)
-            if acts:
-                self._act(decision)
-        except (LedgerError, sqlite3.Error) as exc:
-            logger.warning("event=decision.not_carried_out job_id=%d why=%r", self._job.id, str(exc))
+        if decision.action is not Action.PROBE:
+            prefix = "" if acted else "could not be carried out: " if acts else "would have acted, but only watches: "
+            self._ledger.tell("governor", decision.cause, job_id=self._job.id, words=f"{prefix}{decision.words}")
 
-    def _act(self, decision: Decision) -> None:
+    def _act(self, decision: Decision, before: Hold | None) -> bool:
         match decision.action:
             case Action.PROBE:
                 self._trainer.probe()
             case Action.PACE:
-                self._trainer.pace(decision.value or 1.0)
+                self._pace(decision.value or 1.0)
             case Action.MICRO_BATCH:
                 self._trainer.set_micro_batch(int(decision.value or 1))
             case Action.RECYCLE:
                 self.wants_recycling = True
             case _:
-                act_on_slot(self._ledger, decision)
+                return self._governance.act_on_slot(self._ledger, decision, before)
+        return True
+
+    def _pace(self, duty: float) -> None:
+        self._trainer.pace(duty)
+        self.duty = duty
 
     def _tell_slowdown(self, governor: Governor) -> None:
-        """Write a slow-down down as it begins, changes its cause, and ends."""
-        slowdown = governor.slowdown
-        if slowdown is not None:
-            record_slowdown(
-                self._telemetry, slowdown, governor.attribution, job_id=self._job.id, attempt=self._attempt.number
-            )
-            self._told, self._told_cause = slowdown, governor.attribution or self._told_cause
-        elif self._told is not None and (over := governor.ended_slowdown) is not None:
-            record_slowdown(self._telemetry, over, self._told_cause, job_id=self._job.id, attempt=self._attempt.number)
-            self._told = None
+        """Write a slow-down down as it begins, changes its cause, and ends; also one that shows only in hindsight."""
+        ended, slow = governor.ended_slowdown, governor.slowdown
+        if ended is not None and ended != self._ended:
+            self._record(ended, self._cause if _is_same(ended, self._slow) else None)
+            self._ended = ended
+        if slow is not None:
+            known = self._cause if _is_same(slow, self._slow) else None
+            self._slow, self._cause = slow, governor.attribution or known
+            self._record(slow, self._cause)
+
+    def _record(self, slowdown: Slowdown, cause: Attribution | None) -> None:
+        record_slowdown(self._telemetry, slowdown, cause, job_id=self._job.id, attempt=self._attempt.number)
 
     def _gap_s(self) -> float:
-        """Seconds that the machine slept since the last report."""
-        slept_s = self._governance.slept_s()
-        gap_s, self._slept_s = max(0.0, slept_s - self._slept_s), slept_s
-        return gap_s
+        """Seconds that the machine slept since the last report; what nobody knows is told once it is known."""
+        before, slept_s = self._slept_s, self._governance.slept_s()
+        if slept_s is None:
+            return 0.0
+        self._slept_s = slept_s
+        return 0.0 if before is None else max(0.0, slept_s - before)
 
 
-class _Parts:
-    """Turns reports into work: parts of long epochs as they come, and of their epoch only what is left."""
-
-    def __init__(self) -> None:
-        self._wall_s, self._samples = 0.0, 0
-
-    def work_of(self, report: EpochReport | StepsReport, gap_s: float) -> Work | None:
-        if isinstance(report, StepsReport):
-            self._wall_s += report.wall_s
-            self._samples += report.samples
-            return self._work(report, report.wall_s, report.samples, report.cpu_s, gap_s)
-        train_s = report.wall_s if report.train_s is None else report.train_s
-        had_parts = self._samples > 0
-        wall_s, samples = train_s - self._wall_s, (report.samples or 0) - self._samples
-        self._wall_s, self._samples = 0.0, 0
-        cpu_s = (
-            None if had_parts or report.cpu_s is None or not report.wall_s else report.cpu_s * train_s / report.wall_s
-        )
-        return self._work(report, wall_s, samples, cpu_s, gap_s)
-
-    @staticmethod
-    def _work(
-        report: EpochReport | StepsReport, wall_s: float, samples: int, cpu_s: float | None, gap_s: float
-    ) -> Work | None:
-        if samples <= 0 or wall_s <= 0:
-            return None
-        return Work(
-            epoch=report.epoch - 1,
-            at_s=clock.boot_s(),
-            wall_s=wall_s,
-            samples=samples,
-            micro_batch=report.micro_batch,
-            disturbed=report.resumed,
-            cpu_s=cpu_s,
-            data_s=report.data_s,
-            gap_s=gap_s,
-        )
+def _is_same(one: Slowdown, other: Slowdown | None) -> bool:
+    return other is not None and one.since_epoch == other.since_epoch

@@ -83,6 +83,7 @@ class Intake:
     def _take_news(self, report: Report) -> None:
         match report:
             case Restored():
+                self._governing.restored(report.epoch)
                 self._tell_restored(report)
             case CheckpointFailed():
                 words = f"epoch {report.epoch} was not stored: {report.why}; the earlier checkpoint stands"

@@ -124,9 +124,10 @@ class Supervision:
         self._telemetry.commit_when_due()
 
     def _count_time(self) -> None:
+        """Count what the trainer could work: it does not answer for pauses, nor for the rests of a pace."""
         now = clock.monotonic_s()
         if not self._pausing.is_paused:
-            self._trained_s += now - self._last_look_s
+            self._trained_s += (now - self._last_look_s) * self._governing.duty
         self._last_look_s = now
 
     def _heed_daemon(self) -> None:
@@ -162,7 +163,7 @@ class Supervision:
             self._pausing.lift()
 
     def _heed_governor(self) -> None:
-        self._governing.look()
+        self._governing.look(is_leaving=self.stop_cause is not None or self.intake.has_ended)
         if self._governing.wants_recycling:
             self._order_stop(StopCause.RECYCLE)
 

@@ -70,6 +70,7 @@ class TrainerProcess:
         self._reports: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
         self.reports_ended = False
         self._suspended_at_s: float | None = None
+        self._woken_boot_s = float("-inf")
         self._children: set[ProcessIdentity] = set()
         threading.Thread(target=self._read, args=(report_read,), name="reports", daemon=True).start()
 
@@ -77,6 +78,10 @@ class TrainerProcess:
     def is_suspended(self) -> bool:
         """True while the kernel keeps it stopped (SIGSTOP)."""
         return self._suspended_at_s is not None
+
+    def was_stopped_by_us(self, at_s: float) -> bool:
+        """Tell whether our own SIGSTOP may have kept it stopped at second *at_s* of the boot clock."""
+        return self.is_suspended or at_s <= self._woken_boot_s
 
     def begin(self, assignment: Assignment) -> None:
         """Let it start work."""
@@ -169,7 +174,7 @@ class TrainerProcess:
     def _wake(self) -> None:
         if self._suspended_at_s is not None:
             self.identity.signal_group(signal.SIGCONT)
-            self._suspended_at_s = None
+            self._suspended_at_s, self._woken_boot_s = None, clock.boot_s()
 
     def _send(self, directive: Directive) -> None:
         stdin = self._process.stdin

@@ -76,7 +76,7 @@ def _evict(scene: HoldScene, hold: Hold, held_s: float) -> Decision | None:
         return None
     hold.evicted, hold.until_s, hold.least = True, now_s + t.pause_max_s, None
     memory.step(Cause.MEMORY, Action.EVICT, now_s)
-    words = f"{scene.look.words} although the job has stood still for {_minutes(held_s)}: it checkpoints and leaves"
+    words = f"{scene.look.words} although the job has stood still for {_minutes(held_s)}: it makes room, and work stands still, {_minutes(t.pause_max_s)} at most"
     figures = _figures(scene, hold) | {"for_s": t.pause_max_s + HOLD_MARGIN_S}
     return Decision(now_s, Action.EVICT, Cause.MEMORY, words, figures=figures)
 

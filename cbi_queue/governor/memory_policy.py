@@ -132,7 +132,11 @@ def _stand_still(scene: Scene, tried: str) -> Decision:
     memory.trial = None
     memory.hold = Hold(Cause.MEMORY, now_s, now_s + t.pause_max_s, evicted=leave, least=None)
     memory.step(Cause.MEMORY, action, now_s)
-    then = "a pause within the last hour did not last: it checkpoints and leaves" if leave else "the job stands still"
+    then = (
+        "a pause within the last hour did not last: the job makes room, and work stands still"
+        if leave
+        else "work stands still"
+    )
     words = f"{_words(scene)}; {tried}: {then}, {t.pause_max_s / 60:.0f} min at most"
     return Decision(
         now_s, action, Cause.MEMORY, words, figures=_figures(scene) | {"for_s": t.pause_max_s + HOLD_MARGIN_S}

@@ -50,7 +50,7 @@ def _pause(scene: Scene) -> Decision | None:
     memory.trial = None
     memory.hold = Hold(Cause.HEAT, now_s, now_s + t.pause_max_s, evicted=False, least=None)
     memory.step(Cause.HEAT, Action.PAUSE, now_s)
-    words = f"{scene.heat.words}: the job stands still until it has cooled, {t.pause_max_s / 60:.0f} min at most"
+    words = f"{scene.heat.words}: work stands still until it has cooled, {t.pause_max_s / 60:.0f} min at most"
     return Decision(
         now_s, Action.PAUSE, Cause.HEAT, words, figures=_figures(scene, for_s=t.pause_max_s + HOLD_MARGIN_S)
     )

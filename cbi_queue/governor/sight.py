@@ -38,7 +38,9 @@ class Sight:
 
     def saw_work(self, work: Work) -> None:
         """Take a report of finished work in."""
-        self.slowdown = self._detector.observe(work)
+        before, self.slowdown = self.slowdown, self._detector.observe(work)
+        if before is None or self.slowdown is None or before.since_epoch != self.slowdown.since_epoch:
+            self.attribution, self._found_s = None, float("-inf")
         self._evidence.saw_work(work)
         self._micro_batch = work.micro_batch
 

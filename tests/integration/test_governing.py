@@ -1,0 +1,437 @@
+"""The governor's place in the slot: what goes wrong beside it costs no training, and what it writes down is true."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from governed_slot import STARTED, GovernedSlot
+
+from cbi_queue.governor.values import Action, Attribution, Cause
+from cbi_queue.ledger.governor_log import decisions_of, last_standing, slowdowns_of
+from cbi_queue.ledger.holds import holds_in_force, place_hold
+from cbi_queue.ledger.settlement import cancel_in_slot
+from cbi_queue.ledger.telemetry import Telemetry, epochs_of
+from cbi_queue.lifecycle import HoldMode, HoldReason
+from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored, Started, StepsReport
+from cbi_queue.readings import HeatLevel
+from workers.ending import StopCause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cbi_queue.governor.values import Work
+    from cbi_queue.ledger import Ledger
+    from workers.governing import Governing
+    from workers.supervision import Supervision
+
+
+@pytest.fixture
+def make(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], GovernedSlot]]:
+    """Make a slot whose governor is in the mode given."""
+    made: list[GovernedSlot] = []
+
+    def slot(mode: str) -> GovernedSlot:
+        made.append(GovernedSlot(tmp_path, ledger, monkeypatch, mode=mode))
+        return made[-1]
+
+    yield slot
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def slot(make: Callable[[str], GovernedSlot]) -> GovernedSlot:
+    """A slot whose governor acts."""
+    return make("on")
+
+
+def break_governor(governing: Governing, name: str, error: Exception) -> None:
+    """Put a bug into one method of the pure governor."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    setattr(governing._governor, name, broken)
+
+
+def forbid_writing(ledger: Ledger) -> None:
+    """Let every write fail, as on a full disk."""
+    ledger.conn.execute("PRAGMA query_only = 1")
+
+
+def seen_work(governing: Governing) -> list[Work]:
+    """What the governor is shown from now on."""
+    seen: list[Work] = []
+    governor = governing._governor
+    assert governor is not None
+    before = governor.saw_work
+
+    def note(work: Work) -> None:
+        seen.append(work)
+        before(work)
+
+    governor.saw_work = note  # type: ignore[method-assign]
+    return seen
+
+
+@pytest.mark.parametrize("method", ["look", "saw_work"])
+def test_a_bug_in_the_governor_costs_it_its_say_and_the_training_nothing(
+    slot: GovernedSlot, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    """Told once with its traceback; the trainer goes on at full speed and the sensors are sampled on."""
+    governing = slot.governing()
+    slot.heat(HeatLevel.HEAVY)
+    slot.look(governing, 4)
+    assert slot.trainer.named("pace") == [0.7]
+    break_governor(governing, method, ZeroDivisionError("a bug"))
+
+    for epoch in range(1, 6):
+        slot.work(governing, range(epoch, epoch + 1), 1.0)
+        slot.look(governing, 1)
+
+    tracebacks = [record for record in caplog.records if record.exc_info]
+    assert len(tracebacks) == 1
+    assert slot.trainer.named("pace") == [0.7, 1.0]
+    assert [words for event, _, words in slot.events() if event == "governor_failed"]
+    slot.telemetry.commit()
+    assert last_standing(slot.telemetry_path)[1]["readings"]["thermal"]["level"] == "heavy"
+    governing.ended()
+
+
+def test_a_bug_during_a_hold_does_not_leave_the_job_standing(slot: GovernedSlot) -> None:
+    """Nobody else would lift that hold before it expires."""
+    governing = slot.governing()
+    slot.heat(HeatLevel.TRAPPING)
+    slot.look(governing, 4)
+    assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
+
+    break_governor(governing, "look", KeyError("a bug"))
+    slot.look(governing, 1)
+
+    assert not holds_in_force(slot.ledger)
+
+
+def test_a_bug_in_the_look_between_jobs_leaves_neither_a_hold_nor_a_dead_daemon(
+    slot: GovernedSlot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The main thread takes that look once a second for weeks."""
+    governing = slot.governing()
+    slot.heat(HeatLevel.TRAPPING)
+    slot.look(governing, 4)
+    cancel_in_slot(slot.ledger, governing._job.id)
+
+    def broken(*_: object) -> None:
+        raise IndexError("a bug")
+
+    monkeypatch.setattr("workers.governance.look_between_jobs", broken)
+    slot.look_idle(5)
+
+    assert not holds_in_force(slot.ledger)
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+def test_a_ledger_that_cannot_be_used_costs_the_training_nothing(slot: GovernedSlot) -> None:
+    """A full or failing disk is the moment in which a long training must not be thrown away."""
+    governing = slot.governing(started=None)
+    slot.ledger.close()
+
+    governing.started(STARTED)
+    governing.probed(Probed("cpu", "matmul-1", wall_s=0.5))
+    governing.micro_batch_changed(MicroBatchChanged(3, 16))
+    slot.work(governing, range(1, 4), 1.0)
+    slot.look(governing, 3)
+    governing.ended()
+
+
+def test_a_directive_reaches_the_trainer_though_nothing_can_be_written(slot: GovernedSlot) -> None:
+    """The governor believes from then on that the pace is in force."""
+    governing = slot.governing()
+    forbid_writing(slot.ledger)
+    slot.heat(HeatLevel.HEAVY)
+
+    slot.look(governing, 4)
+
+    assert slot.trainer.named("pace") == [0.7]
+
+
+def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: GovernedSlot) -> None:
+    """Or the job would stand until the hold expires, while the governor believes that it works."""
+    governing = slot.governing()
+    slot.heat(HeatLevel.TRAPPING)
+    slot.look(governing, 4)
+    slot.cool()
+    forbid_writing(slot.ledger)
+    slot.look(governing, 10)
+    assert holds_in_force(slot.ledger)
+    assert not [row for row in decisions(slot) if row.action == Action.RESUME and row.acted]
+
+    slot.ledger.conn.execute("PRAGMA query_only = 0")
+    slot.look(governing, 3)
+
+    assert not holds_in_force(slot.ledger)
+
+
+def decisions(slot: GovernedSlot) -> list[Any]:
+    slot.telemetry.commit()
+    return decisions_of(slot.telemetry_path)
+
+
+def test_a_hold_that_could_not_be_placed_is_not_believed_to_be_in_force(slot: GovernedSlot) -> None:
+    """What was decided and not done must not stand in the rows as done."""
+    governing = slot.governing()
+    forbid_writing(slot.ledger)
+    slot.heat(HeatLevel.TRAPPING)
+
+    slot.look(governing, 4)
+
+    pauses = [row for row in decisions(slot) if row.action == Action.PAUSE]
+    assert pauses
+    assert not any(row.acted for row in pauses)
+    assert slot.governance.memory.hold is None
+
+
+def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: GovernedSlot) -> None:
+    """It lifts a hold, a job starts at once, and from then on only the slot's thread writes there."""
+    governing = slot.governing()
+    slot.heat(HeatLevel.TRAPPING)
+    slot.look(governing, 4)
+    slot.telemetry.commit()
+    cancel_in_slot(slot.ledger, governing._job.id)
+    slot.cool()
+    with closing(Telemetry(slot.telemetry_path)) as of_main:
+        while holds_in_force(slot.ledger):
+            slot.look_idle(1, of_main)
+        job, _ = slot.claim("next")
+
+        slot.telemetry.record(job.id, 1, "epoch", EpochReport(1, 10, 1.0))
+        slot.telemetry.commit()
+
+    assert [row.epoch for row in epochs_of(slot.telemetry_path, job.id)] == [1]
+
+
+def test_the_slots_own_stop_is_not_taken_for_somebody_elses(slot: GovernedSlot) -> None:
+    """A pause of work without safe points is a SIGSTOP of ours; seen by the sensor, it would explain any slowness."""
+    governing = slot.governing()
+    slot.stopped()
+    slot.trainer.suspended = True
+    slot.look(governing, 3)
+    slot.telemetry.commit()
+    ours = last_standing(slot.telemetry_path)[1]["readings"]["contention"].get("trainer_stopped")
+
+    slot.trainer.suspended = False
+    slot.look(governing, 3)
+    slot.telemetry.commit()
+    theirs = last_standing(slot.telemetry_path)[1]["readings"]["contention"].get("trainer_stopped")
+
+    assert ours is None
+    assert theirs is True
+
+
+def test_a_sleep_sensor_that_falls_silent_does_not_make_the_machine_sleep_again(slot: GovernedSlot) -> None:
+    """The sleep of last night would be counted as time lost by the report after the gap."""
+    slot.slept(7200.0)
+    slot.pass_second()
+    governing = slot.governing()
+    seen = seen_work(governing)
+    slot.work(governing, range(1, 3), 1.0)
+    slot.slept(None)
+    slot.pass_second()
+    slot.work(governing, range(3, 4), 1.0)
+    slot.slept(7260.0)
+    slot.pass_second()
+    slot.work(governing, range(4, 6), 1.0)
+
+    assert [work.gap_s for work in seen] == [0.0, 0.0, 0.0, 60.0, 0.0]
+
+
+def run_paced(slot: GovernedSlot, seconds: int) -> Supervision:
+    """Run a job that is paced after a few seconds, for good, and may train for twelve."""
+    slot.heat(HeatLevel.HEAVY)
+    slot.trainer.reports = [STARTED, *[EpochReport(n, 1000, 1.0) for n in range(1, seconds)], Finished()]
+    passing = slot.trainer.pass_second
+
+    def pass_second() -> None:
+        if slot.trainer.named("pace"):
+            slot.heat(HeatLevel.MODERATE)  # the pace has helped
+        passing()
+
+    slot.trainer.pass_second = pass_second
+    watch = slot.supervised(timeout_s=12.0)
+    watch.run()
+    assert slot.trainer.named("pace") == [0.7]
+    return watch
+
+
+def test_the_rests_of_a_pace_do_not_count_towards_the_timeout(slot: GovernedSlot) -> None:
+    """The governor slows a job down; it must not fail it."""
+    assert run_paced(slot, seconds=14).stop_cause is None
+
+
+def test_a_timeout_still_ends_a_paced_job(slot: GovernedSlot) -> None:
+    """Its working time counts as ever."""
+    assert run_paced(slot, seconds=40).stop_cause is StopCause.TIMEOUT
+
+
+@pytest.mark.parametrize("last", [None, Finished()], ids=["asked to stop", "finished"])
+def test_nothing_is_decided_about_a_trainer_that_is_on_its_way_out(slot: GovernedSlot, last: Any) -> None:
+    """A hold for its sake would close the slot for the next job, and a SIGSTOP would keep it from leaving."""
+    slot.trainer.reports = [STARTED, *[EpochReport(n, 1000, 1.0) for n in range(1, 5)]]
+    slot.trainer.reports += [last, *[None] * 6] if last else [None] * 60
+    slot.trainer.stops_after = 6
+    watch = slot.supervised()
+    passing, seconds = slot.trainer.pass_second, [0]
+
+    def pass_second() -> None:
+        seconds[0] += 1
+        if seconds[0] == 5:
+            slot.heat(HeatLevel.TRAPPING)
+            if last is None:
+                slot.stopping.set()
+        passing()
+
+    slot.trainer.pass_second = pass_second
+    watch.run()
+
+    assert not [row for row in decisions(slot) if row.action == Action.PAUSE]
+    assert not holds_in_force(slot.ledger)
+
+
+@pytest.mark.parametrize(("mode", "probes"), [("on", 1), ("watch", 0), ("off", 0)])
+def test_only_a_governor_that_acts_asks_for_a_probe(
+    make: Callable[[str], GovernedSlot], mode: str, probes: int
+) -> None:
+    """Watching touches nothing, and a probe takes a second from the training."""
+    slot = make(mode)
+    slot.governing(Started(total_epochs=9, can=("probe",), fingerprint="new"))
+    assert len(slot.trainer.named("probe")) == probes
+
+
+def test_a_probe_of_no_time_is_not_believed(slot: GovernedSlot) -> None:
+    """A broken clock in the trainer must not divide the governor by zero."""
+    governing = slot.governing()
+    governing.probed(Probed("cpu", "matmul-1", wall_s=0.5))
+    slot.work(governing, range(1, 30), 1.0)
+    slot.work(governing, range(30, 40), 3.0)
+
+    governing.probed(Probed("cpu", "matmul-1", wall_s=0.0))
+    slot.look(governing, 2)
+
+    assert governing._governor is not None
+    assert governing._governor.attribution is not None
+
+
+def test_a_run_that_was_slow_from_its_first_report_is_written_down_in_hindsight(slot: GovernedSlot) -> None:
+    """Only the end of it shows that it was slow; `why` tells of it all the same."""
+    governing = slot.governing()
+    slot.work(governing, range(1, 31), 2.0)
+    slot.work(governing, range(31, 60), 1.0)
+    slot.telemetry.commit()
+
+    rows = slowdowns_of(slot.telemetry_path, governing._job.id)
+
+    assert len(rows) == 1
+    assert rows[0].factor == pytest.approx(2.0, rel=0.1)
+    assert rows[0].ended_epoch == pytest.approx(30, abs=1)
+    assert rows[0].detected_epoch > rows[0].ended_epoch
+
+
+def test_a_slow_down_does_not_inherit_the_cause_of_the_one_before(slot: GovernedSlot) -> None:
+    """A cause in the rows is what the evidence spoke for, in this one."""
+    governing = slot.governing()
+    slot.work(governing, range(1, 31), 1.0)
+    slot.work(governing, range(31, 41), 2.0)
+    governor = governing._governor
+    assert governor is not None
+    governor._sight.attribution = Attribution(Cause.HEAT, 0.9, ("told by the test",))
+    slot.work(governing, range(41, 42), 2.0)
+    slot.work(governing, range(42, 72), 1.0)
+    slot.work(governing, range(72, 82), 2.0)
+    slot.telemetry.commit()
+
+    rows = slowdowns_of(slot.telemetry_path, governing._job.id)
+
+    assert [row.cause for row in rows] == ["heat", "unknown"]
+    assert rows[0].ended_epoch is not None
+
+
+def test_what_is_left_of_a_long_epoch_is_not_charged_with_the_data_of_its_parts(slot: GovernedSlot) -> None:
+    """Or the end of every long epoch would look as if bringing data together took more time than there was."""
+    governing = slot.governing()
+    seen = seen_work(governing)
+    governing.worked(StepsReport(1, 5, 10, wall_s=11.0, samples=500, data_s=2.0))
+    governing.worked(EpochReport(1, 9, wall_s=25.0, samples=1000, data_s=5.0, train_s=22.0))
+    governing.worked(EpochReport(2, 9, wall_s=25.0, samples=1000, data_s=5.0, train_s=20.0))
+
+    assert [(work.wall_s, work.samples) for work in seen] == [(11.0, 500), (11.0, 500), (20.0, 1000)]
+    assert [work.data_s for work in seen] == [2.0, None, 4.0]
+
+
+def test_a_decision_of_a_resumed_attempt_tells_the_epoch_that_the_job_has_reached(slot: GovernedSlot) -> None:
+    """Epochs of earlier attempts are finished epochs, too."""
+    slot.heat(HeatLevel.HEAVY)
+    slot.trainer.reports = [Restored(50, "checkpoint"), STARTED, *[None] * 5]
+    slot.supervised().run()
+    assert {row.epoch for row in decisions(slot)} == {50}
+
+
+def left_by_a_dead_daemon(slot: GovernedSlot, mode: HoldMode = HoldMode.PAUSE) -> None:
+    """A hold as the governor of a daemon that died left it, five seconds ago."""
+    place_hold(slot.ledger, HoldReason.THERMAL, mode, "heat level trapping: work stands still", for_s=960.0)
+    slot.now_s += 5.0
+
+
+def test_a_hold_that_a_dead_daemon_left_ends_when_the_machine_is_cool(slot: GovernedSlot) -> None:
+    """Not a quarter of an hour later."""
+    left_by_a_dead_daemon(slot)
+    slot.heat(HeatLevel.TRAPPING)
+    slot.governance.take_over(slot.ledger)
+    slot.look_idle(5)
+    assert holds_in_force(slot.ledger)
+
+    slot.cool()
+    slot.look_idle(5)
+
+    assert not holds_in_force(slot.ledger)
+
+
+def test_a_hold_that_a_dead_daemon_left_ends_in_its_time_when_no_sensor_speaks(slot: GovernedSlot) -> None:
+    """It is held no longer than the daemon that placed it would have."""
+    left_by_a_dead_daemon(slot)
+    for sensor in slot.sensors.values():
+        sensor.said = type(slot.sensors["sleep"].said)("silent", 0.0)
+    slot.governance.take_over(slot.ledger)
+    slot.look_idle(880)
+    assert holds_in_force(slot.ledger)
+    slot.look_idle(30)
+    assert not holds_in_force(slot.ledger)
+
+
+@pytest.mark.parametrize("mode", ["watch", "off"])
+def test_a_governor_that_may_not_act_lifts_what_an_acting_one_left(
+    make: Callable[[str], GovernedSlot], mode: str
+) -> None:
+    """Whoever switches the governor off wants the queue to run."""
+    slot = make(mode)
+    left_by_a_dead_daemon(slot)
+    place_hold(slot.ledger, HoldReason.USER, HoldMode.PAUSE, "paused by the user")
+
+    slot.governance.take_over(slot.ledger)
+
+    assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.USER]
+
+
+def test_cancelling_a_job_during_a_hold_leaves_words_that_are_true(slot: GovernedSlot) -> None:
+    """The slot stays closed for the heat; no job stands still any more."""
+    governing = slot.governing()
+    slot.heat(HeatLevel.TRAPPING)
+    slot.look(governing, 4)
+    cancel_in_slot(slot.ledger, governing._job.id)
+    slot.look_idle(2)
+
+    (hold,) = holds_in_force(slot.ledger)
+
+    assert "job" not in hold.words
+    assert "trapping" in hold.words
