@@ -158,6 +158,7 @@ class Governor:
         if not self._begun:
             self._begun = True
             self._memory.start_attempt(now_s)
+        self._memory.last_trained_s = now_s
         readings = readings.fresh(now_s, self._t.reading_max_age_s)
         heat, pressure = _take_in(now_s, readings, self._memory)
         self._charge(now_s, idle=idle)
@@ -204,7 +205,7 @@ class Governor:
     def _hold(self, now_s: float, heat: Look, pressure: Look) -> Decision | None:
         hold = self._memory.hold
         look = heat if hold and hold.cause is Cause.HEAT else pressure
-        return decide_hold(HoldScene(now_s, self._memory, look, may_evict=True))
+        return decide_hold(HoldScene(now_s, self._memory, look, may_evict=self._standing.can_leave))
 
     def _growth(self, scene: Scene) -> Growth | None:
         return self._trend.growth(scene.total_mib * self._t.leak_limit_share) if scene.total_mib else None

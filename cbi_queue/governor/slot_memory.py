@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HOUR_S = 3600.0
 FORGET_RUNG_S = 1800.0
-"""Seconds without a look after which the next trainer starts at full pace: the machine has cooled."""
+"""Seconds without a trainer after which the next one starts at full pace: the machine has cooled."""
 
 
 @dataclass(slots=True)
@@ -84,6 +84,8 @@ class GovernorMemory:
         self.heat_up_wait_s = thresholds.heat_up_wait_s
         self.last_up_s = float("-inf")
         self.last_look_s: float | None = None
+        self.last_trained_s: float | None = None
+        """When a trainer was last looked at."""
         self.refused_since_s: float | None = None
         """Since when `may_start` has said no without a break."""
         self.probe_asked_s = float("-inf")
@@ -137,7 +139,7 @@ class GovernorMemory:
         """Make ready for another trainer: what was measured of the last one's speed does not count for this one."""
         if self.trial is not None:
             self.trial.seconds_per_sample = None
-        if self.last_look_s is None or now_s - self.last_look_s > FORGET_RUNG_S:
+        if self.last_trained_s is None or now_s - self.last_trained_s > FORGET_RUNG_S:
             self.duty, self.proven_duty, self.trial = 1.0, 1.0, None
 
     def hold_is_gone(self) -> None:

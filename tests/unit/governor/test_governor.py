@@ -191,3 +191,30 @@ def test_nothing_is_decided_while_the_user_pauses() -> None:
         now_s = ride.now_s + second
         assert ride.governor.look(now_s, at_level(HeatLevel.HEAVY)(now_s), idle=True) is None
     assert ride.memory.spent_share(ride.now_s + 3600) == 0.0
+
+
+def test_a_machine_that_stood_empty_for_long_trains_at_full_pace_again() -> None:
+    """The daemon looks at the empty slot all night; the machine has cooled all the same."""
+    hot = Ride()
+    hot.run(300, at_level(HeatLevel.HEAVY))
+    assert hot.memory.duty < 1.0
+    for second in range(0, 8 * 3600, 10):
+        look_between_jobs(hot.now_s + second, unknown(hot.now_s + second), hot.memory)
+
+    next_morning = Ride(memory=hot.memory, now_s=hot.now_s + 8 * 3600)
+
+    assert next_morning.run(60, unknown) == []
+    assert hot.memory.duty == 1.0
+
+
+def test_the_next_job_begins_at_the_pace_in_force() -> None:
+    """Between two jobs in a row nothing cools."""
+    hot = Ride()
+    hot.run(300, at_level(HeatLevel.HEAVY))
+    for second in range(30):
+        look_between_jobs(hot.now_s + second, unknown(hot.now_s + second), hot.memory)
+
+    (carried,) = Ride(memory=hot.memory, now_s=hot.now_s + 30).run(10, unknown)
+
+    assert carried.carried
+    assert carried.value == hot.memory.duty

@@ -123,6 +123,13 @@ def test_the_micro_batch_does_not_grow_while_memory_is_unknown() -> None:
     assert ride.micro_batch == 4
 
 
+def test_what_leaves_no_checkpoint_is_never_evicted() -> None:
+    """It would begin from nothing each time, and a job that fills the memory itself would never end."""
+    ride = Ride(can=frozenset({"pace"}), micro_batch=None)
+    ride.run(4 * 3600, tight(), every_s=10.0)
+    assert set(actions(ride)) == {Action.PAUSE, Action.RESUME}
+
+
 def test_eviction_is_not_repeated_in_a_circle() -> None:
     """Steady pressure by others: in an hour at most two evictions, and the slot opens again each time."""
     memory = GovernorMemory(T)
