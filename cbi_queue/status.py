@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.budget import BudgetProgress, progress, tally
+from cbi_queue.governor_status import GovernorStatus, take_governor_status
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.telemetry import epochs_of
@@ -116,6 +117,7 @@ class QueueStatus:
     at: float
     daemon: DaemonStatus
     slot: SlotStatus
+    governor: GovernorStatus
     holds: tuple[HoldLine, ...]
     counts: dict[str, int]
     """State -> number of jobs; states without a job are left out."""
@@ -144,10 +146,13 @@ def take_status(settings: Settings) -> QueueStatus:
         holds = holds_in_force(ledger)
         by_id = {job.id: job for job in jobs}
         lines = {job.id: _line(ledger, job, needs, by_id) for job in jobs}
+        daemon = daemon_status(settings)
+        governor = _governor(settings, jobs, daemon)
         return QueueStatus(
             at=clock.epoch_s(),
-            daemon=daemon_status(settings),
-            slot=_slot(settings, ledger, jobs, lines, holds),
+            daemon=daemon,
+            slot=_slot(settings, ledger, jobs, lines, holds, daemon, governor),
+            governor=governor,
             holds=tuple(HoldLine(h.reason, h.mode, h.words, h.since, h.expires_at) for h in holds),
             counts=queries.state_counts(ledger),
             queue=tuple(lines[job.id] for job in _in_run_order(jobs)),
@@ -176,15 +181,30 @@ def daemon_status(settings: Settings) -> DaemonStatus:
     return DaemonStatus(is_running=False, pid=None, words="not running")
 
 
+def _governor(settings: Settings, jobs: list[JobRow], daemon: DaemonStatus) -> GovernorStatus:
+    names = {job.id: job.name for job in jobs}
+    return take_governor_status(settings.telemetry_path, _in_slot(jobs), names, daemon_runs=daemon.is_running)
+
+
+def _in_slot(jobs: list[JobRow]) -> JobRow | None:
+    return next((job for job in jobs if job.state.is_in_slot), None)
+
+
 def _slot(
-    settings: Settings, ledger: Ledger, jobs: list[JobRow], lines: dict[int, JobLine], holds: list[HoldRow]
+    settings: Settings,
+    ledger: Ledger,
+    jobs: list[JobRow],
+    lines: dict[int, JobLine],
+    holds: list[HoldRow],
+    daemon: DaemonStatus,
+    governor: GovernorStatus,
 ) -> SlotStatus:
-    job = next((job for job in jobs if job.state.is_in_slot), None)
+    job = _in_slot(jobs)
     if job is None:
         closed = "; ".join(hold.words for hold in holds)
         return SlotStatus("closed" if holds else "idle", closed or "nothing is training", None, None, None, None)
     attempt = queries.open_attempt(ledger, job.id)
-    state, words = _slot_words(job, daemon_status(settings))
+    state, words = _slot_words(job, daemon, governor)
     return SlotStatus(
         state=state,
         words=words,
@@ -195,12 +215,13 @@ def _slot(
     )
 
 
-def _slot_words(job: JobRow, daemon: DaemonStatus) -> tuple[str, str]:
+def _slot_words(job: JobRow, daemon: DaemonStatus, governor: GovernorStatus) -> tuple[str, str]:
     if not daemon.is_running:
         return "left", f"{job.name} was left in the slot by a daemon that died; the next daemon settles it and goes on"
     if job.state is JobState.PAUSED:
         return "paused", f"{job.name} stands still"
-    return "training", f"{job.name} is training"
+    held_back = f"; {governor.work_words}" if governor.work_words else ""
+    return "training", f"{job.name} is training{held_back}"
 
 
 def _progress(settings: Settings, job: JobRow, attempt: int) -> Progress | None:

@@ -18,6 +18,7 @@ from waiting import until
 
 from cbi_queue.ledger import Ledger, claims, queries, settlement
 from cbi_queue.ledger.enqueue import enqueue
+from cbi_queue.ledger.governor_log import record_standing
 from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import EpochReport
@@ -110,8 +111,20 @@ class ApiHome:
             job = queries.find_job(ledger, name)
         telemetry = Telemetry(self.settings.telemetry_path)
         for epoch, loss in enumerate(losses, start=1):
-            report = EpochReport(epoch, total_epochs, 2.0, train_loss=loss / 2, validation_loss=loss)
+            report = EpochReport(epoch, total_epochs, 2.0, samples=1000, train_loss=loss / 2, validation_loss=loss)
             telemetry.record(job.id, job.attempts, "epoch", report)
+        telemetry.close()
+
+    def stand(self, job_id: int | None, age_s: float = 0.0, **standing: Any) -> None:
+        """Write what the governor of a living daemon writes about a job, *age_s* seconds ago: calm, and nothing known."""
+        calm = {
+            "mode": "on", "profile": "test", "job_id": job_id, "readings": {}, "cost_share": 0.013, "rung": "full speed",
+            "duty": 1.0, "micro_batch": 32, "factor": None, "since_epoch": None, "confidence": None, "cause": None,
+            "evidence": [],
+        }  # fmt: skip
+        telemetry = Telemetry(self.settings.telemetry_path)
+        record_standing(telemetry, {**calm, **standing})
+        telemetry.write("UPDATE standing SET at = at - ?", (age_s,))
         telemetry.close()
 
     def finish(self, name: str, metrics: dict[str, Any]) -> None:

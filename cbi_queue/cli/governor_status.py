@@ -10,6 +10,7 @@ import click
 from cbi_queue import clock
 from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import ago, json_option, print_json, print_table, printable
+from cbi_queue.governor_status import STALE_S
 from cbi_queue.ledger.governor_log import last_standing
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import job_in_slot
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import HoldRow
     from cbi_queue.readings import Reading
 
-STALE_S = 15.0
-"""Seconds after which what the daemon wrote last is no longer called the present."""
 OURS = frozenset({HoldReason.THERMAL, HoldReason.MEMORY})
 
 

@@ -12,14 +12,12 @@ from cbi_queue.cli.naming import job_name_argument
 from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import json_option, local_time, print_json, printable
 from cbi_queue.errors import Refused
-from cbi_queue.ledger.governor_log import decisions_of, slowdowns_of
-from cbi_queue.ledger.queries import attempts_of, events_of, find_job
-from cbi_queue.ledger.telemetry import epochs_of
 from cbi_queue.settings import load_settings
-from cbi_queue.story import Line, Told, tell
+from cbi_queue.story import tell
+from cbi_queue.story_rows import rows_of
 
 if TYPE_CHECKING:
-    from cbi_queue.settings import Settings
+    from cbi_queue.story import Line, Told
 
 COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "bright_black"}
 
@@ -35,7 +33,8 @@ COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "brig
 @json_option
 def command(name: str, picture: Path | None, as_json: bool) -> None:
     """Tell what happened to a job while it trained, and why: times, figures, evidence, steps."""
-    told = _look(load_settings(), name)
+    with ledger_for_looking() as ledger:
+        told = rows_of(ledger, load_settings().telemetry_path, name)
     if picture is not None:
         _draw(told, picture)
     lines = tell(told)
@@ -45,14 +44,6 @@ def command(name: str, picture: Path | None, as_json: bool) -> None:
     click.secho(printable(f"Job {told.job.id} {told.job.name}"), bold=True)
     for line in lines:
         _print(line)
-
-
-def _look(settings: Settings, name: str) -> Told:
-    with ledger_for_looking() as ledger:
-        job = find_job(ledger, name)
-        attempts, events = attempts_of(ledger, job.id), events_of(ledger, job.id)
-    path = settings.telemetry_path
-    return Told(job, attempts, events, epochs_of(path, job.id), slowdowns_of(path, job.id), decisions_of(path, job.id))
 
 
 def _draw(told: Told, picture: Path) -> None:

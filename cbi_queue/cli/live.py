@@ -21,6 +21,7 @@ from cbi_queue.status import take_status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cbi_queue.governor_status import DecisionLine, GovernorStatus
     from cbi_queue.settings import Settings
     from cbi_queue.status import HoldLine, JobLine, Progress, QueueStatus
 
@@ -74,7 +75,7 @@ def follow_in_lines(settings: Settings, is_over: Callable[[QueueStatus], bool], 
 
 def render_status(status: QueueStatus, width: int) -> RenderableType:
     """Make the whole picture, at most *width* characters wide."""
-    parts: list[RenderableType] = [_head(status), _slot(status), _budget(status)]
+    parts: list[RenderableType] = [_head(status), _slot(status), *_governor(status.governor), _budget(status)]
     parts += [_hold(hold) for hold in status.holds]
     if status.queue:
         parts += ["", _queue(status.queue, width)]
@@ -117,6 +118,19 @@ def _bar(progress: Progress) -> RenderableType:
     bar = ProgressBar(total=max(1, progress.total_epochs), completed=progress.epoch, width=30)
     grid.add_row(bar, Text(printable(words)))
     return grid
+
+
+def _governor(governor: GovernorStatus) -> list[Text]:
+    """One line of what it does now, and one of what it decided last."""
+    is_calm = not governor.is_stale and governor.slowdown_words is None
+    lines = [Text(f"Governor: {printable(governor.words)}", style="" if is_calm else "yellow")]
+    return lines + [_decision(line) for line in governor.decisions[:1]]
+
+
+def _decision(line: DecisionLine) -> Text:
+    only = "" if line.acted else ", not carried out"
+    about = f"{line.job}, " if line.job else ""
+    return Text(printable(f"  last decided {ago(line.at)} ({about}{line.cause.replace('_', ' ')}{only}): {line.words}"))
 
 
 def _budget(status: QueueStatus) -> Text:

@@ -1,0 +1,270 @@
+"""What the governor sees, thinks and does, as the queue's snapshot shows it. Only looks, at the telemetry file.
+
+What the daemon wrote longer ago than `STALE_S` is told as old: then nothing of it is called the present, and heat and
+memory are unknown. What was written about another job is not told of this one. All values are plain, because the
+everyday verbs load this and must stay quick. Neighbours: `status` (which holds it), `ledger.governor_log` (the rows),
+`api.governor_view` (the panel of the page).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue import clock
+from cbi_queue.ledger.governor_log import decisions_of, last_standing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from cbi_queue.ledger import JobRow
+    from cbi_queue.ledger.governor_log import DecisionRow
+
+STALE_S = 15.0
+"""Seconds after which what the daemon wrote last is no longer called the present. It writes every two."""
+AHEAD_S = 1.0
+"""Seconds by which it may lie in the future; more means that the clock was set back, and its age is not known."""
+DECISIONS_SHOWN = 5
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionLine:
+    """One decision of the governor, in words."""
+
+    at: float
+    job: str | None
+    """Name of the job; None: it was taken between jobs, or the job is forgotten."""
+    epoch: int | None
+    """Finished epochs when it was taken."""
+    action: str
+    cause: str
+    words: str
+    acted: bool
+    """False when the governor only watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class GovernorStatus:
+    """The governor now. None, or `unknown`, is what nobody knows; it never means that all is well."""
+
+    words: str
+    """All of it in one line."""
+    doing: str
+    """What it does just now: the rung, or why there is none."""
+    is_stale: bool
+    """The daemon never wrote, or not lately: nothing below but `at`, `age_s` and `decisions` is known."""
+    at: float | None = None
+    """Instant at which the daemon wrote last; None: it never did."""
+    age_s: float | None = None
+    """Seconds since then; None also when that instant lies in the future."""
+    mode: str | None = None
+    """on | watch | off, of the daemon."""
+    profile: str | None = None
+    rung: str | None = None
+    """Where the running job stands on the ladder, in words; in mode `watch` what it would be."""
+    duty: float | None = None
+    """Share of the time in which the trainer may work, 0 to 1."""
+    micro_batch: int | None = None
+    factor: float | None = None
+    """By how much the work is slower than on the cold machine; None: no slow-down is seen."""
+    since_epoch: int | None = None
+    """First slow epoch, 1-based."""
+    confidence: float | None = None
+    """That it is slow, 0 to 1."""
+    cause: str | None = None
+    evidence: tuple[str, ...] = ()
+    """What speaks for that cause, each a sentence."""
+    heat: str = UNKNOWN
+    """In words: `heavy, 97 °C`."""
+    memory: str = UNKNOWN
+    """In words: `5.6 of 24 GiB available`."""
+    cost_share: float | None = None
+    """Share of the last day that its steps cost, 0 to 1."""
+    readings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Kind -> the reading as the daemon wrote it, or `{"unknown": why}`; empty when nothing is known."""
+    decisions: tuple[DecisionLine, ...] = ()
+    """The last five, the newest first."""
+
+    @property
+    def slowdown_words(self) -> str | None:
+        """The slow-down in force: by how much, since when, why; None without one."""
+        if self.factor is None:
+            return None
+        since = "" if self.since_epoch is None else f" since epoch {self.since_epoch}"
+        sure = "" if self.confidence is None else f" ({self.confidence:.0%} sure)"
+        cause = (self.cause or UNKNOWN).replace("_", " ")
+        return f"slow{since} by factor {self.factor:.2f}{sure}, cause {cause}"
+
+    @property
+    def work_words(self) -> str | None:
+        """How the running job is held back and slowed, for behind its name; None when it is neither."""
+        paced = None
+        if self.mode == "on" and self.duty is not None and 0 < self.duty < 1:
+            paced = f"works {self.duty:.0%} of the time"
+        return "; ".join(filter(None, (paced, self.slowdown_words))) or None
+
+
+def take_governor_status(
+    path: Path, job: JobRow | None, names: Mapping[int, str], *, daemon_runs: bool
+) -> GovernorStatus:
+    """Look at what the governor wrote last.
+
+    Args:
+        path: the telemetry file.
+        job: the job in the slot.
+        names: number -> name of the jobs in the ledger.
+        daemon_runs: whether there is a governor at all just now.
+    """
+    decisions = tuple(_decision(row, names) for row in reversed(decisions_of(path, last=DECISIONS_SHOWN)))
+    try:
+        found = last_standing(path)
+    except ValueError:
+        return _not_known("what the daemon wrote last cannot be read", None, decisions)
+    if found is None:
+        return _not_known("no daemon has written anything yet", None, decisions)
+    at, standing = found
+    age_s = clock.epoch_s() - at
+    why_not = _why_not(age_s, standing, daemon_runs=daemon_runs)
+    return _not_known(why_not, at, decisions) if why_not else _present(at, max(0.0, age_s), standing, job, decisions)
+
+
+def _decision(row: DecisionRow, names: Mapping[int, str]) -> DecisionLine:
+    job = names.get(row.job_id) if row.job_id is not None else None
+    return DecisionLine(row.at, job, row.epoch, row.action, row.cause, row.words, row.acted)
+
+
+def _not_known(why: str, at: float | None, decisions: tuple[DecisionLine, ...]) -> GovernorStatus:
+    age_s = None if at is None else clock.epoch_s() - at
+    is_of_the_past = age_s is not None and age_s >= -AHEAD_S
+    return GovernorStatus(
+        f"not known: {why}",
+        f"not known: {why}",
+        is_stale=True,
+        at=at,
+        age_s=max(0.0, age_s) if age_s is not None and is_of_the_past else None,
+        decisions=decisions,
+    )
+
+
+def _why_not(age_s: float, standing: object, *, daemon_runs: bool) -> str | None:
+    """Say why what the daemon wrote last is not the present; None when it is."""
+    if age_s < -AHEAD_S:
+        return "what the daemon wrote last lies in the future; the clock was set back"
+    if not daemon_runs:
+        return f"no daemon is running; the last one wrote {_age_words(age_s)} ago"
+    if age_s > STALE_S:
+        return f"the daemon wrote last {_age_words(age_s)} ago"
+    return None if isinstance(standing, dict) else "what the daemon wrote last cannot be read"
+
+
+def _age_words(age_s: float) -> str:
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if age_s >= 2 * size:
+            return f"{age_s // size:.0f} {name}"
+    return f"{age_s:.0f} s"
+
+
+def _present(
+    at: float, age_s: float, standing: dict[str, Any], job: JobRow | None, decisions: tuple[DecisionLine, ...]
+) -> GovernorStatus:
+    readings = {kind: _plain(told) for kind, told in _object(standing.get("readings")).items()}
+    heat, memory = _heat(readings.get("thermal", {})), _memory(readings.get("memory", {}))
+    mode = str(standing.get("mode", UNKNOWN))
+    is_of_job = job is not None and standing.get("job_id") == job.id
+    work = _work(standing) if is_of_job else {}
+    doing = _doing(mode, work.get("rung"), job)
+    seen = GovernorStatus("", doing, is_stale=False, **work)
+    available = memory if memory[:1].isdigit() else f"memory {memory}"
+    parts = (doing, seen.slowdown_words, f"heat {heat}", available)
+    return GovernorStatus(
+        words=" · ".join(filter(None, parts)),
+        doing=doing,
+        is_stale=False,
+        at=at,
+        age_s=age_s,
+        mode=mode,
+        profile=_text(standing.get("profile")),
+        **work,
+        heat=heat,
+        memory=memory,
+        cost_share=_number(standing.get("cost_share")),
+        readings=readings,
+        decisions=decisions,
+    )
+
+
+def _work(standing: dict[str, Any]) -> dict[str, Any]:
+    """Return what the standing says of its job."""
+    evidence = standing.get("evidence")
+    return {
+        "rung": _text(standing.get("rung")),
+        "duty": _number(standing.get("duty")),
+        "micro_batch": _whole(standing.get("micro_batch")),
+        "factor": _number(standing.get("factor")),
+        "since_epoch": _whole(standing.get("since_epoch")),
+        "confidence": _number(standing.get("confidence")),
+        "cause": _text(standing.get("cause")),
+        "evidence": tuple(map(str, evidence)) if isinstance(evidence, list) else (),
+    }
+
+
+def _doing(mode: str, rung: str | None, job: JobRow | None) -> str:
+    if mode == "off":
+        return "off, only samples"
+    if job is None:
+        return "only watches, nothing is training" if mode == "watch" else "nothing is training"
+    if rung is None:
+        return "does not know the running job yet"
+    if mode == "watch":
+        return f"only watches (would be: {rung})"
+    is_held_by_others = job.state == "paused" and not rung.startswith("stands still")
+    return f"stands still, not by the governor (else: {rung})" if is_held_by_others else rung
+
+
+def _heat(told: dict[str, Any]) -> str:
+    temp_c = _number(told.get("temp_c"))
+    parts = [
+        _text(told.get("level")),
+        None if temp_c is None else f"{temp_c:.0f} °C",
+        "slowed by heat just now" if told.get("throttled") is True else None,
+    ]
+    return ", ".join(filter(None, parts)) or ("not slowed by heat" if told.get("throttled") is False else UNKNOWN)
+
+
+def _memory(told: dict[str, Any]) -> str:
+    available, total = _number(told.get("available_mib")), _number(told.get("total_mib"))
+    level = _text(told.get("level"))
+    parts = [f"pressure {level}"] if level and (level != "normal" or available is None) else []
+    if available is not None:
+        of = "" if total is None else f" of {total / 1024:.0f}"
+        parts.append(f"{available / 1024:.1f}{of} GiB available")
+    return ", ".join(parts) or UNKNOWN
+
+
+def _plain(told: Any) -> dict[str, Any]:
+    """Return the reading as it was written; one that JSON could not tell again is unknown."""
+    reading = _object(told)
+    if not reading or any(isinstance(value, float) and not math.isfinite(value) for value in reading.values()):
+        return {"unknown": "the daemon wrote something that is no reading"}
+    return reading
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)

@@ -1,0 +1,196 @@
+"""What the snapshot says of the governor: the present when it is the present, and never that all is well when nobody knows."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from cbi_queue.cli.live import render_status
+from cbi_queue.governor.values import Action, Cause, Decision
+from cbi_queue.ledger import queries
+from cbi_queue.ledger.governor_log import record_decision
+from cbi_queue.ledger.settlement import pause
+from cbi_queue.ledger.telemetry import Telemetry
+from cbi_queue.status import take_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from api_home import ApiHome
+
+    from cbi_queue.status import QueueStatus
+
+SLOW = {"factor": 1.42, "since_epoch": 12, "confidence": 0.93, "cause": "heat", "evidence": ["the level is heavy"]}
+READINGS = {
+    "thermal": {"source": "test", "trust": "firm", "level": "heavy", "temp_c": 97.2},
+    "memory": {"source": "test", "trust": "firm", "level": "normal", "total_mib": 24576.0, "available_mib": 5734.4},
+}
+FOREIGN_WORDS = {"full speed", "nothing is training"}
+
+
+@pytest.fixture
+def busy(site: ApiHome) -> Iterator[ApiHome]:
+    """A queue whose daemon lives and trains the job `net`."""
+    site.enqueue({"name": "net"}, {"name": "later"})
+    site.start_next()
+    with site.daemon():
+        yield site
+
+
+def write(site: ApiHome, age_s: float = 0.0, **standing: Any) -> None:
+    """Write what the daemon writes about `net`, *age_s* seconds ago."""
+    site.stand(standing.pop("job_id", 1), age_s, **{"readings": READINGS, **standing})
+
+
+def decide(site: ApiHome, words: str, job_id: int | None = 1) -> None:
+    telemetry = Telemetry(site.settings.telemetry_path)
+    decision = Decision(0.0, Action.PACE, Cause.HEAT, words, value=0.7)
+    record_decision(telemetry, decision, job_id=job_id, attempt=1, epoch=3, acted=True)
+    telemetry.close()
+
+
+def on_screen(status: QueueStatus) -> str:
+    said = StringIO()
+    Console(width=200, file=said).print(render_status(status, 200))
+    return said.getvalue()
+
+
+def test_a_calm_job_is_told_in_one_line(busy):
+    write(busy)
+
+    seen = take_status(busy.settings)
+
+    assert seen.governor.words == "full speed · heat heavy, 97 °C · 5.6 of 24 GiB available"
+    assert (seen.governor.mode, seen.governor.profile, seen.governor.cost_share) == ("on", "test", 0.013)
+    assert seen.slot.words == "net is training"
+    assert f"Governor: {seen.governor.words}" in on_screen(seen)
+
+
+def test_pacing_and_a_slow_down_are_told_with_the_job(busy):
+    write(busy, rung="works 70% of the time", duty=0.7, **SLOW)
+
+    seen = take_status(busy.settings)
+
+    slow = "slow since epoch 12 by factor 1.42 (93% sure), cause heat"
+    assert seen.slot.words == f"net is training; works 70% of the time; {slow}"
+    assert seen.governor.words.startswith(f"works 70% of the time · {slow} · heat heavy")
+    assert seen.governor.evidence == ("the level is heavy",)
+
+
+@pytest.mark.parametrize(("age_s", "why"), [(600.0, "the daemon wrote last 10 min ago"), (-60.0, "lies in the future")])
+def test_what_is_old_or_from_the_future_is_not_the_present(busy, age_s, why):
+    """A daemon that hangs must not look as if it watched over the machine."""
+    write(busy, age_s, rung="works 70% of the time", duty=0.7, **SLOW)
+
+    seen = take_status(busy.settings)
+
+    governor = seen.governor
+    assert governor.is_stale
+    assert governor.words.startswith("not known: ")
+    assert why in governor.words
+    assert (governor.rung, governor.duty, governor.factor, governor.mode, governor.readings) == (
+        None, None, None, None, {},
+    )  # fmt: skip
+    assert (governor.heat, governor.memory) == ("unknown", "unknown")
+    assert seen.slot.words == "net is training"
+
+
+def test_without_a_daemon_nothing_fresh_is_believed(site):
+    """What it wrote a second before it died says nothing of now."""
+    site.enqueue({"name": "net"})
+    site.start_next()
+    write(site)
+
+    seen = take_status(site.settings)
+
+    assert seen.governor.is_stale
+    assert "no daemon is running" in seen.governor.words
+    assert not any(words in seen.governor.words for words in FOREIGN_WORDS)
+
+
+def test_before_any_daemon_wrote_nothing_is_known(busy):
+    governor = take_status(busy.settings).governor
+
+    assert (governor.words, governor.at) == ("not known: no daemon has written anything yet", None)
+    assert governor.is_stale
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "7", '{"readings": 3, "duty": "x", "factor": NaN, "job_id": 1}'])
+def test_garbage_is_not_good_news(busy, body):
+    write(busy)
+    telemetry = Telemetry(busy.settings.telemetry_path)
+    telemetry.write("UPDATE standing SET body = ?", (body,))
+    telemetry.close()
+
+    seen = take_status(busy.settings)
+
+    assert not any(words in seen.governor.words for words in FOREIGN_WORDS)
+    assert (seen.governor.heat, seen.governor.memory, seen.governor.factor) == ("unknown", "unknown", None)
+    json.dumps(seen.as_json(), allow_nan=False)
+
+
+def test_unknown_heat_and_a_number_that_is_none_are_said_to_be_unknown(busy):
+    write(
+        busy, readings={"thermal": {"unknown": "no sensor"}, "memory": {"source": "x", "available_mib": float("nan")}}
+    )
+
+    governor = take_status(busy.settings).governor
+
+    assert governor.words == "full speed · heat unknown · memory unknown"
+    assert governor.readings["thermal"] == {"unknown": "no sensor"}
+    assert "unknown" in governor.readings["memory"]
+
+
+def test_what_was_written_of_another_job_is_not_told_of_this_one(busy):
+    write(busy, job_id=7, rung="works 70% of the time", duty=0.7, **SLOW)
+
+    seen = take_status(busy.settings)
+
+    assert seen.governor.doing == "does not know the running job yet"
+    assert (seen.governor.duty, seen.governor.factor) == (None, None)
+    assert seen.slot.words == "net is training"
+
+
+def test_a_governor_that_only_watches_is_not_said_to_pace(busy):
+    write(busy, mode="watch", rung="works 70% of the time", duty=0.7)
+
+    seen = take_status(busy.settings)
+
+    assert seen.governor.doing == "only watches (would be: works 70% of the time)"
+    assert seen.slot.words == "net is training"
+
+
+def test_a_job_that_others_hold_is_not_said_to_run_at_full_speed(busy):
+    write(busy)
+    with busy.ledger() as ledger:
+        pause(ledger, 1, "too loud")
+
+    governor = take_status(busy.settings).governor
+
+    assert governor.doing == "stands still, not by the governor (else: full speed)"
+
+
+def test_the_last_decisions_come_newest_first_with_the_names_of_their_jobs(busy):
+    for number in range(1, 8):
+        decide(busy, f"step {number}", job_id=None if number == 7 else 1)
+
+    seen = take_status(busy.settings)
+
+    assert [(line.job, line.words) for line in seen.governor.decisions] == [
+        (None, "step 7"), *(("net", f"step {number}") for number in (6, 5, 4, 3)),
+    ]  # fmt: skip
+    shown = on_screen(seen)
+    assert "heat): step 7" in shown
+    assert "step 6" not in shown
+
+
+def test_a_forgotten_job_has_no_name(busy):
+    decide(busy, "long ago", job_id=99)
+    with busy.ledger() as ledger:
+        assert all(job.id != 99 for job in queries.all_jobs(ledger))
+
+    assert take_status(busy.settings).governor.decisions[0].job is None
