@@ -17,7 +17,7 @@ from fastapi.responses import PlainTextResponse
 
 import cbi_queue
 from cbi_queue import clock
-from cbi_queue.api.models import EventsPage, Health, JobDetail, JobName, Problem
+from cbi_queue.api.models import EventsPage, GovernorNow, Health, JobDetail, JobName, JobStory, Problem
 from cbi_queue.api.settings_of import AppSettings
 from cbi_queue.budget import BudgetProgress
 from cbi_queue.errors import CbiError
@@ -25,9 +25,11 @@ from cbi_queue.kinds import Family, Horizon
 from cbi_queue.leaderboard import LeaderboardRow, rank
 from cbi_queue.ledger import AttemptRow, Ledger, queries
 from cbi_queue.ledger.telemetry import epochs_of
-from cbi_queue.lifecycle import JobState
+from cbi_queue.lifecycle import HoldReason, JobState
 from cbi_queue.settings import Settings
 from cbi_queue.status import JobLine, QueueStatus, daemon_status, every_line, take_status
+from cbi_queue.story import tell
+from cbi_queue.story_rows import rows_of
 
 router = APIRouter(tags=["look"], responses={503: {"model": Problem, "description": "The ledger cannot be read."}})
 NO_JOB: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such job, or no such log."}}
@@ -65,6 +67,17 @@ def budget(settings: AppSettings) -> BudgetProgress:
     return take_status(settings).budget
 
 
+@router.get("/api/governor")
+def governor(settings: AppSettings) -> GovernorNow:
+    """Return what the governor sees, thinks and does now, its last decisions, and the holds that it placed."""
+    seen = take_status(settings)
+    return GovernorNow(
+        job=seen.slot.job.name if seen.slot.job else None,
+        governor=seen.governor,
+        holds=[hold for hold in seen.holds if hold.reason in {HoldReason.THERMAL, HoldReason.MEMORY}],
+    )
+
+
 @router.get("/api/leaderboard")
 def leaderboard(settings: AppSettings) -> dict[Horizon, list[LeaderboardRow]]:
     """Return horizon -> trained models and bars, best first by skill against naive on the backtest block."""
@@ -100,6 +113,14 @@ def job(name: JobName, settings: AppSettings) -> JobDetail:
             events=queries.events_of(ledger, row.id),
             epochs=epochs_of(settings.telemetry_path, row.id, last=MOST_EPOCHS),
         )
+
+
+@router.get("/api/jobs/{name}/why", responses=NO_JOB)
+def why(name: JobName, settings: AppSettings) -> JobStory:
+    """Return the story of one job in sentences: its events, its work, its slow-downs, the governor's decisions."""
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        told = rows_of(ledger, settings.telemetry_path, name)
+    return JobStory(id=told.job.id, job=told.job.name, story=tell(told))
 
 
 @router.get("/api/jobs/{name}/log", responses=NO_JOB, response_class=PlainTextResponse)

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from cbi_queue.governor_status import GovernorStatus
 from cbi_queue.ledger import AttemptRow, EventRow, HoldRow, JobRow
 from cbi_queue.ledger.telemetry import EpochRow
 from cbi_queue.lifecycle import HoldMode
-from cbi_queue.status import DaemonStatus
+from cbi_queue.status import DaemonStatus, HoldLine
+from cbi_queue.story import Line
 
 LONGEST_HOLD_S = 366 * 86_400
 JobName = Annotated[str, Path(description="Number or name of a job.", examples=["lightgbm-31-1w"])]
@@ -83,6 +85,40 @@ class JobDetail(_Model):
     """Oldest first."""
     epochs: list[EpochRow]
     """The newest epochs (rounds, fits, chunks) in time order, of all attempts: enough to draw a chart."""
+
+
+class GovernorNow(_Model):
+    """What the governor sees, thinks and does, and which holds it placed."""
+
+    job: str | None
+    """Name of the job in the slot."""
+    governor: GovernorStatus
+    holds: list[HoldLine]
+    """Its own only: for heat (`thermal`) and for memory."""
+
+
+class JobStory(_Model):
+    """What happened to a job while it trained, and why."""
+
+    id: int
+    job: str
+    story: list[Line]
+    """Oldest first; the last line (`end`) is the sum."""
+
+    model_config = _examples(
+        {
+            "id": 12,
+            "job": "lstm-1m",
+            "story": [
+                {
+                    "at": 1795247234.5,
+                    "kind": "decision",
+                    "words": "heavy thermal pressure: works 70% of the time",
+                    "evidence": [],
+                }
+            ],
+        }
+    )
 
 
 class EventsPage(_Model):

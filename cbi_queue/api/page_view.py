@@ -1,6 +1,6 @@
 """What the status page shows: the snapshot that everything else shows, and what only a page adds to it.
 
-Only looks. Neighbours: `pages` (which renders this), `drawing`, `cbi_queue.status`.
+Only looks. Neighbours: `pages` (which renders this), `governor_view` (its panel), `drawing`, `cbi_queue.status`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.api.drawing import loss_line
+from cbi_queue.api.governor_view import view_governor
 from cbi_queue.leaderboard import rank
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.telemetry import epochs_of
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cbi_queue.api.drawing import LossLine
+    from cbi_queue.api.governor_view import GovernorView
     from cbi_queue.leaderboard import LeaderboardRow
+    from cbi_queue.ledger.telemetry import EpochRow
     from cbi_queue.settings import Settings
     from cbi_queue.status import JobLine, QueueStatus
 
@@ -49,6 +52,7 @@ class PageView:
     mood: str
     """good | warn | bad: the colour of the headline, never the only sign of it."""
     losses: LossLine | None
+    governor: GovernorView
     boards: tuple[Board, ...]
     is_empty: bool
     """Nothing was ever enqueued."""
@@ -64,11 +68,14 @@ def view_page(settings: Settings) -> PageView:
     with Ledger.open_readonly(settings.ledger_path) as ledger:
         ranked = rank(queries.all_jobs(ledger))
     mood, headline = _headline(status)
+    job = status.slot.job
+    epochs = epochs_of(settings.telemetry_path, job.id) if job else []
     return PageView(
         status=status,
         headline=headline,
         mood=mood,
-        losses=_losses(settings, status),
+        losses=_losses(status, epochs),
+        governor=view_governor(settings, status, epochs),
         boards=tuple(_board(horizon, rows) for horizon, rows in ranked.items()),
         is_empty=not status.counts,
     )
@@ -88,7 +95,8 @@ def _headline(status: QueueStatus) -> tuple[str, str]:
             return "bad", f"No daemon is running; {slot.job.name} goes on from its last checkpoint when one is started."
         return "bad" if status.queue else "warn", "No daemon is running, so nothing trains."
     if slot.job is not None:
-        mood = "warn" if slot.state == "paused" else "good"
+        is_held_back = slot.state == "paused" or status.governor.work_words is not None
+        mood = "warn" if is_held_back else "good"
         return mood, f"{slot.words}."
     if status.holds:
         return "warn", "The slot is closed; nothing new starts."
@@ -101,11 +109,9 @@ def _idle_words(status: QueueStatus) -> str:
     return "The slot is free; nothing is left that could run." if status.counts else "The slot is free."
 
 
-def _losses(settings: Settings, status: QueueStatus) -> LossLine | None:
-    job, progress = status.slot.job, status.slot.progress
-    if job is None or progress is None:
-        return None
-    return loss_line(epochs_of(settings.telemetry_path, job.id), upto=progress.epoch)
+def _losses(status: QueueStatus, epochs: Sequence[EpochRow]) -> LossLine | None:
+    progress = status.slot.progress
+    return None if progress is None else loss_line(epochs, upto=progress.epoch)
 
 
 def _board(horizon: str, rows: Sequence[LeaderboardRow]) -> Board:

@@ -47,6 +47,25 @@ def share(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value * 100:.0f} %"
 
 
+def per_sample(seconds: float | None) -> str:
+    """Write what a sample costs as `1.2 s`, `0.82 ms` or `12.3 µs`."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds >= 1:
+        return f"{seconds:.3g} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.3g} µs"
+
+
+def cost(share_of_day: float | None) -> str:
+    """Write which share of the last day the governor's steps cost; what is not known is said to be so."""
+    return "an unknown share of the last day" if share_of_day is None else f"{share_of_day * 100:.1f} % of the last day"
+
+
+def sentence(words: str) -> str:
+    """Let the words begin with a capital; the rest stays as it is."""
+    return words[:1].upper() + words[1:]
+
+
 def iso(at: float) -> str:
     """Write an instant for `<time datetime>`."""
     return clock.from_epoch_s(at).isoformat(timespec="milliseconds")
@@ -62,6 +81,9 @@ FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "percent": percent,
     "share": share,
+    "per_sample": per_sample,
+    "cost": cost,
+    "sentence": sentence,
     "iso": iso,
     "utc": utc,
 }

@@ -35,6 +35,7 @@ SOON_MS = 15_000
 """Until a change in the ledger shows: a look every 2 s, on a machine that is busy with other tests."""
 PHONE = {"width": 390, "height": 844}
 PATIENT = 90_000
+SLOW = {"factor": 1.42, "since_epoch": 3, "confidence": 0.93, "cause": "heat", "evidence": ["the level is heavy"]}
 
 
 def _chromium() -> str | None:
@@ -149,6 +150,24 @@ def test_a_change_appears_without_a_reload_and_keeps_focus_scroll_and_folds(watc
     assert watched.complaints == []
 
 
+def test_the_governor_is_seen_at_work_without_a_reload(watch, site):
+    """A slow-down and its cause appear while one looks, and what is unknown says why where the mouse rests."""
+    site.stand(2, readings={"thermal": {"unknown": "this machine has no sensor of heat"}})
+    watched = watch()
+    watched.see("Full speed")
+    panel = watched.page.get_by_role("region", name="Governor")
+    assert panel.get_by_title("this machine has no sensor of heat").inner_text() == "unknown"
+    assert panel.locator("svg.work polyline").count() == 1
+
+    site.stand(2, rung="works 70% of the time", duty=0.7, **SLOW)
+    watched.see("Slow since epoch 3 by factor 1.42 (93% sure), cause heat.")
+
+    assert "works 70% of the time" in watched.page.locator(".headline").inner_text()
+    assert "the level is heavy" in panel.inner_text()
+    assert "cbi-queue governor why now" in panel.inner_text()
+    assert watched.complaints == []
+
+
 def test_what_people_wrote_is_shown_as_text_and_never_run(watch, site):
     words = '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">'
     watched = watch()
@@ -176,6 +195,7 @@ def test_nothing_is_asked_of_the_network_but_this_server(watch, site):
 def test_it_fits_a_phone_and_keeps_its_contrast_in_either_scheme(watch, site, scheme):
     with site.ledger() as ledger:
         place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "a-word-without-a-break-" * 8)
+    site.stand(2, rung="works 70% of the time", duty=0.7, **{**SLOW, "evidence": ["a-word-without-a-break-" * 8]})
     page = watch(viewport=PHONE, color_scheme=scheme).page
 
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

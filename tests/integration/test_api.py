@@ -8,7 +8,24 @@ from api_home import BROWSER, scores
 from pydantic import TypeAdapter
 
 from cbi_queue.api.token import read_token
+from cbi_queue.governor.values import Action, Attribution, Cause, Decision, Slowdown
+from cbi_queue.ledger.governor_log import record_decision, record_slowdown
+from cbi_queue.ledger.holds import place_hold
+from cbi_queue.ledger.telemetry import Telemetry
+from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.status import QueueStatus, take_status
+
+SLOW = {"factor": 1.42, "since_epoch": 3, "confidence": 0.93, "cause": "heat", "evidence": ["<b>97 °C</b>"]}
+
+
+def govern(site, words: str) -> None:
+    """Let `net`, job 1, be slow since epoch 3 of 6 and be paced for it."""
+    telemetry = Telemetry(site.settings.telemetry_path)
+    why = Attribution(Cause.HEAT, 0.9, ("the level is heavy",))
+    record_slowdown(telemetry, Slowdown(2, 3, 1.42, 0.93), why, job_id=1, attempt=1)
+    decision = Decision(0.0, Action.PACE, Cause.HEAT, words, value=0.7)
+    record_decision(telemetry, decision, job_id=1, attempt=1, epoch=4, acted=True)
+    telemetry.close()
 
 
 def test_status_is_a_page_for_a_browser_and_json_for_everybody_else(site, client):
@@ -185,6 +202,45 @@ def test_budget_and_leaderboard(site, client):
     ]  # fmt: skip
 
 
+def test_the_governor_is_told_with_its_own_holds_and_no_other(site, client):
+    site.enqueue({"name": "net"})
+    site.start_next()
+    site.stand(1, rung="works 70% of the time", duty=0.7, **SLOW)
+    with site.ledger() as ledger:
+        place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "too loud")
+        place_hold(ledger, HoldReason.THERMAL, HoldMode.PAUSE, "97 °C")
+
+    with site.daemon():
+        answer = client.get("/api/governor").json()
+    stale = client.get("/api/governor").json()
+
+    assert (answer["job"], [hold["reason"] for hold in answer["holds"]]) == ("net", ["thermal"])
+    governor = answer["governor"]
+    assert (governor["duty"], governor["factor"], governor["cause"], governor["is_stale"]) == (0.7, 1.42, "heat", False)
+    assert (stale["governor"]["is_stale"], stale["governor"]["duty"], stale["governor"]["heat"]) == (
+        True, None, "unknown",
+    )  # fmt: skip
+
+
+def test_the_story_of_a_job_is_the_one_that_the_command_line_tells(site, client):
+    site.enqueue({"name": "net"})
+    site.start_next()
+    site.report("net", [0.5, 0.4, 0.3, 0.2])
+    govern(site, "paced to 70 %")
+
+    answer = client.get("/api/jobs/net/why")
+
+    assert (answer.json()["id"], answer.json()["job"]) == (1, "net")
+    story = answer.json()["story"]
+    assert [line["kind"] for line in story][-1] == "end"
+    slow = next(line for line in story if line["kind"] == "slowdown")
+    assert (slow["words"].startswith("slow since epoch 3 by factor 1.42"), slow["evidence"]) == (
+        True, ["the level is heavy"],
+    )  # fmt: skip
+    assert client.get("/api/jobs/1/why").json()["story"] == story
+    assert client.get("/api/jobs/nobody/why").status_code == 404
+
+
 def test_the_openapi_document_describes_every_answer(client):
     document = client.get("/openapi.json").json()
 
@@ -219,6 +275,46 @@ def test_the_page_shows_everything_and_escapes_what_people_wrote(site, client, b
     for shown in ("epoch 3/20", "waits for now (running)", "+25.00 %", "lifts itself at", "<polyline", "1 failed"):
         assert shown in page, shown
     assert read_token(site.settings) not in page
+
+
+def test_the_page_shows_what_the_governor_sees_does_and_decided(site, client):
+    site.enqueue({"name": "net"})
+    site.start_next()
+    site.report("net", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    govern(site, "<i>heavy</i>: works 70% of the time")
+    heat, memory = {"unknown": 'no "sensor" here'}, {"source": "test", "available_mib": 5734.4, "total_mib": 24576.0}
+    readings = {"thermal": heat, "memory": memory}
+    site.stand(1, rung="works 70% of the time", duty=0.7, readings=readings, **SLOW)
+
+    with site.daemon():
+        page = client.get("/status", headers=BROWSER).text
+
+    for shown in (
+        "net is training; works 70% of the time; slow since epoch 3 by factor 1.42 (93% sure), cause heat.",
+        "Slow since epoch 3 by factor 1.42",
+        "&lt;b&gt;97 °C&lt;/b&gt;",
+        'title="no &#34;sensor&#34; here"',
+        "5.6 GiB of 24.0 GiB available",
+        '<rect class="slow"',
+        '<line class="downward"',
+        "&lt;i&gt;heavy&lt;/i&gt;: works 70% of the time",
+        "cbi-queue governor why net",
+    ):
+        assert shown in page, shown
+    assert "<b>97" not in page
+
+
+def test_the_page_never_calls_an_old_look_of_the_governor_the_present(site, client):
+    site.enqueue({"name": "net"})
+    site.start_next()
+    site.stand(1, age_s=600.0, rung="works 70% of the time", duty=0.7, **SLOW)
+
+    with site.daemon():
+        page = client.get("/status", headers=BROWSER).text
+
+    assert "Not known: the daemon wrote last 10 min ago" in page
+    assert "works 70%" not in page
+    assert "Slow since" not in page
 
 
 def test_the_page_tells_a_newcomer_what_to_do_first(client):
