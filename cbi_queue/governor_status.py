@@ -90,13 +90,8 @@ class GovernorStatus:
 
     @property
     def slowdown_words(self) -> str | None:
-        """The slow-down in force: by how much, since when, why; None without one."""
-        if self.factor is None:
-            return None
-        since = "" if self.since_epoch is None else f" since epoch {self.since_epoch}"
-        sure = "" if self.confidence is None else f" ({self.confidence:.0%} sure)"
-        cause = (self.cause or UNKNOWN).replace("_", " ")
-        return f"slow{since} by factor {self.factor:.2f}{sure}, cause {cause}"
+        """The slow-down in force: by how much, since when, how sure, why; None without one."""
+        return self._slow_words("" if self.confidence is None else f" ({self.confidence:.0%} sure)")
 
     @property
     def work_words(self) -> str | None:
@@ -104,7 +99,13 @@ class GovernorStatus:
         paced = None
         if self.mode == "on" and self.duty is not None and 0 < self.duty < 1:
             paced = f"works {self.duty:.0%} of the time"
-        return "; ".join(filter(None, (paced, self.slowdown_words))) or None
+        return "; ".join(filter(None, (paced, self._slow_words()))) or None
+
+    def _slow_words(self, sure: str = "") -> str | None:
+        if self.factor is None:
+            return None
+        since = "" if self.since_epoch is None else f" since epoch {self.since_epoch}"
+        return f"slow{since} by factor {self.factor:.2f}{sure}, cause {(self.cause or UNKNOWN).replace('_', ' ')}"
 
 
 def take_governor_status(
@@ -217,7 +218,7 @@ def _doing(mode: str, rung: str | None, job: JobRow | None) -> str:
     if job is None:
         return "only watches, nothing is training" if mode == "watch" else "nothing is training"
     if rung is None:
-        return "does not know the running job yet"
+        return "has not heard from the running job yet"
     if mode == "watch":
         return f"only watches (would be: {rung})"
     is_held_by_others = job.state == "paused" and not rung.startswith("stands still")

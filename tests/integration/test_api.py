@@ -290,8 +290,8 @@ def test_the_page_shows_what_the_governor_sees_does_and_decided(site, client):
         page = client.get("/status", headers=BROWSER).text
 
     for shown in (
-        "net is training; works 70% of the time; slow since epoch 3 by factor 1.42 (93% sure), cause heat.",
-        "Slow since epoch 3 by factor 1.42",
+        "net is training; works 70% of the time; slow since epoch 3 by factor 1.42, cause heat.",
+        "Slow since epoch 3 by factor 1.42 (93% sure), cause heat.",
         "&lt;b&gt;97 °C&lt;/b&gt;",
         'title="no &#34;sensor&#34; here"',
         "5.6 GiB of 24.0 GiB available",

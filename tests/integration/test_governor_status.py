@@ -75,9 +75,9 @@ def test_pacing_and_a_slow_down_are_told_with_the_job(busy):
 
     seen = take_status(busy.settings)
 
-    slow = "slow since epoch 12 by factor 1.42 (93% sure), cause heat"
-    assert seen.slot.words == f"net is training; works 70% of the time; {slow}"
-    assert seen.governor.words.startswith(f"works 70% of the time · {slow} · heat heavy")
+    slow = "slow since epoch 12 by factor 1.42"
+    assert seen.slot.words == f"net is training; works 70% of the time; {slow}, cause heat"
+    assert seen.governor.words.startswith(f"works 70% of the time · {slow} (93% sure), cause heat · heat heavy")
     assert seen.governor.evidence == ("the level is heavy",)
 
 
@@ -150,7 +150,7 @@ def test_what_was_written_of_another_job_is_not_told_of_this_one(busy):
 
     seen = take_status(busy.settings)
 
-    assert seen.governor.doing == "does not know the running job yet"
+    assert seen.governor.doing == "has not heard from the running job yet"
     assert (seen.governor.duty, seen.governor.factor) == (None, None)
     assert seen.slot.words == "net is training"
 
