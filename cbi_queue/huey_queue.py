@@ -53,9 +53,9 @@ class LedgerStorage(BlackHoleStorage):
 
     def ledger(self) -> Ledger:
         """Return the calling thread's own connection to the ledger."""
-        if not hasattr(self._local, "ledger"):
-            self._local.ledger = Ledger.open(self._path, patience_s=DAEMON_PATIENCE_S, checkpoints=False)
-        ledger: Ledger = self._local.ledger
+        ledger: Ledger | None = getattr(self._local, "ledger", None)
+        if ledger is None:
+            ledger = self._local.ledger = Ledger.open(self._path, patience_s=DAEMON_PATIENCE_S, checkpoints=False)
         return ledger
 
     def dequeue(self) -> AttemptRow | None:

@@ -112,15 +112,14 @@ class Ledger:
         Raises:
             StaleTransition: when the job is in none of the transition's source states; nothing was changed.
         """
-        texts, now = _TEXTS[transition.name], clock.epoch_s()
-        told = words or REASON_WORDS[reason]
+        texts, now, why = _TEXTS[transition.name], clock.epoch_s(), reason.value
         with self.write() as conn:
-            event = conn.execute(texts.event, (now, reason.value, told, job_id))
+            event = conn.execute(texts.event, (now, why, words or REASON_WORDS[reason], job_id))
             if event.rowcount == 0:
                 raise self._stale(transition, job_id)
-            changed = {"reason": reason.value, "changed_at": now, **columns}
+            changed = {"reason": why, "changed_at": now, **columns}
             if texts.moves_end:
-                changed["ended_at"] = now if transition.target.is_final else None
+                changed["ended_at"] = now if texts.ends else None
             conn.execute(_change(transition.name, tuple(changed)), (*changed.values(), job_id))
 
     def _stale(self, transition: Transition, job_id: int) -> StaleTransition:
@@ -167,6 +166,7 @@ class _Texts:
     """Writes the event with the state that the job is in; writes no row when the transition may not start there."""
     guard: str
     target: str
+    ends: bool
     moves_end: bool
     """Whether a job ends or comes back; any other change leaves `ended_at` alone, and so its index."""
 
@@ -178,8 +178,9 @@ class _Texts:
             "INSERT INTO events (at, job_id, event, reason, source, target, words) "  # noqa: S608 - our own words
             f"SELECT ?, id, '{transition.name}', ?, state, '{transition.target}', ? FROM jobs WHERE {guard}"
         )
-        moves_end = transition.target.is_final or not transition.sources.isdisjoint(FINAL_STATES)
-        return cls(event, guard, str(transition.target), moves_end)
+        ends = transition.target.is_final
+        moves_end = ends or not transition.sources.isdisjoint(FINAL_STATES)
+        return cls(event, guard, str(transition.target), ends, moves_end)
 
 
 _TEXTS = {transition.name: _Texts.of(transition) for transition in TRANSITIONS}

@@ -51,7 +51,7 @@ class JobRow:
     @classmethod
     def of(cls, row: sqlite3.Row) -> JobRow:
         """Read a row of `SELECT * FROM jobs`."""
-        return cls(*_read(cls, row, spec=json.loads, metrics=_json_or_none, state=JobState, reason=Reason))
+        return cls(*_read(cls, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class AttemptRow:
     @classmethod
     def of(cls, row: sqlite3.Row) -> AttemptRow:
         """Read a row of `SELECT * FROM attempts`."""
-        return cls(*_read(cls, row, outcome=_outcome_or_none, settings=_json_or_none))
+        return cls(*_read(cls, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,32 +117,39 @@ class HoldRow:
         return cls(HoldReason(row["reason"]), HoldMode(row["mode"]), row["words"], row["since"], row["expires_at"])
 
 
-def _read(cls: type, row: sqlite3.Row, **readers: Callable[[Any], Any]) -> list[Any]:
-    """Return what *cls* is made of, field by field: the columns of that name, some of them passed through a reader.
-
-    A newer version may have added columns while this process runs. By position, because a frozen class of many
-    fields takes three times as long to be made by name.
-    """
-    values = [row[place] for place in _columns_of(cls, tuple(row.keys()))]
-    places = _places(cls)
-    for name, read in readers.items():
-        values[places[name]] = read(values[places[name]])
-    return values
-
-
-@functools.cache
-def _columns_of(cls: type, columns: tuple[str, ...]) -> list[int]:
-    return [columns.index(name) for name in _places(cls)]
-
-
-@functools.cache
-def _places(cls: type) -> dict[str, int]:
-    return {field.name: place for place, field in enumerate(fields(cls))}
-
-
 def _json_or_none(text: str | None) -> dict[str, Any] | None:
     return json.loads(text) if text else None
 
 
 def _outcome_or_none(text: str | None) -> Outcome | None:
     return Outcome(text) if text else None
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "spec": json.loads,
+    "metrics": _json_or_none,
+    "settings": _json_or_none,
+    "state": JobState,
+    "reason": Reason,
+    "outcome": _outcome_or_none,
+}
+
+
+def _read(cls: type, row: sqlite3.Row) -> list[Any]:
+    """Return what *cls* is made of, in the order of its fields: the columns of those names, read.
+
+    A newer version may have added columns while this process runs. By position, because a frozen class of many
+    fields takes three times as long to be made by name.
+    """
+    columns, readers = _layout(cls, tuple(row.keys()))
+    values = [row[column] for column in columns]
+    for place, read in readers:
+        values[place] = read(values[place])
+    return values
+
+
+@functools.cache
+def _layout(cls: type, names: tuple[str, ...]) -> tuple[list[int], list[tuple[int, Callable[[Any], Any]]]]:
+    """Return for each field of *cls* where its column stands among *names*; and field by field what reads it."""
+    own = [field.name for field in fields(cls)]
+    return [names.index(name) for name in own], [(own.index(name), _READERS[name]) for name in own if name in _READERS]
