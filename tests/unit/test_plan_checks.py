@@ -29,7 +29,7 @@ def naive(name: str, horizon: str = "1w", needs: str = "") -> str:
 def net(name: str, **params: int) -> str:
     """One feed-forward job in flow style."""
     written = ", ".join(f"{key}: {value}" for key, value in params.items())
-    return f"- {{name: {name}, family: simple_neural, horizon: 1w, params: {{{written}}}}}\n"
+    return f"- {{name: {name}, family: simple_neural, model: feed_forward, horizon: 1w, params: {{{written}}}}}\n"
 
 
 def plan(*entries: str, day: int = 0) -> str:

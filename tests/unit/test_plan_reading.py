@@ -25,11 +25,8 @@ def test_a_job_takes_the_catalogue_s_defaults(tmp_path: Path) -> None:
 
 
 def test_the_model_may_be_left_out_when_the_family_has_one(tmp_path: Path) -> None:
-    text = (
-        "day: 0\njobs:\n- {name: n, family: simple_neural, horizon: 1w}\n- {name: f, family: features, horizon: 1w}\n"
-    )
-    read = jobs(tmp_path, text)
-    assert (read["n"].model, read["f"].model) == ("feed_forward", "feature_cache")
+    read = jobs(tmp_path, "day: 0\njobs:\n- {name: f, family: features, horizon: 1w}\n")
+    assert read["f"].model == "feature_cache"
 
 
 def test_a_family_of_several_models_asks_which(tmp_path: Path) -> None:
@@ -162,7 +159,7 @@ def test_every_complaint_of_every_file_comes_in_one_run(tmp_path: Path) -> None:
 
 
 def test_a_broken_parameter_does_not_hide_another_one_s_ceiling(tmp_path: Path) -> None:
-    text = "day: 0\njobs:\n- {name: n, family: simple_neural, horizon: 1w, params: {hidden: [], batch_size: 65}}\n"
+    text = "day: 0\njobs:\n- {name: n, family: simple_neural, model: feed_forward, horizon: 1w, params: {hidden: [], batch_size: 65}}\n"
     found = refuse(tmp_path, text)
     assert len(found) == 2
     assert any("params.batch_size: 65 is above the ceiling" in text for text in found)
@@ -198,7 +195,7 @@ def test_a_default_backend_reaches_the_models_it_can_train(tmp_path: Path) -> No
         day: 0
         defaults: {backend: torch}
         jobs:
-        - {name: n, family: simple_neural, horizon: 1w}
+        - {name: n, family: simple_neural, model: lstm, horizon: 1w}
         - {name: f, family: features, horizon: 1w}
         """
     read = jobs(tmp_path, text)
