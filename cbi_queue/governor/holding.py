@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cbi_queue.governor.policy import HOLD_MARGIN_S, LEVEL
 from cbi_queue.governor.strain import Grade
 from cbi_queue.governor.values import Action, Cause, Decision
+from cbi_queue.governor.wording import span
 
 if TYPE_CHECKING:
     from cbi_queue.governor.slot_memory import GovernorMemory, Hold
@@ -40,7 +41,7 @@ def decide_hold(scene: HoldScene) -> Decision | None:
     if scene.now_s >= hold.until_s:
         return _try_again(scene, hold, held_s)
     if held_s >= scene.memory.thresholds.pause_min_s and _is_clear(scene, hold):
-        return _resume(scene, hold, f"{scene.look.words} after {_minutes(held_s)}: {_on(hold)}", upward=True)
+        return _resume(scene, hold, f"{scene.look.words} after {span(held_s)}: {_on(hold)}", upward=True)
     return _evict(scene, hold, held_s)
 
 
@@ -52,13 +53,13 @@ def _is_clear(scene: HoldScene, hold: Hold) -> bool:
 def _try_again(scene: HoldScene, hold: Hold, held_s: float) -> Decision:
     """End a hold that has lasted as long as one may. A level that never fell while nothing trained is not believed."""
     memory = scene.memory
-    words = f"{scene.look.words}, but nothing stands still for more than {_minutes(memory.thresholds.pause_max_s)}"
+    words = f"{scene.look.words}, but nothing stands still for more than {span(memory.thresholds.pause_max_s)}"
     level = scene.look.figures.get("heat_level")
     if hold.cause is Cause.HEAT and hold.least is Grade.SEVERE and level is not None:
         memory.stuck_level = level
-        hours = (memory.refute(LEVEL, scene.now_s).until_s - scene.now_s) / 3600
-        words += f"; a level that does not fall while nothing trains is not believed for {hours:.0f} h"
-    return _resume(scene, hold, f"{words}: after {_minutes(held_s)} {_on(hold, memory.duty)}", upward=False)
+        until = span(memory.refute(LEVEL, scene.now_s).until_s - scene.now_s)
+        words += f"; a level that does not fall while nothing trains is not believed for {until}"
+    return _resume(scene, hold, f"{words}: after {span(held_s)} {_on(hold, memory.duty)}", upward=False)
 
 
 def _resume(scene: HoldScene, hold: Hold, words: str, *, upward: bool) -> Decision:
@@ -76,7 +77,7 @@ def _evict(scene: HoldScene, hold: Hold, held_s: float) -> Decision | None:
         return None
     hold.evicted, hold.until_s, hold.least = True, now_s + t.pause_max_s, None
     memory.step(Cause.MEMORY, Action.EVICT, now_s)
-    words = f"{scene.look.words} although the job has stood still for {_minutes(held_s)}: it makes room, and work stands still, {_minutes(t.pause_max_s)} at most"
+    words = f"{scene.look.words} although the job has stood still for {span(held_s)}: it makes room, and work stands still, {span(t.pause_max_s)} at most"
     figures = _figures(scene, hold) | {"for_s": t.pause_max_s + HOLD_MARGIN_S}
     return Decision(now_s, Action.EVICT, Cause.MEMORY, words, figures=figures)
 
@@ -84,10 +85,6 @@ def _evict(scene: HoldScene, hold: Hold, held_s: float) -> Decision | None:
 def _on(hold: Hold, duty: float = 1.0) -> str:
     what = "the slot opens again" if hold.evicted else "the job goes on"
     return f"{what} at {duty:.0%} of the time" if duty < 1.0 else what
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _figures(scene: HoldScene, hold: Hold) -> dict[str, float]:

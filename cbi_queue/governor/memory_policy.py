@@ -14,6 +14,7 @@ from cbi_queue.governor.policy import HOLD_MARGIN_S
 from cbi_queue.governor.slot_memory import Hold
 from cbi_queue.governor.strain import Grade
 from cbi_queue.governor.values import Action, Cause, Decision
+from cbi_queue.governor.wording import span
 
 if TYPE_CHECKING:
     from cbi_queue.governor.leak import Growth
@@ -96,7 +97,7 @@ class MemoryPolicy:
         calm_s = scene.memory.pressure.lasts_s(Grade.CLEAR, now_s)
         if double is None or calm_s < self._up_wait_s or now_s - self._last_up_s < self._up_wait_s:
             return None
-        words = f"{scene.pressure.words} for {calm_s / 60:.0f} min: micro-batch {standing.micro_batch} to {double}"
+        words = f"{scene.pressure.words} for {span(calm_s)}: micro-batch {standing.micro_batch} to {double}"
         standing.micro_batch, self._last_up_s = double, now_s
         scene.memory.step(Cause.MEMORY, Action.MICRO_BATCH, now_s)
         return Decision(now_s, Action.MICRO_BATCH, Cause.MEMORY, words, double, upward=True, figures=_figures(scene))
@@ -114,9 +115,7 @@ def recycle(scene: Scene, growth: Growth | None) -> Decision | None:
     if not scene.standing.can_leave:
         return _tell(scene, "leak", f"{words}; it leaves no checkpoint to go on from, so nothing is done")
     if memory.steps_within(Cause.MEMORY, now_s, t.recycle_gap_s, Action.RECYCLE):
-        return _tell(
-            scene, "leak again", f"{words}, but a fresh process was started within {t.recycle_gap_s / 60:.0f} min"
-        )
+        return _tell(scene, "leak again", f"{words}, but a fresh process was started within {span(t.recycle_gap_s)}")
     memory.step(Cause.MEMORY, Action.RECYCLE, now_s)
     figures = _figures(scene) | {"mib_per_epoch": growth.mib_per_epoch, "epochs_left": growth.epochs_left}
     return Decision(now_s, Action.RECYCLE, Cause.MEMORY, f"{words}: it goes on in a fresh process", figures=figures)
@@ -137,7 +136,7 @@ def _stand_still(scene: Scene, tried: str) -> Decision:
         if leave
         else "work stands still"
     )
-    words = f"{_words(scene)}; {tried}: {then}, {t.pause_max_s / 60:.0f} min at most"
+    words = f"{_words(scene)}; {tried}: {then}, {span(t.pause_max_s)} at most"
     return Decision(
         now_s, action, Cause.MEMORY, words, figures=_figures(scene) | {"for_s": t.pause_max_s + HOLD_MARGIN_S}
     )

@@ -15,6 +15,7 @@ from cbi_queue.governor.ladder import faster, slower
 from cbi_queue.governor.slot_memory import Hold, Trial
 from cbi_queue.governor.strain import Grade
 from cbi_queue.governor.values import Action, Cause, Decision
+from cbi_queue.governor.wording import span
 
 if TYPE_CHECKING:
     from cbi_queue.governor.scene import Scene
@@ -50,7 +51,7 @@ def _pause(scene: Scene) -> Decision | None:
     memory.trial = None
     memory.hold = Hold(Cause.HEAT, now_s, now_s + t.pause_max_s, evicted=False, least=None)
     memory.step(Cause.HEAT, Action.PAUSE, now_s)
-    words = f"{scene.heat.words}: work stands still until it has cooled, {t.pause_max_s / 60:.0f} min at most"
+    words = f"{scene.heat.words}: work stands still until it has cooled, {span(t.pause_max_s)} at most"
     return Decision(
         now_s, Action.PAUSE, Cause.HEAT, words, figures=_figures(scene, for_s=t.pause_max_s + HOLD_MARGIN_S)
     )
@@ -86,7 +87,7 @@ def _go_further(scene: Scene, trial: Trial, target: float, quicker: float) -> De
     memory.step(Cause.HEAT, Action.PACE, now_s)
     words = (
         f"at {trial.duty:.0%} of the time each second of work gets {quicker:.2f} times as much done, so heat is the cause, "
-        f"but {scene.heat.words}: works {target:.0%} of the time, on trial for {scene.thresholds.heat_trial_s / 60:.0f} min"
+        f"but {scene.heat.words}: works {target:.0%} of the time, on trial for {span(scene.thresholds.heat_trial_s)}"
     )
     return Decision(now_s, Action.PACE, Cause.HEAT, words, target, figures=_figures(scene))
 
@@ -129,8 +130,8 @@ def _undo(scene: Scene, trial: Trial, rate: float | None, quicker: float | None)
     heat = "" if not _was_hot(trial) else f"the heat did not fall ({scene.heat.words})"
     found = " and ".join(part for part in (gained, heat) if part) or "nothing changed"
     words = (
-        f"a pace of {trial.duty:g} did not help in {(now_s - trial.at_s) / 60:.0f} min: {found}. Taken back; "
-        f"heat is not paced against for {(refutation.until_s - now_s) / 3600:.0f} h"
+        f"a pace of {trial.duty:g} did not help in {span(now_s - trial.at_s)}: {found}. Taken back; "
+        f"heat is not paced against for {span(refutation.until_s - now_s)}"
     )
     return Decision(now_s, Action.PACE, Cause.HEAT, words, memory.duty, upward=True, undo=True, figures=_figures(scene))
 
@@ -161,12 +162,12 @@ def _down(scene: Scene) -> Decision | None:
 def _give_up(scene: Scene, why_not: str) -> Decision:
     """Go back to full speed when it stays hot at a pace that once helped, and no further pace is to be had."""
     memory, now_s = scene.memory, scene.now_s
-    hours = (memory.refute(Cause.HEAT, now_s).until_s - now_s) / 3600
+    until = span(memory.refute(Cause.HEAT, now_s).until_s - now_s)
     before, memory.duty, memory.proven_duty = memory.duty, 1.0, 1.0
     memory.step(Cause.HEAT, Action.PACE, now_s)
     words = (
         f"{scene.heat.words} in spite of a pace of {before:g}, and {why_not}: full speed again, "
-        f"heat is not paced against for {hours:.0f} h"
+        f"heat is not paced against for {until}"
     )
     return Decision(now_s, Action.PACE, Cause.HEAT, words, 1.0, upward=True, undo=True, figures=_figures(scene))
 
@@ -180,7 +181,7 @@ def _pace_down(scene: Scene, target: float, *, slow: bool) -> Decision:
     )  # fmt: skip
     memory.duty = target
     memory.step(Cause.HEAT, Action.PACE, now_s)
-    words = f"{_heat_words(scene)}: works {target:.0%} of the time, on trial for {scene.thresholds.heat_trial_s / 60:.0f} min"
+    words = f"{_heat_words(scene)}: works {target:.0%} of the time, on trial for {span(scene.thresholds.heat_trial_s)}"
     return Decision(now_s, Action.PACE, Cause.HEAT, words, target, figures=_figures(scene))
 
 
@@ -205,9 +206,7 @@ def _up(scene: Scene) -> Decision | None:
     if not clear and not blind:
         return None
     why = (
-        scene.heat.words
-        if clear
-        else f"{scene.heat.words}; the work has had its cold cost for {scene.healthy_s / 60:.0f} min"
+        scene.heat.words if clear else f"{scene.heat.words}; the work has had its cold cost for {span(scene.healthy_s)}"
     )
     memory.last_up_s = now_s
     return _pace_up(scene, target, f"{why}: {_speed_words(target)} again")
