@@ -28,6 +28,8 @@ AHEAD_S = 1.0
 """Seconds by which it may lie in the future; more means that the clock was set back, and its age is not known."""
 DECISIONS_SHOWN = 5
 UNKNOWN = "unknown"
+STANDS_STILL = "stands still"
+"""How the rung begins in words while the governor holds the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,12 @@ class GovernorStatus:
         if self.mode == "on" and self.duty is not None and 0 < self.duty < 1:
             paced = f"works {self.duty:.0%} of the time"
         return "; ".join(filter(None, (paced, self._slow_words()))) or None
+
+    @property
+    def standstill_words(self) -> str:
+        """How a paused job stands: for what, when it is the governor that holds it."""
+        is_ours = self.mode == "on" and self.rung is not None and self.rung.startswith(STANDS_STILL)
+        return str(self.rung) if is_ours else STANDS_STILL
 
     def _slow_words(self, sure: str = "") -> str | None:
         if self.factor is None:
@@ -221,8 +229,8 @@ def _doing(mode: str, rung: str | None, job: JobRow | None) -> str:
         return "has not heard from the running job yet"
     if mode == "watch":
         return f"only watches (would be: {rung})"
-    is_held_by_others = job.state == "paused" and not rung.startswith("stands still")
-    return f"stands still, not by the governor (else: {rung})" if is_held_by_others else rung
+    is_held_by_others = job.state == "paused" and not rung.startswith(STANDS_STILL)
+    return f"{STANDS_STILL}, not by the governor (else: {rung})" if is_held_by_others else rung
 
 
 def _heat(told: dict[str, Any]) -> str:

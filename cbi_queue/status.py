@@ -219,7 +219,7 @@ def _slot_words(job: JobRow, daemon: DaemonStatus, governor: GovernorStatus) -> 
     if not daemon.is_running:
         return "left", f"{job.name} was left in the slot by a daemon that died; the next daemon settles it and goes on"
     if job.state is JobState.PAUSED:
-        return "paused", f"{job.name} stands still"
+        return "paused", f"{job.name} {governor.standstill_words}"
     held_back = f"; {governor.work_words}" if governor.work_words else ""
     return "training", f"{job.name} is training{held_back}"
 

@@ -164,14 +164,26 @@ def test_a_governor_that_only_watches_is_not_said_to_pace(busy):
     assert seen.slot.words == "net is training"
 
 
+def test_a_job_that_the_governor_holds_is_told_with_the_cause(busy):
+    write(busy, rung="stands still because of heat")
+    with busy.ledger() as ledger:
+        pause(ledger, 1, "106 °C")
+
+    seen = take_status(busy.settings)
+
+    assert seen.slot.words == "net stands still because of heat"
+    assert seen.governor.doing == "stands still because of heat"
+
+
 def test_a_job_that_others_hold_is_not_said_to_run_at_full_speed(busy):
     write(busy)
     with busy.ledger() as ledger:
         pause(ledger, 1, "too loud")
 
-    governor = take_status(busy.settings).governor
+    seen = take_status(busy.settings)
 
-    assert governor.doing == "stands still, not by the governor (else: full speed)"
+    assert seen.governor.doing == "stands still, not by the governor (else: full speed)"
+    assert seen.slot.words == "net stands still"
 
 
 def test_the_last_decisions_come_newest_first_with_the_names_of_their_jobs(busy):
