@@ -109,5 +109,5 @@ def _document(title: str, shapes: Iterable[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" style="{STYLE}">'
         f"<title>{escape(title)}</title>"
         f'<rect width="{WIDTH:.0f}" height="{HEIGHT:.0f}" fill="#ffffff"/>'
-        f"{_text(LEFT, 18, title, 'start')}" + "".join(shapes) + "</svg>\n"
+        f"{_text(LEFT, 14, title, 'start')}" + "".join(shapes) + "</svg>\n"
     )
