@@ -1,9 +1,9 @@
 """Huey over the ledger: its storage answers `dequeue` with a guarded claim, so there is no second list of jobs.
 
 Stock Huey deletes a message before the work starts and loses it in a crash; here the claim is a change of state in
-the ledger, and what Huey gets to carry is the opened attempt. Huey gives the consumer loop, the scheduler, periodic
-tasks and signals. It stores nothing of its own: no message, result, revocation or schedule is ever written, so
-nothing is ever unpickled either.
+the ledger, and what Huey gets to carry is the opened attempt. Huey gives the consumer loop, the scheduler and periodic
+tasks. It stores nothing of its own: no message, result, revocation or schedule is ever written, so nothing is ever
+unpickled either.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cbi_queue.lifecycle import Outcome, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
     from huey.api import Task
@@ -114,9 +115,12 @@ class LedgerHuey(Huey):
         """Make the task for the attempt that the storage handed out."""
         return self._train.task_class((data.job_id, data.id), id=f"attempt-{data.id}")
 
-    def is_revoked(self, _task: Any, _timestamp: Any = None, _peek: bool = True) -> bool:
-        """Tell that nothing is: jobs are called off in the ledger."""
-        return False
+    def execute(self, task: Task, _timestamp: datetime | None = None) -> Any:
+        """Run *task*; what goes wrong is logged by the loop that took it up.
+
+        Huey's own way asks for revocations, expiries, retries and results first, and here there are none.
+        """
+        return task.execute()
 
     def enqueue(self, task: Any) -> Any:
         """Run periodic work at once, in the scheduler's thread: it is short, and must not wait behind a training."""
