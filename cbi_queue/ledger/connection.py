@@ -30,9 +30,9 @@ BUSY_TIMEOUT_S = 5.0
 """Seconds that SQLite itself waits for a lock before it says busy; our retry goes on from there."""
 CHECKPOINT_PAGES = 1000
 """WAL pages after which the daemon's connection checkpoints: SQLite's own default."""
-PAGE_BYTES = 2048
-"""Size of a page in a new ledger, half of SQLite's default: rows are small, and a commit writes each of the dozen
-pages that it touches whole, into the log and to the disk. A long spec still fits on one."""
+PAGE_BYTES = 1024
+"""Size of a page in a new ledger, a quarter of SQLite's default: rows are small, and a commit writes each of the eight
+pages or so that it touches whole, into the log and to the disk."""
 _PAUSE_S = 0.01
 """Seconds between tries where SQLite says busy at once, without its own wait."""
 
