@@ -1,8 +1,9 @@
 """From the claim of a no-op job to its settled row, through our Huey storage, against stock Huey's dequeue and execute.
 
-Both are driven by one loop in this process, each on a database of its own with `synchronous=FULL`. Stock Huey deletes
-the message in one commit and forgets it; ours commits twice, at the claim and at the ending, and writes an attempt and
-an event beside the job each time. Every batch starts on new files.
+Both are driven by one loop in this process, each on a database of its own. Stock Huey, with `fsync=True`, deletes the
+message in one commit and forgets it. Ours commits at the claim, unflushed as always, and at the ending, flushed, and
+writes an attempt and two events beside the job. The commit that records a trainer before it begins is not in it: a
+no-op has none. Every batch starts on new files.
 """
 
 from __future__ import annotations
