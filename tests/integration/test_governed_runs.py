@@ -185,7 +185,7 @@ def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(govern
 def test_sensors_that_go_silent_are_never_good_news_and_never_stop_the_queue(governed: House) -> None:
     """A paced trainer whose sensors fall silent stays paced until its own work shows that all is well."""
     (number,) = governed.enqueue({**LONG_NET, "name": "blind"})
-    script(governed, (0.0, HEAVY), (14.0, {"thermal": {"unknown": "the sensor is gone"}}))
+    script(governed, (0.0, HEAVY), (25.0, {"thermal": {"unknown": "the sensor is gone"}}))
     governed.start_daemon()
 
     paced = until_decision(governed, "pace")
