@@ -53,7 +53,7 @@ check: env ## Lint, format, types, import contracts
 	$(BIN)/lint-imports
 
 test: check ## Every check and every test; under 15 minutes on two cores
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 fix: env ## Mend what can be mended by machine
 	$(BIN)/ruff check --fix .
