@@ -81,7 +81,8 @@ def _timed(tensors: _Tensors, device: torch.device, workload: Workload) -> tuple
 
 
 def _work(tensors: _Tensors, workload: Workload) -> None:
-    for _ in range(workload.products):  # of the same factors: a chain of them would run into numbers too small to be quick
+    # of the same factors: a chain of them would run into numbers too small to be quick
+    for _ in range(workload.products):
         torch.mm(tensors.square, tensors.square, out=tensors.product)
     hidden = cell = torch.zeros_like(tensors.inputs)
     for _ in range(workload.steps):  # the arithmetic of an LSTM's cell
