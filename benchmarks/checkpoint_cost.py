@@ -97,7 +97,7 @@ def train(
         processed_dir=str(folder / "processed"),
         threads=threads,
     )
-    task, trainer = Task(assignment, spec, channel), trainer_for(model)
+    task, trainer = Task(assignment, spec, channel), trainer_for(model, spec.backend)
     trainer.prepare(task)
     started_s = time.monotonic()
     finished = trainer.train(task)
