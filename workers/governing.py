@@ -78,6 +78,7 @@ class Governing:
     def started(self, report: Started) -> None:
         """Begin to govern: fetch what earlier runs of equal cost taught."""
         self._started = report
+        self._governance.monitor.work_begins()
         baselines = {}
         with self._harmless("started"):
             baselines = learned.baselines_of(self._ledger, report.fingerprint) if report.fingerprint else {}

@@ -18,7 +18,7 @@ from cbi_queue.readings_json import KINDS
 from workers.sensors.answers import NOT_ASKED, Answers
 from workers.sensors.composition import composed
 from workers.sensors.process_tree import FIRST_LOOK, NO_TRAINER
-from workers.sensors.sensor import Closing, Watching
+from workers.sensors.sensor import Closing, Following, Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,6 +99,12 @@ class Monitor:
             if isinstance(answers.sensor, Watching):
                 answers.sensor.watch(trainer)
                 answers.outdate()
+
+    def work_begins(self) -> None:
+        """Tell the sensors that the trainer has prepared and begins to work."""
+        for answers in self._answers:
+            if isinstance(answers.sensor, Following):
+                answers.sensor.work_begins()
 
     def latest(self, now_s: float | None = None) -> Readings:
         """Return the latest readings of every kind, those too old at *now_s* (default: now) as `Unknown`."""

@@ -45,8 +45,9 @@ PAGING = {
 """Writes to swap without a break: the working set no longer fits."""
 TIGHT = {"memory": {"level": "critical", "total_mib": 16384.0, "available_mib": 200.0}}
 ROOMY = {"memory": {"level": "normal", "total_mib": 16384.0, "available_mib": 9000.0}}
+SAID = {"age_s": 0.0, "source": "script"}
 CALM_S = 0.5
-"""Calm seconds of a trainer before the script of a test begins."""
+"""Calm seconds of work before the script of a test begins."""
 
 
 @pytest.fixture
@@ -59,16 +60,16 @@ def governed(house: House) -> House:
 
 
 def script(house: House, *lines: tuple[float, dict[str, Any]]) -> None:
-    """Let the sensors say *lines*, (second since the first trainer, readings), and hold the last.
+    """Let the sensors say *lines*, (second since the work began, readings), and hold the last.
 
     All is well until the trainer is there: no job starts on a machine that is too hot or too short of memory.
     """
     calm = {kind: reading for kind, reading in (COOL | ROOMY).items() if kind in lines[0][1]}
     lines = ((0.0, calm), *((t_s + CALM_S, readings) for t_s, readings in lines))
     path = house.root / "sensors.jsonl"
-    header = {"sensor_trace": 1, "period_s": 0.2, "starts": "trainer", "hold": True}
+    header = {"sensor_trace": 1, "period_s": 0.2, "starts": "work", "hold": True}
     filled = [
-        {"t_s": t_s, **{kind: {"age_s": 0.0, "source": "script", **body} for kind, body in readings.items()}}
+        {"t_s": t_s, **{kind: body if "unknown" in body else SAID | body for kind, body in readings.items()}}
         for t_s, readings in lines
     ]
     path.write_text("\n".join(json.dumps(line) for line in [header, *filled]) + "\n")
@@ -107,7 +108,7 @@ def silent_for_s(house: House) -> float:
 def test_a_heat_wave_is_paced_paused_and_left_behind_with_the_same_weights(governed: House) -> None:
     """The whole ladder over a real training must not change one bit of its result."""
     governed.enqueue({**SHORT_NET, "name": "hot"}, {**SHORT_NET, "name": "plain", "priority": -1})
-    script(governed, (0.0, HEAVY), (7.0, TRAPPING), (9.0, COOL))
+    script(governed, (0.0, HEAVY), (4.0, TRAPPING), (8.0, COOL))
     governed.start_daemon()
 
     paced = until_decision(governed, "pace")
@@ -147,7 +148,7 @@ def test_the_story_says_why_with_times_and_figures(governed: House) -> None:
 def test_memory_pressure_halves_the_micro_batch_and_later_attempts_keep_it(governed: House) -> None:
     """Act before the kernel kills, and never silently."""
     governed.enqueue({**LONG_NET, "name": "tight"})
-    script(governed, (0.0, ROOMY), (2.0, PAGING))
+    script(governed, (0.0, PAGING))
     governed.start_daemon()
 
     until_decision(governed, "micro_batch")
@@ -167,7 +168,7 @@ def test_memory_pressure_halves_the_micro_batch_and_later_attempts_keep_it(gover
 def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(governed: House) -> None:
     """The last rung: checkpoint, leave, wait for room, go on."""
     governed.enqueue({**LONG_NET, "name": "big", "params": {**LONG_NET["params"], "batch_size": 2}})
-    script(governed, (0.0, ROOMY), (2.0, TIGHT), (45.0, ROOMY))
+    script(governed, (0.0, TIGHT), (30.0, ROOMY))
     governed.start_daemon()
 
     until_decision(governed, "evict")
@@ -185,7 +186,7 @@ def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(govern
 def test_sensors_that_go_silent_are_never_good_news_and_never_stop_the_queue(governed: House) -> None:
     """A paced trainer whose sensors fall silent stays paced until its own work shows that all is well."""
     (number,) = governed.enqueue({**LONG_NET, "name": "blind"})
-    script(governed, (0.0, HEAVY), (25.0, {"thermal": {"unknown": "the sensor is gone"}}))
+    script(governed, (0.0, HEAVY), (8.0, {"thermal": {"unknown": "the sensor is gone"}}))
     governed.start_daemon()
 
     paced = until_decision(governed, "pace")

@@ -2,7 +2,7 @@
 
 A trace is JSON lines: a header `{"sensor_trace": 1, …}`, then `{"t_s": 12.0, "thermal": {…}, …}` in order of time. A kind
 that a line leaves out keeps its value; one that no line told so far is `Unknown`. Time runs from the first look or, with
-`"starts": "trainer"`, from the first trainer on; until then the first line holds. After the last line the readings are
+`"starts": "trainer"` (or `"work"`), from the first trainer (its first `Started`) on; until then the first line holds. After the last line the readings are
 `Unknown`, unless the header says `"hold": true`. Source of the values: `cbi_queue.readings_json`.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from workers.sensors.sensor import Sensor
 
 VERSION = 1
-STARTS = ("monitor", "trainer")
+STARTS = ("monitor", "trainer", "work")
 DEFAULT_PERIOD_S = 2.0
 
 
@@ -127,7 +127,7 @@ class Player:
         self._started_s: float | None = None
 
     def start(self, now_s: float, event: str) -> None:
-        """Start at *now_s* if *event* ("monitor" or "trainer") is what the header starts at, and it is the first."""
+        """Start at *now_s* if *event* ("monitor", "trainer" or "work") is what the header starts at, and it is the first."""
         if self._started_s is None and event == self.script.header.starts:
             self._started_s = now_s
 
@@ -168,6 +168,10 @@ class Scripted:
         """Start the script, if it starts with the trainer."""
         if trainer is not None:
             self._player.start(clock.boot_s(), "trainer")
+
+    def work_begins(self) -> None:
+        """Start the script, if it starts with the work."""
+        self._player.start(clock.boot_s(), "work")
 
     def read(self, now_s: float) -> Reading | Unknown:
         """Return what the script says now."""

@@ -50,6 +50,14 @@ class Watching(Protocol):
 
 
 @runtime_checkable
+class Following(Protocol):
+    """A sensor that wants to know when a trainer's work begins: a script that starts with it."""
+
+    def work_begins(self) -> None:
+        """Take note that a trainer has prepared and begins to work."""
+
+
+@runtime_checkable
 class Closing(Protocol):
     """A sensor that holds something: a child process, a token, a driver's session."""
 
