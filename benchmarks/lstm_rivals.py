@@ -1,7 +1,7 @@
 """LSTM 1x128, windows of 256 days, batch 64: our trainer against neuralforecast and darts, samples a second and memory.
 
 Each turn is a fresh process with the same threads on the same real series, one after the other in changing order. Ours
-is the trainer that the queue starts, with its channel, reports and safe points; what is compared is the time between
+is the trainer that the queue starts, with its environment, channel, reports and safe points; what is compared is the time between
 training steps (a first epoch, or as many steps, warms up), and the peak of the whole process. The rivals forecast 21
 days at once where ours forecasts the return over 21 days: beside 67,000 recurrent weights their heads weigh little.
 
@@ -30,7 +30,7 @@ from cbi_queue.protocol import Assignment, Begin, EpochReport, Failed, Finished,
 from cbi_queue.spec import JobSpec, identity_of
 from jobs.feature_store import cache_files
 from jobs.sample_data import build
-from workers.trainer_process import trainer_environment
+from workers.trainer_process import KEEP_FREED, trainer_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,7 +163,10 @@ def _reports(assignment: Assignment) -> list[Any]:
 def _rival(python: Path, name: str, folder: Path) -> Turn:
     script = Path(__file__).with_name("lstm_rival.py")
     command = [python, "-P", script, name, str(folder / "prices.csv"), str(THREADS), json.dumps(SETTINGS)]
-    done = subprocess.run(
-        command, env=trainer_environment(THREADS), cwd=folder, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(command, env=_plain_environment(), cwd=folder, check=True, capture_output=True, text=True)
     return Turn(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _plain_environment() -> dict[str, str]:
+    """Return the queue's environment of a trainer without its heap settings: no rival sets any for its users."""
+    return {name: value for name, value in trainer_environment(THREADS).items() if name not in KEEP_FREED}

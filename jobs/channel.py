@@ -36,6 +36,7 @@ from cbi_queue.protocol import (
     decode_directive,
     encode,
 )
+from jobs.heap import give_back
 from jobs.narration import narrate
 from jobs.standstill import Standstill
 
@@ -80,7 +81,7 @@ class Channel:
         self._duty = 1.0
         self._wanted_micro_batch: int | None = None
         self._probe_wanted = False
-        self.on_pause: Callable[[], None] | None = None
+        self.on_pause: Callable[[], None] = give_back
         """Called once as the trainer begins to stand still (paused, not paced): gives cached memory back."""
         self.probe: Callable[[], Probed] | None = None
         """The calibration probe of this trainer's device; None: a request for it is ignored."""
@@ -212,8 +213,7 @@ class Channel:
         """Stand still until told to go on or to leave."""
         with self._standstill.stretch():
             self.report(Paused(epoch))
-            if self.on_pause is not None:
-                self.on_pause()
+            self.on_pause()
             self._wait_for(lambda: not self._paused or self._stopping)
         if not self._stopping:
             self.report(Resumed(epoch))

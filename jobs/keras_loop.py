@@ -18,6 +18,7 @@ import numpy as np
 
 from cbi_queue.protocol import MicroBatchChanged, Started
 from jobs.checkpoint import digest_of
+from jobs.heap import give_back
 from jobs.keras_batches import steps_of, stretch_of
 from jobs.keras_device import keras, tf
 from jobs.keras_probe import probe_for
@@ -83,7 +84,7 @@ class KerasLoop:
         digest = digest_of(data.sequence_length, data.x, data.y, data.train, data.validation)
         self._resumption = Resumption(task, self._state, around, digest, pace=pace, now_s=now_s)
         self._reports = WorkReports(self._channel, self._resumption.clock, params.epochs, lambda: None)
-        self._channel.on_pause = gc.collect
+        self._channel.on_pause = _shrink
         self._loss_sum = 0.0
         self._probe = probe_for(placement)
         self._channel.probe = self._probed
@@ -198,6 +199,7 @@ class KerasLoop:
             return
         self._state.recut(micro_batch)
         self._resumption.change_micro_batch(micro_batch)
+        _shrink()
         self._reports.disturb()
         self._channel.report(MicroBatchChanged(self.progress.epoch, micro_batch))
 
@@ -249,6 +251,11 @@ class KerasLoop:
     def _probed(self) -> Probed:
         with self._resumption.clock.set_cpu_aside():  # its wall time is the channel's to leave out
             return self._probe()
+
+
+def _shrink() -> None:
+    gc.collect()
+    give_back()
 
 
 class _Heed(keras.callbacks.Callback):

@@ -20,6 +20,8 @@ if sys.platform == "darwin":  # pragma: no cover - macOS only
 
 import torch  # noqa: E402 - the ceilings above come first
 
+from jobs.heap import give_back  # noqa: E402
+
 
 def device_for(*wanted: str) -> torch.device:
     """Return the first of *wanted* (mps, cuda, cpu) that really computes here; the CPU when none does."""
@@ -74,12 +76,18 @@ def wait_for(device: torch.device) -> None:
 
 
 def release_caches(device: torch.device) -> None:
-    """Give cached memory back to the machine: between epochs, and while standing still. Nothing to do on the CPU."""
+    """Give the cached memory of an accelerator back to the machine, between epochs. Nothing to do on the CPU."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":  # pragma: no cover - macOS only
         torch.mps.synchronize()  # recurrent layers keep memory in their command buffer until then
         torch.mps.empty_cache()
+
+
+def shrink(device: torch.device) -> None:
+    """Give back all that is cached, on *device* and in the heap: on pause and on a smaller micro-batch."""
+    release_caches(device)
+    give_back()
 
 
 def _is_available(name: str) -> bool:

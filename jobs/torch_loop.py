@@ -22,7 +22,7 @@ from jobs.batches import epoch_order, pieces, steps_of
 from jobs.dropout import StepSeeds
 from jobs.probe import probe_for
 from jobs.resumption import Resumption
-from jobs.torch_device import release_caches, wait_for
+from jobs.torch_device import release_caches, shrink, wait_for
 from jobs.torch_passes import Passes, squared_error
 from jobs.torch_precision import Precision
 from jobs.torch_state import Circumstances, Progress, TorchState
@@ -115,7 +115,7 @@ class TorchLoop:
         self._shape = f"rows={data.x.shape[0]} window={data.sequence_length}x{data.x.shape[1]}"
         self._resumption = Resumption(task, self._state, around, digest, pace=pace, now_s=now_s)
         self._reports = WorkReports(self._channel, self._resumption.clock, params.epochs, lambda: self._passes.data_s)
-        self._channel.on_pause = partial(release_caches, self._device)
+        self._channel.on_pause = partial(shrink, self._device)
         self._channel.probe = self._probed
 
     @property
@@ -239,7 +239,7 @@ class TorchLoop:
         if wanted is None or (micro_batch := min(max(wanted, 1), self._params.batch_size)) == self.micro_batch:
             return
         self._resumption.change_micro_batch(micro_batch)
-        release_caches(self._device)
+        shrink(self._device)
         self._reports.disturb()
         self._channel.report(MicroBatchChanged(self.progress.epoch, micro_batch))
 

@@ -207,6 +207,12 @@ def _spawn(setup: TrainerSetup, report_descriptor: int) -> subprocess.Popen[byte
         )
 
 
+KEEP_FREED = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+"""glibc's heap keeps what is freed (bytes): blocks below 1 GiB, up to 8 GiB in all. Left to itself it hands every large
+tensor back to the kernel, and takes the page faults again at the next step; `jobs.heap` gives back on pause. Other
+C libraries do not know these names; what the user set for them stands."""
+
+
 def trainer_environment(threads: int) -> dict[str, str]:
     """Return the trainer's environment: ours, with thread counts held down.
 
@@ -214,6 +220,7 @@ def trainer_environment(threads: int) -> dict[str, str]:
     """
     count = str(threads)
     return {
+        **KEEP_FREED,
         **os.environ,
         "OMP_NUM_THREADS": count,
         "OMP_WAIT_POLICY": "passive",
