@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cbi_queue import settings as module
 from cbi_queue.errors import SettingsError, VolumeMissing
-from cbi_queue.settings import ENVIRONMENT, Settings, load_settings
+from cbi_queue.settings import ENVIRONMENT, Settings, load_settings, sources, values
 
 VALUES = {
     "state_dir": "/some/where", "repo": "/re/po", "training_data": "/da/ta", "models": "/mo/dels", "logs": "/lo/gs",
@@ -59,7 +58,7 @@ def test_every_field_has_an_environment_variable_or_says_that_it_has_none():
 
 
 def test_every_field_says_its_variable_beneath_it():
-    source = Path(module.__file__).read_text()
+    source = Path(values.__file__).read_text()
     for variable, name in ENVIRONMENT.items():
         declared = re.search(rf"^    {name}: .*\n    \"\"\"(?s:.*?)\"\"\"", source, re.MULTILINE)
         assert declared, name
@@ -166,10 +165,10 @@ def test_a_state_folder_that_cannot_be_made_is_told_in_words(config, tmp_path):
 # --- what is refused
 
 
-@pytest.mark.parametrize(("variable", "name"), [item for item in ENVIRONMENT.items() if item[1] in module._RANGES])
+@pytest.mark.parametrize(("variable", "name"), [item for item in ENVIRONMENT.items() if item[1] in sources.RANGES])
 def test_a_number_outside_its_range_is_refused_with_its_source(config, variable, name):
-    low, high = module._RANGES[name]
-    step = 1 if name in module._INTEGERS else 0.001
+    low, high = sources.RANGES[name]
+    step = 1 if name in sources._INTEGERS else 0.001
     for good in (low, high):
         assert getattr(load_settings(config(**{variable: str(good)})), name) == good
     for bad in (low - step, high + step, "nan", "inf", "-inf", "many", "1e99", " "):

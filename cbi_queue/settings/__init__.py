@@ -1,0 +1,8 @@
+"""One frozen `Settings`: what can be set (`values`), and how it is read (`sources`)."""
+
+from __future__ import annotations
+
+from cbi_queue.settings.sources import ENVIRONMENT, load_settings
+from cbi_queue.settings.values import Settings
+
+__all__ = ["ENVIRONMENT", "Settings", "load_settings"]

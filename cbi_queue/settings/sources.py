@@ -1,0 +1,169 @@
+"""How settings are read: environment over a TOML file over defaults, each value checked before anything uses it.
+
+A complaint names the variable or the file, the value seen and what is allowed. Of the disk nothing but that file is looked
+at. Neighbour: `values`, which says what each setting means.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue.errors import SettingsError
+from cbi_queue.settings.values import Settings, default_config_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENVIRONMENT: dict[str, str] = {
+    "CBI_STATE_DIR": "state_dir",
+    "CBI_V14_REPO": "repo",
+    "CBI_V14_TRAINING_DATA": "training_data",
+    "CBI_V14_MODELS": "models",
+    "CBI_V14_LOGS": "logs",
+    "EXTERNAL_DRIVE": "volume",
+    "CBI_PROFILE": "profile",
+    "CBI_TRAINER_MEMORY_MIB": "trainer_memory_mib",
+    "CBI_GOVERNOR": "governor",
+    "CBI_THREADS": "threads",
+    "CBI_GRACE_S": "grace_s",
+    "CBI_BACKOFF_S": "backoff_s",
+    "CBI_POLL_S": "poll_s",
+    "CBI_VOLUME_CHECK_S": "volume_check_s",
+    "CBI_HOST": "host",
+    "CBI_PORT": "port",
+    "CBI_LOG_MAX_BYTES": "log_max_bytes",
+    "CBI_LOG_KEEP": "log_keep",
+    "CBI_KEEP_DAYS": "keep_days",
+    "CBI_SAMPLE_S": "sample_s",
+    "CBI_THERMAL_KEY": "thermal_key",
+    "CBI_SENSORS_SCRIPT": "sensors_script",
+}
+"""Environment variable -> field. CBI_CONFIG names the TOML file itself."""
+
+RANGES: dict[str, tuple[float, float]] = {
+    "trainer_memory_mib": (0, 1_048_576),
+    "threads": (1, 1024),
+    "grace_s": (0.1, 45.0),
+    "backoff_s": (0.0, 3600.0),
+    "poll_s": (0.01, 0.15),
+    "volume_check_s": (0.1, 60.0),
+    "port": (1, 65535),
+    "log_max_bytes": (1_000, 1_000_000_000),
+    "log_keep": (0, 100),
+    "keep_days": (1, 3650),
+    "sample_s": (0.2, 60.0),
+}
+"""Least and most of every setting that is a number."""
+_CHOICES: dict[str, tuple[str, ...]] = {"governor": ("on", "watch", "off")}
+_PATHS = frozenset({"state_dir", "repo", "training_data", "models", "logs", "volume", "sensors_script"})
+_INTEGERS = frozenset({"threads", "port", "log_max_bytes", "log_keep", "keep_days"})
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read settings: environment over TOML over defaults.
+
+    Raises:
+        SettingsError: on an unreadable file, an unknown key, or a value out of its range.
+    """
+    env = os.environ if environ is None else environ
+    config_file, from_file = _read_config(env)
+    values: dict[str, Any] = {**from_file, **_from_environment(env)}
+    runtimes = _runtimes(values.pop("runtimes", {}), config_file)
+    checked = {name: _convert(name, value, source) for name, (value, source) in values.items()}
+    return Settings(**_with_defaults(checked), runtimes=runtimes, config_file=config_file)
+
+
+def _read_config(env: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
+    named = env.get("CBI_CONFIG")
+    path = _absolute("CBI_CONFIG", named) if named else default_config_path()
+    if not path.exists():
+        if named:
+            raise SettingsError(f"CBI_CONFIG names {path}, which does not exist", hint="write it, or unset CBI_CONFIG")
+        return None, {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise SettingsError(f"cannot read settings from {path}: {exc}") from exc
+    known = {f.name for f in fields(Settings)} - {"config_file"}
+    if unknown := sorted(set(table) - known):
+        raise SettingsError(f"{path}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    return path, {name: (value, str(path)) for name, value in table.items()}
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    return {name: (env[variable], variable) for variable, name in ENVIRONMENT.items() if env.get(variable)}
+
+
+def _runtimes(value: Any, config_file: Path | None) -> dict[str, str]:
+    table, source = value if isinstance(value, tuple) else (value, config_file)
+    if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
+        raise SettingsError(f"{source}: [runtimes] maps a backend to the path of a Python, got {table!r}")
+    return {name: str(Path(path).expanduser()) for name, path in table.items()}
+
+
+def _convert(name: str, value: Any, source: str) -> Any:
+    if name in _PATHS:
+        return _absolute(f"{source}: {name}", value)
+    if name in RANGES:
+        return _number(name, value, source)
+    if not isinstance(value, str):
+        raise SettingsError(f"{source}: {name} must be text, got {value!r}")
+    if value not in _CHOICES.get(name, (value,)):
+        raise SettingsError(f"{source}: {name} is {value!r}; allowed: {', '.join(_CHOICES[name])}")
+    return value
+
+
+def _number(name: str, value: Any, source: str) -> float | int:
+    low, high = RANGES[name]
+    kind = int if name in _INTEGERS else float
+    try:
+        number = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    rounded = isinstance(value, float) and number != value
+    if number is None or rounded or isinstance(value, bool) or not low <= number <= high:
+        what = "a whole number from " if kind is int else ""
+        raise SettingsError(f"{source}: {name} is {value!r}; allowed is {what}{low:,} to {high:,}")
+    return number
+
+
+def _absolute(what: str, value: Any) -> Path:
+    if not isinstance(value, str) or not value.isprintable():
+        raise SettingsError(f"{what} must be a path without control characters, got {value!r}")
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as exc:
+        raise SettingsError(f"{what} is {value!r}, and there is no such user") from exc
+    if not path.is_absolute():
+        raise SettingsError(f"{what} is {value!r}; an absolute path is needed, because a service has no working folder")
+    return path
+
+
+def _with_defaults(given: dict[str, Any]) -> dict[str, Any]:
+    volume: Path | None = given.get("volume")
+    repo: Path = given.get("repo") or (volume / "Projects" / "CBI-V14" if volume else Path.home() / "CBI-V14")
+    defaults: dict[str, Any] = {
+        "repo": repo,
+        "training_data": repo / "TrainingData",
+        "models": repo / "Models",
+        "logs": repo / "Logs",
+        "threads": _default_threads(),
+    }
+    if "state_dir" not in given:
+        defaults["state_dir"] = _default_state_dir()
+    return {**defaults, **given}
+
+
+def _default_threads() -> int:
+    cores = os.cpu_count() or 1
+    return cores if cores <= 2 else max(1, cores - 2)
+
+
+def _default_state_dir() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("cbi-queue", appauthor=False))
