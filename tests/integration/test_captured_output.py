@@ -93,7 +93,7 @@ def test_nothing_is_lost_while_threads_print_during_the_switch(tmp_path):
 
     log.touch()  # the process may have ended between two renames
     lines = everything(log).splitlines()
-    assert len(rolled(log)) > 5
+    assert len(rolled(log)) >= 5, "five were kept; the last switch may have been cut short between two renames"
     for name in "ab":
         count = int((tmp_path / name).read_text())
         assert [line for line in lines if line.startswith(name)] == [f"{name} {n:06}" for n in range(count)]
