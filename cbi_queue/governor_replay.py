@@ -113,7 +113,7 @@ def steps(replayed: Replay, thresholds: Thresholds) -> list[Decision]:
     work = replayed.trace.work
     governor = Governor(
         thresholds, GovernorMemory(thresholds), can=frozenset({"pace", "micro_batch", "probe"}), one_shot=False,
-        micro_batch=work[0].micro_batch, baselines=replayed.cold, cold_probe_s=None,
+        micro_batch=work[0].micro_batch, baselines=replayed.cold,
     )  # fmt: skip
     decided: list[Decision] = []
     looked_s = -LOOK_S

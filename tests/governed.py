@@ -32,7 +32,7 @@ class ScriptedSight(Sight):
     """Slow by order: the test says since when, how much, and why."""
 
     def __init__(self) -> None:
-        super().__init__({}, None)
+        super().__init__({})
         self.script: tuple[Slowdown, Attribution] | None = None
 
     def slow(self, cause: Cause, factor: float, since_s: float = 0.0, confidence: float = 0.9) -> None:
@@ -92,7 +92,7 @@ class Ride:
         self.sight = ScriptedSight()
         self.governor = Governor(
             self.memory.thresholds, self.memory, can=can, one_shot=one_shot, micro_batch=micro_batch,
-            baselines=baselines or {}, cold_probe_s=None, sight=self.sight,
+            baselines=baselines or {}, sight=self.sight,
         )  # fmt: skip
         self.now_s = now_s
         self.duty, self.micro_batch, self.paused = 1.0, micro_batch, False

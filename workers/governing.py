@@ -90,7 +90,6 @@ class Governing:
                 one_shot=report.one_shot,
                 micro_batch=report.micro_batch,
                 baselines=baselines,
-                cold_probe_s=None,
             )
         if not baselines and "probe" in report.can and self._governance.acts:
             self._trainer.probe()  # the first run of its kind: what the machine gives while nothing is slow yet

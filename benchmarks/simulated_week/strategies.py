@@ -117,7 +117,6 @@ class Governed:
             one_shot=job.one_shot,
             micro_batch=job.micro_batch,
             baselines=self._learned.get(job.fingerprint, {}),
-            cold_probe_s=COLD_PROBE_S,
         )
 
     def saw(self, work: Work) -> None:
@@ -128,7 +127,7 @@ class Governed:
     def saw_probe(self, at_s: float, wall_s: float) -> None:
         """Hand the probe's answer to the governor."""
         if self._governor:
-            self._governor.saw_probe(at_s, wall_s)
+            self._governor.saw_probe(at_s, wall_s, COLD_PROBE_S)
 
     def end(self) -> None:
         """Keep what the job taught."""

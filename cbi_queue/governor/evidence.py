@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cbi_queue.readings import HeatLevel, PressureLevel, known
 
@@ -80,19 +80,22 @@ class Evidence:
         return max(0.0, min(1.0, (self.cpu_ratio - 1.0) / (self.factor - 1.0)))
 
 
+class _Probe(NamedTuple):
+    """The last answer of a calibration probe."""
+
+    at_s: float
+    ratio: float | None
+    """Its time over the cold one, at least 1; None: no cold one is known."""
+
+
 class EvidenceWindow:
     """Remembers the latest readings, work and probe of one attempt."""
 
-    def __init__(self, cold_probe_s: float | None = None) -> None:
-        """Begin an attempt.
-
-        Args:
-            cold_probe_s: seconds of the calibration probe on the cold machine; None: never measured.
-        """
-        self._cold_probe_s = cold_probe_s
+    def __init__(self) -> None:
+        """Begin an attempt."""
         self._looks: deque[tuple[float, Readings]] = deque(maxlen=KEPT_READINGS)
         self._work: deque[Work] = deque(maxlen=KEPT_WORK)
-        self._probe: tuple[float, float] | None = None
+        self._probe: _Probe | None = None
         self._before: tuple[float, tuple[Readings, ...], tuple[Work, ...]] | None = None
 
     def saw_readings(self, now_s: float, readings: Readings) -> None:
@@ -103,23 +106,20 @@ class EvidenceWindow:
         """Take in one report."""
         self._work.append(work)
 
-    def saw_probe(self, at_s: float, wall_s: float, cold_s: float | None = None) -> None:
-        """Take in the answer of a calibration probe. A faster one than the cold one is the cold one from now on.
+    def saw_probe(self, at_s: float, wall_s: float, cold_s: float | None) -> None:
+        """Take in the answer of a calibration probe; one that is faster than the cold one was cold itself.
 
         Args:
             at_s: boot-clock second at which it ended.
             wall_s: what it took.
             cold_s: what the same workload takes on this device when cold, as earlier probes say; None: not known.
         """
-        self._probe = (at_s, wall_s)
-        self._cold_probe_s = self._cold_probe_s if cold_s is None else cold_s
-        if self._cold_probe_s is not None:
-            self._cold_probe_s = min(self._cold_probe_s, wall_s)
+        self._probe = _Probe(at_s, None if cold_s is None else max(1.0, wall_s / cold_s))
 
     @property
     def probed_at_s(self) -> float | None:
         """Boot-clock second of the last probe; None before the first."""
-        return self._probe[0] if self._probe else None
+        return self._probe.at_s if self._probe else None
 
     def evidence(self, slowdown: Slowdown, cold: Baseline | None = None) -> Evidence:
         """Return what is known of *slowdown*.
@@ -154,9 +154,7 @@ class EvidenceWindow:
         return self._before[1], self._before[2]
 
     def _probe_ratio(self, since_s: float) -> float | None:
-        if self._probe is None or self._cold_probe_s is None or self._probe[0] < since_s:
-            return None
-        return self._probe[1] / self._cold_probe_s
+        return self._probe.ratio if self._probe is not None and self._probe.at_s >= since_s else None
 
     def _slow_s(self, since_s: float) -> float | None:
         ends = [at_s for at_s, _ in (self._looks or [(since_s, None)])] + [work.at_s for work in self._work]

@@ -74,7 +74,6 @@ class Governor:
         one_shot: bool,
         micro_batch: int | None,
         baselines: Mapping[int | None, Baseline],
-        cold_probe_s: float | None,
         sight: Sight | None = None,
     ) -> None:
         """Begin to watch a trainer that has just started.
@@ -86,13 +85,12 @@ class Governor:
             one_shot: it has no safe point inside its work (`Started.one_shot`).
             micro_batch: what it starts with; the governor never goes above.
             baselines: micro-batch -> cold cost of earlier runs of the same fingerprint.
-            cold_probe_s: what the calibration probe took on the cold machine; None: never measured.
             sight: what tells slow-downs and causes; by default the detector and the attribution.
         """
         self._t = thresholds
         self._memory = memory
         self._standing = Standing(can, one_shot, micro_batch, micro_batch)
-        self._sight = sight or Sight(baselines, cold_probe_s)
+        self._sight = sight or Sight(baselines)
         self._memory_policy = MemoryPolicy(thresholds.memory_up_wait_s)
         self._trend = FootprintTrend(int(thresholds.leak_reports))
         self._output = Output()
@@ -139,8 +137,15 @@ class Governor:
         if self._footprint_mib is not None:
             self._trend.see(work.epoch, self._footprint_mib, work.micro_batch)
 
-    def saw_probe(self, at_s: float, wall_s: float, cold_s: float | None = None) -> None:
-        """Take the answer of a calibration probe in, and what it takes on the cold machine, where that is known."""
+    def saw_probe(self, at_s: float, wall_s: float, cold_s: float | None) -> None:
+        """Take the answer of a calibration probe in.
+
+        Args:
+            at_s: boot-clock second at which it ended.
+            wall_s: what it took, above 0.
+            cold_s: what the same workload takes on this device when cold, above 0; None: never measured. It comes
+                with the answer, as only the answer says which workload it was.
+        """
         self._sight.saw_probe(at_s, wall_s, cold_s)
 
     def saw_micro_batch(self, micro_batch: int) -> None:

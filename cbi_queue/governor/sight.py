@@ -24,11 +24,11 @@ AGAIN_S = 15.0
 class Sight:
     """What the governor knows of the work."""
 
-    def __init__(self, baselines: Mapping[int | None, Baseline], cold_probe_s: float | None) -> None:
-        """Start from what earlier runs taught: cold cost by micro-batch, and the probe's time on the cold machine."""
+    def __init__(self, baselines: Mapping[int | None, Baseline]) -> None:
+        """Start from what earlier runs taught: cold cost by micro-batch."""
         self._baselines = dict(baselines)
         self._detector = Detector(baselines)
-        self._evidence = EvidenceWindow(cold_probe_s)
+        self._evidence = EvidenceWindow()
         self._micro_batch: int | None = None
         self._found_s = float("-inf")
         self.slowdown: Slowdown | None = None
@@ -49,7 +49,7 @@ class Sight:
         """The slow-down that ended last."""
         return self._detector.last_ended
 
-    def saw_probe(self, at_s: float, wall_s: float, cold_s: float | None = None) -> None:
+    def saw_probe(self, at_s: float, wall_s: float, cold_s: float | None) -> None:
         """Take the answer of a calibration probe in, and what it takes on the cold machine, where that is known."""
         self._evidence.saw_probe(at_s, wall_s, cold_s)
         self._found_s = float("-inf")

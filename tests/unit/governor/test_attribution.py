@@ -142,7 +142,7 @@ def test_unknown_readings_stay_unknown():
 
 
 def test_figures_before_and_during_are_told_apart():
-    window = EvidenceWindow(cold_probe_s=0.2)
+    window = EvidenceWindow()
     for second in range(200):
         slow = second >= 100
         window.saw_readings(
@@ -162,7 +162,7 @@ def test_figures_before_and_during_are_told_apart():
         )
     for epoch in range(20):
         window.saw_work(work(epoch, 1.5, 1.3, data_s=0.3) if epoch >= 10 else work(epoch, 1.0, 0.9, data_s=0.1))
-    window.saw_probe(150.0, 0.3)
+    window.saw_probe(150.0, 0.3, 0.2)
 
     seen = window.evidence(SLOW)
 
@@ -215,10 +215,19 @@ def test_disturbed_work_is_no_evidence():
 
 
 def test_a_probe_from_before_the_slowdown_says_nothing_of_it():
-    window = EvidenceWindow(cold_probe_s=0.2)
-    window.saw_probe(99.0, 0.4)
+    window = EvidenceWindow()
+    window.saw_probe(99.0, 0.4, 0.2)
     assert window.evidence(SLOW).probe_ratio is None
     assert window.probed_at_s == 99.0
+
+
+@pytest.mark.parametrize(("wall_s", "cold_s", "ratio"), [(0.3, 0.2, 1.5), (0.3, None, None), (0.1, 0.2, 1.0)])
+def test_a_probe_is_held_against_the_cold_time_that_came_with_it(wall_s, cold_s, ratio):
+    """A faster one than any before was cold itself; where no cold time is known, nothing is."""
+    window = EvidenceWindow()
+    window.saw_probe(140.0, 0.8, 0.2)
+    window.saw_probe(150.0, wall_s, cold_s)
+    assert window.evidence(SLOW).probe_ratio == (None if ratio is None else pytest.approx(ratio))
 
 
 # --- asking for a probe

@@ -157,7 +157,7 @@ def test_stale_readings_are_unknown() -> None:
 def test_the_real_detector_and_attribution_lead_to_a_pace() -> None:
     """Nothing scripted: cold epochs, then epochs 1.6 times slower under a heavy level."""
     memory = GovernorMemory(T)
-    governor = Governor(T, memory, can=ALL, one_shot=False, micro_batch=32, baselines={}, cold_probe_s=None)
+    governor = Governor(T, memory, can=ALL, one_shot=False, micro_batch=32, baselines={})
     decisions = []
     for epoch in range(60):
         now_s = 1000.0 + 10 * epoch
