@@ -47,6 +47,8 @@ class Ending:
     outcome: Outcome
     reason: Reason
     words: str
+    waits: bool = True
+    """Whether a retry waits first: what went wrong would do so again at once, or may pass with time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class Seen:
     """The trainer came up far enough to speak."""
     killed_by_us: bool = False
     """We sent SIGKILL, because it did not leave in its grace time."""
+    left_checkpoint: bool = False
+    """It stored a checkpoint: the next attempt begins further on than this one did."""
+    memory_refused: str | None = None
+    """What an aborted trainer printed last, if that says that memory was refused it (`last_words`)."""
     fault: str | None = None
     """What is wrong with the folder of a run that said it had finished."""
 
@@ -88,7 +94,7 @@ def classify_ending(seen: Seen) -> Ending:
         words = "the data volume vanished; it goes on from its last checkpoint when the volume is back"
         return Ending(Verdict.REQUEUE, Outcome.EVICTED, Reason.VOLUME_GONE, words)
     if seen.failed is not None:
-        return _told(seen.failed)
+        return _told(seen, seen.failed)
     if seen.fault is not None:
         words = f"it said that it had finished, but its run folder is not whole: {seen.fault}"
         return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, words)
@@ -107,12 +113,13 @@ def _stopped(seen: Seen, cause: StopCause) -> Ending:
     return Ending(verdict, outcome, reason, words)
 
 
-def _told(failed: Failed) -> Ending:
+def _told(seen: Seen, failed: Failed) -> Ending:
     if failed.kind is FailureKind.BROKEN_SPEC:
         return Ending(Verdict.FAIL, Outcome.ERROR, Reason.BROKEN_SPEC, failed.error)
     if failed.kind is FailureKind.OUT_OF_MEMORY:
         return Ending(Verdict.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY, failed.error)
-    return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, failed.error)
+    waits = failed.kind is FailureKind.DISK_FULL or not seen.left_checkpoint
+    return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, failed.error, waits)
 
 
 def _silent(seen: Seen) -> Ending:
@@ -126,10 +133,14 @@ def _silent(seen: Seen) -> Ending:
     if exit_code == ExitCode.OUT_OF_MEMORY:
         words = "the trainer ran out of memory and could not say more"
         return Ending(Verdict.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY, words)
+    if exit_code == -signal.SIGABRT and seen.memory_refused is not None:
+        words = f"a library ended the trainer because memory was refused: {seen.memory_refused}"
+        return Ending(Verdict.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY, words)
     if exit_code in _OUTSIDE_SIGNALS or (exit_code == ExitCode.STOPPED and seen.greeted):
         words = f"something outside stopped the trainer; it {describe_exit(exit_code)}"
         return Ending(Verdict.REQUEUE, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, words)
-    return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, f"the trainer {describe_exit(exit_code)} without a word")
+    words = f"the trainer {describe_exit(exit_code)} without a word"
+    return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, words, waits=not seen.left_checkpoint)
 
 
 _OUTSIDE_SIGNALS = frozenset({-signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT})

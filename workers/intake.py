@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cbi_queue.errors import LedgerError
 from cbi_queue.protocol import (
     CheckpointFailed,
+    CheckpointSaved,
     EpochReport,
     Failed,
     Finished,
@@ -45,6 +46,7 @@ class Intake:
         self._governing = governing
         self._unit = "epoch"
         self.greeted = False
+        self.left_checkpoint = False
         self.finished: Finished | None = None
         self.failed: Failed | None = None
 
@@ -85,6 +87,8 @@ class Intake:
             case Restored():
                 self._governing.restored(report.epoch)
                 self._tell_restored(report)
+            case CheckpointSaved():
+                self.left_checkpoint = True
             case CheckpointFailed():
                 words = f"epoch {report.epoch} was not stored: {report.why}; the earlier checkpoint stands"
                 self._tell("checkpoint_failed", words)

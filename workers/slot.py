@@ -118,6 +118,7 @@ class Slot:
                 timeout_s=job.timeout_s,
                 greeted=watch.intake.greeted,
                 killed_by_us=watch.killed_by_us,
+                left_checkpoint=watch.intake.left_checkpoint,
                 fault=fault if watch.intake.finished else None,
             )
         )
@@ -236,7 +237,8 @@ def settle(
         case Verdict.CANCEL:
             settlement.cancel_in_slot(ledger, job.id, exit_code=exit_code)
         case Verdict.RETRY:
-            settlement.retry_or_fail(ledger, job.id, ending.words, backoff_s=backoff_s, exit_code=exit_code)
+            wait_s = backoff_s if ending.waits else 0.0
+            settlement.retry_or_fail(ledger, job.id, ending.words, backoff_s=wait_s, exit_code=exit_code)
         case Verdict.DOWNGRADE:
             settlement.downgrade_or_fail(ledger, job.id, ending.words, exit_code=exit_code)
         case Verdict.REQUEUE:

@@ -106,6 +106,13 @@ def backoff(first_s: float, count: int) -> float:
 def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, exit_code: int | None) -> bool:
     """Settle an error: back to the queue after a wait that doubles each time, or failed when no retry is left.
 
+    Args:
+        ledger: that has the job.
+        job_id: the job in the slot.
+        error: what went wrong, in words.
+        backoff_s: the wait before a first retry, seconds; 0 for a retry at once, which counts like any other.
+        exit_code: of the trainer, if it had one.
+
     Returns:
         True when the job will be tried again.
     """
@@ -118,8 +125,9 @@ def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, 
             fail(ledger, job_id, Outcome.ERROR, Reason.RETRIES_SPENT, words, exit_code=exit_code)
             return False
         wait_s = backoff(backoff_s, job.errors)
-        words = f"{error}; attempt {job.errors + 2} of {job.retries + 1} in {wait_s:.0f} s"
-        not_before = clock.epoch_s() + wait_s
+        when = f"in {wait_s:.0f} s" if wait_s else "at once"
+        words = f"{error}; attempt {job.errors + 2} of {job.retries + 1} {when}"
+        not_before = clock.epoch_s() + wait_s if wait_s else None
         ledger.apply(REQUEUE, job_id, Reason.ERROR, words=words, not_before=not_before, errors=job.errors + 1)
         _close_attempt(ledger, job_id, Outcome.ERROR, error=error, exit_code=exit_code)
         return True

@@ -306,6 +306,22 @@ def test_the_wait_before_a_retry_doubles_each_time_up_to_an_hour(ledger):
     assert (last_attempt(ledger, number).outcome, last_attempt(ledger, number).error) == ("error", "Boom: no")
 
 
+def test_a_retry_at_once_counts_as_one_and_the_next_wait_is_the_longer_for_it(ledger):
+    number = add(ledger, retries=2)
+    claim(ledger, number)
+
+    assert retry_or_fail(ledger, number, "Boom", backoff_s=0.0, exit_code=-11)
+
+    assert peek(ledger).id == number
+    assert (job(ledger, "naive-1w").errors, job(ledger, "naive-1w").not_before) == (1, None)
+    assert queries.events_of(ledger, number)[-1].words == "Boom; attempt 2 of 3 at once"
+
+    claim(ledger, number)
+    before = clock.epoch_s()
+    assert retry_or_fail(ledger, number, "Boom", backoff_s=300.0, exit_code=-11)
+    assert job(ledger, "naive-1w").not_before - before == pytest.approx(600, abs=5)
+
+
 def test_a_job_fails_when_its_retries_are_spent(ledger):
     number = add(ledger, retries=1)
     claim(ledger, number)

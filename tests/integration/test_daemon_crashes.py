@@ -226,6 +226,27 @@ def stored(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*") if not p.name.startswith(".")) if folder.is_dir() else []
 
 
+def test_a_crash_that_left_a_checkpoint_goes_on_at_once_and_one_that_did_not_waits(house: House) -> None:
+    """Ten minutes' wait would cost a first crash ten minutes; a crash that comes back at the same place must not spin."""
+    house.overrides["CBI_BACKOFF_S"] = "600"
+    endless = {**NET["params"], "epochs": 10000, "patience": 10000}
+    house.enqueue({**NET, "name": "crashing", "retries": 5, "params": endless})
+    house.start_daemon()
+    folder = Path(until(lambda: house.job("crashing").run_dir, "a run folder")) / "checkpoints"
+    until(lambda: stored(folder), "a checkpoint")
+
+    os.kill(house.trainer("crashing").pid, signal.SIGSEGV)
+    until(lambda: len(house.attempts("crashing")) == 2, "its second attempt")
+    os.kill(house.trainer("crashing").pid, signal.SIGSEGV)  # while it still imports, long before a checkpoint is due
+
+    job = house.until_state("crashing", "queued")
+    first, second = (e.words or "" for e in house.events("crashing") if e.event == "requeue")
+    assert first == "the trainer crashed with SIGSEGV without a word; attempt 2 of 6 at once"
+    assert second == "the trainer crashed with SIGSEGV without a word; attempt 3 of 6 in 1200 s"
+    assert [a.outcome for a in house.attempts("crashing")] == [Outcome.ERROR] * 2
+    assert job.errors == 2
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 6 MB."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,30 @@ def test_our_own_sigkill_is_never_taken_as_out_of_memory() -> None:
     ending = classify_ending(Seen(-signal.SIGKILL, complete=False, killed_by_us=True))
 
     assert (ending.verdict, ending.outcome) == (Verdict.RETRY, Outcome.ERROR)
+
+
+@pytest.mark.parametrize("failed", [None, Failed(FailureKind.ERROR, "ValueError: so and so")])
+@pytest.mark.parametrize("left_checkpoint", [True, False])
+def test_only_a_crash_that_came_no_further_waits_before_its_retry(failed: Failed | None, left_checkpoint: bool) -> None:
+    """One that left a checkpoint goes on from there; one that did not would crash at the same place again."""
+    seen = Seen(-signal.SIGSEGV, complete=False, failed=failed, left_checkpoint=left_checkpoint)
+
+    ending = classify_ending(seen)
+
+    assert (ending.verdict, ending.waits) == (Verdict.RETRY, not left_checkpoint)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"failed": Failed(FailureKind.DISK_FULL, "OSError: no space left")},
+        {"killed_by_us": True},
+        {"fault": "metrics.json is missing"},
+    ],
+)
+def test_what_may_pass_with_time_is_waited_for_whatever_was_left(what: dict[str, Any]) -> None:
+    """A full disk needs somebody to make room, and a run that could not be stored begins anew."""
+    assert classify_ending(Seen(1, complete=False, left_checkpoint=True, **what)).waits
 
 
 def test_a_finished_run_with_a_faulty_folder_says_what_is_wrong() -> None:
