@@ -132,13 +132,13 @@ def test_awkward_paths_survive_the_plist(part):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_unit_restarts_on_failure_but_not_when_the_slot_is_taken(part):
-    """Exit 75 means that another daemon trains: trying again every ten seconds helps nobody."""
+    """Exit 75 means that another daemon trains: trying again every few seconds helps nobody."""
     lines = systemd.render(definition_for(part)).decode().splitlines()
 
     for line in (
         "Type=exec",
         "Restart=on-failure",
-        "RestartSec=10",
+        "RestartSec=3",
         "RestartPreventExitStatus=75",
         "KillMode=process",
         "TimeoutStopSec=60",
