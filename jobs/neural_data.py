@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from jobs.heap import give_back
 from jobs.run_record import record_run
 from jobs.series import load_frame
 from jobs.splits import MIN_TRAIN_ROWS, holdout_split
@@ -99,6 +100,7 @@ def record_forecast(
         model_files: file name -> content, or a function that writes to the path it is given.
         details: further metrics, finite or None.
     """
+    give_back()  # Polars, which writes the files, has an allocator of its own
     predicted = np.full(data.frame.rows, np.nan)
     predicted[data.forecast_rows] = data.standardiser.log_return(forecast)
     return record_run(

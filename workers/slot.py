@@ -20,6 +20,7 @@ from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import Assignment
 from workers.admission import Admission
 from workers.ending import Ending, Seen, Verdict, classify_ending
+from workers.last_words import refused_memory
 from workers.supervision import Supervision, TrainerStuck
 from workers.trainer_process import TrainerProcess, TrainerSetup
 
@@ -119,6 +120,7 @@ class Slot:
                 greeted=watch.intake.greeted,
                 killed_by_us=watch.killed_by_us,
                 left_checkpoint=watch.intake.left_checkpoint,
+                memory_refused=refused_memory(log_path),
                 fault=fault if watch.intake.finished else None,
             )
         )

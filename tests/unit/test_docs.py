@@ -109,9 +109,10 @@ ENDINGS = {
     12: {"killed_by_us": True},
     13: {"exit_code": -9},
     14: {"exit_code": int(ExitCode.OUT_OF_MEMORY)},
-    15: {"exit_code": -15},
-    16: {"exit_code": int(ExitCode.STOPPED)},
-    17: {"exit_code": 1},
+    15: {"exit_code": -6, "memory_refused": "memory allocation of 8388608 bytes failed"},
+    16: {"exit_code": -15},
+    17: {"exit_code": int(ExitCode.STOPPED)},
+    18: {"exit_code": 1},
 }
 """What each row of the table of exit classification describes."""
 
