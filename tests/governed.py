@@ -87,12 +87,13 @@ class Ride:
         now_s: float = 1000.0,
         baselines: dict[int | None, Baseline] | None = None,
         thresholds: Thresholds | None = None,
+        device: str = "cpu",
     ) -> None:
         self.memory = memory or GovernorMemory(thresholds or Thresholds())
         self.sight = ScriptedSight()
         self.governor = Governor(
             self.memory.thresholds, self.memory, can=can, one_shot=one_shot, micro_batch=micro_batch,
-            baselines=baselines or {}, sight=self.sight,
+            baselines=baselines or {}, device=device, sight=self.sight,
         )  # fmt: skip
         self.now_s = now_s
         self.duty, self.micro_batch, self.paused = 1.0, micro_batch, False

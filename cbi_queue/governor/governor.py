@@ -74,6 +74,7 @@ class Governor:
         one_shot: bool,
         micro_batch: int | None,
         baselines: Mapping[int | None, Baseline],
+        device: str = "cpu",
         sight: Sight | None = None,
     ) -> None:
         """Begin to watch a trainer that has just started.
@@ -85,12 +86,14 @@ class Governor:
             one_shot: it has no safe point inside its work (`Started.one_shot`).
             micro_batch: what it starts with; the governor never goes above.
             baselines: micro-batch -> cold cost of earlier runs of the same fingerprint.
+            device: what computes (`Started.device`): cpu | cuda | mps.
             sight: what tells slow-downs and causes; by default the detector and the attribution.
         """
         self._t = thresholds
         self._memory = memory
         self._standing = Standing(can, one_shot, micro_batch, micro_batch)
         self._sight = sight or Sight(baselines)
+        self._on_gpu = device == "cuda"
         self._memory_policy = MemoryPolicy(thresholds.memory_up_wait_s)
         self._trend = FootprintTrend(int(thresholds.leak_reports))
         self._output = Output()
@@ -165,7 +168,7 @@ class Governor:
             self._memory.start_attempt(now_s)
         self._memory.last_trained_s = now_s
         readings = readings.fresh(now_s, self._t.reading_max_age_s)
-        heat, pressure = _take_in(now_s, readings, self._memory)
+        heat, pressure = _take_in(now_s, readings, self._memory, on_gpu=self._on_gpu)
         self._charge(now_s, idle=idle)
         self._sight.look(now_s, readings)
         self._footprint_mib = footprint.footprint_mib if (footprint := known(readings.footprint)) else None
@@ -278,13 +281,14 @@ def may_start(now_s: float, readings: Readings, memory: GovernorMemory) -> str |
     return f"{', '.join(severe)}: no job starts until it has eased"
 
 
-def _looks(now_s: float, readings: Readings, memory: GovernorMemory) -> tuple[Look, Look]:
+def _looks(now_s: float, readings: Readings, memory: GovernorMemory, *, on_gpu: bool = False) -> tuple[Look, Look]:
     stuck = memory.stuck_level if memory.is_refuted(LEVEL, now_s) else None
-    return heat_look(readings, memory.thresholds, stuck_level=stuck), pressure_look(readings, memory.thresholds)
+    heat = heat_look(readings, memory.thresholds, stuck_level=stuck, on_gpu=on_gpu)
+    return heat, pressure_look(readings, memory.thresholds)
 
 
-def _take_in(now_s: float, readings: Readings, memory: GovernorMemory) -> tuple[Look, Look]:
-    heat, pressure = _looks(now_s, readings, memory)
+def _take_in(now_s: float, readings: Readings, memory: GovernorMemory, *, on_gpu: bool = False) -> tuple[Look, Look]:
+    heat, pressure = _looks(now_s, readings, memory, on_gpu=on_gpu)
     memory.heat.see(now_s, heat)
     memory.pressure.see(now_s, pressure)
     return heat, pressure

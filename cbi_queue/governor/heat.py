@@ -28,13 +28,16 @@ _EMERGENCY = "hw_thermal_slowdown"
 _BELIEVABLE_C = (-20.0, 150.0)
 
 
-def heat_look(readings: Readings, thresholds: Thresholds, *, stuck_level: float | None = None) -> Look:
+def heat_look(
+    readings: Readings, thresholds: Thresholds, *, stuck_level: float | None = None, on_gpu: bool = False
+) -> Look:
     """Grade the heat.
 
     Args:
         readings: the latest, stale ones already made `Unknown`.
         thresholds: of this machine.
         stuck_level: the operating system's level that was seen not to follow the work; it has no vote.
+        on_gpu: the work is done by the accelerator. A cool one says nothing about the chip when it is not.
     """
     votes: list[tuple[Grade, str]] = []
     figures: dict[str, float] = {}
@@ -43,7 +46,7 @@ def heat_look(readings: Readings, thresholds: Thresholds, *, stuck_level: float 
         votes += _votes_of_chip(thermal, thresholds, figures, stuck_level=stuck_level)
     gpu = readings.gpu
     if isinstance(gpu, GpuReading) and gpu.trust is Trust.FIRM:
-        votes += _votes_of_gpu(gpu, figures)
+        votes += _votes_of_gpu(gpu, figures, on_gpu=on_gpu)
     if not votes:
         return Look(None, _why_unknown(thermal, stuck_level=stuck_level), figures)
     grade = max(vote for vote, _ in votes)
@@ -85,7 +88,7 @@ def _grade_of_temperature(reading: ThermalReading, thresholds: Thresholds) -> Gr
     return Grade.CLEAR if temp_c <= cool_c else Grade.NEAR
 
 
-def _votes_of_gpu(reading: GpuReading, figures: dict[str, float]) -> list[tuple[Grade, str]]:
+def _votes_of_gpu(reading: GpuReading, figures: dict[str, float], *, on_gpu: bool) -> list[tuple[Grade, str]]:
     """Take the accelerator's own word for being slowed; its temperature alone only says that it can be read."""
     reasons = [reason for reason in reading.throttle_reasons if "thermal" in reason]
     if reading.temp_c is not None and math.isfinite(reading.temp_c):
@@ -94,7 +97,7 @@ def _votes_of_gpu(reading: GpuReading, figures: dict[str, float]) -> list[tuple[
         return [(Grade.SEVERE, f"the accelerator reports {_EMERGENCY}")]
     if reasons:
         return [(Grade.OVER, f"the accelerator reports {', '.join(reasons)}")]
-    if reading.temp_c is not None and math.isfinite(reading.temp_c):
+    if on_gpu and reading.temp_c is not None and math.isfinite(reading.temp_c):
         return [(Grade.CLEAR, f"the accelerator has {reading.temp_c:.0f} °C and is not slowed for heat")]
     return []
 
