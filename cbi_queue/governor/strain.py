@@ -1,7 +1,7 @@
 """How hard a resource of the machine is pressed: one grade out of many readings, and for how long. Pure.
 
 `heat` and `pressure` grade; `Strain` keeps since when. What cannot be read has no grade: it ends a clear stretch at
-once and begins no strained one.
+once, begins no strained one, and ends one when it lasts: a single reading that failed does not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from enum import IntEnum
 
 BLIND_S = 90.0
 """Seconds without a look after which nothing is known to have lasted: the machine slept, or the daemon was away."""
+
+
+UNREAD_S = 6.0
+"""Seconds without a grade after which a strain is not known to have lasted: three readings at the default period."""
 
 
 class Grade(IntEnum):
@@ -49,6 +53,7 @@ class Strain:
 
     def __init__(self) -> None:
         self._seen_s: float | None = None
+        self._graded_s = float("-inf")
         self._since: dict[Grade, float] = {}
 
     def see(self, now_s: float, look: Look) -> None:
@@ -59,7 +64,10 @@ class Strain:
         if look.grade is not Grade.CLEAR:
             self._since.pop(Grade.CLEAR, None)
         if look.grade is None:
+            if now_s - self._graded_s > UNREAD_S:
+                self._since.clear()
             return
+        self._graded_s = now_s
         for grade in (Grade.OVER, Grade.SEVERE):
             if look.grade < grade:
                 self._since.pop(grade, None)
