@@ -196,7 +196,9 @@ def _up(scene: Scene) -> Decision | None:
     """Take one pace up when it is clear, or when the work itself shows that it is and no sensor says otherwise."""
     t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
     target = faster(memory.duty, t.paces)
-    if target is None or memory.trial is not None or scene.slowdown is not None or _steps_are_used_up(scene):
+    if target is None or memory.trial is not None or _steps_are_used_up(scene):
+        return None
+    if scene.slowdown is not None and not _is_known_not_to_be_heat(scene):
         return None
     wait_s = memory.heat_up_wait_s
     if memory.since_step_s(Cause.HEAT, now_s) < wait_s:
@@ -210,6 +212,12 @@ def _up(scene: Scene) -> Decision | None:
     )
     memory.last_up_s = now_s
     return _pace_up(scene, target, f"{why}: {_speed_words(target)} again")
+
+
+def _is_known_not_to_be_heat(scene: Scene) -> bool:
+    """Tell whether slow work was looked into and is not slow for heat, on a machine that is clear."""
+    found = scene.attribution
+    return found is not None and found.cause is not Cause.HEAT and scene.heat.grade is Grade.CLEAR
 
 
 def _let_go_of_comfort(scene: Scene) -> Decision | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
 from governed import Ride, at_level, machine, memory_of, thermal, unknown
 
+from cbi_queue.governor.heat import heat_look
+from cbi_queue.governor.strain import Grade, Look, Strain
 from cbi_queue.governor.values import Action, Baseline, Cause
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import HeatLevel, ThermalReading, Trust
+from cbi_queue.readings import GpuReading, HeatLevel, Readings, ThermalReading, Trust
 
 if TYPE_CHECKING:
     from cbi_queue.governor.slot_memory import GovernorMemory
@@ -59,6 +63,58 @@ def test_heavy_alone_is_paced_and_kept_when_the_level_falls() -> None:
     ride.run(1200, at_level(HeatLevel.MODERATE))
 
     assert ride.actions() == [(Action.PACE, 0.8)]
+
+
+@pytest.mark.parametrize("cause", [Cause.CONTENTION, Cause.UNKNOWN])
+def test_a_pace_goes_up_again_when_it_is_cool_though_the_work_is_slow_for_another_reason(cause: Cause) -> None:
+    """Other programs may compute for days; a pace against heat that is gone must not last as long."""
+    ride = Ride()
+    ride.run(120, HEAVY)
+    ride.run(900, at_level(HeatLevel.MODERATE))
+    assert ride.duty == 0.8
+    ride.sight.slow(cause, 1.5, since_s=ride.now_s)
+
+    ride.run(4 * 3600, COLD)
+
+    assert ride.actions() == [(Action.PACE, 0.8), (Action.PACE, 1.0)]
+
+
+def test_a_pace_stays_while_slow_work_may_be_slow_for_heat() -> None:
+    """A level that says nominal is no proof against evidence of heat, and unknown heat is none of coolness."""
+    for cause, readings in ((Cause.HEAT, COLD), (Cause.CONTENTION, unknown)):
+        ride = Ride()
+        ride.run(120, HEAVY)
+        ride.run(900, at_level(HeatLevel.MODERATE))
+        ride.sight.slow(cause, 1.5, since_s=ride.now_s)
+        ride.run(1800, readings)
+        assert ride.duty <= 0.8
+
+
+def test_a_cool_accelerator_says_nothing_about_work_that_the_processor_does() -> None:
+    """A card at 40 °C beside a processor whose heat is unknown."""
+
+    def readings(now_s: float) -> Readings:
+        return replace(Readings.unknown("no sensor", now_s), gpu=GpuReading(now_s, "NVML", temp_c=40.0))
+
+    on_gpu, on_processor = (heat_look(readings(0.0), Thresholds(), on_gpu=on_gpu) for on_gpu in (True, False))
+    assert (on_gpu.grade, on_processor.grade) == (Grade.CLEAR, None)
+    for device, duty in (("cuda", 1.0), ("cpu", 0.8)):
+        ride = Ride(device=device)
+        ride.run(120, HEAVY)
+        ride.run(900, at_level(HeatLevel.MODERATE))
+        ride.sight.slow(Cause.CONTENTION, 1.5, since_s=ride.now_s)
+        ride.run(4 * 3600, readings)
+        assert ride.duty == duty
+
+
+def test_a_strain_is_not_counted_across_a_time_that_nobody_saw() -> None:
+    """Two garbled readings a minute apart are no minute of heat; one reading that failed interrupts nothing."""
+    severe, blank = Look(Grade.SEVERE, "severe"), Look(None, "unknown")
+    for back_at_s, lasts_s in ((10, 60.0), (56, 4.0)):
+        strain = Strain()
+        for second in range(0, 61, 2):
+            strain.see(float(second), blank if 4 < second < back_at_s else severe)
+        assert strain.lasts_s(Grade.SEVERE, 60.0) == lasts_s
 
 
 def test_a_level_that_flickers_takes_no_step() -> None:
