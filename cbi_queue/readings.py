@@ -179,7 +179,7 @@ class Readings:
             age_s = now_s - reading.at_s
             if isinstance(reading, Reading) and not -1.0 <= age_s <= max_age_s:
                 stale[f.name] = Unknown(f"the last reading ({reading.source}) is {age_s:.0f} s old", reading.at_s)
-        return replace(self, **stale)
+        return replace(self, **stale) if stale else self
 
 
 def known(reading: R | Unknown) -> R | None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import attrgetter
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cbi_queue.readings import HeatLevel, PressureLevel, known
+from cbi_queue.readings import HeatLevel, PressureLevel, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,6 +89,17 @@ class _Probe(NamedTuple):
     """Its time over the cold one, at least 1; None: no cold one is known."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What came before a slow-down: figures of the sensors, and the work. Worked out once for each slow-down."""
+
+    since_s: float
+    work: tuple[Work, ...]
+    others_cores: float | None
+    cpu_stall_share: float | None
+    gpu_clock_mhz: float | None
+
+
 class EvidenceWindow:
     """Remembers the latest readings, work and probe of one attempt."""
 
@@ -96,7 +108,7 @@ class EvidenceWindow:
         self._looks: deque[tuple[float, Readings]] = deque(maxlen=KEPT_READINGS)
         self._work: deque[Work] = deque(maxlen=KEPT_WORK)
         self._probe: _Probe | None = None
-        self._before: tuple[float, tuple[Readings, ...], tuple[Work, ...]] | None = None
+        self._before: _Before | None = None
 
     def saw_readings(self, now_s: float, readings: Readings) -> None:
         """Take in one look at the sensors, stale readings already made `Unknown`."""
@@ -129,8 +141,9 @@ class EvidenceWindow:
             cold: baseline of the micro-batch at hand; stands in where nothing was seen before the slow-down.
         """
         since_s = slowdown.since_s
-        before, work_before = self._remembered_before(since_s)
-        during = [readings for at_s, readings in self._looks if at_s >= since_s][-LATEST:]
+        before = self._remembered_before(since_s)
+        latest = list(islice(reversed(self._looks), LATEST))[::-1]
+        during = [readings for at_s, readings in latest if at_s >= since_s]
         work = [one for one in self._work if one.at_s > since_s and not one.disturbed][-LATEST:]
         return Evidence(
             factor=slowdown.factor,
@@ -139,19 +152,24 @@ class EvidenceWindow:
             slept_s=_slept_s(during, work),
             footprint_growth_mib=_growth_mib(during, work),
             **_contention(during, before),
-            **_of_work(work, work_before, cold),
+            **_of_work(work, before.work, cold),
             **_heat(during, before),
             **_memory(during),
             **_power(during),
         )
 
-    def _remembered_before(self, since_s: float) -> tuple[tuple[Readings, ...], tuple[Work, ...]]:
+    def _remembered_before(self, since_s: float) -> _Before:
         """Keep what came before this slow-down for as long as it lasts, though the window moves on."""
-        if self._before is None or self._before[0] != since_s:
-            looks = tuple(readings for at_s, readings in self._looks if at_s < since_s)
-            work = tuple(one for one in self._work if one.at_s <= since_s and not one.disturbed)
-            self._before = (since_s, looks, work)
-        return self._before[1], self._before[2]
+        if self._before is None or self._before.since_s != since_s:
+            looks = [readings for at_s, readings in self._looks if at_s < since_s]
+            self._before = _Before(
+                since_s,
+                tuple(one for one in self._work if one.at_s <= since_s and not one.disturbed),
+                others_cores=_middle(_of(looks, "contention", "others_cores")),
+                cpu_stall_share=_middle(_of(looks, "contention", "stall_share")),
+                gpu_clock_mhz=_middle(_of(looks, "gpu", "clock_mhz")),
+            )
+        return self._before
 
     def _probe_ratio(self, since_s: float) -> float | None:
         return self._probe.ratio if self._probe is not None and self._probe.at_s >= since_s else None
@@ -176,17 +194,17 @@ def _any(values: Iterable[bool | None]) -> bool | None:
 
 
 def _of(looks: Iterable[Readings], kind: str, field: str) -> list[Any]:
-    """Return *field* of every known reading of *kind*, None where it is unknown."""
-    return [getattr(known(getattr(look, kind)), field, None) for look in looks]
+    """Return *field* of every known reading of *kind*."""
+    return [getattr(reading, field) for reading in map(attrgetter(kind), looks) if isinstance(reading, Reading)]
 
 
-def _contention(during: list[Readings], before: Iterable[Readings]) -> dict[str, Any]:
+def _contention(during: list[Readings], before: _Before) -> dict[str, Any]:
     return {
         "cores": _latest(_of(during, "contention", "cores")),
         "others_cores": _middle(_of(during, "contention", "others_cores")),
-        "others_cores_before": _middle(_of(before, "contention", "others_cores")),
+        "others_cores_before": before.others_cores,
         "cpu_stall_share": _middle(_of(during, "contention", "stall_share")),
-        "cpu_stall_share_before": _middle(_of(before, "contention", "stall_share")),
+        "cpu_stall_share_before": before.cpu_stall_share,
         "trainer_stopped": _any(_of(during, "contention", "trainer_stopped")),
     }
 
@@ -222,8 +240,8 @@ def _data_growth(work: list[Work], before: list[Work]) -> float | None:
     return max(0.0, min(1.0, (data - data_before) / (wall - wall_before)))
 
 
-def _heat(during: list[Readings], before: Iterable[Readings]) -> dict[str, Any]:
-    clock, clock_before = (_middle(_of(part, "gpu", "clock_mhz")) for part in (during, before))
+def _heat(during: list[Readings], before: _Before) -> dict[str, Any]:
+    clock, clock_before = _middle(_of(during, "gpu", "clock_mhz")), before.gpu_clock_mhz
     reasons = {reason for found in _of(during, "gpu", "throttle_reasons") for reason in found or ()}
     return {
         "heat_level": _latest(_of(during, "thermal", "level")),
