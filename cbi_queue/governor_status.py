@@ -96,6 +96,13 @@ class GovernorStatus:
         return self._slow_words("" if self.confidence is None else f" ({self.confidence:.0%} sure)")
 
     @property
+    def duty_in_force(self) -> float | None:
+        """Share of the time that the running trainer was told to work, above 0 and up to 1; None: not known."""
+        if self.mode in {"watch", "off"}:
+            return 1.0
+        return self.duty if self.duty is not None and 0 < self.duty <= 1 else None
+
+    @property
     def work_words(self) -> str | None:
         """How the running job is held back and slowed, for behind its name; None when it is neither."""
         paced = None

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue import clock
 from cbi_queue.budget import BudgetProgress, progress, tally
 from cbi_queue.governor_status import GovernorStatus, take_governor_status
+from cbi_queue.job_progress import Progress, take_progress
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.holds import holds_in_force
-from cbi_queue.ledger.telemetry import epochs_of
 from cbi_queue.ledger.waits import why_it_waits
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
 from cbi_queue.slot_lock import SlotLock, is_slot_taken
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 EVENTS_SHOWN = 20
-RECENT_EPOCHS = 5
-"""Epochs whose mean time estimates what is left of the running job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +33,6 @@ class DaemonStatus:
     is_running: bool
     pid: int | None
     words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the job in the slot is."""
-
-    epoch: int
-    total_epochs: int
-    unit: str
-    epoch_wall_s: float | None
-    """Mean working time of the last epochs."""
-    remaining_s: float | None
-    """Estimate from that mean; early stopping may end sooner."""
-    train_loss: float | None
-    validation_loss: float | None
-    reported_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +193,13 @@ def _slot(
         job=lines[job.id],
         attempt=attempt.number if attempt else None,
         started_at=attempt.started_at if attempt else None,
-        progress=_progress(settings, job, attempt.number if attempt else 0),
+        progress=take_progress(
+            settings.telemetry_path,
+            job.id,
+            attempt.number if attempt else 0,
+            is_training=state == "training",
+            duty=governor.duty_in_force,
+        ),
     )
 
 
@@ -222,25 +210,6 @@ def _slot_words(job: JobRow, daemon: DaemonStatus, governor: GovernorStatus) -> 
         return "paused", f"{job.name} {governor.standstill_words}"
     held_back = f"; {governor.work_words}" if governor.work_words else ""
     return "training", f"{job.name} is training{held_back}"
-
-
-def _progress(settings: Settings, job: JobRow, attempt: int) -> Progress | None:
-    rows = [row for row in epochs_of(settings.telemetry_path, job.id, last=RECENT_EPOCHS) if row.attempt == attempt]
-    if not rows:
-        return None
-    last = rows[-1]
-    mean_s = sum(row.wall_s for row in rows) / len(rows)
-    per_epoch_s = mean_s / max(1, (last.epoch - rows[0].epoch) / max(1, len(rows) - 1)) if len(rows) > 1 else mean_s
-    return Progress(
-        epoch=last.epoch,
-        total_epochs=last.total_epochs,
-        unit=last.unit,
-        epoch_wall_s=per_epoch_s,
-        remaining_s=per_epoch_s * max(0, last.total_epochs - last.epoch),
-        train_loss=last.train_loss,
-        validation_loss=last.validation_loss,
-        reported_at=last.at,
-    )
 
 
 def _line(ledger: Ledger, job: JobRow, needs: dict[int, list[int]], by_id: dict[int, JobRow]) -> JobLine:

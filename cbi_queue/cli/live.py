@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cbi_queue import clock
 from cbi_queue.cli.output import STATE_COLOURS, ago, console, duration, fitted_table, local_time, printable
+from cbi_queue.governor_status import STANDS_STILL
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.queries import find_job, last_events
 from cbi_queue.status import take_status
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cbi_queue.governor_status import DecisionLine, GovernorStatus
+    from cbi_queue.job_progress import Progress
     from cbi_queue.settings import Settings
-    from cbi_queue.status import HoldLine, JobLine, Progress, QueueStatus
+    from cbi_queue.status import HoldLine, JobLine, QueueStatus
 
 REFRESH_S = 0.5
 QUEUE_ROWS = 12
@@ -105,15 +107,17 @@ def _slot(status: QueueStatus) -> RenderableType:
     line = Text("Slot ")
     line.append(slot.state, style=STATE_COLOURS["running" if slot.state == "training" else "paused"])
     line.append(f": {printable(slot.job.name)} ({slot.job.model}, {slot.job.horizon}, attempt {slot.attempt})")
-    return Group(line, _bar(slot.progress)) if slot.progress else line
+    return Group(line, _bar(slot.progress, slot.state)) if slot.progress else line
 
 
-def _bar(progress: Progress) -> RenderableType:
+def _bar(progress: Progress, state: str) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     words = f"{progress.unit} {progress.epoch}/{progress.total_epochs}"
     if progress.validation_loss is not None:
         words += f"  validation loss {progress.validation_loss:.5g}"
-    if progress.remaining_s is not None:
+    if state == "paused":
+        words += f"  {STANDS_STILL}"
+    elif progress.remaining_s is not None:
         words += f"  about {duration(progress.remaining_s)} left"
     bar = ProgressBar(total=max(1, progress.total_epochs), completed=progress.epoch, width=30)
     grid.add_row(bar, Text(printable(words)))

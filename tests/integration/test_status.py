@@ -60,7 +60,6 @@ def test_the_job_in_the_slot_with_its_progress(settings, ledger, state, shown):
     lock.release()
     assert (slot.state, slot.job.name, slot.attempt) == (shown, "the-job", 1)
     assert (slot.progress.epoch, slot.progress.total_epochs, slot.progress.epoch_wall_s) == (4, 10, 2.0)
-    assert slot.progress.remaining_s == pytest.approx(12.0)
 
 
 def test_progress_of_an_earlier_attempt_is_not_shown_as_that_of_this_one(settings, ledger):
@@ -70,19 +69,6 @@ def test_progress_of_an_earlier_attempt_is_not_shown_as_that_of_this_one(setting
     telemetry.close()
 
     assert take_status(settings).slot.progress is None
-
-
-def test_reports_of_blocks_of_rounds_are_timed_by_the_round(settings, ledger):
-    number = add_in(ledger, JobState.RUNNING)
-    telemetry = Telemetry(settings.telemetry_path)
-    for rounds in (10, 20, 30):
-        telemetry.record(number, 1, "round", EpochReport(rounds, 100, 5.0))
-    telemetry.close()
-
-    progress = take_status(settings).slot.progress
-
-    assert progress.epoch_wall_s == pytest.approx(0.5)
-    assert progress.remaining_s == pytest.approx(35.0)
 
 
 def test_a_closed_slot_says_every_reason(settings, ledger):

@@ -1,0 +1,190 @@
+"""How much time the running job still takes: at the pace in force, and never a guess."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import pytest
+from api_home import BROWSER
+from rich.console import Console
+
+from cbi_queue import clock
+from cbi_queue.cli.live import render_status
+from cbi_queue.governor.values import Action, Cause, Decision
+from cbi_queue.ledger.governor_log import record_decision
+from cbi_queue.ledger.settlement import pause, requeue
+from cbi_queue.ledger.telemetry import Telemetry
+from cbi_queue.lifecycle import Outcome, Reason
+from cbi_queue.protocol import EpochReport
+from cbi_queue.status import take_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from api_home import ApiHome
+
+    from cbi_queue.job_progress import Progress
+
+BEGAN_S = 10_000.0
+"""Seconds ago at which the reports of these tests begin."""
+
+
+@pytest.fixture
+def busy(site: ApiHome) -> Iterator[ApiHome]:
+    """A queue whose daemon lives and trains the job `net`, number 1."""
+    site.enqueue({"name": "net"})
+    site.start_next()
+    with site.daemon():
+        yield site
+
+
+def report(
+    site: ApiHome, epochs: range, *, wall_s: float, gap_s: float, attempt: int = 1, resumed: bool = False
+) -> None:
+    """Report `epochs` of 100, each *wall_s* seconds of work and *gap_s* seconds after the one before."""
+    telemetry = Telemetry(site.settings.telemetry_path)
+    begin = clock.epoch_s() - BEGAN_S
+    for place, epoch in enumerate(epochs):
+        telemetry.record(1, attempt, "epoch", EpochReport(epoch, 100, wall_s, resumed=resumed))
+        at = begin + gap_s * (epochs.start + place * epochs.step)
+        telemetry.write("UPDATE epochs SET at = ? WHERE attempt = ? AND epoch = ?", (at, attempt, epoch))
+    telemetry.close()
+
+
+def pace(site: ApiHome, duty: float, *, at_s: float) -> None:
+    """Write down that the governor paced `net` *at_s* seconds after the reports began."""
+    telemetry = Telemetry(site.settings.telemetry_path)
+    decision = Decision(0.0, Action.PACE, Cause.HEAT, "too hot", value=duty)
+    record_decision(telemetry, decision, job_id=1, attempt=1, epoch=0, acted=True)
+    telemetry.write("UPDATE decisions SET at = ?", (clock.epoch_s() - BEGAN_S + at_s,))
+    telemetry.close()
+
+
+def progress(site: ApiHome) -> Progress:
+    seen = take_status(site.settings).slot.progress
+    assert seen is not None
+    return seen
+
+
+def on_screen(site: ApiHome) -> str:
+    said = StringIO()
+    Console(width=200, file=said).print(render_status(take_status(site.settings), 200))
+    return said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "duty", "share"), [("on", 1.0, 1.0), ("on", 0.6, 0.6), ("watch", 0.6, 1.0), ("off", 1.0, 1.0)]
+)
+def test_the_end_is_as_far_away_as_the_pace_makes_it(busy, mode, duty, share):
+    """Reports leave rests out: 80 epochs of 3 s each take 400 s where 60 % of the time is worked."""
+    report(busy, range(16, 21), wall_s=3.0, gap_s=3.0 / share)
+    busy.stand(1, mode=mode, duty=duty)
+
+    seen = progress(busy)
+
+    assert seen.epoch_wall_s == pytest.approx(3.0)
+    assert seen.remaining_s == pytest.approx(80 * 3.0 / share)
+
+
+def test_the_page_says_that_the_time_of_an_epoch_is_work_when_rests_come_on_top(busy, client):
+    """Or eighty epochs of 3 s and 6 min 40 s would look like a sum that is wrong."""
+    report(busy, range(16, 21), wall_s=3.0, gap_s=5.0)
+    busy.stand(1, duty=0.6)
+
+    page = client.get("/status", headers=BROWSER).text
+
+    assert "<dt>Per epoch</dt><dd>3 s of work</dd>" in page
+    assert "<dt>About left</dt><dd>6 min 40 s</dd>" in page
+
+
+def test_a_pace_that_has_just_begun_counts_at_once(busy):
+    """The last reports are still those of full speed."""
+    report(busy, range(16, 21), wall_s=30.0, gap_s=30.0)
+    pace(busy, 0.5, at_s=20 * 30.0 + 1.0)
+    busy.stand(1, duty=0.5)
+
+    assert progress(busy).remaining_s == pytest.approx(80 * 30.0 / 0.5)
+
+
+def test_rests_that_are_cut_short_are_seen_from_report_to_report(busy):
+    """No rest is longer than a minute: a fit of 300 s at half the time takes 360 s, not 600."""
+    pace(busy, 0.5, at_s=1.0)
+    report(busy, range(16, 21), wall_s=300.0, gap_s=360.0)
+    busy.stand(1, duty=0.5)
+
+    assert progress(busy).remaining_s == pytest.approx(80 * 360.0)
+
+
+def test_a_job_that_stands_still_has_no_time_left_but_says_so(busy, client):
+    report(busy, range(16, 21), wall_s=3.0, gap_s=3.0)
+    busy.stand(1)
+    assert "about 4 min" in on_screen(busy)
+    with busy.ledger() as ledger:
+        pause(ledger, 1, "too loud")
+
+    assert progress(busy).remaining_s is None
+    assert "epoch 20/100  stands still" in on_screen(busy)
+    page = client.get("/status", headers=BROWSER).text
+    assert "<dt>About left</dt><dd>stands still</dd>" in page
+    assert client.get("/api/status").json()["slot"]["progress"]["remaining_s"] is None
+
+
+def test_a_pace_that_nobody_knows_gives_no_time(busy, client):
+    """A daemon that wrote last ten minutes ago may have paced the job since."""
+    report(busy, range(16, 21), wall_s=0.5, gap_s=0.5)
+    busy.stand(1, age_s=600.0)
+
+    assert progress(busy).remaining_s is None
+    assert " left" not in on_screen(busy)
+    assert "<dt>About left</dt><dd>\N{EN DASH}</dd>" in client.get("/status", headers=BROWSER).text
+
+
+def test_without_a_duty_the_time_between_reports_tells_it(busy):
+    """As after a fault of the governor's own: it has no more say, and no figure."""
+    report(busy, range(16, 21), wall_s=12.0, gap_s=20.0)
+    busy.stand(1, duty=None)
+
+    assert progress(busy).remaining_s == pytest.approx(80 * 20.0)
+
+
+def test_a_pause_between_two_reports_is_not_taken_for_a_pace(busy):
+    report(busy, range(16, 19), wall_s=12.0, gap_s=12.0)
+    report(busy, range(100, 101), wall_s=12.0, gap_s=12.0, resumed=True)
+    busy.stand(1, duty=None)
+    telemetry = Telemetry(busy.settings.telemetry_path)
+    telemetry.write("UPDATE epochs SET epoch = 19 WHERE epoch = 100", ())
+    telemetry.close()
+
+    assert progress(busy).remaining_s == pytest.approx(81 * 12.0)
+
+
+def test_a_job_that_a_dead_daemon_left_has_no_time_left(site):
+    """It stands until another daemon starts, and nobody knows when."""
+    site.enqueue({"name": "net"})
+    site.start_next()
+    report(site, range(16, 21), wall_s=3.0, gap_s=3.0)
+    site.stand(1)
+
+    assert progress(site).remaining_s is None
+
+
+def test_reports_of_blocks_of_rounds_are_timed_by_the_round(busy):
+    busy.stand(1)
+    report(busy, range(10, 11), wall_s=5.0, gap_s=0.5)
+    first = progress(busy)
+    report(busy, range(10, 40, 10), wall_s=5.0, gap_s=0.5)
+
+    assert (first.epoch_wall_s, first.remaining_s) == pytest.approx((0.5, 45.0))
+    assert (progress(busy).epoch_wall_s, progress(busy).remaining_s) == pytest.approx((0.5, 35.0))
+
+
+def test_the_first_report_of_a_later_attempt_is_of_one_epoch(busy):
+    """It went on from a checkpoint: its count says nothing of how much it did itself."""
+    with busy.ledger() as ledger:
+        requeue(ledger, 1, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE)
+    busy.start_next()
+    busy.stand(1)
+    report(busy, range(41, 42), wall_s=3.0, gap_s=3.0, attempt=2)
+
+    assert (progress(busy).epoch_wall_s, progress(busy).remaining_s) == pytest.approx((3.0, 59 * 3.0))
