@@ -175,6 +175,10 @@ class HoldReason(StrEnum):
     WINDOW = "window"
 
 
+HOLDS_OF_THE_GOVERNOR = (HoldReason.THERMAL, HoldReason.MEMORY)
+"""Reasons under which the governor, and nobody else, closes the slot: for a while, and by itself it opens it again."""
+
+
 class HoldMode(StrEnum):
     """What a hold does to the job in the slot, weakest first."""
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends
 
-from cbi_queue.api.models import Holds, JobName, PauseBody, PriorityBody, Problem
+from cbi_queue.api.models import Holds, JobName, PauseBody, PriorityBody, Problem, ResumeBody
 from cbi_queue.api.settings_of import AppSettings
 from cbi_queue.api.token import require_token
 from cbi_queue.ledger import Ledger, verbs
-from cbi_queue.ledger.holds import holds_in_force, lift_hold, place_hold
+from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.status import JobLine, every_line
 
@@ -54,11 +54,11 @@ def pause(body: PauseBody, settings: AppSettings) -> Holds:
 
 
 @router.post("/resume")
-def resume(settings: AppSettings) -> Holds:
-    """Lift the user's hold. Other holds lift themselves when their cause is gone."""
+def resume(settings: AppSettings, body: ResumeBody | None = None) -> Holds:
+    """Lift the user's hold, and with `all` the governor's too. Others lift themselves when their cause is gone."""
     with _ledger_for_writing(settings) as ledger:
-        lifted = lift_hold(ledger, HoldReason.USER, "resumed by the user")
-        return Holds(lifted=lifted, holds=holds_in_force(ledger))
+        lifted = resume_slot(ledger, lift_all=body is not None and body.all)
+        return Holds(lifted=bool(lifted), holds=holds_in_force(ledger))
 
 
 @router.post("/jobs/{name}/cancel", responses=ON_JOBS)

@@ -25,7 +25,7 @@ from cbi_queue.kinds import Family, Horizon
 from cbi_queue.leaderboard import LeaderboardRow, rank
 from cbi_queue.ledger import AttemptRow, Ledger, queries
 from cbi_queue.ledger.telemetry import epochs_of
-from cbi_queue.lifecycle import HoldReason, JobState
+from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, JobState
 from cbi_queue.settings import Settings
 from cbi_queue.status import JobLine, QueueStatus, daemon_status, every_line, take_status
 from cbi_queue.story import tell
@@ -74,7 +74,7 @@ def governor(settings: AppSettings) -> GovernorNow:
     return GovernorNow(
         job=seen.slot.job.name if seen.slot.job else None,
         governor=seen.governor,
-        holds=[hold for hold in seen.holds if hold.reason in {HoldReason.THERMAL, HoldReason.MEMORY}],
+        holds=[hold for hold in seen.holds if hold.reason in HOLDS_OF_THE_GOVERNOR],
     )
 
 

@@ -143,6 +143,13 @@ class PauseBody(_Model):
     """Seconds after which the hold lifts itself; null: until it is lifted."""
 
 
+class ResumeBody(_Model):
+    """Whose holds to lift."""
+
+    all: bool = False
+    """Lift the governor's holds too, for heat (`thermal`) and for memory; they come back if their cause is still there."""
+
+
 class PriorityBody(_Model):
     """Another priority."""
 
@@ -154,7 +161,7 @@ class Holds(_Model):
     """The holds on the slot after a change."""
 
     lifted: bool = False
-    """Whether the user's hold was lifted."""
+    """Whether a hold was lifted."""
     holds: list[HoldRow]
     """The slot is open when none is left."""
 

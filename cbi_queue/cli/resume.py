@@ -6,10 +6,8 @@ import click
 
 from cbi_queue.cli.opening import ledger_for_writing
 from cbi_queue.cli.output import json_option, print_json, printable
-from cbi_queue.ledger.holds import holds_in_force, lift_hold
-from cbi_queue.lifecycle import HoldReason
-
-OF_THE_GOVERNOR = (HoldReason.THERMAL, HoldReason.MEMORY)
+from cbi_queue.ledger.holds import holds_in_force, resume_slot
+from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, HoldReason
 
 
 @click.command(epilog="Examples:\n\n\b\n  cbi-queue resume\n  cbi-queue resume --all")
@@ -22,9 +20,8 @@ OF_THE_GOVERNOR = (HoldReason.THERMAL, HoldReason.MEMORY)
 @json_option
 def command(lift_all: bool, as_json: bool) -> None:
     """Open the slot again. Other holds (volume, thermal, memory, …) lift themselves when their cause is gone."""
-    reasons = (HoldReason.USER, *OF_THE_GOVERNOR) if lift_all else (HoldReason.USER,)
     with ledger_for_writing() as ledger, ledger.write():
-        lifted = [reason for reason in reasons if lift_hold(ledger, reason, "resumed by the user")]
+        lifted = resume_slot(ledger, lift_all=lift_all)
         left = holds_in_force(ledger)
     if as_json:
         print_json({"lifted": bool(lifted), "holds": [hold.reason for hold in left]})
@@ -32,7 +29,7 @@ def command(lift_all: bool, as_json: bool) -> None:
     click.echo(_lifted_words(lifted, lift_all=lift_all))
     for hold in left:
         click.echo(f"Still held [{hold.reason}]: {printable(hold.words)}")
-    if not lift_all and any(hold.reason in OF_THE_GOVERNOR for hold in left):
+    if not lift_all and any(hold.reason in HOLDS_OF_THE_GOVERNOR for hold in left):
         click.echo("`cbi-queue resume --all` lifts the governor's holds, too.")
 
 
@@ -40,7 +37,7 @@ def _lifted_words(lifted: list[HoldReason], *, lift_all: bool) -> str:
     if not lifted:
         by = "the user or the governor" if lift_all else "the user"
         return f"The queue was not paused by {by}."
-    governor = [reason for reason in lifted if reason in OF_THE_GOVERNOR]
+    governor = [reason for reason in lifted if reason in HOLDS_OF_THE_GOVERNOR]
     if not governor:
         return "Resumed."
     again = "it comes back if its cause is" if len(governor) == 1 else "they come back if their cause is"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.ledger.rows import HoldRow
-from cbi_queue.lifecycle import HOLD_MODES_WEAKEST_FIRST, HoldMode, HoldReason
+from cbi_queue.lifecycle import HOLD_MODES_WEAKEST_FIRST, HOLDS_OF_THE_GOVERNOR, HoldMode, HoldReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +46,16 @@ def lift_hold(ledger: Ledger, reason: HoldReason, words: str) -> bool:
         if lifted:
             ledger.tell("hold_lifted", reason, words=words)
     return lifted
+
+
+def resume_slot(ledger: Ledger, *, lift_all: bool) -> list[HoldReason]:
+    """Lift the user's hold, and the governor's too where *lift_all* says so; return the reasons that were in force.
+
+    The governor places its hold again when its cause is still there.
+    """
+    reasons = (HoldReason.USER, *HOLDS_OF_THE_GOVERNOR) if lift_all else (HoldReason.USER,)
+    with ledger.write():
+        return [reason for reason in reasons if lift_hold(ledger, reason, "resumed by the user")]
 
 
 def holds_in_force(ledger: Ledger) -> list[HoldRow]:

@@ -9,7 +9,8 @@ import pytest
 from cbi_queue.api.guard import MAX_BODY_BYTES, AllowedHosts
 from cbi_queue.api.token import ensure_token
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.holds import holds_in_force
+from cbi_queue.ledger.holds import holds_in_force, place_hold
+from cbi_queue.lifecycle import HoldMode, HoldReason
 
 
 def test_changes_ask_for_the_token_and_say_where_it_is(site, client, bearer):
@@ -49,6 +50,55 @@ def test_pause_and_resume_place_and_lift_the_users_hold(site, client, bearer):
     assert (hold.reason, hold.mode, hold.expires_at - hold.since) == ("user", "evict", pytest.approx(60))
     assert resumed.json() == {"lifted": True, "holds": []}
     assert again.json() == {"lifted": False, "holds": []}
+
+
+def close_for(site, *reasons: HoldReason) -> None:
+    with site.ledger() as ledger:
+        for reason in reasons:
+            place_hold(ledger, reason, HoldMode.PAUSE, f"held for {reason}")
+
+
+@pytest.mark.parametrize("body", [None, {}, {"all": False}])
+def test_resume_leaves_the_governors_holds_alone_unless_it_is_told_otherwise(site, client, bearer, body):
+    close_for(site, HoldReason.USER, HoldReason.THERMAL, HoldReason.MEMORY)
+
+    answer = client.post("/api/resume", json=body, headers=bearer).json()
+
+    assert answer["lifted"] is True
+    assert [hold["reason"] for hold in answer["holds"]] == ["thermal", "memory"]
+
+
+def test_resume_with_all_lifts_the_governors_holds_too_and_no_other(site, client, bearer):
+    """As `cbi-queue resume --all` does; a disk that is not there is nobody's to lift."""
+    close_for(site, HoldReason.USER, HoldReason.THERMAL, HoldReason.MEMORY, HoldReason.VOLUME)
+
+    answer = client.post("/api/resume", json={"all": True}, headers=bearer).json()
+    again = client.post("/api/resume", json={"all": True}, headers=bearer).json()
+
+    assert (answer["lifted"], [hold["reason"] for hold in answer["holds"]]) == (True, ["volume"])
+    assert (again["lifted"], again["holds"]) == (False, answer["holds"])
+    with site.ledger() as ledger:
+        lifted = {(event.event, event.reason) for event in queries.last_events(ledger, 3)}
+    assert lifted == {("hold_lifted", "user"), ("hold_lifted", "thermal"), ("hold_lifted", "memory")}
+
+
+@pytest.mark.parametrize("body", [{"all": "yes please"}, {"everything": True}, [True]])
+def test_a_resume_that_makes_no_sense_is_refused_and_lifts_nothing(site, client, bearer, body):
+    close_for(site, HoldReason.USER, HoldReason.THERMAL)
+
+    answer = client.post("/api/resume", json=body, headers=bearer)
+
+    assert answer.status_code == 422
+    with site.ledger() as ledger:
+        assert len(holds_in_force(ledger)) == 2
+
+
+def test_the_governors_holds_are_not_lifted_without_the_token(site, client):
+    close_for(site, HoldReason.THERMAL)
+
+    assert client.post("/api/resume", json={"all": True}).status_code == 401
+    with site.ledger() as ledger:
+        assert len(holds_in_force(ledger)) == 1
 
 
 @pytest.mark.parametrize(
