@@ -20,6 +20,7 @@ from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.slot_lock import SlotLock
 from workers.chores import register_chores
 from workers.governance import GOVERNOR_LOOK_S, Governance
+from workers.keep_awake import AWAKE_LOOK_S, KeepAwake
 from workers.recovery import end_orphan, settle_leftovers
 from workers.slot import Slot
 from workers.volume import watch_volume
@@ -99,23 +100,31 @@ class Daemon:
             max_delay=self._settings.poll_s,
             shutdown_timeout=self._settings.grace_s + SPARE_S,
         )
+        keep_awake = KeepAwake()
         consumer.start()
         logger.info("event=daemon.ready state_dir=%s", self._settings.state_dir)
         try:
-            self._watch(ledger, consumer, governance)
+            self._watch(ledger, consumer, governance, keep_awake)
         finally:
             slot.stopping.set()
             consumer.stop(graceful=True)
+            keep_awake.release()
             logger.info("event=daemon.stopped")
 
-    def _watch(self, ledger: Ledger, consumer: EmbeddedConsumer, governance: Governance) -> None:
+    def _watch(self, ledger: Ledger, consumer: EmbeddedConsumer, governance: Governance, keep_awake: KeepAwake) -> None:
         with closing(Telemetry(self._settings.telemetry_path)) as telemetry:
-            self._look_until_told(ledger, consumer, governance, telemetry)
+            self._look_until_told(ledger, consumer, governance, telemetry, keep_awake)
 
     def _look_until_told(
-        self, ledger: Ledger, consumer: EmbeddedConsumer, governance: Governance, telemetry: Telemetry
+        self,
+        ledger: Ledger,
+        consumer: EmbeddedConsumer,
+        governance: Governance,
+        telemetry: Telemetry,
+        keep_awake: KeepAwake,
     ) -> None:
         looks = (
+            _Look("awake", AWAKE_LOOK_S, lambda: keep_awake.follow(ledger)),
             _Look("governor", GOVERNOR_LOOK_S, lambda: governance.look_at_idle_slot(ledger, telemetry)),
             _Look("volume", self._settings.volume_check_s, lambda: watch_volume(self._settings, ledger)),
             _Look("workers", HEALTH_S, consumer.check_worker_health),

@@ -18,7 +18,6 @@ from cbi_queue.lifecycle import HoldMode
 from workers.ending import StopCause
 from workers.governing import Governing
 from workers.intake import Intake
-from workers.keep_awake import KeepAwake
 from workers.pausing import Pausing
 
 if TYPE_CHECKING:
@@ -69,7 +68,6 @@ class Supervision:
         self._stopping = stopping
         self._pausing = Pausing(ledger, trainer, job.id)
         self._governing = Governing(governance, ledger, telemetry, trainer, job, attempt, self._pausing)
-        self._keep_awake = KeepAwake()
         self.intake = Intake(ledger, telemetry, attempt, self._pausing, self._governing)
         self._deadline_s: float | None = None
         self._trained_s = 0.0
@@ -84,10 +82,7 @@ class Supervision:
         Raises:
             TrainerStuck: when it survives SIGKILL and the daemon is to end; its row is left for the next daemon.
         """
-        try:
-            exit_code = self._watch()
-        finally:
-            self._keep_awake.release()
+        exit_code = self._watch()
         self._hear_last_words()
         self._governing.ended()
         self._trainer.end_family()
@@ -119,7 +114,6 @@ class Supervision:
         self._heed_governor()
         self._insist()
         self._pausing.write_down()
-        self._stay_awake()
         self._remember_children()
         self._telemetry.commit_when_due()
 
@@ -166,13 +160,6 @@ class Supervision:
         self._governing.look(is_leaving=self.stop_cause is not None or self.intake.has_ended)
         if self._governing.wants_recycling:
             self._order_stop(StopCause.RECYCLE)
-
-    def _stay_awake(self) -> None:
-        """Keep the machine from sleeping while work is done, and let it sleep while the trainer stands still."""
-        if self._pausing.is_paused:
-            self._keep_awake.release()
-        else:
-            self._keep_awake.hold()
 
     def _order_stop(self, cause: StopCause) -> None:
         if self.stop_cause is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.errors import UnknownJob
 from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
+from cbi_queue.lifecycle import Reason
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
@@ -108,6 +109,15 @@ def workload(ledger: Ledger) -> Workload:
     counts = state_counts(ledger)
     in_slot = counts.get("running", 0) + counts.get("paused", 0)
     return Workload(counts.get("queued", 0), in_slot, counts.get("waiting", 0))
+
+
+def is_job_coming(ledger: Ledger) -> bool:
+    """Tell whether a queued job will be tried without anybody's doing: at once, or after a wait that ends by itself.
+
+    One that was put off because it does not fit into free memory waits for somebody to make room.
+    """
+    sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND reason != ?)"
+    return bool(ledger.conn.execute(sql, (Reason.MEMORY_SHORT,)).fetchone()[0])
 
 
 def state_counts(ledger: Ledger) -> dict[str, int]:

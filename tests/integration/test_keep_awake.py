@@ -1,4 +1,7 @@
-"""The keep-awake assertion, held by a stand-in for the system's tool that is a real process and writes down its life."""
+"""The keep-awake assertion: when it is wanted, by a real daemon too, and how it is held.
+
+The system's tool has a stand-in that is a real process and writes down its life.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,23 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from ledger_rows import python
+from house import NET
+from ledger_rows import add, add_in, python
 from waiting import until
 
-from workers.keep_awake import LINUX, MACOS, MOST_LOSSES, KeepAwake, awake_command
+from cbi_queue import clock
+from cbi_queue.ledger.holds import lift_hold, place_hold
+from cbi_queue.ledger.settlement import requeue
+from cbi_queue.ledger.waits import keep_back, put_off
+from cbi_queue.lifecycle import HoldMode, HoldReason, JobState, Outcome, Reason
+from workers.keep_awake import LINUX, MACOS, MOST_LOSSES, TRY_AGAIN_S, KeepAwake, awake_command
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from house import House
+
+    from cbi_queue.ledger import Ledger
 
 TOOL = """#!/bin/sh
 echo "begins $$" >> '{record}'
@@ -95,6 +108,112 @@ def test_it_is_held_by_one_process_until_it_is_released(tool, awake):
 
     assert not awake.is_held
     assert tool.life() == ["begins", "ends"], "held once, ended by itself, not killed"
+
+
+def is_wanted(ledger: Ledger, awake: KeepAwake) -> bool:
+    """Let it look once; tell whether it is held then."""
+    awake.follow(ledger)
+    return awake.is_held
+
+
+PAUSED_BY = {
+    "the governor, for heat": ({HoldReason.THERMAL: HoldMode.PAUSE}, True),
+    "the governor, for memory": ({HoldReason.MEMORY: HoldMode.PAUSE}, True),
+    "the governor, while a person lets the job end": (
+        {HoldReason.THERMAL: HoldMode.PAUSE, HoldReason.USER: HoldMode.DRAIN},
+        True,
+    ),
+    "a person": ({HoldReason.USER: HoldMode.PAUSE}, False),
+    "a person and the governor": ({HoldReason.THERMAL: HoldMode.PAUSE, HoldReason.USER: HoldMode.PAUSE}, False),
+    "a person who wants the memory": ({HoldReason.USER: HoldMode.EVICT}, False),
+}
+"""Who paused the job -> the holds in force, and whether the machine is to stay awake."""
+
+
+@pytest.mark.parametrize(("holds", "stays_awake"), PAUSED_BY.values(), ids=PAUSED_BY.keys())
+def test_a_pause_of_the_governors_keeps_the_machine_awake_and_one_of_a_person_lets_it_sleep(
+    tool, awake, ledger, holds, stays_awake
+):
+    """The governor's ends by itself within minutes; a machine that had fallen asleep would not see the end of it."""
+    add_in(ledger, JobState.PAUSED)
+    for reason, mode in holds.items():
+        place_hold(ledger, reason, mode, f"held for {reason}")
+
+    assert is_wanted(ledger, awake) is stays_awake
+
+
+def test_a_training_keeps_the_machine_awake_and_a_person_who_joins_the_governors_pause_lets_it_sleep(
+    tool, awake, ledger
+):
+    add_in(ledger, JobState.RUNNING)
+    assert is_wanted(ledger, awake)
+    place_hold(ledger, HoldReason.USER, HoldMode.DRAIN, "let it end")
+    assert is_wanted(ledger, awake), "it is still training"
+    ledger.conn.execute("UPDATE jobs SET state = 'paused'")
+    place_hold(ledger, HoldReason.THERMAL, HoldMode.PAUSE, "too hot")
+    assert is_wanted(ledger, awake)
+
+    place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "good night")
+    assert not is_wanted(ledger, awake)
+    lift_hold(ledger, HoldReason.USER, "good morning")
+
+    assert is_wanted(ledger, awake)
+
+
+def test_an_empty_slot_keeps_the_machine_awake_while_the_queue_goes_on_by_itself(tool, awake, ledger):
+    """Evicted by the governor, put off by it, or waiting for its retry: nobody has to come for any of that."""
+    number = add_in(ledger, JobState.RUNNING)
+    requeue(ledger, number, Outcome.EVICTED, Reason.EVICTED, wait_s=600.0)
+    assert is_wanted(ledger, awake), "its wait ends by itself"
+    place_hold(ledger, HoldReason.MEMORY, HoldMode.EVICT, "memory is short", for_s=900.0)
+    assert is_wanted(ledger, awake), "the governor's hold ends by itself"
+    lift_hold(ledger, HoldReason.MEMORY, "there is room")
+    keep_back(ledger, number, "the machine is too hot to start")
+    assert is_wanted(ledger, awake), "it starts as soon as it has cooled"
+
+    place_hold(ledger, HoldReason.USER, HoldMode.DRAIN, "no more today")
+
+    assert not is_wanted(ledger, awake)
+
+
+def test_nothing_that_could_start_lets_the_machine_sleep(tool, awake, ledger):
+    assert not is_wanted(ledger, awake), "the queue is empty"
+    add_in(ledger, JobState.SUCCEEDED, "done")
+    add_in(ledger, JobState.HELD, "kept-back")
+    assert not is_wanted(ledger, awake)
+
+    number = add(ledger, "large")
+    assert is_wanted(ledger, awake)
+    put_off(ledger, number, "needs 20 GiB of 4 GiB that are free", 30.0)
+
+    assert not is_wanted(ledger, awake), "somebody has to make room first"
+
+
+ENDLESS_NET = {**NET, "params": {**NET["params"], "epochs": 10_000, "patience": 10_000}}
+GOVERNORS_PAUSE_S = 3.0
+"""Several looks of the daemon's."""
+
+
+def test_a_daemon_holds_it_through_a_pause_of_the_governors_and_lets_go_when_a_person_pauses(tool, house: House):
+    house.enqueue({**ENDLESS_NET, "name": "net"})
+    house.start_daemon()
+    house.until_epoch("net", 1)
+    until(lambda: tool.life() == ["begins"], "it is held while the net trains")
+
+    with house.ledger() as ledger:
+        place_hold(ledger, HoldReason.THERMAL, HoldMode.PAUSE, "too hot", for_s=GOVERNORS_PAUSE_S)
+    house.until_state("net", "paused")
+    house.until_state("net", "running")
+    assert tool.life() == ["begins"], "held without a break"
+
+    house.cli("pause")
+    house.until_state("net", "paused")
+    until(lambda: tool.life() == ["begins", "ends"], "it is released")
+    house.cli("resume")
+    until(lambda: tool.life() == ["begins", "ends", "begins"], "it is held again")
+    house.cli("cancel", "net")
+
+    until(lambda: tool.life() == ["begins", "ends"] * 2, "nothing is left to do")
 
 
 def test_it_can_be_taken_again_as_after_a_pause(tool, awake):
@@ -203,6 +322,25 @@ def test_an_assertion_that_somebody_ended_is_taken_again_but_not_for_ever(tool, 
     assert not awake.is_held
     assert tool.life().count("begins") == MOST_LOSSES
     assert "was ended 3 times from outside" in caplog.messages[-1]
+
+
+def test_what_was_given_up_is_tried_again_after_a_while(tool, awake, monkeypatch):
+    """A daemon that started before the bus trains for a week without a pause."""
+    now = [100.0]
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
+    tool.is_(REFUSES)
+    awake.hold()
+    until(lambda: not awake.is_held, "it was refused")
+    awake.hold()
+    tool.is_(TOOL)
+
+    now[0] += TRY_AGAIN_S - 1.0
+    awake.hold()
+    assert not awake.is_held
+    now[0] += 1.0
+    awake.hold()
+
+    assert awake.is_held
 
 
 def test_a_tool_that_does_not_leave_is_killed_with_its_children(tool, awake):
