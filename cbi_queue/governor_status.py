@@ -46,6 +46,8 @@ class DecisionLine:
     words: str
     acted: bool
     """False when the governor only watched."""
+    carried: bool = False
+    """True when it only told a trainer the pace that was in force already: no step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def take_governor_status(
 
 def _decision(row: DecisionRow, names: Mapping[int, str]) -> DecisionLine:
     job = names.get(row.job_id) if row.job_id is not None else None
-    return DecisionLine(row.at, job, row.epoch, row.action, row.cause, row.words, row.acted)
+    return DecisionLine(row.at, job, row.epoch, row.action, row.cause, row.words, row.acted, row.carried)
 
 
 def _not_known(why: str, at: float | None, decisions: tuple[DecisionLine, ...]) -> GovernorStatus:

@@ -134,7 +134,7 @@ def _per_sample(seconds: float) -> str:
 def _sum(told: Told, at: float) -> Line:
     trained_s = sum(row.wall_s for row in told.epochs)
     stood_s = _stood_still_s(told.events)
-    steps = [row for row in told.decisions if row.acted and row.action not in ("probe", "tell")]
+    steps = [row for row in told.decisions if row.acted and not row.carried and row.action not in ("probe", "tell")]
     in_slot_s = sum((attempt.ended_at or at) - attempt.started_at for attempt in told.attempts)
     parts = [
         f"{told.job.state} after {_duration(in_slot_s)} in the slot over {_counted(len(told.attempts), 'attempt')}"

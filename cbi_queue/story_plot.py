@@ -1,5 +1,6 @@
 """A picture of a job's story: the cost of each report, its slow-downs shaded, the governor's steps marked. SVG text; pure.
 
+A pace that was in force already when its trainer began, or moved again, is no step and has a mark of its own.
 Drawn by hand because a plotting library would weigh more than the whole command line.
 """
 
@@ -24,6 +25,7 @@ COLOURS = {
     "slow": "#fca5a5",
     "step": "#b45309",
     "upward": "#15803d",
+    "carried": "#6b7280",
     "ink": "#374151",
     "faint": "#9ca3af",
 }
@@ -89,9 +91,11 @@ def _axes(scale: _Scale) -> Iterable[str]:
 def _steps(decisions: Sequence[DecisionRow], begin: float, scale: _Scale) -> Iterable[str]:
     for number, row in enumerate(decisions):
         x = scale.x(row.at - begin)
-        colour = COLOURS["upward" if row.upward else "step"]
+        colour = COLOURS["carried" if row.carried else "upward" if row.upward else "step"]
+        dashes = "" if row.carried else ' stroke-dasharray="4 3"'
         label = row.action.replace("_", " ") + ("" if row.value is None else f" {row.value:g}")
-        yield f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{colour}" stroke-dasharray="4 3"/>'
+        label += " goes on" if row.carried else ""
+        yield f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{colour}"{dashes}/>'
         yield _text(x + 3, TOP + 30 + 14 * (number % 5), label, "start", colour)
 
 

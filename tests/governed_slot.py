@@ -216,9 +216,9 @@ class GovernedSlot:
         assert attempt is not None
         return queries.find_job(self.ledger, str(number)), attempt
 
-    def governing(self, started: Started | None = STARTED) -> Governing:
+    def governing(self, started: Started | None = STARTED, name: str = "net") -> Governing:
         """The governor of an attempt that has just begun."""
-        job, attempt = self.claim()
+        job, attempt = self.claim(name)
         pausing = Pausing(self.ledger, self.trainer, job.id)
         governing = Governing(self.governance, self.ledger, self.telemetry, self.trainer, job, attempt, pausing)
         if started is not None:

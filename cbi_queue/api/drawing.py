@@ -125,11 +125,11 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of the governor."""
+    """A step of the governor, or a pace that was in force already and goes on."""
 
     x: float
-    upward: bool
-    """True for a step back towards full speed."""
+    kind: str
+    """downward | upward (back towards full speed) | carried (no step: a trainer was told the pace in force)."""
     words: str
 
 
@@ -148,6 +148,7 @@ class WorkPicture:
     """The dearest epochs reach above the picture."""
     slow: tuple[Stretch, ...]
     steps: tuple[Step, ...]
+    """In time order, with the paces that were carried over; the page counts those as no steps."""
 
 
 def work_picture(
@@ -210,4 +211,5 @@ def _steps(decisions: Sequence[DecisionRow], xs: Mapping[EpochRow, float], half:
             continue
         place = max((x for epoch, x in xs.items() if epoch.at <= row.at), default=-half) + half
         count = taken[place] = taken.get(place, -1) + 1
-        yield Step(round(min(place + count * STEP_APART, WIDTH - 1.0), 1), row.upward, row.words)
+        kind = "carried" if row.carried else "upward" if row.upward else "downward"
+        yield Step(round(min(place + count * STEP_APART, WIDTH - 1.0), 1), kind, row.words)

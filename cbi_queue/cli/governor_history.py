@@ -40,7 +40,8 @@ def command(name: str | None, last: int, as_json: bool) -> None:
 
 def _cells(row: DecisionRow, names: dict[int, str]) -> tuple[str, ...]:
     step = row.action.replace("_", " ") + ("" if row.value is None else f" {row.value:g}")
-    marks = "".join(f" ({word})" for word, is_so in (("undo", row.undo), ("not carried out", not row.acted)) if is_so)
+    told = (("undo", row.undo), ("goes on", row.carried), ("not carried out", not row.acted))
+    marks = "".join(f" ({word})" for word, is_so in told if is_so)
     epoch = "" if row.epoch is None else str(row.epoch)
     job = names.get(row.job_id, "") if row.job_id is not None else "(between jobs)"
     return (local_time(row.at), job, epoch, step + marks, row.cause.replace("_", " "), row.words)

@@ -43,12 +43,14 @@ class DecisionRow:
     acted: bool
     """False when the governor only watches."""
     figures: dict[str, float]
+    carried: bool = False
+    """True when it only told a trainer the pace that was in force already: no step."""
 
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> DecisionRow:
-        """Read a row of `SELECT * FROM decisions`."""
-        values = dict(zip(cls.__slots__, row, strict=True))
-        flags = {name: bool(values[name]) for name in ("upward", "undo", "acted")}
+        """Read a row of `SELECT * FROM decisions`; one of an earlier version ends before `carried`."""
+        values = dict(zip(cls.__slots__, row, strict=False))
+        flags = {name: bool(values.get(name)) for name in ("upward", "undo", "acted", "carried")}
         return cls(**{**values, **flags, "figures": json.loads(values["figures"])})
 
 
@@ -88,9 +90,9 @@ def record_decision(
     """Add a decision, and whether it was carried out."""
     values = (
         clock.epoch_s(), job_id, attempt, epoch, decision.action, decision.cause, decision.words, decision.value,
-        int(decision.upward), int(decision.undo), int(acted), json.dumps(decision.figures),
+        int(decision.upward), int(decision.undo), int(acted), json.dumps(decision.figures), int(decision.carried),
     )  # fmt: skip
-    telemetry.write("INSERT INTO decisions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    telemetry.write("INSERT INTO decisions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def record_slowdown(

@@ -39,7 +39,7 @@ _SCHEMA = """
     CREATE TABLE IF NOT EXISTS decisions (
         id INTEGER PRIMARY KEY, at REAL NOT NULL, job_id INTEGER, attempt INTEGER, epoch INTEGER, action TEXT NOT NULL,
         cause TEXT NOT NULL, words TEXT NOT NULL, value REAL, upward INTEGER NOT NULL, undo INTEGER NOT NULL,
-        acted INTEGER NOT NULL, figures TEXT NOT NULL
+        acted INTEGER NOT NULL, figures TEXT NOT NULL, carried INTEGER NOT NULL DEFAULT 0
     );
     CREATE INDEX IF NOT EXISTS decisions_by_job ON decisions (job_id, id);
     CREATE TABLE IF NOT EXISTS slowdowns (
@@ -154,6 +154,7 @@ def _open_for_writing(path: Path) -> sqlite3.Connection | None:
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = NORMAL")
         conn.executescript(_SCHEMA)
+        _add_missing_columns(conn)
         path.chmod(0o600)
     except (sqlite3.Error, OSError) as exc:
         logger.warning("event=telemetry.off path=%s why=%r", path, str(exc))
@@ -161,6 +162,12 @@ def _open_for_writing(path: Path) -> sqlite3.Connection | None:
             conn.close()
         return None
     return conn
+
+
+def _add_missing_columns(conn: sqlite3.Connection) -> None:
+    """Give a table that an earlier version made the column that it lacks, at its end, where new tables have it too."""
+    if not any(column[1] == "carried" for column in conn.execute("PRAGMA table_info(decisions)")):
+        conn.execute("ALTER TABLE decisions ADD COLUMN carried INTEGER NOT NULL DEFAULT 0")
 
 
 def epochs_of(path: Path, job_id: int, *, last: int | None = None) -> list[EpochRow]:

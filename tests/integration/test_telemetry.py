@@ -9,7 +9,9 @@ from contextlib import closing
 import pytest
 
 from cbi_queue import clock
+from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.ledger import telemetry
+from cbi_queue.ledger.governor_log import decisions_of, record_decision
 from cbi_queue.ledger.telemetry import Telemetry, epochs_of
 from cbi_queue.protocol import EpochReport
 
@@ -75,6 +77,39 @@ def test_old_rows_are_forgotten_and_young_ones_kept(tmp_path):
     writing.close()
 
     assert [row.epoch for row in epochs_of(path, 7)] == [2]
+
+
+BEFORE_CARRIED = """
+    CREATE TABLE decisions (
+        id INTEGER PRIMARY KEY, at REAL NOT NULL, job_id INTEGER, attempt INTEGER, epoch INTEGER, action TEXT NOT NULL,
+        cause TEXT NOT NULL, words TEXT NOT NULL, value REAL, upward INTEGER NOT NULL, undo INTEGER NOT NULL,
+        acted INTEGER NOT NULL, figures TEXT NOT NULL
+    );
+    INSERT INTO decisions VALUES (1, 1000.0, 7, 1, 3, 'pace', 'heat', 'too hot', 0.8, 0, 0, 1, '{"duty": 0.8}');
+"""
+"""A file as the version made it whose decisions did not say whether they only carried a pace over."""
+
+
+def test_a_file_of_an_earlier_version_is_read_as_it_is_and_written_on(tmp_path):
+    """The page may look before the daemon of the new version has opened it."""
+    path = tmp_path / "telemetry.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.executescript(BEFORE_CARRIED)
+    (old,) = decisions_of(path, 7)
+
+    for words in ("goes on", "goes on still"):
+        writing = Telemetry(path)
+        decision = Decision(0.0, Action.PACE, Cause.HEAT, words, value=0.8, carried=True)
+        record_decision(writing, decision, job_id=7, attempt=2, epoch=3, acted=True)
+        writing.close()
+
+    rows = decisions_of(path, 7)
+    assert rows[0] == old
+    assert (old.words, old.acted, old.carried, old.figures) == ("too hot", True, False, {"duty": 0.8})
+    assert [(row.words, row.acted, row.carried) for row in rows[1:]] == [
+        ("goes on", True, True),
+        ("goes on still", True, True),
+    ]
 
 
 def unusable(tmp_path, kind):

@@ -20,8 +20,10 @@ def slow(since: int, ended: int | None, *, attempt: int = 1) -> SlowdownRow:
     return SlowdownRow(7, attempt, since, 0.0, since + 1, ended, 2.0, 0.9, "service_class", ())
 
 
-def step(at: float, action: str = "pace", *, acted: bool = True, upward: bool = False) -> DecisionRow:
-    return DecisionRow(1, at, 7, 1, int(at), action, "heat", f"{action} at {at}", 0.7, upward, False, acted, {})
+def step(at: float, action: str = "pace", *, acted: bool = True, upward: bool = False, carried=False) -> DecisionRow:
+    return DecisionRow(
+        1, at, 7, 1, int(at), action, "heat", f"{action} at {at}", 0.7, upward, False, acted, {}, carried
+    )  # fmt: skip
 
 
 def draw(rows, slowdowns=(), decisions=(), upto: int = 99) -> WorkPicture:
@@ -81,7 +83,14 @@ def test_steps_stand_behind_the_epoch_that_was_finished_and_beside_each_other():
     assert [mark.x for mark in steps] == pytest.approx(
         [0.0, MARGIN + 3.5 * apart, MARGIN + 3.5 * apart + STEP_APART], abs=0.11
     )
-    assert [mark.upward for mark in steps] == [False, False, True]
+    assert [mark.kind for mark in steps] == ["downward", "downward", "upward"]
+
+
+def test_a_pace_that_is_carried_over_stands_at_the_beginning_and_is_no_step_down():
+    marks = draw([epoch(1), epoch(2)], [], [step(0.5, carried=True), step(1.5)]).steps
+
+    assert [mark.kind for mark in marks] == ["carried", "downward"]
+    assert marks[0].x == 0.0
 
 
 def test_what_changed_nothing_is_no_step():

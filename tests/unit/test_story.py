@@ -10,7 +10,7 @@ from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
 from cbi_queue.ledger.telemetry import EpochRow
 from cbi_queue.lifecycle import JobState, Outcome, Reason
 from cbi_queue.story import Told, tell
-from cbi_queue.story_plot import draw
+from cbi_queue.story_plot import LEFT, TOP, draw
 
 JOB = JobRow(
     7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None, 0,
@@ -107,6 +107,22 @@ def test_steps_that_were_only_considered_are_not_counted():
     watched = [replace(PACED, acted=False)]
 
     assert "no steps of the governor" in tell(told(decisions=watched))[-1].words
+
+
+def test_a_pace_that_is_carried_over_is_no_step_of_the_job():
+    """The job before was paced; this one was only told so as it began."""
+    carried = replace(PACED, at=0.6, carried=True)
+
+    assert "no steps of the governor" in tell(told(decisions=[carried]))[-1].words
+    assert "1 step of the governor" in tell(told(decisions=[carried, PACED]))[-1].words
+
+
+def test_the_picture_begins_at_the_pace_that_is_carried_over():
+    picture = draw(told(decisions=[replace(PACED, at=0.6, carried=True)]))
+
+    assert "pace 0.8 goes on" in picture
+    assert "stroke-dasharray" not in picture, "dashes mark steps"
+    assert f"M{LEFT:.1f} {TOP}V" in picture
 
 
 def test_the_picture_is_an_svg_with_the_slow_down_and_the_step():
