@@ -43,12 +43,16 @@ class Started(Message):
     samples: int | None = None
     """Training samples per epoch."""
     fingerprint: str | None = None
-    """Names runs of equal cost: model, horizon, shapes, device, threads. The micro-batch is not in it: baselines are
-    kept per fingerprint and micro-batch, because a downgrade changes the cost of a sample legitimately."""
+    """Names runs of equal cost: model and horizon first, then shapes, device, threads, the library with its version.
+    The micro-batch is not in it: baselines are kept per fingerprint and micro-batch, because a downgrade changes the
+    cost of a sample legitimately."""
     device: str = "cpu"
     """What computes: cpu | cuda | mps. Calibration probes are compared per device."""
     micro_batch: int | None = None
     """Samples that go through the net at once; None for models without batches."""
+    gets_dearer: bool = False
+    """True when an epoch or round costs more the further it goes, by nature (DART works through all its trees in every
+    round): seconds per sample then say nothing of the machine, and the governor weighs them by processor time."""
     can: tuple[str, ...] = ()
     """Directives that this trainer obeys beyond Pause and Stop: pace | micro_batch | probe | checkpoint (a stop loses
     at most the step at hand). The governor orders nothing that is not in it."""

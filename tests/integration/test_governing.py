@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -367,6 +368,28 @@ def test_what_is_left_of_a_long_epoch_is_not_charged_with_the_data_of_its_parts(
 
     assert [(work.wall_s, work.samples) for work in seen] == [(11.0, 500), (11.0, 500), (20.0, 1000)]
     assert [work.data_s for work in seen] == [2.0, None, 4.0]
+
+
+def test_rounds_that_get_dearer_by_nature_are_not_slow_and_ones_that_wait_are(slot: GovernedSlot) -> None:
+    """A boosted round of DART costs several times its first one towards the end, on the coolest machine."""
+    governing = slot.governing(replace(STARTED, unit="round", micro_batch=None, gets_dearer=True))
+    governor = governing._governor
+    assert governor is not None
+
+    def train(rounds: range, waits: float) -> None:
+        for number in rounds:
+            cpu_s = 0.2 * (1 + number / 20)
+            slot.now_s += cpu_s * waits
+            report = EpochReport(number, 999, wall_s=cpu_s * waits, samples=1000, cpu_s=cpu_s)
+            governing.worked(report)
+
+    train(range(1, 201), waits=1.0)
+    assert governor.slowdown is None
+    assert governor.ended_slowdown is None
+    train(range(201, 216), waits=1.6)
+    assert governor.slowdown is not None
+    assert governor.slowdown.factor == pytest.approx(1.6, abs=0.05)
+    assert governor.slowdown.since_epoch == 200
 
 
 def test_a_decision_of_a_resumed_attempt_tells_the_epoch_that_the_job_has_reached(slot: GovernedSlot) -> None:
