@@ -1,9 +1,10 @@
 """What the governor keeps across attempts: the monitor, the profile's thresholds, its memory; and its hands on the slot.
 
-The slot's thread and the main thread take turns with the memory: who looks or asks holds `deciding`. A fault of the
-governor's own ends here: it is logged once with its traceback, and the governor starts anew without a hold.
+The slot's thread and the main thread take turns with the memory: who looks or asks holds `deciding`. Whose telemetry it
+is that just now may be written (the slot's while a trainer runs, the main thread's between jobs) writes it down, too. A
+fault of the governor's own ends here: it is logged once with its traceback, and the governor starts anew without a hold.
 Neighbours: `governing` (one attempt under it), `daemon` (starts and stops it, and looks between jobs), `monitor` (the
-sensors), `cbi_queue.governor` (which decides).
+sensors), `remembering` (what brings the memory to the next daemon), `cbi_queue.governor` (which decides).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
@@ -27,6 +29,7 @@ from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.readings import Readings, Unknown
 from cbi_queue.readings_json import readings_to_json
 from workers.monitor import Monitor
+from workers.remembering import Remembering
 
 if TYPE_CHECKING:
     from cbi_queue.governor.governor import Governor
@@ -58,6 +61,7 @@ class Governance:
         self._mode, self._profile = settings.governor, profile.name
         self.deciding = threading.Lock()
         """Held by whoever lets the governor look or answer: its memory is not made for two at once."""
+        self._remembering = Remembering(settings.telemetry_path)
         self._lock = threading.Lock()
         self._faults: dict[str, str] = {}
         self._next_note_s = 0.0
@@ -107,15 +111,19 @@ class Governance:
             return None
 
     def take_over(self, ledger: Ledger) -> None:
-        """Answer for the holds that the governor of an earlier daemon left: watch over them, or lift them.
+        """Go on where the governor of an earlier daemon stopped: take up its memory, and answer for the holds it left.
 
-        One that this governor may not act on is lifted: nobody would look whether its cause is gone.
+        Which holds there are, the ledger says. One that this governor may not act on is lifted: nobody would look
+        whether its cause is gone.
         """
+        if self.acts:
+            self.memory = self._remembering.recall(self.thresholds) or self.memory
+        remembered, self.memory.hold = self.memory.hold, None
         for row in holds_in_force(ledger):
             if row.reason not in CAUSES:
                 continue
             if self.acts and self.memory.hold is None:
-                self.memory.hold = _hold_of(row)
+                self.memory.hold = _hold_of(row, remembered)
             else:
                 lift_hold(ledger, row.reason, f"the governor is in mode {self._mode} since the daemon was restarted")
 
@@ -137,6 +145,7 @@ class Governance:
             self.log_once("idle look", exc)
             self.start_anew(ledger)
         finally:
+            self.remember(telemetry)
             telemetry.commit()  # a job may start at once; from then on only the slot's thread writes there
 
     def _act_between_jobs(self, ledger: Ledger, telemetry: Telemetry, readings: Readings) -> None:
@@ -146,6 +155,7 @@ class Governance:
         if decision is not None:
             acted = self.act_on_slot(ledger, decision, before)
             record_decision(telemetry, decision, job_id=None, attempt=None, epoch=None, acted=acted)
+            self.remember(telemetry, at_once=True)
 
     def act_on_slot(self, ledger: Ledger, decision: Decision, before: Hold | None) -> bool:
         """Carry out a decision about the slot's holds; tell whether it is done.
@@ -168,8 +178,17 @@ class Governance:
     def start_anew(self, ledger: Ledger) -> None:
         """Forget everything, and lift the hold in force: what decided it cannot be trusted to end it."""
         hold, self.memory = self.memory.hold, GovernorMemory(self.thresholds)
+        self._remembering.keep_soon()
         if hold is not None and self.acts:
             lift_hold(ledger, hold_reason(hold.cause), "the governor failed and starts anew")
+
+    def remember(self, telemetry: Telemetry, *, at_once: bool = False) -> None:
+        """Write the memory down for the next daemon: *at_once* after a decision, now and then otherwise.
+
+        A governor that only watches leaves none: what it believes to be in force never was.
+        """
+        if self.acts:
+            self._remembering.keep(telemetry, self.memory, self.deciding, at_once=at_once)
 
     def log_once(self, doing: str, exc: Exception) -> None:
         """Log a fault of our own with its traceback; one that only repeats the last is not logged again."""
@@ -224,8 +243,10 @@ def hold_reason(cause: Cause) -> HoldReason:
     return HoldReason.MEMORY if cause is Cause.MEMORY else HoldReason.THERMAL
 
 
-def _hold_of(row: HoldRow) -> Hold:
-    """Return the hold that stands in the ledger as the governor that placed it knew it."""
+def _hold_of(row: HoldRow, remembered: Hold | None) -> Hold:
+    """Return the hold that stands in the ledger as the governor that placed it knew it; no trainer stands still for it."""
+    if remembered is not None and remembered.cause is CAUSES[row.reason]:
+        return replace(remembered, evicted=True)
     now, boot_s = clock.epoch_s(), clock.boot_s()
     left_s = 0.0 if row.expires_at is None else row.expires_at - now - HOLD_MARGIN_S
     return Hold(CAUSES[row.reason], boot_s - max(0.0, now - row.since), boot_s + left_s, evicted=True, least=None)

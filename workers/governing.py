@@ -137,6 +137,7 @@ class Governing:
         with self._harmless("look"):
             readings = self._readings()
             self._governance.note(self._telemetry, self._job.id, readings, self._governor)
+            self._governance.remember(self._telemetry)
             if isinstance(readings.footprint, FootprintReading):
                 self._footprint_mib = max(self._footprint_mib or 0.0, readings.footprint.footprint_mib)
             if self._governor is not None and self._governance.is_watching and not is_leaving:
@@ -147,6 +148,7 @@ class Governing:
         with self._harmless("ended"):
             self._governance.monitor.watch(None)
             self._governance.note(self._telemetry, None, self._governance.readings(), None)
+            self._governance.remember(self._telemetry, at_once=True)
             if self._governor is not None and self._started is not None and self._started.fingerprint:
                 learned.store_baselines(self._ledger, self._started.fingerprint, self._governor.learned())
 
@@ -213,6 +215,7 @@ class Governing:
             epoch=self._epoch,
             acted=acted,
         )
+        self._governance.remember(self._telemetry, at_once=True)
         if decision.action is not Action.PROBE:
             prefix = "" if acted else "could not be carried out: " if acts else "would have acted, but only watches: "
             self._ledger.tell("governor", decision.cause, job_id=self._job.id, words=f"{prefix}{decision.words}")

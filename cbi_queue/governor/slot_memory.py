@@ -1,8 +1,9 @@
 """What the governor remembers from one attempt to the next: rung, holds, trials, refuted causes, cost. Pure.
 
-One for a daemon's life; each attempt's `Governor` gets the same. Heat and pressure outlive an attempt, and so must
-what was done about them. A daemon that starts anew starts without it: full pace, no hold of its own, nothing refuted;
-a hold that a dead daemon left carries an expiry and clears itself.
+Each attempt's `Governor` gets the same. Heat and pressure outlive an attempt, and so must what was done about them.
+They outlive the daemon, too: `memory_record` brings all but the strain from one daemon to the next. One that cannot be
+brought over begins as here: full pace, no hold of its own, nothing refuted; a hold that a dead daemon left carries an
+expiry and clears itself.
 """
 
 from __future__ import annotations
@@ -94,27 +95,29 @@ class GovernorMemory:
         """Probes asked for the slow-down that began at `probed_slow_s`: each next one waits twice as long."""
         self.told_slow_s: dict[Cause, float] = {}
         """Cause -> beginning of the slow-down that was last remarked on."""
-        self._steps: dict[Cause, deque[tuple[float, Action]]] = {cause: deque(maxlen=64) for cause in Cause}
-        self._told: dict[str, float] = {}
+        self.steps: dict[Cause, deque[tuple[float, Action]]] = {cause: deque(maxlen=64) for cause in Cause}
+        """Cause -> (boot-clock second, step) of its last steps, oldest first."""
+        self.said: dict[str, float] = {}
+        """What was said -> boot-clock second at which it was said last."""
 
     def step(self, cause: Cause, action: Action, now_s: float) -> None:
         """Note a step of the ladder."""
-        self._steps[cause].append((now_s, action))
+        self.steps[cause].append((now_s, action))
 
     def steps_within(self, cause: Cause, now_s: float, span_s: float = HOUR_S, action: Action | None = None) -> int:
         """Count the steps for *cause* (only those of *action*, if given) within the last *span_s* seconds."""
-        return sum(now_s - at_s < span_s and action in {None, done} for at_s, done in self._steps[cause])
+        return sum(now_s - at_s < span_s and action in {None, done} for at_s, done in self.steps[cause])
 
     def since_step_s(self, cause: Cause, now_s: float) -> float:
         """Return the seconds since the last step for *cause*; infinite when there was none."""
-        steps = self._steps[cause]
+        steps = self.steps[cause]
         return now_s - steps[-1][0] if steps else float("inf")
 
     def may_say(self, what: str, now_s: float, gap_s: float) -> bool:
         """Tell whether *what* was not said within *gap_s* seconds, and note that it is said now."""
-        if now_s - self._told.get(what, float("-inf")) < gap_s:
+        if now_s - self.said.get(what, float("-inf")) < gap_s:
             return False
-        self._told[what] = now_s
+        self.said[what] = now_s
         return True
 
     def refute(self, what: str, now_s: float) -> Refutation:

@@ -1,7 +1,7 @@
 """What the governor saw, made of it and decided, in the telemetry file: samples, slow-downs, decisions, its standing.
 
-Written by the slot, read by `governor status|history|why` and the page. Samples are thinned as they age: all of the
-last hours, one a minute for a week, one every ten minutes after that.
+Written by the slot, read by `governor status|history|why` and the page; its memory is read by the next daemon. Samples
+are thinned as they age: all of the last hours, one a minute for a week, one every ten minutes after that.
 """
 
 from __future__ import annotations
@@ -118,6 +118,12 @@ def record_standing(telemetry: Telemetry, standing: dict[str, Any]) -> None:
     telemetry.write("INSERT OR REPLACE INTO standing VALUES (1, ?, ?)", (clock.epoch_s(), json.dumps(standing)))
 
 
+def record_memory(telemetry: Telemetry, record: str) -> None:
+    """Replace the governor's memory, as `governor.memory_record` writes it; at once, so that a killed daemon leaves it."""
+    telemetry.write("INSERT OR REPLACE INTO governor_memory VALUES (1, ?, ?)", (clock.epoch_s(), record))
+    telemetry.commit()
+
+
 def thin_samples(telemetry: Telemetry, now: float) -> None:
     """Keep fewer of the old samples, as `THINNING` says."""
     for age_s, period_s in THINNING:
@@ -146,6 +152,12 @@ def last_standing(path: Path) -> tuple[float, dict[str, Any]] | None:
     """Return the instant and the content of what the governor last thought; None when it never did."""
     rows = look(path, "SELECT at, body FROM standing")
     return (rows[0][0], json.loads(rows[0][1])) if rows else None
+
+
+def last_memory(path: Path) -> str | None:
+    """Return the governor's memory as it was written last, unchecked; None when none ever was, or it cannot be read."""
+    rows = look(path, "SELECT body FROM governor_memory")
+    return str(rows[0][0]) if rows else None
 
 
 def samples_between(path: Path, begin: float, end: float) -> list[tuple[float, dict[str, Any]]]:

@@ -49,6 +49,9 @@ _SCHEMA = """
         PRIMARY KEY (job_id, attempt, since_epoch)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS standing (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL, body TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS governor_memory (
+        id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL, body TEXT NOT NULL
+    );
 """
 
 

@@ -1,0 +1,312 @@
+"""What the governor knew outlives its daemon: written into the telemetry, taken up by the next one, never trusted blindly."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from governed_slot import GovernedSlot
+from test_governed_runs import HEAVY, LONG_NET, governed, script  # noqa: F401 - `governed` is a fixture
+from waiting import until
+
+from cbi_queue.governor.values import Cause
+from cbi_queue.ledger.governor_log import decisions_of, last_memory, samples_between
+from cbi_queue.ledger.holds import holds_in_force, lift_hold
+from cbi_queue.ledger.settlement import cancel_in_slot
+from cbi_queue.lifecycle import HoldReason
+from cbi_queue.readings import HeatLevel
+from workers.remembering import KEEP_EVERY_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from house import House
+
+    from cbi_queue.ledger import Ledger
+    from cbi_queue.ledger.governor_log import DecisionRow
+    from workers.governance import Governance
+    from workers.governing import Governing
+
+
+@pytest.fixture
+def make(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], GovernedSlot]]:
+    """Make a slot whose governor is in the mode given."""
+    made: list[GovernedSlot] = []
+
+    def slot(mode: str) -> GovernedSlot:
+        made.append(GovernedSlot(tmp_path, ledger, monkeypatch, mode=mode))
+        return made[-1]
+
+    yield slot
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def slot(make: Callable[[str], GovernedSlot]) -> GovernedSlot:
+    """A slot whose governor acts."""
+    return make("on")
+
+
+def next_daemon(slot: GovernedSlot, killed: Governing | None = None, after_s: float = 5.0) -> Governance:
+    """The governance of a daemon that starts after this one was killed; its job goes, and what was not committed."""
+    if killed is not None:
+        cancel_in_slot(slot.ledger, killed._job.id)
+    if slot.telemetry._conn is not None:
+        slot.telemetry._conn.rollback()
+    slot.trainer.told.clear()
+    slot.now_s += after_s
+    governance = slot.new_governance()
+    governance.take_over(slot.ledger)
+    return governance
+
+
+def paced(slot: GovernedSlot) -> Governing:
+    """An attempt that has just been paced for heat."""
+    governing = slot.governing()
+    slot.heat(HeatLevel.HEAVY)
+    slot.look(governing, 4)
+    assert slot.trainer.named("pace") == [0.7]
+    return governing
+
+
+def record(slot: GovernedSlot) -> dict[str, Any]:
+    """What is written down."""
+    text = last_memory(slot.telemetry_path)
+    assert text is not None
+    return json.loads(text)
+
+
+def test_the_pace_in_force_goes_on_and_counts_as_the_one_step_that_it_was(
+    slot: GovernedSlot, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The machine is as hot as before the crash, and a second step would be one too many."""
+    killed = paced(slot)
+    with caplog.at_level(logging.INFO):
+        governance = next_daemon(slot, killed)
+
+    slot.look(slot.governing(name="next"), 1)
+
+    assert slot.trainer.named("pace") == [0.7]
+    assert governance.memory.steps_within(Cause.HEAT, slot.now_s) == 1
+    assert governance.memory.trial is not None
+    assert governance.memory.last_look_s == slot.now_s
+    assert "event=governor.memory.restored age_s=7 duty=0.7 steps_within_hour=1 refuted=nothing" in caplog.text
+
+
+def test_what_was_refuted_stays_refuted(slot: GovernedSlot, caplog: pytest.LogCaptureFixture) -> None:
+    """The step did not help a minute ago; a restart has not made it any better."""
+    killed = paced(slot)
+    slot.look(killed, 12)
+    assert slot.trainer.named("pace") == [0.7, 1.0]
+
+    with caplog.at_level(logging.INFO):
+        governance = next_daemon(slot, killed)
+    slot.look(slot.governing(name="next"), 20)
+
+    assert slot.trainer.named("pace") == []
+    assert governance.memory.stuck_level is None
+    assert "refuted=heat " in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["watch", "off"])
+def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
+    make: Callable[[str], GovernedSlot], mode: str
+) -> None:
+    """What it believes to be in force never was, and what was is let go."""
+    acting = make("on")
+    killed = paced(acting)
+    written = record(acting)
+    cancel_in_slot(acting.ledger, killed._job.id)
+
+    idle = make(mode)
+    idle.now_s = acting.now_s + 5.0
+    idle.governance.take_over(idle.ledger)
+    assert idle.governance.memory.duty == 1.0
+    governing = idle.governing(name="next")
+    idle.heat(HeatLevel.HEAVY)
+    idle.look(governing, 60)
+    governing.ended()
+
+    assert record(idle) == written
+
+
+def test_the_account_of_the_day_is_written_now_and_then(slot: GovernedSlot) -> None:
+    """It moves with every look; a kill may cost it half a minute and no more."""
+    governing = slot.governing()
+    slot.look(governing, 2)
+    written = record(slot)
+    slot.look(governing, int(KEEP_EVERY_S) - 3)
+    assert record(slot) == written
+    slot.look(governing, 5)
+    (cost,) = record(slot)["costs"]
+    assert cost["watched_s"] == pytest.approx(KEEP_EVERY_S, abs=2.0)
+
+
+def test_the_end_of_an_attempt_is_written(slot: GovernedSlot) -> None:
+    """A stop in good order loses nothing at all."""
+    governing = slot.governing()
+    slot.look(governing, 20)
+    governing.ended()
+    assert record(slot)["costs"][0]["watched_s"] == 19.0
+
+
+def test_a_hold_comes_back_with_what_was_seen_since(slot: GovernedSlot) -> None:
+    """A level that fell during it is no level that never falls, though the next daemon only saw it high."""
+    killed = slot.governing()
+    slot.heat(HeatLevel.TRAPPING)
+    slot.look(killed, 4)
+    slot.heat(HeatLevel.MODERATE)
+    slot.look(killed, 1)
+    slot.heat(HeatLevel.TRAPPING)
+    slot.look(killed, 1)
+    before = slot.governance.memory.hold
+    assert before is not None
+    slot.governance.remember(slot.telemetry, at_once=True)
+
+    hold = next_daemon(slot, killed).memory.hold
+
+    assert hold is not None
+    assert (hold.cause, hold.since_s, hold.until_s) == (before.cause, before.since_s, before.until_s)
+    assert (hold.least, hold.evicted) == (before.least, True)
+    assert slot.governance.memory.duty == 0.7
+
+
+def test_a_hold_that_was_lifted_while_no_daemon_lived_is_gone(slot: GovernedSlot) -> None:
+    """`cbi-queue resume --all` needs no daemon."""
+    killed = slot.governing()
+    slot.heat(HeatLevel.TRAPPING)
+    slot.look(killed, 4)
+    lift_hold(slot.ledger, HoldReason.THERMAL, "resumed by the user")
+
+    assert next_daemon(slot, killed).memory.hold is None
+
+
+def test_a_hold_is_ended_between_jobs_and_the_end_is_written(slot: GovernedSlot) -> None:
+    """The main thread writes where no trainer runs."""
+    killed = slot.governing()
+    slot.heat(HeatLevel.TRAPPING)
+    slot.look(killed, 4)
+    next_daemon(slot, killed)
+    slot.cool()
+    slot.look_idle(8)
+    assert not holds_in_force(slot.ledger)
+    assert record(slot)["hold"] is None
+    assert [step["action"] for step in record(slot)["steps"]] == ["pause", "resume"]
+
+
+@pytest.mark.parametrize("body", ["", "null", '{"version": 2}', b"\xff\x00", 7])
+def test_a_damaged_record_is_refused_whole_and_told_once(
+    slot: GovernedSlot, caplog: pytest.LogCaptureFixture, body: object
+) -> None:
+    """The governor begins as after the first start, and its next record takes the place of the damaged one."""
+    killed = paced(slot)
+    slot.telemetry.commit()
+    with closing(sqlite3.connect(slot.telemetry_path)) as conn, conn:
+        conn.execute("UPDATE governor_memory SET body = ?", (body,))
+
+    governance = next_daemon(slot, killed)
+    assert governance.memory.duty == 1.0
+    assert governance.memory.steps_within(Cause.HEAT, slot.now_s) == 0
+    slot.look_idle(3)
+
+    assert [line.message.split()[0] for line in caplog.records] == ["event=governor.memory.refused"]
+    assert record(slot)["duty"] == 1.0
+
+
+def test_a_fault_of_the_governor_is_not_left_to_the_next_daemon(slot: GovernedSlot) -> None:
+    """What it knew when it failed may be why."""
+    governing = paced(slot)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    governing._governor.look = broken  # type: ignore[method-assign, union-attr]
+    slot.look(governing, 2)
+
+    assert record(slot)["duty"] == 1.0
+    assert record(slot)["steps"] == []
+
+
+def test_a_telemetry_file_of_an_earlier_version_gets_its_place_for_the_memory(slot: GovernedSlot) -> None:
+    """An update finds none, and leaves one."""
+    with closing(sqlite3.connect(slot.telemetry_path)) as conn, conn:
+        conn.execute("DROP TABLE governor_memory")
+    assert last_memory(slot.telemetry_path) is None
+    assert next_daemon(slot).memory.duty == 1.0
+
+    slot.telemetry.close()
+    slot.telemetry = type(slot.telemetry)(slot.telemetry_path)
+    paced(slot)
+
+    assert record(slot)["duty"] == 0.7
+
+
+def test_telemetry_that_cannot_be_used_costs_neither_the_pace_nor_the_start(slot: GovernedSlot) -> None:
+    """The governor's memory is worth less than the training."""
+    slot.telemetry.close()
+    slot.telemetry_path.write_bytes(b"this is no database at all" * 100)
+
+    killed = paced(slot)
+    governance = next_daemon(slot, killed)
+
+    assert governance.memory.duty == 1.0
+
+
+# --- the whole daemon, killed
+
+
+def hot_for_s(house: House, since: float) -> float:
+    """Seconds after the instant *since* over which the stored samples say that it is hot."""
+    samples = samples_between(house.settings.telemetry_path, since, since + 3600)
+    hot = [at for at, readings in samples if readings["thermal"].get("level") == "heavy"]
+    return hot[-1] - hot[0] if hot else 0.0
+
+
+def paces(house: House) -> list[DecisionRow]:
+    """Every pace that was decided, told anew or not, oldest first."""
+    return [row for row in decisions_of(house.settings.telemetry_path) if row.action == "pace"]
+
+
+def goes_on(row: DecisionRow) -> bool:
+    """Whether it only told a new trainer the pace that was in force already."""
+    return "the pace in force goes on" in row.words
+
+
+def hurry(house: House) -> None:
+    """Let the quick profile have three steps an hour, and be quicker still."""
+    profile = house.root / "profiles" / "quick.toml"
+    text = profile.read_text()
+    for name, usual, here in (("steps_per_hour", 600, 3), ("refuted_s", 60, 10), ("heat_trial_s", 3, 2)):
+        assert f"{name} = {usual}" in text
+        text = text.replace(f"{name} = {usual}", f"{name} = {here}")
+    profile.write_text(text)
+
+
+def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_hour(governed: House) -> None:  # noqa: F811
+    """A pace, its undoing and a pace again are the three steps that this hour has, whoever takes them."""
+    hurry(governed)
+    governed.enqueue({**LONG_NET, "name": "hot"})
+    script(governed, (0.0, HEAVY))
+    daemon = governed.start_daemon()
+    until(lambda: len(paces(governed)) == 3, "the hour's steps are taken", 60.0)
+
+    daemon.kill()
+    daemon.wait()
+    governed.start_daemon()
+    carried = until(lambda: next((row for row in paces(governed) if goes_on(row)), None), "the pace goes on", 60.0)
+    judged_within_s = 7.0  # by then the last step would have been undone, or taken anew
+    until(lambda: hot_for_s(governed, carried.at) > judged_within_s, "it stays hot", 60.0)
+
+    assert [(row.value, row.attempt, goes_on(row)) for row in paces(governed)] == [
+        (0.7, 1, False), (1.0, 1, False), (0.7, 1, False), (0.7, 2, True),
+    ]  # fmt: skip
+    assert "works 70% of the time" in governed.cli("governor", "status")
+    kept = json.loads(last_memory(governed.settings.telemetry_path) or "{}")
+    assert {one["what"]: one["times"] for one in kept["refutations"]}["heat"] == 1
+    assert governed.settings.daemon_log_path.read_text().count("event=governor.memory.restored") == 1

@@ -1,0 +1,343 @@
+"""`governor.memory_record`: what one daemon knew is what the next one knows, and nothing that is damaged is believed."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from governed import Ride, at_level, unknown
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cbi_queue.governor.governor import may_start
+from cbi_queue.governor.memory_record import Moment, RecordFault, memory_from_json, memory_to_json
+from cbi_queue.governor.policy import LEVEL
+from cbi_queue.governor.slot_memory import FORGET_RUNG_S, HOUR_S, GovernorMemory, Hold, Refutation, Trial
+from cbi_queue.governor.strain import Grade, Strain
+from cbi_queue.governor.values import Action, Cause
+from cbi_queue.hardware.thresholds import Thresholds
+from cbi_queue.readings import HeatLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = Thresholds()
+WRITTEN = Moment(boot_s=200_000.0, epoch_s=1.8e9, boot="first")
+BROUGHT = {
+    "duty", "proven_duty", "stuck_level", "gains", "hold", "trial", "account", "refutations", "heat_up_wait_s",
+    "last_up_s", "last_trained_s", "probe_asked_s", "steps", "said",
+}  # fmt: skip
+LEFT = {
+    "thresholds", "heat", "pressure", "last_look_s", "refused_since_s", "probed_slow_s", "probes_asked", "told_slow_s",
+}  # fmt: skip
+
+
+def full(now_s: float = WRITTEN.boot_s) -> GovernorMemory:
+    """A memory in which nothing is as at the beginning."""
+    memory = GovernorMemory(T)
+    memory.duty, memory.proven_duty, memory.stuck_level = 0.6, 0.8, 3.0
+    memory.gains = {0.8: 1.1, 0.6: 1.35}
+    memory.hold = Hold(Cause.MEMORY, now_s - 100, now_s + 800, evicted=True, least=Grade.OVER)
+    memory.trial = Trial(
+        now_s - 300, 0.8, 0.6, slow=True, seconds_per_sample=0.01, grade=Grade.OVER, level=2.0, temp_c=97.5
+    )
+    for at_s, lost in ((now_s - 80_000, 0.0), (now_s - 7_000, 0.5), (now_s - 60, 0.25)):
+        memory.account.charge(at_s, 60.0, lost)
+    memory.refutations = {
+        Cause.HEAT: Refutation(now_s - 600, now_s + 3000, 2),
+        LEVEL: Refutation(now_s - 50, now_s + 9, 1),
+    }
+    memory.heat_up_wait_s = 4 * T.heat_up_wait_s
+    memory.last_up_s, memory.last_trained_s, memory.probe_asked_s = now_s - 5000, now_s - 1, now_s - 40
+    for ago_s, cause, action in (
+        (9000, Cause.HEAT, Action.PACE), (3000, Cause.HEAT, Action.PACE), (300, Cause.HEAT, Action.PAUSE),
+        (290, Cause.MEMORY, Action.MICRO_BATCH),
+    ):  # fmt: skip
+        memory.step(cause, action, now_s - ago_s)
+    memory.said = {"heat: no rung": now_s - 70, "probe": now_s - 40}
+    memory.last_look_s, memory.refused_since_s, memory.probed_slow_s, memory.probes_asked = now_s, now_s, now_s, 2
+    memory.told_slow_s = {Cause.DATA: now_s}
+    return memory
+
+
+def brought_over(memory: GovernorMemory, now: Moment, thresholds: Thresholds = T) -> GovernorMemory:
+    """What the daemon that starts at *now* knows of what was written at `WRITTEN`."""
+    return memory_from_json(memory_to_json(memory, WRITTEN), thresholds, now).memory
+
+
+def after(seconds: float) -> Moment:
+    """An instant of the same boot."""
+    return replace(WRITTEN, boot_s=WRITTEN.boot_s + seconds, epoch_s=WRITTEN.epoch_s + seconds)
+
+
+def known(memory: GovernorMemory) -> dict[str, Any]:
+    """Everything that is brought over, as plain values."""
+    told = {name: getattr(memory, name) for name in BROUGHT}
+    trial = memory.trial and replace(memory.trial, seconds_per_sample=None)
+    return told | {"trial": trial, "account": list(memory.account._buckets)}
+
+
+def instants(memory: GovernorMemory) -> list[float]:
+    """Every time in it that has passed."""
+    assert memory.hold is not None
+    assert memory.trial is not None
+    assert memory.last_trained_s is not None
+    steps = [at_s for steps in memory.steps.values() for at_s, _ in steps]
+    others = [memory.hold.since_s, memory.trial.at_s, memory.last_up_s, memory.last_trained_s, memory.probe_asked_s]
+    return [*others, *steps, *memory.said.values(), *(one.at_s for one in memory.refutations.values())]
+
+
+def test_every_field_of_the_memory_is_brought_over_or_left_on_purpose() -> None:
+    """A field that is added must be decided on here and in `memory_record`."""
+    assert set(vars(GovernorMemory(T))) == BROUGHT | LEFT
+
+
+def test_within_one_boot_everything_comes_back_as_it_was() -> None:
+    """Whatever the wall clock does meanwhile."""
+    memory = full()
+    for epoch_s in (WRITTEN.epoch_s + 60, WRITTEN.epoch_s - 9e6, WRITTEN.epoch_s + 9e6):
+        assert known(brought_over(memory, replace(after(60), epoch_s=epoch_s))) == known(memory)
+
+
+def test_what_nobody_saw_meanwhile_is_not_brought_over() -> None:
+    """Strain lasts only by looks; a refusal to start and a slow-down ended with the daemon that saw them."""
+    memory, fresh = brought_over(full(), after(60)), GovernorMemory(T)
+    left = LEFT - {"heat", "pressure", "thresholds"}
+    assert {name: getattr(memory, name) for name in left} == {name: getattr(fresh, name) for name in left}
+    assert memory.heat.lasts_s(Grade.OVER, WRITTEN.boot_s + 60) == -1.0
+    assert memory.trial is not None
+    assert memory.trial.seconds_per_sample is None
+
+
+def test_a_memory_of_nothing_comes_back_as_that() -> None:
+    """No time that never was becomes one."""
+    assert known(brought_over(GovernorMemory(T), after(60))) == known(GovernorMemory(T))
+
+
+@pytest.mark.parametrize("boot", ["second", None])
+def test_after_a_reboot_times_are_told_by_the_wall_clock(boot: str | None) -> None:
+    """The boot clock starts anew; ages go on."""
+    now = Moment(40.0, WRITTEN.epoch_s + 600, boot)
+    memory, before = brought_over(full(), now), full()
+
+    ages = [now.boot_s - at_s for at_s in instants(memory)]
+
+    assert ages == pytest.approx([WRITTEN.boot_s + 600 - at_s for at_s in instants(before)])
+    assert memory.steps_within(Cause.HEAT, now.boot_s) == 1  # 3600 s ago is an hour ago
+    assert memory.hold is not None
+    assert memory.hold.until_s == pytest.approx(now.boot_s + 200)
+    assert memory.is_refuted(Cause.HEAT, now.boot_s + 2399)
+    assert not memory.is_refuted(Cause.HEAT, now.boot_s + 2401)
+    assert memory.spent_share(now.boot_s) == pytest.approx(before.spent_share(WRITTEN.boot_s))
+
+
+def test_the_same_boot_with_a_clock_that_ran_backwards_is_another_boot() -> None:
+    """Names of boots may coincide; a boot clock never goes back."""
+    now = replace(WRITTEN, boot_s=50.0, epoch_s=WRITTEN.epoch_s + 600)
+    assert brought_over(full(), now).last_trained_s == pytest.approx(50.0 - 601)
+
+
+@pytest.mark.parametrize("back_s", [1.0, 86_400.0, 1.7e9])
+def test_a_wall_clock_that_was_set_back_brings_no_time_into_the_future(back_s: float) -> None:
+    """A step in the future would be counted for ever."""
+    now = Moment(40.0, WRITTEN.epoch_s - back_s, "second")
+    memory = brought_over(full(), now)
+    assert max(instants(memory)) <= now.boot_s
+    assert all(age_s >= 0.0 for age_s, _, _ in memory.account.entries(now.boot_s))
+    assert memory.account._buckets[-1][0] <= now.boot_s // 900
+    assert memory.steps_within(Cause.HEAT, now.boot_s) == 2
+
+
+def test_no_wait_is_longer_than_the_thresholds_of_now_allow() -> None:
+    """Another profile may have come with the restart, or a damaged clock."""
+    short = replace(
+        T, refuted_s=20.0, refuted_max_s=100.0, pause_min_s=1.0, pause_max_s=50.0, heat_up_wait_max_s=1000.0
+    )
+    now = after(0)
+    memory = brought_over(full(), now, short)
+    assert memory.hold is not None
+    assert memory.hold.until_s == now.boot_s + 50
+    assert memory.refutations[Cause.HEAT].until_s == now.boot_s + 100
+    assert memory.heat_up_wait_s == 1000.0
+    assert memory.thresholds is short
+
+
+def test_steps_count_for_an_hour_and_the_waits_after_them_go_on() -> None:
+    """The wait before the next step up may be longer than the hour that is counted."""
+    memory = brought_over(full(), after(HOUR_S))
+    now_s = WRITTEN.boot_s + HOUR_S
+    assert memory.steps_within(Cause.HEAT, now_s) == 0
+    assert memory.since_step_s(Cause.HEAT, now_s) == pytest.approx(HOUR_S + 300)
+    assert not any(brought_over(full(), after(T.heat_up_wait_max_s)).steps.values())
+
+
+def test_what_is_over_for_long_is_forgotten() -> None:
+    """After a day the machine may stand somewhere else."""
+    memory = brought_over(full(), after(T.refuted_max_s + 3001))
+    assert memory.refutations == {}
+    assert memory.said == {}
+    assert memory.spent_share(WRITTEN.boot_s + T.refuted_max_s + 3001) == 0.0
+
+
+def test_costs_older_than_a_day_do_not_come_back() -> None:
+    """Of three charges the first is older than a day two hours later."""
+    memory = brought_over(full(), after(7200))
+    assert [watched_s for _, _, watched_s in memory.account.entries(WRITTEN.boot_s + 7200)] == [60.0, 60.0]
+
+
+def test_an_account_keeps_its_quarters_of_an_hour_through_many_restarts() -> None:
+    """Each reading and writing must leave each charge where it is."""
+    memory = GovernorMemory(T)
+    for at_s in range(0, 80_000, 100):
+        memory.account.charge(100_000.0 + at_s, 80.0, 0.1)
+    before = list(memory.account._buckets)
+    for restart in range(50):
+        written = replace(WRITTEN, boot_s=180_000.0 + 7 * restart)
+        memory = memory_from_json(
+            memory_to_json(memory, written), T, replace(written, boot_s=written.boot_s + 5)
+        ).memory
+    for (number, *seconds), (number_before, *seconds_before) in zip(memory.account._buckets, before, strict=True):
+        assert number == number_before
+        assert seconds == pytest.approx(seconds_before)
+
+
+@pytest.mark.parametrize(("gone_s", "duty"), [(60.0, 0.6), (FORGET_RUNG_S + 1.0, 1.0)])
+def test_a_rung_is_forgotten_after_half_an_hour_without_a_trainer_with_or_without_a_restart(
+    gone_s: float, duty: float
+) -> None:
+    """The machine has cooled."""
+    memory = full()
+    memory.hold = memory.trial = None
+    ride = Ride(memory=brought_over(memory, after(gone_s)), now_s=WRITTEN.boot_s + gone_s)
+    ride.run(5, unknown)
+    assert ride.memory.duty == duty
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([30.0, 700.0, 2500.0]),
+            st.sampled_from([None, HeatLevel.NOMINAL, HeatLevel.MODERATE, HeatLevel.HEAVY, HeatLevel.TRAPPING]),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from(["first", "second"]),
+)
+def test_a_governor_goes_on_from_the_record_as_one_whose_daemon_never_ended(
+    spans: list[tuple[float, HeatLevel | None, bool]], boot: str
+) -> None:
+    """Whatever it has been through: the same decisions at the same seconds, but for the strain, which nobody may carry."""
+    before = Ride()
+    for seconds, level, slow in spans:
+        before.sight.script = None
+        if slow:
+            before.sight.slow(Cause.HEAT, 1.7, since_s=before.now_s)
+        before.run(seconds, at_level(level) if level is not None else unknown, every_s=10.0)
+    before.memory.heat, before.memory.pressure, before.memory.last_look_s = Strain(), Strain(), None
+    now = Moment(before.now_s, 1.8e9, "first")
+    text = memory_to_json(before.memory, now)
+
+    offset_s = 0.0 if boot == "first" else -500.0
+    brought = memory_from_json(text, T, replace(now, boot_s=now.boot_s + offset_s, boot=boot)).memory
+    rides = [Ride(memory=before.memory, now_s=before.now_s), Ride(memory=brought, now_s=before.now_s + offset_s)]
+    for ride in rides:
+        ride.run(5000, at_level(HeatLevel.HEAVY), every_s=10.0)
+        ride.run(5000, at_level(HeatLevel.NOMINAL), every_s=10.0)
+
+    lived, restarted = (
+        [(round(one.at_s - ride.now_s), one.action, one.value) for one in ride.decisions] for ride in rides
+    )
+    assert restarted == lived
+
+
+def test_a_level_that_was_caught_lying_has_no_say_after_a_restart_either() -> None:
+    """Or each restart would cost another quarter of an hour before a job may start."""
+    trapping = at_level(HeatLevel.TRAPPING)(WRITTEN.boot_s)
+    assert may_start(WRITTEN.boot_s, trapping, GovernorMemory(T)) is not None
+    assert may_start(WRITTEN.boot_s, trapping, brought_over(full(), after(0))) is None
+
+
+# --- damaged and foreign records
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value below its top."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from places(value[key], (*path, key))
+
+
+def changed(path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> str:
+    """The full record with something done at *path*."""
+    record = json.loads(memory_to_json(full(), WRITTEN))
+    inside = record
+    for key in path[:-1]:
+        inside = inside[key]
+    change(inside, path[-1])
+    return json.dumps(record)
+
+
+PLACES = list(places(json.loads(memory_to_json(full(), WRITTEN))))
+WRONG = [math.nan, math.inf, -math.inf, 1e300, -1e300, 10**400, "x" * 101, "", [[]], {"x": 1}]
+
+
+@pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
+def test_a_record_with_any_value_out_of_its_range_is_refused_whole(path: tuple[Any, ...]) -> None:
+    """What is half believed is believed wrongly."""
+
+    def put(wrong: Any) -> Callable[[Any, Any], None]:
+        return lambda inside, key: inside.__setitem__(key, wrong)
+
+    for wrong in WRONG:
+        with pytest.raises(RecordFault):
+            memory_from_json(changed(path, put(wrong)), T, after(60))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in PLACES if isinstance(path[-1], str)], ids=lambda path: ".".join(map(str, path))
+)
+def test_a_record_that_lacks_a_key_or_has_one_too_many_is_refused(path: tuple[Any, ...]) -> None:
+    """Another version wrote it, or nobody did."""
+    for text in (
+        changed(path, lambda inside, key: inside.pop(key)),
+        changed(path, lambda inside, key: inside.__setitem__(f"{key}_too", inside[key])),
+    ):
+        with pytest.raises(RecordFault):
+            memory_from_json(text, T, after(60))
+
+
+def test_a_record_of_another_version_is_refused_with_its_number() -> None:
+    """A downgrade must not believe what it does not know."""
+    with pytest.raises(RecordFault, match=r"version is '2'"):
+        memory_from_json(changed(("version",), lambda inside, key: inside.__setitem__(key, 2)), T, after(60))
+
+
+def test_text_that_is_no_record_is_refused() -> None:
+    """Torn, empty, foreign, or made to exhaust the reader."""
+    whole = memory_to_json(full(), WRITTEN)
+    torn = [whole[:length] for length in range(0, len(whole), 97)]
+    for text in (*torn, "null", "[]", "7", '"text"', "[" * 100_000, "\ud800", "{}", whole + whole):
+        with pytest.raises(RecordFault):
+            memory_from_json(text, T, after(60))
+
+
+def test_more_lost_than_watched_is_refused() -> None:
+    """A share above one would let go of every pace at once."""
+    with pytest.raises(RecordFault, match=r"costs\.0"):
+        memory_from_json(
+            changed(("costs", 0, "lost_s"), lambda inside, key: inside.__setitem__(key, 61.0)), T, after(60)
+        )
+
+
+def test_a_memory_that_could_not_be_read_back_is_not_written() -> None:
+    """The record before it stays: better an hour old than unreadable."""
+    memory = full()
+    memory.duty = math.nan
+    with pytest.raises(RecordFault, match="duty"):
+        memory_to_json(memory, WRITTEN)

@@ -1,0 +1,102 @@
+"""Brings the governor's memory from one daemon to the next: written into the telemetry file, taken up at the start.
+
+Whatever goes wrong here costs the queue nothing: what cannot be written is tried again, and without a memory that can
+be trusted the governor begins as after the first start. Neighbours: `governance` (whose memory it is),
+`cbi_queue.governor.memory_record` (its form), `cbi_queue.ledger.governor_log` (where it stands).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from cbi_queue import clock
+from cbi_queue.governor.memory_record import Moment, RecordFault, memory_from_json, memory_to_json
+from cbi_queue.governor.values import Cause
+from cbi_queue.ledger.governor_log import last_memory, record_memory
+from cbi_queue.process_identity import ProcessIdentity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from threading import Lock
+
+    from cbi_queue.governor.slot_memory import GovernorMemory
+    from cbi_queue.hardware.thresholds import Thresholds
+    from cbi_queue.ledger.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+KEEP_EVERY_S = 30.0
+"""Seconds between writings while nothing is decided: what the account of the day's cost may lose."""
+FIRST_PID = 1
+"""The process that starts with the machine, and so tells one boot from another."""
+
+
+class Remembering:
+    """The place where one daemon leaves the governor's memory for the next."""
+
+    def __init__(self, path: Path) -> None:
+        """Use the telemetry file at *path*; nothing is read or written yet."""
+        self._path = path
+        first = ProcessIdentity.of(FIRST_PID)
+        self._boot = None if first is None else f"{first.started:.2f}"
+        self._next_s = 0.0
+        self._fault = ""
+
+    def recall(self, thresholds: Thresholds) -> GovernorMemory | None:
+        """Return what the last daemon wrote, its times on this boot's clock; None when there is nothing to trust."""
+        try:
+            record = last_memory(self._path)
+            if record is None:
+                return None
+            recalled = memory_from_json(record, thresholds, self._now())
+            _tell(recalled.memory, recalled.age_s)
+        except RecordFault as exc:
+            logger.warning("event=governor.memory.refused path=%s why=%r", self._path, str(exc))
+            return None
+        except Exception:
+            logger.exception("event=governor.memory.refused path=%s", self._path)
+            return None
+        return recalled.memory
+
+    def keep(self, telemetry: Telemetry, memory: GovernorMemory, deciding: Lock, *, at_once: bool) -> None:
+        """Write *memory* down: *at_once*, as after a decision, or else when `KEEP_EVERY_S` have passed.
+
+        Args:
+            telemetry: of the thread that has the slot; what it holds uncommitted is committed, too.
+            memory: as it is now.
+            deciding: held by whoever changes *memory*; not by the caller.
+            at_once: True after a decision.
+        """
+        if not at_once and clock.monotonic_s() < self._next_s:
+            return
+        self._next_s = clock.monotonic_s() + KEEP_EVERY_S
+        try:
+            with deciding:
+                record = memory_to_json(memory, self._now())
+            record_memory(telemetry, record)
+        except Exception as exc:  # a fault of our own must cost neither the training nor the governor
+            if repr(exc) != self._fault:
+                logger.exception("event=governor.memory.not_written path=%s", self._path)
+            self._fault = repr(exc)
+
+    def keep_soon(self) -> None:
+        """Let the next `keep` write, whenever the last one did."""
+        self._next_s = 0.0
+
+    def _now(self) -> Moment:
+        return Moment(clock.boot_s(), clock.epoch_s(), self._boot)
+
+
+def _tell(memory: GovernorMemory, age_s: float) -> None:
+    now_s = clock.boot_s()
+    steps = sum(memory.steps_within(cause, now_s) for cause in Cause)
+    refuted = ",".join(what.replace(" ", "_") for what in memory.refutations if memory.is_refuted(what, now_s))
+    logger.info(
+        "event=governor.memory.restored age_s=%.0f duty=%g steps_within_hour=%d refuted=%s cost_share=%.4f",
+        age_s,
+        memory.duty,
+        steps,
+        refuted or "nothing",
+        memory.spent_share(now_s),
+    )
