@@ -27,6 +27,7 @@ from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, S
 from cbi_queue.spec import JobSpec
 from jobs.captured_output import roll_in_background
 from jobs.channel import Channel, StopRequested
+from jobs.cost import with_cost
 from jobs.out_of_memory import is_out_of_memory
 from jobs.registry import TRAINERS, trainer_for
 from jobs.trainer import BrokenSpec, Task
@@ -89,7 +90,7 @@ def _train(assignment: Assignment, channel: Channel) -> None:
     reopen_folder(task.run_dir)
     trainer = trainer_for(task.spec.model, task.spec.backend)
     channel.safe_point(0)
-    channel.report(trainer.prepare(task))
+    channel.report(with_cost(trainer.prepare(task), task.spec))
     finished = trainer.train(task)
     finished = replace(finished, peak_rss_mib=peak_rss_mib())
     complete_folder(task.run_dir, _manifest(assignment, finished))
