@@ -242,7 +242,7 @@ def settle(
             wait_s = backoff_s if ending.waits else 0.0
             settlement.retry_or_fail(ledger, job.id, ending.words, backoff_s=wait_s, exit_code=exit_code)
         case Verdict.DOWNGRADE:
-            settlement.downgrade_or_fail(ledger, job.id, ending.words, exit_code=exit_code)
+            settlement.downgrade_or_fail(ledger, job.id, ending.words, backoff_s=backoff_s, exit_code=exit_code)
         case Verdict.REQUEUE:
             wait_s = _wait_s(ledger, job, backoff_s) if ending.reason is Reason.STOPPED_OUTSIDE else 0.0
             settlement.requeue(

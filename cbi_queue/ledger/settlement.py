@@ -30,7 +30,7 @@ _METRICS = json.JSONEncoder(sort_keys=True, allow_nan=False)
 MAX_BACKOFF_S = 3600.0
 """Longest wait before a retry: an hour."""
 MAX_OOMS = 3
-"""Out-of-memory ends that come back with half the micro-batch before the job fails."""
+"""Out-of-memory ends that come back, with half the micro-batch where it can be halved, before the job fails."""
 
 
 def pause(ledger: Ledger, job_id: int, words: str) -> None:
@@ -133,8 +133,19 @@ def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, 
         return True
 
 
-def downgrade_or_fail(ledger: Ledger, job_id: int, error: str, *, exit_code: int | None) -> bool:
+def downgrade_or_fail(
+    ledger: Ledger, job_id: int, error: str, *, exit_code: int | None, backoff_s: float = 0.0
+) -> bool:
     """Settle an out-of-memory end: back with half the micro-batch, at most `MAX_OOMS` times, never below one.
+
+    Where nothing can be made smaller it comes back after a wait: what took the memory may be another program.
+
+    Args:
+        ledger: that has the job.
+        job_id: the job in the slot.
+        error: what went wrong, in words.
+        exit_code: of the trainer, if it had one.
+        backoff_s: the wait, seconds, where nothing can be made smaller at a first such end; doubled with each one before.
 
     Returns:
         True when the job will be tried again.
@@ -143,16 +154,21 @@ def downgrade_or_fail(ledger: Ledger, job_id: int, error: str, *, exit_code: int
         if _is_called_off(ledger, job_id, exit_code):
             return False
         job = _job(ledger, job_id)
-        at_floor = _micro_batch(job) == 1
-        if job.ooms >= MAX_OOMS or at_floor:
+        if job.ooms >= MAX_OOMS:
             last = f"micro-batch {job.micro_batch}" if job.micro_batch else "everything as planned"
-            floor = ", the smallest there is" if at_floor else ""
+            floor = ", the smallest there is" if _micro_batch(job) == 1 else ""
             words = f"{error} (out of memory {job.ooms + 1} times, last with {last}{floor})"
             fail(ledger, job_id, Outcome.OOM, Reason.OUT_OF_MEMORY, words, exit_code=exit_code)
             return False
         smaller = _halved(job)
-        words = f"{error}; comes back {_with_less(job, smaller)}"
-        ledger.apply(REQUEUE, job_id, Reason.OUT_OF_MEMORY, words=words, ooms=job.ooms + 1, micro_batch=smaller)
+        wait_s = 0.0 if _can_do_with_less(job) else backoff(backoff_s, job.ooms)
+        when = f", in {wait_s:.0f} s" if wait_s else ""
+        words = f"{error}; comes back {_with_less(job, smaller)}{when}"
+        not_before = clock.epoch_s() + wait_s if wait_s else None
+        ledger.apply(
+            REQUEUE, job_id, Reason.OUT_OF_MEMORY, words=words, not_before=not_before, ooms=job.ooms + 1,
+            micro_batch=smaller,
+        )  # fmt: skip
         _close_attempt(ledger, job_id, Outcome.OOM, error=error, exit_code=exit_code)
         return True
 
@@ -183,10 +199,17 @@ def _halved(job: JobRow) -> int | None:
     return None if planned is None else max(1, planned // 2)
 
 
+def _can_do_with_less(job: JobRow) -> bool:
+    planned = _micro_batch(job)
+    return job.family == Family.TREES if planned is None else planned > 1
+
+
 def _with_less(job: JobRow, smaller: int | None) -> str:
     """Say what the next attempt does with less of."""
-    if smaller is not None:
+    if smaller is not None and _can_do_with_less(job):
         return f"with micro-batch {smaller}, gradients accumulated to the same effective batch"
+    if smaller is not None:
+        return f"with micro-batch {smaller}, the smallest there is"
     if job.family == Family.TREES:
         return "with half the bins and threads"
     return "in a fresh process; it has no batch that could be smaller"

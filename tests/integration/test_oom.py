@@ -105,16 +105,34 @@ def again(ledger: Ledger, job_id: int) -> bool:
     return comes_back and claims.claim(ledger, job_id) is not None
 
 
-def test_a_micro_batch_of_one_is_the_floor(ledger: Ledger) -> None:
-    """There is nothing left to make smaller: another attempt would only fail again."""
+def wait_s(ledger: Ledger) -> float | None:
+    """Seconds from the job's last change until it may start again."""
+    job = find_job(ledger, "j")
+    return None if job.not_before is None else round(job.not_before - job.changed_at)
+
+
+def test_a_micro_batch_of_one_is_the_floor_and_comes_back_after_a_wait(ledger: Ledger) -> None:
+    """Nothing can be made smaller, but what took the memory may be another program: one kill must not end a job."""
     job_id = claimed(ledger, family="simple_neural", model="lstm", params={"batch_size": 2})
-    assert again(ledger, job_id)
-    assert find_job(ledger, "j").micro_batch == 1
-    assert not again(ledger, job_id)
+    waits = []
+    for _ in range(MAX_OOMS):
+        assert downgrade_or_fail(ledger, job_id, "boom", exit_code=-9, backoff_s=30.0)
+        assert find_job(ledger, "j").micro_batch == 1
+        waits.append(wait_s(ledger))
+        ledger.conn.execute("UPDATE jobs SET not_before = NULL")
+        assert claims.claim(ledger, job_id)
+
+    assert not downgrade_or_fail(ledger, job_id, "boom", exit_code=-9, backoff_s=30.0)
+
+    assert waits == [None, 60, 120]
     assert find_job(ledger, "j").state is JobState.FAILED
-    assert events_of(ledger, job_id)[-1].words == (
-        "boom (out of memory 2 times, last with micro-batch 1, the smallest there is)"
-    )
+    told = [event.words for event in events_of(ledger, job_id) if event.reason == "out_of_memory"]
+    assert told == [
+        "boom; comes back with micro-batch 1, gradients accumulated to the same effective batch",
+        "boom; comes back with micro-batch 1, the smallest there is, in 60 s",
+        "boom; comes back with micro-batch 1, the smallest there is, in 120 s",
+        "boom (out of memory 4 times, last with micro-batch 1, the smallest there is)",
+    ]
 
 
 def test_a_large_batch_comes_back_three_times_and_no_more(ledger: Ledger) -> None:
@@ -125,17 +143,22 @@ def test_a_large_batch_comes_back_three_times_and_no_more(ledger: Ledger) -> Non
 
 
 @pytest.mark.parametrize(
-    ("job", "words"),
+    ("job", "words", "waits"),
     [
-        ({"family": "trees", "model": "lightgbm_dart"}, "boom; comes back with half the bins and threads"),
+        ({"family": "trees", "model": "lightgbm_dart"}, "boom; comes back with half the bins and threads", None),
         (
             {"family": "statistical", "model": "ets"},
-            "boom; comes back in a fresh process; it has no batch that could be smaller",
+            "boom; comes back in a fresh process; it has no batch that could be smaller, in 30 s",
+            30,
         ),
     ],
 )
-def test_a_model_without_batches_says_what_is_smaller_instead(ledger: Ledger, job: dict, words: str) -> None:
+def test_a_model_without_batches_says_what_is_smaller_instead(
+    ledger: Ledger, job: dict, words: str, waits: float | None
+) -> None:
+    """Where nothing is smaller, the same again at once would only end the same."""
     job_id = claimed(ledger, **job)
-    assert downgrade_or_fail(ledger, job_id, "boom", exit_code=1)
+    assert downgrade_or_fail(ledger, job_id, "boom", exit_code=1, backoff_s=30.0)
     assert events_of(ledger, job_id)[-1].words == words
+    assert wait_s(ledger) == waits
     assert find_job(ledger, "j").micro_batch is None
