@@ -34,11 +34,6 @@ def epoch_order(samples: int, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(samples, generator=generator)
 
 
-def steps_of(samples: int, batch_size: int) -> int:
-    """Return the number of optimiser steps that *samples* make; the last one may be smaller."""
-    return -(-samples // batch_size)
-
-
 def pieces(rows: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
     """Cut (n,) rows into consecutive pieces of *size*, the last one as small as what is left."""
     if len(rows) <= size:  # the usual case: a whole batch at once, without the time that cutting takes

@@ -3,7 +3,7 @@
 A checkpoint is one safetensors file of arrays and JSON facts; nothing in it is executable and nothing is pickled. Its
 name is `checkpoint-<sequence>-<sha256 of the file>.safetensors`: the sequence orders (exFAT keeps times to two seconds,
 so times order nothing), the checksum tells a whole file from a torn one. Knows no ML library and not what the arrays
-mean. Neighbours: `cbi_queue.artifacts` (atomic writes), `jobs.torch_state` (what a net puts in).
+mean. Neighbours: `cbi_queue.artifacts` (atomic writes), `jobs.torch_state` and `keras_state` (what a net puts in).
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ class Checkpoint:
     """Plain JSON values."""
     arrays: dict[str, np.ndarray]
     """Any shape, any number type that numpy knows."""
+
+    def arrays_of(self, owner: str) -> dict[str, np.ndarray]:
+        """Return the arrays called `<owner>.<name>`, by name."""
+        start = f"{owner}."
+        return {name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)}
 
 
 class Saved(NamedTuple):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jobs.net_progress import steps_of
 from jobs.seeds import mixed_seed
 
 
@@ -44,11 +45,6 @@ def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
     """
     bits = np.random.Philox(mixed_seed("order", seed, epoch)).random_raw(samples)  # (samples,) uint64
     return np.argsort(bits, kind="stable")
-
-
-def steps_of(samples: int, batch_size: int) -> int:
-    """Return the number of optimiser steps that *samples* make; the last one may be smaller."""
-    return -(-samples // batch_size)
 
 
 def stretch_of(train: np.ndarray, batch_size: int, micro_batch: int, *, seed: int, epoch: int, step: int) -> Stretch:

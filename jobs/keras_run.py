@@ -1,38 +1,36 @@
 """One run of one Keras net, around the loop: device, data and net before it, forecasts and files after it.
 
-A family calls it with its net's layers and stays as small as that. Neighbours: the families above; `neural_data`,
-`keras_parity`, `keras_loop` below.
+A family calls it with its net's layers and stays as small as that. Neighbours: the families above; `net_run`,
+`neural_data`, `keras_parity`, `keras_loop` below.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from cbi_queue.protocol import Note
 from jobs.keras_device import Placement, clear, compute_repeatably, keras, set_policy
 from jobs.keras_loop import KerasLoop
 from jobs.keras_parity import passes_on, placed
 from jobs.keras_student import Rows, Student
-from jobs.neural_data import load_neural_data, record_forecast
-from jobs.work_clock import WorkClock
+from jobs.net_run import PARITY_SAMPLES, NetRun
+from jobs.neural_data import load_neural_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+
     from cbi_queue.catalogue import NeuralParams
-    from cbi_queue.protocol import Finished, Started
+    from cbi_queue.protocol import Finished
     from jobs.keras_parity import Evidence
     from jobs.trainer import Task
 
-MODEL, ARCHITECTURE = "model.keras", "model.json"
-PARITY_SAMPLES = 8
-"""Windows that a device is compared with the CPU on: enough to see a wrong kernel, cheap enough for every start."""
+MODEL = "model.keras"
 
 
-class KerasRun:
+class KerasRun(NetRun):
     """Prepared on construction; `started`, then `finish`."""
 
     def __init__(self, task: Task, make_stages: Callable[[], Sequence[keras.layers.Layer]]) -> None:
@@ -53,31 +51,13 @@ class KerasRun:
         self.loop = KerasLoop(task, self._params, self._make_student, self.data, self._placement)
         self.loop.restore()
 
-    def started(self) -> Started:
-        """Say what is about to happen, and which device was refused."""
-        for refusal in self._placement.refusals:
-            self._task.channel.report(Note(f"trains on {self._placement.device} instead: {refusal}"))
-        return self.loop.started()
-
     def finish(self) -> Finished:
         """Train, forecast every row with a full window, record the run, clear the session.
 
         Raises:
             StopRequested: after leaving a checkpoint.
         """
-        self.loop.run()
-        clock = WorkClock(self._task.channel)
-        clock.start(0.0)
-        forecast = self.loop.predict(self.data.forecast_rows)  # (n,)
-        finished = record_forecast(
-            self._task,
-            self.data,
-            forecast,
-            fit_s=self.loop.fit_s,
-            predict_s=clock.worked_s,
-            model_files=self._model_files(),
-            details={"epochs": self.loop.progress.epoch, "best_epoch": self.loop.progress.best_epoch},
-        )
+        finished = super().finish()
         clear()
         return finished
 
@@ -101,21 +81,14 @@ class KerasRun:
         clear()
         return evidence
 
-    def _model_files(self) -> dict[str, bytes]:
-        architecture = {
-            "kind": self._task.spec.model,
-            "backend": "tensorflow",
-            "model": MODEL,
-            "inputs": self.data.x.shape[1],
-            "window_rows": self.data.sequence_length,
-            "micro_batch": self.loop.micro_batch,
-            "device": self._placement.device,
-            "precision": self._placement.precision,
-        }
-        return {
-            MODEL: _saved(self.loop.forecaster),
-            ARCHITECTURE: json.dumps(architecture, indent=2, sort_keys=True).encode() + b"\n",
-        }
+    def _forecast(self) -> np.ndarray:
+        return self.loop.predict(self.data.forecast_rows)  # (n,)
+
+    def _weights(self) -> dict[str, bytes]:
+        return {MODEL: _saved(self.loop.forecaster)}
+
+    def _architecture(self) -> dict[str, Any]:
+        return {"backend": "tensorflow", "model": MODEL, "inputs": self.data.x.shape[1]}
 
 
 def _saved(model: keras.Model) -> bytes:

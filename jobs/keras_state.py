@@ -1,19 +1,19 @@
 """What the checkpoint of a Keras net holds, and the way in and out of it. Touches no disk and decides nothing.
 
-Arrays: `model.<path>` and `best.<path>` (weights), `optimiser.<name>` (its moments), `sums` (float64, so that they come
-back to the bit). Facts: counters, the optimiser's steps, the loss scale of float16, and the `Circumstances`.
-Accumulated gradients are not among them: a step counts whole or not at all. Neighbours: `jobs.checkpoint` (the file),
-`jobs.keras_loop` (the user).
+Arrays: `model.<path>` and `best.<path>` (weights), `optimiser.<name>` (its moments). Facts: the optimiser's steps, the
+loss scale of float16, the circumstances and the data's digest. The progress adds its own. Accumulated gradients are not
+among them: a step counts whole or not at all. Neighbours: `jobs.checkpoint` (the file), `jobs.keras_loop` (the user),
+`net_progress`.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jobs.checkpoint import Checkpoint
+from jobs.circumstances import Circumstances
 from jobs.keras_device import clear, keras
 from jobs.keras_student import iteration_of
 from jobs.net_progress import Progress
@@ -21,29 +21,20 @@ from jobs.net_progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jobs.checkpoint import Checkpoint
     from jobs.keras_student import Student
 
-_SUMS = ("loss_sum", "best_loss", "worked_s")
-_COUNTS = ("samples", "best_epoch", "stale_epochs")
 _MOMENTS = ("_momentum", "_velocity")
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What equal bits depend on, beside the state itself."""
+class KerasCircumstances(Circumstances):
+    """What equal bits depend on in Keras."""
 
-    micro_batch: int
-    threads: int
-    device: str
-    precision: str
     tensorflow: str
     """Version of the library."""
     keras: str
-
-    def changes_since(self, earlier: dict[str, Any]) -> list[str]:
-        """Say what differs from the circumstances stored in a checkpoint, in words."""
-        pairs = ((one.name, earlier.get(one.name), getattr(self, one.name)) for one in fields(self))
-        return [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
+    """Version of the library."""
 
 
 class KerasState:
@@ -65,9 +56,13 @@ class KerasState:
         self.student = self._make_student(micro_batch)
         self._assign(weights, moments, facts)
 
-    def keep_as_best(self) -> None:
-        """Keep the present weights."""
-        self.best = self._weights()
+    def settle(self) -> None:
+        """Do nothing: the loss of a step was read at its end."""
+
+    def close_epoch(self, validation_loss: float) -> None:
+        """Count the epoch as finished, and keep the weights if they are the best so far."""
+        if self.progress.close_epoch(validation_loss):
+            self.best = self._weights()
 
     def take_best(self) -> None:
         """Give the net its best weights, if there are any."""
@@ -76,28 +71,24 @@ class KerasState:
 
     def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
         """Put the state into a checkpoint."""
-        progress = self.progress
         arrays = {
             **{f"model.{path}": value for path, value in self._weights().items()},
             **{f"best.{path}": value for path, value in self.best.items()},
             **{f"optimiser.{name}": value for name, value in self._moments().items()},
-            "sums": np.array([getattr(progress, name) for name in _SUMS], dtype=np.float64),
         }
         facts = {
-            "counts": {name: getattr(progress, name) for name in _COUNTS},
             "optimiser": self._optimiser_facts(),
             "circumstances": asdict(circumstances),
             "data": data_digest,
         }
-        return Checkpoint(progress.epoch, progress.step, facts, arrays)
+        return self.progress.checkpoint(facts, arrays)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take the state over from a checkpoint that `misfit` has nothing against."""
-        facts, arrays = checkpoint.facts, checkpoint.arrays
-        self._assign(_under("model", arrays), _under("optimiser", arrays), facts["optimiser"])
-        self.best = _under("best", arrays)
-        sums = dict(zip(_SUMS, arrays["sums"].tolist(), strict=True))
-        self.progress = Progress(checkpoint.epoch, checkpoint.step, **sums, **facts["counts"])
+        weights, moments = checkpoint.arrays_of("model"), checkpoint.arrays_of("optimiser")
+        self._assign(weights, moments, checkpoint.facts["optimiser"])
+        self.best = checkpoint.arrays_of("best")
+        self.progress = Progress.of(checkpoint)
 
     def misfit(self, checkpoint: Checkpoint, data_digest: str) -> str | None:
         """Say why *checkpoint* cannot be continued with this net and this data; None when it can."""
@@ -106,7 +97,7 @@ class KerasState:
         if checkpoint.facts["data"] != data_digest:
             return "made on other data: features or split have changed since"
         ours = {path: value.shape for path, value in self._weights().items()}
-        theirs = {path: value.shape for path, value in _under("model", checkpoint.arrays).items()}
+        theirs = {path: value.shape for path, value in checkpoint.arrays_of("model").items()}
         return None if ours == theirs else "made by a net of another shape"
 
     def _weights(self) -> dict[str, np.ndarray]:
@@ -137,8 +128,3 @@ class KerasState:
     def _assign_weights(self, weights: dict[str, np.ndarray]) -> None:
         for weight in self.student.forecaster.trainable_weights:
             weight.assign(weights[weight.path])
-
-
-def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}

@@ -1,7 +1,7 @@
 """How a net's training survives its ends: takes up the newest checkpoint, writes new ones when due, tells the slot.
 
-Decides nothing about training. Neighbours: `jobs.torch_loop` above; `torch_state` (what is in a checkpoint),
-`checkpoint` (the file), `checkpoint_pace` (when) and `work_clock` (what counts as training) below.
+Decides nothing about training. Neighbours: `jobs.net_loop` above; `torch_state` and `keras_state` (what is in a
+checkpoint), `checkpoint` (the file), `checkpoint_pace` (when) and `work_clock` (what counts as training) below.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
 from jobs.channel import StopRequested
@@ -20,9 +20,28 @@ from jobs.work_clock import WorkClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from jobs.checkpoint import Found
-    from jobs.torch_state import Circumstances, TorchState
+    from jobs.checkpoint import Checkpoint, Found
+    from jobs.circumstances import Circumstances
+    from jobs.net_progress import Progress
     from jobs.trainer import Task
+
+
+class Resumable(Protocol):
+    """The state of a training that can be left in a checkpoint and taken up from one."""
+
+    progress: Progress
+
+    def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
+        """Put the state into a checkpoint."""
+        ...
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take the state over from a checkpoint that `misfit` has nothing against."""
+        ...
+
+    def misfit(self, checkpoint: Checkpoint, data_digest: str) -> str | None:
+        """Say why a checkpoint cannot be continued here, None when it can."""
+        ...
 
 
 class Resumption:
@@ -31,7 +50,7 @@ class Resumption:
     def __init__(
         self,
         task: Task,
-        state: TorchState,
+        state: Resumable,
         circumstances: Circumstances,
         data_digest: str,
         *,

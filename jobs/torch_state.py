@@ -1,46 +1,36 @@
 """What a net's checkpoint holds, and the way in and out of it. Touches no disk and decides nothing.
 
 Arrays: `model.<name>` and `best.<name>` (weights), `optimiser.<parameter>.<key>` (its moments), `rng` (torch's generator
-on the CPU) and `sums` (`_SUMS`, float64, so that they come back to the bit, NaN included). Facts: counters, the optimiser's
-groups, the schedule, the scaler of float16, and the `Circumstances`. Neighbours: `jobs.checkpoint` (the file), `jobs.torch_loop` (the user).
+on the CPU). Facts: the optimiser's groups, the schedule, the scaler of float16, the circumstances and the data's digest.
+The progress adds its own. Neighbours: `jobs.checkpoint` (the file), `jobs.torch_loop` (the user), `net_progress`.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from jobs.checkpoint import Checkpoint
+from jobs.circumstances import Circumstances
 from jobs.net_progress import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
     from torch.amp import GradScaler
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-_SUMS = ("loss_sum", "best_loss", "worked_s")
-_COUNTS = ("samples", "best_epoch", "stale_epochs")
+    from jobs.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What equal bits depend on, beside the state itself."""
+class TorchCircumstances(Circumstances):
+    """What equal bits depend on in torch."""
 
-    micro_batch: int
-    threads: int
-    device: str
     torch: str
     """Version of the library."""
-    precision: str = "float32"
-
-    def changes_since(self, earlier: dict[str, Any]) -> list[str]:
-        """Say what differs from the circumstances stored in a checkpoint, in words."""
-        pairs = ((one.name, earlier.get(one.name, one.default), getattr(self, one.name)) for one in fields(self))
-        return [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
 
 
 @dataclass(slots=True)
@@ -68,54 +58,58 @@ class TorchState:
     def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
         """Put the state into a checkpoint; no tensor of it is shared with the model once it is written."""
         self.settle()
-        progress = self.progress
         moments = self.optimiser.state_dict()
         arrays = {
             **_named("model", self.model.state_dict()),
             **_named("best", self.best),
             **{name: value for key, state in moments["state"].items() for name, value in _moments(key, state).items()},
             "rng": torch.get_rng_state().numpy(),  # (5056,) uint8
-            "sums": np.array([getattr(progress, name) for name in _SUMS], dtype=np.float64),
         }
         facts = {
-            "counts": {name: getattr(progress, name) for name in _COUNTS},
             "groups": moments["param_groups"],
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "circumstances": asdict(circumstances),
             "data": data_digest,
         }
-        return Checkpoint(progress.epoch, progress.step, facts, arrays)
+        return self.progress.checkpoint(facts, arrays)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take the state over from a checkpoint that `misfit` has nothing against."""
-        facts, arrays = checkpoint.facts, checkpoint.arrays
-        self.model.load_state_dict(_tensors("model", arrays))
+        facts = checkpoint.facts
+        self.model.load_state_dict(_tensors("model", checkpoint))
         device = next(self.model.parameters()).device
-        self.best = {name: value.to(device) for name, value in _tensors("best", arrays).items()}
-        self.optimiser.load_state_dict({"state": _optimiser_state(arrays), "param_groups": facts["groups"]})
+        self.best = {name: value.to(device) for name, value in _tensors("best", checkpoint).items()}
+        self.optimiser.load_state_dict({"state": _optimiser_state(checkpoint), "param_groups": facts["groups"]})
         if self.schedule:
             self.schedule.load_state_dict(facts["schedule"])
         if self.scaler and facts.get("scaler"):  # a run that went on in another precision has none
             self.scaler.load_state_dict(facts["scaler"])
-        torch.set_rng_state(_owned(arrays["rng"]))
-        sums = dict(zip(_SUMS, arrays["sums"].tolist(), strict=True))
-        self.progress = Progress(checkpoint.epoch, checkpoint.step, **sums, **facts["counts"])
+        torch.set_rng_state(_owned(checkpoint.arrays["rng"]))
+        self.progress = Progress.of(checkpoint)
 
     def misfit(self, checkpoint: Checkpoint, data_digest: str) -> str | None:
         """Say why a checkpoint cannot be continued here, or None: other data, or another net."""
         if checkpoint.facts.get("data") != data_digest:
             return "trained on other data (the feature cache or its split has changed since)"
         wanted = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
-        stored = {name: value.shape for name, value in _under("model", checkpoint.arrays).items()}
+        stored = {name: value.shape for name, value in checkpoint.arrays_of("model").items()}
         if stored != wanted:
             names = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
             return f"of a net of another shape: {', '.join(names[:3])}"
         return None
 
-    def keep_as_best(self) -> None:
-        """Remember the present weights as the best."""
-        self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+    def close_epoch(self, validation_loss: float) -> None:
+        """Count the epoch as finished, keep the weights if they are the best so far, and step the schedule."""
+        if self.progress.close_epoch(validation_loss):
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        if self.schedule:
+            self.schedule.step()
+
+    def take_best(self) -> None:
+        """Give the net its best weights, if there are any."""
+        if self.best:
+            self.model.load_state_dict(self.best)
 
 
 def _named(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
@@ -126,22 +120,18 @@ def _moments(key: int, state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return _named(f"optimiser.{key}", state)
 
 
-def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(f"{prefix}."): array for name, array in arrays.items() if name.startswith(f"{prefix}.")}
-
-
 def _owned(array: np.ndarray) -> torch.Tensor:
     """Copy into memory that torch allocates, aligned as during training: kernels may sum unaligned data otherwise."""
     return torch.from_numpy(array).clone()
 
 
-def _tensors(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {name: _owned(array) for name, array in _under(prefix, arrays).items()}
+def _tensors(owner: str, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    return {name: _owned(array) for name, array in checkpoint.arrays_of(owner).items()}
 
 
-def _optimiser_state(arrays: dict[str, np.ndarray]) -> dict[int, dict[str, torch.Tensor]]:
+def _optimiser_state(checkpoint: Checkpoint) -> dict[int, dict[str, torch.Tensor]]:
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in _tensors("optimiser", arrays).items():
+    for name, tensor in _tensors("optimiser", checkpoint).items():
         parameter, _, key = name.partition(".")
         state.setdefault(int(parameter), {})[key] = tensor
     return state

@@ -1,7 +1,7 @@
 """What the slot is told of the work: a report for each epoch, and one for each part of an epoch that takes long.
 
 A part is told every few seconds and only once its epoch has lasted PARTS_FROM_S: the governor then sees into epochs of
-minutes, and short ones cost one line each. Times are working times (`work_clock`). Neighbour: `jobs.torch_loop`.
+minutes, and short ones cost one line each. Times are working times (`work_clock`). Neighbour: `jobs.net_loop`.
 """
 
 from __future__ import annotations

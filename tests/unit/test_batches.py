@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from jobs.batches import Windows, epoch_order, pieces, steps_of
+from jobs.batches import Windows, epoch_order, pieces
 from jobs.dropout import RowDropout, StepSeeds
+from jobs.net_progress import steps_of
 from jobs.seeds import mixed_seed
 
 
