@@ -2,7 +2,8 @@
 
 The ledger's events are the backbone, in their own words. Between them stand the stretches of work that the telemetry
 knows (how many epochs, at what cost a sample), and the slow-downs with their evidence. Nothing is guessed: a figure
-that nobody recorded is left out.
+that nobody recorded is left out. A run that was slow from beginning to end on a machine as fast as ever ends with a
+hint: then the baseline that it was held against may no longer be true.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+from cbi_queue.governor.attribution import NOT_THE_MACHINE
+from cbi_queue.governor.values import Cause
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow
     from cbi_queue.ledger.governor_log import DecisionRow, SlowdownRow
+    from cbi_queue.ledger.relearning import BaselineRow
     from cbi_queue.ledger.telemetry import EpochRow
 
 LEAST_QUIET_EPOCHS = 3
@@ -29,7 +34,7 @@ class Line:
     at: float
     """Instant, seconds since 1970 UTC."""
     kind: str
-    """event | decision | slowdown | work | end."""
+    """event | decision | slowdown | work | end | hint."""
     words: str
     evidence: tuple[str, ...] = ()
     """What speaks for it, each a sentence."""
@@ -45,18 +50,26 @@ class Told:
     epochs: Sequence[EpochRow]
     slowdowns: Sequence[SlowdownRow]
     decisions: Sequence[DecisionRow]
+    baselines: Sequence[BaselineRow] = ()
+    """Cold baselines of this model and horizon, as they stand now."""
 
 
 def tell(told: Told) -> list[Line]:
-    """Return the story of a job, oldest line first, with its sum at the end."""
+    """Return the story of a job, oldest line first, with its sum at the end; after it a hint, where there is one."""
     marks = [*_events(told), *_slowdowns(told)]
     lines = sorted([*marks, *_stretches(told, sorted(mark.at for mark in marks))], key=lambda line: line.at)
-    return [*lines, _sum(told, lines[-1].at if lines else told.job.enqueued_at)]
+    at = lines[-1].at if lines else told.job.enqueued_at
+    return [*lines, _sum(told, at), *_hint(told, at)]
 
 
 def cost_of(row: EpochRow) -> float | None:
     """Return seconds a sample of one report; None where the number of samples is not known."""
     return row.wall_s / row.samples if row.samples else None
+
+
+def per_sample(seconds: float) -> str:
+    """Write seconds a sample as `1.23 ms` or `45.6 µs`."""
+    return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.1f} µs"
 
 
 def _events(told: Told) -> Iterable[Line]:
@@ -119,16 +132,12 @@ def _stretch_words(stretch: Sequence[EpochRow], typical: float | None, cold: flo
     which = f"{last.unit} {last.epoch}" if first is last else f"{last.unit}s {first.epoch} to {last.epoch}"
     words = f"{which} of {last.total_epochs}: {median(row.wall_s for row in stretch):.2f} s each"
     if typical is not None:
-        words += f", {_per_sample(typical)} a sample"
+        words += f", {per_sample(typical)} a sample"
     if typical is not None and cold is not None:
         words += f" ({typical / cold:.2f} times the first stretch)"
     if last.micro_batch is not None:
         words += f", micro-batch {last.micro_batch}"
     return words
-
-
-def _per_sample(seconds: float) -> str:
-    return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.1f} µs"
 
 
 def _sum(told: Told, at: float) -> Line:
@@ -145,6 +154,38 @@ def _sum(told: Told, at: float) -> Line:
         parts.append(f"{_duration(stood_s)} standing still")
     parts.append(_counted(len(steps), "step") + " of the governor")
     return Line(at, "end", ", ".join(parts))
+
+
+def _hint(told: Told, at: float) -> Iterable[Line]:
+    """Yield how to relearn, after a run that was slow from beginning to end though the machine is as fast as ever.
+
+    Only while a baseline from before the run still stands: later ones, learned at this speed, need no hint.
+    """
+    attempt = told.attempts[-1] if told.attempts else None
+    if attempt is None or attempt.ended_at is None:
+        return
+    began_at = attempt.started_at
+    slow = next((row for row in told.slowdowns if row.attempt == attempt.number), None)
+    if slow is None or not (_was_always_slow(told, slow) and _is_not_the_machine(slow)):
+        return
+    if any(row.learned_at < began_at for row in told.baselines):
+        named = f"{told.job.model} {told.job.horizon}"
+        words = (
+            f"if this is how fast {named} is now, `cbi-queue governor relearn '{named}'` forgets the cold baseline that "
+            "it was held against; the next run learns it anew"
+        )
+        yield Line(at, "hint", words)
+
+
+def _was_always_slow(told: Told, slow: SlowdownRow) -> bool:
+    """Tell whether *slow* lasted from the first report of its attempt that counts to the last."""
+    epochs = [row for row in told.epochs if row.attempt == slow.attempt]
+    counted = [row.epoch for row in epochs[1:] if not row.resumed]
+    return slow.ended_epoch is None and bool(counted) and slow.since_epoch <= counted[0]
+
+
+def _is_not_the_machine(slow: SlowdownRow) -> bool:
+    return slow.cause == Cause.UNKNOWN and any(words.startswith(NOT_THE_MACHINE) for words in slow.evidence)
 
 
 def _stood_still_s(events: Sequence[EventRow]) -> float:

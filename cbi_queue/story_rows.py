@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.ledger.governor_log import decisions_of, slowdowns_of
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
+from cbi_queue.ledger.relearning import what_was_learned
 from cbi_queue.ledger.telemetry import epochs_of
 from cbi_queue.story import Told
 
@@ -37,4 +38,5 @@ def rows_of(ledger: Ledger, telemetry: Path, name: str) -> Told:
         epochs_of(telemetry, job.id),
         slowdowns_of(telemetry, job.id),
         decisions_of(telemetry, job.id),
+        [row for row in what_was_learned(ledger).baselines if row.is_called(f"{job.model} {job.horizon}")],
     )

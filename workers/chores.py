@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.ledger.governor_log import thin_samples
+from cbi_queue.ledger.relearning import drop_unconfirmed
 from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.ledger.upkeep import back_up, chore_is_due, prune_backups, record_chore
 
@@ -34,7 +35,7 @@ BACKUPS_KEPT = 14
 def register_chores(huey: LedgerHuey, settings: Settings) -> None:
     """Give Huey's scheduler its periodic tasks."""
     _register(huey, "backup", DAY_S, lambda ledger: _backup(ledger, settings))
-    _register(huey, "retention", DAY_S, lambda _ledger: _retention(settings))
+    _register(huey, "retention", DAY_S, lambda ledger: _retention(ledger, settings))
     _register(huey, "thinning", HOUR_S, lambda _ledger: _thinning(settings))
 
 
@@ -60,7 +61,8 @@ def _backup(ledger: Ledger, settings: Settings) -> None:
     ledger.tell("backup", "backup", words=f"the ledger was backed up to {path.name}")
 
 
-def _retention(settings: Settings) -> None:
+def _retention(ledger: Ledger, settings: Settings) -> None:
+    drop_unconfirmed(ledger, clock.epoch_s())
     telemetry = Telemetry(settings.telemetry_path)
     telemetry.forget_before(clock.epoch_s() - settings.keep_days * DAY_S)
     telemetry.close()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cbi_queue.governor.slot_memory import Hold
-    from cbi_queue.governor.values import Attribution, Decision, Slowdown
+    from cbi_queue.governor.values import Attribution, Baseline, Decision, Slowdown
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
     from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.protocol import MicroBatchChanged, Probed, Started, StepsReport
@@ -61,6 +61,7 @@ class Governing:
         self._trainer, self._job, self._attempt, self._pausing = trainer, job, attempt, pausing
         self._governor: Governor | None = None
         self._started: Started | None = None
+        self._began_with: dict[int | None, Baseline] = {}
         self._footprint_mib: float | None = None
         self._epoch = 0
         self._parts = Parts()
@@ -79,9 +80,9 @@ class Governing:
         """Begin to govern: fetch what earlier runs of equal cost taught."""
         self._started = report
         self._governance.monitor.work_begins()
-        baselines = {}
         with self._harmless("started"):
-            baselines = learned.baselines_of(self._ledger, report.fingerprint) if report.fingerprint else {}
+            if report.fingerprint:
+                self._began_with = learned.baselines_of(self._ledger, report.fingerprint)
         with self._harmless("started"):
             self._governor = Governor(
                 self._governance.thresholds,
@@ -89,9 +90,9 @@ class Governing:
                 can=frozenset(report.can),
                 one_shot=report.one_shot,
                 micro_batch=report.micro_batch,
-                baselines=baselines,
+                baselines=self._began_with,
             )
-        if not baselines and "probe" in report.can and self._governance.acts:
+        if not self._began_with and "probe" in report.can and self._governance.acts:
             self._trainer.probe()  # the first run of its kind: what the machine gives while nothing is slow yet
 
     def restored(self, epoch: int) -> None:
@@ -150,7 +151,9 @@ class Governing:
             self._governance.note(self._telemetry, None, self._governance.readings(), None)
             self._governance.remember(self._telemetry, at_once=True)
             if self._governor is not None and self._started is not None and self._started.fingerprint:
-                learned.store_baselines(self._ledger, self._started.fingerprint, self._governor.learned())
+                learned.store_baselines(
+                    self._ledger, self._started.fingerprint, self._governor.learned(), began_with=self._began_with
+                )
 
     def took(self, rss_mib: float | None) -> Taken:
         """Return what the attempt took of the memory; *rss_mib* is what the trainer measured itself."""

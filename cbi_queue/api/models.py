@@ -103,7 +103,7 @@ class JobStory(_Model):
     id: int
     job: str
     story: list[Line]
-    """Oldest first; the last line (`end`) is the sum."""
+    """Oldest first; `end` is the sum, and after it may come a `hint` on what to do."""
 
     model_config = _examples(
         {

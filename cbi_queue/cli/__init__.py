@@ -37,7 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "Serve the status page and the API."),
     "service": ("service", "Install, remove or look at the background service."),
     "sensors": ("sensors", "Show what the sensors say, or record it as a trace."),
-    "governor": ("governor", "Replay recorded trainings through the governor."),
+    "governor": ("governor", "Show what the governor sees, did and learned; let it learn anew."),
     "runtime": ("runtime", "Make and check the Python of a backend such as TensorFlow."),
     "doctor": ("doctor", "Check this machine and installation."),
     "completions": ("completions", "Print shell completions."),

@@ -1,4 +1,4 @@
-"""`cbi-queue governor`: what it sees, thinks and did (verbs of their own), and `replay`: what it sees in recorded trainings."""
+"""`cbi-queue governor`: its verbs (each a file of its own), and `replay`: what it sees in recorded trainings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli import governor_history, governor_status, governor_why
+from cbi_queue.cli import governor_baselines, governor_history, governor_relearn, governor_status, governor_why
 from cbi_queue.cli.output import json_option, print_table, printable
 
 if TYPE_CHECKING:
@@ -26,14 +26,22 @@ TALLEST = 2.5
 _trace_files = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group(epilog="Examples:\n\n\b\n  cbi-queue governor replay traces/*.jsonl\n\nMore: docs/governor.md")
+@click.group(
+    epilog="Examples:\n\n\b\n"
+    "  cbi-queue governor status\n"
+    "  cbi-queue governor why lstm-1m\n"
+    "  cbi-queue governor relearn lstm\n\n"
+    "More: docs/governor.md"
+)
 def command() -> None:
-    """Look at what the governor sees and does."""
+    """Look at what the governor sees, does and has learned; let it learn anew."""
 
 
 command.add_command(governor_status.command, "status")
 command.add_command(governor_history.command, "history")
 command.add_command(governor_why.command, "why")
+command.add_command(governor_baselines.command, "baselines")
+command.add_command(governor_relearn.command, "relearn")
 
 
 @command.command(

@@ -19,7 +19,7 @@ from cbi_queue.story_rows import rows_of
 if TYPE_CHECKING:
     from cbi_queue.story import Line, Told
 
-COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "bright_black"}
+COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "bright_black", "hint": "green"}
 
 
 @click.command(

@@ -1,4 +1,4 @@
-"""The NAME... argument of verbs that work on jobs, with completion from the ledger."""
+"""The NAME... argument of verbs that work on jobs, MODEL... of those on baselines, with completion from the ledger."""
 
 from __future__ import annotations
 
@@ -29,5 +29,24 @@ def complete_names(_ctx: click.Context, _param: click.Parameter, incomplete: str
     try:
         with ledger_for_looking() as ledger:
             return [name for name in job_names(ledger) if name.startswith(incomplete)]
+    except CbiError:
+        return []
+
+
+def model_names_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `MODEL...`: models, fingerprints or leading words of fingerprints that have a cold baseline."""
+    add = click.argument("names", nargs=-1, shell_complete=complete_models, metavar="[MODEL]...")
+    return add(function)
+
+
+def complete_models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the models of cold baselines that begin with what was typed."""
+    from cbi_queue.cli.opening import ledger_for_looking
+    from cbi_queue.errors import CbiError
+    from cbi_queue.ledger.relearning import what_was_learned
+
+    try:
+        with ledger_for_looking() as ledger:
+            return [model for model in what_was_learned(ledger).models if model.startswith(incomplete)]
     except CbiError:
         return []

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from cbi_queue.governor.evidence import Evidence
     from cbi_queue.governor.values import Slowdown
 
+NOT_THE_MACHINE = "it is this model or its data, not the machine"
+"""How the evidence begins when the calibration probe runs as ever and no cause is found."""
 LEAST_BELIEF = 0.3
 """Belief below which no cause is named."""
 SURE = 0.6
@@ -90,9 +92,7 @@ def _reasons_unknown(clues: list[Clue], doubts: list[Doubt], evidence: Evidence)
     probe = evidence.probe_ratio
     said: list[str] = []
     if probe is not None and probe <= NORMAL_PROBE:
-        said.append(
-            f"it is this model or its data, not the machine: the calibration probe takes {probe:.2f} times its cold time"
-        )
+        said.append(f"{NOT_THE_MACHINE}: the calibration probe takes {probe:.2f} times its cold time")
     if probe is not None and probe >= SLOW_PROBE:
         said.append(f"the machine is slower: the calibration probe takes {probe:.2f} times its cold time")
     share = evidence.slower_share

@@ -1,6 +1,7 @@
 """What earlier runs taught, kept in the ledger: cold baselines by fingerprint, the cold time of calibration probes.
 
-Neighbours: `governor.baselines` (which says how a baseline moves from run to run), `workers` (which stores after runs).
+Neighbours: `governor.baselines` (which says how a baseline moves from run to run), `workers` (which stores after
+runs), `relearning` (which lists and forgets all of it).
 """
 
 from __future__ import annotations
@@ -34,11 +35,35 @@ def baselines_of(ledger: Ledger, fingerprint: str) -> dict[int | None, Baseline]
     }
 
 
-def store_baselines(ledger: Ledger, fingerprint: str, learned: Mapping[int | None, Baseline]) -> None:
-    """Keep what a run learned (`Detector.learned`) for later runs of *fingerprint*; other micro-batches stay."""
+def store_baselines(
+    ledger: Ledger,
+    fingerprint: str,
+    learned: Mapping[int | None, Baseline],
+    *,
+    began_with: Mapping[int | None, Baseline] | None = None,
+) -> bool:
+    """Keep what a run learned (`Detector.learned`) for later runs of *fingerprint*; other micro-batches stay.
+
+    A baseline that the run did not move keeps its instant: `updated_at` is when it was last learned.
+
+    Args:
+        ledger: open for writing.
+        fingerprint: of the run.
+        learned: micro-batch -> baseline.
+        began_with: what `baselines_of` said as the run began; None: nothing. When some of it is gone by now, it was
+            forgotten meanwhile, and what the run learned was held against it: then nothing is stored.
+
+    Returns:
+        Whether it was stored.
+    """
     now = clock.epoch_s()
     with ledger.write() as conn:
+        known = baselines_of(ledger, fingerprint)
+        if not known.keys() >= (began_with or {}).keys():
+            return False
         for micro_batch, baseline in learned.items():
+            if baseline == known.get(micro_batch):
+                continue
             conn.execute(
                 "INSERT OR REPLACE INTO baselines (fingerprint, micro_batch, seconds_per_sample, spread, reports, "
                 "cpu_per_sample, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -47,6 +72,7 @@ def store_baselines(ledger: Ledger, fingerprint: str, learned: Mapping[int | Non
                     baseline.spread, baseline.reports, baseline.cpu_per_sample, now,
                 ),
             )  # fmt: skip
+    return True
 
 
 def cold_probe(ledger: Ledger, device: str, workload: str) -> float | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from cbi_queue import clock
 from cbi_queue.governor.values import Baseline
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.learned import baselines_of, cold_probe, store_baselines, store_probe
@@ -30,6 +32,32 @@ def test_storing_replaces_one_micro_batch_and_leaves_the_others(ledger):
     faster = Baseline(0.0008, 0.01, 80)
     store_baselines(ledger, "lstm", {32: faster})
     assert baselines_of(ledger, "lstm") == {32: faster, 16: COLD}
+
+
+def instants(ledger):
+    return [row["updated_at"] for row in ledger.conn.execute("SELECT updated_at FROM baselines ORDER BY micro_batch")]
+
+
+def test_a_baseline_that_a_run_did_not_move_keeps_its_instant(ledger, monkeypatch):
+    """A run that was slow throughout hands back what it began with, and has confirmed nothing."""
+    monkeypatch.setattr(clock, "epoch_s", lambda: 1000.0)
+    store_baselines(ledger, "lstm", {16: COLD, 32: COLD})
+    monkeypatch.setattr(clock, "epoch_s", lambda: 2000.0)
+    store_baselines(ledger, "lstm", {16: COLD, 32: replace(COLD, reports=60)})
+    assert instants(ledger) == [1000.0, 2000.0]
+
+
+def test_what_was_forgotten_while_a_run_went_on_is_not_stored_again(ledger):
+    """The run was held against it to its end; what it learned is the old level once more."""
+    store_baselines(ledger, "lstm", {16: COLD, 32: COLD})
+    began_with = baselines_of(ledger, "lstm")
+    ledger.conn.execute("DELETE FROM baselines")
+
+    assert not store_baselines(ledger, "lstm", {16: COLD, 32: replace(COLD, reports=60)}, began_with=began_with)
+
+    assert baselines_of(ledger, "lstm") == {}
+    assert store_baselines(ledger, "lstm", {32: COLD}, began_with={})
+    assert baselines_of(ledger, "lstm") == {32: COLD}
 
 
 def test_baselines_outlive_the_connection(ledger_path):
