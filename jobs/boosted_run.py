@@ -68,11 +68,12 @@ class BoostedRun:
         self.split = holdout_split(self.frame, params.validation_rows, params.backtest_rows, params.embargo_rows)
         task.channel.probe = probe_cpu
 
-    def started(self, shape: str, *, resumes_exactly: bool) -> Started:
+    def started(self, shape: str, library: str, *, resumes_exactly: bool) -> Started:
         """Say what is about to happen.
 
         Args:
             shape: parameters that a round's cost depends on, beside rows, features, bins and threads.
+            library: name and version of the library: an update changes what a round costs.
             resumes_exactly: whether training can go on from a stored model to the same numbers.
         """
         task, rows = self._task, len(self.split.train)
@@ -81,7 +82,7 @@ class BoostedRun:
             total_epochs=self._params.n_estimators,
             unit="round",
             samples=rows,
-            fingerprint=f"{task.spec.model} {task.spec.horizon} {cost} cpu",
+            fingerprint=f"{task.spec.model} {task.spec.horizon} {cost} cpu {library}",
             can=("pace", "probe", "checkpoint") if resumes_exactly else ("pace", "probe"),
         )
 

@@ -95,8 +95,8 @@ class FeatureCache:
             total_epochs=self._total_chunks(export),
             unit=UNIT,
             samples=export.rows,
-            fingerprint=f"feature_cache/{len(export.series)} series/{features} features/{self._chunk_rows} rows a chunk/"
-            f"threads{task.assignment.threads}",
+            fingerprint=f"{task.spec.model} {task.spec.horizon} {len(export.series)} series {features} features "
+            f"{self._chunk_rows} rows a chunk threads{task.assignment.threads} polars {pl.__version__}",
             can=("pace", "probe"),
         )
 

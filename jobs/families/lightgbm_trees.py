@@ -32,7 +32,8 @@ class LightGBMDart:
         """Load and split the features."""
         self.params = p = cast("LightGBMDartParams", task.spec.typed_params)
         self.run = BoostedRun(task)
-        return self.run.started(f"leaves{p.num_leaves} depth{p.max_depth}", resumes_exactly=False)
+        shape = f"leaves{p.num_leaves} depth{p.max_depth}"
+        return self.run.started(shape, f"lightgbm {lgb.__version__}", resumes_exactly=False)
 
     def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
         """Boost, keep the best round, forecast every row and leave the folder filled."""

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from statsforecast import __version__ as statsforecast_version
 from statsforecast import models
 from statsforecast.arima import forecast_arima, forward_arima
 from statsforecast.ets import forecast_ets, forward_ets
@@ -73,7 +74,7 @@ class _RollingFit:
             total_epochs=len(self.chunks),
             unit="fit",
             samples=p.history_rows,
-            fingerprint=f"{name} threads{task.assignment.threads}",
+            fingerprint=f"{name} threads{task.assignment.threads} statsforecast {statsforecast_version}",
             can=("pace", "probe", "checkpoint"),
         )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jobs.trainer import Task
 
 MODEL_FILE = "model.ubj"
+LIBRARY = f"xgboost {xgb.__version__}"
 
 
 class XGBoostDart:
@@ -31,13 +32,13 @@ class XGBoostDart:
         """Load and split the features."""
         self.params = p = cast("XGBoostDartParams", task.spec.typed_params)
         self.run = BoostedRun(task)
-        return self.run.started(f"depth{p.max_depth}", resumes_exactly=resumes_exactly(p))
+        return self.run.started(f"depth{p.max_depth}", LIBRARY, resumes_exactly=resumes_exactly(p))
 
     def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
         """Boost, keep the best round, forecast every row and leave the folder filled."""
         run, means = self.run, self.run.means
         rounds = _Rounds(run.frame, run.split, library_params(self.params, means.threads) | {"max_bin": means.bins})
-        library = f"xgboost {xgb.__version__}" if resumes_exactly(self.params) else None
+        library = LIBRARY if resumes_exactly(self.params) else None
         return run.finish(rounds, self._forecast, MODEL_FILE, library=library)
 
     def _forecast(self, model: bytes) -> np.ndarray:

@@ -12,6 +12,7 @@ import math
 import os
 import threading
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,8 +165,28 @@ def test_preparation_says_what_will_happen(bench: Bench, model: str) -> None:
 
     assert started.total_epochs >= 1
     assert started.unit in {"epoch", "round", "fit", "chunk"}
-    assert started.fingerprint
+    assert started.fingerprint.startswith(f"{model} {HORIZON} "), "`governor relearn` takes its leading words"
     assert slot.reports.index(started) < slot.reports.index(slot.of_type(EpochReport)[0])
+
+
+LIBRARIES = {
+    "feature_cache": "polars",
+    "lightgbm_dart": "lightgbm",
+    "xgboost_dart": "xgboost",
+    "auto_arima": "statsforecast",
+    "ets": "statsforecast",
+    **{model: "torch" for model, entry in MODELS.items() if entry.default_backend == "torch"},
+}
+"""What does a model's work; the bars do theirs themselves."""
+
+
+@pytest.mark.parametrize(("model", "library"), LIBRARIES.items())
+def test_a_fingerprint_names_the_library_with_its_version(bench: Bench, model: str, library: str) -> None:
+    """An update changes what a sample costs: what the older one cost is no baseline for it."""
+    (started,) = bench.undisturbed(model).slot.of_type(Started)
+
+    assert library in started.fingerprint
+    assert import_module(library).__version__ in started.fingerprint
 
 
 @every_model
