@@ -6,6 +6,7 @@ lie side by side in one run: a busy neighbour then slows both. Nothing here fail
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -92,3 +93,18 @@ def in_ms(values: Sequence[float]) -> str:
     """Write the median and range of seconds as milliseconds."""
     low, middle, high = (1000 * value for value in (min(values), statistics.median(values), max(values)))
     return f"{middle:.1f} ms ({low:.1f}..{high:.1f})"
+
+
+def in_seconds(values: Sequence[float]) -> str:
+    """Write the median and range of seconds."""
+    return f"{statistics.median(values):.1f} s ({min(values):.1f}..{max(values):.1f})"
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return bounds that hold the true median 95 times in 100, whatever the values' distribution; the range for few.
+
+    The bounds are the values of rank n/2 -+ 1.96 sqrt(n)/2, rounded outwards.
+    """
+    ranked, half_width = sorted(values), 1.96 * math.sqrt(len(values)) / 2
+    low, high = math.floor(len(values) / 2 - half_width), math.ceil(len(values) / 2 + half_width)
+    return ranked[max(low - 1, 0)], ranked[min(high, len(values) - 1)]

@@ -33,6 +33,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("status", "quick_verbs", "`cbi-queue status --json` and `--help`, against a bare interpreter", 15),
     Benchmark("pick-up", "pick_up", "how long a job waits for an idle daemon", 15),
     Benchmark("handover", "handover", "one job's end to the next trainer's first line, against a bare start", 6),
+    Benchmark("crash", "crash_recovery", "from a crash of trainer or daemon to training again", 3, slow=True),
     Benchmark("idle-page", "idle_page", "memory of `cbi-queue serve` after a few requests", 3),
     Benchmark("idle-daemon", "idle_daemon", "memory and CPU of the daemon with nothing to do, over a minute", 1),
     Benchmark("monitor", "monitor_cost", "processor time of the monitor while a model trains, over a minute", 1),
@@ -46,7 +47,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         slow=True,
     ),
     Benchmark("checkpoints", "checkpoint_cost", "share of training that checkpoints take", 1, slow=True),
-    Benchmark("loop", "loop_overhead", "training with channel and reports, against the same loop without", 20),
+    Benchmark("loop", "loop_overhead", "training with monitor, channel and reports, against the same loop without", 40),
     Benchmark("lstm", "lstm_rivals", "an LSTM, against neuralforecast and darts", 5, slow=True),
     Benchmark("features", "feature_streaming", "memory of the feature cache on 10 million rows", 1, slow=True),
 )
