@@ -90,6 +90,7 @@ class Governing:
                 can=frozenset(report.can),
                 one_shot=report.one_shot,
                 micro_batch=report.micro_batch,
+                kind=report.fingerprint or "any",
                 baselines=self._began_with,
             )
         if not self._began_with and "probe" in report.can and self._governance.acts:

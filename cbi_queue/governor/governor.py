@@ -18,6 +18,7 @@ from cbi_queue.governor.memory_policy import MemoryPolicy
 from cbi_queue.governor.output import Output
 from cbi_queue.governor.policy import LEVEL, decide_heat
 from cbi_queue.governor.pressure import pressure_look
+from cbi_queue.governor.relief import note_calm
 from cbi_queue.governor.remarks import remark
 from cbi_queue.governor.scene import Scene
 from cbi_queue.governor.sight import Sight
@@ -76,6 +77,7 @@ class Governor:
         baselines: Mapping[int | None, Baseline],
         device: str = "cpu",
         sight: Sight | None = None,
+        kind: str = "any",
     ) -> None:
         """Begin to watch a trainer that has just started.
 
@@ -88,13 +90,14 @@ class Governor:
             baselines: micro-batch -> cold cost of earlier runs of the same fingerprint.
             device: what computes (`Started.device`): cpu | cuda | mps.
             sight: what tells slow-downs and causes; by default the detector and the attribution.
+            kind: fingerprint of the trainer; what was found of its memory holds for later ones of the same.
         """
         self._t = thresholds
         self._memory = memory
         self._standing = Standing(can, one_shot, micro_batch, micro_batch)
         self._sight = sight or Sight(baselines)
         self._on_gpu = device == "cuda"
-        self._memory_policy = MemoryPolicy(thresholds.memory_up_wait_s)
+        self._memory_policy = MemoryPolicy(thresholds.memory_up_wait_s, kind)
         self._trend = FootprintTrend(int(thresholds.leak_reports))
         self._output = Output()
         self._stored = frozenset(baselines)
@@ -266,10 +269,12 @@ def look_between_jobs(now_s: float, readings: Readings, memory: GovernorMemory) 
 def may_start(now_s: float, readings: Readings, memory: GovernorMemory) -> str | None:
     """Say why no job may start now; None: one may. Says no for `pause_max_s` at most, then lets one try.
 
-    What is unknown does not keep a job back: nothing runs whose work could show how the machine is.
+    What is unknown does not keep a job back: nothing runs whose work could show how the machine is. Nor does memory that
+    standing aside was found not to ease.
     """
     readings = readings.fresh(now_s, memory.thresholds.reading_max_age_s)
-    looks = _looks(now_s, readings, memory)
+    heat, pressure = _looks(now_s, readings, memory)
+    looks = (heat,) if memory.is_refuted(Cause.MEMORY, now_s) else (heat, pressure)
     severe = [look.words for look in looks if look.grade is Grade.SEVERE]
     if not severe:
         memory.refused_since_s = None
@@ -291,4 +296,5 @@ def _take_in(now_s: float, readings: Readings, memory: GovernorMemory, *, on_gpu
     heat, pressure = _looks(now_s, readings, memory, on_gpu=on_gpu)
     memory.heat.see(now_s, heat)
     memory.pressure.see(now_s, pressure)
+    note_calm(memory, now_s)
     return heat, pressure

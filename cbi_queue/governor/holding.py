@@ -1,5 +1,6 @@
 """What ends a hold of the governor: the cause is clear, the trainer must leave, or it has lasted long enough. Pure.
 
+A hold for memory also ends early once it is plain that it eases nothing (`relief`).
 Nothing stands still for ever: a hold whose sensor does not speak, or never clears, ends after `pause_max_s` and the
 work is tried again at the lowest pace. Neighbours: `policy` and `memory_policy` (which place holds), `governor`.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.policy import HOLD_MARGIN_S, LEVEL
+from cbi_queue.governor.relief import ENOUGH_UNEASED, not_eased
 from cbi_queue.governor.strain import Grade
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.governor.wording import span
@@ -42,7 +44,7 @@ def decide_hold(scene: HoldScene) -> Decision | None:
         return _try_again(scene, hold, held_s)
     if held_s >= scene.memory.thresholds.pause_min_s and _is_clear(scene, hold):
         return _resume(scene, hold, f"{scene.look.words} after {span(held_s)}: {_on(hold)}", upward=True)
-    return _evict(scene, hold, held_s)
+    return _still_tight(scene, hold, held_s)
 
 
 def _is_clear(scene: HoldScene, hold: Hold) -> bool:
@@ -59,6 +61,8 @@ def _try_again(scene: HoldScene, hold: Hold, held_s: float) -> Decision:
         memory.stuck_level = level
         until = span(memory.refute(LEVEL, scene.now_s).until_s - scene.now_s)
         words += f"; a level that does not fall while nothing trains is not believed for {until}"
+    if hold.cause is Cause.MEMORY and scene.look.is_over and (found := not_eased(memory, scene.now_s)):
+        words += f"; {found}"
     return _resume(scene, hold, f"{words}: after {span(held_s)} {_on(hold, memory.duty)}", upward=False)
 
 
@@ -68,13 +72,25 @@ def _resume(scene: HoldScene, hold: Hold, words: str, *, upward: bool) -> Decisi
     return Decision(scene.now_s, Action.RESUME, hold.cause, words, upward=upward, figures=_figures(scene, hold))
 
 
+def _still_tight(scene: HoldScene, hold: Hold, held_s: float) -> Decision | None:
+    """Go one further when a pause did not ease memory, or let go when the same was found before."""
+    memory = scene.memory
+    is_tight = hold.cause is Cause.MEMORY and scene.look.is_over
+    if not is_tight or held_s < memory.thresholds.evict_after_s:
+        return None
+    if memory.relief.uneased >= ENOUGH_UNEASED and (found := not_eased(memory, scene.now_s)):
+        words = f"{scene.look.words} after {span(held_s)}, as before: {found}; {_on(hold)}"
+        return _resume(scene, hold, words, upward=False)
+    return _evict(scene, hold, held_s)
+
+
 def _evict(scene: HoldScene, hold: Hold, held_s: float) -> Decision | None:
     """Send a trainer away whose pause did not ease memory: then all that it holds comes free."""
     t, memory, now_s = scene.memory.thresholds, scene.memory, scene.now_s
-    if hold.evicted or hold.cause is not Cause.MEMORY or not scene.may_evict or held_s < t.evict_after_s:
+    evicted_lately = memory.steps_within(Cause.MEMORY, now_s, t.evict_gap_s, Action.EVICT) > 0
+    if hold.evicted or not scene.may_evict or evicted_lately:
         return None
-    if not scene.look.is_over or memory.steps_within(Cause.MEMORY, now_s, t.evict_gap_s, Action.EVICT):
-        return None
+    memory.relief.uneased += 1
     hold.evicted, hold.until_s, hold.least = True, now_s + t.pause_max_s, None
     memory.step(Cause.MEMORY, Action.EVICT, now_s)
     words = f"{scene.look.words} although the job has stood still for {span(held_s)}: it makes room, and work stands still, {span(t.pause_max_s)} at most"

@@ -1,8 +1,9 @@
 """What is done about memory before the kernel kills: a smaller micro-batch, a pause, an eviction, a fresh process. Pure.
 
 A halving that frees nothing is not taken back while memory is tight (that would take more of what is short); it is
-noted, the next rung follows at once, and the micro-batch grows again when memory has been calm for long.
-Neighbours: `pressure` (how tight), `leak` (what grows), `holding` (what ends a pause), `policy` (the other cause).
+noted for this and later attempts, the next rung follows at once, and the micro-batch grows again when memory has been
+calm for long. Neighbours: `pressure` (how tight), `relief` (whose memory it is), `leak` (what grows), `holding` (what
+ends a pause), `policy` (the other cause).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.policy import HOLD_MARGIN_S
+from cbi_queue.governor.relief import stand_aside, steps_are_used_up, why_no_step
 from cbi_queue.governor.slot_memory import Hold
 from cbi_queue.governor.strain import Grade
 from cbi_queue.governor.values import Action, Cause, Decision
@@ -19,9 +21,6 @@ from cbi_queue.governor.wording import span
 if TYPE_CHECKING:
     from cbi_queue.governor.leak import Growth
     from cbi_queue.governor.scene import Scene
-
-SMALL_SHARE = 0.10
-"""A trainer that holds less than this share of the memory there is cannot relieve it by standing still."""
 
 
 @dataclass(slots=True)
@@ -36,12 +35,13 @@ class Halving:
 class MemoryPolicy:
     """Steps against pressure on memory, for one attempt."""
 
-    def __init__(self, up_wait_s: float) -> None:
+    def __init__(self, up_wait_s: float, kind: str = "any") -> None:
+        """Begin an attempt of a trainer of this *kind* (its fingerprint); *up_wait_s* as in `memory_up_wait_s`."""
+        self._kind = kind
         self._first_up_wait_s = up_wait_s
         self._up_wait_s = up_wait_s
         self._last_up_s = float("-inf")
         self._halving: Halving | None = None
-        self._batch_is_no_help = False
 
     def decide(self, scene: Scene, growth: Growth | None) -> Decision | None:
         """Return the next decision about memory, at most one; None when nothing is to be done."""
@@ -58,20 +58,28 @@ class MemoryPolicy:
             return
         freed = 1.0 - scene.footprint_mib / max(halving.footprint_mib, 1.0)
         eased = scene.pressure.grade is not None and halving.grade is not None and scene.pressure.grade < halving.grade
-        self._batch_is_no_help = freed < scene.thresholds.freed_share and not eased
+        no_help = scene.memory.relief.batch_no_help
+        if freed < scene.thresholds.freed_share and not eased:
+            no_help.add(self._kind)
+        else:
+            no_help.discard(self._kind)
 
     def _relieve(self, scene: Scene) -> Decision | None:
         if not self._is_tight(scene):
             return None
+        if (why_not := why_no_step(scene)) is not None:
+            return _tell(scene, "others", f"{_words(scene)}; {why_not}. Nothing is done")
         if scene.memory.since_step_s(Cause.MEMORY, scene.now_s) < scene.thresholds.memory_dwell_s:
             return None
-        half = None if self._batch_is_no_help else scene.standing.halved(scene.thresholds.min_micro_batch)
-        if half is not None:
+        no_help = self._kind in scene.memory.relief.batch_no_help
+        half = None if no_help else scene.standing.halved(scene.thresholds.min_micro_batch)
+        if half is not None and not steps_are_used_up(scene):
             return self._halve(scene, half)
-        if scene.pressure.grade is Grade.SEVERE or (scene.pressure.thrashing and not _is_small(scene)):
-            return _stand_still(scene, _tried(scene, no_help=self._batch_is_no_help))
-        return _tell(scene, "no rung", f"{_words(scene)}; {_tried(scene, no_help=self._batch_is_no_help)}, and nothing is "
-                     f"being paged that a pause would spare: nothing is done")  # fmt: skip
+        tried = f"{_steps_words(scene)} are taken" if half is not None else _tried(scene, no_help=no_help)
+        if scene.pressure.grade is Grade.SEVERE or scene.pressure.thrashing:
+            return _stand_still(scene, tried)
+        return _tell(scene, "no rung", f"{_words(scene)}; {tried}, and nothing is being paged that a pause would "
+                     f"spare: nothing is done")  # fmt: skip
 
     @staticmethod
     def _is_tight(scene: Scene) -> bool:
@@ -97,6 +105,8 @@ class MemoryPolicy:
         calm_s = scene.memory.pressure.lasts_s(Grade.CLEAR, now_s)
         if double is None or calm_s < self._up_wait_s or now_s - self._last_up_s < self._up_wait_s:
             return None
+        if steps_are_used_up(scene):
+            return None
         words = f"{scene.pressure.words} for {span(calm_s)}: micro-batch {standing.micro_batch} to {double}"
         standing.micro_batch, self._last_up_s = double, now_s
         scene.memory.step(Cause.MEMORY, Action.MICRO_BATCH, now_s)
@@ -121,13 +131,17 @@ def recycle(scene: Scene, growth: Growth | None) -> Decision | None:
     return Decision(now_s, Action.RECYCLE, Cause.MEMORY, f"{words}: it goes on in a fresh process", figures=figures)
 
 
-def _stand_still(scene: Scene, tried: str) -> Decision:
+def _stand_still(scene: Scene, tried: str) -> Decision | None:
     """Pause; a trainer that was paused for this and grew tight again within the hour is evicted, if it can leave."""
     t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
     paused_before = memory.steps_within(Cause.MEMORY, now_s, action=Action.PAUSE) > 0
     evicted_lately = memory.steps_within(Cause.MEMORY, now_s, t.evict_gap_s, Action.EVICT) > 0
     leave = paused_before and scene.standing.can_leave and not evicted_lately
     action = Action.EVICT if leave else Action.PAUSE
+    if memory.steps_within(Cause.MEMORY, now_s, action=action) and steps_are_used_up(scene, spare=1):
+        return _tell(scene, "severe", f"{_words(scene)}, and standing aside within the last hour did not end it; "
+                     f"{_steps_words(scene)} are taken: the job goes on")  # fmt: skip
+    stand_aside(scene)
     memory.trial = None
     memory.hold = Hold(Cause.MEMORY, now_s, now_s + t.pause_max_s, evicted=leave, least=None)
     memory.step(Cause.MEMORY, action, now_s)
@@ -150,10 +164,8 @@ def _tried(scene: Scene, *, no_help: bool) -> str:
     return f"the micro-batch is already {scene.standing.micro_batch}"
 
 
-def _is_small(scene: Scene) -> bool:
-    if scene.footprint_mib is None or not scene.total_mib:
-        return False
-    return scene.footprint_mib < SMALL_SHARE * scene.total_mib
+def _steps_words(scene: Scene) -> str:
+    return f"the {scene.thresholds.steps_per_hour:g} steps of an hour"
 
 
 def _words(scene: Scene) -> str:

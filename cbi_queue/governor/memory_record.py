@@ -25,11 +25,12 @@ from cbi_queue.governor.record_form import (
     HoldRecord,
     MemoryRecord,
     RefutationRecord,
+    ReliefRecord,
     SaidRecord,
     StepRecord,
     TrialRecord,
 )
-from cbi_queue.governor.slot_memory import HOUR_S, GovernorMemory, Hold, Refutation, Trial
+from cbi_queue.governor.slot_memory import HOUR_S, GovernorMemory, Hold, Refutation, Relief, Trial
 
 if TYPE_CHECKING:
     from cbi_queue.hardware.thresholds import Thresholds
@@ -123,6 +124,11 @@ def _record_of(memory: GovernorMemory, now: Moment) -> MemoryRecord:
             )
             for what, one in memory.refutations.items()
         ),
+        relief=ReliefRecord(
+            uneased=memory.relief.uneased,
+            held_mib=memory.relief.held_mib,
+            batch_no_help=tuple(sorted(memory.relief.batch_no_help)),
+        ),
         heat_up_wait_s=memory.heat_up_wait_s,
         last_up_ago_s=ago(memory.last_up_s),
         last_trained_ago_s=ago(memory.last_trained_s),
@@ -193,6 +199,8 @@ def _memory_of(record: MemoryRecord, thresholds: Thresholds, shift: _Shift) -> G
     memory.gains = {gain.duty: gain.factor for gain in record.gains}
     memory.hold, memory.trial = _hold_of(record.hold, thresholds, shift), _trial_of(record.trial, shift)
     memory.refutations = _refutations_of(record, thresholds, shift)
+    relief = record.relief
+    memory.relief = Relief(relief.uneased, relief.held_mib, set(relief.batch_no_help))
     longest_wait_s = max(thresholds.heat_up_wait_s, thresholds.heat_up_wait_max_s)
     memory.heat_up_wait_s = min(max(record.heat_up_wait_s, thresholds.heat_up_wait_s), longest_wait_s)
     memory.last_up_s = shift.at_or_never(record.last_up_ago_s)

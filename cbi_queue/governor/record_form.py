@@ -65,6 +65,14 @@ class RefutationRecord(_Values):
     times: int = Field(ge=1, le=1000)
 
 
+class ReliefRecord(_Values):
+    """How far steps against pressure on memory have helped."""
+
+    uneased: int = Field(ge=0, le=1000)
+    held_mib: float | None = Field(ge=0.0, le=1e9)
+    batch_no_help: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(max_length=1000)
+
+
 class StepRecord(_Values):
     """One step of the ladder."""
 
@@ -115,6 +123,7 @@ class MemoryRecord(_Values):
     hold: HoldRecord | None
     trial: TrialRecord | None
     refutations: tuple[RefutationRecord, ...] = Field(max_length=100)
+    relief: ReliefRecord
     heat_up_wait_s: Seconds
     last_up_ago_s: Age | None
     last_trained_ago_s: Age | None

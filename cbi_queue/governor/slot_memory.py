@@ -9,7 +9,7 @@ expiry and clears itself.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.account import CostAccount
@@ -64,6 +64,18 @@ class Refutation:
     times: int
 
 
+@dataclass(slots=True)
+class Relief:
+    """How far steps against pressure on memory have helped since memory was clear."""
+
+    uneased: int = 0
+    """Pauses and evictions that left memory as tight as before."""
+    held_mib: float | None = None
+    """Footprint of the trainer when it last was told to stand aside; None when unknown."""
+    batch_no_help: set[str] = field(default_factory=set)
+    """Fingerprints of trainers that a smaller micro-batch made no smaller."""
+
+
 class GovernorMemory:
     """Everything about the slot that outlives an attempt."""
 
@@ -82,6 +94,7 @@ class GovernorMemory:
         self.heat = Strain()
         self.pressure = Strain()
         self.refutations: dict[str, Refutation] = {}
+        self.relief = Relief()
         self.heat_up_wait_s = thresholds.heat_up_wait_s
         self.last_up_s = float("-inf")
         self.last_look_s: float | None = None
@@ -126,6 +139,11 @@ class GovernorMemory:
         wait_s = min(self.thresholds.refuted_s * 2.0 ** (times - 1), self.thresholds.refuted_max_s)
         self.refutations[what] = Refutation(now_s, now_s + wait_s, times)
         return self.refutations[what]
+
+    def end_refutation(self, what: str, now_s: float) -> None:
+        """Let *what* count again from now on; how often it was refuted is kept."""
+        if self.is_refuted(what, now_s):
+            self.refutations[what].until_s = now_s
 
     def is_refuted(self, what: str, now_s: float, slow_since_s: float | None = None) -> bool:
         """Tell whether *what* was found not to be the cause, lately or for the slow-down that began at *slow_since_s*."""

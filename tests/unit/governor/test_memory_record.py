@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cbi_queue.governor.governor import may_start
 from cbi_queue.governor.memory_record import Moment, RecordFault, memory_from_json, memory_to_json
 from cbi_queue.governor.policy import LEVEL
-from cbi_queue.governor.slot_memory import FORGET_RUNG_S, HOUR_S, GovernorMemory, Hold, Refutation, Trial
+from cbi_queue.governor.slot_memory import FORGET_RUNG_S, HOUR_S, GovernorMemory, Hold, Refutation, Relief, Trial
 from cbi_queue.governor.strain import Grade, Strain
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.thresholds import Thresholds
@@ -28,7 +28,7 @@ T = Thresholds()
 WRITTEN = Moment(boot_s=200_000.0, epoch_s=1.8e9, boot="first")
 BROUGHT = {
     "duty", "proven_duty", "stuck_level", "gains", "hold", "trial", "account", "refutations", "heat_up_wait_s",
-    "last_up_s", "last_trained_s", "probe_asked_s", "steps", "said",
+    "last_up_s", "last_trained_s", "probe_asked_s", "steps", "said", "relief",
 }  # fmt: skip
 LEFT = {
     "thresholds", "heat", "pressure", "last_look_s", "refused_since_s", "probed_slow_s", "probes_asked", "told_slow_s",
@@ -50,6 +50,7 @@ def full(now_s: float = WRITTEN.boot_s) -> GovernorMemory:
         Cause.HEAT: Refutation(now_s - 600, now_s + 3000, 2),
         LEVEL: Refutation(now_s - 50, now_s + 9, 1),
     }
+    memory.relief = Relief(uneased=1, held_mib=2500.0, batch_no_help={"lstm 1w batch=32"})
     memory.heat_up_wait_s = 4 * T.heat_up_wait_s
     memory.last_up_s, memory.last_trained_s, memory.probe_asked_s = now_s - 5000, now_s - 1, now_s - 40
     for ago_s, cause, action in (
@@ -284,7 +285,7 @@ def changed(path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> str:
 
 
 PLACES = list(places(json.loads(memory_to_json(full(), WRITTEN))))
-WRONG = [math.nan, math.inf, -math.inf, 1e300, -1e300, 10**400, "x" * 101, "", [[]], {"x": 1}]
+WRONG = [math.nan, math.inf, -math.inf, 1e300, -1e300, 10**400, "x" * 1001, "", [[]], {"x": 1}]
 
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
