@@ -82,7 +82,8 @@ class BoostedRun:
             total_epochs=self._params.n_estimators,
             unit="round",
             samples=rows,
-            fingerprint=f"{task.spec.model} {task.spec.horizon} {cost} cpu {library}",
+            fingerprint=f"{task.spec.model} {task.spec.horizon} {cost} cpu {library} by processor time",
+            gets_dearer=True,
             can=("pace", "probe", "checkpoint") if resumes_exactly else ("pace", "probe"),
         )
 

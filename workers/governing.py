@@ -78,7 +78,7 @@ class Governing:
 
     def started(self, report: Started) -> None:
         """Begin to govern: fetch what earlier runs of equal cost taught."""
-        self._started = report
+        self._started, self._parts = report, Parts(gets_dearer=report.gets_dearer)
         self._governance.monitor.work_begins()
         with self._harmless("started"):
             if report.fingerprint:
@@ -92,6 +92,7 @@ class Governing:
                 micro_batch=report.micro_batch,
                 kind=report.fingerprint or "any",
                 baselines=self._began_with,
+                device=report.device,
             )
         if not self._began_with and "probe" in report.can and self._governance.acts:
             self._trainer.probe()  # the first run of its kind: what the machine gives while nothing is slow yet
