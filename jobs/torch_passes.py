@@ -87,9 +87,10 @@ class Passes:
         self._data_s += time.perf_counter() - started_s
         with self._precision.autocast():
             predicted = self._model(windows)  # (size or n,)
-        if len(whole) > len(rows):  # a slice of all would cost its own backward pass
+        if whole is not rows:  # a slice of all would cost its own backward pass
             predicted = predicted[: len(rows)]
-        return predicted.to(self._data.y.dtype)  # (n,)
+        dtype = self._data.y.dtype
+        return predicted if predicted.dtype is dtype else predicted.to(dtype)  # (n,)
 
 
 def _filled_up(rows: torch.Tensor, size: int) -> torch.Tensor:

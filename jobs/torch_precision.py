@@ -35,6 +35,7 @@ class Precision:
             raise ValueError(msg)
         self.name = name
         self._device_type = device.type if device else "cpu"
+        self._half = HALVES.get(name)
         self.scaler = GradScaler(self._device_type) if name == "float16" else None
         """Its scale changes while it trains and belongs into the checkpoint."""
 
@@ -45,8 +46,7 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context that a forward pass runs in."""
-        half = HALVES.get(self.name)
-        return torch.autocast(self._device_type, half) if half else nullcontext()
+        return nullcontext() if self._half is None else torch.autocast(self._device_type, self._half)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of *loss*, a scalar, to the weights' own."""
