@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from cbi_queue.governor.values import Work
     from cbi_queue.protocol import Report
     from cbi_queue.readings import Reading
 
@@ -209,16 +210,16 @@ class GovernedSlot:
         self.now_s += 1.0
         self.governance.monitor.sample(self.now_s, out_of_turn=True)
 
-    def claim(self, name: str = "net", **keys: Any) -> tuple[Any, Any]:
-        """Bring a job into the slot."""
-        number = ledger_rows.add(self.ledger, name, **{**ledger_rows.NET, **keys})
+    def claim(self, name: str = "net", *, again: int | None = None, **keys: Any) -> tuple[Any, Any]:
+        """Bring a new job into the slot, or the one numbered *again*."""
+        number = again or ledger_rows.add(self.ledger, name, **{**ledger_rows.NET, **keys})
         attempt = claim(self.ledger, number)
         assert attempt is not None
         return queries.find_job(self.ledger, str(number)), attempt
 
-    def governing(self, started: Started | None = STARTED, name: str = "net") -> Governing:
+    def governing(self, started: Started | None = STARTED, name: str = "net", *, again: int | None = None) -> Governing:
         """The governor of an attempt that has just begun."""
-        job, attempt = self.claim(name)
+        job, attempt = self.claim(name, again=again)
         pausing = Pausing(self.ledger, self.trainer, job.id)
         governing = Governing(self.governance, self.ledger, self.telemetry, self.trainer, job, attempt, pausing)
         if started is not None:
@@ -263,3 +264,18 @@ class GovernedSlot:
 def _empty(path: Path) -> Path:
     path.write_text("")
     return path
+
+
+def seen_work(governing: Governing) -> list[Work]:
+    """What the governor is shown from now on."""
+    seen: list[Work] = []
+    governor = governing._governor
+    assert governor is not None
+    before = governor.saw_work
+
+    def note(work: Work) -> None:
+        seen.append(work)
+        before(work)
+
+    governor.saw_work = note  # type: ignore[method-assign]
+    return seen

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from governed_slot import STARTED, GovernedSlot
+from governed_slot import STARTED, GovernedSlot, seen_work
 
 from cbi_queue.governor.values import Action, Attribution, Cause
 from cbi_queue.ledger.governor_log import decisions_of, last_standing, slowdowns_of
@@ -15,7 +14,7 @@ from cbi_queue.ledger.holds import holds_in_force, place_hold
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.ledger.telemetry import Telemetry, epochs_of
 from cbi_queue.lifecycle import HoldMode, HoldReason
-from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored, Started, StepsReport
+from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored, Started
 from cbi_queue.readings import HeatLevel
 from workers.ending import StopCause
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cbi_queue.governor.values import Work
     from cbi_queue.ledger import Ledger
     from workers.governing import Governing
     from workers.supervision import Supervision
@@ -61,21 +59,6 @@ def break_governor(governing: Governing, name: str, error: Exception) -> None:
 def forbid_writing(ledger: Ledger) -> None:
     """Let every write fail, as on a full disk."""
     ledger.conn.execute("PRAGMA query_only = 1")
-
-
-def seen_work(governing: Governing) -> list[Work]:
-    """What the governor is shown from now on."""
-    seen: list[Work] = []
-    governor = governing._governor
-    assert governor is not None
-    before = governor.saw_work
-
-    def note(work: Work) -> None:
-        seen.append(work)
-        before(work)
-
-    governor.saw_work = note  # type: ignore[method-assign]
-    return seen
 
 
 @pytest.mark.parametrize("method", ["look", "saw_work"])
@@ -356,40 +339,6 @@ def test_a_slow_down_does_not_inherit_the_cause_of_the_one_before(slot: Governed
 
     assert [row.cause for row in rows] == ["heat", "unknown"]
     assert rows[0].ended_epoch is not None
-
-
-def test_what_is_left_of_a_long_epoch_is_not_charged_with_the_data_of_its_parts(slot: GovernedSlot) -> None:
-    """Or the end of every long epoch would look as if bringing data together took more time than there was."""
-    governing = slot.governing()
-    seen = seen_work(governing)
-    governing.worked(StepsReport(1, 5, 10, wall_s=11.0, samples=500, data_s=2.0))
-    governing.worked(EpochReport(1, 9, wall_s=25.0, samples=1000, data_s=5.0, train_s=22.0))
-    governing.worked(EpochReport(2, 9, wall_s=25.0, samples=1000, data_s=5.0, train_s=20.0))
-
-    assert [(work.wall_s, work.samples) for work in seen] == [(11.0, 500), (11.0, 500), (20.0, 1000)]
-    assert [work.data_s for work in seen] == [2.0, None, 4.0]
-
-
-def test_rounds_that_get_dearer_by_nature_are_not_slow_and_ones_that_wait_are(slot: GovernedSlot) -> None:
-    """A boosted round of DART costs several times its first one towards the end, on the coolest machine."""
-    governing = slot.governing(replace(STARTED, unit="round", micro_batch=None, gets_dearer=True))
-    governor = governing._governor
-    assert governor is not None
-
-    def train(rounds: range, waits: float) -> None:
-        for number in rounds:
-            cpu_s = 0.2 * (1 + number / 20)
-            slot.now_s += cpu_s * waits
-            report = EpochReport(number, 999, wall_s=cpu_s * waits, samples=1000, cpu_s=cpu_s)
-            governing.worked(report)
-
-    train(range(1, 201), waits=1.0)
-    assert governor.slowdown is None
-    assert governor.ended_slowdown is None
-    train(range(201, 216), waits=1.6)
-    assert governor.slowdown is not None
-    assert governor.slowdown.factor == pytest.approx(1.6, abs=0.05)
-    assert governor.slowdown.since_epoch == 200
 
 
 def test_a_decision_of_a_resumed_attempt_tells_the_epoch_that_the_job_has_reached(slot: GovernedSlot) -> None:

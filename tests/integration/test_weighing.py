@@ -1,0 +1,59 @@
+"""What the governor weighs of a trainer's reports: parts of long epochs once, and dear rounds by processor time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from governed_slot import STARTED, GovernedSlot, seen_work
+
+from cbi_queue.protocol import EpochReport, StepsReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cbi_queue.ledger import Ledger
+
+
+@pytest.fixture
+def slot(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GovernedSlot]:
+    """A slot whose governor acts."""
+    slot = GovernedSlot(tmp_path, ledger, monkeypatch)
+    yield slot
+    slot.close()
+
+
+def test_what_is_left_of_a_long_epoch_is_not_charged_with_the_data_of_its_parts(slot: GovernedSlot) -> None:
+    """Or the end of every long epoch would look as if bringing data together took more time than there was."""
+    governing = slot.governing()
+    seen = seen_work(governing)
+    governing.worked(StepsReport(1, 5, 10, wall_s=11.0, samples=500, data_s=2.0))
+    governing.worked(EpochReport(1, 9, wall_s=25.0, samples=1000, data_s=5.0, train_s=22.0))
+    governing.worked(EpochReport(2, 9, wall_s=25.0, samples=1000, data_s=5.0, train_s=20.0))
+
+    assert [(work.wall_s, work.samples) for work in seen] == [(11.0, 500), (11.0, 500), (20.0, 1000)]
+    assert [work.data_s for work in seen] == [2.0, None, 4.0]
+
+
+def test_rounds_that_get_dearer_by_nature_are_not_slow_and_ones_that_wait_are(slot: GovernedSlot) -> None:
+    """A boosted round of DART costs several times its first one towards the end, on the coolest machine."""
+    governing = slot.governing(replace(STARTED, unit="round", micro_batch=None, gets_dearer=True))
+    governor = governing._governor
+    assert governor is not None
+
+    def train(rounds: range, waits: float) -> None:
+        for number in rounds:
+            cpu_s = 0.2 * (1 + number / 20)
+            slot.now_s += cpu_s * waits
+            report = EpochReport(number, 999, wall_s=cpu_s * waits, samples=1000, cpu_s=cpu_s)
+            governing.worked(report)
+
+    train(range(1, 201), waits=1.0)
+    assert governor.slowdown is None
+    assert governor.ended_slowdown is None
+    train(range(201, 216), waits=1.6)
+    assert governor.slowdown is not None
+    assert governor.slowdown.factor == pytest.approx(1.6, abs=0.05)
+    assert governor.slowdown.since_epoch == 200
