@@ -123,6 +123,7 @@ def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
     killed = paced(acting)
     written = record(acting)
     cancel_in_slot(acting.ledger, killed._job.id)
+    acting.telemetry.close()
 
     idle = make(mode)
     idle.now_s = acting.now_s + 5.0
