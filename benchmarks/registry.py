@@ -46,6 +46,13 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         1,
         slow=True,
     ),
+    Benchmark(
+        "week-sweep",
+        "simulated_week.sweep",
+        "the same week, swept over heat sinks, rooms, fans, sensors and their faults; a round is 60 of 1152 weeks",
+        4,
+        slow=True,
+    ),
     Benchmark("checkpoints", "checkpoint_cost", "share of training that checkpoints take", 1, slow=True),
     Benchmark("loop", "loop_overhead", "training with monitor, channel and reports, against the same loop without", 40),
     Benchmark("lstm", "lstm_rivals", "an LSTM, against neuralforecast and darts", 5, slow=True),

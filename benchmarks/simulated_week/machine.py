@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 DIE_J_K = 8.0
 DIE_K_W = 1.0
@@ -42,6 +43,11 @@ class Surroundings:
     """It falls to a fifth of its speed for two minutes, instead of slowing just as far as needed."""
 
 
+@cache
+def _settled_share(dt_s: float) -> float:
+    return 1.0 - math.exp(-dt_s / (DIE_J_K * DIE_K_W))
+
+
 class Machine:
     """Temperatures now, and the clock the chip allows itself."""
 
@@ -65,7 +71,7 @@ class Machine:
         drawn_w = IDLE_W + dynamic_w * duty * self.clock**2
         settled_c = self.sink_c + drawn_w * DIE_K_W
         flow_w = (self.die_c - self.sink_c) / DIE_K_W
-        self.die_c += (settled_c - self.die_c) * (1.0 - math.exp(-dt_s / (DIE_J_K * DIE_K_W)))
+        self.die_c += (settled_c - self.die_c) * _settled_share(dt_s)
         lost_w = (self.sink_c - self.around.ambient_c) / self._sink_k_w()
         self.sink_c += (flow_w - lost_w) * dt_s / SINK_J_K
         return dt_s * duty * self.clock

@@ -20,6 +20,9 @@ from cbi_queue.readings import (
 
 HYSTERESIS_C = 4.0
 """A level falls only when the temperature is this much below where it rose."""
+SOURCE = "simulated"
+TAKEN_ANEW_S = 20.0
+"""Seconds after which readings that never change here are taken anew: well before the governor calls them stale."""
 
 
 class Fault(StrEnum):
@@ -56,33 +59,50 @@ class Sensor:
         """Return the level that is reported after *dt_s* more seconds; None: nothing is."""
         kind = self._kind
         self._felt_c += (die_c - self._felt_c) * (dt_s / (kind.lag_s + dt_s))
-        rises = self._placed(0.0)
-        stays = min(self._level, self._placed(HYSTERESIS_C))
+        rises = _placed(kind, self._felt_c)
+        stays = min(self._level, _placed(kind, self._felt_c + HYSTERESIS_C))
         level = max(rises, stays)
         if kind.fault is Fault.STUCK and self._level >= HeatLevel.HEAVY:
             level = max(level, self._level)
-        self._level = HeatLevel(level)
+        self._level = level
         if kind.fault is Fault.MISSING:
             return None
         return HeatLevel.NOMINAL if kind.fault is Fault.SILENT else self._level
 
     def true_level(self, die_c: float) -> HeatLevel:
         """Return the level that *die_c* deserves: what the table counts, whatever is reported."""
-        kind = self._kind
-        return HeatLevel(sum(die_c >= limit for limit in (kind.moderate_c, kind.heavy_c, kind.trapping_c)))
-
-    def _placed(self, below_c: float) -> int:
-        kind = self._kind
-        return sum(self._felt_c >= limit - below_c for limit in (kind.moderate_c, kind.heavy_c, kind.trapping_c))
+        return _placed(self._kind, die_c)
 
 
-def readings(now_s: float, level: HeatLevel | None) -> Readings:
-    """Return what a quiet machine's sensors say beside the *level*: room in memory, nobody else at work."""
-    source = "simulated"
+def _placed(kind: SensorKind, temp_c: float) -> HeatLevel:
+    if temp_c < kind.moderate_c:
+        return HeatLevel.NOMINAL
+    if temp_c < kind.heavy_c:
+        return HeatLevel.MODERATE
+    return HeatLevel.HEAVY if temp_c < kind.trapping_c else HeatLevel.TRAPPING
+
+
+class QuietMachine:
+    """What a quiet machine's sensors say beside the heat: room in memory, nobody else at work."""
+
+    def __init__(self) -> None:
+        self._latest = _quiet_readings(float("-inf"))
+
+    def readings(self, now_s: float, level: HeatLevel | None) -> Readings:
+        """Return the latest of all sensors; the *level* is of *now_s*, the others may be as old as real ones are."""
+        if now_s - self._latest.memory.at_s > TAKEN_ANEW_S:
+            self._latest = _quiet_readings(now_s)
+        said = Unknown("no level is published", now_s) if level is None else ThermalReading(now_s, SOURCE, level=level)
+        quiet = self._latest
+        return Readings(
+            said, quiet.memory, quiet.footprint, quiet.contention, quiet.gpu, quiet.power, quiet.sleep
+        )  # fmt: skip
+
+
+def _quiet_readings(now_s: float) -> Readings:
+    source = SOURCE
     return Readings(
-        thermal=Unknown("no level is published", now_s)
-        if level is None
-        else ThermalReading(now_s, source, level=level),
+        thermal=Unknown("not read", now_s),
         memory=MemoryReading(
             now_s, source, level=PressureLevel.NORMAL, total_mib=16384.0, available_mib=9000.0, swap_out_mib_s=0.0
         ),

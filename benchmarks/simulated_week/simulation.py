@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.simulated_week.machine import Machine, Surroundings
@@ -25,7 +25,11 @@ RESUME_COST_S = 2.0
 HANDOVER_S = 5.0
 """Between two jobs: score, write, start."""
 LONGEST_H = 24 * 28.0
-"""Simulated hours after which a queue counts as standing still."""
+"""Simulated hours after which a queue counts as never finished."""
+STANDSTILL_S = 24 * 3600.0
+"""Seconds without any work after which it does, too: a level that sticks lets no thermostat go on."""
+COUNTED_C = (100.0, 102.0, 104.9)
+"""Temperatures above which every week's hours are counted, so that one run can be read with several sensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,14 @@ class Outcome:
     """Hours in which the chip slowed itself."""
     steps: int
     most_in_an_hour: int
+    hottest_c: float
+    """Highest temperature of the die."""
+    hot_h: tuple[float, ...]
+    """Hours at or above each of `COUNTED_C`."""
+
+    def seen_by(self, sensor: SensorKind) -> Outcome:
+        """Return the same week with `heavy_h` as *sensor* counts it; its heavy must be one of `COUNTED_C`."""
+        return replace(self, heavy_h=self.hot_h[COUNTED_C.index(sensor.heavy_c)])
 
 
 def most_within(times_s: Sequence[float], span_s: float = 3600.0) -> int:
@@ -68,33 +80,41 @@ class Week:
         self._now_s = 0.0
         self._heavy_s = 0.0
         self._limit_s = 0.0
+        self._hottest_c = self._machine.die_c
+        self._hot_s = [0.0] * len(COUNTED_C)
+        self._still_s = 0.0
 
     def run(self, longest_h: float = LONGEST_H) -> Outcome:
         """Train every job, or stop after *longest_h* hours."""
         longest_s = longest_h * 3600
         for job in self._jobs:
-            if self._now_s < longest_s:
+            if self._goes_on(longest_s):
                 self._strategy.start(job)
                 self._train(job, longest_s)
                 self._strategy.end()
                 self._pass_time(HANDOVER_S, 0.0, 0.0)
         steps = self._strategy.tally.steps_at_s
         return Outcome(
-            self._now_s / 3600, self._now_s < longest_s, self._heavy_s / 3600, self._limit_s / 3600,
-            len(steps), most_within(steps),
+            self._now_s / 3600, self._goes_on(longest_s), self._heavy_s / 3600, self._limit_s / 3600,
+            len(steps), most_within(steps), self._hottest_c, tuple(hot_s / 3600 for hot_s in self._hot_s),
         )  # fmt: skip
+
+    def _goes_on(self, longest_s: float) -> bool:
+        return self._now_s < longest_s and self._still_s < STANDSTILL_S
 
     def _train(self, job: Job, longest_s: float) -> None:
         orders = self._strategy.orders
         done_s, epoch, epoch_done_s, epoch_wall_s, was_paused, disturbed = 0.0, 0, 0.0, 0.0, False, False
         length_s = job.epoch_s * self._scatter()
-        while done_s < job.cold_s and self._now_s < longest_s:
+        while done_s < job.cold_s and self._goes_on(longest_s):
             orders = self._strategy.orders
             duty = 0.0 if orders.paused else orders.duty
             work_s = self._pass_time(STEP_S, job.power_w, duty)
             if duty <= 0.0:
                 was_paused = True
+                self._still_s += STEP_S
                 continue
+            self._still_s = 0.0
             if was_paused:
                 work_s, was_paused, disturbed = max(0.0, work_s - RESUME_COST_S), False, True
             done_s += work_s
@@ -115,12 +135,19 @@ class Week:
         machine = self._machine
         work_s = machine.step(self._now_s, dt_s, power_w, duty)
         self._now_s += dt_s
-        if self._sensor.true_level(machine.die_c) >= HeatLevel.HEAVY:
-            self._heavy_s += dt_s
+        self._count_heat(dt_s, machine.die_c)
         if duty > 0.0 and machine.clock < 0.99:
             self._limit_s += dt_s
         self._strategy.look(self._now_s, self._sensor.feel(dt_s, machine.die_c))
         return work_s
+
+    def _count_heat(self, dt_s: float, die_c: float) -> None:
+        self._hottest_c = max(self._hottest_c, die_c)
+        if self._sensor.true_level(die_c) >= HeatLevel.HEAVY:
+            self._heavy_s += dt_s
+        if die_c >= COUNTED_C[0]:
+            for number, limit_c in enumerate(COUNTED_C):
+                self._hot_s[number] += dt_s if die_c >= limit_c else 0.0
 
     def _answer_probe(self) -> None:
         if self._strategy.orders.probe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from benchmarks.simulated_week.sensor import readings
+from benchmarks.simulated_week.sensor import QuietMachine
 from cbi_queue.governor.governor import Governor, look_between_jobs
 from cbi_queue.governor.slot_memory import GovernorMemory
 from cbi_queue.governor.values import Action, Decision, Work
@@ -102,6 +102,7 @@ class Governed:
         self.orders = Orders()
         self.tally = Tally()
         self.memory = GovernorMemory(thresholds or Thresholds())
+        self._sensors = QuietMachine()
         self._governor: Governor | None = None
         self._job: Job | None = None
         self._learned: dict[str, dict[int | None, Baseline]] = {}
@@ -137,7 +138,7 @@ class Governed:
 
     def look(self, now_s: float, level: HeatLevel | None) -> None:
         """Look, and carry the decision out as the slot does."""
-        seen = readings(now_s, level)
+        seen = self._sensors.readings(now_s, level)
         decision = self._governor.look(now_s, seen) if self._governor else look_between_jobs(now_s, seen, self.memory)
         if decision is not None:
             self._obey(decision)

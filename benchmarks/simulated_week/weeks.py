@@ -21,7 +21,7 @@ from benchmarks.simulated_week.week_plan import week
 class Compared:
     """One scenario under each strategy."""
 
-    scenario: str
+    scenario: Scenario
     none: Outcome
     stock: Outcome
     ours: Outcome
@@ -31,7 +31,7 @@ def compare(scenario: Scenario) -> Compared:
     """Run the week of *scenario* three times."""
     jobs = week()
     none, stock, ours = (Week(scenario, who, jobs).run() for who in (NoGovernor(), PauseOnLevel(), Governed()))
-    return Compared(scenario.name, none, stock, ours)
+    return Compared(scenario, none, stock, ours)
 
 
 def lines(_rounds: int) -> list[Line]:
@@ -46,7 +46,7 @@ def _lines(found: Compared) -> list[Line]:
         for name, one in (("none", found.none), ("pause-on-level", found.stock), ("ours", found.ours))
     )
     return [
-        Line(f"week at {found.scenario}: hours, ours / pause-on-level", "x",
+        Line(f"week at {found.scenario.name}: hours, ours / pause-on-level", "x",
              (found.ours.hours / found.stock.hours,), Target(1.001), told),
         Line("  the same: most steps in an hour, ours", "steps", (float(found.ours.most_in_an_hour),), Target(4.0)),
     ]  # fmt: skip
