@@ -17,6 +17,7 @@ from cbi_queue.errors import LedgerError
 from cbi_queue.hardware.fit import Fit, Need, Verdict, fit
 from cbi_queue.hardware.memory import formula_mib, kind_of, line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
+from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.peaks import peaks_of, store_peak
 from cbi_queue.ledger.waits import keep_back, put_off, start_with
 from cbi_queue.lifecycle import Reason
@@ -91,7 +92,7 @@ class Admission:
         shape = shape_from_cache(self._processed_dir, job.horizon) or ASSUMED
         params = job.spec.get("params", {})
         line = line_for(job.model, job.backend, peaks_of(ledger, job.backend))
-        return Need(job.model, params, shape, line, job.micro_batch or params.get("batch_size"))
+        return Need(job.model, params, shape, line, first_micro_batch(ledger, job))
 
     def limit_mib(self, job: JobRow) -> float | None:
         """Return the memory that one trainer of *job* may hold here, MiB."""

@@ -20,7 +20,7 @@ from cbi_queue.governor.governor import Governor
 from cbi_queue.governor.values import Action
 from cbi_queue.ledger import learned
 from cbi_queue.ledger.governor_log import record_decision, record_slowdown
-from cbi_queue.ledger.micro_batch import keep_micro_batch
+from cbi_queue.ledger.micro_batch import full_micro_batch, keep_micro_batch
 from cbi_queue.protocol import EpochReport
 from cbi_queue.readings import ContentionReading, FootprintReading
 from workers.admission import Taken
@@ -90,6 +90,7 @@ class Governing:
                 can=frozenset(report.can),
                 one_shot=report.one_shot,
                 micro_batch=report.micro_batch,
+                full_micro_batch=full_micro_batch(self._job),
                 kind=report.fingerprint or "any",
                 baselines=self._began_with,
                 device=report.device,
@@ -122,11 +123,11 @@ class Governing:
             learned.store_probe(self._ledger, report.device, report.workload, report.wall_s)
 
     def micro_batch_changed(self, report: MicroBatchChanged) -> None:
-        """Keep the new micro-batch for later attempts of the job."""
+        """Let the next attempt of the job begin with the new micro-batch, too."""
         with self._harmless("micro_batch_changed"):
             if self._governor is not None:
                 self._governor.saw_micro_batch(report.micro_batch)
-            keep_micro_batch(self._ledger, self._job.id, report.micro_batch)
+            keep_micro_batch(self._ledger, self._job, report.micro_batch)
 
     def look(self, *, is_leaving: bool = False) -> None:
         """Let the governor look, about once a second, and do what it decides.

@@ -16,6 +16,7 @@ from cbi_queue.hardware.detection import profile_for
 from cbi_queue.hardware.memory import kind_of
 from cbi_queue.kinds import BARS
 from cbi_queue.ledger import claims, queries, settlement
+from cbi_queue.ledger.micro_batch import LOWERED, full_micro_batch, lowered_micro_batch
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import Assignment
 from workers.admission import Admission
@@ -91,10 +92,12 @@ class Slot:
         if self._settle_found(ledger, job, run_dir):
             return
         log_path = self._log_path(job, attempt)
+        lowered = lowered_micro_batch(ledger, job)
+        begins_with = job.micro_batch if lowered is None else self._goes_on_with(job, lowered)
         trainer = TrainerProcess(self._setup(job, log_path))
         try:
-            self._record(ledger, attempt, trainer, log_path, run_dir)
-            trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path))
+            self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
+            trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path, begins_with))
             watch = Supervision(
                 self._settings, ledger, self._telemetry, trainer, job, attempt, self._governance, self.stopping
             )
@@ -127,6 +130,10 @@ class Slot:
         settle(ledger, job, ending, manifest, exit_code=exit_code, backoff_s=self._settings.backoff_s)
         if manifest is not None:
             self._admission.learn(ledger, job, attempt.number, watch.took(manifest.peak_rss_mib))
+
+    def _goes_on_with(self, job: JobRow, lowered: int) -> int | None:
+        """Return the micro-batch after the governor has *lowered* it: without a governor nobody would raise it again."""
+        return lowered if self._governance.acts else full_micro_batch(job)
 
     def _settle_found(self, ledger: Ledger, job: JobRow, run_dir: Path) -> bool:
         """Believe a folder that an interrupted or evicted attempt had completed while nobody could look at it."""
@@ -164,7 +171,13 @@ class Slot:
         )
 
     def _record(
-        self, ledger: Ledger, attempt: AttemptRow, trainer: TrainerProcess, log_path: Path, run_dir: Path
+        self,
+        ledger: Ledger,
+        attempt: AttemptRow,
+        trainer: TrainerProcess,
+        log_path: Path,
+        run_dir: Path,
+        lowered: int | None,
     ) -> None:
         claims.record_trainer(
             ledger,
@@ -177,11 +190,12 @@ class Slot:
                 "threads": self._settings.threads,
                 "grace_s": self._settings.grace_s,
                 "profile": self._profile.name,
+                **({} if lowered is None else {LOWERED: lowered}),
             },
         )
 
     def _assignment(
-        self, ledger: Ledger, job: JobRow, attempt: AttemptRow, run_dir: Path, log_path: Path
+        self, ledger: Ledger, job: JobRow, attempt: AttemptRow, run_dir: Path, log_path: Path, micro_batch: int | None
     ) -> Assignment:
         return Assignment(
             job_id=job.id,
@@ -193,7 +207,7 @@ class Slot:
             exports_dir=str(self._settings.exports_dir),
             processed_dir=str(self._settings.processed_dir),
             threads=self._settings.threads,
-            micro_batch=job.micro_batch,
+            micro_batch=micro_batch,
             devices=self._profile.devices,
             precision=self._profile.precision_for(kind_of(job.model)),
             memory_limit_mib=self._settings.trainer_memory_mib,

@@ -10,6 +10,7 @@ import click
 from cbi_queue.cli.naming import job_name_argument
 from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import duration, json_option, local_time, print_json, print_table, printable
+from cbi_queue.ledger.micro_batch import lowered_micro_batch
 from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import REASON_WORDS
@@ -29,11 +30,12 @@ def command(name: str, as_json: bool) -> None:
         attempts, events = attempts_of(ledger, job.id), events_of(ledger, job.id)
         peak = peaks_of_jobs(ledger, [job.id]).get(job.id)
         expected = expected_mib(ledger, peak) if peak else None
+        lowered = lowered_micro_batch(ledger, job)
     if as_json:
         memory = {**asdict(peak), "expected_mib": expected} if peak else None
         print_json({**asdict(job), "memory": memory, "attempt_list": _plain(attempts), "events": _plain(events)})
     else:
-        _print(job, attempts, events, peak, expected)
+        _print(job, attempts, events, peak, expected, lowered)
 
 
 def _plain(rows: list[Any]) -> list[dict[str, Any]]:
@@ -41,7 +43,12 @@ def _plain(rows: list[Any]) -> list[dict[str, Any]]:
 
 
 def _print(
-    job: JobRow, attempts: list[AttemptRow], events: list[EventRow], peak: PeakRow | None, expected: float | None
+    job: JobRow,
+    attempts: list[AttemptRow],
+    events: list[EventRow],
+    peak: PeakRow | None,
+    expected: float | None,
+    lowered: int | None,
 ) -> None:
     params = ", ".join(f"{key}={value}" for key, value in job.spec.get("params", {}).items())
     lines = [
@@ -51,6 +58,8 @@ def _print(
     ]
     if job.micro_batch:
         lines.append(f"Micro-batch lowered to {job.micro_batch}; the events say why")
+    if lowered and not job.state.is_final:
+        lines.append(f"Micro-batch {lowered} for now, by the governor; it grows again when memory has been calm")
     if peak:
         batch = f" with micro-batch {peak.micro_batch}" if peak.micro_batch else ""
         told = f"estimated were {expected:.0f} (formula {peak.formula_mib:.1f})"

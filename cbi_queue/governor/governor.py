@@ -7,12 +7,11 @@ Neighbours: `slot_memory` (what outlives the attempt), `workers` (which acts).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.heat import heat_look
 from cbi_queue.governor.holding import HoldScene, decide_hold
-from cbi_queue.governor.ladder import Standing
+from cbi_queue.governor.ladder import Rung, Standing
 from cbi_queue.governor.leak import FootprintTrend
 from cbi_queue.governor.memory_policy import MemoryPolicy
 from cbi_queue.governor.output import Output
@@ -43,26 +42,6 @@ LATE_REPORTS = 3.0
 OVERDUE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """Where the trainer stands on the ladder, for people."""
-
-    duty: float
-    micro_batch: int | None
-    full_micro_batch: int | None
-    held_for: Cause | None
-
-    @property
-    def words(self) -> str:
-        """Say it."""
-        if self.held_for is not None:
-            return f"stands still because of {self.held_for.replace('_', ' ')}"
-        parts = [] if self.duty >= 1.0 else [f"works {self.duty:.0%} of the time"]
-        if self.micro_batch != self.full_micro_batch:
-            parts.append(f"micro-batch {self.micro_batch} instead of {self.full_micro_batch}")
-        return ", ".join(parts) or "full speed"
-
-
 class Governor:
     """Watches one attempt."""
 
@@ -78,6 +57,7 @@ class Governor:
         device: str = "cpu",
         sight: Sight | None = None,
         kind: str = "any",
+        full_micro_batch: int | None = None,
     ) -> None:
         """Begin to watch a trainer that has just started.
 
@@ -86,15 +66,16 @@ class Governor:
             memory: the slot's, shared by all attempts.
             can: what the trainer said it obeys (`Started.can`).
             one_shot: it has no safe point inside its work (`Started.one_shot`).
-            micro_batch: what it starts with; the governor never goes above.
+            micro_batch: what it starts with.
             baselines: micro-batch -> cold cost of earlier runs of the same fingerprint.
             device: what computes (`Started.device`): cpu | cuda | mps.
             sight: what tells slow-downs and causes; by default the detector and the attribution.
             kind: fingerprint of the trainer; what was found of its memory holds for later ones of the same.
+            full_micro_batch: the most that it may go up to again, when it starts with less; None: what it starts with.
         """
         self._t = thresholds
         self._memory = memory
-        self._standing = Standing(can, one_shot, micro_batch, micro_batch)
+        self._standing = Standing(can, one_shot, micro_batch, _full(micro_batch, full_micro_batch))
         self._sight = sight or Sight(baselines)
         self._on_gpu = device == "cuda"
         self._memory_policy = MemoryPolicy(thresholds.memory_up_wait_s, kind)
@@ -251,6 +232,10 @@ class Governor:
         elif self._standing.can_pace and not idle:
             lost = max(0.0, 1.0 - memory.duty * memory.gains.get(memory.duty, 1.0))
         memory.account.charge(now_s, now_s - last_s, lost)
+
+
+def _full(micro_batch: int | None, most: int | None) -> int | None:
+    return micro_batch if micro_batch is None or most is None else max(micro_batch, most)
 
 
 def look_between_jobs(now_s: float, readings: Readings, memory: GovernorMemory) -> Decision | None:

@@ -32,6 +32,26 @@ WHY: dict[Cause, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Where the trainer stands on the ladder, for people."""
+
+    duty: float
+    micro_batch: int | None
+    full_micro_batch: int | None
+    held_for: Cause | None
+
+    @property
+    def words(self) -> str:
+        """Say it."""
+        if self.held_for is not None:
+            return f"stands still because of {self.held_for.replace('_', ' ')}"
+        parts = [] if self.duty >= 1.0 else [f"works {self.duty:.0%} of the time"]
+        if self.micro_batch != self.full_micro_batch:
+            parts.append(f"micro-batch {self.micro_batch} instead of {self.full_micro_batch}")
+        return ", ".join(parts) or "full speed"
+
+
 @dataclass(slots=True)
 class Standing:
     """Where one trainer stands, and what it can be told."""
@@ -40,7 +60,7 @@ class Standing:
     one_shot: bool
     micro_batch: int | None
     full_micro_batch: int | None
-    """What it began with: the governor never goes above."""
+    """What it would train with if nobody had lowered it for now: the governor never goes above."""
 
     @property
     def can_pace(self) -> bool:
@@ -60,7 +80,7 @@ class Standing:
         return half if half < self.micro_batch else None
 
     def doubled(self) -> int | None:
-        """Return twice the micro-batch, not above what it began with; None when it has that."""
+        """Return twice the micro-batch, not above the full one; None when it has that."""
         if self.micro_batch is None or self.full_micro_batch is None or "micro_batch" not in self.can:
             return None
         double = min(self.micro_batch * 2, self.full_micro_batch)

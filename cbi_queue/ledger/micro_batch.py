@@ -1,26 +1,65 @@
-"""The micro-batch that a job goes on with: lowered by the governor or after running out of memory, and kept."""
+"""The micro-batch of a job's attempts: what it fits with, and what the governor has lowered it to for the time being.
+
+The first is a column of the job: it is set after running out of memory and by admission, and no attempt goes above it.
+The second stands in the settings of the attempt that trained with it: the next attempt begins with it, and its
+governor may go up again. Neighbours: `settlement` and `waits` (which set the first), `workers.governing` (the second).
+"""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
+    from cbi_queue.ledger.rows import JobRow
+
+LOWERED = "micro_batch"
+"""Key of an attempt's settings; absent while the governor has lowered nothing."""
 
 
-def keep_micro_batch(ledger: Ledger, job_id: int, micro_batch: int) -> None:
-    """Write down the micro-batch that the job in the slot trains with; later attempts start with it. Never silent.
+def full_micro_batch(job: JobRow) -> int | None:
+    """Return the most that an attempt of *job* may train with; None for a model without batches."""
+    most = job.micro_batch or job.spec.get("params", {}).get("batch_size")
+    return most if isinstance(most, int) else None
 
-    Back at the planned batch the row is cleared: later attempts start as the spec says.
+
+def first_micro_batch(ledger: Ledger, job: JobRow) -> int | None:
+    """Return what the next attempt of *job* begins with; None for a model without batches."""
+    lowered = lowered_micro_batch(ledger, job)
+    return full_micro_batch(job) if lowered is None else lowered
+
+
+def lowered_micro_batch(ledger: Ledger, job: JobRow) -> int | None:
+    """Return what the governor lowered it to in the last attempt that had a trainer; None: nothing is lowered."""
+    row = ledger.conn.execute(
+        "SELECT settings FROM attempts WHERE job_id = ? AND settings IS NOT NULL ORDER BY number DESC LIMIT 1",
+        (job.id,),
+    ).fetchone()
+    lowered, full = (json.loads(row["settings"]).get(LOWERED) if row else None), full_micro_batch(job)
+    is_lower = isinstance(lowered, int) and full is not None and 0 < lowered < full
+    return lowered if is_lower else None
+
+
+def keep_micro_batch(ledger: Ledger, job: JobRow, micro_batch: int) -> None:
+    """Write down what the trainer in the slot goes on with by the governor's order. Never silent.
+
+    Args:
+        ledger: that has the job, with an attempt open.
+        job: the one in the slot.
+        micro_batch: from 1; at the full one nothing is lowered any more, and the next attempt begins as planned.
     """
+    full = full_micro_batch(job)
+    lowered = None if full is not None and micro_batch >= full else micro_batch
+    settings = "coalesce(settings, '{}')"
     with ledger.write() as conn:
-        row = conn.execute(
-            "SELECT spec ->> '$.params.batch_size', micro_batch FROM jobs WHERE id = ?", (job_id,)
-        ).fetchone()
-        kept = None if row[0] is not None and micro_batch >= row[0] else micro_batch
-        if kept == row[1]:
+        if lowered == lowered_micro_batch(ledger, job):
             return
-        conn.execute("UPDATE jobs SET micro_batch = ? WHERE id = ? AND state IN ('running', 'paused')", (kept, job_id))
-        accumulated = f", gradients accumulated to the effective batch of {row[0]}" if row[0] is not None else ""
+        change = f"json_remove({settings}, ?1)" if lowered is None else f"json_set({settings}, ?1, ?2)"
+        conn.execute(
+            f"UPDATE attempts SET settings = {change} WHERE job_id = ?3 AND ended_at IS NULL",  # noqa: S608 - our own
+            (f"$.{LOWERED}", lowered, job.id),
+        )
+        accumulated = "" if full is None else ", gradients accumulated to the same effective batch"
         words = f"trains with micro-batch {micro_batch}{accumulated}"
-        ledger.tell("micro_batch", "micro_batch", job_id=job_id, words=words)
+        ledger.tell("micro_batch", "micro_batch", job_id=job.id, words=words)

@@ -38,7 +38,7 @@ class JobRow:
     ooms: int
     attempts: int
     micro_batch: int | None
-    """Downgraded micro-batch that later attempts keep; None: as the spec says."""
+    """What it fits with, after running out of memory or by admission: no attempt goes above. None: as the spec says."""
     not_before: float | None
     cancel_requested_at: float | None
     run_dir: str | None
@@ -73,7 +73,7 @@ class AttemptRow:
     error: str | None = None
     log_path: str | None = None
     settings: dict[str, Any] | None = None
-    """Settings that this attempt ran with."""
+    """Settings that this attempt ran with; `micro_batch` only while the governor has lowered it."""
     peak_rss_mib: float | None = None
 
     @classmethod

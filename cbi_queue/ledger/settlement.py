@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue import clock
 from cbi_queue.kinds import Family
 from cbi_queue.ledger.claims import cancel_requested
+from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import (
     CANCEL,
@@ -154,20 +155,21 @@ def downgrade_or_fail(
         if _is_called_off(ledger, job_id, exit_code):
             return False
         job = _job(ledger, job_id)
+        used = first_micro_batch(ledger, job)
         if job.ooms >= MAX_OOMS:
-            last = f"micro-batch {job.micro_batch}" if job.micro_batch else "everything as planned"
-            floor = ", the smallest there is" if _micro_batch(job) == 1 else ""
+            is_planned = used is None or used == job.spec.get("params", {}).get("batch_size")
+            last = "everything as planned" if is_planned else f"micro-batch {used}"
+            floor = ", the smallest there is" if used == 1 else ""
             words = f"{error} (out of memory {job.ooms + 1} times, last with {last}{floor})"
             fail(ledger, job_id, Outcome.OOM, Reason.OUT_OF_MEMORY, words, exit_code=exit_code)
             return False
-        smaller = _halved(job)
-        wait_s = 0.0 if _can_do_with_less(job) else backoff(backoff_s, job.ooms)
+        wait_s = 0.0 if _can_do_with_less(job, used) else backoff(backoff_s, job.ooms)
         when = f", in {wait_s:.0f} s" if wait_s else ""
-        words = f"{error}; comes back {_with_less(job, smaller)}{when}"
+        words = f"{error}; comes back {_with_less(job, used)}{when}"
         not_before = clock.epoch_s() + wait_s if wait_s else None
         ledger.apply(
             REQUEUE, job_id, Reason.OUT_OF_MEMORY, words=words, not_before=not_before, ooms=job.ooms + 1,
-            micro_batch=smaller,
+            micro_batch=_halved(used),
         )  # fmt: skip
         _close_attempt(ledger, job_id, Outcome.OOM, error=error, exit_code=exit_code)
         return True
@@ -188,31 +190,24 @@ def _is_called_off(ledger: Ledger, job_id: int, exit_code: int | None) -> bool:
     return True
 
 
-def _micro_batch(job: JobRow) -> int | None:
-    """Return what the job's last attempt started with; None when it has no batches."""
-    planned = job.micro_batch or job.spec.get("params", {}).get("batch_size")
-    return planned if isinstance(planned, int) else None
+def _can_do_with_less(job: JobRow, used: int | None) -> bool:
+    return job.family == Family.TREES if used is None else used > 1
 
 
-def _halved(job: JobRow) -> int | None:
-    planned = _micro_batch(job)
-    return None if planned is None else max(1, planned // 2)
-
-
-def _can_do_with_less(job: JobRow) -> bool:
-    planned = _micro_batch(job)
-    return job.family == Family.TREES if planned is None else planned > 1
-
-
-def _with_less(job: JobRow, smaller: int | None) -> str:
-    """Say what the next attempt does with less of."""
-    if smaller is not None and _can_do_with_less(job):
+def _with_less(job: JobRow, used: int | None) -> str:
+    """Say what the next attempt does with less of than the one that *used* this micro-batch."""
+    smaller = _halved(used)
+    if smaller is not None and _can_do_with_less(job, used):
         return f"with micro-batch {smaller}, gradients accumulated to the same effective batch"
     if smaller is not None:
         return f"with micro-batch {smaller}, the smallest there is"
     if job.family == Family.TREES:
         return "with half the bins and threads"
     return "in a fresh process; it has no batch that could be smaller"
+
+
+def _halved(used: int | None) -> int | None:
+    return None if used is None else max(1, used // 2)
 
 
 def _job(ledger: Ledger, job_id: int) -> JobRow:

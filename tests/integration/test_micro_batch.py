@@ -1,0 +1,145 @@
+"""The micro-batch over attempts: what the governor lowers it gives back, what did not fit stays lowered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from governed_slot import STARTED, GovernedSlot
+from test_governed_runs import LONG_NET, PAGING, governed, script, until_decision  # noqa: F401 - `governed` is a fixture
+from waiting import until
+
+from cbi_queue.ledger import queries
+from cbi_queue.ledger.micro_batch import first_micro_batch, full_micro_batch, keep_micro_batch, lowered_micro_batch
+from cbi_queue.ledger.settlement import downgrade_or_fail, requeue
+from cbi_queue.ledger.telemetry import epochs_of
+from cbi_queue.lifecycle import Outcome, Reason
+from cbi_queue.protocol import MicroBatchChanged
+from cbi_queue.readings import FootprintReading, MemoryReading, PressureLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from house import House
+
+    from cbi_queue.ledger import JobRow, Ledger
+    from workers.governing import Governing
+
+
+@pytest.fixture
+def slot(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GovernedSlot]:
+    made = GovernedSlot(tmp_path, ledger, monkeypatch)
+    yield made
+    made.close()
+
+
+def job_of(slot: GovernedSlot, governing: Governing) -> JobRow:
+    return queries.find_job(slot.ledger, str(governing._job.id))
+
+
+def lowered_to_32(slot: GovernedSlot) -> Governing:
+    """An attempt at 64 of 64 whose governor has just halved, and whose trainer has obeyed."""
+    governing = slot.governing(replace(STARTED, micro_batch=64))
+    slot.sensors["footprint"].said = FootprintReading(0.0, "told", footprint_mib=6000.0)
+    slot.sensors["memory"].said = MemoryReading(
+        0.0, "told", level=PressureLevel.WARN, total_mib=16384.0, available_mib=900.0, swap_out_mib_s=40.0
+    )
+    while not slot.trainer.named("micro_batch"):
+        slot.look(governing, 1)
+    assert slot.trainer.named("micro_batch") == [32]
+    governing.micro_batch_changed(MicroBatchChanged(3, 32))
+    slot.cool()
+    return governing
+
+
+def test_what_the_governor_lowered_goes_up_again_in_a_later_attempt(slot: GovernedSlot) -> None:
+    """Every evict, recycle, restart and power cut used to make the smaller batch the most that was ever to be had."""
+    first = lowered_to_32(slot)
+    requeue(slot.ledger, first._job.id, Outcome.EVICTED, Reason.EVICTED)
+    slot.trainer.told.clear()
+
+    job = job_of(slot, first)
+    assert (first_micro_batch(slot.ledger, job), full_micro_batch(job), job.micro_batch) == (32, 64, None)
+    second = slot.governing(replace(STARTED, micro_batch=32), again=job.id)
+    assert second._governor is not None
+    assert second._governor.rung.words == "micro-batch 32 instead of 64"
+    slot.look(second, int(slot.governance.thresholds.memory_up_wait_s) + 5)
+
+    assert slot.trainer.named("micro_batch") == [64]
+    second.micro_batch_changed(MicroBatchChanged(9, 64))
+    assert lowered_micro_batch(slot.ledger, job_of(slot, second)) is None
+    assert second._governor.rung.words == "full speed"
+
+
+def test_what_ran_out_of_memory_is_the_most_from_then_on(slot: GovernedSlot) -> None:
+    """It ran out with the 32 that the governor had left it: half of that is known to be worth a try, no more."""
+    governing = lowered_to_32(slot)
+
+    assert downgrade_or_fail(slot.ledger, governing._job.id, "boom", exit_code=-9)
+
+    job = job_of(slot, governing)
+    assert (job.micro_batch, full_micro_batch(job), first_micro_batch(slot.ledger, job)) == (16, 16, 16)
+    assert "comes back with micro-batch 16," in slot.events()[0][2]
+
+
+def test_each_change_is_told_once_and_back_at_the_full_one_nothing_is_kept(slot: GovernedSlot) -> None:
+    """Never silent, and never twice."""
+    governing = slot.governing()
+    job = governing._job
+    for micro_batch in (32, 32, 16, 64, 64):
+        keep_micro_batch(slot.ledger, job, micro_batch)
+
+    told = [words for event, _, words in reversed(slot.events()) if event == "micro_batch"]
+    same = ", gradients accumulated to the same effective batch"
+    assert told == [f"trains with micro-batch {size}{same}" for size in (32, 16, 64)]
+    attempt = queries.open_attempt(slot.ledger, job.id)
+    assert attempt is not None
+    assert attempt.settings == {}
+
+
+def test_an_attempt_without_a_trainer_forgets_nothing(slot: GovernedSlot) -> None:
+    """One that could not be started knows nothing of its own."""
+    governing = lowered_to_32(slot)
+    requeue(slot.ledger, governing._job.id, Outcome.EVICTED, Reason.EVICTED)
+    slot.claim(again=governing._job.id)
+    requeue(slot.ledger, governing._job.id, Outcome.EVICTED, Reason.VOLUME_GONE)
+
+    assert first_micro_batch(slot.ledger, job_of(slot, governing)) == 32
+
+
+@pytest.mark.parametrize(("mode", "begins_with"), [("on", "lowered"), ("off", "full")])
+def test_the_next_attempt_begins_lowered_only_under_a_governor_that_can_raise_it(
+    governed: House,  # noqa: F811
+    mode: str,
+    begins_with: str,
+) -> None:
+    """A governor that was switched off meanwhile would never give back what it took."""
+    (number,) = governed.enqueue({**LONG_NET, "name": "tight"})
+    script(governed, (0.0, PAGING))
+    daemon = governed.start_daemon()
+    until_decision(governed, "micro_batch")
+    until(lambda: lowered(governed) is not None, "the smaller micro-batch is written down")
+    governed.cli("pause", "--evict")
+    governed.until_state("tight", "queued")
+    kept = lowered(governed)
+    assert f"Micro-batch {kept} for now, by the governor" in governed.cli("show", "tight")
+    daemon.terminate()
+    daemon.wait(30)
+
+    governed.overrides["CBI_GOVERNOR"] = mode
+    governed.cli("resume", "--all")
+    governed.start_daemon()
+
+    def first_epoch() -> int | None:
+        rows = epochs_of(governed.settings.telemetry_path, number)
+        return next((row.micro_batch for row in rows if row.attempt > 1), None)
+
+    full = LONG_NET["params"]["batch_size"]
+    assert until(first_epoch, "an epoch of the second attempt", 60) == (kept if begins_with == "lowered" else full)
+
+
+def lowered(house: House) -> int | None:
+    with house.ledger() as ledger:
+        return lowered_micro_batch(ledger, queries.find_job(ledger, "tight"))
