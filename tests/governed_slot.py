@@ -33,6 +33,7 @@ from workers.governing import Governing
 from workers.monitor import Monitor
 from workers.pausing import Pausing
 from workers.supervision import Supervision
+from workers.unwritten import Unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,7 +222,10 @@ class GovernedSlot:
         """The governor of an attempt that has just begun."""
         job, attempt = self.claim(name, again=again)
         pausing = Pausing(self.ledger, self.trainer, job.id)
-        governing = Governing(self.governance, self.ledger, self.telemetry, self.trainer, job, attempt, pausing)
+        unwritten = Unwritten(self.ledger)
+        governing = Governing(
+            self.governance, self.ledger, self.telemetry, self.trainer, job, attempt, pausing, unwritten
+        )
         if started is not None:
             governing.started(started)
         return governing

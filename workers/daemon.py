@@ -112,7 +112,7 @@ class Daemon:
             logger.info("event=daemon.stopped")
 
     def _watch(self, ledger: Ledger, consumer: EmbeddedConsumer, governance: Governance, keep_awake: KeepAwake) -> None:
-        with closing(Telemetry(self._settings.telemetry_path)) as telemetry:
+        with closing(Telemetry(self._settings.telemetry_path)) as telemetry, ledger.hurried():
             self._look_until_told(ledger, consumer, governance, telemetry, keep_awake)
 
     def _look_until_told(

@@ -20,14 +20,15 @@ from cbi_queue.errors import LedgerError
 from cbi_queue.governor.governor import look_between_jobs, may_start
 from cbi_queue.governor.policy import HOLD_MARGIN_S
 from cbi_queue.governor.slot_memory import GovernorMemory, Hold
-from cbi_queue.governor.values import Action, Cause
+from cbi_queue.governor.values import Cause
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.governor_log import record_decision, record_sample, record_standing
-from cbi_queue.ledger.holds import holds_in_force, lift_hold, place_hold
-from cbi_queue.lifecycle import HoldMode, HoldReason
+from cbi_queue.ledger.holds import holds_in_force, lift_hold
+from cbi_queue.lifecycle import HoldReason
 from cbi_queue.readings import Readings, Unknown
 from cbi_queue.readings_json import readings_to_json
+from workers.holding import Holding, hold_reason
 from workers.monitor import Monitor
 from workers.remembering import Remembering
 
@@ -62,6 +63,7 @@ class Governance:
         self.deciding = threading.Lock()
         """Held by whoever lets the governor look or answer: its memory is not made for two at once."""
         self._remembering = Remembering(settings.telemetry_path)
+        self._holding = Holding()
         self._lock = threading.Lock()
         self._faults: dict[str, str] = {}
         self._next_note_s = 0.0
@@ -160,25 +162,35 @@ class Governance:
     def act_on_slot(self, ledger: Ledger, decision: Decision, before: Hold | None) -> bool:
         """Carry out a decision about the slot's holds; tell whether it is done.
 
+        A hold that cannot be written yet is in force all the same (`unplaced_hold`), until `place_hold` can.
+
         Args:
             ledger: that has the holds.
             decision: of the governor; what concerns the trainer alone changes nothing here.
-            before: the hold that was in force before it. When the ledger cannot be written, it still is.
+            before: the hold that was in force before it. When the ledger cannot be written, it cannot be lifted.
         """
         try:
-            act_on_slot(ledger, decision)
+            self._holding.carry_out(ledger, decision)
         except (LedgerError, sqlite3.Error) as exc:
             logger.warning("event=decision.not_carried_out action=%s why=%r", decision.action, str(exc))
             self.memory.hold = before
-            if before is not None and decision.action is Action.EVICT:
-                before.evicted = False
             return False
         return True
+
+    @property
+    def unplaced_hold(self) -> HoldRow | None:
+        """A hold of the governor's that is in force and stands in no row yet; None: there is none."""
+        return self._holding.unplaced
+
+    def place_hold(self, ledger: Ledger) -> bool:
+        """Write a hold that stands in no row yet; tell whether none is left that does not."""
+        return self._holding.place(ledger)
 
     def start_anew(self, ledger: Ledger) -> None:
         """Forget everything, and lift the hold in force: what decided it cannot be trusted to end it."""
         hold, self.memory = self.memory.hold, GovernorMemory(self.thresholds)
         self._remembering.keep_soon()
+        self._holding.forget()
         if hold is not None and self.acts:
             lift_hold(ledger, hold_reason(hold.cause), "the governor failed and starts anew")
 
@@ -199,6 +211,8 @@ class Governance:
     def notice_lifted_hold(self, ledger: Ledger) -> None:
         """Tell the governor when a person lifted its hold, or its time was over."""
         hold = self.memory.hold
+        if self._holding.unplaced is not None:
+            return
         if hold is not None and hold_reason(hold.cause) not in {held.reason for held in holds_in_force(ledger)}:
             self.memory.hold_is_gone()
 
@@ -238,11 +252,6 @@ def governor_standing(governor: Governor) -> dict[str, Any]:
     }
 
 
-def hold_reason(cause: Cause) -> HoldReason:
-    """Return under which reason the governor holds the slot for *cause*."""
-    return HoldReason.MEMORY if cause is Cause.MEMORY else HoldReason.THERMAL
-
-
 def _hold_of(row: HoldRow, remembered: Hold | None) -> Hold:
     """Return the hold that stands in the ledger as the governor that placed it knew it; no trainer stands still for it."""
     if remembered is not None and remembered.cause is CAUSES[row.reason]:
@@ -250,16 +259,3 @@ def _hold_of(row: HoldRow, remembered: Hold | None) -> Hold:
     now, boot_s = clock.epoch_s(), clock.boot_s()
     left_s = 0.0 if row.expires_at is None else row.expires_at - now - HOLD_MARGIN_S
     return Hold(CAUSES[row.reason], boot_s - max(0.0, now - row.since), boot_s + left_s, evicted=True, least=None)
-
-
-def act_on_slot(ledger: Ledger, decision: Decision) -> None:
-    """Carry out a decision that concerns the slot's holds; the others are the trainer's."""
-    reason = hold_reason(decision.cause)
-    match decision.action:
-        case Action.PAUSE | Action.EVICT:
-            mode = HoldMode.PAUSE if decision.action is Action.PAUSE else HoldMode.EVICT
-            place_hold(ledger, reason, mode, decision.words, for_s=decision.figures["for_s"])
-        case Action.RESUME:
-            lift_hold(ledger, reason, decision.words)
-        case _:
-            pass

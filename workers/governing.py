@@ -12,6 +12,7 @@ import logging
 import sqlite3
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from workers.governance import Governance
     from workers.pausing import Pausing
     from workers.trainer_process import TrainerProcess
+    from workers.unwritten import Unwritten
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +57,12 @@ class Governing:
         job: JobRow,
         attempt: AttemptRow,
         pausing: Pausing,
+        unwritten: Unwritten,
     ) -> None:
         """Watch *trainer*'s process tree from now on; the governor itself begins with the trainer's `Started`."""
         self._governance, self._ledger, self._telemetry = governance, ledger, telemetry
         self._trainer, self._job, self._attempt, self._pausing = trainer, job, attempt, pausing
+        self._unwritten = unwritten
         self._governor: Governor | None = None
         self._started: Started | None = None
         self._began_with: dict[int | None, Baseline] = {}
@@ -120,14 +124,16 @@ class Governing:
             cold_s = learned.cold_probe(self._ledger, report.device, report.workload)
             if self._governor is not None:
                 self._governor.saw_probe(clock.boot_s(), report.wall_s, cold_s)
-            learned.store_probe(self._ledger, report.device, report.workload, report.wall_s)
+            store = partial(learned.store_probe, self._ledger, report.device, report.workload, report.wall_s)
+            self._unwritten.write("probe", store)
 
     def micro_batch_changed(self, report: MicroBatchChanged) -> None:
         """Let the next attempt of the job begin with the new micro-batch, too."""
         with self._harmless("micro_batch_changed"):
             if self._governor is not None:
                 self._governor.saw_micro_batch(report.micro_batch)
-            keep_micro_batch(self._ledger, self._job, report.micro_batch)
+            keep = partial(keep_micro_batch, self._ledger, self._job, report.micro_batch)
+            self._unwritten.write("micro_batch", keep)
 
     def look(self, *, is_leaving: bool = False) -> None:
         """Let the governor look, about once a second, and do what it decides.
@@ -139,6 +145,7 @@ class Governing:
             return
         self._next_look_s = clock.monotonic_s() + GOVERNOR_LOOK_S
         with self._harmless("look"):
+            self._governance.place_hold(self._ledger)
             readings = self._readings()
             self._governance.note(self._telemetry, self._job.id, readings, self._governor)
             self._governance.remember(self._telemetry)
@@ -151,6 +158,7 @@ class Governing:
         """Keep what this attempt taught; stop watching its processes."""
         with self._harmless("ended"):
             self._governance.monitor.watch(None)
+            self._governance.place_hold(self._ledger)
             self._governance.note(self._telemetry, None, self._governance.readings(), None)
             self._governance.remember(self._telemetry, at_once=True)
             if self._governor is not None and self._started is not None and self._started.fingerprint:
@@ -186,8 +194,7 @@ class Governing:
             self._pace(1.0)
         with suppress(LedgerError, sqlite3.Error):
             self._governance.start_anew(self._ledger)
-        with suppress(LedgerError, sqlite3.Error):
-            self._ledger.tell("governor_failed", "governor_failed", job_id=self._job.id, words=words)
+        self._unwritten.tell("governor_failed", "governor_failed", job_id=self._job.id, words=words)
 
     def _readings(self) -> Readings:
         """Return the latest readings; a stop of the trainer that was our own is nobody else's."""
@@ -224,7 +231,7 @@ class Governing:
         self._governance.remember(self._telemetry, at_once=True)
         if decision.action is not Action.PROBE:
             prefix = "" if acted else "could not be carried out: " if acts else "would have acted, but only watches: "
-            self._ledger.tell("governor", decision.cause, job_id=self._job.id, words=f"{prefix}{decision.words}")
+            self._unwritten.tell("governor", decision.cause, job_id=self._job.id, words=f"{prefix}{decision.words}")
 
     def _act(self, decision: Decision, before: Hold | None) -> bool:
         match decision.action:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from cbi_queue.errors import LedgerError
 from cbi_queue.protocol import (
     CheckpointFailed,
     CheckpointSaved,
@@ -23,23 +21,22 @@ from cbi_queue.protocol import (
 )
 
 if TYPE_CHECKING:
-    from cbi_queue.ledger import AttemptRow, Ledger
+    from cbi_queue.ledger import AttemptRow
     from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.protocol import Report
     from workers.governing import Governing
     from workers.pausing import Pausing
-
-logger = logging.getLogger(__name__)
+    from workers.unwritten import Unwritten
 
 
 class Intake:
     """The reports of one attempt."""
 
     def __init__(
-        self, ledger: Ledger, telemetry: Telemetry, attempt: AttemptRow, pausing: Pausing, governing: Governing
+        self, unwritten: Unwritten, telemetry: Telemetry, attempt: AttemptRow, pausing: Pausing, governing: Governing
     ) -> None:
-        """Take in what the trainer of *attempt* reports."""
-        self._ledger = ledger
+        """Take in what the trainer of *attempt* reports; its news are written through *unwritten*."""
+        self._unwritten = unwritten
         self._telemetry = telemetry
         self._attempt = attempt
         self._pausing = pausing
@@ -104,8 +101,4 @@ class Intake:
         self._tell("restored", f"goes on after epoch {report.epoch}{exactly}")
 
     def _tell(self, event: str, words: str) -> None:
-        """Write an event; one that cannot be written is logged, and must never cost the training."""
-        try:
-            self._ledger.tell(event, event, job_id=self._attempt.job_id, words=words)
-        except LedgerError as exc:
-            logger.warning("event=event.not_written name=%s words=%r why=%r", event, words, exc.message)
+        self._unwritten.tell(event, event, job_id=self._attempt.job_id, words=words)

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.errors import LedgerError
+from cbi_queue.errors import LedgerBusy, LedgerError
 from cbi_queue.ledger import settlement
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Pausing:
                 settlement.pause(self._ledger, self._job_id, self._words)
             else:
                 settlement.resume(self._ledger, self._job_id)
+        except LedgerBusy:
+            return
         except LedgerError as exc:
             logger.warning("event=pause.not_written job_id=%d why=%r", self._job_id, exc.message)
         else:

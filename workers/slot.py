@@ -56,8 +56,12 @@ class Slot:
         """Tell whether the next job may be claimed now: the daemon goes on, the data are there, its memory fits."""
         if self.stopping.is_set() or self._volume_is_missing() or self.open_ledger is None:
             return False
+        ledger = self.open_ledger()
+        with ledger.hurried():
+            if not self._governance.place_hold(ledger):
+                return False
         memory, strain = self._governance.readings().memory, self._governance.why_not_start()
-        return self._admission.admit(self.open_ledger(), job, memory, strain)
+        return self._admission.admit(ledger, job, memory, strain)
 
     def train(self, job_id: int, attempt_id: int) -> None:
         """Run the claimed attempt to its end and settle it; whatever goes wrong, the row is settled."""

@@ -1,7 +1,8 @@
 """Watch over one attempt: take in reports, look at what people and holds want, order it, until the trainer is gone.
 
 The loop is a table of contents; each step is a method. Everything wanted is read anew from the ledger at every
-look, so a missed notification cannot exist. Nothing that goes wrong in the ledger meanwhile costs the training.
+look, so a missed notification cannot exist. Nothing that goes wrong in the ledger meanwhile costs the training, and
+nobody who keeps it locked makes the watch deaf: what cannot be written is tried again at every look.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.errors import CbiError, LedgerError
+from cbi_queue.errors import CbiError, LedgerBusy, LedgerError
 from cbi_queue.ledger import claims
 from cbi_queue.ledger.holds import holds_in_force, strongest_mode, sweep_expired
 from cbi_queue.lifecycle import HoldMode
@@ -19,6 +20,7 @@ from workers.ending import StopCause
 from workers.governing import Governing
 from workers.intake import Intake
 from workers.pausing import Pausing
+from workers.unwritten import Unwritten
 
 if TYPE_CHECKING:
     import threading
@@ -67,8 +69,12 @@ class Supervision:
         self._job = job
         self._stopping = stopping
         self._pausing = Pausing(ledger, trainer, job.id)
-        self._governing = Governing(governance, ledger, telemetry, trainer, job, attempt, self._pausing)
-        self.intake = Intake(ledger, telemetry, attempt, self._pausing, self._governing)
+        self._governance = governance
+        self._unwritten = Unwritten(ledger)
+        self._governing = Governing(
+            governance, ledger, telemetry, trainer, job, attempt, self._pausing, self._unwritten
+        )
+        self.intake = Intake(self._unwritten, telemetry, attempt, self._pausing, self._governing)
         self._deadline_s: float | None = None
         self._trained_s = 0.0
         self._last_look_s = clock.monotonic_s()
@@ -82,10 +88,12 @@ class Supervision:
         Raises:
             TrainerStuck: when it survives SIGKILL and the daemon is to end; its row is left for the next daemon.
         """
-        exit_code = self._watch()
-        self._hear_last_words()
-        self._governing.ended()
+        with self._ledger.hurried():
+            exit_code = self._watch()
+            self._hear_last_words()
         self._trainer.end_family()
+        self._unwritten.catch_up()
+        self._governing.ended()
         return exit_code
 
     def _watch(self) -> int:
@@ -113,7 +121,7 @@ class Supervision:
             logger.warning("event=ledger.unread job_id=%d why=%r", self._job.id, str(exc))
         self._heed_governor()
         self._insist()
-        self._pausing.write_down()
+        self._write_down()
         self._remember_children()
         self._telemetry.commit_when_due()
 
@@ -144,10 +152,11 @@ class Supervision:
             self._deadline_s = clock.monotonic_s() + CANCEL_GRACE_S
 
     def _heed_holds(self) -> None:
-        sweep_expired(self._ledger)
         if self.stop_cause is not None:
             return
         holds = holds_in_force(self._ledger)
+        if (unplaced := self._governance.unplaced_hold) is not None:
+            holds.append(unplaced)
         mode = strongest_mode(holds)
         if mode is HoldMode.EVICT:
             self._order_stop(StopCause.EVICT)
@@ -177,6 +186,17 @@ class Supervision:
         self._trainer.kill()
         self.killed_by_us = True
         self._deadline_s = clock.monotonic_s() + self._settings.grace_s
+
+    def _write_down(self) -> None:
+        """Bring the ledger up to date; what cannot be written now is tried again at the next look."""
+        try:
+            self._unwritten.catch_up()
+            sweep_expired(self._ledger)
+        except LedgerBusy:
+            pass
+        except (LedgerError, sqlite3.Error) as exc:
+            logger.warning("event=hold.not_swept job_id=%d why=%r", self._job.id, str(exc))
+        self._pausing.write_down()
 
     def _remember_children(self) -> None:
         if clock.monotonic_s() >= self._next_children_s:

@@ -164,7 +164,17 @@ def unflushed(conn: sqlite3.Connection) -> Iterator[None]:
 
 
 def _begin(conn: sqlite3.Connection, patience_s: float) -> None:
-    deadline = clock.monotonic_s() + patience_s
+    if patience_s >= BUSY_TIMEOUT_S:
+        _take_lock(conn, patience_s, clock.monotonic_s() + patience_s)
+        return
+    conn.execute(f"PRAGMA busy_timeout = {patience_s * 1000:.0f}")  # SQLite's own wait is all there is
+    try:
+        _take_lock(conn, patience_s, clock.monotonic_s())
+    finally:
+        conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
+
+
+def _take_lock(conn: sqlite3.Connection, patience_s: float, deadline: float) -> None:
     while True:
         try:
             conn.execute("BEGIN IMMEDIATE")
@@ -173,7 +183,7 @@ def _begin(conn: sqlite3.Connection, patience_s: float) -> None:
                 raise _unwritten(exc) from exc
             if clock.monotonic_s() >= deadline:
                 raise LedgerBusy(
-                    f"cannot write to the ledger: another program has kept it locked for {patience_s:.0f} s",
+                    f"cannot write to the ledger: another program has kept it locked for {patience_s:g} s",
                     hint="close whatever has the database open for writing, then repeat the command",
                 ) from exc
             time.sleep(_PAUSE_S)

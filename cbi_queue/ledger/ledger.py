@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from cbi_queue import clock
-from cbi_queue.errors import LedgerError, StaleTransition
+from cbi_queue.errors import LedgerBusy, LedgerError, StaleTransition
 from cbi_queue.ledger.connection import WriteTransaction, connect, refuse_unsafe_disk
 from cbi_queue.ledger.schema import ensure_schema
 from cbi_queue.lifecycle import FINAL_STATES, REASON_WORDS, TRANSITIONS, Reason, Transition
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 VERB_PATIENCE_S = 30.0
 """Seconds that a short-lived verb waits for somebody else's write transaction."""
 DAEMON_PATIENCE_S = 3600.0
-"""Seconds that the daemon waits: it would rather stand than lose what it has to record."""
+"""Seconds that the daemon waits to claim and to settle: it would rather stand than lose what it has to record."""
+WATCH_PATIENCE_S = 1.0
+"""Seconds that it waits where it watches: a trainer, the governor and the volume look again, and must not stand."""
 
 
 class Ledger:
@@ -36,6 +38,9 @@ class Ledger:
         """Wrap an open connection; callers use `open` or `open_readonly`."""
         self.conn = conn
         self._patience_s = patience_s
+        self._is_hurried = False
+        self.met_lock = False
+        """True when the last hurried write found the ledger locked by another program."""
 
     @classmethod
     def open(cls, path: Path, *, patience_s: float = VERB_PATIENCE_S, checkpoints: bool = False) -> Ledger:
@@ -89,7 +94,22 @@ class Ledger:
             LedgerBusy: when another program holds the lock for too long.
             LedgerError: when SQLite cannot write (disk full, damaged file).
         """
+        if self._is_hurried:
+            return _Hurried(self)
         return WriteTransaction(self.conn, patience_s=self._patience_s)
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Let a write in the body wait `WATCH_PATIENCE_S` at most for another program's lock; nests.
+
+        Once one has waited in vain, the next ones try once each and wait no more, until one has the lock: however many
+        writes a look makes, it is held up once. What raised `LedgerBusy` is the caller's to try again.
+        """
+        before, self._is_hurried = self._is_hurried, True
+        try:
+            yield
+        finally:
+            self._is_hurried = before
 
     def apply(
         self,
@@ -142,13 +162,14 @@ class Ledger:
         source: str | None = None,
         target: str | None = None,
         words: str | None = None,
+        at: float | None = None,
     ) -> None:
-        """Write an event row (inside the caller's transaction, if there is one)."""
+        """Write an event row (inside the caller's transaction, if there is one); *at* is when it happened, None: now."""
         told = words or (REASON_WORDS[reason] if isinstance(reason, Reason) else None)
         with self.write() as conn:
             conn.execute(
                 "INSERT INTO events (at, job_id, event, reason, source, target, words) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (clock.epoch_s(), job_id, event, str(reason), source, target, told),
+                (clock.epoch_s() if at is None else at, job_id, event, str(reason), source, target, told),
             )
 
     @property
@@ -156,6 +177,25 @@ class Ledger:
         """The identity of this database, made when it was created."""
         row = self.conn.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
         return str(row["value"])
+
+
+class _Hurried(WriteTransaction):
+    """A write that waits for a lock once, and not again while it lasts."""
+
+    __slots__ = ("_ledger",)
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger.conn, patience_s=0.0 if ledger.met_lock else WATCH_PATIENCE_S)
+        self._ledger = ledger
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            conn = super().__enter__()
+        except LedgerBusy:
+            self._ledger.met_lock = True
+            raise
+        self._ledger.met_lock = False
+        return conn
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,18 +163,25 @@ def decisions(slot: GovernedSlot) -> list[Any]:
     return decisions_of(slot.telemetry_path)
 
 
-def test_a_hold_that_could_not_be_placed_is_not_believed_to_be_in_force(slot: GovernedSlot) -> None:
-    """What was decided and not done must not stand in the rows as done."""
+def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once(slot: GovernedSlot) -> None:
+    """A full disk cools nothing: the trainer stands still, and the row follows."""
     governing = slot.governing()
     forbid_writing(slot.ledger)
     slot.heat(HeatLevel.TRAPPING)
 
-    slot.look(governing, 4)
+    slot.look(governing, 6)
 
-    pauses = [row for row in decisions(slot) if row.action == Action.PAUSE]
-    assert pauses
-    assert not any(row.acted for row in pauses)
-    assert slot.governance.memory.hold is None
+    (pause,) = [row for row in decisions(slot) if row.action == Action.PAUSE]
+    assert pause.acted
+    assert slot.governance.unplaced_hold is not None
+    assert slot.governance.unplaced_hold.words == pause.words
+    assert not holds_in_force(slot.ledger)
+
+    slot.ledger.conn.execute("PRAGMA query_only = 0")
+    slot.look(governing, 1)
+
+    assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
+    assert slot.governance.unplaced_hold is None
 
 
 def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: GovernedSlot) -> None:

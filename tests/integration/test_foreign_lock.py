@@ -1,0 +1,233 @@
+"""Another program that keeps the ledger locked makes the watch over a trainer neither deaf nor slow, and loses nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from governed_slot import STARTED, GovernedSlot
+from waiting import until
+
+from cbi_queue.errors import LedgerBusy
+from cbi_queue.ledger import Ledger, queries
+from cbi_queue.ledger import ledger as ledger_module
+from cbi_queue.ledger.holds import holds_in_force
+from cbi_queue.lifecycle import HoldMode, HoldReason
+from cbi_queue.protocol import EpochReport, MicroBatchChanged, Note
+from cbi_queue.readings import HeatLevel
+from workers.daemon import Daemon
+from workers.slot import Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from house import House
+
+GUARD_S = 60.0
+"""Seconds after which a lock that the code under test waits for is let go, so that the test fails and does not hang."""
+
+
+class Foreign:
+    """Another program's open edit."""
+
+    def __init__(self, path: Path) -> None:
+        self._conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._guard = threading.Timer(GUARD_S, self.let_go)
+        self.is_held = False
+
+    def lock(self) -> None:
+        """Begin to edit."""
+        self._conn.execute("BEGIN IMMEDIATE")
+        self.is_held = True
+        self._guard.start()
+
+    def let_go(self) -> None:
+        """Be done; twice is fine."""
+        if self.is_held:
+            self.is_held = False
+            self._conn.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Be done, and leave nothing behind."""
+        self._guard.cancel()
+        self.let_go()
+        self._conn.close()
+        if self._guard.ident is not None:
+            self._guard.join()
+
+
+@pytest.fixture
+def foreign(ledger_path: Path, ledger: Ledger) -> Iterator[Foreign]:
+    with closing(Foreign(ledger_path)) as other:
+        yield other
+
+
+@pytest.fixture
+def slot(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign: Foreign) -> Iterator[GovernedSlot]:
+    monkeypatch.setattr(ledger_module, "WATCH_PATIENCE_S", 0.01)
+    with closing(GovernedSlot(tmp_path, ledger, monkeypatch)) as made:
+        yield made
+
+
+def at_second(slot: GovernedSlot, acts: dict[int, Callable[[], None]]) -> None:
+    """Let something happen in the given seconds of the trainer's life."""
+    passing, seconds = slot.trainer.pass_second, [0]
+
+    def pass_second() -> None:
+        seconds[0] += 1
+        if seconds[0] in acts:
+            acts[seconds[0]]()
+        passing()
+
+    slot.trainer.pass_second = pass_second
+
+
+def told_under_lock(slot: GovernedSlot, foreign: Foreign, directive: str) -> list[bool]:
+    """Note at each *directive* that the trainer hears whether the ledger was locked then."""
+    heard: list[bool] = []
+    before = getattr(slot.trainer, directive)
+
+    def note() -> None:
+        heard.append(foreign.is_held)
+        before()
+
+    setattr(slot.trainer, directive, note)
+    return heard
+
+
+def works_for(seconds: int) -> list[Any]:
+    return [STARTED, *[EpochReport(n, 1000, 1.0) for n in range(1, seconds)]]
+
+
+def words_of(slot: GovernedSlot, event: str) -> list[str]:
+    return [words for name, _, words in slot.events() if name == event]
+
+
+def test_a_hurried_write_waits_once_and_the_next_ones_not_at_all(ledger: Ledger, foreign: Foreign) -> None:
+    """A look makes half a dozen writes; a second for each would be a pause that comes too late."""
+    waits: list[str] = []
+    foreign.lock()
+    ledger.conn.set_trace_callback(lambda sql: waits.append(sql) if "busy_timeout" in sql else None)
+
+    with ledger.hurried():
+        for _ in range(3):
+            with pytest.raises(LedgerBusy, match="another program has kept it locked"):
+                ledger.tell("x", "x")
+        foreign.let_go()
+        ledger.tell("x", "x")
+
+    usual = "PRAGMA busy_timeout = 5000"
+    assert [wait for wait in waits if wait != usual] == [f"PRAGMA busy_timeout = {ms}" for ms in (1000, 0, 0, 0)]
+    assert ledger.conn.execute("PRAGMA busy_timeout").fetchone()[0] == 5000
+    assert [row.event for row in queries.last_events(ledger, 9)] == ["x"]
+
+
+def test_a_trainer_is_paused_at_once_and_the_hold_written_when_the_lock_is_gone(
+    slot: GovernedSlot, foreign: Foreign
+) -> None:
+    """The machine gets no cooler while somebody looks at the database."""
+    seen: list[Any] = []
+    paused = told_under_lock(slot, foreign, "pause")
+    slot.trainer.reports = works_for(40)
+
+    def let_go() -> None:
+        seen.append(holds_in_force(slot.ledger))
+        foreign.let_go()
+
+    def look() -> None:
+        seen.extend((hold.reason, hold.mode) for hold in holds_in_force(slot.ledger))
+        seen.append(slot.trainer.suspended)
+
+    acts = {2: foreign.lock, 3: lambda: slot.heat(HeatLevel.TRAPPING), 12: let_go, 15: look, 17: slot.stopping.set}
+    at_second(slot, acts)
+    slot.supervised().run()
+
+    assert paused == [True]
+    assert seen == [[], (HoldReason.THERMAL, HoldMode.PAUSE), True]
+    assert len(words_of(slot, "hold_placed")) == 1
+    assert len([words for words in words_of(slot, "governor") if "trapping" in words]) == 1
+
+
+def test_a_trainer_goes_on_when_it_is_cool_though_its_pause_was_never_written(
+    slot: GovernedSlot, foreign: Foreign
+) -> None:
+    """A hold that stands in no row needs no row to be lifted."""
+    resumed = told_under_lock(slot, foreign, "resume")
+    slot.trainer.reports = works_for(60)
+    at_second(slot, {2: foreign.lock, 3: lambda: slot.heat(HeatLevel.TRAPPING), 10: slot.cool, 55: foreign.let_go})
+
+    slot.supervised().run()
+
+    assert resumed == [True]
+    assert not holds_in_force(slot.ledger)
+    assert words_of(slot, "hold_placed") == []
+
+
+def test_a_stop_is_obeyed_and_no_news_is_lost_while_the_ledger_is_locked(slot: GovernedSlot, foreign: Foreign) -> None:
+    """What was reported meanwhile stands in the story as of when it was reported."""
+    stopped = told_under_lock(slot, foreign, "ask_to_stop")
+    slot.trainer.reports = [STARTED, None, Note("a word"), MicroBatchChanged(3, 16), *[None] * 30]
+    slot.trainer.stops_after = 5
+    at_second(slot, {2: foreign.lock, 8: slot.stopping.set, 11: foreign.let_go})
+    watch = slot.supervised()
+    began_at = slot.now_s
+
+    watch.run()
+
+    assert stopped == [True]
+    (note,) = [row for row in queries.last_events(slot.ledger, 99) if row.event == "note"]
+    assert (note.words, note.at - 1.8e9 - began_at) == ("a word", 3.0)
+    assert [words for words in words_of(slot, "micro_batch") if words.startswith("trains with micro-batch 16")]
+
+
+def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: GovernedSlot, foreign: Foreign) -> None:
+    """The trainer made room and left; the next one must not take it before the ledger can say so."""
+    governing = slot.governing()
+    foreign.lock()
+    slot.heat(HeatLevel.TRAPPING)
+    with slot.ledger.hurried():
+        slot.look(governing, 4)
+    assert slot.governance.unplaced_hold is not None
+    entry = Slot(slot.settings, slot.telemetry, 0, slot.governance)
+    entry.open_ledger = lambda: slot.ledger
+    job = queries.find_job(slot.ledger, "net")
+    slot.cool()
+    slot.pass_second()
+    assert not entry.admit(job)
+    assert not holds_in_force(slot.ledger)
+
+    foreign.let_go()
+    entry.admit(job)
+
+    assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
+
+
+def test_a_daemon_that_cannot_write_down_a_vanished_volume_still_ends_when_told(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The main thread hears the signals; it must not wait for somebody's edit."""
+    volume = tmp_path / "volume"
+    house.overrides |= {"EXTERNAL_DRIVE": str(volume), "CBI_VOLUME_CHECK_S": "0.1", "CBI_GRACE_S": "0.1"}
+    mounted = [True]
+    monkeypatch.setattr(os.path, "ismount", lambda _path: mounted[0])
+    caplog.set_level("INFO")
+    daemon = Daemon(house.settings)
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    try:
+        until(lambda: "event=daemon.ready" in caplog.text, "the daemon is ready")
+        with closing(Foreign(house.settings.ledger_path)) as foreign:
+            foreign.lock()
+            mounted[0] = False
+            until(lambda: "event=volume.unusable" in caplog.text, "it sees that the volume is gone")
+            daemon.stop()
+            thread.join()
+            assert foreign.is_held, "it ended while the ledger was locked"
+    finally:
+        daemon.stop()
+        thread.join()
