@@ -11,6 +11,7 @@ The tree::
     │  ├─ LedgerBusy        another program kept it locked for longer than we wait
     │  └─ StaleTransition   the job was no longer in the state the change starts from
     ├─ SlotTaken            another daemon holds the slot (exit 75)
+    ├─ SlotStuck            a trainer that does not die holds it
     ├─ VolumeMissing        the configured data volume is not mounted
     ├─ ProtocolError        a line between slot and trainer could not be understood
     └─ ServiceError         launchd or systemd refused what was asked
@@ -93,6 +94,10 @@ class SlotTaken(CbiError):
         """Name the process that holds the slot, when it is known."""
         self.holder_pid = holder_pid
         super().__init__(message)
+
+
+class SlotStuck(CbiError):
+    """Something that is no daemon holds the slot and does not end."""
 
 
 class VolumeMissing(CbiError):

@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 
-from cbi_queue.errors import CbiError
+from cbi_queue.errors import CbiError, LedgerBusy
 from cbi_queue.settings import load_settings
 from workers.daemon import Daemon, install_signals
 from workers.logs import set_up_logging
@@ -15,7 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the daemon; return 0 after an orderly end, 1 when a job failed (--until-empty), 2 or 75 when refused."""
+    """Run the daemon; return 0 after an orderly end, 1 when a job failed (--until-empty) or it could not go on, 2 or 75
+    when refused.
+
+    75 means that another daemon trains: a service manager then leaves it at that. After anything else it tries again.
+    """
     parser = argparse.ArgumentParser(prog="python -m workers", description="The daemon of cbi-queue: one slot.")
     parser.add_argument("--until-empty", action="store_true", help="end when nothing is left to train")
     parser.add_argument("--quiet", action="store_true", help="log to the daemon's log file only")
@@ -31,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Error: {exc.message}", file=sys.stderr)
         if exc.hint:
             print(f"Hint: {exc.hint}", file=sys.stderr)
-        return exc.exit_code
+        return 1 if isinstance(exc, LedgerBusy) else exc.exit_code
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.errors import CbiError, LedgerError, SlotTaken
+from cbi_queue.errors import CbiError, LedgerError, SlotStuck
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
 from cbi_queue.ledger.telemetry import Telemetry
@@ -21,7 +21,7 @@ from cbi_queue.slot_lock import SlotLock
 from workers.chores import register_chores
 from workers.governance import GOVERNOR_LOOK_S, Governance
 from workers.keep_awake import AWAKE_LOOK_S, KeepAwake
-from workers.recovery import end_orphan, settle_leftovers
+from workers.recovery import end_orphan, find_orphan, settle_leftovers
 from workers.slot import Slot
 from workers.volume import watch_volume
 
@@ -39,6 +39,7 @@ LOOK_S = 0.1
 """Seconds between the main thread's looks at its flags."""
 SPARE_S = 5.0
 """Seconds beyond the trainer's grace that stopping may take: SIGKILL, settling, closing."""
+_STUCK_HINT = "the service starts the daemon again by itself; in a terminal, start it again when that process is gone"
 
 
 class Daemon:
@@ -56,6 +57,7 @@ class Daemon:
 
         Raises:
             SlotTaken: when another daemon holds the slot.
+            SlotStuck: when something that does not end, and is no daemon, holds it.
             LedgerError: when the ledger cannot be used.
         """
         self._settings.make_state_dir()
@@ -178,7 +180,8 @@ def take_slot(settings: Settings, stop: threading.Event) -> SlotLock | None:
         The held lock; None when *stop* was set while waiting.
 
     Raises:
-        SlotTaken: when a living daemon, or a process that no row names, holds it.
+        SlotTaken: when a living daemon holds it.
+        SlotStuck: when a trainer that even SIGKILL does not end, or a process that no row names, goes on holding it.
     """
     lock = SlotLock(settings.lock_path)
     deadline = clock.monotonic_s() + 2 * settings.grace_s + SPARE_S
@@ -188,11 +191,16 @@ def take_slot(settings: Settings, stop: threading.Event) -> SlotLock | None:
         if stop.wait(LOOK_S):
             return None
         if clock.monotonic_s() > deadline:
-            raise SlotTaken(
-                f"the slot is taken: an unknown process holds {settings.lock_path}",
-                holder_pid=None,
-            )
+            raise SlotStuck(_why_stuck(settings), hint=_STUCK_HINT)
     return lock
+
+
+def _why_stuck(settings: Settings) -> str:
+    orphan = find_orphan(settings)
+    who = "a process that no row names"
+    if orphan is not None and orphan.is_alive():
+        who = f"the trainer with pid {orphan.pid}, which does not die,"
+    return f"cannot take the slot: {who} still holds {settings.lock_path}"
 
 
 def install_signals(daemon: Daemon) -> None:

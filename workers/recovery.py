@@ -37,12 +37,7 @@ _POLL_S = 0.05
 
 def end_orphan(settings: Settings, stop: threading.Event) -> None:
     """Wait for a trainer whose daemon died; end it when its grace time is over. Returns early when *stop* is set."""
-    if not settings.ledger_path.exists():
-        return
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
-        job = queries.job_in_slot(ledger)
-        attempt = queries.open_attempt(ledger, job.id) if job else None
-    orphan = _trainer_of(attempt)
+    orphan = find_orphan(settings)
     if orphan is None:
         return
     if not orphan.is_alive():
@@ -54,6 +49,16 @@ def end_orphan(settings: Settings, stop: threading.Event) -> None:
         logger.warning("event=orphan.killed pid=%d", orphan.pid)
         orphan.kill_tree()
         _gone_within(orphan, settings.grace_s, stop)
+
+
+def find_orphan(settings: Settings) -> ProcessIdentity | None:
+    """Return the trainer that stands in the slot's row, alive or not; None when no row names one."""
+    if not settings.ledger_path.exists():
+        return None
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        job = queries.job_in_slot(ledger)
+        attempt = queries.open_attempt(ledger, job.id) if job else None
+    return _trainer_of(attempt)
 
 
 def _end_lock_keepers(lock_path: Path, group: int) -> None:

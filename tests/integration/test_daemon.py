@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -10,9 +11,13 @@ import psutil
 from house import NAIVE, NET
 from waiting import until
 
+from cbi_queue.errors import LedgerBusy
 from cbi_queue.lifecycle import JobState, Outcome
+from workers.__main__ import main
+from workers.daemon import Daemon
 
 if TYPE_CHECKING:
+    import pytest
     from house import House
 
 
@@ -204,6 +209,37 @@ def test_the_second_daemon_says_who_holds_the_slot(house: House) -> None:
     assert second.wait(30) == 75
     assert str(first.pid) in second.stderr.read().decode()
     assert first.poll() is None
+
+
+def test_a_slot_that_a_trainer_does_not_let_go_of_is_tried_again_by_the_service(house: House) -> None:
+    """Exit 75 means that another daemon trains, and systemd then starts none any more: nobody would ever train again."""
+    house.overrides["CBI_GRACE_S"] = "0.1"
+    house.settings.make_state_dir()
+    orphan = os.open(house.settings.lock_path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(orphan, fcntl.LOCK_EX)
+    try:
+        daemon = house.start_daemon(wait=False)
+        assert daemon.wait(60) == 1
+        said = daemon.stderr.read().decode()
+        assert f"a process that no row names still holds {house.settings.lock_path}" in said
+        assert "starts the daemon again by itself" in said
+    finally:
+        os.close(orphan)
+
+
+def test_a_ledger_that_stays_locked_at_the_start_is_no_reason_to_stay_down(
+    monkeypatch: pytest.MonkeyPatch, house: House
+) -> None:
+    """A verb says 75 then; of a daemon that would mean that another one trains."""
+
+    def refuse(_self: Daemon) -> int:
+        raise LedgerBusy("locked")
+
+    monkeypatch.setattr(Daemon, "run", refuse)
+    monkeypatch.setattr("workers.__main__.load_settings", lambda: house.settings)
+    monkeypatch.setattr("workers.__main__.set_up_logging", lambda *_args, **_keys: None)
+    monkeypatch.setattr("workers.__main__.install_signals", lambda _daemon: None)
+    assert main([]) == 1
 
 
 def test_sigterm_checkpoints_and_exits_in_good_order(house: House) -> None:
