@@ -29,12 +29,13 @@ from cbi_queue.lifecycle import HoldReason
 from cbi_queue.readings import Readings, Unknown
 from cbi_queue.readings_json import readings_to_json
 from workers.holding import Holding, hold_reason
-from workers.monitor import Monitor
+from workers.monitor import FRESH_PERIODS, Monitor
 from workers.remembering import Remembering
 
 if TYPE_CHECKING:
     from cbi_queue.governor.governor import Governor
     from cbi_queue.governor.values import Decision
+    from cbi_queue.hardware.thresholds import Thresholds
     from cbi_queue.ledger import Ledger
     from cbi_queue.ledger.rows import HoldRow
     from cbi_queue.ledger.telemetry import Telemetry
@@ -56,7 +57,7 @@ class Governance:
     def __init__(self, settings: Settings) -> None:
         """Prepare; nothing is sampled before `start`."""
         profile = profile_for(settings.profile, settings.profiles_dir).profile
-        self.thresholds = profile.thresholds
+        self.thresholds = _with_age_of(settings, profile.thresholds)
         self.memory = GovernorMemory(self.thresholds)
         self.monitor = Monitor(settings)
         self._mode, self._profile = settings.governor, profile.name
@@ -235,6 +236,12 @@ class Governance:
             "cost_share": self.memory.spent_share(clock.boot_s()),
         }
         return standing if governor is None else {**standing, **governor_standing(governor)}
+
+
+def _with_age_of(settings: Settings, thresholds: Thresholds) -> Thresholds:
+    """Let a reading be as old as the monitor lets it be: one put together from sensors has the age of its oldest part."""
+    oldest_s = max(thresholds.reading_max_age_s, FRESH_PERIODS * settings.sample_s)
+    return replace(thresholds, reading_max_age_s=oldest_s)
 
 
 def governor_standing(governor: Governor) -> dict[str, Any]:

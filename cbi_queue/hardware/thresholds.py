@@ -159,7 +159,11 @@ class Thresholds:
         0.25, "share of a day", 0, 0.9, "what comfort may cost on average; above it the governor says so and lets go"
     )
     reading_max_age_s: float = _threshold(
-        30.0, "s", 2, 600, "an older reading is Unknown; sensors are read every few s"
+        30.0,
+        "s",
+        2,
+        600,
+        "an older reading is Unknown; where sensors are read less often than every 6 s, it is five of those periods",
     )
     tell_gap_s: float = _threshold(1800.0, "s", 5, 86400, "the same remark is not made more often")
     probe_gap_s: float = _threshold(600.0, "s", 5, 86400, "a probe takes about a second from the training")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,8 +16,10 @@ from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.ledger.telemetry import Telemetry, epochs_of
 from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored, Started
-from cbi_queue.readings import HeatLevel
+from cbi_queue.readings import HeatLevel, Unknown
 from workers.ending import StopCause
+from workers.governance import Governance
+from workers.monitor import Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,6 +142,20 @@ def test_a_directive_reaches_the_trainer_though_nothing_can_be_written(slot: Gov
     slot.look(governing, 4)
 
     assert slot.trainer.named("pace") == [0.7]
+
+
+def test_a_governor_is_not_blind_between_two_samples_however_rare(slot: GovernedSlot) -> None:
+    """A reading put together from several sensors has the age of its oldest part, which may be four samples old."""
+    settings = replace(slot.settings, sample_s=60.0)
+    governance = Governance(settings)
+    governance.monitor = Monitor(settings, list(slot.sensors.values()))
+    slot.heat(HeatLevel.TRAPPING)
+    governance.monitor.sample(slot.now_s, out_of_turn=True)
+
+    slot.now_s += 4 * 60.0
+    assert "heat level trapping" in (governance.why_not_start() or "")
+    slot.now_s += 61.0
+    assert isinstance(governance.readings().thermal, Unknown)
 
 
 def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: GovernedSlot) -> None:
