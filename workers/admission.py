@@ -60,6 +60,7 @@ class Admission:
         self._profile = profile
         self._processed_dir = processed_dir
         self._pressed_since_s: float | None = None
+        self._pressed = ""
 
     def admit(
         self, ledger: Ledger, job: JobRow, memory: MemoryReading | Unknown | None, strain: str | None = None
@@ -121,17 +122,29 @@ class Admission:
     def _pressure(self, memory: MemoryReading | Unknown | None) -> str | None:
         """Return why nothing should start while the system itself calls memory short; None when it does not.
 
-        A level can be stuck: after `PRESSURE_MOST_S` one job is let in, and what it meets is the governor's to watch.
+        A sensor that falls silent then opens no gate: it does so just when the machine thrashes. A level can be stuck: after `PRESSURE_MOST_S` one job is let in, and what it meets is the governor's to watch.
         """
-        if memory is None or isinstance(memory, Unknown) or memory.level in (None, PressureLevel.NORMAL):
+        words = self._pressed_words(memory)
+        if words is None:
             self._pressed_since_s = None
             return None
         now_s = clock.monotonic_s()
         if self._pressed_since_s is None:
             self._pressed_since_s = now_s
-        if now_s - self._pressed_since_s >= PRESSURE_MOST_S:
+        return words if now_s - self._pressed_since_s < PRESSURE_MOST_S else None
+
+    def _pressed_words(self, memory: MemoryReading | Unknown | None) -> str | None:
+        """Say how memory is pressed, or was when its level could last be read; None when it is not."""
+        level = None if memory is None or isinstance(memory, Unknown) else memory.level
+        if memory is None or level is PressureLevel.NORMAL:
             return None
-        return f"the system's memory pressure is {memory.level.name.lower()} ({memory.source})"
+        if level is not None and not isinstance(memory, Unknown):
+            self._pressed = f"{level.name.lower()} ({memory.source})"
+            return f"the system's memory pressure is {self._pressed}"
+        if self._pressed_since_s is None:
+            return None
+        why = memory.why if isinstance(memory, Unknown) else f"{memory.source} tells no level any more"
+        return f"the system's memory pressure was {self._pressed} when it could last be read: {why}"
 
     def _tell(self, ledger: Ledger, job: JobRow, seen: Fit, memory: MemoryReading | Unknown | None) -> None:
         """Tell of a smaller micro-batch in the job's story, and of what was not known in the log."""

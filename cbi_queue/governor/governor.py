@@ -17,11 +17,12 @@ from cbi_queue.governor.memory_policy import MemoryPolicy
 from cbi_queue.governor.output import Output
 from cbi_queue.governor.policy import LEVEL, decide_heat
 from cbi_queue.governor.pressure import pressure_look
+from cbi_queue.governor.refusal import refusal
 from cbi_queue.governor.relief import note_calm
 from cbi_queue.governor.remarks import remark
 from cbi_queue.governor.scene import Scene
 from cbi_queue.governor.sight import Sight
-from cbi_queue.governor.strain import BLIND_S, Grade
+from cbi_queue.governor.strain import BLIND_S
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.readings import known
 
@@ -254,21 +255,13 @@ def look_between_jobs(now_s: float, readings: Readings, memory: GovernorMemory) 
 def may_start(now_s: float, readings: Readings, memory: GovernorMemory) -> str | None:
     """Say why no job may start now; None: one may. Says no for `pause_max_s` at most, then lets one try.
 
-    What is unknown does not keep a job back: nothing runs whose work could show how the machine is. Nor does memory that
-    standing aside was found not to ease.
+    What is unknown does not keep a job back, unless it was severe before: nothing runs whose work could show how the
+    machine is. Nor does memory that standing aside was found not to ease.
     """
     readings = readings.fresh(now_s, memory.thresholds.reading_max_age_s)
     heat, pressure = _looks(now_s, readings, memory)
-    looks = (heat,) if memory.is_refuted(Cause.MEMORY, now_s) else (heat, pressure)
-    severe = [look.words for look in looks if look.grade is Grade.SEVERE]
-    if not severe:
-        memory.refused_since_s = None
-        return None
-    if memory.refused_since_s is None:
-        memory.refused_since_s = now_s
-    if now_s - memory.refused_since_s >= memory.thresholds.pause_max_s:
-        return None
-    return f"{', '.join(severe)}: no job starts until it has eased"
+    looks = {Cause.HEAT: heat} if memory.is_refuted(Cause.MEMORY, now_s) else {Cause.HEAT: heat, Cause.MEMORY: pressure}
+    return refusal(now_s, looks, memory)
 
 
 def _looks(now_s: float, readings: Readings, memory: GovernorMemory, *, on_gpu: bool = False) -> tuple[Look, Look]:

@@ -102,6 +102,8 @@ class GovernorMemory:
         """When a trainer was last looked at."""
         self.refused_since_s: float | None = None
         """Since when `may_start` has said no without a break."""
+        self.refused_for: dict[Cause, str] = {}
+        """Cause -> what was severe when it could last be read, while jobs are kept back for it."""
         self.probe_asked_s = float("-inf")
         self.probed_slow_s: float | None = None
         self.probes_asked = 0

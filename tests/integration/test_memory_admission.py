@@ -121,6 +121,25 @@ def test_a_level_that_is_stuck_does_not_stop_the_queue(
     assert admission.admit(ledger, job, stuck)
 
 
+@pytest.mark.parametrize("silent", [Unknown("did not answer within 5 s", 2.0), free(9000.0, None)])
+def test_a_sensor_that_falls_silent_under_pressure_opens_no_gate_but_not_for_ever(
+    ledger: Ledger, admission: Admission, monkeypatch: pytest.MonkeyPatch, silent: MemoryReading | Unknown
+) -> None:
+    """It does so exactly when the machine thrashes."""
+    now = FakeClock(100.0)
+    monkeypatch.setattr(clock, "monotonic_s", now)
+    small, big = queries.find_job(ledger, "small"), queries.find_job(ledger, "big")
+    assert admission.admit(ledger, small, silent), "what was never pressed keeps nobody back"
+    assert not admission.admit(ledger, small, free(None, PressureLevel.CRITICAL))
+    now.advance(PRESSURE_MOST_S - 1)
+    assert not admission.admit(ledger, big, silent)
+    (words,) = words_of(ledger, "big", "waits")
+    assert words is not None
+    assert words.startswith("the system's memory pressure was critical (a test) when it could last be read: ")
+    now.advance(1)
+    assert admission.admit(ledger, small, silent)
+
+
 def test_the_governor_s_word_keeps_the_next_job_back_and_is_told_once(ledger: Ledger, admission: Admission) -> None:
     for _ in range(3):
         job = queries.find_job(ledger, "big")

@@ -6,13 +6,13 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from governed import ALL, Ride, machine, memory_of, unknown
+from governed import ALL, Ride, machine, memory_of, thermal, unknown
 
 from cbi_queue.governor.governor import look_between_jobs, may_start
 from cbi_queue.governor.slot_memory import GovernorMemory
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import PressureLevel, Readings
+from cbi_queue.readings import HeatLevel, PressureLevel, Readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -331,6 +331,37 @@ def test_nothing_starts_into_critical_memory_but_not_for_ever() -> None:
     assert refusals[89] is not None
     assert refusals[91] is None
     assert may_start(5.0, unknown(5.0), GovernorMemory(T)) is None
+
+
+@pytest.mark.parametrize(
+    "severe",
+    [machine(0.0, memory=memory_of(0.0, PressureLevel.CRITICAL)), machine(0.0, thermal(0.0, HeatLevel.TRAPPING))],
+    ids=["memory", "heat"],
+)
+def test_a_sensor_that_falls_silent_after_a_severe_look_opens_no_gate_but_not_for_ever(severe: Readings) -> None:
+    """Sensors time out exactly when the machine thrashes."""
+    memory = GovernorMemory(T)
+    what = (may_start(0.0, severe, memory) or "").removesuffix(": no job starts until it has eased")
+    silent = may_start(10.0, unknown(10.0), memory)
+    assert silent is not None
+    assert f"unknown: no sensor; before that: {what}: no job starts until it has eased" in silent
+    assert may_start(T.pause_max_s - 1.0, unknown(T.pause_max_s - 1.0), memory) is not None
+    assert may_start(T.pause_max_s, unknown(T.pause_max_s), memory) is None
+
+
+def test_what_has_eased_keeps_no_job_back_when_it_falls_silent_later() -> None:
+    """Only the last word counts."""
+    memory = GovernorMemory(T)
+    assert may_start(0.0, machine(0.0, memory=memory_of(0.0, PressureLevel.CRITICAL)), memory)
+    assert may_start(1.0, machine(1.0, memory=memory_of(1.0)), memory) is None
+    assert may_start(2.0, unknown(2.0), memory) is None
+
+
+def test_a_job_that_saw_severe_heat_leaves_it_to_the_next_start() -> None:
+    """It has ended before anybody asked whether another may start."""
+    memory = GovernorMemory(T)
+    look_between_jobs(0.0, machine(0.0, thermal(0.0, HeatLevel.TRAPPING)), memory)
+    assert may_start(2.0, unknown(2.0), memory) is not None
 
 
 def test_slow_work_by_memory_halves_though_the_level_is_normal() -> None:

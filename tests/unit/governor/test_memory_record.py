@@ -31,7 +31,8 @@ BROUGHT = {
     "last_up_s", "last_trained_s", "probe_asked_s", "steps", "said", "relief",
 }  # fmt: skip
 LEFT = {
-    "thresholds", "heat", "pressure", "last_look_s", "refused_since_s", "probed_slow_s", "probes_asked", "told_slow_s",
+    "thresholds", "heat", "pressure", "last_look_s", "refused_since_s", "refused_for", "probed_slow_s", "probes_asked",
+    "told_slow_s",
 }  # fmt: skip
 
 
@@ -60,7 +61,7 @@ def full(now_s: float = WRITTEN.boot_s) -> GovernorMemory:
         memory.step(cause, action, now_s - ago_s)
     memory.said = {"heat: no rung": now_s - 70, "probe": now_s - 40}
     memory.last_look_s, memory.refused_since_s, memory.probed_slow_s, memory.probes_asked = now_s, now_s, now_s, 2
-    memory.told_slow_s = {Cause.DATA: now_s}
+    memory.told_slow_s, memory.refused_for = {Cause.DATA: now_s}, {Cause.HEAT: "heat level trapping"}
     return memory
 
 
