@@ -61,6 +61,7 @@ class Admission:
         self._processed_dir = processed_dir
         self._pressed_since_s: float | None = None
         self._pressed = ""
+        self._given_back_s = float("-inf")
 
     def admit(
         self, ledger: Ledger, job: JobRow, memory: MemoryReading | Unknown | None, strain: str | None = None
@@ -76,6 +77,8 @@ class Admission:
         strained = strain or self._pressure(memory)
         seen = fit(self.need(ledger, job), self.limit_mib(job), _available_mib(memory))
         waits = seen.verdict in (Verdict.WAITS, Verdict.CANNOT)
+        if seen.verdict is Verdict.WAITS and self._is_outdated(memory):
+            return False
         try:
             if strained is not None and job.reason is not Reason.MACHINE_STRAINED:
                 keep_back(ledger, job.id, strained)
@@ -87,6 +90,14 @@ class Admission:
         except (LedgerError, sqlite3.Error) as exc:
             logger.warning("event=admission.not_written job_id=%d why=%r", job.id, str(exc))
         return strained is None and not waits
+
+    def given_back(self) -> None:
+        """Take note that a trainer has gone: what was read before counts the memory that it held."""
+        self._given_back_s = clock.boot_s()
+
+    def _is_outdated(self, memory: MemoryReading | Unknown | None) -> bool:
+        """Tell whether the last trainer still held its memory when *memory* was read: the next sample is awaited."""
+        return memory is not None and not isinstance(memory, Unknown) and memory.at_s <= self._given_back_s
 
     def need(self, ledger: Ledger, job: JobRow) -> Need:
         """Return what the memory of *job* depends on."""

@@ -114,6 +114,7 @@ class Slot:
             raise
         finally:
             trainer.close()
+            self._admission.given_back()
             self._telemetry.commit()
         manifest, fault = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
         ending = classify_ending(

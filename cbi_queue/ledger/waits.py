@@ -1,8 +1,9 @@
 """A queued job that may not start just now, with the reason in its own row: put off, or kept back with all behind it.
 
-One that would not fit into what is free is put off for a moment. It stays queued and is looked at again when the moment is over; meanwhile jobs behind it may go. The slot holds one job
-at a time, so whoever goes first has ended, and given its memory back, before this one is looked at again: a job that
-waits has the first look at every empty slot and cannot starve.
+One that would not fit into what is free is put off for a moment. It stays queued and is looked at again when the moment
+is over; meanwhile jobs behind it may go. The slot holds one job at a time, so whoever goes first has ended before this
+one is looked at again, and what was read while that one still held its memory puts nobody off: a job that waits has a
+look at every empty slot and cannot starve.
 Neighbours: `workers.admission`, which decides; `claims`, which passes over jobs whose `not_before` is ahead.
 """
 

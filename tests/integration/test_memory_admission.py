@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,6 +77,24 @@ def test_a_job_that_does_not_fit_just_now_waits_with_its_figures_and_lets_others
     assert words is not None
     assert words.endswith("300 MiB are free just now")
     assert next_job(ledger) == "small"
+
+
+def test_free_memory_that_was_read_while_the_last_trainer_held_it_puts_no_job_off(
+    ledger: Ledger, admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a job of lower priority would take the slot for hours, at every empty slot anew."""
+    now = FakeClock(1000.0)
+    monkeypatch.setattr(clock, "boot_s", now)
+    held = replace(free(300.0), at_s=999.0)
+    admission.given_back()
+
+    assert not admission.admit(ledger, queries.find_job(ledger, "big"), held)
+    assert next_job(ledger) == "big"
+    assert words_of(ledger, "big", "waits") == []
+    assert admission.admit(ledger, queries.find_job(ledger, "small"), replace(free(50_000.0), at_s=999.0))
+
+    assert not admission.admit(ledger, queries.find_job(ledger, "big"), replace(free(300.0), at_s=1001.0))
+    assert next_job(ledger) == "small", "what was read after it counts"
 
 
 def test_a_wait_is_told_once_however_long_it_lasts(ledger: Ledger, admission: Admission) -> None:
