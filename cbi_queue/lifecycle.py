@@ -70,6 +70,7 @@ class Reason(StrEnum):
     NEEDS_OPEN = "needs_open"
     NEEDS_MET = "needs_met"
     MEMORY_SHORT = "memory_short"
+    MEMORY_NEVER = "memory_never"
     MACHINE_STRAINED = "machine_strained"
     CLAIMED = "claimed"
     HOLD_IN_FORCE = "hold_in_force"
@@ -97,6 +98,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.NEEDS_OPEN: "a job it needs has not succeeded yet",
     Reason.NEEDS_MET: "every job it needs has succeeded",
     Reason.MEMORY_SHORT: "too little memory is free just now; it is looked at again in a moment",
+    Reason.MEMORY_NEVER: "it needs more memory than one trainer may hold here; edit its parameters, or choose another profile",
     Reason.MACHINE_STRAINED: "the machine is too hot, or too short of memory, for a job to start",
     Reason.CLAIMED: "its turn in the slot",
     Reason.HOLD_IN_FORCE: "a hold on the slot is in force",

@@ -236,7 +236,11 @@ def _line(ledger: Ledger, job: JobRow, needs: dict[int, list[int]], by_id: dict[
 def _why(ledger: Ledger, job: JobRow, open_needs: list[JobRow]) -> str:
     if job.state is JobState.WAITING and open_needs:
         return "waits for " + ", ".join(f"{need.name} ({need.state})" for need in open_needs)
-    if job.state is JobState.QUEUED and job.reason in (Reason.MEMORY_SHORT, Reason.MACHINE_STRAINED):
+    if job.state is JobState.QUEUED and job.reason in (
+        Reason.MEMORY_SHORT,
+        Reason.MEMORY_NEVER,
+        Reason.MACHINE_STRAINED,
+    ):
         return why_it_waits(ledger, job.id)
     return REASON_WORDS[job.reason]
 

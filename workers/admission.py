@@ -19,7 +19,7 @@ from cbi_queue.hardware.memory import formula_mib, kind_of, line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.peaks import peaks_of, store_peak
-from cbi_queue.ledger.waits import keep_back, put_off, start_with
+from cbi_queue.ledger.waits import keep_back, pass_over, put_off, start_with
 from cbi_queue.lifecycle import Reason
 from cbi_queue.readings import PressureLevel, Unknown
 
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 30.0
 """Seconds that a job which does not fit just now lets others go first: what fills the memory ends in minutes."""
+WHAT_TO_DO = "make its parameters smaller with `cbi-queue edit`, or choose another profile"
 PRESSURE_MOST_S = 900.0
 """Seconds that a pressure level alone keeps jobs back: longer, and a level that is stuck would stop the queue."""
 
@@ -82,6 +83,10 @@ class Admission:
         try:
             if strained is not None and job.reason is not Reason.MACHINE_STRAINED:
                 keep_back(ledger, job.id, strained)
+            elif strained is None and seen.verdict is Verdict.CANNOT:
+                words = f"{seen.words}: {WHAT_TO_DO}"
+                if pass_over(ledger, job.id, words, LOOK_AGAIN_S):
+                    logger.error("event=job.cannot_fit job_id=%d name=%s why=%r", job.id, job.name, words)
             elif strained is None and waits:
                 put_off(ledger, job.id, seen.words, LOOK_AGAIN_S)
             if strained is not None or waits:

@@ -17,6 +17,7 @@ from cbi_queue.errors import CbiError, LedgerError, SlotStuck
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
 from cbi_queue.ledger.telemetry import Telemetry
+from cbi_queue.ledger.waits import look_again
 from cbi_queue.slot_lock import SlotLock
 from workers.chores import register_chores
 from workers.governance import GOVERNOR_LOOK_S, Governance
@@ -79,6 +80,7 @@ class Daemon:
         telemetry = Telemetry(self._settings.telemetry_path)
         try:
             settle_leftovers(self._settings, ledger)
+            look_again(ledger)
             governance.take_over(ledger)
             watch_volume(self._settings, ledger, make=True)
             governance.start()
@@ -139,7 +141,7 @@ class Daemon:
                 return
 
     def _exit_code(self, ledger: Ledger) -> int:
-        """Say 1 when, in an until-empty run, a job failed or is stuck behind one that did."""
+        """Say 1 when, in an until-empty run, a job failed, is stuck behind one that did, or can never fit."""
         if not self._until_empty or self._stop.is_set():
             return 0
         return 1 if queries.failed_since(ledger, self._started_at) else 0

@@ -14,8 +14,11 @@ import click
 
 from cbi_queue import clock
 from cbi_queue.cli.enqueue import enqueue_files, tell_enqueued
+from cbi_queue.cli.output import printable
 from cbi_queue.cli.plan_files import plan_files_argument
 from cbi_queue.errors import SlotTaken
+from cbi_queue.ledger import Ledger, queries
+from cbi_queue.ledger.waits import why_it_waits
 from cbi_queue.settings import load_settings
 from cbi_queue.slot_lock import SlotLock
 
@@ -50,7 +53,17 @@ def command(files: tuple[Path, ...], page: bool) -> None:
     tell_enqueued(enqueue_files(settings, files))
     with _page(settings) if page else contextlib.nullcontext():
         code = _train(settings)
+    _tell_unfit(settings)
     sys.exit(code)
+
+
+def _tell_unfit(settings: Settings) -> None:
+    """Name the jobs that were left because they can never fit."""
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        for job in queries.unfit(ledger):
+            click.echo(
+                f"{printable(job.name)} (job {job.id}) was not trained: {why_it_waits(ledger, job.id)}", err=True
+            )
 
 
 def _refuse_second_daemon(settings: Settings) -> None:

@@ -93,7 +93,7 @@ class Workload:
     """How much is left to do."""
 
     runnable: int
-    """Queued, now or after a wait."""
+    """Queued, now or after a wait, but for those whose memory can never fit."""
     in_slot: int
     blocked: int
     """Waiting for a job that has not succeeded."""
@@ -107,17 +107,28 @@ class Workload:
 def workload(ledger: Ledger) -> Workload:
     """Count the jobs that are still to be done."""
     counts = state_counts(ledger)
+    queued = counts.get("queued", 0)
+    if queued:
+        queued -= len(unfit(ledger))
     in_slot = counts.get("running", 0) + counts.get("paused", 0)
-    return Workload(counts.get("queued", 0), in_slot, counts.get("waiting", 0))
+    return Workload(queued, in_slot, counts.get("waiting", 0))
+
+
+def unfit(ledger: Ledger) -> list[JobRow]:
+    """Return the queued jobs whose memory can never fit here, as they and the limit are now; oldest first."""
+    rows = ledger.conn.execute(
+        "SELECT * FROM jobs WHERE state = 'queued' AND reason = ? ORDER BY id", (Reason.MEMORY_NEVER,)
+    )
+    return [JobRow.of(row) for row in rows]
 
 
 def is_job_coming(ledger: Ledger) -> bool:
     """Tell whether a queued job will be tried without anybody's doing: at once, or after a wait that ends by itself.
 
-    One that was put off because it does not fit into free memory waits for somebody to make room.
+    One that does not fit into free memory, or never can, waits for somebody to make room.
     """
-    sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND reason != ?)"
-    return bool(ledger.conn.execute(sql, (Reason.MEMORY_SHORT,)).fetchone()[0])
+    sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND reason NOT IN (?, ?))"
+    return bool(ledger.conn.execute(sql, (Reason.MEMORY_SHORT, Reason.MEMORY_NEVER)).fetchone()[0])
 
 
 def state_counts(ledger: Ledger) -> dict[str, int]:
@@ -126,7 +137,9 @@ def state_counts(ledger: Ledger) -> dict[str, int]:
 
 
 def failed_since(ledger: Ledger, at: float) -> list[JobRow]:
-    """Return the jobs that failed since the instant *at*, and those stuck behind a job that ended without success."""
+    """Return the jobs that failed since the instant *at*, those stuck behind a job that ended without success, and those
+    that can never fit.
+    """
     failed = ledger.conn.execute("SELECT * FROM jobs WHERE state = 'failed' AND ended_at >= ? ORDER BY id", (at,))
     stuck = ledger.conn.execute(
         """
@@ -134,4 +147,4 @@ def failed_since(ledger: Ledger, at: float) -> list[JobRow]:
         WHERE d.state = 'waiting' AND j.state IN ('failed', 'vetoed', 'cancelled') ORDER BY d.id
         """
     )
-    return [JobRow.of(row) for row in [*failed, *stuck]]
+    return [*(JobRow.of(row) for row in [*failed, *stuck]), *unfit(ledger)]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from cbi_queue import clock
 from cbi_queue.errors import Refused, StaleTransition
 from cbi_queue.ledger.queries import find_job
+from cbi_queue.ledger.waits import look_again
 from cbi_queue.lifecycle import AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
 from cbi_queue.spec import JobSpec, identity_of
 
@@ -84,6 +85,7 @@ def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
         )
         if "params.batch_size" in changes:
             conn.execute("UPDATE jobs SET micro_batch = NULL WHERE id = ?", (job.id,))
+        look_again(ledger, job.id)
         words = ", ".join(f"{key} = {value!r}" for key, value in changes.items())
         ledger.tell("edit", Reason.USER, job_id=job.id, words=words)
         return find_job(ledger, str(job.id))

@@ -1,6 +1,7 @@
 """A queued job that may not start just now, with the reason in its own row: put off, or kept back with all behind it.
 
-One that would not fit into what is free is put off for a moment. It stays queued and is looked at again when the moment
+One that can never fit is passed over: it counts as nothing that is still to be done until its parameters, or the limit,
+are others. One that would not fit into what is free is put off for a moment. It stays queued and is looked at again when the moment
 is over; meanwhile jobs behind it may go. The slot holds one job at a time, so whoever goes first has ended before this
 one is looked at again, and what was read while that one still held its memory puts nobody off: a job that waits has a
 look at every empty slot and cannot starve.
@@ -26,19 +27,42 @@ def put_off(ledger: Ledger, job_id: int, words: str, for_s: float) -> None:
     _wait(ledger, job_id, Reason.MEMORY_SHORT, words, clock.epoch_s() + for_s)
 
 
+def pass_over(ledger: Ledger, job_id: int, words: str, for_s: float) -> bool:
+    """Let the queued job wait, because it can never fit as things are; look again after *for_s* seconds.
+
+    Returns:
+        Whether that is news: it was told.
+    """
+    return _wait(ledger, job_id, Reason.MEMORY_NEVER, words, clock.epoch_s() + for_s)
+
+
+def look_again(ledger: Ledger, job_id: int | None = None) -> None:
+    """Take the queued job (None: each one) that could never fit for one that may: its needs, or the limit, have changed."""
+    sql = "SELECT id FROM jobs WHERE state = 'queued' AND reason = ?1 AND id = COALESCE(?2, id)"
+    found = [row["id"] for row in ledger.conn.execute(sql, (Reason.MEMORY_NEVER.value, job_id))]
+    if found:
+        with ledger.write() as conn:
+            for number in found:
+                conn.execute(
+                    "UPDATE jobs SET reason = ?, not_before = NULL WHERE id = ?", (Reason.ENQUEUED.value, number)
+                )
+
+
 def keep_back(ledger: Ledger, job_id: int, words: str) -> None:
     """Write down why the next job, and so every job, may not start just now; tell so once."""
     _wait(ledger, job_id, Reason.MACHINE_STRAINED, words, None)
 
 
-def _wait(ledger: Ledger, job_id: int, reason: Reason, words: str, not_before: float | None) -> None:
+def _wait(ledger: Ledger, job_id: int, reason: Reason, words: str, not_before: float | None) -> bool:
     with ledger.write() as conn:
         before = conn.execute("SELECT reason FROM jobs WHERE id = ? AND state = 'queued'", (job_id,)).fetchone()
         if before is None:
-            return
+            return False
         conn.execute("UPDATE jobs SET reason = ?, not_before = ? WHERE id = ?", (reason.value, not_before, job_id))
-        if before["reason"] != reason.value:
+        is_news: bool = before["reason"] != reason.value
+        if is_news:
             ledger.tell(WAITS, reason, job_id=job_id, words=words)
+    return is_news
 
 
 def start_with(ledger: Ledger, job_id: int, micro_batch: int, words: str) -> None:

@@ -17,6 +17,8 @@ from cbi_queue.hardware.memory import PRIORS, Peak, Shape, line_for
 from cbi_queue.ledger import Ledger, claims, queries
 from cbi_queue.ledger.enqueue import enqueue
 from cbi_queue.ledger.peaks import KEPT_A_KIND, PeakRow, expected_mib, peaks_by_backend, peaks_of, store_peak
+from cbi_queue.ledger.verbs import cancel, edit
+from cbi_queue.ledger.waits import look_again
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.readings import MemoryReading, PressureLevel, Unknown
 from cbi_queue.spec import DayPlan, JobSpec
@@ -180,6 +182,55 @@ def test_unknown_free_memory_leaves_the_working_set_to_decide(
     assert not Admission(PROFILES["linux-cpu"].fitted(400), feature_dir).admit(ledger, job, memory)
     (words,) = words_of(ledger, "big", "waits")
     assert "even with micro-batch 1; one trainer may hold 320 MiB here" in (words or "")
+
+
+def test_a_job_that_can_never_fit_says_so_and_is_no_work_that_is_left(ledger: Ledger, feature_dir: Path) -> None:
+    """Its estimate grew by what was measured, or the profile is another, after it was enqueued."""
+    admission = Admission(PROFILES["linux-cpu"].fitted(400), feature_dir)
+    for _ in range(2):
+        assert not admission.admit(ledger, queries.find_job(ledger, "big"), free(50_000.0))
+
+    job = queries.find_job(ledger, "big")
+    assert (job.state, job.reason) == (JobState.QUEUED, "memory_never")
+    (words,) = words_of(ledger, "big", "waits")
+    assert words is not None
+    assert words.endswith(
+        "one trainer may hold 320 MiB here: make its parameters smaller with `cbi-queue edit`, or choose another profile"
+    )
+    assert next_job(ledger) == "small"
+    assert queries.workload(ledger).runnable == 1
+    assert [row.name for row in queries.failed_since(ledger, clock.epoch_s())] == ["big"]
+    cancel(ledger, ["small"])
+    assert queries.workload(ledger).is_empty
+    assert not queries.is_job_coming(ledger)
+
+
+def test_a_job_that_could_never_fit_is_looked_at_again_once_it_is_edited(ledger: Ledger, feature_dir: Path) -> None:
+    """And when a daemon starts, perhaps with another profile."""
+    admission = Admission(PROFILES["linux-cpu"].fitted(400), feature_dir)
+    admission.admit(ledger, queries.find_job(ledger, "big"), free(50_000.0))
+    edit(ledger, "big", {"params.sequence_length": 4})
+    assert next_job(ledger) == "big"
+    assert queries.workload(ledger).runnable == 2
+
+    admission.admit(ledger, queries.find_job(ledger, "big"), free(50_000.0))
+    assert next_job(ledger) == "small"
+    look_again(ledger)
+    assert next_job(ledger) == "big"
+
+
+def test_a_run_until_the_queue_is_empty_ends_without_a_job_that_can_never_fit(house: House) -> None:
+    """And says so by its exit code, when all else is trained."""
+    house.enqueue(BIG, SMALL)
+    tight(house, 375)
+
+    assert house.start_daemon("--until-empty", wait=False).wait(120) == 1
+
+    assert house.job("big").reason == "memory_never"
+    assert house.job("small").state is JobState.SUCCEEDED
+    assert "event=job.cannot_fit" in house.settings.daemon_log_path.read_text()
+    assert "one trainer may hold 375 MiB here" in " ".join(house.cli("status").split())
+    assert house.start_daemon("--until-empty", wait=False).wait(120) == 1, "a new daemon looks, and ends again"
 
 
 def test_a_ledger_that_cannot_be_written_lets_a_fitting_job_in(
