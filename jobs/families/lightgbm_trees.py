@@ -18,6 +18,7 @@ from jobs.boosted_run import BoostedRun
 if TYPE_CHECKING:
     from cbi_queue.catalogue import LightGBMDartParams
     from cbi_queue.protocol import Finished, Started
+    from jobs.boosted_run import Means
     from jobs.series import ForecastFrame
     from jobs.splits import Split
     from jobs.trainer import Task
@@ -37,8 +38,8 @@ class LightGBMDart:
 
     def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
         """Boost, keep the best round, forecast every row and leave the folder filled."""
-        run, means = self.run, self.run.means
-        rounds = _Rounds(run.frame, run.split, library_params(self.params, means.threads) | {"max_bin": means.bins})
+        run = self.run
+        rounds = _Rounds(run.frame, run.split, library_params(self.params, run.means))
         return run.finish(rounds, self._forecast, MODEL_FILE, library=None)
 
     def _forecast(self, model: bytes) -> np.ndarray:
@@ -46,8 +47,8 @@ class LightGBMDart:
         return np.asarray(best.predict(self.run.frame.x, num_threads=self.run.means.threads))  # (rows,) float64
 
 
-def library_params(params: LightGBMDartParams, threads: int) -> dict[str, Any]:
-    """Say the job's parameters in LightGBM's words; the last four lines are what makes two runs equal."""
+def library_params(params: LightGBMDartParams, means: Means) -> dict[str, Any]:
+    """Say the job's parameters and means in LightGBM's words; the last four lines are what makes two runs equal."""
     return {
         "boosting": "dart",
         "objective": "regression",
@@ -60,10 +61,10 @@ def library_params(params: LightGBMDartParams, threads: int) -> dict[str, Any]:
         "bagging_fraction": params.subsample,
         "bagging_freq": 1 if params.subsample < 1 else 0,
         "feature_fraction": params.colsample_bytree,
-        "max_bin": params.max_bin,
+        "max_bin": means.bins,
         "verbosity": -1,
         "seed": params.seed,
-        "num_threads": threads,
+        "num_threads": means.threads,
         "deterministic": True,
         "force_row_wise": True,
     }

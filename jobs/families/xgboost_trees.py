@@ -17,6 +17,7 @@ from jobs.boosted_run import BoostedRun
 if TYPE_CHECKING:
     from cbi_queue.catalogue import XGBoostDartParams
     from cbi_queue.protocol import Finished, Started
+    from jobs.boosted_run import Means
     from jobs.series import ForecastFrame
     from jobs.splits import Split
     from jobs.trainer import Task
@@ -36,8 +37,8 @@ class XGBoostDart:
 
     def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
         """Boost, keep the best round, forecast every row and leave the folder filled."""
-        run, means = self.run, self.run.means
-        rounds = _Rounds(run.frame, run.split, library_params(self.params, means.threads) | {"max_bin": means.bins})
+        run = self.run
+        rounds = _Rounds(run.frame, run.split, library_params(self.params, run.means))
         library = LIBRARY if resumes_exactly(self.params) else None
         return run.finish(rounds, self._forecast, MODEL_FILE, library=library)
 
@@ -55,8 +56,8 @@ def resumes_exactly(params: XGBoostDartParams) -> bool:
     return params.subsample >= 1.0 and params.colsample_bytree >= 1.0
 
 
-def library_params(params: XGBoostDartParams, threads: int) -> dict[str, Any]:
-    """Say the job's parameters in XGBoost's words."""
+def library_params(params: XGBoostDartParams, means: Means) -> dict[str, Any]:
+    """Say the job's parameters and means in XGBoost's words."""
     return {
         "booster": "dart",
         "objective": "reg:squarederror",
@@ -69,11 +70,11 @@ def library_params(params: XGBoostDartParams, threads: int) -> dict[str, Any]:
         "min_child_weight": params.min_child_weight,
         "subsample": params.subsample,
         "colsample_bytree": params.colsample_bytree,
-        "max_bin": params.max_bin,
+        "max_bin": means.bins,
         "verbosity": 0,
         "seed": params.seed,
         "seed_per_iteration": True,
-        "nthread": threads,
+        "nthread": means.threads,
     }
 
 
