@@ -230,7 +230,6 @@ def test_a_pause_is_obeyed_at_the_next_safe_point_and_costs_nothing(bench: Bench
     assert kinds[:3] == [EpochReport, Paused, Resumed]
     assert slot.channel.paused_s >= 0.09
     later = slot.of_type(EpochReport)[1:]
-    assert all(report.wall_s < 60 for report in later)
     assert not later or later[0].resumed
     assert run.outcome().equals(bench.undisturbed(model).outcome())
 
