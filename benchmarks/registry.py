@@ -50,7 +50,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "week-sweep",
         "simulated_week.sweep",
         "the same week, swept over heat sinks, rooms, fans, sensors and their faults; a round is 60 of 1152 weeks",
-        4,
+        3,
         slow=True,
     ),
     Benchmark("checkpoints", "checkpoint_cost", "share of training that checkpoints take", 1, slow=True),

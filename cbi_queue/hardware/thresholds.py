@@ -156,7 +156,11 @@ class Thresholds:
         1800.0, "s", 10, 86400, "a start and a first epoch, a few seconds, every half hour: well below one per cent"
     )
     max_throughput_loss: float = _threshold(
-        0.25, "share of a day", 0, 0.9, "what comfort may cost on average; above it the governor says so and lets go"
+        0.15,
+        "share of a day",
+        0,
+        0.9,
+        "what comfort may cost: a week that a hot room stretches from 118 h to 140 h must still end within its 168 h",
     )
     reading_max_age_s: float = _threshold(
         30.0,

@@ -15,6 +15,7 @@ from benchmarks.simulated_week.simulation import Outcome, Scenario, Week
 from benchmarks.simulated_week.strategies import Governed, NoGovernor, PauseOnLevel
 from benchmarks.simulated_week.week_plan import week
 from cbi_queue.budget import TOTAL
+from cbi_queue.hardware.thresholds import Thresholds
 
 ALL = [COOL, NO_FAN, SILENT, STUCK, CLIFF]
 STRATEGIES = {"none": NoGovernor, "stock": PauseOnLevel, "ours": Governed}
@@ -53,7 +54,7 @@ def test_a_hot_machine_spends_less_time_at_heavy_than_alone_and_finishes_before_
     assert none.heavy_h > 5  # the scenario is hot indeed
     assert ours.heavy_h < 0.8 * none.heavy_h
     assert ours.hours < stock.hours
-    assert ours.hours < none.hours / (1 - 0.25)
+    assert ours.hours < none.hours / (1 - Thresholds().max_throughput_loss)
     assert ours.steps < stock.steps / 20
 
 
@@ -76,4 +77,4 @@ def test_a_level_that_sticks_stops_a_thermostat_for_good_but_not_us() -> None:
     """A level that does not come down until the next restart was seen in the field."""
     assert not outcome(STUCK, "stock").finished
     ours, none = outcome(STUCK, "ours"), outcome(STUCK, "none")
-    assert ours.hours < none.hours / (1 - 0.25)
+    assert ours.hours < none.hours / (1 - Thresholds().max_throughput_loss)
