@@ -34,7 +34,7 @@ class JobState(StrEnum):
     WAITING = "waiting"
     """A job that it needs has not succeeded yet."""
     HELD = "held"
-    """The user keeps it back."""
+    """The user keeps it back; or recovery does, when daemon after daemon died while it trained."""
     RUNNING = "running"
     """In the slot, training."""
     PAUSED = "paused"
@@ -87,6 +87,7 @@ class Reason(StrEnum):
     RECYCLED = "recycled"
     DAEMON_STOPPED = "daemon_stopped"
     DAEMON_DIED = "daemon_died"
+    TAKES_DAEMON_DOWN = "takes_daemon_down"
     VOLUME_GONE = "volume_gone"
     STOPPED_OUTSIDE = "stopped_outside"
     SLOT_ERROR = "slot_error"
@@ -115,6 +116,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.RECYCLED: "its memory kept growing: it goes on from its checkpoint in a fresh process",
     Reason.DAEMON_STOPPED: "the daemon was stopped; it checkpointed and goes on later",
     Reason.DAEMON_DIED: "the daemon died while it was in the slot",
+    Reason.TAKES_DAEMON_DOWN: "the daemon died again and again while it trained: kept back until you release it",
     Reason.VOLUME_GONE: "the data volume vanished while it was in the slot",
     Reason.STOPPED_OUTSIDE: "something outside stopped the trainer; it goes on later",
     Reason.SLOT_ERROR: "the slot itself ran into an error and let go of it",

@@ -5,6 +5,8 @@
 | its trainer still lives | first woken and waited for, then ended by identity | it saw the hang-up and checkpoints |
 | a complete run folder signed by this attempt | succeeded (or vetoed) | the folder is believed over a missing row |
 | the user had asked for its cancellation | cancelled | nobody was there to do it |
+| the second daemon in a row that died while it trained, no new checkpoint | queued after a wait, with half the micro-batch | it may be what takes the daemon down |
+| the third one | held | it would go on without end; the user looks and releases it |
 | anything else | queued, attempt interrupted | it goes on from its last checkpoint; no retry is counted |
 """
 
@@ -21,6 +23,7 @@ from cbi_queue import clock
 from cbi_queue.ledger import Ledger, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.process_identity import ProcessIdentity
+from workers.deaths import deaths_in_a_row
 from workers.ending import Ending, Verdict
 from workers.slot import settle, signed_manifest
 
@@ -89,7 +92,8 @@ def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:
         if job.cancel_requested_at is not None:
             settlement.cancel_in_slot(ledger, job.id)
         else:
-            settlement.requeue(ledger, job.id, Outcome.INTERRUPTED, Reason.DAEMON_DIED)
+            deaths = deaths_in_a_row(ledger, settings.telemetry_path, job, attempt) if attempt else 0
+            settlement.requeue_after_death(ledger, job.id, deaths, backoff_s=settings.backoff_s)
     logger.info("event=job.recovered job_id=%d", job.id)
     return job.id
 

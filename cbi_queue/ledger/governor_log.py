@@ -160,6 +160,12 @@ def last_memory(path: Path) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
+def last_sample_at(path: Path, job_id: int) -> float | None:
+    """Return the instant of the last sample that was taken while *job_id* was in the slot; None when there is none."""
+    rows = look(path, "SELECT MAX(at) FROM samples WHERE job_id = ?", (job_id,))
+    return rows[0][0] if rows else None
+
+
 def samples_between(path: Path, begin: float, end: float) -> list[tuple[float, dict[str, Any]]]:
     """Return the samples of a stretch of time, oldest first."""
     rows = look(path, "SELECT at, readings FROM samples WHERE at BETWEEN ? AND ? ORDER BY at", (begin, end))

@@ -14,6 +14,7 @@ from cbi_queue.lifecycle import (
     CANCEL,
     FAIL,
     FINISH,
+    HOLD,
     PAUSE,
     REQUEUE,
     RESUME,
@@ -32,6 +33,12 @@ MAX_BACKOFF_S = 3600.0
 """Longest wait before a retry: an hour."""
 MAX_OOMS = 3
 """Out-of-memory ends that come back, with half the micro-batch where it can be halved, before the job fails."""
+
+
+SUSPECT_DEATHS, MOST_DEATHS = 2, 3
+"""Daemons that died in a row while a job trained: after so many it comes back with less, after so many it is held."""
+DEATHS = "daemon_deaths"
+"""Key of an attempt's settings: how many there were, up to the end of that attempt."""
 
 
 def pause(ledger: Ledger, job_id: int, words: str) -> None:
@@ -175,6 +182,39 @@ def downgrade_or_fail(
         return True
 
 
+def requeue_after_death(ledger: Ledger, job_id: int, deaths: int, *, backoff_s: float) -> None:
+    """Give a job back whose daemon died: at once, with less after a wait, or held when it happens again and again.
+
+    Args:
+        ledger: that has the job.
+        job_id: the job that was left in the slot.
+        deaths: how many daemons in a row have died while it trained without a new checkpoint; 0 when it was not the job.
+        backoff_s: the wait before it comes back with less, seconds.
+    """
+    with ledger.write() as conn:
+        if _is_called_off(ledger, job_id, None):
+            return
+        if deaths:
+            counted = f"UPDATE attempts SET settings = json_set(settings, '$.{DEATHS}', ?) WHERE job_id = ? AND ended_at IS NULL"  # noqa: S608 - our own words
+            conn.execute(counted, (deaths, job_id))
+        if deaths < SUSPECT_DEATHS:
+            requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED)
+            return
+        job = _job(ledger, job_id)
+        used = first_micro_batch(ledger, job)
+        told = f"the daemon died {deaths} times in a row while it trained, without a new checkpoint"
+        if deaths >= MOST_DEATHS:
+            requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, told)
+            ledger.apply(HOLD, job_id, Reason.TAKES_DAEMON_DOWN, words=_held_words(job, told, used))
+            return
+        words = f"{told}; comes back {_with_less(job, used)}, in {backoff_s:.0f} s"
+        ledger.apply(
+            REQUEUE, job_id, Reason.DAEMON_DIED, words=words, not_before=clock.epoch_s() + backoff_s,
+            ooms=min(job.ooms + 1, MAX_OOMS), micro_batch=_halved(used),
+        )  # fmt: skip
+        _close_attempt(ledger, job_id, Outcome.INTERRUPTED, error=told)
+
+
 def cancel_in_slot(ledger: Ledger, job_id: int, *, exit_code: int | None = None) -> None:
     """Settle a job whose trainer is gone because the user called it off."""
     with ledger.write():
@@ -188,6 +228,13 @@ def _is_called_off(ledger: Ledger, job_id: int, exit_code: int | None) -> bool:
         return False
     cancel_in_slot(ledger, job_id, exit_code=exit_code)
     return True
+
+
+def _held_words(job: JobRow, told: str, used: int | None) -> str:
+    """Say why a job is held and what may be done; nothing of it is lost."""
+    last = "" if used is None else f", last with micro-batch {used}"
+    smaller = "" if used is None else f"; `cbi-queue edit {job.name} params.batch_size=N` begins anew with less"
+    return f"{told}{last}: it is kept back. `cbi-queue release {job.name}` tries it once more{smaller}"
 
 
 def _can_do_with_less(job: JobRow, used: int | None) -> bool:

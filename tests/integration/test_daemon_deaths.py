@@ -1,0 +1,155 @@
+"""A job that takes the daemon or the machine down: it is tried with less, then held; whoever only kills daemons harms no job."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from governed_slot import GovernedSlot
+
+from cbi_queue import clock
+from cbi_queue.artifacts import CHECKPOINT_FOLDER
+from cbi_queue.ledger import queries, verbs
+from cbi_queue.ledger.claims import claim, record_trainer
+from cbi_queue.ledger.settlement import requeue
+from cbi_queue.lifecycle import JobState, Outcome, Reason
+from workers.recovery import settle_leftovers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cbi_queue.ledger import JobRow, Ledger
+
+LONG_S, SHORT_S = 12, 3
+
+
+class Machine(GovernedSlot):
+    """A slot whose daemon dies again and again over one net."""
+
+    number = 0
+
+    def attempt(self, lives_s: int, *, checkpoint: bool = False) -> None:
+        """Train for *lives_s* seconds, and leave a checkpoint if told so."""
+        if not self.number:
+            governing = self.governing()
+            self.number = governing._job.id
+        else:
+            self.now_s += 3600.0  # any wait is over
+            governing = self.governing(again=self.number)
+        run_dir = Path(self.settings.state_dir) / "run"
+        (run_dir / CHECKPOINT_FOLDER).mkdir(parents=True, exist_ok=True)
+        record_trainer(
+            self.ledger,
+            governing._attempt.id,
+            pid=2**22 + 1,
+            started=1.0,
+            log_path="",
+            run_dir=str(run_dir),
+            settings={},
+        )
+        self.look(governing, lives_s)
+        if checkpoint:
+            stored = run_dir / CHECKPOINT_FOLDER / f"epoch-{governing._attempt.number}"
+            stored.write_text("")
+            os.utime(stored, (clock.epoch_s(), clock.epoch_s()))
+        self.telemetry.commit()
+
+    def die(self, lives_s: int, *, checkpoint: bool = False) -> JobRow:
+        """Let the daemon die over an attempt, and the next one settle what it left; return the job."""
+        self.attempt(lives_s, checkpoint=checkpoint)
+        return self.settle()
+
+    def settle(self) -> JobRow:
+        """Let the next daemon settle what the last one left."""
+        self.now_s += 5.0
+        assert settle_leftovers(self.settings, self.ledger) == self.number
+        return queries.find_job(self.ledger, str(self.number))
+
+    def words(self) -> str:
+        """Words of what happened last."""
+        return self.events()[0][2]
+
+
+@pytest.fixture
+def machine(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    made = Machine(tmp_path, ledger, monkeypatch)
+    yield made
+    made.close()
+
+
+def test_a_job_that_takes_daemon_after_daemon_down_comes_back_with_less_and_then_is_held(machine: Machine) -> None:
+    """It would go on without end, and nothing behind it would ever have its turn."""
+    first = machine.die(LONG_S)
+    assert (first.state, first.micro_batch, first.not_before) == (JobState.QUEUED, None, None)
+
+    second = machine.die(LONG_S)
+    assert (second.state, second.micro_batch, second.errors) == (JobState.QUEUED, 32, 0)
+    assert second.not_before == second.changed_at + machine.settings.backoff_s
+    assert machine.words() == (
+        "the daemon died 2 times in a row while it trained, without a new checkpoint; comes back with micro-batch 32, "
+        "gradients accumulated to the same effective batch, in 30 s"
+    )
+
+    third = machine.die(LONG_S)
+    assert (third.state, third.reason) == (JobState.HELD, Reason.TAKES_DAEMON_DOWN)
+    assert machine.words() == (
+        "the daemon died 3 times in a row while it trained, without a new checkpoint, last with micro-batch 32: it is "
+        "kept back. `cbi-queue release net` tries it once more; `cbi-queue edit net params.batch_size=N` begins anew with less"
+    )
+    assert {row.outcome for row in queries.attempts_of(machine.ledger, first.id)} == {Outcome.INTERRUPTED}
+
+    verbs.release(machine.ledger, ["net"])
+    assert machine.die(LONG_S).state is JobState.HELD, "once more was once"
+
+
+def test_a_new_checkpoint_ends_the_row(machine: Machine) -> None:
+    """What gets further each time ends some day, whatever kills its daemons."""
+    for checkpoint in (False, True, False, True, False):
+        job = machine.die(LONG_S, checkpoint=checkpoint)
+        assert (job.state, job.micro_batch, job.not_before) == (JobState.QUEUED, None, None)
+
+
+def test_progress_in_an_attempt_that_was_stopped_in_good_order_ends_the_row_too(machine: Machine) -> None:
+    machine.die(LONG_S)
+    machine.attempt(LONG_S, checkpoint=True)
+    requeue(machine.ledger, machine.number, Outcome.INTERRUPTED, Reason.DAEMON_STOPPED)
+    assert machine.die(LONG_S).micro_batch is None
+
+
+def test_a_stop_in_between_without_progress_does_not_end_the_row(machine: Machine) -> None:
+    """Somebody restarts the daemon because the machine crawls; the job is as before."""
+    machine.die(LONG_S)
+    machine.attempt(SHORT_S)
+    requeue(machine.ledger, machine.number, Outcome.INTERRUPTED, Reason.DAEMON_STOPPED)
+    assert machine.die(LONG_S).micro_batch == 32
+
+
+def test_daemons_killed_within_seconds_say_nothing_of_the_job(machine: Machine) -> None:
+    """A loop of kills or restarts must not hold what never had the time to train."""
+    for _ in range(10):
+        job = machine.die(SHORT_S)
+        assert (job.state, job.micro_batch, job.not_before) == (JobState.QUEUED, None, None)
+
+
+def test_a_machine_that_went_down_counts_though_its_last_samples_are_lost(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A panic takes with it what the disk had not been given yet."""
+    for state in (JobState.QUEUED, JobState.QUEUED, JobState.HELD):
+        machine.attempt(SHORT_S)
+        machine.now_s += 60.0
+        monkeypatch.setattr(clock, "boot_s", lambda: 20.0)
+        assert machine.settle().state is state
+        monkeypatch.setattr(clock, "boot_s", lambda: machine.now_s)
+
+
+def test_an_attempt_without_a_trainer_counts_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever took the machine down, it was not the training."""
+    machine.die(LONG_S)
+    machine.die(SHORT_S)
+    assert claim(machine.ledger, machine.number) is not None
+    machine.now_s += 60.0
+    monkeypatch.setattr(clock, "boot_s", lambda: 20.0)
+    assert machine.settle().micro_batch is None

@@ -1,0 +1,70 @@
+"""Daemons that die while one job trains: was it the job? Counts the deaths in a row without progress.
+
+A job can take the daemon, or the whole machine, down with it, for want of memory above all; at the next boot it would
+do so again, without end. But whoever kills daemons, or switches the machine off, says nothing of the job. So a death
+counts only when the trainer had long begun or the machine went down too, and a new checkpoint ends the row.
+Neighbours: `recovery` (asks at boot), `cbi_queue.ledger.settlement` (what follows).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cbi_queue import clock
+from cbi_queue.artifacts import CHECKPOINT_FOLDER
+from cbi_queue.ledger import queries
+from cbi_queue.ledger.governor_log import last_sample_at
+from cbi_queue.ledger.settlement import DEATHS
+from cbi_queue.lifecycle import Outcome
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import AttemptRow, JobRow, Ledger
+
+SHORTEST_S = 10.0
+"""Seconds that the daemon must have lived on with the trainer: the first step of training comes after its imports."""
+
+
+def deaths_in_a_row(ledger: Ledger, telemetry_path: Path, job: JobRow, attempt: AttemptRow) -> int:
+    """Return how many daemons in a row have died while *job* trained without a new checkpoint, this one included.
+
+    Args:
+        ledger: to look into.
+        telemetry_path: whose samples tell when the daemon was last alive.
+        job: the one that was left in the slot.
+        attempt: its attempt that was left open.
+
+    Returns:
+        0 when this death does not count: nothing was trained yet, there was progress, or its folder cannot be seen.
+    """
+    if job.run_dir is None or not Path(job.run_dir).is_dir() or not _counts(telemetry_path, attempt):
+        return 0
+    stored_at = _newest_checkpoint_at(Path(job.run_dir))
+    if stored_at > attempt.started_at:
+        return 0
+    return 1 + _earlier(ledger, attempt, stored_at)
+
+
+def _counts(telemetry_path: Path, attempt: AttemptRow) -> bool:
+    if attempt.trainer_pid is None:
+        return False
+    machine_went_down = clock.epoch_s() - clock.boot_s() > attempt.started_at
+    seen_at = last_sample_at(telemetry_path, attempt.job_id) or 0.0
+    return machine_went_down or seen_at - attempt.started_at >= SHORTEST_S
+
+
+def _newest_checkpoint_at(run_dir: Path) -> float:
+    """Return when the newest checkpoint was written, in seconds since 1970; 0 when there is none."""
+    return max((one.stat().st_mtime for one in (run_dir / CHECKPOINT_FOLDER).glob("[!.]*")), default=0.0)
+
+
+def _earlier(ledger: Ledger, attempt: AttemptRow, stored_at: float) -> int:
+    """Return the count that the last death before left; stops of the daemon and deaths that do not count lie between."""
+    for before in reversed(queries.attempts_of(ledger, attempt.job_id)):
+        if before.number >= attempt.number:
+            continue
+        if before.outcome is not Outcome.INTERRUPTED or before.started_at < stored_at:
+            return 0
+        if deaths := (before.settings or {}).get(DEATHS):
+            return int(deaths)
+    return 0
