@@ -1,8 +1,9 @@
-"""What every test may ask for: real sample exports and the feature cache that is built from them."""
+"""What every test may ask for: real sample exports, the feature cache that is built from them, a new ledger."""
 
 from __future__ import annotations
 
 import os
+import shutil
 
 # Two OpenMP processes on two cores run 15 to 30 times slower otherwise; libraries read these once, when imported.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -14,6 +15,8 @@ import psutil
 import pytest
 from fakes import make_task
 from house import House
+
+from cbi_queue.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +50,14 @@ def feature_dir(sample_exports: Path, tmp_path_factory: pytest.TempPathFactory) 
         family.prepare(task)
         family.train(task)
     return processed
+
+
+@pytest.fixture(scope="session")
+def new_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger as the first command makes it, to be copied: making one takes a process of its own."""
+    path = tmp_path_factory.mktemp("state") / "ledger.db"
+    Ledger.open(path).close()
+    return path
 
 
 @pytest.fixture
@@ -86,9 +97,10 @@ def _runs(process: psutil.Process) -> bool:
 
 
 @pytest.fixture
-def house(tmp_path: Path, sample_exports: Path, feature_dir: Path) -> Iterator[House]:
-    """A whole installation of its own, with real exports and the feature cache of 1w and 1m in place."""
+def house(tmp_path: Path, sample_exports: Path, feature_dir: Path, new_ledger: Path) -> Iterator[House]:
+    """A whole installation of its own, with real exports, the feature cache of 1w and 1m and an empty ledger in place."""
     installation = House(tmp_path)
     installation.furnish(sample_exports, feature_dir)
+    shutil.copy(new_ledger, installation.settings.ledger_path)
     yield installation
     installation.close()

@@ -44,7 +44,9 @@ def plan(house: House, epochs: int) -> Path:
 
 
 def test_a_small_day_from_plan_to_leaderboard(house: House) -> None:
-    """From a YAML file to artifacts, and what people then ask: list, show, logs, leaderboard, budget."""
+    """From a YAML file and no ledger to artifacts, and what people then ask: list, show, logs, leaderboard, budget."""
+    house.settings.ledger_path.unlink()
+
     said = house.cli("run", str(plan(house, epochs=3)))
 
     assert "Enqueued 3 jobs" in said

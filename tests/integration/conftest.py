@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from starlette.testclient import TestClient
 
 
-@pytest.fixture(scope="session")
-def new_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger as the first command makes it, to be copied: making one takes a process of its own."""
-    path = tmp_path_factory.mktemp("state") / "ledger.db"
-    Ledger.open(path).close()
-    return path
-
-
 @pytest.fixture
 def ledger_path(new_ledger: Path, tmp_path: Path) -> Path:
     """An empty ledger of its own."""

@@ -13,7 +13,7 @@ from workers.trainer_process import KEEP_FREED, trainer_environment
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's heap is set up this way")
 
-STEPS, BLOCKS, BLOCK_MIB = 50, 16, 4
+STEPS, BLOCKS, BLOCK_MIB = 10, 16, 4
 TRAINER = f"""
 import json, resource
 import psutil

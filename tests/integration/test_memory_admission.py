@@ -39,11 +39,11 @@ def free(mib: float | None, level: PressureLevel | None = PressureLevel.NORMAL) 
 
 
 @pytest.fixture
-def ledger(tmp_path: Path):
-    with Ledger.open(tmp_path / "ledger.db") as opened:
-        specs = tuple(JobSpec.model_validate({"day": 1, **job}) for job in (BIG, SMALL))
-        enqueue(opened, [DayPlan(day=1, source="test", jobs=specs)])
-        yield opened
+def ledger(ledger: Ledger) -> Ledger:
+    """A ledger with a big job and a small one."""
+    specs = tuple(JobSpec.model_validate({"day": 1, **job}) for job in (BIG, SMALL))
+    enqueue(ledger, [DayPlan(day=1, source="test", jobs=specs)])
+    return ledger
 
 
 @pytest.fixture

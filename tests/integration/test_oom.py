@@ -13,16 +13,15 @@ from house import NAIVE
 
 from cbi_queue.ledger import claims
 from cbi_queue.ledger.enqueue import enqueue
-from cbi_queue.ledger.ledger import Ledger
 from cbi_queue.ledger.queries import events_of, find_job
 from cbi_queue.ledger.settlement import MAX_OOMS, downgrade_or_fail
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.spec import DayPlan, JobSpec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from house import House
+
+    from cbi_queue.ledger import Ledger
 
 WIDE = {
     "name": "wide",
@@ -83,12 +82,6 @@ def test_the_limit_is_the_trainer_s_and_not_the_daemon_s(house: House) -> None:
     daemon = house.start_daemon()
     house.until_state("n", "succeeded")
     assert resource.prlimit(daemon.pid, resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
-
-
-@pytest.fixture
-def ledger(tmp_path: Path):
-    with Ledger.open(tmp_path / "ledger.db") as opened:
-        yield opened
 
 
 def claimed(ledger: Ledger, **job: object) -> int:
