@@ -141,7 +141,7 @@ class Daemon:
                 return
 
     def _exit_code(self, ledger: Ledger) -> int:
-        """Say 1 when, in an until-empty run, a job failed, is stuck behind one that did, or can never fit."""
+        """Say 1 when, in an until-empty run, a job failed, is stuck behind one that did, is held, or can never fit."""
         if not self._until_empty or self._stop.is_set():
             return 0
         return 1 if queries.failed_since(ledger, self._started_at) else 0

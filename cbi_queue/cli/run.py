@@ -45,7 +45,7 @@ def command(files: tuple[Path, ...], page: bool) -> None:
     """Enqueue plans and train until the queue is empty, with a live display.
 
     Ctrl-C checkpoints the running job and leaves a queue that `cbi-queue worker` or another `run` goes on with. Exit
-    codes: 0 done, 1 a job failed, 2 refused input, 75 another daemon holds the slot, 130 stopped by Ctrl-C.
+    codes: 0 done, 1 a job failed or cannot run, 2 refused input, 75 another daemon holds the slot, 130 stopped by Ctrl-C.
     """
     settings = load_settings()
     settings.make_state_dir()

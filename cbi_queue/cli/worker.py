@@ -13,8 +13,8 @@ import click
 def command(until_empty: bool) -> None:
     """Run the daemon in this terminal.
 
-    Ctrl-C checkpoints the running job and gives it back to the queue. Exit codes: 0 done, 1 a job failed (with
-    --until-empty), 75 another daemon holds the slot.
+    Ctrl-C checkpoints the running job and gives it back to the queue. Exit codes: 0 done, 1 a job failed
+    or cannot run (with --until-empty), 75 another daemon holds the slot.
     """
     arguments = [sys.executable, "-P", "-m", "workers"] + (["--until-empty"] if until_empty else [])
     sys.stdout.flush()

@@ -137,8 +137,8 @@ def state_counts(ledger: Ledger) -> dict[str, int]:
 
 
 def failed_since(ledger: Ledger, at: float) -> list[JobRow]:
-    """Return the jobs that failed since the instant *at*, those stuck behind a job that ended without success, and those
-    that can never fit.
+    """Return the jobs that failed since the instant *at*, those stuck behind a job that ended without success, those held
+    because daemons died over them, and those that can never fit.
     """
     failed = ledger.conn.execute("SELECT * FROM jobs WHERE state = 'failed' AND ended_at >= ? ORDER BY id", (at,))
     stuck = ledger.conn.execute(
@@ -147,4 +147,7 @@ def failed_since(ledger: Ledger, at: float) -> list[JobRow]:
         WHERE d.state = 'waiting' AND j.state IN ('failed', 'vetoed', 'cancelled') ORDER BY d.id
         """
     )
-    return [*(JobRow.of(row) for row in [*failed, *stuck]), *unfit(ledger)]
+    held = ledger.conn.execute(
+        "SELECT * FROM jobs WHERE state = 'held' AND reason = ? ORDER BY id", (Reason.TAKES_DAEMON_DOWN,)
+    )
+    return [*(JobRow.of(row) for row in [*failed, *stuck, *held]), *unfit(ledger)]
