@@ -234,14 +234,18 @@ def test_the_status_shows_readings_rung_and_mode(governed: House) -> None:
 
 def test_baselines_are_kept_for_the_next_run_of_the_same_kind(governed: House) -> None:
     """A run that starts hot is only seen when an earlier run has told what cold means."""
-    governed.enqueue({**SHORT_NET, "name": "first"})
+    names = ("first", "second", "third")  # a run that others disturb too often teaches nothing, and must not
+    governed.enqueue(*({**SHORT_NET, "name": name} for name in names))
     script(governed, (0.0, COOL))
     governed.start_daemon()
-    governed.until_state("first", "succeeded", within_s=120)
-
-    with Ledger.open_readonly(governed.settings.ledger_path) as ledger:
-        rows = ledger.conn.execute("SELECT fingerprint, micro_batch, seconds_per_sample FROM baselines").fetchall()
-        probes = ledger.conn.execute("SELECT device, wall_s FROM probes").fetchall()
+    rows, probes = [], []
+    for name in names:
+        governed.until_state(name, "succeeded", within_s=120)
+        with Ledger.open_readonly(governed.settings.ledger_path) as ledger:
+            rows = ledger.conn.execute("SELECT fingerprint, micro_batch, seconds_per_sample FROM baselines").fetchall()
+            probes = ledger.conn.execute("SELECT device, wall_s FROM probes").fetchall()
+        if rows:
+            break
 
     assert len(rows) == 1
     assert "feed_forward" in rows[0][0]
