@@ -1,7 +1,7 @@
 """The two loops that `loop_overhead` compares: the trainer's own, and the same steps by hand.
 
-`python -m benchmarks.loop_turns ROUNDS REPORT_FD FOLDER`; the first line of standard input is the pid of the company,
-what follows would be directives. Prints one line of JSON: seconds of two epochs, round by round.
+`python -m benchmarks.loop_turns ROUNDS REPORT_FD FOLDER PARAMS_JSON`, the parameters as far as they differ; the first line of standard input is the pid of the company,
+what follows would be directives. Prints one line of JSON: seconds of two epochs, round by round, and their steps.
 
 Both train the same LSTM from the same weights on the same windows in the same order, with the same optimiser, clipping
 and validation. Ours has everything that a trainer of the queue has: a channel with a listening thread and a pipe that
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import math
 import os
 import signal
 import sys
@@ -90,6 +91,7 @@ def main() -> None:
     rounds, report_fd, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     down = os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     company = int(down.readline())
+    PARAMS.update(json.loads(sys.argv[4]))
     compute_repeatably(1)
     channel = Channel(os.fdopen(report_fd, "wb"), down)
     channel.listen()
@@ -100,7 +102,8 @@ def main() -> None:
         gc.freeze()
         for _ in range(rounds):
             told.add(*_round(channel, company, folder, data))
-    print(json.dumps(vars(told)), flush=True)
+    steps = 2 * math.ceil(len(_blocks().train) / PARAMS["batch_size"])
+    print(json.dumps({**vars(told), "steps": steps}), flush=True)
 
 
 def _round(channel: Channel, company: int, folder: Path, data: Windows) -> tuple[Clocks, Clocks]:
