@@ -42,7 +42,7 @@ class Thresholds:
                 "share of time",
                 0.1,
                 0.95,
-                "each rung takes about a fifth off the power; three and an undoing fit into an hour; below, a pause cools faster",
+                "each rung takes about a fifth off the power; three fit into an hour; below, a pause cools faster",
             )
         },
     )
@@ -96,7 +96,9 @@ class Thresholds:
     pause_max_s: float = _threshold(
         900.0, "s", 5, 7200, "nothing stands still for longer: then the lowest pace is tried, whatever sensors say"
     )
-    steps_per_hour: float = _threshold(4.0, "steps", 2, 3600, "more is oscillation, not control")
+    steps_per_hour: float = _threshold(
+        4.0, "steps", 2, 3600, "more is oscillation, not control; the last one is kept for a pause"
+    )
     clear_s: float = _threshold(
         20.0, "s", 0, 600, "a hold is lifted only after so long clear, look by look: one good sample opens nothing"
     )
