@@ -45,8 +45,9 @@ def _lines(found: Compared) -> list[Line]:
         f"{name} {one.hours:.0f} h{'' if one.finished else ' UNFINISHED'}, {one.heavy_h:.0f} at heavy, {one.steps} steps"
         for name, one in (("none", found.none), ("pause-on-level", found.stock), ("ours", found.ours))
     )
+    against, judged = ("pause-on-level", found.stock) if found.stock.finished else ("none", found.none)
     return [
-        Line(f"week at {found.scenario.name}: hours, ours / pause-on-level", "x",
-             (found.ours.hours / found.stock.hours,), Target(1.001), told),
+        Line(f"week at {found.scenario.name}: hours, ours / {against}", "x",
+             (found.ours.hours / judged.hours,), Target(1.001) if found.stock.finished else None, told),
         Line("  the same: most steps in an hour, ours", "steps", (float(found.ours.most_in_an_hour),), Target(4.0)),
     ]  # fmt: skip

@@ -26,10 +26,8 @@ HOLD_MARGIN_S = 60.0
 """Seconds by which a hold's own expiry lies after the governor's: only a dead daemon's hold expires by itself."""
 SHOWN = 1.03
 """Worked seconds that become quicker by this factor under a pace show that heat is the cause, if not yet the cure."""
-KEPT_FOR_PAUSE = 1
-"""Steps of an hour that are kept for a pause where damage is near, which does not wait."""
-KEPT_FOR_DOWN = 2
-"""Steps of an hour that are not used for going up, which can wait: that one, and a step down."""
+KEPT = 2
+"""Steps of an hour that comfort leaves alone: a pause where damage is near, and its end, wait for no count."""
 RELAPSE_S = 7200.0
 """Heat that is back within so many seconds of a step up came back because of it: jobs of an hour or two alternate."""
 RESTED_SHARE = 0.8
@@ -64,7 +62,7 @@ def _pause(scene: Scene) -> Decision | None:
 def _look_back(scene: Scene) -> Decision | None:
     """Judge the step on trial once its time is over: keep it, go one further, or undo what did not help."""
     memory, trial = scene.memory, scene.memory.trial
-    if trial is None or _steps_are_used_up(scene, KEPT_FOR_PAUSE):
+    if trial is None or _steps_are_used_up(scene):
         return None
     lasted_s = scene.now_s - trial.at_s
     rate = _rate_gained(trial, scene.seconds_per_sample)
@@ -152,11 +150,7 @@ def _down(scene: Scene) -> Decision | None:
         return _tell(scene, "no rung", f"{_heat_words(scene)}, and this trainer cannot be paced: nothing is done")
     # Without a figure of the slow work from before, nobody could tell whether the step helped.
     cannot_be_judged = not hot and scene.seconds_per_sample is None
-    if (
-        cannot_be_judged
-        or memory.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s
-        or _steps_are_used_up(scene, KEPT_FOR_PAUSE)
-    ):
+    if cannot_be_judged or memory.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s or _steps_are_used_up(scene):
         return None
     target = slower(memory.duty, t.paces)
     if target is not None and not _is_overspent(scene):
@@ -204,7 +198,7 @@ def _up(scene: Scene) -> Decision | None:
     """Take one pace up when it is clear, or when the work itself shows that it is and no sensor says otherwise."""
     t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
     target = faster(memory.duty, t.paces)
-    if target is None or memory.trial is not None or _steps_are_used_up(scene, KEPT_FOR_DOWN):
+    if target is None or memory.trial is not None or _steps_are_used_up(scene):
         return None
     if scene.slowdown is not None and not _is_known_not_to_be_heat(scene):
         return None
@@ -234,7 +228,7 @@ def _let_go_of_comfort(scene: Scene) -> Decision | None:
     target = faster(memory.duty, t.paces)
     if target is None or memory.trial is not None or scene.heat.grade is Grade.SEVERE:
         return None
-    if memory.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s or _steps_are_used_up(scene, KEPT_FOR_PAUSE):
+    if memory.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s or _steps_are_used_up(scene):
         return None
     if memory.spent_share(now_s) < t.max_throughput_loss:
         return None
@@ -257,9 +251,9 @@ def _is_overspent(scene: Scene) -> bool:
     return scene.memory.spent_share(scene.now_s) >= RESTED_SHARE * scene.thresholds.max_throughput_loss
 
 
-def _steps_are_used_up(scene: Scene, kept: int = 0) -> bool:
-    """Tell whether the hour has no step left, *kept* ones set aside; without any step in it, one may be taken."""
-    return scene.memory.steps_within(Cause.HEAT, scene.now_s) >= max(1, scene.thresholds.steps_per_hour - kept)
+def _steps_are_used_up(scene: Scene) -> bool:
+    """Tell whether the hour has no step left for comfort; without any step in it, one may always be taken."""
+    return scene.memory.steps_within(Cause.HEAT, scene.now_s) >= max(1, scene.thresholds.steps_per_hour - KEPT)
 
 
 def _tell(scene: Scene, what: str, words: str) -> Decision | None:

@@ -42,7 +42,7 @@ class Thresholds:
                 "share of time",
                 0.1,
                 0.95,
-                "each rung takes about a fifth off the power; three fit into an hour; below, a pause cools faster",
+                "each rung takes about a fifth off the power; two fit into an hour; below, a pause cools faster",
             )
         },
     )
@@ -97,7 +97,7 @@ class Thresholds:
         900.0, "s", 5, 7200, "nothing stands still for longer: then the lowest pace is tried, whatever sensors say"
     )
     steps_per_hour: float = _threshold(
-        4.0, "steps", 2, 3600, "more is oscillation, not control; the last one is kept for a pause"
+        4.0, "steps", 2, 3600, "more is oscillation, not control; two are kept for a pause and its end"
     )
     clear_s: float = _threshold(
         20.0, "s", 0, 600, "a hold is lifted only after so long clear, look by look: one good sample opens nothing"
