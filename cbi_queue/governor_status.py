@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.ledger.governor_log import decisions_of, last_standing
+from cbi_queue.plain_values import number_of, object_of, text_of, whole_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,12 @@ DECISIONS_SHOWN = 5
 UNKNOWN = "unknown"
 STANDS_STILL = "stands still"
 """How the rung begins in words while the governor holds the job."""
+LEFT_ALONE = {
+    "heat": "heat is not paced against for another {1}: a slower pace did not help",
+    "heat level": "the heat level is not believed for another {1}: it did not follow the work",
+    "memory": "memory is left alone for another {1}, or until it was clear: standing aside did not ease it",
+}
+OTHERS_LEFT_ALONE = "{0} is left alone for another {1}: a step against it did not help"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,8 @@ class GovernorStatus:
     """In words: `5.6 of 24 GiB available`."""
     cost_share: float | None = None
     """Share of the last day that its steps cost, 0 to 1."""
+    left_alone: tuple[str, ...] = ()
+    """What it does not act on for a while, because a step against it did not help, each a sentence."""
     readings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Kind -> the reading as the daemon wrote it, or `{"unknown": why}`; empty when nothing is known."""
     decisions: tuple[DecisionLine, ...] = ()
@@ -149,6 +158,20 @@ def take_governor_status(
     return _not_known(why_not, at, decisions) if why_not else _present(at, max(0.0, age_s), standing, job, decisions)
 
 
+def left_alone_words(standing: dict[str, Any], age_s: float) -> tuple[str, ...]:
+    """Say what the daemon does not act on for a while, and why.
+
+    Args:
+        standing: what it wrote.
+        age_s: how long ago it wrote that.
+    """
+    told = {what: number_of(left_s) for what, left_s in object_of(standing.get("left_alone_s")).items()}
+    lefts = {what: left_s - age_s for what, left_s in told.items() if left_s is not None and left_s > age_s}
+    return tuple(
+        LEFT_ALONE.get(what, OTHERS_LEFT_ALONE).format(what, _age_words(left_s)) for what, left_s in lefts.items()
+    )
+
+
 def _decision(row: DecisionRow, names: Mapping[int, str]) -> DecisionLine:
     job = names.get(row.job_id) if row.job_id is not None else None
     return DecisionLine(row.at, job, row.epoch, row.action, row.cause, row.words, row.acted, row.carried)
@@ -188,7 +211,7 @@ def _age_words(age_s: float) -> str:
 def _present(
     at: float, age_s: float, standing: dict[str, Any], job: JobRow | None, decisions: tuple[DecisionLine, ...]
 ) -> GovernorStatus:
-    readings = {kind: _plain(told) for kind, told in _object(standing.get("readings")).items()}
+    readings = {kind: _plain(told) for kind, told in object_of(standing.get("readings")).items()}
     heat, memory = _heat(readings.get("thermal", {})), _memory(readings.get("memory", {}))
     mode = str(standing.get("mode", UNKNOWN))
     is_of_job = job is not None and standing.get("job_id") == job.id
@@ -204,11 +227,12 @@ def _present(
         at=at,
         age_s=age_s,
         mode=mode,
-        profile=_text(standing.get("profile")),
+        profile=text_of(standing.get("profile")),
         **work,
         heat=heat,
         memory=memory,
-        cost_share=_number(standing.get("cost_share")),
+        cost_share=number_of(standing.get("cost_share")),
+        left_alone=left_alone_words(standing, age_s),
         readings=readings,
         decisions=decisions,
     )
@@ -218,13 +242,13 @@ def _work(standing: dict[str, Any]) -> dict[str, Any]:
     """Return what the standing says of its job."""
     evidence = standing.get("evidence")
     return {
-        "rung": _text(standing.get("rung")),
-        "duty": _number(standing.get("duty")),
-        "micro_batch": _whole(standing.get("micro_batch")),
-        "factor": _number(standing.get("factor")),
-        "since_epoch": _whole(standing.get("since_epoch")),
-        "confidence": _number(standing.get("confidence")),
-        "cause": _text(standing.get("cause")),
+        "rung": text_of(standing.get("rung")),
+        "duty": number_of(standing.get("duty")),
+        "micro_batch": whole_of(standing.get("micro_batch")),
+        "factor": number_of(standing.get("factor")),
+        "since_epoch": whole_of(standing.get("since_epoch")),
+        "confidence": number_of(standing.get("confidence")),
+        "cause": text_of(standing.get("cause")),
         "evidence": tuple(map(str, evidence)) if isinstance(evidence, list) else (),
     }
 
@@ -243,9 +267,9 @@ def _doing(mode: str, rung: str | None, job: JobRow | None) -> str:
 
 
 def _heat(told: dict[str, Any]) -> str:
-    temp_c = _number(told.get("temp_c"))
+    temp_c = number_of(told.get("temp_c"))
     parts = [
-        _text(told.get("level")),
+        text_of(told.get("level")),
         None if temp_c is None else f"{temp_c:.0f} °C",
         "slowed by heat just now" if told.get("throttled") is True else None,
     ]
@@ -253,8 +277,8 @@ def _heat(told: dict[str, Any]) -> str:
 
 
 def _memory(told: dict[str, Any]) -> str:
-    available, total = _number(told.get("available_mib")), _number(told.get("total_mib"))
-    level = _text(told.get("level"))
+    available, total = number_of(told.get("available_mib")), number_of(told.get("total_mib"))
+    level = text_of(told.get("level"))
     parts = [f"pressure {level}"] if level and (level != "normal" or available is None) else []
     if available is not None:
         of = "" if total is None else f" of {total / 1024:.0f}"
@@ -264,25 +288,7 @@ def _memory(told: dict[str, Any]) -> str:
 
 def _plain(told: Any) -> dict[str, Any]:
     """Return the reading as it was written; one that JSON could not tell again is unknown."""
-    reading = _object(told)
+    reading = object_of(told)
     if not reading or any(isinstance(value, float) and not math.isfinite(value) for value in reading.values()):
         return {"unknown": "the daemon wrote something that is no reading"}
     return reading
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
-
-
-def _whole(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)

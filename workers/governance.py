@@ -228,12 +228,14 @@ class Governance:
         record_standing(telemetry, self._standing(job_id, plain, governor))
 
     def _standing(self, job_id: int | None, readings: dict[str, Any], governor: Governor | None) -> dict[str, Any]:
+        now_s = clock.boot_s()
         standing: dict[str, Any] = {
             "mode": self._mode,
             "profile": self._profile,
             "job_id": job_id,
             "readings": readings,
-            "cost_share": self.memory.spent_share(clock.boot_s()),
+            "cost_share": self.memory.spent_share(now_s),
+            "left_alone_s": self.memory.left_alone_s(now_s),
         }
         return standing if governor is None else {**standing, **governor_standing(governor)}
 

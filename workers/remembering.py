@@ -91,7 +91,7 @@ class Remembering:
 def _tell(memory: GovernorMemory, age_s: float) -> None:
     now_s = clock.boot_s()
     steps = sum(memory.steps_within(cause, now_s) for cause in Cause)
-    refuted = ",".join(what.replace(" ", "_") for what in memory.refutations if memory.is_refuted(what, now_s))
+    refuted = ",".join(what.replace(" ", "_") for what in memory.left_alone_s(now_s))
     logger.info(
         "event=governor.memory.restored age_s=%.0f duty=%g steps_within_hour=%d refuted=%s cost_share=%.4f",
         age_s,

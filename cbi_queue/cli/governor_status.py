@@ -10,7 +10,7 @@ import click
 from cbi_queue import clock
 from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import ago, json_option, print_json, print_table, printable
-from cbi_queue.governor_status import STALE_S
+from cbi_queue.governor_status import STALE_S, left_alone_words
 from cbi_queue.ledger.governor_log import last_standing
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import job_in_slot
@@ -64,6 +64,8 @@ def _print(at: float, standing: dict[str, Any], holds: list[HoldRow]) -> None:
         click.echo(f"  - {printable(sentence)}")
     share = standing.get("cost_share")
     click.echo(f"Cost of its steps: {'not known' if share is None else f'{share:.1%} of the last day'}")
+    for sentence in left_alone_words(standing, max(0.0, clock.epoch_s() - at)):
+        click.echo(printable(f"{sentence[:1].upper()}{sentence[1:]}."))
     for hold in holds:
         click.secho(f"Hold [{hold.reason}, {hold.mode}]: {printable(hold.words)}", fg="yellow")
     click.echo()

@@ -154,6 +154,10 @@ class GovernorMemory:
             return False
         return now_s < refutation.until_s or (slow_since_s is not None and slow_since_s <= refutation.at_s)
 
+    def left_alone_s(self, now_s: float) -> dict[str, float]:
+        """Return what is not acted on, because a step against it did not help -> seconds for which that still holds."""
+        return {what: one.until_s - now_s for what, one in self.refutations.items() if now_s < one.until_s}
+
     def spent_share(self, now_s: float) -> float:
         """Return the share of the last day's work that pacing and pauses cost."""
         return self.account.share(now_s)

@@ -159,8 +159,9 @@ def test_the_governor_is_seen_at_work_without_a_reload(watch, site):
     assert panel.get_by_title("this machine has no sensor of heat").inner_text() == "unknown"
     assert panel.locator("svg.work polyline").count() == 1
 
-    site.stand(2, rung="works 70% of the time", duty=0.7, **SLOW)
+    site.stand(2, rung="works 70% of the time", duty=0.7, left_alone_s={"memory": 3000.0}, **SLOW)
     watched.see("Slow since epoch 3 by factor 1.42 (93% sure), cause heat.")
+    watched.see("Memory is left alone for another")
 
     assert "works 70% of the time" in watched.page.locator(".headline").inner_text()
     assert "the level is heavy" in panel.inner_text()

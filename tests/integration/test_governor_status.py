@@ -7,8 +7,10 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from cbi_queue.cli import cli
 from cbi_queue.cli.live import render_status
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.ledger import queries
@@ -79,6 +81,38 @@ def test_pacing_and_a_slow_down_are_told_with_the_job(busy):
     assert seen.slot.words == f"net is training; works 70% of the time; {slow}, cause heat"
     assert seen.governor.words.startswith(f"works 70% of the time · {slow} (93% sure), cause heat · heat heavy")
     assert seen.governor.evidence == ("the level is heavy",)
+
+
+def test_what_is_left_alone_is_told_for_as_long_as_that_holds(busy):
+    """Or a machine at HEAVY whose governor does nothing looks as if nobody watched it."""
+    left_s = {"heat": 3600.0, "heat level": 90.0, "memory": 4.0, "a cause of tomorrow": 600.0}
+    write(busy, 10.0, left_alone_s=left_s)
+
+    told = take_status(busy.settings).governor.left_alone
+
+    assert told == (
+        "heat is not paced against for another 59 min: a slower pace did not help",
+        "the heat level is not believed for another 80 s: it did not follow the work",
+        "a cause of tomorrow is left alone for another 9 min: a step against it did not help",
+    )
+
+
+def test_the_command_tells_what_is_left_alone(busy):
+    write(busy, 10.0, left_alone_s={"memory": 3600.0})
+    kept = {name: value for name, value in busy.environ.items() if name.startswith("CBI_")}
+
+    said = CliRunner().invoke(cli, ["governor", "status"], env=kept).output
+
+    assert "\nMemory is left alone for another 59 min, or until it was clear: standing aside did not ease it.\n" in said
+
+
+@pytest.mark.parametrize("told", [None, [1], {"heat": "long"}, {"heat": None}])
+def test_what_a_daemon_of_another_version_wrote_of_it_is_left_out(busy, told):
+    write(busy, left_alone_s=told)
+
+    seen = take_status(busy.settings).governor
+
+    assert (seen.is_stale, seen.left_alone) == (False, ())
 
 
 @pytest.mark.parametrize(("age_s", "why"), [(600.0, "the daemon wrote last 10 min ago"), (-60.0, "lies in the future")])
