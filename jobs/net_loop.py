@@ -9,6 +9,7 @@ below.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cbi_queue.protocol import MicroBatchChanged, Started
@@ -62,7 +63,7 @@ class Shape(NamedTuple):
         return f"rows={self.rows} window={self.window_rows}x{self.inputs} samples={self.samples} weights={self.weights}"
 
 
-class NetLoop:
+class NetLoop(ABC):
     """One training run of one net: `restore`, then `run`, then `predict`. A library's loop says how steps are taken."""
 
     backend = ""
@@ -182,18 +183,19 @@ class NetLoop:
         self._reports.epoch_done(self.progress.epoch, train_loss, validation_loss, self.micro_batch)
         self._resumption.save_if_due(mid_epoch=False)
 
+    @abstractmethod
     def _train(self) -> None:
         """Take the steps of the epoch that are not behind us yet, and count each with `_count_step`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _validation_loss(self) -> float:
         """Return the mean loss of the samples that select."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _forecast(self, rows: Any) -> Any:
         """Forecast *rows*, with safe points on the way."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _recut(self, micro_batch: int) -> None:
         """Make the net ready for *micro_batch*, where it was built for one."""
 

@@ -7,6 +7,7 @@ A library's run brings device, data and net together and says what its model's f
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.protocol import Note
@@ -28,7 +29,7 @@ PARITY_SAMPLES = 8
 """Windows that a device is compared with the CPU on: enough to see a wrong kernel, cheap enough for every start."""
 
 
-class NetRun:
+class NetRun(ABC):
     """Prepared on construction, by a subclass; `started`, then `finish`."""
 
     _task: Task
@@ -63,17 +64,17 @@ class NetRun:
             details={"epochs": progress.epoch, "best_epoch": progress.best_epoch},
         )
 
+    @abstractmethod
     def _forecast(self) -> np.ndarray:
         """Return the (n,) float32 forecasts of `data.forecast_rows`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _weights(self) -> dict[str, bytes]:
         """Return the trained net as the library writes it: file name -> content."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _architecture(self) -> dict[str, Any]:
         """Return what it takes to build the net again, and the name of its file, as JSON values."""
-        raise NotImplementedError
 
     def _described(self) -> bytes:
         told = {

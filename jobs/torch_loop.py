@@ -165,6 +165,9 @@ class TorchLoop(NetLoop):
         rows = self._blocks.validation
         return self._passes.mean_loss(self._forecast(rows), rows)
 
+    def _recut(self, micro_batch: int) -> None:
+        """Leave the net as it is: it takes any number of windows at once."""
+
     def _forecast(self, rows: torch.Tensor) -> torch.Tensor:
         self.model.eval()
         # a net whose inputs are the larger part needs as much without gradients: after a downgrade it is a single one

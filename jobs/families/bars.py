@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -44,7 +45,7 @@ def forecast(model: Model, price: np.ndarray, horizon_days: int) -> np.ndarray:
     return f + horizon_days * model.get("mean_daily_log_return", 0.0)
 
 
-class _Bar:
+class _Bar(ABC):
     """What the three share: the steps of a one-shot job."""
 
     def prepare(self, task: Task) -> Started:
@@ -77,9 +78,9 @@ class _Bar:
             preproc={"scaler": None, "features": []},
         )
 
+    @abstractmethod
     def fit(self) -> Model:
         """Return the model as it is written to its file."""
-        raise NotImplementedError
 
 
 class Naive(_Bar):

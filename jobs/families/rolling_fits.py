@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -57,7 +58,7 @@ class _Done:
     fit_s: float = 0.0
 
 
-class _RollingFit:
+class _RollingFit(ABC):
     """What the two models share: walking forward. A subclass fits on log prices and forecasts from a fit."""
 
     def prepare(self, task: Task) -> Started:
@@ -138,13 +139,13 @@ class _RollingFit:
         first = max(0, row + 1 - self.params.history_rows)
         return {"first_row": first, "fit_row": row, **self.fit(np.log(self.frame.price[first : row + 1]))}
 
+    @abstractmethod
     def fit(self, log_price: np.ndarray) -> Fit:
         """Fit on *log_price*: (days,) float64."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ahead(self, fit: Fit, log_price: np.ndarray, horizon_days: int) -> float:
         """Return the log price forecast *horizon_days* after the end of *log_price*, with the fit's parameters."""
-        raise NotImplementedError
 
 
 class AutoARIMA(_RollingFit):
