@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from cbi_queue.readings import Reading
 
 QUICK = Path(__file__).parents[1] / "schedules" / "governed-demo.toml"
+"""A profile whose governor waits seconds where a real one waits minutes."""
 CAN = ("pace", "micro_batch", "probe", "checkpoint")
 STARTED = Started(
     total_epochs=1000, samples=1000, fingerprint="net", micro_batch=32, can=("pace", "micro_batch", "checkpoint")

@@ -1,4 +1,4 @@
-"""What integration tests share: a ledger of its own; for the status page, a queue and a client that speaks to its app."""
+"""What integration tests share: a ledger of its own, a governed slot or house, a queue and a client of its status page."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from api_home import ApiHome
+from governed_slot import QUICK, GovernedSlot
 
 from cbi_queue.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from house import House
     from starlette.testclient import TestClient
 
 
@@ -28,6 +30,37 @@ def ledger(ledger_path: Path) -> Iterator[Ledger]:
     """An empty ledger of its own, open for writing."""
     with Ledger.open(ledger_path, patience_s=1.0) as opened:
         yield opened
+
+
+@pytest.fixture
+def make_slot(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], GovernedSlot]]:
+    """Make a slot whose governor is in the mode given."""
+    made: list[GovernedSlot] = []
+
+    def make(mode: str) -> GovernedSlot:
+        made.append(GovernedSlot(tmp_path, ledger, monkeypatch, mode=mode))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def slot(make_slot: Callable[[str], GovernedSlot]) -> GovernedSlot:
+    """A slot whose governor acts."""
+    return make_slot("on")
+
+
+@pytest.fixture
+def governed(house: House) -> House:
+    """A house whose governor acts, quickly, on scripted sensors."""
+    (house.root / "profiles").mkdir()
+    shutil.copy(QUICK, house.root / "profiles" / "quick.toml")
+    house.overrides |= {"CBI_GOVERNOR": "on", "CBI_PROFILE": "quick", "CBI_SAMPLE_S": "0.2"}
+    return house
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from api_home import BROWSER
 from click.testing import CliRunner
-from governed_slot import GovernedSlot
 
 from cbi_queue.cli import cli
 from cbi_queue.governor.values import Action, Cause, Decision
@@ -19,20 +18,10 @@ from cbi_queue.readings import HeatLevel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from api_home import ApiHome
+    from governed_slot import GovernedSlot
     from starlette.testclient import TestClient
-
-    from cbi_queue.ledger import Ledger
-
-
-@pytest.fixture
-def slot(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GovernedSlot]:
-    """A slot whose governor acts."""
-    made = GovernedSlot(tmp_path, ledger, monkeypatch)
-    yield made
-    made.close()
 
 
 def test_the_next_job_begins_at_the_pace_in_force_and_its_row_says_so(slot: GovernedSlot) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from house import NET
+from governed_house import COOL, HEAVY, LONG_NET, PAGING, ROOMY, SHORT_NET, TIGHT, TRAPPING, script, until_decision
 from waiting import until
 
 from cbi_queue.ledger import Ledger
@@ -20,70 +17,9 @@ from cbi_queue.lifecycle import HoldMode, HoldReason, JobState, Outcome
 if TYPE_CHECKING:
     from house import House
 
-    from cbi_queue.ledger.governor_log import DecisionRow
 
-QUICK = Path(__file__).parents[2] / "schedules" / "governed-demo.toml"
-"""A profile whose governor waits seconds where a real one waits minutes."""
-SHORT_NET = {**NET, "params": {**NET["params"], "epochs": 500, "patience": 500, "batch_size": 512}}
-"""Some seconds of short epochs."""
-LONG_NET = {**NET, "params": {**NET["params"], "epochs": 10_000, "patience": 10_000, "batch_size": 512}}
-"""Longer than any test: it is called off at the end."""
 UP_WAIT_S = 3.0
-"""What that profile waits, with a clear sensor, before a step up."""
-COOL = {"thermal": {"level": "nominal", "temp_c": 45.0}}
-HEAVY = {"thermal": {"level": "heavy", "temp_c": 95.0}}
-TRAPPING = {"thermal": {"level": "trapping", "temp_c": 109.0}}
-PAGING = {
-    "memory": {
-        "level": "warn",
-        "total_mib": 16384.0,
-        "available_mib": 900.0,
-        "swap_out_mib_s": 40.0,
-        "stall_share": 0.2,
-    }
-}
-"""Writes to swap without a break: the working set no longer fits."""
-TIGHT = {"memory": {"level": "critical", "total_mib": 16384.0, "available_mib": 200.0}}
-ROOMY = {"memory": {"level": "normal", "total_mib": 16384.0, "available_mib": 9000.0}}
-SAID = {"age_s": 0.0, "source": "script"}
-CALM_S = 0.5
-"""Calm seconds of work before the script of a test begins."""
-
-
-@pytest.fixture
-def governed(house: House) -> House:
-    """A house whose governor acts, quickly, on scripted sensors."""
-    (house.root / "profiles").mkdir()
-    shutil.copy(QUICK, house.root / "profiles" / "quick.toml")
-    house.overrides |= {"CBI_GOVERNOR": "on", "CBI_PROFILE": "quick", "CBI_SAMPLE_S": "0.2"}
-    return house
-
-
-def script(house: House, *lines: tuple[float, dict[str, Any]]) -> None:
-    """Let the sensors say *lines*, (second since the work began, readings), and hold the last.
-
-    All is well until the trainer is there: no job starts on a machine that is too hot or too short of memory.
-    """
-    calm = {kind: reading for kind, reading in (COOL | ROOMY).items() if kind in lines[0][1]}
-    lines = ((0.0, calm), *((t_s + CALM_S, readings) for t_s, readings in lines))
-    path = house.root / "sensors.jsonl"
-    header = {"sensor_trace": 1, "period_s": 0.2, "starts": "work", "hold": True}
-    filled = [
-        {"t_s": t_s, **{kind: body if "unknown" in body else SAID | body for kind, body in readings.items()}}
-        for t_s, readings in lines
-    ]
-    path.write_text("\n".join(json.dumps(line) for line in [header, *filled]) + "\n")
-    house.overrides["CBI_SENSORS_SCRIPT"] = str(path)
-
-
-def until_decision(house: House, action: str, *, upward: bool = False, within_s: float = 60.0) -> DecisionRow:
-    """Wait until the governor has taken a step of this kind and direction."""
-
-    def look() -> DecisionRow | None:
-        rows = decisions_of(house.settings.telemetry_path)
-        return next((row for row in rows if row.action == action and row.upward == upward), None)
-
-    return until(look, f"the governor decides to {action}", within_s)
+"""What the quick profile waits, with a clear sensor, before a step up."""
 
 
 def holds(house: House) -> dict[str, HoldMode]:

@@ -22,32 +22,11 @@ from workers.governance import Governance
 from workers.monitor import Monitor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from cbi_queue.ledger import Ledger
     from workers.governing import Governing
     from workers.supervision import Supervision
-
-
-@pytest.fixture
-def make(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], GovernedSlot]]:
-    """Make a slot whose governor is in the mode given."""
-    made: list[GovernedSlot] = []
-
-    def slot(mode: str) -> GovernedSlot:
-        made.append(GovernedSlot(tmp_path, ledger, monkeypatch, mode=mode))
-        return made[-1]
-
-    yield slot
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def slot(make: Callable[[str], GovernedSlot]) -> GovernedSlot:
-    """A slot whose governor acts."""
-    return make("on")
 
 
 def break_governor(governing: Governing, name: str, error: Exception) -> None:
@@ -309,10 +288,10 @@ def test_nothing_is_decided_about_a_trainer_that_is_on_its_way_out(slot: Governe
 
 @pytest.mark.parametrize(("mode", "probes"), [("on", 1), ("watch", 0), ("off", 0)])
 def test_only_a_governor_that_acts_asks_for_a_probe(
-    make: Callable[[str], GovernedSlot], mode: str, probes: int
+    make_slot: Callable[[str], GovernedSlot], mode: str, probes: int
 ) -> None:
     """Watching touches nothing, and a probe takes a second from the training."""
-    slot = make(mode)
+    slot = make_slot(mode)
     slot.governing(Started(total_epochs=9, can=("probe",), fingerprint="new"))
     assert len(slot.trainer.named("probe")) == probes
 
@@ -407,10 +386,10 @@ def test_a_hold_that_a_dead_daemon_left_ends_in_its_time_when_no_sensor_speaks(s
 
 @pytest.mark.parametrize("mode", ["watch", "off"])
 def test_a_governor_that_may_not_act_lifts_what_an_acting_one_left(
-    make: Callable[[str], GovernedSlot], mode: str
+    make_slot: Callable[[str], GovernedSlot], mode: str
 ) -> None:
     """Whoever switches the governor off wants the queue to run."""
-    slot = make(mode)
+    slot = make_slot(mode)
     left_by_a_dead_daemon(slot)
     place_hold(slot.ledger, HoldReason.USER, HoldMode.PAUSE, "paused by the user")
 

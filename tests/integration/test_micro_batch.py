@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from governed_house import LONG_NET, PAGING, script, until_decision
 from governed_slot import STARTED, GovernedSlot
-from test_governed_runs import LONG_NET, PAGING, governed, script, until_decision  # noqa: F401 - `governed` is a fixture
 from waiting import until
 
 from cbi_queue.ledger import queries
@@ -19,20 +19,10 @@ from cbi_queue.protocol import MicroBatchChanged
 from cbi_queue.readings import FootprintReading, MemoryReading, PressureLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from house import House
 
-    from cbi_queue.ledger import JobRow, Ledger
+    from cbi_queue.ledger import JobRow
     from workers.governing import Governing
-
-
-@pytest.fixture
-def slot(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GovernedSlot]:
-    made = GovernedSlot(tmp_path, ledger, monkeypatch)
-    yield made
-    made.close()
 
 
 def job_of(slot: GovernedSlot, governing: Governing) -> JobRow:
@@ -111,7 +101,7 @@ def test_an_attempt_without_a_trainer_forgets_nothing(slot: GovernedSlot) -> Non
 
 @pytest.mark.parametrize(("mode", "begins_with"), [("on", "lowered"), ("off", "full")])
 def test_the_next_attempt_begins_lowered_only_under_a_governor_that_can_raise_it(
-    governed: House,  # noqa: F811
+    governed: House,
     mode: str,
     begins_with: str,
 ) -> None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from house import NET
-from test_governed_runs import governed  # noqa: F401 - a fixture
 from waiting import until
 
 from cbi_queue.ledger.governor_log import decisions_of, slowdowns_of
@@ -97,7 +96,7 @@ def start(house: House) -> int:
     return number
 
 
-def test_other_processes_are_told_apart_as_contention_and_nothing_is_paused(governed: House) -> None:  # noqa: F811
+def test_other_processes_are_told_apart_as_contention_and_nothing_is_paused(governed: House) -> None:
     """Standing aside would help the others and cost the training: it is told, and left alone."""
     number = start(governed)
 
@@ -113,7 +112,7 @@ def test_other_processes_are_told_apart_as_contention_and_nothing_is_paused(gove
     assert governed.job("job").state is JobState.RUNNING
 
 
-def test_a_trainer_that_is_granted_less_is_no_hot_trainer(governed: House) -> None:  # noqa: F811
+def test_a_trainer_that_is_granted_less_is_no_hot_trainer(governed: House) -> None:
     """Duty-cycled from outside with nobody else at work and no heat in sight: the system grants it less."""
     number = start(governed)
 
@@ -170,7 +169,7 @@ def balloon(group: Path, mib: int) -> Iterator[None]:
 
 
 def test_real_pressure_inside_a_limit_steps_down_before_the_kernel_kills(
-    governed: House,  # noqa: F811
+    governed: House,
     memory_group: Path,
 ) -> None:
     """The daemon and its trainer live in a control group that something else fills."""

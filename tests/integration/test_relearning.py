@@ -26,9 +26,6 @@ from cbi_queue.story_rows import rows_of
 from workers.chores import register_chores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from cbi_queue.ledger import Ledger
     from cbi_queue.protocol import Report
 
@@ -45,14 +42,6 @@ def taught(ledger: Ledger) -> Ledger:
         store_baselines(ledger, fingerprint, {32: COLD, 16: COLD})
     store_probe(ledger, "cpu", "matmul-1", 0.5)
     return ledger
-
-
-@pytest.fixture
-def slot(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GovernedSlot]:
-    """A slot under a governor that acts."""
-    made = GovernedSlot(tmp_path, ledger, monkeypatch)
-    yield made
-    made.close()
 
 
 def fingerprints(found: Learned) -> set[str]:

@@ -9,12 +9,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from governed_slot import GovernedSlot
-from test_governed_runs import HEAVY, LONG_NET, governed, script  # noqa: F401 - `governed` is a fixture
+from governed_house import HEAVY, LONG_NET, script
 from waiting import until
 
 from cbi_queue.governor.values import Cause
-from cbi_queue.ledger.governor_log import decisions_of, last_memory, samples_between
+from cbi_queue.ledger.governor_log import decisions_of, last_memory, last_standing, samples_between
 from cbi_queue.ledger.holds import holds_in_force, lift_hold
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.lifecycle import HoldReason
@@ -22,35 +21,14 @@ from cbi_queue.readings import HeatLevel
 from workers.remembering import KEEP_EVERY_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
+    from governed_slot import GovernedSlot
     from house import House
 
-    from cbi_queue.ledger import Ledger
     from cbi_queue.ledger.governor_log import DecisionRow
     from workers.governance import Governance
     from workers.governing import Governing
-
-
-@pytest.fixture
-def make(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], GovernedSlot]]:
-    """Make a slot whose governor is in the mode given."""
-    made: list[GovernedSlot] = []
-
-    def slot(mode: str) -> GovernedSlot:
-        made.append(GovernedSlot(tmp_path, ledger, monkeypatch, mode=mode))
-        return made[-1]
-
-    yield slot
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def slot(make: Callable[[str], GovernedSlot]) -> GovernedSlot:
-    """A slot whose governor acts."""
-    return make("on")
 
 
 def next_daemon(slot: GovernedSlot, killed: Governing | None = None, after_s: float = 5.0) -> Governance:
@@ -112,20 +90,23 @@ def test_what_was_refuted_stays_refuted(slot: GovernedSlot, caplog: pytest.LogCa
     assert slot.trainer.named("pace") == []
     assert governance.memory.stuck_level is None
     assert "refuted=heat " in caplog.text
+    slot.telemetry.commit()
+    left_s = last_standing(slot.telemetry_path)[1]["left_alone_s"]
+    assert 0.0 < left_s["heat"] <= slot.governance.memory.thresholds.refuted_s
 
 
 @pytest.mark.parametrize("mode", ["watch", "off"])
 def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
-    make: Callable[[str], GovernedSlot], mode: str
+    make_slot: Callable[[str], GovernedSlot], mode: str
 ) -> None:
     """What it believes to be in force never was, and what was is let go."""
-    acting = make("on")
+    acting = make_slot("on")
     killed = paced(acting)
     written = record(acting)
     cancel_in_slot(acting.ledger, killed._job.id)
     acting.telemetry.close()
 
-    idle = make(mode)
+    idle = make_slot(mode)
     idle.now_s = acting.now_s + 5.0
     idle.governance.take_over(idle.ledger)
     assert idle.governance.memory.duty == 1.0
@@ -289,7 +270,7 @@ def hurry(house: House) -> None:
     profile.write_text(text)
 
 
-def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_hour(governed: House) -> None:  # noqa: F811
+def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_hour(governed: House) -> None:
     """A pace, its undoing and a pace again are the three steps that this hour has, whoever takes them."""
     hurry(governed)
     governed.enqueue({**LONG_NET, "name": "hot"})

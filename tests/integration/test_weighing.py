@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 from governed_slot import STARTED, GovernedSlot, seen_work
 
 from cbi_queue.protocol import EpochReport, StepsReport
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from cbi_queue.ledger import Ledger
-
-
-@pytest.fixture
-def slot(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GovernedSlot]:
-    """A slot whose governor acts."""
-    slot = GovernedSlot(tmp_path, ledger, monkeypatch)
-    yield slot
-    slot.close()
 
 
 def test_what_is_left_of_a_long_epoch_is_not_charged_with_the_data_of_its_parts(slot: GovernedSlot) -> None:
