@@ -63,7 +63,7 @@ def compute_repeatably(threads: int) -> None:
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # False where the processor cannot; then it is slow, and right
-    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # `use_deterministic_algorithms` does the same, and loads the compiler
     torch.utils.deterministic.fill_uninitialized_memory = False
 
 

@@ -18,6 +18,7 @@ from jobs.batches import Windows
 from jobs.net_run import PARITY_SAMPLES, NetRun
 from jobs.neural_data import load_neural_data
 from jobs.parity import placed
+from jobs.torch_compiler import spare_the_compiler
 from jobs.torch_loop import Blocks, TorchLoop
 from jobs.torch_precision import Precision
 
@@ -50,6 +51,7 @@ class TorchRun(NetRun):
         Raises:
             BrokenSpec: when the job cannot run as written on this data.
         """
+        spare_the_compiler()
         compute_repeatably(task.assignment.threads)
         params = cast("NeuralParams", task.spec.typed_params)
         self._task, self.data = task, load_neural_data(task)
