@@ -325,7 +325,7 @@ def test_a_volume_that_vanishes_holds_the_slot_until_it_returns(
         EXTERNAL_DRIVE=str(point), CBI_V14_REPO=str(point / "Projects" / "CBI-V14"), CBI_VOLUME_CHECK_S="0.2"
     )
     house.furnish(sample_exports, feature_dir)
-    house.enqueue({**NET, "name": "travelling", "params": {**NET["params"], "epochs": 150, "patience": 150}})
+    house.enqueue({**NET, "name": "travelling", "params": {**NET["params"], "epochs": 80, "patience": 80}})
     house.start_daemon("--until-empty")
     house.until_epoch("travelling", 3)
 
