@@ -2,10 +2,10 @@
 
 Pids are reused; a pid with its start is not. Everything that is signalled here was identified first.
 
-The start must be the same number whoever asks and whenever. macOS stores an instant with each process. Linux counts
-from boot; psutil turns that into an instant with a boot time that moves when the clock is set, so that a process would
-stop being itself. There the start is the count from boot as it stands, marked with the boot (proc_pid_stat(5),
-/proc/sys/kernel/random/boot_id).
+The start must be the same number whoever asks and whenever. macOS stores an instant with each process, and that instant
+as it stands is the start. Linux counts from boot; there the start is that count, marked with the boot (proc_pid_stat(5),
+/proc/sys/kernel/random/boot_id). On both, psutil's own `create_time()` moves when the clock is set, so that a process
+would stop being itself.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import psutil
 
 _SAME_START_S = 0.05
 """Starts of one process may be read with different rounding (clock ticks of 10 ms)."""
@@ -123,6 +127,20 @@ def _look_with_psutil(pid: int) -> tuple[float, bool] | None:
 
     try:
         process = psutil.Process(pid)
-        return process.create_time(), process.status() == psutil.STATUS_ZOMBIE
+        return _stored_start(process), process.status() == psutil.STATUS_ZOMBIE
     except psutil.Error:
         return None
+
+
+def _stored_start(process: psutil.Process) -> float:
+    """Return the start that the kernel stored with *process*.
+
+    Since 7.1 psutil adds to it, on macOS, what the clock was set by since this process imported psutil: another number
+    after each setting, and for each daemon. Only its inner class tells the stored one; `psutil.Process` compares
+    processes by that, too. Before 7.1 there is no other.
+    """
+    inner: Any = getattr(process, "_proc", process)
+    try:
+        return float(inner.create_time(monotonic=True))
+    except TypeError:  # it knows no such argument
+        return process.create_time()

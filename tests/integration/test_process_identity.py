@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -50,6 +51,54 @@ def test_a_process_is_itself_after_the_clock_was_set(child, monkeypatch):
 
     assert identity.is_alive()
     assert ProcessIdentity.of(child.pid) == identity
+
+
+ON_A_MAC = """
+import importlib.metadata, json, sys
+import signal, socket, subprocess, threading  # those of this machine, before it poses as another
+from unittest.mock import MagicMock
+
+STARTED, version = 1_700_000_000.25, importlib.metadata.version("psutil")
+booted_s, booted_by_the_set_clock_s, is_old = *map(float, sys.argv[1:3]), sys.argv[3] == "old"
+kernel = MagicMock(SRUN=2, ZombieProcessError=type("ZombieProcessError", (OSError,), {}))
+kernel.version = int(version.replace(".", ""))
+kernel.boot_time.return_value = booted_s
+kernel.proc_kinfo_oneshot.return_value = (1, 0, 0, 0, 0, 0, 0, 0, STARTED, kernel.SRUN, "trainer")
+sys.platform, sys.modules["psutil._psutil_osx"] = "darwin", kernel
+import psutil
+from cbi_queue.process_identity import ProcessIdentity
+
+if is_old:
+    psutil.OSX = False  # as in 6.0 to 7.0: processes are compared by create_time(), and it knows one start only
+    psutil._psplatform.Process.create_time = lambda self: self._get_kinfo_proc()[8]
+before, shown = ProcessIdentity.of(4711), psutil.Process(4711).create_time()
+kernel.boot_time.return_value = booted_by_the_set_clock_s
+print(json.dumps({
+    "moved": psutil.Process(4711).create_time() != shown,
+    "alive": before.is_alive(),
+    "same": ProcessIdentity.of(4711) == before,
+    "started": before.started,
+}))
+"""
+"""psutil's own code for macOS, over a kernel of ours: the clock is set between two looks at one process."""
+
+
+@pytest.mark.parametrize("set_by_s", [3600.0, -3600.0])
+def test_on_a_mac_a_process_is_itself_after_the_clock_was_set(set_by_s):
+    """A daemon that disowns its trainer cannot stop it, and the next one does not find it."""
+    booted_s = 1_699_000_000.0
+
+    mine = json.loads(finished(python(ON_A_MAC, booted_s, booted_s + set_by_s, "new")))
+    theirs = json.loads(finished(python(ON_A_MAC, booted_s + set_by_s, booted_s, "new")))
+
+    assert mine["moved"], "this is what psutil makes of a set clock"
+    assert mine == theirs == {"moved": True, "alive": True, "same": True, "started": 1_700_000_000.25}
+
+
+def test_on_a_mac_an_older_psutil_tells_the_same_start():
+    told = json.loads(finished(python(ON_A_MAC, 1_699_000_000.0, 1_699_003_600.0, "old")))
+
+    assert told == {"moved": False, "alive": True, "same": True, "started": 1_700_000_000.25}
 
 
 def test_another_process_with_the_same_pid_is_not_it_and_is_never_signalled(child):
