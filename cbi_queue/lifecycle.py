@@ -105,7 +105,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.HOLD_IN_FORCE: "a hold on the slot is in force",
     Reason.HOLDS_CLEARED: "no hold on the slot is left",
     Reason.DONE: "trained, scored and stored",
-    Reason.FOUND_FINISHED: "its complete run folder was found after the daemon died",
+    Reason.FOUND_FINISHED: "its run folder was found complete; its end had not been recorded",
     Reason.GUARDRAIL: "a guardrail refused the result",
     Reason.ERROR: "the trainer ended in an error",
     Reason.BROKEN_SPEC: "the trainer refused the job as written; retrying cannot help",

@@ -7,11 +7,12 @@ Neighbours: `cbi_queue.huey_queue` (which calls `admit` and `train`), `trainer_p
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import faults, read_manifest, run_dir_for
-from cbi_queue.errors import CbiError, VolumeMissing
+from cbi_queue.errors import CbiError, LedgerError, VolumeMissing
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.hardware.memory import kind_of
 from cbi_queue.kinds import BARS
@@ -132,7 +133,7 @@ class Slot:
                 fault=fault if watch.intake.finished else None,
             )
         )
-        settle(ledger, job, ending, manifest, exit_code=exit_code, backoff_s=self._settings.backoff_s)
+        self._settle(ledger, job, ending, manifest, exit_code)
         if manifest is not None:
             self._admission.learn(ledger, job, attempt.number, watch.took(manifest.peak_rss_mib))
 
@@ -147,9 +148,22 @@ class Slot:
                 manifest, _ = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
                 if manifest is not None and manifest.identity == job.identity:
                     ending = Ending(Verdict.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
-                    settle(ledger, job, ending, manifest, exit_code=None, backoff_s=self._settings.backoff_s)
+                    self._settle(ledger, job, ending, manifest, None)
                     return True
         return False
+
+    def _settle(
+        self, ledger: Ledger, job: JobRow, ending: Ending, manifest: Manifest | None, exit_code: int | None
+    ) -> None:
+        """Record how the attempt ended; what the ledger cannot take now is no error of the job.
+
+        Its row then stays in the slot until the worker clears the gate. It comes back, and `_settle_found` believes a
+        complete folder.
+        """
+        try:
+            settle(ledger, job, ending, manifest, exit_code=exit_code, backoff_s=self._settings.backoff_s)
+        except (LedgerError, sqlite3.Error) as exc:
+            logger.error("event=job.unsettled job_id=%d why=%r", job.id, str(exc))  # noqa: TRY400 - no fault of ours
 
     def _volume_is_missing(self) -> bool:
         try:
