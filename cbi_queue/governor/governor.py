@@ -17,7 +17,7 @@ from cbi_queue.governor.memory_policy import MemoryPolicy
 from cbi_queue.governor.output import Output
 from cbi_queue.governor.policy import LEVEL, decide_heat
 from cbi_queue.governor.pressure import pressure_look
-from cbi_queue.governor.refusal import refusal
+from cbi_queue.governor.refusal import note_eased, refusal
 from cbi_queue.governor.relief import note_calm
 from cbi_queue.governor.remarks import remark
 from cbi_queue.governor.scene import Scene
@@ -275,4 +275,5 @@ def _take_in(now_s: float, readings: Readings, memory: GovernorMemory, *, on_gpu
     memory.heat.see(now_s, heat)
     memory.pressure.see(now_s, pressure)
     note_calm(memory, now_s)
+    note_eased({Cause.HEAT: heat, Cause.MEMORY: pressure}, memory)
     return heat, pressure

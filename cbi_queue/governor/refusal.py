@@ -37,6 +37,20 @@ def refusal(now_s: float, looks: Mapping[Cause, Look], memory: GovernorMemory) -
     return f"{', '.join(words)}: no job starts until it has eased"
 
 
+def note_eased(looks: Mapping[Cause, Look], memory: GovernorMemory) -> None:
+    """Forget what was refused for a cause that can be read and is no longer severe; its next refusal is a new one.
+
+    Args:
+        looks: cause -> look at it.
+        memory: of the governor.
+    """
+    for cause, look in looks.items():
+        if look.grade is not None and look.grade is not Grade.SEVERE:
+            memory.refused_for.pop(cause, None)
+    if not memory.refused_for:
+        memory.refused_since_s = None
+
+
 def _severe(now_s: float, cause: Cause, look: Look | None, memory: GovernorMemory) -> str | None:
     """Return what is severe, or was when it could last be read; None when it has eased, or was never severe."""
     if look is not None and look.grade is Grade.SEVERE:

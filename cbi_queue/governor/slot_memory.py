@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 HOUR_S = 3600.0
 FORGET_RUNG_S = 1800.0
 """Seconds without a trainer after which the next one starts at full pace: the machine has cooled."""
+MOST_DOUBLINGS = 30
+"""Times in a row beyond which a refutation is not counted further: the longest wait was reached long before."""
+STEPS_KEPT = 64
+"""Steps that are remembered beyond those of an hour: a day of evictions and fresh processes."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,19 @@ class Hold:
     evicted: bool
     least: Grade | None
     """Lowest grade seen since; None until one was seen."""
+    before_end: BeforeEnd | None = field(default=None, compare=False)
+    """What its end changes, as it was before; None until an end was decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeEnd:
+    """What the end of a hold changes, besides the hold: an end that cannot be carried out is taken back with it."""
+
+    steps: tuple[tuple[float, Action], ...]
+    """Those of the hold's cause."""
+    refutations: dict[str, Refutation]
+    uneased: int
+    stuck_level: float | None
 
 
 @dataclass(slots=True)
@@ -110,7 +127,8 @@ class GovernorMemory:
         """Probes asked for the slow-down that began at `probed_slow_s`: each next one waits twice as long."""
         self.told_slow_s: dict[Cause, float] = {}
         """Cause -> beginning of the slow-down that was last remarked on."""
-        self.steps: dict[Cause, deque[tuple[float, Action]]] = {cause: deque(maxlen=64) for cause in Cause}
+        kept = STEPS_KEPT + int(thresholds.steps_per_hour)
+        self.steps: dict[Cause, deque[tuple[float, Action]]] = {cause: deque(maxlen=kept) for cause in Cause}
         """Cause -> (boot-clock second, step) of its last steps, oldest first."""
         self.said: dict[str, float] = {}
         """What was said -> boot-clock second at which it was said last."""
@@ -136,9 +154,13 @@ class GovernorMemory:
         return True
 
     def refute(self, what: str, now_s: float) -> Refutation:
-        """Note that a step against *what* did not help; each time it is left alone twice as long."""
-        times = self.refutations[what].times + 1 if what in self.refutations else 1
-        wait_s = min(self.thresholds.refuted_s * 2.0 ** (times - 1), self.thresholds.refuted_max_s)
+        """Note that a step against *what* did not help; each time it is left alone twice as long.
+
+        What has been over for as long as the longest refutation lasts begins anew.
+        """
+        last, most_s = self.refutations.get(what), self.thresholds.refuted_max_s
+        times = 1 if last is None or now_s - last.until_s >= most_s else min(last.times + 1, MOST_DOUBLINGS)
+        wait_s = min(self.thresholds.refuted_s * 2.0 ** (times - 1), most_s)
         self.refutations[what] = Refutation(now_s, now_s + wait_s, times)
         return self.refutations[what]
 
@@ -164,10 +186,12 @@ class GovernorMemory:
 
     def start_attempt(self, now_s: float) -> None:
         """Make ready for another trainer: what was measured of the last one's speed does not count for this one."""
+        self.refused_since_s = None
         if self.trial is not None:
             self.trial.seconds_per_sample = None
         if self.last_trained_s is None or now_s - self.last_trained_s > FORGET_RUNG_S:
             self.duty, self.proven_duty, self.trial = 1.0, 1.0, None
+            self.gains.clear()
 
     def hold_is_gone(self) -> None:
         """Take note that the hold was lifted by someone else, or expired."""
