@@ -46,10 +46,12 @@ def _pause(scene: Scene) -> Decision | None:
         return None
     pauses = memory.steps_within(Cause.HEAT, now_s, action=Action.PAUSE)
     if pauses and memory.steps_within(Cause.HEAT, now_s) > t.steps_per_hour - 2:
+        goes_on = "goes on at the lowest pace" if scene.standing.can_pace else "cannot be paced and goes on"
         return _tell(scene, "severe", f"{scene.heat.words}, but pausing {pauses} times within the hour did not end it: "
-                     f"the job goes on at the lowest pace and the chip protects itself")  # fmt: skip
+                     f"the job {goes_on} and the chip protects itself")  # fmt: skip
     if scene.standing.can_pace:
-        memory.duty = memory.proven_duty = t.paces[-1]
+        memory.duty = memory.proven_duty = _pace_after_a_pause(scene)
+        memory.gains.clear()  # no trial has judged this pace here
     memory.trial = None
     memory.hold = Hold(Cause.HEAT, now_s, now_s + t.pause_max_s, evicted=False, least=None)
     memory.step(Cause.HEAT, Action.PAUSE, now_s)
@@ -59,9 +61,23 @@ def _pause(scene: Scene) -> Decision | None:
     )
 
 
+def _pace_after_a_pause(scene: Scene) -> float:
+    """Return the lowest pace, or one up from the pace in force when pacing has cost its budget.
+
+    Pauses that come every hour leave comfort no step of its own in which to let go of a pace.
+    """
+    t, memory = scene.thresholds, scene.memory
+    if memory.spent_share(scene.now_s) < t.max_throughput_loss:
+        return t.paces[-1]
+    return faster(memory.duty, t.paces) or memory.duty
+
+
 def _look_back(scene: Scene) -> Decision | None:
     """Judge the step on trial once its time is over: keep it, go one further, or undo what did not help."""
     memory, trial = scene.memory, scene.memory.trial
+    if trial is not None and not scene.standing.can_pace:
+        trial.at_s = scene.now_s  # this trainer works at full speed: the trial begins anew with one that can be paced
+        return None
     if trial is None or _steps_are_used_up(scene):
         return None
     lasted_s = scene.now_s - trial.at_s
@@ -70,7 +86,7 @@ def _look_back(scene: Scene) -> Decision | None:
         return None
     quicker = None if rate is None else (1.0 + rate) * trial.duty_before / trial.duty
     if quicker is not None:
-        memory.gains[trial.duty] = max(1.0, quicker)
+        memory.gains[trial.duty] = max(1.0, quicker * memory.gains.get(trial.duty_before, 1.0))
     cooled = _cooled(trial, scene) if _was_hot(trial) else None
     if cooled or (rate is None and cooled is None) or (rate is not None and rate >= scene.thresholds.helped_gain):
         memory.trial, memory.proven_duty = None, trial.duty
@@ -197,7 +213,7 @@ def _lengthen_wait_after_relapse(scene: Scene) -> None:
 def _up(scene: Scene) -> Decision | None:
     """Take one pace up when it is clear, or when the work itself shows that it is and no sensor says otherwise."""
     t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
-    target = faster(memory.duty, t.paces)
+    target = faster(memory.duty, t.paces) if scene.standing.can_pace else None
     if target is None or memory.trial is not None or _steps_are_used_up(scene):
         return None
     if scene.slowdown is not None and not _is_known_not_to_be_heat(scene):
@@ -225,7 +241,7 @@ def _is_known_not_to_be_heat(scene: Scene) -> bool:
 def _let_go_of_comfort(scene: Scene) -> Decision | None:
     """Take one pace up when pacing has cost more than its budget: it is for comfort, and may not cost more unsaid."""
     t, memory, now_s = scene.thresholds, scene.memory, scene.now_s
-    target = faster(memory.duty, t.paces)
+    target = faster(memory.duty, t.paces) if scene.standing.can_pace else None
     if target is None or memory.trial is not None or scene.heat.grade is Grade.SEVERE:
         return None
     if memory.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s or _steps_are_used_up(scene):

@@ -128,6 +128,6 @@ class MemoryRecord(_Values):
     last_up_ago_s: Age | None
     last_trained_ago_s: Age | None
     probe_asked_ago_s: Age | None
-    steps: tuple[StepRecord, ...] = Field(max_length=1000)
+    steps: tuple[StepRecord, ...] = Field(max_length=2000)
     costs: tuple[CostRecord, ...] = Field(max_length=200)
     said: tuple[SaidRecord, ...] = Field(max_length=200)

@@ -97,7 +97,7 @@ class Thresholds:
         900.0, "s", 5, 7200, "nothing stands still for longer: then the lowest pace is tried, whatever sensors say"
     )
     steps_per_hour: float = _threshold(
-        4.0, "steps", 2, 3600, "more is oscillation, not control; two are kept for a pause and its end"
+        4.0, "steps", 2, 600, "more is oscillation, not control; two are kept for a pause and its end"
     )
     clear_s: float = _threshold(
         20.0, "s", 0, 600, "a hold is lifted only after so long clear, look by look: one good sample opens nothing"
@@ -229,6 +229,9 @@ _FALLING = (
 )
 """Thresholds of which each must lie above the next: without the gap between them a step would undo itself."""
 
+_NOT_BELOW = (("heat_up_wait_max_s", "heat_up_wait_s"), ("refuted_max_s", "refuted_s"))
+"""Waits that double, each with the longest before it: one that were shorter would let the next wait shrink."""
+
 
 def _check_order(thresholds: Thresholds, source: str) -> None:
     for names in _FALLING:
@@ -236,6 +239,12 @@ def _check_order(thresholds: Thresholds, source: str) -> None:
             high, low = getattr(thresholds, upper), getattr(thresholds, lower)
             if high <= low:
                 raise SettingsError(f"{source}: {upper} is {high:g} and {lower} {low:g}; {upper} must be the larger")
+    for longest, first in _NOT_BELOW:
+        high, low = getattr(thresholds, longest), getattr(thresholds, first)
+        if high < low:
+            raise SettingsError(
+                f"{source}: {longest} is {high:g} and {first} {low:g}; {longest} must not be the smaller"
+            )
 
 
 def _range_words(limits: Limits) -> str:

@@ -74,6 +74,8 @@ def test_paces_must_fall_and_stay_in_range(paces: object) -> None:
         ({"available_clear_share": 0.05}, "available_clear_share"),
         ({"stall_clear_share": 0.2}, "stall_share"),
         ({"pause_min_s": 1000}, "pause_max_s"),
+        ({"heat_up_wait_max_s": 2}, "heat_up_wait_max_s is 2 and heat_up_wait_s 900"),
+        ({"refuted_max_s": 10}, "refuted_max_s is 10 and refuted_s 3600"),
     ],
 )
 def test_thresholds_without_a_gap_are_refused(table: dict[str, float], words: str) -> None:
