@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue import clock
 from cbi_queue.errors import LedgerError
 from cbi_queue.governor.governor import look_between_jobs, may_start
+from cbi_queue.governor.holding import take_back_end
 from cbi_queue.governor.policy import HOLD_MARGIN_S
 from cbi_queue.governor.slot_memory import GovernorMemory, Hold
 from cbi_queue.governor.values import Cause
@@ -157,6 +158,8 @@ class Governance:
             decision = look_between_jobs(clock.boot_s(), readings, self.memory)
         if decision is not None:
             acted = self.act_on_slot(ledger, decision, before)
+            if not acted and self.was_refused_before:
+                return
             record_decision(telemetry, decision, job_id=None, attempt=None, epoch=None, acted=acted)
             self.remember(telemetry, at_once=True)
 
@@ -168,15 +171,24 @@ class Governance:
         Args:
             ledger: that has the holds.
             decision: of the governor; what concerns the trainer alone changes nothing here.
-            before: the hold that was in force before it. When the ledger cannot be written, it cannot be lifted.
+            before: the hold that was in force before it. When the ledger cannot be written, it cannot be lifted, and
+                the memory becomes again what it was: the next look decides by what it sees then.
         """
         try:
             self._holding.carry_out(ledger, decision)
         except (LedgerError, sqlite3.Error) as exc:
-            logger.warning("event=decision.not_carried_out action=%s why=%r", decision.action, str(exc))
-            self.memory.hold = before
+            if not self.was_refused_before:
+                logger.warning("event=decision.not_carried_out action=%s why=%r", decision.action, str(exc))
+            if before is not None:
+                with self.deciding:
+                    take_back_end(self.memory, before)
             return False
         return True
+
+    @property
+    def was_refused_before(self) -> bool:
+        """True when the ledger refused the last end of a hold, and the one before it: that was told then."""
+        return self._holding.was_refused_before
 
     @property
     def unplaced_hold(self) -> HoldRow | None:

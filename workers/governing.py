@@ -217,9 +217,11 @@ class Governing:
 
     def _carry_out(self, decision: Decision, before: Hold | None) -> None:
         """Act, write down what was decided and whether it was done, and tell it; a directive needs no ledger."""
-        logger.info("event=governor.%s job_id=%d cause=%s", decision.action, self._job.id, decision.cause)
         acts = self._governance.acts
         acted = acts and self._act(decision, before)
+        if not acted and self._governance.was_refused_before:
+            return
+        logger.info("event=governor.%s job_id=%d cause=%s", decision.action, self._job.id, decision.cause)
         record_decision(
             self._telemetry,
             decision,

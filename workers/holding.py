@@ -32,12 +32,18 @@ class Holding:
     def __init__(self) -> None:
         """Begin without one."""
         self._unplaced: HoldRow | None = None
+        self._refused = 0
         self._writing = threading.Lock()
 
     @property
     def unplaced(self) -> HoldRow | None:
         """The hold that is in force and stands in no row yet; None: there is none."""
         return self._unplaced
+
+    @property
+    def was_refused_before(self) -> bool:
+        """True when the hold could not be lifted, and the time before that neither."""
+        return self._refused > 1
 
     def carry_out(self, ledger: Ledger, decision: Decision) -> None:
         """Carry out a decision that concerns the slot's holds; the others are the trainer's.
@@ -47,10 +53,12 @@ class Holding:
         """
         with self._writing:
             if decision.action in {Action.PAUSE, Action.EVICT}:
-                self._unplaced = _row_of(decision)
+                self._unplaced, self._refused = _row_of(decision), 0
                 self._place(ledger)
             elif decision.action is Action.RESUME:
+                self._refused += 1
                 self._lift(ledger, decision)
+                self._refused = 0
 
     def place(self, ledger: Ledger) -> bool:
         """Write a hold that stands in no row yet; tell whether none is left that does not."""
@@ -60,8 +68,8 @@ class Holding:
             return self._place(ledger)
 
     def forget(self) -> None:
-        """Let go of a hold that stands in no row yet."""
-        self._unplaced = None
+        """Let go of a hold that stands in no row yet, and of what the ledger refused."""
+        self._unplaced, self._refused = None, 0
 
     def _place(self, ledger: Ledger) -> bool:
         hold = self._unplaced
@@ -79,10 +87,10 @@ class Holding:
         return True
 
     def _lift(self, ledger: Ledger, decision: Decision) -> None:
-        reason, unplaced = hold_reason(decision.cause), self._unplaced
-        self._unplaced = None
-        if unplaced is None or any(hold.reason is reason for hold in holds_in_force(ledger)):
+        reason = hold_reason(decision.cause)
+        if self._unplaced is None or any(hold.reason is reason for hold in holds_in_force(ledger)):
             lift_hold(ledger, reason, decision.words)
+        self._unplaced = None
 
 
 def hold_reason(cause: Cause) -> HoldReason:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.governor.policy import HOLD_MARGIN_S, LEVEL
 from cbi_queue.governor.relief import ENOUGH_UNEASED, not_eased
+from cbi_queue.governor.slot_memory import BeforeEnd
 from cbi_queue.governor.strain import Grade
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.governor.wording import span
@@ -39,6 +40,33 @@ def decide_hold(scene: HoldScene) -> Decision | None:
         return None
     if scene.look.grade is not None:
         hold.least = scene.look.grade if hold.least is None else min(hold.least, scene.look.grade)
+    before = _before_end(scene.memory, hold)
+    decision = _decide(scene, hold)
+    if decision is not None and decision.action is Action.RESUME:
+        hold.before_end = before
+    return decision
+
+
+def take_back_end(memory: GovernorMemory, hold: Hold) -> None:
+    """Put *memory* back as it was before *hold* was ended: the end could not be carried out, so *hold* is in force.
+
+    The next look decides anew, by what it sees then; nothing is counted twice.
+    """
+    memory.hold, before = hold, hold.before_end
+    if before is None:
+        return
+    memory.steps[hold.cause].clear()
+    memory.steps[hold.cause].extend(before.steps)
+    memory.refutations, memory.stuck_level = dict(before.refutations), before.stuck_level
+    memory.relief.uneased = before.uneased
+
+
+def _before_end(memory: GovernorMemory, hold: Hold) -> BeforeEnd:
+    steps = tuple(memory.steps[hold.cause])
+    return BeforeEnd(steps, dict(memory.refutations), memory.relief.uneased, memory.stuck_level)
+
+
+def _decide(scene: HoldScene, hold: Hold) -> Decision | None:
     held_s = scene.now_s - hold.since_s
     if scene.now_s >= hold.until_s:
         return _try_again(scene, hold, held_s)

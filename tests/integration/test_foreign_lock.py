@@ -13,12 +13,15 @@ from governed_slot import STARTED, GovernedSlot
 from waiting import until
 
 from cbi_queue.errors import LedgerBusy
+from cbi_queue.governor.policy import LEVEL
+from cbi_queue.governor.values import Action, Cause
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger import ledger as ledger_module
+from cbi_queue.ledger.governor_log import decisions_of
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.lifecycle import HoldMode, HoldReason
-from cbi_queue.protocol import EpochReport, MicroBatchChanged, Note
-from cbi_queue.readings import HeatLevel
+from cbi_queue.protocol import EpochReport, MicroBatchChanged, Note, Started
+from cbi_queue.readings import HeatLevel, MemoryReading, PressureLevel
 from workers.daemon import Daemon
 from workers.slot import Slot
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from house import House
+
+    from workers.governing import Governing
 
 GUARD_S = 60.0
 """Seconds after which a lock that the code under test waits for is let go, so that the test fails and does not hang."""
@@ -166,6 +171,87 @@ def test_a_trainer_goes_on_when_it_is_cool_though_its_pause_was_never_written(
     assert resumed == [True]
     assert not holds_in_force(slot.ledger)
     assert words_of(slot, "hold_placed") == []
+
+
+def let_hold_end_under_lock(slot: GovernedSlot, governing: Governing, foreign: Foreign, tries: int) -> None:
+    """Let a hold's time end while another program edits the ledger, and look *tries* times at it."""
+    hold = slot.governance.memory.hold
+    assert hold is not None
+    slot.look(governing, int(hold.until_s - slot.now_s) - 1)
+    assert slot.governance.memory.hold is hold
+    foreign.lock()
+    with slot.ledger.hurried():
+        slot.look(governing, tries)
+    assert holds_in_force(slot.ledger)
+    foreign.let_go()
+
+
+def ends_told(slot: GovernedSlot) -> list[bool]:
+    """Whether each end of a hold that was written down was carried out."""
+    slot.telemetry.commit()
+    return [row.acted for row in decisions_of(slot.telemetry_path) if row.action == Action.RESUME]
+
+
+def test_a_level_is_refuted_once_though_the_ledger_refused_the_end_of_its_hold_seven_times(
+    slot: GovernedSlot, foreign: Foreign
+) -> None:
+    """Each further try would double the time for which the level is not believed, and write a row."""
+    governing = slot.governing()
+    slot.heat(HeatLevel.TRAPPING)
+    slot.look(governing, 4)
+
+    let_hold_end_under_lock(slot, governing, foreign, tries=7)
+    slot.look(governing, 1)
+
+    memory = slot.governance.memory
+    assert not holds_in_force(slot.ledger)
+    assert memory.refutations[LEVEL].times == 1
+    assert [action for _, action in memory.steps[Cause.HEAT]] == [Action.PAUSE, Action.RESUME]
+    assert ends_told(slot) == [False, True]
+    governing._unwritten.catch_up()
+    assert len([words for words in words_of(slot, "governor") if words.startswith("could not be carried out")]) == 1
+
+
+def test_memory_is_not_refuted_by_ends_that_the_ledger_refused(slot: GovernedSlot, foreign: Foreign) -> None:
+    """One pause that eased nothing is one, not as many as there were tries to end it."""
+    governing = slot.governing(Started(total_epochs=1000, samples=1000, can=("pace",)))
+    slot.sensors["memory"].said = MemoryReading(
+        0.0, "told", level=PressureLevel.CRITICAL, total_mib=16384.0, available_mib=200.0
+    )
+    slot.look(governing, 10)
+
+    let_hold_end_under_lock(slot, governing, foreign, tries=5)
+    slot.look(governing, 1)
+
+    memory = slot.governance.memory
+    assert not holds_in_force(slot.ledger)
+    assert memory.relief.uneased == 1
+    assert Cause.MEMORY not in memory.refutations
+
+
+def test_heat_that_is_back_before_its_hold_could_be_lifted_keeps_it(slot: GovernedSlot, foreign: Foreign) -> None:
+    """And the pauses of the hour are still to be had: nothing has ended."""
+    resumed = told_under_lock(slot, foreign, "resume")
+    seen: list[Any] = []
+    slot.trainer.reports = works_for(60)
+
+    def look() -> None:
+        seen.append([action for _, action in slot.governance.memory.steps[Cause.HEAT]])
+        seen.append([hold.reason for hold in holds_in_force(slot.ledger)])
+        seen.append(slot.trainer.suspended)
+
+    back_s = 10 + int(slot.governance.thresholds.pause_min_s + slot.governance.thresholds.clear_s)
+    acts = {
+        2: lambda: slot.heat(HeatLevel.TRAPPING), 7: slot.cool, 8: foreign.lock,
+        back_s: lambda: slot.heat(HeatLevel.TRAPPING), back_s + 2: foreign.let_go, back_s + 4: look,
+        back_s + 5: slot.stopping.set,
+    }  # fmt: skip
+    at_second(slot, acts)
+    slot.supervised().run()
+
+    assert ends_told(slot) == [False]
+    assert seen == [[Action.PAUSE], [HoldReason.THERMAL], True]
+    assert resumed == []
 
 
 def test_a_stop_is_obeyed_and_no_news_is_lost_while_the_ledger_is_locked(slot: GovernedSlot, foreign: Foreign) -> None:
