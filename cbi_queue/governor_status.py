@@ -267,10 +267,11 @@ def _doing(mode: str, rung: str | None, job: JobRow | None) -> str:
 
 
 def _heat(told: dict[str, Any]) -> str:
-    temp_c = number_of(told.get("temp_c"))
+    temp_c, advisory = number_of(told.get("temp_c")), told.get("advisory")
+    aside = " (advisory)" if isinstance(advisory, list) and "temp_c" in advisory else ""
     parts = [
         text_of(told.get("level")),
-        None if temp_c is None else f"{temp_c:.0f} °C",
+        None if temp_c is None else f"{temp_c:.0f} °C{aside}",
         "slowed by heat just now" if told.get("throttled") is True else None,
     ]
     return ", ".join(filter(None, parts)) or ("not slowed by heat" if told.get("throttled") is False else UNKNOWN)

@@ -38,10 +38,16 @@ def mib_words(mib: float) -> str:
 
 
 def _thermal(r: ThermalReading) -> Iterable[str | None]:
-    limit = "" if r.limit_c is None else f" (slows itself at {r.limit_c:.0f})"
-    yield None if r.level is None else r.level.name.lower()
-    yield None if r.temp_c is None else f"{r.temp_c:.0f} °C{limit}"
-    yield None if r.throttled is None else "slowed by heat just now" if r.throttled else "not slowed by heat"
+    slowed = "slowed by heat just now" if r.throttled else "not slowed by heat"
+    limit = None if r.limit_c is None else f"slows itself at {r.limit_c:.0f}"
+    yield None if r.level is None else r.level.name.lower() + _aside(r, "level")
+    yield None if r.temp_c is None else f"{r.temp_c:.0f} °C" + _aside(r, "temp_c", limit)
+    yield None if r.throttled is None else slowed + _aside(r, "throttled")
+
+
+def _aside(r: ThermalReading, figure: str, more: str | None = None) -> str:
+    notes = ", ".join(note for note in ("advisory" if figure in r.advisory else None, more) if note)
+    return f" ({notes})" if notes else ""
 
 
 def _memory(r: MemoryReading) -> Iterable[str | None]:

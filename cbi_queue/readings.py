@@ -59,9 +59,13 @@ class Reading:
     trust: Trust = Trust.FIRM
 
 
+HEAT_FIGURES = ("level", "temp_c", "limit_c", "throttled")
+"""What a `ThermalReading` can tell, each from a sensor of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class ThermalReading(Reading):
-    """Heat of the machine. At least one field is not None."""
+    """Heat of the machine. At least one of level, temperature and throttling is not None."""
 
     level: HeatLevel | None = None
     temp_c: float | None = None
@@ -70,6 +74,12 @@ class ThermalReading(Reading):
     """Temperature at which that chip slows itself, where it says so."""
     throttled: bool | None = None
     """True when the hardware itself says that it was slowed for heat since the last reading (throttle counters)."""
+    advisory: tuple[str, ...] = ()
+    """Those of `HEAT_FIGURES` that come from an advisory sensor though the reading is firm: shown, deciding nothing."""
+
+    def decides(self, figure: str) -> bool:
+        """Tell whether *figure*, one of `HEAT_FIGURES`, may decide: the reading is firm, and so is the figure in it."""
+        return self.trust is Trust.FIRM and figure not in self.advisory
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.readings import (
+    HEAT_FIGURES,
     ContentionReading,
     FootprintReading,
     GpuReading,
@@ -158,6 +159,8 @@ def _value(kind: str, name: str, declared: str, value: Any) -> Any:
         return _number(kind, name, value)
     if not _PLAIN_VALUES[declared](value):
         raise ReadingFault(f"{kind}.{name} is {value!r}; allowed is {declared}")
+    if name == "advisory" and (strange := [figure for figure in value if figure not in HEAT_FIGURES]):
+        raise ReadingFault(f"{kind}.{name} names {strange[0]!r}; allowed: {', '.join(HEAT_FIGURES)}")
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -1,17 +1,19 @@
 """How hot the machine is, graded from what the sensors say. Pure.
 
 Levels of the operating system lag, stick and stay nominal while the chip slows (docs/governor.md), so a level is one
-voice among several: TRAPPING and above is severe, HEAVY is over, and a level that was caught lying is left out.
+voice among several: TRAPPING and above is severe, HEAVY is over, and a level that was caught lying is left out. What
+comes from an advisory sensor has no voice, also where it stands beside a firm figure in one reading.
 Neighbours: `strain` (what a grade is), `policy` (what is done about it).
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from cbi_queue.governor.strain import Grade, Look
-from cbi_queue.readings import GpuReading, HeatLevel, ThermalReading, Trust, Unknown
+from cbi_queue.readings import HEAT_FIGURES, GpuReading, HeatLevel, ThermalReading, Trust, Unknown
 
 if TYPE_CHECKING:
     from cbi_queue.hardware.thresholds import Thresholds
@@ -43,7 +45,7 @@ def heat_look(
     figures: dict[str, float] = {}
     thermal = readings.thermal
     if isinstance(thermal, ThermalReading) and thermal.trust is Trust.FIRM:
-        votes += _votes_of_chip(thermal, thresholds, figures, stuck_level=stuck_level)
+        votes += _votes_of_chip(_firm_part(thermal), thresholds, figures, stuck_level=stuck_level)
     gpu = readings.gpu
     if isinstance(gpu, GpuReading) and gpu.trust is Trust.FIRM:
         votes += _votes_of_gpu(gpu, figures, on_gpu=on_gpu)
@@ -51,6 +53,11 @@ def heat_look(
         return Look(None, _why_unknown(thermal, stuck_level=stuck_level), figures)
     grade = max(vote for vote, _ in votes)
     return Look(grade, ", ".join(words for vote, words in votes if vote is grade), figures)
+
+
+def _firm_part(reading: ThermalReading) -> ThermalReading:
+    nothing: dict[str, Any] = {figure: None for figure in HEAT_FIGURES if not reading.decides(figure)}
+    return replace(reading, **nothing)
 
 
 def _votes_of_chip(

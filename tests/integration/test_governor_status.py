@@ -72,6 +72,13 @@ def test_a_calm_job_is_told_in_one_line(busy):
     assert f"Governor: {seen.governor.words}" in on_screen(seen)
 
 
+def test_an_advisory_temperature_is_shown_as_one(busy):
+    heat = {"source": "notify(3); macmon (advisory)", "level": "nominal", "temp_c": 97.2, "advisory": ["temp_c"]}
+    write(busy, readings={**READINGS, "thermal": heat})
+
+    assert "heat nominal, 97 °C (advisory)" in take_status(busy.settings).governor.words
+
+
 def test_pacing_and_a_slow_down_are_told_with_the_job(busy):
     write(busy, rung="works 70% of the time", duty=0.7, **SLOW)
 

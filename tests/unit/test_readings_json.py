@@ -25,7 +25,9 @@ from cbi_queue.readings import (
 from cbi_queue.readings_json import KINDS, ReadingFault, reading_from_json, readings_from_json, readings_to_json
 
 FULL = Readings(
-    thermal=ThermalReading(95.0, "notify(3)", Trust.ADVISORY, HeatLevel.HEAVY, 97.25, 105.0, throttled=True),
+    thermal=ThermalReading(
+        95.0, "notify(3)", Trust.ADVISORY, HeatLevel.HEAVY, 97.25, 105.0, throttled=True, advisory=("temp_c", "limit_c")
+    ),
     memory=MemoryReading(
         96.0, "sysctl", level=PressureLevel.WARN, total_mib=16384.0, available_mib=5734.4, swap_used_mib=1024.0,
         swap_out_mib_s=12.5, compressed_mib=8517.0, stall_share=0.25,
@@ -57,7 +59,14 @@ def test_every_field_survives_the_way_through_json_on_another_boot_clock():
 
     assert readings_to_json(back, 7100.0) == told
     assert back.thermal == ThermalReading(
-        7095.0, "notify(3)", Trust.ADVISORY, HeatLevel.HEAVY, 97.25, 105.0, throttled=True
+        7095.0,
+        "notify(3)",
+        Trust.ADVISORY,
+        HeatLevel.HEAVY,
+        97.25,
+        105.0,
+        throttled=True,
+        advisory=("temp_c", "limit_c"),
     )
     assert back.sleep.woke_at_s == 7040.0
     assert readings_from_json(told, 100.0) == FULL
@@ -86,6 +95,8 @@ def test_a_kind_that_is_absent_is_unknown():
         ("thermal", {"throttled": 1}, "bool"),
         ("thermal", {"trust": "certain"}, "allowed: firm, advisory"),
         ("thermal", {"source": 5}, "str"),
+        ("thermal", {"advisory": "temp_c"}, "tuple"),
+        ("thermal", {"advisory": ["temp"]}, "names 'temp'; allowed: level, temp_c"),
         ("thermal", {"unknown": 5}, "as text"),
         ("thermal", {"unknown": "x", "level": "heavy"}, "only why"),
         ("memory", {"level": "heavy"}, "allowed: normal, warn, critical"),
@@ -103,7 +114,7 @@ def test_what_is_no_reading_is_refused_with_the_value_seen(kind, value, complain
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("thermal", "heavy, 97 °C (slows itself at 105), slowed by heat just now"),
+        ("thermal", "heavy, 97 °C (advisory, slows itself at 105), slowed by heat just now"),
         ("memory", ("pressure warn, 5.6 GiB of 16.0 GiB available, 1.0 GiB in swap, 12.5 MiB/s swapped out, "
                    "8.3 GiB compressed, 25% of the time some task waited for memory")),
         ("footprint", "640 MiB in 3 processes, 3 MiB of it swapped"),

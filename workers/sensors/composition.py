@@ -2,9 +2,9 @@
 
 Each field comes from the most trusted sensor that tells it; sensors are given in order of trust. Heat is the
 exception: temperature and limit stay together and are those of the chip nearest to its limit, and one sensor that saw
-throttling is enough. The whole is as old as its oldest part, as trusted as its most trusted one, and names every source, advisory
-ones as such. So an advisory temperature can stand beside a firm level: it may add heat to it, never take some away, since
-whoever weighs them goes by the worst.
+throttling is enough, among firm sensors where one tells it. The whole is as old as its oldest part, as trusted as its
+most trusted one, and names every source, advisory ones as such. So an advisory temperature can stand beside a firm
+level: it is named as advisory in the reading, is shown, and decides nothing, neither for heat nor against it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.readings import Reading, ThermalReading, Trust, Unknown
+from cbi_queue.readings import HEAT_FIGURES, Reading, ThermalReading, Trust, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ASSUMED_LIMIT_C = 105.0
 """Limit that chips without one are compared by: M4 Macs let the die run to 105 degrees (itzhai.com, top500#57)."""
@@ -66,13 +66,31 @@ def _says(value: Any) -> bool:
 
 def _heat(parts: Sequence[Reading]) -> dict[str, Any]:
     heats = [part for part in parts if isinstance(part, ThermalReading)]
-    temps = [part for part in heats if part.temp_c is not None]
-    throttled = [part.throttled for part in heats if part.throttled is not None]
-    told: dict[str, Any] = {"throttled": any(throttled)} if throttled else {}
-    if temps:
+    if not heats:
+        return {}
+    tellers = {figure: _tellers(heats, figure) for figure in HEAT_FIGURES}
+    if temps := tellers["temp_c"]:
         nearest = max(temps, key=lambda part: (part.temp_c or 0.0) - (part.limit_c or ASSUMED_LIMIT_C))
-        told |= {"temp_c": nearest.temp_c, "limit_c": nearest.limit_c}
-    return told
+        tellers |= {"temp_c": [nearest], "limit_c": [nearest]}
+    told: dict[str, Any] = {figure: getattr(those[0], figure) for figure, those in tellers.items() if those}
+    if throttled := tellers["throttled"]:
+        told["throttled"] = any(part.throttled for part in throttled)
+    return {**told, "advisory": _advisory(tellers) if heats[0].trust is Trust.FIRM else ()}
+
+
+def _tellers(heats: Sequence[ThermalReading], figure: str) -> list[ThermalReading]:
+    """Return the parts that tell *figure*: those whose word on it is firm or, where there is none, the others."""
+    telling = [part for part in heats if getattr(part, figure) is not None]
+    return [part for part in telling if part.decides(figure)] or telling
+
+
+def _advisory(tellers: Mapping[str, Sequence[ThermalReading]]) -> tuple[str, ...]:
+    """Return the figures that only advisory sensors tell; `_tellers` never mixes them with firm ones."""
+    return tuple(
+        figure
+        for figure, those in tellers.items()
+        if those and getattr(those[0], figure) is not None and not those[0].decides(figure)
+    )
 
 
 def _source(part: Reading) -> str:

@@ -39,7 +39,13 @@ RANGES: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 """Field -> lowest and highest believable value."""
 
-_CLASSES: dict[str, type] = {"source": str, "trust": Trust, "throttle_reasons": tuple, "service_class": str}
+_CLASSES: dict[str, type] = {
+    "source": str,
+    "trust": Trust,
+    "throttle_reasons": tuple,
+    "advisory": tuple,
+    "service_class": str,
+}
 _LEVELS: dict[str, type] = {"thermal": HeatLevel, "memory": PressureLevel}
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, nan
 
 import pytest
 
+from cbi_queue.governor.heat import heat_look
+from cbi_queue.governor.strain import Grade
+from cbi_queue.hardware.thresholds import Thresholds
+from cbi_queue.reading_words import reading_words
 from cbi_queue.readings import (
     ContentionReading,
     FootprintReading,
@@ -13,10 +18,12 @@ from cbi_queue.readings import (
     HeatLevel,
     MemoryReading,
     PressureLevel,
+    Readings,
     ThermalReading,
     Trust,
     Unknown,
 )
+from cbi_queue.readings_json import readings_from_json, readings_to_json
 from workers.sensors.composition import composed
 from workers.sensors.plausibility import checked
 
@@ -30,7 +37,9 @@ def test_one_reading_stays_as_it_is():
 
 def test_each_field_comes_from_who_tells_it_and_the_age_is_the_oldest():
     both = composed([("notify", LEVEL), ("macmon", WARM)], 10.0)
-    assert both == ThermalReading(8.0, "notify(3); macmon (advisory)", Trust.FIRM, HeatLevel.HEAVY, 88.0)
+    assert both == ThermalReading(
+        8.0, "notify(3); macmon (advisory)", Trust.FIRM, HeatLevel.HEAVY, 88.0, advisory=("temp_c",)
+    )
 
 
 def test_a_firm_part_goes_before_an_advisory_one_whatever_the_order():
@@ -43,6 +52,35 @@ def test_a_firm_part_goes_before_an_advisory_one_whatever_the_order():
 def test_two_advisory_parts_stay_advisory():
     weak = ThermalReading(9.0, "notify(3)", Trust.ADVISORY, level=HeatLevel.NOMINAL)
     assert composed([("notify", weak), ("macmon", WARM)], 10.0).trust is Trust.ADVISORY
+
+
+def test_an_advisory_temperature_beside_a_firm_level_is_shown_and_decides_nothing():
+    """The die of a Mac runs at 95 to 100 °C by design, and macmon garbles: the level alone is graded."""
+    for level, grade in ((HeatLevel.NOMINAL, Grade.CLEAR), (HeatLevel.HEAVY, Grade.OVER)):
+        firm = ThermalReading(9.0, "notify(3)", level=level)
+        for temp_c in (20.0, 97.0, 110.0):
+            tool = ThermalReading(9.0, "macmon", Trust.ADVISORY, temp_c=temp_c, limit_c=90.0, throttled=True)
+            both = composed([("notify", firm), ("macmon", tool)], 10.0)
+            told = replace(Readings.unknown("no sensor", 9.0), thermal=both)
+
+            assert reading_words(both).startswith(f"{level.name.lower()}, {temp_c:.0f} °C")
+            assert readings_from_json(readings_to_json(told, 9.0), 9.0) == told, "also in a replay"
+            look = heat_look(told, Thresholds())
+            assert (look.grade, look.figures) == (grade, {"heat_level": float(level)})
+
+
+def test_an_advisory_temperature_does_not_stand_in_for_a_level_that_lost_its_vote():
+    both = composed([("notify", LEVEL), ("macmon", WARM)], 10.0)
+    told = replace(Readings.unknown("no sensor", 9.0), thermal=both)
+    assert heat_look(told, Thresholds(), stuck_level=float(HeatLevel.HEAVY)).grade is None
+
+
+def test_a_firm_temperature_is_not_replaced_by_a_hotter_advisory_one():
+    firm = ThermalReading(9.0, "coretemp", temp_c=70.0, limit_c=100.0, throttled=False)
+    tool = ThermalReading(9.0, "tool", Trust.ADVISORY, temp_c=99.0, throttled=True, level=HeatLevel.HEAVY)
+    both = composed([("t", tool), ("c", firm)], 10.0)
+    assert (both.temp_c, both.limit_c, both.throttled, both.level) == (70.0, 100.0, False, HeatLevel.HEAVY)
+    assert both.advisory == ("level",)
 
 
 def test_heat_is_that_of_the_chip_nearest_to_its_own_limit():
