@@ -74,6 +74,9 @@ class Placement:
 def passes_on(model: nn.Module, windows: torch.Tensor, target: torch.Tensor, device: str, precision: str) -> Evidence:
     """Take one forward and backward pass of a copy of *model* on *device* in *precision*.
 
+    A float16 gradient that overflows is taken anew at half the loss scale, as in training, where such a step is left
+    out: windows of consecutive days err to the same side, and their sum at the first scale is out of range.
+
     Args:
         model: as it is trained, on the CPU; left as it is.
         windows: (n, L, F) float32, on the CPU.
@@ -82,14 +85,19 @@ def passes_on(model: nn.Module, windows: torch.Tensor, target: torch.Tensor, dev
         precision: as for `Precision`.
     """
     there, arithmetic = copy.deepcopy(model).to(device).train(), Precision(precision, torch.device(device))
-    StepSeeds(there).seed(0, 0, 0)  # the masks of dropout are drawn on the CPU: the same everywhere
-    with arithmetic.autocast():
-        predicted = there(windows.to(device)).float()  # (n,)
-    loss = squared_error(predicted, target.to(device)).mean()
-    arithmetic.backward(loss)
-    scale = arithmetic.scaler.get_scale() if arithmetic.scaler else 1.0
-    gradients = [weight.grad.detach().cpu().double().flatten() / scale for weight in there.parameters()]
-    return Evidence(loss.item(), torch.cat(gradients))
+    windows, target = windows.to(device), target.to(device)
+    while True:
+        StepSeeds(there).seed(0, 0, 0)  # the masks of dropout are drawn on the CPU: the same everywhere
+        with arithmetic.autocast():
+            predicted = there(windows).float()  # (n,)
+        loss = squared_error(predicted, target).mean()
+        arithmetic.backward(loss)
+        scale = arithmetic.scaler.get_scale() if arithmetic.scaler else 1.0
+        gradient = torch.cat([weight.grad.detach().cpu().double().flatten() / scale for weight in there.parameters()])
+        if arithmetic.scaler is None or scale <= 1.0 or gradient.isfinite().all():
+            return Evidence(loss.item(), gradient)
+        arithmetic.scaler.update(scale / 2)
+        there.zero_grad()
 
 
 def placed(

@@ -98,6 +98,26 @@ def test_half_precision_is_within_its_tolerance_on_a_sound_device(sample):
         assert 0 < error < allowed
 
 
+def test_errors_to_one_side_do_not_refuse_half_precision(sample):
+    """Consecutive days err together: at the first loss scale their sum is out of float16's range, and training goes on."""
+    model, windows, _ = sample
+    beside = torch.full((8,), 3.0)
+    first_scale = Precision("float16").scaler.get_scale()
+    here, there = (
+        passes_on(model, windows, beside, "cpu", "float32"),
+        passes_on(model, windows, beside, "cpu", "float16"),
+    )
+    assert here.gradient.abs().max() * first_scale > torch.finfo(torch.float16).max
+    assert 0 < (there.gradient - here.gradient).norm() / here.gradient.norm() < 0.15
+
+
+def test_an_overflow_at_any_scale_is_evidence_and_not_a_hang(sample):
+    """Labels that no scale can save: the device is refused with the figures."""
+    model, windows, _ = sample
+    there = passes_on(model, windows, torch.full((8,), 1e30), "cpu", "float16")
+    assert not there.gradient.isfinite().all()
+
+
 def test_an_unknown_precision_is_refused_with_those_allowed():
     with pytest.raises(ValueError, match="allowed: float32, bfloat16, float16, float64"):
         Precision("int8")
