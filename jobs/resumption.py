@@ -83,10 +83,11 @@ class Resumption:
 
     def begin(self) -> None:
         """Report what was restored or why nothing was, and start to count the training time."""
-        if self._found is not None and self._found.state is not None:
-            self._channel.report(self._restored(self._found))
-        elif self._found is not None and self._found.rejected:
-            why = "; ".join(self._found.rejected)
+        found, self._found = self._found, None  # its arrays are four times the weights: not to be kept while training
+        if found is not None and found.state is not None:
+            self._channel.report(self._restored(found))
+        elif found is not None and found.rejected:
+            why = "; ".join(found.rejected)
             self._channel.report(Note(f"training starts anew, no checkpoint can be used: {why}"))
         self.clock.start(self._state.progress.worked_s)
         self._pace.paid(self.clock.worked_s, 0.0)
