@@ -15,6 +15,7 @@ from cbi_queue.ledger import queries, verbs
 from cbi_queue.ledger.claims import claim, record_trainer
 from cbi_queue.ledger.settlement import requeue
 from cbi_queue.lifecycle import JobState, Outcome, Reason
+from cbi_queue.protocol import EpochReport
 from workers.recovery import settle_leftovers
 
 if TYPE_CHECKING:
@@ -144,6 +145,44 @@ def test_a_machine_that_went_down_counts_though_its_last_samples_are_lost(
         monkeypatch.setattr(clock, "boot_s", lambda: 20.0)
         assert machine.settle().state is state
         monkeypatch.setattr(clock, "boot_s", lambda: machine.now_s)
+
+
+@pytest.fixture(params=["away", "unreadable"])
+def unseen(machine: Machine, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """At each boot the disk with the run folder is not there yet, or answers with an error."""
+    is_dir, before = Path.is_dir, machine.settle
+
+    def cannot_see(path: Path) -> bool:
+        if not path.is_relative_to(machine.settings.state_dir / "run"):
+            return is_dir(path)
+        if request.param == "away":
+            return False
+        raise OSError(5, "Input/output error", str(path))
+
+    def settle() -> JobRow:
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "is_dir", cannot_see)
+            return before()
+
+    machine.settle = settle  # type: ignore[method-assign]
+
+
+@pytest.mark.usefixtures("unseen")
+def test_deaths_count_though_the_folder_cannot_be_seen_at_boot(machine: Machine) -> None:
+    """An external disk is mounted after the daemon has started; the job must not take the machine down without end."""
+    assert [machine.die(LONG_S).state for _ in range(3)] == [JobState.QUEUED, JobState.QUEUED, JobState.HELD]
+
+
+@pytest.mark.usefixtures("unseen")
+def test_what_begins_further_on_each_time_is_not_held_though_its_folder_cannot_be_seen(machine: Machine) -> None:
+    for epoch in (1, 20, 40, 60, 80):
+        machine.attempt(LONG_S)
+        number = len(queries.attempts_of(machine.ledger, machine.number))
+        for reported in (epoch, epoch + 1):
+            machine.telemetry.record(machine.number, number, "epoch", EpochReport(reported, 1000, 1.0))
+        machine.telemetry.commit()
+        job = machine.settle()
+        assert (job.state, job.micro_batch) == (JobState.QUEUED, None)
 
 
 def test_an_attempt_without_a_trainer_counts_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
