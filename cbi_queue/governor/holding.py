@@ -16,6 +16,7 @@ from cbi_queue.governor.slot_memory import BeforeEnd
 from cbi_queue.governor.strain import Grade
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.governor.wording import span
+from cbi_queue.readings import HeatLevel
 
 if TYPE_CHECKING:
     from cbi_queue.governor.slot_memory import GovernorMemory, Hold
@@ -38,8 +39,7 @@ def decide_hold(scene: HoldScene) -> Decision | None:
     hold = scene.memory.hold
     if hold is None:
         return None
-    if scene.look.grade is not None:
-        hold.least = scene.look.grade if hold.least is None else min(hold.least, scene.look.grade)
+    _note_least(hold, scene.look)
     before = _before_end(scene.memory, hold)
     decision = _decide(scene, hold)
     if decision is not None and decision.action is Action.RESUME:
@@ -66,6 +66,14 @@ def _before_end(memory: GovernorMemory, hold: Hold) -> BeforeEnd:
     return BeforeEnd(steps, dict(memory.refutations), memory.relief.uneased, memory.stuck_level)
 
 
+def _note_least(hold: Hold, look: Look) -> None:
+    if look.grade is not None:
+        hold.least = look.grade if hold.least is None else min(hold.least, look.grade)
+    level = look.figures.get("heat_level")
+    if level is not None:
+        hold.least_level = level if hold.least_level is None else min(hold.least_level, level)
+
+
 def _decide(scene: HoldScene, hold: Hold) -> Decision | None:
     held_s = scene.now_s - hold.since_s
     if scene.now_s >= hold.until_s:
@@ -81,14 +89,19 @@ def _is_clear(scene: HoldScene, hold: Hold) -> bool:
 
 
 def _try_again(scene: HoldScene, hold: Hold, held_s: float) -> Decision:
-    """End a hold that has lasted as long as one may. A level that never fell while nothing trained is not believed."""
+    """End a hold that has lasted as long as one may. A level that never fell while nothing trained is not believed.
+
+    A temperature that never fell is only told: it stays believed, and says nothing about the level.
+    """
     memory = scene.memory
     words = f"{scene.look.words}, but nothing stands still for more than {span(memory.thresholds.pause_max_s)}"
     level = scene.look.figures.get("heat_level")
-    if hold.cause is Cause.HEAT and hold.least is Grade.SEVERE and level is not None:
+    if hold.cause is Cause.HEAT and level is not None and (hold.least_level or 0.0) >= HeatLevel.TRAPPING:
         memory.stuck_level = level
         until = span(memory.refute(LEVEL, scene.now_s).until_s - scene.now_s)
         words += f"; a level that does not fall while nothing trains is not believed for {until}"
+    elif hold.cause is Cause.HEAT and hold.least is Grade.SEVERE and scene.look.grade is Grade.SEVERE:
+        words += "; it did not ease while nothing trained"
     if hold.cause is Cause.MEMORY and scene.look.is_over and (found := not_eased(memory, scene.now_s)):
         words += f"; {found}"
     return _resume(scene, hold, f"{words}: after {span(held_s)} {_on(hold, memory.duty)}", upward=False)
@@ -119,7 +132,7 @@ def _evict(scene: HoldScene, hold: Hold, held_s: float) -> Decision | None:
     if hold.evicted or not scene.may_evict or evicted_lately:
         return None
     memory.relief.uneased += 1
-    hold.evicted, hold.until_s, hold.least = True, now_s + t.pause_max_s, None
+    hold.evicted, hold.until_s, hold.least, hold.least_level = True, now_s + t.pause_max_s, None, None
     memory.step(Cause.MEMORY, Action.EVICT, now_s)
     words = f"{scene.look.words} although the job has stood still for {span(held_s)}: it makes room, and work stands still, {span(t.pause_max_s)} at most"
     figures = _figures(scene, hold) | {"for_s": t.pause_max_s + HOLD_MARGIN_S}

@@ -155,6 +155,7 @@ def _hold_to_record(hold: Hold | None, now_s: float) -> HoldRecord | None:
         left_s=_round(hold.until_s - now_s),
         evicted=hold.evicted,
         least=hold.least,
+        least_level=hold.least_level,
     )
 
 
@@ -217,7 +218,7 @@ def _hold_of(record: HoldRecord | None, thresholds: Thresholds, shift: _Shift) -
     if record is None:
         return None
     until_s = shift.until(record.left_s, thresholds.pause_max_s)
-    return Hold(record.cause, shift.at(record.age_s), until_s, record.evicted, record.least)
+    return Hold(record.cause, shift.at(record.age_s), until_s, record.evicted, record.least, record.least_level)
 
 
 def _trial_of(record: TrialRecord | None, shift: _Shift) -> Trial | None:

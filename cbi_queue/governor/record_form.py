@@ -42,6 +42,7 @@ class HoldRecord(_Values):
     left_s: Left
     evicted: bool
     least: Grade | None
+    least_level: Level | None
 
 
 class TrialRecord(_Values):

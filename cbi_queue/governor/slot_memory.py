@@ -41,6 +41,8 @@ class Hold:
     evicted: bool
     least: Grade | None
     """Lowest grade seen since; None until one was seen."""
+    least_level: float | None = None
+    """Lowest heat level of the operating system seen since; None until one was seen."""
     before_end: BeforeEnd | None = field(default=None, compare=False)
     """What its end changes, as it was before; None until an end was decided."""
 

@@ -155,7 +155,7 @@ def test_a_hold_comes_back_with_what_was_seen_since(slot: GovernedSlot) -> None:
 
     assert hold is not None
     assert (hold.cause, hold.since_s, hold.until_s) == (before.cause, before.since_s, before.until_s)
-    assert (hold.least, hold.evicted) == (before.least, True)
+    assert (hold.least, hold.least_level, hold.evicted) == (before.least, HeatLevel.MODERATE, True)
     assert slot.governance.memory.duty == 0.7
 
 

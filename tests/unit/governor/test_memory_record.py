@@ -41,7 +41,7 @@ def full(now_s: float = WRITTEN.boot_s) -> GovernorMemory:
     memory = GovernorMemory(T)
     memory.duty, memory.proven_duty, memory.stuck_level = 0.6, 0.8, 3.0
     memory.gains = {0.8: 1.1, 0.6: 1.35}
-    memory.hold = Hold(Cause.MEMORY, now_s - 100, now_s + 800, evicted=True, least=Grade.OVER)
+    memory.hold = Hold(Cause.MEMORY, now_s - 100, now_s + 800, evicted=True, least=Grade.OVER, least_level=2.0)
     memory.trial = Trial(
         now_s - 300, 0.8, 0.6, slow=True, seconds_per_sample=0.01, grade=Grade.OVER, level=2.0, temp_c=97.5
     )
