@@ -3,7 +3,8 @@
 A checkpoint is one safetensors file of arrays and JSON facts; nothing in it is executable and nothing is pickled. Its
 name is `checkpoint-<sequence>-<sha256 of the file>.safetensors`: the sequence orders (exFAT keeps times to two seconds,
 so times order nothing), the checksum tells a whole file from a torn one. Knows no ML library and not what the arrays
-mean. Neighbours: `cbi_queue.artifacts` (atomic writes), `jobs.torch_state` and `keras_state` (what a net puts in).
+mean. Neighbours: `cbi_queue.artifacts` (atomic writes), `jobs.tensor_file` (the bytes), `jobs.torch_state` and
+`keras_state` (what a net puts in).
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import safetensors.numpy
 
-from cbi_queue.artifacts import flush_folder, write_atomic
+from cbi_queue.artifacts import atomic_file, flush_folder
+from jobs.tensor_file import LENGTH_BYTES, pieces_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FORMAT = 1
@@ -31,8 +33,6 @@ KEPT = 2
 """Checkpoints kept: the newest, and the one that is used when the newest turns out to be damaged."""
 
 _NAME = re.compile(r"checkpoint-(\d{8,})-([0-9a-f]{64})\.safetensors")
-_LENGTH_BYTES = 8
-"""A safetensors file starts with the length of its JSON header, little-endian."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Checkpoint:
     facts: dict[str, Any]
     """Plain JSON values."""
     arrays: dict[str, np.ndarray]
-    """Any shape, any number type that numpy knows."""
+    """Any shape; truth values, whole numbers, floats of 2 to 8 bytes."""
 
     def arrays_of(self, owner: str) -> dict[str, np.ndarray]:
         """Return the arrays called `<owner>.<name>`, by name."""
@@ -83,18 +83,24 @@ class CheckpointFolder:
     def save(self, checkpoint: Checkpoint) -> Saved:
         """Write *checkpoint*, flush it to the drive, then take away all but the last two that are known to be whole.
 
+        The arrays go to the drive from where they lie: a checkpoint takes no memory of its size. None may change until
+        this returns.
+
         Raises:
             OSError: as the file system says (no space, volume gone); the earlier checkpoints then stand.
         """
         started = time.monotonic()
-        content = _encode(checkpoint, self._identity)
+        checksum, size = hashlib.sha256(), 0
+        for piece in _pieces(checkpoint, self._identity):
+            checksum.update(piece)
+            size += len(piece)
         self._make_folder()
-        name = f"checkpoint-{self._next_sequence():08d}-{hashlib.sha256(content).hexdigest()}.safetensors"
-        path = self.folder / name
-        write_atomic(path, content)
+        path = self.folder / f"checkpoint-{self._next_sequence():08d}-{checksum.hexdigest()}.safetensors"
+        with atomic_file(path) as part, part.open("wb") as file:
+            file.writelines(_pieces(checkpoint, self._identity))
         self._trusted = [*self._trusted, path][-KEPT:]
         self._prune()
-        return Saved(path, len(content), time.monotonic() - started)
+        return Saved(path, size, time.monotonic() - started)
 
     def load_latest(self, fits: Callable[[Checkpoint], str | None] = lambda _checkpoint: None) -> Found:
         """Return the newest checkpoint that is whole, of this spec and to the liking of *fits*.
@@ -175,7 +181,7 @@ def _sequence(path: Path) -> int:
     return int(path.name.split("-")[1])
 
 
-def _encode(checkpoint: Checkpoint, identity: str) -> bytes:
+def _pieces(checkpoint: Checkpoint, identity: str) -> Iterator[bytes | memoryview]:
     facts = {
         "format": FORMAT,
         "identity": identity,
@@ -184,7 +190,7 @@ def _encode(checkpoint: Checkpoint, identity: str) -> bytes:
         "facts": checkpoint.facts,
     }
     metadata = {"checkpoint": json.dumps(facts, sort_keys=True, allow_nan=False)}
-    return safetensors.numpy.save(checkpoint.arrays, metadata)
+    return pieces_of(checkpoint.arrays, metadata)
 
 
 def _decode(content: bytes, identity: str) -> Checkpoint:
@@ -200,9 +206,9 @@ def _decode(content: bytes, identity: str) -> Checkpoint:
 
 def _facts_in(content: bytes) -> dict[str, Any]:
     """Read our facts from the file's header; safetensors' own reader of bytes leaves them out."""
-    length = int.from_bytes(content[:_LENGTH_BYTES], "little")
+    length = int.from_bytes(content[:LENGTH_BYTES], "little")
     try:
-        header = json.loads(content[_LENGTH_BYTES : _LENGTH_BYTES + length])
+        header = json.loads(content[LENGTH_BYTES : LENGTH_BYTES + length])
         facts: dict[str, Any] = json.loads(header["__metadata__"]["checkpoint"])
     except (ValueError, KeyError, TypeError) as exc:
         msg = f"not a checkpoint of ours ({exc!r})"

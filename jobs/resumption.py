@@ -123,6 +123,8 @@ class Resumption:
         with self.clock.set_aside() as taken_s:
             try:
                 saved = self._folder.save(self._state.capture(self.circumstances, self._data_digest))
+            except MemoryError as exc:
+                self._channel.report(CheckpointFailed(epoch, f"no memory for it: {exc}".removesuffix(": ")))
             except OSError as exc:
                 self._channel.report(CheckpointFailed(epoch, str(exc)))
             else:

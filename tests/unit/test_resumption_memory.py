@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fakes import ScriptedChannel, make_task
 
-from cbi_queue.protocol import Restored
+from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Restored
 from jobs.circumstances import Circumstances
 from jobs.net_progress import Progress
 from jobs.resumption import Resumption
@@ -31,14 +31,17 @@ class OneArray:
         self.taken_over: list[weakref.ref[np.ndarray]] = []
 
     def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
+        """Put the one array into a checkpoint."""
         facts = {"circumstances": asdict(circumstances), "data": data_digest}
         return self.progress.checkpoint(facts, {"model.weight": np.ones(4, np.float32)})
 
     def restore(self, checkpoint: Checkpoint) -> None:
+        """Remember what was handed in, without keeping it alive."""
         self.taken_over = [weakref.ref(array) for array in checkpoint.arrays.values()]
         self.progress = Progress.of(checkpoint)
 
     def misfit(self, _checkpoint: Checkpoint, _data_digest: str) -> str | None:
+        """Have nothing against any."""
         return None
 
 
@@ -57,3 +60,24 @@ def test_the_checkpoint_that_was_taken_over_is_let_go_before_training_begins(tmp
 
     assert [restored.epoch for restored in channel.of_type(Restored)] == [1]
     assert [array() for array in state.taken_over] == [None, None]
+
+
+class TooLarge(OneArray):
+    """Its copy cannot be had."""
+
+    def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
+        """Ask for more memory than any machine has."""
+        copied = super().capture(circumstances, data_digest)
+        copied.arrays["model.weight"] = np.ones(1 << 55, np.float32)
+        return copied
+
+
+def test_a_checkpoint_that_finds_no_memory_is_reported_and_ends_no_training(tmp_path: Path) -> None:
+    channel = ScriptedChannel()
+
+    resumption_of(tmp_path, TooLarge(), channel).save()
+
+    (failed,) = channel.of_type(CheckpointFailed)
+    assert failed.epoch == 1
+    assert failed.why.startswith("no memory for it: Unable to allocate")
+    assert channel.of_type(CheckpointSaved) == []
