@@ -22,6 +22,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from jobs.dropout import RowDropout, same_masks_again
+from jobs.torch_compiler import load_the_compiler
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ class Attention:
             "dropout": params.dropout,
             "gradient_checkpointing": params.gradient_checkpointing,
         }
+        if params.gradient_checkpointing:
+            load_the_compiler()  # whose settings `checkpoint` reads at each call
         self._run = TorchRun(task, AttentionNet, shape)
         return self._run.started()
 

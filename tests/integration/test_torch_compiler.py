@@ -49,7 +49,7 @@ def test_training_ends_with_the_same_bits_and_loads_nothing() -> None:
     assert spared == [plain[0], False]
 
 
-@pytest.mark.parametrize("asked", ["import torch._dynamo.config", ""])
+@pytest.mark.parametrize("asked", ["from torch._dynamo.utils import counters", ""])
 def test_who_asks_for_the_compiler_gets_it(asked: str) -> None:
     """A later family may compile its net, and transformers look into it."""
     script = f"""
@@ -62,10 +62,42 @@ def count(graph, _):
     graphs.append(graph)
     return graph.forward
 weights = train(torch.compile(net, backend=count))
-print(json.dumps([len(graphs), type(torch._dynamo).__name__, torch._dynamo is sys.modules["torch._dynamo"]]))
+import torch._dynamo.config
+from torch._dynamo import convert_frame, utils
+one = [torch._dynamo is sys.modules["torch._dynamo"], torch._dynamo.config is torch._dynamo.eval_frame.config,
+       torch._dynamo.config is sys.modules["torch._dynamo.config"], convert_frame.counters is utils.counters]
+print(json.dumps([len(graphs), type(torch._dynamo).__name__, one]))
 """
 
-    compiled, kind, is_one = run(script)
+    compiled, kind, are_one = run(script)
 
     assert compiled >= 1
-    assert (kind, is_one) == ("module", True)
+    assert (kind, are_one) == ("module", [True] * 4)
+
+
+def test_what_will_be_asked_for_is_loaded_when_told_to() -> None:
+    """Gradient checkpointing asks in its first step, and two seconds of import would spoil what an epoch costs."""
+    script = """
+from jobs.torch_compiler import load_the_compiler
+spare_the_compiler()
+load_the_compiler()
+loaded = is_loaded()
+spare_the_compiler()
+print(json.dumps([loaded, type(torch._dynamo).__name__]))
+"""
+
+    assert run(script) == [True, "module"]
+
+
+def test_what_is_not_to_be_compiled_is_left_as_it_is() -> None:
+    """Libraries write it in three ways, and torch itself in two."""
+    script = """
+spare_the_compiler()
+import torch._dynamo
+def double(x): return 2 * x
+made = [torch.compiler.disable(double), torch.compiler.disable()(double), torch.compiler.disable(recursive=False)(double),
+        torch._dynamo.disable(double, recursive=False), torch._dynamo.disable(recursive=False)(double)]
+print(json.dumps([[function(21) for function in made], is_loaded()]))
+"""
+
+    assert run(script) == [[42] * 5, False]
