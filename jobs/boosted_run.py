@@ -142,6 +142,6 @@ class BoostedRun:
 
 def _thrift_words(planned: Means, left: Means) -> str:
     return (
-        f"ran out of memory before, so trains with {left.bins} bins instead of {planned.bins} and {left.threads} threads "
-        f"instead of {planned.threads}; fewer bins make another model, and its record says so"
+        f"does with less memory than before, so trains with {left.bins} bins instead of {planned.bins} and {left.threads} "
+        f"threads instead of {planned.threads}; fewer bins make another model, and its record says so"
     )

@@ -68,6 +68,16 @@ def open_attempt(ledger: Ledger, job_id: int) -> AttemptRow | None:
     return AttemptRow.of(row) if row else None
 
 
+def ooms_of(ledger: Ledger, job_id: int) -> int:
+    """Count the out-of-memory ends from which a job has come back, since it was enqueued or last ended."""
+    sql = """
+        SELECT COUNT(*) FROM events WHERE job_id = ?1 AND event = 'requeue' AND reason = ?2 AND id > (
+            SELECT coalesce(MAX(id), 0) FROM events WHERE job_id = ?1 AND target IN ('failed', 'vetoed', 'cancelled')
+        )
+    """
+    return int(ledger.conn.execute(sql, (job_id, Reason.OUT_OF_MEMORY)).fetchone()[0])
+
+
 def events_of(ledger: Ledger, job_id: int) -> list[EventRow]:
     """Return a job's events, oldest first."""
     rows = ledger.conn.execute("SELECT * FROM events WHERE job_id = ? ORDER BY id", (job_id,))

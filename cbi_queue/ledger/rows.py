@@ -36,6 +36,7 @@ class JobRow:
     errors: int
     """Attempts that ended in an error, since the last retry by hand."""
     ooms: int
+    """Times that it came back with less, after running out of memory or because daemons died over it. Since the last retry by hand."""
     attempts: int
     micro_batch: int | None
     """What it fits with, after running out of memory or by admission: no attempt goes above. None: as the spec says."""

@@ -9,6 +9,7 @@ from cbi_queue import clock
 from cbi_queue.kinds import Family
 from cbi_queue.ledger.claims import cancel_requested
 from cbi_queue.ledger.micro_batch import first_micro_batch
+from cbi_queue.ledger.queries import ooms_of
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import (
     CANCEL,
@@ -161,16 +162,16 @@ def downgrade_or_fail(
     with ledger.write():
         if _is_called_off(ledger, job_id, exit_code):
             return False
-        job = _job(ledger, job_id)
+        job, ooms = _job(ledger, job_id), ooms_of(ledger, job_id)
         used = first_micro_batch(ledger, job)
-        if job.ooms >= MAX_OOMS:
+        if ooms >= MAX_OOMS:
             is_planned = used is None or used == job.spec.get("params", {}).get("batch_size")
             last = "everything as planned" if is_planned else f"micro-batch {used}"
             floor = ", the smallest there is" if used == 1 else ""
-            words = f"{error} (out of memory {job.ooms + 1} times, last with {last}{floor})"
+            words = f"{error} (out of memory {ooms + 1} times, last with {last}{floor})"
             fail(ledger, job_id, Outcome.OOM, Reason.OUT_OF_MEMORY, words, exit_code=exit_code)
             return False
-        wait_s = 0.0 if _can_do_with_less(job, used) else backoff(backoff_s, job.ooms)
+        wait_s = 0.0 if _can_do_with_less(job, used) else backoff(backoff_s, ooms)
         when = f", in {wait_s:.0f} s" if wait_s else ""
         words = f"{error}; comes back {_with_less(job, used)}{when}"
         not_before = clock.epoch_s() + wait_s if wait_s else None
@@ -210,7 +211,7 @@ def requeue_after_death(ledger: Ledger, job_id: int, deaths: int, *, backoff_s: 
         words = f"{told}; comes back {_with_less(job, used)}, in {backoff_s:.0f} s"
         ledger.apply(
             REQUEUE, job_id, Reason.DAEMON_DIED, words=words, not_before=clock.epoch_s() + backoff_s,
-            ooms=min(job.ooms + 1, MAX_OOMS), micro_batch=_halved(used),
+            ooms=job.ooms + 1, micro_batch=_halved(used),
         )  # fmt: skip
         _close_attempt(ledger, job_id, Outcome.INTERRUPTED, error=told)
 

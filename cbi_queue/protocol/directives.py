@@ -32,7 +32,7 @@ class Assignment:
     micro_batch: int | None = None
     """Sticky downgraded micro-batch of earlier attempts; None: as the spec says."""
     thrift: int = 0
-    """Times that this job ran out of memory: boosted trees come back with half the bins and threads for each."""
+    """Times that this job came back with less memory: boosted trees do so with half the bins and threads for each."""
     devices: tuple[str, ...] = ("cpu",)
     """Devices to train nets on, the preferred one first (mps | cuda | cpu): the hardware profile's."""
     precision: str = "float32"

@@ -14,7 +14,8 @@ from house import NAIVE
 from cbi_queue.ledger import claims
 from cbi_queue.ledger.enqueue import enqueue
 from cbi_queue.ledger.queries import events_of, find_job
-from cbi_queue.ledger.settlement import MAX_OOMS, downgrade_or_fail
+from cbi_queue.ledger.settlement import MAX_OOMS, SUSPECT_DEATHS, downgrade_or_fail, requeue_after_death
+from cbi_queue.ledger.verbs import retry
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.spec import DayPlan, JobSpec
 
@@ -155,3 +156,21 @@ def test_a_model_without_batches_says_what_is_smaller_instead(
     assert events_of(ledger, job_id)[-1].words == words
     assert wait_s(ledger) == waits
     assert find_job(ledger, "j").micro_batch is None
+
+
+def test_deaths_of_daemons_take_nothing_from_the_tries_after_running_out_of_memory(ledger: Ledger) -> None:
+    """They halve the micro-batch too, but the job has never run out of memory; and the words count what happened."""
+    job_id = claimed(ledger, family="simple_neural", model="lstm", params={"batch_size": 512})
+    for _ in range(5):
+        requeue_after_death(ledger, job_id, SUSPECT_DEATHS, backoff_s=0.0)
+        ledger.conn.execute("UPDATE jobs SET not_before = NULL")
+        assert claims.claim(ledger, job_id)
+    assert find_job(ledger, "j").micro_batch == 16
+
+    assert [again(ledger, job_id) for _ in range(MAX_OOMS + 1)] == [True, True, True, False]
+
+    assert events_of(ledger, job_id)[-1].words == "boom (out of memory 4 times, last with micro-batch 2)"
+    retry(ledger, ["j"])
+    assert claims.claim(ledger, job_id)
+    assert again(ledger, job_id), "a retry by hand gives all of them back"
+    assert find_job(ledger, "j").ooms == 1
