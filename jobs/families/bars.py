@@ -19,6 +19,7 @@ from cbi_queue.protocol import EpochReport, Started
 from jobs.run_record import record_run
 from jobs.series import load_frame
 from jobs.splits import holdout_split
+from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
     from cbi_queue.catalogue import EvaluationParams, SeasonalNaiveParams
@@ -38,11 +39,15 @@ def forecast(model: Model, price: np.ndarray, horizon_days: int) -> np.ndarray:
     """
     f = np.zeros(len(price))
     if "season_rows" in model:
-        season = model["season_rows"]
-        back = season * math.ceil(horizon_days / season) - horizon_days
+        back = rows_back(model["season_rows"], horizon_days)
         f[:back] = np.nan
         f[back:] = np.log(price[: len(price) - back] / price[back:])
     return f + horizon_days * model.get("mean_daily_log_return", 0.0)
+
+
+def rows_back(season_rows: int, horizon_days: int) -> int:
+    """Return how many rows before t the seasonal naive forecast of t + h looks, 0 for row t itself."""
+    return season_rows * math.ceil(horizon_days / season_rows) - horizon_days
 
 
 class _Bar(ABC):
@@ -93,6 +98,23 @@ class Naive(_Bar):
 
 class SeasonalNaive(_Bar):
     """Trains `seasonal_naive`."""
+
+    def prepare(self, task: Task) -> Started:
+        """Load and split as every bar, and look whether a season fits into the history.
+
+        Raises:
+            BrokenSpec: when no row has a price so far before it.
+        """
+        started = super().prepare(task)
+        season_rows = cast("SeasonalNaiveParams", self.params).season_rows
+        back, rows = rows_back(season_rows, self.frame.horizon_days), self.frame.rows
+        if back >= rows:
+            raise BrokenSpec(
+                f"season_rows is {season_rows}: with a horizon of {self.frame.horizon_days} days each forecast needs the "
+                f"price {back} rows earlier, and the features have {rows} rows; choose a season that leaves fewer than "
+                f"{rows}, or use a longer history"
+            )
+        return started
 
     def fit(self) -> Model:
         """Take the season from the parameters."""
