@@ -5,8 +5,9 @@ log prices, up to and including that day; between refits its parameters stand st
 new day's price. Each row t is forecast from prices up to t only: f[t] = (log price forecast h days ahead) - log p[t].
 
 A fit's parameters are kept as JSON and are revived from it for every forecast, so that the file is all that is
-needed. Safe points lie between fits; one fit takes moments, and a pause within it is the kernel's. The fits so far are also the checkpoint, and an exact one: each fit depends on
-the prices before it and on nothing else. Neighbours: `jobs.series`, `jobs.splits`, `jobs.run_record`.
+needed. Safe points lie between fits; one fit takes moments, and a pause within it is the kernel's. The fits so far are
+also the checkpoint, and an exact one: each fit depends on the prices before it and on the library that makes it, whose
+version is kept with them. Neighbours: `jobs.series`, `jobs.splits`, `jobs.run_record`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from jobs.trainer import Task
 
 MODEL_FILE, CHECKPOINT_FILE = "model.json", "fits.json"
+LIBRARY = f"statsforecast {statsforecast_version}"
 CHECKPOINT_EVERY_S = 30.0
 """Most work that a crash can cost, beside the fit at hand."""
 Fit = dict[str, Any]
@@ -54,6 +56,8 @@ class _Done:
 
     identity: str
     source_sha256: str
+    library: str
+    """Name and version of what fitted: another one may choose other orders."""
     fits: list[Fit] = field(default_factory=list)
     fit_s: float = 0.0
 
@@ -75,7 +79,7 @@ class _RollingFit(ABC):
             total_epochs=len(self.chunks),
             unit="fit",
             samples=p.history_rows,
-            fingerprint=f"{name} threads{task.assignment.threads} statsforecast {statsforecast_version}",
+            fingerprint=f"{name} threads{task.assignment.threads} {LIBRARY}",
             can=("pace", "probe", "checkpoint"),
         )
 
@@ -107,11 +111,14 @@ class _RollingFit(ABC):
             task.channel.safe_point(number)
             began_s, began_cpu_s = clock.worked_s, clock.cpu_s
             self.done.fits.append(self._fit_before(int(self.chunks[number][0])))
-            task.channel.safe_point(number + 1)  # once past it, it is known how long the kernel held a fit up
-            self.done.fit_s = clock.worked_s
-            self._report(task, number + 1, self.done.fit_s - began_s, clock.cpu_s - began_cpu_s)
+            try:
+                task.channel.safe_point(number + 1)  # once past it, it is known how long the kernel held a fit up
+            finally:  # a stop keeps the fit, so it is told as well
+                self.done.fit_s = clock.worked_s
+                self._report(task, number + 1, self.done.fit_s - began_s, clock.cpu_s - began_cpu_s)
             if time.monotonic() - saved_at_s >= CHECKPOINT_EVERY_S:
-                _save(task, self.done)
+                with clock.set_aside():
+                    _save(task, self.done)
                 saved_at_s = time.monotonic()
         clock.stop()
 
@@ -229,9 +236,12 @@ def _save(task: Task, done: _Done) -> None:
 
 
 def _restored(task: Task, source_sha256: str) -> _Done:
-    """Return what an earlier attempt of this very job on this very data left, else a beginning."""
+    """Return what an earlier attempt of this very job on this very data left with this very library, else a beginning.
+
+    The number of threads is not asked for: it changes no bit of a fit (compared: 1000 prices, one thread and two).
+    """
     path = task.checkpoint_dir / CHECKPOINT_FILE
-    fresh = _Done(task.assignment.identity, source_sha256)
+    fresh = _Done(task.assignment.identity, source_sha256, LIBRARY)
     if not path.is_file():
         return fresh
     try:
@@ -241,6 +251,10 @@ def _restored(task: Task, source_sha256: str) -> _Done:
         return fresh
     if (found.identity, found.source_sha256) != (fresh.identity, fresh.source_sha256):
         task.channel.report(Note(f"starts from the first fit: {path} was left by another job or other data"))
+        return fresh
+    if found.library != fresh.library:
+        why = f"was made with {found.library}, this is {fresh.library}"
+        task.channel.report(Note(f"starts from the first fit: {path} {why}"))
         return fresh
     task.channel.report(Restored(len(found.fits), str(path)))
     return found

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
+import statsforecast
 from fakes import FakeClock, ScriptedChannel, make_task
 
 from cbi_queue.protocol import CheckpointSaved, EpochReport, Note, Restored
 from jobs.channel import StopRequested
+from jobs.families import rolling_fits
 from jobs.families.rolling_fits import ETS, AutoARIMA, refit_chunks
 from jobs.series import ForecastFrame, label, load_frame
 from jobs.splits import holdout_split
@@ -21,6 +23,7 @@ from jobs.work_clock import WorkClock
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cbi_queue.protocol import Message
     from jobs.trainer import Task
 
 SMALL = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5, "history_rows": 100, "refit_every_rows": 30}
@@ -66,6 +69,7 @@ def test_a_stopped_walk_goes_on_where_it_was(tmp_path: Path, feature_dir: Path) 
     again.train(task_of(tmp_path / "run", feature_dir, second))
 
     assert [saved.epoch for saved in first.of_type(CheckpointSaved)] == [2]
+    assert [report.epoch for report in first.of_type(EpochReport)] == [1, 2]
     assert [(restored.epoch, restored.exact) for restored in second.of_type(Restored)] == [(2, True)]
     assert second.of_type(EpochReport)[0].epoch == 3
 
@@ -89,6 +93,51 @@ def test_a_fit_that_the_kernel_held_up_is_told_without_that_time(tmp_path: Path,
     reports = channel.of_type(EpochReport)
     assert [report.wall_s for report in reports] == [3.0] * len(reports)
     assert finished.metrics["fit_s"] == 3.0 * len(reports)
+
+
+def test_the_time_of_writing_the_fits_down_is_no_fitting_time(
+    tmp_path: Path, feature_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drive takes 100 s for each checkpoint here."""
+    monkeypatch.setattr(rolling_fits, "CHECKPOINT_EVERY_S", 0.0)
+    clock = FakeClock()
+
+    class SlowDrive(ScriptedChannel):
+        def report(self, message: Message) -> None:
+            super().report(message)
+            if isinstance(message, CheckpointSaved):
+                clock.advance(100.0)
+
+    channel = SlowDrive()
+    task = task_of(tmp_path / "run", feature_dir, channel)
+    ets = ETS()
+    ets.prepare(task)
+    ets._clock = WorkClock(channel, clock)
+
+    finished = ets.train(task)
+
+    assert len(channel.of_type(CheckpointSaved)) == len(ets.chunks)
+    assert finished.metrics["fit_s"] == 0.0
+
+
+def test_fits_of_another_version_of_the_library_are_not_gone_on_from(tmp_path: Path, feature_dir: Path) -> None:
+    """A new one may choose other orders: half a walk of each would be no model's."""
+    stopped, channel = ETS(), ScriptedChannel(stop_at=4)
+    task = task_of(tmp_path / "run", feature_dir, channel)
+    stopped.prepare(task)
+    with pytest.raises(StopRequested):
+        stopped.train(task)
+    path = tmp_path / "run" / "checkpoints" / "fits.json"
+    older = path.read_text().replace(f"statsforecast {statsforecast.__version__}", "statsforecast 1.0.0")
+    path.write_text(older)
+    channel = ScriptedChannel()
+
+    again = ETS()
+    again.prepare(task_of(tmp_path / "run", feature_dir, channel))
+
+    (note,) = channel.of_type(Note)
+    assert "was made with statsforecast 1.0.0, this is statsforecast" in note.text
+    assert (again.done.fits, channel.of_type(Restored)) == ([], [])
 
 
 @pytest.mark.parametrize("left", ["{", "[]", json.dumps({"identity": "other", "source_sha256": "x"})])
