@@ -198,7 +198,8 @@ class Governor:
     def _hold(self, now_s: float, heat: Look, pressure: Look) -> Decision | None:
         hold = self._memory.hold
         look = heat if hold and hold.cause is Cause.HEAT else pressure
-        return decide_hold(HoldScene(now_s, self._memory, look, may_evict=self._standing.can_leave))
+        can = self._standing
+        return decide_hold(HoldScene(now_s, self._memory, look, may_evict=can.can_leave, can_pace=can.can_pace))
 
     def _growth(self, scene: Scene) -> Growth | None:
         return self._trend.growth(scene.total_mib * self._t.leak_limit_share) if scene.total_mib else None

@@ -32,6 +32,8 @@ class HoldScene:
     look: Look
     may_evict: bool = False
     """True when a trainer stands in the slot that can leave without losing much."""
+    can_pace: bool = True
+    """False when a trainer stands in the slot that works at full speed at any pace."""
 
 
 def decide_hold(scene: HoldScene) -> Decision | None:
@@ -104,7 +106,9 @@ def _try_again(scene: HoldScene, hold: Hold, held_s: float) -> Decision:
         words += "; it did not ease while nothing trained"
     if hold.cause is Cause.MEMORY and scene.look.is_over and (found := not_eased(memory, scene.now_s)):
         words += f"; {found}"
-    return _resume(scene, hold, f"{words}: after {span(held_s)} {_on(hold, memory.duty)}", upward=False)
+    return _resume(
+        scene, hold, f"{words}: after {span(held_s)} {_on(hold, memory.duty if scene.can_pace else 1.0)}", upward=False
+    )
 
 
 def _resume(scene: HoldScene, hold: Hold, words: str, *, upward: bool) -> Decision:

@@ -72,6 +72,18 @@ def test_a_trainer_that_cannot_be_paced_is_told_no_pace_up() -> None:
     assert memory.duty == 0.45
 
 
+def test_what_is_said_of_a_trainer_that_cannot_be_paced_names_no_pace() -> None:
+    """Its pause ends, and it goes on as fast as before."""
+    memory = GovernorMemory(T)
+    memory.last_trained_s, memory.duty = 1000.0, 0.45
+    ride = Ride(can=UNPACED, memory=memory)
+
+    ride.run(T.pause_max_s + 60, TRAPPING)
+
+    assert [one.action for one in ride.steps[:2]] == [Action.PAUSE, Action.RESUME]
+    assert ride.steps[1].words.endswith("the job goes on")
+
+
 def test_what_a_second_pace_gains_is_on_top_of_the_first() -> None:
     """Or a pace that costs nothing would be charged a fifth of the day."""
     ride = Ride()
