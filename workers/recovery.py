@@ -71,10 +71,11 @@ def _end_lock_keepers(lock_path: Path, group: int) -> None:
     """
     import psutil
 
+    real_path = os.path.realpath(lock_path)  # as the kernel names it, whatever links lead there
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             in_group = os.getpgid(process.pid) == group
-            if in_group and any(opened.path == str(lock_path) for opened in process.open_files()):
+            if in_group and any(opened.path == real_path for opened in process.open_files()):
                 logger.warning("event=leftover.killed pid=%d", process.pid)
                 process.kill()
 

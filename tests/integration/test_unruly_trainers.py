@@ -109,8 +109,15 @@ def test_a_trainer_stopped_while_it_still_imports_is_only_interrupted(house: Hou
     assert second.started_at - (first.ended_at or 0) >= 0.2
 
 
-def test_a_fork_that_keeps_the_lock_of_a_dead_trainer_does_not_shut_the_slot_for_ever(house: House) -> None:
+@pytest.mark.parametrize("through_link", [False, True])
+def test_a_fork_that_keeps_the_lock_of_a_dead_trainer_does_not_shut_the_slot_for_ever(
+    house: House, through_link: bool
+) -> None:
     """Daemon and trainer are both gone, but a child forked from the trainer still has its lock in its hands."""
+    if through_link:
+        (house.root / "elsewhere").mkdir()
+        (house.root / "link").symlink_to(house.root / "elsewhere")
+        house.overrides["CBI_STATE_DIR"] = str(house.root / "link")
     pids = house.root / "pids"
     forks = "child = os.fork()\nif child == 0: time.sleep(600)\nopen({0!r}, 'w').write(str(child))\ntime.sleep(600)"
     put_in_place(house, f"#!{sys.executable}\nimport os, time\n" + forks.format(str(pids)))
