@@ -51,7 +51,7 @@ class Daemon:
         self._settings = settings
         self._until_empty = until_empty
         self._stop = threading.Event()
-        self._started_at = clock.epoch_s()
+        self._began_after_event = 0
 
     def run(self) -> int:
         """Run until told to stop (or until the queue is empty); return the exit code.
@@ -79,6 +79,7 @@ class Daemon:
         ledger = Ledger.open(self._settings.ledger_path, patience_s=DAEMON_PATIENCE_S, checkpoints=True)
         telemetry = Telemetry(self._settings.telemetry_path)
         try:
+            self._began_after_event = queries.last_event_id(ledger)
             settle_leftovers(self._settings, ledger)
             look_again(ledger)
             governance.take_over(ledger)
@@ -144,7 +145,7 @@ class Daemon:
         """Say 1 when, in an until-empty run, a job failed, is stuck behind one that did, is held, or can never fit."""
         if not self._until_empty or self._stop.is_set():
             return 0
-        return 1 if queries.failed_since(ledger, self._started_at) else 0
+        return 1 if queries.failed_since(ledger, self._began_after_event) else 0
 
 
 class _Look:

@@ -26,8 +26,9 @@ def command(names: tuple[str, ...], timeout_s: float | None) -> None:
     Also ends when the named jobs can no longer move by themselves: held, or stuck behind a job that ended without
     success. Exit codes: 0 all succeeded, 1 one did not (or, without names, a job failed meanwhile), 75 the timeout passed.
     """
-    started_at, deadline = clock.epoch_s(), clock.monotonic_s() + (timeout_s or float("inf"))
+    deadline = clock.monotonic_s() + (timeout_s or float("inf"))
     with ledger_for_looking() as ledger:
+        began_after_event = queries.last_event_id(ledger)
         numbers = [queries.find_job(ledger, name).id for name in names]
         while not _over(ledger, numbers):
             if clock.monotonic_s() > deadline:
@@ -35,7 +36,7 @@ def command(names: tuple[str, ...], timeout_s: float | None) -> None:
                 sys.exit(75)
             time.sleep(LOOK_S)
         _tell_stuck(ledger, numbers)
-        sys.exit(0 if _all_well(ledger, numbers, started_at) else 1)
+        sys.exit(0 if _all_well(ledger, numbers, began_after_event) else 1)
 
 
 def _over(ledger: Ledger, numbers: list[int]) -> bool:
@@ -50,7 +51,7 @@ def _tell_stuck(ledger: Ledger, numbers: list[int]) -> None:
             click.echo(f"{printable(job.name)} (job {job.id}) is {job.state} and cannot move by itself.", err=True)
 
 
-def _all_well(ledger: Ledger, numbers: list[int], started_at: float) -> bool:
+def _all_well(ledger: Ledger, numbers: list[int], began_after_event: int) -> bool:
     if not numbers:
-        return not queries.failed_since(ledger, started_at)
+        return not queries.failed_since(ledger, began_after_event)
     return all(queries.find_job(ledger, str(number)).state is JobState.SUCCEEDED for number in numbers)

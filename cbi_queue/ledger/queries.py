@@ -90,6 +90,11 @@ def last_events(ledger: Ledger, count: int) -> list[EventRow]:
     return [EventRow.of(row) for row in rows]
 
 
+def last_event_id(ledger: Ledger) -> int:
+    """Return the number of the newest event, 0 when there is none: what comes later has a larger one, whatever the clock says."""
+    return int(ledger.conn.execute("SELECT coalesce(MAX(id), 0) FROM events").fetchone()[0])
+
+
 def needs_of(ledger: Ledger) -> dict[int, list[int]]:
     """Return job number -> numbers of the jobs it needs."""
     needs: dict[int, list[int]] = {}
@@ -146,11 +151,15 @@ def state_counts(ledger: Ledger) -> dict[str, int]:
     return {row["state"]: row["n"] for row in ledger.conn.execute("SELECT state, COUNT(*) n FROM jobs GROUP BY state")}
 
 
-def failed_since(ledger: Ledger, at: float) -> list[JobRow]:
-    """Return the jobs that failed since the instant *at*, those stuck behind a job that ended without success, those held
-    because daemons died over them, and those that can never fit.
+def failed_since(ledger: Ledger, event_id: int) -> list[JobRow]:
+    """Return the jobs that failed after the event *event_id*, those stuck behind a job that ended without success, those
+    held because daemons died over them, and those that can never fit.
     """
-    failed = ledger.conn.execute("SELECT * FROM jobs WHERE state = 'failed' AND ended_at >= ? ORDER BY id", (at,))
+    failed = ledger.conn.execute(
+        "SELECT * FROM jobs WHERE state = 'failed' AND id IN (SELECT job_id FROM events WHERE id > ? AND event = 'fail') "
+        "ORDER BY id",
+        (event_id,),
+    )
     stuck = ledger.conn.execute(
         """
         SELECT DISTINCT d.* FROM jobs d JOIN needs n ON n.job_id = d.id JOIN jobs j ON j.id = n.needs_id

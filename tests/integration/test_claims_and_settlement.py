@@ -230,7 +230,7 @@ def test_an_end_without_success_frees_nobody(ledger, state):
 
     assert job(ledger, "need").state == state
     assert job(ledger, "next").state == "waiting"
-    assert [row.name for row in queries.failed_since(ledger, 0.0)][-1] == "next"
+    assert [row.name for row in queries.failed_since(ledger, 0)][-1] == "next"
 
 
 def test_a_held_dependent_stays_held_and_is_queued_on_release(ledger):

@@ -95,7 +95,7 @@ def test_a_job_that_takes_daemon_after_daemon_down_comes_back_with_less_and_then
 
     third = machine.die(LONG_S)
     assert (third.state, third.reason) == (JobState.HELD, Reason.TAKES_DAEMON_DOWN)
-    assert [row.id for row in queries.failed_since(machine.ledger, clock.epoch_s())] == [third.id]
+    assert [row.id for row in queries.failed_since(machine.ledger, queries.last_event_id(machine.ledger))] == [third.id]
     assert machine.words() == (
         "the daemon died 3 times in a row while it trained, without a new checkpoint, last with micro-batch 32: it is "
         "kept back. `cbi-queue release net` tries it once more; `cbi-queue edit net params.batch_size=N` begins anew with less"
