@@ -29,6 +29,9 @@ CHECK_ROWS = 262_144
 """Rows looked at together while checking: a few MiB a column."""
 FULL_ROWS = 30
 """Rows with every window full that an export must have at least; fewer is a broken-off file, not a history."""
+SETTLING_VALUES = 252
+"""First values of a covariate, about a year, that settle whether its returns are logarithms. Only features of that year
+can know a later row by it; fewer values would take more series for positive that are not."""
 LARGEST = 1e30
 """Largest magnitude of a value: its square must stay finite in float64, and the feature in float32."""
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
@@ -71,7 +74,7 @@ def open_export(path: Path, params: FeatureParams, safe_point: Callable[[], None
     series = [Series(PRICE, is_log=True)]
     for name in covariates:
         if seen[name].values:
-            series.append(Series(name, is_log=seen[name].is_positive))
+            series.append(Series(name, is_log=seen[name].starts_positive))
         notes += seen[name].notes(name)
     return Export(path, rows, params.date_column, tuple(series), params.price_column, tuple(notes))
 
@@ -139,7 +142,10 @@ class _Seen:
     values: int = 0
     gaps: int = 0
     """Missing values after the first value that is there."""
-    is_positive: bool = True
+    starts_positive: bool = True
+    """None of the first `SETTLING_VALUES` values is 0 or below."""
+    without_log: int = 0
+    """Values of 0 or below."""
 
     def add(self, column: pl.Series) -> None:
         """Take in the next chunk of the column; NaN is null by now."""
@@ -147,8 +153,11 @@ class _Seen:
         started_at = 0 if self.values else column.is_not_null().arg_max() or 0
         if there or self.values:
             self.gaps += column.slice(started_at).null_count()
+        if self.values < SETTLING_VALUES:
+            first = column.drop_nulls().head(SETTLING_VALUES - self.values)
+            self.starts_positive = self.starts_positive and bool((first > 0).all())
         self.values += there
-        self.is_positive = self.is_positive and bool((column > 0).all())
+        self.without_log += int((column <= 0).sum())
 
     def notes(self, name: str) -> Iterator[str]:
         """Say what a person should know of the column."""
@@ -156,8 +165,16 @@ class _Seen:
             yield f"column {name!r} is left out: it holds no value at all"
         elif self.gaps:
             yield f"column {name!r} lacks {self.gaps} values after its first; windows that touch a gap stay empty"
-        if self.values and not self.is_positive:
-            yield f"column {name!r} is not above 0 throughout: its returns are differences, not logarithms"
+        if not self.starts_positive:
+            yield (
+                f"column {name!r} is not above 0 in all of its first {SETTLING_VALUES} values: its returns are "
+                "differences, not logarithms"
+            )
+        elif self.without_log:
+            yield (
+                f"column {name!r} is above 0 in its first {SETTLING_VALUES} values, so its returns are logarithms; "
+                f"{self.without_log} later ones are not, and windows that touch one stay empty"
+            )
 
 
 def _check_rows(

@@ -1,12 +1,13 @@
 """What is a feature: from the rows of an export to the columns of the feature cache.
 
-A feature at row t uses rows up to and including t, never a later one, and at most `look_back_rows` earlier ones, so a
-file may be worked through in chunks that overlap by that much. It is null where its window is not full, holds a gap,
-or has no spread to divide by; it is never filled, and never NaN or infinite. No file is touched here.
+A feature at row t uses rows up to and including t, never a later one (what a covariate's returns are is settled by its
+first year), and at most `look_back_rows` earlier ones, so a file may be worked through in chunks that overlap by that
+much. It is null where its window is not full, holds a gap or a level without a logarithm, or has no spread to divide
+by; it is never filled, and never NaN or infinite. No file is touched here.
 Upstream: `jobs.export_file`; downstream: `jobs.families.feature_cache`, and `jobs.series`, which adds the label.
 
 Letters: t a row (a trading day), x the level of a series, r_t = log x_t - log x_{t-1} its return (x_t - x_{t-1} for
-a series that is not positive throughout), w a window of the last w rows, k a lag in rows.
+a series that is not positive in its beginning, see `Series.is_log`), w a window of the last w rows, k a lag in rows.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ class Series:
 
     name: str
     is_log: bool
-    """Its returns are logarithmic; else plain differences, because it is not positive throughout."""
+    """Its returns are logarithmic; else plain differences, because not all of its first values are positive.
+
+    Settled by the beginning alone (`export_file.SETTLING_VALUES`): by the whole series, a late value would change what
+    the features of earlier years mean. To a logarithmic series a later value that is not positive is a gap.
+    """
 
 
 def look_back_rows(params: FeatureParams) -> int:
@@ -71,9 +76,14 @@ def _finite(expression: pl.Expr) -> pl.Expr:
 
 
 def _with_returns(frame: pl.DataFrame, series: Sequence[Series]) -> pl.DataFrame:
-    levels = [(pl.col(s.name).log() if s.is_log else pl.col(s.name)).alias(f"{s.name}.level") for s in series]
+    levels = [(_log(s.name) if s.is_log else pl.col(s.name)).alias(f"{s.name}.level") for s in series]
     returns = [pl.col(f"{s.name}.level").diff().alias(f"{s.name}.r") for s in series]
     return frame.with_columns(levels).with_columns(returns)
+
+
+def _log(name: str) -> pl.Expr:
+    """Take the logarithm, null where there is none."""
+    return pl.when(pl.col(name) > 0).then(pl.col(name).log())
 
 
 def _with_moments(frame: pl.DataFrame, series: Sequence[Series], params: FeatureParams) -> pl.DataFrame:

@@ -207,9 +207,21 @@ def test_gaps_are_counted_and_left_empty(attempt, panel, monkeypatch):
     assert "lacks" not in attempt(panel)[0]
 
 
+@pytest.mark.parametrize(("value", "kind"), [(252, "differences"), (253, "logarithms; 1 later")])
+def test_the_first_252_values_settle_what_returns_are(attempt, panel, monkeypatch, value, kind):
+    """Values are counted, not rows, and from chunk to chunk."""
+    monkeypatch.setattr(export_file, "CHECK_ROWS", 100)
+    row = 40 + value - 1
+    late = pl.when(pl.int_range(pl.len()) >= 40).then(pl.col("sp500")).alias("late")
+    notes, columns = attempt(panel.with_columns(late).with_columns(at(row, "late", 0.0)))
+    assert f"column 'late' is {'not ' if value == 252 else ''}above 0 in " in notes
+    assert f"its returns are {kind}" in notes
+    assert ("late_spread_5" in columns) == (value == 253)
+
+
 def test_a_series_below_zero_is_differenced_and_said(attempt, panel):
     notes, columns = attempt(panel.with_columns((pl.col("sp500") - pl.col("nasdaq")).alias("gap")))
-    assert "column 'gap' is not above 0 throughout: its returns are differences" in notes
+    assert "column 'gap' is not above 0 in all of its first 252 values: its returns are differences" in notes
     assert "gap_ret_0" in columns
     assert "gap_spread_5" not in columns
 

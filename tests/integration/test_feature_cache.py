@@ -80,6 +80,21 @@ def bench(tmp_path: Path, sample_exports: Path) -> Bench:
     return Bench(tmp_path, sample_exports / EXPORT)
 
 
+def test_a_last_value_without_a_logarithm_moves_no_earlier_feature(bench: Bench):
+    """What a feature means must not hang on rows after it."""
+    bench.run()
+    before, last = bench.cache(), bench.export.height - 1
+    is_last = pl.int_range(pl.len()) == last
+    bench.replace_export(bench.export.with_columns(pl.when(is_last).then(-1.0).otherwise("sp500").alias("sp500")))
+
+    bench.run()
+
+    after = bench.cache()
+    assert after.head(last).equals(before.head(last))
+    assert (before["sp500_ret_0"][last], after["sp500_ret_0"][last]) == (pytest.approx(0.0, abs=0.2), None)
+    assert "column 'sp500' is above 0 in its first 252 values, so its returns are logarithms; 1 later" in bench.notes()
+
+
 BOTH = {"1m_features.parquet", "1m_features.manifest.json"}
 
 

@@ -80,6 +80,18 @@ def test_a_series_that_is_not_positive_is_differenced_and_has_no_spread():
     assert not any("spread" in name for name in found.columns)
 
 
+@pytest.mark.parametrize("value", [0.0, -3.0])
+def test_a_value_without_a_logarithm_empties_what_needs_it_and_nothing_else(value):
+    levels, p = walk(60, 2), walk(60, 1)
+    whole = engineer(frame(price=p, other=levels), [PRICE, OTHER], params(windows=(5,)))
+    levels[40] = value
+    found = engineer(frame(price=p, other=levels), [PRICE, OTHER], params(windows=(5,)))
+    assert found.head(40).equals(whole.head(40))
+    assert found.slice(46).equals(whole.slice(46)), "the return of the day after is the last one that needs it"
+    for kind in ("mean", "std", "min", "max", "mom", "z", "corr", "beta", "spread"):
+        assert found[f"other_{kind}_5"].slice(40, 5).null_count() == 5, kind
+
+
 def test_calendar():
     found = engineer(frame(price=[1] * 40), [PRICE], params())
     expect(found["month"].head(1), [1])
