@@ -19,6 +19,8 @@ def place_hold(
 ) -> HoldRow:
     """Place a hold, or replace the one of the same reason.
 
+    One with an expiry begins anew: its own time is what a clock that is set back must leave it (`sweep_expired`).
+
     Args:
         ledger: open for writing.
         reason: why the slot is closed.
@@ -31,7 +33,8 @@ def place_hold(
         now = clock.epoch_s()
         row = conn.execute(
             "INSERT INTO holds (reason, mode, words, since, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (reason) "
-            "DO UPDATE SET mode = excluded.mode, words = excluded.words, expires_at = excluded.expires_at RETURNING *",
+            "DO UPDATE SET mode = excluded.mode, words = excluded.words, expires_at = excluded.expires_at, "
+            "since = iif(excluded.expires_at IS NULL, since, excluded.since) RETURNING *",
             (reason, mode, words, now, now + for_s if for_s is not None else None),
         ).fetchone()
         ledger.tell("hold_placed", reason, words=f"{words} ({mode})")

@@ -107,6 +107,21 @@ def test_a_hold_of_a_clock_that_was_set_back_lasts_its_own_time_from_now(ledger)
     assert [event for event, _, _ in told(ledger)] == ["hold_placed", "hold_placed", "hold_restarted"]
 
 
+def test_a_hold_that_replaced_another_lasts_its_own_time_after_the_clock_was_set_back(ledger, monkeypatch):
+    """Half an hour asked for at noon, in place of a hold of the morning; then it is eleven again."""
+    now = [1_000_000.0]
+    monkeypatch.setattr(clock, "epoch_s", lambda: now[0])
+    place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "this morning")
+    now[0] += 4 * 3600.0
+    place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "a nap", for_s=1800)
+    now[0] -= 3600.0
+
+    sweep_expired(ledger)
+
+    (nap,) = holds_in_force(ledger)
+    assert nap.expires_at - now[0] == 1800.0
+
+
 def test_a_hold_of_a_clock_that_was_behind_is_over_at_once(ledger):
     """What a clock in the past called half an hour has long gone by."""
     place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "a nap", for_s=1800)
