@@ -5,15 +5,15 @@ Wiring and signals only. A signal handler sets a flag and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import sqlite3
 import threading
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.errors import CbiError, LedgerError, SlotStuck
+from cbi_queue.errors import CbiError, LedgerBusy, LedgerError, SlotStuck
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
 from cbi_queue.ledger.telemetry import Telemetry
@@ -80,10 +80,8 @@ class Daemon:
         telemetry = Telemetry(self._settings.telemetry_path)
         try:
             self._began_after_event = queries.last_event_id(ledger)
-            settle_leftovers(self._settings, ledger)
-            look_again(ledger)
-            governance.take_over(ledger)
-            watch_volume(self._settings, ledger, make=True)
+            if not self._take_over(ledger, governance):
+                return 0
             governance.start()
             slot = Slot(self._settings, telemetry, lock.descriptor, governance)
             self._consume(ledger, slot, governance)
@@ -92,6 +90,35 @@ class Daemon:
             governance.stop()
             telemetry.close()
             ledger.close()
+
+    def _take_over(self, ledger: Ledger, governance: Governance) -> bool:
+        """Put the ledger in order after the last daemon, however long others keep it locked; False when told to stop."""
+        steps: tuple[Callable[[], object], ...] = (
+            lambda: settle_leftovers(self._settings, ledger),
+            lambda: look_again(ledger),
+            lambda: governance.take_over(ledger),
+            lambda: watch_volume(self._settings, ledger, make=True),
+        )
+        with ledger.hurried():
+            return all(self._do_when_unlocked(ledger, step) for step in steps)
+
+    def _do_when_unlocked(self, ledger: Ledger, step: Callable[[], object]) -> bool:
+        """Do *step*, and again when another program had the ledger locked; False when told to stop meanwhile."""
+        while True:
+            try:
+                step()
+            except LedgerBusy as exc:
+                logger.warning("event=ledger.locked why=%r", exc.message)
+                if not self._wait_for_lock(ledger):
+                    return False
+            else:
+                return True
+
+    def _wait_for_lock(self, ledger: Ledger) -> bool:
+        while not self._stop.wait(LOOK_S):
+            with contextlib.suppress(LedgerBusy), ledger.write():
+                return True
+        return False
 
     def _consume(self, ledger: Ledger, slot: Slot, governance: Governance) -> None:
         huey = LedgerHuey(self._settings.ledger_path, admit=slot.admit, train=slot.train)
@@ -117,7 +144,7 @@ class Daemon:
             logger.info("event=daemon.stopped")
 
     def _watch(self, ledger: Ledger, consumer: EmbeddedConsumer, governance: Governance, keep_awake: KeepAwake) -> None:
-        with closing(Telemetry(self._settings.telemetry_path)) as telemetry, ledger.hurried():
+        with contextlib.closing(Telemetry(self._settings.telemetry_path)) as telemetry, ledger.hurried():
             self._look_until_told(ledger, consumer, governance, telemetry, keep_awake)
 
     def _look_until_told(

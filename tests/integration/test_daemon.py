@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import psutil
@@ -12,6 +14,7 @@ from house import NAIVE, NET
 from waiting import until
 
 from cbi_queue.errors import LedgerBusy
+from cbi_queue.ledger.claims import claim
 from cbi_queue.lifecycle import JobState, Outcome
 from workers.__main__ import main
 from workers.daemon import Daemon
@@ -240,6 +243,22 @@ def test_a_ledger_that_stays_locked_at_the_start_is_no_reason_to_stay_down(
     monkeypatch.setattr("workers.__main__.set_up_logging", lambda *_args, **_keys: None)
     monkeypatch.setattr("workers.__main__.install_signals", lambda _daemon: None)
     assert main([]) == 1
+
+
+def test_sigterm_is_heard_while_another_program_keeps_the_ledger_locked_at_the_start(house: House) -> None:
+    """With a row to settle, the daemon waits for the lock; it must not be deaf for as long."""
+    (number,) = house.enqueue({**NAIVE, "name": "left"})
+    with house.ledger() as ledger:
+        claim(ledger, number)
+    with closing(sqlite3.connect(house.settings.ledger_path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        daemon = house.start_daemon()
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(30) == 0
+    assert house.job("left").state is JobState.RUNNING
+
+    assert house.start_daemon("--until-empty", wait=False).wait(60) == 0
+    assert house.job("left").state is JobState.SUCCEEDED
 
 
 def test_sigterm_checkpoints_and_exits_in_good_order(house: House) -> None:
