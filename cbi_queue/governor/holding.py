@@ -2,7 +2,7 @@
 
 A hold for memory also ends early once it is plain that it eases nothing (`relief`).
 Nothing stands still for ever: a hold whose sensor does not speak, or never clears, ends after `pause_max_s` and the
-work is tried again at the lowest pace. Neighbours: `policy` and `memory_policy` (which place holds), `governor`.
+work is tried again, most often at the lowest pace. Neighbours: `policy` and `memory_policy` (which place holds), `governor`.
 """
 
 from __future__ import annotations
@@ -106,9 +106,8 @@ def _try_again(scene: HoldScene, hold: Hold, held_s: float) -> Decision:
         words += "; it did not ease while nothing trained"
     if hold.cause is Cause.MEMORY and scene.look.is_over and (found := not_eased(memory, scene.now_s)):
         words += f"; {found}"
-    return _resume(
-        scene, hold, f"{words}: after {span(held_s)} {_on(hold, memory.duty if scene.can_pace else 1.0)}", upward=False
-    )
+    on = _on(hold, memory.duty if scene.can_pace else 1.0)
+    return _resume(scene, hold, f"{words}: after {span(held_s)} {on}", upward=False)
 
 
 def _resume(scene: HoldScene, hold: Hold, words: str, *, upward: bool) -> Decision:

@@ -45,10 +45,9 @@ def _pause(scene: Scene) -> Decision | None:
     if scene.heat.grade is not Grade.SEVERE or memory.heat.lasts_s(Grade.SEVERE, now_s) < t.severe_confirm_s:
         return None
     pauses = memory.steps_within(Cause.HEAT, now_s, action=Action.PAUSE)
-    if pauses and memory.steps_within(Cause.HEAT, now_s) > t.steps_per_hour - 2:
-        goes_on = "goes on at the lowest pace" if scene.standing.can_pace else "cannot be paced and goes on"
+    if pauses and memory.steps_within(Cause.HEAT, now_s) > t.steps_per_hour - KEPT:
         return _tell(scene, "severe", f"{scene.heat.words}, but pausing {pauses} times within the hour did not end it: "
-                     f"the job {goes_on} and the chip protects itself")  # fmt: skip
+                     f"the job goes on and the chip protects itself")  # fmt: skip
     if scene.standing.can_pace:
         memory.duty = memory.proven_duty = _pace_after_a_pause(scene)
         memory.gains.clear()  # no trial has judged this pace here
