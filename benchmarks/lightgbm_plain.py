@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, cast
 import lightgbm as lgb
 
 from cbi_queue.spec import JobSpec
-from jobs.boosted_run import Means
+from jobs.boosting.run import Means
+from jobs.data.series import load_frame
+from jobs.evaluation.splits import holdout_split
 from jobs.families.lightgbm_trees import library_params
-from jobs.series import load_frame
-from jobs.splits import holdout_split
 
 if TYPE_CHECKING:
     from cbi_queue.catalogue import LightGBMDartParams

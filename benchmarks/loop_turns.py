@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.torch_device import compute_repeatably  # before torch, whose memory ceilings it sets
+from jobs.torch_backend.device import compute_repeatably  # before torch, whose memory ceilings it sets
 
 # isort: split
 import numpy as np
@@ -31,13 +31,13 @@ from torch.nn.utils import clip_grad_norm_
 
 from cbi_queue.protocol import Assignment
 from cbi_queue.spec import JobSpec
-from jobs.batches import Windows, epoch_order
-from jobs.channel import Channel
-from jobs.checkpoint_pace import CheckpointPace
 from jobs.families.recurrent import RecurrentNet
-from jobs.torch_loop import Blocks, TorchLoop
-from jobs.torch_passes import squared_error
+from jobs.process.channel import Channel
+from jobs.torch_backend.batches import Windows, epoch_order
+from jobs.torch_backend.loop import Blocks, TorchLoop
+from jobs.torch_backend.passes import squared_error
 from jobs.trainer import Task
+from jobs.training.checkpoint_pace import CheckpointPace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

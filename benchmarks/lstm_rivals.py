@@ -28,7 +28,7 @@ from benchmarks.measuring import Line, Target, ratios
 from cbi_queue.artifacts import sha256_of
 from cbi_queue.protocol import Assignment, Begin, EpochReport, Failed, Finished, decode_report, encode
 from cbi_queue.spec import JobSpec, identity_of
-from jobs.feature_store import cache_files
+from jobs.data.feature_store import cache_files
 from jobs.sample_data import build
 from workers.trainer_process import KEEP_FREED, trainer_environment
 

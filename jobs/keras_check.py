@@ -31,7 +31,7 @@ def _tried() -> dict[str, object]:
 
     import jobs.session  # noqa: F401 - what every trainer imports
     from jobs.families.keras_nets import recurrent_stages
-    from jobs.keras_device import keras, tf
+    from jobs.keras_backend.device import keras, tf
 
     devices = [device.name for device in tf.config.list_logical_devices()]
     for device in devices:

@@ -25,10 +25,10 @@ from pydantic import ValidationError
 from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
 from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Stopped
 from cbi_queue.spec import JobSpec
-from jobs.captured_output import roll_in_background
-from jobs.channel import Channel, StopRequested
-from jobs.cost import with_cost
-from jobs.out_of_memory import is_out_of_memory
+from jobs.process.channel import Channel, StopRequested
+from jobs.process.fingerprint import with_cost
+from jobs.process.log_rollover import roll_in_background
+from jobs.process.out_of_memory import is_out_of_memory
 from jobs.registry import TRAINERS, trainer_for
 from jobs.trainer import BrokenSpec, Task
 

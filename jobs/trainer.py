@@ -15,7 +15,7 @@ from cbi_queue.artifacts import CHECKPOINT_FOLDER
 if TYPE_CHECKING:
     from cbi_queue.protocol import Assignment, Finished, Started
     from cbi_queue.spec import JobSpec
-    from jobs.channel import Channel
+    from jobs.process.channel import Channel
 
 
 class BrokenSpec(Exception):

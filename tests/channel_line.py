@@ -9,7 +9,7 @@ from contextlib import suppress
 from waiting import until
 
 from cbi_queue.protocol import decode_report, encode
-from jobs.channel import Channel, StopRequested
+from jobs.process.channel import Channel, StopRequested
 
 
 class Line:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.protocol import Assignment
 from cbi_queue.spec import JobSpec, identity_of
-from jobs.channel import StopRequested
+from jobs.process.channel import StopRequested
 from jobs.trainer import Task
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from fakes import ScriptedChannel, make_task
 
 from cbi_queue.catalogue import MODELS
 from cbi_queue.protocol import CheckpointSaved, EpochReport, MicroBatchChanged, Note, Restored
-from jobs.channel import StopRequested
-from jobs.keras_device import Placement, keras
-from jobs.keras_parity import Evidence, placed
+from jobs.keras_backend.device import Placement, keras
+from jobs.keras_backend.parity import Evidence, placed
+from jobs.process.channel import StopRequested
 from jobs.registry import trainer_for
 
 SMALL = {

@@ -14,12 +14,12 @@ from torch import nn
 
 from cbi_queue.protocol import Assignment
 from cbi_queue.spec import JobSpec
-from jobs.batches import Windows
-from jobs.channel import StopRequested
-from jobs.checkpoint_pace import CheckpointPace
-from jobs.dropout import RowDropout
-from jobs.torch_loop import Blocks, TorchLoop
+from jobs.process.channel import StopRequested
+from jobs.torch_backend.batches import Windows
+from jobs.torch_backend.dropout import RowDropout
+from jobs.torch_backend.loop import Blocks, TorchLoop
 from jobs.trainer import Task
+from jobs.training.checkpoint_pace import CheckpointPace
 
 ROWS, FEATURES, WINDOW = 260, 4, 5
 TRAIN, VALIDATION = torch.arange(WINDOW - 1, 150), torch.arange(170, 240)

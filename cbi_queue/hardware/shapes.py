@@ -24,8 +24,8 @@ _ASK = """
 import sys
 from pathlib import Path
 from cbi_queue.catalogue import FeatureParams
-from jobs.export_file import open_export
-from jobs.features import feature_names
+from jobs.data.export_file import open_export
+from jobs.data.features import feature_names
 export = open_export(Path(sys.argv[1]), FeatureParams(), lambda: None)
 print(export.rows, len(feature_names(export.series, FeatureParams())))
 """

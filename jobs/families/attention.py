@@ -3,7 +3,7 @@
 Every step of a window is past, so attention looks both ways; what is read is the last step. Each layer may be computed
 again in the backward pass instead of kept (gradient checkpointing). Dropout lies on what each part adds and not on the
 attention weights: those masks would be drawn inside the library's kernel, which cannot be cut into micro-batches.
-Training, stopping and resuming are the loop's. Neighbour: `jobs.torch_run`.
+Training, stopping and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
 
 Letters: n windows, L steps, d the model's width, h heads.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from jobs.torch_run import TorchRun  # before torch, whose memory ceilings it sets
+from jobs.torch_backend.run import TorchRun  # before torch, whose memory ceilings it sets
 
 # isort: split
 import torch
@@ -21,8 +21,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from jobs.dropout import RowDropout, same_masks_again
-from jobs.torch_compiler import load_the_compiler
+from jobs.torch_backend.compiler import load_the_compiler
+from jobs.torch_backend.dropout import RowDropout, same_masks_again
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:

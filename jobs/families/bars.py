@@ -2,7 +2,7 @@
 
 One shot each, milliseconds long: a safe point before and one after. With h the horizon and p[t] the price at row t:
 naive says p[t]; seasonal naive the price of the same day of the season, as late as it is known; drift lets the mean
-daily log return of the training block go on. Neighbours: `jobs.run_record`.
+daily log return of the training block go on. Neighbours: `jobs.results.run_folder`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from cbi_queue.protocol import EpochReport, Started
-from jobs.run_record import record_run
-from jobs.series import load_frame
-from jobs.splits import holdout_split
+from jobs.data.series import load_frame
+from jobs.evaluation.splits import holdout_split
+from jobs.results.run_folder import record_run
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:

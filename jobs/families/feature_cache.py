@@ -2,8 +2,8 @@
 
 Works through the export in chunks of rows that overlap by the longest look-back, so memory does not grow with the
 file, and stands still or leaves between chunks. A stopped build leaves no trace and starts over: the old cache stays
-until the new one is whole. Neighbours: `jobs.export_file` (rows in), `jobs.features` (what is computed),
-`jobs.feature_store` (the two files out).
+until the new one is whole. Neighbours: `jobs.data.export_file` (rows in), `jobs.data.features` (what is computed),
+`jobs.data.feature_store` (the two files out).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from cbi_queue.artifacts import atomic_file, sha256_of, write_json
 from cbi_queue.catalogue import FeatureParams
 from cbi_queue.protocol import EpochReport, Finished, Note, Started
-from jobs.cpu_probe import probe_cpu
-from jobs.export_file import Export, chunks, find_export, open_export
-from jobs.feature_store import cache_files, cache_key
-from jobs.features import engineer, feature_names, look_back_rows
-from jobs.work_clock import WorkClock
+from jobs.data.export_file import Export, chunks, find_export, open_export
+from jobs.data.feature_store import cache_files, cache_key
+from jobs.data.features import engineer, feature_names, look_back_rows
+from jobs.training.cpu_probe import probe_cpu
+from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

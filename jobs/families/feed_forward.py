@@ -1,6 +1,6 @@
 """A feed-forward net over a flattened window of feature rows (PyTorch).
 
-The net's shape; training, stopping and resuming are the loop's. Neighbour: `jobs.torch_run`.
+The net's shape; training, stopping and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
-from jobs.torch_run import TorchRun  # before torch, whose memory ceilings it sets
+from jobs.torch_backend.run import TorchRun  # before torch, whose memory ceilings it sets
 
 # isort: split
 import torch
 from torch import nn
 
-from jobs.dropout import RowDropout
+from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
     from cbi_queue.catalogue import FeedForwardParams

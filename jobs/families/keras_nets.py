@@ -1,16 +1,16 @@
 """Feed-forward, LSTM and GRU in Keras on TensorFlow: the training guide's templates, layer by layer.
 
-The nets' shapes; training, stopping and resuming are the loop's. Neighbour: `jobs.keras_run`.
+The nets' shapes; training, stopping and resuming are the loop's. Neighbour: `jobs.keras_backend.run`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from jobs.keras_device import keras  # first: it says what is wrong with a runtime that has no TensorFlow
+from jobs.keras_backend.device import keras  # first: it says what is wrong with a runtime that has no TensorFlow
 
 # isort: split
-from jobs.keras_run import KerasRun
+from jobs.keras_backend.run import KerasRun
 
 if TYPE_CHECKING:
     from cbi_queue.catalogue import FeedForwardParams, RecurrentParams

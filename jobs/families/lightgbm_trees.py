@@ -3,7 +3,7 @@
 Deterministic: the same spec, data and number of threads give the same model text, byte for byte. Missing values
 pass into the trees, which learn a side for them; nothing is scaled. LightGBM keeps its draws of dropped trees to
 itself, so a stored model cannot be gone on with exactly: a stopped run starts over. Nor can threads or bins change
-within a run: `reset_parameter` begins the draws anew. Neighbour: `jobs.boosted_run`.
+within a run: `reset_parameter` begins the draws anew. Neighbour: `jobs.boosting.run`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, cast
 import lightgbm as lgb
 import numpy as np
 
-from jobs.boosted_run import BoostedRun
+from jobs.boosting.run import BoostedRun
 
 if TYPE_CHECKING:
     from cbi_queue.catalogue import LightGBMDartParams
     from cbi_queue.protocol import Finished, Started
-    from jobs.boosted_run import Means
-    from jobs.series import ForecastFrame
-    from jobs.splits import Split
+    from jobs.boosting.run import Means
+    from jobs.data.series import ForecastFrame
+    from jobs.evaluation.splits import Split
     from jobs.trainer import Task
 
 MODEL_FILE = "model.txt"

@@ -1,20 +1,20 @@
 """LSTM and GRU over a window of feature rows, one layer or two (PyTorch).
 
 Two layers are two single ones with our own dropout between them: the dropout inside a library's stacked layer draws
-masks that depend on how a batch is cut. Training, stopping and resuming are the loop's. Neighbour: `jobs.torch_run`.
+masks that depend on how a batch is cut. Training, stopping and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from jobs.torch_run import TorchRun  # before torch, whose memory ceilings it sets
+from jobs.torch_backend.run import TorchRun  # before torch, whose memory ceilings it sets
 
 # isort: split
 import torch
 from torch import nn
 
-from jobs.dropout import RowDropout
+from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
     from cbi_queue.catalogue import RecurrentParams

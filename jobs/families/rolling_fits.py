@@ -7,7 +7,7 @@ new day's price. Each row t is forecast from prices up to t only: f[t] = (log pr
 A fit's parameters are kept as JSON and are revived from it for every forecast, so that the file is all that is
 needed. Safe points lie between fits; one fit takes moments, and a pause within it is the kernel's. The fits so far are
 also the checkpoint, and an exact one: each fit depends on the prices before it and on the library that makes it, whose
-version is kept with them. Neighbours: `jobs.series`, `jobs.splits`, `jobs.run_record`.
+version is kept with them. Neighbours: `jobs.data.series`, `jobs.evaluation.splits`, `jobs.results.run_folder`.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from statsforecast.ets import forecast_ets, forward_ets
 
 from cbi_queue.artifacts import write_atomic
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, Note, Restored, Started
-from jobs.channel import StopRequested
-from jobs.cpu_probe import probe_cpu
-from jobs.run_record import record_run
-from jobs.series import load_frame
-from jobs.splits import holdout_split
-from jobs.work_clock import WorkClock
+from jobs.data.series import load_frame
+from jobs.evaluation.splits import holdout_split
+from jobs.process.channel import StopRequested
+from jobs.results.run_folder import record_run
+from jobs.training.cpu_probe import probe_cpu
+from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cbi_queue.catalogue import AutoARIMAParams, RollingFitParams
     from cbi_queue.protocol import Finished
-    from jobs.series import ForecastFrame
-    from jobs.splits import Split
+    from jobs.data.series import ForecastFrame
+    from jobs.evaluation.splits import Split
     from jobs.trainer import Task
 
 MODEL_FILE, CHECKPOINT_FILE = "model.json", "fits.json"

@@ -1,7 +1,7 @@
 """A temporal convolutional net: causal residual blocks, one per dilation, over a window of feature rows (PyTorch).
 
 No batch or weight normalisation: batch statistics would make a forecast depend on how a batch is cut. Training, stopping
-and resuming are the loop's. Neighbour: `jobs.torch_run`.
+and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
 
 Letters: k the kernel's size, d a dilation, C channels.
 """
@@ -11,14 +11,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
-from jobs.torch_run import TorchRun  # before torch, whose memory ceilings it sets
+from jobs.torch_backend.run import TorchRun  # before torch, whose memory ceilings it sets
 
 # isort: split
 import torch
 from torch import nn
 from torch.nn import functional
 
-from jobs.dropout import RowDropout
+from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
     from cbi_queue.catalogue import TCNParams

@@ -2,7 +2,7 @@
 
 Deterministic on a CPU with a given number of threads. On XGBoost 3.2 (the last for Python 3.11) a round costs more
 the later it comes, because the dropped trees' predictions are computed anew; a stored model can be gone on with to
-the same bits unless rows or columns are drawn. Neighbour: `jobs.boosted_run`.
+the same bits unless rows or columns are drawn. Neighbour: `jobs.boosting.run`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import xgboost as xgb
 
-from jobs.boosted_run import BoostedRun
+from jobs.boosting.run import BoostedRun
 
 if TYPE_CHECKING:
     from cbi_queue.catalogue import XGBoostDartParams
     from cbi_queue.protocol import Finished, Started
-    from jobs.boosted_run import Means
-    from jobs.series import ForecastFrame
-    from jobs.splits import Split
+    from jobs.boosting.run import Means
+    from jobs.data.series import ForecastFrame
+    from jobs.evaluation.splits import Split
     from jobs.trainer import Task
 
 MODEL_FILE = "model.ubj"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from jobs.series import ForecastFrame
+    from jobs.data.series import ForecastFrame
 
 
 def lightgbm_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:

@@ -25,10 +25,10 @@ from cbi_queue.artifacts import reopen_folder
 from cbi_queue.catalogue import MODELS
 from cbi_queue.kinds import Family
 from cbi_queue.protocol import EpochReport, Finished, Message, Pause, Paused, Resume, Resumed, Started, decode_report
-from jobs.channel import Channel, StopRequested
+from jobs.data.series import load_frame
+from jobs.process.channel import Channel, StopRequested
 from jobs.registry import TRAINERS, trainer_for
-from jobs.run_record import PREDICTIONS, PROMISED_FILES
-from jobs.series import load_frame
+from jobs.results.run_folder import PREDICTIONS, PROMISED_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

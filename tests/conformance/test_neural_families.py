@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from cbi_queue.artifacts import reopen_folder, sha256_of
 from cbi_queue.catalogue import MODELS
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Probed, Restored, Started
-from jobs.channel import StopRequested
-from jobs.feature_store import cache_files
-from jobs.probe import WORKLOADS
+from jobs.data.feature_store import cache_files
+from jobs.process.channel import StopRequested
 from jobs.registry import TRAINERS, trainer_for
+from jobs.torch_backend.probe import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

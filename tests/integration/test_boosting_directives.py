@@ -29,9 +29,9 @@ from cbi_queue.protocol import (
     Started,
     decode_report,
 )
-from jobs.channel import Channel, StopRequested
-from jobs.cpu_probe import WORKLOAD
+from jobs.process.channel import Channel, StopRequested
 from jobs.registry import trainer_for
+from jobs.training.cpu_probe import WORKLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

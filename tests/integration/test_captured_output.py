@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from waiting import until
 
-from jobs.captured_output import roll_if_large
+from jobs.process.log_rollover import roll_if_large
 
 ROOT = Path(__file__).parents[2]
 
 PRINTER = """
 import ctypes, os, sys
 from pathlib import Path
-from jobs.captured_output import roll_if_large
+from jobs.process.log_rollover import roll_if_large
 libc = ctypes.CDLL(None)
 log, lines, each = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 for number in range(lines):
@@ -33,7 +33,7 @@ libc.fflush(None)
 BACKGROUND = """
 import os, sys, threading
 from pathlib import Path
-from jobs.captured_output import roll_in_background
+from jobs.process.log_rollover import roll_in_background
 log = Path(sys.argv[1])
 roll_in_background(log, 2_000, 1000, every_s=0.002)
 def work(name):
@@ -151,7 +151,7 @@ def test_a_watcher_survives_a_disk_that_fails_for_a_while(tmp_path):
     code = """
 import os, sys
 from pathlib import Path
-from jobs.captured_output import roll_in_background
+from jobs.process.log_rollover import roll_in_background
 log = Path(sys.argv[1])
 blocked = log.with_name(log.name + ".new"); blocked.mkdir()
 roll_in_background(log, 100, 3, every_s=0.005)

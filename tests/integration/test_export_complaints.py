@@ -10,7 +10,7 @@ import pytest
 from fakes import ScriptedChannel, make_task
 
 from cbi_queue.protocol import Note
-from jobs import export_file
+from jobs.data import export_file
 from jobs.families.feature_cache import FeatureCache
 from jobs.trainer import BrokenSpec
 

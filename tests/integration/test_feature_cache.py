@@ -17,12 +17,12 @@ from fakes import FakeClock, ScriptedChannel, make_task
 
 from cbi_queue.artifacts import sha256_of
 from cbi_queue.protocol import EpochReport, Finished, Note, Started
-from jobs import feature_store
-from jobs.channel import StopRequested
+from jobs.data import feature_store
+from jobs.data.feature_store import cache_files
+from jobs.data.series import load_frame
 from jobs.families import feature_cache
 from jobs.families.feature_cache import FeatureCache, SourceChanged
-from jobs.feature_store import cache_files
-from jobs.series import load_frame
+from jobs.process.channel import StopRequested
 
 TESTS = Path(__file__).parents[1]
 EXPORT = "production_training_data_1m.parquet"
@@ -258,7 +258,7 @@ import os, signal, sys
 from pathlib import Path
 from fakes import ScriptedChannel, make_task
 from jobs.families.feature_cache import FeatureCache
-from jobs.feature_store import CacheFiles
+from jobs.data.feature_store import CacheFiles
 root, moment = Path(sys.argv[1]), sys.argv[2]
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -27,12 +27,12 @@ from cbi_queue.protocol import (
     decode_report,
     encode,
 )
-from jobs.batches import Windows
-from jobs.channel import StopRequested
+from jobs.data.series import load_frame
+from jobs.data.standardise import Standardiser
 from jobs.families.feed_forward import FeedForward, FeedForwardNet
-from jobs.run_record import PROMISED_FILES
-from jobs.series import load_frame
-from jobs.standardise import Standardiser
+from jobs.process.channel import StopRequested
+from jobs.results.run_folder import PROMISED_FILES
+from jobs.torch_backend.batches import Windows
 from jobs.trainer import BrokenSpec
 
 pytestmark = pytest.mark.usefixtures("torch_as_found")

@@ -17,7 +17,7 @@ STEPS, BLOCKS, BLOCK_MIB = 10, 16, 4
 TRAINER = f"""
 import json, resource
 import psutil
-from jobs.heap import give_back
+from jobs.process.heap import give_back
 
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def held(): return psutil.Process().memory_info().rss / 2**20

@@ -41,7 +41,7 @@ def mapped_mib(house: House) -> float:
     code = (
         "import re, sys, torch, jobs.families.feed_forward\n"
         "from pathlib import Path\n"
-        "from jobs.series import load_frame\n"
+        "from jobs.data.series import load_frame\n"
         "torch.set_num_threads(1)\n"
         "frame = load_frame(Path(sys.argv[1]), '1w')\n"
         "net = torch.nn.Linear(8, 1); net(torch.zeros(4, 8)).sum().backward()\n"

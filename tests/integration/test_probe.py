@@ -1,10 +1,10 @@
-"""`jobs.probe`: equal work every time, and nothing of a training is touched by it."""
+"""`jobs.torch_backend.probe`: equal work every time, and nothing of a training is touched by it."""
 
 from __future__ import annotations
 
 import torch
 
-from jobs.probe import PARTS, WORKLOADS, probe, probe_for
+from jobs.torch_backend.probe import PARTS, WORKLOADS, probe, probe_for
 
 CPU = torch.device("cpu")
 

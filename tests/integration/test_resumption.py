@@ -1,4 +1,4 @@
-"""`jobs.resumption` and the loop: stopped or killed anywhere, a run ends where an uninterrupted one ends."""
+"""`jobs.nets.resumption` and the loop: stopped or killed anywhere, a run ends where an uninterrupted one ends."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from small_net import (
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from cbi_queue.protocol import CheckpointSaved, EpochReport, Note, Restored
-from jobs.batches import Windows
-from jobs.channel import StopRequested
-from jobs.checkpoint_pace import CheckpointPace
-from jobs.torch_device import compute_repeatably
+from jobs.process.channel import StopRequested
+from jobs.torch_backend.batches import Windows
+from jobs.torch_backend.device import compute_repeatably
+from jobs.training.checkpoint_pace import CheckpointPace
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ import pytest
 TRAIN = """
 import json, sys
 import torch
-from jobs.torch_compiler import spare_the_compiler
-from jobs.torch_device import compute_repeatably
+from jobs.torch_backend.compiler import spare_the_compiler
+from jobs.torch_backend.device import compute_repeatably
 
 def is_loaded():
     return "sympy" in sys.modules
@@ -78,7 +78,7 @@ print(json.dumps([len(graphs), type(torch._dynamo).__name__, one]))
 def test_what_will_be_asked_for_is_loaded_when_told_to() -> None:
     """Gradient checkpointing asks in its first step, and two seconds of import would spoil what an epoch costs."""
     script = """
-from jobs.torch_compiler import load_the_compiler
+from jobs.torch_backend.compiler import load_the_compiler
 spare_the_compiler()
 load_the_compiler()
 loaded = is_loaded()

@@ -1,4 +1,4 @@
-"""`jobs.torch_loop`: it learns, stops early, cuts batches without changing the training, and keeps honest time."""
+"""`jobs.torch_backend.loop`: it learns, stops early, cuts batches without changing the training, and keeps honest time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fakes import FakeClock, ScriptedChannel
 from small_net import EVERY_EPOCH, STEPS, VALIDATION, attempt, make_loop, series, uninterrupted
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, MicroBatchChanged, StepsReport
-from jobs.channel import StopRequested
-from jobs.checkpoint_pace import CheckpointPace
-from jobs.torch_device import compute_repeatably, device_for
-from jobs.torch_precision import Precision
+from jobs.process.channel import StopRequested
+from jobs.torch_backend.device import compute_repeatably, device_for
+from jobs.torch_backend.precision import Precision
+from jobs.training.checkpoint_pace import CheckpointPace
 
 
 @pytest.fixture(autouse=True)

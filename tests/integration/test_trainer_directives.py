@@ -12,7 +12,7 @@ from fakes import make_task
 from waiting import until
 
 from cbi_queue.protocol import CheckpointSaved, EpochReport, ExitCode, Probed, Started, Stopped
-from jobs.cpu_probe import WORKLOAD
+from jobs.training.cpu_probe import WORKLOAD
 from workers.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:

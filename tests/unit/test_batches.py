@@ -1,4 +1,4 @@
-"""`jobs.batches` and `jobs.dropout`: what a step sees depends on (seed, epoch, step) and on nothing else."""
+"""`jobs.torch_backend.batches` and `jobs.torch_backend.dropout`: what a step sees depends on (seed, epoch, step) and on nothing else."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from jobs.batches import Windows, epoch_order, pieces
-from jobs.dropout import RowDropout, StepSeeds
-from jobs.net_progress import steps_of
-from jobs.seeds import mixed_seed
+from jobs.nets.progress import steps_of
+from jobs.torch_backend.batches import Windows, epoch_order, pieces
+from jobs.torch_backend.dropout import RowDropout, StepSeeds
+from jobs.training.seeds import mixed_seed
 
 
 @given(samples=st.integers(1, 300), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 1000))

@@ -9,10 +9,10 @@ import pytest
 from fakes import ScriptedChannel, make_task
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, Note, Restored
-from jobs.boosted_run import LEAST_BINS, Means
-from jobs.boosting import Boosted, boost
-from jobs.boosting_checkpoint import BoostingCheckpoints, Circumstances
-from jobs.channel import StopRequested
+from jobs.boosting.checkpoints import BoostingCheckpoints, Circumstances
+from jobs.boosting.loop import Boosted, boost
+from jobs.boosting.run import LEAST_BINS, Means
+from jobs.process.channel import StopRequested
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,7 +24,7 @@ from cbi_queue.protocol import (
     Stop,
     encode,
 )
-from jobs.channel import StopRequested
+from jobs.process.channel import StopRequested
 
 BEGIN = Begin(Assignment(1, 1, "ledger", "identity", {}, "/run", "/exports", "/processed"))
 
@@ -184,7 +184,7 @@ def test_a_report_with_a_number_that_is_none_is_refused_here(line):
 
 STUBBORN = """
 import os, sys, threading
-from jobs.channel import Channel
+from jobs.process.channel import Channel
 channel = Channel(os.fdopen(2, "wb"), os.fdopen(0, "rb", buffering=0, closefd=False))
 channel.listen()
 if sys.argv[1] == "early":
@@ -211,7 +211,7 @@ def test_a_trainer_that_reaches_no_safe_point_ends_itself_when_its_grace_is_over
 
 FULL_LOG = """
 import os, sys
-from jobs.channel import Channel
+from jobs.process.channel import Channel
 channel = Channel(os.fdopen(2, "wb"), os.fdopen(0, "rb", buffering=0, closefd=False))
 full = os.open("/dev/full", os.O_WRONLY)
 out = os.dup(1)

@@ -13,7 +13,7 @@ from channel_line import Line, train
 from waiting import until
 
 from cbi_queue.protocol import Begin, Note, Pace, Pause, Paused, Probe, Probed, Resume, Resumed, SetMicroBatch, Stop
-from jobs.channel import LEAST_DUTY
+from jobs.process.channel import LEAST_DUTY
 
 HOUR_S = 3600.0
 PROBED = Probed("cpu", "counting-1", 0.1, 0.1, 0.5)
@@ -136,7 +136,7 @@ def test_a_pause_in_a_rest_is_obeyed_at_once_and_gives_memory_back(line):
 
 def test_a_long_pause_is_rest_enough(line, monkeypatch):
     """After a pause of an hour a paced trainer does not rest once more for the work before it."""
-    monkeypatch.setattr("jobs.channel.LONGEST_REST_S", 0.05)
+    monkeypatch.setattr("jobs.process.channel.LONGEST_REST_S", 0.05)
     rested = []
     monkeypatch.setattr(line.channel, "_rest", lambda rest_s, _orders: rested.append(rest_s))
     has_worked(line, HOUR_S)

@@ -1,4 +1,4 @@
-"""`jobs.checkpoint`: what is on the disk is whole, ours, and the newest that is; nothing else is believed."""
+"""`jobs.training.checkpoint`: what is on the disk is whole, ours, and the newest that is; nothing else is believed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.checkpoint import KEPT, Checkpoint, CheckpointFolder
+from jobs.training.checkpoint import KEPT, Checkpoint, CheckpointFolder
 
 IDENTITY = "a" * 64
 

@@ -1,11 +1,11 @@
-"""`jobs.checkpoint_pace`: little lost, and never more than the agreed share of training time."""
+"""`jobs.training.checkpoint_pace`: little lost, and never more than the agreed share of training time."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.checkpoint_pace import CheckpointPace
+from jobs.training.checkpoint_pace import CheckpointPace
 
 
 def test_short_epochs_are_not_each_saved():

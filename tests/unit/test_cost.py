@@ -7,7 +7,7 @@ import pytest
 from cbi_queue.catalogue import MODELS
 from cbi_queue.protocol import Started
 from cbi_queue.spec import JobSpec
-from jobs.cost import FREE, with_cost
+from jobs.process.fingerprint import FREE, with_cost
 
 
 def fingerprint(model: str, **params: object) -> str:

@@ -1,4 +1,4 @@
-"""`jobs.dropout` and gradient checkpointing: a layer that is computed again draws the same masks again."""
+"""`jobs.torch_backend.dropout` and gradient checkpointing: a layer that is computed again draws the same masks again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from jobs.dropout import RowDropout, StepSeeds, same_masks_again
+from jobs.torch_backend.dropout import RowDropout, StepSeeds, same_masks_again
 
 
 class Layer(nn.Module):

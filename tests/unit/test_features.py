@@ -1,4 +1,4 @@
-"""`jobs.features`: the values, where they are empty, and that no feature knows the future."""
+"""`jobs.data.features`: the values, where they are empty, and that no feature knows the future."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from cbi_queue.catalogue import FeatureParams
-from jobs.features import Series, engineer, feature_names, look_back_rows
+from jobs.data.features import Series, engineer, feature_names, look_back_rows
 
 PRICE, OTHER = Series("price", is_log=True), Series("other", is_log=True)
 LN2 = log(2)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.keras_batches import epoch_order, stretch_of
-from jobs.net_progress import steps_of
+from jobs.keras_backend.batches import epoch_order, stretch_of
+from jobs.nets.progress import steps_of
 
 TRAIN = np.arange(100, 246)  # 146 samples: in batches of 32 the last one has 18
 

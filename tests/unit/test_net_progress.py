@@ -1,4 +1,4 @@
-"""`jobs.net_progress` and `jobs.circumstances`: early stopping's counting, and what of it comes back from a checkpoint."""
+"""`jobs.nets.progress` and `jobs.nets.circumstances`: early stopping's counting, and what of it comes back from a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from jobs.circumstances import Circumstances
-from jobs.net_progress import Progress, steps_of
+from jobs.nets.circumstances import Circumstances
+from jobs.nets.progress import Progress, steps_of
 
 
 def after(*losses: float) -> Progress:

@@ -1,4 +1,4 @@
-"""`jobs.parity`: a device is believed only when it computes what the CPU computes."""
+"""`jobs.torch_backend.parity`: a device is believed only when it computes what the CPU computes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from jobs.families.recurrent import RecurrentNet
-from jobs.parity import passes_on, placed
-from jobs.torch_precision import Precision
+from jobs.torch_backend.parity import passes_on, placed
+from jobs.torch_backend.precision import Precision
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`jobs.resumption`: what a checkpoint takes of memory is given back, and lacking memory for one ends no training."""
+"""`jobs.nets.resumption`: what a checkpoint takes of memory is given back, and lacking memory for one ends no training."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from fakes import ScriptedChannel, make_task
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Restored
-from jobs.circumstances import Circumstances
-from jobs.net_progress import Progress
-from jobs.resumption import Resumption
+from jobs.nets.circumstances import Circumstances
+from jobs.nets.progress import Progress
+from jobs.nets.resumption import Resumption
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from jobs.checkpoint import Checkpoint
+    from jobs.training.checkpoint import Checkpoint
 
 AROUND = Circumstances(micro_batch=8, threads=1, device="cpu", precision="float32")
 DATA = "d" * 64

@@ -13,12 +13,12 @@ import statsforecast
 from fakes import FakeClock, ScriptedChannel, make_task
 
 from cbi_queue.protocol import CheckpointSaved, EpochReport, Note, Restored
-from jobs.channel import StopRequested
+from jobs.data.series import ForecastFrame, label, load_frame
+from jobs.evaluation.splits import holdout_split
 from jobs.families import rolling_fits
 from jobs.families.rolling_fits import ETS, AutoARIMA, refit_chunks
-from jobs.series import ForecastFrame, label, load_frame
-from jobs.splits import holdout_split
-from jobs.work_clock import WorkClock
+from jobs.process.channel import StopRequested
+from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:
     from pathlib import Path

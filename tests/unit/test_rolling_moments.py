@@ -1,4 +1,4 @@
-"""`jobs.rolling_moments`: the window's rows decide, nothing before them, and rounding does not pile up."""
+"""`jobs.data.rolling_moments`: the window's rows decide, nothing before them, and rounding does not pile up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.rolling_moments import rolling_moments
+from jobs.data.rolling_moments import rolling_moments
 
 WINDOWS = (1, 2, 3, 5, 7, 8, 21, 63, 126)
 

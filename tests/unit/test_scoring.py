@@ -1,4 +1,4 @@
-"""`jobs.scoring`: every measure against numbers worked out by hand."""
+"""`jobs.evaluation.scoring`: every measure against numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from jobs.scoring import directional_accuracy, mase_scale, price_errors, score, sharpe, skills, staggered_pnl
-from jobs.series import ForecastFrame, label
-from jobs.splits import holdout_split
+from jobs.data.series import ForecastFrame, label
+from jobs.evaluation.scoring import directional_accuracy, mase_scale, price_errors, score, sharpe, skills, staggered_pnl
+from jobs.evaluation.splits import holdout_split
 
 
 def frame_with(price: np.ndarray, horizon_days: int) -> ForecastFrame:

@@ -1,4 +1,4 @@
-"""`jobs.series`: what is read is the cache that its manifest speaks of, and the label looks h rows ahead."""
+"""`jobs.data.series`: what is read is the cache that its manifest speaks of, and the label looks h rows ahead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from cbi_queue.artifacts import sha256_of
-from jobs.series import frame_of, label, load_frame
+from jobs.data.series import frame_of, label, load_frame
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:

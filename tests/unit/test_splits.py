@@ -1,4 +1,4 @@
-"""`jobs.splits`: no label window of a training row ever touches one of a test row, whatever the figures."""
+"""`jobs.evaluation.splits`: no label window of a training row ever touches one of a test row, whatever the figures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.series import ForecastFrame, label
-from jobs.splits import MIN_TRAIN_ROWS, describe, holdout_split, purged_folds
+from jobs.data.series import ForecastFrame, label
+from jobs.evaluation.splits import MIN_TRAIN_ROWS, describe, holdout_split, purged_folds
 from jobs.trainer import BrokenSpec
 
 

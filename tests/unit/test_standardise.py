@@ -1,4 +1,4 @@
-"""`jobs.standardise`: fitted on the training block alone, and what is missing is told from what is average."""
+"""`jobs.data.standardise`: fitted on the training block alone, and what is missing is told from what is average."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from jobs.standardise import LIMIT_SD, fit_standardiser
+from jobs.data.standardise import LIMIT_SD, fit_standardiser
 
 NAN = np.nan
 

@@ -1,11 +1,11 @@
-"""`jobs.standstill`: time that is not work is counted once, whoever made the trainer stand still."""
+"""`jobs.process.standstill`: time that is not work is counted once, whoever made the trainer stand still."""
 
 from __future__ import annotations
 
 import pytest
 from fakes import FakeClock
 
-from jobs.standstill import Standstill
+from jobs.process.standstill import Standstill
 
 
 @pytest.fixture

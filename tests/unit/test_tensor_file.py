@@ -1,4 +1,4 @@
-"""`jobs.tensor_file`: what it writes, the safetensors library reads back to the bit; it takes no memory of its size."""
+"""`jobs.training.tensor_file`: what it writes, the safetensors library reads back to the bit; it takes no memory of its size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from jobs.tensor_file import pieces_of
+from jobs.training.tensor_file import pieces_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,7 @@ HARD_UP = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from jobs.checkpoint import Checkpoint, CheckpointFolder
+from jobs.training.checkpoint import Checkpoint, CheckpointFolder
 
 folder = CheckpointFolder(Path(sys.argv[1]) / "checkpoints", "a" * 64)
 folder.save(Checkpoint(1, 0, {}, {"model.weight": np.ones(8, np.float32)}))

@@ -1,0 +1,3 @@
+"""What every boosted-tree model shares."""
+
+from __future__ import annotations

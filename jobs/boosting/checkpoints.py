@@ -1,0 +1,110 @@
+"""The checkpoints of a boosted model whose library goes on exactly: the model as it is, and the best one so far.
+
+XGBoost 3.2 with its DART booster does, when the seed is a function of the round and neither rows nor columns are drawn
+(each compared: 60 rounds at once against 30 and 30 give the same file). Circumstances that could change a bit are
+stored too, and a checkpoint of others is refused: the run then starts over, which is always exact. Neighbours:
+`jobs.boosting` (the loop), `jobs.training.checkpoint` (the file), `jobs.training.checkpoint_pace` (when).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
+from jobs.training.checkpoint import Checkpoint, CheckpointFolder
+from jobs.training.checkpoint_pace import CheckpointPace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobs.trainer import Task
+    from jobs.training.work_clock import WorkClock
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the numbers of a round depend on, beside the spec."""
+
+    library: str
+    """Name and version."""
+    data: str
+    """Digest of features, labels and blocks."""
+    bins: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a boosted model has come."""
+
+    rounds: int
+    model: bytes
+    """After those rounds."""
+    best: bytes
+    best_round: int
+    best_rmse: float
+    worked_s: float
+    """Training seconds so far, in all attempts."""
+
+
+class BoostingCheckpoints:
+    """The checkpoints of one attempt at one boosted model."""
+
+    def __init__(self, task: Task, around: Circumstances, pace: CheckpointPace | None = None) -> None:
+        """Keep them in the task's folder."""
+        self._channel, self._around = task.channel, asdict(around)
+        self._folder = CheckpointFolder(task.checkpoint_dir, task.assignment.identity)
+        self._pace = pace or CheckpointPace()
+        self._safe_rounds = 0
+
+    def restore(self) -> Standing | None:
+        """Return where the newest usable checkpoint stands, and report it; None when there is none.
+
+        Raises:
+            OSError: when the run's folder is gone.
+        """
+        found = self._folder.load_latest(self._misfit)
+        if found.state is None:
+            if found.rejected:
+                self._channel.report(Note(f"fits from round 1, no checkpoint can be used: {'; '.join(found.rejected)}"))
+            return None
+        facts, arrays = found.state.facts, found.state.arrays
+        standing = Standing(found.state.epoch, arrays["model"].tobytes(), arrays["best"].tobytes(), **facts["standing"])
+        self._safe_rounds = standing.rounds
+        self._pace.paid(standing.worked_s, 0.0)
+        self._channel.report(Restored(standing.rounds, str(found.path), rejected=found.rejected))
+        return standing
+
+    def save_if_due(self, clock: WorkClock, standing: Callable[[], Standing]) -> None:
+        """Save when the pace says so."""
+        if self._pace.is_due(clock.worked_s, mid_epoch=False):
+            self.save(clock, standing)
+
+    def save(self, clock: WorkClock, standing: Callable[[], Standing]) -> None:
+        """Leave a checkpoint, unless there is one; one that cannot be written is reported and ends no training."""
+        now = standing()
+        if now.rounds == self._safe_rounds:
+            return
+        with clock.set_aside() as taken_s:
+            try:
+                saved = self._folder.save(self._checkpoint(now))
+            except OSError as exc:
+                self._channel.report(CheckpointFailed(now.rounds, str(exc)))
+            else:
+                self._channel.report(CheckpointSaved(now.rounds, saved.bytes, saved.wall_s))
+                self._safe_rounds = now.rounds
+            cost_s = taken_s()
+        self._pace.paid(clock.worked_s, cost_s)
+
+    def _checkpoint(self, now: Standing) -> Checkpoint:
+        standing = {"best_round": now.best_round, "best_rmse": now.best_rmse, "worked_s": now.worked_s}
+        arrays = {"model": np.frombuffer(now.model, np.uint8), "best": np.frombuffer(now.best, np.uint8)}
+        return Checkpoint(now.rounds, 0, {"around": self._around, "standing": standing}, arrays)
+
+    def _misfit(self, checkpoint: Checkpoint) -> str | None:
+        stored = checkpoint.facts.get("around", {})
+        changed = [f"{name} {stored.get(name)!s:.40}" for name, now in self._around.items() if stored.get(name) != now]
+        return f"made with {', '.join(changed)}" if changed else None

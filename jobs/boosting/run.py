@@ -1,0 +1,147 @@
+"""One run of a boosted model around its library: data in, parameters cut to the memory, checkpoints, the record out.
+
+A family says its parameters in its library's words and hands in the rounds and the forecast; the rest is the same for
+all and is here. A model that ran out of memory comes back with half the bins and half the threads for each time: the
+histograms, which are most of a boosted model's memory, shrink with the bins (LightGBM grew by 319 MiB with 255 bins,
+166 with 127, 90 with 63; XGBoost by 897, 490, 293). Fewer bins make another model, so the run's record and an event
+say it. Neighbours: `jobs.families` above; `boosting` (the loop), `boosting_checkpoint` and `run_record` below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from cbi_queue.protocol import Note, Started
+from jobs.boosting.checkpoints import BoostingCheckpoints, Circumstances
+from jobs.boosting.loop import boost
+from jobs.data.series import load_frame
+from jobs.evaluation.splits import holdout_split
+from jobs.results.run_folder import record_run
+from jobs.training.checkpoint import digest_of
+from jobs.training.cpu_probe import probe_cpu
+from jobs.training.work_clock import WorkClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from cbi_queue.catalogue import LightGBMDartParams, XGBoostDartParams
+    from cbi_queue.protocol import Finished
+    from jobs.boosting.loop import Rounds
+    from jobs.trainer import Task
+
+LEAST_BINS = 15
+"""Fewer bins hardly save memory and cost accuracy; a job that asks for fewer keeps what it asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a model may use of the machine's memory."""
+
+    bins: int
+    threads: int
+
+    def halved(self, times: int) -> Means:
+        """Return what is left after the model ran out of memory so many *times*."""
+        return Means(max(self.bins >> times, min(self.bins, LEAST_BINS)), max(self.threads >> times, 1))
+
+
+class BoostedRun:
+    """Prepared on construction; `started`, then `finish`."""
+
+    def __init__(self, task: Task) -> None:
+        """Load and split the features.
+
+        Raises:
+            BrokenSpec: when the job cannot run as written on this data.
+        """
+        params = cast("LightGBMDartParams | XGBoostDartParams", task.spec.typed_params)
+        planned = Means(params.max_bin, task.assignment.threads)
+        self.means = planned.halved(task.assignment.thrift)
+        if self.means != planned:
+            task.channel.report(Note(_thrift_words(planned, self.means)))
+        self._task = replace(task, assignment=replace(task.assignment, threads=self.means.threads))
+        self._params = params
+        self.frame = load_frame(task.processed_dir, task.spec.horizon)
+        self.split = holdout_split(self.frame, params.validation_rows, params.backtest_rows, params.embargo_rows)
+        task.channel.probe = probe_cpu
+
+    def started(self, shape: str, library: str, *, resumes_exactly: bool) -> Started:
+        """Say what is about to happen.
+
+        Args:
+            shape: parameters that a round's cost depends on, beside rows, features, bins and threads.
+            library: name and version of the library: an update changes what a round costs.
+            resumes_exactly: whether training can go on from a stored model to the same numbers.
+        """
+        task, rows = self._task, len(self.split.train)
+        cost = f"{rows}x{self.frame.x.shape[1]} {shape} bins{self.means.bins} threads{self.means.threads}"
+        return Started(
+            total_epochs=self._params.n_estimators,
+            unit="round",
+            samples=rows,
+            fingerprint=f"{task.spec.model} {task.spec.horizon} {cost} cpu {library} by processor time",
+            gets_dearer=True,
+            can=("pace", "probe", "checkpoint") if resumes_exactly else ("pace", "probe"),
+        )
+
+    def finish(
+        self, rounds: Rounds, forecast: Callable[[bytes], np.ndarray], model_file: str, *, library: str | None
+    ) -> Finished:
+        """Boost, keep the best round, forecast every row and leave the folder filled.
+
+        Args:
+            rounds: the model before its first round.
+            forecast: model file's content -> (rows,) float64, f[t] of every row.
+            model_file: name of the model's file.
+            library: name and version of the library that goes on exactly from a stored model; None: none does.
+
+        Raises:
+            StopRequested: after leaving a checkpoint, where the library goes on exactly.
+        """
+        task, params = self._task, self._params
+        checkpoints = BoostingCheckpoints(task, self._around(library)) if library else None
+        boosted = boost(
+            task,
+            rounds,
+            rounds=params.n_estimators,
+            patience_rounds=params.early_stopping_rounds,
+            samples=len(self.split.train),
+            checkpoints=checkpoints,
+        )
+        clock = WorkClock(task.channel)
+        clock.start(0.0)
+        predicted = forecast(boosted.model)
+        return record_run(
+            task,
+            self.frame,
+            self.split,
+            predicted,
+            fit_s=boosted.fit_s,
+            predict_s=clock.worked_s,
+            model_files={model_file: boosted.model},
+            preproc={
+                "scaler": None,
+                "missing": "NaN passes into the trees",
+                "features": list(self.frame.feature_names),
+            },
+            details={
+                "best_round": boosted.best_round,
+                "rounds": boosted.rounds,
+                "bins": self.means.bins,
+                "memory_downgrades": task.assignment.thrift,
+            },
+        )
+
+    def _around(self, library: str) -> Circumstances:
+        data = digest_of(1, self.frame.x, self.frame.y, self.split.train, self.split.validation)
+        return Circumstances(library, data, self.means.bins, self.means.threads)
+
+
+def _thrift_words(planned: Means, left: Means) -> str:
+    return (
+        f"does with less memory than before, so trains with {left.bins} bins instead of {planned.bins} and {left.threads} "
+        f"threads instead of {planned.threads}; fewer bins make another model, and its record says so"
+    )

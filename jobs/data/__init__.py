@@ -1,0 +1,3 @@
+"""From an export to features to series."""
+
+from __future__ import annotations

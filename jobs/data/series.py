@@ -1,0 +1,132 @@
+"""What every forecasting family trains on: one price, its features, and the label h trading days ahead.
+
+Reads the feature cache, builds the label, and refuses what cannot be forecast; never computes a feature and never
+decides which rows train. Upstream: `feature_store` (two files per horizon); downstream: `splits`, the families,
+`scoring` and `run_record`.
+
+Letters used by all of them: t is a row (a trading day), p its price, h the horizon in trading days,
+y[t] = log p[t+h] - log p[t] the label, f[t] the forecast of y[t], x[t] the features known at the close of day t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cbi_queue.artifacts import sha256_of
+from cbi_queue.kinds import HORIZON_DAYS
+from jobs.data.feature_store import cache_files
+from jobs.trainer import BrokenSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+
+    from jobs.data.feature_store import CacheFiles
+
+DATE_COLUMN, PRICE_COLUMN = "date", "price"
+"""The cache's first two columns, whatever they were called in the export; every other column is a feature."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastFrame:
+    """The rows of one horizon, in time order."""
+
+    dates: np.ndarray
+    """(rows,) datetime64[D], strictly increasing."""
+    price: np.ndarray
+    """(rows,) float64, finite and above zero."""
+    x: np.ndarray
+    """(rows, features) float32; NaN where a feature has not started."""
+    y: np.ndarray
+    """(rows,) float64, log p[t+h] - log p[t]; NaN in the last h rows, whose label is not known yet."""
+    feature_names: tuple[str, ...]
+    """Names of the columns of `x`, in their order."""
+    horizon_days: int
+    """h: trading days ahead, counted by row."""
+    source_sha256: str
+    """Names the data snapshot that the features were built from."""
+
+    @property
+    def rows(self) -> int:
+        """Number of trading days."""
+        return len(self.price)
+
+
+def load_frame(processed_dir: Path, horizon: str) -> ForecastFrame:
+    """Read the feature cache of *horizon* (one of the catalogue's names).
+
+    Raises:
+        BrokenSpec: when the cache is missing, torn, out of order, or holds a price that has no logarithm.
+    """
+    files = cache_files(processed_dir, horizon)
+    source_sha256 = _source_of(files, horizon)
+    return frame_of(_read_table(files.parquet, horizon), HORIZON_DAYS[horizon], source_sha256)
+
+
+def frame_of(table: pl.DataFrame, horizon_days: int, source_sha256: str) -> ForecastFrame:
+    """Check a table of date, price and features, and add the label.
+
+    Raises:
+        BrokenSpec: as `load_frame`.
+    """
+    names = tuple(name for name in table.columns if name not in (DATE_COLUMN, PRICE_COLUMN))
+    dates = table[DATE_COLUMN].to_numpy().astype("datetime64[D]")
+    price = table[PRICE_COLUMN].to_numpy().astype(np.float64)
+    _check_order(dates)
+    _check_price(price, dates)
+    x = np.ascontiguousarray(table.select(names).to_numpy(), dtype=np.float32)  # (rows, features)
+    return ForecastFrame(dates, price, x, label(price, horizon_days), names, horizon_days, source_sha256)
+
+
+def label(price: np.ndarray, horizon_days: int) -> np.ndarray:
+    """Return y[t] = log p[t+h] - log p[t], NaN in the last h rows. *price*: (rows,) -> (rows,) float64."""
+    log_price = np.log(price)
+    y = np.full(len(price), np.nan)
+    y[:-horizon_days] = log_price[horizon_days:] - log_price[:-horizon_days]
+    return y
+
+
+def _source_of(files: CacheFiles, horizon: str) -> str:
+    """Return the checksum of the export, once the cache is seen to be there and whole."""
+    again = f"run the features job of horizon {horizon}"
+    if not files.parquet.is_file() or not files.manifest.is_file():
+        absent = files.manifest if files.parquet.is_file() else files.parquet
+        msg = f"{absent} is missing: {again} first"
+        raise BrokenSpec(msg)
+    manifest = files.read_manifest() or {}
+    if manifest.get("output_sha256") != sha256_of(files.parquet):
+        msg = f"{files.parquet} is not the file that {files.manifest.name} was written for: {again} again"
+        raise BrokenSpec(msg)
+    return str(manifest["source_sha256"])
+
+
+def _read_table(path: Path, horizon: str) -> pl.DataFrame:
+    import polars as pl
+
+    table = pl.read_parquet(path)
+    if absent := {DATE_COLUMN, PRICE_COLUMN} - set(table.columns):
+        msg = f"{path} has no column {', '.join(sorted(absent))}: run the features job of horizon {horizon} again"
+        raise BrokenSpec(msg)
+    return table
+
+
+def _check_order(dates: np.ndarray) -> None:
+    backwards = np.flatnonzero(~(dates[1:] > dates[:-1]))  # a missing date compares false as well
+    if len(backwards):
+        at = int(backwards[0])
+        msg = f"the features' dates do not rise: {dates[at + 1]} follows {dates[at]} in row {at + 1}"
+        raise BrokenSpec(msg)
+
+
+def _check_price(price: np.ndarray, dates: np.ndarray) -> None:
+    unusable = np.flatnonzero(~(np.isfinite(price) & (price > 0)))
+    if len(unusable):
+        at = int(unusable[0])
+        msg = (
+            f"{len(unusable)} prices have no logarithm, the first is {price[at]} on {dates[at]}: prices must be above 0"
+        )
+        raise BrokenSpec(msg)

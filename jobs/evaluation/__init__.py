@@ -1,0 +1,3 @@
+"""How a forecast is judged: splits and scores."""
+
+from __future__ import annotations

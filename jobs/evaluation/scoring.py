@@ -1,0 +1,171 @@
+"""How good a forecast is, on prices and beside the naive forecast of the same rows. Pure arithmetic on arrays.
+
+A family forecasts f[t], the log return of the next h trading days; scored is the price it implies,
+P^[t+h] = p[t] exp(f[t]), against P[t+h]. Every number is finite or None: JSON has no NaN, and a measure that does
+not exist here (the direction of a forecast of no change) is None and not zero. Upstream: the families by way of
+`run_record`; letters as in `series`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jobs.data.series import ForecastFrame
+    from jobs.evaluation.splits import Split
+
+TRADING_DAYS_PER_YEAR = 252
+MASE_SEASON_ROWS = 5
+"""Season m of MASE's in-sample naive forecast: one trading week, as AutoGluon and fev-bench scale daily series."""
+
+Score = dict[str, float | int | None]
+
+
+def score(
+    frame: ForecastFrame, split: Split, predicted: np.ndarray, *, cost_per_turnover: float = 0.0
+) -> dict[str, dict[str, Score] | Score]:
+    """Score *predicted* on the validation and backtest blocks, and the naive forecast on the very same rows.
+
+    Args:
+        frame: the rows.
+        split: the blocks; the training block scales MASE.
+        predicted: (rows,) float64, f[t]; NaN where nothing was forecast: such rows are left out of both.
+        cost_per_turnover: share of the position's value that a full turnover costs, for the Sharpe ratio.
+
+    Returns:
+        {"validation": Score, "backtest": Score, "naive": {"validation": Score, "backtest": Score}}; a model's Score
+        also has skill_mae, skill_rmse and skill_mape = 1 - error / naive's error: above zero is better than naive.
+    """
+    scale = mase_scale(frame.price[split.train])
+    naive = np.where(np.isfinite(predicted), 0.0, np.nan)
+    own: dict[str, Score] = {}
+    bar: dict[str, Score] = {}
+    for name in ("validation", "backtest"):
+        rows = split.blocks()[name]
+        bar[name] = score_block(frame, rows, naive, scale, cost_per_turnover=cost_per_turnover)
+        own[name] = score_block(frame, rows, predicted, scale, cost_per_turnover=cost_per_turnover)
+        own[name] |= skills(own[name], bar[name])
+    return {**own, "naive": bar}
+
+
+def score_block(
+    frame: ForecastFrame, rows: np.ndarray, predicted: np.ndarray, scale: float, *, cost_per_turnover: float = 0.0
+) -> Score:
+    """Score one block.
+
+    Args:
+        frame: the rows.
+        rows: (block,) contiguous positions with known labels.
+        predicted: (rows of the frame,) f[t].
+        scale: MASE's denominator, from `mase_scale`.
+        cost_per_turnover: as in `score`.
+    """
+    scored = rows[np.isfinite(predicted[rows])]
+    f, y = predicted[scored], frame.y[scored]
+    with np.errstate(over="ignore"):  # a forecast beyond a float's range gives infinity here and None below
+        forecast = frame.price[scored] * np.exp(f)
+        error = price_errors(forecast, frame.price[scored] * np.exp(y), scale)
+    pnl = staggered_pnl(predicted[rows], _next_return(frame, rows), frame.horizon_days, cost_per_turnover)
+    return {
+        "rows": len(scored),
+        **error,
+        "directional_accuracy": directional_accuracy(f, y),
+        "sharpe": sharpe(pnl),
+        "sharpe_days": len(pnl),
+    }
+
+
+def price_errors(forecast: np.ndarray, actual: np.ndarray, scale: float) -> Score:
+    """Compare forecast with actual prices, both (rows,).
+
+    mape_pct = 100 mean(|P^ - P| / P)        mae = mean(|P^ - P|)
+    rmse     = sqrt(mean((P^ - P)^2))        mase = mae / scale, season MASE_SEASON_ROWS
+    """
+    if not len(actual):
+        return dict.fromkeys(("mape_pct", "mae", "rmse", "mase"))
+    miss = np.abs(forecast - actual)
+    mae = float(miss.mean())
+    return {
+        "mape_pct": _finite(100.0 * float((miss / actual).mean())),
+        "mae": _finite(mae),
+        "rmse": _finite(math.sqrt(float((miss**2).mean()))),
+        "mase": _finite(mae / scale) if scale > 0 else None,
+    }
+
+
+def mase_scale(train_price: np.ndarray) -> float:
+    """Return the in-sample error of the seasonal naive forecast, mean |p[t] - p[t-m]| over the training block.
+
+    Hyndman & Koehler 2006 with m = MASE_SEASON_ROWS. It does not grow with h, so a MASE above 1 is ordinary at long
+    horizons: read it beside naive's.
+    """
+    return float(np.abs(train_price[MASE_SEASON_ROWS:] - train_price[:-MASE_SEASON_ROWS]).mean())
+
+
+def directional_accuracy(f: np.ndarray, y: np.ndarray) -> float | None:
+    """Return the share of rows with sign f = sign y, among rows where both f and y move; None without any."""
+    moving = (f != 0) & (y != 0)
+    return float((np.sign(f[moving]) == np.sign(y[moving])).mean()) if moving.any() else None
+
+
+def staggered_pnl(
+    f: np.ndarray, next_return: np.ndarray, horizon_days: int, cost_per_turnover: float = 0.0
+) -> np.ndarray:
+    """Return the daily P&L of holding each day's sign for h days, one h-th of the money a day.
+
+    w[t] = mean(sign f[t-h+1..t]),  P&L[t+1] = w[t] r[t+1] - cost |w[t] - w[t-1]|.
+
+    Only full windows of h forecasts count: the first h - 1 days of a block have none, and the first position is
+    bought from zero. Overlapping h-day returns instead would overstate the ratio 2 to 4 times at h = 21 to 63.
+
+    Args:
+        f: (days,) forecasts of consecutive days; a window with a NaN is left out.
+        next_return: (days,) r[t+1] = log p[t+1] - log p[t].
+        horizon_days: h.
+        cost_per_turnover: cost of turning the whole position over once, as a share of it.
+
+    Returns:
+        (days - h + 1,) float64 at most; empty when the block is shorter than the horizon.
+    """
+    if len(f) < horizon_days:
+        return np.empty(0)
+    windows = np.lib.stride_tricks.sliding_window_view(np.sign(f), horizon_days)  # (days - h + 1, h)
+    w = windows.mean(axis=1)
+    pnl = w * next_return[horizon_days - 1 :]
+    if cost_per_turnover:
+        pnl = pnl - cost_per_turnover * np.abs(np.diff(w, prepend=0.0))
+    return pnl[np.isfinite(pnl)]
+
+
+def sharpe(pnl: np.ndarray) -> float | None:
+    """Return mean / sd * sqrt(252) of daily P&L (sd with n - 1); None for fewer than two days or no movement."""
+    if len(pnl) < 2:
+        return None
+    deviation = float(pnl.std(ddof=1))
+    if deviation <= 1e-12:  # equal daily P&L leaves rounding noise, not a spread
+        return None
+    return _finite(float(pnl.mean()) / deviation * math.sqrt(TRADING_DAYS_PER_YEAR))
+
+
+def skills(own: Score, naive: Score) -> Score:
+    """Return 1 - error / naive's error for each error: 0 equals naive, 1 is perfect, below 0 is worse."""
+    return {f"skill_{short}": _skill(own[key], naive[key]) for short, key in _SKILLS.items()}
+
+
+_SKILLS = {"mae": "mae", "rmse": "rmse", "mape": "mape_pct"}
+
+
+def _skill(error: float | None, naive_error: float | None) -> float | None:
+    return None if error is None or not naive_error else _finite(1.0 - error / naive_error)
+
+
+def _next_return(frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    """r[t+1] for each t of *rows*; t + 1 exists, because the label of t does."""
+    return np.log(frame.price[rows + 1] / frame.price[rows])
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

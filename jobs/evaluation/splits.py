@@ -1,0 +1,125 @@
+"""Which rows train, which select and which judge, with no label reaching across: purge and embargo.
+
+The label of row t looks at the prices of [t, t+h]. Two blocks leak into each other when such windows overlap, so
+rows are dropped (purged) until none do, and *embargo_rows* more, because features look back as well. Holds the
+rule and nothing else: no model, no scaler. Upstream: `series`; downstream: the families, `scoring`, `run_record`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jobs.trainer import BrokenSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobs.data.series import ForecastFrame
+
+MIN_TRAIN_ROWS = 100
+"""Fewer training rows than this are refused: nothing learned from them could be told from luck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Three blocks of row positions in time order: `train` learns, `validation` selects, `backtest` only judges."""
+
+    train: np.ndarray
+    """(rows,) int64, contiguous positions."""
+    validation: np.ndarray
+    backtest: np.ndarray
+    purge_rows: int
+    """h: rows dropped before a block because their labels would reach into it."""
+    embargo_rows: int
+    """Rows dropped beyond the purge."""
+
+    def blocks(self) -> dict[str, np.ndarray]:
+        """The blocks by name, in time order."""
+        return {"train": self.train, "validation": self.validation, "backtest": self.backtest}
+
+
+def holdout_split(frame: ForecastFrame, validation_rows: int, backtest_rows: int, embargo_rows: int) -> Split:
+    """Cut the rows with known labels into train | gap | validation | gap | backtest, each gap h + *embargo_rows* rows.
+
+    The last row before a block that starts at s is s - h - 1 - embargo: its label window ends at s - 1 - embargo.
+
+    Raises:
+        BrokenSpec: when fewer than MIN_TRAIN_ROWS are left to train on, with the figures.
+    """
+    known = int(np.isfinite(frame.y).sum())  # the known labels are the first rows: only the last h are unknown
+    gap = frame.horizon_days + embargo_rows
+    backtest_start = known - backtest_rows
+    validation_start = backtest_start - gap - validation_rows
+    train_rows = validation_start - gap
+    if train_rows < MIN_TRAIN_ROWS:
+        msg = (
+            f"{frame.rows} rows leave {max(train_rows, 0)} to train on, {MIN_TRAIN_ROWS} are needed: backtest "
+            f"{backtest_rows}, validation {validation_rows}, two gaps of {frame.horizon_days} purged + {embargo_rows} "
+            f"embargo rows, {frame.horizon_days} last rows without a label; shorten validation_rows, backtest_rows or "
+            "embargo_rows, or bring a longer series"
+        )
+        raise BrokenSpec(msg)
+    return Split(
+        train=np.arange(train_rows),
+        validation=np.arange(validation_start, validation_start + validation_rows),
+        backtest=np.arange(backtest_start, known),
+        purge_rows=frame.horizon_days,
+        embargo_rows=embargo_rows,
+    )
+
+
+def purged_folds(
+    rows: int, folds: int, horizon_days: int, embargo_rows: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (train, test) row positions of k contiguous test blocks that together cover all *rows*.
+
+    A test block [a, b) sees the prices of [a, b-1+h]. A training row t stays when its window [t, t+h] ends before
+    that, t < a - h, or starts after it and the embargo, t > b - 1 + h + e: the smallest distances between a training
+    and a test row are h + 1 before and h + e + 1 after the block.
+
+    Raises:
+        BrokenSpec: when a fold would be empty, or leave nothing to train on.
+    """
+    if not 2 <= folds <= rows:
+        msg = f"{rows} rows cannot be cut into {folds} folds: between 2 and {rows} are possible"
+        raise BrokenSpec(msg)
+    position = np.arange(rows)
+    for test in np.array_split(position, folds):
+        before = position < test[0] - horizon_days
+        after = position > test[-1] + horizon_days + embargo_rows
+        train = position[before | after]
+        if not len(train):
+            msg = (
+                f"a fold of {len(test)} rows leaves nothing to train on: {rows} rows, {folds} folds, "
+                f"{horizon_days} purged rows on each side and {embargo_rows} embargo rows"
+            )
+            raise BrokenSpec(msg)
+        yield train, test
+
+
+def describe(frame: ForecastFrame, split: Split) -> dict[str, Any]:
+    """Say the split in dates and gaps, as plain JSON values: printable, and part of metrics.json."""
+    blocks = split.blocks()
+    return {
+        "scheme": "train | gap | validation | gap | backtest, in time order; a gap is purge + embargo rows",
+        "purge_rows": split.purge_rows,
+        "embargo_rows": split.embargo_rows,
+        "gap_rows": {
+            "train_to_validation": int(split.validation[0] - split.train[-1] - 1),
+            "validation_to_backtest": int(split.backtest[0] - split.validation[-1] - 1),
+        },
+        "blocks": {name: _block_dates(frame, rows) for name, rows in blocks.items()},
+    }
+
+
+def _block_dates(frame: ForecastFrame, rows: np.ndarray) -> dict[str, Any]:
+    last = int(rows[-1])
+    return {
+        "rows": len(rows),
+        "first": str(frame.dates[rows[0]]),
+        "last": str(frame.dates[last]),
+        "labels_until": str(frame.dates[last + frame.horizon_days]),
+    }

@@ -1,0 +1,3 @@
+"""Keras's part of training a net."""
+
+from __future__ import annotations

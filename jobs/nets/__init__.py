@@ -1,0 +1,3 @@
+"""What every net shares, whatever its library."""
+
+from __future__ import annotations

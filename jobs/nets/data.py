@@ -1,0 +1,132 @@
+"""What every net is fed and how its forecasts are recorded, in numpy: frame, split, standardised rows, row numbers.
+
+A sample is a row number t; its window is the L rows up to and with t. Nothing is materialised here, no library of nets
+is imported, and which step sees which rows is not decided here. Upstream: `series`, `splits`, `standardise`;
+downstream: `torch_run` and the families of other backends; `run_record` writes what comes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from jobs.data.series import load_frame
+from jobs.data.standardise import fit_standardiser
+from jobs.evaluation.splits import MIN_TRAIN_ROWS, holdout_split
+from jobs.process.heap import give_back
+from jobs.results.run_folder import record_run
+from jobs.trainer import BrokenSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from cbi_queue.catalogue import NeuralParams
+    from cbi_queue.protocol import Finished
+    from jobs.data.series import ForecastFrame
+    from jobs.data.standardise import Standardiser
+    from jobs.evaluation.splits import Split
+    from jobs.trainer import Task
+
+
+@dataclass(frozen=True, slots=True)
+class NeuralData:
+    """The rows of one job, ready for a net."""
+
+    frame: ForecastFrame
+    split: Split
+    standardiser: Standardiser
+    x: np.ndarray
+    """(rows, F) float32: standardised, no NaN; F features and indicators."""
+    y: np.ndarray
+    """(rows,) float32: standardised label; NaN where it is not known, as such rows are never asked for."""
+    sequence_length: int
+    """L: rows of a window, its last one being the sample's own."""
+    train: np.ndarray
+    """(n,) int64: training rows with a full window behind them."""
+
+    @property
+    def validation(self) -> np.ndarray:
+        """(n,) int64: the rows that select."""
+        return self.split.validation
+
+    @property
+    def forecast_rows(self) -> np.ndarray:
+        """(n,) int64: every row with a full window, the last ones without a label included."""
+        return np.arange(self.sequence_length - 1, self.frame.rows)
+
+
+def load_neural_data(task: Task) -> NeuralData:
+    """Load the job's feature cache, split it, and standardise it by its training block.
+
+    Raises:
+        BrokenSpec: when the cache cannot be used, or too few training rows have a full window.
+    """
+    params = cast("NeuralParams", task.spec.typed_params)
+    frame = load_frame(task.processed_dir, task.spec.horizon)
+    split = holdout_split(frame, params.validation_rows, params.backtest_rows, params.embargo_rows)
+    standardiser = fit_standardiser(frame.x[split.train], frame.y[split.train])
+    return NeuralData(
+        frame,
+        split,
+        standardiser,
+        x=standardiser.features(frame.x),
+        y=standardiser.label(frame.y),
+        sequence_length=params.sequence_length,
+        train=_rows_with_window(split.train, params.sequence_length),
+    )
+
+
+def record_forecast(
+    task: Task,
+    data: NeuralData,
+    forecast: np.ndarray,
+    *,
+    fit_s: float,
+    predict_s: float,
+    model_files: Mapping[str, bytes | Callable[[Path], object]],
+    details: dict[str, Any],
+) -> Finished:
+    """Score the net's forecasts and fill the run's folder.
+
+    Args:
+        task: whose folder is filled.
+        data: what the net was trained on.
+        forecast: (n,) standardised forecasts of `data.forecast_rows`.
+        fit_s: working seconds of training, all attempts together.
+        predict_s: working seconds of forecasting.
+        model_files: file name -> content, or a function that writes to the path it is given.
+        details: further metrics, finite or None.
+    """
+    give_back()  # Polars, which writes the files, has an allocator of its own
+    predicted = np.full(data.frame.rows, np.nan)
+    predicted[data.forecast_rows] = data.standardiser.log_return(forecast)
+    return record_run(
+        task,
+        data.frame,
+        data.split,
+        predicted,
+        fit_s=fit_s,
+        predict_s=predict_s,
+        model_files=model_files,
+        preproc=data.standardiser.as_json(data.frame.feature_names),
+        details=details,
+    )
+
+
+def _rows_with_window(train: np.ndarray, sequence_length: int) -> np.ndarray:
+    """Leave out the first training rows, which have no full window behind them.
+
+    Raises:
+        BrokenSpec: when too few rows are left.
+    """
+    whole = train[train >= sequence_length - 1]
+    if len(whole) < MIN_TRAIN_ROWS:
+        msg = (
+            f"{len(train)} training rows leave {len(whole)} with a full window of {sequence_length} rows, "
+            f"{MIN_TRAIN_ROWS} are needed; shorten sequence_length, or bring a longer series"
+        )
+        raise BrokenSpec(msg)
+    return whole

@@ -1,0 +1,162 @@
+"""What a forecasting run leaves behind: model, metrics, schema, predictions, preprocessing, training hash.
+
+Every file is written whole or not at all; data is kept as data (JSON, Parquet, the library's own format), never
+pickled. The manifest that completes the folder is the session's, after this. Upstream: the families; neighbours:
+`splits` and `scoring`, whose words go into metrics.json.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbi_queue.artifacts import atomic_file, write_atomic, write_json
+from cbi_queue.protocol import Finished
+from jobs.evaluation.scoring import MASE_SEASON_ROWS, score
+from jobs.evaluation.splits import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jobs.data.series import ForecastFrame
+    from jobs.evaluation.splits import Split
+    from jobs.trainer import Task
+
+METRICS, SCHEMA, PREDICTIONS = "metrics.json", "feature_schema.json", "predictions.parquet"
+PREPROC, TRAINING_HASH = "preproc.json", "training_hash.txt"
+PROMISED_FILES = (METRICS, SCHEMA, PREDICTIONS, PREPROC, TRAINING_HASH)
+"""Beside the model's own files, every forecasting run has these."""
+
+_LIBRARIES = ("numpy", "polars", "lightgbm", "xgboost", "statsforecast", "torch", "tensorflow", "keras", "safetensors")
+"""Libraries whose version matters to a result, when the run loaded them."""
+
+
+def record_run(
+    task: Task,
+    frame: ForecastFrame,
+    split: Split,
+    predicted: np.ndarray,
+    *,
+    fit_s: float,
+    predict_s: float,
+    model_files: Mapping[str, bytes | Callable[[Path], object]],
+    preproc: dict[str, Any],
+    details: dict[str, Any] | None = None,
+) -> Finished:
+    """Score the run, fill its folder and say what the leaderboard shows.
+
+    Args:
+        task: whose folder is filled.
+        frame: the rows that were trained on.
+        split: the blocks.
+        predicted: (rows,) float64, f[t], NaN where nothing was forecast.
+        fit_s: working seconds of the fit, pauses excluded.
+        predict_s: working seconds of forecasting all rows.
+        model_files: file name -> content, or a function that writes to the (temporary) path it is given.
+        preproc: what was done to the features, as JSON values, enough to do it again.
+        details: further metrics of this family (best round, refits), finite or None.
+    """
+    metrics = {
+        **score(frame, split, predicted),
+        "fit_s": round(fit_s, 3),
+        "predict_s": round(predict_s, 4),
+        "rows": {name: len(rows) for name, rows in split.blocks().items()},
+        **(details or {}),
+    }
+    for name, content in model_files.items():
+        _write_model(task.run_dir / name, content)
+    write_json(task.run_dir / METRICS, {**metrics, **_circumstances(task, frame, split)})
+    write_json(task.run_dir / SCHEMA, feature_schema(frame))
+    write_json(task.run_dir / PREPROC, preproc)
+    _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted)
+    write_atomic(task.run_dir / TRAINING_HASH, _training_hash(task, frame).encode())
+    return Finished(metrics=metrics)
+
+
+def feature_schema(frame: ForecastFrame) -> dict[str, Any]:
+    """Return names, dtypes and order of what the model takes in."""
+    return {
+        "features": [
+            {"position": at, "name": name, "dtype": str(frame.x.dtype)} for at, name in enumerate(frame.feature_names)
+        ],
+        "missing": "NaN",
+        "target": {"name": f"log_return_{frame.horizon_days}d", "dtype": str(frame.y.dtype)},
+    }
+
+
+def _circumstances(task: Task, frame: ForecastFrame, split: Split) -> dict[str, Any]:
+    """Return what the numbers depend on: the job, the split with its dates, the seed, the library versions."""
+    return {
+        "model": task.spec.model,
+        "horizon": task.spec.horizon,
+        "horizon_days": frame.horizon_days,
+        "params": task.spec.params,
+        "seed": task.spec.params.get("seed"),
+        "threads": task.assignment.threads,
+        "split": describe(frame, split),
+        "mase_season_rows": MASE_SEASON_ROWS,
+        "libraries": {
+            "python": sys.version.split()[0],
+            **{name: sys.modules[name].__version__ for name in _LIBRARIES if name in sys.modules},
+        },
+    }
+
+
+def _write_model(path: Path, content: bytes | Callable[[Path], object]) -> None:
+    if isinstance(content, bytes):
+        write_atomic(path, content)
+        return
+    with atomic_file(path) as part:
+        content(part)
+
+
+def _write_predictions(path: Path, frame: ForecastFrame, split: Split, predicted: np.ndarray) -> None:
+    """Write one line a forecast: date, price, block, predicted_return, predicted_price, actual_price (null: unknown)."""
+    import polars as pl
+
+    kept = np.flatnonzero(np.isfinite(predicted))
+    with np.errstate(over="ignore"):
+        forecast = frame.price[kept] * np.exp(predicted[kept])
+    table = pl.DataFrame(
+        {
+            "date": frame.dates[kept],
+            "price": frame.price[kept],
+            "block": block_names(frame, split)[kept].tolist(),
+            "predicted_return": predicted[kept],
+            "predicted_price": forecast,
+            "actual_price": frame.price[kept] * np.exp(frame.y[kept]),
+        }
+    ).with_columns(pl.col("actual_price").fill_nan(None))
+    with atomic_file(path) as part:
+        table.write_parquet(part)
+
+
+def block_names(frame: ForecastFrame, split: Split) -> np.ndarray:
+    """Return (rows,) str: train, validation, backtest, gap (purged or under embargo) or future (no label yet)."""
+    names = np.where(np.isfinite(frame.y), "gap", "future").astype("U10")
+    for name, rows in split.blocks().items():
+        names[rows] = name
+    return names
+
+
+def _training_hash(task: Task, frame: ForecastFrame) -> str:
+    return f"code {code_version()}\ndata sha256 {frame.source_sha256}\nspec sha256 {task.assignment.identity}\n"
+
+
+def code_version() -> str:
+    """Return the commit that the code came from (marked when the tree was changed), else the package's version."""
+    tree = Path(__file__).parents[2]
+    if (tree / ".git").exists():
+        command = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            pass
+        else:
+            return f"commit {done.stdout.strip()}"
+    return f"cbi-queue {version('cbi-queue')}"

@@ -1,0 +1,3 @@
+"""PyTorch's part of training a net."""
+
+from __future__ import annotations

@@ -1,0 +1,94 @@
+"""One run of one torch net, around the loop: device, data and net before it, forecasts and files after it.
+
+A family calls it with its net's class and shape and stays as small as that. Neighbours: the families above;
+`net_run`, `neural_data`, `parity`, `torch_loop` below. Import it before torch: see `torch_device`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from jobs.torch_backend.device import compute_repeatably  # before torch, whose memory ceilings it sets
+
+# isort: split
+import safetensors.torch
+import torch
+
+from jobs.nets.data import load_neural_data
+from jobs.nets.run import PARITY_SAMPLES, NetRun
+from jobs.torch_backend.batches import Windows
+from jobs.torch_backend.compiler import spare_the_compiler
+from jobs.torch_backend.loop import Blocks, TorchLoop
+from jobs.torch_backend.parity import placed
+from jobs.torch_backend.precision import Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from torch import nn
+
+    from cbi_queue.catalogue import NeuralParams
+    from jobs.nets.data import NeuralData
+    from jobs.torch_backend.parity import Placement
+    from jobs.trainer import Task
+
+WEIGHTS = "model.safetensors"
+
+
+class TorchRun(NetRun):
+    """Prepared on construction; `started`, then `finish`."""
+
+    def __init__(self, task: Task, make_net: Callable[..., nn.Module], shape: dict[str, Any]) -> None:
+        """Load the data, build the net, choose the device, take over a checkpoint if there is one.
+
+        Args:
+            task: the attempt.
+            make_net: the net's class; takes `inputs` (columns of a window) and *shape* as keywords, and maps windows
+                (n, L, inputs) to forecasts (n,).
+            shape: JSON values; together with `inputs` they are all that it takes to build the net again.
+
+        Raises:
+            BrokenSpec: when the job cannot run as written on this data.
+        """
+        spare_the_compiler()
+        compute_repeatably(task.assignment.threads)
+        params = cast("NeuralParams", task.spec.typed_params)
+        self._task, self.data = task, load_neural_data(task)
+        self._shape = {"inputs": self.data.x.shape[1], **shape}
+        torch.manual_seed(params.seed)
+        net = make_net(**self._shape)
+        self._placement = _place(task, net, self.data)
+        precision = Precision(self._placement.precision, self._placement.device)
+        windows = _windows(self.data, self._placement.device, precision.weights)
+        net = net.to(windows.x.device, precision.weights)
+        self.loop = TorchLoop(task, params, net, windows, _blocks(self.data, windows), precision=precision)
+        self.loop.restore()
+
+    def _forecast(self) -> np.ndarray:
+        rows = torch.from_numpy(self.data.forecast_rows).to(self._placement.device)
+        return self.loop.predict(rows).cpu().numpy()  # (n,)
+
+    def _weights(self) -> dict[str, bytes]:
+        weights = {name: value.contiguous() for name, value in self.loop.model.state_dict().items()}
+        return {WEIGHTS: safetensors.torch.save(weights)}
+
+    def _architecture(self) -> dict[str, Any]:
+        return {**self._shape, "weights": WEIGHTS}
+
+
+def _place(task: Task, net: nn.Module, data: NeuralData) -> Placement:
+    rows = torch.from_numpy(data.train[:PARITY_SAMPLES])
+    sample = _windows(data, torch.device("cpu"), torch.float32)
+    assignment = task.assignment
+    return placed(net, sample.gather(rows), sample.targets(rows), assignment.devices, assignment.precision)
+
+
+def _windows(data: NeuralData, device: torch.device, dtype: torch.dtype) -> Windows:
+    x, y = (torch.from_numpy(array).to(device, dtype) for array in (data.x, data.y))  # (rows, F), (rows,)
+    return Windows(x, y, data.sequence_length)
+
+
+def _blocks(data: NeuralData, windows: Windows) -> Blocks:
+    train, validation = (torch.from_numpy(rows).to(windows.x.device) for rows in (data.train, data.validation))
+    return Blocks(train, validation)

@@ -1,0 +1,124 @@
+"""What the slot is told of the work: a report for each epoch, and one for each part of an epoch that takes long.
+
+A part is told every few seconds and only once its epoch has lasted PARTS_FROM_S: the governor then sees into epochs of
+minutes, and short ones cost one line each. Times are working times (`work_clock`). Neighbour: `jobs.nets.loop`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from cbi_queue.protocol import EpochReport, StepsReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobs.process.channel import Channel
+    from jobs.training.work_clock import WorkClock
+
+PARTS_FROM_S = 10.0
+"""Working seconds after which an epoch counts as long."""
+PART_S = 5.0
+"""Fewest working seconds of a part."""
+
+
+class _Mark(NamedTuple):
+    """Where the clocks stood."""
+
+    wall_s: float
+    cpu_s: float
+    data_s: float | None
+
+
+class WorkReports:
+    """Measures the epochs of one attempt and reports them; begin each with `begin_epoch`."""
+
+    def __init__(
+        self, channel: Channel, clock: WorkClock, total_epochs: int, data_s: Callable[[], float | None]
+    ) -> None:
+        """Report to *channel* by *clock*; *data_s* says the seconds spent on bringing data together so far."""
+        self._channel, self._clock, self._total_epochs, self._data_s = channel, clock, total_epochs, data_s
+        self._epoch_disturbed = self._part_disturbed = False
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Start to measure."""
+        self._epoch = self._part = self._mark()
+        self._epoch_samples = self._part_samples = 0
+        self._train_s = 0.0
+
+    def disturb(self) -> None:
+        """Note that the time being measured is no baseline: a restart, a change of micro-batch."""
+        self._epoch_disturbed = self._part_disturbed = True
+
+    def count(self, samples: int) -> None:
+        """Note that *samples* were trained."""
+        self._epoch_samples += samples
+        self._part_samples += samples
+
+    @property
+    def part_is_due(self) -> bool:
+        """Whether a part of the epoch should be told now."""
+        worked_s = self._clock.worked_s
+        return worked_s - self._part.wall_s >= PART_S and worked_s - self._epoch.wall_s >= PARTS_FROM_S
+
+    def part_done(self, epoch: int, step: int, steps: int, micro_batch: int) -> None:
+        """Report the part since the last report: *step* of *steps* steps of the *epoch*-th (1-based) are done."""
+        self._take_pauses()
+        since, self._part = self._part, self._mark()
+        self._channel.report(
+            StepsReport(
+                epoch=epoch,
+                step=step,
+                steps=steps,
+                wall_s=self._part.wall_s - since.wall_s,
+                samples=self._part_samples,
+                micro_batch=micro_batch,
+                resumed=self._part_disturbed,
+                cpu_s=self._part.cpu_s - since.cpu_s,
+                data_s=_difference(self._part.data_s, since.data_s),
+            )
+        )
+        self._part_samples, self._part_disturbed = 0, False
+
+    def training_done(self) -> None:
+        """Note that the steps of the epoch are over and its validation begins."""
+        self._train_s = self._clock.worked_s - self._epoch.wall_s
+
+    def epoch_done(self, epoch: int, train_loss: float, validation_loss: float, micro_batch: int) -> None:
+        """Report the *epoch*-th (1-based), whole or as much of it as this attempt did."""
+        self._take_pauses()
+        now = self._mark()
+        self._channel.report(
+            EpochReport(
+                epoch=epoch,
+                total_epochs=self._total_epochs,
+                wall_s=now.wall_s - self._epoch.wall_s,
+                samples=self._epoch_samples or None,  # none are left when a stop had come during the validation
+                train_loss=_finite(train_loss),
+                validation_loss=_finite(validation_loss),
+                micro_batch=micro_batch,
+                resumed=self._epoch_disturbed,
+                cpu_s=now.cpu_s - self._epoch.cpu_s,
+                data_s=_difference(now.data_s, self._epoch.data_s),
+                train_s=self._train_s,
+            )
+        )
+        self._epoch_disturbed = self._part_disturbed = False
+
+    def _take_pauses(self) -> None:
+        if self._channel.take_was_paused():
+            self.disturb()
+
+    def _mark(self) -> _Mark:
+        return _Mark(self._clock.worked_s, self._clock.cpu_s, self._data_s())
+
+
+def _difference(now: float | None, before: float | None) -> float | None:
+    return None if now is None or before is None else now - before
+
+
+def _finite(value: float) -> float | None:
+    """Return *value*, or None when it is not a finite number: JSON has no NaN."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,3 @@
+"""Carries out what the governor decides."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Sensors of Linux."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Sensors of macOS."""
+
+from __future__ import annotations

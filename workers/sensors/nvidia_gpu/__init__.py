@@ -1,0 +1,3 @@
+"""Sensors of NVIDIA cards."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The slot: admit, spawn, watch, settle."""
+
+from __future__ import annotations

@@ -1,0 +1,96 @@
+"""From how an attempt ended to its settlement in the ledger."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from typing import TYPE_CHECKING
+
+from cbi_queue.artifacts import faults, read_manifest, run_dir_for
+from cbi_queue.errors import CbiError, LedgerError, VolumeMissing
+from cbi_queue.hardware.detection import profile_for
+from cbi_queue.hardware.memory import kind_of
+from cbi_queue.kinds import BARS
+from cbi_queue.ledger import claims, queries, settlement
+from cbi_queue.ledger.micro_batch import LOWERED, full_micro_batch, lowered_micro_batch
+from cbi_queue.lifecycle import Outcome, Reason
+from cbi_queue.protocol import Assignment
+from workers.admission import Admission
+from workers.ending import Ending, Seen, Verdict, classify_ending
+from workers.last_words import refused_memory
+from workers.supervision import Supervision, TrainerStuck
+from workers.trainer_process import TrainerProcess, TrainerSetup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cbi_queue.artifacts import Manifest
+    from cbi_queue.ledger import AttemptRow, JobRow, Ledger
+    from cbi_queue.ledger.telemetry import Telemetry
+    from cbi_queue.settings import Settings
+    from workers.governance import Governance
+
+logger = logging.getLogger(__name__)
+
+
+def signed_manifest(run_dir: Path, ledger_id: str, job_id: int, attempt: int) -> tuple[Manifest | None, str]:
+    """Return the folder's manifest when this very attempt signed it and every file matches its checksum.
+
+    Returns:
+        The manifest and "", or None and what is wrong with the folder.
+    """
+    manifest = read_manifest(run_dir)
+    if manifest is None:
+        return None, f"{run_dir} has no readable manifest"
+    if (manifest.ledger_id, manifest.job_id, manifest.attempt) != (ledger_id, job_id, attempt):
+        return None, f"the manifest of {run_dir} is of another attempt"
+    found = faults(run_dir, manifest)
+    return (None, f"{run_dir}: {'; '.join(found)}") if found else (manifest, "")
+
+
+def settle(
+    ledger: Ledger, job: JobRow, ending: Ending, manifest: Manifest | None, *, exit_code: int | None, backoff_s: float
+) -> None:
+    """Record what *ending* says, with the settlement of that name."""
+    logger.info("event=job.%s job_id=%d reason=%s exit=%s", ending.verdict, job.id, ending.reason, exit_code)
+    match ending.verdict:
+        case Verdict.FINISH if manifest is not None:
+            settlement.finish(
+                ledger,
+                job.id,
+                metrics=manifest.metrics,
+                veto=manifest.veto,
+                peak_rss_mib=manifest.peak_rss_mib,
+                reason=ending.reason,
+                exit_code=exit_code,
+            )
+        case Verdict.CANCEL:
+            settlement.cancel_in_slot(ledger, job.id, exit_code=exit_code)
+        case Verdict.RETRY:
+            wait_s = backoff_s if ending.waits else 0.0
+            settlement.retry_or_fail(ledger, job.id, ending.words, backoff_s=wait_s, exit_code=exit_code)
+        case Verdict.DOWNGRADE:
+            settlement.downgrade_or_fail(ledger, job.id, ending.words, backoff_s=backoff_s, exit_code=exit_code)
+        case Verdict.REQUEUE:
+            wait_s = _wait_s(ledger, job, backoff_s) if ending.reason is Reason.STOPPED_OUTSIDE else 0.0
+            settlement.requeue(
+                ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code, wait_s=wait_s
+            )
+        case _:
+            settlement.fail(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)
+
+
+def _wait_s(ledger: Ledger, job: JobRow, backoff_s: float) -> float:
+    """Seconds until a job that something outside stopped is tried again: doubles each time in a row.
+
+    What stopped it may do so again at once; meanwhile other jobs have their turn.
+    """
+    in_a_row = 0
+    for attempt in reversed(queries.attempts_of(ledger, job.id)[:-1]):
+        if attempt.outcome is not Outcome.INTERRUPTED:
+            break
+        in_a_row += 1
+    return settlement.backoff(backoff_s, in_a_row)
+

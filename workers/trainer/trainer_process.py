@@ -1,0 +1,233 @@
+"""The trainer as a child process: spawn it, read its reports, send it directives, end it.
+
+A fresh `python -m jobs` per attempt, by exec and never by fork alone, in a process group of its own, with the
+slot's lock inherited. Its stdout and stderr go straight into the attempt's log, so they outlive the daemon; reports
+come on a pipe of their own, so that no library's printing can garble them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import subprocess
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue import clock
+from cbi_queue.errors import ProtocolError
+from cbi_queue.process_identity import ProcessIdentity
+from cbi_queue.protocol import (
+    MAX_LINE_BYTES,
+    Begin,
+    Pace,
+    Pause,
+    Probe,
+    Resume,
+    SetMicroBatch,
+    Stop,
+    decode_report,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cbi_queue.protocol import Assignment, Directive, Report
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerSetup:
+    """What a trainer process is started with."""
+
+    interpreter: str
+    threads: int
+    log_path: Path
+    working_dir: Path
+    lock_descriptor: int
+
+
+class TrainerProcess:
+    """One running trainer."""
+
+    def __init__(self, setup: TrainerSetup) -> None:
+        """Spawn the process; it waits for `begin` before it does any work."""
+        report_read, report_write = os.pipe()
+        try:
+            self._process = _spawn(setup, report_write)
+        except BaseException:
+            os.close(report_read)
+            raise
+        finally:
+            os.close(report_write)
+        identity = ProcessIdentity.of(self._process.pid)
+        self.identity = identity or ProcessIdentity(self._process.pid, 0.0)
+        self._reports: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
+        self.reports_ended = False
+        self._suspended_at_s: float | None = None
+        self._woken_boot_s = float("-inf")
+        self._children: set[ProcessIdentity] = set()
+        threading.Thread(target=self._read, args=(report_read,), name="reports", daemon=True).start()
+
+    @property
+    def is_suspended(self) -> bool:
+        """True while the kernel keeps it stopped (SIGSTOP)."""
+        return self._suspended_at_s is not None
+
+    def was_stopped_by_us(self, at_s: float) -> bool:
+        """Tell whether our own SIGSTOP may have kept it stopped at second *at_s* of the boot clock."""
+        return self.is_suspended or at_s <= self._woken_boot_s
+
+    def begin(self, assignment: Assignment) -> None:
+        """Let it start work."""
+        self._send(Begin(assignment))
+
+    def pause(self) -> None:
+        """Ask it to stand still at its next safe point."""
+        self._send(Pause())
+
+    def suspend(self) -> None:
+        """Make the kernel stop the whole group, where it is: for work without safe points."""
+        self.identity.signal_group(signal.SIGSTOP)
+        self._suspended_at_s = clock.monotonic_s()
+
+    def resume(self) -> None:
+        """Let it go on, and tell it how long the kernel kept it: it could not see that itself."""
+        at_s = self._suspended_at_s
+        self._send(Resume(suspended_s=0.0 if at_s is None else clock.monotonic_s() - at_s))
+        self._wake()
+
+    def pace(self, duty: float) -> None:
+        """Let it work only *duty* of the time: above 0; 1 is full speed."""
+        self._send(Pace(duty))
+
+    def set_micro_batch(self, micro_batch: int) -> None:
+        """Let it go on with *micro_batch* samples at once, the effective batch as it is."""
+        self._send(SetMicroBatch(micro_batch))
+
+    def probe(self) -> None:
+        """Ask it to run the calibration probe at its next safe point."""
+        self._send(Probe())
+
+    def ask_to_stop(self) -> None:
+        """Ask it to checkpoint and leave."""
+        self._send(Stop())
+        self._wake()
+
+    def terminate(self) -> None:
+        """SIGTERM the group."""
+        self.remember_children()
+        self._wake()
+        self.identity.signal_group(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL the process with everything it started."""
+        self.remember_children()
+        self.identity.kill_tree()
+        self.end_family()
+
+    def remember_children(self) -> None:
+        """Note who it started so far, wherever they moved: once it is gone, nobody can tell."""
+        self._children.update(self.identity.descendants())
+
+    def end_family(self) -> None:
+        """SIGKILL whatever it left running: its group, and every child that was seen."""
+        self.identity.kill_leftovers()
+        for child in self._children:
+            child.kill()
+
+    def next_report(self, timeout_s: float) -> Report | None:
+        """Return the next report; None when none came in time or no more will come (`reports_ended`)."""
+        if self.reports_ended:
+            self.wait(timeout_s)
+            return None
+        try:
+            report = self._reports.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if report is None:
+            self.reports_ended = True
+        return report
+
+    def exit_code(self) -> int | None:
+        """Return the exit status (negative: the signal), or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for the end; None when it did not come in time."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def close(self) -> None:
+        """Close our end of its standard input."""
+        with contextlib.suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
+
+    def _wake(self) -> None:
+        if self._suspended_at_s is not None:
+            self.identity.signal_group(signal.SIGCONT)
+            self._suspended_at_s, self._woken_boot_s = None, clock.boot_s()
+
+    def _send(self, directive: Directive) -> None:
+        stdin = self._process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it has just ended; the exit code tells
+            if stdin is not None and not stdin.closed:
+                stdin.write(encode(directive))
+                stdin.flush()
+
+    def _read(self, descriptor: int) -> None:
+        with os.fdopen(descriptor, "rb") as lines:
+            while line := lines.readline(MAX_LINE_BYTES + 1):
+                try:
+                    self._reports.put(decode_report(line))
+                except ProtocolError as exc:
+                    logger.warning("event=report.refused pid=%d why=%r", self.identity.pid, exc.message)
+        self._reports.put(None)
+
+
+def _spawn(setup: TrainerSetup, report_descriptor: int) -> subprocess.Popen[bytes]:
+    with setup.log_path.open("ab") as log:
+        return subprocess.Popen(
+            [setup.interpreter, "-P", "-m", "jobs", "--report-fd", str(report_descriptor)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=setup.working_dir,
+            env=trainer_environment(setup.threads),
+            pass_fds=(report_descriptor, setup.lock_descriptor),
+            process_group=0,
+        )
+
+
+KEEP_FREED = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+"""glibc's heap keeps what is freed (bytes): blocks below 1 GiB, up to 8 GiB in all. Left to itself it hands every large
+tensor back to the kernel, and takes the page faults again at the next step; `jobs.process.heap` gives back on pause. Other
+C libraries do not know these names; what the user set for them stands."""
+
+
+def trainer_environment(threads: int) -> dict[str, str]:
+    """Return the trainer's environment: ours, with thread counts held down.
+
+    Two OpenMP processes that each take all cores run 15 to 30 times slower than with a passive wait policy.
+    """
+    count = str(threads)
+    return {
+        **KEEP_FREED,
+        **os.environ,
+        "OMP_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "passive",
+        "OPENBLAS_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "VECLIB_MAXIMUM_THREADS": count,
+        "POLARS_MAX_THREADS": count,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
