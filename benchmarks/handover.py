@@ -21,9 +21,9 @@ from unittest.mock import patch
 from benchmarks.installation import installation
 from benchmarks.measuring import Line, Target, in_ms
 from cbi_queue.protocol import Hello
-from workers import slot
 from workers.daemon import Daemon
-from workers.trainer_process import TrainerProcess, TrainerSetup, trainer_environment
+from workers.slot import slot
+from workers.trainer.trainer_process import TrainerProcess, TrainerSetup, trainer_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import sys
 from benchmarks.installation import installation
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.protocol import decode_report
-from workers.monitor import Monitor
+from workers.sensors.monitor import Monitor
 
 
 def main() -> None:

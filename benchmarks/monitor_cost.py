@@ -15,7 +15,7 @@ import time
 from benchmarks.installation import installation
 from benchmarks.measuring import Line, Target
 from cbi_queue.process_identity import ProcessIdentity
-from workers.monitor import Monitor
+from workers.sensors.monitor import Monitor
 
 WATCHED_S = 60.0
 SETTLING_S = 4.0

@@ -28,12 +28,12 @@ from cbi_queue.readings import (
     Unknown,
 )
 from cbi_queue.settings import load_settings
-from workers.governance import Governance
-from workers.governing import Governing
-from workers.monitor import Monitor
-from workers.pausing import Pausing
-from workers.supervision import Supervision
-from workers.unwritten import Unwritten
+from workers.governor.attempt_governor import AttemptGovernor
+from workers.governor.slot_governor import SlotGovernor
+from workers.pending_writes import PendingWrites
+from workers.sensors.monitor import Monitor
+from workers.slot.supervision import Supervision
+from workers.trainer.pausing import Pausing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,17 +175,17 @@ class GovernedSlot:
         self.telemetry_path = root / "telemetry.db"
         self.telemetry = Telemetry(self.telemetry_path)
         self.sensors = {kind: Said(kind) for kind in ("thermal", "memory", "contention", "sleep", "footprint")}
-        self.governance = self.new_governance()
+        self.slot_governor = self.new_governance()
         self.trainer = ScriptedTrainer(self.pass_second)
         self.stopping = Event()
         self.cool()
 
-    def new_governance(self) -> Governance:
+    def new_governance(self) -> SlotGovernor:
         """A governance as another daemon would make it, over the same sensors."""
-        governance = Governance(self.settings)
-        governance.monitor = Monitor(self.settings, list(self.sensors.values()))
-        self.governance = governance
-        return governance
+        slot_governor = SlotGovernor(self.settings)
+        slot_governor.monitor = Monitor(self.settings, list(self.sensors.values()))
+        self.slot_governor = slot_governor
+        return slot_governor
 
     def cool(self) -> None:
         """Let heat and memory be fine."""
@@ -210,7 +210,7 @@ class GovernedSlot:
     def pass_second(self) -> None:
         """Let a second pass, and the sensors be read."""
         self.now_s += 1.0
-        self.governance.monitor.sample(self.now_s, out_of_turn=True)
+        self.slot_governor.monitor.sample(self.now_s, out_of_turn=True)
 
     def claim(self, name: str = "net", *, again: int | None = None, **keys: Any) -> tuple[Any, Any]:
         """Bring a new job into the slot, or the one numbered *again*."""
@@ -219,42 +219,44 @@ class GovernedSlot:
         assert attempt is not None
         return queries.find_job(self.ledger, str(number)), attempt
 
-    def governing(self, started: Started | None = STARTED, name: str = "net", *, again: int | None = None) -> Governing:
+    def attempt_governor(
+        self, started: Started | None = STARTED, name: str = "net", *, again: int | None = None
+    ) -> AttemptGovernor:
         """The governor of an attempt that has just begun."""
         job, attempt = self.claim(name, again=again)
         pausing = Pausing(self.ledger, self.trainer, job.id)
-        unwritten = Unwritten(self.ledger)
-        governing = Governing(
-            self.governance, self.ledger, self.telemetry, self.trainer, job, attempt, pausing, unwritten
+        pending_writes = PendingWrites(self.ledger)
+        attempt_governor = AttemptGovernor(
+            self.slot_governor, self.ledger, self.telemetry, self.trainer, job, attempt, pausing, pending_writes
         )
         if started is not None:
-            governing.started(started)
-        return governing
+            attempt_governor.started(started)
+        return attempt_governor
 
     def supervised(self, **keys: Any) -> Supervision:
         """The watch over an attempt; `run` plays the trainer's script."""
         job, attempt = self.claim(**keys)
         return Supervision(
-            self.settings, self.ledger, self.telemetry, self.trainer, job, attempt, self.governance, self.stopping
+            self.settings, self.ledger, self.telemetry, self.trainer, job, attempt, self.slot_governor, self.stopping
         )
 
-    def look(self, governing: Governing, seconds: int) -> None:
+    def look(self, attempt_governor: AttemptGovernor, seconds: int) -> None:
         """Let *governing* look once a second."""
         for _ in range(seconds):
             self.pass_second()
-            governing.look()
+            attempt_governor.look()
 
     def look_idle(self, seconds: int, telemetry: Telemetry | None = None) -> None:
         """Let the main thread look at an empty slot once a second."""
         for _ in range(seconds):
             self.pass_second()
-            self.governance.look_at_idle_slot(self.ledger, telemetry or self.telemetry)
+            self.slot_governor.look_at_idle_slot(self.ledger, telemetry or self.telemetry)
 
-    def work(self, governing: Governing, epochs: range, wall_s: float, **keys: Any) -> None:
+    def work(self, attempt_governor: AttemptGovernor, epochs: range, wall_s: float, **keys: Any) -> None:
         """Report whole epochs of 1000 samples."""
         for epoch in epochs:
             self.now_s += wall_s
-            governing.worked(EpochReport(epoch, 1000, wall_s, samples=1000, micro_batch=32, **keys))
+            attempt_governor.worked(EpochReport(epoch, 1000, wall_s, samples=1000, micro_batch=32, **keys))
 
     def events(self) -> list[tuple[str, str, str]]:
         """Name, reason and words of everything that happened."""
@@ -262,7 +264,7 @@ class GovernedSlot:
 
     def close(self) -> None:
         """Close what is open."""
-        self.governance.stop()
+        self.slot_governor.stop()
         self.telemetry.close()
 
 
@@ -271,10 +273,10 @@ def _empty(path: Path) -> Path:
     return path
 
 
-def seen_work(governing: Governing) -> list[Work]:
+def seen_work(attempt_governor: AttemptGovernor) -> list[Work]:
     """What the governor is shown from now on."""
     seen: list[Work] = []
-    governor = governing._governor
+    governor = attempt_governor._governor
     assert governor is not None
     before = governor.saw_work
 

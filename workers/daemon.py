@@ -20,10 +20,10 @@ from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.ledger.waits import look_again
 from cbi_queue.slot_lock import SlotLock
 from workers.chores import register_chores
-from workers.governance import GOVERNOR_LOOK_S, Governance
+from workers.governor.slot_governor import GOVERNOR_LOOK_S, SlotGovernor
 from workers.keep_awake import AWAKE_LOOK_S, KeepAwake
-from workers.recovery import end_orphan, find_orphan, settle_leftovers
-from workers.slot import Slot
+from workers.recovery.recovery import end_orphan, find_orphan, settle_leftovers
+from workers.slot.slot import Slot
 from workers.volume import watch_volume
 
 if TYPE_CHECKING:
@@ -75,28 +75,28 @@ class Daemon:
         self._stop.set()
 
     def _run_in_slot(self, lock: SlotLock) -> int:
-        governance = Governance(self._settings)
+        slot_governor = SlotGovernor(self._settings)
         ledger = Ledger.open(self._settings.ledger_path, patience_s=DAEMON_PATIENCE_S, checkpoints=True)
         telemetry = Telemetry(self._settings.telemetry_path)
         try:
             self._began_after_event = queries.last_event_id(ledger)
-            if not self._take_over(ledger, governance):
+            if not self._take_over(ledger, slot_governor):
                 return 0
-            governance.start()
-            slot = Slot(self._settings, telemetry, lock.descriptor, governance)
-            self._consume(ledger, slot, governance)
+            slot_governor.start()
+            slot = Slot(self._settings, telemetry, lock.descriptor, slot_governor)
+            self._consume(ledger, slot, slot_governor)
             return self._exit_code(ledger)
         finally:
-            governance.stop()
+            slot_governor.stop()
             telemetry.close()
             ledger.close()
 
-    def _take_over(self, ledger: Ledger, governance: Governance) -> bool:
+    def _take_over(self, ledger: Ledger, slot_governor: SlotGovernor) -> bool:
         """Put the ledger in order after the last daemon, however long others keep it locked; False when told to stop."""
         steps: tuple[Callable[[], object], ...] = (
             lambda: settle_leftovers(self._settings, ledger),
             lambda: look_again(ledger),
-            lambda: governance.take_over(ledger),
+            lambda: slot_governor.take_over(ledger),
             lambda: watch_volume(self._settings, ledger, make=True),
         )
         with ledger.hurried():
@@ -120,7 +120,7 @@ class Daemon:
                 return True
         return False
 
-    def _consume(self, ledger: Ledger, slot: Slot, governance: Governance) -> None:
+    def _consume(self, ledger: Ledger, slot: Slot, slot_governor: SlotGovernor) -> None:
         huey = LedgerHuey(self._settings.ledger_path, admit=slot.admit, train=slot.train)
         slot.open_ledger = huey.ledger
         register_chores(huey, self._settings)
@@ -136,28 +136,30 @@ class Daemon:
         consumer.start()
         logger.info("event=daemon.ready state_dir=%s", self._settings.state_dir)
         try:
-            self._watch(ledger, consumer, governance, keep_awake)
+            self._watch(ledger, consumer, slot_governor, keep_awake)
         finally:
             slot.stopping.set()
             consumer.stop(graceful=True)
             keep_awake.release()
             logger.info("event=daemon.stopped")
 
-    def _watch(self, ledger: Ledger, consumer: EmbeddedConsumer, governance: Governance, keep_awake: KeepAwake) -> None:
+    def _watch(
+        self, ledger: Ledger, consumer: EmbeddedConsumer, slot_governor: SlotGovernor, keep_awake: KeepAwake
+    ) -> None:
         with contextlib.closing(Telemetry(self._settings.telemetry_path)) as telemetry, ledger.hurried():
-            self._look_until_told(ledger, consumer, governance, telemetry, keep_awake)
+            self._look_until_told(ledger, consumer, slot_governor, telemetry, keep_awake)
 
     def _look_until_told(
         self,
         ledger: Ledger,
         consumer: EmbeddedConsumer,
-        governance: Governance,
+        slot_governor: SlotGovernor,
         telemetry: Telemetry,
         keep_awake: KeepAwake,
     ) -> None:
         looks = (
             _Look("awake", AWAKE_LOOK_S, lambda: keep_awake.follow(ledger)),
-            _Look("governor", GOVERNOR_LOOK_S, lambda: governance.look_at_idle_slot(ledger, telemetry)),
+            _Look("governor", GOVERNOR_LOOK_S, lambda: slot_governor.look_at_idle_slot(ledger, telemetry)),
             _Look("volume", self._settings.volume_check_s, lambda: watch_volume(self._settings, ledger)),
             _Look("workers", HEALTH_S, consumer.check_worker_health),
             _Look("checkpoint", HEALTH_S, lambda: ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")),

@@ -3,7 +3,7 @@
 The watch must go on hearing, pausing and ending its trainer, so it does not wait (`Ledger.hurried`). Nothing is lost
 for that: what is kept here is written in its order as soon as the ledger is free, at the latest before the attempt is
 settled. What the ledger refuses for another reason (a full disk) is logged and dropped: it must not cost the training.
-Neighbours: `supervision` (which makes it and looks), `intake` and `governing` (which write through it).
+Neighbours: `supervision` (which makes it and looks), `intake` and `attempt_governor` (which write through it).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_KEPT = 10_000
 """Writes that are kept at most: a trainer that talks without end must not fill the daemon's memory."""
 
 
-class Unwritten:
+class PendingWrites:
     """The writes of one attempt that nobody waits for, in their order."""
 
     def __init__(self, ledger: Ledger) -> None:

@@ -1,6 +1,6 @@
 """What follows from an estimate: the job fits, fits with a smaller micro-batch, must wait, or can never fit. Pure.
 
-Neighbours: `memory` (the estimate), `plan.memory_checks` (refuses what can never fit), `workers.admission` (lets the next
+Neighbours: `memory` (the estimate), `plan.memory_checks` (refuses what can never fit), `workers.slot.admission` (lets the next
 job in, or wait).
 """
 

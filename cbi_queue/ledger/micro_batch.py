@@ -2,7 +2,7 @@
 
 The first is a column of the job: it is set after running out of memory and by admission, and no attempt goes above it.
 The second stands in the settings of the attempt that trained with it: the next attempt begins with it, and its
-governor may go up again. Neighbours: `settlement` and `waits` (which set the first), `workers.governing` (the second).
+governor may go up again. Neighbours: `settlement` and `waits` (which set the first), `workers.governor.attempt_governor` (the second).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ are others. One that would not fit into what is free is put off for a moment. It
 is over; meanwhile jobs behind it may go. The slot holds one job at a time, so whoever goes first has ended before this
 one is looked at again, and what was read while that one still held its memory puts nobody off: a job that waits has a
 look at every empty slot and cannot starve.
-Neighbours: `workers.admission`, which decides; `claims`, which passes over jobs whose `not_before` is ahead.
+Neighbours: `workers.slot.admission`, which decides; `claims`, which passes over jobs whose `not_before` is ahead.
 """
 
 from __future__ import annotations

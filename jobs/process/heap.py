@@ -3,7 +3,7 @@
 glibc asks the kernel for every large block anew and returns it at once, so that each step of a net takes the page
 faults of all its tensors again: an LSTM over 256 days spends half its time on them. `trainer_environment`
 makes the heap keep what is freed; `give_back` hands it over when others may need it. macOS has its own
-allocator, which keeps freed pages as reclaimable by itself. Neighbours: `workers.trainer_process`, which sets the
+allocator, which keeps freed pages as reclaimable by itself. Neighbours: `workers.trainer.trainer_process`, which sets the
 environment; `channel` and `torch_device`, which give back.
 """
 

@@ -19,9 +19,9 @@ from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.readings import Reading, Readings, SleepReading, Unknown
 from cbi_queue.readings_json import KINDS, reading_from_json
 from cbi_queue.settings import load_settings
-from workers.monitor import FRESH_PERIODS, Monitor
 from workers.sensors.answers import TIMEOUT_S, ask
 from workers.sensors.choice import sensors_for
+from workers.sensors.monitor import FRESH_PERIODS, Monitor
 from workers.sensors.sensor import COMMAND_TIMEOUT_S, Closing, Watching
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from cbi_queue.ledger.claims import claim, record_trainer
 from cbi_queue.ledger.settlement import requeue
 from cbi_queue.lifecycle import JobState, Outcome, Reason
 from cbi_queue.protocol import EpochReport
-from workers.recovery import settle_leftovers
+from workers.recovery.recovery import settle_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,25 +34,25 @@ class Machine(GovernedSlot):
     def attempt(self, lives_s: int, *, checkpoint: bool = False) -> None:
         """Train for *lives_s* seconds, and leave a checkpoint if told so."""
         if not self.number:
-            governing = self.governing()
-            self.number = governing._job.id
+            attempt_governor = self.attempt_governor()
+            self.number = attempt_governor._job.id
         else:
             self.now_s += 3600.0  # any wait is over
-            governing = self.governing(again=self.number)
+            attempt_governor = self.attempt_governor(again=self.number)
         run_dir = Path(self.settings.state_dir) / "run"
         (run_dir / CHECKPOINT_FOLDER).mkdir(parents=True, exist_ok=True)
         record_trainer(
             self.ledger,
-            governing._attempt.id,
+            attempt_governor._attempt.id,
             pid=2**22 + 1,
             started=1.0,
             log_path="",
             run_dir=str(run_dir),
             settings={},
         )
-        self.look(governing, lives_s)
+        self.look(attempt_governor, lives_s)
         if checkpoint:
-            stored = run_dir / CHECKPOINT_FOLDER / f"epoch-{governing._attempt.number}"
+            stored = run_dir / CHECKPOINT_FOLDER / f"epoch-{attempt_governor._attempt.number}"
             stored.write_text("")
             os.utime(stored, (clock.epoch_s(), clock.epoch_s()))
         self.telemetry.commit()

@@ -23,7 +23,7 @@ from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Note, Started
 from cbi_queue.readings import HeatLevel, MemoryReading, PressureLevel
 from workers.daemon import Daemon
-from workers.slot import Slot
+from workers.slot.slot import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from house import House
 
-    from workers.governing import Governing
+    from workers.governor.attempt_governor import AttemptGovernor
 
 GUARD_S = 60.0
 """Seconds after which a lock that the code under test waits for is let go, so that the test fails and does not hang."""
@@ -173,15 +173,17 @@ def test_a_trainer_goes_on_when_it_is_cool_though_its_pause_was_never_written(
     assert words_of(slot, "hold_placed") == []
 
 
-def let_hold_end_under_lock(slot: GovernedSlot, governing: Governing, foreign: Foreign, tries: int) -> None:
+def let_hold_end_under_lock(
+    slot: GovernedSlot, attempt_governor: AttemptGovernor, foreign: Foreign, tries: int
+) -> None:
     """Let a hold's time end while another program edits the ledger, and look *tries* times at it."""
-    hold = slot.governance.memory.hold
+    hold = slot.slot_governor.memory.hold
     assert hold is not None
-    slot.look(governing, int(hold.until_s - slot.now_s) - 1)
-    assert slot.governance.memory.hold is hold
+    slot.look(attempt_governor, int(hold.until_s - slot.now_s) - 1)
+    assert slot.slot_governor.memory.hold is hold
     foreign.lock()
     with slot.ledger.hurried():
-        slot.look(governing, tries)
+        slot.look(attempt_governor, tries)
     assert holds_in_force(slot.ledger)
     foreign.let_go()
 
@@ -196,34 +198,34 @@ def test_a_level_is_refuted_once_though_the_ledger_refused_the_end_of_its_hold_s
     slot: GovernedSlot, foreign: Foreign
 ) -> None:
     """Each further try would double the time for which the level is not believed, and write a row."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(governing, 4)
+    slot.look(attempt_governor, 4)
 
-    let_hold_end_under_lock(slot, governing, foreign, tries=7)
-    slot.look(governing, 1)
+    let_hold_end_under_lock(slot, attempt_governor, foreign, tries=7)
+    slot.look(attempt_governor, 1)
 
-    memory = slot.governance.memory
+    memory = slot.slot_governor.memory
     assert not holds_in_force(slot.ledger)
     assert memory.refutations[LEVEL].times == 1
     assert [action for _, action in memory.steps[Cause.HEAT]] == [Action.PAUSE, Action.RESUME]
     assert ends_told(slot) == [False, True]
-    governing._unwritten.catch_up()
+    attempt_governor._pending_writes.catch_up()
     assert len([words for words in words_of(slot, "governor") if words.startswith("could not be carried out")]) == 1
 
 
 def test_memory_is_not_refuted_by_ends_that_the_ledger_refused(slot: GovernedSlot, foreign: Foreign) -> None:
     """One pause that eased nothing is one, not as many as there were tries to end it."""
-    governing = slot.governing(Started(total_epochs=1000, samples=1000, can=("pace",)))
+    attempt_governor = slot.attempt_governor(Started(total_epochs=1000, samples=1000, can=("pace",)))
     slot.sensors["memory"].said = MemoryReading(
         0.0, "told", level=PressureLevel.CRITICAL, total_mib=16384.0, available_mib=200.0
     )
-    slot.look(governing, 10)
+    slot.look(attempt_governor, 10)
 
-    let_hold_end_under_lock(slot, governing, foreign, tries=5)
-    slot.look(governing, 1)
+    let_hold_end_under_lock(slot, attempt_governor, foreign, tries=5)
+    slot.look(attempt_governor, 1)
 
-    memory = slot.governance.memory
+    memory = slot.slot_governor.memory
     assert not holds_in_force(slot.ledger)
     assert memory.relief.uneased == 1
     assert Cause.MEMORY not in memory.refutations
@@ -236,11 +238,11 @@ def test_heat_that_is_back_before_its_hold_could_be_lifted_keeps_it(slot: Govern
     slot.trainer.reports = works_for(60)
 
     def look() -> None:
-        seen.append([action for _, action in slot.governance.memory.steps[Cause.HEAT]])
+        seen.append([action for _, action in slot.slot_governor.memory.steps[Cause.HEAT]])
         seen.append([hold.reason for hold in holds_in_force(slot.ledger)])
         seen.append(slot.trainer.suspended)
 
-    back_s = 10 + int(slot.governance.thresholds.pause_min_s + slot.governance.thresholds.clear_s)
+    back_s = 10 + int(slot.slot_governor.thresholds.pause_min_s + slot.slot_governor.thresholds.clear_s)
     acts = {
         2: lambda: slot.heat(HeatLevel.TRAPPING), 7: slot.cool, 8: foreign.lock,
         back_s: lambda: slot.heat(HeatLevel.TRAPPING), back_s + 2: foreign.let_go, back_s + 4: look,
@@ -273,13 +275,13 @@ def test_a_stop_is_obeyed_and_no_news_is_lost_while_the_ledger_is_locked(slot: G
 
 def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: GovernedSlot, foreign: Foreign) -> None:
     """The trainer made room and left; the next one must not take it before the ledger can say so."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     foreign.lock()
     slot.heat(HeatLevel.TRAPPING)
     with slot.ledger.hurried():
-        slot.look(governing, 4)
-    assert slot.governance.unplaced_hold is not None
-    entry = Slot(slot.settings, slot.telemetry, 0, slot.governance)
+        slot.look(attempt_governor, 4)
+    assert slot.slot_governor.unplaced_hold is not None
+    entry = Slot(slot.settings, slot.telemetry, 0, slot.slot_governor)
     entry.open_ledger = lambda: slot.ledger
     job = queries.find_job(slot.ledger, "net")
     slot.cool()

@@ -17,25 +17,25 @@ from cbi_queue.ledger.telemetry import Telemetry, epochs_of
 from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored, Started
 from cbi_queue.readings import HeatLevel, Unknown
-from workers.ending import StopCause
-from workers.governance import Governance
-from workers.monitor import Monitor
+from workers.governor.slot_governor import SlotGovernor
+from workers.sensors.monitor import Monitor
+from workers.trainer.ending import StopCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cbi_queue.ledger import Ledger
-    from workers.governing import Governing
-    from workers.supervision import Supervision
+    from workers.governor.attempt_governor import AttemptGovernor
+    from workers.slot.supervision import Supervision
 
 
-def break_governor(governing: Governing, name: str, error: Exception) -> None:
+def break_governor(attempt_governor: AttemptGovernor, name: str, error: Exception) -> None:
     """Put a bug into one method of the pure governor."""
 
     def broken(*_: object, **__: object) -> None:
         raise error
 
-    setattr(governing._governor, name, broken)
+    setattr(attempt_governor._governor, name, broken)
 
 
 def forbid_writing(ledger: Ledger) -> None:
@@ -48,15 +48,15 @@ def test_a_bug_in_the_governor_costs_it_its_say_and_the_training_nothing(
     slot: GovernedSlot, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     """Told once with its traceback; the trainer goes on at full speed and the sensors are sampled on."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.HEAVY)
-    slot.look(governing, 4)
+    slot.look(attempt_governor, 4)
     assert slot.trainer.named("pace") == [0.7]
-    break_governor(governing, method, ZeroDivisionError("a bug"))
+    break_governor(attempt_governor, method, ZeroDivisionError("a bug"))
 
     for epoch in range(1, 6):
-        slot.work(governing, range(epoch, epoch + 1), 1.0)
-        slot.look(governing, 1)
+        slot.work(attempt_governor, range(epoch, epoch + 1), 1.0)
+        slot.look(attempt_governor, 1)
 
     tracebacks = [record for record in caplog.records if record.exc_info]
     assert len(tracebacks) == 1
@@ -64,18 +64,18 @@ def test_a_bug_in_the_governor_costs_it_its_say_and_the_training_nothing(
     assert [words for event, _, words in slot.events() if event == "governor_failed"]
     slot.telemetry.commit()
     assert last_standing(slot.telemetry_path)[1]["readings"]["thermal"]["level"] == "heavy"
-    governing.ended()
+    attempt_governor.ended()
 
 
 def test_a_bug_during_a_hold_does_not_leave_the_job_standing(slot: GovernedSlot) -> None:
     """Nobody else would lift that hold before it expires."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(governing, 4)
+    slot.look(attempt_governor, 4)
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
 
-    break_governor(governing, "look", KeyError("a bug"))
-    slot.look(governing, 1)
+    break_governor(attempt_governor, "look", KeyError("a bug"))
+    slot.look(attempt_governor, 1)
 
     assert not holds_in_force(slot.ledger)
 
@@ -84,15 +84,15 @@ def test_a_bug_in_the_look_between_jobs_leaves_neither_a_hold_nor_a_dead_daemon(
     slot: GovernedSlot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The main thread takes that look once a second for weeks."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(governing, 4)
-    cancel_in_slot(slot.ledger, governing._job.id)
+    slot.look(attempt_governor, 4)
+    cancel_in_slot(slot.ledger, attempt_governor._job.id)
 
     def broken(*_: object) -> None:
         raise IndexError("a bug")
 
-    monkeypatch.setattr("workers.governance.look_between_jobs", broken)
+    monkeypatch.setattr("workers.governor.slot_governor.look_between_jobs", broken)
     slot.look_idle(5)
 
     assert not holds_in_force(slot.ledger)
@@ -101,24 +101,24 @@ def test_a_bug_in_the_look_between_jobs_leaves_neither_a_hold_nor_a_dead_daemon(
 
 def test_a_ledger_that_cannot_be_used_costs_the_training_nothing(slot: GovernedSlot) -> None:
     """A full or failing disk is the moment in which a long training must not be thrown away."""
-    governing = slot.governing(started=None)
+    attempt_governor = slot.attempt_governor(started=None)
     slot.ledger.close()
 
-    governing.started(STARTED)
-    governing.probed(Probed("cpu", "matmul-1", wall_s=0.5))
-    governing.micro_batch_changed(MicroBatchChanged(3, 16))
-    slot.work(governing, range(1, 4), 1.0)
-    slot.look(governing, 3)
-    governing.ended()
+    attempt_governor.started(STARTED)
+    attempt_governor.probed(Probed("cpu", "matmul-1", wall_s=0.5))
+    attempt_governor.micro_batch_changed(MicroBatchChanged(3, 16))
+    slot.work(attempt_governor, range(1, 4), 1.0)
+    slot.look(attempt_governor, 3)
+    attempt_governor.ended()
 
 
 def test_a_directive_reaches_the_trainer_though_nothing_can_be_written(slot: GovernedSlot) -> None:
     """The governor believes from then on that the pace is in force."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     forbid_writing(slot.ledger)
     slot.heat(HeatLevel.HEAVY)
 
-    slot.look(governing, 4)
+    slot.look(attempt_governor, 4)
 
     assert slot.trainer.named("pace") == [0.7]
 
@@ -126,30 +126,30 @@ def test_a_directive_reaches_the_trainer_though_nothing_can_be_written(slot: Gov
 def test_a_governor_is_not_blind_between_two_samples_however_rare(slot: GovernedSlot) -> None:
     """A reading put together from several sensors has the age of its oldest part, which may be four samples old."""
     settings = replace(slot.settings, sample_s=60.0)
-    governance = Governance(settings)
-    governance.monitor = Monitor(settings, list(slot.sensors.values()))
+    slot_governor = SlotGovernor(settings)
+    slot_governor.monitor = Monitor(settings, list(slot.sensors.values()))
     slot.heat(HeatLevel.TRAPPING)
-    governance.monitor.sample(slot.now_s, out_of_turn=True)
+    slot_governor.monitor.sample(slot.now_s, out_of_turn=True)
 
     slot.now_s += 4 * 60.0
-    assert "heat level trapping" in (governance.why_not_start() or "")
+    assert "heat level trapping" in (slot_governor.why_not_start() or "")
     slot.now_s += 61.0
-    assert isinstance(governance.readings().thermal, Unknown)
+    assert isinstance(slot_governor.readings().thermal, Unknown)
 
 
 def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: GovernedSlot) -> None:
     """Or the job would stand until the hold expires, while the governor believes that it works."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(governing, 4)
+    slot.look(attempt_governor, 4)
     slot.cool()
     forbid_writing(slot.ledger)
-    slot.look(governing, 10)
+    slot.look(attempt_governor, 10)
     assert holds_in_force(slot.ledger)
     assert not [row for row in decisions(slot) if row.action == Action.RESUME and row.acted]
 
     slot.ledger.conn.execute("PRAGMA query_only = 0")
-    slot.look(governing, 3)
+    slot.look(attempt_governor, 3)
 
     assert not holds_in_force(slot.ledger)
 
@@ -161,32 +161,32 @@ def decisions(slot: GovernedSlot) -> list[Any]:
 
 def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once(slot: GovernedSlot) -> None:
     """A full disk cools nothing: the trainer stands still, and the row follows."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     forbid_writing(slot.ledger)
     slot.heat(HeatLevel.TRAPPING)
 
-    slot.look(governing, 6)
+    slot.look(attempt_governor, 6)
 
     (pause,) = [row for row in decisions(slot) if row.action == Action.PAUSE]
     assert pause.acted
-    assert slot.governance.unplaced_hold is not None
-    assert slot.governance.unplaced_hold.words == pause.words
+    assert slot.slot_governor.unplaced_hold is not None
+    assert slot.slot_governor.unplaced_hold.words == pause.words
     assert not holds_in_force(slot.ledger)
 
     slot.ledger.conn.execute("PRAGMA query_only = 0")
-    slot.look(governing, 1)
+    slot.look(attempt_governor, 1)
 
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
-    assert slot.governance.unplaced_hold is None
+    assert slot.slot_governor.unplaced_hold is None
 
 
 def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: GovernedSlot) -> None:
     """It lifts a hold, a job starts at once, and from then on only the slot's thread writes there."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(governing, 4)
+    slot.look(attempt_governor, 4)
     slot.telemetry.commit()
-    cancel_in_slot(slot.ledger, governing._job.id)
+    cancel_in_slot(slot.ledger, attempt_governor._job.id)
     slot.cool()
     with closing(Telemetry(slot.telemetry_path)) as of_main:
         while holds_in_force(slot.ledger):
@@ -201,15 +201,15 @@ def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: Governed
 
 def test_the_slots_own_stop_is_not_taken_for_somebody_elses(slot: GovernedSlot) -> None:
     """A pause of work without safe points is a SIGSTOP of ours; seen by the sensor, it would explain any slowness."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     slot.stopped()
     slot.trainer.suspended = True
-    slot.look(governing, 3)
+    slot.look(attempt_governor, 3)
     slot.telemetry.commit()
     ours = last_standing(slot.telemetry_path)[1]["readings"]["contention"].get("trainer_stopped")
 
     slot.trainer.suspended = False
-    slot.look(governing, 3)
+    slot.look(attempt_governor, 3)
     slot.telemetry.commit()
     theirs = last_standing(slot.telemetry_path)[1]["readings"]["contention"].get("trainer_stopped")
 
@@ -221,15 +221,15 @@ def test_a_sleep_sensor_that_falls_silent_does_not_make_the_machine_sleep_again(
     """The sleep of last night would be counted as time lost by the report after the gap."""
     slot.slept(7200.0)
     slot.pass_second()
-    governing = slot.governing()
-    seen = seen_work(governing)
-    slot.work(governing, range(1, 3), 1.0)
+    attempt_governor = slot.attempt_governor()
+    seen = seen_work(attempt_governor)
+    slot.work(attempt_governor, range(1, 3), 1.0)
     slot.slept(None)
     slot.pass_second()
-    slot.work(governing, range(3, 4), 1.0)
+    slot.work(attempt_governor, range(3, 4), 1.0)
     slot.slept(7260.0)
     slot.pass_second()
-    slot.work(governing, range(4, 6), 1.0)
+    slot.work(attempt_governor, range(4, 6), 1.0)
 
     assert [work.gap_s for work in seen] == [0.0, 0.0, 0.0, 60.0, 0.0]
 
@@ -292,32 +292,32 @@ def test_only_a_governor_that_acts_asks_for_a_probe(
 ) -> None:
     """Watching touches nothing, and a probe takes a second from the training."""
     slot = make_slot(mode)
-    slot.governing(Started(total_epochs=9, can=("probe",), fingerprint="new"))
+    slot.attempt_governor(Started(total_epochs=9, can=("probe",), fingerprint="new"))
     assert len(slot.trainer.named("probe")) == probes
 
 
 def test_a_probe_of_no_time_is_not_believed(slot: GovernedSlot) -> None:
     """A broken clock in the trainer must not divide the governor by zero."""
-    governing = slot.governing()
-    governing.probed(Probed("cpu", "matmul-1", wall_s=0.5))
-    slot.work(governing, range(1, 30), 1.0)
-    slot.work(governing, range(30, 40), 3.0)
+    attempt_governor = slot.attempt_governor()
+    attempt_governor.probed(Probed("cpu", "matmul-1", wall_s=0.5))
+    slot.work(attempt_governor, range(1, 30), 1.0)
+    slot.work(attempt_governor, range(30, 40), 3.0)
 
-    governing.probed(Probed("cpu", "matmul-1", wall_s=0.0))
-    slot.look(governing, 2)
+    attempt_governor.probed(Probed("cpu", "matmul-1", wall_s=0.0))
+    slot.look(attempt_governor, 2)
 
-    assert governing._governor is not None
-    assert governing._governor.attribution is not None
+    assert attempt_governor._governor is not None
+    assert attempt_governor._governor.attribution is not None
 
 
 def test_a_run_that_was_slow_from_its_first_report_is_written_down_in_hindsight(slot: GovernedSlot) -> None:
     """Only the end of it shows that it was slow; `why` tells of it all the same."""
-    governing = slot.governing()
-    slot.work(governing, range(1, 31), 2.0)
-    slot.work(governing, range(31, 60), 1.0)
+    attempt_governor = slot.attempt_governor()
+    slot.work(attempt_governor, range(1, 31), 2.0)
+    slot.work(attempt_governor, range(31, 60), 1.0)
     slot.telemetry.commit()
 
-    rows = slowdowns_of(slot.telemetry_path, governing._job.id)
+    rows = slowdowns_of(slot.telemetry_path, attempt_governor._job.id)
 
     assert len(rows) == 1
     assert rows[0].factor == pytest.approx(2.0, rel=0.1)
@@ -327,18 +327,18 @@ def test_a_run_that_was_slow_from_its_first_report_is_written_down_in_hindsight(
 
 def test_a_slow_down_does_not_inherit_the_cause_of_the_one_before(slot: GovernedSlot) -> None:
     """A cause in the rows is what the evidence spoke for, in this one."""
-    governing = slot.governing()
-    slot.work(governing, range(1, 31), 1.0)
-    slot.work(governing, range(31, 41), 2.0)
-    governor = governing._governor
+    attempt_governor = slot.attempt_governor()
+    slot.work(attempt_governor, range(1, 31), 1.0)
+    slot.work(attempt_governor, range(31, 41), 2.0)
+    governor = attempt_governor._governor
     assert governor is not None
     governor._sight.attribution = Attribution(Cause.HEAT, 0.9, ("told by the test",))
-    slot.work(governing, range(41, 42), 2.0)
-    slot.work(governing, range(42, 72), 1.0)
-    slot.work(governing, range(72, 82), 2.0)
+    slot.work(attempt_governor, range(41, 42), 2.0)
+    slot.work(attempt_governor, range(42, 72), 1.0)
+    slot.work(attempt_governor, range(72, 82), 2.0)
     slot.telemetry.commit()
 
-    rows = slowdowns_of(slot.telemetry_path, governing._job.id)
+    rows = slowdowns_of(slot.telemetry_path, attempt_governor._job.id)
 
     assert [row.cause for row in rows] == ["heat", "unknown"]
     assert rows[0].ended_epoch is not None
@@ -362,7 +362,7 @@ def test_a_hold_that_a_dead_daemon_left_ends_when_the_machine_is_cool(slot: Gove
     """Not a quarter of an hour later."""
     left_by_a_dead_daemon(slot)
     slot.heat(HeatLevel.TRAPPING)
-    slot.governance.take_over(slot.ledger)
+    slot.slot_governor.take_over(slot.ledger)
     slot.look_idle(5)
     assert holds_in_force(slot.ledger)
 
@@ -377,7 +377,7 @@ def test_a_hold_that_a_dead_daemon_left_ends_in_its_time_when_no_sensor_speaks(s
     left_by_a_dead_daemon(slot)
     for sensor in slot.sensors.values():
         sensor.said = type(slot.sensors["sleep"].said)("silent", 0.0)
-    slot.governance.take_over(slot.ledger)
+    slot.slot_governor.take_over(slot.ledger)
     slot.look_idle(880)
     assert holds_in_force(slot.ledger)
     slot.look_idle(30)
@@ -393,17 +393,17 @@ def test_a_governor_that_may_not_act_lifts_what_an_acting_one_left(
     left_by_a_dead_daemon(slot)
     place_hold(slot.ledger, HoldReason.USER, HoldMode.PAUSE, "paused by the user")
 
-    slot.governance.take_over(slot.ledger)
+    slot.slot_governor.take_over(slot.ledger)
 
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.USER]
 
 
 def test_cancelling_a_job_during_a_hold_leaves_words_that_are_true(slot: GovernedSlot) -> None:
     """The slot stays closed for the heat; no job stands still any more."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(governing, 4)
-    cancel_in_slot(slot.ledger, governing._job.id)
+    slot.look(attempt_governor, 4)
+    cancel_in_slot(slot.ledger, attempt_governor._job.id)
     slot.look_idle(2)
 
     (hold,) = holds_in_force(slot.ledger)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cbi_queue.lifecycle import Outcome, Reason
-from workers.ending import Seen, Verdict, classify_ending
-from workers.last_words import LAST_BYTES, refused_memory
+from workers.trainer.ending import Seen, Verdict, classify_ending
+from workers.trainer.last_output import LAST_BYTES, refused_memory
 
 if TYPE_CHECKING:
     from pathlib import Path

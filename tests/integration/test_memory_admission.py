@@ -22,7 +22,8 @@ from cbi_queue.ledger.waits import look_again
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.readings import MemoryReading, PressureLevel, Unknown
 from cbi_queue.spec import DayPlan, JobSpec
-from workers.admission import PRESSURE_MOST_S, Admission, Taken
+from workers.slot.admission import PRESSURE_MOST_S, Admission
+from workers.trainer.memory_taken import Taken
 
 if TYPE_CHECKING:
     from pathlib import Path

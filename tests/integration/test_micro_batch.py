@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from house import House
 
     from cbi_queue.ledger import JobRow
-    from workers.governing import Governing
+    from workers.governor.attempt_governor import AttemptGovernor
 
 
-def job_of(slot: GovernedSlot, governing: Governing) -> JobRow:
-    return queries.find_job(slot.ledger, str(governing._job.id))
+def job_of(slot: GovernedSlot, attempt_governor: AttemptGovernor) -> JobRow:
+    return queries.find_job(slot.ledger, str(attempt_governor._job.id))
 
 
-def lowered_to_32(slot: GovernedSlot) -> Governing:
+def lowered_to_32(slot: GovernedSlot) -> AttemptGovernor:
     """An attempt at 64 of 64 whose governor has just halved, and whose trainer has obeyed."""
-    governing = slot.governing(replace(STARTED, micro_batch=64))
+    attempt_governor = slot.attempt_governor(replace(STARTED, micro_batch=64))
     slot.sensors["footprint"].said = FootprintReading(0.0, "told", footprint_mib=6000.0)
     slot.sensors["memory"].said = MemoryReading(
         0.0, "told", level=PressureLevel.WARN, total_mib=16384.0, available_mib=900.0, swap_out_mib_s=40.0
     )
     while not slot.trainer.named("micro_batch"):
-        slot.look(governing, 1)
+        slot.look(attempt_governor, 1)
     assert slot.trainer.named("micro_batch") == [32]
-    governing.micro_batch_changed(MicroBatchChanged(3, 32))
+    attempt_governor.micro_batch_changed(MicroBatchChanged(3, 32))
     slot.cool()
-    return governing
+    return attempt_governor
 
 
 def test_what_the_governor_lowered_goes_up_again_in_a_later_attempt(slot: GovernedSlot) -> None:
@@ -52,10 +52,10 @@ def test_what_the_governor_lowered_goes_up_again_in_a_later_attempt(slot: Govern
 
     job = job_of(slot, first)
     assert (first_micro_batch(slot.ledger, job), full_micro_batch(job), job.micro_batch) == (32, 64, None)
-    second = slot.governing(replace(STARTED, micro_batch=32), again=job.id)
+    second = slot.attempt_governor(replace(STARTED, micro_batch=32), again=job.id)
     assert second._governor is not None
     assert second._governor.rung.words == "micro-batch 32 instead of 64"
-    slot.look(second, int(slot.governance.thresholds.memory_up_wait_s) + 5)
+    slot.look(second, int(slot.slot_governor.thresholds.memory_up_wait_s) + 5)
 
     assert slot.trainer.named("micro_batch") == [64]
     second.micro_batch_changed(MicroBatchChanged(9, 64))
@@ -65,19 +65,19 @@ def test_what_the_governor_lowered_goes_up_again_in_a_later_attempt(slot: Govern
 
 def test_what_ran_out_of_memory_is_the_most_from_then_on(slot: GovernedSlot) -> None:
     """It ran out with the 32 that the governor had left it: half of that is known to be worth a try, no more."""
-    governing = lowered_to_32(slot)
+    attempt_governor = lowered_to_32(slot)
 
-    assert downgrade_or_fail(slot.ledger, governing._job.id, "boom", exit_code=-9)
+    assert downgrade_or_fail(slot.ledger, attempt_governor._job.id, "boom", exit_code=-9)
 
-    job = job_of(slot, governing)
+    job = job_of(slot, attempt_governor)
     assert (job.micro_batch, full_micro_batch(job), first_micro_batch(slot.ledger, job)) == (16, 16, 16)
     assert "comes back with micro-batch 16," in slot.events()[0][2]
 
 
 def test_each_change_is_told_once_and_back_at_the_full_one_nothing_is_kept(slot: GovernedSlot) -> None:
     """Never silent, and never twice."""
-    governing = slot.governing()
-    job = governing._job
+    attempt_governor = slot.attempt_governor()
+    job = attempt_governor._job
     for micro_batch in (32, 32, 16, 64, 64):
         keep_micro_batch(slot.ledger, job, micro_batch)
 
@@ -91,12 +91,12 @@ def test_each_change_is_told_once_and_back_at_the_full_one_nothing_is_kept(slot:
 
 def test_an_attempt_without_a_trainer_forgets_nothing(slot: GovernedSlot) -> None:
     """One that could not be started knows nothing of its own."""
-    governing = lowered_to_32(slot)
-    requeue(slot.ledger, governing._job.id, Outcome.EVICTED, Reason.EVICTED)
-    slot.claim(again=governing._job.id)
-    requeue(slot.ledger, governing._job.id, Outcome.EVICTED, Reason.VOLUME_GONE)
+    attempt_governor = lowered_to_32(slot)
+    requeue(slot.ledger, attempt_governor._job.id, Outcome.EVICTED, Reason.EVICTED)
+    slot.claim(again=attempt_governor._job.id)
+    requeue(slot.ledger, attempt_governor._job.id, Outcome.EVICTED, Reason.VOLUME_GONE)
 
-    assert first_micro_batch(slot.ledger, job_of(slot, governing)) == 32
+    assert first_micro_batch(slot.ledger, job_of(slot, attempt_governor)) == 32
 
 
 @pytest.mark.parametrize(("mode", "begins_with"), [("on", "lowered"), ("off", "full")])

@@ -22,8 +22,8 @@ from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.readings import MemoryReading, Reading, Readings, Unknown
 from cbi_queue.readings_json import KINDS, reading_from_json, reading_to_json
 from cbi_queue.settings import load_settings
-from workers.monitor import Monitor
-from workers.sensors.linux_tree import LinuxPlatform
+from workers.sensors.linux.tree import LinuxPlatform
+from workers.sensors.monitor import Monitor
 from workers.sensors.process_tree import Contention, Footprint
 from workers.sensors.scripted import Player, parse_script
 

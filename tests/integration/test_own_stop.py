@@ -11,7 +11,7 @@ import pytest
 from waiting import until
 
 from cbi_queue import clock
-from workers.trainer_process import TrainerProcess, TrainerSetup
+from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -199,19 +199,19 @@ def test_no_other_run_ends_with_it(stale: GovernedSlot, wall_s: float, keys: dic
 
 def test_what_is_forgotten_while_an_attempt_runs_stays_forgotten_as_it_ends(stale: GovernedSlot) -> None:
     """The daemon reads baselines as an attempt begins, and writes them as it ends."""
-    governing = stale.governing(replace(STARTED, fingerprint=FINGERPRINT))
-    stale.work(governing, range(1, 40), 1.0)
+    attempt_governor = stale.attempt_governor(replace(STARTED, fingerprint=FINGERPRINT))
+    stale.work(attempt_governor, range(1, 40), 1.0)
     relearn(stale.ledger, every=True)
 
-    governing.ended()
+    attempt_governor.ended()
 
     assert what_was_learned(stale.ledger).baselines == ()
 
 
 def test_an_attempt_still_keeps_what_it_learned_where_nothing_was_forgotten(stale: GovernedSlot) -> None:
-    governing = stale.governing(replace(STARTED, fingerprint=FINGERPRINT))
-    stale.work(governing, range(1, 40), 0.9)
-    governing.ended()
+    attempt_governor = stale.attempt_governor(replace(STARTED, fingerprint=FINGERPRINT))
+    stale.work(attempt_governor, range(1, 40), 0.9)
+    attempt_governor.ended()
     assert baselines_of(stale.ledger, FINGERPRINT)[32].seconds_per_sample == pytest.approx(0.0009)
 
 

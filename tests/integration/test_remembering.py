@@ -18,7 +18,7 @@ from cbi_queue.ledger.holds import holds_in_force, lift_hold
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.readings import HeatLevel
-from workers.remembering import KEEP_EVERY_S
+from workers.governor.state_store import KEEP_EVERY_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from house import House
 
     from cbi_queue.ledger.governor_log import DecisionRow
-    from workers.governance import Governance
-    from workers.governing import Governing
+    from workers.governor.attempt_governor import AttemptGovernor
+    from workers.governor.slot_governor import SlotGovernor
 
 
-def next_daemon(slot: GovernedSlot, killed: Governing | None = None, after_s: float = 5.0) -> Governance:
+def next_daemon(slot: GovernedSlot, killed: AttemptGovernor | None = None, after_s: float = 5.0) -> SlotGovernor:
     """The governance of a daemon that starts after this one was killed; its job goes, and what was not committed."""
     if killed is not None:
         cancel_in_slot(slot.ledger, killed._job.id)
@@ -39,18 +39,18 @@ def next_daemon(slot: GovernedSlot, killed: Governing | None = None, after_s: fl
         slot.telemetry._conn.rollback()
     slot.trainer.told.clear()
     slot.now_s += after_s
-    governance = slot.new_governance()
-    governance.take_over(slot.ledger)
-    return governance
+    slot_governor = slot.new_governance()
+    slot_governor.take_over(slot.ledger)
+    return slot_governor
 
 
-def paced(slot: GovernedSlot) -> Governing:
+def paced(slot: GovernedSlot) -> AttemptGovernor:
     """An attempt that has just been paced for heat."""
-    governing = slot.governing()
+    attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.HEAVY)
-    slot.look(governing, 4)
+    slot.look(attempt_governor, 4)
     assert slot.trainer.named("pace") == [0.7]
-    return governing
+    return attempt_governor
 
 
 def record(slot: GovernedSlot) -> dict[str, Any]:
@@ -66,14 +66,14 @@ def test_the_pace_in_force_goes_on_and_counts_as_the_one_step_that_it_was(
     """The machine is as hot as before the crash, and a second step would be one too many."""
     killed = paced(slot)
     with caplog.at_level(logging.INFO):
-        governance = next_daemon(slot, killed)
+        slot_governor = next_daemon(slot, killed)
 
-    slot.look(slot.governing(name="next"), 1)
+    slot.look(slot.attempt_governor(name="next"), 1)
 
     assert slot.trainer.named("pace") == [0.7]
-    assert governance.memory.steps_within(Cause.HEAT, slot.now_s) == 1
-    assert governance.memory.trial is not None
-    assert governance.memory.last_look_s == slot.now_s
+    assert slot_governor.memory.steps_within(Cause.HEAT, slot.now_s) == 1
+    assert slot_governor.memory.trial is not None
+    assert slot_governor.memory.last_look_s == slot.now_s
     assert "event=governor.memory.restored age_s=7 duty=0.7 steps_within_hour=1 refuted=nothing" in caplog.text
 
 
@@ -84,15 +84,15 @@ def test_what_was_refuted_stays_refuted(slot: GovernedSlot, caplog: pytest.LogCa
     assert slot.trainer.named("pace") == [0.7, 1.0]
 
     with caplog.at_level(logging.INFO):
-        governance = next_daemon(slot, killed)
-    slot.look(slot.governing(name="next"), 20)
+        slot_governor = next_daemon(slot, killed)
+    slot.look(slot.attempt_governor(name="next"), 20)
 
     assert slot.trainer.named("pace") == []
-    assert governance.memory.stuck_level is None
+    assert slot_governor.memory.stuck_level is None
     assert "refuted=heat " in caplog.text
     slot.telemetry.commit()
     left_s = last_standing(slot.telemetry_path)[1]["left_alone_s"]
-    assert 0.0 < left_s["heat"] <= slot.governance.memory.thresholds.refuted_s
+    assert 0.0 < left_s["heat"] <= slot.slot_governor.memory.thresholds.refuted_s
 
 
 @pytest.mark.parametrize("mode", ["watch", "off"])
@@ -108,60 +108,60 @@ def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
 
     idle = make_slot(mode)
     idle.now_s = acting.now_s + 5.0
-    idle.governance.take_over(idle.ledger)
-    assert idle.governance.memory.duty == 1.0
-    governing = idle.governing(name="next")
+    idle.slot_governor.take_over(idle.ledger)
+    assert idle.slot_governor.memory.duty == 1.0
+    attempt_governor = idle.attempt_governor(name="next")
     idle.heat(HeatLevel.HEAVY)
-    idle.look(governing, 60)
-    governing.ended()
+    idle.look(attempt_governor, 60)
+    attempt_governor.ended()
 
     assert record(idle) == written
 
 
 def test_the_account_of_the_day_is_written_now_and_then(slot: GovernedSlot) -> None:
     """It moves with every look; a kill may cost it half a minute and no more."""
-    governing = slot.governing()
-    slot.look(governing, 2)
+    attempt_governor = slot.attempt_governor()
+    slot.look(attempt_governor, 2)
     written = record(slot)
-    slot.look(governing, int(KEEP_EVERY_S) - 3)
+    slot.look(attempt_governor, int(KEEP_EVERY_S) - 3)
     assert record(slot) == written
-    slot.look(governing, 5)
+    slot.look(attempt_governor, 5)
     (cost,) = record(slot)["costs"]
     assert cost["watched_s"] == pytest.approx(KEEP_EVERY_S, abs=2.0)
 
 
 def test_the_end_of_an_attempt_is_written(slot: GovernedSlot) -> None:
     """A stop in good order loses nothing at all."""
-    governing = slot.governing()
-    slot.look(governing, 20)
-    governing.ended()
+    attempt_governor = slot.attempt_governor()
+    slot.look(attempt_governor, 20)
+    attempt_governor.ended()
     assert record(slot)["costs"][0]["watched_s"] == 19.0
 
 
 def test_a_hold_comes_back_with_what_was_seen_since(slot: GovernedSlot) -> None:
     """A level that fell during it is no level that never falls, though the next daemon only saw it high."""
-    killed = slot.governing()
+    killed = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
     slot.look(killed, 4)
     slot.heat(HeatLevel.MODERATE)
     slot.look(killed, 1)
     slot.heat(HeatLevel.TRAPPING)
     slot.look(killed, 1)
-    before = slot.governance.memory.hold
+    before = slot.slot_governor.memory.hold
     assert before is not None
-    slot.governance.remember(slot.telemetry, at_once=True)
+    slot.slot_governor.remember(slot.telemetry, at_once=True)
 
     hold = next_daemon(slot, killed).memory.hold
 
     assert hold is not None
     assert (hold.cause, hold.since_s, hold.until_s) == (before.cause, before.since_s, before.until_s)
     assert (hold.least, hold.least_level, hold.evicted) == (before.least, HeatLevel.MODERATE, True)
-    assert slot.governance.memory.duty == 0.7
+    assert slot.slot_governor.memory.duty == 0.7
 
 
 def test_a_hold_that_was_lifted_while_no_daemon_lived_is_gone(slot: GovernedSlot) -> None:
     """`cbi-queue resume --all` needs no daemon."""
-    killed = slot.governing()
+    killed = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
     slot.look(killed, 4)
     lift_hold(slot.ledger, HoldReason.THERMAL, "resumed by the user")
@@ -171,7 +171,7 @@ def test_a_hold_that_was_lifted_while_no_daemon_lived_is_gone(slot: GovernedSlot
 
 def test_a_hold_is_ended_between_jobs_and_the_end_is_written(slot: GovernedSlot) -> None:
     """The main thread writes where no trainer runs."""
-    killed = slot.governing()
+    killed = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
     slot.look(killed, 4)
     next_daemon(slot, killed)
@@ -192,9 +192,9 @@ def test_a_damaged_record_is_refused_whole_and_told_once(
     with closing(sqlite3.connect(slot.telemetry_path)) as conn, conn:
         conn.execute("UPDATE governor_memory SET body = ?", (body,))
 
-    governance = next_daemon(slot, killed)
-    assert governance.memory.duty == 1.0
-    assert governance.memory.steps_within(Cause.HEAT, slot.now_s) == 0
+    slot_governor = next_daemon(slot, killed)
+    assert slot_governor.memory.duty == 1.0
+    assert slot_governor.memory.steps_within(Cause.HEAT, slot.now_s) == 0
     slot.look_idle(3)
 
     assert [line.message.split()[0] for line in caplog.records] == ["event=governor.memory.refused"]
@@ -203,13 +203,13 @@ def test_a_damaged_record_is_refused_whole_and_told_once(
 
 def test_a_fault_of_the_governor_is_not_left_to_the_next_daemon(slot: GovernedSlot) -> None:
     """What it knew when it failed may be why."""
-    governing = paced(slot)
+    attempt_governor = paced(slot)
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    governing._governor.look = broken  # type: ignore[method-assign, union-attr]
-    slot.look(governing, 2)
+    attempt_governor._governor.look = broken  # type: ignore[method-assign, union-attr]
+    slot.look(attempt_governor, 2)
 
     assert record(slot)["duty"] == 1.0
     assert record(slot)["steps"] == []
@@ -235,9 +235,9 @@ def test_telemetry_that_cannot_be_used_costs_neither_the_pace_nor_the_start(slot
     slot.telemetry_path.write_bytes(b"this is no database at all" * 100)
 
     killed = paced(slot)
-    governance = next_daemon(slot, killed)
+    slot_governor = next_daemon(slot, killed)
 
-    assert governance.memory.duty == 1.0
+    assert slot_governor.memory.duty == 1.0
 
 
 # --- the whole daemon, killed

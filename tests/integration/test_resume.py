@@ -13,7 +13,7 @@ from cbi_queue.governor.values import Cause
 from cbi_queue.ledger.holds import holds_in_force, place_hold
 from cbi_queue.ledger.queries import last_events
 from cbi_queue.lifecycle import HoldMode, HoldReason
-from workers.governance import Governance
+from workers.governor.slot_governor import SlotGovernor
 
 
 @pytest.fixture
@@ -70,12 +70,12 @@ def test_with_nothing_to_lift_it_says_so(site, resume):
 def test_the_governor_forgets_a_hold_that_was_lifted_so(site, resume):
     """Else it would wait for a hold that is gone, and never place another."""
     close_for(site, HoldReason.THERMAL)
-    governance = Governance(site.settings)
-    governance.memory.hold = Hold(Cause.HEAT, 0.0, 1e9, evicted=False, least=None)
+    slot_governor = SlotGovernor(site.settings)
+    slot_governor.memory.hold = Hold(Cause.HEAT, 0.0, 1e9, evicted=False, least=None)
     with site.ledger() as ledger:
-        governance.notice_lifted_hold(ledger)
-        assert governance.memory.hold is not None
+        slot_governor.notice_lifted_hold(ledger)
+        assert slot_governor.memory.hold is not None
         resume("--all")
-        governance.notice_lifted_hold(ledger)
+        slot_governor.notice_lifted_hold(ledger)
 
-    assert governance.memory.hold is None
+    assert slot_governor.memory.hold is None

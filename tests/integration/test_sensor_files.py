@@ -14,11 +14,11 @@ from waiting import until
 
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.readings import GpuReading, ThermalReading, Trust, Unknown
-from workers.sensors.linux_memory import LinuxMemory
-from workers.sensors.linux_power import LinuxPower
-from workers.sensors.linux_thermal import LinuxThermal
-from workers.sensors.macmon import MacmonGpu, MacmonHeat, MacmonPipe
-from workers.sensors.macos_thermal import MacThermal
+from workers.sensors.linux.memory import LinuxMemory
+from workers.sensors.linux.power import LinuxPower
+from workers.sensors.linux.thermal import LinuxThermal
+from workers.sensors.macos.macmon import MacmonGpu, MacmonHeat, MacmonPipe
+from workers.sensors.macos.thermal import MacThermal
 from workers.sensors.sensor import run_command
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from waiting import until
 
 from cbi_queue.protocol import CheckpointSaved, EpochReport, ExitCode, Probed, Started, Stopped
 from jobs.training.cpu_probe import WORKLOAD
-from workers.trainer_process import TrainerProcess, TrainerSetup
+from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

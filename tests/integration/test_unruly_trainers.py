@@ -16,16 +16,16 @@ from waiting import until
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.slot_lock import SlotLock
-from workers import slot
 from workers.daemon import Daemon
-from workers.trainer_process import TrainerProcess
+from workers.slot import slot
+from workers.trainer.trainer_process import TrainerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from house import House
 
-    from workers.trainer_process import TrainerSetup
+    from workers.trainer.trainer_process import TrainerSetup
 
 PARENT = """#!{python}
 import json, os, signal, subprocess, sys, time

@@ -15,9 +15,9 @@ from cbi_queue.huey_queue import LedgerHuey
 from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.slot_lock import SlotLock
-from workers import slot as slot_module
-from workers.governance import Governance
-from workers.slot import Slot
+from workers.governor.slot_governor import SlotGovernor
+from workers.slot import slot as slot_module
+from workers.slot.slot import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,14 +54,18 @@ def worker(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerHuey
     """The queue of a daemon with its slot; the test is its worker."""
     monkeypatch.setattr(huey_queue, "DAEMON_PATIENCE_S", 0.01)
     settings = house.settings
-    lock, telemetry, governance = SlotLock(settings.lock_path), Telemetry(settings.telemetry_path), Governance(settings)
+    lock, telemetry, slot_governor = (
+        SlotLock(settings.lock_path),
+        Telemetry(settings.telemetry_path),
+        SlotGovernor(settings),
+    )
     assert lock.try_acquire()
-    slot = Slot(settings, telemetry, lock.descriptor, governance)
+    slot = Slot(settings, telemetry, lock.descriptor, slot_governor)
     huey = LedgerHuey(settings.ledger_path, admit=lambda _job: True, train=slot.train)
     slot.open_ledger = huey.ledger
     yield huey
     huey.ledger().close()
-    governance.stop()
+    slot_governor.stop()
     telemetry.close()
     lock.release()
 

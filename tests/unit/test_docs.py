@@ -24,8 +24,10 @@ from cbi_queue.plan.document import Defaults, JobEntry, PlanFile
 from cbi_queue.protocol import ExitCode, Failed, FailureKind
 from cbi_queue.settings import ENVIRONMENT, Settings
 from cbi_queue.settings.sources import RANGES
-from workers import chores, pausing, recovery
-from workers.ending import Seen, StopCause, classify_ending
+from workers import chores
+from workers.recovery import recovery
+from workers.trainer import pausing
+from workers.trainer.ending import Seen, StopCause, classify_ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import ExitCode, Failed, FailureKind
-from workers.ending import Seen, StopCause, Verdict, classify_ending, describe_exit
+from workers.trainer.ending import Seen, StopCause, Verdict, classify_ending, describe_exit
 
 
 @pytest.mark.parametrize("cause", [None, *StopCause])

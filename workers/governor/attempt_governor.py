@@ -3,7 +3,7 @@
 The governor itself is pure and lives in `cbi_queue.governor`; this is where its decisions become directives, holds,
 events and rows. Whatever goes wrong in here (a ledger that cannot be written, a sensor that lies, a fault of the
 governor's own) never costs the training. Neighbours: `supervision` (calls `look`), `intake` (hands the reports on),
-`parts` (makes work of them), `governance` (what outlives the attempt), `cbi_queue.ledger.governor_log` (the rows).
+`parts` (makes work of them), `slot_governor` (what outlives the attempt), `cbi_queue.ledger.governor_log` (the rows).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from cbi_queue.ledger.governor_log import record_decision, record_slowdown
 from cbi_queue.ledger.micro_batch import full_micro_batch, keep_micro_batch
 from cbi_queue.protocol import EpochReport
 from cbi_queue.readings import ContentionReading, FootprintReading
-from workers.admission import Taken
-from workers.governance import GOVERNOR_LOOK_S
-from workers.parts import Parts
+from workers.governor.reported_work import ReportedWork
+from workers.governor.slot_governor import GOVERNOR_LOOK_S
+from workers.trainer.memory_taken import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,39 +37,39 @@ if TYPE_CHECKING:
     from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.protocol import MicroBatchChanged, Probed, Started, StepsReport
     from cbi_queue.readings import Readings
-    from workers.governance import Governance
-    from workers.pausing import Pausing
-    from workers.trainer_process import TrainerProcess
-    from workers.unwritten import Unwritten
+    from workers.governor.slot_governor import SlotGovernor
+    from workers.pending_writes import PendingWrites
+    from workers.trainer.pausing import Pausing
+    from workers.trainer.trainer_process import TrainerProcess
 
 logger = logging.getLogger(__name__)
 
 
-class Governing:
+class AttemptGovernor:
     """The governor of one attempt, with hands."""
 
     def __init__(
         self,
-        governance: Governance,
+        slot_governor: SlotGovernor,
         ledger: Ledger,
         telemetry: Telemetry,
         trainer: TrainerProcess,
         job: JobRow,
         attempt: AttemptRow,
         pausing: Pausing,
-        unwritten: Unwritten,
+        pending_writes: PendingWrites,
     ) -> None:
         """Watch *trainer*'s process tree from now on; the governor itself begins with the trainer's `Started`."""
-        self._governance, self._ledger, self._telemetry = governance, ledger, telemetry
+        self._slot_governor, self._ledger, self._telemetry = slot_governor, ledger, telemetry
         self._trainer, self._job, self._attempt, self._pausing = trainer, job, attempt, pausing
-        self._unwritten = unwritten
+        self._pending_writes = pending_writes
         self._governor: Governor | None = None
         self._started: Started | None = None
         self._began_with: dict[int | None, Baseline] = {}
         self._footprint_mib: float | None = None
         self._epoch = 0
-        self._parts = Parts()
-        self._slept_s = governance.slept_s()
+        self._reported_work = ReportedWork()
+        self._slept_s = slot_governor.slept_s()
         self._slow: Slowdown | None = None
         self._cause: Attribution | None = None
         self._ended: Slowdown | None = None
@@ -78,19 +78,19 @@ class Governing:
         """Share of the time that the trainer was told to work."""
         self.wants_recycling = False
         """True once a fresh process is to go on from the checkpoint."""
-        governance.monitor.watch(trainer.identity)
+        slot_governor.monitor.watch(trainer.identity)
 
     def started(self, report: Started) -> None:
         """Begin to govern: fetch what earlier runs of equal cost taught."""
-        self._started, self._parts = report, Parts(gets_dearer=report.gets_dearer)
-        self._governance.monitor.work_begins()
+        self._started, self._reported_work = report, ReportedWork(gets_dearer=report.gets_dearer)
+        self._slot_governor.monitor.work_begins()
         with self._harmless("started"):
             if report.fingerprint:
                 self._began_with = learned.baselines_of(self._ledger, report.fingerprint)
         with self._harmless("started"):
             self._governor = Governor(
-                self._governance.thresholds,
-                self._governance.memory,
+                self._slot_governor.thresholds,
+                self._slot_governor.memory,
                 can=frozenset(report.can),
                 one_shot=report.one_shot,
                 micro_batch=report.micro_batch,
@@ -99,7 +99,7 @@ class Governing:
                 baselines=self._began_with,
                 device=report.device,
             )
-        if not self._began_with and "probe" in report.can and self._governance.acts:
+        if not self._began_with and "probe" in report.can and self._slot_governor.acts:
             self._trainer.probe()  # the first run of its kind: what the machine gives while nothing is slow yet
 
     def restored(self, epoch: int) -> None:
@@ -109,7 +109,7 @@ class Governing:
     def worked(self, report: EpochReport | StepsReport) -> None:
         """Show the governor an epoch, or a part of a long one."""
         with self._harmless("worked"):
-            work = self._parts.work_of(report, self._gap_s())
+            work = self._reported_work.work_of(report, self._gap_s())
             if isinstance(report, EpochReport):
                 self._epoch = report.epoch
             if self._governor is not None and work is not None:
@@ -125,7 +125,7 @@ class Governing:
             if self._governor is not None:
                 self._governor.saw_probe(clock.boot_s(), report.wall_s, cold_s)
             store = partial(learned.store_probe, self._ledger, report.device, report.workload, report.wall_s)
-            self._unwritten.write("probe", store)
+            self._pending_writes.write("probe", store)
 
     def micro_batch_changed(self, report: MicroBatchChanged) -> None:
         """Let the next attempt of the job begin with the new micro-batch, too."""
@@ -133,7 +133,7 @@ class Governing:
             if self._governor is not None:
                 self._governor.saw_micro_batch(report.micro_batch)
             keep = partial(keep_micro_batch, self._ledger, self._job, report.micro_batch)
-            self._unwritten.write("micro_batch", keep)
+            self._pending_writes.write("micro_batch", keep)
 
     def look(self, *, is_leaving: bool = False) -> None:
         """Let the governor look, about once a second, and do what it decides.
@@ -145,22 +145,22 @@ class Governing:
             return
         self._next_look_s = clock.monotonic_s() + GOVERNOR_LOOK_S
         with self._harmless("look"):
-            self._governance.place_hold(self._ledger)
+            self._slot_governor.place_hold(self._ledger)
             readings = self._readings()
-            self._governance.note(self._telemetry, self._job.id, readings, self._governor)
-            self._governance.remember(self._telemetry)
+            self._slot_governor.note(self._telemetry, self._job.id, readings, self._governor)
+            self._slot_governor.remember(self._telemetry)
             if isinstance(readings.footprint, FootprintReading):
                 self._footprint_mib = max(self._footprint_mib or 0.0, readings.footprint.footprint_mib)
-            if self._governor is not None and self._governance.is_watching and not is_leaving:
+            if self._governor is not None and self._slot_governor.is_watching and not is_leaving:
                 self._decide(self._governor, readings)
 
     def ended(self) -> None:
         """Keep what this attempt taught; stop watching its processes."""
         with self._harmless("ended"):
-            self._governance.monitor.watch(None)
-            self._governance.place_hold(self._ledger)
-            self._governance.note(self._telemetry, None, self._governance.readings(), None)
-            self._governance.remember(self._telemetry, at_once=True)
+            self._slot_governor.monitor.watch(None)
+            self._slot_governor.place_hold(self._ledger)
+            self._slot_governor.note(self._telemetry, None, self._slot_governor.readings(), None)
+            self._slot_governor.remember(self._telemetry, at_once=True)
             if self._governor is not None and self._started is not None and self._started.fingerprint:
                 learned.store_baselines(
                     self._ledger, self._started.fingerprint, self._governor.learned(), began_with=self._began_with
@@ -185,7 +185,7 @@ class Governing:
         except (LedgerError, sqlite3.Error) as exc:
             logger.warning("event=governor.ledger doing=%s job_id=%d why=%r", doing, self._job.id, str(exc))
         except Exception as exc:  # noqa: BLE001 - a fault of the governor's must not cost the training
-            self._governance.log_once(doing, exc)
+            self._slot_governor.log_once(doing, exc)
             self._governor = None
             self._let_go(f"the governor failed ({type(exc).__name__}: {exc}); it only samples until this attempt ends")
 
@@ -193,23 +193,23 @@ class Governing:
         if self.duty < 1.0:
             self._pace(1.0)
         with suppress(LedgerError, sqlite3.Error):
-            self._governance.start_anew(self._ledger)
-        self._unwritten.tell("governor_failed", "governor_failed", job_id=self._job.id, words=words)
+            self._slot_governor.start_anew(self._ledger)
+        self._pending_writes.tell("governor_failed", "governor_failed", job_id=self._job.id, words=words)
 
     def _readings(self) -> Readings:
         """Return the latest readings; a stop of the trainer that was our own is nobody else's."""
-        readings = self._governance.readings()
+        readings = self._slot_governor.readings()
         seen = readings.contention
         if isinstance(seen, ContentionReading) and self._trainer.was_stopped_by_us(seen.at_s):
             return replace(readings, contention=replace(seen, trainer_stopped=None))
         return readings
 
     def _decide(self, governor: Governor, readings: Readings) -> None:
-        governance = self._governance
-        if governance.acts:
-            governance.notice_lifted_hold(self._ledger)
-        with governance.deciding:
-            before = governance.memory.hold
+        slot_governor = self._slot_governor
+        if slot_governor.acts:
+            slot_governor.notice_lifted_hold(self._ledger)
+        with slot_governor.deciding:
+            before = slot_governor.memory.hold
             idle = self._pausing.is_ordered and before is None
             decision = governor.look(clock.boot_s(), readings, idle=idle)
         if decision is not None:
@@ -217,9 +217,9 @@ class Governing:
 
     def _carry_out(self, decision: Decision, before: Hold | None) -> None:
         """Act, write down what was decided and whether it was done, and tell it; a directive needs no ledger."""
-        acts = self._governance.acts
+        acts = self._slot_governor.acts
         acted = acts and self._act(decision, before)
-        if not acted and self._governance.was_refused_before:
+        if not acted and self._slot_governor.was_refused_before:
             return
         logger.info("event=governor.%s job_id=%d cause=%s", decision.action, self._job.id, decision.cause)
         record_decision(
@@ -230,10 +230,12 @@ class Governing:
             epoch=self._epoch,
             acted=acted,
         )
-        self._governance.remember(self._telemetry, at_once=True)
+        self._slot_governor.remember(self._telemetry, at_once=True)
         if decision.action is not Action.PROBE:
             prefix = "" if acted else "could not be carried out: " if acts else "would have acted, but only watches: "
-            self._unwritten.tell("governor", decision.cause, job_id=self._job.id, words=f"{prefix}{decision.words}")
+            self._pending_writes.tell(
+                "governor", decision.cause, job_id=self._job.id, words=f"{prefix}{decision.words}"
+            )
 
     def _act(self, decision: Decision, before: Hold | None) -> bool:
         match decision.action:
@@ -246,7 +248,7 @@ class Governing:
             case Action.RECYCLE:
                 self.wants_recycling = True
             case _:
-                return self._governance.act_on_slot(self._ledger, decision, before)
+                return self._slot_governor.act_on_slot(self._ledger, decision, before)
         return True
 
     def _pace(self, duty: float) -> None:
@@ -269,7 +271,7 @@ class Governing:
 
     def _gap_s(self) -> float:
         """Seconds that the machine slept since the last report; what nobody knows is told once it is known."""
-        before, slept_s = self._slept_s, self._governance.slept_s()
+        before, slept_s = self._slept_s, self._slot_governor.slept_s()
         if slept_s is None:
             return 0.0
         self._slept_s = slept_s

@@ -2,7 +2,7 @@
 
 A hold that cannot be written yet (another program has the ledger locked, the disk is full) is in force all the same:
 the watch obeys it, no job is admitted beside it, and it is written as soon as that can be done.
-Neighbours: `governance` (which decides when), `supervision` (which obeys), `cbi_queue.ledger.holds` (the rows).
+Neighbours: `slot_governor` (which decides when), `supervision` (which obeys), `cbi_queue.ledger.holds` (the rows).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Holding:
+class GovernorHold:
     """The governor's hold on the slot, written or not. For the slot's thread and the main thread."""
 
     def __init__(self) -> None:

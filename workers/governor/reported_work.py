@@ -4,7 +4,7 @@ Work that gets dearer as it goes (boosted rounds of DART) has no cold cost of a 
 machine is its wall time over its processor time, so such work is counted in processor milliseconds instead of samples:
 waiting, for other programs or for memory, still shows; a processor that is slower does not, and is left to the sensors.
 
-Neighbours: `governing` (one attempt under the governor), `cbi_queue.governor.values` (what work is).
+Neighbours: `attempt_governor` (one attempt under the governor), `cbi_queue.governor.values` (what work is).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cbi_queue.governor.values import Work
 from cbi_queue.protocol import EpochReport, StepsReport
 
 
-class Parts:
+class ReportedWork:
     """Turns the reports of one attempt into work, each sample and second once."""
 
     def __init__(self, *, gets_dearer: bool = False) -> None:

@@ -3,8 +3,8 @@
 The slot's thread and the main thread take turns with the memory: who looks or asks holds `deciding`. Whose telemetry it
 is that just now may be written (the slot's while a trainer runs, the main thread's between jobs) writes it down, too. A
 fault of the governor's own ends here: it is logged once with its traceback, and the governor starts anew without a hold.
-Neighbours: `governing` (one attempt under it), `daemon` (starts and stops it, and looks between jobs), `monitor` (the
-sensors), `remembering` (what brings the memory to the next daemon), `cbi_queue.governor` (which decides).
+Neighbours: `attempt_governor` (one attempt under it), `daemon` (starts and stops it, and looks between jobs), `monitor` (the
+sensors), `state_store` (what brings the memory to the next daemon), `cbi_queue.governor` (which decides).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from cbi_queue.ledger.holds import holds_in_force, lift_hold
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.readings import Readings, Unknown
 from cbi_queue.readings_json import readings_to_json
-from workers.holding import Holding, hold_reason
-from workers.monitor import FRESH_PERIODS, Monitor
-from workers.remembering import Remembering
+from workers.governor.governor_hold import GovernorHold, hold_reason
+from workers.governor.state_store import StateStore
+from workers.sensors.monitor import FRESH_PERIODS, Monitor
 
 if TYPE_CHECKING:
     from cbi_queue.governor.governor import Governor
@@ -52,7 +52,7 @@ CAUSES = {HoldReason.THERMAL: Cause.HEAT, HoldReason.MEMORY: Cause.MEMORY}
 """The reasons under which the governor, and nobody else, holds the slot."""
 
 
-class Governance:
+class SlotGovernor:
     """The governor's standing house: one per daemon."""
 
     def __init__(self, settings: Settings) -> None:
@@ -64,8 +64,8 @@ class Governance:
         self._mode, self._profile = settings.governor, profile.name
         self.deciding = threading.Lock()
         """Held by whoever lets the governor look or answer: its memory is not made for two at once."""
-        self._remembering = Remembering(settings.telemetry_path)
-        self._holding = Holding()
+        self._state_store = StateStore(settings.telemetry_path)
+        self._governor_hold = GovernorHold()
         self._lock = threading.Lock()
         self._faults: dict[str, str] = {}
         self._next_note_s = 0.0
@@ -121,7 +121,7 @@ class Governance:
         whether its cause is gone.
         """
         if self.acts:
-            self.memory = self._remembering.recall(self.thresholds) or self.memory
+            self.memory = self._state_store.recall(self.thresholds) or self.memory
         remembered, self.memory.hold = self.memory.hold, None
         for row in holds_in_force(ledger):
             if row.reason not in CAUSES:
@@ -175,7 +175,7 @@ class Governance:
                 the memory becomes again what it was: the next look decides by what it sees then.
         """
         try:
-            self._holding.carry_out(ledger, decision)
+            self._governor_hold.carry_out(ledger, decision)
         except (LedgerError, sqlite3.Error) as exc:
             if not self.was_refused_before:
                 logger.warning("event=decision.not_carried_out action=%s why=%r", decision.action, str(exc))
@@ -188,22 +188,22 @@ class Governance:
     @property
     def was_refused_before(self) -> bool:
         """True when the ledger refused the last end of a hold, and the one before it: that was told then."""
-        return self._holding.was_refused_before
+        return self._governor_hold.was_refused_before
 
     @property
     def unplaced_hold(self) -> HoldRow | None:
         """A hold of the governor's that is in force and stands in no row yet; None: there is none."""
-        return self._holding.unplaced
+        return self._governor_hold.unplaced
 
     def place_hold(self, ledger: Ledger) -> bool:
         """Write a hold that stands in no row yet; tell whether none is left that does not."""
-        return self._holding.place(ledger)
+        return self._governor_hold.place(ledger)
 
     def start_anew(self, ledger: Ledger) -> None:
         """Forget everything, and lift the hold in force: what decided it cannot be trusted to end it."""
         hold, self.memory = self.memory.hold, GovernorMemory(self.thresholds)
-        self._remembering.keep_soon()
-        self._holding.forget()
+        self._state_store.keep_soon()
+        self._governor_hold.forget()
         if hold is not None and self.acts:
             lift_hold(ledger, hold_reason(hold.cause), "the governor failed and starts anew")
 
@@ -213,7 +213,7 @@ class Governance:
         A governor that only watches leaves none: what it believes to be in force never was.
         """
         if self.acts:
-            self._remembering.keep(telemetry, self.memory, self.deciding, at_once=at_once)
+            self._state_store.keep(telemetry, self.memory, self.deciding, at_once=at_once)
 
     def log_once(self, doing: str, exc: Exception) -> None:
         """Log a fault of our own with its traceback; one that only repeats the last is not logged again."""
@@ -224,7 +224,7 @@ class Governance:
     def notice_lifted_hold(self, ledger: Ledger) -> None:
         """Tell the governor when a person lifted its hold, or its time was over."""
         hold = self.memory.hold
-        if self._holding.unplaced is not None:
+        if self._governor_hold.unplaced is not None:
             return
         if hold is not None and hold_reason(hold.cause) not in {held.reason for held in holds_in_force(ledger)}:
             self.memory.hold_is_gone()

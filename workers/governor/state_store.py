@@ -1,7 +1,7 @@
 """Brings the governor's memory from one daemon to the next: written into the telemetry file, taken up at the start.
 
 Whatever goes wrong here costs the queue nothing: what cannot be written is tried again, and without a memory that can
-be trusted the governor begins as after the first start. Neighbours: `governance` (whose memory it is),
+be trusted the governor begins as after the first start. Neighbours: `slot_governor` (whose memory it is),
 `cbi_queue.governor.memory_record` (its form), `cbi_queue.ledger.governor_log` (where it stands).
 """
 
@@ -32,7 +32,7 @@ FIRST_PID = 1
 """The process that starts with the machine, and so tells one boot from another."""
 
 
-class Remembering:
+class StateStore:
     """The place where one daemon leaves the governor's memory for the next."""
 
     def __init__(self, path: Path) -> None:

@@ -23,9 +23,9 @@ from cbi_queue import clock
 from cbi_queue.ledger import Ledger, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.process_identity import ProcessIdentity
-from workers.deaths import deaths_in_a_row
-from workers.ending import Ending, Verdict
-from workers.slot import settle, signed_manifest
+from workers.recovery.daemon_deaths import deaths_in_a_row
+from workers.slot.settling import settle, signed_manifest
+from workers.trainer.ending import Ending, Verdict
 
 if TYPE_CHECKING:
     import threading

@@ -2,7 +2,7 @@
 
 They look and decide nothing. `sensor` says what one is, `choice` which a machine has, `answers` how they are asked
 without being trusted, `plausibility` what they may say, `composition` how several make one reading, `scripted` and
-`recording` how a trace stands in for them. `workers.monitor` asks them all.
+`recording` how a trace stands in for them. `workers.sensors.monitor` asks them all.
 """
 
 from __future__ import annotations

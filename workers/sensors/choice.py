@@ -27,11 +27,11 @@ def sensors_for(settings: Settings, platform: str = sys.platform) -> list[Sensor
 
 
 def _of_linux(settings: Settings) -> list[Sensor]:
-    from workers.sensors.linux_memory import LinuxMemory
-    from workers.sensors.linux_power import LinuxPower
-    from workers.sensors.linux_thermal import LinuxThermal
-    from workers.sensors.linux_tree import LinuxPlatform
-    from workers.sensors.nvidia import Nvidia, NvidiaHeat
+    from workers.sensors.linux.memory import LinuxMemory
+    from workers.sensors.linux.power import LinuxPower
+    from workers.sensors.linux.thermal import LinuxThermal
+    from workers.sensors.linux.tree import LinuxPlatform
+    from workers.sensors.nvidia_gpu.sensors import Nvidia, NvidiaHeat
     from workers.sensors.process_tree import Contention, Footprint
     from workers.sensors.sleep import Sleep
 
@@ -44,12 +44,12 @@ def _of_linux(settings: Settings) -> list[Sensor]:
 
 
 def _of_macos(settings: Settings) -> list[Sensor]:
-    from workers.sensors.macmon import MacmonGpu, MacmonHeat, MacmonPipe
-    from workers.sensors.macos_gpu import MacGpu
-    from workers.sensors.macos_memory import MacMemory, VmStat
-    from workers.sensors.macos_power import LowPowerMode, MacPriority
-    from workers.sensors.macos_thermal import MacThermal
-    from workers.sensors.macos_tree import MacPlatform
+    from workers.sensors.macos.gpu import MacGpu
+    from workers.sensors.macos.macmon import MacmonGpu, MacmonHeat, MacmonPipe
+    from workers.sensors.macos.memory import MacMemory, VmStat
+    from workers.sensors.macos.power import LowPowerMode, MacPriority
+    from workers.sensors.macos.thermal import MacThermal
+    from workers.sensors.macos.tree import MacPlatform
     from workers.sensors.process_tree import Contention, Footprint
     from workers.sensors.sleep import Sleep
 

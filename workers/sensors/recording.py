@@ -19,8 +19,8 @@ from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.reading_words import reading_words
 from cbi_queue.readings import Unknown
 from cbi_queue.readings_json import reading_to_json, readings_to_json
-from workers.monitor import Monitor
-from workers.sensors.libsystem import LibSystem
+from workers.sensors.macos.libsystem import LibSystem
+from workers.sensors.monitor import Monitor
 from workers.sensors.scripted import VERSION
 from workers.sensors.sensor import read_text
 

@@ -2,7 +2,7 @@
 
 A sensor never raises on purpose: what it cannot tell is `Unknown` with why. What it raises by accident, and what it
 says beyond reason, is caught one level up (`answers`, `plausibility`). Neighbours: `choice` (which sensors a machine
-has), `workers.monitor` (which asks them).
+has), `workers.sensors.monitor` (which asks them).
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.ledger import JobRow, Ledger
     from cbi_queue.readings import MemoryReading
+    from workers.trainer.memory_taken import Taken
 
 logger = logging.getLogger(__name__)
 
@@ -37,20 +37,6 @@ LOOK_AGAIN_S = 30.0
 WHAT_TO_DO = "make its parameters smaller with `cbi-queue edit`, or choose another profile"
 PRESSURE_MOST_S = 900.0
 """Seconds that a pressure level alone keeps jobs back: longer, and a level that is stuck would stop the queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What one attempt took of the memory."""
-
-    device: str
-    """What it trained on: cpu | cuda | mps; empty when it never started."""
-    micro_batch: int | None
-    """Samples that went through the net at once when it started."""
-    rss_mib: float | None
-    """Peak of the resident set, as the trainer measured it."""
-    footprint_mib: float | None
-    """Largest footprint of the trainer and its children that the monitor saw."""
 
 
 class Admission:

@@ -24,23 +24,28 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow
     from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.protocol import Report
-    from workers.governing import Governing
-    from workers.pausing import Pausing
-    from workers.unwritten import Unwritten
+    from workers.governor.attempt_governor import AttemptGovernor
+    from workers.pending_writes import PendingWrites
+    from workers.trainer.pausing import Pausing
 
 
 class Intake:
     """The reports of one attempt."""
 
     def __init__(
-        self, unwritten: Unwritten, telemetry: Telemetry, attempt: AttemptRow, pausing: Pausing, governing: Governing
+        self,
+        pending_writes: PendingWrites,
+        telemetry: Telemetry,
+        attempt: AttemptRow,
+        pausing: Pausing,
+        attempt_governor: AttemptGovernor,
     ) -> None:
         """Take in what the trainer of *attempt* reports; its news are written through *unwritten*."""
-        self._unwritten = unwritten
+        self._pending_writes = pending_writes
         self._telemetry = telemetry
         self._attempt = attempt
         self._pausing = pausing
-        self._governing = governing
+        self._attempt_governor = attempt_governor
         self._unit = "epoch"
         self.greeted = False
         self.left_checkpoint = False
@@ -60,16 +65,16 @@ class Intake:
             case Started():
                 self._unit = report.unit
                 self._pausing.is_one_shot = report.one_shot
-                self._governing.started(report)
+                self._attempt_governor.started(report)
             case EpochReport():
                 self._telemetry.record(self._attempt.job_id, self._attempt.number, self._unit, report)
-                self._governing.worked(report)
+                self._attempt_governor.worked(report)
             case StepsReport():
-                self._governing.worked(report)
+                self._attempt_governor.worked(report)
             case MicroBatchChanged():
-                self._governing.micro_batch_changed(report)
+                self._attempt_governor.micro_batch_changed(report)
             case Probed():
-                self._governing.probed(report)
+                self._attempt_governor.probed(report)
             case Paused():
                 self._pausing.stands_still()
             case Finished():
@@ -82,7 +87,7 @@ class Intake:
     def _take_news(self, report: Report) -> None:
         match report:
             case Restored():
-                self._governing.restored(report.epoch)
+                self._attempt_governor.restored(report.epoch)
                 self._tell_restored(report)
             case CheckpointSaved():
                 self.left_checkpoint = True
@@ -101,4 +106,4 @@ class Intake:
         self._tell("restored", f"goes on after epoch {report.epoch}{exactly}")
 
     def _tell(self, event: str, words: str) -> None:
-        self._unwritten.tell(event, event, job_id=self._attempt.job_id, words=words)
+        self._pending_writes.tell(event, event, job_id=self._attempt.job_id, words=words)

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
-import threading
 from typing import TYPE_CHECKING
 
-from cbi_queue.artifacts import faults, read_manifest, run_dir_for
-from cbi_queue.errors import CbiError, LedgerError, VolumeMissing
-from cbi_queue.hardware.detection import profile_for
-from cbi_queue.hardware.memory import kind_of
-from cbi_queue.kinds import BARS
-from cbi_queue.ledger import claims, queries, settlement
-from cbi_queue.ledger.micro_batch import LOWERED, full_micro_batch, lowered_micro_batch
+from cbi_queue.artifacts import faults, read_manifest
+from cbi_queue.ledger import queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
-from cbi_queue.protocol import Assignment
-from workers.admission import Admission
-from workers.ending import Ending, Seen, Verdict, classify_ending
-from workers.last_words import refused_memory
-from workers.supervision import Supervision, TrainerStuck
-from workers.trainer_process import TrainerProcess, TrainerSetup
+from workers.trainer.ending import Ending, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from cbi_queue.artifacts import Manifest
-    from cbi_queue.ledger import AttemptRow, JobRow, Ledger
-    from cbi_queue.ledger.telemetry import Telemetry
-    from cbi_queue.settings import Settings
-    from workers.governance import Governance
+    from cbi_queue.ledger import JobRow, Ledger
 
 logger = logging.getLogger(__name__)
 
@@ -93,4 +77,3 @@ def _wait_s(ledger: Ledger, job: JobRow, backoff_s: float) -> float:
             break
         in_a_row += 1
     return settlement.backoff(backoff_s, in_a_row)
-

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
-from cbi_queue.artifacts import faults, read_manifest, run_dir_for
+from cbi_queue.artifacts import run_dir_for
 from cbi_queue.errors import CbiError, LedgerError, VolumeMissing
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.hardware.memory import kind_of
@@ -20,11 +20,12 @@ from cbi_queue.ledger import claims, queries, settlement
 from cbi_queue.ledger.micro_batch import LOWERED, full_micro_batch, lowered_micro_batch
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import Assignment
-from workers.admission import Admission
-from workers.ending import Ending, Seen, Verdict, classify_ending
-from workers.last_words import refused_memory
-from workers.supervision import Supervision, TrainerStuck
-from workers.trainer_process import TrainerProcess, TrainerSetup
+from workers.slot.admission import Admission
+from workers.slot.settling import settle, signed_manifest
+from workers.slot.supervision import Supervision, TrainerStuck
+from workers.trainer.ending import Ending, Seen, Verdict, classify_ending
+from workers.trainer.last_output import refused_memory
+from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
     from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.settings import Settings
-    from workers.governance import Governance
+    from workers.governor.slot_governor import SlotGovernor
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +43,14 @@ logger = logging.getLogger(__name__)
 class Slot:
     """The one place where a trainer runs."""
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, lock_descriptor: int, governance: Governance) -> None:
+    def __init__(
+        self, settings: Settings, telemetry: Telemetry, lock_descriptor: int, slot_governor: SlotGovernor
+    ) -> None:
         """Use the slot whose lock is held under *lock_descriptor*, governed by *governance*."""
         self._settings = settings
         self._telemetry = telemetry
         self._lock_descriptor = lock_descriptor
-        self._governance = governance
+        self._slot_governor = slot_governor
         self._profile = profile_for(settings.profile, settings.profiles_dir).profile
         self._admission = Admission(self._profile, settings.processed_dir)
         self.open_ledger: Callable[[], Ledger] | None = None
@@ -59,9 +62,9 @@ class Slot:
             return False
         ledger = self.open_ledger()
         with ledger.hurried():
-            if not self._governance.place_hold(ledger):
+            if not self._slot_governor.place_hold(ledger):
                 return False
-        memory, strain = self._governance.readings().memory, self._governance.why_not_start()
+        memory, strain = self._slot_governor.readings().memory, self._slot_governor.why_not_start()
         return self._admission.admit(ledger, job, memory, strain)
 
     def train(self, job_id: int, attempt_id: int) -> None:
@@ -104,7 +107,7 @@ class Slot:
             self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
             trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path, begins_with))
             watch = Supervision(
-                self._settings, ledger, self._telemetry, trainer, job, attempt, self._governance, self.stopping
+                self._settings, ledger, self._telemetry, trainer, job, attempt, self._slot_governor, self.stopping
             )
             exit_code = watch.run()
         except TrainerStuck:
@@ -139,7 +142,7 @@ class Slot:
 
     def _goes_on_with(self, job: JobRow, lowered: int) -> int | None:
         """Return the micro-batch after the governor has *lowered* it: without a governor nobody would raise it again."""
-        return lowered if self._governance.acts else full_micro_batch(job)
+        return lowered if self._slot_governor.acts else full_micro_batch(job)
 
     def _settle_found(self, ledger: Ledger, job: JobRow, run_dir: Path) -> bool:
         """Believe a folder that an interrupted or evicted attempt had completed while nobody could look at it."""
@@ -236,63 +239,3 @@ class Slot:
             log_max_bytes=self._settings.log_max_bytes,
             log_keep=self._settings.log_keep,
         )
-
-
-def signed_manifest(run_dir: Path, ledger_id: str, job_id: int, attempt: int) -> tuple[Manifest | None, str]:
-    """Return the folder's manifest when this very attempt signed it and every file matches its checksum.
-
-    Returns:
-        The manifest and "", or None and what is wrong with the folder.
-    """
-    manifest = read_manifest(run_dir)
-    if manifest is None:
-        return None, f"{run_dir} has no readable manifest"
-    if (manifest.ledger_id, manifest.job_id, manifest.attempt) != (ledger_id, job_id, attempt):
-        return None, f"the manifest of {run_dir} is of another attempt"
-    found = faults(run_dir, manifest)
-    return (None, f"{run_dir}: {'; '.join(found)}") if found else (manifest, "")
-
-
-def settle(
-    ledger: Ledger, job: JobRow, ending: Ending, manifest: Manifest | None, *, exit_code: int | None, backoff_s: float
-) -> None:
-    """Record what *ending* says, with the settlement of that name."""
-    logger.info("event=job.%s job_id=%d reason=%s exit=%s", ending.verdict, job.id, ending.reason, exit_code)
-    match ending.verdict:
-        case Verdict.FINISH if manifest is not None:
-            settlement.finish(
-                ledger,
-                job.id,
-                metrics=manifest.metrics,
-                veto=manifest.veto,
-                peak_rss_mib=manifest.peak_rss_mib,
-                reason=ending.reason,
-                exit_code=exit_code,
-            )
-        case Verdict.CANCEL:
-            settlement.cancel_in_slot(ledger, job.id, exit_code=exit_code)
-        case Verdict.RETRY:
-            wait_s = backoff_s if ending.waits else 0.0
-            settlement.retry_or_fail(ledger, job.id, ending.words, backoff_s=wait_s, exit_code=exit_code)
-        case Verdict.DOWNGRADE:
-            settlement.downgrade_or_fail(ledger, job.id, ending.words, backoff_s=backoff_s, exit_code=exit_code)
-        case Verdict.REQUEUE:
-            wait_s = _wait_s(ledger, job, backoff_s) if ending.reason is Reason.STOPPED_OUTSIDE else 0.0
-            settlement.requeue(
-                ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code, wait_s=wait_s
-            )
-        case _:
-            settlement.fail(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)
-
-
-def _wait_s(ledger: Ledger, job: JobRow, backoff_s: float) -> float:
-    """Seconds until a job that something outside stopped is tried again: doubles each time in a row.
-
-    What stopped it may do so again at once; meanwhile other jobs have their turn.
-    """
-    in_a_row = 0
-    for attempt in reversed(queries.attempts_of(ledger, job.id)[:-1]):
-        if attempt.outcome is not Outcome.INTERRUPTED:
-            break
-        in_a_row += 1
-    return settlement.backoff(backoff_s, in_a_row)

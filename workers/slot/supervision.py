@@ -16,11 +16,11 @@ from cbi_queue.errors import CbiError, LedgerBusy, LedgerError
 from cbi_queue.ledger import claims
 from cbi_queue.ledger.holds import holds_in_force, strongest_mode, sweep_expired
 from cbi_queue.lifecycle import HoldMode
-from workers.ending import StopCause
-from workers.governing import Governing
-from workers.intake import Intake
-from workers.pausing import Pausing
-from workers.unwritten import Unwritten
+from workers.governor.attempt_governor import AttemptGovernor
+from workers.pending_writes import PendingWrites
+from workers.slot.report_intake import Intake
+from workers.trainer.ending import StopCause
+from workers.trainer.pausing import Pausing
 
 if TYPE_CHECKING:
     import threading
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
     from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.settings import Settings
-    from workers.admission import Taken
-    from workers.governance import Governance
-    from workers.trainer_process import TrainerProcess
+    from workers.governor.slot_governor import SlotGovernor
+    from workers.trainer.memory_taken import Taken
+    from workers.trainer.trainer_process import TrainerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Supervision:
         trainer: TrainerProcess,
         job: JobRow,
         attempt: AttemptRow,
-        governance: Governance,
+        slot_governor: SlotGovernor,
         stopping: threading.Event,
     ) -> None:
         """Watch *trainer*, which was given *attempt* of *job*; *stopping* is set when the daemon is to end."""
@@ -69,12 +69,12 @@ class Supervision:
         self._job = job
         self._stopping = stopping
         self._pausing = Pausing(ledger, trainer, job.id)
-        self._governance = governance
-        self._unwritten = Unwritten(ledger)
-        self._governing = Governing(
-            governance, ledger, telemetry, trainer, job, attempt, self._pausing, self._unwritten
+        self._slot_governor = slot_governor
+        self._pending_writes = PendingWrites(ledger)
+        self._attempt_governor = AttemptGovernor(
+            slot_governor, ledger, telemetry, trainer, job, attempt, self._pausing, self._pending_writes
         )
-        self.intake = Intake(self._unwritten, telemetry, attempt, self._pausing, self._governing)
+        self.intake = Intake(self._pending_writes, telemetry, attempt, self._pausing, self._attempt_governor)
         self._deadline_s: float | None = None
         self._trained_s = 0.0
         self._last_look_s = clock.monotonic_s()
@@ -92,8 +92,8 @@ class Supervision:
             exit_code = self._watch()
             self._hear_last_words()
         self._trainer.end_family()
-        self._unwritten.catch_up()
-        self._governing.ended()
+        self._pending_writes.catch_up()
+        self._attempt_governor.ended()
         return exit_code
 
     def _watch(self) -> int:
@@ -107,7 +107,7 @@ class Supervision:
 
     def took(self, rss_mib: float | None) -> Taken:
         """Return what the attempt took of the memory; *rss_mib* is what the trainer measured itself."""
-        return self._governing.took(rss_mib)
+        return self._attempt_governor.took(rss_mib)
 
     def _look(self) -> None:
         self._count_time()
@@ -129,7 +129,7 @@ class Supervision:
         """Count what the trainer could work: it does not answer for pauses, nor for the rests of a pace."""
         now = clock.monotonic_s()
         if not self._pausing.is_paused:
-            self._trained_s += (now - self._last_look_s) * self._governing.duty
+            self._trained_s += (now - self._last_look_s) * self._attempt_governor.duty
         self._last_look_s = now
 
     def _heed_daemon(self) -> None:
@@ -155,7 +155,7 @@ class Supervision:
         if self.stop_cause is not None:
             return
         holds = holds_in_force(self._ledger)
-        if (unplaced := self._governance.unplaced_hold) is not None:
+        if (unplaced := self._slot_governor.unplaced_hold) is not None:
             holds.append(unplaced)
         mode = strongest_mode(holds)
         if mode is HoldMode.EVICT:
@@ -166,8 +166,8 @@ class Supervision:
             self._pausing.lift()
 
     def _heed_governor(self) -> None:
-        self._governing.look(is_leaving=self.stop_cause is not None or self.intake.has_ended)
-        if self._governing.wants_recycling:
+        self._attempt_governor.look(is_leaving=self.stop_cause is not None or self.intake.has_ended)
+        if self._attempt_governor.wants_recycling:
             self._order_stop(StopCause.RECYCLE)
 
     def _order_stop(self, cause: StopCause) -> None:
@@ -190,7 +190,7 @@ class Supervision:
     def _write_down(self) -> None:
         """Bring the ledger up to date; what cannot be written now is tried again at the next look."""
         try:
-            self._unwritten.catch_up()
+            self._pending_writes.catch_up()
             sweep_expired(self._ledger)
         except LedgerBusy:
             pass

@@ -15,7 +15,7 @@ from cbi_queue.ledger import settlement
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import Ledger
-    from workers.trainer_process import TrainerProcess
+    from workers.trainer.trainer_process import TrainerProcess
 
 logger = logging.getLogger(__name__)
 

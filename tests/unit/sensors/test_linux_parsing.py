@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.sensors.linux_memory import (
+from workers.sensors.linux.memory import (
     V1,
     V2,
     GroupMemory,
@@ -14,10 +14,10 @@ from workers.sensors.linux_memory import (
     parse_own_groups,
     parse_pages_out,
 )
-from workers.sensors.linux_power import is_demoted, parse_power_profile, service_class_words
-from workers.sensors.linux_pressure import parse_pressure
-from workers.sensors.linux_thermal import parse_limit_c, parse_millidegrees
-from workers.sensors.linux_tree import (
+from workers.sensors.linux.power import is_demoted, parse_power_profile, service_class_words
+from workers.sensors.linux.pressure import parse_pressure
+from workers.sensors.linux.thermal import parse_limit_c, parse_millidegrees
+from workers.sensors.linux.tree import (
     ProcessMemory,
     ProcessStat,
     parse_busy_ticks,

@@ -7,7 +7,7 @@ import json
 import pytest
 from sensor_samples import sample
 
-from workers.sensors.macmon import MacmonFault, MacmonLine, parse_macmon
+from workers.sensors.macos.macmon import MacmonFault, MacmonLine, parse_macmon
 
 REAL = sample("macmon-0.7.json")
 

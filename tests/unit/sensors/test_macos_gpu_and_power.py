@@ -9,10 +9,10 @@ from sensor_samples import FakeLibSystem, hanging, printing, refusing, rusage_by
 
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.readings import Trust, Unknown
-from workers.sensors.libsystem import LibSystem, parse_rusage
-from workers.sensors.macos_gpu import MacGpu, parse_ioreg
-from workers.sensors.macos_power import LowPowerMode, MacPriority, parse_low_power_mode
-from workers.sensors.macos_tree import MacPlatform
+from workers.sensors.macos.gpu import MacGpu, parse_ioreg
+from workers.sensors.macos.libsystem import LibSystem, parse_rusage
+from workers.sensors.macos.power import LowPowerMode, MacPriority, parse_low_power_mode
+from workers.sensors.macos.tree import MacPlatform
 from workers.sensors.process_tree import Footprint
 
 PMSET = """System-wide power settings:

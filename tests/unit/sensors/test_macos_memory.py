@@ -8,8 +8,8 @@ import pytest
 from sensor_samples import FakeLibSystem, hanging, printing, refusing, sample
 
 from cbi_queue.readings import MemoryReading, PressureLevel, Unknown
-from workers.sensors.libsystem import LibSystem, SwapUsage, parse_swap_usage
-from workers.sensors.macos_memory import (
+from workers.sensors.macos.libsystem import LibSystem, SwapUsage, parse_swap_usage
+from workers.sensors.macos.memory import (
     MacMemory,
     VmStat,
     parse_swap_usage_text,

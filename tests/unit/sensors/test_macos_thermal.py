@@ -6,8 +6,8 @@ import pytest
 from sensor_samples import THERMAL_KEY, FakeLibSystem, hanging, printing, refusing
 
 from cbi_queue.readings import HeatLevel, ThermalReading, Trust, Unknown
-from workers.sensors.libsystem import LibSystem
-from workers.sensors.macos_thermal import MacThermal, NotifyFault, heat_level, parse_notifyutil
+from workers.sensors.macos.libsystem import LibSystem
+from workers.sensors.macos.thermal import MacThermal, NotifyFault, heat_level, parse_notifyutil
 
 
 @pytest.mark.parametrize(("state", "level"), list(enumerate(HeatLevel)))

@@ -6,8 +6,8 @@ import pytest
 from sensor_samples import FakeNvml
 
 from cbi_queue.readings import GpuReading, ThermalReading, Unknown
-from workers.sensors.nvidia import NO_DRIVER, Nvidia, NvidiaHeat, chosen_device
-from workers.sensors.nvml import reason_names
+from workers.sensors.nvidia_gpu.nvml import reason_names
+from workers.sensors.nvidia_gpu.sensors import NO_DRIVER, Nvidia, NvidiaHeat, chosen_device
 
 
 @pytest.fixture

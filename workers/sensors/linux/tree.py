@@ -12,7 +12,7 @@ import math
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from workers.sensors.linux_pressure import parse_pressure
+from workers.sensors.linux.pressure import parse_pressure
 from workers.sensors.process_tree import ProcessMemory, TreeActivity
 from workers.sensors.sensor import read_text
 

@@ -13,7 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from cbi_queue.readings import MemoryReading, PressureLevel, Unknown
-from workers.sensors.libsystem import LibSystem, LibSystemFault, SwapUsage, parse_swap_usage
+from workers.sensors.macos.libsystem import LibSystem, LibSystemFault, SwapUsage, parse_swap_usage
 from workers.sensors.rates import Rate
 from workers.sensors.sensor import run_command
 

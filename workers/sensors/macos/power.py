@@ -13,7 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from cbi_queue.readings import PowerReading, Trust, Unknown
-from workers.sensors.libsystem import LibSystem
+from workers.sensors.macos.libsystem import LibSystem
 from workers.sensors.sensor import run_command
 
 if TYPE_CHECKING:

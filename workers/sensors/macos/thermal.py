@@ -15,7 +15,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from cbi_queue.readings import HeatLevel, ThermalReading, Trust, Unknown
-from workers.sensors.libsystem import LibSystem, LibSystemFault
+from workers.sensors.macos.libsystem import LibSystem, LibSystemFault
 from workers.sensors.sensor import read_text, run_command
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from workers.sensors.libsystem import LibSystem
+from workers.sensors.macos.libsystem import LibSystem
 from workers.sensors.process_tree import ProcessMemory, TreeActivity
 
 if TYPE_CHECKING:

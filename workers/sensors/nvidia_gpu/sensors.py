@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.readings import GpuReading, ThermalReading, Unknown
-from workers.sensors.nvml import THERMAL_REASONS, Nvml, NvmlFault
+from workers.sensors.nvidia_gpu.nvml import THERMAL_REASONS, Nvml, NvmlFault
 from workers.sensors.plausibility import believable_temp_c
 
 if TYPE_CHECKING:
