@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Line, Target
 from benchmarks.trace_scores import Labelled, Score, labelled, score
-from cbi_queue.governor.detector import Detector, DetectorSettings
+from cbi_queue.governor.slowdown.detector import Detector, DetectorSettings
 from cbi_queue.governor.values import Work
-from cbi_queue.governor_replay import read_traces, replay, replay_one
+from cbi_queue.replay.replay import read_traces, replay, replay_one
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cbi_queue.governor.traces import Trace
-    from cbi_queue.governor_replay import Alarm
+    from cbi_queue.replay.replay import Alarm
+    from cbi_queue.replay.traces import Trace
 
 TRACES = Path(__file__).parents[1] / "tests" / "traces"
 NEIGHBOURS: dict[str, tuple[float, ...]] = {

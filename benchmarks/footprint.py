@@ -27,11 +27,11 @@ class Footprint:
         looks = [
             (process.memory_full_info(), process.cpu_times()) for process in [root, *root.children(recursive=True)]
         ]
-        pss = [memory.pss for memory, _ in looks if hasattr(memory, "pss")]
+        pss = [state.pss for state, _ in looks if hasattr(state, "pss")]
         return cls(
-            rss_mb=sum(memory.rss for memory, _ in looks) / 1e6,
+            rss_mb=sum(state.rss for state, _ in looks) / 1e6,
             pss_mb=sum(pss) / 1e6 if pss else None,
-            uss_mb=sum(memory.uss for memory, _ in looks) / 1e6,
+            uss_mb=sum(state.uss for state, _ in looks) / 1e6,
             cpu_s=sum(times.user + times.system for _, times in looks),
         )
 

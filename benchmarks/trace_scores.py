@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from cbi_queue.governor_replay import Alarm
+    from cbi_queue.replay.replay import Alarm
 
 LEAST_FACTOR = 1.2
 AFTERMATH_EPOCHS = 5

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.attribution import NOT_THE_MACHINE
+from cbi_queue.governor.diagnosis.attribution import NOT_THE_MACHINE
 from cbi_queue.governor.values import Cause
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cbi_queue.governor.diagnosis.diagnosis import Diagnosis
 from cbi_queue.governor.governor import Governor
-from cbi_queue.governor.sight import Sight
-from cbi_queue.governor.slot_memory import GovernorMemory
+from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Attribution, Baseline, Cause, Slowdown, Work
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings import (
@@ -28,7 +28,7 @@ ALL = frozenset({"pace", "micro_batch", "probe", "checkpoint"})
 STEPS = frozenset(Action) - {Action.TELL, Action.PROBE}
 
 
-class ScriptedSight(Sight):
+class ScriptedDiagnosis(Diagnosis):
     """Slow by order: the test says since when, how much, and why."""
 
     def __init__(self) -> None:
@@ -83,17 +83,17 @@ class Ride:
         can: frozenset[str] = ALL,
         one_shot: bool = False,
         micro_batch: int | None = 32,
-        memory: GovernorMemory | None = None,
+        state: GovernorState | None = None,
         now_s: float = 1000.0,
         baselines: dict[int | None, Baseline] | None = None,
         thresholds: Thresholds | None = None,
         device: str = "cpu",
     ) -> None:
-        self.memory = memory or GovernorMemory(thresholds or Thresholds())
-        self.sight = ScriptedSight()
+        self.state = state or GovernorState(thresholds or Thresholds())
+        self.diagnosis = ScriptedDiagnosis()
         self.governor = Governor(
-            self.memory.thresholds, self.memory, can=can, one_shot=one_shot, micro_batch=micro_batch,
-            baselines=baselines or {}, device=device, sight=self.sight,
+            self.state.thresholds, self.state, can=can, one_shot=one_shot, micro_batch=micro_batch,
+            baselines=baselines or {}, device=device, diagnosis=self.diagnosis,
         )  # fmt: skip
         self.now_s = now_s
         self.duty, self.micro_batch, self.paused = 1.0, micro_batch, False
@@ -153,4 +153,4 @@ def at_level(level: HeatLevel) -> Callable[[float], Readings]:
     return lambda now_s: machine(now_s, thermal(now_s, level), memory_of(now_s))
 
 
-__all__ = ["ALL", "STEPS", "Ride", "ScriptedSight", "at_level", "machine", "memory_of", "thermal", "unknown"]
+__all__ = ["ALL", "STEPS", "Ride", "ScriptedDiagnosis", "at_level", "machine", "memory_of", "thermal", "unknown"]

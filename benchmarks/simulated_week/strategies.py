@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.simulated_week.sensor import QuietMachine
-from cbi_queue.governor.governor import Governor, look_between_jobs
-from cbi_queue.governor.slot_memory import GovernorMemory
+from cbi_queue.governor.governor import Governor
+from cbi_queue.governor.policies.slot_policy import look_between_jobs
+from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Decision, Work
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings import HeatLevel
@@ -101,7 +102,7 @@ class Governed:
     def __init__(self, thresholds: Thresholds | None = None) -> None:
         self.orders = Orders()
         self.tally = Tally()
-        self.memory = GovernorMemory(thresholds or Thresholds())
+        self.state = GovernorState(thresholds or Thresholds())
         self._sensors = QuietMachine()
         self._governor: Governor | None = None
         self._job: Job | None = None
@@ -112,8 +113,8 @@ class Governed:
         self._job = job
         self.orders = Orders(micro_batch=job.micro_batch, paused=self.orders.paused)
         self._governor = Governor(
-            self.memory.thresholds,
-            self.memory,
+            self.state.thresholds,
+            self.state,
             can=job.can,
             one_shot=job.one_shot,
             micro_batch=job.micro_batch,
@@ -139,7 +140,7 @@ class Governed:
     def look(self, now_s: float, level: HeatLevel | None) -> None:
         """Look, and carry the decision out as the slot does."""
         seen = self._sensors.readings(now_s, level)
-        decision = self._governor.look(now_s, seen) if self._governor else look_between_jobs(now_s, seen, self.memory)
+        decision = self._governor.look(now_s, seen) if self._governor else look_between_jobs(now_s, seen, self.state)
         if decision is not None:
             self._obey(decision)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cbi_queue.governor.values import Decision
-    from cbi_queue.governor_replay import Alarm, Replay
+    from cbi_queue.replay.replay import Alarm, Replay
 
 BARS = "▁▂▃▄▅▆▇█"
 BAR_CELLS = 48
@@ -66,7 +66,7 @@ def replay(files: tuple[Path, ...], others: tuple[Path, ...], as_json: bool) -> 
     its stored baseline. One that is alone is judged as the first run of its model. With --json, slow-downs only, one
     object a line.
     """
-    from cbi_queue.governor_replay import read_traces, replay
+    from cbi_queue.replay.replay import read_traces, replay
 
     replays = replay(read_traces(files), read_traces(others))
     if as_json:
@@ -91,8 +91,8 @@ def _as_json(alarm: Alarm) -> dict[str, object]:
 
 
 def _rows(replays: Sequence[Replay]) -> list[tuple[str, ...]]:
-    from cbi_queue.governor_replay import steps
     from cbi_queue.hardware.thresholds import Thresholds
+    from cbi_queue.replay.replay import steps
 
     rows: list[tuple[str, ...]] = []
     thresholds = Thresholds()

@@ -1,37 +1,32 @@
 """The governor of one attempt: takes work and readings in, hands out at most one decision a look. Pure.
 
 It puts detector, attribution and policies together; the slot calls `look` about once a second, carries the decision
-out and writes it down. `look_between_jobs` and `may_start` are for a slot that stands empty.
-Neighbours: `slot_memory` (what outlives the attempt), `workers` (which acts).
+out and writes it down. An empty slot is the business of `policies.slot_policy`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.heat import heat_look
-from cbi_queue.governor.holding import HoldScene, decide_hold
-from cbi_queue.governor.ladder import Rung, Standing
-from cbi_queue.governor.leak import FootprintTrend
-from cbi_queue.governor.memory_policy import MemoryPolicy
-from cbi_queue.governor.output import Output
-from cbi_queue.governor.policy import LEVEL, decide_heat
-from cbi_queue.governor.pressure import pressure_look
-from cbi_queue.governor.refusal import note_eased, refusal
-from cbi_queue.governor.relief import note_calm
-from cbi_queue.governor.remarks import remark
-from cbi_queue.governor.scene import Scene
-from cbi_queue.governor.sight import Sight
-from cbi_queue.governor.strain import BLIND_S
+from cbi_queue.governor.diagnosis.diagnosis import Diagnosis
+from cbi_queue.governor.machine.grades import BLIND_S
+from cbi_queue.governor.machine.leak import FootprintTrend
+from cbi_queue.governor.policies.heat_policy import decide_heat
+from cbi_queue.governor.policies.ladder import Rung
+from cbi_queue.governor.policies.memory_policy import MemoryPolicy
+from cbi_queue.governor.policies.notices import remark
+from cbi_queue.governor.policies.situation import Situation, TrainerControls
+from cbi_queue.governor.policies.slot_policy import HoldSituation, decide_hold, grade_machine
+from cbi_queue.governor.slowdown.throughput import Output
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.readings import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cbi_queue.governor.leak import Growth
-    from cbi_queue.governor.slot_memory import GovernorMemory
-    from cbi_queue.governor.strain import Look
+    from cbi_queue.governor.machine.grades import Graded
+    from cbi_queue.governor.machine.leak import Growth
+    from cbi_queue.governor.state.state import GovernorState
     from cbi_queue.governor.values import Attribution, Baseline, Slowdown, Work
     from cbi_queue.hardware.thresholds import Thresholds
     from cbi_queue.readings import Readings
@@ -49,14 +44,14 @@ class Governor:
     def __init__(
         self,
         thresholds: Thresholds,
-        memory: GovernorMemory,
+        state: GovernorState,
         *,
         can: frozenset[str],
         one_shot: bool,
         micro_batch: int | None,
         baselines: Mapping[int | None, Baseline],
         device: str = "cpu",
-        sight: Sight | None = None,
+        diagnosis: Diagnosis | None = None,
         kind: str = "any",
         full_micro_batch: int | None = None,
     ) -> None:
@@ -64,20 +59,20 @@ class Governor:
 
         Args:
             thresholds: of this machine.
-            memory: the slot's, shared by all attempts.
+            state: the slot's, shared by all attempts.
             can: what the trainer said it obeys (`Started.can`).
             one_shot: it has no safe point inside its work (`Started.one_shot`).
             micro_batch: what it starts with.
             baselines: micro-batch -> cold cost of earlier runs of the same fingerprint.
             device: what computes (`Started.device`): cpu | cuda | mps.
-            sight: what tells slow-downs and causes; by default the detector and the attribution.
+            diagnosis: what tells slow-downs and causes; by default the detector and the attribution.
             kind: fingerprint of the trainer; what was found of its memory holds for later ones of the same.
             full_micro_batch: the most that it may go up to again, when it starts with less; None: what it starts with.
         """
         self._t = thresholds
-        self._memory = memory
-        self._standing = Standing(can, one_shot, micro_batch, _full(micro_batch, full_micro_batch))
-        self._sight = sight or Sight(baselines)
+        self._state = state
+        self._controls = TrainerControls(can, one_shot, micro_batch, _full(micro_batch, full_micro_batch))
+        self._diagnosis = diagnosis or Diagnosis(baselines)
         self._on_gpu = device == "cuda"
         self._memory_policy = MemoryPolicy(thresholds.memory_up_wait_s, kind)
         self._trend = FootprintTrend(int(thresholds.leak_reports))
@@ -93,32 +88,32 @@ class Governor:
     @property
     def slowdown(self) -> Slowdown | None:
         """The slow-down in force."""
-        return self._sight.slowdown
+        return self._diagnosis.slowdown
 
     @property
     def ended_slowdown(self) -> Slowdown | None:
         """The slow-down that ended last; None before the first."""
-        return self._sight.ended_slowdown
+        return self._diagnosis.ended_slowdown
 
     @property
     def attribution(self) -> Attribution | None:
         """Its cause, as of the last look."""
-        return self._sight.attribution
+        return self._diagnosis.attribution
 
     @property
     def rung(self) -> Rung:
         """Where the trainer stands now."""
-        hold, standing = self._memory.hold, self._standing
-        duty = self._memory.duty if standing.can_pace else 1.0
-        return Rung(duty, standing.micro_batch, standing.full_micro_batch, hold.cause if hold else None)
+        hold, controls = self._state.hold, self._controls
+        duty = self._state.duty if controls.can_pace else 1.0
+        return Rung(duty, controls.micro_batch, controls.full_micro_batch, hold.cause if hold else None)
 
     def learned(self) -> dict[int | None, Baseline]:
         """Return the cold cost by micro-batch, to be kept for later runs of the same fingerprint."""
-        return self._sight.learned()
+        return self._diagnosis.learned()
 
     def saw_work(self, work: Work) -> None:
         """Take a report of finished work in."""
-        self._sight.saw_work(work)
+        self._diagnosis.saw_work(work)
         self._output.see(work)
         self._last_work = work
         self._note_health(work)
@@ -134,11 +129,11 @@ class Governor:
             cold_s: what the same workload takes on this device when cold, above 0; None: never measured. It comes
                 with the answer, as only the answer says which workload it was.
         """
-        self._sight.saw_probe(at_s, wall_s, cold_s)
+        self._diagnosis.saw_probe(at_s, wall_s, cold_s)
 
     def saw_micro_batch(self, micro_batch: int) -> None:
         """Take note of the micro-batch that the trainer really uses."""
-        self._standing.micro_batch = micro_batch
+        self._controls.micro_batch = micro_batch
 
     def look(self, now_s: float, readings: Readings, *, idle: bool = False) -> Decision | None:
         """Return the next decision, at most one; None when nothing is to be done.
@@ -150,66 +145,66 @@ class Governor:
         """
         if not self._begun:
             self._begun = True
-            self._memory.start_attempt(now_s)
-        self._memory.last_trained_s = now_s
+            self._state.start_attempt(now_s)
+        self._state.last_trained_s = now_s
         readings = readings.fresh(now_s, self._t.reading_max_age_s)
-        heat, pressure = _take_in(now_s, readings, self._memory, on_gpu=self._on_gpu)
+        heat, pressure = grade_machine(now_s, readings, self._state, on_gpu=self._on_gpu)
         self._charge(now_s, idle=idle)
-        self._sight.look(now_s, readings)
+        self._diagnosis.look(now_s, readings)
         self._footprint_mib = footprint.footprint_mib if (footprint := known(readings.footprint)) else None
-        if self._memory.hold is not None:
+        if self._state.hold is not None:
             return self._hold(now_s, heat, pressure)
-        return None if idle else self._decide(self._scene(now_s, readings, heat, pressure))
+        return None if idle else self._decide(self._situation(now_s, readings, heat, pressure))
 
     def hold_is_gone(self) -> None:
         """Take note that a person, or its expiry, lifted the governor's hold."""
-        self._memory.hold_is_gone()
+        self._state.hold_is_gone()
 
-    def _decide(self, scene: Scene) -> Decision | None:
+    def _decide(self, situation: Situation) -> Decision | None:
         decision = (
-            self._carried(scene)
-            or self._memory_policy.decide(scene, self._growth(scene))
-            or decide_heat(scene)
-            or remark(scene)
+            self._carried(situation)
+            or self._memory_policy.decide(situation, self._growth(situation))
+            or decide_heat(situation)
+            or remark(situation)
         )
         if decision is not None and decision.action in {Action.PACE, Action.MICRO_BATCH}:
-            self._output.begin(scene.now_s)
+            self._output.begin(situation.now_s)
         if decision is not None and decision.action is Action.PACE:
-            self._told_duty = self._memory.duty
+            self._told_duty = self._state.duty
         return decision
 
-    def _carried(self, scene: Scene) -> Decision | None:
+    def _carried(self, situation: Situation) -> Decision | None:
         """Tell a new trainer, or one that resumes, the pace that is in force."""
-        duty = self._memory.duty
-        if not self._standing.can_pace or self._told_duty == duty:
+        duty = self._state.duty
+        if not self._controls.can_pace or self._told_duty == duty:
             return None
         words = f"the pace in force goes on: works {duty:.0%} of the time"
-        figures = {"duty": duty, **scene.heat.figures}
-        return Decision(scene.now_s, Action.PACE, Cause.HEAT, words, duty, carried=True, figures=figures)
+        figures = {"duty": duty, **situation.heat.figures}
+        return Decision(situation.now_s, Action.PACE, Cause.HEAT, words, duty, carried=True, figures=figures)
 
-    def _scene(self, now_s: float, readings: Readings, heat: Look, pressure: Look) -> Scene:
+    def _situation(self, now_s: float, readings: Readings, heat: Graded, pressure: Graded) -> Situation:
         memory_reading = known(readings.memory)
-        return Scene(
-            now_s, self._t, self._memory, self._standing, heat, pressure, self.slowdown, self.attribution,
-            self._sight.wants_probe(now_s), self._healthy_s(now_s), self._output.seconds_per_sample(self.slowdown.since_s if self.slowdown else None), self._footprint_mib,
+        return Situation(
+            now_s, self._t, self._state, self._controls, heat, pressure, self.slowdown, self.attribution,
+            self._diagnosis.wants_probe(now_s), self._healthy_s(now_s), self._output.seconds_per_sample(self.slowdown.since_s if self.slowdown else None), self._footprint_mib,
             memory_reading.total_mib if memory_reading else None,
         )  # fmt: skip
 
-    def _hold(self, now_s: float, heat: Look, pressure: Look) -> Decision | None:
-        hold = self._memory.hold
+    def _hold(self, now_s: float, heat: Graded, pressure: Graded) -> Decision | None:
+        hold = self._state.hold
         look = heat if hold and hold.cause is Cause.HEAT else pressure
-        can = self._standing
-        return decide_hold(HoldScene(now_s, self._memory, look, may_evict=can.can_leave, can_pace=can.can_pace))
+        can = self._controls
+        return decide_hold(HoldSituation(now_s, self._state, look, may_evict=can.can_leave, can_pace=can.can_pace))
 
-    def _growth(self, scene: Scene) -> Growth | None:
-        return self._trend.growth(scene.total_mib * self._t.leak_limit_share) if scene.total_mib else None
+    def _growth(self, situation: Situation) -> Growth | None:
+        return self._trend.growth(situation.total_mib * self._t.leak_limit_share) if situation.total_mib else None
 
     def _note_health(self, work: Work) -> None:
         """Keep since when the work has had its cold cost, known from earlier runs or from this one at full pace."""
         if self.slowdown is not None:
             self._healthy_since_s = None
             return
-        if self._memory.duty >= 1.0:
+        if self._state.duty >= 1.0:
             self._cold_reports[work.micro_batch] = self._cold_reports.get(work.micro_batch, 0) + 1
         is_known = work.micro_batch in self._stored or self._cold_reports.get(work.micro_batch, 0) >= COLD_REPORTS
         if is_known and self._healthy_since_s is None and not work.disturbed:
@@ -224,57 +219,17 @@ class Governor:
 
     def _charge(self, now_s: float, *, idle: bool) -> None:
         """Enter what the governor's pace or hold cost since the last look, what it won by it subtracted."""
-        memory = self._memory
-        last_s, memory.last_look_s = memory.last_look_s, now_s
+        state = self._state
+        last_s, state.last_look_s = state.last_look_s, now_s
         if last_s is None or not 0.0 < now_s - last_s <= BLIND_S:
             return
         lost = 0.0
-        if memory.hold is not None:
+        if state.hold is not None:
             lost = 1.0
-        elif self._standing.can_pace and not idle:
-            lost = max(0.0, 1.0 - memory.duty * memory.gains.get(memory.duty, 1.0))
-        memory.account.charge(now_s, now_s - last_s, lost)
+        elif self._controls.can_pace and not idle:
+            lost = max(0.0, 1.0 - state.duty * state.gains.get(state.duty, 1.0))
+        state.account.charge(now_s, now_s - last_s, lost)
 
 
 def _full(micro_batch: int | None, most: int | None) -> int | None:
     return micro_batch if micro_batch is None or most is None else max(micro_batch, most)
-
-
-def look_between_jobs(now_s: float, readings: Readings, memory: GovernorMemory) -> Decision | None:
-    """Look at the machine while the slot is empty: return the decision that ends the governor's hold, when it is time."""
-    readings = readings.fresh(now_s, memory.thresholds.reading_max_age_s)
-    heat, pressure = _take_in(now_s, readings, memory)
-    last_s, memory.last_look_s = memory.last_look_s, now_s
-    hold = memory.hold
-    if hold is None:
-        return None
-    if last_s is not None and 0.0 < now_s - last_s <= BLIND_S:
-        memory.account.charge(now_s, now_s - last_s, 1.0)
-    return decide_hold(HoldScene(now_s, memory, heat if hold.cause is Cause.HEAT else pressure))
-
-
-def may_start(now_s: float, readings: Readings, memory: GovernorMemory) -> str | None:
-    """Say why no job may start now; None: one may. Says no for `pause_max_s` at most, then lets one try.
-
-    What is unknown does not keep a job back, unless it was severe before: nothing runs whose work could show how the
-    machine is. Nor does memory that standing aside was found not to ease.
-    """
-    readings = readings.fresh(now_s, memory.thresholds.reading_max_age_s)
-    heat, pressure = _looks(now_s, readings, memory)
-    looks = {Cause.HEAT: heat} if memory.is_refuted(Cause.MEMORY, now_s) else {Cause.HEAT: heat, Cause.MEMORY: pressure}
-    return refusal(now_s, looks, memory)
-
-
-def _looks(now_s: float, readings: Readings, memory: GovernorMemory, *, on_gpu: bool = False) -> tuple[Look, Look]:
-    stuck = memory.stuck_level if memory.is_refuted(LEVEL, now_s) else None
-    heat = heat_look(readings, memory.thresholds, stuck_level=stuck, on_gpu=on_gpu)
-    return heat, pressure_look(readings, memory.thresholds)
-
-
-def _take_in(now_s: float, readings: Readings, memory: GovernorMemory, *, on_gpu: bool = False) -> tuple[Look, Look]:
-    heat, pressure = _looks(now_s, readings, memory, on_gpu=on_gpu)
-    memory.heat.see(now_s, heat)
-    memory.pressure.see(now_s, pressure)
-    note_calm(memory, now_s)
-    note_eased({Cause.HEAT: heat, Cause.MEMORY: pressure}, memory)
-    return heat, pressure

@@ -37,7 +37,7 @@ class Circumstances:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BoostingProgress:
     """How far a boosted model has come."""
 
     rounds: int
@@ -60,7 +60,7 @@ class BoostingCheckpoints:
         self._pace = pace or CheckpointPace()
         self._safe_rounds = 0
 
-    def restore(self) -> Standing | None:
+    def restore(self) -> BoostingProgress | None:
         """Return where the newest usable checkpoint stands, and report it; None when there is none.
 
         Raises:
@@ -72,20 +72,22 @@ class BoostingCheckpoints:
                 self._channel.report(Note(f"fits from round 1, no checkpoint can be used: {'; '.join(found.rejected)}"))
             return None
         facts, arrays = found.state.facts, found.state.arrays
-        standing = Standing(found.state.epoch, arrays["model"].tobytes(), arrays["best"].tobytes(), **facts["standing"])
-        self._safe_rounds = standing.rounds
-        self._pace.paid(standing.worked_s, 0.0)
-        self._channel.report(Restored(standing.rounds, str(found.path), rejected=found.rejected))
-        return standing
+        progress = BoostingProgress(
+            found.state.epoch, arrays["model"].tobytes(), arrays["best"].tobytes(), **facts["standing"]
+        )
+        self._safe_rounds = progress.rounds
+        self._pace.paid(progress.worked_s, 0.0)
+        self._channel.report(Restored(progress.rounds, str(found.path), rejected=found.rejected))
+        return progress
 
-    def save_if_due(self, clock: WorkClock, standing: Callable[[], Standing]) -> None:
+    def save_if_due(self, clock: WorkClock, progress: Callable[[], BoostingProgress]) -> None:
         """Save when the pace says so."""
         if self._pace.is_due(clock.worked_s, mid_epoch=False):
-            self.save(clock, standing)
+            self.save(clock, progress)
 
-    def save(self, clock: WorkClock, standing: Callable[[], Standing]) -> None:
+    def save(self, clock: WorkClock, progress: Callable[[], BoostingProgress]) -> None:
         """Leave a checkpoint, unless there is one; one that cannot be written is reported and ends no training."""
-        now = standing()
+        now = progress()
         if now.rounds == self._safe_rounds:
             return
         with clock.set_aside() as taken_s:
@@ -99,10 +101,10 @@ class BoostingCheckpoints:
             cost_s = taken_s()
         self._pace.paid(clock.worked_s, cost_s)
 
-    def _checkpoint(self, now: Standing) -> Checkpoint:
-        standing = {"best_round": now.best_round, "best_rmse": now.best_rmse, "worked_s": now.worked_s}
+    def _checkpoint(self, now: BoostingProgress) -> Checkpoint:
+        progress = {"best_round": now.best_round, "best_rmse": now.best_rmse, "worked_s": now.worked_s}
         arrays = {"model": np.frombuffer(now.model, np.uint8), "best": np.frombuffer(now.best, np.uint8)}
-        return Checkpoint(now.rounds, 0, {"around": self._around, "standing": standing}, arrays)
+        return Checkpoint(now.rounds, 0, {"around": self._around, "standing": progress}, arrays)
 
     def _misfit(self, checkpoint: Checkpoint) -> str | None:
         stored = checkpoint.facts.get("around", {})

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cbi_queue.protocol import EpochReport, Note
-from jobs.boosting.checkpoints import Standing
+from jobs.boosting.checkpoints import BoostingProgress
 from jobs.process.channel import StopRequested
 from jobs.training.work_clock import WorkClock
 
@@ -126,14 +126,14 @@ class _Loop:
 
     def begin(self) -> None:
         """Take up where a checkpoint stands, else say that it starts over when it does."""
-        standing = self._checkpoints.restore() if self._checkpoints else None
-        if standing is not None:
-            self._model.resume(standing.model, standing.rounds)
-            self.done = standing.rounds
-            self._best, self._best_round, self._best_rmse = standing.best, standing.best_round, standing.best_rmse
+        progress = self._checkpoints.restore() if self._checkpoints else None
+        if progress is not None:
+            self._model.resume(progress.model, progress.rounds)
+            self.done = progress.rounds
+            self._best, self._best_round, self._best_rmse = progress.best, progress.best_round, progress.best_rmse
         elif self._checkpoints is None:
             _note_rerun(self._task)
-        self._clock.start(standing.worked_s if standing else 0.0)
+        self._clock.start(progress.worked_s if progress else 0.0)
         self._reports.begin(self.done)
 
     @property
@@ -154,20 +154,22 @@ class _Loop:
         if self.is_over or self._reports.is_due(self.done):
             self._reports.send(self.done, self._model.train_rmse(), rmse)
         if self._checkpoints:
-            self._checkpoints.save_if_due(self._clock, self._standing)
+            self._checkpoints.save_if_due(self._clock, self._progress)
 
     def leave(self) -> None:
         """Leave a checkpoint where there are any."""
         if self._checkpoints and self.done:
-            self._checkpoints.save(self._clock, self._standing)
+            self._checkpoints.save(self._clock, self._progress)
 
     def outcome(self) -> Boosted:
         """Return the best model."""
         return Boosted(self._best, self._best_round, self._best_rmse, self.done, self._clock.worked_s)
 
-    def _standing(self) -> Standing:
+    def _progress(self) -> BoostingProgress:
         worked_s = self._clock.worked_s
-        return Standing(self.done, self._model.snapshot(), self._best, self._best_round, self._best_rmse, worked_s)
+        return BoostingProgress(
+            self.done, self._model.snapshot(), self._best, self._best_round, self._best_rmse, worked_s
+        )
 
 
 def _note_rerun(task: Task) -> None:

@@ -23,7 +23,7 @@ def test_seventy_jobs_of_seven_plans_are_queued_in_plan_order(ledger):
 
     names = [entry.name for day in SEVENTY for entry in day.jobs]
     jobs = queries.all_jobs(ledger)
-    assert [row.name for row in jobs] == names == [standing.name for standing in done.new]
+    assert [row.name for row in jobs] == names == [controls.name for controls in done.new]
     assert len({row.plan_id for row in jobs}) == 7
     assert all(row.state == "queued" and story(ledger, row.id) == ["enqueue"] for row in jobs)
     assert done.already_there == ()
@@ -49,7 +49,7 @@ def test_a_job_that_is_there_is_left_alone_whatever_became_of_it(ledger, state):
 
     again = enqueue(ledger, [plan(spec("the-job", needs=needs))])
 
-    assert [standing.state for standing in again.already_there] == [state]
+    assert [controls.state for controls in again.already_there] == [state]
     assert dump_of(ledger) == before
 
 
@@ -77,7 +77,7 @@ def test_a_changed_ended_job_is_a_new_job(ledger, state):
 def test_the_same_job_given_twice_is_enqueued_once(ledger):
     done = enqueue(ledger, [plan(spec("one")), plan(spec("one"), spec("two"))])
 
-    assert [standing.name for standing in done.new] == ["one", "two"]
+    assert [controls.name for controls in done.new] == ["one", "two"]
 
 
 def test_two_different_jobs_of_one_name_are_refused_whole(ledger):

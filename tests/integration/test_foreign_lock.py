@@ -13,7 +13,7 @@ from governed_slot import STARTED, GovernedSlot
 from waiting import until
 
 from cbi_queue.errors import LedgerBusy
-from cbi_queue.governor.policy import LEVEL
+from cbi_queue.governor.policies.heat_policy import LEVEL
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger import ledger as ledger_module
@@ -177,10 +177,10 @@ def let_hold_end_under_lock(
     slot: GovernedSlot, attempt_governor: AttemptGovernor, foreign: Foreign, tries: int
 ) -> None:
     """Let a hold's time end while another program edits the ledger, and look *tries* times at it."""
-    hold = slot.slot_governor.memory.hold
+    hold = slot.slot_governor.state.hold
     assert hold is not None
     slot.look(attempt_governor, int(hold.until_s - slot.now_s) - 1)
-    assert slot.slot_governor.memory.hold is hold
+    assert slot.slot_governor.state.hold is hold
     foreign.lock()
     with slot.ledger.hurried():
         slot.look(attempt_governor, tries)
@@ -205,7 +205,7 @@ def test_a_level_is_refuted_once_though_the_ledger_refused_the_end_of_its_hold_s
     let_hold_end_under_lock(slot, attempt_governor, foreign, tries=7)
     slot.look(attempt_governor, 1)
 
-    memory = slot.slot_governor.memory
+    memory = slot.slot_governor.state
     assert not holds_in_force(slot.ledger)
     assert memory.refutations[LEVEL].times == 1
     assert [action for _, action in memory.steps[Cause.HEAT]] == [Action.PAUSE, Action.RESUME]
@@ -225,7 +225,7 @@ def test_memory_is_not_refuted_by_ends_that_the_ledger_refused(slot: GovernedSlo
     let_hold_end_under_lock(slot, attempt_governor, foreign, tries=5)
     slot.look(attempt_governor, 1)
 
-    memory = slot.slot_governor.memory
+    memory = slot.slot_governor.state
     assert not holds_in_force(slot.ledger)
     assert memory.relief.uneased == 1
     assert Cause.MEMORY not in memory.refutations
@@ -238,7 +238,7 @@ def test_heat_that_is_back_before_its_hold_could_be_lifted_keeps_it(slot: Govern
     slot.trainer.reports = works_for(60)
 
     def look() -> None:
-        seen.append([action for _, action in slot.slot_governor.memory.steps[Cause.HEAT]])
+        seen.append([action for _, action in slot.slot_governor.state.steps[Cause.HEAT]])
         seen.append([hold.reason for hold in holds_in_force(slot.ledger)])
         seen.append(slot.trainer.suspended)
 

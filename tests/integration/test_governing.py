@@ -332,7 +332,7 @@ def test_a_slow_down_does_not_inherit_the_cause_of_the_one_before(slot: Governed
     slot.work(attempt_governor, range(31, 41), 2.0)
     governor = attempt_governor._governor
     assert governor is not None
-    governor._sight.attribution = Attribution(Cause.HEAT, 0.9, ("told by the test",))
+    governor._diagnosis.attribution = Attribution(Cause.HEAT, 0.9, ("told by the test",))
     slot.work(attempt_governor, range(41, 42), 2.0)
     slot.work(attempt_governor, range(42, 72), 1.0)
     slot.work(attempt_governor, range(72, 82), 2.0)

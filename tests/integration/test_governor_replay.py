@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from cbi_queue.cli import cli
 from cbi_queue.errors import Refused
 from cbi_queue.governor.values import Action
-from cbi_queue.governor_replay import read_traces, replay, steps
 from cbi_queue.hardware.thresholds import Thresholds
+from cbi_queue.replay.replay import read_traces, replay, steps
 
 ROOT = Path(__file__).parents[2]
 TRACES = sorted((ROOT / "tests" / "traces").glob("*.jsonl"))

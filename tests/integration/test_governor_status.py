@@ -43,9 +43,9 @@ def busy(site: ApiHome) -> Iterator[ApiHome]:
         yield site
 
 
-def write(site: ApiHome, age_s: float = 0.0, **standing: Any) -> None:
+def write(site: ApiHome, age_s: float = 0.0, **controls: Any) -> None:
     """Write what the daemon writes about `net`, *age_s* seconds ago."""
-    site.stand(standing.pop("job_id", 1), age_s, **{"readings": READINGS, **standing})
+    site.stand(controls.pop("job_id", 1), age_s, **{"readings": READINGS, **controls})
 
 
 def decide(site: ApiHome, words: str, job_id: int | None = 1) -> None:

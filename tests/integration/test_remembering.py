@@ -71,9 +71,9 @@ def test_the_pace_in_force_goes_on_and_counts_as_the_one_step_that_it_was(
     slot.look(slot.attempt_governor(name="next"), 1)
 
     assert slot.trainer.named("pace") == [0.7]
-    assert slot_governor.memory.steps_within(Cause.HEAT, slot.now_s) == 1
-    assert slot_governor.memory.trial is not None
-    assert slot_governor.memory.last_look_s == slot.now_s
+    assert slot_governor.state.steps_within(Cause.HEAT, slot.now_s) == 1
+    assert slot_governor.state.trial is not None
+    assert slot_governor.state.last_look_s == slot.now_s
     assert "event=governor.memory.restored age_s=7 duty=0.7 steps_within_hour=1 refuted=nothing" in caplog.text
 
 
@@ -88,11 +88,11 @@ def test_what_was_refuted_stays_refuted(slot: GovernedSlot, caplog: pytest.LogCa
     slot.look(slot.attempt_governor(name="next"), 20)
 
     assert slot.trainer.named("pace") == []
-    assert slot_governor.memory.stuck_level is None
+    assert slot_governor.state.stuck_level is None
     assert "refuted=heat " in caplog.text
     slot.telemetry.commit()
     left_s = last_standing(slot.telemetry_path)[1]["left_alone_s"]
-    assert 0.0 < left_s["heat"] <= slot.slot_governor.memory.thresholds.refuted_s
+    assert 0.0 < left_s["heat"] <= slot.slot_governor.state.thresholds.refuted_s
 
 
 @pytest.mark.parametrize("mode", ["watch", "off"])
@@ -109,7 +109,7 @@ def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
     idle = make_slot(mode)
     idle.now_s = acting.now_s + 5.0
     idle.slot_governor.take_over(idle.ledger)
-    assert idle.slot_governor.memory.duty == 1.0
+    assert idle.slot_governor.state.duty == 1.0
     attempt_governor = idle.attempt_governor(name="next")
     idle.heat(HeatLevel.HEAVY)
     idle.look(attempt_governor, 60)
@@ -147,16 +147,16 @@ def test_a_hold_comes_back_with_what_was_seen_since(slot: GovernedSlot) -> None:
     slot.look(killed, 1)
     slot.heat(HeatLevel.TRAPPING)
     slot.look(killed, 1)
-    before = slot.slot_governor.memory.hold
+    before = slot.slot_governor.state.hold
     assert before is not None
     slot.slot_governor.remember(slot.telemetry, at_once=True)
 
-    hold = next_daemon(slot, killed).memory.hold
+    hold = next_daemon(slot, killed).state.hold
 
     assert hold is not None
     assert (hold.cause, hold.since_s, hold.until_s) == (before.cause, before.since_s, before.until_s)
     assert (hold.least, hold.least_level, hold.evicted) == (before.least, HeatLevel.MODERATE, True)
-    assert slot.slot_governor.memory.duty == 0.7
+    assert slot.slot_governor.state.duty == 0.7
 
 
 def test_a_hold_that_was_lifted_while_no_daemon_lived_is_gone(slot: GovernedSlot) -> None:
@@ -166,7 +166,7 @@ def test_a_hold_that_was_lifted_while_no_daemon_lived_is_gone(slot: GovernedSlot
     slot.look(killed, 4)
     lift_hold(slot.ledger, HoldReason.THERMAL, "resumed by the user")
 
-    assert next_daemon(slot, killed).memory.hold is None
+    assert next_daemon(slot, killed).state.hold is None
 
 
 def test_a_hold_is_ended_between_jobs_and_the_end_is_written(slot: GovernedSlot) -> None:
@@ -193,8 +193,8 @@ def test_a_damaged_record_is_refused_whole_and_told_once(
         conn.execute("UPDATE governor_memory SET body = ?", (body,))
 
     slot_governor = next_daemon(slot, killed)
-    assert slot_governor.memory.duty == 1.0
-    assert slot_governor.memory.steps_within(Cause.HEAT, slot.now_s) == 0
+    assert slot_governor.state.duty == 1.0
+    assert slot_governor.state.steps_within(Cause.HEAT, slot.now_s) == 0
     slot.look_idle(3)
 
     assert [line.message.split()[0] for line in caplog.records] == ["event=governor.memory.refused"]
@@ -220,7 +220,7 @@ def test_a_telemetry_file_of_an_earlier_version_gets_its_place_for_the_memory(sl
     with closing(sqlite3.connect(slot.telemetry_path)) as conn, conn:
         conn.execute("DROP TABLE governor_memory")
     assert last_memory(slot.telemetry_path) is None
-    assert next_daemon(slot).memory.duty == 1.0
+    assert next_daemon(slot).state.duty == 1.0
 
     slot.telemetry.close()
     slot.telemetry = type(slot.telemetry)(slot.telemetry_path)
@@ -237,7 +237,7 @@ def test_telemetry_that_cannot_be_used_costs_neither_the_pace_nor_the_start(slot
     killed = paced(slot)
     slot_governor = next_daemon(slot, killed)
 
-    assert slot_governor.memory.duty == 1.0
+    assert slot_governor.state.duty == 1.0
 
 
 # --- the whole daemon, killed

@@ -31,7 +31,7 @@ from workers.trainer.memory_taken import Taken
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cbi_queue.governor.slot_memory import Hold
+    from cbi_queue.governor.state.state import Hold
     from cbi_queue.governor.values import Attribution, Baseline, Decision, Slowdown
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
     from cbi_queue.ledger.telemetry import Telemetry
@@ -90,7 +90,7 @@ class AttemptGovernor:
         with self._harmless("started"):
             self._governor = Governor(
                 self._slot_governor.thresholds,
-                self._slot_governor.memory,
+                self._slot_governor.state,
                 can=frozenset(report.can),
                 one_shot=report.one_shot,
                 micro_batch=report.micro_batch,
@@ -209,7 +209,7 @@ class AttemptGovernor:
         if slot_governor.acts:
             slot_governor.notice_lifted_hold(self._ledger)
         with slot_governor.deciding:
-            before = slot_governor.memory.hold
+            before = slot_governor.state.hold
             idle = self._pausing.is_ordered and before is None
             decision = governor.look(clock.boot_s(), readings, idle=idle)
         if decision is not None:

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.errors import LedgerError
-from cbi_queue.governor.governor import look_between_jobs, may_start
-from cbi_queue.governor.holding import take_back_end
-from cbi_queue.governor.policy import HOLD_MARGIN_S
-from cbi_queue.governor.slot_memory import GovernorMemory, Hold
+from cbi_queue.governor.policies.heat_policy import HOLD_MARGIN_S
+from cbi_queue.governor.policies.slot_policy import look_between_jobs, may_start, take_back_end
+from cbi_queue.governor.state.state import GovernorState, Hold
 from cbi_queue.governor.values import Cause
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import queries
@@ -59,7 +58,7 @@ class SlotGovernor:
         """Prepare; nothing is sampled before `start`."""
         profile = profile_for(settings.profile, settings.profiles_dir).profile
         self.thresholds = _with_age_of(settings, profile.thresholds)
-        self.memory = GovernorMemory(self.thresholds)
+        self.state = GovernorState(self.thresholds)
         self.monitor = Monitor(settings)
         self._mode, self._profile = settings.governor, profile.name
         self.deciding = threading.Lock()
@@ -109,7 +108,7 @@ class SlotGovernor:
         readings = self.readings()
         try:
             with self.deciding:
-                return may_start(clock.boot_s(), readings, self.memory)
+                return may_start(clock.boot_s(), readings, self.state)
         except Exception as exc:  # noqa: BLE001 - a fault of the governor's must not stop the queue
             self.log_once("why_not_start", exc)
             return None
@@ -121,13 +120,13 @@ class SlotGovernor:
         whether its cause is gone.
         """
         if self.acts:
-            self.memory = self._state_store.recall(self.thresholds) or self.memory
-        remembered, self.memory.hold = self.memory.hold, None
+            self.state = self._state_store.recall(self.thresholds) or self.state
+        remembered, self.state.hold = self.state.hold, None
         for row in holds_in_force(ledger):
             if row.reason not in CAUSES:
                 continue
-            if self.acts and self.memory.hold is None:
-                self.memory.hold = _hold_of(row, remembered)
+            if self.acts and self.state.hold is None:
+                self.state.hold = _hold_of(row, remembered)
             else:
                 lift_hold(ledger, row.reason, f"the governor is in mode {self._mode} since the daemon was restarted")
 
@@ -154,8 +153,8 @@ class SlotGovernor:
 
     def _act_between_jobs(self, ledger: Ledger, telemetry: Telemetry, readings: Readings) -> None:
         with self.deciding:
-            before = self.memory.hold
-            decision = look_between_jobs(clock.boot_s(), readings, self.memory)
+            before = self.state.hold
+            decision = look_between_jobs(clock.boot_s(), readings, self.state)
         if decision is not None:
             acted = self.act_on_slot(ledger, decision, before)
             if not acted and self.was_refused_before:
@@ -181,7 +180,7 @@ class SlotGovernor:
                 logger.warning("event=decision.not_carried_out action=%s why=%r", decision.action, str(exc))
             if before is not None:
                 with self.deciding:
-                    take_back_end(self.memory, before)
+                    take_back_end(self.state, before)
             return False
         return True
 
@@ -201,7 +200,7 @@ class SlotGovernor:
 
     def start_anew(self, ledger: Ledger) -> None:
         """Forget everything, and lift the hold in force: what decided it cannot be trusted to end it."""
-        hold, self.memory = self.memory.hold, GovernorMemory(self.thresholds)
+        hold, self.state = self.state.hold, GovernorState(self.thresholds)
         self._state_store.keep_soon()
         self._governor_hold.forget()
         if hold is not None and self.acts:
@@ -213,7 +212,7 @@ class SlotGovernor:
         A governor that only watches leaves none: what it believes to be in force never was.
         """
         if self.acts:
-            self._state_store.keep(telemetry, self.memory, self.deciding, at_once=at_once)
+            self._state_store.keep(telemetry, self.state, self.deciding, at_once=at_once)
 
     def log_once(self, doing: str, exc: Exception) -> None:
         """Log a fault of our own with its traceback; one that only repeats the last is not logged again."""
@@ -223,11 +222,11 @@ class SlotGovernor:
 
     def notice_lifted_hold(self, ledger: Ledger) -> None:
         """Tell the governor when a person lifted its hold, or its time was over."""
-        hold = self.memory.hold
+        hold = self.state.hold
         if self._governor_hold.unplaced is not None:
             return
         if hold is not None and hold_reason(hold.cause) not in {held.reason for held in holds_in_force(ledger)}:
-            self.memory.hold_is_gone()
+            self.state.hold_is_gone()
 
     def note(self, telemetry: Telemetry, job_id: int | None, readings: Readings, governor: Governor | None) -> None:
         """Write down, every few seconds and when the job changes, what the sensors say and the governor makes of it."""
@@ -246,8 +245,8 @@ class SlotGovernor:
             "profile": self._profile,
             "job_id": job_id,
             "readings": readings,
-            "cost_share": self.memory.spent_share(now_s),
-            "left_alone_s": self.memory.left_alone_s(now_s),
+            "cost_share": self.state.spent_share(now_s),
+            "left_alone_s": self.state.left_alone_s(now_s),
         }
         return standing if governor is None else {**standing, **governor_standing(governor)}
 

@@ -2,7 +2,7 @@
 
 Whatever goes wrong here costs the queue nothing: what cannot be written is tried again, and without a memory that can
 be trusted the governor begins as after the first start. Neighbours: `slot_governor` (whose memory it is),
-`cbi_queue.governor.memory_record` (its form), `cbi_queue.ledger.governor_log` (where it stands).
+`cbi_queue.governor.state.record` (its form), `cbi_queue.ledger.governor_log` (where it stands).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.governor.memory_record import Moment, RecordFault, memory_from_json, memory_to_json
+from cbi_queue.governor.state.record import Moment, RecordFault, memory_from_json, memory_to_json
 from cbi_queue.governor.values import Cause
 from cbi_queue.ledger.governor_log import last_memory, record_memory
 from cbi_queue.process_identity import ProcessIdentity
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Lock
 
-    from cbi_queue.governor.slot_memory import GovernorMemory
+    from cbi_queue.governor.state.state import GovernorState
     from cbi_queue.hardware.thresholds import Thresholds
     from cbi_queue.ledger.telemetry import Telemetry
 
@@ -43,29 +43,29 @@ class StateStore:
         self._next_s = 0.0
         self._fault = ""
 
-    def recall(self, thresholds: Thresholds) -> GovernorMemory | None:
+    def recall(self, thresholds: Thresholds) -> GovernorState | None:
         """Return what the last daemon wrote, its times on this boot's clock; None when there is nothing to trust."""
         try:
             record = last_memory(self._path)
             if record is None:
                 return None
             recalled = memory_from_json(record, thresholds, self._now())
-            _tell(recalled.memory, recalled.age_s)
+            _tell(recalled.state, recalled.age_s)
         except RecordFault as exc:
             logger.warning("event=governor.memory.refused path=%s why=%r", self._path, str(exc))
             return None
         except Exception:
             logger.exception("event=governor.memory.refused path=%s", self._path)
             return None
-        return recalled.memory
+        return recalled.state
 
-    def keep(self, telemetry: Telemetry, memory: GovernorMemory, deciding: Lock, *, at_once: bool) -> None:
-        """Write *memory* down: *at_once*, as after a decision, or else when `KEEP_EVERY_S` have passed.
+    def keep(self, telemetry: Telemetry, state: GovernorState, deciding: Lock, *, at_once: bool) -> None:
+        """Write *state* down: *at_once*, as after a decision, or else when `KEEP_EVERY_S` have passed.
 
         Args:
             telemetry: of the thread that has the slot; what it holds uncommitted is committed, too.
-            memory: as it is now.
-            deciding: held by whoever changes *memory*; not by the caller.
+            state: as it is now.
+            deciding: held by whoever changes *state*; not by the caller.
             at_once: True after a decision.
         """
         if not at_once and clock.monotonic_s() < self._next_s:
@@ -73,7 +73,7 @@ class StateStore:
         self._next_s = clock.monotonic_s() + KEEP_EVERY_S
         try:
             with deciding:
-                record = memory_to_json(memory, self._now())
+                record = memory_to_json(state, self._now())
             record_memory(telemetry, record)
         except Exception as exc:  # a fault of our own must cost neither the training nor the governor
             if repr(exc) != self._fault:
@@ -88,15 +88,15 @@ class StateStore:
         return Moment(clock.boot_s(), clock.epoch_s(), self._boot)
 
 
-def _tell(memory: GovernorMemory, age_s: float) -> None:
+def _tell(state: GovernorState, age_s: float) -> None:
     now_s = clock.boot_s()
-    steps = sum(memory.steps_within(cause, now_s) for cause in Cause)
-    refuted = ",".join(what.replace(" ", "_") for what in memory.left_alone_s(now_s))
+    steps = sum(state.steps_within(cause, now_s) for cause in Cause)
+    refuted = ",".join(what.replace(" ", "_") for what in state.left_alone_s(now_s))
     logger.info(
         "event=governor.memory.restored age_s=%.0f duty=%g steps_within_hour=%d refuted=%s cost_share=%.4f",
         age_s,
-        memory.duty,
+        state.duty,
         steps,
         refuted or "nothing",
-        memory.spent_share(now_s),
+        state.spent_share(now_s),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cbi_queue.governor.attribution import attribute, wants_probe
-from cbi_queue.governor.evidence import Evidence, EvidenceWindow
+from cbi_queue.governor.diagnosis.attribution import attribute, wants_probe
+from cbi_queue.governor.diagnosis.evidence import Evidence, EvidenceWindow
 from cbi_queue.governor.values import Attribution, Baseline, Cause, Slowdown, Work
 from cbi_queue.readings import (
     ContentionReading,

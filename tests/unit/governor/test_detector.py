@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from cbi_queue.governor.detector import Detector
+from cbi_queue.governor.slowdown.detector import Detector
 from cbi_queue.governor.values import Baseline, Work
 
 SAMPLES = 1000

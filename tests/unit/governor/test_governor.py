@@ -10,8 +10,9 @@ from governed import ALL, STEPS, Ride, at_level, machine, memory_of, thermal, un
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbi_queue.governor.governor import Governor, look_between_jobs
-from cbi_queue.governor.slot_memory import GovernorMemory
+from cbi_queue.governor.governor import Governor
+from cbi_queue.governor.policies.slot_policy import look_between_jobs
+from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Cause, Work
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings import HeatLevel, PressureLevel, Readings
@@ -36,14 +37,14 @@ MOMENTS = st.tuples(
 
 def play(ride: Ride, moments: list[tuple], *, every_s: float = 15.0) -> None:
     """Let each moment last its time; unknown where it holds nothing."""
-    for seconds, heat, memory, cause, works in moments:
-        ride.sight.script = None
+    for seconds, heat, state, cause, works in moments:
+        ride.diagnosis.script = None
         if cause is not None:
-            ride.sight.slow(cause, 1.7, since_s=ride.now_s)
+            ride.diagnosis.slow(cause, 1.7, since_s=ride.now_s)
 
-        def seen(now_s: float, heat=heat, memory=memory) -> Readings:
+        def seen(now_s: float, heat=heat, state=state) -> Readings:
             return machine(
-                now_s, thermal(now_s, **heat) if heat else None, memory_of(now_s, **memory) if memory else None
+                now_s, thermal(now_s, **heat) if heat else None, memory_of(now_s, **state) if state else None
             )
 
         ride.run(seconds, seen, every_s=min(every_s, seconds), works=works)
@@ -113,7 +114,7 @@ def test_steady_heat_never_takes_more_than_four_steps_in_an_hour(level: HeatLeve
     """More would be oscillation."""
     ride = Ride()
     if slow:
-        ride.sight.slow(Cause.HEAT, 2.0)
+        ride.diagnosis.slow(Cause.HEAT, 2.0)
     ride.run(9 * 3600, at_level(level), every_s=30.0)
     times = [one.at_s for one in ride.steps]
     assert max((sum(at <= other < at + 3600 for other in times) for at in times), default=0) <= 4
@@ -127,7 +128,7 @@ def test_steady_heat_never_takes_more_than_four_steps_in_an_hour(level: HeatLeve
 def test_a_cause_that_no_rung_helps_is_told_once_and_nothing_is_done(cause: Cause) -> None:
     """A trainer that gives way to a busy neighbour only finishes later."""
     ride = Ride()
-    ride.sight.slow(cause, 2.5)
+    ride.diagnosis.slow(cause, 2.5)
     ride.run(4 * 3600, at_level(HeatLevel.NOMINAL), every_s=20.0)
     assert [one.action for one in ride.decisions] == [Action.TELL]
     assert "2.50 times slower" in ride.decisions[0].words
@@ -137,7 +138,7 @@ def test_a_cause_that_no_rung_helps_is_told_once_and_nothing_is_done(cause: Caus
 def test_an_unsure_cause_is_probed_seldom_and_then_told() -> None:
     """The probe takes time from the training; each next one waits twice as long."""
     ride = Ride()
-    ride.sight.slow(Cause.HEAT, 1.5, confidence=0.4)
+    ride.diagnosis.slow(Cause.HEAT, 1.5, confidence=0.4)
     ride.run(4 * 3600, at_level(HeatLevel.NOMINAL), every_s=20.0)
     kinds = [one.action for one in ride.decisions]
     assert kinds[:2] == [Action.PROBE, Action.TELL]
@@ -156,8 +157,8 @@ def test_stale_readings_are_unknown() -> None:
 
 def test_the_real_detector_and_attribution_lead_to_a_pace() -> None:
     """Nothing scripted: cold epochs, then epochs 1.6 times slower under a heavy level."""
-    memory = GovernorMemory(T)
-    governor = Governor(T, memory, can=ALL, one_shot=False, micro_batch=32, baselines={})
+    state = GovernorState(T)
+    governor = Governor(T, state, can=ALL, one_shot=False, micro_batch=32, baselines={})
     decisions = []
     for epoch in range(60):
         now_s = 1000.0 + 10 * epoch
@@ -181,7 +182,7 @@ def test_a_hold_that_another_lifted_is_forgotten() -> None:
     assert ride.governor.rung.words == "stands still because of heat"
     ride.governor.hold_is_gone()
     assert ride.governor.rung.held_for is None
-    assert look_between_jobs(ride.now_s, unknown(ride.now_s), ride.memory) is None
+    assert look_between_jobs(ride.now_s, unknown(ride.now_s), ride.state) is None
 
 
 def test_nothing_is_decided_while_the_user_pauses() -> None:
@@ -190,21 +191,21 @@ def test_nothing_is_decided_while_the_user_pauses() -> None:
     for second in range(0, 3600, 10):
         now_s = ride.now_s + second
         assert ride.governor.look(now_s, at_level(HeatLevel.HEAVY)(now_s), idle=True) is None
-    assert ride.memory.spent_share(ride.now_s + 3600) == 0.0
+    assert ride.state.spent_share(ride.now_s + 3600) == 0.0
 
 
 def test_a_machine_that_stood_empty_for_long_trains_at_full_pace_again() -> None:
     """The daemon looks at the empty slot all night; the machine has cooled all the same."""
     hot = Ride()
     hot.run(300, at_level(HeatLevel.HEAVY))
-    assert hot.memory.duty < 1.0
+    assert hot.state.duty < 1.0
     for second in range(0, 8 * 3600, 10):
-        look_between_jobs(hot.now_s + second, unknown(hot.now_s + second), hot.memory)
+        look_between_jobs(hot.now_s + second, unknown(hot.now_s + second), hot.state)
 
-    next_morning = Ride(memory=hot.memory, now_s=hot.now_s + 8 * 3600)
+    next_morning = Ride(state=hot.state, now_s=hot.now_s + 8 * 3600)
 
     assert next_morning.run(60, unknown) == []
-    assert hot.memory.duty == 1.0
+    assert hot.state.duty == 1.0
 
 
 def test_the_next_job_begins_at_the_pace_in_force() -> None:
@@ -212,9 +213,9 @@ def test_the_next_job_begins_at_the_pace_in_force() -> None:
     hot = Ride()
     hot.run(300, at_level(HeatLevel.HEAVY))
     for second in range(30):
-        look_between_jobs(hot.now_s + second, unknown(hot.now_s + second), hot.memory)
+        look_between_jobs(hot.now_s + second, unknown(hot.now_s + second), hot.state)
 
-    (carried,) = Ride(memory=hot.memory, now_s=hot.now_s + 30).run(10, unknown)
+    (carried,) = Ride(state=hot.state, now_s=hot.now_s + 30).run(10, unknown)
 
     assert carried.carried
-    assert carried.value == hot.memory.duty
+    assert carried.value == hot.state.duty

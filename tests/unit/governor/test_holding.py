@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from governed import Ride, at_level, machine, memory_of, thermal, unknown
 
-from cbi_queue.governor.policy import LEVEL
+from cbi_queue.governor.policies.heat_policy import LEVEL
 from cbi_queue.governor.values import Action
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings import HeatLevel, Readings
@@ -37,8 +37,8 @@ def test_a_temperature_that_does_not_fall_costs_the_level_no_vote() -> None:
     pause, resume = ride.steps[:2]
     assert (pause.action, resume.action) == (Action.PAUSE, Action.RESUME)
     assert abs(resume.at_s - pause.at_s - Thresholds().pause_max_s) <= 5
-    assert ride.memory.stuck_level is None
-    assert LEVEL not in ride.memory.refutations
+    assert ride.state.stuck_level is None
+    assert LEVEL not in ride.state.refutations
     assert "level" not in resume.words
     assert resume.words.startswith("110 °C, but nothing stands still for more than 15 min; it did not ease")
 
@@ -51,8 +51,8 @@ def test_a_level_that_fell_while_a_temperature_did_not_keeps_its_vote() -> None:
     ride.run(420, lambda now_s: machine(now_s, thermal(now_s, HeatLevel.TRAPPING, 110.0), memory_of(now_s)))
 
     assert [one.action for one in ride.steps[:2]] == [Action.PAUSE, Action.RESUME]
-    assert ride.memory.stuck_level is None
-    assert LEVEL not in ride.memory.refutations
+    assert ride.state.stuck_level is None
+    assert LEVEL not in ride.state.refutations
 
 
 def test_a_level_that_stays_severe_through_a_pause_loses_its_vote() -> None:
@@ -60,8 +60,8 @@ def test_a_level_that_stays_severe_through_a_pause_loses_its_vote() -> None:
     ride = Ride()
     ride.run(940, at_level(HeatLevel.TRAPPING))
 
-    assert ride.memory.stuck_level == HeatLevel.TRAPPING
-    assert ride.memory.refutations[LEVEL].times == 1
+    assert ride.state.stuck_level == HeatLevel.TRAPPING
+    assert ride.state.refutations[LEVEL].times == 1
     assert "a level that does not fall" in next(one for one in ride.steps if one.action is Action.RESUME).words
 
 

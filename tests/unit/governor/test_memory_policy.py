@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from governed import ALL, Ride, machine, memory_of, thermal, unknown
 
-from cbi_queue.governor.governor import look_between_jobs, may_start
-from cbi_queue.governor.slot_memory import GovernorMemory
+from cbi_queue.governor.policies.slot_policy import look_between_jobs, may_start
+from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings import HeatLevel, PressureLevel, Readings
@@ -53,7 +53,7 @@ class Day:
     """A queue of one job under one governor's memory: attempts follow each other as the slot would have them."""
 
     def __init__(self, readings: Callable[[float], Readings], **ride: Any) -> None:
-        self.memory = GovernorMemory(T)
+        self.state = GovernorState(T)
         self.readings, self.keys = readings, ride
         self.now_s, self.worked_s = 1000.0, 0.0
         self.decisions: list[Decision] = []
@@ -76,7 +76,7 @@ class Day:
 
     def _attempt(self, micro_batch: int | None) -> Ride:
         self.micro_batch = micro_batch
-        return Ride(memory=self.memory, now_s=self.now_s, micro_batch=micro_batch, **self.keys)
+        return Ride(state=self.state, now_s=self.now_s, micro_batch=micro_batch, **self.keys)
 
     def _work(self, every_s: float) -> None:
         assert self.ride is not None
@@ -90,9 +90,9 @@ class Day:
     def _wait(self, every_s: float) -> None:
         self.now_s += every_s
         seen = self.readings(self.now_s)
-        if (decision := look_between_jobs(self.now_s, seen, self.memory)) is not None:
+        if (decision := look_between_jobs(self.now_s, seen, self.state)) is not None:
             self.decisions.append(decision)
-        if self.memory.hold is None and may_start(self.now_s, seen, self.memory) is None:
+        if self.state.hold is None and may_start(self.now_s, seen, self.state) is None:
             self.ride = self._attempt(self.micro_batch)
 
 
@@ -166,7 +166,7 @@ def test_memory_that_standing_aside_does_not_ease_is_left_alone_for_ever_longer(
 
     assert day.worked_s > 0.9 * 12 * 3600
     assert most_in_an_hour(day.steps) <= T.steps_per_hour
-    assert day.memory.refutations[Cause.MEMORY].times == 4
+    assert day.state.refutations[Cause.MEMORY].times == 4
     assert day.micro_batch == 32, "one halving showed that the batch is not it, and attempts do not forget that"
     assert any("others hold the memory, not this job" in one.words for one in day.decisions)
 
@@ -174,13 +174,13 @@ def test_memory_that_standing_aside_does_not_ease_is_left_alone_for_ever_longer(
 def test_a_trainer_that_is_found_innocent_no_longer_is_once_memory_was_clear() -> None:
     """The next pressure may be its own."""
     day = Day(critical(2500.0)).run(0.5)
-    assert day.memory.is_refuted(Cause.MEMORY, day.now_s)
+    assert day.state.is_refuted(Cause.MEMORY, day.now_s)
 
     day.readings = calm
     day.run(0.02)
 
-    assert not day.memory.is_refuted(Cause.MEMORY, day.now_s)
-    assert day.memory.relief.uneased == 0
+    assert not day.state.is_refuted(Cause.MEMORY, day.now_s)
+    assert day.state.relief.uneased == 0
 
 
 def test_a_much_larger_trainer_is_not_excused_by_a_smaller_one_s_innocence() -> None:
@@ -262,21 +262,21 @@ def test_what_leaves_no_checkpoint_is_never_evicted() -> None:
 
 def test_eviction_is_not_repeated_in_a_circle() -> None:
     """Steady pressure by others: in an hour at most two evictions, and the slot opens again each time."""
-    memory = GovernorMemory(T)
+    state = GovernorState(T)
     now_s, evictions, resumes = 1000.0, 0, 0
     for _ in range(20):
-        ride = Ride(memory=memory, now_s=now_s, micro_batch=None)
+        ride = Ride(state=state, now_s=now_s, micro_batch=None)
         while now_s < 1000.0 + 3600 and Action.EVICT not in actions(ride):
             ride.run(10, tight())
             now_s = ride.now_s
         evictions += Action.EVICT in actions(ride)
-        while memory.hold is not None:
+        while state.hold is not None:
             now_s += 5
-            decision = look_between_jobs(now_s, tight()(now_s), memory)
+            decision = look_between_jobs(now_s, tight()(now_s), state)
             resumes += decision is not None and decision.action is Action.RESUME
     assert 1 <= evictions <= 2
     assert resumes >= evictions
-    assert memory.hold is None
+    assert state.hold is None
 
 
 def test_a_leak_is_recycled_before_it_reaches_the_limit_and_not_twice_in_half_an_hour() -> None:
@@ -324,13 +324,13 @@ def test_a_leak_without_a_checkpoint_is_only_told() -> None:
 
 def test_nothing_starts_into_critical_memory_but_not_for_ever() -> None:
     """A sensor that is stuck at critical keeps the queue back for a quarter of an hour, then one may try."""
-    memory = GovernorMemory(T)
+    state = GovernorState(T)
     critical = [machine(float(s), memory=memory_of(float(s), PressureLevel.CRITICAL)) for s in range(0, 1000, 10)]
-    refusals = [may_start(float(10 * i), seen, memory) for i, seen in enumerate(critical)]
+    refusals = [may_start(float(10 * i), seen, state) for i, seen in enumerate(critical)]
     assert refusals[0] == "memory pressure critical: no job starts until it has eased"
     assert refusals[89] is not None
     assert refusals[91] is None
-    assert may_start(5.0, unknown(5.0), GovernorMemory(T)) is None
+    assert may_start(5.0, unknown(5.0), GovernorState(T)) is None
 
 
 @pytest.mark.parametrize(
@@ -340,33 +340,33 @@ def test_nothing_starts_into_critical_memory_but_not_for_ever() -> None:
 )
 def test_a_sensor_that_falls_silent_after_a_severe_look_opens_no_gate_but_not_for_ever(severe: Readings) -> None:
     """Sensors time out exactly when the machine thrashes."""
-    memory = GovernorMemory(T)
-    what = (may_start(0.0, severe, memory) or "").removesuffix(": no job starts until it has eased")
-    silent = may_start(10.0, unknown(10.0), memory)
+    state = GovernorState(T)
+    what = (may_start(0.0, severe, state) or "").removesuffix(": no job starts until it has eased")
+    silent = may_start(10.0, unknown(10.0), state)
     assert silent is not None
     assert f"unknown: no sensor; before that: {what}: no job starts until it has eased" in silent
-    assert may_start(T.pause_max_s - 1.0, unknown(T.pause_max_s - 1.0), memory) is not None
-    assert may_start(T.pause_max_s, unknown(T.pause_max_s), memory) is None
+    assert may_start(T.pause_max_s - 1.0, unknown(T.pause_max_s - 1.0), state) is not None
+    assert may_start(T.pause_max_s, unknown(T.pause_max_s), state) is None
 
 
 def test_what_has_eased_keeps_no_job_back_when_it_falls_silent_later() -> None:
     """Only the last word counts."""
-    memory = GovernorMemory(T)
-    assert may_start(0.0, machine(0.0, memory=memory_of(0.0, PressureLevel.CRITICAL)), memory)
-    assert may_start(1.0, machine(1.0, memory=memory_of(1.0)), memory) is None
-    assert may_start(2.0, unknown(2.0), memory) is None
+    state = GovernorState(T)
+    assert may_start(0.0, machine(0.0, memory=memory_of(0.0, PressureLevel.CRITICAL)), state)
+    assert may_start(1.0, machine(1.0, memory=memory_of(1.0)), state) is None
+    assert may_start(2.0, unknown(2.0), state) is None
 
 
 def test_a_job_that_saw_severe_heat_leaves_it_to_the_next_start() -> None:
     """It has ended before anybody asked whether another may start."""
-    memory = GovernorMemory(T)
-    look_between_jobs(0.0, machine(0.0, thermal(0.0, HeatLevel.TRAPPING)), memory)
-    assert may_start(2.0, unknown(2.0), memory) is not None
+    state = GovernorState(T)
+    look_between_jobs(0.0, machine(0.0, thermal(0.0, HeatLevel.TRAPPING)), state)
+    assert may_start(2.0, unknown(2.0), state) is not None
 
 
 def test_slow_work_by_memory_halves_though_the_level_is_normal() -> None:
     """Thrash shows in the work and in swap before a level says so."""
     ride = Ride()
-    ride.sight.slow(Cause.MEMORY, 1.8)
+    ride.diagnosis.slow(Cause.MEMORY, 1.8)
     ride.run(20, lambda now_s: machine(now_s, memory=memory_of(now_s, swap_out_mib_s=9.0), footprint_mib=5000.0))
     assert ride.actions() == [(Action.MICRO_BATCH, 16)]

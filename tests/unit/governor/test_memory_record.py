@@ -12,11 +12,11 @@ from governed import Ride, at_level, unknown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbi_queue.governor.governor import may_start
-from cbi_queue.governor.memory_record import Moment, RecordFault, memory_from_json, memory_to_json
-from cbi_queue.governor.policy import LEVEL
-from cbi_queue.governor.slot_memory import FORGET_RUNG_S, HOUR_S, GovernorMemory, Hold, Refutation, Relief, Trial
-from cbi_queue.governor.strain import Grade, Strain
+from cbi_queue.governor.machine.grades import Grade, GradeHistory
+from cbi_queue.governor.policies.heat_policy import LEVEL
+from cbi_queue.governor.policies.slot_policy import may_start
+from cbi_queue.governor.state.record import Moment, RecordFault, memory_from_json, memory_to_json
+from cbi_queue.governor.state.state import FORGET_RUNG_S, HOUR_S, GovernorState, Hold, Refutation, Relief, Trial
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings import HeatLevel
@@ -36,38 +36,38 @@ LEFT = {
 }  # fmt: skip
 
 
-def full(now_s: float = WRITTEN.boot_s) -> GovernorMemory:
+def full(now_s: float = WRITTEN.boot_s) -> GovernorState:
     """A memory in which nothing is as at the beginning."""
-    memory = GovernorMemory(T)
-    memory.duty, memory.proven_duty, memory.stuck_level = 0.6, 0.8, 3.0
-    memory.gains = {0.8: 1.1, 0.6: 1.35}
-    memory.hold = Hold(Cause.MEMORY, now_s - 100, now_s + 800, evicted=True, least=Grade.OVER, least_level=2.0)
-    memory.trial = Trial(
+    state = GovernorState(T)
+    state.duty, state.proven_duty, state.stuck_level = 0.6, 0.8, 3.0
+    state.gains = {0.8: 1.1, 0.6: 1.35}
+    state.hold = Hold(Cause.MEMORY, now_s - 100, now_s + 800, evicted=True, least=Grade.OVER, least_level=2.0)
+    state.trial = Trial(
         now_s - 300, 0.8, 0.6, slow=True, seconds_per_sample=0.01, grade=Grade.OVER, level=2.0, temp_c=97.5
     )
     for at_s, lost in ((now_s - 80_000, 0.0), (now_s - 7_000, 0.5), (now_s - 60, 0.25)):
-        memory.account.charge(at_s, 60.0, lost)
-    memory.refutations = {
+        state.account.charge(at_s, 60.0, lost)
+    state.refutations = {
         Cause.HEAT: Refutation(now_s - 600, now_s + 3000, 2),
         LEVEL: Refutation(now_s - 50, now_s + 9, 1),
     }
-    memory.relief = Relief(uneased=1, held_mib=2500.0, batch_no_help={"lstm 1w batch=32"})
-    memory.heat_up_wait_s = 4 * T.heat_up_wait_s
-    memory.last_up_s, memory.last_trained_s, memory.probe_asked_s = now_s - 5000, now_s - 1, now_s - 40
+    state.relief = Relief(uneased=1, held_mib=2500.0, batch_no_help={"lstm 1w batch=32"})
+    state.heat_up_wait_s = 4 * T.heat_up_wait_s
+    state.last_up_s, state.last_trained_s, state.probe_asked_s = now_s - 5000, now_s - 1, now_s - 40
     for ago_s, cause, action in (
         (9000, Cause.HEAT, Action.PACE), (3000, Cause.HEAT, Action.PACE), (300, Cause.HEAT, Action.PAUSE),
         (290, Cause.MEMORY, Action.MICRO_BATCH),
     ):  # fmt: skip
-        memory.step(cause, action, now_s - ago_s)
-    memory.said = {"heat: no rung": now_s - 70, "probe": now_s - 40}
-    memory.last_look_s, memory.refused_since_s, memory.probed_slow_s, memory.probes_asked = now_s, now_s, now_s, 2
-    memory.told_slow_s, memory.refused_for = {Cause.DATA: now_s}, {Cause.HEAT: "heat level trapping"}
-    return memory
+        state.step(cause, action, now_s - ago_s)
+    state.said = {"heat: no rung": now_s - 70, "probe": now_s - 40}
+    state.last_look_s, state.refused_since_s, state.probed_slow_s, state.probes_asked = now_s, now_s, now_s, 2
+    state.told_slow_s, state.refused_for = {Cause.DATA: now_s}, {Cause.HEAT: "heat level trapping"}
+    return state
 
 
-def brought_over(memory: GovernorMemory, now: Moment, thresholds: Thresholds = T) -> GovernorMemory:
+def brought_over(state: GovernorState, now: Moment, thresholds: Thresholds = T) -> GovernorState:
     """What the daemon that starts at *now* knows of what was written at `WRITTEN`."""
-    return memory_from_json(memory_to_json(memory, WRITTEN), thresholds, now).memory
+    return memory_from_json(memory_to_json(state, WRITTEN), thresholds, now).state
 
 
 def after(seconds: float) -> Moment:
@@ -75,65 +75,65 @@ def after(seconds: float) -> Moment:
     return replace(WRITTEN, boot_s=WRITTEN.boot_s + seconds, epoch_s=WRITTEN.epoch_s + seconds)
 
 
-def known(memory: GovernorMemory) -> dict[str, Any]:
+def known(state: GovernorState) -> dict[str, Any]:
     """Everything that is brought over, as plain values."""
-    told = {name: getattr(memory, name) for name in BROUGHT}
-    trial = memory.trial and replace(memory.trial, seconds_per_sample=None)
-    return told | {"trial": trial, "account": list(memory.account._buckets)}
+    told = {name: getattr(state, name) for name in BROUGHT}
+    trial = state.trial and replace(state.trial, seconds_per_sample=None)
+    return told | {"trial": trial, "account": list(state.account._buckets)}
 
 
-def instants(memory: GovernorMemory) -> list[float]:
+def instants(state: GovernorState) -> list[float]:
     """Every time in it that has passed."""
-    assert memory.hold is not None
-    assert memory.trial is not None
-    assert memory.last_trained_s is not None
-    steps = [at_s for steps in memory.steps.values() for at_s, _ in steps]
-    others = [memory.hold.since_s, memory.trial.at_s, memory.last_up_s, memory.last_trained_s, memory.probe_asked_s]
-    return [*others, *steps, *memory.said.values(), *(one.at_s for one in memory.refutations.values())]
+    assert state.hold is not None
+    assert state.trial is not None
+    assert state.last_trained_s is not None
+    steps = [at_s for steps in state.steps.values() for at_s, _ in steps]
+    others = [state.hold.since_s, state.trial.at_s, state.last_up_s, state.last_trained_s, state.probe_asked_s]
+    return [*others, *steps, *state.said.values(), *(one.at_s for one in state.refutations.values())]
 
 
 def test_every_field_of_the_memory_is_brought_over_or_left_on_purpose() -> None:
     """A field that is added must be decided on here and in `memory_record`."""
-    assert set(vars(GovernorMemory(T))) == BROUGHT | LEFT
+    assert set(vars(GovernorState(T))) == BROUGHT | LEFT
 
 
 def test_within_one_boot_everything_comes_back_as_it_was() -> None:
     """Whatever the wall clock does meanwhile."""
-    memory = full()
+    state = full()
     for epoch_s in (WRITTEN.epoch_s + 60, WRITTEN.epoch_s - 9e6, WRITTEN.epoch_s + 9e6):
-        assert known(brought_over(memory, replace(after(60), epoch_s=epoch_s))) == known(memory)
+        assert known(brought_over(state, replace(after(60), epoch_s=epoch_s))) == known(state)
 
 
 def test_what_nobody_saw_meanwhile_is_not_brought_over() -> None:
     """Strain lasts only by looks; a refusal to start and a slow-down ended with the daemon that saw them."""
-    memory, fresh = brought_over(full(), after(60)), GovernorMemory(T)
+    state, fresh = brought_over(full(), after(60)), GovernorState(T)
     left = LEFT - {"heat", "pressure", "thresholds"}
-    assert {name: getattr(memory, name) for name in left} == {name: getattr(fresh, name) for name in left}
-    assert memory.heat.lasts_s(Grade.OVER, WRITTEN.boot_s + 60) == -1.0
-    assert memory.trial is not None
-    assert memory.trial.seconds_per_sample is None
+    assert {name: getattr(state, name) for name in left} == {name: getattr(fresh, name) for name in left}
+    assert state.heat.lasts_s(Grade.OVER, WRITTEN.boot_s + 60) == -1.0
+    assert state.trial is not None
+    assert state.trial.seconds_per_sample is None
 
 
 def test_a_memory_of_nothing_comes_back_as_that() -> None:
     """No time that never was becomes one."""
-    assert known(brought_over(GovernorMemory(T), after(60))) == known(GovernorMemory(T))
+    assert known(brought_over(GovernorState(T), after(60))) == known(GovernorState(T))
 
 
 @pytest.mark.parametrize(("boot_s", "boot"), [(40.0, "second"), (WRITTEN.boot_s + 50, "second"), (40.0, None)])
 def test_after_a_reboot_times_are_told_by_the_wall_clock(boot_s: float, boot: str | None) -> None:
     """The boot clock starts anew; ages go on. A machine may by then be up for longer than it was."""
     now = Moment(boot_s, WRITTEN.epoch_s + 600, boot)
-    memory, before = brought_over(full(), now), full()
+    state, before = brought_over(full(), now), full()
 
-    ages = [now.boot_s - at_s for at_s in instants(memory)]
+    ages = [now.boot_s - at_s for at_s in instants(state)]
 
     assert ages == pytest.approx([WRITTEN.boot_s + 600 - at_s for at_s in instants(before)])
-    assert memory.steps_within(Cause.HEAT, now.boot_s) == 1  # 3600 s ago is an hour ago
-    assert memory.hold is not None
-    assert memory.hold.until_s == pytest.approx(now.boot_s + 200)
-    assert memory.is_refuted(Cause.HEAT, now.boot_s + 2399)
-    assert not memory.is_refuted(Cause.HEAT, now.boot_s + 2401)
-    assert memory.spent_share(now.boot_s) == pytest.approx(before.spent_share(WRITTEN.boot_s))
+    assert state.steps_within(Cause.HEAT, now.boot_s) == 1  # 3600 s ago is an hour ago
+    assert state.hold is not None
+    assert state.hold.until_s == pytest.approx(now.boot_s + 200)
+    assert state.is_refuted(Cause.HEAT, now.boot_s + 2399)
+    assert not state.is_refuted(Cause.HEAT, now.boot_s + 2401)
+    assert state.spent_share(now.boot_s) == pytest.approx(before.spent_share(WRITTEN.boot_s))
 
 
 def test_the_same_boot_with_a_clock_that_ran_backwards_is_another_boot() -> None:
@@ -146,11 +146,11 @@ def test_the_same_boot_with_a_clock_that_ran_backwards_is_another_boot() -> None
 def test_a_wall_clock_that_was_set_back_brings_no_time_into_the_future(back_s: float) -> None:
     """A step in the future would be counted for ever."""
     now = Moment(40.0, WRITTEN.epoch_s - back_s, "second")
-    memory = brought_over(full(), now)
-    assert max(instants(memory)) <= now.boot_s
-    assert all(age_s >= 0.0 for age_s, _, _ in memory.account.entries(now.boot_s))
-    assert memory.account._buckets[-1][0] <= now.boot_s // 900
-    assert memory.steps_within(Cause.HEAT, now.boot_s) == 2
+    state = brought_over(full(), now)
+    assert max(instants(state)) <= now.boot_s
+    assert all(age_s >= 0.0 for age_s, _, _ in state.account.entries(now.boot_s))
+    assert state.account._buckets[-1][0] <= now.boot_s // 900
+    assert state.steps_within(Cause.HEAT, now.boot_s) == 2
 
 
 def test_no_wait_is_longer_than_the_thresholds_of_now_allow() -> None:
@@ -159,49 +159,47 @@ def test_no_wait_is_longer_than_the_thresholds_of_now_allow() -> None:
         T, refuted_s=20.0, refuted_max_s=100.0, pause_min_s=1.0, pause_max_s=50.0, heat_up_wait_max_s=1000.0
     )
     now = after(0)
-    memory = brought_over(full(), now, short)
-    assert memory.hold is not None
-    assert memory.hold.until_s == now.boot_s + 50
-    assert memory.refutations[Cause.HEAT].until_s == now.boot_s + 100
-    assert memory.heat_up_wait_s == 1000.0
-    assert memory.thresholds is short
+    state = brought_over(full(), now, short)
+    assert state.hold is not None
+    assert state.hold.until_s == now.boot_s + 50
+    assert state.refutations[Cause.HEAT].until_s == now.boot_s + 100
+    assert state.heat_up_wait_s == 1000.0
+    assert state.thresholds is short
 
 
 def test_steps_count_for_an_hour_and_the_waits_after_them_go_on() -> None:
     """The wait before the next step up may be longer than the hour that is counted."""
-    memory = brought_over(full(), after(HOUR_S))
+    state = brought_over(full(), after(HOUR_S))
     now_s = WRITTEN.boot_s + HOUR_S
-    assert memory.steps_within(Cause.HEAT, now_s) == 0
-    assert memory.since_step_s(Cause.HEAT, now_s) == pytest.approx(HOUR_S + 300)
+    assert state.steps_within(Cause.HEAT, now_s) == 0
+    assert state.since_step_s(Cause.HEAT, now_s) == pytest.approx(HOUR_S + 300)
     assert not any(brought_over(full(), after(T.heat_up_wait_max_s)).steps.values())
 
 
 def test_what_is_over_for_long_is_forgotten() -> None:
     """After a day the machine may stand somewhere else."""
-    memory = brought_over(full(), after(T.refuted_max_s + 3001))
-    assert memory.refutations == {}
-    assert memory.said == {}
-    assert memory.spent_share(WRITTEN.boot_s + T.refuted_max_s + 3001) == 0.0
+    state = brought_over(full(), after(T.refuted_max_s + 3001))
+    assert state.refutations == {}
+    assert state.said == {}
+    assert state.spent_share(WRITTEN.boot_s + T.refuted_max_s + 3001) == 0.0
 
 
 def test_costs_older_than_a_day_do_not_come_back() -> None:
     """Of three charges the first is older than a day two hours later."""
-    memory = brought_over(full(), after(7200))
-    assert [watched_s for _, _, watched_s in memory.account.entries(WRITTEN.boot_s + 7200)] == [60.0, 60.0]
+    state = brought_over(full(), after(7200))
+    assert [watched_s for _, _, watched_s in state.account.entries(WRITTEN.boot_s + 7200)] == [60.0, 60.0]
 
 
 def test_an_account_keeps_its_quarters_of_an_hour_through_many_restarts() -> None:
     """Each reading and writing must leave each charge where it is."""
-    memory = GovernorMemory(T)
+    state = GovernorState(T)
     for at_s in range(0, 80_000, 100):
-        memory.account.charge(100_000.0 + at_s, 80.0, 0.1)
-    before = list(memory.account._buckets)
+        state.account.charge(100_000.0 + at_s, 80.0, 0.1)
+    before = list(state.account._buckets)
     for restart in range(50):
         written = replace(WRITTEN, boot_s=180_000.0 + 7 * restart)
-        memory = memory_from_json(
-            memory_to_json(memory, written), T, replace(written, boot_s=written.boot_s + 5)
-        ).memory
-    for (number, *seconds), (number_before, *seconds_before) in zip(memory.account._buckets, before, strict=True):
+        state = memory_from_json(memory_to_json(state, written), T, replace(written, boot_s=written.boot_s + 5)).state
+    for (number, *seconds), (number_before, *seconds_before) in zip(state.account._buckets, before, strict=True):
         assert number == number_before
         assert seconds == pytest.approx(seconds_before)
 
@@ -211,11 +209,11 @@ def test_a_rung_is_forgotten_after_half_an_hour_without_a_trainer_with_or_withou
     gone_s: float, duty: float
 ) -> None:
     """The machine has cooled."""
-    memory = full()
-    memory.hold = memory.trial = None
-    ride = Ride(memory=brought_over(memory, after(gone_s)), now_s=WRITTEN.boot_s + gone_s)
+    state = full()
+    state.hold = state.trial = None
+    ride = Ride(state=brought_over(state, after(gone_s)), now_s=WRITTEN.boot_s + gone_s)
     ride.run(5, unknown)
-    assert ride.memory.duty == duty
+    assert ride.state.duty == duty
 
 
 @settings(max_examples=12, deadline=None)
@@ -237,17 +235,17 @@ def test_a_governor_goes_on_from_the_record_as_one_whose_daemon_never_ended(
     """Whatever it has been through: the same decisions at the same seconds, but for the strain, which nobody may carry."""
     before = Ride()
     for seconds, level, slow in spans:
-        before.sight.script = None
+        before.diagnosis.script = None
         if slow:
-            before.sight.slow(Cause.HEAT, 1.7, since_s=before.now_s)
+            before.diagnosis.slow(Cause.HEAT, 1.7, since_s=before.now_s)
         before.run(seconds, at_level(level) if level is not None else unknown, every_s=10.0)
-    before.memory.heat, before.memory.pressure, before.memory.last_look_s = Strain(), Strain(), None
+    before.state.heat, before.state.pressure, before.state.last_look_s = GradeHistory(), GradeHistory(), None
     now = Moment(before.now_s, 1.8e9, "first")
-    text = memory_to_json(before.memory, now)
+    text = memory_to_json(before.state, now)
 
     offset_s = 0.0 if boot == "first" else -500.0
-    brought = memory_from_json(text, T, replace(now, boot_s=now.boot_s + offset_s, boot=boot)).memory
-    rides = [Ride(memory=before.memory, now_s=before.now_s), Ride(memory=brought, now_s=before.now_s + offset_s)]
+    brought = memory_from_json(text, T, replace(now, boot_s=now.boot_s + offset_s, boot=boot)).state
+    rides = [Ride(state=before.state, now_s=before.now_s), Ride(state=brought, now_s=before.now_s + offset_s)]
     for ride in rides:
         ride.run(5000, at_level(HeatLevel.HEAVY), every_s=10.0)
         ride.run(5000, at_level(HeatLevel.NOMINAL), every_s=10.0)
@@ -261,7 +259,7 @@ def test_a_governor_goes_on_from_the_record_as_one_whose_daemon_never_ended(
 def test_a_level_that_was_caught_lying_has_no_say_after_a_restart_either() -> None:
     """Or each restart would cost another quarter of an hour before a job may start."""
     trapping = at_level(HeatLevel.TRAPPING)(WRITTEN.boot_s)
-    assert may_start(WRITTEN.boot_s, trapping, GovernorMemory(T)) is not None
+    assert may_start(WRITTEN.boot_s, trapping, GovernorState(T)) is not None
     assert may_start(WRITTEN.boot_s, trapping, brought_over(full(), after(0))) is None
 
 
@@ -339,7 +337,7 @@ def test_more_lost_than_watched_is_refused() -> None:
 
 def test_a_memory_that_could_not_be_read_back_is_not_written() -> None:
     """The record before it stays: better an hour old than unreadable."""
-    memory = full()
-    memory.duty = math.nan
+    state = full()
+    state.duty = math.nan
     with pytest.raises(RecordFault, match="duty"):
-        memory_to_json(memory, WRITTEN)
+        memory_to_json(state, WRITTEN)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from governed import Ride, at_level, machine, memory_of, thermal, unknown
 
-from cbi_queue.governor.heat import heat_look
-from cbi_queue.governor.strain import Grade, Look, Strain
+from cbi_queue.governor.machine.grades import Grade, Graded, GradeHistory
+from cbi_queue.governor.machine.heat import grade_heat
 from cbi_queue.governor.values import Action, Baseline, Cause
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings import GpuReading, HeatLevel, Readings, ThermalReading, Trust
 
 if TYPE_CHECKING:
-    from cbi_queue.governor.slot_memory import GovernorMemory
+    from cbi_queue.governor.state.state import GovernorState
 
 COLD = at_level(HeatLevel.NOMINAL)
 HEAVY = at_level(HeatLevel.HEAVY)
@@ -26,12 +26,12 @@ def test_slow_work_for_heat_is_paced_one_rung_and_kept_when_more_gets_done() -> 
     """The point of pacing: a chip that falls off a cliff does more when it is driven less."""
     ride = Ride()
     ride.run(300, COLD)
-    ride.sight.slow(Cause.HEAT, 2.0, since_s=ride.now_s)
+    ride.diagnosis.slow(Cause.HEAT, 2.0, since_s=ride.now_s)
     ride.seconds_per_sample = 0.02
     ride.run(30, at_level(HeatLevel.MODERATE))
     assert ride.actions() == [(Action.PACE, 0.8)]
 
-    ride.sight.script, ride.seconds_per_sample = None, 0.01
+    ride.diagnosis.script, ride.seconds_per_sample = None, 0.01
     ride.run(1800, at_level(HeatLevel.MODERATE))
 
     assert ride.actions() == [(Action.PACE, 0.8)]
@@ -41,7 +41,7 @@ def test_slow_work_for_heat_is_paced_one_rung_and_kept_when_more_gets_done() -> 
 def test_a_pace_that_gains_nothing_is_taken_back_and_heat_is_left_alone() -> None:
     """Silent throttling that pacing does not lift must not cost throughput on top."""
     ride = Ride()
-    ride.sight.slow(Cause.HEAT, 1.5)
+    ride.diagnosis.slow(Cause.HEAT, 1.5)
     ride.seconds_per_sample = 0.015
 
     ride.run(3600, COLD)
@@ -72,7 +72,7 @@ def test_a_pace_goes_up_again_when_it_is_cool_though_the_work_is_slow_for_anothe
     ride.run(120, HEAVY)
     ride.run(900, at_level(HeatLevel.MODERATE))
     assert ride.duty == 0.8
-    ride.sight.slow(cause, 1.5, since_s=ride.now_s)
+    ride.diagnosis.slow(cause, 1.5, since_s=ride.now_s)
 
     ride.run(4 * 3600, COLD)
 
@@ -85,7 +85,7 @@ def test_a_pace_stays_while_slow_work_may_be_slow_for_heat() -> None:
         ride = Ride()
         ride.run(120, HEAVY)
         ride.run(900, at_level(HeatLevel.MODERATE))
-        ride.sight.slow(cause, 1.5, since_s=ride.now_s)
+        ride.diagnosis.slow(cause, 1.5, since_s=ride.now_s)
         ride.run(1800, readings)
         assert ride.duty <= 0.8
 
@@ -96,22 +96,22 @@ def test_a_cool_accelerator_says_nothing_about_work_that_the_processor_does() ->
     def readings(now_s: float) -> Readings:
         return replace(Readings.unknown("no sensor", now_s), gpu=GpuReading(now_s, "NVML", temp_c=40.0))
 
-    on_gpu, on_processor = (heat_look(readings(0.0), Thresholds(), on_gpu=on_gpu) for on_gpu in (True, False))
+    on_gpu, on_processor = (grade_heat(readings(0.0), Thresholds(), on_gpu=on_gpu) for on_gpu in (True, False))
     assert (on_gpu.grade, on_processor.grade) == (Grade.CLEAR, None)
     for device, duty in (("cuda", 1.0), ("cpu", 0.8)):
         ride = Ride(device=device)
         ride.run(120, HEAVY)
         ride.run(900, at_level(HeatLevel.MODERATE))
-        ride.sight.slow(Cause.CONTENTION, 1.5, since_s=ride.now_s)
+        ride.diagnosis.slow(Cause.CONTENTION, 1.5, since_s=ride.now_s)
         ride.run(4 * 3600, readings)
         assert ride.duty == duty
 
 
 def test_a_strain_is_not_counted_across_a_time_that_nobody_saw() -> None:
     """Two garbled readings a minute apart are no minute of heat; one reading that failed interrupts nothing."""
-    severe, blank = Look(Grade.SEVERE, "severe"), Look(None, "unknown")
+    severe, blank = Graded(Grade.SEVERE, "severe"), Graded(None, "unknown")
     for back_at_s, lasts_s in ((10, 60.0), (56, 4.0)):
-        strain = Strain()
+        strain = GradeHistory()
         for second in range(0, 61, 2):
             strain.see(float(second), blank if 4 < second < back_at_s else severe)
         assert strain.lasts_s(Grade.SEVERE, 60.0) == lasts_s
@@ -132,7 +132,7 @@ def test_a_heavy_level_that_does_not_follow_the_work_is_not_believed() -> None:
 
     ride.run(6 * 3600, HEAVY, every_s=20.0)
 
-    lost_s = 6 * 3600 * ride.memory.spent_share(ride.now_s)
+    lost_s = 6 * 3600 * ride.state.spent_share(ride.now_s)
     assert lost_s < 0.03 * 6 * 3600
     assert ride.duty == 1.0
     assert all(one.undo for one in ride.steps[1::2])
@@ -183,9 +183,9 @@ def test_an_advisory_temperature_decides_nothing() -> None:
     assert ride.steps == []
 
 
-def paced(memory: GovernorMemory | None = None, **options: object) -> Ride:
+def paced(state: GovernorState | None = None, **options: object) -> Ride:
     """A ride that was paced for heat, and kept the pace because the level fell."""
-    ride = Ride(memory=memory, **options)  # type: ignore[arg-type]
+    ride = Ride(state=state, **options)  # type: ignore[arg-type]
     ride.run(120, HEAVY)
     ride.run(700, at_level(HeatLevel.MODERATE))
     assert ride.duty == 0.8
@@ -231,18 +231,18 @@ def test_each_relapse_doubles_the_wait_before_the_next_step_up() -> None:
     assert gaps_s == sorted(gaps_s)
     assert gaps_s[-1] > 1.4 * gaps_s[-2] > 1.4 * gaps_s[-3]
     t = Thresholds()
-    assert ride.memory.heat_up_wait_s == min(t.heat_up_wait_s * 2 ** len(ups), t.heat_up_wait_max_s)
+    assert ride.state.heat_up_wait_s == min(t.heat_up_wait_s * 2 ** len(ups), t.heat_up_wait_max_s)
 
 
 def test_the_pace_outlives_the_job_but_not_the_night() -> None:
     """The machine is as hot for the next job; an hour of nothing cools it."""
     first = paced()
-    second = Ride(memory=first.memory, now_s=first.now_s + 30)
+    second = Ride(state=first.state, now_s=first.now_s + 30)
     second.run(10, at_level(HeatLevel.MODERATE))
     assert (second.duty, second.steps) == (0.8, [])
     assert second.decisions[0].carried
 
-    late = Ride(memory=first.memory, now_s=second.now_s + 3600)
+    late = Ride(state=first.state, now_s=second.now_s + 3600)
     late.run(10, at_level(HeatLevel.MODERATE))
     assert (late.duty, late.decisions) == (1.0, [])
 
@@ -250,7 +250,7 @@ def test_the_pace_outlives_the_job_but_not_the_night() -> None:
 def test_what_cannot_be_paced_is_paused_only_near_damage() -> None:
     """A one-shot fit has no safe point inside: SIGSTOP is all there is, and heavy is no reason for it."""
     ride = Ride(can=frozenset(), one_shot=True, micro_batch=None)
-    ride.sight.slow(Cause.HEAT, 1.6)
+    ride.diagnosis.slow(Cause.HEAT, 1.6)
     ride.run(1800, HEAVY)
     assert ride.steps == []
     assert [one.action for one in ride.decisions] == [Action.TELL]
@@ -264,8 +264,8 @@ def test_the_budget_ends_comfort_and_says_so_but_never_safety() -> None:
     """Pacing may cost its share of a day and not more, unless damage is near."""
     ride = Ride()
     for _ in range(72):
-        ride.memory.account.charge(ride.now_s, 300.0, 0.9)
-    ride.sight.slow(Cause.HEAT, 2.0)
+        ride.state.account.charge(ride.now_s, 300.0, 0.9)
+    ride.diagnosis.slow(Cause.HEAT, 2.0)
     ride.run(1800, HEAVY)
     assert ride.steps == []
     assert f"{Thresholds().max_throughput_loss:.0%} are allowed" in ride.decisions[0].words
@@ -278,7 +278,7 @@ def test_a_pace_that_overspends_is_let_go() -> None:
     """What is kept because it cools is still bounded by what it costs."""
     ride = paced()
     for _ in range(72):
-        ride.memory.account.charge(ride.now_s, 300.0, 0.9)
+        ride.state.account.charge(ride.now_s, 300.0, 0.9)
     ride.run(1200, at_level(HeatLevel.MODERATE))
     assert ride.duty == 1.0
     assert "are allowed" in ride.steps[-1].words

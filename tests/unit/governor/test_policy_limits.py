@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from governed import Ride, at_level
 
-from cbi_queue.governor.slot_memory import GovernorMemory
+from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings import HeatLevel
@@ -29,7 +29,7 @@ def test_pauses_that_leave_comfort_no_step_keep_to_its_budget_all_the_same() -> 
         ride.run(50 * 60 - 20, COOL)
 
     assert [one.action for one in ride.steps].count(Action.PAUSE) == 28
-    assert ride.memory.spent_share(ride.now_s) < 2 * T.max_throughput_loss  # 57 % before; the pauses alone cost 4 %
+    assert ride.state.spent_share(ride.now_s) < 2 * T.max_throughput_loss  # 57 % before; the pauses alone cost 4 %
     assert most_in_an_hour(ride) <= T.steps_per_hour
 
 
@@ -38,18 +38,18 @@ def on_trial() -> Ride:
     """A ride whose pace is on trial on a machine that stays hot."""
     ride = Ride()
     ride.run(90, HEAVY)
-    assert ride.memory.trial is not None
+    assert ride.state.trial is not None
     return ride
 
 
 def test_a_trainer_that_cannot_be_paced_says_nothing_about_a_pace(on_trial: Ride) -> None:
     """It works at full speed, so it would be hot at any."""
-    memory = on_trial.memory
-    unpaced = Ride(can=UNPACED, one_shot=True, memory=memory, now_s=on_trial.now_s)
+    state = on_trial.state
+    unpaced = Ride(can=UNPACED, one_shot=True, state=state, now_s=on_trial.now_s)
     unpaced.run(30 * 60, HEAVY)
-    assert (unpaced.steps, memory.refutations) == ([], {})
+    assert (unpaced.steps, state.refutations) == ([], {})
 
-    paced = Ride(memory=memory, now_s=unpaced.now_s)
+    paced = Ride(state=state, now_s=unpaced.now_s)
     paced.run(3 * T.heat_trial_s - 60, HEAVY)
     assert paced.steps == []
     paced.run(120, HEAVY)
@@ -58,25 +58,25 @@ def test_a_trainer_that_cannot_be_paced_says_nothing_about_a_pace(on_trial: Ride
 
 def test_a_trainer_that_cannot_be_paced_is_told_no_pace_up() -> None:
     """It would count as a step, and stretch its time-out for rests that it never takes."""
-    memory = GovernorMemory(T)
-    memory.duty = memory.proven_duty = 0.45
-    ride = Ride(can=UNPACED, memory=memory)
-    memory.last_trained_s = ride.now_s
-    ride.memory.duty = 0.45
+    state = GovernorState(T)
+    state.duty = state.proven_duty = 0.45
+    ride = Ride(can=UNPACED, state=state)
+    state.last_trained_s = ride.now_s
+    ride.state.duty = 0.45
     for _ in range(72):
-        memory.account.charge(ride.now_s, 300.0, 0.9)
+        state.account.charge(ride.now_s, 300.0, 0.9)
 
     ride.run(4 * HOUR_S, COOL)
 
     assert ride.decisions == []
-    assert memory.duty == 0.45
+    assert state.duty == 0.45
 
 
 def test_what_is_said_of_a_trainer_that_cannot_be_paced_names_no_pace() -> None:
     """Its pause ends, and it goes on as fast as before."""
-    memory = GovernorMemory(T)
-    memory.last_trained_s, memory.duty = 1000.0, 0.45
-    ride = Ride(can=UNPACED, memory=memory)
+    state = GovernorState(T)
+    state.last_trained_s, state.duty = 1000.0, 0.45
+    ride = Ride(can=UNPACED, state=state)
 
     ride.run(T.pause_max_s + 60, TRAPPING)
 
@@ -88,7 +88,7 @@ def test_what_a_second_pace_gains_is_on_top_of_the_first() -> None:
     """Or a pace that costs nothing would be charged a fifth of the day."""
     ride = Ride()
     ride.run(300, COOL)
-    ride.sight.slow(Cause.HEAT, 2.0, since_s=ride.now_s)
+    ride.diagnosis.slow(Cause.HEAT, 2.0, since_s=ride.now_s)
     ride.seconds_per_sample = 0.02
     ride.run(30, MODERATE)
     ride.seconds_per_sample /= 1.28
@@ -97,41 +97,41 @@ def test_what_a_second_pace_gains_is_on_top_of_the_first() -> None:
     ride.seconds_per_sample /= 1.37
     ride.run(HOUR_S, MODERATE)  # a pace is judged when there is a step to take it back with
 
-    gained = {pace: ride.memory.gains[pace] for pace in (0.8, 0.6)}
+    gained = {pace: ride.state.gains[pace] for pace in (0.8, 0.6)}
     assert gained == pytest.approx({0.8: 1.28, 0.6: 1.28 * 1.37}, rel=0.02)
 
 
 def test_what_a_pace_gained_is_forgotten_with_the_pace() -> None:
     """Another model, on another day, at a pace that nobody tried: what that costs is not made smaller by an old trial."""
     ride = Ride()
-    ride.memory.gains[T.paces[-1]] = 2.3
+    ride.state.gains[T.paces[-1]] = 2.3
     ride.run(20, TRAPPING)
-    assert (ride.memory.duty, ride.memory.gains) == (T.paces[-1], {})
+    assert (ride.state.duty, ride.state.gains) == (T.paces[-1], {})
 
-    ride.memory.gains[0.8] = 1.3
-    Ride(memory=ride.memory, now_s=ride.now_s + HOUR_S).run(5, COOL)
-    assert ride.memory.gains == {}
+    ride.state.gains[0.8] = 1.3
+    Ride(state=ride.state, now_s=ride.now_s + HOUR_S).run(5, COOL)
+    assert ride.state.gains == {}
 
 
 def test_a_refutation_that_was_over_for_long_begins_anew() -> None:
     """One a month must not end in a day without pacing each time."""
-    memory = GovernorMemory(T)
+    state = GovernorState(T)
     month_s = 30 * 86_400.0
     for month in range(6):
-        assert memory.refute("heat", month * month_s).until_s - month * month_s == T.refuted_s
+        assert state.refute("heat", month * month_s).until_s - month * month_s == T.refuted_s
 
 
 def test_a_refutation_that_comes_back_again_and_again_has_a_longest_wait() -> None:
     """Also after more of them than a float has doublings."""
-    memory, now_s = GovernorMemory(T), 0.0
+    state, now_s = GovernorState(T), 0.0
     for _ in range(1100):
-        now_s = memory.refute("heat", now_s).until_s
-    assert memory.refute("heat", now_s).until_s - now_s == T.refuted_max_s
+        now_s = state.refute("heat", now_s).until_s
+    assert state.refute("heat", now_s).until_s - now_s == T.refuted_max_s
 
 
 def test_an_hour_of_many_steps_is_counted_to_its_limit() -> None:
     """A profile may allow hundreds."""
-    memory = GovernorMemory(Thresholds(steps_per_hour=600.0))
+    state = GovernorState(Thresholds(steps_per_hour=600.0))
     for second in range(600):
-        memory.step(Cause.HEAT, Action.PACE, float(second))
-    assert memory.steps_within(Cause.HEAT, 600.0) == 600
+        state.step(Cause.HEAT, Action.PACE, float(second))
+    assert state.steps_within(Cause.HEAT, 600.0) == 600

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cbi_queue.governor.traces import BrokenTrace, cold_baselines, read_trace
+from cbi_queue.replay.traces import BrokenTrace, cold_baselines, read_trace
 
 HEADER = '{"trace": "t", "model": "lstm"}'
 

@@ -7,8 +7,8 @@ from math import inf, nan
 
 import pytest
 
-from cbi_queue.governor.heat import heat_look
-from cbi_queue.governor.strain import Grade
+from cbi_queue.governor.machine.grades import Grade
+from cbi_queue.governor.machine.heat import grade_heat
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.reading_words import reading_words
 from cbi_queue.readings import (
@@ -65,14 +65,14 @@ def test_an_advisory_temperature_beside_a_firm_level_is_shown_and_decides_nothin
 
             assert reading_words(both).startswith(f"{level.name.lower()}, {temp_c:.0f} °C")
             assert readings_from_json(readings_to_json(told, 9.0), 9.0) == told, "also in a replay"
-            look = heat_look(told, Thresholds())
+            look = grade_heat(told, Thresholds())
             assert (look.grade, look.figures) == (grade, {"heat_level": float(level)})
 
 
 def test_an_advisory_temperature_does_not_stand_in_for_a_level_that_lost_its_vote():
     both = composed([("notify", LEVEL), ("macmon", WARM)], 10.0)
     told = replace(Readings.unknown("no sensor", 9.0), thermal=both)
-    assert heat_look(told, Thresholds(), stuck_level=float(HeatLevel.HEAVY)).grade is None
+    assert grade_heat(told, Thresholds(), stuck_level=float(HeatLevel.HEAVY)).grade is None
 
 
 def test_a_firm_temperature_is_not_replaced_by_a_hotter_advisory_one():

@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import Refused
-from cbi_queue.governor.attribution import attribute
-from cbi_queue.governor.detector import Detector
-from cbi_queue.governor.evidence import EvidenceWindow
+from cbi_queue.governor.diagnosis.attribution import attribute
+from cbi_queue.governor.diagnosis.evidence import EvidenceWindow
 from cbi_queue.governor.governor import Governor
-from cbi_queue.governor.slot_memory import GovernorMemory
-from cbi_queue.governor.traces import BrokenTrace, Trace, cold_baselines, read_trace
+from cbi_queue.governor.slowdown.detector import Detector
+from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Cause
 from cbi_queue.readings import Readings
+from cbi_queue.replay.traces import BrokenTrace, Trace, cold_baselines, read_trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cbi_queue.governor.detector import DetectorSettings
+    from cbi_queue.governor.slowdown.detector import DetectorSettings
     from cbi_queue.governor.values import Attribution, Baseline, Decision, Slowdown
     from cbi_queue.hardware.thresholds import Thresholds
 
@@ -112,7 +112,7 @@ def steps(replayed: Replay, thresholds: Thresholds) -> list[Decision]:
     """
     work = replayed.trace.work
     governor = Governor(
-        thresholds, GovernorMemory(thresholds), can=frozenset({"pace", "micro_batch", "probe"}), one_shot=False,
+        thresholds, GovernorState(thresholds), can=frozenset({"pace", "micro_batch", "probe"}), one_shot=False,
         micro_batch=work[0].micro_batch, baselines=replayed.cold,
     )  # fmt: skip
     decided: list[Decision] = []

@@ -36,8 +36,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.baselines import SETTLED, ColdLevel
-from cbi_queue.governor.stretches import Bin, Stretch
+from cbi_queue.governor.slowdown.cold_level import SETTLED, ColdLevel
+from cbi_queue.governor.slowdown.cusum import Bin, Stretch
 from cbi_queue.governor.values import Baseline, Slowdown, Work
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from cbi_queue.governor.account import CostAccount
-from cbi_queue.governor.record_form import (
+from cbi_queue.governor.state.cost_account import CostAccount
+from cbi_queue.governor.state.record_schema import (
     MOST_GAIN,
     VERSION,
     CostRecord,
@@ -30,7 +30,7 @@ from cbi_queue.governor.record_form import (
     StepRecord,
     TrialRecord,
 )
-from cbi_queue.governor.slot_memory import HOUR_S, GovernorMemory, Hold, Refutation, Relief, Trial
+from cbi_queue.governor.state.state import HOUR_S, GovernorState, Hold, Refutation, Relief, Trial
 
 if TYPE_CHECKING:
     from cbi_queue.hardware.thresholds import Thresholds
@@ -59,19 +59,19 @@ class Moment:
 class Recalled:
     """A memory that was brought over."""
 
-    memory: GovernorMemory
+    state: GovernorState
     age_s: float
     """Seconds since it was written down."""
 
 
-def memory_to_json(memory: GovernorMemory, now: Moment) -> str:
-    """Return *memory* as one JSON object; *now* is this instant, by the clock that its times are of.
+def memory_to_json(state: GovernorState, now: Moment) -> str:
+    """Return *state* as one JSON object; *now* is this instant, by the clock that its times are of.
 
     Raises:
         RecordFault: when it holds a value that `memory_from_json` would refuse.
     """
     try:
-        return _record_of(memory, now).model_dump_json()
+        return _record_of(state, now).model_dump_json()
     except ValidationError as exc:
         raise RecordFault(_words(exc)) from exc
 
@@ -101,7 +101,7 @@ def _seconds_since(then: Moment, now: Moment) -> float:
     return now.boot_s - then.boot_s if is_same_boot else max(0.0, now.epoch_s - then.epoch_s)
 
 
-def _record_of(memory: GovernorMemory, now: Moment) -> MemoryRecord:
+def _record_of(state: GovernorState, now: Moment) -> MemoryRecord:
     now_s = now.boot_s
 
     def ago(at_s: float | None) -> float | None:
@@ -112,37 +112,37 @@ def _record_of(memory: GovernorMemory, now: Moment) -> MemoryRecord:
         boot=now.boot,
         boot_s=now_s,
         epoch_s=now.epoch_s,
-        duty=memory.duty,
-        proven_duty=memory.proven_duty,
-        stuck_level=memory.stuck_level,
-        gains=tuple(GainRecord(duty=duty, factor=min(factor, MOST_GAIN)) for duty, factor in memory.gains.items()),
-        hold=_hold_to_record(memory.hold, now_s),
-        trial=_trial_to_record(memory.trial, now_s),
+        duty=state.duty,
+        proven_duty=state.proven_duty,
+        stuck_level=state.stuck_level,
+        gains=tuple(GainRecord(duty=duty, factor=min(factor, MOST_GAIN)) for duty, factor in state.gains.items()),
+        hold=_hold_to_record(state.hold, now_s),
+        trial=_trial_to_record(state.trial, now_s),
         refutations=tuple(
             RefutationRecord(
                 what=what, age_s=_age(now_s, one.at_s), left_s=_round(one.until_s - now_s), times=one.times
             )
-            for what, one in memory.refutations.items()
+            for what, one in state.refutations.items()
         ),
         relief=ReliefRecord(
-            uneased=memory.relief.uneased,
-            held_mib=memory.relief.held_mib,
-            batch_no_help=tuple(sorted(memory.relief.batch_no_help)),
+            uneased=state.relief.uneased,
+            held_mib=state.relief.held_mib,
+            batch_no_help=tuple(sorted(state.relief.batch_no_help)),
         ),
-        heat_up_wait_s=memory.heat_up_wait_s,
-        last_up_ago_s=ago(memory.last_up_s),
-        last_trained_ago_s=ago(memory.last_trained_s),
-        probe_asked_ago_s=ago(memory.probe_asked_s),
+        heat_up_wait_s=state.heat_up_wait_s,
+        last_up_ago_s=ago(state.last_up_s),
+        last_trained_ago_s=ago(state.last_trained_s),
+        probe_asked_ago_s=ago(state.probe_asked_s),
         steps=tuple(
             StepRecord(cause=cause, action=action, age_s=_age(now_s, at_s))
-            for cause, steps in memory.steps.items()
+            for cause, steps in state.steps.items()
             for at_s, action in steps
         ),
         costs=tuple(
             CostRecord(age_s=_round(age_s), lost_s=_round(lost_s), watched_s=_round(watched_s))
-            for age_s, lost_s, watched_s in memory.account.entries(now_s)
+            for age_s, lost_s, watched_s in state.account.entries(now_s)
         ),
-        said=tuple(SaidRecord(what=what, age_s=_age(now_s, at_s)) for what, at_s in memory.said.items()),
+        said=tuple(SaidRecord(what=what, age_s=_age(now_s, at_s)) for what, at_s in state.said.items()),
     )
 
 
@@ -194,24 +194,24 @@ class _Shift:
         return self.now_s + min(left_s - self.gone_s, longest_s)
 
 
-def _memory_of(record: MemoryRecord, thresholds: Thresholds, shift: _Shift) -> GovernorMemory:
-    memory = GovernorMemory(thresholds)
-    memory.duty, memory.proven_duty, memory.stuck_level = record.duty, record.proven_duty, record.stuck_level
-    memory.gains = {gain.duty: gain.factor for gain in record.gains}
-    memory.hold, memory.trial = _hold_of(record.hold, thresholds, shift), _trial_of(record.trial, shift)
-    memory.refutations = _refutations_of(record, thresholds, shift)
+def _memory_of(record: MemoryRecord, thresholds: Thresholds, shift: _Shift) -> GovernorState:
+    state = GovernorState(thresholds)
+    state.duty, state.proven_duty, state.stuck_level = record.duty, record.proven_duty, record.stuck_level
+    state.gains = {gain.duty: gain.factor for gain in record.gains}
+    state.hold, state.trial = _hold_of(record.hold, thresholds, shift), _trial_of(record.trial, shift)
+    state.refutations = _refutations_of(record, thresholds, shift)
     relief = record.relief
-    memory.relief = Relief(relief.uneased, relief.held_mib, set(relief.batch_no_help))
+    state.relief = Relief(relief.uneased, relief.held_mib, set(relief.batch_no_help))
     longest_wait_s = max(thresholds.heat_up_wait_s, thresholds.heat_up_wait_max_s)
-    memory.heat_up_wait_s = min(max(record.heat_up_wait_s, thresholds.heat_up_wait_s), longest_wait_s)
-    memory.last_up_s = shift.at_or_never(record.last_up_ago_s)
-    memory.probe_asked_s = shift.at_or_never(record.probe_asked_ago_s)
-    memory.last_trained_s = None if record.last_trained_ago_s is None else shift.at(record.last_trained_ago_s)
-    _take_steps(memory, record, shift)
+    state.heat_up_wait_s = min(max(record.heat_up_wait_s, thresholds.heat_up_wait_s), longest_wait_s)
+    state.last_up_s = shift.at_or_never(record.last_up_ago_s)
+    state.probe_asked_s = shift.at_or_never(record.probe_asked_ago_s)
+    state.last_trained_s = None if record.last_trained_ago_s is None else shift.at(record.last_trained_ago_s)
+    _take_steps(state, record, shift)
     costs = ((shift.gone_s + one.age_s, one.lost_s, one.watched_s) for one in record.costs)
-    memory.account = CostAccount.of(costs, shift.now_s)
-    memory.said = {one.what: shift.at(one.age_s) for one in record.said if shift.gone_s + one.age_s < SAID_KEPT_S}
-    return memory
+    state.account = CostAccount.of(costs, shift.now_s)
+    state.said = {one.what: shift.at(one.age_s) for one in record.said if shift.gone_s + one.age_s < SAID_KEPT_S}
+    return state
 
 
 def _hold_of(record: HoldRecord | None, thresholds: Thresholds, shift: _Shift) -> Hold | None:
@@ -239,10 +239,10 @@ def _refutations_of(record: MemoryRecord, thresholds: Thresholds, shift: _Shift)
     }
 
 
-def _take_steps(memory: GovernorMemory, record: MemoryRecord, shift: _Shift) -> None:
+def _take_steps(state: GovernorState, record: MemoryRecord, shift: _Shift) -> None:
     for step in sorted(record.steps, key=lambda step: step.age_s, reverse=True):
-        if shift.gone_s + step.age_s < _steps_kept_s(memory.thresholds):
-            memory.step(step.cause, step.action, shift.at(step.age_s))
+        if shift.gone_s + step.age_s < _steps_kept_s(state.thresholds):
+            state.step(step.cause, step.action, shift.at(step.age_s))
 
 
 def _steps_kept_s(t: Thresholds) -> float:

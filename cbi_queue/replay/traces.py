@@ -14,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.governor.baselines import robust_spread
+from cbi_queue.governor.slowdown.cold_level import robust_spread
 from cbi_queue.governor.values import Baseline, Work
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.account import CostAccount
-from cbi_queue.governor.strain import Strain
+from cbi_queue.governor.machine.grades import GradeHistory
+from cbi_queue.governor.state.cost_account import CostAccount
 from cbi_queue.governor.values import Cause
 
 if TYPE_CHECKING:
-    from cbi_queue.governor.strain import Grade
+    from cbi_queue.governor.machine.grades import Grade
     from cbi_queue.governor.values import Action
     from cbi_queue.hardware.thresholds import Thresholds
 
@@ -95,7 +95,7 @@ class Relief:
     """Fingerprints of trainers that a smaller micro-batch made no smaller."""
 
 
-class GovernorMemory:
+class GovernorState:
     """Everything about the slot that outlives an attempt."""
 
     def __init__(self, thresholds: Thresholds) -> None:
@@ -110,8 +110,8 @@ class GovernorMemory:
         self.hold: Hold | None = None
         self.trial: Trial | None = None
         self.account = CostAccount()
-        self.heat = Strain()
-        self.pressure = Strain()
+        self.heat = GradeHistory()
+        self.pressure = GradeHistory()
         self.refutations: dict[str, Refutation] = {}
         self.relief = Relief()
         self.heat_up_wait_s = thresholds.heat_up_wait_s

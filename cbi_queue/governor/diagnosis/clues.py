@@ -16,7 +16,7 @@ from cbi_queue.readings import HeatLevel, PressureLevel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cbi_queue.governor.evidence import Evidence
+    from cbi_queue.governor.diagnosis.evidence import Evidence
 
 KEPT_SHARE = 0.9
 """Share of the cores of before from which on a trainer gets what it had."""

@@ -12,7 +12,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.governor.strain import Grade, Look
+from cbi_queue.governor.machine.grades import Grade, Graded
 from cbi_queue.readings import HEAT_FIGURES, GpuReading, HeatLevel, ThermalReading, Trust, Unknown
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ _EMERGENCY = "hw_thermal_slowdown"
 _BELIEVABLE_C = (-20.0, 150.0)
 
 
-def heat_look(
+def grade_heat(
     readings: Readings, thresholds: Thresholds, *, stuck_level: float | None = None, on_gpu: bool = False
-) -> Look:
+) -> Graded:
     """Grade the heat.
 
     Args:
@@ -50,9 +50,9 @@ def heat_look(
     if isinstance(gpu, GpuReading) and gpu.trust is Trust.FIRM:
         votes += _votes_of_gpu(gpu, figures, on_gpu=on_gpu)
     if not votes:
-        return Look(None, _why_unknown(thermal, stuck_level=stuck_level), figures)
+        return Graded(None, _why_unknown(thermal, stuck_level=stuck_level), figures)
     grade = max(vote for vote, _ in votes)
-    return Look(grade, ", ".join(words for vote, words in votes if vote is grade), figures)
+    return Graded(grade, ", ".join(words for vote, words in votes if vote is grade), figures)
 
 
 def _firm_part(reading: ThermalReading) -> ThermalReading:

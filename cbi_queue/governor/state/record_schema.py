@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cbi_queue.governor.strain import Grade  # noqa: TC001 - pydantic reads annotations at run time
+from cbi_queue.governor.machine.grades import Grade  # noqa: TC001 - pydantic reads annotations at run time
 from cbi_queue.governor.values import Action, Cause  # noqa: TC001 - the same
 
 VERSION: Final = 1

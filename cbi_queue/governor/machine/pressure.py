@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TypeGuard
 
-from cbi_queue.governor.strain import Grade, Look
+from cbi_queue.governor.machine.grades import Grade, Graded
 from cbi_queue.readings import MemoryReading, PressureLevel, Trust, Unknown
 
 if TYPE_CHECKING:
@@ -23,21 +23,21 @@ _GRADE_OF_LEVEL = {
 }
 
 
-def pressure_look(readings: Readings, thresholds: Thresholds) -> Look:
+def grade_pressure(readings: Readings, thresholds: Thresholds) -> Graded:
     """Grade the pressure on memory from the latest *readings*, stale ones already made `Unknown`."""
     reading = readings.memory
     if isinstance(reading, Unknown):
-        return Look(None, f"memory unknown: {reading.why}")
+        return Graded(None, f"memory unknown: {reading.why}")
     if reading.trust is not Trust.FIRM:
-        return Look(None, f"memory unknown: {reading.source} is only advisory")
+        return Graded(None, f"memory unknown: {reading.source} is only advisory")
     figures: dict[str, float] = {}
     moving = _votes_of_movement(reading, thresholds, figures)
     votes = [*moving, *_votes_of_room(reading, thresholds, figures)]
     if not votes:
-        return Look(None, f"memory unknown: {reading.source} gave nothing believable")
+        return Graded(None, f"memory unknown: {reading.source} gave nothing believable")
     grade = max(vote for vote, _ in votes)
     words = ", ".join(said for vote, said in votes if vote is grade)
-    return Look(grade, words, figures, thrashing=any(vote >= Grade.OVER for vote, _ in moving))
+    return Graded(grade, words, figures, thrashing=any(vote >= Grade.OVER for vote, _ in moving))
 
 
 def _votes_of_movement(

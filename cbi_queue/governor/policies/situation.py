@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbi_queue.governor.values import Cause
+
 if TYPE_CHECKING:
-    from cbi_queue.governor.ladder import Standing
-    from cbi_queue.governor.slot_memory import GovernorMemory
-    from cbi_queue.governor.strain import Look
+    from cbi_queue.governor.machine.grades import Graded
+    from cbi_queue.governor.state.state import GovernorState
     from cbi_queue.governor.values import Attribution, Cause, Slowdown
     from cbi_queue.hardware.thresholds import Thresholds
 
@@ -17,15 +18,15 @@ SURE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Situation:
     """One instant."""
 
     now_s: float
     thresholds: Thresholds
-    memory: GovernorMemory
-    standing: Standing
-    heat: Look
-    pressure: Look
+    state: GovernorState
+    controls: TrainerControls
+    heat: Graded
+    pressure: Graded
     slowdown: Slowdown | None = None
     attribution: Attribution | None = None
     probe_would_help: bool = False
@@ -54,4 +55,39 @@ class Scene:
     @property
     def duty(self) -> float:
         """Share of the time that the trainer really works."""
-        return self.memory.duty if self.standing.can_pace else 1.0
+        return self.state.duty if self.controls.can_pace else 1.0
+
+
+@dataclass(slots=True)
+class TrainerControls:
+    """Where one trainer stands, and what it can be told."""
+
+    can: frozenset[str]
+    one_shot: bool
+    micro_batch: int | None
+    full_micro_batch: int | None
+    """What it would train with if nobody had lowered it for now: the governor never goes above."""
+
+    @property
+    def can_pace(self) -> bool:
+        """True when it obeys a pace."""
+        return "pace" in self.can and not self.one_shot
+
+    @property
+    def can_leave(self) -> bool:
+        """True when it loses at most the step at hand by leaving."""
+        return "checkpoint" in self.can and not self.one_shot
+
+    def halved(self, least: float) -> int | None:
+        """Return half the micro-batch, not below *least*; None when there is nothing to halve."""
+        if self.micro_batch is None or self.one_shot or "micro_batch" not in self.can:
+            return None
+        half = max(self.micro_batch // 2, int(least))
+        return half if half < self.micro_batch else None
+
+    def doubled(self) -> int | None:
+        """Return twice the micro-batch, not above the full one; None when it has that."""
+        if self.micro_batch is None or self.full_micro_batch is None or "micro_batch" not in self.can:
+            return None
+        double = min(self.micro_batch * 2, self.full_micro_batch)
+        return double if double > self.micro_batch else None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.attribution import attribute, wants_probe
-from cbi_queue.governor.detector import Detector
-from cbi_queue.governor.evidence import EvidenceWindow
+from cbi_queue.governor.diagnosis.attribution import attribute, wants_probe
+from cbi_queue.governor.diagnosis.evidence import EvidenceWindow
+from cbi_queue.governor.slowdown.detector import Detector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ AGAIN_S = 15.0
 """Seconds between two attributions of one slow-down: the evidence moves no faster."""
 
 
-class Sight:
+class Diagnosis:
     """What the governor knows of the work."""
 
     def __init__(self, baselines: Mapping[int | None, Baseline]) -> None:

@@ -23,14 +23,14 @@ import math
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.clues import NORMAL_PROBE, SLOW_PROBE, clues_in, doubts_in
+from cbi_queue.governor.diagnosis.clues import NORMAL_PROBE, SLOW_PROBE, clues_in, doubts_in
 from cbi_queue.governor.values import Attribution, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cbi_queue.governor.clues import Clue, Doubt
-    from cbi_queue.governor.evidence import Evidence
+    from cbi_queue.governor.diagnosis.clues import Clue, Doubt
+    from cbi_queue.governor.diagnosis.evidence import Evidence
     from cbi_queue.governor.values import Slowdown
 
 NOT_THE_MACHINE = "it is this model or its data, not the machine"

@@ -52,41 +52,6 @@ class Rung:
         return ", ".join(parts) or "full speed"
 
 
-@dataclass(slots=True)
-class Standing:
-    """Where one trainer stands, and what it can be told."""
-
-    can: frozenset[str]
-    one_shot: bool
-    micro_batch: int | None
-    full_micro_batch: int | None
-    """What it would train with if nobody had lowered it for now: the governor never goes above."""
-
-    @property
-    def can_pace(self) -> bool:
-        """True when it obeys a pace."""
-        return "pace" in self.can and not self.one_shot
-
-    @property
-    def can_leave(self) -> bool:
-        """True when it loses at most the step at hand by leaving."""
-        return "checkpoint" in self.can and not self.one_shot
-
-    def halved(self, least: float) -> int | None:
-        """Return half the micro-batch, not below *least*; None when there is nothing to halve."""
-        if self.micro_batch is None or self.one_shot or "micro_batch" not in self.can:
-            return None
-        half = max(self.micro_batch // 2, int(least))
-        return half if half < self.micro_batch else None
-
-    def doubled(self) -> int | None:
-        """Return twice the micro-batch, not above the full one; None when it has that."""
-        if self.micro_batch is None or self.full_micro_batch is None or "micro_batch" not in self.can:
-            return None
-        double = min(self.micro_batch * 2, self.full_micro_batch)
-        return double if double > self.micro_batch else None
-
-
 def slower(duty: float, paces: tuple[float, ...]) -> float | None:
     """Return the next pace below *duty*; None at the lowest."""
     return next((pace for pace in paces if pace < duty - 1e-9), None)

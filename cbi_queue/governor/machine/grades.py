@@ -1,6 +1,6 @@
 """How hard a resource of the machine is pressed: one grade out of many readings, and for how long. Pure.
 
-`heat` and `pressure` grade; `Strain` keeps since when. What cannot be read has no grade: it ends a clear stretch at
+`heat` and `pressure` grade; `GradeHistory` keeps since when. What cannot be read has no grade: it ends a clear stretch at
 once, begins no strained one, and ends one when it lasts: a single reading that failed does not.
 """
 
@@ -31,7 +31,7 @@ class Grade(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Graded:
     """What one look at the readings says about one resource."""
 
     grade: Grade | None
@@ -48,7 +48,7 @@ class Look:
         return self.grade is not None and self.grade >= Grade.OVER
 
 
-class Strain:
+class GradeHistory:
     """Since when a resource is over, severe or clear."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Strain:
         self._graded_s = float("-inf")
         self._since: dict[Grade, float] = {}
 
-    def see(self, now_s: float, look: Look) -> None:
+    def see(self, now_s: float, look: Graded) -> None:
         """Take one look in."""
         if self._seen_s is None or not 0.0 <= now_s - self._seen_s <= BLIND_S:
             self._since.clear()

@@ -1,0 +1,3 @@
+"""Why is it slow?"""
+
+from __future__ import annotations

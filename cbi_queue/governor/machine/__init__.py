@@ -1,0 +1,3 @@
+"""How hard is the machine pressed?"""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What is done about it?"""
+
+from __future__ import annotations

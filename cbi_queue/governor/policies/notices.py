@@ -1,0 +1,72 @@
+"""What is said about a slow-down that no rung helps, and when the calibration probe is asked. Pure.
+
+Neighbours: `attribution` (which found the cause), `ladder` (`WHY` there is no rung for it).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cbi_queue.governor.policies.ladder import RUNGS, WHY
+from cbi_queue.governor.policies.situation import SURE
+from cbi_queue.governor.values import Action, Cause, Decision
+
+if TYPE_CHECKING:
+    from cbi_queue.governor.policies.situation import Situation
+    from cbi_queue.governor.values import Attribution
+
+PROBE_ANSWER_S = 60.0
+"""Seconds that an asked probe gets to come back before a slow-down is called unexplained."""
+
+
+def remark(situation: Situation) -> Decision | None:
+    """Return a probe or a remark about the slow-down in force; None when there is nothing new to say."""
+    found = situation.attribution
+    if situation.slowdown is None or found is None:
+        return None
+    if found.cause is Cause.UNKNOWN or found.confidence < SURE:
+        return _probe(situation, found) or _unexplained(situation, found)
+    if RUNGS[found.cause]:
+        return None
+    return _tell(situation, found, f"{_slow_words(situation)}: {_first(found)}. Nothing is done: {WHY[found.cause]}")
+
+
+def _probe(situation: Situation, found: Attribution) -> Decision | None:
+    if not situation.probe_would_help or "probe" not in situation.controls.can or situation.controls.one_shot:
+        return None
+    state = situation.state
+    asked = state.probes_asked if state.probed_slow_s == situation.slow_since_s else 0
+    if not state.may_say("probe", situation.now_s, situation.thresholds.probe_gap_s * 2.0 ** min(asked, 8)):
+        return None
+    state.probe_asked_s, state.probed_slow_s, state.probes_asked = situation.now_s, situation.slow_since_s, asked + 1
+    words = f"{_slow_words(situation)} and the cause is not clear ({_first(found)}): a probe tells the machine from the model"
+    return Decision(situation.now_s, Action.PROBE, found.cause, words, figures=_figures(situation, found))
+
+
+def _unexplained(situation: Situation, found: Attribution) -> Decision | None:
+    if situation.now_s - situation.state.probe_asked_s < PROBE_ANSWER_S:
+        return None
+    guess = "" if found.cause is Cause.UNKNOWN else f", perhaps {found.cause.replace('_', ' ')}"
+    return _tell(situation, found, f"{_slow_words(situation)} and the cause is not clear{guess}: {_first(found)}. Nothing is done: "
+                 f"{WHY[Cause.UNKNOWN]}")  # fmt: skip
+
+
+def _tell(situation: Situation, found: Attribution, words: str) -> Decision | None:
+    if situation.slowdown is None or situation.state.told_slow_s.get(found.cause) == situation.slowdown.since_s:
+        return None
+    if not situation.state.may_say(f"cause: {found.cause}", situation.now_s, situation.thresholds.tell_gap_s):
+        return None
+    situation.state.told_slow_s[found.cause] = situation.slowdown.since_s
+    return Decision(situation.now_s, Action.TELL, found.cause, words, figures=_figures(situation, found))
+
+
+def _slow_words(situation: Situation) -> str:
+    return f"the work is {situation.factor:.2f} times slower than cold"
+
+
+def _first(found: Attribution) -> str:
+    return found.evidence[0] if found.evidence else "no reading speaks for any cause"
+
+
+def _figures(situation: Situation, found: Attribution) -> dict[str, float]:
+    return {**found.figures, "factor": situation.factor, "confidence": found.confidence}

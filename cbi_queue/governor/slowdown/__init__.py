@@ -1,0 +1,3 @@
+"""Is the work slow?"""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What outlives an attempt, and the daemon."""
+
+from __future__ import annotations

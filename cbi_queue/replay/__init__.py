@@ -1,0 +1,3 @@
+"""Recorded trainings, played through the governor."""
+
+from __future__ import annotations
