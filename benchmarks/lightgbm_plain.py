@@ -19,7 +19,7 @@ from jobs.evaluation.splits import holdout_split
 from jobs.families.lightgbm_trees import library_params
 
 if TYPE_CHECKING:
-    from cbi_queue.catalogue import LightGBMDartParams
+    from cbi_queue.models.parameters.trees import LightGBMDartParams
 
 
 def fit_s(processed_dir: Path, spec: JobSpec, threads: int) -> float:

@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.kinds import BARS, HORIZONS
 from cbi_queue.lifecycle import JobState
+from cbi_queue.models.kinds import BARS, HORIZONS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

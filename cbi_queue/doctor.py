@@ -18,8 +18,8 @@ from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
 from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
 from cbi_queue.runtimes import BACKENDS, runtime_of
-from cbi_queue.sensor_look import look_at_sensors
-from cbi_queue.status import daemon_status
+from cbi_queue.views.sensors import look_at_sensors
+from cbi_queue.views.snapshot import daemon_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cbi_queue.catalogue import MODELS, ModelEntry, ModelParams, entry_for
-from cbi_queue.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
+from cbi_queue.models.catalogue import MODELS, ModelEntry, entry_for
+from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
+
+if TYPE_CHECKING:
+    from cbi_queue.models.parameters.common import ModelParams
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,79}$"
 """Names become folder names: lower case, no separators, no leading dot, at most 80 characters."""

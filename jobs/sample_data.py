@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import sha256_of, write_atomic
-from cbi_queue.kinds import HORIZON_DAYS, HORIZONS
+from cbi_queue.models.kinds import HORIZON_DAYS, HORIZONS
 
 if TYPE_CHECKING:
     import pyarrow as pa

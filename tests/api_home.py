@@ -18,13 +18,13 @@ from waiting import until
 
 from cbi_queue.ledger import Ledger, claims, queries, settlement
 from cbi_queue.ledger.enqueue import enqueue
-from cbi_queue.ledger.governor_log import record_standing
-from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import EpochReport
 from cbi_queue.settings import Settings, load_settings
 from cbi_queue.slot_lock import SlotLock
 from cbi_queue.spec import DayPlan, JobSpec
+from cbi_queue.telemetry.governor_log import record_standing
+from cbi_queue.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

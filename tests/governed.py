@@ -10,7 +10,7 @@ from cbi_queue.governor.governor import Governor
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Attribution, Baseline, Cause, Slowdown, Work
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import (
+from cbi_queue.readings.values import (
     FootprintReading,
     HeatLevel,
     MemoryReading,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from house import NET
 from waiting import until
 
-from cbi_queue.ledger.governor_log import decisions_of
+from cbi_queue.telemetry.governor_log import decisions_of
 
 if TYPE_CHECKING:
     from house import House
 
-    from cbi_queue.ledger.governor_log import DecisionRow
+    from cbi_queue.telemetry.governor_log import DecisionRow
 
 SHORT_NET = {**NET, "params": {**NET["params"], "epochs": 500, "patience": 500, "batch_size": 512}}
 """Some seconds of short epochs."""

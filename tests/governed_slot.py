@@ -15,10 +15,9 @@ import ledger_rows
 from cbi_queue import clock
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.claims import claim
-from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.protocol import EpochReport, Started
-from cbi_queue.readings import (
+from cbi_queue.readings.values import (
     ContentionReading,
     HeatLevel,
     MemoryReading,
@@ -28,6 +27,7 @@ from cbi_queue.readings import (
     Unknown,
 )
 from cbi_queue.settings import load_settings
+from cbi_queue.telemetry.telemetry import Telemetry
 from workers.governor.attempt_governor import AttemptGovernor
 from workers.governor.slot_governor import SlotGovernor
 from workers.pending_writes import PendingWrites
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from cbi_queue.governor.values import Work
     from cbi_queue.protocol import Report
-    from cbi_queue.readings import Reading
+    from cbi_queue.readings.values import Reading
 
 QUICK = Path(__file__).parents[1] / "schedules" / "governed-demo.toml"
 """A profile whose governor waits seconds where a real one waits minutes."""

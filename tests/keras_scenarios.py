@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from fakes import ScriptedChannel, make_task
 
-from cbi_queue.catalogue import MODELS
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.protocol import CheckpointSaved, EpochReport, MicroBatchChanged, Note, Restored
 from jobs.keras_backend.device import Placement, keras
 from jobs.keras_backend.parity import Evidence, placed

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.claims import claim
+from cbi_queue.ledger.claims import claim, pause
 from cbi_queue.ledger.enqueue import enqueue
-from cbi_queue.ledger.settlement import cancel_in_slot, fail, finish, pause
+from cbi_queue.ledger.settlement import cancel_in_slot, fail, finish
 from cbi_queue.ledger.verbs import hold
 from cbi_queue.lifecycle import JobState, Outcome, Reason
 from cbi_queue.spec import DayPlan, JobSpec

@@ -11,10 +11,10 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.ledger.governor_log import thin_samples
-from cbi_queue.ledger.relearning import drop_unconfirmed
-from cbi_queue.ledger.telemetry import Telemetry
+from cbi_queue.ledger.learned import drop_unconfirmed
 from cbi_queue.ledger.upkeep import back_up, chore_is_due, prune_backups, record_chore
+from cbi_queue.telemetry.governor_log import thin_samples
+from cbi_queue.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

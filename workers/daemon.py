@@ -16,9 +16,9 @@ from cbi_queue import clock
 from cbi_queue.errors import CbiError, LedgerBusy, LedgerError, SlotStuck
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
-from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.ledger.waits import look_again
 from cbi_queue.slot_lock import SlotLock
+from cbi_queue.telemetry.telemetry import Telemetry
 from workers.chores import register_chores
 from workers.governor.slot_governor import GOVERNOR_LOOK_S, SlotGovernor
 from workers.keep_awake import AWAKE_LOOK_S, KeepAwake

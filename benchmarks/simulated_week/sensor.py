@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cbi_queue.readings import (
+from cbi_queue.readings.values import (
     ContentionReading,
     FootprintReading,
     HeatLevel,

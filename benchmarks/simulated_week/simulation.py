@@ -11,7 +11,7 @@ from benchmarks.simulated_week.machine import Machine, Surroundings
 from benchmarks.simulated_week.sensor import Sensor, SensorKind
 from benchmarks.simulated_week.strategies import COLD_PROBE_S
 from cbi_queue.governor.values import Work
-from cbi_queue.readings import HeatLevel
+from cbi_queue.readings.values import HeatLevel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

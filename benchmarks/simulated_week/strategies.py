@@ -11,7 +11,7 @@ from cbi_queue.governor.policies.slot_policy import look_between_jobs
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Decision, Work
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import HeatLevel
+from cbi_queue.readings.values import HeatLevel
 
 if TYPE_CHECKING:
     from benchmarks.simulated_week.week_plan import Job

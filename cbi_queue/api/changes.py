@@ -19,7 +19,7 @@ from cbi_queue.api.token import require_token
 from cbi_queue.ledger import Ledger, verbs
 from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
 from cbi_queue.lifecycle import HoldReason
-from cbi_queue.status import JobLine, every_line
+from cbi_queue.views.snapshot import JobLine, every_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

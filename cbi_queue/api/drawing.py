@@ -1,6 +1,6 @@
 """What the page draws: the points of small lines and the parts of a stacked bar, as numbers for inline SVG. Pure.
 
-Neighbours: `page_view` (which asks for them), `cbi_queue.story_plot` (the big picture of a job's work).
+Neighbours: `page_view` (which asks for them), `cbi_queue.views.story_plot` (the big picture of a job's work).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from cbi_queue.story import cost_of
+from cbi_queue.views.story import cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from cbi_queue.budget import Standing
-    from cbi_queue.ledger.governor_log import DecisionRow, SlowdownRow
-    from cbi_queue.ledger.telemetry import EpochRow
+    from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
+    from cbi_queue.telemetry.telemetry import EpochRow
 
 WIDTH, HEIGHT = 320.0, 56.0
 """The line's coordinates; the page stretches them."""

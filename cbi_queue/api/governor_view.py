@@ -1,6 +1,6 @@
 """The page's panel of the governor: its readings in words, the picture of the job's work, whom to ask about.
 
-Only looks. Neighbours: `page_view` (which holds it), `cbi_queue.governor_status` (what the governor does), `drawing`.
+Only looks. Neighbours: `page_view` (which holds it), `cbi_queue.views.governor` (what the governor does), `drawing`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.api.drawing import work_picture
-from cbi_queue.ledger.governor_log import decisions_of, slowdowns_of
-from cbi_queue.reading_words import reading_words
-from cbi_queue.readings import Unknown
-from cbi_queue.readings_json import ReadingFault, reading_from_json
+from cbi_queue.readings.as_json import ReadingFault, reading_from_json
+from cbi_queue.readings.in_words import reading_words
+from cbi_queue.readings.values import Unknown
+from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cbi_queue.api.drawing import WorkPicture
-    from cbi_queue.governor_status import GovernorStatus
-    from cbi_queue.ledger.telemetry import EpochRow
     from cbi_queue.settings import Settings
-    from cbi_queue.status import QueueStatus
+    from cbi_queue.telemetry.telemetry import EpochRow
+    from cbi_queue.views.governor import GovernorStatus
+    from cbi_queue.views.snapshot import QueueStatus
 
 READINGS = {
     "thermal": "Heat",

@@ -21,15 +21,14 @@ from cbi_queue.api.models import EventsPage, GovernorNow, Health, JobDetail, Job
 from cbi_queue.api.settings_of import AppSettings
 from cbi_queue.budget import BudgetProgress
 from cbi_queue.errors import CbiError
-from cbi_queue.kinds import Family, Horizon
-from cbi_queue.leaderboard import LeaderboardRow, rank
 from cbi_queue.ledger import AttemptRow, Ledger, queries
-from cbi_queue.ledger.telemetry import epochs_of
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, JobState
+from cbi_queue.models.kinds import Family, Horizon
 from cbi_queue.settings import Settings
-from cbi_queue.status import JobLine, QueueStatus, daemon_status, every_line, take_status
-from cbi_queue.story import tell
-from cbi_queue.story_rows import rows_of
+from cbi_queue.telemetry.telemetry import epochs_of
+from cbi_queue.views.leaderboard import LeaderboardRow, rank
+from cbi_queue.views.snapshot import JobLine, QueueStatus, daemon_status, every_line, take_status
+from cbi_queue.views.story import rows_of, tell
 
 router = APIRouter(tags=["look"], responses={503: {"model": Problem, "description": "The ledger cannot be read."}})
 NO_JOB: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such job, or no such log."}}

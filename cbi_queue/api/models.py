@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from cbi_queue.governor_status import GovernorStatus
 from cbi_queue.ledger import AttemptRow, EventRow, HoldRow, JobRow
-from cbi_queue.ledger.telemetry import EpochRow
 from cbi_queue.lifecycle import HoldMode
-from cbi_queue.status import DaemonStatus, HoldLine
-from cbi_queue.story import Line
+from cbi_queue.telemetry.telemetry import EpochRow
+from cbi_queue.views.governor import GovernorStatus
+from cbi_queue.views.snapshot import DaemonStatus, HoldLine
+from cbi_queue.views.story import Line
 
 LONGEST_HOLD_S = 366 * 86_400
 JobName = Annotated[str, Path(description="Number or name of a job.", examples=["lightgbm-31-1w"])]

@@ -1,6 +1,6 @@
 """What the status page shows: the snapshot that everything else shows, and what only a page adds to it.
 
-Only looks. Neighbours: `pages` (which renders this), `governor_view` (its panel), `drawing`, `cbi_queue.status`.
+Only looks. Neighbours: `pages` (which renders this), `governor_view` (its panel), `drawing`, `cbi_queue.views.snapshot`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.api.drawing import loss_line
 from cbi_queue.api.governor_view import view_governor
-from cbi_queue.leaderboard import rank
 from cbi_queue.ledger import Ledger, queries
-from cbi_queue.ledger.telemetry import epochs_of
 from cbi_queue.lifecycle import JobState, Reason
-from cbi_queue.status import take_status
+from cbi_queue.telemetry.telemetry import epochs_of
+from cbi_queue.views.leaderboard import rank
+from cbi_queue.views.snapshot import take_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cbi_queue.api.drawing import LossLine
     from cbi_queue.api.governor_view import GovernorView
-    from cbi_queue.leaderboard import LeaderboardRow
-    from cbi_queue.ledger.telemetry import EpochRow
     from cbi_queue.settings import Settings
-    from cbi_queue.status import JobLine, QueueStatus
+    from cbi_queue.telemetry.telemetry import EpochRow
+    from cbi_queue.views.leaderboard import LeaderboardRow
+    from cbi_queue.views.snapshot import JobLine, QueueStatus
 
 MODELS_SHOWN = 4
 """Best models of each horizon on the page; the bars come on top."""

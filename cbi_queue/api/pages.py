@@ -21,8 +21,8 @@ from cbi_queue.api.drawing import HEIGHT, WIDTH, stacked
 from cbi_queue.api.page_view import QUEUE_SHOWN, view_page, why_waiting
 from cbi_queue.api.settings_of import AppSettings
 from cbi_queue.api.wording import FILTERS
-from cbi_queue.kinds import HORIZONS
-from cbi_queue.status import QueueStatus, take_status
+from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.views.snapshot import QueueStatus, take_status
 
 if TYPE_CHECKING:
     from starlette.responses import Response

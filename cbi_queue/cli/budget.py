@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cbi_queue.cli.output import json_option, print_json, print_table
-from cbi_queue.kinds import HORIZONS
+from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
-from cbi_queue.status import take_status
+from cbi_queue.views.snapshot import take_status
 
 if TYPE_CHECKING:
     from cbi_queue.budget import RowProgress, Standing

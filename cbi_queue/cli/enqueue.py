@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cbi_queue.ledger import Ledger
-    from cbi_queue.ledger.enqueue import Enqueued, Standing
+    from cbi_queue.ledger.enqueue import Enqueued, EnqueuedJob
     from cbi_queue.settings import Settings
     from cbi_queue.spec import DayPlan, JobSpec
 
@@ -124,5 +124,5 @@ def _jobs(count: int) -> str:
     return f"{count} job" if count == 1 else f"{count} jobs"
 
 
-def _plain(standings: tuple[Standing, ...]) -> list[dict[str, object]]:
+def _plain(standings: tuple[EnqueuedJob, ...]) -> list[dict[str, object]]:
     return [{"id": s.job_id, "name": s.name, "state": s.state} for s in standings]

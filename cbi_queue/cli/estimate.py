@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from cbi_queue.hardware.detection import ChosenProfile
     from cbi_queue.ledger import Ledger
-    from cbi_queue.memory_table import MemoryRow, MemoryTable
     from cbi_queue.settings import Settings
     from cbi_queue.spec import JobSpec
+    from cbi_queue.views.memory_table import MemoryRow, MemoryTable
 
 
 @click.command(
@@ -37,8 +37,8 @@ def command(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
     the job fits, at which micro-batch, or would have to wait now.
     """
     from cbi_queue.hardware.detection import profile_for
-    from cbi_queue.memory_table import MemoryTable
     from cbi_queue.settings import load_settings
+    from cbi_queue.views.memory_table import MemoryTable
 
     settings = load_settings()
     chosen = profile_for(settings.profile, settings.profiles_dir)
@@ -83,7 +83,7 @@ def _budget(chosen: ChosenProfile, table: MemoryTable) -> dict[str, Any]:
 
 
 def _print(rows: Sequence[MemoryRow], chosen: ChosenProfile, table: MemoryTable) -> None:
-    from cbi_queue.memory_table import verdict_words
+    from cbi_queue.views.memory_table import verdict_words
 
     columns = (
         "job", "model", ">batch", ">formula", ">likely", "?>at most", "?>micro-batch 1", ">starts with", "?>measured", "verdict",

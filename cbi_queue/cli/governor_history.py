@@ -8,9 +8,9 @@ import click
 
 from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import json_option, local_time, print_json, print_table
-from cbi_queue.ledger.governor_log import DecisionRow, decisions_of
 from cbi_queue.ledger.queries import all_jobs, find_job
 from cbi_queue.settings import load_settings
+from cbi_queue.telemetry.governor_log import DecisionRow, decisions_of
 
 
 @click.command(

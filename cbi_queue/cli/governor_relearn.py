@@ -10,9 +10,9 @@ import click
 from cbi_queue.cli.naming import model_names_argument
 from cbi_queue.cli.opening import ledger_for_looking, ledger_for_writing
 from cbi_queue.cli.output import json_option, local_time, print_json, printable
+from cbi_queue.ledger.learned import Learned, relearn
 from cbi_queue.ledger.queries import job_in_slot
-from cbi_queue.ledger.relearning import Learned, relearn
-from cbi_queue.story import per_sample
+from cbi_queue.views.story import per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

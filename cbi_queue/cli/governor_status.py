@@ -10,19 +10,19 @@ import click
 from cbi_queue import clock
 from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import ago, json_option, print_json, print_table, printable
-from cbi_queue.governor_status import STALE_S, left_alone_words
-from cbi_queue.ledger.governor_log import last_standing
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import job_in_slot
 from cbi_queue.lifecycle import HoldReason
-from cbi_queue.reading_words import reading_words
-from cbi_queue.readings import Unknown
-from cbi_queue.readings_json import KINDS, readings_from_json
+from cbi_queue.readings.as_json import KINDS, readings_from_json
+from cbi_queue.readings.in_words import reading_words
+from cbi_queue.readings.values import Unknown
 from cbi_queue.settings import load_settings
+from cbi_queue.telemetry.governor_log import last_standing
+from cbi_queue.views.governor import STALE_S, left_alone_words
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import HoldRow
-    from cbi_queue.readings import Reading
+    from cbi_queue.readings.values import Reading
 
 OURS = frozenset({HoldReason.THERMAL, HoldReason.MEMORY})
 

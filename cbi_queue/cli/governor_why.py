@@ -13,11 +13,10 @@ from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import json_option, local_time, print_json, printable
 from cbi_queue.errors import Refused
 from cbi_queue.settings import load_settings
-from cbi_queue.story import tell
-from cbi_queue.story_rows import rows_of
+from cbi_queue.views.story import rows_of, tell
 
 if TYPE_CHECKING:
-    from cbi_queue.story import Line, Told
+    from cbi_queue.views.story import Line, Told
 
 COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "bright_black", "hint": "green"}
 
@@ -47,7 +46,7 @@ def command(name: str, picture: Path | None, as_json: bool) -> None:
 
 
 def _draw(told: Told, picture: Path) -> None:
-    from cbi_queue.story_plot import draw
+    from cbi_queue.views.story_plot import draw
 
     try:
         picture.write_text(draw(told), encoding="utf-8")

@@ -9,12 +9,12 @@ import click
 
 from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import json_option, print_json, print_table
-from cbi_queue.kinds import HORIZONS
-from cbi_queue.leaderboard import rank
 from cbi_queue.ledger.queries import all_jobs
+from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.views.leaderboard import rank
 
 if TYPE_CHECKING:
-    from cbi_queue.leaderboard import LeaderboardRow
+    from cbi_queue.views.leaderboard import LeaderboardRow
 
 COLUMNS = (
     ">place", "name", "model", ">skill", ">MAPE %", ">MASE", ">RMSE", ">direction", ">Sharpe", ">rows", ">fit s",

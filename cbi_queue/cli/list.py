@@ -6,9 +6,9 @@ import click
 
 from cbi_queue.cli.opening import ledger_for_looking
 from cbi_queue.cli.output import ago, json_option, print_json, print_table
-from cbi_queue.kinds import HORIZONS, Family
 from cbi_queue.ledger.queries import all_jobs
 from cbi_queue.lifecycle import REASON_WORDS, JobState
+from cbi_queue.models.kinds import HORIZONS, Family
 
 
 @click.command(

@@ -14,18 +14,18 @@ from rich.text import Text
 
 from cbi_queue import clock
 from cbi_queue.cli.output import STATE_COLOURS, ago, console, duration, fitted_table, local_time, printable
-from cbi_queue.governor_status import STANDS_STILL
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.queries import find_job, last_events
-from cbi_queue.status import take_status
+from cbi_queue.views.governor import STANDS_STILL
+from cbi_queue.views.snapshot import take_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cbi_queue.governor_status import DecisionLine, GovernorStatus
-    from cbi_queue.job_progress import Progress
     from cbi_queue.settings import Settings
-    from cbi_queue.status import HoldLine, JobLine, QueueStatus
+    from cbi_queue.views.governor import DecisionLine, GovernorStatus
+    from cbi_queue.views.progress import Progress
+    from cbi_queue.views.snapshot import HoldLine, JobLine, QueueStatus
 
 REFRESH_S = 0.5
 QUEUE_ROWS = 12

@@ -43,7 +43,7 @@ def complete_models(_ctx: click.Context, _param: click.Parameter, incomplete: st
     """Offer the models of cold baselines that begin with what was typed."""
     from cbi_queue.cli.opening import ledger_for_looking
     from cbi_queue.errors import CbiError
-    from cbi_queue.ledger.relearning import what_was_learned
+    from cbi_queue.ledger.learned import what_was_learned
 
     try:
         with ledger_for_looking() as ledger:

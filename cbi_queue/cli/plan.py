@@ -175,7 +175,7 @@ def _print_summary(plans: Sequence[DayPlan], summary: dict[str, Any]) -> None:
 
 
 def _print_counts(counts: dict[str, dict[str, int]]) -> None:
-    from cbi_queue.kinds import HORIZONS
+    from cbi_queue.models.kinds import HORIZONS
 
     rows = []
     for family, row in counts.items():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cbi_queue.settings import Settings
-    from cbi_queue.status import QueueStatus
+    from cbi_queue.views.snapshot import QueueStatus
 
 STOP_S = 60.0
 """Seconds that the daemon may take to checkpoint and end after Ctrl-C: more than its own budget of 45 s."""

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from cbi_queue.cli.output import DurationType, json_option, print_json, print_table
-from cbi_queue.sensor_look import look_at_sensors, sensors_command
+from cbi_queue.views.sensors import look_at_sensors, sensors_command
 
 _pid = click.option("--pid", type=click.IntRange(min=1), help="Look at this process as if it were the trainer.")
 

@@ -10,7 +10,7 @@ import click
 
 from cbi_queue.cli.output import json_option, print_json
 from cbi_queue.settings import load_settings
-from cbi_queue.status import take_status
+from cbi_queue.views.snapshot import take_status
 
 if TYPE_CHECKING:
     from cbi_queue.settings import Settings

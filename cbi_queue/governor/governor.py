@@ -19,7 +19,7 @@ from cbi_queue.governor.policies.situation import Situation, TrainerControls
 from cbi_queue.governor.policies.slot_policy import HoldSituation, decide_hold, grade_machine
 from cbi_queue.governor.slowdown.throughput import Output
 from cbi_queue.governor.values import Action, Cause, Decision
-from cbi_queue.readings import known
+from cbi_queue.readings.values import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cbi_queue.governor.state.state import GovernorState
     from cbi_queue.governor.values import Attribution, Baseline, Slowdown, Work
     from cbi_queue.hardware.thresholds import Thresholds
-    from cbi_queue.readings import Readings
+    from cbi_queue.readings.values import Readings
 
 COLD_REPORTS = 8
 """Reports at full pace from which a run knows its own cold cost."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cbi_queue.hardware.profiles import SHIPPED, HardwareProfile, known_profiles, profile_named
+from cbi_queue.hardware.profile import HardwareProfile
+from cbi_queue.hardware.profiles import SHIPPED, known_profiles, profile_named
 
 PROFILES: dict[str, HardwareProfile] = {name: profile_named(name) for name in SHIPPED}
 """The profiles that ship, by name."""

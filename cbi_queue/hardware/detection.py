@@ -29,7 +29,7 @@ from cbi_queue.hardware.profiles import profile_named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cbi_queue.hardware.profiles import HardwareProfile
+    from cbi_queue.hardware.profile import HardwareProfile
 
 AUTO = "auto"
 """The profile setting that means: look, and choose."""

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cbi_queue.hardware.memory import Estimate, formula_mib
+from cbi_queue.hardware.memory import Estimate, formula_mib, kind_of, line_for
+from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import Any
 
-    from cbi_queue.hardware.memory import Line, Shape
+    from cbi_queue.hardware import HardwareProfile
+    from cbi_queue.hardware.memory import Line, Peak, Shape
+    from cbi_queue.spec import JobSpec
 
 
 class Verdict(StrEnum):
@@ -106,3 +110,27 @@ def _smaller(planned: Estimate, chosen: Estimate, limit_mib: float) -> str:
         f"allowed; starts with micro-batch {chosen.micro_batch}, about {chosen.corrected_mib:.0f} MiB, gradients "
         f"accumulated to the effective batch"
     )
+
+
+def why_it_cannot_fit(
+    job: JobSpec, profile: HardwareProfile, processed_dir: Path | None, peaks: Mapping[str, Sequence[Peak]]
+) -> str | None:
+    """Return the figures that rule *job* out on this machine; None when it may fit.
+
+    Args:
+        job: the whole job.
+        profile: the machine.
+        processed_dir: feature caches, whose manifests tell rows and features; None: they are assumed.
+        peaks: what runs on each backend took.
+    """
+    shape = (shape_from_cache(processed_dir, job.horizon) if processed_dir else None) or ASSUMED
+    found = fit(need_of(job, shape, peaks), profile.limit_mib(kind_of(job.model)))
+    if found.verdict is not Verdict.CANNOT:
+        return None
+    return f"{found.words} ({profile.name}; {shape.rows} rows, {shape.features} features: {shape.source})"
+
+
+def need_of(job: JobSpec, shape: Shape, peaks: Mapping[str, Sequence[Peak]]) -> Need:
+    """Return what the memory of *job* on data of *shape* depends on."""
+    line = line_for(job.model, job.backend, peaks.get(job.backend, ()))
+    return Need(job.model, job.params, shape, line, job.params.get("batch_size"))

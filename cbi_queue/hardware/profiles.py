@@ -6,92 +6,19 @@ a further one. Neighbours: `profile_file` (reads one), `detection` (chooses one)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import SettingsError
-from cbi_queue.hardware.thresholds import Thresholds
+from cbi_queue.hardware.profile import KINDS, HardwareProfile
+from cbi_queue.hardware.thresholds import thresholds_from
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-KINDS = ("feed_forward", "recurrent_1_layer", "recurrent_2_layer", "tcn", "attention", "finbert")
-"""Kinds of net, as rows of the batch ceilings and of the precision."""
 SHIPPED_FOLDER = Path(__file__).with_name("profiles")
 SHIPPED = ("m4-16gb", "m4-24gb", "m4-32gb", "m1max-32gb", "linux-cpu", "cuda")
-DEFAULT_SHARE = 0.8
-"""Share of a machine's memory that one trainer may hold where a profile names no figure."""
-
-
-@dataclass(frozen=True, slots=True)
-class HardwareProfile:
-    """One machine's limits."""
-
-    name: str
-    words: str
-    """The machine in one line, for people."""
-    batch_ceilings: Mapping[str, int]
-    """Largest effective batch per kind of net, in samples."""
-    precision: Mapping[str, str]
-    """What nets of each kind compute in: float32 | bfloat16 | float16."""
-    devices: tuple[str, ...]
-    """Devices to train nets on, the preferred one first: mps | cuda | cpu."""
-    sequence_ceiling: int
-    """Longest sequence, in steps, of an ordinary job."""
-    hero_sequence_ceiling: int
-    """Longest sequence of the single hero run that a plan may hold."""
-    memory_mib: float | None = None
-    """Memory of the machine; None: not known until `fitted` to one."""
-    working_set_mib: float | None = None
-    """Memory that one trainer may hold in all; None as above."""
-    accelerator_mib: float | None = None
-    """Memory that a net may hold on the accelerator; None: as above, or there is none."""
-    goal_mib: float | None = None
-    """Memory that a job should stay below; told, never enforced."""
-    working_set_share: float = DEFAULT_SHARE
-    """Share of the machine's memory for one trainer, where `working_set_mib` is the machine's."""
-    accelerator_share: float = 0.9
-    """Share of the card's memory for a net, where `accelerator_mib` is the machine's."""
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    """When the governor acts on this machine."""
-
-    def precision_for(self, kind: str | None) -> str:
-        """Return what a net of *kind* computes in; float32 for models that are no nets."""
-        return self.precision.get(kind, "float32") if kind is not None else "float32"
-
-    def limit_mib(self, kind: str | None) -> float | None:
-        """Return the memory that one job of *kind* (None: no net) may hold, MiB; None when nothing is known.
-
-        On a Mac CPU and GPU share their memory, so the stricter figure holds for nets. A card has its own.
-        """
-        if kind is None or self.devices[0] == "cpu" or self.accelerator_mib is None:
-            return self.working_set_mib
-        if self.devices[0] == "cuda" or self.working_set_mib is None:
-            return self.accelerator_mib
-        return min(self.working_set_mib, self.accelerator_mib)
-
-    def fitted(self, memory_mib: float | None, accelerator_mib: float | None = None) -> HardwareProfile:
-        """Return this profile with the figures of a machine that has less memory, or that it leaves to the machine.
-
-        Args:
-            memory_mib: memory of the machine or of the control group that limits it; None: not known.
-            accelerator_mib: memory of the card; None: not known, or there is none.
-        """
-        if memory_mib is None:
-            return self
-        part = 1.0 if self.memory_mib is None else min(1.0, memory_mib / self.memory_mib)
-        card = None if accelerator_mib is None else accelerator_mib * self.accelerator_share
-        return replace(
-            self,
-            memory_mib=memory_mib if self.memory_mib is None else min(self.memory_mib, memory_mib),
-            working_set_mib=_of(self.working_set_mib, part, memory_mib * self.working_set_share),
-            accelerator_mib=_of(self.accelerator_mib, part, card),
-        )
-
-
-def _of(told: float | None, part: float, otherwise: float | None) -> float | None:
-    return otherwise if told is None else told * part
 
 
 def profile_named(name: str, user_folder: Path | None = None) -> HardwareProfile:
@@ -104,8 +31,6 @@ def profile_named(name: str, user_folder: Path | None = None) -> HardwareProfile
     Raises:
         SettingsError: when there is none, or the file is no profile.
     """
-    from cbi_queue.hardware.profile_file import read_profile
-
     known = known_profiles(user_folder)
     if name not in known:
         hint = f"write {user_folder / f'{name}.toml'}, or choose one of them" if user_folder else None
@@ -118,3 +43,167 @@ def known_profiles(user_folder: Path | None = None) -> dict[str, Path]:
     own = sorted(user_folder.glob("*.toml")) if user_folder is not None and user_folder.is_dir() else []
     shipped = {name: SHIPPED_FOLDER / f"{name}.toml" for name in SHIPPED}
     return {**{path.stem: path for path in own}, **{n: p for n, p in shipped.items() if n not in {o.stem for o in own}}}
+
+
+DEVICES = ("mps", "cuda", "cpu")
+PRECISIONS = ("float32", "bfloat16", "float16")
+OF_THE_MACHINE = "machine"
+"""Written in place of a figure that the machine itself tells."""
+LONGEST_CHAIN = 8
+"""Profiles that may extend each other in a row."""
+
+
+def read_profile(name: str, files: Mapping[str, Path]) -> HardwareProfile:
+    """Read the profile called *name*.
+
+    Args:
+        name: a key of *files*.
+        files: every profile's file by name; a user's own file hides the one that ships under its name, and may
+            extend that one by naming itself.
+
+    Raises:
+        SettingsError: when a file cannot be read, or holds something that no profile can.
+    """
+    table = _completed(name, files)
+    source = str(files[name])
+    missing = [key for key in _CHECKS if key not in table and key not in _OPTIONAL]
+    if missing:
+        raise SettingsError(
+            f"{source}: {missing[0]!r} is missing; write it, or `extends` a profile that has it: {', '.join(SHIPPED)}"
+        )
+    ceilings, precision = table.pop("batch_ceilings"), table.pop("precision")
+    for told, what in ((ceilings, "batch_ceilings"), (precision, "precision")):
+        if lacking := [kind for kind in KINDS if kind not in told]:
+            raise SettingsError(f"{source}: [{what}] lacks {lacking[0]}; it needs {', '.join(KINDS)}")
+    if table["hero_sequence_ceiling"] < table["sequence_ceiling"]:
+        raise SettingsError(
+            f"{source}: hero_sequence_ceiling is {table['hero_sequence_ceiling']}; it must be at least "
+            f"sequence_ceiling, {table['sequence_ceiling']}"
+        )
+    thresholds = thresholds_from(table.pop("governor", {}), f"{source}: [governor]")
+    figures: dict[str, Any] = {key: None if value == OF_THE_MACHINE else value for key, value in table.items()}
+    return HardwareProfile(name, batch_ceilings=ceilings, precision=precision, thresholds=thresholds, **figures)
+
+
+def _completed(name: str, files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the table of *name* over those of the profiles that it extends, tables merged key by key."""
+    chain: list[dict[str, Any]] = []
+    path: Path = files[name]
+    for _ in range(LONGEST_CHAIN):
+        table = _checked(path)
+        chain.append(table)
+        parent = table.pop("extends", None)
+        if parent is None:
+            break
+        path = _file_of(parent, path, files)
+    else:
+        raise SettingsError(f"{files[name]}: extends goes round in a circle, or over {LONGEST_CHAIN} profiles")
+    merged: dict[str, Any] = {}
+    for table in reversed(chain):
+        for key, value in table.items():
+            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+    return merged
+
+
+def _file_of(parent: str, child: Path, files: Mapping[str, Path]) -> Path:
+    if parent == child.stem and parent in SHIPPED and child.parent != SHIPPED_FOLDER:
+        return SHIPPED_FOLDER / f"{parent}.toml"
+    if parent not in files:
+        raise SettingsError(f"{child}: extends is {parent!r}; allowed: {', '.join(files)}")
+    return files[parent]
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise SettingsError(f"cannot read the hardware profile {path}: {exc}") from exc
+    for key, value in table.items():
+        if key not in _CHECKS:
+            raise SettingsError(f"{path}: unknown key {key!r}; allowed: {', '.join(_CHECKS)}")
+        table[key] = _CHECKS[key](f"{path}: {key}", value)
+    return table
+
+
+def _refuse(where: str, value: object, allowed: str) -> SettingsError:
+    return SettingsError(f"{where} is {value!r}; allowed: {allowed}")
+
+
+def _text(where: str, value: object) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise _refuse(where, value, "a line of text")
+    return value
+
+
+def _number(low: float, high: float, unit: str, *, machine: bool = False) -> Callable[[str, object], float | str]:
+    allowed = f"{low:g} to {high:g} {unit}" + (f', or "{OF_THE_MACHINE}"' if machine else "")
+
+    def check(where: str, value: object) -> float | str:
+        if machine and value == OF_THE_MACHINE:
+            return OF_THE_MACHINE
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise _refuse(where, value, allowed)
+        return float(value)
+
+    return check
+
+
+def _whole(low: int, high: int, unit: str) -> Callable[[str, object], int]:
+    def check(where: str, value: object) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise _refuse(where, value, f"a whole number from {low} to {high} {unit}")
+        return value
+
+    return check
+
+
+def _per_kind(check: Callable[[str, object], Any]) -> Callable[[str, object], dict[str, Any]]:
+    def check_table(where: str, value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _refuse(where, value, f"a table with {', '.join(KINDS)}")
+        if unknown := [kind for kind in value if kind not in KINDS]:
+            raise _refuse(f"{where}.{unknown[0]}", value[unknown[0]], f"only {', '.join(KINDS)}")
+        return {kind: check(f"{where}.{kind}", each) for kind, each in value.items()}
+
+    return check_table
+
+
+def _one_of(*allowed: str) -> Callable[[str, object], str]:
+    def check(where: str, value: object) -> str:
+        if not isinstance(value, str) or value not in allowed:
+            raise _refuse(where, value, ", ".join(allowed))
+        return value
+
+    return check
+
+
+def _devices(where: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or any(each not in DEVICES for each in value):
+        raise _refuse(where, value, f"a list of {', '.join(DEVICES)}, the preferred one first")
+    return tuple(value)
+
+
+def _table(where: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _refuse(where, value, "a table of thresholds")
+    return value
+
+
+_MOST_MIB = 4 * 2**20
+_CHECKS: dict[str, Callable[[str, object], Any]] = {
+    "extends": _text,
+    "words": _text,
+    "memory_mib": _number(1024, _MOST_MIB, "MiB", machine=True),
+    "working_set_mib": _number(256, _MOST_MIB, "MiB", machine=True),
+    "accelerator_mib": _number(256, _MOST_MIB, "MiB", machine=True),
+    "goal_mib": _number(64, _MOST_MIB, "MiB"),
+    "working_set_share": _number(0.1, 1.0, "of the memory"),
+    "accelerator_share": _number(0.1, 1.0, "of the card's memory"),
+    "sequence_ceiling": _whole(1, 4096, "steps"),
+    "hero_sequence_ceiling": _whole(1, 4096, "steps"),
+    "devices": _devices,
+    "batch_ceilings": _per_kind(_whole(1, 4096, "samples")),
+    "precision": _per_kind(_one_of(*PRECISIONS)),
+    "governor": _table,
+}
+_OPTIONAL = frozenset({"extends", "accelerator_mib", "goal_mib", "working_set_share", "accelerator_share", "governor"})

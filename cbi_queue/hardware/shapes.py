@@ -23,7 +23,7 @@ ASK_TIMEOUT_S = 20.0
 _ASK = """
 import sys
 from pathlib import Path
-from cbi_queue.catalogue import FeatureParams
+from cbi_queue.models.catalogue import FeatureParams
 from jobs.data.export_file import open_export
 from jobs.data.features import feature_names
 export = open_export(Path(sys.argv[1]), FeatureParams(), lambda: None)

@@ -9,7 +9,12 @@ from cbi_queue import clock
 from cbi_queue.ledger.connection import unflushed
 from cbi_queue.ledger.holds import sweep_expired
 from cbi_queue.ledger.rows import AttemptRow, JobRow
-from cbi_queue.lifecycle import CLAIM, Reason
+from cbi_queue.lifecycle import (
+    CLAIM,
+    PAUSE,
+    RESUME,
+    Reason,
+)
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
@@ -84,3 +89,13 @@ def cancel_requested(ledger: Ledger, job_id: int) -> bool:
     """Tell whether the user wants the job in the slot called off."""
     row = ledger.conn.execute("SELECT cancel_requested_at FROM jobs WHERE id = ?", (job_id,)).fetchone()
     return row is not None and row["cancel_requested_at"] is not None
+
+
+def pause(ledger: Ledger, job_id: int, words: str) -> None:
+    """Record that the job in the slot stands still."""
+    ledger.apply(PAUSE, job_id, Reason.HOLD_IN_FORCE, words=words)
+
+
+def resume(ledger: Ledger, job_id: int) -> None:
+    """Record that the job in the slot moves again."""
+    ledger.apply(RESUME, job_id, Reason.HOLDS_CLEARED)

@@ -25,7 +25,7 @@ _INSERT_EVENT = "INSERT INTO events (at, job_id, event, reason, target, words) V
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class EnqueuedJob:
     """A job of the plan that the ledger already has."""
 
     name: str
@@ -37,8 +37,8 @@ class Standing:
 class Enqueued:
     """What enqueuing did."""
 
-    new: tuple[Standing, ...]
-    already_there: tuple[Standing, ...]
+    new: tuple[EnqueuedJob, ...]
+    already_there: tuple[EnqueuedJob, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +87,14 @@ def _without_doubles(candidates: Iterable[_Candidate]) -> list[_Candidate]:
     return list(by_name.values())
 
 
-def _by_identity(ledger: Ledger, candidates: Iterable[_Candidate]) -> dict[str, Standing]:
+def _by_identity(ledger: Ledger, candidates: Iterable[_Candidate]) -> dict[str, EnqueuedJob]:
     found = {}
     for candidate in candidates:
         row = ledger.conn.execute(
             "SELECT id, name, state FROM jobs WHERE identity = ? ORDER BY id DESC LIMIT 1", (candidate.identity,)
         ).fetchone()
         if row:
-            found[candidate.identity] = Standing(row["name"], row["id"], JobState(row["state"]))
+            found[candidate.identity] = EnqueuedJob(row["name"], row["id"], JobState(row["state"]))
     return found
 
 
@@ -114,8 +114,8 @@ def _refuse_changed_live_jobs(ledger: Ledger, fresh: Sequence[_Candidate]) -> No
 
 
 def _insert(
-    ledger: Ledger, plans: Sequence[DayPlan], fresh: Sequence[_Candidate], known: Mapping[str, Standing]
-) -> list[Standing]:
+    ledger: Ledger, plans: Sequence[DayPlan], fresh: Sequence[_Candidate], known: Mapping[str, EnqueuedJob]
+) -> list[EnqueuedJob]:
     if not fresh:
         return []
     now = clock.epoch_s()
@@ -137,7 +137,7 @@ def _insert(
             )
         )  # fmt: skip
         events.append((now, job_id, reason, state, REASON_WORDS[reason]))
-        added.append(Standing(spec.name, job_id, state))
+        added.append(EnqueuedJob(spec.name, job_id, state))
     conn = ledger.conn
     conn.executemany(_INSERT_JOB, rows)
     conn.executemany(_INSERT_EVENT, events)
@@ -147,7 +147,7 @@ def _insert(
     return added
 
 
-def _take_over_needs(ledger: Ledger, new: Standing) -> None:
+def _take_over_needs(ledger: Ledger, new: EnqueuedJob) -> None:
     """Let jobs that need an earlier job of this name, which ended without success, need the new one instead."""
     rows = ledger.conn.execute(
         """
@@ -179,7 +179,7 @@ def _insert_plans(ledger: Ledger, plans: Sequence[DayPlan], used: set[int], now:
     return ids
 
 
-def _needed_ids(ledger: Ledger, spec: JobSpec, ids: Mapping[str, int], known: Mapping[str, Standing]) -> set[int]:
+def _needed_ids(ledger: Ledger, spec: JobSpec, ids: Mapping[str, int], known: Mapping[str, EnqueuedJob]) -> set[int]:
     there = {standing.name: standing.job_id for standing in known.values()}
     needed = set()
     for name in spec.needs:

@@ -7,13 +7,15 @@ runs), `relearning` (which lists and forgets all of it).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
+from cbi_queue.errors import Refused
 from cbi_queue.governor.values import Baseline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cbi_queue.ledger.ledger import Ledger
 
@@ -105,3 +107,163 @@ def store_probe(ledger: Ledger, device: str, workload: str, wall_s: float) -> fl
             (device, workload, kept, clock.epoch_s()),
         )
     return kept
+
+
+UNCONFIRMED_DAYS = 90
+"""Days after which a baseline that no run has confirmed is dropped: its model is no longer trained so, its library was
+updated (the version is in the fingerprint), or no run in all that time came near it."""
+MOST_MODELS_NAMED = 12
+"""Models that a refusal names; the verb lists the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineRow:
+    """The cold baseline of one fingerprint and micro-batch."""
+
+    fingerprint: str
+    micro_batch: int | None
+    """Samples that go through the net at once; None for models without batches."""
+    seconds_per_sample: float
+    spread: float
+    """Robust relative spread of quiet reports."""
+    reports: int
+    """Quiet reports behind it."""
+    cpu_per_sample: float | None
+    """Processor seconds a sample, where known."""
+    learned_at: float
+    """When a run last moved it: instant, seconds since 1970 UTC."""
+
+    @property
+    def model(self) -> str:
+        """The first word of the fingerprint."""
+        return self.fingerprint.split(" ", 1)[0]
+
+    def is_called(self, name: str) -> bool:
+        """Tell whether *name* is the fingerprint or its leading words: `lstm`, `lstm 1w`."""
+        return f"{self.fingerprint} ".startswith(f"{name} ")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRow:
+    """The cold time of one calibration probe."""
+
+    device: str
+    """What computes: cpu | cuda | mps."""
+    workload: str
+    """Name and version of the workload."""
+    wall_s: float
+    """Seconds of its best part on the cold machine."""
+    learned_at: float
+    """When a probe last answered: instant, seconds since 1970 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What earlier runs taught, or a part of it."""
+
+    baselines: tuple[BaselineRow, ...] = ()
+    """In the order of fingerprint and micro-batch."""
+    probes: tuple[ProbeRow, ...] = ()
+    """In the order of device and workload."""
+
+    @property
+    def models(self) -> list[str]:
+        """The models of the baselines, each once, in order."""
+        return sorted({row.model for row in self.baselines})
+
+
+def what_was_learned(ledger: Ledger, names: Iterable[str] = ()) -> Learned:
+    """Return all probes, and the baselines called by one of *names*; every baseline when there are none.
+
+    Args:
+        ledger: open for looking.
+        names: models, fingerprints, or leading words of fingerprints.
+
+    Raises:
+        Refused: when a name calls no baseline; it says which models there are.
+    """
+    rows = ledger.conn.execute("SELECT * FROM baselines ORDER BY fingerprint, micro_batch")
+    baselines = tuple(
+        BaselineRow(
+            row["fingerprint"], None if row["micro_batch"] == NO_BATCH else row["micro_batch"],
+            row["seconds_per_sample"], row["spread"], row["reports"], row["cpu_per_sample"], row["updated_at"],
+        )
+        for row in rows
+    )  # fmt: skip
+    probes = ledger.conn.execute("SELECT device, workload, wall_s, updated_at FROM probes ORDER BY device, workload")
+    everything = Learned(baselines, tuple(ProbeRow(*row) for row in probes))
+    return Learned(_called(everything, tuple(names)), everything.probes)
+
+
+def relearn(
+    ledger: Ledger, names: Sequence[str] = (), *, every: bool = False, probes: bool = False, dry_run: bool = False
+) -> Learned:
+    """Forget baselines, so that the next runs learn them anew; return what was forgotten.
+
+    An attempt that is under way goes on with what it began with, and stores nothing of what was forgotten as it ends
+    (`learned.store_baselines`).
+
+    Args:
+        ledger: open for writing; for looking will do for a dry run.
+        names: models, fingerprints, or leading words of fingerprints.
+        every: forget every baseline.
+        probes: forget the cold times of the calibration probes, too.
+        dry_run: change nothing.
+
+    Raises:
+        Refused: when a name calls no baseline; nothing was changed.
+    """
+    if dry_run:
+        return _chosen(ledger, names, every=every, probes=probes)
+    with ledger.write() as conn:
+        found = _chosen(ledger, names, every=every, probes=probes)
+        fingerprints = sorted({row.fingerprint for row in found.baselines})
+        conn.executemany("DELETE FROM baselines WHERE fingerprint = ?", [(one,) for one in fingerprints])
+        if probes:
+            conn.execute("DELETE FROM probes")
+        if found != Learned():
+            ledger.tell("relearn", "user", words=f"forgot {_words(found)}; the next runs learn anew")
+    return found
+
+
+def drop_unconfirmed(ledger: Ledger, now: float) -> int:
+    """Drop the baselines that no run has confirmed for `UNCONFIRMED_DAYS`; return how many.
+
+    Args:
+        ledger: open for writing.
+        now: instant, seconds since 1970 UTC.
+    """
+    with ledger.write() as conn:
+        return conn.execute("DELETE FROM baselines WHERE updated_at < ?", (now - UNCONFIRMED_DAYS * 86_400,)).rowcount
+
+
+def _chosen(ledger: Ledger, names: Sequence[str], *, every: bool, probes: bool) -> Learned:
+    found = what_was_learned(ledger, names)
+    return Learned(found.baselines if names or every else (), found.probes if probes else ())
+
+
+def _called(known: Learned, names: Sequence[str]) -> tuple[BaselineRow, ...]:
+    for name in names:
+        if not any(row.is_called(name) for row in known.baselines):
+            raise _refusal(known.models, name)
+    return tuple(row for row in known.baselines if not names or any(row.is_called(name) for name in names))
+
+
+def _refusal(models: Sequence[str], name: str) -> Refused:
+    more = len(models) - MOST_MODELS_NAMED
+    there_is = ", ".join([*models[:MOST_MODELS_NAMED], *([f"{more} more"] if more > 0 else [])])
+    return Refused(
+        f"no cold baseline is called {name!r}; there is: {there_is or 'none'}",
+        hint="name a model, a fingerprint or its leading words; `cbi-queue governor baselines` lists what is known",
+    )
+
+
+def _words(found: Learned) -> str:
+    baselines, probes = len(found.baselines), len(found.probes)
+    said = [f"{_counted(baselines, 'cold baseline')} ({', '.join(found.models)})"] * bool(baselines)
+    said += [_counted(probes, "calibration probe")] * bool(probes)
+    return " and ".join(said)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

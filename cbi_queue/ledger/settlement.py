@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
-from cbi_queue.kinds import Family
 from cbi_queue.ledger.claims import cancel_requested
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.queries import ooms_of
@@ -16,14 +15,13 @@ from cbi_queue.lifecycle import (
     FAIL,
     FINISH,
     HOLD,
-    PAUSE,
     REQUEUE,
-    RESUME,
     SATISFY,
     VETO,
     Outcome,
     Reason,
 )
+from cbi_queue.models.kinds import Family
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
@@ -40,16 +38,6 @@ SUSPECT_DEATHS, MOST_DEATHS = 2, 3
 """Daemons that died in a row while a job trained: after so many it comes back with less, after so many it is held."""
 DEATHS = "daemon_deaths"
 """Key of an attempt's settings: how many there were, up to the end of that attempt."""
-
-
-def pause(ledger: Ledger, job_id: int, words: str) -> None:
-    """Record that the job in the slot stands still."""
-    ledger.apply(PAUSE, job_id, Reason.HOLD_IN_FORCE, words=words)
-
-
-def resume(ledger: Ledger, job_id: int) -> None:
-    """Record that the job in the slot moves again."""
-    ledger.apply(RESUME, job_id, Reason.HOLDS_CLEARED)
 
 
 def finish(

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.plan.checks import Surroundings, check_all
 from cbi_queue.plan.complaints import Complaints
+from cbi_queue.plan.drafting import draft_of
 from cbi_queue.plan.order import execution_order
-from cbi_queue.plan.reading import draft_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

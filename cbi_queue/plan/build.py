@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cbi_queue.catalogue import MODELS, ModelEntry, ModelParams, models_of
-from cbi_queue.kinds import HORIZONS
+from cbi_queue.models.catalogue import MODELS, ModelEntry, models_of
+from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.complaints import KeyPath, not_allowed, schema_at, seen, unknown, words_for
 from cbi_queue.plan.document import timeout_seconds
 from cbi_queue.plan.expand import Combination, filled
 from cbi_queue.spec import NAME_PATTERN, JobSpec
 
 if TYPE_CHECKING:
+    from cbi_queue.models.parameters.common import ModelParams
     from cbi_queue.plan.expand import Complain, Entry
 
 NAME_WORDS = "lower-case letters, digits, dot, dash, underscore; at most 80, the first a letter or digit"

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cbi_queue import budget
-from cbi_queue.catalogue import MODELS
-from cbi_queue.kinds import Family
+from cbi_queue.hardware.fit import why_it_cannot_fit
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import Family
 from cbi_queue.plan.complaints import Complaints, KeyPath, did_you_mean
-from cbi_queue.plan.memory_checks import why_it_cannot_fit
 from cbi_queue.plan.order import circles
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.hardware.memory import Peak
     from cbi_queue.plan.build import JobDraft
-    from cbi_queue.plan.reading import PlanDraft
+    from cbi_queue.plan.drafting import PlanDraft
     from cbi_queue.spec import JobSpec
 
 MOST_SUGGESTIONS = 20

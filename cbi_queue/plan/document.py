@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cbi_queue.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
+from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
 
 MAX_TIMEOUT_S = 14 * 86400
 MAX_NEEDS = 50

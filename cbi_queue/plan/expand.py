@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.kinds import HORIZONS
+from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.complaints import KeyPath, did_you_mean, not_allowed, seen, unknown
 
 if TYPE_CHECKING:

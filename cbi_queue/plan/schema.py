@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue import catalogue, kinds
-from cbi_queue.catalogue import MODELS, ModelEntry, models_of
-from cbi_queue.kinds import Family
-from cbi_queue.plan import document
+from cbi_queue.models import kinds
+from cbi_queue.models.catalogue import MODELS, ModelEntry, models_of
+from cbi_queue.models.kinds import Family
 from cbi_queue.plan.document import TIMEOUT_PATTERN, Defaults, JobEntry, PlanFile
 
 if TYPE_CHECKING:
@@ -99,9 +99,8 @@ def _field_docstrings(model: type[BaseModel]) -> dict[str, str]:
     """Collect the sentences below the fields, those of the nearest class first."""
     found: dict[str, str] = {}
     for cls in reversed(model.__mro__):
-        module = {catalogue.__name__: catalogue, document.__name__: document}.get(cls.__module__)
-        if module is not None:
-            found |= _docstrings_of(module).get(cls.__name__, {})
+        if cls.__module__.startswith("cbi_queue."):
+            found |= _docstrings_of(sys.modules[cls.__module__]).get(cls.__name__, {})
     return {name: text for name, text in found.items() if name in model.model_fields}
 
 

@@ -17,7 +17,7 @@ from cbi_queue.governor.governor import Governor
 from cbi_queue.governor.slowdown.detector import Detector
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Cause
-from cbi_queue.readings import Readings
+from cbi_queue.readings.values import Readings
 from cbi_queue.replay.traces import BrokenTrace, Trace, cold_baselines, read_trace
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from cbi_queue.catalogue import LightGBMDartParams, XGBoostDartParams
+    from cbi_queue.models.parameters.trees import LightGBMDartParams, XGBoostDartParams
     from cbi_queue.protocol import Finished
     from jobs.boosting.loop import Rounds
     from jobs.trainer import Task

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cbi_queue.catalogue import FeatureParams
+    from cbi_queue.models.parameters.features import FeatureParams
 
 CHECK_ROWS = 262_144
 """Rows looked at together while checking: a few MiB a column."""

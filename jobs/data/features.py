@@ -23,7 +23,7 @@ from jobs.data.rolling_moments import rolling_moments
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cbi_queue.catalogue import FeatureParams
+    from cbi_queue.models.parameters.features import FeatureParams
 
 DATE, PRICE = "date", "price"
 CALENDAR = {"month": pl.col(DATE).dt.month(), "day_of_week": pl.col(DATE).dt.weekday()}

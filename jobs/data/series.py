@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbi_queue.artifacts import sha256_of
-from cbi_queue.kinds import HORIZON_DAYS
+from cbi_queue.models.kinds import HORIZON_DAYS
 from jobs.data.feature_store import cache_files
 from jobs.trainer import BrokenSpec
 

@@ -26,7 +26,7 @@ from jobs.torch_backend.dropout import RowDropout, same_masks_again
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
-    from cbi_queue.catalogue import AttentionParams
+    from cbi_queue.models.parameters.neural import AttentionParams
     from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 

@@ -22,7 +22,8 @@ from jobs.results.run_folder import record_run
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
-    from cbi_queue.catalogue import EvaluationParams, SeasonalNaiveParams
+    from cbi_queue.models.parameters.common import EvaluationParams
+    from cbi_queue.models.parameters.statistical import SeasonalNaiveParams
     from cbi_queue.protocol import Finished
     from jobs.trainer import Task
 

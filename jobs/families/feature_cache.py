@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from cbi_queue.artifacts import atomic_file, sha256_of, write_json
-from cbi_queue.catalogue import FeatureParams
+from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.protocol import EpochReport, Finished, Note, Started
 from jobs.data.export_file import Export, chunks, find_export, open_export
 from jobs.data.feature_store import cache_files, cache_key

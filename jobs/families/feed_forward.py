@@ -17,7 +17,7 @@ from torch import nn
 from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
-    from cbi_queue.catalogue import FeedForwardParams
+    from cbi_queue.models.parameters.neural import FeedForwardParams
     from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 

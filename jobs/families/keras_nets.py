@@ -13,7 +13,7 @@ from jobs.keras_backend.device import keras  # first: it says what is wrong with
 from jobs.keras_backend.run import KerasRun
 
 if TYPE_CHECKING:
-    from cbi_queue.catalogue import FeedForwardParams, RecurrentParams
+    from cbi_queue.models.parameters.neural import FeedForwardParams, RecurrentParams
     from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 

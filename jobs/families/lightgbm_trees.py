@@ -16,7 +16,7 @@ import numpy as np
 from jobs.boosting.run import BoostedRun
 
 if TYPE_CHECKING:
-    from cbi_queue.catalogue import LightGBMDartParams
+    from cbi_queue.models.parameters.trees import LightGBMDartParams
     from cbi_queue.protocol import Finished, Started
     from jobs.boosting.run import Means
     from jobs.data.series import ForecastFrame

@@ -36,7 +36,7 @@ from jobs.training.work_clock import WorkClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cbi_queue.catalogue import AutoARIMAParams, RollingFitParams
+    from cbi_queue.models.parameters.statistical import AutoARIMAParams, RollingFitParams
     from cbi_queue.protocol import Finished
     from jobs.data.series import ForecastFrame
     from jobs.evaluation.splits import Split

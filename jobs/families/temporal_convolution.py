@@ -21,7 +21,7 @@ from torch.nn import functional
 from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
-    from cbi_queue.catalogue import TCNParams
+    from cbi_queue.models.parameters.neural import TCNParams
     from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 

@@ -15,7 +15,7 @@ import xgboost as xgb
 from jobs.boosting.run import BoostedRun
 
 if TYPE_CHECKING:
-    from cbi_queue.catalogue import XGBoostDartParams
+    from cbi_queue.models.parameters.trees import XGBoostDartParams
     from cbi_queue.protocol import Finished, Started
     from jobs.boosting.run import Means
     from jobs.data.series import ForecastFrame

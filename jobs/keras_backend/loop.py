@@ -27,7 +27,7 @@ from jobs.training.checkpoint import digest_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cbi_queue.catalogue import NeuralParams
+    from cbi_queue.models.parameters.neural import NeuralParams
     from jobs.keras_backend.batches import Stretch
     from jobs.keras_backend.device import Placement
     from jobs.keras_backend.student import Student

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from cbi_queue.catalogue import NeuralParams
+    from cbi_queue.models.parameters.neural import NeuralParams
     from cbi_queue.protocol import Finished
     from jobs.keras_backend.parity import Evidence
     from jobs.trainer import Task

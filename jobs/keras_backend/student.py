@@ -15,7 +15,7 @@ from jobs.keras_backend.dropout import RowDropout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cbi_queue.catalogue import NeuralParams
+    from cbi_queue.models.parameters.neural import NeuralParams
 
 
 class Rows:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from cbi_queue.catalogue import NeuralParams
+    from cbi_queue.models.parameters.neural import NeuralParams
     from cbi_queue.protocol import Finished
     from jobs.data.series import ForecastFrame
     from jobs.data.standardise import Standardiser

@@ -20,7 +20,7 @@ from jobs.training.work_reports import WorkReports
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cbi_queue.catalogue import NeuralParams
+    from cbi_queue.models.parameters.neural import NeuralParams
     from cbi_queue.protocol import Probed
     from jobs.nets.circumstances import Circumstances
     from jobs.nets.progress import Progress

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-    from cbi_queue.catalogue import NeuralParams
+    from cbi_queue.models.parameters.neural import NeuralParams
     from jobs.torch_backend.batches import Windows
     from jobs.trainer import Task
     from jobs.training.checkpoint_pace import CheckpointPace

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from cbi_queue.catalogue import NeuralParams
+    from cbi_queue.models.parameters.neural import NeuralParams
     from jobs.nets.data import NeuralData
     from jobs.torch_backend.parity import Placement
     from jobs.trainer import Task

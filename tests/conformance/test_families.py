@@ -22,8 +22,8 @@ from fakes import make_task
 from native_reload import RELOADED
 
 from cbi_queue.artifacts import reopen_folder
-from cbi_queue.catalogue import MODELS
-from cbi_queue.kinds import Family
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import Family
 from cbi_queue.protocol import EpochReport, Finished, Message, Pause, Paused, Resume, Resumed, Started, decode_report
 from jobs.data.series import load_frame
 from jobs.process.channel import Channel, StopRequested

@@ -12,7 +12,7 @@ from fakes import ScriptedChannel, make_task
 from safetensors.torch import load_file
 
 from cbi_queue.artifacts import reopen_folder, sha256_of
-from cbi_queue.catalogue import MODELS
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Probed, Restored, Started
 from jobs.data.feature_store import cache_files
 from jobs.process.channel import StopRequested

@@ -16,8 +16,8 @@ from waiting import until
 
 from cbi_queue import clock
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.readings import Reading, Readings, SleepReading, Unknown
-from cbi_queue.readings_json import KINDS, reading_from_json
+from cbi_queue.readings.as_json import KINDS, reading_from_json
+from cbi_queue.readings.values import Reading, Readings, SleepReading, Unknown
 from cbi_queue.settings import load_settings
 from workers.sensors.answers import TIMEOUT_S, ask
 from workers.sensors.choice import sensors_for

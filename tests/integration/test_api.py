@@ -9,11 +9,11 @@ from pydantic import TypeAdapter
 
 from cbi_queue.api.token import read_token
 from cbi_queue.governor.values import Action, Attribution, Cause, Decision, Slowdown
-from cbi_queue.ledger.governor_log import record_decision, record_slowdown
 from cbi_queue.ledger.holds import place_hold
-from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.lifecycle import HoldMode, HoldReason
-from cbi_queue.status import QueueStatus, take_status
+from cbi_queue.telemetry.governor_log import record_decision, record_slowdown
+from cbi_queue.telemetry.telemetry import Telemetry
+from cbi_queue.views.snapshot import QueueStatus, take_status
 
 SLOW = {"factor": 1.42, "since_epoch": 3, "confidence": 0.93, "cause": "heat", "evidence": ["<b>97 °C</b>"]}
 

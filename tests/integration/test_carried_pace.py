@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from cbi_queue.cli import cli
 from cbi_queue.governor.values import Action, Cause, Decision
-from cbi_queue.ledger.governor_log import decisions_of, record_decision
 from cbi_queue.ledger.settlement import cancel_in_slot
-from cbi_queue.ledger.telemetry import Telemetry
-from cbi_queue.readings import HeatLevel
+from cbi_queue.readings.values import HeatLevel
+from cbi_queue.telemetry.governor_log import decisions_of, record_decision
+from cbi_queue.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from ledger_rows import NET, add, add_in, finished, job, python, story
 from cbi_queue import clock
 from cbi_queue.errors import StaleTransition
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.claims import cancel_requested, claim, peek, record_trainer
+from cbi_queue.ledger.claims import cancel_requested, claim, pause, peek, record_trainer, resume
 from cbi_queue.ledger.holds import lift_hold, place_hold
 from cbi_queue.ledger.settlement import (
     MAX_BACKOFF_S,
@@ -20,9 +20,7 @@ from cbi_queue.ledger.settlement import (
     downgrade_or_fail,
     fail,
     finish,
-    pause,
     requeue,
-    resume,
     retry_or_fail,
 )
 from cbi_queue.ledger.verbs import cancel, hold, release

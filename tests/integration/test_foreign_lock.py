@@ -17,11 +17,11 @@ from cbi_queue.governor.policies.heat_policy import LEVEL
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger import ledger as ledger_module
-from cbi_queue.ledger.governor_log import decisions_of
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Note, Started
-from cbi_queue.readings import HeatLevel, MemoryReading, PressureLevel
+from cbi_queue.readings.values import HeatLevel, MemoryReading, PressureLevel
+from cbi_queue.telemetry.governor_log import decisions_of
 from workers.daemon import Daemon
 from workers.slot.slot import Slot
 

@@ -9,10 +9,10 @@ from governed_house import COOL, HEAVY, LONG_NET, PAGING, ROOMY, SHORT_NET, TIGH
 from waiting import until
 
 from cbi_queue.ledger import Ledger
-from cbi_queue.ledger.governor_log import decisions_of, last_standing, samples_between
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import last_events
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState, Outcome
+from cbi_queue.telemetry.governor_log import decisions_of, last_standing, samples_between
 
 if TYPE_CHECKING:
     from house import House

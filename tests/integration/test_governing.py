@@ -10,13 +10,13 @@ import pytest
 from governed_slot import STARTED, GovernedSlot, seen_work
 
 from cbi_queue.governor.values import Action, Attribution, Cause
-from cbi_queue.ledger.governor_log import decisions_of, last_standing, slowdowns_of
 from cbi_queue.ledger.holds import holds_in_force, place_hold
 from cbi_queue.ledger.settlement import cancel_in_slot
-from cbi_queue.ledger.telemetry import Telemetry, epochs_of
 from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored, Started
-from cbi_queue.readings import HeatLevel, Unknown
+from cbi_queue.readings.values import HeatLevel, Unknown
+from cbi_queue.telemetry.governor_log import decisions_of, last_standing, slowdowns_of
+from cbi_queue.telemetry.telemetry import Telemetry, epochs_of
 from workers.governor.slot_governor import SlotGovernor
 from workers.sensors.monitor import Monitor
 from workers.trainer.ending import StopCause

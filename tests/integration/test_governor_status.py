@@ -14,17 +14,17 @@ from cbi_queue.cli import cli
 from cbi_queue.cli.live import render_status
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.governor_log import record_decision
-from cbi_queue.ledger.settlement import pause
-from cbi_queue.ledger.telemetry import Telemetry
-from cbi_queue.status import take_status
+from cbi_queue.ledger.claims import pause
+from cbi_queue.telemetry.governor_log import record_decision
+from cbi_queue.telemetry.telemetry import Telemetry
+from cbi_queue.views.snapshot import take_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from api_home import ApiHome
 
-    from cbi_queue.status import QueueStatus
+    from cbi_queue.views.snapshot import QueueStatus
 
 SLOW = {"factor": 1.42, "since_epoch": 12, "confidence": 0.93, "cause": "heat", "evidence": ["the level is heavy"]}
 READINGS = {

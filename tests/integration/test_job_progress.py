@@ -12,19 +12,20 @@ from rich.console import Console
 from cbi_queue import clock
 from cbi_queue.cli.live import render_status
 from cbi_queue.governor.values import Action, Cause, Decision
-from cbi_queue.ledger.governor_log import record_decision
-from cbi_queue.ledger.settlement import pause, requeue
-from cbi_queue.ledger.telemetry import Telemetry
+from cbi_queue.ledger.claims import pause
+from cbi_queue.ledger.settlement import requeue
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import EpochReport
-from cbi_queue.status import take_status
+from cbi_queue.telemetry.governor_log import record_decision
+from cbi_queue.telemetry.telemetry import Telemetry
+from cbi_queue.views.snapshot import take_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from api_home import ApiHome
 
-    from cbi_queue.job_progress import Progress
+    from cbi_queue.views.progress import Progress
 
 BEGAN_S = 10_000.0
 """Seconds ago at which the reports of these tests begin."""

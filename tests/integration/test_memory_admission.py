@@ -20,7 +20,7 @@ from cbi_queue.ledger.peaks import KEPT_A_KIND, PeakRow, expected_mib, peaks_by_
 from cbi_queue.ledger.verbs import cancel, edit
 from cbi_queue.ledger.waits import look_again
 from cbi_queue.lifecycle import JobState, Outcome
-from cbi_queue.readings import MemoryReading, PressureLevel, Unknown
+from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
 from cbi_queue.spec import DayPlan, JobSpec
 from workers.slot.admission import PRESSURE_MOST_S, Admission
 from workers.trainer.memory_taken import Taken

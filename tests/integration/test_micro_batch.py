@@ -13,10 +13,10 @@ from waiting import until
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.micro_batch import first_micro_batch, full_micro_batch, keep_micro_batch, lowered_micro_batch
 from cbi_queue.ledger.settlement import downgrade_or_fail, requeue
-from cbi_queue.ledger.telemetry import epochs_of
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import MicroBatchChanged
-from cbi_queue.readings import FootprintReading, MemoryReading, PressureLevel
+from cbi_queue.readings.values import FootprintReading, MemoryReading, PressureLevel
+from cbi_queue.telemetry.telemetry import epochs_of
 
 if TYPE_CHECKING:
     from house import House

@@ -19,8 +19,8 @@ from waiting import until
 from cbi_queue import clock
 from cbi_queue.errors import SettingsError
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.readings import MemoryReading, Reading, Readings, Unknown
-from cbi_queue.readings_json import KINDS, reading_from_json, reading_to_json
+from cbi_queue.readings.as_json import KINDS, reading_from_json, reading_to_json
+from cbi_queue.readings.values import MemoryReading, Reading, Readings, Unknown
 from cbi_queue.settings import load_settings
 from workers.sensors.linux.tree import LinuxPlatform
 from workers.sensors.monitor import Monitor

@@ -19,16 +19,16 @@ import pytest
 from house import NET
 from waiting import until
 
-from cbi_queue.ledger.governor_log import decisions_of, slowdowns_of
 from cbi_queue.lifecycle import JobState, Outcome
+from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from house import House
 
-    from cbi_queue.ledger.governor_log import SlowdownRow
     from cbi_queue.process_identity import ProcessIdentity
+    from cbi_queue.telemetry.governor_log import SlowdownRow
 
 pytestmark = pytest.mark.torture
 

@@ -14,15 +14,23 @@ from cbi_queue import clock
 from cbi_queue.errors import Refused
 from cbi_queue.governor.values import Baseline
 from cbi_queue.huey_queue import LedgerHuey
-from cbi_queue.ledger.governor_log import slowdowns_of
-from cbi_queue.ledger.learned import baselines_of, cold_probe, store_baselines, store_probe
+from cbi_queue.ledger.learned import (
+    UNCONFIRMED_DAYS,
+    Learned,
+    baselines_of,
+    cold_probe,
+    drop_unconfirmed,
+    relearn,
+    store_baselines,
+    store_probe,
+    what_was_learned,
+)
 from cbi_queue.ledger.queries import events_of, job_in_slot, last_events
-from cbi_queue.ledger.relearning import UNCONFIRMED_DAYS, Learned, drop_unconfirmed, relearn, what_was_learned
 from cbi_queue.ledger.settlement import finish
 from cbi_queue.lifecycle import JobState
 from cbi_queue.protocol import EpochReport, Finished, Probed
-from cbi_queue.story import tell
-from cbi_queue.story_rows import rows_of
+from cbi_queue.telemetry.governor_log import slowdowns_of
+from cbi_queue.views.story import rows_of, tell
 from workers.chores import register_chores
 
 if TYPE_CHECKING:

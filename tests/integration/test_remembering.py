@@ -13,11 +13,11 @@ from governed_house import HEAVY, LONG_NET, script
 from waiting import until
 
 from cbi_queue.governor.values import Cause
-from cbi_queue.ledger.governor_log import decisions_of, last_memory, last_standing, samples_between
 from cbi_queue.ledger.holds import holds_in_force, lift_hold
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.lifecycle import HoldReason
-from cbi_queue.readings import HeatLevel
+from cbi_queue.readings.values import HeatLevel
+from cbi_queue.telemetry.governor_log import decisions_of, last_memory, last_standing, samples_between
 from workers.governor.state_store import KEEP_EVERY_S
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from governed_slot import GovernedSlot
     from house import House
 
-    from cbi_queue.ledger.governor_log import DecisionRow
+    from cbi_queue.telemetry.governor_log import DecisionRow
     from workers.governor.attempt_governor import AttemptGovernor
     from workers.governor.slot_governor import SlotGovernor
 

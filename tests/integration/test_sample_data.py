@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from cbi_queue.kinds import HORIZON_DAYS, HORIZONS
+from cbi_queue.models.kinds import HORIZON_DAYS, HORIZONS
 
 FILES = 4 + len(HORIZONS)
 

@@ -13,7 +13,7 @@ from sensor_samples import sample
 from waiting import until
 
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.readings import GpuReading, ThermalReading, Trust, Unknown
+from cbi_queue.readings.values import GpuReading, ThermalReading, Trust, Unknown
 from workers.sensors.linux.memory import LinuxMemory
 from workers.sensors.linux.power import LinuxPower
 from workers.sensors.linux.thermal import LinuxThermal

@@ -11,12 +11,12 @@ from ledger_rows import add, add_in, finished, job, python
 from cbi_queue import clock
 from cbi_queue.ledger.claims import claim
 from cbi_queue.ledger.holds import place_hold
-from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState
 from cbi_queue.protocol import EpochReport
 from cbi_queue.settings import load_settings
 from cbi_queue.slot_lock import SlotLock
-from cbi_queue.status import daemon_status, take_status
+from cbi_queue.telemetry.telemetry import Telemetry
+from cbi_queue.views.snapshot import daemon_status, take_status
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 
 from cbi_queue import clock
 from cbi_queue.governor.values import Action, Cause, Decision
-from cbi_queue.ledger import telemetry
-from cbi_queue.ledger.governor_log import decisions_of, record_decision
-from cbi_queue.ledger.telemetry import Telemetry, epochs_of
 from cbi_queue.protocol import EpochReport
+from cbi_queue.telemetry import telemetry
+from cbi_queue.telemetry.governor_log import decisions_of, record_decision
+from cbi_queue.telemetry.telemetry import Telemetry, epochs_of
 
 
 def report(epoch, **fields):

@@ -12,9 +12,9 @@ from house import NAIVE
 
 from cbi_queue import huey_queue
 from cbi_queue.huey_queue import LedgerHuey
-from cbi_queue.ledger.telemetry import Telemetry
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.slot_lock import SlotLock
+from cbi_queue.telemetry.telemetry import Telemetry
 from workers.governor.slot_governor import SlotGovernor
 from workers.slot import slot as slot_module
 from workers.slot.slot import Slot

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbi_queue import budget
-from cbi_queue.kinds import BARS, HORIZONS
 from cbi_queue.lifecycle import JobState
+from cbi_queue.models.kinds import BARS, HORIZONS
 
 
 def row(progress: budget.BudgetProgress, family: str) -> budget.RowProgress:

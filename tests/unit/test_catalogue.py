@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cbi_queue.budget import ROWS
-from cbi_queue.catalogue import MODELS, entry_for, models_of
 from cbi_queue.hardware import PROFILES
-from cbi_queue.kinds import BARS, HORIZON_DAYS, HORIZONS, Family
+from cbi_queue.models.catalogue import MODELS, entry_for, models_of
+from cbi_queue.models.kinds import BARS, HORIZON_DAYS, HORIZONS, Family
 from jobs.registry import TRAINERS
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cbi_queue.catalogue import MODELS
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.protocol import Started
 from cbi_queue.spec import JobSpec
 from jobs.process.fingerprint import FREE, with_cost

@@ -14,12 +14,12 @@ import click
 import pytest
 
 from cbi_queue import lifecycle
-from cbi_queue.catalogue import MODELS
 from cbi_queue.cli import VERBS, cli
 from cbi_queue.hardware import PROFILES
-from cbi_queue.kinds import Family
 from cbi_queue.ledger import settlement, upkeep
 from cbi_queue.lifecycle import REASON_WORDS, TRANSITIONS, HoldMode, HoldReason, JobState, Outcome, Reason
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import Family
 from cbi_queue.plan.document import Defaults, JobEntry, PlanFile
 from cbi_queue.protocol import ExitCode, Failed, FailureKind
 from cbi_queue.settings import ENVIRONMENT, Settings

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cbi_queue.catalogue import FeatureParams
+from cbi_queue.models.parameters.features import FeatureParams
 from jobs.data.features import Series, engineer, feature_names, look_back_rows
 
 PRICE, OTHER = Series("price", is_log=True), Series("other", is_log=True)

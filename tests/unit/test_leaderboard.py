@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from api_home import scores
 
-from cbi_queue.catalogue import entry_for
-from cbi_queue.leaderboard import rank
 from cbi_queue.ledger import JobRow
 from cbi_queue.lifecycle import JobState, Reason
+from cbi_queue.models.catalogue import entry_for
+from cbi_queue.views.leaderboard import rank
 
 
 def make_job(job_id, model, skill, *, horizon="1w", name=None, state=JobState.SUCCEEDED, **changes):

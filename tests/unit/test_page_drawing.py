@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from cbi_queue.api.drawing import HEIGHT, MARGIN, STEP_APART, WIDTH, WorkPicture, work_picture
-from cbi_queue.ledger.governor_log import DecisionRow, SlowdownRow
-from cbi_queue.ledger.telemetry import EpochRow
+from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
+from cbi_queue.telemetry.telemetry import EpochRow
 
 
 def epoch(number: int, wall_s: float = 1.0, *, attempt: int = 1, samples: int | None = 1000, at: float | None = None):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from plan_files import M4, accept, jobs, refuse
 
-from cbi_queue.catalogue import MODELS
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.spec import JobSpec
 
 if TYPE_CHECKING:

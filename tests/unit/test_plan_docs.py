@@ -10,10 +10,11 @@ import pytest
 from plan_files import M4
 
 from cbi_queue import budget
-from cbi_queue.catalogue import MODELS, EvaluationParams
 from cbi_queue.errors import PlanError
 from cbi_queue.hardware import PROFILES
-from cbi_queue.kinds import HORIZON_DAYS
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import HORIZON_DAYS
+from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.plan import read_plans
 from cbi_queue.plan.complaints import words_for
 from cbi_queue.plan.document import Defaults, JobEntry, PlanFile

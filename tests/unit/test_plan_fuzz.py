@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plan_files import M4
 
-from cbi_queue.catalogue import MODELS
 from cbi_queue.errors import PlanError
-from cbi_queue.kinds import HORIZONS, Family
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import HORIZONS, Family
 from cbi_queue.plan import read_plans
 
 QUICKLY = settings(deadline=5_000, max_examples=150, suppress_health_check=[HealthCheck.too_slow])

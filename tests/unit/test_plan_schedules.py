@@ -9,10 +9,10 @@ import pytest
 from plan_files import M4, SCHEDULES
 
 from cbi_queue import budget
-from cbi_queue.catalogue import MODELS
 from cbi_queue.hardware import PROFILES
-from cbi_queue.kinds import BARS, HORIZONS, Family
 from cbi_queue.lifecycle import JobState
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import BARS, HORIZONS, Family
 from cbi_queue.plan import execution_order, read_plans
 
 if TYPE_CHECKING:

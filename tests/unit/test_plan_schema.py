@@ -11,8 +11,8 @@ import yaml
 from plan_files import M4, SCHEDULES, write
 
 import cbi_queue
-from cbi_queue.catalogue import MODELS
 from cbi_queue.errors import PlanError
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.plan import read_plans
 from cbi_queue.plan.complaints import Complaints
 from cbi_queue.plan.document import Defaults, JobEntry, PlanFile

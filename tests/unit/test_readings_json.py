@@ -7,8 +7,9 @@ from dataclasses import fields
 
 import pytest
 
-from cbi_queue.reading_words import reading_words
-from cbi_queue.readings import (
+from cbi_queue.readings.as_json import KINDS, ReadingFault, reading_from_json, readings_from_json, readings_to_json
+from cbi_queue.readings.in_words import reading_words
+from cbi_queue.readings.values import (
     ContentionReading,
     FootprintReading,
     GpuReading,
@@ -22,7 +23,6 @@ from cbi_queue.readings import (
     Trust,
     Unknown,
 )
-from cbi_queue.readings_json import KINDS, ReadingFault, reading_from_json, readings_from_json, readings_to_json
 
 FULL = Readings(
     thermal=ThermalReading(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cbi_queue.catalogue import MODELS
 from cbi_queue.errors import Refused
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.runtimes.recipes import BACKENDS, RECIPES, recipe_for
 from cbi_queue.runtimes.trial import MODULES
 

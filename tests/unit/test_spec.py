@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cbi_queue.catalogue import MODELS
-from cbi_queue.kinds import HORIZONS
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.document import MAX_TIMEOUT_S, JobEntry
 from cbi_queue.spec import DayPlan, JobSpec, identity_of
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
-from cbi_queue.ledger.governor_log import DecisionRow, SlowdownRow
 from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
-from cbi_queue.ledger.telemetry import EpochRow
 from cbi_queue.lifecycle import JobState, Outcome, Reason
-from cbi_queue.story import Told, tell
-from cbi_queue.story_plot import LEFT, TOP, draw
+from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
+from cbi_queue.telemetry.telemetry import EpochRow
+from cbi_queue.views.story import Told, tell
+from cbi_queue.views.story_plot import LEFT, TOP, draw
 
 JOB = JobRow(
     7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None, 0,

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from cbi_queue.ledger.governor_log import SlowdownRow
-from cbi_queue.ledger.relearning import BaselineRow
+from cbi_queue.ledger.learned import BaselineRow
 from cbi_queue.ledger.rows import AttemptRow, JobRow
-from cbi_queue.ledger.telemetry import EpochRow
 from cbi_queue.lifecycle import JobState, Outcome, Reason
-from cbi_queue.story import Told, tell
+from cbi_queue.telemetry.governor_log import SlowdownRow
+from cbi_queue.telemetry.telemetry import EpochRow
+from cbi_queue.views.story import Told, tell
 
 JOB = JobRow(
     7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None, 0,

@@ -3,7 +3,7 @@
 The governor itself is pure and lives in `cbi_queue.governor`; this is where its decisions become directives, holds,
 events and rows. Whatever goes wrong in here (a ledger that cannot be written, a sensor that lies, a fault of the
 governor's own) never costs the training. Neighbours: `supervision` (calls `look`), `intake` (hands the reports on),
-`parts` (makes work of them), `slot_governor` (what outlives the attempt), `cbi_queue.ledger.governor_log` (the rows).
+`parts` (makes work of them), `slot_governor` (what outlives the attempt), `cbi_queue.telemetry.governor_log` (the rows).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from cbi_queue.errors import LedgerError
 from cbi_queue.governor.governor import Governor
 from cbi_queue.governor.values import Action
 from cbi_queue.ledger import learned
-from cbi_queue.ledger.governor_log import record_decision, record_slowdown
 from cbi_queue.ledger.micro_batch import full_micro_batch, keep_micro_batch
 from cbi_queue.protocol import EpochReport
-from cbi_queue.readings import ContentionReading, FootprintReading
+from cbi_queue.readings.values import ContentionReading, FootprintReading
+from cbi_queue.telemetry.governor_log import record_decision, record_slowdown
 from workers.governor.reported_work import ReportedWork
 from workers.governor.slot_governor import GOVERNOR_LOOK_S
 from workers.trainer.memory_taken import Taken
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from cbi_queue.governor.state.state import Hold
     from cbi_queue.governor.values import Attribution, Baseline, Decision, Slowdown
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
-    from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.protocol import MicroBatchChanged, Probed, Started, StepsReport
-    from cbi_queue.readings import Readings
+    from cbi_queue.readings.values import Readings
+    from cbi_queue.telemetry.telemetry import Telemetry
     from workers.governor.slot_governor import SlotGovernor
     from workers.pending_writes import PendingWrites
     from workers.trainer.pausing import Pausing

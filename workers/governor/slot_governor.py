@@ -23,11 +23,11 @@ from cbi_queue.governor.state.state import GovernorState, Hold
 from cbi_queue.governor.values import Cause
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.governor_log import record_decision, record_sample, record_standing
 from cbi_queue.ledger.holds import holds_in_force, lift_hold
 from cbi_queue.lifecycle import HoldReason
-from cbi_queue.readings import Readings, Unknown
-from cbi_queue.readings_json import readings_to_json
+from cbi_queue.readings.as_json import readings_to_json
+from cbi_queue.readings.values import Readings, Unknown
+from cbi_queue.telemetry.governor_log import record_decision, record_sample, record_standing
 from workers.governor.governor_hold import GovernorHold, hold_reason
 from workers.governor.state_store import StateStore
 from workers.sensors.monitor import FRESH_PERIODS, Monitor
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from cbi_queue.hardware.thresholds import Thresholds
     from cbi_queue.ledger import Ledger
     from cbi_queue.ledger.rows import HoldRow
-    from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.settings import Settings
+    from cbi_queue.telemetry.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 

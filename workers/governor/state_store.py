@@ -2,7 +2,7 @@
 
 Whatever goes wrong here costs the queue nothing: what cannot be written is tried again, and without a memory that can
 be trusted the governor begins as after the first start. Neighbours: `slot_governor` (whose memory it is),
-`cbi_queue.governor.state.record` (its form), `cbi_queue.ledger.governor_log` (where it stands).
+`cbi_queue.governor.state.record` (its form), `cbi_queue.telemetry.governor_log` (where it stands).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.governor.state.record import Moment, RecordFault, memory_from_json, memory_to_json
 from cbi_queue.governor.values import Cause
-from cbi_queue.ledger.governor_log import last_memory, record_memory
 from cbi_queue.process_identity import ProcessIdentity
+from cbi_queue.telemetry.governor_log import last_memory, record_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cbi_queue.governor.state.state import GovernorState
     from cbi_queue.hardware.thresholds import Thresholds
-    from cbi_queue.ledger.telemetry import Telemetry
+    from cbi_queue.telemetry.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 

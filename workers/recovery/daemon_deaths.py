@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.artifacts import CHECKPOINT_FOLDER
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.governor_log import last_sample_at
 from cbi_queue.ledger.settlement import DEATHS
-from cbi_queue.ledger.telemetry import epochs_of
 from cbi_queue.lifecycle import Outcome
+from cbi_queue.telemetry.governor_log import last_sample_at
+from cbi_queue.telemetry.telemetry import epochs_of
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger

@@ -10,11 +10,11 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.readings import Unknown
+from cbi_queue.readings.values import Unknown
 from workers.sensors.plausibility import checked
 
 if TYPE_CHECKING:
-    from cbi_queue.readings import Reading
+    from cbi_queue.readings.values import Reading
     from workers.sensors.sensor import Sensor
 
 NOT_ASKED = "it was not asked yet"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.readings import HEAT_FIGURES, Reading, ThermalReading, Trust, Unknown
+from cbi_queue.readings.values import HEAT_FIGURES, Reading, ThermalReading, Trust, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,8 +13,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.readings import Reading, Readings, Unknown
-from cbi_queue.readings_json import KINDS
+from cbi_queue.readings.as_json import KINDS
+from cbi_queue.readings.values import Reading, Readings, Unknown
 from workers.sensors.answers import NOT_ASKED, Answers
 from workers.sensors.composition import composed
 from workers.sensors.process_tree import FIRST_LOOK, NO_TRAINER

@@ -10,8 +10,8 @@ import math
 from dataclasses import fields
 from typing import Any
 
-from cbi_queue.readings import HeatLevel, PressureLevel, Reading, ThermalReading, Trust, Unknown
-from cbi_queue.readings_json import KINDS
+from cbi_queue.readings.as_json import KINDS
+from cbi_queue.readings.values import HeatLevel, PressureLevel, Reading, ThermalReading, Trust, Unknown
 
 COLDEST_C, HOTTEST_C = 15.0, 125.0
 """No dump of a running Apple chip has a real value between 8 and 21 degrees; chips switch themselves off below 125."""

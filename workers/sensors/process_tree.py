@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cbi_queue.readings import ContentionReading, FootprintReading, Unknown
+from cbi_queue.readings.values import ContentionReading, FootprintReading, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

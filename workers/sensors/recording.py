@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue import clock
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.reading_words import reading_words
-from cbi_queue.readings import Unknown
-from cbi_queue.readings_json import reading_to_json, readings_to_json
+from cbi_queue.readings.as_json import reading_to_json, readings_to_json
+from cbi_queue.readings.in_words import reading_words
+from cbi_queue.readings.values import Unknown
 from workers.sensors.macos.libsystem import LibSystem
 from workers.sensors.monitor import Monitor
 from workers.sensors.scripted import VERSION
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
-    from cbi_queue.readings import Reading, Readings
+    from cbi_queue.readings.values import Reading, Readings
     from cbi_queue.settings import Settings
     from workers.sensors.sensor import Sensor
 

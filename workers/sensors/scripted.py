@@ -3,7 +3,7 @@
 A trace is JSON lines: a header `{"sensor_trace": 1, …}`, then `{"t_s": 12.0, "thermal": {…}, …}` in order of time. A kind
 that a line leaves out keeps its value; one that no line told so far is `Unknown`. Time runs from the first look or, with
 `"starts": "trainer"` (or `"work"`), from the first trainer (its first `Started`) on; until then the first line holds. After the last line the readings are
-`Unknown`, unless the header says `"hold": true`. Source of the values: `cbi_queue.readings_json`.
+`Unknown`, unless the header says `"hold": true`. Source of the values: `cbi_queue.readings.as_json`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.errors import SettingsError
-from cbi_queue.readings import Reading, SleepReading, Unknown
-from cbi_queue.readings_json import KINDS, ReadingFault, reading_from_json
+from cbi_queue.readings.as_json import KINDS, ReadingFault, reading_from_json
+from cbi_queue.readings.values import Reading, SleepReading, Unknown
 
 if TYPE_CHECKING:
     from pathlib import Path

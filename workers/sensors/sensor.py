@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cbi_queue.process_identity import ProcessIdentity
-    from cbi_queue.readings import Reading, Unknown
+    from cbi_queue.readings.values import Reading, Unknown
 
 COMMAND_TIMEOUT_S = 4.0
 """Seconds that a command gets; the monitor gives up on its sensor a little later."""

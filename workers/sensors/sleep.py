@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.readings import SleepReading
+from cbi_queue.readings.values import SleepReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,14 +20,14 @@ from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.peaks import peaks_of, store_peak
 from cbi_queue.ledger.waits import keep_back, pass_over, put_off, start_with
 from cbi_queue.lifecycle import Reason
-from cbi_queue.readings import PressureLevel, Unknown
+from cbi_queue.readings.values import PressureLevel, Unknown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.ledger import JobRow, Ledger
-    from cbi_queue.readings import MemoryReading
+    from cbi_queue.readings.values import MemoryReading
     from workers.trainer.memory_taken import Taken
 
 logger = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from cbi_queue.protocol import (
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow
-    from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.protocol import Report
+    from cbi_queue.telemetry.telemetry import Telemetry
     from workers.governor.attempt_governor import AttemptGovernor
     from workers.pending_writes import PendingWrites
     from workers.trainer.pausing import Pausing

@@ -15,10 +15,10 @@ from cbi_queue.artifacts import run_dir_for
 from cbi_queue.errors import CbiError, LedgerError, VolumeMissing
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.hardware.memory import kind_of
-from cbi_queue.kinds import BARS
 from cbi_queue.ledger import claims, queries, settlement
 from cbi_queue.ledger.micro_batch import LOWERED, full_micro_batch, lowered_micro_batch
 from cbi_queue.lifecycle import Outcome, Reason
+from cbi_queue.models.kinds import BARS
 from cbi_queue.protocol import Assignment
 from workers.slot.admission import Admission
 from workers.slot.settling import settle, signed_manifest
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from cbi_queue.artifacts import Manifest
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
-    from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.settings import Settings
+    from cbi_queue.telemetry.telemetry import Telemetry
     from workers.governor.slot_governor import SlotGovernor
 
 logger = logging.getLogger(__name__)

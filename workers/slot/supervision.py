@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import threading
 
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
-    from cbi_queue.ledger.telemetry import Telemetry
     from cbi_queue.settings import Settings
+    from cbi_queue.telemetry.telemetry import Telemetry
     from workers.governor.slot_governor import SlotGovernor
     from workers.trainer.memory_taken import Taken
     from workers.trainer.trainer_process import TrainerProcess

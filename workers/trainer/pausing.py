@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.errors import LedgerBusy, LedgerError
-from cbi_queue.ledger import settlement
+from cbi_queue.ledger import claims
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import Ledger
@@ -73,9 +73,9 @@ class Pausing:
             return
         try:
             if self.is_paused:
-                settlement.pause(self._ledger, self._job_id, self._words)
+                claims.pause(self._ledger, self._job_id, self._words)
             else:
-                settlement.resume(self._ledger, self._job_id)
+                claims.resume(self._ledger, self._job_id)
         except LedgerBusy:
             return
         except LedgerError as exc:

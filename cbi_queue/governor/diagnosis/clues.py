@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.values import Cause
-from cbi_queue.readings import HeatLevel, PressureLevel
+from cbi_queue.readings.values import HeatLevel, PressureLevel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

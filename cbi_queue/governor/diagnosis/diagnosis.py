@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cbi_queue.governor.values import Attribution, Baseline, Slowdown, Work
-    from cbi_queue.readings import Readings
+    from cbi_queue.readings.values import Readings
 
 AGAIN_S = 15.0
 """Seconds between two attributions of one slow-down: the evidence moves no faster."""

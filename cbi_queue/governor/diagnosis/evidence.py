@@ -14,13 +14,13 @@ from operator import attrgetter
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cbi_queue.readings import HeatLevel, PressureLevel, Reading
+from cbi_queue.readings.values import HeatLevel, PressureLevel, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cbi_queue.governor.values import Baseline, Slowdown, Work
-    from cbi_queue.readings import Readings
+    from cbi_queue.readings.values import Readings
 
 KEPT_READINGS = 256
 """Looks at the sensors that are remembered: four minutes at one a second."""

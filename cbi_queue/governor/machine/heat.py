@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.governor.machine.grades import Grade, Graded
-from cbi_queue.readings import HEAT_FIGURES, GpuReading, HeatLevel, ThermalReading, Trust, Unknown
+from cbi_queue.readings.values import HEAT_FIGURES, GpuReading, HeatLevel, ThermalReading, Trust, Unknown
 
 if TYPE_CHECKING:
     from cbi_queue.hardware.thresholds import Thresholds
-    from cbi_queue.readings import Readings
+    from cbi_queue.readings.values import Readings
 
 _GRADE_OF_LEVEL = {
     HeatLevel.NOMINAL: Grade.CLEAR,

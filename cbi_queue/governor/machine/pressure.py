@@ -10,11 +10,11 @@ import math
 from typing import TYPE_CHECKING, TypeGuard
 
 from cbi_queue.governor.machine.grades import Grade, Graded
-from cbi_queue.readings import MemoryReading, PressureLevel, Trust, Unknown
+from cbi_queue.readings.values import MemoryReading, PressureLevel, Trust, Unknown
 
 if TYPE_CHECKING:
     from cbi_queue.hardware.thresholds import Thresholds
-    from cbi_queue.readings import Readings
+    from cbi_queue.readings.values import Readings
 
 _GRADE_OF_LEVEL = {
     PressureLevel.NORMAL: Grade.CLEAR,

@@ -20,7 +20,7 @@ from cbi_queue.governor.policies.heat_policy import HOLD_MARGIN_S, LEVEL
 from cbi_queue.governor.policies.memory_relief import ENOUGH_UNEASED, not_eased, note_calm
 from cbi_queue.governor.state.state import BeforeEnd
 from cbi_queue.governor.values import Action, Cause, Decision
-from cbi_queue.readings import HeatLevel
+from cbi_queue.readings.values import HeatLevel
 from cbi_queue.wording import span
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from cbi_queue.governor.machine.grades import Graded
     from cbi_queue.governor.state.state import GovernorState, Hold
-    from cbi_queue.readings import Readings
+    from cbi_queue.readings.values import Readings
 
 
 @dataclass(frozen=True, slots=True)

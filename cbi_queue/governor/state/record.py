@@ -5,7 +5,7 @@ is not whole and within its ranges is refused whole: the governor then begins an
 
 What is not brought over: strain and a refusal to start ("lasts since" needs looks, and nobody looked meanwhile), the
 speed of a trainer that is gone, and remarks on its slow-downs. Neighbours: `slot_memory` (what is recorded),
-`record_form` (its keys and ranges), `cbi_queue.ledger.governor_log` (where it is kept), `workers.governor.state_store` (when).
+`record_form` (its keys and ranges), `cbi_queue.telemetry.governor_log` (where it is kept), `workers.governor.state_store` (when).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 from cbi_queue.governor.diagnosis.attribution import attribute, wants_probe
 from cbi_queue.governor.diagnosis.evidence import Evidence, EvidenceWindow
 from cbi_queue.governor.values import Attribution, Baseline, Cause, Slowdown, Work
-from cbi_queue.readings import (
+from cbi_queue.readings.values import (
     ContentionReading,
     FootprintReading,
     GpuReading,

@@ -15,7 +15,7 @@ from cbi_queue.governor.policies.slot_policy import look_between_jobs
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Cause, Work
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import HeatLevel, PressureLevel, Readings
+from cbi_queue.readings.values import HeatLevel, PressureLevel, Readings
 
 T = Thresholds()
 NUMBERS = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True), st.floats(-50, 200))

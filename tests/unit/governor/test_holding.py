@@ -7,7 +7,7 @@ from governed import Ride, at_level, machine, memory_of, thermal, unknown
 from cbi_queue.governor.policies.heat_policy import LEVEL
 from cbi_queue.governor.values import Action
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import HeatLevel, Readings
+from cbi_queue.readings.values import HeatLevel, Readings
 
 HEAVY = at_level(HeatLevel.HEAVY)
 

@@ -12,7 +12,7 @@ from cbi_queue.governor.policies.slot_policy import look_between_jobs, may_start
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import HeatLevel, PressureLevel, Readings
+from cbi_queue.readings.values import HeatLevel, PressureLevel, Readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

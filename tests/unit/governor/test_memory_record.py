@@ -19,7 +19,7 @@ from cbi_queue.governor.state.record import Moment, RecordFault, memory_from_jso
 from cbi_queue.governor.state.state import FORGET_RUNG_S, HOUR_S, GovernorState, Hold, Refutation, Relief, Trial
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import HeatLevel
+from cbi_queue.readings.values import HeatLevel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from cbi_queue.governor.machine.grades import Grade, Graded, GradeHistory
 from cbi_queue.governor.machine.heat import grade_heat
 from cbi_queue.governor.values import Action, Baseline, Cause
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import GpuReading, HeatLevel, Readings, ThermalReading, Trust
+from cbi_queue.readings.values import GpuReading, HeatLevel, Readings, ThermalReading, Trust
 
 if TYPE_CHECKING:
     from cbi_queue.governor.state.state import GovernorState

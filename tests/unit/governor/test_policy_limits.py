@@ -8,7 +8,7 @@ from governed import Ride, at_level
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import HeatLevel
+from cbi_queue.readings.values import HeatLevel
 
 T = Thresholds()
 COOL, MODERATE = at_level(HeatLevel.NOMINAL), at_level(HeatLevel.MODERATE)

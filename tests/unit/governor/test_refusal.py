@@ -8,7 +8,7 @@ from governed import Ride, at_level, machine, thermal, unknown
 from cbi_queue.governor.policies.slot_policy import look_between_jobs, may_start
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.readings import HeatLevel
+from cbi_queue.readings.values import HeatLevel
 
 T = Thresholds()
 COOL, TRAPPING = at_level(HeatLevel.NOMINAL), at_level(HeatLevel.TRAPPING)

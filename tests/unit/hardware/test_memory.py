@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from cbi_queue.catalogue import MODELS
 from cbi_queue.hardware import estimators
 from cbi_queue.hardware.memory import (
     LAST_PEAKS,
@@ -18,6 +17,7 @@ from cbi_queue.hardware.memory import (
     line_for,
     prior_for,
 )
+from cbi_queue.models.catalogue import MODELS
 
 SHAPE = Shape(5000, 200, "a test")
 

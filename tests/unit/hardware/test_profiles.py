@@ -9,7 +9,8 @@ import pytest
 
 from cbi_queue.errors import SettingsError
 from cbi_queue.hardware import PROFILES, known_profiles, profile_named
-from cbi_queue.hardware.profiles import KINDS, SHIPPED, SHIPPED_FOLDER
+from cbi_queue.hardware.profile import KINDS
+from cbi_queue.hardware.profiles import SHIPPED, SHIPPED_FOLDER
 
 M4 = PROFILES["m4-16gb"]
 

@@ -10,8 +10,9 @@ import pytest
 from cbi_queue.governor.machine.grades import Grade
 from cbi_queue.governor.machine.heat import grade_heat
 from cbi_queue.hardware.thresholds import Thresholds
-from cbi_queue.reading_words import reading_words
-from cbi_queue.readings import (
+from cbi_queue.readings.as_json import readings_from_json, readings_to_json
+from cbi_queue.readings.in_words import reading_words
+from cbi_queue.readings.values import (
     ContentionReading,
     FootprintReading,
     GpuReading,
@@ -23,7 +24,6 @@ from cbi_queue.readings import (
     Trust,
     Unknown,
 )
-from cbi_queue.readings_json import readings_from_json, readings_to_json
 from workers.sensors.composition import composed
 from workers.sensors.plausibility import checked
 

@@ -8,7 +8,7 @@ import pytest
 from sensor_samples import FakeLibSystem, hanging, printing, refusing, rusage_bytes, sample
 
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.readings import Trust, Unknown
+from cbi_queue.readings.values import Trust, Unknown
 from workers.sensors.macos.gpu import MacGpu, parse_ioreg
 from workers.sensors.macos.libsystem import LibSystem, parse_rusage
 from workers.sensors.macos.power import LowPowerMode, MacPriority, parse_low_power_mode

@@ -7,7 +7,7 @@ import struct
 import pytest
 from sensor_samples import FakeLibSystem, hanging, printing, refusing, sample
 
-from cbi_queue.readings import MemoryReading, PressureLevel, Unknown
+from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
 from workers.sensors.macos.libsystem import LibSystem, SwapUsage, parse_swap_usage
 from workers.sensors.macos.memory import (
     MacMemory,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sensor_samples import THERMAL_KEY, FakeLibSystem, hanging, printing, refusing
 
-from cbi_queue.readings import HeatLevel, ThermalReading, Trust, Unknown
+from cbi_queue.readings.values import HeatLevel, ThermalReading, Trust, Unknown
 from workers.sensors.macos.libsystem import LibSystem
 from workers.sensors.macos.thermal import MacThermal, NotifyFault, heat_level, parse_notifyutil
 

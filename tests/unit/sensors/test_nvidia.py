@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sensor_samples import FakeNvml
 
-from cbi_queue.readings import GpuReading, ThermalReading, Unknown
+from cbi_queue.readings.values import GpuReading, ThermalReading, Unknown
 from workers.sensors.nvidia_gpu.nvml import reason_names
 from workers.sensors.nvidia_gpu.sensors import NO_DRIVER, Nvidia, NvidiaHeat, chosen_device
 

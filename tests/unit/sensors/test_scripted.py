@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cbi_queue.errors import SettingsError
-from cbi_queue.readings import HeatLevel, ThermalReading, Unknown
+from cbi_queue.readings.values import HeatLevel, ThermalReading, Unknown
 from workers.sensors.scripted import Player, Scripted, parse_script
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cbi_queue.readings_json import KINDS
+from cbi_queue.readings.as_json import KINDS
 from cbi_queue.settings import load_settings
 from workers.sensors.choice import THERMAL_KEY_SEEN, sensors_for
 

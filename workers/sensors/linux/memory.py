@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from cbi_queue.readings import MemoryReading, Unknown
+from cbi_queue.readings.values import MemoryReading, Unknown
 from workers.sensors.linux.pressure import parse_pressure
 from workers.sensors.rates import Rate
 from workers.sensors.sensor import read_text

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cbi_queue.readings import PowerReading, Unknown
+from cbi_queue.readings.values import PowerReading, Unknown
 from workers.sensors.sensor import read_text
 
 if TYPE_CHECKING:

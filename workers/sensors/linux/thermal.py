@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cbi_queue.readings import ThermalReading, Unknown
+from cbi_queue.readings.values import ThermalReading, Unknown
 from workers.sensors.plausibility import believable_temp_c
 from workers.sensors.rates import Rise
 from workers.sensors.sensor import read_text

@@ -11,7 +11,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from cbi_queue.readings import GpuReading, Unknown
+from cbi_queue.readings.values import GpuReading, Unknown
 from workers.sensors.sensor import run_command
 
 if TYPE_CHECKING:

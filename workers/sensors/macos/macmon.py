@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
-from cbi_queue.readings import GpuReading, ThermalReading, Trust, Unknown
+from cbi_queue.readings.values import GpuReading, ThermalReading, Trust, Unknown
 from workers.sensors.plausibility import believable_temp_c
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from cbi_queue.readings import MemoryReading, PressureLevel, Unknown
+from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
 from workers.sensors.macos.libsystem import LibSystem, LibSystemFault, SwapUsage, parse_swap_usage
 from workers.sensors.rates import Rate
 from workers.sensors.sensor import run_command

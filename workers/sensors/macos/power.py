@@ -12,7 +12,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from cbi_queue.readings import PowerReading, Trust, Unknown
+from cbi_queue.readings.values import PowerReading, Trust, Unknown
 from workers.sensors.macos.libsystem import LibSystem
 from workers.sensors.sensor import run_command
 

@@ -14,7 +14,7 @@ import contextlib
 import subprocess
 from typing import TYPE_CHECKING
 
-from cbi_queue.readings import HeatLevel, ThermalReading, Trust, Unknown
+from cbi_queue.readings.values import HeatLevel, ThermalReading, Trust, Unknown
 from workers.sensors.macos.libsystem import LibSystem, LibSystemFault
 from workers.sensors.sensor import read_text, run_command
 

@@ -9,14 +9,14 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.readings import GpuReading, ThermalReading, Unknown
+from cbi_queue.readings.values import GpuReading, ThermalReading, Unknown
 from workers.sensors.nvidia_gpu.nvml import THERMAL_REASONS, Nvml, NvmlFault
 from workers.sensors.plausibility import believable_temp_c
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cbi_queue.readings import Reading
+    from cbi_queue.readings.values import Reading
 
 MIB = 2**20
 NO_DRIVER = "there is no NVIDIA driver (libnvidia-ml.so.1)"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cbi_queue.catalogue import MODELS, models_of
+from cbi_queue.models.catalogue import MODELS, models_of
 from cbi_queue.plan.build import JobDraft, build
 from cbi_queue.plan.complaints import Complaints, KeyPath, did_you_mean, not_allowed, schema_at, unknown, words_for
 from cbi_queue.plan.document import TIMEOUT_WORDS, JobEntry, PlanFile

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
-from cbi_queue.ledger.governor_log import decisions_of, last_standing
-from cbi_queue.plain_values import number_of, object_of, text_of, whole_of
+from cbi_queue.telemetry.governor_log import decisions_of, last_standing
+from cbi_queue.views.stored_values import number_of, object_of, text_of, whole_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from cbi_queue.ledger import JobRow
-    from cbi_queue.ledger.governor_log import DecisionRow
+    from cbi_queue.telemetry.governor_log import DecisionRow
 
 STALE_S = 15.0
 """Seconds after which what the daemon wrote last is no longer called the present. It writes every two."""

@@ -12,7 +12,7 @@ from dataclasses import MISSING, fields
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.readings import (
+from cbi_queue.readings.values import (
     HEAT_FIGURES,
     ContentionReading,
     FootprintReading,

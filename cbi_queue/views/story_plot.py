@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from cbi_queue.story import cost_of
+from cbi_queue.views.story import cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cbi_queue.ledger.governor_log import DecisionRow, SlowdownRow
-    from cbi_queue.story import Told
+    from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
+    from cbi_queue.views.story import Told
 
 WIDTH, HEIGHT = 900.0, 320.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 16.0, 40.0, 44.0

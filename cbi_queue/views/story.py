@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.governor.diagnosis.attribution import NOT_THE_MACHINE
 from cbi_queue.governor.values import Cause
+from cbi_queue.ledger.learned import what_was_learned
+from cbi_queue.ledger.queries import attempts_of, events_of, find_job
+from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
+from cbi_queue.telemetry.telemetry import epochs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
-    from cbi_queue.ledger import AttemptRow, EventRow, JobRow
-    from cbi_queue.ledger.governor_log import DecisionRow, SlowdownRow
-    from cbi_queue.ledger.relearning import BaselineRow
-    from cbi_queue.ledger.telemetry import EpochRow
+    from cbi_queue.ledger import AttemptRow, EventRow, JobRow, Ledger
+    from cbi_queue.ledger.learned import BaselineRow
+    from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
+    from cbi_queue.telemetry.telemetry import EpochRow
 
 LEAST_QUIET_EPOCHS = 3
 """Epochs from which the first stretch is taken as what the others are compared with."""
@@ -207,3 +212,26 @@ def _duration(seconds: float) -> str:
     if whole < 60:
         return f"{seconds:.1f} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def rows_of(ledger: Ledger, telemetry: Path, name: str) -> Told:
+    """Fetch everything that is known of one job.
+
+    Args:
+        ledger: open for looking.
+        telemetry: the telemetry file; a story without it has events only.
+        name: number or name of the job.
+
+    Raises:
+        UnknownJob: when no job is called so.
+    """
+    job = find_job(ledger, name)
+    return Told(
+        job,
+        attempts_of(ledger, job.id),
+        events_of(ledger, job.id),
+        epochs_of(telemetry, job.id),
+        slowdowns_of(telemetry, job.id),
+        decisions_of(telemetry, job.id),
+        [row for row in what_was_learned(ledger).baselines if row.is_called(f"{job.model} {job.horizon}")],
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.readings import (
+from cbi_queue.readings.values import (
     ContentionReading,
     FootprintReading,
     GpuReading,
@@ -21,7 +21,7 @@ from cbi_queue.readings import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cbi_queue.readings import Reading
+    from cbi_queue.readings.values import Reading
 
 
 def reading_words(reading: Reading | Unknown) -> str:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
-from cbi_queue.ledger.telemetry import look
+from cbi_queue.telemetry.telemetry import look
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cbi_queue.governor.values import Attribution, Decision, Slowdown
-    from cbi_queue.ledger.telemetry import Telemetry
+    from cbi_queue.telemetry.telemetry import Telemetry
 
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 THINNING: tuple[tuple[float, float], ...] = ((6 * HOUR_S, 60.0), (7 * DAY_S, 600.0))

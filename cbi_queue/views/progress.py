@@ -11,14 +11,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.values import Action
-from cbi_queue.ledger.governor_log import decisions_of
-from cbi_queue.ledger.telemetry import epochs_of
+from cbi_queue.telemetry.governor_log import decisions_of
+from cbi_queue.telemetry.telemetry import epochs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cbi_queue.ledger.telemetry import EpochRow
+    from cbi_queue.telemetry.telemetry import EpochRow
 
 RECENT_REPORTS = 5
 """Reports whose mean time estimates what is left of the running job."""

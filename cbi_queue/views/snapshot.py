@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.budget import BudgetProgress, progress, tally
-from cbi_queue.governor_status import GovernorStatus, take_governor_status
-from cbi_queue.job_progress import Progress, take_progress
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.waits import why_it_waits
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
 from cbi_queue.slot_lock import SlotLock, is_slot_taken
+from cbi_queue.views.governor import GovernorStatus, take_governor_status
+from cbi_queue.views.progress import Progress, take_progress
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import EventRow, HoldRow, JobRow

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.catalogue import MODELS
-from cbi_queue.kinds import BARS, HORIZONS
 from cbi_queue.lifecycle import JobState
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import BARS, HORIZONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,12 +10,11 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.hardware.fit import Verdict, fit
+from cbi_queue.hardware.fit import Verdict, fit, need_of
 from cbi_queue.hardware.memory import kind_of
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache, shape_from_export
 from cbi_queue.ledger.peaks import peaks_by_backend, peaks_of_jobs
 from cbi_queue.ledger.queries import all_jobs
-from cbi_queue.plan.memory_checks import need_of
 from cbi_queue.spec import identity_of
 
 if TYPE_CHECKING:

@@ -1,0 +1,67 @@
+"""Parameters of neural nets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cbi_queue.models.parameters.common import EvaluationParams
+
+
+class NeuralParams(EvaluationParams):
+    """What every neural model shares."""
+
+    epochs: int = Field(default=100, ge=1, le=10000)
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    """Effective batch; a downgrade shrinks the micro-batch and accumulates to the same."""
+    sequence_length: int = Field(default=256, ge=1, le=4096)
+    """Trading days that one window looks back."""
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    gradient_clip: float = Field(default=1.0, gt=0, le=1000)
+    """Largest gradient norm."""
+    patience: int = Field(default=12, ge=1, le=10000)
+    """Epochs without a better validation loss before stopping; the best weights are restored."""
+
+
+class FeedForwardParams(NeuralParams):
+    """A feed-forward net over a flattened window."""
+
+    sequence_length: int = Field(default=32, ge=1, le=4096)
+    batch_size: int = Field(default=64, ge=1, le=4096)
+    hidden: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(default=(128, 64), min_length=1, max_length=8)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class RecurrentParams(NeuralParams):
+    """A recurrent net over a window of feature rows: the last hidden state of the top layer, then one linear."""
+
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    hidden_size: int = Field(default=128, ge=1, le=4096)
+    """Units of each recurrent layer."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Between the layers (of two-layer nets) and before the last linear."""
+
+
+class TCNParams(NeuralParams):
+    """A temporal convolutional net: causal residual blocks, one per dilation, no batch statistics."""
+
+    channels: int = Field(default=64, ge=1, le=1024)
+    kernel_size: int = Field(default=3, ge=2, le=15)
+    dilations: tuple[Annotated[int, Field(ge=1, le=512)], ...] = Field(
+        default=(1, 2, 4, 8), min_length=1, max_length=10
+    )
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class AttentionParams(NeuralParams):
+    """A tiny attention encoder over a window of feature rows."""
+
+    batch_size: int = Field(default=16, ge=1, le=4096)
+    d_model: int = Field(default=128, ge=8, le=1024)
+    heads: int = Field(default=2, ge=1, le=16)
+    layers: int = Field(default=2, ge=1, le=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    gradient_checkpointing: bool = True
+    """Compute each layer again in the backward pass instead of keeping it: less memory, about a third more time."""
