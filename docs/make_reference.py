@@ -43,7 +43,7 @@ def render() -> str:
 def _index() -> Iterator[str]:
     yield "| verb | does |"
     yield "|---|---|"
-    for verb, (_, words) in VERBS.items():
+    for verb, words in VERBS.items():
         yield f"| [`{verb}`](#{verb}) | {words} |"
 
 

@@ -6,7 +6,7 @@ per horizon as `exports/production_training_data_<horizon>.parquet`. Nothing her
 stays empty, except that WTI is carried forward over at most three trading days. A file that did not come from here is
 the user's own and is never overwritten without `--force`.
 
-Runs in its own process, started by `cbi_queue.cli.data`; its exports are what `jobs.data.export_file` reads.
+Runs in its own process, started by `cbi_queue.cli.verbs.data`; its exports are what `jobs.data.export_file` reads.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from cbi_queue.api.app import create_app
-from cbi_queue.api.guard import url_of
+from cbi_queue.api.middleware import url_of
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.settings import load_settings
 

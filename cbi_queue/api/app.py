@@ -10,9 +10,8 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 import cbi_queue
-from cbi_queue.api import changes, looking, pages, refusals
-from cbi_queue.api.guard import Guard
-from cbi_queue.api.head import HeadAsGet
+from cbi_queue.api import error_answers, routes_change, routes_page, routes_read
+from cbi_queue.api.middleware import Guard, HeadAsGet
 from cbi_queue.api.models import Problem
 from cbi_queue.api.token import ensure_token
 
@@ -51,10 +50,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings)
-    refusals.install(app)
-    for router in (pages.router, looking.router, changes.router):
+    error_answers.install(app)
+    for router in (routes_page.router, routes_read.router, routes_change.router):
         app.include_router(router)
-    app.mount("/static", _Static(directory=pages.STATIC_DIR), name="static")
+    app.mount("/static", _Static(directory=routes_page.STATIC_DIR), name="static")
     return app
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.api.drawing import loss_line
-from cbi_queue.api.governor_view import view_governor
+from cbi_queue.api.charts import loss_line
+from cbi_queue.api.governor_panel import view_governor
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.lifecycle import JobState, Reason
 from cbi_queue.telemetry.telemetry import epochs_of
@@ -19,8 +19,8 @@ from cbi_queue.views.snapshot import take_status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cbi_queue.api.drawing import LossLine
-    from cbi_queue.api.governor_view import GovernorView
+    from cbi_queue.api.charts import LossLine
+    from cbi_queue.api.governor_panel import GovernorView
     from cbi_queue.settings import Settings
     from cbi_queue.telemetry.telemetry import EpochRow
     from cbi_queue.views.leaderboard import LeaderboardRow

@@ -11,38 +11,38 @@ from click.shell_completion import CompletionItem
 import cbi_queue
 from cbi_queue.errors import CbiError
 
-VERBS: dict[str, tuple[str, str]] = {
-    "plan": ("plan", "Check, show or describe day plans; changes nothing."),
-    "estimate": ("estimate", "Estimate the memory of every job of day plans, beside what was measured."),
-    "profile": ("profile", "Show the hardware profiles, and which one suits this machine."),
-    "data": ("data", "Build the sample exports from real daily series."),
-    "enqueue": ("enqueue", "Put the jobs of day plans into the queue."),
-    "run": ("run", "Enqueue plans and train until the queue is empty, with a live display."),
-    "worker": ("worker", "Run the daemon in this terminal."),
-    "status": ("status", "Show the slot, the queue, the holds and the budget."),
-    "list": ("list", "List jobs."),
-    "show": ("show", "Show one job: its spec, attempts and events."),
-    "logs": ("logs", "Print or follow a job's training log."),
-    "budget": ("budget", "Show progress against the week's budget of models."),
-    "leaderboard": ("leaderboard", "Rank the trained models of each horizon against the naive bars."),
-    "pause": ("pause", "Close the slot: stand still, drain or evict."),
-    "resume": ("resume", "Open the slot again."),
-    "cancel": ("cancel", "Call jobs off; a running trainer is ended with its children."),
-    "hold": ("hold", "Keep queued jobs back."),
-    "release": ("release", "Let held jobs go on."),
-    "retry": ("retry", "Queue ended jobs again."),
-    "priority": ("priority", "Change the priority of queued jobs."),
-    "edit": ("edit", "Change a queued job's parameters, retries or timeout."),
-    "wait": ("wait", "Wait until jobs, or the whole queue, have ended."),
-    "serve": ("serve", "Serve the status page and the API."),
-    "service": ("service", "Install, remove or look at the background service."),
-    "sensors": ("sensors", "Show what the sensors say, or record it as a trace."),
-    "governor": ("governor", "Show what the governor sees, did and learned; let it learn anew."),
-    "runtime": ("runtime", "Make and check the Python of a backend such as TensorFlow."),
-    "doctor": ("doctor", "Check this machine and installation."),
-    "completions": ("completions", "Print shell completions."),
+VERBS: dict[str, str] = {
+    "plan": "Check, show or describe day plans; changes nothing.",
+    "estimate": "Estimate the memory of every job of day plans, beside what was measured.",
+    "profile": "Show the hardware profiles, and which one suits this machine.",
+    "data": "Build the sample exports from real daily series.",
+    "enqueue": "Put the jobs of day plans into the queue.",
+    "run": "Enqueue plans and train until the queue is empty, with a live display.",
+    "worker": "Run the daemon in this terminal.",
+    "status": "Show the slot, the queue, the holds and the budget.",
+    "list": "List jobs.",
+    "show": "Show one job: its spec, attempts and events.",
+    "logs": "Print or follow a job's training log.",
+    "budget": "Show progress against the week's budget of models.",
+    "leaderboard": "Rank the trained models of each horizon against the naive bars.",
+    "pause": "Close the slot: stand still, drain or evict.",
+    "resume": "Open the slot again.",
+    "cancel": "Call jobs off; a running trainer is ended with its children.",
+    "hold": "Keep queued jobs back.",
+    "release": "Let held jobs go on.",
+    "retry": "Queue ended jobs again.",
+    "priority": "Change the priority of queued jobs.",
+    "edit": "Change a queued job's parameters, retries or timeout.",
+    "wait": "Wait until jobs, or the whole queue, have ended.",
+    "serve": "Serve the status page and the API.",
+    "service": "Install, remove or look at the background service.",
+    "sensors": "Show what the sensors say, or record it as a trace.",
+    "governor": "Show what the governor sees, did and learned; let it learn anew.",
+    "runtime": "Make and check the Python of a backend such as TensorFlow.",
+    "doctor": "Check this machine and installation.",
+    "completions": "Print shell completions.",
 }
-"""Verb -> (module of this package, one line of help). Every module holds one click command named `command`."""
+"""Verb -> one line of help. Each verb is a module of `verbs` that holds one click command named `command`."""
 
 
 class LazyVerbs(click.Group):
@@ -56,18 +56,18 @@ class LazyVerbs(click.Group):
         """Import the verb's module and return its command."""
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"cbi_queue.cli.{VERBS[cmd_name][0]}")
+        module = importlib.import_module(f"cbi_queue.cli.verbs.{cmd_name}")
         command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         """Write the table of verbs from VERBS, without importing any of them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, words) for name, (_, words) in VERBS.items()])
+            formatter.write_dl(list(VERBS.items()))
 
     def shell_complete(self, _ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer the verbs with their one line of help, without importing any of them."""
-        return [CompletionItem(name, help=words) for name, (_, words) in VERBS.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=words) for name, words in VERBS.items() if name.startswith(incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

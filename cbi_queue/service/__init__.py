@@ -2,7 +2,7 @@
 
 `definition` says what a part is, `launchd` and `systemd` word it in their format and speak to their manager,
 `commands` runs their programs. Only files with our own names are ever written or removed; the state folder, its
-ledger and its logs stay. The command line above it is `cbi_queue.cli.service`.
+ledger and its logs stay. The command line above it is `cbi_queue.cli.verbs.service`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from cbi_queue.api.guard import MAX_BODY_BYTES, AllowedHosts
+from cbi_queue.api.middleware import MAX_BODY_BYTES, AllowedHosts
 from cbi_queue.api.token import ensure_token
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.holds import holds_in_force, place_hold

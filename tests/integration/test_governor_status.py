@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from cbi_queue.cli import cli
-from cbi_queue.cli.live import render_status
+from cbi_queue.cli.status_view import render_status
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.claims import pause

@@ -10,7 +10,7 @@ from api_home import BROWSER
 from rich.console import Console
 
 from cbi_queue import clock
-from cbi_queue.cli.live import render_status
+from cbi_queue.cli.status_view import render_status
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.ledger.claims import pause
 from cbi_queue.ledger.settlement import requeue

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from cbi_queue.api.drawing import HEIGHT, MARGIN, STEP_APART, WIDTH, WorkPicture, work_picture
+from cbi_queue.api.charts import HEIGHT, MARGIN, STEP_APART, WIDTH, WorkPicture, work_picture
 from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
 from cbi_queue.telemetry.telemetry import EpochRow
 

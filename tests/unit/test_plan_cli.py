@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from plan_files import SCHEDULES, write
 
 from cbi_queue.cli import cli
-from cbi_queue.cli.plan import command
+from cbi_queue.cli.verbs.plan import command
 from cbi_queue.errors import PlanError
 from cbi_queue.plan.schema import plan_schema
 
@@ -150,6 +150,6 @@ def test_the_shipped_week_passes_its_own_check() -> None:
 
 def test_help_does_not_load_the_reader() -> None:
     """`--help` and completion must not cost what pydantic and YAML cost."""
-    code = "import sys, cbi_queue.cli.plan; print(sorted({'yaml', 'pydantic', 'rich'} & set(sys.modules)))"
+    code = "import sys, cbi_queue.cli.verbs.plan; print(sorted({'yaml', 'pydantic', 'rich'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

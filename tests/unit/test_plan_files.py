@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cbi_queue.cli.plan_files import PlanFile, shipped_folder
+from cbi_queue.cli.arguments import PlanFile, shipped_folder
 
 
 def convert(value: str) -> Path:

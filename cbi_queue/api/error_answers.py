@@ -1,0 +1,76 @@
+"""Every error becomes one answer: {error, hint} with a status code, or an HTML page where a browser asked for one.
+
+Neighbours: `app` (which installs these), `pages` (the HTML).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from cbi_queue.api.middleware import refuse
+from cbi_queue.api.routes_page import error_page, wants_html
+from cbi_queue.errors import CbiError, LedgerError, Refused, StaleTransition, UnknownJob, VolumeMissing
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+    from starlette.responses import Response
+
+STATUS_OF: tuple[tuple[type[CbiError], int], ...] = (
+    (UnknownJob, 404),
+    (StaleTransition, 409),
+    (Refused, 409),
+    (LedgerError, 503),
+    (VolumeMissing, 503),
+    (CbiError, 500),
+)
+"""First match counts. 409: the job is in a state where that cannot be; 503: try again when the cause is gone."""
+
+
+def install(app: FastAPI) -> None:
+    """Let *app* answer errors in our own words."""
+    app.add_exception_handler(CbiError, _known)
+    app.add_exception_handler(sqlite3.Error, _database)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def _known(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, CbiError):
+        raise exc
+    status = next(status for kind, status in STATUS_OF if isinstance(exc, kind))
+    return _answer(request, status, exc.message, exc.hint)
+
+
+def _database(request: Request, exc: Exception) -> Response:
+    return _answer(request, 503, f"the ledger cannot be read: {exc}", "`cbi-queue doctor` looks at the installation")
+
+
+def _invalid(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, RequestValidationError):
+        raise exc
+    found = "; ".join(f"{_place(error['loc'])}: {error['msg']}, got {error.get('input')!r}" for error in exc.errors())
+    return _answer(request, 422, found, "the shapes are in /openapi.json and docs/api.md")
+
+
+def _place(loc: tuple[Any, ...]) -> str:
+    return ".".join(str(part) for part in loc[1:]) or str(loc[0])
+
+
+def _http(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, HTTPException):
+        raise exc
+    detail: Any = exc.detail
+    told = detail if isinstance(detail, dict) else {"error": f"{request.method} {request.url.path}: {detail}"}
+    answer = _answer(request, exc.status_code, told["error"], told.get("hint"))
+    answer.headers.update(exc.headers or {})
+    return answer
+
+
+def _answer(request: Request, status: int, error: str, hint: str | None) -> Response:
+    if wants_html(request):
+        return error_page(request, status, error, hint)
+    return refuse(status, error, hint)

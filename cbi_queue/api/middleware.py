@@ -1,0 +1,156 @@
+"""What every request passes first: the Host and Origin it names, the size of its body; and the headers of every answer.
+
+The page listens on loopback and has no login, so the browser is the way in for strangers: a site that points its own
+name at 127.0.0.1 (DNS rebinding) still sends its own name as Host, and a form on another site sends its Origin. Both
+are refused. An address of digits cannot be rebound, because nobody looks it up. Neighbours: `app`, `token`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from cbi_queue.settings import Settings
+
+MAX_BODY_BYTES = 65_536
+"""Largest body of a request; ours stay below one kilobyte."""
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+HTTP_PORT = 80
+
+ANSWER_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+NO_STORE = "no-store"
+
+
+class AllowedHosts:
+    """The values of a Host header that mean this server."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Allow loopback and *host*; when *host* is a wildcard, this machine's name and any address of digits."""
+        self._port = port
+        self._any_address = host in WILDCARDS
+        own = [f"{socket.gethostname()}", f"{socket.gethostname()}.local"] if self._any_address else [host]
+        names = ["127.0.0.1", "localhost", "::1", *own]
+        self._exact = {form for name in names for form in self._forms(name.lower())}
+
+    def __contains__(self, host: str) -> bool:
+        """Tell whether *host*, as sent, means this server."""
+        lowered = host.lower()
+        return lowered in self._exact or (self._any_address and self._is_address_with_port(lowered))
+
+    def is_own_origin(self, origin: str) -> bool:
+        """Tell whether a page of this server sent the request."""
+        return origin.startswith("http://") and origin.removeprefix("http://") in self
+
+    def _forms(self, name: str) -> list[str]:
+        bracketed = f"[{name}]" if ":" in name else name
+        return [f"{bracketed}:{self._port}"] + ([bracketed] if self._port == HTTP_PORT else [])
+
+    def _is_address_with_port(self, host: str) -> bool:
+        address = host.removesuffix(f":{self._port}")
+        if address == host and self._port != HTTP_PORT:
+            return False
+        try:
+            ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True
+
+
+class Guard:
+    """Refuses what does not mean this server, and puts the security headers on every answer."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        """Stand before *app*."""
+        self._app = app
+        self._hosts = AllowedHosts(settings.host, settings.port)
+        self._url = url_of(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _add_headers(message)
+            await send(message)
+
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        await (refusal or self._app)(scope, receive, send_guarded)
+
+    def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or hosts[0] not in self._hosts:
+            seen = hosts[0] if hosts else "none"
+            return refuse(400, f"the Host header names {seen!r}, which is not this server", f"open {self._url}")
+        if method in SAFE_METHODS:
+            return None
+        origin = headers.get("origin")
+        if origin is not None and not self._hosts.is_own_origin(origin):
+            return refuse(403, f"a page of {origin!r} may not change anything here", "use curl or the command line")
+        return _body_refusal(headers)
+
+
+def _body_refusal(headers: Headers) -> JSONResponse | None:
+    length = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not length.isdecimal():
+        return refuse(411, "the length of the body is not told", "send it with a Content-Length header")
+    if int(length) > MAX_BODY_BYTES:
+        return refuse(413, f"a body of {length} bytes came; {MAX_BODY_BYTES} are allowed", None)
+    return None
+
+
+def _add_headers(message: Message) -> None:
+    headers = MutableHeaders(scope=message)
+    for name, value in ANSWER_HEADERS.items():
+        headers[name] = value
+    headers.setdefault("Cache-Control", NO_STORE)
+
+
+def refuse(status: int, error: str, hint: str | None) -> JSONResponse:
+    """Make the answer of every refusal: {error, hint}."""
+    return JSONResponse({"error": error, "hint": hint}, status_code=status)
+
+
+def url_of(settings: Settings) -> str:
+    """Return the address of the status page, for a browser on this machine."""
+    host = "127.0.0.1" if settings.host in WILDCARDS else settings.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/status"
+
+
+class HeadAsGet:
+    """Asks what stands behind it as if for GET, and keeps the body back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand before *app*."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_without_body)

@@ -1,0 +1,104 @@
+"""The API's POST routes: each calls the ledger function that the verb of the same name calls, and asks for the token.
+
+A change is in the ledger when the answer comes; the daemon acts on it within its next look. Neighbours: `token`,
+`ledger.holds`, `ledger.verbs`.
+"""
+
+# ruff: noqa: TC001 - FastAPI and pydantic read these annotations when the program runs
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Depends
+
+from cbi_queue.api.dependencies import AppSettings
+from cbi_queue.api.models import Holds, JobName, PauseBody, PriorityBody, Problem, ResumeBody
+from cbi_queue.api.token import require_token
+from cbi_queue.ledger import Ledger, verbs
+from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
+from cbi_queue.lifecycle import HoldReason
+from cbi_queue.views.snapshot import JobLine, every_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from cbi_queue.ledger import JobRow
+    from cbi_queue.settings import Settings
+
+PATIENCE_S = 5.0
+"""Seconds that a request waits for somebody else's write before it answers 503."""
+
+router = APIRouter(
+    prefix="/api",
+    tags=["change"],
+    dependencies=[Depends(require_token)],
+    responses={
+        401: {"model": Problem, "description": "No token, or a wrong one."},
+        503: {"model": Problem, "description": "The ledger is locked or cannot be written."},
+    },
+)
+ON_JOBS: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "No such job."},
+    409: {"model": Problem, "description": "The job is in a state where that cannot be; nothing was changed."},
+}
+
+
+@router.post("/pause")
+def pause(body: PauseBody, settings: AppSettings) -> Holds:
+    """Close the slot by the user's hold (or change that hold)."""
+    with _ledger_for_writing(settings) as ledger:
+        place_hold(ledger, HoldReason.USER, body.mode, body.reason, for_s=body.for_s)
+        return Holds(holds=holds_in_force(ledger))
+
+
+@router.post("/resume")
+def resume(settings: AppSettings, body: ResumeBody | None = None) -> Holds:
+    """Lift the user's hold, and with `all` the governor's too. Others lift themselves when their cause is gone."""
+    with _ledger_for_writing(settings) as ledger:
+        lifted = resume_slot(ledger, lift_all=body is not None and body.all)
+        return Holds(lifted=bool(lifted), holds=holds_in_force(ledger))
+
+
+@router.post("/jobs/{name}/cancel", responses=ON_JOBS)
+def cancel(name: JobName, settings: AppSettings) -> JobLine:
+    """Call a job off. A job in the slot is still running in the answer: its trainer is being ended."""
+    return _change(settings, name, verbs.cancel)
+
+
+@router.post("/jobs/{name}/hold", responses=ON_JOBS)
+def hold(name: JobName, settings: AppSettings) -> JobLine:
+    """Keep a queued or waiting job back."""
+    return _change(settings, name, verbs.hold)
+
+
+@router.post("/jobs/{name}/release", responses=ON_JOBS)
+def release(name: JobName, settings: AppSettings) -> JobLine:
+    """Let a held job go on."""
+    return _change(settings, name, verbs.release)
+
+
+@router.post("/jobs/{name}/retry", responses=ON_JOBS)
+def retry(name: JobName, settings: AppSettings) -> JobLine:
+    """Queue a failed, cancelled or vetoed job again; its checkpoints are kept."""
+    return _change(settings, name, verbs.retry)
+
+
+@router.post("/jobs/{name}/priority", responses=ON_JOBS)
+def priority(name: JobName, body: PriorityBody, settings: AppSettings) -> JobLine:
+    """Change the priority of a job that has not ended."""
+    return _change(settings, name, lambda ledger, names: verbs.set_priority(ledger, names, body.priority))
+
+
+def _change(settings: Settings, name: str, verb: Callable[[Ledger, Sequence[str]], list[JobRow]]) -> JobLine:
+    with _ledger_for_writing(settings) as ledger:
+        [changed] = verb(ledger, [name])
+        return next(line for line in every_line(ledger) if line.id == changed.id)
+
+
+@contextmanager
+def _ledger_for_writing(settings: Settings) -> Iterator[Ledger]:
+    settings.make_state_dir()
+    with Ledger.open(settings.ledger_path, patience_s=PATIENCE_S) as ledger:
+        yield ledger

@@ -1,0 +1,110 @@
+"""The page for people: one HTML page, rendered here, that works without JavaScript and looks again by itself with it.
+
+Neighbours: `page_view` (what it shows), `templates/`, `static/`. Every value is escaped by the templates.
+"""
+
+# ruff: noqa: TC001, TC002 - FastAPI and pydantic read these annotations when the program runs
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+
+import cbi_queue
+from cbi_queue import clock
+from cbi_queue.api.charts import HEIGHT, WIDTH, stacked
+from cbi_queue.api.dependencies import AppSettings
+from cbi_queue.api.formats import FILTERS
+from cbi_queue.api.page_view import QUEUE_SHOWN, view_page, why_waiting
+from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.views.snapshot import QueueStatus, take_status
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+STATIC_DIR = Path(__file__).with_name("static")
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters.update(FILTERS, why_waiting=why_waiting)
+_TEMPLATES.globals.update(
+    stacked=stacked,
+    horizons=HORIZONS,
+    line_width=WIDTH,
+    line_height=HEIGHT,
+    queue_shown=QUEUE_SHOWN,
+    version=cbi_queue.__version__,
+)
+
+router = APIRouter(tags=["page"])
+HTML = "text/html"
+
+
+@router.get("/", include_in_schema=False)
+def root() -> RedirectResponse:
+    """Send a browser to the page."""
+    return RedirectResponse("/status", status_code=302)
+
+
+@router.get(
+    "/status",
+    response_model=QueueStatus,
+    responses={200: {"content": {HTML: {}}, "description": "JSON, or the page where the request accepts HTML."}},
+)
+def status_page(
+    request: Request,
+    settings: AppSettings,
+    format: Annotated[  # noqa: A002 - the name of the query parameter
+        Literal["html", "json"] | None, Query(description="Overrides the Accept header.")
+    ] = None,
+) -> Any:
+    """Return the page to a browser, and the same data as JSON to everybody else."""
+    as_html = format == "html" if format else wants_html(request)
+    answer: Response = (
+        HTMLResponse(_render("status.html", view=view_page(settings)))
+        if as_html
+        else JSONResponse(take_status(settings).as_json())
+    )
+    answer.headers["Vary"] = "Accept"
+    return answer
+
+
+def wants_html(request: Request) -> bool:
+    """Tell whether the request names HTML, and does not like JSON better; `*/*` alone means JSON.
+
+    `format=json` or `format=html` in the query counts more.
+    """
+    asked = request.query_params.get("format")
+    if asked in {"html", "json"}:
+        return asked == "html"
+    likes = dict(map(_preference, request.headers.get("accept", "").split(",")))
+    html = likes.get(HTML, 0.0)
+    return html > 0 and html >= likes.get("application/json", 0.0)
+
+
+def _preference(part: str) -> tuple[str, float]:
+    kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    quality = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
+    try:
+        return kind, float(quality)
+    except ValueError:
+        return kind, 0.0
+
+
+def error_page(request: Request, status: int, error: str, hint: str | None) -> HTMLResponse:
+    """Say in HTML what went wrong; the page goes on looking, so it recovers by itself."""
+    text = _render("error.html", status=status, error=error, hint=hint, path=request.url.path, at=clock.epoch_s())
+    return HTMLResponse(text, status_code=status)
+
+
+def _render(template: str, **values: Any) -> str:
+    return _TEMPLATES.get_template(template).render(**values)

@@ -1,0 +1,3 @@
+"""One verb a file, imported when called."""
+
+from __future__ import annotations

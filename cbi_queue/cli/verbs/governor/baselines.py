@@ -1,0 +1,51 @@
+"""`cbi-queue governor baselines`: what earlier runs taught about the cold machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from cbi_queue.cli.arguments import model_names_argument
+from cbi_queue.cli.ledger_access import ledger_for_looking
+from cbi_queue.cli.output import json_option, local_time, print_json, print_table
+from cbi_queue.ledger.learned import BaselineRow, what_was_learned
+from cbi_queue.views.story import per_sample
+
+
+@click.command(
+    epilog="Examples:\n\n\b\n"
+    "  cbi-queue governor baselines\n"
+    "  cbi-queue governor baselines lstm 'gru 1w' --json\n\n"
+    "Exit codes: 0 listed, 2 a name calls no baseline."
+)
+@model_names_argument
+@json_option
+def command(names: tuple[str, ...], as_json: bool) -> None:
+    """List the cold costs that slow-downs are measured against, and the cold times of the calibration probes.
+
+    MODEL is a model, a fingerprint or its leading words ('lstm 1w'). Default: all. A fingerprint that says 'by processor
+    time' counts processor milliseconds in place of samples. `governor relearn` forgets baselines.
+    """
+    with ledger_for_looking() as ledger:
+        found = what_was_learned(ledger, names)
+    if as_json:
+        print_json(asdict(found))
+        return
+    if found.baselines:
+        columns = (">a sample", "?>spread", "?>micro-batch", "?>reports", "learned", "fingerprint")
+        print_table("Cold baselines", columns, map(_cells, found.baselines))
+    else:
+        click.echo("No run has taught a cold baseline yet.")
+    if found.probes:
+        click.echo()
+        rows = [
+            (f"{one.wall_s * 1e3:.1f} ms", local_time(one.learned_at), one.device, one.workload) for one in found.probes
+        ]
+        print_table("Calibration probes", (">cold", "learned", "device", "workload"), rows)
+
+
+def _cells(row: BaselineRow) -> tuple[str, ...]:
+    micro_batch = "" if row.micro_batch is None else str(row.micro_batch)
+    cost, spread = per_sample(row.seconds_per_sample), f"{row.spread:.1%}"
+    return (cost, spread, micro_batch, str(row.reports), local_time(row.learned_at), row.fingerprint)

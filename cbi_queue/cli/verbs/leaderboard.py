@@ -1,0 +1,68 @@
+"""`cbi-queue leaderboard`: the trained models of each horizon against the bars."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from cbi_queue.cli.ledger_access import ledger_for_looking
+from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.ledger.queries import all_jobs
+from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.views.leaderboard import rank
+
+if TYPE_CHECKING:
+    from cbi_queue.views.leaderboard import LeaderboardRow
+
+COLUMNS = (
+    ">place", "name", "model", ">skill", ">MAPE %", ">MASE", ">RMSE", ">direction", ">Sharpe", ">rows", ">fit s",
+)  # fmt: skip
+
+MARGIN = 0.0005
+"""Least skill that counts as beating naive: what the table shows as +0.001; less is the same forecast."""
+
+
+@click.command(epilog="Examples:\n\n\b\n  cbi-queue leaderboard\n  cbi-queue leaderboard --horizon 1m --json")
+@click.option("--horizon", type=click.Choice(HORIZONS), help="Only this horizon.")
+@json_option
+def command(horizon: str | None, as_json: bool) -> None:
+    """Rank the trained models of each horizon against the naive bars.
+
+    Skill is 1 - MASE / naive's MASE on the same rows of the backtest, which nothing was selected on: above 0 beats
+    naive, below 0 loses to it. Direction is the share of moves whose sign was right, Sharpe that of following it.
+    """
+    with ledger_for_looking() as ledger:
+        boards = rank(all_jobs(ledger))
+    chosen = {name: rows for name, rows in boards.items() if horizon in (None, name)}
+    if as_json:
+        print_json({name: [asdict(row) for row in rows] for name, rows in chosen.items()})
+    elif not chosen:
+        click.echo("No model has been trained and scored yet.")
+    else:
+        for name, rows in chosen.items():
+            print_table(f"Horizon {name}, backtest", COLUMNS, map(_row, rows))
+            click.echo(_verdict(rows))
+            click.echo()
+
+
+def _row(row: LeaderboardRow) -> tuple[str, ...]:
+    name = f"{row.name} (bar)" if row.is_bar else row.name
+    return (
+        str(row.place or "-"), name, row.model, _number(row.skill_mase, "+.3f"), _number(row.mape_pct, ".2f"),
+        _number(row.mase, ".3f"), _number(row.rmse, ".3f"), _number(row.directional_accuracy, ".2f"),
+        _number(row.sharpe, "+.2f"), _number(row.rows, "d"), _number(row.fit_s, ".1f"),
+    )  # fmt: skip
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _verdict(rows: list[LeaderboardRow]) -> str:
+    """Say plainly whether anything beats naive."""
+    winners = [row.name for row in rows if not row.is_bar and row.skill_mase is not None and row.skill_mase >= MARGIN]
+    if not winners:
+        return "No model beats naive here."
+    return f"{len(winners)} of {sum(not row.is_bar for row in rows)} models beat naive here: {', '.join(winners)}."

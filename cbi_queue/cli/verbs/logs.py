@@ -1,0 +1,120 @@
+"""`cbi-queue logs NAME`: what the trainer printed; `-f` follows it, across attempts."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from cbi_queue.cli.arguments import job_name_argument
+from cbi_queue.cli.ledger_access import ledger_for_looking
+from cbi_queue.cli.output import printable_lines
+from cbi_queue.errors import Refused
+from cbi_queue.ledger.queries import attempts_of, find_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOLLOW_S = 0.2
+_CHUNK = 65_536
+
+
+@click.command(
+    epilog="Examples:\n\n\b\n  cbi-queue logs lightgbm-1m\n  cbi-queue logs -f feed-forward-1m\n  cbi-queue logs 12 --attempt 1"
+)
+@job_name_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the job has ended (or Ctrl-C).")
+@click.option("-n", "--lines", type=click.IntRange(0), help="Only the last N lines.")
+@click.option("--attempt", type=click.IntRange(1), help="The log of this attempt; default: the newest.")
+def command(name: str, follow: bool, lines: int | None, attempt: int | None) -> None:
+    """Print a job's training log. On a terminal, control characters in it are shown and not obeyed."""
+    number, path = _find(name, attempt, wait=follow)
+    log = _Log(path, lines)
+    try:
+        while True:
+            ended, newer = _look(name, number) if follow else (True, None)
+            log.print_new()
+            if newer and attempt is None:
+                number, path = newer
+                log = _Log(path)
+            elif ended:
+                return
+            else:
+                time.sleep(FOLLOW_S)
+    except KeyboardInterrupt:
+        return
+
+
+def _find(name: str, attempt: int | None, *, wait: bool) -> tuple[int, Path]:
+    while True:
+        with ledger_for_looking() as ledger:
+            job = find_job(ledger, name)
+            logs = {a.number: Path(a.log_path) for a in attempts_of(ledger, job.id) if a.log_path}
+        number = attempt or max(logs, default=0)
+        if number in logs:
+            return number, logs[number]
+        if not wait or job.state.is_final or attempt:
+            raise Refused(
+                f"job {job.id} {job.name} has no log of attempt {number or 1}; it is {job.state}",
+                hint=None if job.state.is_final else "`-f` waits until it starts",
+            )
+        time.sleep(FOLLOW_S)
+
+
+def _look(name: str, number: int) -> tuple[bool, tuple[int, Path] | None]:
+    """Tell whether the job has ended, and which newer attempt has a log."""
+    with ledger_for_looking() as ledger:
+        job = find_job(ledger, name)
+        newer = [(a.number, Path(a.log_path)) for a in attempts_of(ledger, job.id) if a.log_path and a.number > number]
+    return job.state.is_final, newer[-1] if newer else None
+
+
+class _Log:
+    """A log that is read while it grows, and while the trainer rolls it over."""
+
+    def __init__(self, path: Path, lines: int | None = None) -> None:
+        self._path = path
+        to_terminal = sys.stdout.isatty()
+        self._print: Callable[[bytes], object] = _print_safely() if to_terminal else sys.stdout.buffer.write
+        self._stream = self._open()
+        if lines is not None:
+            content = self._stream.read()
+            kept = content.splitlines(keepends=True)[-lines:] if lines else []
+            self._stream.seek(len(content) - sum(map(len, kept)))
+
+    def print_new(self) -> None:
+        """Print what came since the last call: the rest of the file, then the one that took its place, if one did."""
+        self._print_rest()
+        if self._was_rolled_over():
+            self._print_rest()
+            self._stream.close()
+            self._stream = self._open()
+            self._print_rest()
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self._path.open("rb")
+        except OSError as exc:
+            raise Refused(f"cannot read the log {self._path}: {exc.strerror}") from exc
+
+    def _was_rolled_over(self) -> bool:
+        try:
+            return not os.path.samestat(self._path.stat(), os.fstat(self._stream.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def _print_rest(self) -> None:
+        while chunk := self._stream.read(_CHUNK):
+            self._print(chunk)
+        sys.stdout.flush()
+
+
+def _print_safely() -> Callable[[bytes], None]:
+    """Return what prints bytes on a terminal: decoded (a letter may come in two parts), control characters shown."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return lambda chunk: click.echo(printable_lines(decoder.decode(chunk)), nl=False)

@@ -1,0 +1,39 @@
+"""`cbi-queue retry NAME...`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cbi_queue.cli.arguments import job_names_argument
+from cbi_queue.cli.ledger_access import ledger_for_writing
+from cbi_queue.cli.output import json_option, print_changed
+from cbi_queue.ledger import verbs
+from cbi_queue.ledger.queries import all_jobs
+from cbi_queue.lifecycle import JobState
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import Ledger
+
+
+@click.command(epilog="Examples:\n\n\b\n  cbi-queue retry lightgbm-1m\n  cbi-queue retry --failed")
+@job_names_argument(required=False)
+@click.option("--failed", "all_failed", is_flag=True, help="Every job that failed.")
+@json_option
+def command(names: tuple[str, ...], all_failed: bool, as_json: bool) -> None:
+    """Queue failed, cancelled or vetoed jobs again; their retries are restored and their checkpoints kept."""
+    if bool(names) == all_failed:
+        raise click.UsageError("name the jobs, or say --failed")
+    with ledger_for_writing() as ledger:
+        chosen = _failed(ledger) if all_failed else names
+        jobs = verbs.retry(ledger, chosen)
+    print_changed("Retried", jobs, as_json=as_json)
+    if not jobs and not as_json:
+        click.echo("No job has failed.")
+
+
+def _failed(ledger: Ledger) -> list[str]:
+    """Number the failed jobs, except those that a later job of the same name took the place of."""
+    newest = {job.name: job for job in all_jobs(ledger)}
+    return [str(job.id) for job in newest.values() if job.state is JobState.FAILED]

@@ -1,0 +1,147 @@
+"""`cbi-queue run FILE...`: enqueue and train until the queue is empty, with a live display."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from cbi_queue import clock
+from cbi_queue.cli.arguments import plan_files_argument
+from cbi_queue.cli.output import printable
+from cbi_queue.cli.verbs.enqueue import enqueue_files, tell_enqueued
+from cbi_queue.errors import SlotTaken
+from cbi_queue.ledger import Ledger, queries
+from cbi_queue.ledger.waits import why_it_waits
+from cbi_queue.settings import load_settings
+from cbi_queue.slot_lock import SlotLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cbi_queue.settings import Settings
+    from cbi_queue.views.snapshot import QueueStatus
+
+STOP_S = 60.0
+"""Seconds that the daemon may take to checkpoint and end after Ctrl-C: more than its own budget of 45 s."""
+
+PAGE_S = 15.0
+"""Seconds that the status page may take to come up."""
+
+
+@click.command(
+    epilog="Examples:\n\n\b\n  cbi-queue run schedules/quickstart.yaml\n  cbi-queue run schedules/day1.yaml --page"
+)
+@plan_files_argument
+@click.option("--page", is_flag=True, help="Serve the status page meanwhile.")
+def command(files: tuple[Path, ...], page: bool) -> None:
+    """Enqueue plans and train until the queue is empty, with a live display.
+
+    Ctrl-C checkpoints the running job and leaves a queue that `cbi-queue worker` or another `run` goes on with. Exit
+    codes: 0 done, 1 a job failed or cannot run, 2 refused input, 75 another daemon holds the slot, 130 stopped by Ctrl-C.
+    """
+    settings = load_settings()
+    settings.make_state_dir()
+    _refuse_second_daemon(settings)
+    tell_enqueued(enqueue_files(settings, files))
+    with _page(settings) if page else contextlib.nullcontext():
+        code = _train(settings)
+    _tell_unfit(settings)
+    sys.exit(code)
+
+
+def _tell_unfit(settings: Settings) -> None:
+    """Name the jobs that were left because they can never fit."""
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        for job in queries.unfit(ledger):
+            click.echo(
+                f"{printable(job.name)} (job {job.id}) was not trained: {why_it_waits(ledger, job.id)}", err=True
+            )
+
+
+def _refuse_second_daemon(settings: Settings) -> None:
+    holder = SlotLock(settings.lock_path).holder()
+    if holder is not None:
+        raise SlotTaken(
+            f"nothing was enqueued: the slot is taken by the daemon with pid {holder.pid}",
+            holder_pid=holder.pid,
+        )
+
+
+def _train(settings: Settings) -> int:
+    """Run the daemon as a child and watch it; Ctrl-C goes to it as one SIGTERM."""
+    started_at = clock.epoch_s()
+    daemon = subprocess.Popen(
+        [sys.executable, "-P", "-m", "workers", "--until-empty", "--quiet"],
+        process_group=0,
+        stdin=subprocess.DEVNULL,
+    )
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _show(settings, daemon, started_at)
+        return daemon.wait()
+    except KeyboardInterrupt:
+        return _stop(daemon)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if daemon.poll() is None:
+            _stop(daemon)
+
+
+def _show(settings: Settings, daemon: subprocess.Popen[bytes], started_at: float) -> None:
+    """Show the live status on a terminal, or one line per ended job elsewhere, until the daemon ends."""
+    from cbi_queue.cli.status_view import follow_in_lines, show_until
+
+    def is_over(_status: QueueStatus) -> bool:
+        return daemon.poll() is not None
+
+    if sys.stdout.isatty():
+        show_until(settings, is_over)
+    else:
+        follow_in_lines(settings, is_over, since=started_at)
+
+
+def _stop(daemon: subprocess.Popen[bytes]) -> int:
+    click.echo("\nStopping: the running job checkpoints …")
+    daemon.send_signal(signal.SIGTERM)
+    try:
+        daemon.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+    click.echo("Stopped. The queue goes on with `cbi-queue worker --until-empty`.")
+    return 130
+
+
+@contextlib.contextmanager
+def _page(settings: Settings) -> Iterator[None]:
+    server = subprocess.Popen(
+        [sys.executable, "-P", "-m", "cbi_queue.cli", "serve"],
+        process_group=0,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    answers = _answers(settings, server)
+    click.echo(f"Status page: http://{settings.host}:{settings.port}/status" if answers else "There is no status page.")
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _answers(settings: Settings, server: subprocess.Popen[bytes]) -> bool:
+    """Wait until the page answers; False when its process ended instead (it then said why)."""
+    deadline = clock.monotonic_s() + PAGE_S
+    while server.poll() is None and clock.monotonic_s() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection((settings.host, settings.port), timeout=0.2):
+            return server.poll() is None
+        time.sleep(0.1)
+    return False

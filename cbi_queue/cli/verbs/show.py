@@ -1,0 +1,88 @@
+"""`cbi-queue show NAME`: one job in full."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbi_queue.cli.arguments import job_name_argument
+from cbi_queue.cli.ledger_access import ledger_for_looking
+from cbi_queue.cli.output import duration, json_option, local_time, print_json, print_table, printable
+from cbi_queue.ledger.micro_batch import lowered_micro_batch
+from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
+from cbi_queue.ledger.queries import attempts_of, events_of, find_job
+from cbi_queue.lifecycle import REASON_WORDS
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import AttemptRow, EventRow, JobRow
+    from cbi_queue.ledger.peaks import PeakRow
+
+
+@click.command(epilog="Examples:\n\n\b\n  cbi-queue show lightgbm-1m\n  cbi-queue show 12 --json")
+@job_name_argument
+@json_option
+def command(name: str, as_json: bool) -> None:
+    """Show one job: its spec, attempts and events."""
+    with ledger_for_looking() as ledger:
+        job = find_job(ledger, name)
+        attempts, events = attempts_of(ledger, job.id), events_of(ledger, job.id)
+        peak = peaks_of_jobs(ledger, [job.id]).get(job.id)
+        expected = expected_mib(ledger, peak) if peak else None
+        lowered = lowered_micro_batch(ledger, job)
+    if as_json:
+        memory = {**asdict(peak), "expected_mib": expected} if peak else None
+        print_json({**asdict(job), "memory": memory, "attempt_list": _plain(attempts), "events": _plain(events)})
+    else:
+        _print(job, attempts, events, peak, expected, lowered)
+
+
+def _plain(rows: list[Any]) -> list[dict[str, Any]]:
+    return [asdict(row) for row in rows]
+
+
+def _print(
+    job: JobRow,
+    attempts: list[AttemptRow],
+    events: list[EventRow],
+    peak: PeakRow | None,
+    expected: float | None,
+    lowered: int | None,
+) -> None:
+    params = ", ".join(f"{key}={value}" for key, value in job.spec.get("params", {}).items())
+    lines = [
+        f"{job.model} ({job.family}), horizon {job.horizon}, day {job.day}, priority {job.priority}",
+        f"{job.state}: {job.veto or REASON_WORDS[job.reason]}",
+        f"Parameters: {params or 'none'}",
+    ]
+    if job.micro_batch:
+        lines.append(f"Micro-batch lowered to {job.micro_batch}; the events say why")
+    if lowered and not job.state.is_final:
+        lines.append(f"Micro-batch {lowered} for now, by the governor; it grows again when memory has been calm")
+    if peak:
+        batch = f" with micro-batch {peak.micro_batch}" if peak.micro_batch else ""
+        told = f"estimated were {expected:.0f} (formula {peak.formula_mib:.1f})"
+        lines.append(f"Memory: took {peak.measured_mib:.0f} MiB at its peak{batch} on {peak.device}; {told}")
+    if job.run_dir:
+        lines.append(f"Run folder: {job.run_dir}")
+    click.secho(printable(f"Job {job.id} {job.name}"), bold=True)
+    click.echo("\n".join(map(printable, lines)))
+    if attempts:
+        columns = (">no", "started", "?took", "outcome", "?>peak memory", "error")
+        click.echo()
+        print_table("Attempts", columns, map(_attempt, attempts))
+    click.echo()
+    print_table("Events", ("when", "event", "?state", "words"), map(_event, events))
+
+
+def _attempt(attempt: AttemptRow) -> tuple[str, ...]:
+    took = duration(attempt.ended_at - attempt.started_at) if attempt.ended_at else "runs now"
+    memory = f"{attempt.peak_rss_mib:.0f} MiB" if attempt.peak_rss_mib else ""
+    started = local_time(attempt.started_at)
+    return (str(attempt.number), started, took, attempt.outcome or "", memory, attempt.error or "")
+
+
+def _event(event: EventRow) -> tuple[str, ...]:
+    change = f"{event.source or ''} → {event.target}".strip() if event.target else ""
+    return (local_time(event.at), event.event, change, event.words or "")
