@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from fakes import make_task
-from house import House
+from support.fakes import make_task
+from support.installation import Installation
 
 from cbi_queue.ledger import Ledger
 
@@ -97,9 +97,9 @@ def _runs(process: psutil.Process) -> bool:
 
 
 @pytest.fixture
-def house(tmp_path: Path, sample_exports: Path, feature_dir: Path, new_ledger: Path) -> Iterator[House]:
+def installation(tmp_path: Path, sample_exports: Path, feature_dir: Path, new_ledger: Path) -> Iterator[Installation]:
     """A whole installation of its own, with real exports, the feature cache of 1w and 1m and an empty ledger in place."""
-    installation = House(tmp_path)
+    installation = Installation(tmp_path)
     installation.furnish(sample_exports, feature_dir)
     shutil.copy(new_ledger, installation.settings.ledger_path)
     yield installation

@@ -6,8 +6,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from command_home import Home
-from ledger_rows import NET, add, add_in
+from support.command_installation import Home
+from support.ledger_rows import NET, add, add_in
 
 from cbi_queue.ledger.claims import claim, record_trainer
 from cbi_queue.ledger.settlement import requeue

@@ -13,8 +13,8 @@ from contextlib import closing
 import click
 import pytest
 from click.testing import CliRunner
-from command_home import EXECUTABLE
-from ledger_rows import add, dump
+from support.command_installation import EXECUTABLE
+from support.ledger_rows import add, dump
 
 from cbi_queue.cli import VERBS, cli
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger_rows import add, dump
+from support.ledger_rows import add, dump
 
 from cbi_queue.ledger.claims import claim
 from cbi_queue.ledger.settlement import fail, finish

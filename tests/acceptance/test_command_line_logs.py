@@ -6,9 +6,9 @@ import os
 import pty
 import subprocess
 
-from command_home import EXECUTABLE
-from ledger_rows import job
-from waiting import until
+from support.command_installation import EXECUTABLE
+from support.ledger_rows import job
+from support.waiting import until
 
 from cbi_queue.ledger.claims import claim, record_trainer
 from cbi_queue.ledger.settlement import finish

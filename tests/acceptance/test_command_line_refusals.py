@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from command_home import Home
-from ledger_rows import add, dump, story
+from support.command_installation import Home
+from support.ledger_rows import add, dump, story
 
 from cbi_queue.slot_lock import SlotLock
 

@@ -11,14 +11,14 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from waiting import until
+from support.waiting import until
 
 from cbi_queue.lifecycle import JobState, Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from house import House
+    from support.installation import Installation
 
 PLAN = """
 day: 1
@@ -36,44 +36,44 @@ jobs:
 COMMAND = [sys.executable, "-P", "-m", "cbi_queue.cli"]
 
 
-def plan(house: House, epochs: int) -> Path:
+def plan(installation: Installation, epochs: int) -> Path:
     """Write the small day."""
-    path = house.root / "day.yaml"
+    path = installation.root / "day.yaml"
     path.write_text(PLAN.replace("EPOCHS", str(epochs)))
     return path
 
 
-def test_a_small_day_from_plan_to_leaderboard(house: House) -> None:
+def test_a_small_day_from_plan_to_leaderboard(installation: Installation) -> None:
     """From a YAML file and no ledger to artifacts, and what people then ask: list, show, logs, leaderboard, budget."""
-    house.settings.ledger_path.unlink()
+    installation.settings.ledger_path.unlink()
 
-    said = house.cli("run", str(plan(house, epochs=3)))
+    said = installation.cli("run", str(plan(installation, epochs=3)))
 
     assert "Enqueued 3 jobs" in said
     assert re.search(r"finish\s+net-1w\s+trained, scored and stored", said)
-    assert house.cli("list").startswith("Nothing is left to do")
-    assert "net-1w" in house.cli("list", "--all")
-    assert "succeeded" in house.cli("show", "net-1w")
-    house.cli("logs", "net-1w")
-    assert "naive-1w" in house.cli("leaderboard")
-    assert "simple neural" in house.cli("budget")
-    again = house.cli("run", str(plan(house, epochs=3)))
+    assert installation.cli("list").startswith("Nothing is left to do")
+    assert "net-1w" in installation.cli("list", "--all")
+    assert "succeeded" in installation.cli("show", "net-1w")
+    installation.cli("logs", "net-1w")
+    assert "naive-1w" in installation.cli("leaderboard")
+    assert "simple neural" in installation.cli("budget")
+    again = installation.cli("run", str(plan(installation, epochs=3)))
     assert "already there" in again
 
 
-def test_ctrl_c_in_a_terminal_checkpoints_and_leaves_a_resumable_queue(house: House) -> None:
+def test_ctrl_c_in_a_terminal_checkpoints_and_leaves_a_resumable_queue(installation: Installation) -> None:
     """What a person does when the machine is needed: nothing is lost, and `worker` goes on."""
     master, terminal = pty.openpty()
     run = subprocess.Popen(
-        [*COMMAND, "run", str(plan(house, epochs=40))],
-        env={**house.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
-        cwd=house.root, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        [*COMMAND, "run", str(plan(installation, epochs=40))],
+        env={**installation.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
+        cwd=installation.root, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
     )  # fmt: skip
     os.close(terminal)
     screen = bytearray()
     until(lambda: read(master, screen) and b"net-1w" in screen, "the live display")
-    until(lambda: read(master, screen) and house.job("net-1w").state is JobState.RUNNING, "the net is training")
-    house_epoch(house, master, screen)
+    until(lambda: read(master, screen) and installation.job("net-1w").state is JobState.RUNNING, "the net is training")
+    training_epoch(installation, master, screen)
 
     run.send_signal(signal.SIGINT)
     until(lambda: read(master, screen) and run.poll() is not None, "run ends")
@@ -82,19 +82,19 @@ def test_ctrl_c_in_a_terminal_checkpoints_and_leaves_a_resumable_queue(house: Ho
     read(master, screen)
     os.close(master)
     assert b"The queue goes on with" in screen
-    assert house.job("net-1w").state is JobState.QUEUED
-    assert house.attempts("net-1w")[0].outcome is Outcome.INTERRUPTED
-    house.cli("edit", "net-1w", "retries=0")
-    assert house.start_daemon("--until-empty", wait=False).wait(200) == 0
-    assert "restored" in [e.event for e in house.events("net-1w")]
+    assert installation.job("net-1w").state is JobState.QUEUED
+    assert installation.attempts("net-1w")[0].outcome is Outcome.INTERRUPTED
+    installation.cli("edit", "net-1w", "retries=0")
+    assert installation.start_daemon("--until-empty", wait=False).wait(200) == 0
+    assert "restored" in [e.event for e in installation.events("net-1w")]
 
 
-def house_epoch(house: House, master: int, screen: bytearray) -> None:
+def training_epoch(installation: Installation, master: int, screen: bytearray) -> None:
     """Wait for the second epoch while the screen is being read, so that the display never blocks."""
     from cbi_queue.telemetry.telemetry import epochs_of
 
-    job = house.job("net-1w").id
-    until(lambda: read(master, screen) and len(epochs_of(house.settings.telemetry_path, job)) >= 2, "two epochs")
+    job = installation.job("net-1w").id
+    until(lambda: read(master, screen) and len(epochs_of(installation.settings.telemetry_path, job)) >= 2, "two epochs")
 
 
 def read(master: int, screen: bytearray) -> bool:
@@ -110,38 +110,38 @@ def read(master: int, screen: bytearray) -> bool:
     return True
 
 
-def test_run_beside_a_daemon_says_who_holds_the_slot_and_enqueues_nothing(house: House) -> None:
+def test_run_beside_a_daemon_says_who_holds_the_slot_and_enqueues_nothing(installation: Installation) -> None:
     """Two slots must not come from two terminals."""
-    daemon = house.start_daemon()
+    daemon = installation.start_daemon()
 
-    said = house.cli("run", str(plan(house, epochs=1)), code=75)
+    said = installation.cli("run", str(plan(installation, epochs=1)), code=75)
 
     assert str(daemon.pid) in said
-    assert house.cli("list", "--all", "--json").strip() == "[]"
+    assert installation.cli("list", "--all", "--json").strip() == "[]"
 
 
-def test_a_failed_job_makes_the_exit_code_1(house: House) -> None:
+def test_a_failed_job_makes_the_exit_code_1(installation: Installation) -> None:
     """Scripts must see it."""
-    (house.root / "config.toml").write_text('[runtimes]\ntorch = "/bin/false"\n')
-    path = plan(house, epochs=1)
+    (installation.root / "config.toml").write_text('[runtimes]\ntorch = "/bin/false"\n')
+    path = plan(installation, epochs=1)
     path.write_text(
         path.read_text().replace(
             "    needs: [features-1w]\n    params", "    retries: 0\n    needs: [features-1w]\n    params"
         )
     )
 
-    house.cli("run", str(path), code=1)
+    installation.cli("run", str(path), code=1)
 
-    assert house.job("net-1w").state is JobState.FAILED
-    assert house.job("naive-1w").state is JobState.SUCCEEDED
+    assert installation.job("net-1w").state is JobState.FAILED
+    assert installation.job("naive-1w").state is JobState.SUCCEEDED
 
 
-def test_wait_returns_when_the_jobs_have_ended(house: House) -> None:
+def test_wait_returns_when_the_jobs_have_ended(installation: Installation) -> None:
     """`wait` is for scripts: 0 when all succeeded, 75 when the time is over."""
-    house.cli("enqueue", str(plan(house, epochs=2)))
-    house.cli("wait", "--timeout", "1s", code=75)
-    house.start_daemon()
+    installation.cli("enqueue", str(plan(installation, epochs=2)))
+    installation.cli("wait", "--timeout", "1s", code=75)
+    installation.start_daemon()
 
-    house.cli("wait", "naive-1w", "net-1w")
+    installation.cli("wait", "naive-1w", "net-1w")
 
-    assert house.job("net-1w").state is JobState.SUCCEEDED
+    assert installation.job("net-1w").state is JobState.SUCCEEDED

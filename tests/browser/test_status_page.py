@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from api_home import ApiHome, scores
-from waiting import until
+from support.api_installation import ApiInstallation, scores
+from support.waiting import until
 
 from cbi_queue.ledger.holds import lift_hold, place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason
@@ -58,9 +58,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> ApiHome:
+def site(tmp_path: Path) -> ApiInstallation:
     """A queue with a job done, one that runs and one that waits."""
-    home = ApiHome(tmp_path)
+    home = ApiInstallation(tmp_path)
     home.enqueue({"name": "done"}, {"name": "now"}, {"name": "next", "needs": ["now"]})
     home.start_next()
     home.finish("done", scores(0.25))
@@ -93,7 +93,7 @@ class Watched:
 
 
 @pytest.fixture
-def watch(browser: Browser, site: ApiHome) -> Iterator[object]:
+def watch(browser: Browser, site: ApiInstallation) -> Iterator[object]:
     """Open pages of a served queue; each is closed at the end."""
     opened: list[Watched] = []
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
-from fakes import make_task
 from native_reload import RELOADED
+from support.fakes import make_task
 
 from cbi_queue.artifacts import reopen_folder
 from cbi_queue.models.catalogue import MODELS

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 import torch
-from fakes import ScriptedChannel, make_task
 from safetensors.torch import load_file
+from support.fakes import ScriptedChannel, make_task
 
 from cbi_queue.artifacts import reopen_folder, sha256_of
 from cbi_queue.models.catalogue import MODELS

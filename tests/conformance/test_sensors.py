@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from waiting import until
+from support.waiting import until
 
 from cbi_queue import clock
 from cbi_queue.process_identity import ProcessIdentity

@@ -1,4 +1,4 @@
-"""What integration tests share: a ledger of its own, a governed slot or house, a queue and a client of its status page."""
+"""What integration tests share: a ledger of its own, a governed slot or installation, a queue and a client of its status page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from api_home import ApiHome
-from governed_slot import QUICK, GovernedSlot
+from support.api_installation import ApiInstallation
+from support.scripted_slot import QUICK, ScriptedSlot
 
 from cbi_queue.ledger import Ledger
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from house import House
     from starlette.testclient import TestClient
+    from support.installation import Installation
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ def ledger(ledger_path: Path) -> Iterator[Ledger]:
 @pytest.fixture
 def make_slot(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str], GovernedSlot]]:
+) -> Iterator[Callable[[str], ScriptedSlot]]:
     """Make a slot whose governor is in the mode given."""
-    made: list[GovernedSlot] = []
+    made: list[ScriptedSlot] = []
 
-    def make(mode: str) -> GovernedSlot:
-        made.append(GovernedSlot(tmp_path, ledger, monkeypatch, mode=mode))
+    def make(mode: str) -> ScriptedSlot:
+        made.append(ScriptedSlot(tmp_path, ledger, monkeypatch, mode=mode))
         return made[-1]
 
     yield make
@@ -49,28 +49,28 @@ def make_slot(
 
 
 @pytest.fixture
-def slot(make_slot: Callable[[str], GovernedSlot]) -> GovernedSlot:
+def slot(make_slot: Callable[[str], ScriptedSlot]) -> ScriptedSlot:
     """A slot whose governor acts."""
     return make_slot("on")
 
 
 @pytest.fixture
-def governed(house: House) -> House:
-    """A house whose governor acts, quickly, on scripted sensors."""
-    (house.root / "profiles").mkdir()
-    shutil.copy(QUICK, house.root / "profiles" / "quick.toml")
-    house.overrides |= {"CBI_GOVERNOR": "on", "CBI_PROFILE": "quick", "CBI_SAMPLE_S": "0.2"}
-    return house
+def governed(installation: Installation) -> Installation:
+    """An installation whose governor acts, quickly, on scripted sensors."""
+    (installation.root / "profiles").mkdir()
+    shutil.copy(QUICK, installation.root / "profiles" / "quick.toml")
+    installation.overrides |= {"CBI_GOVERNOR": "on", "CBI_PROFILE": "quick", "CBI_SAMPLE_S": "0.2"}
+    return installation
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> ApiHome:
+def site(tmp_path: Path) -> ApiInstallation:
     """An empty queue of its own."""
-    return ApiHome(tmp_path)
+    return ApiInstallation(tmp_path)
 
 
 @pytest.fixture
-def client(site: ApiHome) -> Iterator[TestClient]:
+def client(site: ApiInstallation) -> Iterator[TestClient]:
     """A client of the app over that queue, with the Host that a browser on this machine sends."""
     from starlette.testclient import TestClient
 
@@ -81,7 +81,7 @@ def client(site: ApiHome) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def bearer(site: ApiHome, client: TestClient) -> dict[str, str]:
+def bearer(site: ApiInstallation, client: TestClient) -> dict[str, str]:
     """The headers that changes ask for."""
     from cbi_queue.api.token import read_token
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from api_home import BROWSER, scores
 from pydantic import TypeAdapter
+from support.api_installation import BROWSER, scores
 
 from cbi_queue.api.token import read_token
 from cbi_queue.governor.values import Action, Attribution, Cause, Decision, Slowdown

@@ -9,8 +9,8 @@ import signal
 import subprocess
 
 import pytest
-from ledger_rows import python
-from waiting import until
+from support.ledger_rows import python
+from support.waiting import until
 
 from cbi_queue.artifacts import (
     MANIFEST_NAME,

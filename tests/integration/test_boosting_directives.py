@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import safetensors.numpy
-from fakes import make_task
+from support.fakes import make_task
 
 from cbi_queue.protocol import (
     CheckpointSaved,

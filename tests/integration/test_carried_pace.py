@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from api_home import BROWSER
 from click.testing import CliRunner
+from support.api_installation import BROWSER
 
 from cbi_queue.cli import cli
 from cbi_queue.governor.values import Action, Cause, Decision
@@ -19,12 +19,12 @@ from cbi_queue.telemetry.telemetry import Telemetry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from api_home import ApiHome
-    from governed_slot import GovernedSlot
     from starlette.testclient import TestClient
+    from support.api_installation import ApiInstallation
+    from support.scripted_slot import ScriptedSlot
 
 
-def test_the_next_job_begins_at_the_pace_in_force_and_its_row_says_so(slot: GovernedSlot) -> None:
+def test_the_next_job_begins_at_the_pace_in_force_and_its_row_says_so(slot: ScriptedSlot) -> None:
     hot = slot.attempt_governor()
     slot.heat(HeatLevel.HEAVY)
     slot.look(hot, 4)
@@ -40,7 +40,7 @@ def test_the_next_job_begins_at_the_pace_in_force_and_its_row_says_so(slot: Gove
 
 
 @pytest.fixture
-def paced(site: ApiHome) -> Iterator[ApiHome]:
+def paced(site: ApiInstallation) -> Iterator[ApiInstallation]:
     """A queue whose running job began at a pace that was in force before it."""
     site.enqueue({"name": "net"})
     site.start_next()
@@ -55,7 +55,7 @@ def paced(site: ApiHome) -> Iterator[ApiHome]:
         yield site
 
 
-def test_the_page_marks_it_and_counts_no_step(paced: ApiHome, client: TestClient) -> None:
+def test_the_page_marks_it_and_counts_no_step(paced: ApiInstallation, client: TestClient) -> None:
     page = client.get("/status", headers=BROWSER).text
 
     assert '<line class="carried" x1="0.0"' in page
@@ -64,7 +64,7 @@ def test_the_page_marks_it_and_counts_no_step(paced: ApiHome, client: TestClient
     assert "step down" not in page
 
 
-def test_the_api_the_history_and_the_story_tell_it(paced: ApiHome, client: TestClient) -> None:
+def test_the_api_the_history_and_the_story_tell_it(paced: ApiInstallation, client: TestClient) -> None:
     kept = {name: value for name, value in paced.environ.items() if name.startswith("CBI_")}
 
     (decision,) = client.get("/api/governor").json()["governor"]["decisions"]

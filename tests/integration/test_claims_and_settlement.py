@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from ledger_rows import NET, add, add_in, finished, job, python, story
+from support.ledger_rows import NET, add, add_in, finished, job, python, story
 
 from cbi_queue import clock
 from cbi_queue.errors import StaleTransition

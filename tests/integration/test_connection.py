@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from ledger_rows import add, dump, job, python
-from waiting import until
+from support.ledger_rows import add, dump, job, python
+from support.waiting import until
 
 from cbi_queue.errors import LedgerBusy, LedgerError
 from cbi_queue.ledger import Ledger, connection, queries

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from governed_slot import GovernedSlot
+from support.scripted_slot import ScriptedSlot
 
 from cbi_queue import clock
 from cbi_queue.artifacts import CHECKPOINT_FOLDER
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LONG_S, SHORT_S = 12, 3
 
 
-class Machine(GovernedSlot):
+class Machine(ScriptedSlot):
     """A slot whose daemon dies again and again over one net."""
 
     number = 0

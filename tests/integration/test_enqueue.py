@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from ledger_rows import NET, add, add_in, dump, dump_of, finished, job, plan, python, spec, story
+from support.ledger_rows import NET, add, add_in, dump, dump_of, finished, job, plan, python, spec, story
 
 from cbi_queue.errors import Refused
 from cbi_queue.ledger import Ledger, queries
@@ -169,7 +169,7 @@ import os, signal, sys
 from pathlib import Path
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.enqueue import enqueue
-from ledger_rows import plan, spec
+from support.ledger_rows import plan, spec
 SEVENTY = [plan(*(spec(f'naive-{d}-{n}', day=d) for n in range(10))) for d in range(1, 8)]
 ledger = Ledger.open(Path(sys.argv[1]))
 inserted = 0
@@ -206,7 +206,7 @@ import sys
 from pathlib import Path
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.enqueue import enqueue
-from ledger_rows import plan, spec
+from support.ledger_rows import plan, spec
 SEVENTY = [plan(*(spec(f'naive-{d}-{n}', day=d) for n in range(10))) for d in range(1, 8)]
 ledger = Ledger.open(Path(sys.argv[1]))
 print("ready", flush=True); sys.stdin.readline()

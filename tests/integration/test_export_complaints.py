@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
-from fakes import ScriptedChannel, make_task
+from support.fakes import ScriptedChannel, make_task
 
 from cbi_queue.protocol import Note
 from jobs.data import export_file

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from fakes import FakeClock, ScriptedChannel, make_task
+from support.fakes import FakeClock, ScriptedChannel, make_task
 
 from cbi_queue.artifacts import sha256_of
 from cbi_queue.protocol import EpochReport, Finished, Note, Started
@@ -256,7 +256,7 @@ def test_an_export_that_is_replaced_meanwhile_is_noticed(bench):
 BUILD_IN_CHILD = """
 import os, signal, sys
 from pathlib import Path
-from fakes import ScriptedChannel, make_task
+from support.fakes import ScriptedChannel, make_task
 from jobs.families.feature_cache import FeatureCache
 from jobs.data.feature_store import CacheFiles
 root, moment = Path(sys.argv[1]), sys.argv[2]

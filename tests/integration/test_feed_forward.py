@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from fakes import ScriptedChannel, make_task
 from safetensors.torch import load_file
+from support.fakes import ScriptedChannel, make_task
 
 from cbi_queue.protocol import (
     Begin,

@@ -9,8 +9,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from governed_slot import STARTED, GovernedSlot
-from waiting import until
+from support.scripted_slot import STARTED, ScriptedSlot
+from support.waiting import until
 
 from cbi_queue.errors import LedgerBusy
 from cbi_queue.governor.policies.heat_policy import LEVEL
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from house import House
+    from support.installation import Installation
 
     from workers.governor.attempt_governor import AttemptGovernor
 
@@ -73,13 +73,13 @@ def foreign(ledger_path: Path, ledger: Ledger) -> Iterator[Foreign]:
 
 
 @pytest.fixture
-def slot(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign: Foreign) -> Iterator[GovernedSlot]:
+def slot(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign: Foreign) -> Iterator[ScriptedSlot]:
     monkeypatch.setattr(ledger_module, "WATCH_PATIENCE_S", 0.01)
-    with closing(GovernedSlot(tmp_path, ledger, monkeypatch)) as made:
+    with closing(ScriptedSlot(tmp_path, ledger, monkeypatch)) as made:
         yield made
 
 
-def at_second(slot: GovernedSlot, acts: dict[int, Callable[[], None]]) -> None:
+def at_second(slot: ScriptedSlot, acts: dict[int, Callable[[], None]]) -> None:
     """Let something happen in the given seconds of the trainer's life."""
     passing, seconds = slot.trainer.pass_second, [0]
 
@@ -92,7 +92,7 @@ def at_second(slot: GovernedSlot, acts: dict[int, Callable[[], None]]) -> None:
     slot.trainer.pass_second = pass_second
 
 
-def told_under_lock(slot: GovernedSlot, foreign: Foreign, directive: str) -> list[bool]:
+def told_under_lock(slot: ScriptedSlot, foreign: Foreign, directive: str) -> list[bool]:
     """Note at each *directive* that the trainer hears whether the ledger was locked then."""
     heard: list[bool] = []
     before = getattr(slot.trainer, directive)
@@ -109,7 +109,7 @@ def works_for(seconds: int) -> list[Any]:
     return [STARTED, *[EpochReport(n, 1000, 1.0) for n in range(1, seconds)]]
 
 
-def words_of(slot: GovernedSlot, event: str) -> list[str]:
+def words_of(slot: ScriptedSlot, event: str) -> list[str]:
     return [words for name, _, words in slot.events() if name == event]
 
 
@@ -133,7 +133,7 @@ def test_a_hurried_write_waits_once_and_the_next_ones_not_at_all(ledger: Ledger,
 
 
 def test_a_trainer_is_paused_at_once_and_the_hold_written_when_the_lock_is_gone(
-    slot: GovernedSlot, foreign: Foreign
+    slot: ScriptedSlot, foreign: Foreign
 ) -> None:
     """The machine gets no cooler while somebody looks at the database."""
     seen: list[Any] = []
@@ -159,7 +159,7 @@ def test_a_trainer_is_paused_at_once_and_the_hold_written_when_the_lock_is_gone(
 
 
 def test_a_trainer_goes_on_when_it_is_cool_though_its_pause_was_never_written(
-    slot: GovernedSlot, foreign: Foreign
+    slot: ScriptedSlot, foreign: Foreign
 ) -> None:
     """A hold that stands in no row needs no row to be lifted."""
     resumed = told_under_lock(slot, foreign, "resume")
@@ -174,7 +174,7 @@ def test_a_trainer_goes_on_when_it_is_cool_though_its_pause_was_never_written(
 
 
 def let_hold_end_under_lock(
-    slot: GovernedSlot, attempt_governor: AttemptGovernor, foreign: Foreign, tries: int
+    slot: ScriptedSlot, attempt_governor: AttemptGovernor, foreign: Foreign, tries: int
 ) -> None:
     """Let a hold's time end while another program edits the ledger, and look *tries* times at it."""
     hold = slot.slot_governor.state.hold
@@ -188,14 +188,14 @@ def let_hold_end_under_lock(
     foreign.let_go()
 
 
-def ends_told(slot: GovernedSlot) -> list[bool]:
+def ends_told(slot: ScriptedSlot) -> list[bool]:
     """Whether each end of a hold that was written down was carried out."""
     slot.telemetry.commit()
     return [row.acted for row in decisions_of(slot.telemetry_path) if row.action == Action.RESUME]
 
 
 def test_a_level_is_refuted_once_though_the_ledger_refused_the_end_of_its_hold_seven_times(
-    slot: GovernedSlot, foreign: Foreign
+    slot: ScriptedSlot, foreign: Foreign
 ) -> None:
     """Each further try would double the time for which the level is not believed, and write a row."""
     attempt_governor = slot.attempt_governor()
@@ -214,7 +214,7 @@ def test_a_level_is_refuted_once_though_the_ledger_refused_the_end_of_its_hold_s
     assert len([words for words in words_of(slot, "governor") if words.startswith("could not be carried out")]) == 1
 
 
-def test_memory_is_not_refuted_by_ends_that_the_ledger_refused(slot: GovernedSlot, foreign: Foreign) -> None:
+def test_memory_is_not_refuted_by_ends_that_the_ledger_refused(slot: ScriptedSlot, foreign: Foreign) -> None:
     """One pause that eased nothing is one, not as many as there were tries to end it."""
     attempt_governor = slot.attempt_governor(Started(total_epochs=1000, samples=1000, can=("pace",)))
     slot.sensors["memory"].said = MemoryReading(
@@ -231,7 +231,7 @@ def test_memory_is_not_refuted_by_ends_that_the_ledger_refused(slot: GovernedSlo
     assert Cause.MEMORY not in memory.refutations
 
 
-def test_heat_that_is_back_before_its_hold_could_be_lifted_keeps_it(slot: GovernedSlot, foreign: Foreign) -> None:
+def test_heat_that_is_back_before_its_hold_could_be_lifted_keeps_it(slot: ScriptedSlot, foreign: Foreign) -> None:
     """And the pauses of the hour are still to be had: nothing has ended."""
     resumed = told_under_lock(slot, foreign, "resume")
     seen: list[Any] = []
@@ -256,7 +256,7 @@ def test_heat_that_is_back_before_its_hold_could_be_lifted_keeps_it(slot: Govern
     assert resumed == []
 
 
-def test_a_stop_is_obeyed_and_no_news_is_lost_while_the_ledger_is_locked(slot: GovernedSlot, foreign: Foreign) -> None:
+def test_a_stop_is_obeyed_and_no_news_is_lost_while_the_ledger_is_locked(slot: ScriptedSlot, foreign: Foreign) -> None:
     """What was reported meanwhile stands in the story as of when it was reported."""
     stopped = told_under_lock(slot, foreign, "ask_to_stop")
     slot.trainer.reports = [STARTED, None, Note("a word"), MicroBatchChanged(3, 16), *[None] * 30]
@@ -273,7 +273,7 @@ def test_a_stop_is_obeyed_and_no_news_is_lost_while_the_ledger_is_locked(slot: G
     assert [words for words in words_of(slot, "micro_batch") if words.startswith("trains with micro-batch 16")]
 
 
-def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: GovernedSlot, foreign: Foreign) -> None:
+def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: ScriptedSlot, foreign: Foreign) -> None:
     """The trainer made room and left; the next one must not take it before the ledger can say so."""
     attempt_governor = slot.attempt_governor()
     foreign.lock()
@@ -296,20 +296,20 @@ def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: GovernedSlo
 
 
 def test_a_daemon_that_cannot_write_down_a_vanished_volume_still_ends_when_told(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The main thread hears the signals; it must not wait for somebody's edit."""
     volume = tmp_path / "volume"
-    house.overrides |= {"EXTERNAL_DRIVE": str(volume), "CBI_VOLUME_CHECK_S": "0.1", "CBI_GRACE_S": "0.1"}
+    installation.overrides |= {"EXTERNAL_DRIVE": str(volume), "CBI_VOLUME_CHECK_S": "0.1", "CBI_GRACE_S": "0.1"}
     mounted = [True]
     monkeypatch.setattr(os.path, "ismount", lambda _path: mounted[0])
     caplog.set_level("INFO")
-    daemon = Daemon(house.settings)
+    daemon = Daemon(installation.settings)
     thread = threading.Thread(target=daemon.run)
     thread.start()
     try:
         until(lambda: "event=daemon.ready" in caplog.text, "the daemon is ready")
-        with closing(Foreign(house.settings.ledger_path)) as foreign:
+        with closing(Foreign(installation.settings.ledger_path)) as foreign:
             foreign.lock()
             mounted[0] = False
             until(lambda: "event=volume.unusable" in caplog.text, "it sees that the volume is gone")

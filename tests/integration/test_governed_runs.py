@@ -5,8 +5,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from governed_house import COOL, HEAVY, LONG_NET, PAGING, ROOMY, SHORT_NET, TIGHT, TRAPPING, script, until_decision
-from waiting import until
+from support.governed_installation import (
+    COOL,
+    HEAVY,
+    LONG_NET,
+    PAGING,
+    ROOMY,
+    SHORT_NET,
+    TIGHT,
+    TRAPPING,
+    script,
+    until_decision,
+)
+from support.waiting import until
 
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.holds import holds_in_force
@@ -15,33 +26,33 @@ from cbi_queue.lifecycle import HoldMode, HoldReason, JobState, Outcome
 from cbi_queue.telemetry.governor_log import decisions_of, last_standing, samples_between
 
 if TYPE_CHECKING:
-    from house import House
+    from support.installation import Installation
 
 
 UP_WAIT_S = 3.0
 """What the quick profile waits, with a clear sensor, before a step up."""
 
 
-def holds(house: House) -> dict[str, HoldMode]:
-    with Ledger.open_readonly(house.settings.ledger_path) as ledger:
+def holds(installation: Installation) -> dict[str, HoldMode]:
+    with Ledger.open_readonly(installation.settings.ledger_path) as ledger:
         return {hold.reason: hold.mode for hold in holds_in_force(ledger)}
 
 
-def slot_events(house: House) -> set[tuple[str, str]]:
+def slot_events(installation: Installation) -> set[tuple[str, str]]:
     """Names and reasons of what happened to the slot itself."""
-    with Ledger.open_readonly(house.settings.ledger_path) as ledger:
+    with Ledger.open_readonly(installation.settings.ledger_path) as ledger:
         return {(event.event, event.reason) for event in last_events(ledger, 1000)}
 
 
-def silent_for_s(house: House) -> float:
+def silent_for_s(installation: Installation) -> float:
     """Seconds over which the stored samples call the heat unknown."""
-    at, _ = last_standing(house.settings.telemetry_path)
-    samples = samples_between(house.settings.telemetry_path, at - 3600, at)
+    at, _ = last_standing(installation.settings.telemetry_path)
+    samples = samples_between(installation.settings.telemetry_path, at - 3600, at)
     silent = [when for when, readings in samples if "unknown" in readings["thermal"]]
     return silent[-1] - silent[0] if silent else 0.0
 
 
-def test_a_heat_wave_is_paced_paused_and_left_behind_with_the_same_weights(governed: House) -> None:
+def test_a_heat_wave_is_paced_paused_and_left_behind_with_the_same_weights(governed: Installation) -> None:
     """The whole ladder over a real training must not change one bit of its result."""
     governed.enqueue({**SHORT_NET, "name": "hot"}, {**SHORT_NET, "name": "plain", "priority": -1})
     script(governed, (0.0, HEAVY), (4.0, TRAPPING), (8.0, COOL))
@@ -61,7 +72,7 @@ def test_a_heat_wave_is_paced_paused_and_left_behind_with_the_same_weights(gover
     assert {"pause", "resume"} <= {e.event for e in governed.events("hot")}
 
 
-def test_the_story_says_why_with_times_and_figures(governed: House) -> None:
+def test_the_story_says_why_with_times_and_figures(governed: Installation) -> None:
     """`governor why` is how a user learns to trust the governor."""
     governed.enqueue({**SHORT_NET, "name": "hot"})
     script(governed, (0.0, TRAPPING), (6.0, COOL))
@@ -81,7 +92,7 @@ def test_the_story_says_why_with_times_and_figures(governed: House) -> None:
     assert "pause" in governed.cli("governor", "history")
 
 
-def test_memory_pressure_halves_the_micro_batch_and_the_story_says_so(governed: House) -> None:
+def test_memory_pressure_halves_the_micro_batch_and_the_story_says_so(governed: Installation) -> None:
     """Act before the kernel kills, and never silently."""
     governed.enqueue({**LONG_NET, "name": "tight"})
     script(governed, (0.0, PAGING))
@@ -98,7 +109,7 @@ def test_memory_pressure_halves_the_micro_batch_and_the_story_says_so(governed: 
     assert "micro_batch" in {e.event for e in governed.events("tight")}
 
 
-def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(governed: House) -> None:
+def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(governed: Installation) -> None:
     """The last rung: checkpoint, leave, wait for room, go on."""
     governed.enqueue({**LONG_NET, "name": "big", "params": {**LONG_NET["params"], "batch_size": 2}})
     script(governed, (0.0, TIGHT), (30.0, ROOMY))
@@ -116,7 +127,7 @@ def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(govern
     )
 
 
-def test_sensors_that_go_silent_are_never_good_news_and_never_stop_the_queue(governed: House) -> None:
+def test_sensors_that_go_silent_are_never_good_news_and_never_stop_the_queue(governed: Installation) -> None:
     """A paced trainer whose sensors fall silent stays paced until its own work shows that all is well."""
     (number,) = governed.enqueue({**LONG_NET, "name": "blind"})
     script(governed, (0.0, HEAVY), (8.0, {"thermal": {"unknown": "the sensor is gone"}}))
@@ -131,7 +142,7 @@ def test_sensors_that_go_silent_are_never_good_news_and_never_stop_the_queue(gov
     assert all("cold cost" in row.words for row in risen), "only the work itself may speak for a step up"
 
 
-def test_watching_decides_and_writes_down_but_touches_nothing(governed: House) -> None:
+def test_watching_decides_and_writes_down_but_touches_nothing(governed: Installation) -> None:
     """`CBI_GOVERNOR=watch` is how a careful user tries it."""
     governed.overrides["CBI_GOVERNOR"] = "watch"
     governed.enqueue({**SHORT_NET, "name": "watched"})
@@ -145,7 +156,7 @@ def test_watching_decides_and_writes_down_but_touches_nothing(governed: House) -
     assert "pause" not in {e.event for e in governed.events("watched")}
 
 
-def test_the_status_shows_readings_rung_and_mode(governed: House) -> None:
+def test_the_status_shows_readings_rung_and_mode(governed: Installation) -> None:
     """What the sensors say now, with age and source, and what the governor makes of it."""
     governed.enqueue({**LONG_NET, "name": "seen"})
     script(governed, (0.0, HEAVY))
@@ -168,7 +179,7 @@ def test_the_status_shows_readings_rung_and_mode(governed: House) -> None:
     assert samples_between(governed.settings.telemetry_path, at - 60, at + 60)
 
 
-def test_baselines_are_kept_for_the_next_run_of_the_same_kind(governed: House) -> None:
+def test_baselines_are_kept_for_the_next_run_of_the_same_kind(governed: Installation) -> None:
     """A run that starts hot is only seen when an earlier run has told what cold means."""
     names = ("first", "second", "third")  # a run that others disturb too often teaches nothing, and must not
     governed.enqueue(*({**SHORT_NET, "name": name} for name in names))

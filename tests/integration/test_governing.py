@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from governed_slot import STARTED, GovernedSlot, seen_work
+from support.scripted_slot import STARTED, ScriptedSlot, seen_work
 
 from cbi_queue.governor.values import Action, Attribution, Cause
 from cbi_queue.ledger.holds import holds_in_force, place_hold
@@ -45,7 +45,7 @@ def forbid_writing(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("method", ["look", "saw_work"])
 def test_a_bug_in_the_governor_costs_it_its_say_and_the_training_nothing(
-    slot: GovernedSlot, caplog: pytest.LogCaptureFixture, method: str
+    slot: ScriptedSlot, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     """Told once with its traceback; the trainer goes on at full speed and the sensors are sampled on."""
     attempt_governor = slot.attempt_governor()
@@ -67,7 +67,7 @@ def test_a_bug_in_the_governor_costs_it_its_say_and_the_training_nothing(
     attempt_governor.ended()
 
 
-def test_a_bug_during_a_hold_does_not_leave_the_job_standing(slot: GovernedSlot) -> None:
+def test_a_bug_during_a_hold_does_not_leave_the_job_standing(slot: ScriptedSlot) -> None:
     """Nobody else would lift that hold before it expires."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
@@ -81,7 +81,7 @@ def test_a_bug_during_a_hold_does_not_leave_the_job_standing(slot: GovernedSlot)
 
 
 def test_a_bug_in_the_look_between_jobs_leaves_neither_a_hold_nor_a_dead_daemon(
-    slot: GovernedSlot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    slot: ScriptedSlot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The main thread takes that look once a second for weeks."""
     attempt_governor = slot.attempt_governor()
@@ -99,7 +99,7 @@ def test_a_bug_in_the_look_between_jobs_leaves_neither_a_hold_nor_a_dead_daemon(
     assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
-def test_a_ledger_that_cannot_be_used_costs_the_training_nothing(slot: GovernedSlot) -> None:
+def test_a_ledger_that_cannot_be_used_costs_the_training_nothing(slot: ScriptedSlot) -> None:
     """A full or failing disk is the moment in which a long training must not be thrown away."""
     attempt_governor = slot.attempt_governor(started=None)
     slot.ledger.close()
@@ -112,7 +112,7 @@ def test_a_ledger_that_cannot_be_used_costs_the_training_nothing(slot: GovernedS
     attempt_governor.ended()
 
 
-def test_a_directive_reaches_the_trainer_though_nothing_can_be_written(slot: GovernedSlot) -> None:
+def test_a_directive_reaches_the_trainer_though_nothing_can_be_written(slot: ScriptedSlot) -> None:
     """The governor believes from then on that the pace is in force."""
     attempt_governor = slot.attempt_governor()
     forbid_writing(slot.ledger)
@@ -123,7 +123,7 @@ def test_a_directive_reaches_the_trainer_though_nothing_can_be_written(slot: Gov
     assert slot.trainer.named("pace") == [0.7]
 
 
-def test_a_governor_is_not_blind_between_two_samples_however_rare(slot: GovernedSlot) -> None:
+def test_a_governor_is_not_blind_between_two_samples_however_rare(slot: ScriptedSlot) -> None:
     """A reading put together from several sensors has the age of its oldest part, which may be four samples old."""
     settings = replace(slot.settings, sample_s=60.0)
     slot_governor = SlotGovernor(settings)
@@ -137,7 +137,7 @@ def test_a_governor_is_not_blind_between_two_samples_however_rare(slot: Governed
     assert isinstance(slot_governor.readings().thermal, Unknown)
 
 
-def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: GovernedSlot) -> None:
+def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: ScriptedSlot) -> None:
     """Or the job would stand until the hold expires, while the governor believes that it works."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
@@ -154,12 +154,12 @@ def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: Gover
     assert not holds_in_force(slot.ledger)
 
 
-def decisions(slot: GovernedSlot) -> list[Any]:
+def decisions(slot: ScriptedSlot) -> list[Any]:
     slot.telemetry.commit()
     return decisions_of(slot.telemetry_path)
 
 
-def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once(slot: GovernedSlot) -> None:
+def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once(slot: ScriptedSlot) -> None:
     """A full disk cools nothing: the trainer stands still, and the row follows."""
     attempt_governor = slot.attempt_governor()
     forbid_writing(slot.ledger)
@@ -180,7 +180,7 @@ def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once
     assert slot.slot_governor.unplaced_hold is None
 
 
-def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: GovernedSlot) -> None:
+def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: ScriptedSlot) -> None:
     """It lifts a hold, a job starts at once, and from then on only the slot's thread writes there."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
@@ -199,7 +199,7 @@ def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: Governed
     assert [row.epoch for row in epochs_of(slot.telemetry_path, job.id)] == [1]
 
 
-def test_the_slots_own_stop_is_not_taken_for_somebody_elses(slot: GovernedSlot) -> None:
+def test_the_slots_own_stop_is_not_taken_for_somebody_elses(slot: ScriptedSlot) -> None:
     """A pause of work without safe points is a SIGSTOP of ours; seen by the sensor, it would explain any slowness."""
     attempt_governor = slot.attempt_governor()
     slot.stopped()
@@ -217,7 +217,7 @@ def test_the_slots_own_stop_is_not_taken_for_somebody_elses(slot: GovernedSlot) 
     assert theirs is True
 
 
-def test_a_sleep_sensor_that_falls_silent_does_not_make_the_machine_sleep_again(slot: GovernedSlot) -> None:
+def test_a_sleep_sensor_that_falls_silent_does_not_make_the_machine_sleep_again(slot: ScriptedSlot) -> None:
     """The sleep of last night would be counted as time lost by the report after the gap."""
     slot.slept(7200.0)
     slot.pass_second()
@@ -234,7 +234,7 @@ def test_a_sleep_sensor_that_falls_silent_does_not_make_the_machine_sleep_again(
     assert [work.gap_s for work in seen] == [0.0, 0.0, 0.0, 60.0, 0.0]
 
 
-def run_paced(slot: GovernedSlot, seconds: int) -> Supervision:
+def run_paced(slot: ScriptedSlot, seconds: int) -> Supervision:
     """Run a job that is paced after a few seconds, for good, and may train for twelve."""
     slot.heat(HeatLevel.HEAVY)
     slot.trainer.reports = [STARTED, *[EpochReport(n, 1000, 1.0) for n in range(1, seconds)], Finished()]
@@ -252,18 +252,18 @@ def run_paced(slot: GovernedSlot, seconds: int) -> Supervision:
     return watch
 
 
-def test_the_rests_of_a_pace_do_not_count_towards_the_timeout(slot: GovernedSlot) -> None:
+def test_the_rests_of_a_pace_do_not_count_towards_the_timeout(slot: ScriptedSlot) -> None:
     """The governor slows a job down; it must not fail it."""
     assert run_paced(slot, seconds=14).stop_cause is None
 
 
-def test_a_timeout_still_ends_a_paced_job(slot: GovernedSlot) -> None:
+def test_a_timeout_still_ends_a_paced_job(slot: ScriptedSlot) -> None:
     """Its working time counts as ever."""
     assert run_paced(slot, seconds=40).stop_cause is StopCause.TIMEOUT
 
 
 @pytest.mark.parametrize("last", [None, Finished()], ids=["asked to stop", "finished"])
-def test_nothing_is_decided_about_a_trainer_that_is_on_its_way_out(slot: GovernedSlot, last: Any) -> None:
+def test_nothing_is_decided_about_a_trainer_that_is_on_its_way_out(slot: ScriptedSlot, last: Any) -> None:
     """A hold for its sake would close the slot for the next job, and a SIGSTOP would keep it from leaving."""
     slot.trainer.reports = [STARTED, *[EpochReport(n, 1000, 1.0) for n in range(1, 5)]]
     slot.trainer.reports += [last, *[None] * 6] if last else [None] * 60
@@ -288,7 +288,7 @@ def test_nothing_is_decided_about_a_trainer_that_is_on_its_way_out(slot: Governe
 
 @pytest.mark.parametrize(("mode", "probes"), [("on", 1), ("watch", 0), ("off", 0)])
 def test_only_a_governor_that_acts_asks_for_a_probe(
-    make_slot: Callable[[str], GovernedSlot], mode: str, probes: int
+    make_slot: Callable[[str], ScriptedSlot], mode: str, probes: int
 ) -> None:
     """Watching touches nothing, and a probe takes a second from the training."""
     slot = make_slot(mode)
@@ -296,7 +296,7 @@ def test_only_a_governor_that_acts_asks_for_a_probe(
     assert len(slot.trainer.named("probe")) == probes
 
 
-def test_a_probe_of_no_time_is_not_believed(slot: GovernedSlot) -> None:
+def test_a_probe_of_no_time_is_not_believed(slot: ScriptedSlot) -> None:
     """A broken clock in the trainer must not divide the governor by zero."""
     attempt_governor = slot.attempt_governor()
     attempt_governor.probed(Probed("cpu", "matmul-1", wall_s=0.5))
@@ -310,7 +310,7 @@ def test_a_probe_of_no_time_is_not_believed(slot: GovernedSlot) -> None:
     assert attempt_governor._governor.attribution is not None
 
 
-def test_a_run_that_was_slow_from_its_first_report_is_written_down_in_hindsight(slot: GovernedSlot) -> None:
+def test_a_run_that_was_slow_from_its_first_report_is_written_down_in_hindsight(slot: ScriptedSlot) -> None:
     """Only the end of it shows that it was slow; `why` tells of it all the same."""
     attempt_governor = slot.attempt_governor()
     slot.work(attempt_governor, range(1, 31), 2.0)
@@ -325,7 +325,7 @@ def test_a_run_that_was_slow_from_its_first_report_is_written_down_in_hindsight(
     assert rows[0].detected_epoch > rows[0].ended_epoch
 
 
-def test_a_slow_down_does_not_inherit_the_cause_of_the_one_before(slot: GovernedSlot) -> None:
+def test_a_slow_down_does_not_inherit_the_cause_of_the_one_before(slot: ScriptedSlot) -> None:
     """A cause in the rows is what the evidence spoke for, in this one."""
     attempt_governor = slot.attempt_governor()
     slot.work(attempt_governor, range(1, 31), 1.0)
@@ -344,7 +344,7 @@ def test_a_slow_down_does_not_inherit_the_cause_of_the_one_before(slot: Governed
     assert rows[0].ended_epoch is not None
 
 
-def test_a_decision_of_a_resumed_attempt_tells_the_epoch_that_the_job_has_reached(slot: GovernedSlot) -> None:
+def test_a_decision_of_a_resumed_attempt_tells_the_epoch_that_the_job_has_reached(slot: ScriptedSlot) -> None:
     """Epochs of earlier attempts are finished epochs, too."""
     slot.heat(HeatLevel.HEAVY)
     slot.trainer.reports = [Restored(50, "checkpoint"), STARTED, *[None] * 5]
@@ -352,13 +352,13 @@ def test_a_decision_of_a_resumed_attempt_tells_the_epoch_that_the_job_has_reache
     assert {row.epoch for row in decisions(slot)} == {50}
 
 
-def left_by_a_dead_daemon(slot: GovernedSlot, mode: HoldMode = HoldMode.PAUSE) -> None:
+def left_by_a_dead_daemon(slot: ScriptedSlot, mode: HoldMode = HoldMode.PAUSE) -> None:
     """A hold as the governor of a daemon that died left it, five seconds ago."""
     place_hold(slot.ledger, HoldReason.THERMAL, mode, "heat level trapping: work stands still", for_s=960.0)
     slot.now_s += 5.0
 
 
-def test_a_hold_that_a_dead_daemon_left_ends_when_the_machine_is_cool(slot: GovernedSlot) -> None:
+def test_a_hold_that_a_dead_daemon_left_ends_when_the_machine_is_cool(slot: ScriptedSlot) -> None:
     """Not a quarter of an hour later."""
     left_by_a_dead_daemon(slot)
     slot.heat(HeatLevel.TRAPPING)
@@ -372,7 +372,7 @@ def test_a_hold_that_a_dead_daemon_left_ends_when_the_machine_is_cool(slot: Gove
     assert not holds_in_force(slot.ledger)
 
 
-def test_a_hold_that_a_dead_daemon_left_ends_in_its_time_when_no_sensor_speaks(slot: GovernedSlot) -> None:
+def test_a_hold_that_a_dead_daemon_left_ends_in_its_time_when_no_sensor_speaks(slot: ScriptedSlot) -> None:
     """It is held no longer than the daemon that placed it would have."""
     left_by_a_dead_daemon(slot)
     for sensor in slot.sensors.values():
@@ -386,7 +386,7 @@ def test_a_hold_that_a_dead_daemon_left_ends_in_its_time_when_no_sensor_speaks(s
 
 @pytest.mark.parametrize("mode", ["watch", "off"])
 def test_a_governor_that_may_not_act_lifts_what_an_acting_one_left(
-    make_slot: Callable[[str], GovernedSlot], mode: str
+    make_slot: Callable[[str], ScriptedSlot], mode: str
 ) -> None:
     """Whoever switches the governor off wants the queue to run."""
     slot = make_slot(mode)
@@ -398,7 +398,7 @@ def test_a_governor_that_may_not_act_lifts_what_an_acting_one_left(
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.USER]
 
 
-def test_cancelling_a_job_during_a_hold_leaves_words_that_are_true(slot: GovernedSlot) -> None:
+def test_cancelling_a_job_during_a_hold_leaves_words_that_are_true(slot: ScriptedSlot) -> None:
     """The slot stays closed for the heat; no job stands still any more."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)

@@ -22,7 +22,7 @@ from cbi_queue.views.snapshot import take_status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from api_home import ApiHome
+    from support.api_installation import ApiInstallation
 
     from cbi_queue.views.snapshot import QueueStatus
 
@@ -35,7 +35,7 @@ FOREIGN_WORDS = {"full speed", "nothing is training"}
 
 
 @pytest.fixture
-def busy(site: ApiHome) -> Iterator[ApiHome]:
+def busy(site: ApiInstallation) -> Iterator[ApiInstallation]:
     """A queue whose daemon lives and trains the job `net`."""
     site.enqueue({"name": "net"}, {"name": "later"})
     site.start_next()
@@ -43,12 +43,12 @@ def busy(site: ApiHome) -> Iterator[ApiHome]:
         yield site
 
 
-def write(site: ApiHome, age_s: float = 0.0, **controls: Any) -> None:
+def write(site: ApiInstallation, age_s: float = 0.0, **controls: Any) -> None:
     """Write what the daemon writes about `net`, *age_s* seconds ago."""
     site.stand(controls.pop("job_id", 1), age_s, **{"readings": READINGS, **controls})
 
 
-def decide(site: ApiHome, words: str, job_id: int | None = 1) -> None:
+def decide(site: ApiInstallation, words: str, job_id: int | None = 1) -> None:
     telemetry = Telemetry(site.settings.telemetry_path)
     decision = Decision(0.0, Action.PACE, Cause.HEAT, words, value=0.7)
     record_decision(telemetry, decision, job_id=job_id, attempt=1, epoch=3, acted=True)

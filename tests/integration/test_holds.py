@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from ledger_rows import dump_of, finished, python
+from support.ledger_rows import dump_of, finished, python
 
 from cbi_queue import clock
 from cbi_queue.ledger import queries

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from ledger_rows import add, add_in, job, story
+from support.ledger_rows import add, add_in, job, story
 
 from cbi_queue import clock
 from cbi_queue.errors import CbiError

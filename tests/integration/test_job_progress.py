@@ -6,8 +6,8 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
-from api_home import BROWSER
 from rich.console import Console
+from support.api_installation import BROWSER
 
 from cbi_queue import clock
 from cbi_queue.cli.status_view import render_status
@@ -23,7 +23,7 @@ from cbi_queue.views.snapshot import take_status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from api_home import ApiHome
+    from support.api_installation import ApiInstallation
 
     from cbi_queue.views.progress import Progress
 
@@ -32,7 +32,7 @@ BEGAN_S = 10_000.0
 
 
 @pytest.fixture
-def busy(site: ApiHome) -> Iterator[ApiHome]:
+def busy(site: ApiInstallation) -> Iterator[ApiInstallation]:
     """A queue whose daemon lives and trains the job `net`, number 1."""
     site.enqueue({"name": "net"})
     site.start_next()
@@ -41,7 +41,7 @@ def busy(site: ApiHome) -> Iterator[ApiHome]:
 
 
 def report(
-    site: ApiHome, epochs: range, *, wall_s: float, gap_s: float, attempt: int = 1, resumed: bool = False
+    site: ApiInstallation, epochs: range, *, wall_s: float, gap_s: float, attempt: int = 1, resumed: bool = False
 ) -> None:
     """Report `epochs` of 100, each *wall_s* seconds of work and *gap_s* seconds after the one before."""
     telemetry = Telemetry(site.settings.telemetry_path)
@@ -53,7 +53,7 @@ def report(
     telemetry.close()
 
 
-def pace(site: ApiHome, duty: float, *, at_s: float) -> None:
+def pace(site: ApiInstallation, duty: float, *, at_s: float) -> None:
     """Write down that the governor paced `net` *at_s* seconds after the reports began."""
     telemetry = Telemetry(site.settings.telemetry_path)
     decision = Decision(0.0, Action.PACE, Cause.HEAT, "too hot", value=duty)
@@ -62,13 +62,13 @@ def pace(site: ApiHome, duty: float, *, at_s: float) -> None:
     telemetry.close()
 
 
-def progress(site: ApiHome) -> Progress:
+def progress(site: ApiInstallation) -> Progress:
     seen = take_status(site.settings).slot.progress
     assert seen is not None
     return seen
 
 
-def on_screen(site: ApiHome) -> str:
+def on_screen(site: ApiInstallation) -> str:
     said = StringIO()
     Console(width=200, file=said).print(render_status(take_status(site.settings), 200))
     return said.getvalue()

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from house import NET
-from ledger_rows import add, add_in, python
-from waiting import until
+from support.installation import NET
+from support.ledger_rows import add, add_in, python
+from support.waiting import until
 
 from cbi_queue import clock
 from cbi_queue.ledger.holds import lift_hold, place_hold
@@ -28,7 +28,7 @@ from workers.keep_awake import LINUX, MACOS, MOST_LOSSES, TRY_AGAIN_S, KeepAwake
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from house import House
+    from support.installation import Installation
 
     from cbi_queue.ledger import Ledger
 
@@ -194,24 +194,26 @@ GOVERNORS_PAUSE_S = 3.0
 """Several looks of the daemon's."""
 
 
-def test_a_daemon_holds_it_through_a_pause_of_the_governors_and_lets_go_when_a_person_pauses(tool, house: House):
-    house.enqueue({**ENDLESS_NET, "name": "net"})
-    house.start_daemon()
-    house.until_epoch("net", 1)
+def test_a_daemon_holds_it_through_a_pause_of_the_governors_and_lets_go_when_a_person_pauses(
+    tool, installation: Installation
+):
+    installation.enqueue({**ENDLESS_NET, "name": "net"})
+    installation.start_daemon()
+    installation.until_epoch("net", 1)
     until(lambda: tool.life() == ["begins"], "it is held while the net trains")
 
-    with house.ledger() as ledger:
+    with installation.ledger() as ledger:
         place_hold(ledger, HoldReason.THERMAL, HoldMode.PAUSE, "too hot", for_s=GOVERNORS_PAUSE_S)
-    house.until_state("net", "paused")
-    house.until_state("net", "running")
+    installation.until_state("net", "paused")
+    installation.until_state("net", "running")
     assert tool.life() == ["begins"], "held without a break"
 
-    house.cli("pause")
-    house.until_state("net", "paused")
+    installation.cli("pause")
+    installation.until_state("net", "paused")
     until(lambda: tool.life() == ["begins", "ends"], "it is released")
-    house.cli("resume")
+    installation.cli("resume")
     until(lambda: tool.life() == ["begins", "ends", "begins"], "it is held again")
-    house.cli("cancel", "net")
+    installation.cli("cancel", "net")
 
     until(lambda: tool.life() == ["begins", "ends"] * 2, "nothing is left to do")
 

@@ -36,10 +36,10 @@ every_model = pytest.mark.parametrize("model", MODELS)
 def told(sample_exports, feature_dir, tmp_path_factory) -> dict:
     """What came of every scenario, by its name."""
     root = tmp_path_factory.mktemp("keras")
-    script = TREE / "tests" / "keras_scenarios.py"
+    script = TREE / "tests" / "support" / "keras_scenarios.py"
     done = subprocess.run(
         [PYTHON, script, sample_exports, feature_dir, root],
-        env={**os.environ, "PYTHONPATH": str(TREE)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(TREE), str(TREE / "tests")))},
         capture_output=True,
         text=True,
         check=False,
@@ -194,21 +194,21 @@ def test_the_probe_tells_of_this_device(told):
     assert 0 < told["probed"]["wall_s"] < told["probed"]["total_s"]
 
 
-def test_a_job_of_the_queue_trains_on_the_runtime(house):
+def test_a_job_of_the_queue_trains_on_the_runtime(installation):
     """Daemon, real trainer, pause and resume, run folder: nothing scripted."""
-    house.environ  # noqa: B018 - makes the settings file
-    (house.root / "config.toml").write_text(f'[runtimes]\ntensorflow = "{PYTHON}"\n')
-    house.overrides["PYTHONPATH"] = str(TREE)
+    installation.environ  # noqa: B018 - makes the settings file
+    (installation.root / "config.toml").write_text(f'[runtimes]\ntensorflow = "{PYTHON}"\n')
+    installation.overrides["PYTHONPATH"] = str(TREE)
     params = {"epochs": 6, "patience": 6, "hidden_size": 8, "sequence_length": 16}
     net = {"name": "keras-1w", "family": "simple_neural", "model": "lstm", "horizon": "1w", "backend": "tensorflow"}
-    (number,) = house.enqueue({**net, "params": params})
-    house.start_daemon()
+    (number,) = installation.enqueue({**net, "params": params})
+    installation.start_daemon()
 
-    house.until_epoch(number, 1, within_s=120)
-    house.cli("pause", "--evict")
-    house.until_state(number, "queued", within_s=120)
-    house.cli("resume")
-    house.until_state(number, "succeeded", within_s=120)
+    installation.until_epoch(number, 1, within_s=120)
+    installation.cli("pause", "--evict")
+    installation.until_state(number, "queued", within_s=120)
+    installation.cli("resume")
+    installation.until_state(number, "succeeded", within_s=120)
 
-    assert [attempt.outcome for attempt in house.attempts(number)] == ["evicted", "success"]
-    assert list(house.settings.models.glob("local/1w/keras-1w-*/model.keras"))
+    assert [attempt.outcome for attempt in installation.attempts(number)] == ["evicted", "success"]
+    assert list(installation.settings.models.glob("local/1w/keras-1w-*/model.keras"))

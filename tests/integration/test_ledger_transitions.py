@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from ledger_rows import add, add_in, dump_of, job
+from support.ledger_rows import add, add_in, dump_of, job
 
 from cbi_queue.errors import StaleTransition
 from cbi_queue.ledger.claims import claim

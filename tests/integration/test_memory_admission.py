@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from fakes import FakeClock
-from house import NAIVE, NET
+from support.fakes import FakeClock
+from support.installation import NAIVE, NET
 
 from cbi_queue import clock
 from cbi_queue.hardware import PROFILES
@@ -28,7 +28,7 @@ from workers.trainer.memory_taken import Taken
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from house import House
+    from support.installation import Installation
 
 BIG = {**NET, "name": "big", "params": {"hidden": [8], "sequence_length": 64, "batch_size": 512}}
 SMALL = {**NAIVE, "name": "small"}
@@ -220,18 +220,18 @@ def test_a_job_that_could_never_fit_is_looked_at_again_once_it_is_edited(ledger:
     assert next_job(ledger) == "big"
 
 
-def test_a_run_until_the_queue_is_empty_ends_without_a_job_that_can_never_fit(house: House) -> None:
+def test_a_run_until_the_queue_is_empty_ends_without_a_job_that_can_never_fit(installation: Installation) -> None:
     """And says so by its exit code, when all else is trained."""
-    house.enqueue(BIG, SMALL)
-    tight(house, 375)
+    installation.enqueue(BIG, SMALL)
+    tight(installation, 375)
 
-    assert house.start_daemon("--until-empty", wait=False).wait(120) == 1
+    assert installation.start_daemon("--until-empty", wait=False).wait(120) == 1
 
-    assert house.job("big").reason == "memory_never"
-    assert house.job("small").state is JobState.SUCCEEDED
-    assert "event=job.cannot_fit" in house.settings.daemon_log_path.read_text()
-    assert "one trainer may hold 375 MiB here" in " ".join(house.cli("status").split())
-    assert house.start_daemon("--until-empty", wait=False).wait(120) == 1, "a new daemon looks, and ends again"
+    assert installation.job("big").reason == "memory_never"
+    assert installation.job("small").state is JobState.SUCCEEDED
+    assert "event=job.cannot_fit" in installation.settings.daemon_log_path.read_text()
+    assert "one trainer may hold 375 MiB here" in " ".join(installation.cli("status").split())
+    assert installation.start_daemon("--until-empty", wait=False).wait(120) == 1, "a new daemon looks, and ends again"
 
 
 def test_a_ledger_that_cannot_be_written_lets_a_fitting_job_in(
@@ -309,14 +309,14 @@ def test_an_attempt_s_own_peak_does_not_sweeten_what_was_expected_of_it(ledger: 
     assert expected_mib(ledger, peak) == expected.base_mib + 10.0 * expected.factor
 
 
-def tight(house: House, working_set_mib: float) -> None:
+def tight(installation: Installation, working_set_mib: float) -> None:
     """Let the installation run on a profile of its own with this working set."""
-    folder = house.settings.profiles_dir
+    folder = installation.settings.profiles_dir
     folder.mkdir(parents=True)
     (folder / "tight.toml").write_text(
         f'extends = "linux-cpu"\nworking_set_mib = {working_set_mib}\n[batch_ceilings]\nfeed_forward = 512\n'
     )
-    house.overrides["CBI_PROFILE"] = "tight"
+    installation.overrides["CBI_PROFILE"] = "tight"
 
 
 PLAN = """
@@ -327,35 +327,37 @@ jobs:
 """
 
 
-def test_a_run_starts_smaller_and_its_peak_stands_beside_the_estimate(house: House, feature_dir: Path) -> None:
+def test_a_run_starts_smaller_and_its_peak_stands_beside_the_estimate(
+    installation: Installation, feature_dir: Path
+) -> None:
     """The whole way: profile of the user's own, estimate, enqueue, real slot, real training, learned peak."""
-    tight(house, round(need(feature_dir).at(128).safe_mib + 1))
-    plan = house.root / "plan.yaml"
+    tight(installation, round(need(feature_dir).at(128).safe_mib + 1))
+    plan = installation.root / "plan.yaml"
     plan.write_text(PLAN)
-    (before,) = json.loads(house.cli("estimate", "--json", str(plan)))["jobs"]
+    (before,) = json.loads(installation.cli("estimate", "--json", str(plan)))["jobs"]
     assert (before["verdict"], before["micro_batch"], before["measured_mib"]) == ("smaller", 128, None)
-    house.cli("enqueue", str(plan))
+    installation.cli("enqueue", str(plan))
 
-    house.start_daemon()
-    job = house.until_state("big", "succeeded", within_s=120)
+    installation.start_daemon()
+    job = installation.until_state("big", "succeeded", within_s=120)
 
     assert job.micro_batch == 128
-    assert [attempt.outcome for attempt in house.attempts("big")] == [Outcome.SUCCESS]
-    assert (house.attempts("big")[0].settings or {})["profile"] == "tight"
-    (after,) = json.loads(house.cli("estimate", "--json", str(plan)))["jobs"]
+    assert [attempt.outcome for attempt in installation.attempts("big")] == [Outcome.SUCCESS]
+    assert (installation.attempts("big")[0].settings or {})["profile"] == "tight"
+    (after,) = json.loads(installation.cli("estimate", "--json", str(plan)))["jobs"]
     assert after["measured_micro_batch"] == 128
     assert 100 < after["measured_mib"] < 4000
-    assert "Memory: took " in house.cli("show", "big")
+    assert "Memory: took " in installation.cli("show", "big")
 
 
-def test_a_plan_whose_job_can_never_fit_is_refused_with_the_figures(house: House) -> None:
-    tight(house, 300)
-    plan = house.root / "plan.yaml"
+def test_a_plan_whose_job_can_never_fit_is_refused_with_the_figures(installation: Installation) -> None:
+    tight(installation, 300)
+    plan = installation.root / "plan.yaml"
     plan.write_text(PLAN)
     for verb in (["plan", "check"], ["enqueue"]):
-        said = " ".join(house.cli(*verb, str(plan), code=2).split())
+        said = " ".join(installation.cli(*verb, str(plan), code=2).split())
         assert "plan.yaml:4: jobs[0]: needs about" in said
         assert "even with micro-batch 1; one trainer may hold 300 MiB here (tight; 5031 rows" in said
-    table = house.cli("estimate", str(plan), code=2)
+    table = installation.cli("estimate", str(plan), code=2)
     assert "cannot fit" in table
     assert "Budget: tight (as set); one trainer may hold 300 MiB" in table

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from governed_house import LONG_NET, PAGING, script, until_decision
-from governed_slot import STARTED, GovernedSlot
-from waiting import until
+from support.governed_installation import LONG_NET, PAGING, script, until_decision
+from support.scripted_slot import STARTED, ScriptedSlot
+from support.waiting import until
 
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.micro_batch import first_micro_batch, full_micro_batch, keep_micro_batch, lowered_micro_batch
@@ -19,17 +19,17 @@ from cbi_queue.readings.values import FootprintReading, MemoryReading, PressureL
 from cbi_queue.telemetry.telemetry import epochs_of
 
 if TYPE_CHECKING:
-    from house import House
+    from support.installation import Installation
 
     from cbi_queue.ledger import JobRow
     from workers.governor.attempt_governor import AttemptGovernor
 
 
-def job_of(slot: GovernedSlot, attempt_governor: AttemptGovernor) -> JobRow:
+def job_of(slot: ScriptedSlot, attempt_governor: AttemptGovernor) -> JobRow:
     return queries.find_job(slot.ledger, str(attempt_governor._job.id))
 
 
-def lowered_to_32(slot: GovernedSlot) -> AttemptGovernor:
+def lowered_to_32(slot: ScriptedSlot) -> AttemptGovernor:
     """An attempt at 64 of 64 whose governor has just halved, and whose trainer has obeyed."""
     attempt_governor = slot.attempt_governor(replace(STARTED, micro_batch=64))
     slot.sensors["footprint"].said = FootprintReading(0.0, "told", footprint_mib=6000.0)
@@ -44,7 +44,7 @@ def lowered_to_32(slot: GovernedSlot) -> AttemptGovernor:
     return attempt_governor
 
 
-def test_what_the_governor_lowered_goes_up_again_in_a_later_attempt(slot: GovernedSlot) -> None:
+def test_what_the_governor_lowered_goes_up_again_in_a_later_attempt(slot: ScriptedSlot) -> None:
     """Every evict, recycle, restart and power cut used to make the smaller batch the most that was ever to be had."""
     first = lowered_to_32(slot)
     requeue(slot.ledger, first._job.id, Outcome.EVICTED, Reason.EVICTED)
@@ -63,7 +63,7 @@ def test_what_the_governor_lowered_goes_up_again_in_a_later_attempt(slot: Govern
     assert second._governor.rung.words == "full speed"
 
 
-def test_what_ran_out_of_memory_is_the_most_from_then_on(slot: GovernedSlot) -> None:
+def test_what_ran_out_of_memory_is_the_most_from_then_on(slot: ScriptedSlot) -> None:
     """It ran out with the 32 that the governor had left it: half of that is known to be worth a try, no more."""
     attempt_governor = lowered_to_32(slot)
 
@@ -74,7 +74,7 @@ def test_what_ran_out_of_memory_is_the_most_from_then_on(slot: GovernedSlot) -> 
     assert "comes back with micro-batch 16," in slot.events()[0][2]
 
 
-def test_each_change_is_told_once_and_back_at_the_full_one_nothing_is_kept(slot: GovernedSlot) -> None:
+def test_each_change_is_told_once_and_back_at_the_full_one_nothing_is_kept(slot: ScriptedSlot) -> None:
     """Never silent, and never twice."""
     attempt_governor = slot.attempt_governor()
     job = attempt_governor._job
@@ -89,7 +89,7 @@ def test_each_change_is_told_once_and_back_at_the_full_one_nothing_is_kept(slot:
     assert attempt.settings == {}
 
 
-def test_an_attempt_without_a_trainer_forgets_nothing(slot: GovernedSlot) -> None:
+def test_an_attempt_without_a_trainer_forgets_nothing(slot: ScriptedSlot) -> None:
     """One that could not be started knows nothing of its own."""
     attempt_governor = lowered_to_32(slot)
     requeue(slot.ledger, attempt_governor._job.id, Outcome.EVICTED, Reason.EVICTED)
@@ -101,7 +101,7 @@ def test_an_attempt_without_a_trainer_forgets_nothing(slot: GovernedSlot) -> Non
 
 @pytest.mark.parametrize(("mode", "begins_with"), [("on", "lowered"), ("off", "full")])
 def test_the_next_attempt_begins_lowered_only_under_a_governor_that_can_raise_it(
-    governed: House,
+    governed: Installation,
     mode: str,
     begins_with: str,
 ) -> None:
@@ -130,6 +130,6 @@ def test_the_next_attempt_begins_lowered_only_under_a_governor_that_can_raise_it
     assert until(first_epoch, "an epoch of the second attempt", 60) == (kept if begins_with == "lowered" else full)
 
 
-def lowered(house: House) -> int | None:
-    with house.ledger() as ledger:
+def lowered(installation: Installation) -> int | None:
+    with installation.ledger() as ledger:
         return lowered_micro_batch(ledger, queries.find_job(ledger, "tight"))

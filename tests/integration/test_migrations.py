@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledger_rows import add, dump, finished, job, python
+from support.ledger_rows import add, dump, finished, job, python
 
 from cbi_queue.errors import LedgerError
 from cbi_queue.ledger import Ledger, queries

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from waiting import until
+from support.waiting import until
 
 from cbi_queue import clock
 from cbi_queue.errors import SettingsError

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from house import NAIVE
+from support.installation import NAIVE
 
 from cbi_queue.ledger import claims
 from cbi_queue.ledger.enqueue import enqueue
@@ -20,7 +20,7 @@ from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.spec import DayPlan, JobSpec
 
 if TYPE_CHECKING:
-    from house import House
+    from support.installation import Installation
 
     from cbi_queue.ledger import Ledger
 
@@ -36,7 +36,7 @@ ROOM_MIB = 300
 """Memory beyond what a trainer maps that has hardly begun: half of the planned batch fits, the whole never."""
 
 
-def mapped_mib(house: House) -> float:
+def mapped_mib(installation: Installation) -> float:
     """Data that a trainer has mapped once it has read its features and taken a first small step, MiB."""
     code = (
         "import re, sys, torch, jobs.families.feed_forward\n"
@@ -47,41 +47,41 @@ def mapped_mib(house: House) -> float:
         "net = torch.nn.Linear(8, 1); net(torch.zeros(4, 8)).sum().backward()\n"
         "print(re.search(r'VmData:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
     )
-    command = [sys.executable, "-c", code, str(house.settings.processed_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=house.environ)
+    command = [sys.executable, "-c", code, str(installation.settings.processed_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=installation.environ)
     return int(done.stdout) / 1024
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces RLIMIT_DATA")
-def test_a_net_whose_batch_does_not_fit_finishes_with_a_smaller_micro_batch(house: House) -> None:
+def test_a_net_whose_batch_does_not_fit_finishes_with_a_smaller_micro_batch(installation: Installation) -> None:
     """Nothing is simulated: torch's allocator is refused memory by the kernel, in the middle of a training step."""
-    house.overrides["CBI_TRAINER_MEMORY_MIB"] = str(round(mapped_mib(house) + ROOM_MIB))
-    house.enqueue(WIDE)
+    installation.overrides["CBI_TRAINER_MEMORY_MIB"] = str(round(mapped_mib(installation) + ROOM_MIB))
+    installation.enqueue(WIDE)
 
-    house.start_daemon()
-    job = house.until_state("wide", "succeeded", "failed", within_s=120)
+    installation.start_daemon()
+    job = installation.until_state("wide", "succeeded", "failed", within_s=120)
 
-    outcomes = [attempt.outcome for attempt in house.attempts("wide")]
-    assert job.state is JobState.SUCCEEDED, house.story("wide")
+    outcomes = [attempt.outcome for attempt in installation.attempts("wide")]
+    assert job.state is JobState.SUCCEEDED, installation.story("wide")
     assert outcomes[-1] is Outcome.SUCCESS
     assert set(outcomes[:-1]) == {Outcome.OOM}
     assert job.micro_batch == 4096 // 2**job.ooms
     assert job.ooms == len(outcomes) - 1
-    assert "can't allocate memory" in (house.attempts("wide")[0].error or "")
-    told = [event.words or "" for event in house.events("wide") if event.reason == "out_of_memory"]
+    assert "can't allocate memory" in (installation.attempts("wide")[0].error or "")
+    told = [event.words or "" for event in installation.events("wide") if event.reason == "out_of_memory"]
     assert [f"comes back with micro-batch {4096 // 2 ** (n + 1)}" in words for n, words in enumerate(told)] == (
         [True] * job.ooms
     )
-    (run,) = house.settings.models.glob("local/1w/wide-*")
+    (run,) = installation.settings.models.glob("local/1w/wide-*")
     assert json.loads((run / "model.json").read_text())["micro_batch"] == job.micro_batch
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces RLIMIT_DATA")
-def test_the_limit_is_the_trainer_s_and_not_the_daemon_s(house: House) -> None:
-    house.overrides["CBI_TRAINER_MEMORY_MIB"] = "4096"
-    house.enqueue({**NAIVE, "name": "n"})
-    daemon = house.start_daemon()
-    house.until_state("n", "succeeded")
+def test_the_limit_is_the_trainer_s_and_not_the_daemon_s(installation: Installation) -> None:
+    installation.overrides["CBI_TRAINER_MEMORY_MIB"] = "4096"
+    installation.enqueue({**NAIVE, "name": "n"})
+    daemon = installation.start_daemon()
+    installation.until_state("n", "succeeded")
     assert resource.prlimit(daemon.pid, resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from waiting import until
+from support.waiting import until
 
 from cbi_queue import clock
 from workers.trainer.trainer_process import TrainerProcess, TrainerSetup

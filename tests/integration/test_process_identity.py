@@ -9,8 +9,8 @@ import sys
 
 import psutil
 import pytest
-from ledger_rows import finished, python
-from waiting import until
+from support.ledger_rows import finished, python
+from support.waiting import until
 
 from cbi_queue.process_identity import ProcessIdentity
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from house import NET
-from waiting import until
+from support.installation import NET
+from support.waiting import until
 
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
@@ -25,7 +25,7 @@ from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from house import House
+    from support.installation import Installation
 
     from cbi_queue.process_identity import ProcessIdentity
     from cbi_queue.telemetry.governor_log import SlowdownRow
@@ -74,29 +74,29 @@ def duty_cycled(trainer: ProcessIdentity, factor: float) -> Iterator[None]:
         trainer.signal_group(signal.SIGCONT)
 
 
-def slow_with(house: House, job_id: int, *causes: str) -> SlowdownRow | None:
+def slow_with(installation: Installation, job_id: int, *causes: str) -> SlowdownRow | None:
     """The slow-down in force whose cause is one of *causes*."""
-    rows = slowdowns_of(house.settings.telemetry_path, job_id)
+    rows = slowdowns_of(installation.settings.telemetry_path, job_id)
     return next((row for row in rows if row.ended_epoch is None and row.cause in causes), None)
 
 
-def until_over(house: House, job_id: int) -> None:
+def until_over(installation: Installation, job_id: int) -> None:
     until(
-        lambda: all(row.ended_epoch is not None for row in slowdowns_of(house.settings.telemetry_path, job_id)),
+        lambda: all(row.ended_epoch is not None for row in slowdowns_of(installation.settings.telemetry_path, job_id)),
         "the slow-down is over",
         60,
     )
 
 
-def start(house: House) -> int:
+def start(installation: Installation) -> int:
     """Train until the cold cost is known; return the job's number."""
-    (number,) = house.enqueue({**LONG, "name": "job"})
-    house.start_daemon()
-    house.until_epoch("job", QUIET_EPOCHS, within_s=120)
+    (number,) = installation.enqueue({**LONG, "name": "job"})
+    installation.start_daemon()
+    installation.until_epoch("job", QUIET_EPOCHS, within_s=120)
     return number
 
 
-def test_other_processes_are_told_apart_as_contention_and_nothing_is_paused(governed: House) -> None:
+def test_other_processes_are_told_apart_as_contention_and_nothing_is_paused(governed: Installation) -> None:
     """Standing aside would help the others and cost the training: it is told, and left alone."""
     number = start(governed)
 
@@ -112,7 +112,7 @@ def test_other_processes_are_told_apart_as_contention_and_nothing_is_paused(gove
     assert governed.job("job").state is JobState.RUNNING
 
 
-def test_a_trainer_that_is_granted_less_is_no_hot_trainer(governed: House) -> None:
+def test_a_trainer_that_is_granted_less_is_no_hot_trainer(governed: Installation) -> None:
     """Duty-cycled from outside with nobody else at work and no heat in sight: the system grants it less."""
     number = start(governed)
 
@@ -169,7 +169,7 @@ def balloon(group: Path, mib: int) -> Iterator[None]:
 
 
 def test_real_pressure_inside_a_limit_steps_down_before_the_kernel_kills(
-    governed: House,
+    governed: Installation,
     memory_group: Path,
 ) -> None:
     """The daemon and its trainer live in a control group that something else fills."""

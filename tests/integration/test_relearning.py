@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from governed_slot import STARTED, GovernedSlot
-from ledger_rows import add_in, dump_of
+from support.ledger_rows import add_in, dump_of
+from support.scripted_slot import STARTED, ScriptedSlot
 
 from cbi_queue import clock
 from cbi_queue.errors import Refused
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 COLD = Baseline(0.001, 0.02, 50)
 LSTM_1W, LSTM_1M, GRU_1W = "lstm 1w rows=400 cpu", "lstm 1m rows=400 cpu", "gru 1w rows=400 cpu"
 FINGERPRINT = "feed_forward 1w rows=400 cpu"
-"""Of the job that `GovernedSlot` trains."""
+"""Of the job that `ScriptedSlot` trains."""
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_dry_run_changes_nothing(taught: Ledger) -> None:
     assert dump_of(taught) == before
 
 
-def test_a_baseline_that_no_run_confirms_goes_in_time(slot: GovernedSlot) -> None:
+def test_a_baseline_that_no_run_confirms_goes_in_time(slot: ScriptedSlot) -> None:
     """Those of an older library are never asked for again."""
     store_baselines(slot.ledger, "old", {32: COLD})
     slot.now_s += (UNCONFIRMED_DAYS - 1) * 86_400
@@ -125,7 +125,7 @@ def test_a_baseline_that_no_run_confirms_goes_in_time(slot: GovernedSlot) -> Non
     assert fingerprints(what_was_learned(slot.ledger)) == {"new"}
 
 
-def test_the_daemon_drops_it_among_its_daily_chores(slot: GovernedSlot) -> None:
+def test_the_daemon_drops_it_among_its_daily_chores(slot: ScriptedSlot) -> None:
     store_baselines(slot.ledger, "old", {32: COLD})
     slot.now_s += (UNCONFIRMED_DAYS + 1) * 86_400
     huey = LedgerHuey(slot.settings.ledger_path, admit=bool, train=divmod)
@@ -141,7 +141,7 @@ def test_the_daemon_drops_it_among_its_daily_chores(slot: GovernedSlot) -> None:
 # --- under a governor
 
 
-def run(slot: GovernedSlot, name: str, wall_s: float, *, probe_s: float = 0.5, last: list[Report] | None = None) -> int:
+def run(slot: ScriptedSlot, name: str, wall_s: float, *, probe_s: float = 0.5, last: list[Report] | None = None) -> int:
     """Train 40 epochs of *wall_s* seconds, with a probe in between, then *last*; return the job's number."""
     slot.now_s += 3600.0
     started = replace(STARTED, fingerprint=FINGERPRINT, can=(*STARTED.can, "probe"))
@@ -158,12 +158,12 @@ def run(slot: GovernedSlot, name: str, wall_s: float, *, probe_s: float = 0.5, l
     return job.id
 
 
-def story(slot: GovernedSlot, number: int) -> list[str]:
+def story(slot: ScriptedSlot, number: int) -> list[str]:
     return [line.words for line in tell(rows_of(slot.ledger, slot.telemetry_path, str(number))) if line.kind == "hint"]
 
 
 @pytest.fixture
-def stale(slot: GovernedSlot) -> GovernedSlot:
+def stale(slot: ScriptedSlot) -> ScriptedSlot:
     """A slot whose ledger remembers 1 ms a sample, and a probe of half a second."""
     store_baselines(slot.ledger, FINGERPRINT, {32: COLD})
     store_probe(slot.ledger, "cpu", "matmul-1", 0.5)
@@ -171,7 +171,7 @@ def stale(slot: GovernedSlot) -> GovernedSlot:
 
 
 def test_a_run_that_is_slower_than_ever_on_a_machine_as_fast_as_ever_ends_with_the_way_out(
-    stale: GovernedSlot,
+    stale: ScriptedSlot,
 ) -> None:
     """And the way out leads out: the next run is not slow, and teaches what it costs now."""
     number = run(stale, "slow", 1.5)
@@ -200,12 +200,12 @@ def quick(first: int) -> list[Any]:
     [(1.0, {}), (1.5, {"probe_s": 0.7}), (1.5, {"last": quick(41)})],
     ids=["as quick as ever", "on a slower machine", "quick again in the end"],
 )
-def test_no_other_run_ends_with_it(stale: GovernedSlot, wall_s: float, keys: dict[str, Any]) -> None:
+def test_no_other_run_ends_with_it(stale: ScriptedSlot, wall_s: float, keys: dict[str, Any]) -> None:
     """Whoever is told to relearn while the machine is hot makes the heat the normal."""
     assert story(stale, run(stale, "other", wall_s, **keys)) == []
 
 
-def test_what_is_forgotten_while_an_attempt_runs_stays_forgotten_as_it_ends(stale: GovernedSlot) -> None:
+def test_what_is_forgotten_while_an_attempt_runs_stays_forgotten_as_it_ends(stale: ScriptedSlot) -> None:
     """The daemon reads baselines as an attempt begins, and writes them as it ends."""
     attempt_governor = stale.attempt_governor(replace(STARTED, fingerprint=FINGERPRINT))
     stale.work(attempt_governor, range(1, 40), 1.0)
@@ -216,7 +216,7 @@ def test_what_is_forgotten_while_an_attempt_runs_stays_forgotten_as_it_ends(stal
     assert what_was_learned(stale.ledger).baselines == ()
 
 
-def test_an_attempt_still_keeps_what_it_learned_where_nothing_was_forgotten(stale: GovernedSlot) -> None:
+def test_an_attempt_still_keeps_what_it_learned_where_nothing_was_forgotten(stale: ScriptedSlot) -> None:
     attempt_governor = stale.attempt_governor(replace(STARTED, fingerprint=FINGERPRINT))
     stale.work(attempt_governor, range(1, 40), 0.9)
     attempt_governor.ended()

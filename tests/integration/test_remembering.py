@@ -9,8 +9,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from governed_house import HEAVY, LONG_NET, script
-from waiting import until
+from support.governed_installation import HEAVY, LONG_NET, script
+from support.waiting import until
 
 from cbi_queue.governor.values import Cause
 from cbi_queue.ledger.holds import holds_in_force, lift_hold
@@ -23,15 +23,15 @@ from workers.governor.state_store import KEEP_EVERY_S
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from governed_slot import GovernedSlot
-    from house import House
+    from support.installation import Installation
+    from support.scripted_slot import ScriptedSlot
 
     from cbi_queue.telemetry.governor_log import DecisionRow
     from workers.governor.attempt_governor import AttemptGovernor
     from workers.governor.slot_governor import SlotGovernor
 
 
-def next_daemon(slot: GovernedSlot, killed: AttemptGovernor | None = None, after_s: float = 5.0) -> SlotGovernor:
+def next_daemon(slot: ScriptedSlot, killed: AttemptGovernor | None = None, after_s: float = 5.0) -> SlotGovernor:
     """The governance of a daemon that starts after this one was killed; its job goes, and what was not committed."""
     if killed is not None:
         cancel_in_slot(slot.ledger, killed._job.id)
@@ -44,7 +44,7 @@ def next_daemon(slot: GovernedSlot, killed: AttemptGovernor | None = None, after
     return slot_governor
 
 
-def paced(slot: GovernedSlot) -> AttemptGovernor:
+def paced(slot: ScriptedSlot) -> AttemptGovernor:
     """An attempt that has just been paced for heat."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.HEAVY)
@@ -53,7 +53,7 @@ def paced(slot: GovernedSlot) -> AttemptGovernor:
     return attempt_governor
 
 
-def record(slot: GovernedSlot) -> dict[str, Any]:
+def record(slot: ScriptedSlot) -> dict[str, Any]:
     """What is written down."""
     text = last_memory(slot.telemetry_path)
     assert text is not None
@@ -61,7 +61,7 @@ def record(slot: GovernedSlot) -> dict[str, Any]:
 
 
 def test_the_pace_in_force_goes_on_and_counts_as_the_one_step_that_it_was(
-    slot: GovernedSlot, caplog: pytest.LogCaptureFixture
+    slot: ScriptedSlot, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The machine is as hot as before the crash, and a second step would be one too many."""
     killed = paced(slot)
@@ -77,7 +77,7 @@ def test_the_pace_in_force_goes_on_and_counts_as_the_one_step_that_it_was(
     assert "event=governor.memory.restored age_s=7 duty=0.7 steps_within_hour=1 refuted=nothing" in caplog.text
 
 
-def test_what_was_refuted_stays_refuted(slot: GovernedSlot, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_refuted_stays_refuted(slot: ScriptedSlot, caplog: pytest.LogCaptureFixture) -> None:
     """The step did not help a minute ago; a restart has not made it any better."""
     killed = paced(slot)
     slot.look(killed, 12)
@@ -97,7 +97,7 @@ def test_what_was_refuted_stays_refuted(slot: GovernedSlot, caplog: pytest.LogCa
 
 @pytest.mark.parametrize("mode", ["watch", "off"])
 def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
-    make_slot: Callable[[str], GovernedSlot], mode: str
+    make_slot: Callable[[str], ScriptedSlot], mode: str
 ) -> None:
     """What it believes to be in force never was, and what was is let go."""
     acting = make_slot("on")
@@ -118,7 +118,7 @@ def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
     assert record(idle) == written
 
 
-def test_the_account_of_the_day_is_written_now_and_then(slot: GovernedSlot) -> None:
+def test_the_account_of_the_day_is_written_now_and_then(slot: ScriptedSlot) -> None:
     """It moves with every look; a kill may cost it half a minute and no more."""
     attempt_governor = slot.attempt_governor()
     slot.look(attempt_governor, 2)
@@ -130,7 +130,7 @@ def test_the_account_of_the_day_is_written_now_and_then(slot: GovernedSlot) -> N
     assert cost["watched_s"] == pytest.approx(KEEP_EVERY_S, abs=2.0)
 
 
-def test_the_end_of_an_attempt_is_written(slot: GovernedSlot) -> None:
+def test_the_end_of_an_attempt_is_written(slot: ScriptedSlot) -> None:
     """A stop in good order loses nothing at all."""
     attempt_governor = slot.attempt_governor()
     slot.look(attempt_governor, 20)
@@ -138,7 +138,7 @@ def test_the_end_of_an_attempt_is_written(slot: GovernedSlot) -> None:
     assert record(slot)["costs"][0]["watched_s"] == 19.0
 
 
-def test_a_hold_comes_back_with_what_was_seen_since(slot: GovernedSlot) -> None:
+def test_a_hold_comes_back_with_what_was_seen_since(slot: ScriptedSlot) -> None:
     """A level that fell during it is no level that never falls, though the next daemon only saw it high."""
     killed = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
@@ -159,7 +159,7 @@ def test_a_hold_comes_back_with_what_was_seen_since(slot: GovernedSlot) -> None:
     assert slot.slot_governor.state.duty == 0.7
 
 
-def test_a_hold_that_was_lifted_while_no_daemon_lived_is_gone(slot: GovernedSlot) -> None:
+def test_a_hold_that_was_lifted_while_no_daemon_lived_is_gone(slot: ScriptedSlot) -> None:
     """`cbi-queue resume --all` needs no daemon."""
     killed = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
@@ -169,7 +169,7 @@ def test_a_hold_that_was_lifted_while_no_daemon_lived_is_gone(slot: GovernedSlot
     assert next_daemon(slot, killed).state.hold is None
 
 
-def test_a_hold_is_ended_between_jobs_and_the_end_is_written(slot: GovernedSlot) -> None:
+def test_a_hold_is_ended_between_jobs_and_the_end_is_written(slot: ScriptedSlot) -> None:
     """The main thread writes where no trainer runs."""
     killed = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
@@ -184,7 +184,7 @@ def test_a_hold_is_ended_between_jobs_and_the_end_is_written(slot: GovernedSlot)
 
 @pytest.mark.parametrize("body", ["", "null", '{"version": 2}', b"\xff\x00", 7])
 def test_a_damaged_record_is_refused_whole_and_told_once(
-    slot: GovernedSlot, caplog: pytest.LogCaptureFixture, body: object
+    slot: ScriptedSlot, caplog: pytest.LogCaptureFixture, body: object
 ) -> None:
     """The governor begins as after the first start, and its next record takes the place of the damaged one."""
     killed = paced(slot)
@@ -201,7 +201,7 @@ def test_a_damaged_record_is_refused_whole_and_told_once(
     assert record(slot)["duty"] == 1.0
 
 
-def test_a_fault_of_the_governor_is_not_left_to_the_next_daemon(slot: GovernedSlot) -> None:
+def test_a_fault_of_the_governor_is_not_left_to_the_next_daemon(slot: ScriptedSlot) -> None:
     """What it knew when it failed may be why."""
     attempt_governor = paced(slot)
 
@@ -215,7 +215,7 @@ def test_a_fault_of_the_governor_is_not_left_to_the_next_daemon(slot: GovernedSl
     assert record(slot)["steps"] == []
 
 
-def test_a_telemetry_file_of_an_earlier_version_gets_its_place_for_the_memory(slot: GovernedSlot) -> None:
+def test_a_telemetry_file_of_an_earlier_version_gets_its_place_for_the_memory(slot: ScriptedSlot) -> None:
     """An update finds none, and leaves one."""
     with closing(sqlite3.connect(slot.telemetry_path)) as conn, conn:
         conn.execute("DROP TABLE governor_memory")
@@ -229,7 +229,7 @@ def test_a_telemetry_file_of_an_earlier_version_gets_its_place_for_the_memory(sl
     assert record(slot)["duty"] == 0.7
 
 
-def test_telemetry_that_cannot_be_used_costs_neither_the_pace_nor_the_start(slot: GovernedSlot) -> None:
+def test_telemetry_that_cannot_be_used_costs_neither_the_pace_nor_the_start(slot: ScriptedSlot) -> None:
     """The governor's memory is worth less than the training."""
     slot.telemetry.close()
     slot.telemetry_path.write_bytes(b"this is no database at all" * 100)
@@ -243,16 +243,16 @@ def test_telemetry_that_cannot_be_used_costs_neither_the_pace_nor_the_start(slot
 # --- the whole daemon, killed
 
 
-def hot_for_s(house: House, since: float) -> float:
+def hot_for_s(installation: Installation, since: float) -> float:
     """Seconds after the instant *since* over which the stored samples say that it is hot."""
-    samples = samples_between(house.settings.telemetry_path, since, since + 3600)
+    samples = samples_between(installation.settings.telemetry_path, since, since + 3600)
     hot = [at for at, readings in samples if readings["thermal"].get("level") == "heavy"]
     return hot[-1] - hot[0] if hot else 0.0
 
 
-def paces(house: House) -> list[DecisionRow]:
+def paces(installation: Installation) -> list[DecisionRow]:
     """Every pace that was decided, told anew or not, oldest first."""
-    return [row for row in decisions_of(house.settings.telemetry_path) if row.action == "pace"]
+    return [row for row in decisions_of(installation.settings.telemetry_path) if row.action == "pace"]
 
 
 def goes_on(row: DecisionRow) -> bool:
@@ -260,9 +260,9 @@ def goes_on(row: DecisionRow) -> bool:
     return "the pace in force goes on" in row.words
 
 
-def hurry(house: House) -> None:
+def hurry(installation: Installation) -> None:
     """Let the quick profile have three steps an hour for comfort (two more are kept for a pause), and be quicker still."""
-    profile = house.root / "profiles" / "quick.toml"
+    profile = installation.root / "profiles" / "quick.toml"
     text = profile.read_text()
     for name, usual, here in (("steps_per_hour", 600, 5), ("refuted_s", 60, 10), ("heat_trial_s", 3, 2)):
         assert f"{name} = {usual}" in text
@@ -270,7 +270,7 @@ def hurry(house: House) -> None:
     profile.write_text(text)
 
 
-def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_hour(governed: House) -> None:
+def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_hour(governed: Installation) -> None:
     """A pace, its undoing and a pace again are the three steps that this hour has, whoever takes them."""
     hurry(governed)
     governed.enqueue({**LONG_NET, "name": "hot"})

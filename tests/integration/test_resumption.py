@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from fakes import FakeClock, ScriptedChannel
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_net import (
+from support.fakes import FakeClock, ScriptedChannel
+from support.small_net import (
     EVERY_EPOCH,
     EVERY_STEP,
     NEVER,

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_home import Home
-from ledger_rows import NET, add
-from waiting import until
+from support.command_installation import Home
+from support.ledger_rows import NET, add
+from support.waiting import until
 
 import cbi_queue
 from cbi_queue.ledger.claims import claim, record_trainer
@@ -260,15 +260,15 @@ def python(code: str, *arguments: object, path: Path) -> str:
     return subprocess.run(command, env=environ, cwd=path, capture_output=True, text=True, check=True).stdout
 
 
-def test_a_job_on_a_python_without_tensorflow_fails_at_once_and_says_what_to_do(house):
+def test_a_job_on_a_python_without_tensorflow_fails_at_once_and_says_what_to_do(installation):
     """Enqueued behind the command's back: no retry is burnt on what no retry can mend."""
     net = {"name": "keras-1w", "family": "simple_neural", "model": "lstm", "horizon": "1w", "backend": "tensorflow"}
-    (number,) = house.enqueue({**net, "retries": 3})
-    house.start_daemon()
+    (number,) = installation.enqueue({**net, "retries": 3})
+    installation.start_daemon()
 
-    house.until_state(number, "failed")
+    installation.until_state(number, "failed")
 
-    assert [attempt.number for attempt in house.attempts(number)] == [1]
-    told = " ".join(house.cli("show", "keras-1w").split())
+    assert [attempt.number for attempt in installation.attempts(number)] == [1]
+    told = " ".join(installation.cli("show", "keras-1w").split())
     assert "cannot import TensorFlow" in told
     assert "cbi-queue runtime install tensorflow" in told

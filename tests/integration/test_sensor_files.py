@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from sensor_samples import sample
-from waiting import until
+from support.sensor_samples import sample
+from support.waiting import until
 
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.readings.values import GpuReading, ThermalReading, Trust, Unknown

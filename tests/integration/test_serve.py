@@ -8,7 +8,7 @@ import sys
 import urllib.request
 
 import psutil
-from api_home import BROWSER, ApiHome
+from support.api_installation import BROWSER, ApiInstallation
 
 from cbi_queue.api.token import read_token
 
@@ -88,12 +88,12 @@ def test_an_address_that_is_not_ours_is_refused(site):
     assert f"cannot serve on 192.0.2.1:{site.port}" in done.stderr
 
 
-def _serve(site: ApiHome, *options: str) -> subprocess.CompletedProcess[str]:
+def _serve(site: ApiInstallation, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cbi_queue.cli", "serve", *options]
     return subprocess.run(command, env=site.environ, capture_output=True, text=True, timeout=60, check=False)
 
 
-def _request(site: ApiHome, method: str, path: str, headers: dict[str, str]) -> int:
+def _request(site: ApiInstallation, method: str, path: str, headers: dict[str, str]) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
     try:
         connection.request(method, path, headers=headers)

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from service_home import (
+from support.service_installation import (
     FILES,
     LAUNCHCTL,
     NO_BUS,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from ledger_rows import spec
+from support.ledger_rows import spec
 
 from cbi_queue.protocol import Assignment, Begin, ExitCode, Failed, Hello, Stopped, decode_report, encode
 

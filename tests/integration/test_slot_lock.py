@@ -7,8 +7,8 @@ import os
 import threading
 
 import pytest
-from ledger_rows import finished, python
-from waiting import until
+from support.ledger_rows import finished, python
+from support.waiting import until
 
 from cbi_queue.errors import SlotTaken
 from cbi_queue.process_identity import ProcessIdentity

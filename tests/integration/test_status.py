@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from ledger_rows import add, add_in, finished, job, python
+from support.ledger_rows import add, add_in, finished, job, python
 
 from cbi_queue import clock
 from cbi_queue.ledger.claims import claim
@@ -114,7 +114,7 @@ BUSY = """
 import sys
 from pathlib import Path
 from cbi_queue.ledger import Ledger
-from ledger_rows import add
+from support.ledger_rows import add
 ledger = Ledger.open(Path(sys.argv[1]))
 print("ready", flush=True)
 count = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fakes import FakeClock, ScriptedChannel
-from small_net import EVERY_EPOCH, STEPS, VALIDATION, attempt, make_loop, series, uninterrupted
+from support.fakes import FakeClock, ScriptedChannel
+from support.small_net import EVERY_EPOCH, STEPS, VALIDATION, attempt, make_loop, series, uninterrupted
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, MicroBatchChanged, StepsReport
 from jobs.process.channel import StopRequested

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from fakes import make_task
-from waiting import until
+from support.fakes import make_task
+from support.waiting import until
 
 from cbi_queue.protocol import CheckpointSaved, EpochReport, ExitCode, Probed, Started, Stopped
 from jobs.training.cpu_probe import WORKLOAD

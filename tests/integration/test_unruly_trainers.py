@@ -10,8 +10,8 @@ import threading
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from house import NAIVE, NET
-from waiting import until
+from support.installation import NAIVE, NET
+from support.waiting import until
 
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.process_identity import ProcessIdentity
@@ -23,7 +23,7 @@ from workers.trainer.trainer_process import TrainerProcess
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from house import House
+    from support.installation import Installation
 
     from workers.trainer.trainer_process import TrainerSetup
 
@@ -39,12 +39,12 @@ os.rename({pids!r} + ".part", {pids!r})
 """
 
 
-def put_in_place(house: House, text: str) -> None:
+def put_in_place(installation: Installation, text: str) -> None:
     """Make *text* the interpreter of every native trainer."""
-    script = house.root / "runtime"
+    script = installation.root / "runtime"
     script.write_text(text)
     script.chmod(0o755)
-    (house.root / "config.toml").write_text(f'[runtimes]\nnative = "{script}"\n')
+    (installation.root / "config.toml").write_text(f'[runtimes]\nnative = "{script}"\n')
 
 
 def children(pids: Path) -> list[ProcessIdentity]:
@@ -54,85 +54,85 @@ def children(pids: Path) -> list[ProcessIdentity]:
 
 
 @pytest.mark.parametrize("stubborn_parent", [True, False])
-def test_a_cancelled_trainer_is_gone_with_its_children(house: House, stubborn_parent: bool) -> None:
+def test_a_cancelled_trainer_is_gone_with_its_children(installation: Installation, stubborn_parent: bool) -> None:
     """Also when the trainer itself leaves at once and its children do not."""
-    pids = house.root / "pids"
+    pids = installation.root / "pids"
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " if stubborn_parent else ""
-    put_in_place(house, PARENT.format(python=sys.executable, pids=str(pids), then=f"{ignore}time.sleep(600)"))
-    house.enqueue({**NAIVE, "name": "parent"})
-    house.start_daemon()
+    put_in_place(installation, PARENT.format(python=sys.executable, pids=str(pids), then=f"{ignore}time.sleep(600)"))
+    installation.enqueue({**NAIVE, "name": "parent"})
+    installation.start_daemon()
     family = children(pids)
 
-    house.cli("cancel", "parent")
+    installation.cli("cancel", "parent")
 
-    assert house.job("parent").state is JobState.CANCELLED
+    assert installation.job("parent").state is JobState.CANCELLED
     until(lambda: not any(child.is_alive() for child in family), "the children are gone", within_s=5)
 
 
-def test_a_crashed_trainer_leaves_no_child_in_its_group(house: House) -> None:
+def test_a_crashed_trainer_leaves_no_child_in_its_group(installation: Installation) -> None:
     """A crash gives no warning; what it started must not train beside the next job."""
-    pids = house.root / "pids"
+    pids = installation.root / "pids"
     crash = "os.kill(os.getpid(), signal.SIGSEGV)"
-    put_in_place(house, PARENT.format(python=sys.executable, pids=str(pids), then=crash))
-    house.enqueue({**NAIVE, "name": "parent", "retries": 0})
+    put_in_place(installation, PARENT.format(python=sys.executable, pids=str(pids), then=crash))
+    installation.enqueue({**NAIVE, "name": "parent", "retries": 0})
 
-    house.start_daemon("--until-empty", wait=False).wait(60)
+    installation.start_daemon("--until-empty", wait=False).wait(60)
 
     inside, outside = json.loads(pids.read_text())
-    assert "SIGSEGV" in (house.attempts("parent")[0].error or "")
+    assert "SIGSEGV" in (installation.attempts("parent")[0].error or "")
     until(lambda: ProcessIdentity.of(inside) is None, "the child in its group is gone", within_s=5)
     if left := ProcessIdentity.of(outside):  # it fled into a session of its own before it could be seen
         left.kill()
 
 
-def test_a_runtime_that_says_stopped_and_nothing_else_is_an_error_and_blocks_nobody(house: House) -> None:
+def test_a_runtime_that_says_stopped_and_nothing_else_is_an_error_and_blocks_nobody(installation: Installation) -> None:
     """A wrapper that loses the pipes exits with the code of a polite stop; that must not go round for ever."""
-    put_in_place(house, "#!/bin/sh\nexit 75\n")
-    house.enqueue({**NAIVE, "name": "mute", "retries": 2})
+    put_in_place(installation, "#!/bin/sh\nexit 75\n")
+    installation.enqueue({**NAIVE, "name": "mute", "retries": 2})
 
-    assert house.start_daemon("--until-empty", wait=False).wait(60) == 1
+    assert installation.start_daemon("--until-empty", wait=False).wait(60) == 1
 
-    assert [a.outcome for a in house.attempts("mute")] == [Outcome.ERROR] * 3
+    assert [a.outcome for a in installation.attempts("mute")] == [Outcome.ERROR] * 3
 
 
-def test_a_trainer_stopped_while_it_still_imports_is_only_interrupted(house: House) -> None:
+def test_a_trainer_stopped_while_it_still_imports_is_only_interrupted(installation: Installation) -> None:
     """A shutdown signals every process at once; the job has no part in it, and waits its turn before the next try."""
-    house.enqueue({**NET, "name": "early", "retries": 0, "params": {**NET["params"], "epochs": 2}})
-    house.start_daemon("--until-empty")
+    installation.enqueue({**NET, "name": "early", "retries": 0, "params": {**NET["params"], "epochs": 2}})
+    installation.start_daemon("--until-empty")
 
-    os.kill(house.trainer("early").pid, signal.SIGTERM)
+    os.kill(installation.trainer("early").pid, signal.SIGTERM)
 
-    house.until_state("early", "succeeded")
-    first, second = house.attempts("early")
+    installation.until_state("early", "succeeded")
+    first, second = installation.attempts("early")
     assert first.outcome is Outcome.INTERRUPTED
-    assert house.job("early").errors == 0
+    assert installation.job("early").errors == 0
     assert second.started_at - (first.ended_at or 0) >= 0.2
 
 
 @pytest.mark.parametrize("through_link", [False, True])
 def test_a_fork_that_keeps_the_lock_of_a_dead_trainer_does_not_shut_the_slot_for_ever(
-    house: House, through_link: bool
+    installation: Installation, through_link: bool
 ) -> None:
     """Daemon and trainer are both gone, but a child forked from the trainer still has its lock in its hands."""
     if through_link:
-        (house.root / "elsewhere").mkdir()
-        (house.root / "link").symlink_to(house.root / "elsewhere")
-        house.overrides["CBI_STATE_DIR"] = str(house.root / "link")
-    pids = house.root / "pids"
+        (installation.root / "elsewhere").mkdir()
+        (installation.root / "link").symlink_to(installation.root / "elsewhere")
+        installation.overrides["CBI_STATE_DIR"] = str(installation.root / "link")
+    pids = installation.root / "pids"
     forks = "child = os.fork()\nif child == 0: time.sleep(600)\nopen({0!r}, 'w').write(str(child))\ntime.sleep(600)"
-    put_in_place(house, f"#!{sys.executable}\nimport os, time\n" + forks.format(str(pids)))
-    house.enqueue({**NAIVE, "name": "forking"})
-    daemon = house.start_daemon()
+    put_in_place(installation, f"#!{sys.executable}\nimport os, time\n" + forks.format(str(pids)))
+    installation.enqueue({**NAIVE, "name": "forking"})
+    daemon = installation.start_daemon()
     fork = until(lambda: pids.exists() and ProcessIdentity.of(int(pids.read_text() or "0")), "the fork")
-    trainer = house.trainer("forking")
+    trainer = installation.trainer("forking")
     daemon.kill()
     daemon.wait()
     trainer.kill()
-    (house.root / "config.toml").write_text("")
+    (installation.root / "config.toml").write_text("")
 
-    assert house.start_daemon("--until-empty", wait=False).wait(60) == 0
+    assert installation.start_daemon("--until-empty", wait=False).wait(60) == 0
 
-    assert house.job("forking").state is JobState.SUCCEEDED
+    assert installation.job("forking").state is JobState.SUCCEEDED
     assert not fork.is_alive()
 
 
@@ -154,29 +154,31 @@ class Undying(TrainerProcess):
 
 
 def test_a_trainer_that_survives_sigkill_keeps_the_slot_and_is_left_to_the_next_daemon(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daemon must end when told to, and nobody may train beside what it could not end."""
     monkeypatch.setattr(slot, "TrainerProcess", Undying)
-    house.overrides["CBI_GRACE_S"] = "1"
-    put_in_place(house, f"#!{sys.executable}\nimport signal\nsignal.signal(15, signal.SIG_IGN)\nsignal.pause()\n")
-    house.enqueue({**NAIVE, "name": "stuck"})
-    daemon = Daemon(house.settings)
+    installation.overrides["CBI_GRACE_S"] = "1"
+    put_in_place(
+        installation, f"#!{sys.executable}\nimport signal\nsignal.signal(15, signal.SIG_IGN)\nsignal.pause()\n"
+    )
+    installation.enqueue({**NAIVE, "name": "stuck"})
+    daemon = Daemon(installation.settings)
     thread = threading.Thread(target=daemon.run)
     thread.start()
-    trainer = house.trainer("stuck")
+    trainer = installation.trainer("stuck")
 
     daemon.stop()
     thread.join(60)
 
     assert not thread.is_alive()
     assert trainer.is_alive()
-    assert house.job("stuck").state is JobState.RUNNING, "nobody may claim while it may still write"
-    assert not SlotLock(house.settings.lock_path).try_acquire()
+    assert installation.job("stuck").state is JobState.RUNNING, "nobody may claim while it may still write"
+    assert not SlotLock(installation.settings.lock_path).try_acquire()
 
     trainer.kill()
     assert Undying.started.pop().wait(30) == -signal.SIGKILL
-    (house.root / "config.toml").write_text("")
-    assert house.start_daemon("--until-empty", wait=False).wait(90) == 0
-    assert house.job("stuck").state is JobState.SUCCEEDED
-    assert [a.outcome for a in house.attempts("stuck")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
+    (installation.root / "config.toml").write_text("")
+    assert installation.start_daemon("--until-empty", wait=False).wait(90) == 0
+    assert installation.job("stuck").state is JobState.SUCCEEDED
+    assert [a.outcome for a in installation.attempts("stuck")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]

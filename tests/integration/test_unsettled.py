@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from house import NAIVE
+from support.installation import NAIVE
 
 from cbi_queue import huey_queue
 from cbi_queue.huey_queue import LedgerHuey
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from house import House
+    from support.installation import Installation
 
     from cbi_queue.ledger import Ledger
 
@@ -50,10 +50,10 @@ def locked(ledger: Ledger) -> Iterator[None]:
 
 
 @pytest.fixture
-def worker(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerHuey]:
+def worker(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerHuey]:
     """The queue of a daemon with its slot; the test is its worker."""
     monkeypatch.setattr(huey_queue, "DAEMON_PATIENCE_S", 0.01)
-    settings = house.settings
+    settings = installation.settings
     lock, telemetry, slot_governor = (
         SlotLock(settings.lock_path),
         Telemetry(settings.telemetry_path),
@@ -80,14 +80,14 @@ def work_off_one(worker: LedgerHuey) -> bool:
 
 @pytest.mark.parametrize("cannot", [full, locked])
 def test_a_finished_job_whose_end_the_ledger_cannot_take_is_not_failed_and_not_trained_again(
-    house: House,
+    installation: Installation,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
     caplog: pytest.LogCaptureFixture,
     cannot: Callable[[Ledger], AbstractContextManager[None]],
 ) -> None:
     """Twice in a row, and with not one retry; the trainer's work is on the disk, whole and signed."""
-    house.enqueue({**NAIVE, "name": "done", "retries": 0})
+    installation.enqueue({**NAIVE, "name": "done", "retries": 0})
     worker = request.getfixturevalue("worker")
     settle, left = slot_module.settle, [2]
 
@@ -101,15 +101,15 @@ def test_a_finished_job_whose_end_the_ledger_cannot_take_is_not_failed_and_not_t
 
     monkeypatch.setattr(slot_module, "settle", settle_when_there_is_room)
     assert work_off_one(worker)
-    manifest = Path(house.job("done").run_dir or "") / "manifest.json"
+    manifest = Path(installation.job("done").run_dir or "") / "manifest.json"
     before = manifest.read_bytes()
-    assert house.job("done").state is JobState.RUNNING
+    assert installation.job("done").state is JobState.RUNNING
     assert caplog.text.count("event=job.unsettled") == 1
 
     assert [work_off_one(worker) for _ in range(4)] == [False, True, False, True]
 
-    job = house.job("done")
+    job = installation.job("done")
     assert (job.state, job.reason, job.errors) == (JobState.SUCCEEDED, "found_finished", 0)
-    assert [row.outcome for row in house.attempts("done")] == [Outcome.INTERRUPTED] * 2 + [Outcome.SUCCESS]
+    assert [row.outcome for row in installation.attempts("done")] == [Outcome.INTERRUPTED] * 2 + [Outcome.SUCCESS]
     assert manifest.read_bytes() == before
     assert job.metrics["backtest"]

@@ -7,8 +7,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from ledger_rows import add, dump, dump_of, finished, python
-from waiting import until
+from support.ledger_rows import add, dump, dump_of, finished, python
+from support.waiting import until
 
 from cbi_queue import clock
 from cbi_queue.ledger import Ledger, queries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ledger_rows import NET, add, add_in, dump_of, job, plan, spec, story
+from support.ledger_rows import NET, add, add_in, dump_of, job, plan, spec, story
 
 from cbi_queue import clock
 from cbi_queue.errors import Refused, UnknownJob

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from governed_slot import STARTED, GovernedSlot, seen_work
+from support.scripted_slot import STARTED, ScriptedSlot, seen_work
 
 from cbi_queue.protocol import EpochReport, StepsReport
 
 
-def test_what_is_left_of_a_long_epoch_is_not_charged_with_the_data_of_its_parts(slot: GovernedSlot) -> None:
+def test_what_is_left_of_a_long_epoch_is_not_charged_with_the_data_of_its_parts(slot: ScriptedSlot) -> None:
     """Or the end of every long epoch would look as if bringing data together took more time than there was."""
     attempt_governor = slot.attempt_governor()
     seen = seen_work(attempt_governor)
@@ -22,7 +22,7 @@ def test_what_is_left_of_a_long_epoch_is_not_charged_with_the_data_of_its_parts(
     assert [work.data_s for work in seen] == [2.0, None, 4.0]
 
 
-def test_rounds_that_get_dearer_by_nature_are_not_slow_and_ones_that_wait_are(slot: GovernedSlot) -> None:
+def test_rounds_that_get_dearer_by_nature_are_not_slow_and_ones_that_wait_are(slot: ScriptedSlot) -> None:
     """A boosted round of DART costs several times its first one towards the end, on the coolest machine."""
     attempt_governor = slot.attempt_governor(replace(STARTED, unit="round", micro_batch=None, gets_dearer=True))
     governor = attempt_governor._governor

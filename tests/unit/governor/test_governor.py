@@ -6,9 +6,9 @@ import itertools
 import math
 
 import pytest
-from governed import ALL, STEPS, Ride, at_level, machine, memory_of, thermal, unknown
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.policy_ride import ALL, STEPS, Ride, at_level, machine, memory_of, thermal, unknown
 
 from cbi_queue.governor.governor import Governor
 from cbi_queue.governor.policies.slot_policy import look_between_jobs

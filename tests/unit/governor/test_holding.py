@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from governed import Ride, at_level, machine, memory_of, thermal, unknown
+from support.policy_ride import Ride, at_level, machine, memory_of, thermal, unknown
 
 from cbi_queue.governor.policies.heat_policy import LEVEL
 from cbi_queue.governor.values import Action

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from governed import ALL, Ride, machine, memory_of, thermal, unknown
+from support.policy_ride import ALL, Ride, machine, memory_of, thermal, unknown
 
 from cbi_queue.governor.policies.slot_policy import look_between_jobs, may_start
 from cbi_queue.governor.state.state import GovernorState

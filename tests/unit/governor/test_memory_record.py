@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from governed import Ride, at_level, unknown
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.policy_ride import Ride, at_level, unknown
 
 from cbi_queue.governor.machine.grades import Grade, GradeHistory
 from cbi_queue.governor.policies.heat_policy import LEVEL

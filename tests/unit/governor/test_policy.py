@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from governed import Ride, at_level, machine, memory_of, thermal, unknown
+from support.policy_ride import Ride, at_level, machine, memory_of, thermal, unknown
 
 from cbi_queue.governor.machine.grades import Grade, Graded, GradeHistory
 from cbi_queue.governor.machine.heat import grade_heat

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from governed import Ride, at_level
+from support.policy_ride import Ride, at_level
 
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Cause

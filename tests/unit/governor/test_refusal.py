@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from governed import Ride, at_level, machine, thermal, unknown
+from support.policy_ride import Ride, at_level, machine, thermal, unknown
 
 from cbi_queue.governor.policies.slot_policy import look_between_jobs, may_start
 from cbi_queue.governor.state.state import GovernorState

@@ -1,0 +1,206 @@
+"""A whole installation in a temporary folder: its own state, data and models, with real daemons and real commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue.ledger import Ledger, queries
+from cbi_queue.ledger.enqueue import enqueue
+from cbi_queue.process_identity import ProcessIdentity
+from cbi_queue.settings import Settings, load_settings
+from cbi_queue.slot_lock import SlotLock
+from cbi_queue.spec import DayPlan, JobSpec
+from support.waiting import until
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import AttemptRow, EventRow, JobRow
+
+NAIVE = {"family": "statistical", "model": "naive", "horizon": "1w"}
+"""The shortest real job: about a second."""
+NET = {
+    "family": "simple_neural",
+    "model": "feed_forward",
+    "horizon": "1w",
+    "params": {"epochs": 40, "patience": 40, "hidden": [32], "sequence_length": 4},
+}
+"""A real job that reports epochs and can be stopped anywhere."""
+
+
+@dataclass
+class Installation:
+    """One installation; `daemons` are killed at the end of the test."""
+
+    root: Path
+    overrides: dict[str, str] = field(default_factory=dict)
+    daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of every command here."""
+        return {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("CBI_", "EXTERNAL_DRIVE"))},
+            "CBI_STATE_DIR": str(self.root / "state"),
+            "CBI_V14_REPO": str(self.root / "repo"),
+            "CBI_CONFIG": str(self._config()),
+            "CBI_BACKOFF_S": "0.2",
+            "CBI_GRACE_S": "8",
+            "CBI_THREADS": "1",
+            "CBI_GOVERNOR": "off",  # other work on the machine would show in the stories; governed tests switch it on
+            "CBI_OVERLAP_LOG": str(self.overlap_log),
+            **self.overrides,
+        }
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that its commands see."""
+        return load_settings(self.environ)
+
+    @property
+    def overlap_log(self) -> Path:
+        """Where every trainer writes when it comes and goes."""
+        return self.root / "overlap.jsonl"
+
+    def furnish(self, exports: Path, processed: Path) -> None:
+        """Put real exports and the feature cache in place."""
+        settings = self.settings
+        settings.make_layout()
+        shutil.copytree(exports, settings.exports_dir, dirs_exist_ok=True)
+        shutil.copytree(processed, settings.processed_dir, dirs_exist_ok=True)
+
+    def enqueue(self, *jobs: dict[str, Any]) -> list[int]:
+        """Enqueue *jobs* in this process; return their numbers."""
+        specs = tuple(JobSpec.model_validate({"day": 1, **job}) for job in jobs)
+        plan = DayPlan(day=1, title="test", source="test", jobs=specs)
+        with self.ledger() as ledger:
+            return [standing.job_id for standing in enqueue(ledger, [plan]).new]
+
+    def ledger(self) -> Ledger:
+        """Open the ledger for writing."""
+        self.settings.make_state_dir()
+        return Ledger.open(self.settings.ledger_path)
+
+    def start_daemon(self, *arguments: str, wait: bool = True) -> subprocess.Popen[bytes]:
+        """Start a real daemon; by default wait until it holds the slot."""
+        command = [sys.executable, "-P", "-m", "workers", "--quiet", *arguments]
+        daemon = subprocess.Popen(
+            command, env=self.environ, cwd=self.root, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        self.daemons.append(daemon)
+        if wait:
+            until(lambda: self._holder_is(daemon.pid) or daemon.poll() is not None, "the daemon holds the slot")
+        return daemon
+
+    def cli(self, *arguments: str, code: int = 0) -> str:
+        """Run a real `cbi-queue` command; its exit code must be *code*."""
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "cbi_queue.cli", *arguments],
+            env=self.environ, cwd=self.root, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def job(self, name: object) -> JobRow:
+        """Look at one job."""
+        with Ledger.open_readonly(self.settings.ledger_path) as ledger:
+            return queries.find_job(ledger, str(name))
+
+    def attempts(self, name: object) -> list[AttemptRow]:
+        """Look at a job's attempts."""
+        with Ledger.open_readonly(self.settings.ledger_path) as ledger:
+            return queries.attempts_of(ledger, queries.find_job(ledger, str(name)).id)
+
+    def events(self, name: object) -> list[EventRow]:
+        """Look at a job's events."""
+        with Ledger.open_readonly(self.settings.ledger_path) as ledger:
+            return queries.events_of(ledger, queries.find_job(ledger, str(name)).id)
+
+    def until_state(self, name: object, *states: str, within_s: float = 60.0) -> JobRow:
+        """Wait until a job is in one of *states*."""
+
+        def look() -> JobRow | None:
+            job = self.job(name)
+            return job if job.state in states else None
+
+        try:
+            return until(look, f"job {name} is {' or '.join(states)}", within_s)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}; it is {self.job(name).state}\n{self.story(name)}") from None
+
+    def until_epoch(self, name: object, epoch: int, within_s: float = 60.0) -> None:
+        """Wait until the running attempt of a job has reported *epoch* epochs."""
+        from cbi_queue.telemetry.telemetry import epochs_of
+
+        def reached() -> bool:
+            number = len(self.attempts(name))
+            rows = epochs_of(self.settings.telemetry_path, self.job(name).id)
+            return any(row.attempt == number and row.epoch >= epoch for row in rows)
+
+        until(reached, f"epoch {epoch} of job {name}", within_s)
+
+    def trainer(self, name: object) -> ProcessIdentity:
+        """Identify the process that trains a job now."""
+
+        def find() -> ProcessIdentity | None:
+            attempts = self.attempts(name)
+            if not attempts or attempts[-1].trainer_pid is None or attempts[-1].ended_at is not None:
+                return None
+            return ProcessIdentity(attempts[-1].trainer_pid, attempts[-1].trainer_started or 0.0)
+
+        return until(find, f"a trainer of job {name}")
+
+    def log_of(self, name: object) -> Path:
+        """Where the newest attempt of a job writes."""
+        return Path(self.attempts(name)[-1].log_path or "")
+
+    def story(self, name: object) -> str:
+        """The events of a job and the end of the daemon's log, for messages."""
+        lines = [f"{e.event} {e.reason} {e.source}->{e.target} {e.words}" for e in self.events(name)]
+        log = self.settings.daemon_log_path
+        tail = log.read_text().splitlines()[-20:] if log.exists() else []
+        return "\n".join([*lines, *tail])
+
+    def overlaps(self) -> list[dict[str, Any]]:
+        """What the trainers themselves wrote about being alone in the slot."""
+        if not self.overlap_log.exists():
+            return []
+        return [json.loads(line) for line in self.overlap_log.read_text().splitlines()]
+
+    def close(self) -> None:
+        """End every daemon and every trainer."""
+        for daemon in self.daemons:
+            if daemon.poll() is None:
+                daemon.send_signal(signal.SIGCONT)
+                daemon.kill()
+            daemon.wait()
+            if daemon.stderr:
+                daemon.stderr.close()
+        self._end_trainers()
+
+    def _end_trainers(self) -> None:
+        if not self.settings.ledger_path.exists():
+            return
+        with Ledger.open_readonly(self.settings.ledger_path) as ledger:
+            rows = ledger.conn.execute("SELECT trainer_pid, trainer_started FROM attempts").fetchall()
+        for pid, started in rows:
+            if pid is not None:
+                identity = ProcessIdentity(pid, started)
+                identity.signal_group(signal.SIGCONT)
+                identity.kill_tree()
+
+    def _holder_is(self, pid: int) -> bool:
+        holder = SlotLock(self.settings.lock_path).holder()
+        return holder is not None and holder.pid == pid
+
+    def _config(self) -> Path:
+        path = self.root / "config.toml"
+        if not path.exists():
+            path.write_text("")
+        return path
