@@ -18,7 +18,7 @@ from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
 from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
 from cbi_queue.runtimes import BACKENDS, runtime_of
-from cbi_queue.views.sensors import look_at_sensors
+from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _daemon(settings: Settings) -> Iterator[Finding]:
 
 def _sensors(_settings: Settings) -> Iterator[Finding]:
     try:
-        rows = look_at_sensors()
+        rows = read_sensors()
     except CbiError as exc:
         yield Finding("sensors", "note", exc.message, exc.hint)
         return

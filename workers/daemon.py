@@ -159,7 +159,7 @@ class Daemon:
     ) -> None:
         looks = (
             _Look("awake", AWAKE_LOOK_S, lambda: keep_awake.follow(ledger)),
-            _Look("governor", GOVERNOR_LOOK_S, lambda: slot_governor.look_at_idle_slot(ledger, telemetry)),
+            _Look("governor", GOVERNOR_LOOK_S, lambda: slot_governor.check_idle_slot(ledger, telemetry)),
             _Look("volume", self._settings.volume_check_s, lambda: watch_volume(self._settings, ledger)),
             _Look("workers", HEALTH_S, consumer.check_worker_health),
             _Look("checkpoint", HEALTH_S, lambda: ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")),

@@ -138,7 +138,7 @@ class Week:
         self._count_heat(dt_s, machine.die_c)
         if duty > 0.0 and machine.clock < 0.99:
             self._limit_s += dt_s
-        self._strategy.look(self._now_s, self._sensor.feel(dt_s, machine.die_c))
+        self._strategy.check(self._now_s, self._sensor.feel(dt_s, machine.die_c))
         return work_s
 
     def _count_heat(self, dt_s: float, die_c: float) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.simulated_week.sensor import QuietMachine
 from cbi_queue.governor.governor import Governor
-from cbi_queue.governor.policies.slot_policy import look_between_jobs
+from cbi_queue.governor.policies.slot_policy import check_empty_slot
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Decision, Work
 from cbi_queue.hardware.thresholds import Thresholds
@@ -56,7 +56,7 @@ class Strategy(Protocol):
     def end(self) -> None:
         """Take note that the job has ended."""
 
-    def look(self, now_s: float, level: HeatLevel | None) -> None:
+    def check(self, now_s: float, level: HeatLevel | None) -> None:
         """Look at the machine; called every step."""
 
 
@@ -79,14 +79,14 @@ class NoGovernor:
     def end(self) -> None:
         """Ignore it."""
 
-    def look(self, now_s: float, level: HeatLevel | None) -> None:
+    def check(self, now_s: float, level: HeatLevel | None) -> None:
         """Do nothing."""
 
 
 class PauseOnLevel(NoGovernor):
     """Pauses at heavy until nominal, as watchdogs in the field do; a level that is missing says nothing to it."""
 
-    def look(self, now_s: float, level: HeatLevel | None) -> None:
+    def check(self, now_s: float, level: HeatLevel | None) -> None:
         """Pause or resume on the level alone."""
         if level is None:
             return
@@ -137,10 +137,10 @@ class Governed:
             self._learned[self._job.fingerprint] = self._governor.learned()
         self._governor = self._job = None
 
-    def look(self, now_s: float, level: HeatLevel | None) -> None:
+    def check(self, now_s: float, level: HeatLevel | None) -> None:
         """Look, and carry the decision out as the slot does."""
         seen = self._sensors.readings(now_s, level)
-        decision = self._governor.look(now_s, seen) if self._governor else look_between_jobs(now_s, seen, self.state)
+        decision = self._governor.check(now_s, seen) if self._governor else check_empty_slot(now_s, seen, self.state)
         if decision is not None:
             self._obey(decision)
 

@@ -135,7 +135,7 @@ class Governor:
         """Take note of the micro-batch that the trainer really uses."""
         self._controls.micro_batch = micro_batch
 
-    def look(self, now_s: float, readings: Readings, *, idle: bool = False) -> Decision | None:
+    def check(self, now_s: float, readings: Readings, *, idle: bool = False) -> Decision | None:
         """Return the next decision, at most one; None when nothing is to be done.
 
         Args:
@@ -150,7 +150,7 @@ class Governor:
         readings = readings.fresh(now_s, self._t.reading_max_age_s)
         heat, pressure = grade_machine(now_s, readings, self._state, on_gpu=self._on_gpu)
         self._charge(now_s, idle=idle)
-        self._diagnosis.look(now_s, readings)
+        self._diagnosis.check(now_s, readings)
         self._footprint_mib = footprint.footprint_mib if (footprint := known(readings.footprint)) else None
         if self._state.hold is not None:
             return self._hold(now_s, heat, pressure)
@@ -192,9 +192,9 @@ class Governor:
 
     def _hold(self, now_s: float, heat: Graded, pressure: Graded) -> Decision | None:
         hold = self._state.hold
-        look = heat if hold and hold.cause is Cause.HEAT else pressure
+        graded = heat if hold and hold.cause is Cause.HEAT else pressure
         can = self._controls
-        return decide_hold(HoldSituation(now_s, self._state, look, may_evict=can.can_leave, can_pace=can.can_pace))
+        return decide_hold(HoldSituation(now_s, self._state, graded, may_evict=can.can_leave, can_pace=can.can_pace))
 
     def _growth(self, situation: Situation) -> Growth | None:
         return self._trend.growth(situation.total_mib * self._t.leak_limit_share) if situation.total_mib else None

@@ -121,7 +121,7 @@ def steps(replayed: Replay, thresholds: Thresholds) -> list[Decision]:
         governor.saw_work(one)
         if one.at_s - looked_s >= LOOK_S:
             looked_s = one.at_s
-            decision = governor.look(one.at_s, Readings.unknown("a trace of epochs holds no readings", one.at_s))
+            decision = governor.check(one.at_s, Readings.unknown("a trace of epochs holds no readings", one.at_s))
             if decision is not None:
                 decided.append(decision)
     return decided

@@ -72,7 +72,7 @@ class ServiceManager(Protocol):
     def restart(self, parts: Sequence[str]) -> None:
         """Stop the parts in good order and start them again."""
 
-    def look(self, part: str) -> PartStatus:
+    def status_of(self, part: str) -> PartStatus:
         """Say how *part* stands."""
 
 
@@ -148,7 +148,7 @@ def statuses(manager: ServiceManager, definitions: Iterable[Definition]) -> list
     """Say how each part stands, and whether its file is what an install would write now."""
     found = []
     for definition in definitions:
-        status = manager.look(definition.part)
+        status = manager.status_of(definition.part)
         file = manager.path_of(definition.part)
         current = file.read_bytes() == manager.render(definition) if status.installed else None
         found.append(replace(status, current=current))
@@ -186,7 +186,7 @@ def _forebodings(manager: ServiceManager, definitions: Sequence[Definition], set
     """Say what will keep a service from running although the manager starts it."""
     notes = []
     holder = SlotLock(settings.lock_path).holder()
-    if holder and any(each.part == "worker" for each in definitions) and manager.look("worker").pid != holder.pid:
+    if holder and any(each.part == "worker" for each in definitions) and manager.status_of("worker").pid != holder.pid:
         notes.append(
             f"the daemon with pid {holder.pid} holds the slot, so the service's worker cannot train; "
             "end that one, then `cbi-queue service restart --only worker`"

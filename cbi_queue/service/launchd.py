@@ -134,14 +134,14 @@ class Launchd:
             ServiceError: when a part is not loaded, or launchd refuses.
         """
         for part in parts:
-            status = self.look(part)
+            status = self.status_of(part)
             if not status.loaded:
                 raise ServiceError(f"cannot restart {label_of(part)}: launchd says {status.state!r}", hint=_INSTALL)
             terminate, kickstart = self.restart_steps([part])
             if status.pid is not None:
                 run(terminate.argv)
                 self._wait_for_end(part, status.pid)
-            if self.look(part).pid in {None, status.pid}:
+            if self.status_of(part).pid in {None, status.pid}:
                 run(kickstart.argv).require(f"start {label_of(part)} again", self.log_hint)
 
     def restart_steps(self, parts: Iterable[str]) -> list[Step]:
@@ -155,7 +155,7 @@ class Launchd:
             )
         ]
 
-    def look(self, part: str) -> PartStatus:
+    def status_of(self, part: str) -> PartStatus:
         """Ask launchd how *part* stands; whether the file is current is for the caller to say."""
         answer = run(("launchctl", "print", self._target(part)))
         known = {"part": part, "name": label_of(part), "file": str(self.path_of(part))}
@@ -189,17 +189,17 @@ class Launchd:
         )
 
     def _end(self, part: str) -> None:
-        if not self.look(part).loaded:
+        if not self.status_of(part).loaded:
             return
         run(self._bootout(part).argv)
-        if not wait_until(lambda: self.look(part).loaded is False, self.gone_s):
+        if not wait_until(lambda: self.status_of(part).loaded is False, self.gone_s):
             raise ServiceError(
                 f"launchd still holds {label_of(part)} after {self.gone_s:g} s; nothing new was loaded",
                 hint=f"look at it: launchctl print {self._target(part)}",
             )
 
     def _wait_for_end(self, part: str, pid: int) -> None:
-        wait_until(lambda: self.look(part).pid != pid, self.gone_s)
+        wait_until(lambda: self.status_of(part).pid != pid, self.gone_s)
 
     def _insist(self, bootstrap: Step, part: str) -> None:
         """Load the agent; try again while launchd is letting go of the label."""
@@ -207,10 +207,10 @@ class Launchd:
 
         def settled() -> bool:
             answers.append(run(bootstrap.argv))
-            return answers[-1].code not in _LABEL_HELD or bool(self.look(part).loaded)
+            return answers[-1].code not in _LABEL_HELD or bool(self.status_of(part).loaded)
 
         wait_until(settled, self.settle_s)
-        if not self.look(part).loaded:
+        if not self.status_of(part).loaded:
             answers[-1].require(f"load {self.path_of(part)}", _NO_DESKTOP_HINT)
 
 

@@ -112,7 +112,7 @@ class Systemd:
             ServiceError: when no user systemd answers, or it refuses.
         """
         _require_manager("the files are written, nothing was started")
-        running = [part for part in parts if self.look(part).pid]
+        running = [part for part in parts if self.status_of(part).pid]
         reload, enable, _ = self.start_steps(parts)
         run(reload.argv).require("make systemd read the units", self.log_hint)
         run(enable.argv).require("start the units", self.log_hint)
@@ -148,7 +148,7 @@ class Systemd:
         (step,) = self.restart_steps(parts)
         run(step.argv).require("restart the units", "install the service first, or " + self.log_hint)
 
-    def look(self, part: str) -> PartStatus:
+    def status_of(self, part: str) -> PartStatus:
         """Ask systemd how *part* stands; whether the file is current is for the caller to say."""
         answer = run((*_USER, "show", "-p", _PROPERTIES, unit_of(part)))
         path = self.path_of(part)

@@ -39,7 +39,7 @@ def sensors_command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "workers.sensors", *arguments]
 
 
-def look_at_sensors(pid: int | None = None) -> list[SensorRow]:
+def read_sensors(pid: int | None = None) -> list[SensorRow]:
     """Ask every sensor; takes a second or two.
 
     Args:

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 def test_the_next_job_begins_at_the_pace_in_force_and_its_row_says_so(slot: ScriptedSlot) -> None:
     hot = slot.attempt_governor()
     slot.heat(HeatLevel.HEAVY)
-    slot.look(hot, 4)
+    slot.check(hot, 4)
     hot.ended()
     cancel_in_slot(slot.ledger, 1)
 
-    slot.look(slot.attempt_governor(name="next"), 1)
+    slot.check(slot.attempt_governor(name="next"), 1)
 
     slot.telemetry.commit()
     of_first, of_second = (decisions_of(slot.telemetry_path, number) for number in (1, 2))

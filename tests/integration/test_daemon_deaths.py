@@ -50,7 +50,7 @@ class Machine(ScriptedSlot):
             run_dir=str(run_dir),
             settings={},
         )
-        self.look(attempt_governor, lives_s)
+        self.check(attempt_governor, lives_s)
         if checkpoint:
             stored = run_dir / CHECKPOINT_FOLDER / f"epoch-{attempt_governor._attempt.number}"
             stored.write_text("")

@@ -179,11 +179,11 @@ def let_hold_end_under_lock(
     """Let a hold's time end while another program edits the ledger, and look *tries* times at it."""
     hold = slot.slot_governor.state.hold
     assert hold is not None
-    slot.look(attempt_governor, int(hold.until_s - slot.now_s) - 1)
+    slot.check(attempt_governor, int(hold.until_s - slot.now_s) - 1)
     assert slot.slot_governor.state.hold is hold
     foreign.lock()
     with slot.ledger.hurried():
-        slot.look(attempt_governor, tries)
+        slot.check(attempt_governor, tries)
     assert holds_in_force(slot.ledger)
     foreign.let_go()
 
@@ -200,10 +200,10 @@ def test_a_level_is_refuted_once_though_the_ledger_refused_the_end_of_its_hold_s
     """Each further try would double the time for which the level is not believed, and write a row."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(attempt_governor, 4)
+    slot.check(attempt_governor, 4)
 
     let_hold_end_under_lock(slot, attempt_governor, foreign, tries=7)
-    slot.look(attempt_governor, 1)
+    slot.check(attempt_governor, 1)
 
     memory = slot.slot_governor.state
     assert not holds_in_force(slot.ledger)
@@ -220,10 +220,10 @@ def test_memory_is_not_refuted_by_ends_that_the_ledger_refused(slot: ScriptedSlo
     slot.sensors["memory"].said = MemoryReading(
         0.0, "told", level=PressureLevel.CRITICAL, total_mib=16384.0, available_mib=200.0
     )
-    slot.look(attempt_governor, 10)
+    slot.check(attempt_governor, 10)
 
     let_hold_end_under_lock(slot, attempt_governor, foreign, tries=5)
-    slot.look(attempt_governor, 1)
+    slot.check(attempt_governor, 1)
 
     memory = slot.slot_governor.state
     assert not holds_in_force(slot.ledger)
@@ -279,7 +279,7 @@ def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: ScriptedSlo
     foreign.lock()
     slot.heat(HeatLevel.TRAPPING)
     with slot.ledger.hurried():
-        slot.look(attempt_governor, 4)
+        slot.check(attempt_governor, 4)
     assert slot.slot_governor.unplaced_hold is not None
     entry = Slot(slot.settings, slot.telemetry, 0, slot.slot_governor)
     entry.open_ledger = lambda: slot.ledger

@@ -43,20 +43,20 @@ def forbid_writing(ledger: Ledger) -> None:
     ledger.conn.execute("PRAGMA query_only = 1")
 
 
-@pytest.mark.parametrize("method", ["look", "saw_work"])
+@pytest.mark.parametrize("method", ["check", "saw_work"])
 def test_a_bug_in_the_governor_costs_it_its_say_and_the_training_nothing(
     slot: ScriptedSlot, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     """Told once with its traceback; the trainer goes on at full speed and the sensors are sampled on."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.HEAVY)
-    slot.look(attempt_governor, 4)
+    slot.check(attempt_governor, 4)
     assert slot.trainer.named("pace") == [0.7]
     break_governor(attempt_governor, method, ZeroDivisionError("a bug"))
 
     for epoch in range(1, 6):
         slot.work(attempt_governor, range(epoch, epoch + 1), 1.0)
-        slot.look(attempt_governor, 1)
+        slot.check(attempt_governor, 1)
 
     tracebacks = [record for record in caplog.records if record.exc_info]
     assert len(tracebacks) == 1
@@ -71,29 +71,29 @@ def test_a_bug_during_a_hold_does_not_leave_the_job_standing(slot: ScriptedSlot)
     """Nobody else would lift that hold before it expires."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(attempt_governor, 4)
+    slot.check(attempt_governor, 4)
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
 
-    break_governor(attempt_governor, "look", KeyError("a bug"))
-    slot.look(attempt_governor, 1)
+    break_governor(attempt_governor, "check", KeyError("a bug"))
+    slot.check(attempt_governor, 1)
 
     assert not holds_in_force(slot.ledger)
 
 
-def test_a_bug_in_the_look_between_jobs_leaves_neither_a_hold_nor_a_dead_daemon(
+def test_a_bug_in_the_check_empty_slot_leaves_neither_a_hold_nor_a_dead_daemon(
     slot: ScriptedSlot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The main thread takes that look once a second for weeks."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(attempt_governor, 4)
+    slot.check(attempt_governor, 4)
     cancel_in_slot(slot.ledger, attempt_governor._job.id)
 
     def broken(*_: object) -> None:
         raise IndexError("a bug")
 
-    monkeypatch.setattr("workers.governor.slot_governor.look_between_jobs", broken)
-    slot.look_idle(5)
+    monkeypatch.setattr("workers.governor.slot_governor.check_empty_slot", broken)
+    slot.check_idle(5)
 
     assert not holds_in_force(slot.ledger)
     assert len([record for record in caplog.records if record.exc_info]) == 1
@@ -108,7 +108,7 @@ def test_a_ledger_that_cannot_be_used_costs_the_training_nothing(slot: ScriptedS
     attempt_governor.probed(Probed("cpu", "matmul-1", wall_s=0.5))
     attempt_governor.micro_batch_changed(MicroBatchChanged(3, 16))
     slot.work(attempt_governor, range(1, 4), 1.0)
-    slot.look(attempt_governor, 3)
+    slot.check(attempt_governor, 3)
     attempt_governor.ended()
 
 
@@ -118,7 +118,7 @@ def test_a_directive_reaches_the_trainer_though_nothing_can_be_written(slot: Scr
     forbid_writing(slot.ledger)
     slot.heat(HeatLevel.HEAVY)
 
-    slot.look(attempt_governor, 4)
+    slot.check(attempt_governor, 4)
 
     assert slot.trainer.named("pace") == [0.7]
 
@@ -141,15 +141,15 @@ def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: Scrip
     """Or the job would stand until the hold expires, while the governor believes that it works."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(attempt_governor, 4)
+    slot.check(attempt_governor, 4)
     slot.cool()
     forbid_writing(slot.ledger)
-    slot.look(attempt_governor, 10)
+    slot.check(attempt_governor, 10)
     assert holds_in_force(slot.ledger)
     assert not [row for row in decisions(slot) if row.action == Action.RESUME and row.acted]
 
     slot.ledger.conn.execute("PRAGMA query_only = 0")
-    slot.look(attempt_governor, 3)
+    slot.check(attempt_governor, 3)
 
     assert not holds_in_force(slot.ledger)
 
@@ -165,7 +165,7 @@ def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once
     forbid_writing(slot.ledger)
     slot.heat(HeatLevel.TRAPPING)
 
-    slot.look(attempt_governor, 6)
+    slot.check(attempt_governor, 6)
 
     (pause,) = [row for row in decisions(slot) if row.action == Action.PAUSE]
     assert pause.acted
@@ -174,7 +174,7 @@ def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once
     assert not holds_in_force(slot.ledger)
 
     slot.ledger.conn.execute("PRAGMA query_only = 0")
-    slot.look(attempt_governor, 1)
+    slot.check(attempt_governor, 1)
 
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
     assert slot.slot_governor.unplaced_hold is None
@@ -184,13 +184,13 @@ def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: Scripted
     """It lifts a hold, a job starts at once, and from then on only the slot's thread writes there."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(attempt_governor, 4)
+    slot.check(attempt_governor, 4)
     slot.telemetry.commit()
     cancel_in_slot(slot.ledger, attempt_governor._job.id)
     slot.cool()
     with closing(Telemetry(slot.telemetry_path)) as of_main:
         while holds_in_force(slot.ledger):
-            slot.look_idle(1, of_main)
+            slot.check_idle(1, of_main)
         job, _ = slot.claim("next")
 
         slot.telemetry.record(job.id, 1, "epoch", EpochReport(1, 10, 1.0))
@@ -204,12 +204,12 @@ def test_the_slots_own_stop_is_not_taken_for_somebody_elses(slot: ScriptedSlot) 
     attempt_governor = slot.attempt_governor()
     slot.stopped()
     slot.trainer.suspended = True
-    slot.look(attempt_governor, 3)
+    slot.check(attempt_governor, 3)
     slot.telemetry.commit()
     ours = last_standing(slot.telemetry_path)[1]["readings"]["contention"].get("trainer_stopped")
 
     slot.trainer.suspended = False
-    slot.look(attempt_governor, 3)
+    slot.check(attempt_governor, 3)
     slot.telemetry.commit()
     theirs = last_standing(slot.telemetry_path)[1]["readings"]["contention"].get("trainer_stopped")
 
@@ -304,7 +304,7 @@ def test_a_probe_of_no_time_is_not_believed(slot: ScriptedSlot) -> None:
     slot.work(attempt_governor, range(30, 40), 3.0)
 
     attempt_governor.probed(Probed("cpu", "matmul-1", wall_s=0.0))
-    slot.look(attempt_governor, 2)
+    slot.check(attempt_governor, 2)
 
     assert attempt_governor._governor is not None
     assert attempt_governor._governor.attribution is not None
@@ -363,11 +363,11 @@ def test_a_hold_that_a_dead_daemon_left_ends_when_the_machine_is_cool(slot: Scri
     left_by_a_dead_daemon(slot)
     slot.heat(HeatLevel.TRAPPING)
     slot.slot_governor.take_over(slot.ledger)
-    slot.look_idle(5)
+    slot.check_idle(5)
     assert holds_in_force(slot.ledger)
 
     slot.cool()
-    slot.look_idle(5)
+    slot.check_idle(5)
 
     assert not holds_in_force(slot.ledger)
 
@@ -378,9 +378,9 @@ def test_a_hold_that_a_dead_daemon_left_ends_in_its_time_when_no_sensor_speaks(s
     for sensor in slot.sensors.values():
         sensor.said = type(slot.sensors["sleep"].said)("silent", 0.0)
     slot.slot_governor.take_over(slot.ledger)
-    slot.look_idle(880)
+    slot.check_idle(880)
     assert holds_in_force(slot.ledger)
-    slot.look_idle(30)
+    slot.check_idle(30)
     assert not holds_in_force(slot.ledger)
 
 
@@ -402,9 +402,9 @@ def test_cancelling_a_job_during_a_hold_leaves_words_that_are_true(slot: Scripte
     """The slot stays closed for the heat; no job stands still any more."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(attempt_governor, 4)
+    slot.check(attempt_governor, 4)
     cancel_in_slot(slot.ledger, attempt_governor._job.id)
-    slot.look_idle(2)
+    slot.check_idle(2)
 
     (hold,) = holds_in_force(slot.ledger)
 

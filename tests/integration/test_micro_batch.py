@@ -37,7 +37,7 @@ def lowered_to_32(slot: ScriptedSlot) -> AttemptGovernor:
         0.0, "told", level=PressureLevel.WARN, total_mib=16384.0, available_mib=900.0, swap_out_mib_s=40.0
     )
     while not slot.trainer.named("micro_batch"):
-        slot.look(attempt_governor, 1)
+        slot.check(attempt_governor, 1)
     assert slot.trainer.named("micro_batch") == [32]
     attempt_governor.micro_batch_changed(MicroBatchChanged(3, 32))
     slot.cool()
@@ -55,7 +55,7 @@ def test_what_the_governor_lowered_goes_up_again_in_a_later_attempt(slot: Script
     second = slot.attempt_governor(replace(STARTED, micro_batch=32), again=job.id)
     assert second._governor is not None
     assert second._governor.rung.words == "micro-batch 32 instead of 64"
-    slot.look(second, int(slot.slot_governor.thresholds.memory_up_wait_s) + 5)
+    slot.check(second, int(slot.slot_governor.thresholds.memory_up_wait_s) + 5)
 
     assert slot.trainer.named("micro_batch") == [64]
     second.micro_batch_changed(MicroBatchChanged(9, 64))

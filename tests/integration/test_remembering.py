@@ -48,7 +48,7 @@ def paced(slot: ScriptedSlot) -> AttemptGovernor:
     """An attempt that has just been paced for heat."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.HEAVY)
-    slot.look(attempt_governor, 4)
+    slot.check(attempt_governor, 4)
     assert slot.trainer.named("pace") == [0.7]
     return attempt_governor
 
@@ -68,7 +68,7 @@ def test_the_pace_in_force_goes_on_and_counts_as_the_one_step_that_it_was(
     with caplog.at_level(logging.INFO):
         slot_governor = next_daemon(slot, killed)
 
-    slot.look(slot.attempt_governor(name="next"), 1)
+    slot.check(slot.attempt_governor(name="next"), 1)
 
     assert slot.trainer.named("pace") == [0.7]
     assert slot_governor.state.steps_within(Cause.HEAT, slot.now_s) == 1
@@ -80,12 +80,12 @@ def test_the_pace_in_force_goes_on_and_counts_as_the_one_step_that_it_was(
 def test_what_was_refuted_stays_refuted(slot: ScriptedSlot, caplog: pytest.LogCaptureFixture) -> None:
     """The step did not help a minute ago; a restart has not made it any better."""
     killed = paced(slot)
-    slot.look(killed, 12)
+    slot.check(killed, 12)
     assert slot.trainer.named("pace") == [0.7, 1.0]
 
     with caplog.at_level(logging.INFO):
         slot_governor = next_daemon(slot, killed)
-    slot.look(slot.attempt_governor(name="next"), 20)
+    slot.check(slot.attempt_governor(name="next"), 20)
 
     assert slot.trainer.named("pace") == []
     assert slot_governor.state.stuck_level is None
@@ -112,7 +112,7 @@ def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
     assert idle.slot_governor.state.duty == 1.0
     attempt_governor = idle.attempt_governor(name="next")
     idle.heat(HeatLevel.HEAVY)
-    idle.look(attempt_governor, 60)
+    idle.check(attempt_governor, 60)
     attempt_governor.ended()
 
     assert record(idle) == written
@@ -121,11 +121,11 @@ def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
 def test_the_account_of_the_day_is_written_now_and_then(slot: ScriptedSlot) -> None:
     """It moves with every look; a kill may cost it half a minute and no more."""
     attempt_governor = slot.attempt_governor()
-    slot.look(attempt_governor, 2)
+    slot.check(attempt_governor, 2)
     written = record(slot)
-    slot.look(attempt_governor, int(KEEP_EVERY_S) - 3)
+    slot.check(attempt_governor, int(KEEP_EVERY_S) - 3)
     assert record(slot) == written
-    slot.look(attempt_governor, 5)
+    slot.check(attempt_governor, 5)
     (cost,) = record(slot)["costs"]
     assert cost["watched_s"] == pytest.approx(KEEP_EVERY_S, abs=2.0)
 
@@ -133,7 +133,7 @@ def test_the_account_of_the_day_is_written_now_and_then(slot: ScriptedSlot) -> N
 def test_the_end_of_an_attempt_is_written(slot: ScriptedSlot) -> None:
     """A stop in good order loses nothing at all."""
     attempt_governor = slot.attempt_governor()
-    slot.look(attempt_governor, 20)
+    slot.check(attempt_governor, 20)
     attempt_governor.ended()
     assert record(slot)["costs"][0]["watched_s"] == 19.0
 
@@ -142,11 +142,11 @@ def test_a_hold_comes_back_with_what_was_seen_since(slot: ScriptedSlot) -> None:
     """A level that fell during it is no level that never falls, though the next daemon only saw it high."""
     killed = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(killed, 4)
+    slot.check(killed, 4)
     slot.heat(HeatLevel.MODERATE)
-    slot.look(killed, 1)
+    slot.check(killed, 1)
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(killed, 1)
+    slot.check(killed, 1)
     before = slot.slot_governor.state.hold
     assert before is not None
     slot.slot_governor.remember(slot.telemetry, at_once=True)
@@ -163,7 +163,7 @@ def test_a_hold_that_was_lifted_while_no_daemon_lived_is_gone(slot: ScriptedSlot
     """`cbi-queue resume --all` needs no daemon."""
     killed = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(killed, 4)
+    slot.check(killed, 4)
     lift_hold(slot.ledger, HoldReason.THERMAL, "resumed by the user")
 
     assert next_daemon(slot, killed).state.hold is None
@@ -173,10 +173,10 @@ def test_a_hold_is_ended_between_jobs_and_the_end_is_written(slot: ScriptedSlot)
     """The main thread writes where no trainer runs."""
     killed = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
-    slot.look(killed, 4)
+    slot.check(killed, 4)
     next_daemon(slot, killed)
     slot.cool()
-    slot.look_idle(8)
+    slot.check_idle(8)
     assert not holds_in_force(slot.ledger)
     assert record(slot)["hold"] is None
     assert [step["action"] for step in record(slot)["steps"]] == ["pause", "resume"]
@@ -195,7 +195,7 @@ def test_a_damaged_record_is_refused_whole_and_told_once(
     slot_governor = next_daemon(slot, killed)
     assert slot_governor.state.duty == 1.0
     assert slot_governor.state.steps_within(Cause.HEAT, slot.now_s) == 0
-    slot.look_idle(3)
+    slot.check_idle(3)
 
     assert [line.message.split()[0] for line in caplog.records] == ["event=governor.memory.refused"]
     assert record(slot)["duty"] == 1.0
@@ -208,8 +208,8 @@ def test_a_fault_of_the_governor_is_not_left_to_the_next_daemon(slot: ScriptedSl
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    attempt_governor._governor.look = broken  # type: ignore[method-assign, union-attr]
-    slot.look(attempt_governor, 2)
+    attempt_governor._governor.check = broken  # type: ignore[method-assign, union-attr]
+    slot.check(attempt_governor, 2)
 
     assert record(slot)["duty"] == 1.0
     assert record(slot)["steps"] == []

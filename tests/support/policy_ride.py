@@ -43,7 +43,7 @@ class ScriptedDiagnosis(Diagnosis):
     def saw_work(self, work: Work) -> None:
         """Leave the work to the script."""
 
-    def look(self, *_: object) -> None:
+    def check(self, *_: object) -> None:
         """Play the script."""
         self.slowdown, self.attribution = self.script or (None, None)
 
@@ -120,7 +120,7 @@ class Ride:
             self.now_s += every_s
             if works and not self.paused:
                 self._work(every_s)
-            if (decision := self.governor.look(self.now_s, readings(self.now_s))) is not None:
+            if (decision := self.governor.check(self.now_s, readings(self.now_s))) is not None:
                 self._obey(decision)
         return self.decisions[first:]
 

@@ -239,17 +239,17 @@ class ScriptedSlot:
             self.settings, self.ledger, self.telemetry, self.trainer, job, attempt, self.slot_governor, self.stopping
         )
 
-    def look(self, attempt_governor: AttemptGovernor, seconds: int) -> None:
+    def check(self, attempt_governor: AttemptGovernor, seconds: int) -> None:
         """Let *governing* look once a second."""
         for _ in range(seconds):
             self.pass_second()
-            attempt_governor.look()
+            attempt_governor.check()
 
-    def look_idle(self, seconds: int, telemetry: Telemetry | None = None) -> None:
+    def check_idle(self, seconds: int, telemetry: Telemetry | None = None) -> None:
         """Let the main thread look at an empty slot once a second."""
         for _ in range(seconds):
             self.pass_second()
-            self.slot_governor.look_at_idle_slot(self.ledger, telemetry or self.telemetry)
+            self.slot_governor.check_idle_slot(self.ledger, telemetry or self.telemetry)
 
     def work(self, attempt_governor: AttemptGovernor, epochs: range, wall_s: float, **keys: Any) -> None:
         """Report whole epochs of 1000 samples."""

@@ -135,7 +135,7 @@ class AttemptGovernor:
             keep = partial(keep_micro_batch, self._ledger, self._job, report.micro_batch)
             self._pending_writes.write("micro_batch", keep)
 
-    def look(self, *, is_leaving: bool = False) -> None:
+    def check(self, *, is_leaving: bool = False) -> None:
         """Let the governor look, about once a second, and do what it decides.
 
         Args:
@@ -211,7 +211,7 @@ class AttemptGovernor:
         with slot_governor.deciding:
             before = slot_governor.state.hold
             idle = self._pausing.is_ordered and before is None
-            decision = governor.look(clock.boot_s(), readings, idle=idle)
+            decision = governor.check(clock.boot_s(), readings, idle=idle)
         if decision is not None:
             self._carry_out(decision, before)
 

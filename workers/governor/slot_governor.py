@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue import clock
 from cbi_queue.errors import LedgerError
 from cbi_queue.governor.policies.heat_policy import HOLD_MARGIN_S
-from cbi_queue.governor.policies.slot_policy import look_between_jobs, may_start, take_back_end
+from cbi_queue.governor.policies.slot_policy import check_empty_slot, may_start, take_back_end
 from cbi_queue.governor.state.state import GovernorState, Hold
 from cbi_queue.governor.values import Cause
 from cbi_queue.hardware.detection import profile_for
@@ -130,7 +130,7 @@ class SlotGovernor:
             else:
                 lift_hold(ledger, row.reason, f"the governor is in mode {self._mode} since the daemon was restarted")
 
-    def look_at_idle_slot(self, ledger: Ledger, telemetry: Telemetry) -> None:
+    def check_idle_slot(self, ledger: Ledger, telemetry: Telemetry) -> None:
         """Between jobs: sample, and lift a hold of the governor's own when its cause is gone."""
         if queries.job_in_slot(ledger) is not None:
             return
@@ -154,7 +154,7 @@ class SlotGovernor:
     def _act_between_jobs(self, ledger: Ledger, telemetry: Telemetry, readings: Readings) -> None:
         with self.deciding:
             before = self.state.hold
-            decision = look_between_jobs(clock.boot_s(), readings, self.state)
+            decision = check_empty_slot(clock.boot_s(), readings, self.state)
         if decision is not None:
             acted = self.act_on_slot(ledger, decision, before)
             if not acted and self.was_refused_before:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cbi_queue.errors import CbiError
 from cbi_queue.settings import load_settings
-from workers.sensors.recording import look_once, record
+from workers.sensors.recording import read_once, record
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
             samples = record(settings, options.file, options.seconds, options.pid)
             print(f"{samples} samples in {options.file}")
         else:
-            print(json.dumps([asdict(shown) for shown in look_once(settings, options.pid)], allow_nan=False))
+            print(json.dumps([asdict(shown) for shown in read_once(settings, options.pid)], allow_nan=False))
     except CbiError as exc:
         print(f"Error: {exc.message}", file=sys.stderr)
         if exc.hint:

@@ -68,7 +68,7 @@ class Shown:
         )
 
 
-def look_once(settings: Settings, pid: int | None = None) -> list[Shown]:
+def read_once(settings: Settings, pid: int | None = None) -> list[Shown]:
     """Ask every sensor twice, a second apart, and return what each says then.
 
     Args:

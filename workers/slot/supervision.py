@@ -166,7 +166,7 @@ class Supervision:
             self._pausing.lift()
 
     def _heed_governor(self) -> None:
-        self._attempt_governor.look(is_leaving=self.stop_cause is not None or self.intake.has_ended)
+        self._attempt_governor.check(is_leaving=self.stop_cause is not None or self.intake.has_ended)
         if self._attempt_governor.wants_recycling:
             self._order_stop(StopCause.RECYCLE)
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from cbi_queue.cli.output import DurationType, json_option, print_json, print_table
-from cbi_queue.views.sensors import look_at_sensors, sensors_command
+from cbi_queue.views.sensors import read_sensors, sensors_command
 
 _pid = click.option("--pid", type=click.IntRange(min=1), help="Look at this process as if it were the trainer.")
 
@@ -29,7 +29,7 @@ def command() -> None:
 @json_option
 def show(pid: int | None, as_json: bool) -> None:
     """Ask every sensor once: its value, age, source and trust. Takes a second or two."""
-    rows = look_at_sensors(pid)
+    rows = read_sensors(pid)
     if as_json:
         print_json([asdict(row) for row in rows])
         return

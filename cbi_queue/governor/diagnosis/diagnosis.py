@@ -54,7 +54,7 @@ class Diagnosis:
         self._evidence.saw_probe(at_s, wall_s, cold_s)
         self._found_s = float("-inf")
 
-    def look(self, now_s: float, readings: Readings) -> None:
+    def check(self, now_s: float, readings: Readings) -> None:
         """Take readings in, and find the cause of the slow-down in force, if there is one."""
         self._evidence.saw_readings(now_s, readings)
         if self.slowdown is None:

@@ -56,24 +56,24 @@ class GradeHistory:
         self._graded_s = float("-inf")
         self._since: dict[Grade, float] = {}
 
-    def see(self, now_s: float, look: Graded) -> None:
+    def see(self, now_s: float, graded: Graded) -> None:
         """Take one look in."""
         if self._seen_s is None or not 0.0 <= now_s - self._seen_s <= BLIND_S:
             self._since.clear()
         self._seen_s = now_s
-        if look.grade is not Grade.CLEAR:
+        if graded.grade is not Grade.CLEAR:
             self._since.pop(Grade.CLEAR, None)
-        if look.grade is None:
+        if graded.grade is None:
             if now_s - self._graded_s > UNREAD_S:
                 self._since.clear()
             return
         self._graded_s = now_s
         for grade in (Grade.OVER, Grade.SEVERE):
-            if look.grade < grade:
+            if graded.grade < grade:
                 self._since.pop(grade, None)
             else:
                 self._since.setdefault(grade, now_s)
-        if look.grade is Grade.CLEAR:
+        if graded.grade is Grade.CLEAR:
             self._since.setdefault(Grade.CLEAR, now_s)
 
     def lasts_s(self, grade: Grade, now_s: float) -> float:

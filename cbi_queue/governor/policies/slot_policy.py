@@ -37,7 +37,7 @@ class HoldSituation:
 
     now_s: float
     state: GovernorState
-    look: Graded
+    graded: Graded
     may_evict: bool = False
     """True when a trainer stands in the slot that can leave without losing much."""
     can_pace: bool = True
@@ -49,7 +49,7 @@ def decide_hold(situation: HoldSituation) -> Decision | None:
     hold = situation.state.hold
     if hold is None:
         return None
-    _note_least(hold, situation.look)
+    _note_least(hold, situation.graded)
     before = _before_end(situation.state, hold)
     decision = _decide(situation, hold)
     if decision is not None and decision.action is Action.RESUME:
@@ -76,10 +76,10 @@ def _before_end(state: GovernorState, hold: Hold) -> BeforeEnd:
     return BeforeEnd(steps, dict(state.refutations), state.relief.uneased, state.stuck_level)
 
 
-def _note_least(hold: Hold, look: Graded) -> None:
-    if look.grade is not None:
-        hold.least = look.grade if hold.least is None else min(hold.least, look.grade)
-    level = look.figures.get("heat_level")
+def _note_least(hold: Hold, graded: Graded) -> None:
+    if graded.grade is not None:
+        hold.least = graded.grade if hold.least is None else min(hold.least, graded.grade)
+    level = graded.figures.get("heat_level")
     if level is not None:
         hold.least_level = level if hold.least_level is None else min(hold.least_level, level)
 
@@ -89,7 +89,7 @@ def _decide(situation: HoldSituation, hold: Hold) -> Decision | None:
     if situation.now_s >= hold.until_s:
         return _try_again(situation, hold, held_s)
     if held_s >= situation.state.thresholds.pause_min_s and _is_clear(situation, hold):
-        return _resume(situation, hold, f"{situation.look.words} after {span(held_s)}: {_on(hold)}", upward=True)
+        return _resume(situation, hold, f"{situation.graded.words} after {span(held_s)}: {_on(hold)}", upward=True)
     return _still_tight(situation, hold, held_s)
 
 
@@ -104,15 +104,15 @@ def _try_again(situation: HoldSituation, hold: Hold, held_s: float) -> Decision:
     A temperature that never fell is only told: it stays believed, and says nothing about the level.
     """
     state = situation.state
-    words = f"{situation.look.words}, but nothing stands still for more than {span(state.thresholds.pause_max_s)}"
-    level = situation.look.figures.get("heat_level")
+    words = f"{situation.graded.words}, but nothing stands still for more than {span(state.thresholds.pause_max_s)}"
+    level = situation.graded.figures.get("heat_level")
     if hold.cause is Cause.HEAT and level is not None and (hold.least_level or 0.0) >= HeatLevel.TRAPPING:
         state.stuck_level = level
         until = span(state.refute(LEVEL, situation.now_s).until_s - situation.now_s)
         words += f"; a level that does not fall while nothing trains is not believed for {until}"
-    elif hold.cause is Cause.HEAT and hold.least is Grade.SEVERE and situation.look.grade is Grade.SEVERE:
+    elif hold.cause is Cause.HEAT and hold.least is Grade.SEVERE and situation.graded.grade is Grade.SEVERE:
         words += "; it did not ease while nothing trained"
-    if hold.cause is Cause.MEMORY and situation.look.is_over and (found := not_eased(state, situation.now_s)):
+    if hold.cause is Cause.MEMORY and situation.graded.is_over and (found := not_eased(state, situation.now_s)):
         words += f"; {found}"
     on = _on(hold, state.duty if situation.can_pace else 1.0)
     return _resume(situation, hold, f"{words}: after {span(held_s)} {on}", upward=False)
@@ -127,11 +127,11 @@ def _resume(situation: HoldSituation, hold: Hold, words: str, *, upward: bool) -
 def _still_tight(situation: HoldSituation, hold: Hold, held_s: float) -> Decision | None:
     """Go one further when a pause did not ease memory, or let go when the same was found before."""
     state = situation.state
-    is_tight = hold.cause is Cause.MEMORY and situation.look.is_over
+    is_tight = hold.cause is Cause.MEMORY and situation.graded.is_over
     if not is_tight or held_s < state.thresholds.evict_after_s:
         return None
     if state.relief.uneased >= ENOUGH_UNEASED and (found := not_eased(state, situation.now_s)):
-        words = f"{situation.look.words} after {span(held_s)}, as before: {found}; {_on(hold)}"
+        words = f"{situation.graded.words} after {span(held_s)}, as before: {found}; {_on(hold)}"
         return _resume(situation, hold, words, upward=False)
     return _evict(situation, hold, held_s)
 
@@ -145,7 +145,7 @@ def _evict(situation: HoldSituation, hold: Hold, held_s: float) -> Decision | No
     state.relief.uneased += 1
     hold.evicted, hold.until_s, hold.least, hold.least_level = True, now_s + t.pause_max_s, None, None
     state.step(Cause.MEMORY, Action.EVICT, now_s)
-    words = f"{situation.look.words} although the job has stood still for {span(held_s)}: it makes room, and work stands still, {span(t.pause_max_s)} at most"
+    words = f"{situation.graded.words} although the job has stood still for {span(held_s)}: it makes room, and work stands still, {span(t.pause_max_s)} at most"
     figures = _figures(situation, hold) | {"for_s": t.pause_max_s + HOLD_MARGIN_S}
     return Decision(now_s, Action.EVICT, Cause.MEMORY, words, figures=figures)
 
@@ -156,7 +156,7 @@ def _on(hold: Hold, duty: float = 1.0) -> str:
 
 
 def _figures(situation: HoldSituation, hold: Hold) -> dict[str, float]:
-    return {"held_s": round(situation.now_s - hold.since_s, 1), **situation.look.figures}
+    return {"held_s": round(situation.now_s - hold.since_s, 1), **situation.graded.figures}
 
 
 def refusal(now_s: float, looks: Mapping[Cause, Graded], state: GovernorState) -> str | None:
@@ -185,29 +185,29 @@ def note_eased(looks: Mapping[Cause, Graded], state: GovernorState) -> None:
         looks: cause -> look at it.
         state: of the governor.
     """
-    for cause, look in looks.items():
-        if look.grade is not None and look.grade is not Grade.SEVERE:
+    for cause, graded in looks.items():
+        if graded.grade is not None and graded.grade is not Grade.SEVERE:
             state.refused_for.pop(cause, None)
     if not state.refused_for:
         state.refused_since_s = None
 
 
-def _severe(now_s: float, cause: Cause, look: Graded | None, state: GovernorState) -> str | None:
+def _severe(now_s: float, cause: Cause, graded: Graded | None, state: GovernorState) -> str | None:
     """Return what is severe, or was when it could last be read; None when it has eased, or was never severe."""
-    if look is not None and look.grade is Grade.SEVERE:
-        state.refused_for[cause] = look.words
-        return look.words
-    if look is not None and look.grade is None:
+    if graded is not None and graded.grade is Grade.SEVERE:
+        state.refused_for[cause] = graded.words
+        return graded.words
+    if graded is not None and graded.grade is None:
         strain = state.heat if cause is Cause.HEAT else state.pressure
         if strain.lasts_s(Grade.SEVERE, now_s) >= 0.0:
             state.refused_for.setdefault(cause, "severe")
         if cause in state.refused_for:
-            return f"{look.words}; before that: {state.refused_for[cause]}"
+            return f"{graded.words}; before that: {state.refused_for[cause]}"
     state.refused_for.pop(cause, None)
     return None
 
 
-def look_between_jobs(now_s: float, readings: Readings, state: GovernorState) -> Decision | None:
+def check_empty_slot(now_s: float, readings: Readings, state: GovernorState) -> Decision | None:
     """Look at the machine while the slot is empty: return the decision that ends the governor's hold, when it is time."""
     readings = readings.fresh(now_s, state.thresholds.reading_max_age_s)
     heat, pressure = grade_machine(now_s, readings, state)

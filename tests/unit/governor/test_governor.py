@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.policy_ride import ALL, STEPS, Ride, at_level, machine, memory_of, thermal, unknown
 
 from cbi_queue.governor.governor import Governor
-from cbi_queue.governor.policies.slot_policy import look_between_jobs
+from cbi_queue.governor.policies.slot_policy import check_empty_slot
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Cause, Work
 from cbi_queue.hardware.thresholds import Thresholds
@@ -165,7 +165,7 @@ def test_the_real_detector_and_attribution_lead_to_a_pace() -> None:
         factor = 1.0 if epoch < 40 else 1.6
         governor.saw_work(Work(epoch, now_s, 9.0 * factor, 900, 32, cpu_s=9.0 * factor))
         level = HeatLevel.NOMINAL if epoch < 40 else HeatLevel.HEAVY
-        if (decision := governor.look(now_s, at_level(level)(now_s))) is not None:
+        if (decision := governor.check(now_s, at_level(level)(now_s))) is not None:
             decisions.append(decision)
     assert governor.slowdown is not None
     assert abs(governor.slowdown.since_epoch - 40) <= 1
@@ -182,7 +182,7 @@ def test_a_hold_that_another_lifted_is_forgotten() -> None:
     assert ride.governor.rung.words == "stands still because of heat"
     ride.governor.hold_is_gone()
     assert ride.governor.rung.held_for is None
-    assert look_between_jobs(ride.now_s, unknown(ride.now_s), ride.state) is None
+    assert check_empty_slot(ride.now_s, unknown(ride.now_s), ride.state) is None
 
 
 def test_nothing_is_decided_while_the_user_pauses() -> None:
@@ -190,7 +190,7 @@ def test_nothing_is_decided_while_the_user_pauses() -> None:
     ride = Ride()
     for second in range(0, 3600, 10):
         now_s = ride.now_s + second
-        assert ride.governor.look(now_s, at_level(HeatLevel.HEAVY)(now_s), idle=True) is None
+        assert ride.governor.check(now_s, at_level(HeatLevel.HEAVY)(now_s), idle=True) is None
     assert ride.state.spent_share(ride.now_s + 3600) == 0.0
 
 
@@ -200,7 +200,7 @@ def test_a_machine_that_stood_empty_for_long_trains_at_full_pace_again() -> None
     hot.run(300, at_level(HeatLevel.HEAVY))
     assert hot.state.duty < 1.0
     for second in range(0, 8 * 3600, 10):
-        look_between_jobs(hot.now_s + second, unknown(hot.now_s + second), hot.state)
+        check_empty_slot(hot.now_s + second, unknown(hot.now_s + second), hot.state)
 
     next_morning = Ride(state=hot.state, now_s=hot.now_s + 8 * 3600)
 
@@ -213,7 +213,7 @@ def test_the_next_job_begins_at_the_pace_in_force() -> None:
     hot = Ride()
     hot.run(300, at_level(HeatLevel.HEAVY))
     for second in range(30):
-        look_between_jobs(hot.now_s + second, unknown(hot.now_s + second), hot.state)
+        check_empty_slot(hot.now_s + second, unknown(hot.now_s + second), hot.state)
 
     (carried,) = Ride(state=hot.state, now_s=hot.now_s + 30).run(10, unknown)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.policy_ride import ALL, Ride, machine, memory_of, thermal, unknown
 
-from cbi_queue.governor.policies.slot_policy import look_between_jobs, may_start
+from cbi_queue.governor.policies.slot_policy import check_empty_slot, may_start
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.thresholds import Thresholds
@@ -90,7 +90,7 @@ class Day:
     def _wait(self, every_s: float) -> None:
         self.now_s += every_s
         seen = self.readings(self.now_s)
-        if (decision := look_between_jobs(self.now_s, seen, self.state)) is not None:
+        if (decision := check_empty_slot(self.now_s, seen, self.state)) is not None:
             self.decisions.append(decision)
         if self.state.hold is None and may_start(self.now_s, seen, self.state) is None:
             self.ride = self._attempt(self.micro_batch)
@@ -272,7 +272,7 @@ def test_eviction_is_not_repeated_in_a_circle() -> None:
         evictions += Action.EVICT in actions(ride)
         while state.hold is not None:
             now_s += 5
-            decision = look_between_jobs(now_s, tight()(now_s), state)
+            decision = check_empty_slot(now_s, tight()(now_s), state)
             resumes += decision is not None and decision.action is Action.RESUME
     assert 1 <= evictions <= 2
     assert resumes >= evictions
@@ -360,7 +360,7 @@ def test_what_has_eased_keeps_no_job_back_when_it_falls_silent_later() -> None:
 def test_a_job_that_saw_severe_heat_leaves_it_to_the_next_start() -> None:
     """It has ended before anybody asked whether another may start."""
     state = GovernorState(T)
-    look_between_jobs(0.0, machine(0.0, thermal(0.0, HeatLevel.TRAPPING)), state)
+    check_empty_slot(0.0, machine(0.0, thermal(0.0, HeatLevel.TRAPPING)), state)
     assert may_start(2.0, unknown(2.0), state) is not None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.policy_ride import Ride, at_level, machine, thermal, unknown
 
-from cbi_queue.governor.policies.slot_policy import look_between_jobs, may_start
+from cbi_queue.governor.policies.slot_policy import check_empty_slot, may_start
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings.values import HeatLevel
@@ -43,7 +43,7 @@ def test_a_refusal_of_a_queue_that_was_emptied_is_forgotten_when_it_has_eased() 
     """Nobody asked for hours; the slot was looked at all the same."""
     state = GovernorState(T)
     assert may_start(0.0, TRAPPING(0.0), state) is not None
-    look_between_jobs(100.0, COOL(100.0), state)
+    check_empty_slot(100.0, COOL(100.0), state)
 
     assert may_start(90_000.0, TRAPPING(90_000.0), state) is not None
     assert may_start(90_005.0, TRAPPING(90_005.0), state) is not None
@@ -53,8 +53,8 @@ def test_silence_is_no_easing() -> None:
     """Only a reading ends a refusal; the words of hours ago go with it."""
     state = GovernorState(T)
     assert may_start(0.0, machine(0.0, thermal(0.0, HeatLevel.TRAPPING)), state) is not None
-    look_between_jobs(10.0, unknown(10.0), state)
+    check_empty_slot(10.0, unknown(10.0), state)
     assert may_start(20.0, unknown(20.0), state) is not None
 
-    look_between_jobs(30.0, COOL(30.0), state)
+    check_empty_slot(30.0, COOL(30.0), state)
     assert may_start(40.0, unknown(40.0), state) is None
