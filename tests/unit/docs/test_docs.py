@@ -37,7 +37,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "con
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 EVERYTHING = "\n".join(TEXTS.values())
 LIFECYCLE = TEXTS["docs/lifecycle.md"]
-OPERATIONS = TEXTS["docs/operations.md"]
+OPERATIONS, SETTINGS = TEXTS["docs/operations.md"], TEXTS["docs/settings.md"]
 DEFAULTS = {field.name: field.default for field in fields(Settings) if field.default not in {MISSING, None}}
 
 
@@ -150,8 +150,8 @@ def test_the_numbers_of_coming_back_are_the_code_s() -> None:
 
 
 def setting_rows() -> dict[str, list[str]]:
-    """Setting -> the rest of its row in docs/operations.md."""
-    rows = rows_below(OPERATIONS, "setting", "variable", "unit", "default", "allowed", "why")
+    """Setting -> the rest of its row in docs/settings.md."""
+    rows = rows_below(SETTINGS, "setting", "variable", "unit", "default", "allowed", "why")
     return {names_in(row[0])[0]: row[1:] for row in rows}
 
 
@@ -266,6 +266,18 @@ def test_every_relative_link_leads_somewhere(page: str) -> None:
             assert anchor[1:] in anchors_of(path.read_text(encoding="utf-8")), (
                 f"{page}: no heading for {target}{anchor}"
             )
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    """Paths may leave out `cbi_queue/`. A folder ends in a slash."""
+    named = re.findall(
+        r"`((?:[\w.-]+/)+[\w-]+\.(?:py|md|toml|yaml|html|txt)|(?:cbi_queue|workers|jobs|tests)/(?:[\w.-]+/)*)`",
+        TEXTS[page],
+    )
+    folders = (ROOT, ROOT / "cbi_queue")
+    skipped = "CHANGELOG.md"
+    assert page == skipped or [name for name in named if not any((folder / name).exists() for folder in folders)] == []
 
 
 def test_every_page_of_the_documentation_is_in_its_index() -> None:
