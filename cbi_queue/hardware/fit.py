@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cbi_queue.hardware import HardwareProfile
-    from cbi_queue.hardware.memory import Line, Peak, Shape
+    from cbi_queue.hardware.memory import Peak
+    from cbi_queue.models.memory_formulas import Line, Shape
     from cbi_queue.spec import JobSpec
 
 
