@@ -188,6 +188,11 @@ MODELS: dict[str, ModelEntry] = {
     ),
 }
 
+BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in MODELS.values() if entry.batch_kind), "finbert")
+"""Kinds of net that a hardware profile may name. FinBERT has its figures in the guide, and no model yet."""
+OUTSIDE_MARK = "-"
+"""Stands in every kind of net from outside, as in `acme-wavenet`: a profile may name such a kind whatever is installed."""
+
 
 def entry_for(family: object, model: object) -> ModelEntry | None:
     """Return the entry of *model* when it exists and is of *family*, else None."""

@@ -162,7 +162,7 @@ def _check_batch(
     plan: PlanDraft, job: JobDraft, kind: str | None, profile: HardwareProfile, complaints: Complaints
 ) -> None:
     size = job.params.get("batch_size")
-    ceiling = profile.batch_ceilings.get(kind) if kind is not None else None
+    ceiling = profile.batch_ceiling_for(kind)
     if size is not None and ceiling is not None and size > ceiling:
         text = f"{size} is above the ceiling of {profile.name} for {job.model}; allowed: at most {ceiling}"
         _complain(plan, complaints, job.place("params", "batch_size"), text)

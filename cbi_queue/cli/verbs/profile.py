@@ -84,7 +84,8 @@ def _row(profile: HardwareProfile) -> tuple[str, ...]:
 
 
 def _plain(profile: HardwareProfile) -> dict[str, Any]:
-    return asdict(profile)
+    other = {"batch": min(profile.batch_ceilings.values()), "precision": "float32"}
+    return {**asdict(profile), "kinds_not_named": other}
 
 
 def _cell(value: Any) -> str:

@@ -73,7 +73,7 @@ def test_default_batches_and_sequences_fit_every_profile(model: str) -> None:
     entry = MODELS[model]
     defaults = entry.params().model_dump()
     for profile in PROFILES.values():
-        assert defaults["batch_size"] <= profile.batch_ceilings[entry.batch_kind]
+        assert defaults["batch_size"] <= profile.batch_ceiling_for(entry.batch_kind)
         assert defaults["sequence_length"] <= profile.sequence_ceiling
 
 
