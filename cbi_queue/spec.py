@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cbi_queue.models.catalogue import MODELS, ModelEntry, entry_for
+from cbi_queue.models.catalogue import entry_for, models_of, outside
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
 
 if TYPE_CHECKING:
+    from cbi_queue.models.entry import ModelEntry
     from cbi_queue.models.parameters.common import ModelParams
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,79}$"
@@ -76,8 +77,8 @@ class JobSpec(BaseModel):
         """
         entry = entry_for(self.family, self.model)
         if entry is None:
-            allowed = ", ".join(name for name, known in MODELS.items() if known.family == self.family)
-            msg = f"model {self.model!r} is not of family {self.family!r}; allowed: {allowed}"
+            allowed = ", ".join(models_of(self.family)) + outside().fault_words
+            msg = f"model {self.model!r} is not of family {str(self.family)!r}; allowed: {allowed}"
             raise ValueError(msg)
         return entry
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbi_queue.models.catalogue import MODELS, imported
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.entry import imported
 
 if TYPE_CHECKING:
     from jobs.trainer import Trainer

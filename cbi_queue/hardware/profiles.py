@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.errors import SettingsError
 from cbi_queue.hardware.profile import HardwareProfile
 from cbi_queue.hardware.thresholds import thresholds_from
-from cbi_queue.models.catalogue import BATCH_KINDS, OUTSIDE_MARK
+from cbi_queue.models.catalogue import BATCH_KINDS
+from cbi_queue.models.outside import KIND_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -159,7 +160,7 @@ def _per_kind(check: Callable[[str, object], Any]) -> Callable[[str, object], di
     def check_table(where: str, value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _refuse(where, value, f"a table with {', '.join(BATCH_KINDS)}")
-        if unknown := [kind for kind in value if kind not in BATCH_KINDS and OUTSIDE_MARK not in kind]:
+        if unknown := [kind for kind in value if kind not in BATCH_KINDS and KIND_MARK not in kind]:
             raise _refuse(f"{where}.{unknown[0]}", value[unknown[0]], f"only {', '.join(BATCH_KINDS)}")
         return {kind: check(f"{where}.{kind}", each) for kind, each in value.items()}
 

@@ -1,16 +1,16 @@
-"""The models that can be trained: everything about each that is not code, one row a model. Pure, and cheap to import.
+"""The models that can be trained: one row for each that ships, then those of installed packages. Cheap to import.
 
-A day plan is checked against these rows before any ML library is loaded, and the daemon reads them too. So a row names code
-as "module:Class" and imports it only when asked: its parameter class by `params`, its trainer by `jobs.registry`. Numbers
-that limit memory (batch ceilings, sequence lengths) belong to the machine and live in `hardware`.
+A day plan is checked against these rows before any ML library is loaded, and the daemon reads them too. Numbers that limit
+memory (batch ceilings, sequence lengths) belong to the machine and live in `hardware`.
 """
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Literal
 
+from cbi_queue.models.entry import ModelEntry
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.memory_formulas import (
     BOOSTING,
@@ -18,70 +18,9 @@ from cbi_queue.models.memory_formulas import (
     DENSE,
     RECURRENT_1_LAYER,
     RECURRENT_2_LAYER,
-    TABLE,
     TRANSFORMER,
-    MemoryFormula,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from cbi_queue.models.parameters.common import ModelParams
-
-SAME_COST = frozenset(
-    {
-        "seed", "learning_rate", "weight_decay", "gradient_clip",
-        "epochs", "n_estimators", "patience", "early_stopping_rounds",
-        "validation_rows", "backtest_rows", "embargo_rows",
-    }
-)  # fmt: skip
-"""Parameters that change the outcome or the length of a run, but not the cost of one sample."""
-SAME_COST_UNLESS_ZERO = frozenset({"dropout"})
-"""Shares that cost the same at any value but zero."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """One trainable model."""
-
-    family: Family
-    params_class: str
-    """Its parameter class, as "module:Class"."""
-    trainers: Mapping[str, str]
-    """Runtime -> the class that trains it there, as "module:Class"; the first is the default."""
-    resumes_from: Literal["checkpoint", "start"]
-    """Where a stopped run continues. Both ways it ends with the numbers of an undisturbed run, on the same machine."""
-    words: str
-    """What it is, for people."""
-    memory: MemoryFormula = TABLE
-    batch_kind: str | None = None
-    """Row of the hardware profile's batch ceilings and precision; None for models without batches."""
-    same_cost: frozenset[str] = SAME_COST
-    """Parameters that do not change the cost of a sample: runs that differ only in them share a baseline."""
-    same_cost_unless_zero: frozenset[str] = SAME_COST_UNLESS_ZERO
-
-    @property
-    def params(self) -> type[ModelParams]:
-        """The parameter class, imported now."""
-        params: type[ModelParams] = imported(self.params_class)
-        return params
-
-    @property
-    def backends(self) -> tuple[str, ...]:
-        """Runtimes that can train it."""
-        return tuple(self.trainers)
-
-    @property
-    def default_backend(self) -> str:
-        """The runtime used when a plan names none."""
-        return self.backends[0]
-
-
-def imported(reference: str) -> type:
-    """Import the class that *reference* names, as "module:Class"."""
-    module, _, name = reference.partition(":")
-    found: type = getattr(importlib.import_module(module), name)
-    return found
+from cbi_queue.models.outside import Outside, find_outside
 
 
 def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
@@ -96,7 +35,7 @@ def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
     )
 
 
-MODELS: dict[str, ModelEntry] = {
+SHIPPED: dict[str, ModelEntry] = {
     "feature_cache": ModelEntry(
         Family.FEATURES,
         "cbi_queue.models.parameters.features:FeatureParams",
@@ -188,10 +127,30 @@ MODELS: dict[str, ModelEntry] = {
     ),
 }
 
-BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in MODELS.values() if entry.batch_kind), "finbert")
+BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")
 """Kinds of net that a hardware profile may name. FinBERT has its figures in the guide, and no model yet."""
-OUTSIDE_MARK = "-"
-"""Stands in every kind of net from outside, as in `acme-wavenet`: a profile may name such a kind whatever is installed."""
+
+
+@cache
+def outside() -> Outside:
+    """Find the models of installed packages, once in a process."""
+    return find_outside(SHIPPED)
+
+
+class _Models(Mapping[str, ModelEntry]):
+    """The rows that ship, then those from outside: looked for when a name does not ship, or when all are listed."""
+
+    def __getitem__(self, name: str) -> ModelEntry:
+        return SHIPPED[name] if name in SHIPPED else outside().models[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*SHIPPED, *outside().models))
+
+    def __len__(self) -> int:
+        return len(SHIPPED) + len(outside().models)
+
+
+MODELS: Mapping[str, ModelEntry] = _Models()
 
 
 def entry_for(family: object, model: object) -> ModelEntry | None:

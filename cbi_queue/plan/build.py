@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cbi_queue.models.catalogue import MODELS, ModelEntry, models_of
+from cbi_queue.models.catalogue import MODELS, models_of, outside
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.complaints import KeyPath, not_allowed, schema_at, seen, unknown, words_for
 from cbi_queue.plan.document import timeout_seconds
@@ -22,6 +22,7 @@ from cbi_queue.plan.expand import Combination, filled
 from cbi_queue.spec import NAME_PATTERN, JobSpec
 
 if TYPE_CHECKING:
+    from cbi_queue.models.entry import ModelEntry
     from cbi_queue.models.parameters.common import ModelParams
     from cbi_queue.plan.expand import Complain, Entry
 
@@ -102,8 +103,8 @@ def _find_model(draft: JobDraft, values: dict[str, Any], broken: set[str], compl
             complain(draft.at, f"'model' is missing; family {draft.family} has several: {', '.join(known)}")
             return
         entry = MODELS.get(written)
-        hint = f"{written!r} is of family {entry.family}" if entry else unknown("model", written, known)
-        complain(draft.place("model"), hint if entry is None else f"{hint}, not {draft.family}")
+        hint = f"{written!r} is of family {entry.family}, not {draft.family}" if entry else None
+        complain(draft.place("model"), hint or unknown("model", written, known) + outside().fault_words)
 
 
 def _find_horizon(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from support.plan_files import M4, accept, jobs, refuse
 
-from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.catalogue import SHIPPED
 from cbi_queue.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def test_each_plan_has_a_hero_run_of_its_own(tmp_path: Path) -> None:
 
 def test_attention_is_never_a_hero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its memory grows with the square of the length."""
-    monkeypatch.setitem(MODELS, "feed_forward", replace(MODELS["feed_forward"], batch_kind="attention"))
+    monkeypatch.setitem(SHIPPED, "feed_forward", replace(SHIPPED["feed_forward"], batch_kind="attention"))
     (found,) = refuse(tmp_path, plan(net("a", sequence_length=257, batch_size=16)))
     assert found.endswith(
         "params.sequence_length: 257 is too long for attention; allowed: at most 256 steps on m4-16gb"

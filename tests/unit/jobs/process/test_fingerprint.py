@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cbi_queue.models.catalogue import MODELS, SAME_COST, SAME_COST_UNLESS_ZERO
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.entry import SAME_COST, SAME_COST_UNLESS_ZERO
 from cbi_queue.protocol import Started
 from cbi_queue.spec import JobSpec
 from jobs.process.fingerprint import with_cost
