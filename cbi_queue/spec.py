@@ -1,8 +1,7 @@
 """What a job is: `JobSpec` and `DayPlan`, frozen and validated values.
 
-A spec is the content of a job and nothing of its fate; its identity is the hash of that content, so the same plan
-enqueued twice changes nothing. Parameters are checked against the model's own class in `catalogue`. Above: `plan`
-(YAML to DayPlan), `ledger` (rows); below: `catalogue`.
+A spec is the content of a job, not its state; its identity is the hash of that content, so enqueuing the same plan twice
+changes nothing. Parameters are checked against the parameter class of the model.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class JobSpec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, raw: Any) -> Any:
-        """Fill in the model's default backend and parameters, so that identity covers what really runs."""
+        """Fill in the model's default backend and parameters, so that the identity covers everything that runs."""
         if not isinstance(raw, dict) or (entry := entry_for(raw.get("family"), raw.get("model"))) is None:
             return raw
         filled = {"backend": entry.default_backend, **raw}

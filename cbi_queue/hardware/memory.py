@@ -1,4 +1,4 @@
-"""How much memory a job needs: the formula of its model, corrected by what earlier runs really took. Pure.
+"""How much memory a job needs: the formula of its model, corrected by what earlier runs took. Pure.
 
 Measured on real trainings, memory is a line over the formula: base + factor * formula. The base (interpreter, library,
 what a library maps at its first step) is the larger part of most jobs here, so that a bare ratio of measured to printed
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 LAST_PEAKS = 24
-"""Measured peaks that count: the newest. More would hold on to versions of a library that are gone."""
+"""Measured peaks that count: the newest. More would include versions of a library that are gone."""
 LEAST_PEAKS = 3
-"""Runs before their median is believed."""
+"""Runs before their median is used."""
 LEAST_SPREAD_MIB = 32.0
 """Difference between two formulas from which a slope may be read: below it, the noise of a resident set decides."""
 FACTORS = (0.25, 25.0)
-"""A slope outside was read from runs that something else has disturbed."""
+"""A slope outside comes from runs that something else disturbed."""
 NEVER_RUN_DOUBT = 1.0
 """Doubt about a line that was measured with another library or on another kind of device."""
 
@@ -37,7 +37,7 @@ TENSORFLOW_EXTRA_MIB = 430.0
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """What one run really took."""
+    """The memory that one run took."""
 
     model: str
     formula_mib: float
@@ -49,19 +49,19 @@ class Estimate:
     """How much memory a job needs with one micro-batch."""
 
     formula_mib: float
-    """What the guide's formula says."""
+    """The memory by the formula."""
     line: Line
     micro_batch: int | None
     """None for models without batches."""
 
     @property
     def corrected_mib(self) -> float:
-        """What it will probably take."""
+        """The memory it will probably take."""
         return self.line.base_mib + self.line.factor * self.formula_mib
 
     @property
     def safe_mib(self) -> float:
-        """What it should stay below."""
+        """The memory it should stay below."""
         return self.corrected_mib + self.line.spread_mib + self.line.doubt * self.line.factor * self.formula_mib
 
 
@@ -89,12 +89,12 @@ def _formula_of(model: str) -> MemoryFormula:
 
 
 def line_for(model: str, backend: str, peaks: Sequence[Peak]) -> Line:
-    """Return the line of *model* on *backend*: its own runs', else shifted by those of the backend, else as it ships.
+    """Return the line of *model* on *backend*: learned from its own runs, else shifted by other runs, else as it ships.
 
     Args:
         model: name in the catalogue.
         backend: what trains it.
-        peaks: what runs on that backend took, of every model, newest last.
+        peaks: memory that runs on that backend took, of every model, newest last.
     """
     prior = prior_for(model, backend)
     own = [peak for peak in peaks if peak.model == model][-LAST_PEAKS:]
@@ -116,23 +116,23 @@ def prior_for(model: str, backend: str) -> Line:
 def _learned(prior: Line, own: Sequence[Peak], source: str) -> Line:
     """Fit by medians: the slope of pairs that lie apart (Theil and Sen), then the base.
 
-    Without such pairs the slope stays the one that ships, and so does the doubt about it.
+    Without such pairs, the slope that ships and its doubt are kept.
     """
     slopes = [
         (b.measured_mib - a.measured_mib) / (b.formula_mib - a.formula_mib)
         for a, b in combinations(own, 2)
         if abs(b.formula_mib - a.formula_mib) >= LEAST_SPREAD_MIB
     ]
-    told = len(slopes) >= LEAST_PEAKS
-    factor = min(max(median(slopes), FACTORS[0]), FACTORS[1]) if told else prior.factor
+    has_slope = len(slopes) >= LEAST_PEAKS
+    factor = min(max(median(slopes), FACTORS[0]), FACTORS[1]) if has_slope else prior.factor
     rests = [peak.measured_mib - factor * peak.formula_mib for peak in own]
     base = max(median(rests), 0.0)
     spread = 3 * 1.4826 * median(abs(rest - base) for rest in rests)
-    return Line(base, factor, 0.1 if told else prior.doubt, spread, len(own), source)
+    return Line(base, factor, 0.1 if has_slope else prior.doubt, spread, len(own), source)
 
 
 def _shifted(prior: Line, peaks: Sequence[Peak], backend: str) -> Line:
-    """Keep the line that ships, and move it by what other models' runs missed theirs."""
+    """Shift the line that ships by how far the runs of other models were from theirs."""
     missed = []
     for peak in peaks:
         line = prior_for(peak.model, backend)

@@ -38,7 +38,7 @@ class HardwareProfile:
     accelerator_mib: float | None = None
     """Memory that a net may hold on the accelerator; None: as above, or there is none."""
     goal_mib: float | None = None
-    """Memory that a job should stay below; told, never enforced."""
+    """Memory that a job should stay below; shown, never enforced."""
     working_set_share: float = DEFAULT_SHARE
     """Share of the machine's memory for one trainer, where `working_set_mib` is the machine's."""
     accelerator_share: float = 0.9
@@ -49,7 +49,7 @@ class HardwareProfile:
     def batch_ceiling_for(self, kind: str | None) -> int | None:
         """Return the largest effective batch of *kind*, in samples; None for models that are not nets.
 
-        A kind that the profile does not name gets the smallest ceiling that it does name: nobody has measured such a net
+        A kind that the profile does not name gets the smallest ceiling that it does name: no one has measured such a net
         on this machine, so it is treated like the one that needs most.
         """
         if kind is None:
@@ -64,7 +64,7 @@ class HardwareProfile:
         return self.precision.get(kind, "float32") if kind is not None else "float32"
 
     def limit_mib(self, kind: str | None) -> float | None:
-        """Return the memory that one job of *kind* (None: no net) may hold, MiB; None when nothing is known.
+        """Return the memory that one job of *kind* (None: not a net) may hold, MiB; None when it is not known.
 
         On a Mac CPU and GPU share their memory, so the stricter figure holds for nets. A card has its own.
         """
@@ -75,7 +75,7 @@ class HardwareProfile:
         return min(self.working_set_mib, self.accelerator_mib)
 
     def fitted(self, memory_mib: float | None, accelerator_mib: float | None = None) -> HardwareProfile:
-        """Return this profile with the figures of a machine that has less memory, or that it leaves to the machine.
+        """Return this profile with its figures scaled down to a smaller machine, or taken from the machine.
 
         Args:
             memory_mib: memory of the machine or of the control group that limits it; None: not known.
@@ -93,5 +93,5 @@ class HardwareProfile:
         )
 
 
-def _of(told: float | None, part: float, otherwise: float | None) -> float | None:
-    return otherwise if told is None else told * part
+def _of(figure: float | None, part: float, otherwise: float | None) -> float | None:
+    return otherwise if figure is None else figure * part

@@ -30,7 +30,7 @@ def profile_named(name: str, user_folder: Path | None = None) -> HardwareProfile
         user_folder: where the user's own profiles lie; None: only those that ship.
 
     Raises:
-        SettingsError: when there is none, or the file is no profile.
+        SettingsError: when there is none, or its file cannot be used.
     """
     known = known_profiles(user_folder)
     if name not in known:
@@ -49,7 +49,7 @@ def known_profiles(user_folder: Path | None = None) -> dict[str, Path]:
 DEVICES = ("mps", "cuda", "cpu")
 PRECISIONS = ("float32", "bfloat16", "float16")
 OF_THE_MACHINE = "machine"
-"""Written in place of a figure that the machine itself tells."""
+"""Written in place of a figure that is read from the machine."""
 LONGEST_CHAIN = 8
 """Profiles that may extend each other in a row."""
 
@@ -63,7 +63,7 @@ def read_profile(name: str, files: Mapping[str, Path]) -> HardwareProfile:
             extend that one by naming itself.
 
     Raises:
-        SettingsError: when a file cannot be read, or holds something that no profile can.
+        SettingsError: when a file cannot be read, or a value in it is not allowed.
     """
     table = _completed(name, files)
     source = str(files[name])
@@ -96,7 +96,9 @@ def _completed(name: str, files: Mapping[str, Path]) -> dict[str, Any]:
             break
         path = _file_of(parent, path, files)
     else:
-        raise SettingsError(f"{files[name]}: extends goes round in a circle, or over {LONGEST_CHAIN} profiles")
+        raise SettingsError(
+            f"{files[name]}: the profiles that it extends form a circle, or a chain of more than {LONGEST_CHAIN}"
+        )
     merged: dict[str, Any] = {}
     for table in reversed(chain):
         for key, value in table.items():

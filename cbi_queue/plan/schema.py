@@ -1,4 +1,4 @@
-"""The JSON Schema of a plan file, for editors: made from the same models that check it. Pure but for reading source.
+"""The JSON Schema of a plan file, for editors: made from the same models that check it.
 
 Pydantic gives the frame; added are, for each model, its parameters (chosen by `family` and `model`), the keys of a matrix,
 and the docstrings below the fields as descriptions. Written to `cbi_queue/day-plan.schema.json`; a test holds it current.

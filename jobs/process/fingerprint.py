@@ -1,8 +1,7 @@
-"""Which parameters of a job decide what a sample costs: runs that differ in them are not compared with each other.
+"""Add the parameters that decide what a sample costs to a fingerprint: only runs of equal cost are compared with each other.
 
-Trainers name what they see (shapes, rows, device, threads, library); this adds the rest of the parameters, so that a
-cheaper variant does not become the cold baseline of a dearer one. Neighbour: `session`, which adds it to a trainer's
-fingerprint.
+Trainers name shapes, rows, device, threads and library; without the parameters, a cheap variant would become the cold
+baseline of an expensive one. Which parameters do not change the cost is in the model's catalogue row.
 """
 
 from __future__ import annotations

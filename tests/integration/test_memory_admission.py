@@ -79,7 +79,7 @@ def test_a_job_that_does_not_fit_just_now_waits_with_its_figures_and_lets_others
     assert (job.state, job.reason, job.micro_batch) == (JobState.QUEUED, "memory_short", None)
     (words,) = words_of(ledger, "big", "waits")
     assert words is not None
-    assert words.endswith("300 MiB are free just now")
+    assert words.endswith("300 MiB are free now")
     assert next_job(ledger) == "small"
 
 

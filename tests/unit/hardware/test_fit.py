@@ -62,7 +62,7 @@ def test_memory_that_is_short_just_now_makes_a_job_wait_and_not_smaller() -> Non
     """A micro-batch stays with a job for life; what fills the memory just now does not."""
     found = fit(net(), 1000.0, 200.0)
     assert (found.verdict, found.chosen.micro_batch) == (Verdict.WAITS, 32)
-    assert found.words.endswith("200 MiB are free just now")
+    assert found.words.endswith("200 MiB are free now")
 
 
 def test_what_is_not_known_is_neither_promised_nor_refused() -> None:
