@@ -1,6 +1,4 @@
-"""Model and backend -> the object that trains it. The classes are named in the catalogue's rows, and imported on demand:
-a trainer loads one ML library, not all.
-"""
+"""The trainer of a model on a backend: the class that its catalogue row names. One ML library is imported, not all."""
 
 from __future__ import annotations
 
