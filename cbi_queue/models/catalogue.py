@@ -23,6 +23,11 @@ from cbi_queue.models.memory_formulas import (
 from cbi_queue.models.outside import Outside, find_outside
 
 
+def _statistical(name: str, file: str, resumes_from: Literal["checkpoint", "start"], words: str) -> ModelEntry:
+    params = f"cbi_queue.models.parameters.statistical:{name}Params"
+    return ModelEntry(Family.STATISTICAL, params, {"native": f"jobs.families.{file}:{name}"}, resumes_from, words)
+
+
 def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
     return ModelEntry(
         Family.SIMPLE_NEURAL if layers == 1 else Family.ADVANCED_NEURAL,
@@ -59,41 +64,11 @@ SHIPPED: dict[str, ModelEntry] = {
         words="XGBoost, DART booster",
         memory=BOOSTING,
     ),
-    "naive": ModelEntry(
-        Family.STATISTICAL,
-        "cbi_queue.models.parameters.statistical:NaiveParams",
-        {"native": "jobs.families.bars:Naive"},
-        resumes_from="start",
-        words="the last price stays",
-    ),
-    "seasonal_naive": ModelEntry(
-        Family.STATISTICAL,
-        "cbi_queue.models.parameters.statistical:SeasonalNaiveParams",
-        {"native": "jobs.families.bars:SeasonalNaive"},
-        resumes_from="start",
-        words="the price of one season ago",
-    ),
-    "drift": ModelEntry(
-        Family.STATISTICAL,
-        "cbi_queue.models.parameters.statistical:DriftParams",
-        {"native": "jobs.families.bars:Drift"},
-        resumes_from="start",
-        words="the mean return continues",
-    ),
-    "auto_arima": ModelEntry(
-        Family.STATISTICAL,
-        "cbi_queue.models.parameters.statistical:AutoARIMAParams",
-        {"native": "jobs.families.rolling_fits:AutoARIMA"},
-        resumes_from="checkpoint",
-        words="automatic ARIMA",
-    ),
-    "ets": ModelEntry(
-        Family.STATISTICAL,
-        "cbi_queue.models.parameters.statistical:ETSParams",
-        {"native": "jobs.families.rolling_fits:ETS"},
-        resumes_from="checkpoint",
-        words="automatic exponential smoothing",
-    ),
+    "naive": _statistical("Naive", "bars", "start", "the last price stays"),
+    "seasonal_naive": _statistical("SeasonalNaive", "bars", "start", "the price of one season ago"),
+    "drift": _statistical("Drift", "bars", "start", "the mean return continues"),
+    "auto_arima": _statistical("AutoARIMA", "rolling_fits", "checkpoint", "automatic ARIMA"),
+    "ets": _statistical("ETS", "rolling_fits", "checkpoint", "automatic exponential smoothing"),
     "feed_forward": ModelEntry(
         Family.SIMPLE_NEURAL,
         "cbi_queue.models.parameters.neural:FeedForwardParams",
