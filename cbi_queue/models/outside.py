@@ -70,7 +70,8 @@ def find_outside(shipped: Mapping[str, ModelEntry]) -> Outside:
             continue
         for name, entry in loaded.items():
             if (why := _why_not(name, entry, shipped)) is None:
-                rows.append((name, package, replace(entry, memory=_guarded(entry.memory))))
+                checked = replace(entry, family=Family(entry.family), memory=_guarded(entry.memory))
+                rows.append((name, package, checked))
             else:
                 faults.append(Fault(package, f"its model {name!r} is refused: {why}"))
     claims = Counter(name for name, _, _ in rows)
@@ -140,8 +141,9 @@ def _why_not_values(entry: ModelEntry, kinds: set[str | None]) -> str | None:
     if ModelParams not in entry.params.__mro__:
         return f"its parameter class {entry.params_class} is not a ModelParams"
     defaults = entry.params().model_dump(mode="json")
-    if not 0 < entry.memory.mib(defaults, _DATA, 1) < math.inf:
-        return "its memory formula gives no number above zero for the default parameters"
+    line, found = entry.memory.line, entry.memory.mib(defaults, _DATA, 1)
+    if not (0 < found < math.inf and line.base_mib + line.spread_mib + (1 + line.doubt) * line.factor * found >= 0):
+        return "its memory formula gives no amount above zero for the default parameters"
     return None
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from cbi_queue.models import catalogue
 from cbi_queue.models.catalogue import MODELS, SHIPPED, entry_for, models_of
+from cbi_queue.models.kinds import Family
 from cbi_queue.models.memory_formulas import TABLE, Shape
 from cbi_queue.models.outside import Outside, find_outside
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 HEAD = """
 from cbi_queue.models.entry import ModelEntry
+from cbi_queue.models.kinds import Family
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.memory_formulas import Line, MemoryFormula
 
@@ -99,14 +101,20 @@ def test_a_name_that_ships_is_found_without_looking_outside(monkeypatch: pytest.
             "AttributeError: module 'acme' has no attribute 'Nothing'",
         ),
         ("MODELS = {'x': row(params_class='builtins:dict')}", "its parameter class builtins:dict is not a ModelParams"),
-        ("MODELS = {'x': row(memory=MemoryFormula(lambda *_: 0.0, Line(1, 1, 1)))}", "memory formula gives no number"),
+        ("MODELS = {'x': row(memory=MemoryFormula(lambda *_: 0.0, Line(1, 1, 1)))}", "memory formula gives no amount"),
         ("MODELS = {'x': row(memory=MemoryFormula(lambda: 1.0, Line(1, 1, 1)))}", "TypeError: "),
+        ("MODELS = {'x': row(memory=MemoryFormula(lambda *_: 1.0, None))}", "AttributeError: "),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_package_and_reason(install, models: str, told: str) -> None:
     words = refused(install, models)
     assert words.startswith("package acme 1.0: its ")
     assert told in words
+
+
+def test_a_family_may_be_written_as_text(install) -> None:
+    install("MODELS = {'x': row(family='trees')}")
+    assert find_outside(SHIPPED).models["x"].family is Family.TREES
 
 
 def test_one_bad_row_takes_no_other_with_it(install) -> None:
