@@ -84,7 +84,8 @@ def _row(profile: HardwareProfile) -> tuple[str, ...]:
 
 
 def _plain(profile: HardwareProfile) -> dict[str, Any]:
-    other = {"batch": min(profile.batch_ceilings.values()), "precision": "float32"}
+    another = "a kind that no profile names"
+    other = {"batch": profile.batch_ceiling_for(another), "precision": profile.precision_for(another)}
     return {**asdict(profile), "kinds_not_named": other}
 
 
