@@ -17,6 +17,7 @@ from cbi_queue.errors import CbiError
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
 from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
+from cbi_queue.models.catalogue import outside
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status
@@ -49,7 +50,7 @@ class Finding:
 def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _runtimes, _exports, _daemon,
+        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _runtimes, _exports, _daemon,
         _sensors,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
@@ -165,6 +166,15 @@ def _probe_write(folder: Path) -> str | None:
     except subprocess.TimeoutExpired:
         return f"no answer within {PROBE_TIMEOUT_S:.0f} s"
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def _families(_settings: Settings) -> Iterator[Finding]:
+    found = outside()
+    for package in dict.fromkeys(found.packages.values()):
+        models = ", ".join(model for model, of in found.packages.items() if of == package)
+        yield Finding(f"package {package}", "ok", f"models {models}")
+    for fault in found.faults:
+        yield Finding(f"package {fault.package}", "bad", fault.why, "update the package, or uninstall it")
 
 
 def _runtimes(settings: Settings) -> Iterator[Finding]:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cbi_queue.hardware import HardwareProfile
-    from cbi_queue.hardware.memory import Peak, Shape
+    from cbi_queue.hardware.memory import Peak
     from cbi_queue.ledger import Ledger
     from cbi_queue.ledger.peaks import PeakRow
+    from cbi_queue.models.memory_formulas import Shape
     from cbi_queue.settings import Settings
     from cbi_queue.spec import JobSpec
 

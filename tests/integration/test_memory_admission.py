@@ -13,13 +13,14 @@ from support.installation import NAIVE, NET
 from cbi_queue import clock
 from cbi_queue.hardware import PROFILES
 from cbi_queue.hardware.fit import Need
-from cbi_queue.hardware.memory import PRIORS, Peak, Shape, line_for
+from cbi_queue.hardware.memory import Peak, line_for
 from cbi_queue.ledger import Ledger, claims, queries
 from cbi_queue.ledger.enqueue import enqueue
 from cbi_queue.ledger.peaks import KEPT_A_KIND, PeakRow, expected_mib, peaks_by_backend, peaks_of, store_peak
 from cbi_queue.ledger.verbs import cancel, edit
 from cbi_queue.ledger.waits import look_again
 from cbi_queue.lifecycle import JobState, Outcome
+from cbi_queue.models.memory_formulas import DENSE, Shape
 from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
 from cbi_queue.spec import DayPlan, JobSpec
 from workers.slot.admission import PRESSURE_MOST_S, Admission
@@ -78,7 +79,7 @@ def test_a_job_that_does_not_fit_just_now_waits_with_its_figures_and_lets_others
     assert (job.state, job.reason, job.micro_batch) == (JobState.QUEUED, "memory_short", None)
     (words,) = words_of(ledger, "big", "waits")
     assert words is not None
-    assert words.endswith("300 MiB are free just now")
+    assert words.endswith("300 MiB are free now")
     assert next_job(ledger) == "small"
 
 
@@ -248,7 +249,7 @@ def need(feature_dir: Path) -> Need:
     spec = JobSpec.model_validate({"day": 1, **BIG})
     schema = json.loads((feature_dir / "1w_features.manifest.json").read_text())
     shape = Shape(schema["rows"], len(schema["schema"]) - 2, "the feature cache")
-    return Need("feed_forward", spec.params, shape, PRIORS["dense"], 512)
+    return Need("feed_forward", spec.params, shape, DENSE.line, 512)
 
 
 def test_what_fits_only_smaller_starts_smaller_for_good_and_says_so(ledger: Ledger, feature_dir: Path) -> None:

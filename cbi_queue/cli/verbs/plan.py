@@ -148,6 +148,7 @@ def _summary(plans: Sequence[DayPlan]) -> dict[str, Any]:
 def _notes(plans: Sequence[DayPlan], families: Iterable[str]) -> list[str]:
     """Say what is worth knowing and no complaint."""
     from cbi_queue import budget
+    from cbi_queue.models import catalogue
 
     days = {plan.day for plan in plans}
     notes = []
@@ -158,7 +159,7 @@ def _notes(plans: Sequence[DayPlan], families: Iterable[str]) -> list[str]:
             notes.append(f"below the week's minimum: {short}; no complaint, because day {absent} is not given")
     if outside := [plan.source for plan in plans if not budget.is_in_week(plan.day)]:
         notes.append(f"outside the week and its budget: {', '.join(outside)}")
-    return notes
+    return [*notes, *map(str, catalogue.outside().faults)]
 
 
 def _print_summary(plans: Sequence[DayPlan], summary: dict[str, Any]) -> None:

@@ -84,7 +84,9 @@ def _row(profile: HardwareProfile) -> tuple[str, ...]:
 
 
 def _plain(profile: HardwareProfile) -> dict[str, Any]:
-    return asdict(profile)
+    another = "a kind that no profile names"
+    other = {"batch": profile.batch_ceiling_for(another), "precision": profile.precision_for(another)}
+    return {**asdict(profile), "kinds_not_named": other}
 
 
 def _cell(value: Any) -> str:

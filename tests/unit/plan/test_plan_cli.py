@@ -66,7 +66,7 @@ def test_check_prints_every_complaint_and_exits_with_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("Error: 3 complaints; nothing was enqueued\n")
-    assert f"{path}:2: day: this key stands twice; first in line 1" in done.stderr
+    assert f"{path}:2: day: this key appears twice; first in line 1" in done.stderr
     assert "Traceback" not in done.stderr
 
 
