@@ -87,10 +87,8 @@ class MemoryPolicy:
 
     @staticmethod
     def _is_tight(situation: Situation) -> bool:
-        state, t = situation.state, situation.thresholds
-        over_s = state.pressure.lasts_s(Grade.OVER, situation.now_s)
-        confirmed = situation.pressure.is_over and over_s >= t.memory_confirm_s
-        return confirmed or (situation.is_slow_by(Cause.MEMORY) and situation.pressure.thrashing)
+        over_s = situation.state.pressure.lasts_s(Grade.OVER, situation.now_s)
+        return situation.pressure.is_over and over_s >= situation.thresholds.memory_confirm_s
 
     def _halve(self, situation: Situation, half: int) -> Decision:
         now_s, controls = situation.now_s, situation.controls

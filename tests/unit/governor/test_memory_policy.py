@@ -364,9 +364,20 @@ def test_a_job_that_saw_severe_heat_leaves_it_to_the_next_start() -> None:
     assert may_start(2.0, unknown(2.0), state) is not None
 
 
-def test_slow_work_by_memory_halves_though_the_level_is_normal() -> None:
-    """Thrash shows in the work and in swap before a level says so."""
+def test_steady_writing_to_swap_halves_though_the_level_is_normal() -> None:
+    """Thrashing shows in swap before the operating system's level reports it."""
     ride = Ride()
-    ride.diagnosis.slow(Cause.MEMORY, 1.8)
     ride.run(20, lambda now_s: machine(now_s, memory=memory_of(now_s, swap_out_mib_s=9.0), footprint_mib=5000.0))
     assert ride.actions() == [(Action.MICRO_BATCH, 16)]
+
+
+def test_slow_work_brings_no_step_against_memory_forward() -> None:
+    """A slow-down that memory explains is evidence for people; only the pressure itself asks for a step."""
+    steps = []
+    for is_slow in (False, True):
+        ride = Ride()
+        if is_slow:
+            ride.diagnosis.slow(Cause.MEMORY, 1.8)
+        ride.run(20, tight(), every_s=1.0)
+        steps.append([(one.at_s, one.action) for one in ride.steps])
+    assert steps[0] == steps[1] == [(1001.0 + T.memory_confirm_s, Action.MICRO_BATCH)]
