@@ -17,6 +17,7 @@ from cbi_queue.governor.policies.memory_policy import MemoryPolicy
 from cbi_queue.governor.policies.notices import remark
 from cbi_queue.governor.policies.situation import Situation, TrainerControls
 from cbi_queue.governor.policies.slot_policy import HoldSituation, decide_hold, grade_machine
+from cbi_queue.governor.slowdown.cold_level import SETTLED
 from cbi_queue.governor.slowdown.throughput import Output
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.readings.values import known
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from cbi_queue.hardware.thresholds import Thresholds
     from cbi_queue.readings.values import Readings
 
-COLD_REPORTS = 8
-"""Reports at full pace from which a run knows its own cold cost."""
 LATE_REPORTS = 3.0
 """A report that is overdue by so many times its own length no longer says how the work is now."""
 OVERDUE_S = 60.0
@@ -206,7 +205,7 @@ class Governor:
             return
         if self._state.duty >= 1.0:
             self._cold_reports[work.micro_batch] = self._cold_reports.get(work.micro_batch, 0) + 1
-        is_known = work.micro_batch in self._stored or self._cold_reports.get(work.micro_batch, 0) >= COLD_REPORTS
+        is_known = work.micro_batch in self._stored or self._cold_reports.get(work.micro_batch, 0) >= SETTLED
         if is_known and self._healthy_since_s is None and not work.disturbed:
             self._healthy_since_s = work.at_s
 

@@ -78,6 +78,10 @@ class Cause(StrEnum):
     UNKNOWN = "unknown"
 
 
+SURE = 0.6
+"""Confidence from which a cause is acted on; below it the calibration probe is asked first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attribution:
     """The cause that the evidence speaks for."""
@@ -89,6 +93,11 @@ class Attribution:
     """Sentences with figures, the strongest first: what people read."""
     figures: dict[str, float] = field(default_factory=dict)
     """The same as numbers, for the row: others_cores, cpu_ratio, probe_ratio, heat_level, stall_share, …"""
+
+    @property
+    def is_sure(self) -> bool:
+        """True when the cause is known well enough to act on it."""
+        return self.cause is not Cause.UNKNOWN and self.confidence >= SURE
 
 
 class Action(StrEnum):

@@ -14,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.governor.slowdown.cold_level import robust_spread
+from cbi_queue.governor.slowdown.cold_level import FLOOR, robust_spread
 from cbi_queue.governor.values import Baseline, Work
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def cold_baselines(traces: Iterable[Trace]) -> dict[int | None, Baseline]:
         for micro_batch, values in _costs_by_batch(trace).items():
             cold = _low(values)
             costs[micro_batch].append(cold)
-            quiet = [value for value in values if value <= cold * 1.12]
+            quiet = [value for value in values if value <= cold * FLOOR]
             spreads[micro_batch].append(robust_spread(quiet) if len(quiet) >= LEAST_EPOCHS else TYPICAL_SPREAD)
     return {
         micro_batch: Baseline(_low(levels), _low(spreads[micro_batch]), LEAST_EPOCHS * len(levels))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cbi_queue.governor.diagnosis.diagnosis import Diagnosis
 from cbi_queue.governor.governor import Governor
 from cbi_queue.governor.state.state import GovernorState
-from cbi_queue.governor.values import Action, Attribution, Baseline, Cause, Slowdown, Work
+from cbi_queue.governor.values import SURE, Action, Attribution, Baseline, Cause, Slowdown, Work
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings.values import (
     FootprintReading,
@@ -49,7 +49,7 @@ class ScriptedDiagnosis(Diagnosis):
 
     def wants_probe(self, *_: object) -> bool:
         """Ask when the script is unsure."""
-        return self.attribution is not None and self.attribution.confidence < 0.6
+        return self.attribution is not None and self.attribution.confidence < SURE
 
 
 def thermal(now_s: float, level: HeatLevel | None = None, temp_c: float | None = None) -> ThermalReading:

@@ -23,7 +23,7 @@ import math
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.diagnosis.clues import NORMAL_PROBE, SLOW_PROBE, clues_in, doubts_in
+from cbi_queue.governor.diagnosis.clues import MOSTLY_SLOWER, NORMAL_PROBE, SLOW_PROBE, clues_in, doubts_in
 from cbi_queue.governor.values import Attribution, Cause
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ NOT_THE_MACHINE = "it is this model or its data, not the machine"
 """How the evidence begins when the calibration probe runs as ever and no cause is found."""
 LEAST_BELIEF = 0.3
 """Belief below which no cause is named."""
-SURE = 0.6
-"""Confidence from which no probe is needed."""
 PROBE_WAIT_S = 120.0
 """Seconds between two probes of one slow-down: each takes about a second from the training."""
 LEAST_PROBE_WAIT_S = 20.0
@@ -68,7 +66,7 @@ def wants_probe(slowdown: Slowdown, attribution: Attribution | None, now_s: floa
         now_s: boot-clock second.
         probed_at_s: boot-clock second of the last probe asked for or answered; None: none in this attempt.
     """
-    is_clear = attribution is not None and attribution.cause is not Cause.UNKNOWN and attribution.confidence >= SURE
+    is_clear = attribution is not None and attribution.is_sure
     if is_clear or slowdown.confidence < LEAST_SUSPICION:
         return False
     if probed_at_s is None:
@@ -96,7 +94,7 @@ def _reasons_unknown(clues: list[Clue], doubts: list[Doubt], evidence: Evidence)
     if probe is not None and probe >= SLOW_PROBE:
         said.append(f"the machine is slower: the calibration probe takes {probe:.2f} times its cold time")
     share = evidence.slower_share
-    if share is not None and share >= 0.5:
+    if share is not None and share >= MOSTLY_SLOWER:
         said.append(f"the processor needs {evidence.cpu_ratio:.2f} times the time a sample")
     said.extend(clue.words for clue in sorted(clues, key=lambda clue: -clue.weight))
     said.extend(doubt.words for doubt in doubts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbi_queue.governor.slowdown.cold_level import FLOOR
 from cbi_queue.governor.values import Cause
 from cbi_queue.readings.values import HeatLevel, PressureLevel
 
@@ -23,13 +24,17 @@ KEPT_SHARE = 0.9
 QUIET_OTHERS_CORES = 0.3
 """Cores' worth that a desktop in peace uses beside the trainer."""
 BUSY_OTHERS_CORES = 0.6
-SLOW_PROBE = 1.12
-"""Probe over its cold time from which the machine is slow; the detector's floor."""
+SLOW_PROBE = FLOOR
+"""Probe over its cold time from which the machine is slow."""
 NORMAL_PROBE = 1.06
 MOSTLY_SLOWER = 0.5
 """Share of a slow-down explained by processor time from which the processor is slower."""
 MOSTLY_WAITING = 0.3
 NEAR_LIMIT_C = 3.0
+SWAPPING_MIB_S = 1.0
+"""Writing to swap from which it counts."""
+FETCHING = 0.3
+"""Share of the added time spent on assembling batches from which that counts."""
 LOW_CLOCK = 0.9
 """Share of its clock before from which the GPU is slower."""
 
@@ -118,7 +123,7 @@ def _memory(evidence: Evidence) -> Iterator[Clue]:
         yield Clue(Cause.MEMORY, weight, f"the system reports memory pressure {level.name.lower()}")
     if stall is not None and stall >= 0.1:
         yield Clue(Cause.MEMORY, 0.7 if stall >= 0.3 else 0.5, f"programs waited for memory {stall:.0%} of the time")
-    if swap is not None and swap >= 1.0:
+    if swap is not None and swap >= SWAPPING_MIB_S:
         yield Clue(Cause.MEMORY, 0.7 if swap >= 10.0 else 0.5, f"{swap:.0f} MiB a second are written to swap")
     growth = evidence.footprint_growth_mib
     if growth is not None and growth >= 1.0:
@@ -157,8 +162,8 @@ def _kept_back(evidence: Evidence) -> Iterator[Clue]:
     """Yield what says that the trainer waits though nobody else wants the processor: it is granted less."""
     others, share = evidence.others_cores, evidence.slower_share
     waits = share is not None and share <= MOSTLY_WAITING
-    swapping = (evidence.memory_stall_share or 0.0) >= 0.05 or (evidence.swap_out_mib_s or 0.0) >= 1.0
-    fetching = (evidence.data_growth or 0.0) >= 0.3 or (evidence.slept_s or 0.0) > 1.0
+    swapping = (evidence.memory_stall_share or 0.0) >= 0.05 or (evidence.swap_out_mib_s or 0.0) >= SWAPPING_MIB_S
+    fetching = (evidence.data_growth or 0.0) >= FETCHING or (evidence.slept_s or 0.0) > 1.0
     if not waits or others is None or others >= QUIET_OTHERS_CORES or swapping or fetching:
         return
     got, had = evidence.trainer_cores, evidence.trainer_cores_before
@@ -179,6 +184,6 @@ def _sleep(evidence: Evidence) -> Iterator[Clue]:
 
 def _data(evidence: Evidence) -> Iterator[Clue]:
     growth = evidence.data_growth
-    if growth is not None and growth >= 0.3:
+    if growth is not None and growth >= FETCHING:
         words = f"{growth:.0%} of the added time goes into bringing data together"
         yield Clue(Cause.DATA, 0.8 if growth >= 0.5 else 0.4, words)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.policies.ladder import RUNGS, WHY
-from cbi_queue.governor.policies.situation import SURE
 from cbi_queue.governor.values import Action, Cause, Decision
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def remark(situation: Situation) -> Decision | None:
     found = situation.attribution
     if situation.slowdown is None or found is None:
         return None
-    if found.cause is Cause.UNKNOWN or found.confidence < SURE:
+    if not found.is_sure:
         return _probe(situation, found) or _unexplained(situation, found)
     if RUNGS[found.cause]:
         return None

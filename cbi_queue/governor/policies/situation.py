@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from cbi_queue.governor.values import Attribution, Cause, Slowdown
     from cbi_queue.hardware.thresholds import Thresholds
 
-SURE = 0.6
-"""Confidence from which a cause is acted on; below it the probe is asked first."""
-
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -50,7 +47,7 @@ class Situation:
     def is_slow_by(self, cause: Cause) -> bool:
         """Tell whether the work is slow and the evidence speaks for *cause*, surely enough to act."""
         found = self.attribution
-        return self.slowdown is not None and found is not None and found.cause is cause and found.confidence >= SURE
+        return self.slowdown is not None and found is not None and found.cause is cause and found.is_sure
 
     @property
     def duty(self) -> float:

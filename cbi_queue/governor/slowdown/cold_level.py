@@ -36,6 +36,8 @@ RISE_PER_RUN = 0.02
 """Most that a stored baseline may rise with one run, as a share."""
 STORED_REPORTS = 100_000
 """Where the count of reports behind a stored baseline stops."""
+FLOOR = 1.12
+"""Factor over the cold level that is let pass as quiet: drift of clocks, caches, other programs."""
 SLACK = 1.15
 """How far above its ceiling a derived level may lie: larger batches can fit a cache less well."""
 FIRSTS = 3

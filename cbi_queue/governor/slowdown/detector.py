@@ -36,7 +36,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.slowdown.cold_level import SETTLED, ColdLevel
+from cbi_queue.governor.slowdown.cold_level import FLOOR, SETTLED, ColdLevel
 from cbi_queue.governor.slowdown.cusum import Bin, Stretch
 from cbi_queue.governor.values import Baseline, Slowdown, Work
 
@@ -52,8 +52,8 @@ class DetectorSettings:
     """Seconds of work that are weighed as one; shorter reports are put together."""
     warm_up: int = 1
     """Reports left out after the start: compilation, first touch of memory."""
-    floor: float = 1.12
-    """Factor over the cold level that is let pass: drift of clocks, caches, neighbours."""
+    floor: float = FLOOR
+    """Factor over the cold level that is let pass."""
     full: float = 1.2
     """Factor from which a bin has a full vote: the least slow-down that must be found."""
     spreads: float = 2.5
