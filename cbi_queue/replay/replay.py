@@ -91,7 +91,7 @@ def replay_one(trace: Trace, cold: dict[int | None, Baseline], settings: Detecto
     found: Attribution | None = None
     for work in trace.work:
         before, ended_before = current, detector.last_ended
-        window.saw_work(work)
+        window.add_work(work)
         current = detector.observe(work)
         if detector.last_ended is not ended_before and detector.last_ended is not None:
             ended = detector.last_ended

@@ -40,7 +40,7 @@ class ScriptedDiagnosis(Diagnosis):
         evidence = (f"the test says {cause}",)
         self.script = (Slowdown(1, 3, factor, 0.9, since_s), Attribution(cause, confidence, evidence))
 
-    def saw_work(self, work: Work) -> None:
+    def record_work(self, work: Work) -> None:
         """Leave the work to the script."""
 
     def check(self, *_: object) -> None:
