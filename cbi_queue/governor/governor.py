@@ -180,7 +180,7 @@ class Governor:
         duty = self._state.duty
         if not self._controls.can_pace or self._sent_duty == duty:
             return None
-        words = f"the pace in force goes on: works {duty:.0%} of the time"
+        words = f"the pace in force continues: works {duty:.0%} of the time"
         figures = {"duty": duty, **situation.heat.figures}
         return Decision(situation.now_s, Action.PACE, Cause.HEAT, words, duty, carried=True, figures=figures)
 

@@ -257,7 +257,7 @@ def paces(installation: Installation) -> list[DecisionRow]:
 
 def goes_on(row: DecisionRow) -> bool:
     """Whether it only told a new trainer the pace that was in force already."""
-    return "the pace in force goes on" in row.words
+    return "the pace in force continues" in row.words
 
 
 def hurry(installation: Installation) -> None:

@@ -68,9 +68,9 @@ def _votes_of_chip(
     if reading.throttled is not None:
         figures["throttled"] = float(reading.throttled)
         if reading.throttled:
-            votes.append((Grade.OVER, "the chip says that it slows itself for heat"))
+            votes.append((Grade.OVER, "the chip reports that it throttles for heat"))
         elif not votes:
-            votes.append((Grade.CLEAR, "the chip does not slow itself"))
+            votes.append((Grade.CLEAR, "the chip does not throttle"))
     return votes
 
 
@@ -95,7 +95,7 @@ def _votes_of_gpu(reading: GpuReading, figures: dict[str, float], *, on_gpu: boo
     if reasons:
         return [(Grade.OVER, f"the accelerator reports {', '.join(reasons)}")]
     if on_gpu and temp_c is not None:
-        return [(Grade.CLEAR, f"the accelerator has {temp_c:.0f} °C and is not slowed for heat")]
+        return [(Grade.CLEAR, f"the accelerator has {temp_c:.0f} °C and is not throttled")]
     return []
 
 
@@ -106,4 +106,4 @@ def _why_unknown(thermal: ThermalReading | Unknown, stuck_level: float | None) -
         return f"heat unknown: {thermal.source} is only advisory"
     if thermal.level is not None and thermal.level == stuck_level:
         return f"heat unknown: the level of {thermal.source} did not follow the work"
-    return f"heat unknown: {thermal.source} gave nothing believable"
+    return f"heat unknown: {thermal.source} reported nothing believable"

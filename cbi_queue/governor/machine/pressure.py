@@ -35,7 +35,7 @@ def grade_pressure(readings: Readings, thresholds: Thresholds) -> Graded:
     paging = _votes_of_paging(reading, thresholds, figures)
     votes = [*paging, *_votes_of_room(reading, thresholds, figures)]
     if not votes:
-        return Graded(None, f"memory unknown: {reading.source} gave nothing believable")
+        return Graded(None, f"memory unknown: {reading.source} reported nothing believable")
     return highest(votes, figures, thrashing=any(vote >= Grade.OVER for vote, _ in paging))
 
 

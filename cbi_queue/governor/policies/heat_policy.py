@@ -45,17 +45,17 @@ def _pause(situation: Situation) -> Decision | None:
         return None
     pauses = state.steps_within(Cause.HEAT, now_s, action=Action.PAUSE)
     if pauses and state.steps_within(Cause.HEAT, now_s) > t.steps_per_hour - SAFETY_STEPS:
-        words = f"{situation.heat.words}, but pausing {pauses} times within the hour did not end it"
-        return _notify(situation, "severe", f"{words}: the job goes on and the chip protects itself")
+        words = f"{situation.heat.words}, although the job was paused {'once' if pauses == 1 else f'{pauses} times'} "
+        return _notify(situation, "severe", f"{words}in the last hour: it continues, and the chip protects itself")
     if situation.controls.can_pace:
         # Pauses that come every hour leave comfort no step in which to undo a pace that has cost its budget.
         overspent = state.spent_share(now_s) >= t.max_throughput_loss
         state.duty = state.proven_duty = faster(state.duty, t.paces) or state.duty if overspent else t.paces[-1]
         state.gains.clear()  # no trial has judged this pace here
     state.trial = None
-    state.hold = Hold(Cause.HEAT, now_s, now_s + t.pause_max_s, evicted=False, least=None)
+    state.hold = Hold(Cause.HEAT, now_s, now_s + t.pause_max_s, evicted=False, least=None, least_level=None)
     state.step(Cause.HEAT, Action.PAUSE, now_s)
-    words = f"{situation.heat.words}: work stands still until it has cooled, {span(t.pause_max_s)} at most"
+    words = f"{situation.heat.words}: paused until it has cooled, for {span(t.pause_max_s)} at most"
     figures = _figures(situation) | {"for_s": t.pause_max_s + HOLD_MARGIN_S}
     return Decision(now_s, Action.PAUSE, Cause.HEAT, words, figures=figures)
 
@@ -92,8 +92,8 @@ def _judge_trial(situation: Situation) -> Decision | None:
         return _undo(situation, trial, more_done, quicker)
     # Judged against the same beginning: heat is the cause, and this pace was not yet enough.
     state.trial = replace(trial, at_s=now_s, duty=further)
-    words = f"at {trial.duty:.0%} of the time each second of work gets {quicker:.2f} times as much done, so heat is the cause, "
-    return _pace(situation, further, f"{words}but {situation.heat.words}: {_on_trial(situation, further)}")
+    words = f"at a pace of {trial.duty:.0%} each second of work gets {quicker:.2f} times as much done, so heat is the cause; "
+    return _pace(situation, further, f"{words}still {situation.heat.words}: {_on_trial(situation, further)}")
 
 
 def _was_hot(trial: Trial) -> bool:
@@ -120,11 +120,11 @@ def _undo(situation: Situation, trial: Trial, more_done: float | None, quicker: 
         state.stuck_level = trial.level
         state.refute(LEVEL, now_s)
     state.trial = None
-    gained = "" if more_done is None else f"{1 + more_done:.0%} of the work of before got done an hour"
+    gained = "" if more_done is None else f"{1 + more_done:.0%} as much work got done per hour"
     heat = f"the heat did not fall ({situation.heat.words})" if _was_hot(trial) else ""
     found = " and ".join(filter(None, (gained, heat))) or "nothing changed"
-    words = f"a pace of {trial.duty:g} did not help in {span(now_s - trial.at_s)}: {found}. Taken back; "
-    words += f"heat is not paced against for {until}"
+    words = f"a pace of {trial.duty:.0%} did not help in {span(now_s - trial.at_s)}: {found}. "
+    words += f"Undone: {_speed(trial.duty_before)} again, and no pacing for heat for {until}"
     return _pace(situation, trial.duty_before, words, upward=True, undo=True)
 
 
@@ -134,21 +134,20 @@ def _up(situation: Situation) -> Decision | None:
     target = faster(state.duty, t.paces) if situation.controls.can_pace else None
     if target is None or state.trial is not None or _steps_are_used_up(situation):
         return None
-    speed = "full speed" if target >= 1.0 else f"works {target:.0%} of the time"
     since_step_s = state.since_step_s(Cause.HEAT, situation.now_s)
     is_spent = state.spent_share(situation.now_s) >= t.max_throughput_loss
     if is_spent and heat.grade is not Grade.SEVERE and since_step_s >= t.heat_dwell_s:
         state.proven_duty = target
-        return _pace(situation, target, f"{_budget_words(situation)}: {speed} ({heat.words})", upward=True)
+        return _pace(situation, target, f"{_budget_words(situation)}: {_speed(target)} ({heat.words})", upward=True)
     if since_step_s < state.heat_up_wait_s or _may_be_slow_for_heat(situation):
         return None
     is_clear = state.heat.lasts_s(Grade.CLEAR, situation.now_s) >= min(state.heat_up_wait_s, t.heat_up_wait_s)
     is_healthy = heat.grade is None and situation.healthy_s >= t.healthy_s
     if not is_clear and not is_healthy:
         return None
-    healthy = "" if is_clear else f"; the work has had its cold cost for {span(situation.healthy_s)}"
+    healthy = "" if is_clear else f"; the work has run at its cold cost for {span(situation.healthy_s)}"
     state.last_up_s, state.proven_duty = situation.now_s, target
-    return _pace(situation, target, f"{heat.words}{healthy}: {speed} again", upward=True)
+    return _pace(situation, target, f"{heat.words}{healthy}: {_speed(target)} again", upward=True)
 
 
 def _may_be_slow_for_heat(situation: Situation) -> bool:
@@ -167,7 +166,7 @@ def _down(situation: Situation) -> Decision | None:
     if state.trial is not None or not (slow or (hot and not state.is_refuted(Cause.HEAT, now_s))):
         return None
     if not situation.controls.can_pace:
-        words = f"{_heat_words(situation)}, and this trainer cannot be paced: nothing is done"
+        words = f"{_heat_words(situation)}; this trainer cannot be paced: nothing is done"
         return _notify(situation, "no rung", words)
     # Without a figure of the slow work from before, the trial could not be judged.
     cannot_be_judged = not hot and situation.seconds_per_sample is None
@@ -178,12 +177,12 @@ def _down(situation: Situation) -> Decision | None:
         return _start_trial(situation, target, slow=slow)
     why_not = f"it already works only {state.duty:.0%} of the time" if target is None else _budget_words(situation)
     if not hot or state.duty >= 1.0:
-        return _notify(situation, "no rung", f"{_heat_words(situation)}, but {why_not}: nothing more is done")
+        return _notify(situation, "no rung", f"{_heat_words(situation)}; {why_not}: no further step is taken")
     # It stays hot at a pace that once helped.
     until = span(state.refute(Cause.HEAT, now_s).until_s - now_s)
-    words = f"{situation.heat.words} in spite of a pace of {state.duty:g}, and {why_not}: full speed again, "
+    words = f"{situation.heat.words} in spite of a pace of {state.duty:.0%}; {why_not}: "
     state.proven_duty = 1.0
-    return _pace(situation, 1.0, f"{words}heat is not paced against for {until}", upward=True, undo=True)
+    return _pace(situation, 1.0, f"{words}full speed again, and no pacing for heat for {until}", upward=True, undo=True)
 
 
 def _start_trial(situation: Situation, target: float, *, slow: bool) -> Decision:
@@ -227,17 +226,21 @@ def _notify(situation: Situation, key: str, words: str) -> Decision | None:
 
 def _budget_words(situation: Situation) -> str:
     spent, allowed = situation.state.spent_share(situation.now_s), situation.thresholds.max_throughput_loss
-    return f"pacing and pauses cost {spent:.0%} of the last day's work and {allowed:.0%} are allowed"
+    return f"pacing and pauses cost {spent:.0%} of the last day's work, and {allowed:.0%} is allowed"
 
 
 def _heat_words(situation: Situation) -> str:
     if situation.is_slow_for_heat:
-        return f"the work is {situation.factor:.2f} times slower than cold, by heat ({situation.heat.words})"
-    return f"{situation.heat.words}, and the work is not slow for it"
+        return f"{situation.slow_words} because of heat ({situation.heat.words})"
+    return f"{situation.heat.words}, and the work is not slower"
 
 
 def _on_trial(situation: Situation, duty: float) -> str:
     return f"works {duty:.0%} of the time, on trial for {span(situation.thresholds.heat_trial_s)}"
+
+
+def _speed(duty: float) -> str:
+    return "full speed" if duty >= 1.0 else f"works {duty:.0%} of the time"
 
 
 def _figures(situation: Situation) -> dict[str, float]:

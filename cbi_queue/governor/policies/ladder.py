@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from cbi_queue.governor.values import Cause
 
 WHY_NO_STEP: dict[Cause, str] = {
-    Cause.CONTENTION: "whatever the trainer gives up, the others take, and the work comes later still",
-    Cause.SERVICE_CLASS: "the system's choice; only its owner can change it (`cbi-queue doctor` says how)",
-    Cause.SLEEP: "the time has passed; the work itself is not slower",
-    Cause.DATA: "bringing data together takes the time; no rung makes that faster",
-    Cause.UNKNOWN: "a step against an unknown cause is a guess that costs throughput; the probe may tell more",
+    Cause.CONTENTION: "whatever the trainer gives up, the other programs take, and the job only ends later",
+    Cause.SERVICE_CLASS: "the system decides it; only the owner of the machine can change that (see `cbi-queue doctor`)",
+    Cause.SLEEP: "the time is gone, and the work itself is not slower",
+    Cause.DATA: "assembling batches takes the time, and no step makes that faster",
+    Cause.UNKNOWN: "a step against an unknown cause is a guess that costs throughput; a later probe may show more",
 }
-"""Causes without a rung -> why."""
+"""Causes against which there is no step -> why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Rung:
     def words(self) -> str:
         """Return it in words."""
         if self.held_for is not None:
-            return f"stands still because of {self.held_for.replace('_', ' ')}"
+            return f"is paused because of {self.held_for.replace('_', ' ')}"
         parts = [] if self.duty >= 1.0 else [f"works {self.duty:.0%} of the time"]
         if self.micro_batch != self.full_micro_batch:
             parts.append(f"micro-batch {self.micro_batch} instead of {self.full_micro_batch}")

@@ -74,19 +74,17 @@ class MemoryPolicy:
         half = None if no_help else situation.controls.halved(t.min_micro_batch)
         if half is not None and not steps_are_used_up(situation):
             return self._halve(situation, half)
-        tried = f"{_steps_words(situation)} are taken" if half is not None else _tried(situation, no_help=no_help)
+        tried = f"{_steps_words(situation)} are used" if half is not None else _tried(situation, no_help=no_help)
         if situation.pressure.grade is Grade.SEVERE or situation.pressure.thrashing:
             return _hold(situation, tried)
-        why_no_pause = "nothing is being paged that a pause would spare: nothing is done"
+        why_no_pause = "a pause would not help because nothing is being paged: nothing is done"
         return _notify(situation, "no rung", f"{_words(situation)}; {tried}, and {why_no_pause}")
 
     def _halve(self, situation: Situation, half: int) -> Decision:
         relapsed = situation.now_s - self._last_up_s < self._up_wait_s(situation)
         self._relapses = self._relapses + 1 if relapsed else 0
         self._halving = Halving(situation.now_s, situation.footprint_mib, situation.pressure.grade)
-        words = (
-            f"{_words(situation)}: micro-batch {situation.controls.micro_batch} to {half}; the effective batch stays"
-        )
+        words = f"{_words(situation)}: micro-batch {situation.controls.micro_batch} to {half}; the effective batch does not change"
         return _set_micro_batch(situation, half, words)
 
     def _up(self, situation: Situation) -> Decision | None:
@@ -120,11 +118,11 @@ def _recycle(situation: Situation) -> Decision | None:
         f"{max(growth.epochs_left, 0):.0f} epochs"
     )
     if not situation.controls.can_leave:
-        return _notify(situation, "leak", f"{words}; it leaves no checkpoint to go on from, so nothing is done")
+        return _notify(situation, "leak", f"{words}; it writes no checkpoint to resume from, so nothing is done")
     if situation.state.steps_within(Cause.MEMORY, situation.now_s, t.recycle_gap_s, Action.RECYCLE):
         words += f", but a fresh process was started within {span(t.recycle_gap_s)}"
         return _notify(situation, "leak again", words)
-    words += ": it goes on in a fresh process"
+    words += ": it restarts from its checkpoint in a fresh process"
     figures = {"mib_per_epoch": growth.mib_per_epoch, "epochs_left": growth.epochs_left}
     return _step(situation, Action.RECYCLE, words, more=figures)
 
@@ -137,13 +135,13 @@ def _hold(situation: Situation, tried: str) -> Decision | None:
     leave = paused_before and situation.controls.can_leave and not evicted_lately
     action = Action.EVICT if leave else Action.PAUSE
     if state.steps_within(Cause.MEMORY, now_s, action=action) and steps_are_used_up(situation, spare=1):
-        words = f"{_words(situation)}, and standing aside within the last hour did not end it; "
-        return _notify(situation, "severe", f"{words}{_steps_words(situation)} are taken: the job goes on")
+        words = f"{_words(situation)}, and pausing the job within the last hour did not end it; "
+        return _notify(situation, "severe", f"{words}{_steps_words(situation)} are used: the job continues")
     stand_aside(situation)
     state.trial = None
-    state.hold = Hold(Cause.MEMORY, now_s, now_s + t.pause_max_s, evicted=leave, least=None)
-    then = "a pause within the last hour did not last: the job makes room, and work stands still"
-    words = f"{_words(situation)}; {tried}: {then if leave else 'work stands still'}, {span(t.pause_max_s)} at most"
+    state.hold = Hold(Cause.MEMORY, now_s, now_s + t.pause_max_s, evicted=leave, least=None, least_level=None)
+    then = "the pause within the last hour did not last: the job leaves the slot, which stays closed"
+    words = f"{_words(situation)}; {tried}: {then if leave else 'paused'} for {span(t.pause_max_s)} at most"
     return _step(situation, action, words, more={"for_s": t.pause_max_s + HOLD_MARGIN_S})
 
 
@@ -169,12 +167,12 @@ def _tried(situation: Situation, *, no_help: bool) -> str:
     if no_help:
         return f"a micro-batch of {situation.controls.micro_batch} freed nothing"
     if situation.controls.micro_batch is None or "micro_batch" not in situation.controls.can:
-        return "this trainer has no micro-batch to make smaller"
+        return "this trainer has no micro-batch to lower"
     return f"the micro-batch is already {situation.controls.micro_batch}"
 
 
 def _steps_words(situation: Situation) -> str:
-    return f"the {situation.thresholds.steps_per_hour:g} steps of an hour"
+    return f"the {situation.thresholds.steps_per_hour:g} steps allowed in an hour"
 
 
 def _words(situation: Situation) -> str:

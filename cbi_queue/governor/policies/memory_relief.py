@@ -41,7 +41,7 @@ def not_eased(state: GovernorState, now_s: float) -> str | None:
     if state.relief.uneased < ENOUGH_UNEASED:
         return None
     until = span(state.refute(Cause.MEMORY, now_s).until_s - now_s)
-    return f"others hold the memory, not this job: nothing more is done about it for {until}, or until it was clear"
+    return f"other programs hold the memory, not this job: no further step for {until}, or until memory is clear"
 
 
 def why_no_step(situation: Situation) -> str | None:
@@ -51,13 +51,11 @@ def why_no_step(situation: Situation) -> str | None:
         available_mib = situation.pressure.figures.get("available_mib")
         others_mib = None if available_mib is None else max(0.0, total_mib - available_mib - held_mib)
         others = "the rest" if others_mib is None else f"{others_mib:.0f} MiB"
-        return (
-            f"it holds {held_mib / total_mib:.1%} of {total_mib:.0f} MiB, and other programs hold {others}: "
-            "only they can make room"
-        )
+        share = f"that is {held_mib / total_mib:.1%} of {total_mib:.0f} MiB"
+        return f"{share}, and other programs hold {others}, which only they can free"
     if situation.state.is_refuted(Cause.MEMORY, situation.now_s) and not _has_grown(situation):
         left = span(situation.state.refutations[Cause.MEMORY].until_s - situation.now_s)
-        return f"standing aside eased nothing before and is not tried again for {left}"
+        return f"pausing the job did not help before and is not tried again for {left}"
     return None
 
 

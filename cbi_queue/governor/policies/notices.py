@@ -35,7 +35,9 @@ def _probe(situation: Situation, found: Attribution) -> Decision | None:
     if not state.may_say("probe", situation.now_s, situation.thresholds.probe_gap_s * 2.0 ** min(asked, 8)):
         return None
     state.probe_asked_s, state.probed_slow_s, state.probes_asked = situation.now_s, situation.slow_since_s, asked + 1
-    words = f"{_slow_words(situation)} and the cause is not clear ({_first(found)}): a probe tells the machine from the model"
+    words = (
+        f"{situation.slow_words}, and the cause is not clear ({_first(found)}): a probe shows whether it is the machine"
+    )
     return Decision(situation.now_s, Action.PROBE, found.cause, words, figures=_figures(situation, found))
 
 
@@ -44,26 +46,22 @@ def _unexplained(situation: Situation, found: Attribution) -> Decision | None:
         return None
     guess = "" if found.cause is Cause.UNKNOWN else f", perhaps {found.cause.replace('_', ' ')}"
     why = WHY_NO_STEP[Cause.UNKNOWN]
-    return _notify(situation, found, f" and the cause is not clear{guess}: {_first(found)}. Nothing is done: {why}")
+    return _notify(situation, found, f", and the cause is not clear{guess}: {_first(found)}. Nothing is done: {why}")
 
 
 def _notify(situation: Situation, found: Attribution, words: str) -> Decision | None:
     told_slow_s, since_s = situation.state.told_slow_s, situation.slow_since_s
     if since_s is None or told_slow_s.get(found.cause) == since_s:
         return None
-    words, figures = f"{_slow_words(situation)}{words}", _figures(situation, found)
+    words, figures = f"{situation.slow_words}{words}", _figures(situation, found)
     decision = situation.notify(f"cause: {found.cause}", found.cause, words, figures)
     if decision is not None:
         told_slow_s[found.cause] = since_s
     return decision
 
 
-def _slow_words(situation: Situation) -> str:
-    return f"the work is {situation.factor:.2f} times slower than cold"
-
-
 def _first(found: Attribution) -> str:
-    return found.evidence[0] if found.evidence else "no reading speaks for any cause"
+    return found.evidence[0] if found.evidence else "no reading points to a cause"
 
 
 def _figures(situation: Situation, found: Attribution) -> dict[str, float]:

@@ -45,6 +45,11 @@ class Situation:
         return self.slowdown.factor if self.slowdown else 1.0
 
     @property
+    def slow_words(self) -> str:
+        """Return in words how slow the work is."""
+        return f"a sample takes {self.factor:.2f} times as long as on the cold machine"
+
+    @property
     def slow_since_s(self) -> float | None:
         """When the slow-down in force began."""
         return self.slowdown.since_s if self.slowdown else None

@@ -106,8 +106,8 @@ def test_waiting_speaks_against_heat():
 
 def test_the_strongest_reason_comes_first_and_doubts_last():
     found = cause_of(heat_level=HeatLevel.HEAVY, throttled=True, temp_c=104.0, limit_c=105.0, cpu_ratio=1.0)
-    assert found.evidence[0] == "the hardware counts that it was slowed for heat"
-    assert found.evidence[-1].startswith("but the processor itself is not slower: it needs 1.00 times")
+    assert found.evidence[0] == "the hardware reports that it throttled because of heat"
+    assert found.evidence[-1].startswith("but the processor itself is not slower: a sample takes 1.00 times")
 
 
 def test_only_known_figures_are_kept():

@@ -153,8 +153,8 @@ def test_a_small_trainer_is_left_alone_when_another_program_holds_the_memory() -
     assert day.steps == []
     assert day.worked_s == pytest.approx(6 * 3600, abs=10)
     assert day.decisions[0].words == (
-        "memory pressure critical, 330 of 16384 MiB available while the trainer holds 300 MiB; it holds 1.8% of 16384 MiB, "
-        "and other programs hold 15754 MiB: only they can make room. Nothing is done"
+        "memory pressure critical, 330 of 16384 MiB available while the trainer holds 300 MiB; that is 1.8% of 16384 MiB, "
+        "and other programs hold 15754 MiB, which only they can free. Nothing is done"
     )
     assert len(day.decisions) == 6 * 3600 / T.tell_gap_s
 
@@ -168,7 +168,7 @@ def test_memory_that_standing_aside_does_not_ease_is_left_alone_for_ever_longer(
     assert most_in_an_hour(day.steps) <= T.steps_per_hour
     assert day.state.refutations[Cause.MEMORY].times == 4
     assert day.micro_batch == 32, "one halving showed that the batch is not it, and attempts do not forget that"
-    assert any("others hold the memory, not this job" in one.words for one in day.decisions)
+    assert any("other programs hold the memory, not this job" in one.words for one in day.decisions)
 
 
 def test_a_trainer_that_is_found_innocent_no_longer_is_once_memory_was_clear() -> None:
