@@ -7,13 +7,13 @@ decision out and records it. An empty slot is the business of `policies.slot_pol
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.diagnosis.diagnosis import Diagnosis
 from cbi_queue.governor.machine.grades import BLIND_S
 from cbi_queue.governor.machine.leak import FootprintTrend
 from cbi_queue.governor.policies.heat_policy import decide_heat
-from cbi_queue.governor.policies.ladder import Rung
 from cbi_queue.governor.policies.memory_policy import MemoryPolicy
 from cbi_queue.governor.policies.notices import notice
 from cbi_queue.governor.policies.situation import Situation, TrainerControls
@@ -35,6 +35,26 @@ if TYPE_CHECKING:
 LATE_REPORTS = 3.0
 """A report overdue by so many times its own length no longer shows how the work is now."""
 OVERDUE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Where the trainer stands on the ladder, for people."""
+
+    duty: float
+    micro_batch: int | None
+    full_micro_batch: int | None
+    held_for: Cause | None
+
+    @property
+    def words(self) -> str:
+        """Return it in words."""
+        if self.held_for is not None:
+            return f"is paused because of {self.held_for.replace('_', ' ')}"
+        parts = [] if self.duty >= 1.0 else [f"works {self.duty:.0%} of the time"]
+        if self.micro_batch != self.full_micro_batch:
+            parts.append(f"micro-batch {self.micro_batch} instead of {self.full_micro_batch}")
+        return ", ".join(parts) or "full speed"
 
 
 class Governor:

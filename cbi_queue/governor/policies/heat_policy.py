@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.machine.grades import Grade
-from cbi_queue.governor.policies.ladder import faster, slower
 from cbi_queue.governor.state.state import Hold, Trial
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.wording import span
@@ -50,7 +49,7 @@ def _pause(situation: Situation) -> Decision | None:
     if situation.controls.can_pace:
         # Pauses that come every hour leave comfort no step in which to undo a pace that has cost its budget.
         overspent = state.spent_share(now_s) >= t.max_throughput_loss
-        state.duty = state.proven_duty = faster(state.duty, t.paces) or state.duty if overspent else t.paces[-1]
+        state.duty = state.proven_duty = _faster(state.duty, t.paces) or state.duty if overspent else t.paces[-1]
         state.gains.clear()  # no trial has judged this pace here
     state.trial = None
     state.hold = Hold(Cause.HEAT, now_s, now_s + t.pause_max_s, evicted=False, least=None, least_level=None)
@@ -86,7 +85,7 @@ def _judge_trial(situation: Situation) -> Decision | None:
     if helped or cooled or (more_done is None and cooled is None):
         state.trial, state.proven_duty = None, trial.duty
         return None
-    further = slower(trial.duty, t.paces)
+    further = _slower(trial.duty, t.paces)
     shown = _was_hot(trial) and quicker is not None and quicker >= SHOWN
     if not shown or further is None or _is_overspent(situation):
         return _undo(situation, trial, more_done, quicker)
@@ -131,7 +130,7 @@ def _undo(situation: Situation, trial: Trial, more_done: float | None, quicker: 
 def _up(situation: Situation) -> Decision | None:
     """Take one pace up: when pacing has cost its budget, or when it is clear by a sensor or, without one, by the work."""
     t, state, heat = situation.thresholds, situation.state, situation.heat
-    target = faster(state.duty, t.paces) if situation.controls.can_pace else None
+    target = _faster(state.duty, t.paces) if situation.controls.can_pace else None
     if target is None or state.trial is not None or _steps_are_used_up(situation):
         return None
     since_step_s = state.since_step_s(Cause.HEAT, situation.now_s)
@@ -172,7 +171,7 @@ def _down(situation: Situation) -> Decision | None:
     cannot_be_judged = not hot and situation.seconds_per_sample is None
     if cannot_be_judged or state.since_step_s(Cause.HEAT, now_s) < t.heat_dwell_s or _steps_are_used_up(situation):
         return None
-    target = slower(state.duty, t.paces)
+    target = _slower(state.duty, t.paces)
     if target is not None and not _is_overspent(situation):
         return _start_trial(situation, target, slow=slow)
     why_not = f"it already works only {state.duty:.0%} of the time" if target is None else _budget_words(situation)
@@ -237,6 +236,16 @@ def _heat_words(situation: Situation) -> str:
 
 def _on_trial(situation: Situation, duty: float) -> str:
     return f"works {duty:.0%} of the time, on trial for {span(situation.thresholds.heat_trial_s)}"
+
+
+def _slower(duty: float, paces: tuple[float, ...]) -> float | None:
+    """Return the next pace below *duty*; None at the lowest."""
+    return next((pace for pace in paces if pace < duty - 1e-9), None)
+
+
+def _faster(duty: float, paces: tuple[float, ...]) -> float | None:
+    """Return the next pace above *duty*, 1.0 last; None at full speed."""
+    return next((pace for pace in (*reversed(paces), 1.0) if pace > duty + 1e-9), None)
 
 
 def _speed(duty: float) -> str:

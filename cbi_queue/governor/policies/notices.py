@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.policies.ladder import WHY_NO_STEP
 from cbi_queue.governor.values import Action, Cause, Decision
 
 if TYPE_CHECKING:
     from cbi_queue.governor.policies.situation import Situation
     from cbi_queue.governor.values import Attribution
 
+WHY_NO_STEP: dict[Cause, str] = {
+    Cause.CONTENTION: "whatever the trainer gives up, the other programs take, and the job only ends later",
+    Cause.SERVICE_CLASS: "the system decides it; only the owner of the machine can change that (see `cbi-queue doctor`)",
+    Cause.SLEEP: "the time is gone, and the work itself is not slower",
+    Cause.DATA: "assembling batches takes the time, and no step makes that faster",
+    Cause.UNKNOWN: "a step against an unknown cause is a guess that costs throughput; a later probe may show more",
+}
+"""Causes against which there is no step -> why."""
 PROBE_ANSWER_S = 60.0
 """Seconds that the trainer gets to answer a probe before a slow-down is called unexplained."""
 
