@@ -1,7 +1,7 @@
 """The sweep added up: what never ended, how many steps, and what the weeks and their heat cost beside the other two.
 
 Once over all weeks, then fault by fault. Ratios of hours leave out weeks that one of the two never finished, and ratios
-of heat those that are hardly hot; both are counted in the line. Neighbour: `sweep` (which runs the weeks).
+of heat those that are hardly hot; both are counted in the line.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Line, Target
 from benchmarks.simulated_week.sensor import Fault
+from benchmarks.simulated_week.weeks import MOST_STEPS, SAME
 from cbi_queue.hardware.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -18,12 +19,8 @@ if TYPE_CHECKING:
     from benchmarks.simulated_week.simulation import Outcome
     from benchmarks.simulated_week.weeks import Compared
 
-MOST_STEPS = 4.0
-"""Steps that the governor may take in any hour."""
-SAME = 1.001
-"""Ratio of hours up to which two weeks are equally long."""
 HOT_FROM_H = 1.0
-"""Hours at heavy without a governor below which a week says nothing about heat."""
+"""Hours at heavy without a governor below which a week does not count for heat."""
 WORST_SHOWN = 3
 _FAULT_WORDS = {
     Fault.NONE: "honest level",
@@ -93,10 +90,11 @@ def _against_none(weeks: Sequence[Compared]) -> list[Line]:
             ("ours", [one.ours.heavy_h for one in weeks]),
         )
     )
+    note = f"{len(hot)} hot weeks; in all, h: {totals}"
     return [
         *_ratios("  hours, ours / no governor", both, _to_none, limit),
-        *_ratios("  hours at heavy, ours / no governor", hot, _heat_to_none, None, f"{len(hot)} hot weeks; in all, h: {totals}"),
-    ]  # fmt: skip
+        *_ratios("  hours at heavy, ours / no governor", hot, _heat_to_none, None, note),
+    ]
 
 
 def _against_stock(weeks: Sequence[Compared]) -> list[Line]:
@@ -111,12 +109,16 @@ def _ratios(
         return []
     values = tuple(ratio(one) for one in weeks)
     worst = Line(
-        "    the worst of them", "x", (max(values),), Target(worst_limit) if worst_limit else None, _told(weeks, ratio)
+        "    the worst of them",
+        "x",
+        (max(values),),
+        Target(worst_limit) if worst_limit else None,
+        _worst_weeks(weeks, ratio),
     )
     return [Line(what, "x", values, None, note or f"{len(weeks)} weeks that both finish"), worst]
 
 
-def _told(weeks: Iterable[Compared], ratio: Callable[[Compared], float]) -> str:
+def _worst_weeks(weeks: Iterable[Compared], ratio: Callable[[Compared], float]) -> str:
     return "; ".join(
         f"{one.scenario.name}: {ratio(one):.3f} ({one.none.hours:.0f} / {one.stock.hours:.0f} / {one.ours.hours:.0f} h)"
         for one in sorted(weeks, key=ratio, reverse=True)[:WORST_SHOWN]
@@ -124,7 +126,7 @@ def _told(weeks: Iterable[Compared], ratio: Callable[[Compared], float]) -> str:
 
 
 def _worst(weeks: Sequence[Compared], ratio: Callable[[Compared], float]) -> str:
-    return f": {_told(weeks, ratio)}" if weeks else ""
+    return f": {_worst_weeks(weeks, ratio)}" if weeks else ""
 
 
 def _to_none(one: Compared) -> float:
