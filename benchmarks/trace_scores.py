@@ -1,4 +1,4 @@
-"""How well alarms fit the labels of recorded traces: found slow-downs, delays, false alarms. By tests/traces/README.md."""
+"""How well alarms fit the labels of recorded traces (tests/traces/README.md): what was found, delays, false alarms."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Every machine, place and sensor of the wide sweep: the whole grid, and fractions of it, drawn by rule and not by hand.
+"""Every machine, place and sensor of the wide sweep: the whole grid, and fractions of it, drawn by rule.
 
 The values are those that are not known of the machine: heat-sink resistance (dust, a shelf, an enclosure), room, fan,
-where the level rises, how late it comes, how it fails, and how the chip throttles. `scenarios` holds the twelve that are
-shown one by one.
+where the level rises, how late it comes, how it fails, and how the chip throttles. `scenarios` holds the twelve that
+are shown one by one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The twelve scenarios of the simulated week: where the machine is, and how its sensor fails. `grid` has all of them."""
+"""The twelve scenarios of the simulated week: where the machine is, and how its sensor fails. `grid` has all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operating system reports of the simulated machine: a level that lags, sticks, stays nominal or is missing."""
+"""The sensors of the simulated machine: a heat level that lags, sticks, stays nominal or is missing."""
 
 from __future__ import annotations
 

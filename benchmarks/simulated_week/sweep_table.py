@@ -70,7 +70,8 @@ def _no_longer(weeks: Sequence[Compared]) -> Line:
     later = [one for one in weeks if not _ends_by(one.ours, one.stock)]
     for_nothing = [one for one in later if one.ours.heavy_h >= one.stock.heavy_h]
     share = 100.0 * (1.0 - len(later) / len(weeks))
-    note = f"{len(later)} end later, {len(for_nothing)} of them without fewer hours at heavy{_worst(for_nothing, _to_stock)}"
+    worst = f": {_worst_weeks(for_nothing, _to_stock)}" if for_nothing else ""
+    note = f"{len(later)} end later, {len(for_nothing)} of them without fewer hours at heavy{worst}"
     return Line("  share that ends no later than pause-on-level", "%", (share,), None, note)
 
 
@@ -123,10 +124,6 @@ def _worst_weeks(weeks: Iterable[Compared], ratio: Callable[[Compared], float]) 
         f"{one.scenario.name}: {ratio(one):.3f} ({one.none.hours:.0f} / {one.stock.hours:.0f} / {one.ours.hours:.0f} h)"
         for one in sorted(weeks, key=ratio, reverse=True)[:WORST_SHOWN]
     )
-
-
-def _worst(weeks: Sequence[Compared], ratio: Callable[[Compared], float]) -> str:
-    return f": {_worst_weeks(weeks, ratio)}" if weeks else ""
 
 
 def _to_none(one: Compared) -> float:

@@ -178,10 +178,6 @@ class Governor:
             return decide_hold(HoldSituation(now_s, state, graded, may_evict=can.can_leave, can_pace=can.can_pace))
         return None if idle else self._decide(self._situation(now_s, readings, heat, pressure))
 
-    def hold_is_gone(self) -> None:
-        """Record that a person, or its expiry, lifted the governor's hold."""
-        self._state.hold_is_gone()
-
     def _decide(self, situation: Situation) -> Decision | None:
         decision = (
             self._carried(situation)

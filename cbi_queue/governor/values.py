@@ -26,8 +26,8 @@ class Work:
     data_s: float | None = None
     """Part of `wall_s` spent on assembling batches."""
     gap_s: float = 0.0
-    """Unaccounted boot-clock seconds since the report before, beyond `wall_s` and known pauses: the machine slept, or the
-    process was frozen."""
+    """Unaccounted boot-clock seconds since the report before, beyond `wall_s` and known pauses: the machine slept, or
+    the process was frozen."""
 
     @property
     def seconds_per_sample(self) -> float:

@@ -1,7 +1,7 @@
 """Recorded traces through the governor's own detector, attribution and policies: what it would have found and done.
 
-Each trace is judged as a run would be, report by report. In place of a stored baseline stands the cold cost of the other
-traces of the same model; a trace that is alone has none, like the first run of a model. Reads files, writes none.
+Each trace is judged as a run would be, report by report. In place of a stored baseline it gets the cold cost of the
+other traces of the same model; a trace that is alone has none, like the first run of a model. Reads files, writes none.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Evidence:
 
     @property
     def slower_share(self) -> float | None:
-        """Share of the slow-down that more processor time explains: 1, the processor is slower; 0, the trainer waited."""
+        """Share of the slow-down that processor time explains: 1, the processor is slower; 0, the trainer waited."""
         if self.cpu_ratio is None or self.factor <= 1.0:
             return None
         return max(0.0, min(1.0, (self.cpu_ratio - 1.0) / (self.factor - 1.0)))

@@ -92,6 +92,6 @@ class GradeHistory:
         self._since = {grade: self._since.get(grade, now_s) for grade, lasts in lasting.items() if lasts}
 
     def lasts_s(self, grade: Grade, now_s: float) -> float:
-        """Return for how many seconds it has been at least *grade* (CLEAR: clear) in every reading; -1 when it is not."""
+        """Return the seconds for which every reading was at least *grade* (CLEAR: clear); -1 when it is not."""
         since = self._since.get(grade)
         return -1.0 if since is None else now_s - since

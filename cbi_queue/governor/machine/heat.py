@@ -85,7 +85,7 @@ def _grade_of_temperature(temp_c: float, limit_c: float | None, thresholds: Thre
 
 
 def _votes_of_gpu(reading: GpuReading, figures: dict[str, float], *, on_gpu: bool) -> Votes:
-    """Believe the accelerator when it reports that it is slowed; its temperature alone only shows that it can be read."""
+    """Believe the accelerator when it reports that it throttles; its temperature alone never asks for a step."""
     temp_c = reading.temp_c if reading.temp_c is not None and math.isfinite(reading.temp_c) else None
     if temp_c is not None:
         figures["gpu_temp_c"] = temp_c

@@ -91,8 +91,9 @@ def _judge_trial(situation: Situation) -> Decision | None:
         return _undo(situation, trial, more_done, quicker)
     # Judged against the same beginning: heat is the cause, and this pace was not yet enough.
     state.trial = replace(trial, at_s=now_s, duty=further)
-    words = f"at a pace of {trial.duty:.0%} each second of work gets {quicker:.2f} times as much done, so heat is the cause; "
-    return _pace(situation, further, f"{words}still {situation.heat.words}: {_on_trial(situation, further)}")
+    words = f"at a pace of {trial.duty:.0%} each second of work gets {quicker:.2f} times as much done, so heat is the "
+    words += f"cause; still {situation.heat.words}: {_on_trial(situation, further)}"
+    return _pace(situation, further, words)
 
 
 def _was_hot(trial: Trial) -> bool:
@@ -128,7 +129,7 @@ def _undo(situation: Situation, trial: Trial, more_done: float | None, quicker: 
 
 
 def _up(situation: Situation) -> Decision | None:
-    """Take one pace up: when pacing has cost its budget, or when it is clear by a sensor or, without one, by the work."""
+    """Take one pace up when pacing has cost its budget, or when a sensor (without one, the work) shows no heat."""
     t, state, heat = situation.thresholds, situation.state, situation.heat
     target = _faster(state.duty, t.paces) if situation.controls.can_pace else None
     if target is None or state.trial is not None or _steps_are_used_up(situation):

@@ -1,4 +1,4 @@
-"""What is done about memory before the kernel kills: a smaller micro-batch, a pause, an eviction, a fresh process. Pure.
+"""What is done about memory before the kernel kills: smaller micro-batch, pause, eviction, fresh process. Pure.
 
 Only the pressure itself asks for a step: a slow-down that memory explains is evidence for people. A halving that frees
 nothing is not undone while memory is tight (that would take more of what is short); it is remembered for this and later
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.governor.machine.grades import Grade
 from cbi_queue.governor.policies.heat_policy import HOLD_MARGIN_S
-from cbi_queue.governor.policies.memory_relief import stand_aside, steps_are_used_up, why_no_step
+from cbi_queue.governor.policies.memory_relief import note_held, steps_are_used_up, why_no_step
 from cbi_queue.governor.state.state import Hold
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.wording import span
@@ -84,8 +84,8 @@ class MemoryPolicy:
         relapsed = situation.now_s - self._last_up_s < self._up_wait_s(situation)
         self._relapses = self._relapses + 1 if relapsed else 0
         self._halving = Halving(situation.now_s, situation.footprint_mib, situation.pressure.grade)
-        words = f"{_words(situation)}: micro-batch {situation.controls.micro_batch} to {half}; the effective batch does not change"
-        return _set_micro_batch(situation, half, words)
+        change = f"micro-batch {situation.controls.micro_batch} to {half}; the effective batch does not change"
+        return _set_micro_batch(situation, half, f"{_words(situation)}: {change}")
 
     def _up(self, situation: Situation) -> Decision | None:
         """Double the micro-batch once memory has been clear for long."""
@@ -137,7 +137,7 @@ def _hold(situation: Situation, tried: str) -> Decision | None:
     if state.steps_within(Cause.MEMORY, now_s, action=action) and steps_are_used_up(situation, spare=1):
         words = f"{_words(situation)}, and pausing the job within the last hour did not end it; "
         return _notify(situation, "severe", f"{words}{_steps_words(situation)} are used: the job continues")
-    stand_aside(situation)
+    note_held(situation)
     state.trial = None
     state.hold = Hold(Cause.MEMORY, now_s, now_s + t.pause_max_s, evicted=leave, least=None, least_level=None)
     then = "the pause within the last hour did not last: the job leaves the slot, which stays closed"

@@ -59,8 +59,8 @@ def why_no_step(situation: Situation) -> str | None:
     return None
 
 
-def stand_aside(situation: Situation) -> None:
-    """Note how much the trainer held that is paused or evicted; what was found of a smaller one does not apply to it."""
+def note_held(situation: Situation) -> None:
+    """Note how much a trainer holds that is paused or evicted; what a smaller one showed does not apply to it."""
     state = situation.state
     if _has_grown(situation):
         state.relief.uneased = 0

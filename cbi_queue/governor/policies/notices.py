@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 WHY_NO_STEP: dict[Cause, str] = {
     Cause.CONTENTION: "whatever the trainer gives up, the other programs take, and the job only ends later",
-    Cause.SERVICE_CLASS: "the system decides it; only the owner of the machine can change that (see `cbi-queue doctor`)",
+    Cause.SERVICE_CLASS: "the system decides it; only the machine's owner can change that (see `cbi-queue doctor`)",
     Cause.SLEEP: "the time is gone, and the work itself is not slower",
     Cause.DATA: "assembling batches takes the time, and no step makes that faster",
     Cause.UNKNOWN: "a step against an unknown cause is a guess that costs throughput; a later probe may show more",

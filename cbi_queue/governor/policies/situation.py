@@ -1,4 +1,4 @@
-"""What the policies decide from: one instant of readings, work and the trainer's controls. Values, and how to notify."""
+"""What the policies decide from: one instant of readings, work and the trainer's controls. Pure values."""
 
 from __future__ import annotations
 

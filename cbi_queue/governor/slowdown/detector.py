@@ -1,8 +1,8 @@
 """Is the work slow? An online detector over seconds per sample. Pure; bounded memory and bounded work per report.
 
-Reports are added up into bins of at least `bin_s`, so that epochs of milliseconds do not drown in their own scatter. A
-bin with cost c (seconds per sample) is compared with the cold level b of its micro-batch (`cold_level`), whose quiet bins
-have the relative scatter s:
+Reports are added up into bins of at least `bin_s`, so that epochs of milliseconds do not drown in their own scatter.
+A bin with cost c (seconds per sample) is compared with the cold level b of its micro-batch (`cold_level`), whose quiet
+bins have the relative scatter s:
 
     k    = max(ln floor, spreads * s)                       the slow-down that is let pass
     vote = clip((ln(c / b) - k) / ln(full / floor), -1, 1)  one spike is one vote, however tall

@@ -49,7 +49,7 @@ def cause_of(**figures):
         (Cause.DATA, {"data_growth": 0.9, "probe_ratio": 1.0}),
     ],
 )
-def test_each_cause_is_told_by_its_figures_with_reasons(cause, figures):
+def test_each_cause_is_found_by_its_figures_with_reasons(cause, figures):
     found = cause_of(**figures)
     assert found.cause is cause
     assert found.confidence >= 0.3
@@ -60,7 +60,7 @@ def test_each_cause_is_told_by_its_figures_with_reasons(cause, figures):
     "figures",
     [
         {},
-        {"cpu_ratio": 1.5},  # slower, but nobody looked whether others use the processor
+        {"cpu_ratio": 1.5},  # slower, but what others use is not known
         {"probe_ratio": 1.5},
         {"heat_level": HeatLevel.NOMINAL, "temp_c": 60.0, "throttled": False},
         {"cpu_ratio": 1.0},
@@ -241,7 +241,7 @@ def test_a_probe_is_held_against_the_cold_time_that_came_with_it(wall_s, cold_s,
         (0.8, Cause.HEAT, 0.9, None, False),
         (0.2, Cause.UNKNOWN, 0.0, None, False),
         (0.8, Cause.UNKNOWN, 0.0, 150.0, False),
-        (0.8, Cause.UNKNOWN, 0.0, 99.0, True),  # before the slow-down began: says nothing of it
+        (0.8, Cause.UNKNOWN, 0.0, 99.0, True),  # before the slow-down began: it shows nothing of it
         (0.8, Cause.UNKNOWN, 0.0, 60.0, True),
         (0.8, Cause.UNKNOWN, 0.0, 195.0, False),
     ],

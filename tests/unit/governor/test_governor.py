@@ -180,13 +180,13 @@ def test_a_hold_that_another_lifted_is_forgotten() -> None:
     ride = Ride()
     ride.run(20, at_level(HeatLevel.TRAPPING))
     assert ride.governor.rung.words == "is paused because of heat"
-    ride.governor.hold_is_gone()
+    ride.state.hold = None
     assert ride.governor.rung.held_for is None
     assert check_empty_slot(ride.now_s, unknown(ride.now_s), ride.state) is None
 
 
 def test_nothing_is_decided_while_the_user_pauses() -> None:
-    """What stands still for another reason neither costs the governor's budget nor climbs its ladder."""
+    """A pause for another reason neither costs the governor's budget nor climbs its ladder."""
     ride = Ride()
     for second in range(0, 3600, 10):
         now_s = ride.now_s + second

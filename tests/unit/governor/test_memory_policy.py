@@ -141,7 +141,7 @@ def test_warn_without_paging_takes_no_pause() -> None:
 
 
 def test_a_trainer_that_holds_little_is_not_paused_for_others_appetite() -> None:
-    """Standing still with a tenth of the memory relieves nobody."""
+    """Pausing a trainer with a tenth of the memory does not help any other program."""
     ride = Ride(micro_batch=None)
     ride.run(600, tight(footprint_mib=800.0))
     assert ride.steps == []
@@ -161,7 +161,7 @@ def test_a_small_trainer_is_left_alone_when_another_program_holds_the_memory() -
 
 @pytest.mark.parametrize("can", [ALL, ALL - {"checkpoint"}], ids=["can be evicted", "can only be paused"])
 def test_memory_that_standing_aside_does_not_ease_is_left_alone_for_ever_longer(can: frozenset[str]) -> None:
-    """Two tries show whose it is; after that it is told and left, an hour, then two, then four."""
+    """Two tries show whose it is; after that it is left alone, an hour, then two, then four."""
     day = Day(critical(2500.0), can=can).run(12)
 
     assert day.worked_s > 0.9 * 12 * 3600
@@ -171,7 +171,7 @@ def test_memory_that_standing_aside_does_not_ease_is_left_alone_for_ever_longer(
     assert any("other programs hold the memory, not this job" in one.words for one in day.decisions)
 
 
-def test_a_trainer_that_is_found_innocent_no_longer_is_once_memory_was_clear() -> None:
+def test_what_was_found_of_the_memory_is_forgotten_once_it_was_clear() -> None:
     """The next pressure may be its own."""
     day = Day(critical(2500.0)).run(0.5)
     assert day.state.is_refuted(Cause.MEMORY, day.now_s)
@@ -183,8 +183,8 @@ def test_a_trainer_that_is_found_innocent_no_longer_is_once_memory_was_clear() -
     assert day.state.relief.uneased == 0
 
 
-def test_a_much_larger_trainer_is_not_excused_by_a_smaller_one_s_innocence() -> None:
-    """That 2.5 GiB eased nothing says nothing of 9 GiB."""
+def test_what_was_found_of_a_small_trainer_does_not_apply_to_a_much_larger_one() -> None:
+    """That evicting 2.5 GiB did not help shows nothing of 9 GiB."""
     day = Day(critical(2500.0)).run(0.5)
     before = len(day.steps)
     day.readings = critical(9000.0)
@@ -195,7 +195,7 @@ def test_a_much_larger_trainer_is_not_excused_by_a_smaller_one_s_innocence() -> 
 
 
 def test_the_hour_s_steps_against_memory_are_few_though_each_halving_frees_a_little() -> None:
-    """More is oscillation: after four the job stands still once, is sent away once, and then goes on."""
+    """More is oscillation: after four the job is paused once, evicted once, and then continues."""
     ride = Ride(micro_batch=1024)
 
     def shrinking(now_s: float) -> Readings:
@@ -221,7 +221,7 @@ def test_real_pressure_of_a_large_trainer_is_acted_on_within_seconds() -> None:
     ids=["almost nothing available", "the machine pages more than it works"],
 )
 def test_critical_memory_pauses_what_has_no_micro_batch(figures: dict[str, float]) -> None:
-    """The kernel kills next: whatever the trainer is, it stands still."""
+    """The kernel kills next: any trainer is paused."""
     ride = Ride(can=frozenset(), one_shot=True, micro_batch=None)
     ride.run(60, lambda now_s: machine(now_s, memory=memory_of(now_s, **figures)))
     assert actions(ride)[0] is Action.PAUSE

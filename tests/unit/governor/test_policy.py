@@ -107,14 +107,14 @@ def test_a_cool_accelerator_says_nothing_about_work_that_the_processor_does() ->
         assert ride.duty == duty
 
 
-def test_a_strain_is_not_counted_across_a_time_that_nobody_saw() -> None:
+def test_pressure_is_not_counted_across_a_time_without_readings() -> None:
     """Two garbled readings a minute apart are no minute of heat; one reading that failed interrupts nothing."""
     severe, blank = Graded(Grade.SEVERE, "severe"), Graded(None, "unknown")
     for back_at_s, lasts_s in ((10, 60.0), (56, 4.0)):
-        strain = GradeHistory()
+        history = GradeHistory()
         for second in range(0, 61, 2):
-            strain.see(float(second), blank if 4 < second < back_at_s else severe)
-        assert strain.lasts_s(Grade.SEVERE, 60.0) == lasts_s
+            history.see(float(second), blank if 4 < second < back_at_s else severe)
+        assert history.lasts_s(Grade.SEVERE, 60.0) == lasts_s
 
 
 def test_a_level_that_flickers_takes_no_step() -> None:
