@@ -86,7 +86,7 @@ def test_the_story_says_why_with_times_and_figures(governed: Installation) -> No
     governed.cli("governor", "why", "hot", "--plot", str(picture))
 
     assert "trapping" in words
-    assert "stands still" in words
+    assert "paused until it has cooled" in words
     assert told[-1]["kind"] == "end"
     assert "pause" in picture.read_text()
     assert "pause" in governed.cli("governor", "history")

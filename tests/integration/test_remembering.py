@@ -255,9 +255,9 @@ def paces(installation: Installation) -> list[DecisionRow]:
     return [row for row in decisions_of(installation.settings.telemetry_path) if row.action == "pace"]
 
 
-def goes_on(row: DecisionRow) -> bool:
-    """Whether it only told a new trainer the pace that was in force already."""
-    return "the pace in force goes on" in row.words
+def is_carried(row: DecisionRow) -> bool:
+    """Whether it only gave a new trainer the pace that was in force already."""
+    return row.carried
 
 
 def hurry(installation: Installation) -> None:
@@ -281,11 +281,13 @@ def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_h
     daemon.kill()
     daemon.wait()
     governed.start_daemon()
-    carried = until(lambda: next((row for row in paces(governed) if goes_on(row)), None), "the pace goes on", 60.0)
+    carried = until(
+        lambda: next((row for row in paces(governed) if is_carried(row)), None), "the pace is carried over", 60.0
+    )
     judged_within_s = 7.0  # by then the last step would have been undone, or taken anew
     until(lambda: hot_for_s(governed, carried.at) > judged_within_s, "it stays hot", 60.0)
 
-    assert [(row.value, row.attempt, goes_on(row)) for row in paces(governed)] == [
+    assert [(row.value, row.attempt, is_carried(row)) for row in paces(governed)] == [
         (0.7, 1, False), (1.0, 1, False), (0.7, 1, False), (0.7, 2, True),
     ]  # fmt: skip
     assert "works 70% of the time" in governed.cli("governor", "status")

@@ -145,7 +145,7 @@ def test_an_own_file_hides_the_shipped_one_and_may_extend_it(own, tmp_path: Path
         ("[batch_ceilings]\ntcn = 0", "batch_ceilings.tcn is 0; allowed: a whole number from 1"),
         ('[precision]\ntcn = "int8"', "precision.tcn is 'int8'; allowed: float32, bfloat16, float16"),
         ("[governor]\nhot_c = 900", "[governor]: hot_c is 900"),
-        ("[governor]\nhott_c = 90", "[governor]: 'hott_c' is no threshold"),
+        ("[governor]\nhott_c = 90", "[governor]: 'hott_c' is not a threshold"),
         ("hero_sequence_ceiling = 100", "hero_sequence_ceiling is 100; it must be at least sequence_ceiling, 256"),
         ("words = 7", "words is 7; allowed: a line of text"),
         ("batch_ceilings = 7", "batch_ceilings is 7; allowed: a table"),
