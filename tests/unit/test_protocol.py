@@ -229,6 +229,9 @@ def test_the_name_of_a_broken_file_in_an_error_can_be_told_and_stored():
 
 def test_what_is_left_out_has_its_default():
     assert decode_report(b'{"v":2,"type":"restored","epoch":3,"path":"p"}') == Restored(3, "p")
-    begin = decode_directive(encode(Begin(Assignment(1, 1, "l", "i", {}, "/r", "/e", "/p"))))
+    assignment = Assignment(
+        job_id=1, attempt=1, ledger_id="l", identity="i", spec={}, run_dir="/r", exports_dir="/e", processed_dir="/p"
+    )
+    begin = decode_directive(encode(Begin(assignment)))
     assert isinstance(begin, Begin)
     assert begin.assignment.grace_s == 20.0
