@@ -44,7 +44,7 @@ TRAIN = "train"
 class LedgerStorage(BlackHoleStorage):
     """Huey's storage: the queue is the ledger, and everything else that Huey could store is refused."""
 
-    def __init__(self, name: str, *, path: Path, admit: Callable[[JobRow], bool]) -> None:
+    def __init__(self, name: str, *, path: Path, admit: Callable[[Ledger, JobRow], bool]) -> None:
         """Draw from the ledger at *path*; `admit` may refuse the next job without claiming it."""
         super().__init__(name)
         self._path = path
@@ -75,7 +75,7 @@ class LedgerStorage(BlackHoleStorage):
         if job is None:
             self._clear_the_gate(ledger)
             return None
-        return claims.claim(ledger, job.id) if self._admit(job) else None
+        return claims.claim(ledger, job.id) if self._admit(ledger, job) else None
 
     def _clear_the_gate(self, ledger: Ledger) -> None:
         """Remove what shuts it wrongly: holds whose time is over, and a job in the slot although nothing trains.
@@ -101,10 +101,22 @@ class LedgerStorage(BlackHoleStorage):
 class LedgerHuey(Huey):
     """The Huey instance of the daemon."""
 
-    def __init__(self, path: Path, *, admit: Callable[[JobRow], bool], train: Callable[[int, int], None]) -> None:
-        """Draw from the ledger at *path* and hand claimed jobs to *train(job_id, attempt_id)*."""
+    def __init__(
+        self, path: Path, *, admit: Callable[[Ledger, JobRow], bool], train: Callable[[Ledger, int, int], None]
+    ) -> None:
+        """Draw jobs from the ledger at *path*.
+
+        Args:
+            path: the ledger; the callbacks get the worker thread's own connection to it.
+            admit: return True if the job may be claimed now.
+            train: run a claimed attempt, given as job number and attempt number.
+        """
         super().__init__("cbi-queue", results=False, storage_class=LedgerStorage, path=path, admit=admit)
-        self._train = self.task(name=TRAIN)(train)
+
+        def train_with_ledger(job_id: int, attempt_id: int) -> None:
+            train(self.ledger(), job_id, attempt_id)
+
+        self._train = self.task(name=TRAIN)(train_with_ledger)
 
     def ledger(self) -> Ledger:
         """Return the calling thread's own connection to the ledger."""

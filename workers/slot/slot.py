@@ -28,7 +28,6 @@ from workers.trainer.last_output import refused_memory
 from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from cbi_queue.artifacts import Manifest
@@ -53,26 +52,20 @@ class Slot:
         self._slot_governor = slot_governor
         self._profile = profile_for(settings.profile, settings.profiles_dir).profile
         self._admission = Admission(self._profile, settings.processed_dir)
-        self.open_ledger: Callable[[], Ledger] | None = None
         self.stopping = threading.Event()
 
-    def admit(self, job: JobRow) -> bool:
+    def admit(self, ledger: Ledger, job: JobRow) -> bool:
         """Tell whether the next job may be claimed now: the daemon goes on, the data are there, its memory fits."""
-        if self.stopping.is_set() or self._volume_is_missing() or self.open_ledger is None:
+        if self.stopping.is_set() or self._volume_is_missing():
             return False
-        ledger = self.open_ledger()
         with ledger.hurried():
             if not self._slot_governor.place_hold(ledger):
                 return False
         memory, strain = self._slot_governor.readings().memory, self._slot_governor.why_not_start()
         return self._admission.admit(ledger, job, memory, strain)
 
-    def train(self, job_id: int, attempt_id: int) -> None:
+    def train(self, ledger: Ledger, job_id: int, attempt_id: int) -> None:
         """Run the claimed attempt to its end and settle it; whatever goes wrong, the row is settled."""
-        if self.open_ledger is None:
-            msg = "the slot was not given a ledger"
-            raise RuntimeError(msg)
-        ledger = self.open_ledger()
         job = queries.find_job(ledger, str(job_id))
         logger.info("event=job.claimed job_id=%d name=%s attempt=%d", job.id, job.name, job.attempts)
         try:
@@ -107,7 +100,14 @@ class Slot:
             self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
             trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path, begins_with))
             watch = Supervision(
-                self._settings, ledger, self._telemetry, trainer, job, attempt, self._slot_governor, self.stopping
+                self._settings,
+                ledger,
+                self._telemetry,
+                trainer=trainer,
+                job=job,
+                attempt=attempt,
+                slot_governor=self._slot_governor,
+                stopping=self.stopping,
             )
             exit_code = watch.run()
         except TrainerStuck:
