@@ -25,7 +25,7 @@ from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.process_identity import ProcessIdentity
 from workers.recovery.daemon_deaths import deaths_in_a_row
 from workers.slot.settling import settle, signed_manifest
-from workers.trainer.ending import Ending, Verdict
+from workers.trainer.ending import Ending, Settlement
 
 if TYPE_CHECKING:
     import threading
@@ -105,7 +105,7 @@ def _settle_if_complete(settings: Settings, ledger: Ledger, job: JobRow, attempt
     manifest, _ = signed_manifest(Path(job.run_dir), ledger.ledger_id, job.id, attempt.number)
     if manifest is None:
         return False
-    ending = Ending(Verdict.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
+    ending = Ending(Settlement.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
     settle(ledger, job, ending, manifest, exit_code=None, backoff_s=settings.backoff_s)
     return True
 

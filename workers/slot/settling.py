@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cbi_queue.artifacts import faults, read_manifest
 from cbi_queue.ledger import queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
-from workers.trainer.ending import Ending, Verdict
+from workers.trainer.ending import Ending, Settlement
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +38,9 @@ def settle(
     ledger: Ledger, job: JobRow, ending: Ending, manifest: Manifest | None, *, exit_code: int | None, backoff_s: float
 ) -> None:
     """Record what *ending* says, with the settlement of that name."""
-    logger.info("event=job.%s job_id=%d reason=%s exit=%s", ending.verdict, job.id, ending.reason, exit_code)
-    match ending.verdict:
-        case Verdict.FINISH if manifest is not None:
+    logger.info("event=job.%s job_id=%d reason=%s exit=%s", ending.settlement, job.id, ending.reason, exit_code)
+    match ending.settlement:
+        case Settlement.FINISH if manifest is not None:
             settlement.finish(
                 ledger,
                 job.id,
@@ -50,14 +50,14 @@ def settle(
                 reason=ending.reason,
                 exit_code=exit_code,
             )
-        case Verdict.CANCEL:
+        case Settlement.CANCEL:
             settlement.cancel_in_slot(ledger, job.id, exit_code=exit_code)
-        case Verdict.RETRY:
+        case Settlement.RETRY:
             wait_s = backoff_s if ending.waits else 0.0
             settlement.retry_or_fail(ledger, job.id, ending.words, backoff_s=wait_s, exit_code=exit_code)
-        case Verdict.DOWNGRADE:
+        case Settlement.DOWNGRADE:
             settlement.downgrade_or_fail(ledger, job.id, ending.words, backoff_s=backoff_s, exit_code=exit_code)
-        case Verdict.REQUEUE:
+        case Settlement.REQUEUE:
             wait_s = _wait_s(ledger, job, backoff_s) if ending.reason is Reason.STOPPED_OUTSIDE else 0.0
             settlement.requeue(
                 ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code, wait_s=wait_s

@@ -23,7 +23,7 @@ from cbi_queue.protocol import Assignment
 from workers.slot.admission import Admission
 from workers.slot.settling import settle, signed_manifest
 from workers.slot.supervision import Supervision, TrainerStuck
-from workers.trainer.ending import Ending, Seen, Verdict, classify_ending
+from workers.trainer.ending import Ending, Seen, Settlement, classify_ending
 from workers.trainer.last_output import refused_memory
 from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
@@ -129,7 +129,7 @@ class Slot:
                 stop_cause=watch.stop_cause,
                 volume_missing=self._volume_is_missing(),
                 timeout_s=job.timeout_s,
-                greeted=watch.intake.greeted,
+                sent_hello=watch.intake.sent_hello,
                 killed_by_us=watch.killed_by_us,
                 left_checkpoint=watch.intake.left_checkpoint,
                 memory_refused=refused_memory(log_path),
@@ -150,7 +150,7 @@ class Slot:
             if attempt.outcome in (Outcome.INTERRUPTED, Outcome.EVICTED):
                 manifest, _ = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
                 if manifest is not None and manifest.identity == job.identity:
-                    ending = Ending(Verdict.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
+                    ending = Ending(Settlement.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
                     self._settle(ledger, job, ending, manifest, None)
                     return True
         return False
