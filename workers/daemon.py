@@ -16,7 +16,7 @@ from cbi_queue import clock
 from cbi_queue.errors import CbiError, LedgerBusy, LedgerError, SlotStuck
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
-from cbi_queue.ledger.waits import look_again
+from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.slot_lock import SlotLock
 from cbi_queue.telemetry.telemetry import Telemetry
 from workers.chores import register_chores
@@ -95,11 +95,11 @@ class Daemon:
         """Put the ledger in order after the last daemon, however long others keep it locked; False when told to stop."""
         steps: tuple[Callable[[], object], ...] = (
             lambda: settle_leftovers(self._settings, ledger),
-            lambda: look_again(ledger),
+            lambda: recheck_unfit(ledger),
             lambda: slot_governor.take_over(ledger),
             lambda: watch_volume(self._settings, ledger, make=True),
         )
-        with ledger.hurried():
+        with ledger.brief_lock_waits():
             return all(self._do_when_unlocked(ledger, step) for step in steps)
 
     def _do_when_unlocked(self, ledger: Ledger, step: Callable[[], object]) -> bool:
@@ -145,7 +145,7 @@ class Daemon:
     def _watch(
         self, ledger: Ledger, consumer: EmbeddedConsumer, slot_governor: SlotGovernor, keep_awake: KeepAwake
     ) -> None:
-        with contextlib.closing(Telemetry(self._settings.telemetry_path)) as telemetry, ledger.hurried():
+        with contextlib.closing(Telemetry(self._settings.telemetry_path)) as telemetry, ledger.brief_lock_waits():
             self._look_until_told(ledger, consumer, slot_governor, telemetry, keep_awake)
 
     def _look_until_told(

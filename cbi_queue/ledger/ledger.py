@@ -1,7 +1,6 @@
 """The ledger: an open connection, the one guarded change of state, and the event that goes with it.
 
-`Ledger.apply` is the only UPDATE of a job's state in the whole project. The named operations of the neighbouring
-modules (`enqueue`, `claims`, `settlement`, `holds`, `verbs`) build on it; `queries` only look.
+`Ledger.apply` is the only UPDATE of a job's state in the whole project; `claims`, `settlement` and `verbs` call it.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 VERB_PATIENCE_S = 30.0
-"""Seconds that a short-lived verb waits for somebody else's write transaction."""
+"""Seconds that a command waits for another program's write transaction."""
 DAEMON_PATIENCE_S = 3600.0
-"""Seconds that the daemon waits to claim and to settle: it would rather stand than lose what it has to record."""
+"""Seconds that the daemon waits to claim and to settle: it must not lose what it has to record."""
 WATCH_PATIENCE_S = 1.0
-"""Seconds that it waits where it watches: a trainer, the governor and the volume look again, and must not stand."""
+"""Seconds that it waits in a supervision loop, which must not stop and tries again."""
 
 
 class Ledger:
-    """One connection to the queue's database. Not shared between threads: each thread opens its own."""
+    """One connection to the queue's database. Each thread opens its own."""
 
     def __init__(self, conn: sqlite3.Connection, *, patience_s: float = VERB_PATIENCE_S) -> None:
         """Wrap an open connection; callers use `open` or `open_readonly`."""
         self.conn = conn
         self._patience_s = patience_s
-        self._is_hurried = False
+        self._waits_briefly = False
         self.met_lock = False
-        """True when the last hurried write found the ledger locked by another program."""
+        """True when the last write under `brief_lock_waits` found the ledger locked by another program."""
 
     @classmethod
     def open(cls, path: Path, *, patience_s: float = VERB_PATIENCE_S, checkpoints: bool = False) -> Ledger:
@@ -55,29 +54,29 @@ class Ledger:
 
     @classmethod
     def open_readonly(cls, path: Path) -> Ledger:
-        """Open the ledger for looking only; SQLite refuses every write on it."""
+        """Open the ledger read-only."""
         ensure_schema(path)
         return cls(connect(path, readonly=True))
 
     def close(self) -> None:
-        """Close the connection; closing twice is fine."""
+        """Close the connection. May be called twice."""
         self.conn.close()
 
     def __enter__(self) -> Self:
-        """Use the ledger as a context that closes itself."""
+        """Return the ledger, which is closed at the end of the `with`."""
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        """Close; what SQLite could not do becomes a LedgerError."""
+        """Close; an error of SQLite becomes a LedgerError."""
         self.close()
         if isinstance(exc, sqlite3.Error) and not isinstance(exc, sqlite3.IntegrityError):
-            raise LedgerError(f"cannot use the ledger: {exc}", hint="`cbi-queue doctor` looks at it") from exc
+            raise LedgerError(f"cannot use the ledger: {exc}", hint="`cbi-queue doctor` checks it") from exc
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let every look in the body see one and the same instant, whatever others commit meanwhile."""
+        """Make every read in the body see the same instant, whatever other connections commit meanwhile."""
         if self.conn.in_transaction:
             yield
             return
@@ -94,22 +93,22 @@ class Ledger:
             LedgerBusy: when another program holds the lock for too long.
             LedgerError: when SQLite cannot write (disk full, damaged file).
         """
-        if self._is_hurried:
-            return _Hurried(self)
+        if self._waits_briefly:
+            return _BriefWrite(self)
         return WriteTransaction(self.conn, patience_s=self._patience_s)
 
     @contextmanager
-    def hurried(self) -> Iterator[None]:
-        """Let a write in the body wait `WATCH_PATIENCE_S` at most for another program's lock; nests.
+    def brief_lock_waits(self) -> Iterator[None]:
+        """Make a write in the body wait at most `WATCH_PATIENCE_S` for another program's lock; nests.
 
-        Once one has waited in vain, the next ones try once each and wait no more, until one has the lock: however many
-        writes a look makes, it is held up once. What raised `LedgerBusy` is the caller's to try again.
+        Once one has waited in vain, the next ones try once each without waiting, until one gets the lock: however many
+        writes a check makes, it is delayed once. The caller repeats what raised `LedgerBusy`.
         """
-        before, self._is_hurried = self._is_hurried, True
+        before, self._waits_briefly = self._waits_briefly, True
         try:
             yield
         finally:
-            self._is_hurried = before
+            self._waits_briefly = before
 
     def apply(
         self,
@@ -126,8 +125,8 @@ class Ledger:
             transition: a row of `lifecycle.TRANSITIONS`.
             job_id: the job.
             reason: why; must be true.
-            words: what a person should read beside the reason.
-            columns: other columns of the job that change with its state.
+            words: shown to people instead of the words of the reason.
+            columns: other columns of the job that change together with its state.
 
         Raises:
             StaleTransition: when the job is in none of the transition's source states; nothing was changed.
@@ -165,22 +164,22 @@ class Ledger:
         at: float | None = None,
     ) -> None:
         """Write an event row (inside the caller's transaction, if there is one); *at* is when it happened, None: now."""
-        told = words or (REASON_WORDS[reason] if isinstance(reason, Reason) else None)
+        shown = words or (REASON_WORDS[reason] if isinstance(reason, Reason) else None)
         with self.write() as conn:
             conn.execute(
                 "INSERT INTO events (at, job_id, event, reason, source, target, words) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (clock.epoch_s() if at is None else at, job_id, event, str(reason), source, target, told),
+                (clock.epoch_s() if at is None else at, job_id, event, str(reason), source, target, shown),
             )
 
     @property
     def ledger_id(self) -> str:
-        """The identity of this database, made when it was created."""
+        """The identity of this database, generated when it was created."""
         row = self.conn.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
         return str(row["value"])
 
 
-class _Hurried(WriteTransaction):
-    """A write that waits for a lock once, and not again while it lasts."""
+class _BriefWrite(WriteTransaction):
+    """A write that waits for another program's lock once, and not again while that lock lasts."""
 
     __slots__ = ("_ledger",)
 
@@ -200,15 +199,15 @@ class _Hurried(WriteTransaction):
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """What SQL says of one transition, written once: SQLite keeps a statement prepared under its very text."""
+    """The SQL of one transition, built once: SQLite caches prepared statements by their text."""
 
     event: str
-    """Writes the event with the state that the job is in; writes no row when the transition may not start there."""
+    """Writes the event with the job's current state; writes no row when the transition may not start from it."""
     guard: str
     target: str
     ends: bool
     moves_end: bool
-    """Whether a job ends or comes back; any other change leaves `ended_at` alone, and so its index."""
+    """True when a job ends or is queued again; any other change leaves `ended_at` alone, and so its index."""
 
     @classmethod
     def of(cls, transition: Transition) -> _Texts:

@@ -18,7 +18,7 @@ from cbi_queue.ledger import Ledger, claims, queries
 from cbi_queue.ledger.enqueue import enqueue
 from cbi_queue.ledger.peaks import KEPT_A_KIND, PeakRow, expected_mib, peaks_by_backend, peaks_of, store_peak
 from cbi_queue.ledger.verbs import cancel, edit
-from cbi_queue.ledger.waits import look_again
+from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
 from cbi_queue.spec import DayPlan, JobSpec
@@ -216,7 +216,7 @@ def test_a_job_that_could_never_fit_is_looked_at_again_once_it_is_edited(ledger:
 
     admission.admit(ledger, queries.find_job(ledger, "big"), free(50_000.0))
     assert next_job(ledger) == "small"
-    look_again(ledger)
+    recheck_unfit(ledger)
     assert next_job(ledger) == "big"
 
 

@@ -18,7 +18,7 @@ from cbi_queue.hardware.memory import formula_mib, kind_of, line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.peaks import peaks_of, store_peak
-from cbi_queue.ledger.waits import keep_back, pass_over, put_off, start_with
+from cbi_queue.ledger.waits import lower_micro_batch, mark_unfit, wait_for_machine, wait_for_memory
 from cbi_queue.lifecycle import Reason
 from cbi_queue.readings.values import PressureLevel, Unknown
 
@@ -68,13 +68,13 @@ class Admission:
             return False
         try:
             if strained is not None and job.reason is not Reason.MACHINE_STRAINED:
-                keep_back(ledger, job.id, strained)
+                wait_for_machine(ledger, job.id, strained)
             elif strained is None and seen.verdict is Verdict.CANNOT:
                 words = f"{seen.words}: {WHAT_TO_DO}"
-                if pass_over(ledger, job.id, words, LOOK_AGAIN_S):
+                if mark_unfit(ledger, job.id, words, LOOK_AGAIN_S):
                     logger.error("event=job.cannot_fit job_id=%d name=%s why=%r", job.id, job.name, words)
             elif strained is None and waits:
-                put_off(ledger, job.id, seen.words, LOOK_AGAIN_S)
+                wait_for_memory(ledger, job.id, seen.words, LOOK_AGAIN_S)
             if strained is not None or waits:
                 return False
             self._tell(ledger, job, seen, memory)
@@ -151,7 +151,7 @@ class Admission:
     def _tell(self, ledger: Ledger, job: JobRow, seen: Fit, memory: MemoryReading | Unknown | None) -> None:
         """Tell of a smaller micro-batch in the job's story, and of what was not known in the log."""
         if seen.verdict is Verdict.SMALLER and seen.chosen.micro_batch is not None:
-            start_with(ledger, job.id, seen.chosen.micro_batch, seen.words)
+            lower_micro_batch(ledger, job.id, seen.chosen.micro_batch, seen.words)
         if isinstance(memory, Unknown):
             logger.info("event=admission.blind job_id=%d seen=%r why=%r", job.id, seen.words, memory.why)
 

@@ -58,7 +58,7 @@ class Slot:
         """Tell whether the next job may be claimed now: the daemon goes on, the data are there, its memory fits."""
         if self.stopping.is_set() or self._volume_is_missing():
             return False
-        with ledger.hurried():
+        with ledger.brief_lock_waits():
             if not self._slot_governor.place_hold(ledger):
                 return False
         memory, strain = self._slot_governor.readings().memory, self._slot_governor.why_not_start()

@@ -96,7 +96,7 @@ class Supervision:
         Raises:
             TrainerStuck: when it survives SIGKILL and the daemon is to end; its row is left for the next daemon.
         """
-        with self._ledger.hurried():
+        with self._ledger.brief_lock_waits():
             exit_code = self._watch()
             self._hear_last_words()
         self._trainer.end_family()
