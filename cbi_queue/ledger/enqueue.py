@@ -159,7 +159,7 @@ def _take_over_needs(ledger: Ledger, new: EnqueuedJob) -> None:
     for row in rows:
         ledger.conn.execute("UPDATE needs SET needs_id = ? WHERE job_id = ? AND needs_id = ?", (new.job_id, *row))
         words = f"needs {new.name} as enqueued again (job {new.job_id} instead of job {row['needs_id']})"
-        ledger.tell("needs_renewed", Reason.NEEDS_OPEN, job_id=row["job_id"], words=words)
+        ledger.add_event("needs_renewed", Reason.NEEDS_OPEN, job_id=row["job_id"], words=words)
 
 
 def _next_id(ledger: Ledger) -> int:

@@ -35,7 +35,7 @@ def place_hold(
             "since = iif(excluded.expires_at IS NULL, since, excluded.since) RETURNING *",
             (reason, mode, words, now, now + for_s if for_s is not None else None),
         ).fetchone()
-        ledger.tell("hold_placed", reason, words=f"{words} ({mode})")
+        ledger.add_event("hold_placed", reason, words=f"{words} ({mode})")
     return HoldRow.of(row)
 
 
@@ -45,7 +45,7 @@ def lift_hold(ledger: Ledger, reason: HoldReason, words: str) -> bool:
         sweep_expired(ledger)
         lifted = conn.execute("DELETE FROM holds WHERE reason = ?", (reason,)).rowcount > 0
         if lifted:
-            ledger.tell("hold_lifted", reason, words=words)
+            ledger.add_event("hold_lifted", reason, words=words)
     return lifted
 
 
@@ -86,10 +86,10 @@ def sweep_expired(ledger: Ledger) -> int:
             (now,),
         ).fetchall()
         for row in restarted:
-            ledger.tell("hold_restarted", row["reason"], words=f"{row['words']}: the clock was set back")
+            ledger.add_event("hold_restarted", row["reason"], words=f"{row['words']}: the clock was set back")
         expired = conn.execute("DELETE FROM holds WHERE expires_at <= ? RETURNING reason, words", (now,)).fetchall()
         for row in expired:
-            ledger.tell("hold_expired", row["reason"], words=f"{row['words']}: its time is over")
+            ledger.add_event("hold_expired", row["reason"], words=f"{row['words']}: its time is over")
     return len(expired)
 
 

@@ -217,7 +217,7 @@ def relearn(
         if probes:
             conn.execute("DELETE FROM probes")
         if found != Learned():
-            ledger.tell("relearn", "user", words=f"forgot {_words(found)}; the next runs learn again")
+            ledger.add_event("relearn", "user", words=f"forgot {_words(found)}; the next runs learn again")
     return found
 
 

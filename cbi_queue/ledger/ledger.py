@@ -152,23 +152,21 @@ class Ledger:
             state=seen,
         )
 
-    def tell(
+    def add_event(
         self,
         event: str,
         reason: Reason | str,
         *,
         job_id: int | None = None,
-        source: str | None = None,
-        target: str | None = None,
         words: str | None = None,
         at: float | None = None,
     ) -> None:
-        """Write an event row (inside the caller's transaction, if there is one); *at* is when it happened, None: now."""
+        """Write an event row, inside the caller's transaction if there is one; *at* is when it happened, None: now."""
         shown = words or (REASON_WORDS[reason] if isinstance(reason, Reason) else None)
         with self.write() as conn:
             conn.execute(
-                "INSERT INTO events (at, job_id, event, reason, source, target, words) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (clock.epoch_s() if at is None else at, job_id, event, str(reason), source, target, shown),
+                "INSERT INTO events (at, job_id, event, reason, words) VALUES (?, ?, ?, ?, ?)",
+                (clock.epoch_s() if at is None else at, job_id, event, str(reason), shown),
             )
 
     @property

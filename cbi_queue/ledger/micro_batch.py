@@ -61,4 +61,4 @@ def keep_micro_batch(ledger: Ledger, job: JobRow, micro_batch: int) -> None:
         )
         accumulated = "" if full is None else ", gradients accumulated to the same effective batch"
         words = f"trains with micro-batch {micro_batch}{accumulated}"
-        ledger.tell("micro_batch", "micro_batch", job_id=job.id, words=words)
+        ledger.add_event("micro_batch", "micro_batch", job_id=job.id, words=words)

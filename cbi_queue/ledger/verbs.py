@@ -54,7 +54,7 @@ def set_priority(ledger: Ledger, names: Sequence[str], priority: int) -> list[Jo
     def change(job: JobRow) -> None:
         _refuse_final(job, "change the priority of")
         ledger.conn.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, job.id))
-        ledger.tell("priority", Reason.USER, job_id=job.id, words=f"priority {job.priority} → {priority}")
+        ledger.add_event("priority", Reason.USER, job_id=job.id, words=f"priority {job.priority} → {priority}")
 
     return _each(ledger, names, change)
 
@@ -87,7 +87,7 @@ def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
             conn.execute("UPDATE jobs SET micro_batch = NULL WHERE id = ?", (job.id,))
         recheck_unfit(ledger, job.id)
         words = ", ".join(f"{key} = {value!r}" for key, value in changes.items())
-        ledger.tell("edit", Reason.USER, job_id=job.id, words=words)
+        ledger.add_event("edit", Reason.USER, job_id=job.id, words=words)
         return find_job(ledger, str(job.id))
 
 
@@ -107,7 +107,7 @@ def _cancel_one(ledger: Ledger, job: JobRow) -> None:
     _refuse_final(job, "cancel")
     if job.state.is_in_slot:
         ledger.conn.execute("UPDATE jobs SET cancel_requested_at = ? WHERE id = ?", (clock.epoch_s(), job.id))
-        ledger.tell("cancel_requested", Reason.USER, job_id=job.id)
+        ledger.add_event("cancel_requested", Reason.USER, job_id=job.id)
     else:
         ledger.apply(CANCEL, job.id, Reason.USER)
 

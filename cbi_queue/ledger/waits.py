@@ -59,7 +59,7 @@ def _wait(ledger: Ledger, job_id: int, reason: Reason, words: str, not_before: f
         conn.execute("UPDATE jobs SET reason = ?, not_before = ? WHERE id = ?", (reason.value, not_before, job_id))
         is_new: bool = before["reason"] != reason.value
         if is_new:
-            ledger.tell(WAITS, reason, job_id=job_id, words=words)
+            ledger.add_event(WAITS, reason, job_id=job_id, words=words)
     return is_new
 
 
@@ -71,7 +71,7 @@ def lower_micro_batch(ledger: Ledger, job_id: int, micro_batch: int, words: str)
             (micro_batch, job_id),
         )
         if changed.rowcount:
-            ledger.tell("micro_batch", "admission", job_id=job_id, words=words)
+            ledger.add_event("micro_batch", "admission", job_id=job_id, words=words)
 
 
 def why_it_waits(ledger: Ledger, job_id: int) -> str:

@@ -122,9 +122,9 @@ def test_a_brief_write_waits_once_and_the_next_ones_not_at_all(ledger: Ledger, f
     with ledger.brief_lock_waits():
         for _ in range(3):
             with pytest.raises(LedgerBusy, match="another program has kept it locked"):
-                ledger.tell("x", "x")
+                ledger.add_event("x", "x")
         foreign.let_go()
-        ledger.tell("x", "x")
+        ledger.add_event("x", "x")
 
     usual = "PRAGMA busy_timeout = 5000"
     assert [wait for wait in waits if wait != usual] == [f"PRAGMA busy_timeout = {ms}" for ms in (1000, 0, 0, 0)]

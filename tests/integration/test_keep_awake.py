@@ -323,7 +323,7 @@ def test_an_assertion_that_somebody_ended_is_taken_again_but_not_for_ever(tool, 
 
     assert not awake.is_held
     assert tool.life().count("begins") == MOST_LOSSES
-    assert "was ended 3 times from outside" in caplog.messages[-1]
+    assert "was ended 3 times by another program or a user" in caplog.messages[-1]
 
 
 def test_what_was_given_up_is_tried_again_after_a_while(tool, awake, monkeypatch):

@@ -22,7 +22,7 @@ from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
 from cbi_queue.spec import DayPlan, JobSpec
-from workers.slot.admission import PRESSURE_MOST_S, Admission
+from workers.slot.admission import MAX_PRESSURE_S, Admission
 from workers.trainer.memory_taken import Taken
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_free_memory_that_was_read_while_the_last_trainer_held_it_puts_no_job_of
     now = FakeClock(1000.0)
     monkeypatch.setattr(clock, "boot_s", now)
     held = replace(free(300.0), at_s=999.0)
-    admission.given_back()
+    admission.trainer_ended()
 
     assert not admission.admit(ledger, queries.find_job(ledger, "big"), held)
     assert next_job(ledger) == "big"
@@ -137,7 +137,7 @@ def test_a_level_that_is_stuck_does_not_stop_the_queue(
     monkeypatch.setattr(clock, "monotonic_s", now)
     job, stuck = queries.find_job(ledger, "small"), free(None, PressureLevel.WARN)
     assert not admission.admit(ledger, job, stuck)
-    now.advance(PRESSURE_MOST_S - 1)
+    now.advance(MAX_PRESSURE_S - 1)
     assert not admission.admit(ledger, job, stuck)
     now.advance(1)
     assert admission.admit(ledger, job, stuck)
@@ -153,7 +153,7 @@ def test_a_sensor_that_falls_silent_under_pressure_opens_no_gate_but_not_for_eve
     small, big = queries.find_job(ledger, "small"), queries.find_job(ledger, "big")
     assert admission.admit(ledger, small, silent), "what was never pressed keeps nobody back"
     assert not admission.admit(ledger, small, free(None, PressureLevel.CRITICAL))
-    now.advance(PRESSURE_MOST_S - 1)
+    now.advance(MAX_PRESSURE_S - 1)
     assert not admission.admit(ledger, big, silent)
     (words,) = words_of(ledger, "big", "waits")
     assert words is not None

@@ -143,10 +143,10 @@ class ScriptedTrainer:
         """As on the process."""
         return self.suspended
 
-    def remember_children(self) -> None:
+    def note_children(self) -> None:
         """It has none."""
 
-    def end_family(self) -> None:
+    def kill_leftovers(self) -> None:
         """It has none."""
 
 
