@@ -168,6 +168,11 @@ TRANSITIONS: tuple[Transition, ...] = (
 )  # fmt: skip
 
 
+def event_title(event: str) -> str:
+    """Return the name of an event as people read it."""
+    return "ready" if event == SATISFY.name else event
+
+
 class HoldReason(StrEnum):
     """Why the slot is closed. Holds are a set: the slot opens when none is left."""
 
