@@ -89,7 +89,7 @@ def sweep_expired(ledger: Ledger) -> int:
             ledger.add_event("hold_restarted", row["reason"], words=f"{row['words']}: the clock was set back")
         expired = conn.execute("DELETE FROM holds WHERE expires_at <= ? RETURNING reason, words", (now,)).fetchall()
         for row in expired:
-            ledger.add_event("hold_expired", row["reason"], words=f"{row['words']}: its time is over")
+            ledger.add_event("hold_expired", row["reason"], words=f"{row['words']}: expired")
     return len(expired)
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import functools
 import sqlite3
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from cbi_queue import clock
 from cbi_queue.errors import LedgerBusy, LedgerError, StaleTransition
 from cbi_queue.ledger.connection import WriteTransaction, connect, refuse_unsafe_disk
 from cbi_queue.ledger.schema import ensure_schema
-from cbi_queue.lifecycle import FINAL_STATES, REASON_WORDS, TRANSITIONS, Reason, Transition
+from cbi_queue.lifecycle import FINAL_STATES, REASON_WORDS, Reason, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,15 +130,19 @@ class Ledger:
         Raises:
             StaleTransition: when the job is in none of the transition's source states; nothing was changed.
         """
-        texts, now, why = _TEXTS[transition.name], clock.epoch_s(), reason.value
+        now, why = clock.epoch_s(), reason.value
         with self.write() as conn:
-            event = conn.execute(texts.event, (now, why, words or REASON_WORDS[reason], job_id))
+            event = conn.execute(_event_sql(transition), (now, why, words or REASON_WORDS[reason], job_id))
             if event.rowcount == 0:
                 raise self._stale(transition, job_id)
             changed = {"reason": why, "changed_at": now, **columns}
-            if texts.moves_end:
-                changed["ended_at"] = now if texts.ends else None
-            conn.execute(_change(transition.name, tuple(changed)), (*changed.values(), job_id))
+            if transition.target.is_final:
+                changed["ended_at"] = now
+            elif not transition.sources.isdisjoint(
+                FINAL_STATES
+            ):  # any other change leaves the column and its index alone
+                changed["ended_at"] = None
+            conn.execute(_change_sql(transition, tuple(changed)), (*changed.values(), job_id))
 
     def _stale(self, transition: Transition, job_id: int) -> StaleTransition:
         row = self.conn.execute("SELECT name, state FROM jobs WHERE id = ?", (job_id,)).fetchone()
@@ -195,37 +198,25 @@ class _BriefWrite(WriteTransaction):
         return conn
 
 
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """The SQL of one transition, built once: SQLite caches prepared statements by their text."""
+@functools.cache
+def _event_sql(transition: Transition) -> str:
+    """Return the INSERT of the event with the job's current state; it writes no row when *transition* may not start there.
 
-    event: str
-    """Writes the event with the job's current state; writes no row when the transition may not start from it."""
-    guard: str
-    target: str
-    ends: bool
-    moves_end: bool
-    """True when a job ends or is queued again; any other change leaves `ended_at` alone, and so its index."""
-
-    @classmethod
-    def of(cls, transition: Transition) -> _Texts:
-        sources = ", ".join(f"'{source}'" for source in sorted(transition.sources))
-        guard = f"id = ? AND state IN ({sources})"
-        event = (
-            "INSERT INTO events (at, job_id, event, reason, source, target, words) "  # noqa: S608 - our own words
-            f"SELECT ?, id, '{transition.name}', ?, state, '{transition.target}', ? FROM jobs WHERE {guard}"
-        )
-        ends = transition.target.is_final
-        moves_end = ends or not transition.sources.isdisjoint(FINAL_STATES)
-        return cls(event, guard, str(transition.target), ends, moves_end)
-
-
-_TEXTS = {transition.name: _Texts.of(transition) for transition in TRANSITIONS}
+    Cached, because SQLite finds prepared statements by their text.
+    """
+    return (
+        "INSERT INTO events (at, job_id, event, reason, source, target, words) "  # noqa: S608 - our own words
+        f"SELECT ?, id, '{transition.name}', ?, state, '{transition.target}', ? FROM jobs WHERE {_guard(transition)}"
+    )
 
 
 @functools.cache
-def _change(name: str, columns: tuple[str, ...]) -> str:
-    """Return the guarded UPDATE of the transition *name* that also sets *columns*."""
-    texts = _TEXTS[name]
+def _change_sql(transition: Transition, columns: tuple[str, ...]) -> str:
+    """Return the guarded UPDATE of *transition* that also sets *columns*."""
     assignments = ", ".join(f"{column} = ?" for column in columns)
-    return f"UPDATE jobs SET state = '{texts.target}', {assignments} WHERE {texts.guard}"  # noqa: S608 - our own words
+    return f"UPDATE jobs SET state = '{transition.target}', {assignments} WHERE {_guard(transition)}"  # noqa: S608 - our own words
+
+
+def _guard(transition: Transition) -> str:
+    sources = ", ".join(f"'{source}'" for source in sorted(transition.sources))
+    return f"id = ? AND state IN ({sources})"
