@@ -188,5 +188,5 @@ def faults(run_dir: Path, manifest: Manifest) -> list[str]:
 
 
 def _is_passing(relative: Path) -> bool:
-    """Return True for what is not part of a result: checkpoints, the manifest, and files of desktops (`.DS_Store`, `._x`)."""
+    """Return True for what is not a result: checkpoints, the manifest, files of desktops (`.DS_Store`, `._x`)."""
     return relative.parts[0] == CHECKPOINT_FOLDER or relative.name == MANIFEST_NAME or relative.name.startswith(".")

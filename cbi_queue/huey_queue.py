@@ -134,7 +134,7 @@ class LedgerHuey(Huey):
         return task.execute()
 
     def enqueue(self, task: Any) -> Any:
-        """Run periodic work at once, in the scheduler's thread: it is short, and must not wait for a training to end."""
+        """Run periodic work at once, in the scheduler's thread: it is short, and must not wait for a trainer."""
         if isinstance(task, PeriodicTask):
             return self.execute(task)
         return super().enqueue(task)

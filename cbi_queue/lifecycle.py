@@ -99,7 +99,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.NEEDS_OPEN: "a job it needs has not succeeded yet",
     Reason.NEEDS_MET: "every job it needs has succeeded",
     Reason.MEMORY_SHORT: "too little memory is free at the moment; the job is checked again soon",
-    Reason.MEMORY_NEVER: "it needs more memory than one trainer may use here; edit its parameters, or choose another profile",
+    Reason.MEMORY_NEVER: "it needs more memory than one trainer may use; edit its parameters or choose another profile",
     Reason.MACHINE_STRAINED: "the machine is too hot, or too short of memory, to start a job",
     Reason.CLAIMED: "it was next in the queue",
     Reason.HOLD_IN_FORCE: "a hold on the slot is in force",

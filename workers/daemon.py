@@ -92,7 +92,7 @@ class Daemon:
             ledger.close()
 
     def _take_over(self, ledger: Ledger, slot_governor: SlotGovernor) -> bool:
-        """Put the ledger in order after the last daemon, however long others keep it locked; return False if stopped."""
+        """Put the ledger in order after the last daemon, waiting for locks of others; return False if stopped."""
         steps: tuple[Callable[[], object], ...] = (
             lambda: settle_leftovers(self._settings, ledger),
             lambda: recheck_unfit(ledger),
@@ -165,7 +165,7 @@ class Daemon:
                 return
 
     def _exit_code(self, ledger: Ledger) -> int:
-        """Return 1 when, in an until-empty run, a job failed, waits for one that did, is held, or can never fit; else 0."""
+        """Return 1 when an until-empty run leaves a job failed, waiting, held or unfit; else 0."""
         if not self._until_empty or self._stop.is_set():
             return 0
         return 1 if queries.failed_since(ledger, self._began_after_event) else 0

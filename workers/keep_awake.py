@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 HOLDS_WHILE_READ = "cat"
 """Reads the pipe; when it ends, the assertion ends."""
 MACOS = ("caffeinate", "-i", HOLDS_WHILE_READ)
-"""`-i`: no idle sleep. A Mac mini or a MacBook with its lid open continues to train; closing the lid still means sleep."""
+"""`-i`: no idle sleep. A Mac mini, or a MacBook with its lid open, stays awake; a closed lid still means sleep."""
 LINUX = (
     "systemd-inhibit",
     "--what=idle:sleep",
@@ -133,7 +133,7 @@ class KeepAwake:
             self._give_up(f"{tool} cannot be started: {exc}")
 
     def _count_loss(self, process: subprocess.Popen[bytes]) -> None:
-        """Count that the tool has ended without being released: it refused (and printed why), or was ended by others."""
+        """Count that the tool has ended without being released: it refused, or was ended by others."""
         self._losses += 1
         if process.returncode > 0:
             self._give_up(f"{self._command[0]} refused: {_error_output(process) or f'exit {process.returncode}'}")

@@ -194,7 +194,7 @@ def _take_lock(conn: sqlite3.Connection, patience_s: float, deadline: float) -> 
 UNSAFE_FILE_SYSTEMS = frozenset(
     {"exfat", "vfat", "msdos", "fat32", "nfs", "nfs4", "cifs", "smbfs", "smb3", "afpfs", "webdav", "9p", "fuse.sshfs"}
 )
-"""File systems on which WAL's shared memory is not safe (SIGBUS on exFAT under macOS, no coherent mmap over a network)."""
+"""WAL's shared memory is not safe on these (SIGBUS on exFAT under macOS, no coherent mmap over a network)."""
 
 
 def refuse_unsafe_disk(folder: Path) -> None:

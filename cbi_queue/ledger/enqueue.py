@@ -109,7 +109,7 @@ def _refuse_changed_live_jobs(ledger: Ledger, fresh: Sequence[_Candidate]) -> No
     if clashes:
         raise Refused(
             "cannot enqueue, because live jobs have the same name and another content:\n  " + "\n  ".join(clashes),
-            hint="`cbi-queue edit` changes a queued job, `cbi-queue cancel` cancels it; or give the new job another name",
+            hint="change the queued job with `cbi-queue edit`, cancel it, or give the new job another name",
         )
 
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 NO_BATCH = 0
 """Stored as the micro-batch of models that have none."""
-_MICRO_BATCH = f"nullif(micro_batch, {NO_BATCH})"
+_BASELINES = """
+    SELECT fingerprint, nullif(micro_batch, 0), seconds_per_sample, spread, reports, cpu_per_sample, updated_at
+    FROM baselines
+"""
 PROBE_RISE = 1.01
 """Most that one probe may raise the cold time, as a factor; a probe above `PROBE_HOT` never does."""
 PROBE_HOT = 1.1
@@ -28,12 +31,8 @@ PROBE_HOT = 1.1
 
 def baselines_of(ledger: Ledger, fingerprint: str) -> dict[int | None, Baseline]:
     """Return the cold baselines of runs with *fingerprint*, by micro-batch; empty before the first."""
-    rows = ledger.conn.execute(
-        f"SELECT {_MICRO_BATCH}, seconds_per_sample, spread, reports, cpu_per_sample FROM baselines "  # noqa: S608 - our own
-        "WHERE fingerprint = ?",
-        (fingerprint,),
-    )
-    return {micro_batch: Baseline(*figures) for micro_batch, *figures in rows}
+    rows = ledger.conn.execute(f"{_BASELINES} WHERE fingerprint = ?", (fingerprint,))
+    return {micro_batch: Baseline(*figures) for _, micro_batch, *figures, _ in rows}
 
 
 def store_baselines(
@@ -109,8 +108,8 @@ def store_probe(ledger: Ledger, device: str, workload: str, wall_s: float) -> fl
 
 
 UNCONFIRMED_DAYS = 90
-"""Days after which a baseline that no run has confirmed is dropped: its model is no longer trained this way, its library
-was updated (the version is in the fingerprint), or no run since then came near it."""
+"""Days after which a baseline that no run has confirmed is dropped: its model is no longer trained this way, its
+library was updated (the version is in the fingerprint), or no run since then came near it."""
 MOST_MODELS_NAMED = 12
 """Models that a refusal names; the command lists them all."""
 
@@ -181,10 +180,7 @@ def what_was_learned(ledger: Ledger, names: Iterable[str] = ()) -> Learned:
     Raises:
         Refused: when a name matches no baseline; the message lists the known models.
     """
-    baselines = ledger.conn.execute(
-        f"SELECT fingerprint, {_MICRO_BATCH}, seconds_per_sample, spread, reports, cpu_per_sample, updated_at "  # noqa: S608 - our own
-        "FROM baselines ORDER BY fingerprint, micro_batch"
-    )
+    baselines = ledger.conn.execute(f"{_BASELINES} ORDER BY fingerprint, baselines.micro_batch")
     probes = ledger.conn.execute("SELECT device, workload, wall_s, updated_at FROM probes ORDER BY device, workload")
     everything = Learned(tuple(BaselineRow(*row) for row in baselines), tuple(ProbeRow(*row) for row in probes))
     return Learned(_called(everything, tuple(names)), everything.probes)

@@ -200,7 +200,7 @@ class _BriefWrite(WriteTransaction):
 
 @functools.cache
 def _event_sql(transition: Transition) -> str:
-    """Return the INSERT of the event with the job's current state; it writes no row when *transition* may not start there.
+    """Return the INSERT of the event with the job's current state; writes no row when *transition* may not start there.
 
     Cached, because SQLite finds prepared statements by their text.
     """
@@ -214,7 +214,8 @@ def _event_sql(transition: Transition) -> str:
 def _change_sql(transition: Transition, columns: tuple[str, ...]) -> str:
     """Return the guarded UPDATE of *transition* that also sets *columns*."""
     assignments = ", ".join(f"{column} = ?" for column in columns)
-    return f"UPDATE jobs SET state = '{transition.target}', {assignments} WHERE {_guard(transition)}"  # noqa: S608 - our own words
+    changes = f"state = '{transition.target}', {assignments}"
+    return f"UPDATE jobs SET {changes} WHERE {_guard(transition)}"  # noqa: S608 - our own words
 
 
 def _guard(transition: Transition) -> str:

@@ -94,7 +94,7 @@ def last_events(ledger: Ledger, count: int) -> list[EventRow]:
 
 
 def last_event_id(ledger: Ledger) -> int:
-    """Return the number of the newest event, 0 when there is none; later events have larger ones, whatever the clock."""
+    """Return the number of the newest event, 0 when there is none; later events have larger ones."""
     return int(ledger.conn.execute("SELECT coalesce(MAX(id), 0) FROM events").fetchone()[0])
 
 
@@ -152,13 +152,15 @@ def state_counts(ledger: Ledger) -> dict[str, int]:
 
 
 def failed_since(ledger: Ledger, event_id: int) -> list[JobRow]:
-    """Return the jobs that failed after the event *event_id*, those that wait for a job that ended without success, those
-    held because the daemon crashed while they were running, and those that can never fit.
+    """Return the jobs that failed after the event *event_id*, and all that do not run without the user's help.
+
+    These wait for a job that ended without success, are held because the daemon crashed while they were running, or
+    can never fit.
     """
     failed = _jobs(
         ledger,
-        "SELECT * FROM jobs WHERE state = 'failed' AND id IN (SELECT job_id FROM events WHERE id > ? AND event = 'fail') "
-        "ORDER BY id",
+        "SELECT * FROM jobs WHERE state = 'failed' "
+        "AND id IN (SELECT job_id FROM events WHERE id > ? AND event = 'fail') ORDER BY id",
         event_id,
     )
     stuck = _jobs(

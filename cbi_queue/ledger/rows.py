@@ -36,8 +36,8 @@ class JobRow:
     errors: int
     """Attempts that ended in an error, since the last retry by hand."""
     ooms: int
-    """Times that it was retried with less memory, after running out of it or after crashes of the daemon, since the last
-    retry by hand."""
+    """Times that it was retried with less memory, after running out of it or after crashes of the daemon. Since the
+    last retry by hand."""
     attempts: int
     micro_batch: int | None
     """Largest micro-batch of its attempts, after running out of memory or by admission. None: as in the spec."""

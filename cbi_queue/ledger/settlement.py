@@ -170,8 +170,10 @@ def requeue_after_crash(ledger: Ledger, job_id: int, crashes: int, *, backoff_s:
         if _is_cancelled(ledger, job_id, None):
             return
         if crashes:
-            counted = f"UPDATE attempts SET settings = json_set(settings, '$.{CRASHES}', ?) WHERE job_id = ? AND ended_at IS NULL"  # noqa: S608 - our own words
-            conn.execute(counted, (crashes, job_id))
+            conn.execute(
+                "UPDATE attempts SET settings = json_set(settings, ?, ?) WHERE job_id = ? AND ended_at IS NULL",
+                (f"$.{CRASHES}", crashes, job_id),
+            )
         if crashes < CRASHES_TO_SHRINK:
             _requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED)
             return

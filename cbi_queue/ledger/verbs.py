@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from cbi_queue.ledger.rows import JobRow
 
 EDITABLE = ("priority", "retries", "timeout_s")
-"""Keys of a spec, each a column of the row, that `edit` changes besides `params.*`. Another name, model, horizon or need
-would be another job."""
+"""Keys of a spec, each a column of the row, that `edit` changes besides `params.*`. Another name, model, horizon or
+need would be another job."""
 
 
 def hold(ledger: Ledger, names: Sequence[str], words: str | None = None) -> list[JobRow]:

@@ -28,7 +28,7 @@ SHORTEST_S = 10.0
 
 
 def crashes_in_a_row(ledger: Ledger, telemetry_path: Path, job: JobRow, attempt: AttemptRow) -> int:
-    """Return how often in a row the daemon crashed while *job* was running without a new checkpoint, this time included.
+    """Count the daemon's crashes in a row while *job* was running without a new checkpoint, this one included.
 
     Args:
         ledger: to read.

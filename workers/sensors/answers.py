@@ -91,7 +91,7 @@ class Answers:
                 self.latest = Unknown(f"it did not answer within {self._timeout_s:g} s", now_s)
 
     def outdate(self) -> None:
-        """Forget the last answer and a pending one, because the trainer has changed; read the sensor at the next sample."""
+        """Forget the last answer and a pending one: the trainer has changed. The next sample reads the sensor."""
         with self._lock:
             self.latest = Unknown(NOT_ASKED, 0.0)
             self._samples = 0

@@ -3,7 +3,7 @@
 Each field comes from the most trusted sensor that has it; sensors are given in order of trust. Heat is the exception:
 temperature and limit stay together and are those of the chip nearest to its limit, and one sensor that saw throttling
 is enough, among firm sensors where one reports it. The result is as old as its oldest part, as trusted as its most
-trusted one, and names every source, advisory ones as such. So an advisory temperature can stand beside a firm level: the
+trusted one, and names every source, advisory ones as such. So a firm level can come with an advisory temperature: the
 reading marks it as advisory; it is shown and decides nothing, neither for heat nor against it.
 """
 

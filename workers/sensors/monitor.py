@@ -113,7 +113,7 @@ class Monitor:
             kind: composed([(sensor.name, answer) for sensor, answer in answers if sensor.kind == kind], at_s)
             for kind in KINDS
         }
-        return Readings(**kinds).fresh(at_s, self.max_age_s)  # type: ignore[arg-type]  # `checked` has checked the classes
+        return Readings(**kinds).fresh(at_s, self.max_age_s)  # type: ignore[arg-type]  # see `checked`
 
     def answers(self, now_s: float) -> list[tuple[Sensor, Reading | Unknown]]:
         """Return the last answer of each sensor in order of trust, `Unknown` where too old at *now_s*."""
@@ -151,7 +151,7 @@ class Monitor:
         return Unknown(f"its last reading is {age_s:.0f} s old", answer.at_s)
 
     def _log_change(self, answers: Answers) -> None:
-        """Log that a sensor became unknown, for another reason, or known again; reasons in `EXPECTED` are not logged."""
+        """Log that a sensor became unknown, for another reason, or known again; not the reasons in `EXPECTED`."""
         answer = answers.latest
         if isinstance(answer, Unknown) and answer.why in EXPECTED:
             return

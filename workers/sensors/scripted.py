@@ -1,9 +1,9 @@
 """Sensors that replay a trace, recorded on a real machine or written by hand, in place of measuring.
 
-A trace is JSON lines: a header `{"sensor_trace": 1, …}`, then `{"t_s": 12.0, "thermal": {…}, …}` in order of time. A kind
-that a line leaves out keeps its value; one that no line has had so far is `Unknown`. Time runs from the first sample or,
-with `"starts": "trainer"` (or `"work"`), from the first trainer (its first `Started`) on; until then the first line
-applies. After the last line the readings are `Unknown`, unless the header has `"hold": true`. The values are those of
+A trace is JSON lines: a header `{"sensor_trace": 1, …}`, then `{"t_s": 12.0, "thermal": {…}, …}` in order of time. A
+kind that a line leaves out keeps its value; one that no line has had so far is `Unknown`. Time runs from the first
+sample or, with `"starts": "trainer"` (or `"work"`), from the first trainer (its first `Started`) on; until then the
+first line applies. After the last line the readings are `Unknown`, unless the header has `"hold": true`. The values are those of
 `cbi_queue.readings.as_json`.
 """
 
@@ -130,7 +130,7 @@ class Player:
         self._started_s: float | None = None
 
     def start(self, now_s: float, event: str) -> None:
-        """Start at *now_s* if the header starts at *event* ("monitor", "trainer" or "work") and the script has not started."""
+        """Start at *now_s* if the header starts at *event* ("monitor", "trainer" or "work"), unless it has started."""
         if self._started_s is None and event == self.script.header.starts:
             self._started_s = now_s
 
@@ -149,7 +149,7 @@ class Player:
 
 
 def _moved(reading: Reading | Unknown, by_s: float, woken_by_s: float) -> Reading | Unknown:
-    """Put a reading of the trace on the boot clock: a held one keeps its age; the time of a waking stays in the past."""
+    """Put a reading of the trace on the boot clock: a held one keeps its age, a waking stays in the past."""
     if isinstance(reading, SleepReading) and reading.woke_at_s is not None:
         reading = replace(reading, woke_at_s=reading.woke_at_s + woken_by_s)
     return replace(reading, at_s=reading.at_s + by_s)

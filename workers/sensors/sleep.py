@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHORTEST_S = 2.0
-"""Seconds by which the clocks must diverge between two samples to count as sleep; less is the time between two calls."""
+"""Seconds by which the clocks must diverge between two samples to count as sleep; less is between two calls."""
 
 
 class Sleep:

@@ -51,7 +51,7 @@ class Slot:
         self.stopping = threading.Event()
 
     def admit(self, ledger: Ledger, job: JobRow) -> bool:
-        """Return True if the next job may be claimed: the daemon is not stopping, the data are there, its memory fits."""
+        """Return True if the next job may be claimed: the daemon runs on, the data are there, its memory fits."""
         if self.stopping.is_set() or self._volume_is_missing():
             return False
         with ledger.brief_lock_waits():
@@ -139,7 +139,7 @@ class Slot:
             self._admission.learn(ledger, job, attempt.number, supervision.took(manifest.peak_rss_mib))
 
     def _settle_found(self, ledger: Ledger, job: JobRow, run_dir: Path) -> bool:
-        """Finish the job if an interrupted or evicted attempt had completed its folder, but this could not be checked then."""
+        """Finish the job if an interrupted or evicted attempt had completed its folder, unnoticed at the time."""
         for attempt in queries.attempts_of(ledger, job.id):
             if attempt.outcome in (Outcome.INTERRUPTED, Outcome.EVICTED):
                 manifest, _ = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)

@@ -208,8 +208,8 @@ def _spawn(setup: TrainerSetup, report_descriptor: int) -> subprocess.Popen[byte
 
 
 KEEP_FREED = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
-"""Makes glibc's heap keep freed memory (bytes): blocks below 1 GiB, up to 8 GiB in all. By default it returns every large
-tensor to the kernel and has the page faults again at the next step; `jobs.process.heap` returns the memory on a pause.
+"""Makes glibc's heap keep freed memory (bytes): blocks below 1 GiB, up to 8 GiB in all. By default it returns every
+large tensor to the kernel and has the page faults again at the next step; `jobs.process.heap` returns the memory on a pause.
 Other C libraries ignore these variables; values set by the user win."""
 
 

@@ -1,7 +1,7 @@
 """Memory of a Linux machine, or of the control group that the slot runs in, whichever has less available.
 
 Reads `/proc/meminfo`, `/proc/vmstat` (pages swapped out), `/proc/pressure/memory`, and of every control group from ours
-upwards the limit, the use and the part of it that the kernel can free at once (`inactive_file`, as Kubernetes counts it).
+upwards the limit, the use and the part of it that the kernel can free at once (`inactive_file`, as in Kubernetes).
 Control groups of version 2 and, where the memory controller is mounted that way, version 1. Linux has no pressure
 *level*; the stall share replaces it. Source: proc_meminfo(5), Documentation/admin-guide/cgroup-v2.rst.
 """

@@ -1,7 +1,7 @@
 """Heat of the processor on Linux: temperatures of hwmon and thermal zones, and the kernel's throttle counters.
 
-Only sensors on the processor count; others, such as `acpitz`, measure the board. A temperature counts between 15 and 125
-degrees Celsius. A virtual machine usually has none of these files: then heat is unknown, not low.
+Only sensors on the processor count; others, such as `acpitz`, measure the board. A temperature counts between 15 and
+125 degrees Celsius. A virtual machine usually has none of these files: then heat is unknown, not low.
 Source: Documentation/hwmon/{coretemp,k10temp}.rst (millidegrees; `crit` is where an Intel core slows itself),
 Documentation/driver-api/thermal/sysfs-api.rst (`passive` trip points slow the chip), and
 arch/x86/kernel/cpu/mce/therm_throt.c (`*_throttle_count`).

@@ -1,7 +1,7 @@
 """Processes and processors of Linux, read from `/proc`; only the trainer's processes are read.
 
-Memory of several processes is PSS and swapped PSS (`smaps_rollup`), in which a page shared by n processes counts one n-th
-in each. The kernel walks every page for it, so the resident memory of a single or a large process is used instead: what
+Memory of several processes is PSS and swapped PSS (`smaps_rollup`), in which a page shared by n processes counts one
+n-th in each. The kernel walks every page for it, so the resident memory of a single or a large process is used instead: what
 those share with others is the code of libraries. Source: proc_pid_stat(5), proc_pid_smaps(5), proc_stat(5),
 proc_tid_children(5).
 """
@@ -35,7 +35,7 @@ class ProcessStat(NamedTuple):
 
 
 def parse_stat(text: str) -> ProcessStat | None:
-    """Read `/proc/PID/stat`, whose second field, the name, may hold spaces and brackets; None when it cannot be parsed."""
+    """Read `/proc/PID/stat`, whose second field, the name, may hold spaces and brackets; None if invalid."""
     fields = text[text.rfind(")") + 2 :].split()
     times = fields[11:15]
     if len(times) < 4 or not all(word.lstrip("-").isdigit() for word in times):

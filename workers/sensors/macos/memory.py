@@ -47,7 +47,7 @@ def parse_sysctl(text: str) -> dict[str, str]:
 
 
 def parse_vm_stat(text: str) -> tuple[int, dict[str, int]] | None:
-    """Return page size in bytes and counters of `vm_stat`, by their name without quotes; None when it cannot be parsed."""
+    """Return page size in bytes and counters of `vm_stat`, by their name without quotes; None if invalid."""
     size = re.search(r"page size of (\d+) bytes", text)
     if size is None:
         return None

@@ -1,9 +1,9 @@
 """Thermal pressure of macOS, without root: the notify(3) key that the system sets, by libSystem, else by `notifyutil`.
 
-Level 0 is also the state of a key that was never set (a virtual machine, or a Mac on which the key is not published). So
-"nominal" is advisory until the key has been seen above 0, which a file records; any higher level is firm at once. The
-level may stay nominal while the chip slows down: it is evidence beside the speed of the work. Source: Libc `OSThermalNotification.h` (levels 0 to
-4 on macOS; iOS counts 0, 10, … 50), Libnotify `notifyutil.c` (exit code 0 also when it failed).
+Level 0 is also the state of a key that was never set (a virtual machine, or a Mac on which the key is not published).
+So "nominal" is advisory until the key has been seen above 0, which a file records; any higher level is firm at once.
+The level may stay nominal while the chip slows down: it is evidence beside the speed of the work. Source: Libc
+`OSThermalNotification.h` (levels 0 to 4 on macOS; iOS counts 0, 10, … 50), Libnotify `notifyutil.c` (exit code 0 also when it failed).
 Not used: NSProcessInfo.thermalState (stale without a run loop), `pmset -g therm` (prints no level on Apple silicon).
 """
 
