@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the daemon; return 0 after an orderly end, 1 when a job failed (--until-empty) or it could not go on, 2 or 75
+    """Run the daemon; return 0 after an orderly end, 1 when a job failed (--until-empty) or the daemon failed, 2 or 75
     when refused.
 
-    75 means that another daemon trains: a service manager then leaves it at that. After anything else it tries again.
+    75 means that another daemon runs: a service manager then does not start this one again. After any other it does.
     """
     parser = argparse.ArgumentParser(prog="python -m workers", description="The daemon of cbi-queue: one slot.")
     parser.add_argument("--until-empty", action="store_true", help="end when nothing is left to train")

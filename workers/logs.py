@@ -1,4 +1,4 @@
-"""The daemon's own log: events with keys, in UTC, rolled over in-process (launchd never rolls a log)."""
+"""The daemon's log: events with keys, in UTC, rotated by the daemon itself (launchd never rotates a log)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMAT = "%(asctime)sZ %(levelname)s %(name)s pid=%(process)d %(message)s"
 
 
 def set_up_logging(settings: Settings, *, to_terminal: bool) -> None:
-    """Log to the state folder, and to stderr when a person is watching."""
+    """Log to the state folder and, with *to_terminal*, to stderr."""
     handlers: list[logging.Handler] = [
         RotatingFileHandler(
             settings.daemon_log_path, maxBytes=settings.log_max_bytes, backupCount=settings.log_keep, encoding="utf-8"

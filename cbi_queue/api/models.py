@@ -46,7 +46,7 @@ class Problem(_Model):
 
     model_config = _examples(
         {
-            "error": "no job is called 'lightgbm-1x'; near: lightgbm-31-1w",
+            "error": "no job is called 'lightgbm-1x'; similar names: lightgbm-31-1w",
             "hint": "`cbi-queue list --all` shows every job with its number",
         }
     )

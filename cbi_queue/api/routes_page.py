@@ -21,6 +21,7 @@ from cbi_queue.api.charts import HEIGHT, WIDTH, stacked
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.formats import FILTERS
 from cbi_queue.api.page_view import QUEUE_SHOWN, view_page, why_waiting
+from cbi_queue.lifecycle import event_title
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.views.snapshot import QueueStatus, take_status
 
@@ -35,7 +36,7 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters.update(FILTERS, why_waiting=why_waiting)
+_TEMPLATES.filters.update(FILTERS, event_title=event_title, why_waiting=why_waiting)
 _TEMPLATES.globals.update(
     stacked=stacked,
     horizons=HORIZONS,

@@ -16,6 +16,7 @@ from cbi_queue import clock
 from cbi_queue.cli.output import STATE_COLOURS, ago, console, duration, fitted_table, local_time, printable
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.queries import find_job, last_events
+from cbi_queue.lifecycle import event_title
 from cbi_queue.views.governor import STANDS_STILL
 from cbi_queue.views.snapshot import take_status
 
@@ -168,5 +169,6 @@ def _ended(jobs: tuple[JobLine, ...], width: int) -> Table:
 
 
 def _events(status: QueueStatus, width: int) -> Table:
-    rows = ((ago(event.at), event.job or "", event.event, event.words) for event in status.events[:EVENT_ROWS])
+    shown = status.events[:EVENT_ROWS]
+    rows = ((ago(event.at), event.job or "", event_title(event.event), event.words) for event in shown)
     return fitted_table("Events", (">when", "job", "event", "words"), rows, width)

@@ -1,4 +1,4 @@
-"""Bring the ledger's file up to the schema of this version, without importing what only migrations need."""
+"""Migrate the ledger's file to the schema of this version, without importing what only migrations need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA_VERSION = 4
-"""Number of migrations of this version; a test holds it to `migrations.MIGRATIONS`."""
+"""Number of migrations of this version; a test compares it with `migrations.MIGRATIONS`."""
 
 
 def schema_version(path: Path) -> int:
@@ -57,10 +57,8 @@ def ensure_schema(path: Path) -> None:
 
 
 def _hint(path: Path, exc: sqlite3.Error) -> str:
-    """Advise a restore only when the file itself is damaged: a full disk leaves a sound ledger behind."""
+    """Advise to restore a backup only when the file itself is damaged: a full disk damages nothing."""
     damaged = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
     if getattr(exc, "sqlite_errorcode", 0) & 0xFF in damaged:
         return f"move it aside and restore the newest file of {path.parent / 'backups'}"
-    return (
-        f"make space on the disk of {path.parent} and see that the file can be read; the ledger itself is not damaged"
-    )
+    return f"free up space on the disk of {path.parent} and make the file readable; the ledger itself is not damaged"

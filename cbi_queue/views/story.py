@@ -16,6 +16,7 @@ from cbi_queue.governor.diagnosis.attribution import NOT_THE_MACHINE
 from cbi_queue.governor.values import Cause
 from cbi_queue.ledger.learned import what_was_learned
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
+from cbi_queue.lifecycle import event_title
 from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
 from cbi_queue.telemetry.telemetry import epochs_of
 
@@ -87,7 +88,7 @@ def _event_words(event: EventRow) -> str:
     words = event.words or event.reason.replace("_", " ")
     if event.event == "governor":
         return words
-    name = event.event.replace("_", " ")
+    name = event_title(event.event).replace("_", " ")
     return f"{name}: {words}" if event.words else name
 
 

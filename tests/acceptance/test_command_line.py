@@ -189,7 +189,7 @@ def test_names_and_words_cannot_move_the_cursor(home, line):
     with home.ledger() as ledger:
         ledger.conn.execute("UPDATE jobs SET name = ? WHERE id = 5", (EVIL,))
         ledger.conn.execute("UPDATE jobs SET veto = ?, state = 'held' WHERE id = 5", (EVIL,))
-        ledger.tell("note", "note", job_id=5, words=EVIL)
+        ledger.add_event("note", "note", job_id=5, words=EVIL)
         ledger.conn.execute("INSERT INTO holds VALUES ('thermal', 'drain', ?, 1, NULL)", (EVIL,))
 
     child = home.start(*line.split(), COLUMNS="200")

@@ -87,7 +87,7 @@ def test_a_job_that_trains_is_told_to_go_on_as_it_began(taught):
 def test_an_unknown_name_is_refused_with_what_there_is(taught, verb):
     said = taught.run("governor", verb, "lstm", "ls", code=2)
 
-    assert "no cold baseline is called 'ls'; there is: feed_forward, lstm" in said
+    assert "no cold baseline matches 'ls'; known models: feed_forward, lstm" in said
     assert known(taught) == ([NET_1W, NET_1W, LSTM_1M], ["cpu"])
 
 

@@ -199,7 +199,7 @@ def test_a_failing_sensor_is_unknown_alone_and_known_again_when_it_recovers(sett
 def test_a_reading_of_another_kind_is_garbage(settings):
     monitor = Monitor(settings, crew(thermal=Saboteur("thermal", "bad", is_slow=False, fail=wrong_kind)))
     monitor.sample(50.0)
-    assert "no thermal reading" in monitor.latest(50.0).thermal.why
+    assert "not a thermal reading" in monitor.latest(50.0).thermal.why
 
 
 def test_a_stale_reading_is_unknown(settings):

@@ -113,18 +113,18 @@ def words_of(slot: ScriptedSlot, event: str) -> list[str]:
     return [words for name, _, words in slot.events() if name == event]
 
 
-def test_a_hurried_write_waits_once_and_the_next_ones_not_at_all(ledger: Ledger, foreign: Foreign) -> None:
+def test_a_brief_write_waits_once_and_the_next_ones_not_at_all(ledger: Ledger, foreign: Foreign) -> None:
     """A look makes half a dozen writes; a second for each would be a pause that comes too late."""
     waits: list[str] = []
     foreign.lock()
     ledger.conn.set_trace_callback(lambda sql: waits.append(sql) if "busy_timeout" in sql else None)
 
-    with ledger.hurried():
+    with ledger.brief_lock_waits():
         for _ in range(3):
             with pytest.raises(LedgerBusy, match="another program has kept it locked"):
-                ledger.tell("x", "x")
+                ledger.add_event("x", "x")
         foreign.let_go()
-        ledger.tell("x", "x")
+        ledger.add_event("x", "x")
 
     usual = "PRAGMA busy_timeout = 5000"
     assert [wait for wait in waits if wait != usual] == [f"PRAGMA busy_timeout = {ms}" for ms in (1000, 0, 0, 0)]
@@ -182,7 +182,7 @@ def let_hold_end_under_lock(
     slot.check(attempt_governor, int(hold.until_s - slot.now_s) - 1)
     assert slot.slot_governor.state.hold is hold
     foreign.lock()
-    with slot.ledger.hurried():
+    with slot.ledger.brief_lock_waits():
         slot.check(attempt_governor, tries)
     assert holds_in_force(slot.ledger)
     foreign.let_go()
@@ -278,19 +278,18 @@ def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: ScriptedSlo
     attempt_governor = slot.attempt_governor()
     foreign.lock()
     slot.heat(HeatLevel.TRAPPING)
-    with slot.ledger.hurried():
+    with slot.ledger.brief_lock_waits():
         slot.check(attempt_governor, 4)
     assert slot.slot_governor.unplaced_hold is not None
     entry = Slot(slot.settings, slot.telemetry, 0, slot.slot_governor)
-    entry.open_ledger = lambda: slot.ledger
     job = queries.find_job(slot.ledger, "net")
     slot.cool()
     slot.pass_second()
-    assert not entry.admit(job)
+    assert not entry.admit(slot.ledger, job)
     assert not holds_in_force(slot.ledger)
 
     foreign.let_go()
-    entry.admit(job)
+    entry.admit(slot.ledger, job)
 
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
 

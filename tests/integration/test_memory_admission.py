@@ -18,12 +18,12 @@ from cbi_queue.ledger import Ledger, claims, queries
 from cbi_queue.ledger.enqueue import enqueue
 from cbi_queue.ledger.peaks import KEPT_A_KIND, PeakRow, expected_mib, peaks_by_backend, peaks_of, store_peak
 from cbi_queue.ledger.verbs import cancel, edit
-from cbi_queue.ledger.waits import look_again
+from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.models.memory_formulas import DENSE, Shape
 from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
 from cbi_queue.spec import DayPlan, JobSpec
-from workers.slot.admission import PRESSURE_MOST_S, Admission
+from workers.slot.admission import MAX_PRESSURE_S, Admission
 from workers.trainer.memory_taken import Taken
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_free_memory_that_was_read_while_the_last_trainer_held_it_puts_no_job_of
     now = FakeClock(1000.0)
     monkeypatch.setattr(clock, "boot_s", now)
     held = replace(free(300.0), at_s=999.0)
-    admission.given_back()
+    admission.trainer_ended()
 
     assert not admission.admit(ledger, queries.find_job(ledger, "big"), held)
     assert next_job(ledger) == "big"
@@ -138,7 +138,7 @@ def test_a_level_that_is_stuck_does_not_stop_the_queue(
     monkeypatch.setattr(clock, "monotonic_s", now)
     job, stuck = queries.find_job(ledger, "small"), free(None, PressureLevel.WARN)
     assert not admission.admit(ledger, job, stuck)
-    now.advance(PRESSURE_MOST_S - 1)
+    now.advance(MAX_PRESSURE_S - 1)
     assert not admission.admit(ledger, job, stuck)
     now.advance(1)
     assert admission.admit(ledger, job, stuck)
@@ -154,7 +154,7 @@ def test_a_sensor_that_falls_silent_under_pressure_opens_no_gate_but_not_for_eve
     small, big = queries.find_job(ledger, "small"), queries.find_job(ledger, "big")
     assert admission.admit(ledger, small, silent), "what was never pressed keeps nobody back"
     assert not admission.admit(ledger, small, free(None, PressureLevel.CRITICAL))
-    now.advance(PRESSURE_MOST_S - 1)
+    now.advance(MAX_PRESSURE_S - 1)
     assert not admission.admit(ledger, big, silent)
     (words,) = words_of(ledger, "big", "waits")
     assert words is not None
@@ -217,7 +217,7 @@ def test_a_job_that_could_never_fit_is_looked_at_again_once_it_is_edited(ledger:
 
     admission.admit(ledger, queries.find_job(ledger, "big"), free(50_000.0))
     assert next_job(ledger) == "small"
-    look_again(ledger)
+    recheck_unfit(ledger)
     assert next_job(ledger) == "big"
 
 
@@ -305,7 +305,17 @@ def test_peaks_of_another_device_and_older_ones_do_not_count(ledger: Ledger) -> 
 
 def test_an_attempt_s_own_peak_does_not_sweeten_what_was_expected_of_it(ledger: Ledger) -> None:
     job_id = queries.find_job(ledger, "big").id
-    peak = PeakRow(job_id, 1, "lstm", "torch", "cpu", 32, 10.0, 5000.0, at=0.0)
+    peak = PeakRow(
+        job_id=job_id,
+        attempt=1,
+        model="lstm",
+        backend="torch",
+        device="cpu",
+        micro_batch=32,
+        formula_mib=10.0,
+        measured_mib=5000.0,
+        at=0.0,
+    )
     expected = line_for("lstm", "torch", [])
     assert expected_mib(ledger, peak) == expected.base_mib + 10.0 * expected.factor
 

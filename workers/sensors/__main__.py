@@ -14,7 +14,7 @@ from workers.sensors.recording import read_once, record
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print what the sensors say as JSON, or record it; return 0, or 2 when refused."""
+    """Print the readings of the sensors as JSON, or record them; return 0, or 2 when refused."""
     options = _parser().parse_args(arguments)
     try:
         settings = load_settings()

@@ -13,7 +13,7 @@ from cbi_queue.cli.output import duration, json_option, local_time, print_json, 
 from cbi_queue.ledger.micro_batch import lowered_micro_batch
 from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
-from cbi_queue.lifecycle import REASON_WORDS
+from cbi_queue.lifecycle import REASON_WORDS, event_title
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow
@@ -85,4 +85,4 @@ def _attempt(attempt: AttemptRow) -> tuple[str, ...]:
 
 def _event(event: EventRow) -> tuple[str, ...]:
     change = f"{event.source or ''} → {event.target}".strip() if event.target else ""
-    return (local_time(event.at), event.event, change, event.words or "")
+    return (local_time(event.at), event_title(event.event), change, event.words or "")
