@@ -8,6 +8,7 @@ import sys
 
 from cbi_queue.errors import CbiError, LedgerBusy
 from cbi_queue.settings import load_settings
+from cbi_queue.standard_streams import prepare_streams
 from workers.daemon import Daemon, install_signals
 from workers.logs import set_up_logging
 
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workers", description="The daemon of cbi-queue: one slot.")
     parser.add_argument("--until-empty", action="store_true", help="end when nothing is left to train")
     parser.add_argument("--quiet", action="store_true", help="log to the daemon's log file only")
+    prepare_streams()
     options = parser.parse_args(arguments)
     try:
         settings = load_settings()

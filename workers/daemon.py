@@ -22,7 +22,7 @@ from cbi_queue.telemetry.telemetry import Telemetry
 from workers.chores import register_chores
 from workers.governor.slot_governor import GOVERNOR_LOOK_S, SlotGovernor
 from workers.keep_awake import AWAKE_LOOK_S, KeepAwake
-from workers.recovery.recovery import end_orphan, find_orphan, settle_leftovers
+from workers.recovery.recovery import end_orphan, end_unlocked_trainer, find_orphan, settle_leftovers
 from workers.slot.slot import Slot
 from workers.volume import watch_volume
 
@@ -94,6 +94,7 @@ class Daemon:
     def _take_over(self, ledger: Ledger, slot_governor: SlotGovernor) -> bool:
         """Put the ledger in order after the last daemon, however long others keep it locked; False when told to stop."""
         steps: tuple[Callable[[], object], ...] = (
+            lambda: end_unlocked_trainer(self._settings, self._stop),
             lambda: settle_leftovers(self._settings, ledger),
             lambda: look_again(ledger),
             lambda: slot_governor.take_over(ledger),

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 import cbi_queue
 from cbi_queue.errors import CbiError
+from cbi_queue.standard_streams import guarded_output
 
 VERBS: dict[str, str] = {
     "plan": "Check, show or describe day plans; changes nothing.",
@@ -99,6 +100,11 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; turn our own errors into a message and an exit code."""
+    with guarded_output():
+        _run()
+
+
+def _run() -> None:
     try:
         cli(standalone_mode=True)
     except CbiError as exc:
