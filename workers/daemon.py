@@ -13,9 +13,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.errors import CbiError, LedgerBusy, LedgerError, SlotStuck
+from cbi_queue.errors import CbiError, LedgerBusy, LedgerError, LedgerLost, SlotStuck
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
+from cbi_queue.ledger.file_watch import LedgerFile
 from cbi_queue.ledger.waits import look_again
 from cbi_queue.slot_lock import SlotLock
 from cbi_queue.telemetry.telemetry import Telemetry
@@ -38,8 +39,13 @@ HEALTH_S = 10.0
 """Seconds between looks at Huey's threads, and between checkpoints of the write-ahead log."""
 LOOK_S = 0.1
 """Seconds between the main thread's looks at its flags."""
+FILE_LOOK_S = 1.0
+"""Seconds between checks that the ledger's file is still the one that was opened."""
 SPARE_S = 5.0
 """Seconds beyond the trainer's grace that stopping may take: SIGKILL, settling, closing."""
+_LOST_HINT = (
+    "a job that was training has left a checkpoint. `cbi-queue restore` lists the backups; then start the daemon again"
+)
 _STUCK_HINT = "the service starts the daemon again by itself; in a terminal, start it again when that process is gone"
 
 
@@ -52,6 +58,8 @@ class Daemon:
         self._until_empty = until_empty
         self._stop = threading.Event()
         self._began_after_event = 0
+        self._file: LedgerFile | None = None
+        self._lost: str | None = None
 
     def run(self) -> int:
         """Run until told to stop (or until the queue is empty); return the exit code.
@@ -59,6 +67,7 @@ class Daemon:
         Raises:
             SlotTaken: when another daemon holds the slot.
             SlotStuck: when something that does not end, and is no daemon, holds it.
+            LedgerLost: when the ledger's file was taken away while it was in use.
             LedgerError: when the ledger cannot be used.
         """
         self._settings.make_state_dir()
@@ -79,17 +88,21 @@ class Daemon:
         ledger = Ledger.open(self._settings.ledger_path, patience_s=DAEMON_PATIENCE_S, checkpoints=True)
         telemetry = Telemetry(self._settings.telemetry_path)
         try:
+            self._file = LedgerFile(self._settings.ledger_path)
             self._began_after_event = queries.last_event_id(ledger)
             if not self._take_over(ledger, slot_governor):
                 return 0
             slot_governor.start()
             slot = Slot(self._settings, telemetry, lock.descriptor, slot_governor)
             self._consume(ledger, slot, slot_governor)
+            if self._lost is not None:
+                raise LedgerLost(self._lost, hint=_LOST_HINT)
             return self._exit_code(ledger)
         finally:
             slot_governor.stop()
             telemetry.close()
-            ledger.close()
+            if self._lost is None:
+                ledger.close()
 
     def _take_over(self, ledger: Ledger, slot_governor: SlotGovernor) -> bool:
         """Put the ledger in order after the last daemon, however long others keep it locked; False when told to stop."""
@@ -159,6 +172,7 @@ class Daemon:
         keep_awake: KeepAwake,
     ) -> None:
         looks = (
+            _Look("ledger", FILE_LOOK_S, self._check_file),
             _Look("awake", AWAKE_LOOK_S, lambda: keep_awake.follow(ledger)),
             _Look("governor", GOVERNOR_LOOK_S, lambda: slot_governor.check_idle_slot(ledger, telemetry)),
             _Look("volume", self._settings.volume_check_s, lambda: watch_volume(self._settings, ledger)),
@@ -170,6 +184,13 @@ class Daemon:
                 look.take_when_due()
             if self._until_empty and _is_empty(ledger):
                 return
+
+    def _check_file(self) -> None:
+        """Stop when the ledger's file is no longer the one that was opened: what is written to it would be lost."""
+        self._lost = self._file.fault() if self._file else None
+        if self._lost is not None:
+            logger.error("event=ledger.lost why=%r", self._lost)
+            self._stop.set()
 
     def _exit_code(self, ledger: Ledger) -> int:
         """Say 1 when, in an until-empty run, a job failed, is stuck behind one that did, is held, or can never fit."""

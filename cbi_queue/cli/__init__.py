@@ -41,6 +41,7 @@ VERBS: dict[str, str] = {
     "governor": "Show what the governor sees, did and learned; let it learn anew.",
     "runtime": "Make and check the Python of a backend such as TensorFlow.",
     "doctor": "Check this machine and installation.",
+    "restore": "List the backups of the ledger, or put one in its place.",
     "completions": "Print shell completions.",
 }
 """Verb -> one line of help. Each verb is a module of `verbs` that holds one click command named `command`."""
