@@ -136,7 +136,6 @@ class Daemon:
 
     def _consume(self, ledger: Ledger, slot: Slot, slot_governor: SlotGovernor) -> None:
         huey = LedgerHuey(self._settings.ledger_path, admit=slot.admit, train=slot.train)
-        slot.open_ledger = huey.ledger
         register_chores(huey, self._settings)
         consumer = EmbeddedConsumer(
             huey,

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
 
 NO_BATCH = 0
-"""Stands in the table for the micro-batch of models that have none."""
+"""Stored as the micro-batch of models that have none."""
+_MICRO_BATCH = f"nullif(micro_batch, {NO_BATCH})"
 PROBE_RISE = 1.01
 """Most that one probe may raise the cold time, as a factor; a probe above `PROBE_HOT` never does."""
 PROBE_HOT = 1.1
@@ -28,13 +29,12 @@ PROBE_HOT = 1.1
 
 def baselines_of(ledger: Ledger, fingerprint: str) -> dict[int | None, Baseline]:
     """Return the cold baselines of runs with *fingerprint*, by micro-batch; empty before the first."""
-    rows = ledger.conn.execute("SELECT * FROM baselines WHERE fingerprint = ?", (fingerprint,))
-    return {
-        None if row["micro_batch"] == NO_BATCH else row["micro_batch"]: Baseline(
-            row["seconds_per_sample"], row["spread"], row["reports"], row["cpu_per_sample"]
-        )
-        for row in rows
-    }
+    rows = ledger.conn.execute(
+        f"SELECT {_MICRO_BATCH}, seconds_per_sample, spread, reports, cpu_per_sample FROM baselines "  # noqa: S608 - our own
+        "WHERE fingerprint = ?",
+        (fingerprint,),
+    )
+    return {micro_batch: Baseline(*figures) for micro_batch, *figures in rows}
 
 
 def store_baselines(
@@ -182,16 +182,12 @@ def what_was_learned(ledger: Ledger, names: Iterable[str] = ()) -> Learned:
     Raises:
         Refused: when a name calls no baseline; it says which models there are.
     """
-    rows = ledger.conn.execute("SELECT * FROM baselines ORDER BY fingerprint, micro_batch")
-    baselines = tuple(
-        BaselineRow(
-            row["fingerprint"], None if row["micro_batch"] == NO_BATCH else row["micro_batch"],
-            row["seconds_per_sample"], row["spread"], row["reports"], row["cpu_per_sample"], row["updated_at"],
-        )
-        for row in rows
-    )  # fmt: skip
+    baselines = ledger.conn.execute(
+        f"SELECT fingerprint, {_MICRO_BATCH}, seconds_per_sample, spread, reports, cpu_per_sample, updated_at "  # noqa: S608 - our own
+        "FROM baselines ORDER BY fingerprint, micro_batch"
+    )
     probes = ledger.conn.execute("SELECT device, workload, wall_s, updated_at FROM probes ORDER BY device, workload")
-    everything = Learned(baselines, tuple(ProbeRow(*row) for row in probes))
+    everything = Learned(tuple(BaselineRow(*row) for row in baselines), tuple(ProbeRow(*row) for row in probes))
     return Learned(_called(everything, tuple(names)), everything.probes)
 
 

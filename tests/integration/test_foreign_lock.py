@@ -282,15 +282,14 @@ def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: ScriptedSlo
         slot.check(attempt_governor, 4)
     assert slot.slot_governor.unplaced_hold is not None
     entry = Slot(slot.settings, slot.telemetry, 0, slot.slot_governor)
-    entry.open_ledger = lambda: slot.ledger
     job = queries.find_job(slot.ledger, "net")
     slot.cool()
     slot.pass_second()
-    assert not entry.admit(job)
+    assert not entry.admit(slot.ledger, job)
     assert not holds_in_force(slot.ledger)
 
     foreign.let_go()
-    entry.admit(job)
+    entry.admit(slot.ledger, job)
 
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
 

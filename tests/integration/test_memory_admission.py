@@ -304,7 +304,17 @@ def test_peaks_of_another_device_and_older_ones_do_not_count(ledger: Ledger) -> 
 
 def test_an_attempt_s_own_peak_does_not_sweeten_what_was_expected_of_it(ledger: Ledger) -> None:
     job_id = queries.find_job(ledger, "big").id
-    peak = PeakRow(job_id, 1, "lstm", "torch", "cpu", 32, 10.0, 5000.0, at=0.0)
+    peak = PeakRow(
+        job_id=job_id,
+        attempt=1,
+        model="lstm",
+        backend="torch",
+        device="cpu",
+        micro_batch=32,
+        formula_mib=10.0,
+        measured_mib=5000.0,
+        at=0.0,
+    )
     expected = line_for("lstm", "torch", [])
     assert expected_mib(ledger, peak) == expected.base_mib + 10.0 * expected.factor
 

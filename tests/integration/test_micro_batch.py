@@ -71,7 +71,7 @@ def test_what_ran_out_of_memory_is_the_most_from_then_on(slot: ScriptedSlot) -> 
 
     job = job_of(slot, attempt_governor)
     assert (job.micro_batch, full_micro_batch(job), first_micro_batch(slot.ledger, job)) == (16, 16, 16)
-    assert "comes back with micro-batch 16," in slot.events()[0][2]
+    assert "will be retried with micro-batch 16," in slot.events()[0][2]
 
 
 def test_each_change_is_told_once_and_back_at_the_full_one_nothing_is_kept(slot: ScriptedSlot) -> None:

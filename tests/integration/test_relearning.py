@@ -128,7 +128,7 @@ def test_a_baseline_that_no_run_confirms_goes_in_time(slot: ScriptedSlot) -> Non
 def test_the_daemon_drops_it_among_its_daily_chores(slot: ScriptedSlot) -> None:
     store_baselines(slot.ledger, "old", {32: COLD})
     slot.now_s += (UNCONFIRMED_DAYS + 1) * 86_400
-    huey = LedgerHuey(slot.settings.ledger_path, admit=bool, train=divmod)
+    huey = LedgerHuey(slot.settings.ledger_path, admit=pow, train=pow)
     register_chores(huey, slot.settings)
 
     with closing(huey.ledger()):

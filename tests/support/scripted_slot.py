@@ -236,7 +236,14 @@ class ScriptedSlot:
         """The watch over an attempt; `run` plays the trainer's script."""
         job, attempt = self.claim(**keys)
         return Supervision(
-            self.settings, self.ledger, self.telemetry, self.trainer, job, attempt, self.slot_governor, self.stopping
+            self.settings,
+            self.ledger,
+            self.telemetry,
+            trainer=self.trainer,
+            job=job,
+            attempt=attempt,
+            slot_governor=self.slot_governor,
+            stopping=self.stopping,
         )
 
     def check(self, attempt_governor: AttemptGovernor, seconds: int) -> None:

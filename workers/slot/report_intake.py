@@ -47,7 +47,7 @@ class Intake:
         self._pausing = pausing
         self._attempt_governor = attempt_governor
         self._unit = "epoch"
-        self.greeted = False
+        self.sent_hello = False
         self.left_checkpoint = False
         self.finished: Finished | None = None
         self.failed: Failed | None = None
@@ -61,7 +61,7 @@ class Intake:
         """Take in one report."""
         match report:
             case Hello():
-                self.greeted = True
+                self.sent_hello = True
             case Started():
                 self._unit = report.unit
                 self._pausing.is_one_shot = report.one_shot

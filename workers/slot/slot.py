@@ -23,12 +23,11 @@ from cbi_queue.protocol import Assignment
 from workers.slot.admission import Admission
 from workers.slot.settling import settle, signed_manifest
 from workers.slot.supervision import Supervision, TrainerStuck
-from workers.trainer.ending import Ending, Seen, Verdict, classify_ending
+from workers.trainer.ending import Ending, Seen, Settlement, classify_ending
 from workers.trainer.last_output import refused_memory
 from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from cbi_queue.artifacts import Manifest
@@ -53,26 +52,20 @@ class Slot:
         self._slot_governor = slot_governor
         self._profile = profile_for(settings.profile, settings.profiles_dir).profile
         self._admission = Admission(self._profile, settings.processed_dir)
-        self.open_ledger: Callable[[], Ledger] | None = None
         self.stopping = threading.Event()
 
-    def admit(self, job: JobRow) -> bool:
+    def admit(self, ledger: Ledger, job: JobRow) -> bool:
         """Tell whether the next job may be claimed now: the daemon goes on, the data are there, its memory fits."""
-        if self.stopping.is_set() or self._volume_is_missing() or self.open_ledger is None:
+        if self.stopping.is_set() or self._volume_is_missing():
             return False
-        ledger = self.open_ledger()
         with ledger.hurried():
             if not self._slot_governor.place_hold(ledger):
                 return False
         memory, strain = self._slot_governor.readings().memory, self._slot_governor.why_not_start()
         return self._admission.admit(ledger, job, memory, strain)
 
-    def train(self, job_id: int, attempt_id: int) -> None:
+    def train(self, ledger: Ledger, job_id: int, attempt_id: int) -> None:
         """Run the claimed attempt to its end and settle it; whatever goes wrong, the row is settled."""
-        if self.open_ledger is None:
-            msg = "the slot was not given a ledger"
-            raise RuntimeError(msg)
-        ledger = self.open_ledger()
         job = queries.find_job(ledger, str(job_id))
         logger.info("event=job.claimed job_id=%d name=%s attempt=%d", job.id, job.name, job.attempts)
         try:
@@ -107,7 +100,14 @@ class Slot:
             self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
             trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path, begins_with))
             watch = Supervision(
-                self._settings, ledger, self._telemetry, trainer, job, attempt, self._slot_governor, self.stopping
+                self._settings,
+                ledger,
+                self._telemetry,
+                trainer=trainer,
+                job=job,
+                attempt=attempt,
+                slot_governor=self._slot_governor,
+                stopping=self.stopping,
             )
             exit_code = watch.run()
         except TrainerStuck:
@@ -129,7 +129,7 @@ class Slot:
                 stop_cause=watch.stop_cause,
                 volume_missing=self._volume_is_missing(),
                 timeout_s=job.timeout_s,
-                greeted=watch.intake.greeted,
+                sent_hello=watch.intake.sent_hello,
                 killed_by_us=watch.killed_by_us,
                 left_checkpoint=watch.intake.left_checkpoint,
                 memory_refused=refused_memory(log_path),
@@ -150,7 +150,7 @@ class Slot:
             if attempt.outcome in (Outcome.INTERRUPTED, Outcome.EVICTED):
                 manifest, _ = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
                 if manifest is not None and manifest.identity == job.identity:
-                    ending = Ending(Verdict.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
+                    ending = Ending(Settlement.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
                     self._settle(ledger, job, ending, manifest, None)
                     return True
         return False

@@ -55,6 +55,7 @@ class Supervision:
         settings: Settings,
         ledger: Ledger,
         telemetry: Telemetry,
+        *,
         trainer: TrainerProcess,
         job: JobRow,
         attempt: AttemptRow,
@@ -72,7 +73,14 @@ class Supervision:
         self._slot_governor = slot_governor
         self._pending_writes = PendingWrites(ledger)
         self._attempt_governor = AttemptGovernor(
-            slot_governor, ledger, telemetry, trainer, job, attempt, self._pausing, self._pending_writes
+            slot_governor,
+            ledger,
+            telemetry,
+            trainer=trainer,
+            job=job,
+            attempt=attempt,
+            pausing=self._pausing,
+            pending_writes=self._pending_writes,
         )
         self.intake = Intake(self._pending_writes, telemetry, attempt, self._pausing, self._attempt_governor)
         self._deadline_s: float | None = None

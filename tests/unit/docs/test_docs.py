@@ -120,14 +120,14 @@ ENDINGS = {
 
 
 def test_the_order_of_questions_about_an_ending_is_the_code_s() -> None:
-    rows = rows_below(LIFECYCLE, "#", "what was seen", "verdict", "outcome", "reason")
+    rows = rows_below(LIFECYCLE, "#", "what was seen", "settlement", "outcome", "reason")
     assert [int(row[0]) for row in rows] == list(ENDINGS)
-    for number, _, verdict, outcome, reason in rows:
+    for number, _, expected, outcome, reason in rows:
         for later in (later for later in ENDINGS if later >= int(number)):
             seen = Seen(**{"exit_code": 1, "complete": False, **ENDINGS[later], **ENDINGS[int(number)]})
             ending = classify_ending(seen)
-            told = [verdict, *names_in(outcome), *names_in(reason)]
-            assert told == [ending.verdict, ending.outcome, ending.reason], f"row {number} beside row {later}"
+            told = [expected, *names_in(outcome), *names_in(reason)]
+            assert told == [ending.settlement, ending.outcome, ending.reason], f"row {number} beside row {later}"
 
 
 def test_the_table_of_recovery_is_the_module_s() -> None:

@@ -1,10 +1,9 @@
-"""Daemons that die while one job trains: was it the job? Counts the deaths in a row without progress.
+"""Count the daemon's crashes in a row while one job was running and made no progress: is it the job that causes them?
 
-A job can take the daemon, or the whole machine, down with it, for want of memory above all; at the next boot it would
-do so again, without end. But whoever kills daemons, or switches the machine off, says nothing of the job. So a death
-counts only when the trainer had long begun or the machine went down too, and a new checkpoint ends the row. At boot
-the disk with the run folder may not be mounted yet: then an attempt that began further on tells of the checkpoint.
-Neighbours: `recovery` (asks at boot), `cbi_queue.ledger.settlement` (what follows).
+A job can crash the daemon, or the whole machine, mostly by taking its memory; after the next boot it would do so again,
+without end. A user who kills daemons or switches the machine off shows nothing about the job. So a crash counts only
+when the trainer had run for a while or the machine went down too, and a new checkpoint resets the count. At boot the
+disk with the run folder may not be mounted yet: then an attempt that began at a later epoch shows that there was one.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.artifacts import CHECKPOINT_FOLDER
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.settlement import DEATHS
+from cbi_queue.ledger.settlement import CRASHES
 from cbi_queue.lifecycle import Outcome
 from cbi_queue.telemetry.governor_log import last_sample_at
 from cbi_queue.telemetry.telemetry import epochs_of
@@ -25,27 +24,27 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
 
 SHORTEST_S = 10.0
-"""Seconds that the daemon must have lived on with the trainer: the first step of training comes after its imports."""
+"""Seconds that the daemon must have run with the trainer: the first step of training comes after its imports."""
 
 
-def deaths_in_a_row(ledger: Ledger, telemetry_path: Path, job: JobRow, attempt: AttemptRow) -> int:
-    """Return how many daemons in a row have died while *job* trained without a new checkpoint, this one included.
+def crashes_in_a_row(ledger: Ledger, telemetry_path: Path, job: JobRow, attempt: AttemptRow) -> int:
+    """Return how often in a row the daemon crashed while *job* was running without a new checkpoint, this time included.
 
     Args:
-        ledger: to look into.
-        telemetry_path: whose samples tell when the daemon was last alive.
+        ledger: to read.
+        telemetry_path: its samples show when the daemon last ran.
         job: the one that was left in the slot.
         attempt: its attempt that was left open.
 
     Returns:
-        0 when this death does not count: nothing was trained yet, or there was progress. A folder that cannot be seen
-        shows none.
+        0 when this crash does not count: nothing was trained yet, or there was progress. A folder that cannot be read
+        shows no progress.
     """
     if job.run_dir is None or not _counts(telemetry_path, attempt):
         return 0
     stored_at = _newest_checkpoint_at(Path(job.run_dir))
     if stored_at is None:
-        stored_at = _went_further_at(ledger, telemetry_path, attempt)
+        stored_at = _last_progress_at(ledger, telemetry_path, attempt)
     if stored_at > attempt.started_at:
         return 0
     return 1 + _earlier(ledger, attempt, stored_at)
@@ -55,12 +54,12 @@ def _counts(telemetry_path: Path, attempt: AttemptRow) -> bool:
     if attempt.trainer_pid is None:
         return False
     machine_went_down = clock.epoch_s() - clock.boot_s() > attempt.started_at
-    seen_at = last_sample_at(telemetry_path, attempt.job_id) or 0.0
-    return machine_went_down or seen_at - attempt.started_at >= SHORTEST_S
+    sampled_at = last_sample_at(telemetry_path, attempt.job_id) or 0.0
+    return machine_went_down or sampled_at - attempt.started_at >= SHORTEST_S
 
 
 def _newest_checkpoint_at(run_dir: Path) -> float | None:
-    """Return when the newest checkpoint was written, in seconds since 1970; 0 when there is none, None when unseen."""
+    """Return when the newest checkpoint was written (seconds since 1970), 0 without one, None if it cannot be read."""
     try:
         if not run_dir.is_dir():
             return None
@@ -71,8 +70,8 @@ def _newest_checkpoint_at(run_dir: Path) -> float | None:
         return None
 
 
-def _went_further_at(ledger: Ledger, telemetry_path: Path, attempt: AttemptRow) -> float:
-    """Return when the last attempt began that went on from further than the one before it; 0 when none did."""
+def _last_progress_at(ledger: Ledger, telemetry_path: Path, attempt: AttemptRow) -> float:
+    """Return when the last attempt started that began at a later epoch than the one before it; 0 when none did."""
     first: dict[int, int] = {}
     for row in epochs_of(telemetry_path, attempt.job_id):
         first.setdefault(row.attempt, row.epoch)
@@ -82,12 +81,12 @@ def _went_further_at(ledger: Ledger, telemetry_path: Path, attempt: AttemptRow) 
 
 
 def _earlier(ledger: Ledger, attempt: AttemptRow, stored_at: float) -> int:
-    """Return the count that the last death before left; stops of the daemon and deaths that do not count lie between."""
+    """Return the count at the last crash before; stops of the daemon and crashes that do not count may lie between."""
     for before in reversed(queries.attempts_of(ledger, attempt.job_id)):
         if before.number >= attempt.number:
             continue
         if before.outcome is not Outcome.INTERRUPTED or before.started_at < stored_at:
             return 0
-        if deaths := (before.settings or {}).get(DEATHS):
-            return int(deaths)
+        if crashes := (before.settings or {}).get(CRASHES):
+            return int(crashes)
     return 0
