@@ -167,6 +167,7 @@ def failed_since(ledger: Ledger, event_id: int) -> list[JobRow]:
         """
     )
     held = ledger.conn.execute(
-        "SELECT * FROM jobs WHERE state = 'held' AND reason = ? ORDER BY id", (Reason.TAKES_DAEMON_DOWN,)
+        "SELECT * FROM jobs WHERE state = 'held' AND reason IN (?, ?) ORDER BY id",
+        (Reason.TAKES_DAEMON_DOWN, Reason.KILLED_REPEATEDLY),
     )
     return [*(JobRow.of(row) for row in [*failed, *stuck, *held]), *unfit(ledger)]

@@ -5,7 +5,7 @@
 | its trainer is still alive | resumed and waited for, then ended by identity | it notices that the daemon is gone, and saves a checkpoint |
 | a complete run folder signed by this attempt | succeeded (or vetoed) | the folder is believed over a missing row |
 | the user had asked to cancel it | cancelled | no daemon was there to do it |
-| second crash in a row while it was running, no new checkpoint | queued after a wait, with half the micro-batch | the job may be what crashes the daemon |
+| second crash in a row after it had reported work, no new checkpoint | queued after a wait, unchanged | the job may be what crashes the daemon |
 | third crash | held | it would never end; the user looks into it and releases it |
 | anything else | queued, attempt interrupted | it continues from its last checkpoint; no retry is counted |
 """

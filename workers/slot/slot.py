@@ -25,6 +25,7 @@ from workers.slot.settling import settle, signed_manifest
 from workers.slot.supervision import Supervision, TrainerStuck
 from workers.trainer.ending import Ending, Seen, Settlement, classify_ending
 from workers.trainer.last_output import refused_memory
+from workers.trainer.memory_evidence import KillRecords, evidence_of_shortage
 from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Slot:
         log_path = self._log_path(job, attempt)
         lowered = lowered_micro_batch(ledger, job)
         begins_with = job.micro_batch if lowered is None else self._goes_on_with(job, lowered)
+        kill_records = KillRecords()
         trainer = TrainerProcess(self._setup(job, log_path))
         try:
             self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
@@ -133,12 +135,18 @@ class Slot:
                 killed_by_us=watch.killed_by_us,
                 left_checkpoint=watch.intake.left_checkpoint,
                 memory_refused=refused_memory(log_path),
+                memory_evidence=self._shortage(kill_records, watch),
                 fault=fault if watch.intake.finished else None,
             )
         )
         self._settle(ledger, job, ending, manifest, exit_code)
         if manifest is not None:
             self._admission.learn(ledger, job, attempt.number, watch.took(manifest.peak_rss_mib))
+
+    def _shortage(self, records: KillRecords, watch: Supervision) -> str | None:
+        """Return what shows that memory was short when the trainer ended; None when nothing does."""
+        memory, footprint_mib = self._slot_governor.readings().memory, watch.took(None).footprint_mib
+        return evidence_of_shortage(records, memory, footprint_mib, self._profile.working_set_mib)
 
     def _goes_on_with(self, job: JobRow, lowered: int) -> int | None:
         """Return the micro-batch after the governor has *lowered* it: without a governor nobody would raise it again."""
