@@ -1,6 +1,10 @@
 """The ledger's file while it is in use: is it still the one that was opened, and can it be written?
 
-SQLite goes on writing into a file that was deleted or replaced under it, and what it writes there is lost.
+SQLite continues to write into a file that was deleted or replaced under it, and what it writes there is lost.
+
+The file is never opened here: closing any descriptor of it drops every lock that this process holds on it, SQLite's as
+well (https://www.sqlite.org/howtocorrupt.html, 2.2); a verb that ends then takes itself for the last user and deletes
+the write-ahead log that the daemon is using.
 """
 
 from __future__ import annotations
@@ -10,9 +14,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_HEADER = b"SQLite format 3\x00"
-"""First bytes of every database. Source: https://www.sqlite.org/fileformat.html"""
 
 
 class LedgerFile:
@@ -27,8 +28,6 @@ class LedgerFile:
         """Return what happened to the file, in words; None while it is the same and can be written."""
         try:
             now = self._path.stat()
-            with self._path.open("rb") as file:
-                header = file.read(len(_HEADER))
             is_readonly = os.statvfs(self._path).f_flag & os.ST_RDONLY
         except FileNotFoundError:
             return f"the ledger {self._path} was deleted, or its disk is gone"
@@ -36,8 +35,8 @@ class LedgerFile:
             return f"the ledger {self._path} cannot be read: {exc.strerror}"
         if _identity(now) != self._identity:
             return f"the ledger {self._path} was replaced by another file"
-        if header != _HEADER:
-            return f"the ledger {self._path} was overwritten: {now.st_size} bytes that are not a database"
+        if now.st_size == 0:
+            return f"the ledger {self._path} was emptied"
         return f"the disk of the ledger {self._path} has become read-only" if is_readonly else None
 
 

@@ -48,7 +48,7 @@ def move_folder(ledger: Path) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "words"),
-    [(delete, "deleted"), (replace, "replaced"), (empty, "not a database"), (move_folder, "deleted")],
+    [(delete, "deleted"), (replace, "replaced"), (empty, "emptied"), (move_folder, "deleted")],
 )
 def test_a_ledger_that_is_taken_away_ends_the_daemon_with_words(
     installation: Installation, harm: Callable[[Path], None], words: str
@@ -157,3 +157,16 @@ def test_a_copy_in_the_same_place_is_another_file(tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "copy")
     (tmp_path / "copy").replace(path)
     assert "replaced" in (watched.fault() or "")
+
+
+def test_watching_the_file_drops_no_lock_of_sqlite(installation: Installation) -> None:
+    """A verb that ends would delete the write-ahead log under the daemon, which then sees no change any more."""
+    installation.enqueue({**NET, "name": "net"})
+    with installation.ledger() as ledger:
+        watched = LedgerFile(installation.settings.ledger_path)
+        assert watched.fault() is None
+        log = installation.settings.ledger_path.with_name("ledger.db-wal")
+        before = log.stat().st_ino
+        installation.cli("pause")  # a process of its own, which closes its connection
+        assert log.stat().st_ino == before
+        assert ledger.conn.execute("SELECT COUNT(*) FROM holds").fetchone()[0] == 1
