@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from cbi_queue.errors import CbiError
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
-from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
+from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
 from cbi_queue.models.catalogue import outside
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.views.sensors import read_sensors
@@ -111,10 +111,12 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         return
     if version > SCHEMA_VERSION:
         yield Finding("ledger", "bad", f"schema {version}, this version knows {SCHEMA_VERSION}", "upgrade cbi-queue")
+    elif version == 0 and (lost := why_lost(settings.ledger_path)) is not None:
+        yield Finding("ledger", "bad", lost, RESTORE_HINT)
     elif version == 0:
         yield Finding("ledger", "ok", f"{settings.ledger_path} is made by the first command that needs it")
     elif (fault := _damage(settings.ledger_path)) is not None:
-        advice = f"stop the daemon, move it aside and restore the newest file of {settings.backup_dir}"
+        advice = "stop the daemon; `cbi-queue restore` lists the backups and brings one back"
         yield Finding("ledger", "bad", f"{settings.ledger_path} is damaged: {fault}", advice)
     else:
         yield Finding("ledger", "ok", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")

@@ -9,6 +9,7 @@ The tree::
     │  └─ UnknownJob        no job has the name or number given
     ├─ LedgerError          the database cannot be used
     │  ├─ LedgerBusy        another program kept it locked for too long
+    │  ├─ LedgerLost        its file was deleted or replaced while in use
     │  └─ StaleTransition   the job was no longer in the state the change starts from
     ├─ SlotTaken            another daemon holds the slot (exit 75)
     ├─ SlotStuck            a process that is not a daemon holds it and does not end
@@ -73,6 +74,10 @@ class LedgerBusy(LedgerError):
     """Another program kept the ledger locked."""
 
     exit_code = 75
+
+
+class LedgerLost(LedgerError):
+    """The ledger's file was deleted, replaced or damaged while the daemon used it."""
 
 
 class StaleTransition(LedgerError):

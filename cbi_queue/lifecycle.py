@@ -88,6 +88,7 @@ class Reason(StrEnum):
     DAEMON_STOPPED = "daemon_stopped"
     DAEMON_DIED = "daemon_died"
     TAKES_DAEMON_DOWN = "takes_daemon_down"
+    KILLED_REPEATEDLY = "killed_repeatedly"
     VOLUME_GONE = "volume_gone"
     STOPPED_OUTSIDE = "stopped_outside"
     SLOT_ERROR = "slot_error"
@@ -118,6 +119,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.DAEMON_DIED: "the daemon crashed while the job was in the slot",
     Reason.TAKES_DAEMON_DOWN: "the daemon crashed repeatedly while the job was running: held until you release it",
     Reason.VOLUME_GONE: "the data volume disappeared while the job was in the slot",
+    Reason.KILLED_REPEATEDLY: "the trainer was killed repeatedly, not by cbi-queue: held until you release it",
     Reason.STOPPED_OUTSIDE: "another program or a user stopped the trainer; the job continues later",
     Reason.SLOT_ERROR: "the slot could not record how the attempt ended; the job is queued again",
     Reason.USER: "asked for by the user",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.errors import CbiError, SlotTaken
 from cbi_queue.process_identity import ProcessIdentity
+from cbi_queue.standard_streams import above_standard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ class SlotLock:
         """Take the slot if it is free; return True if this process holds it now."""
         if self._descriptor is not None:
             return True
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = above_standard(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:

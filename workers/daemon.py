@@ -13,16 +13,17 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.errors import CbiError, LedgerBusy, LedgerError, SlotStuck
+from cbi_queue.errors import CbiError, LedgerBusy, LedgerError, LedgerLost, SlotStuck
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
+from cbi_queue.ledger.file_watch import LedgerFile
 from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.slot_lock import SlotLock
 from cbi_queue.telemetry.telemetry import Telemetry
 from workers.chores import register_chores
 from workers.governor.slot_governor import GOVERNOR_LOOK_S, SlotGovernor
 from workers.keep_awake import AWAKE_CHECK_S, KeepAwake
-from workers.recovery.recovery import end_orphan, find_orphan, settle_leftovers
+from workers.recovery.recovery import end_orphan, end_unlocked_trainer, find_orphan, settle_leftovers
 from workers.slot.slot import Slot
 from workers.volume import watch_volume
 
@@ -38,8 +39,13 @@ HEALTH_S = 10.0
 """Seconds between checks of Huey's threads, and between checkpoints of the write-ahead log."""
 POLL_S = 0.1
 """Seconds between the main thread's checks of its flags."""
+FILE_CHECK_S = 1.0
+"""Seconds between checks that the ledger's file is still the one that was opened."""
 SPARE_S = 5.0
 """Seconds beyond the trainer's grace that stopping may take: SIGKILL, settling, closing."""
+_LOST_HINT = (
+    "a job that was training has left a checkpoint. `cbi-queue restore` lists the backups; then start the daemon again"
+)
 _STUCK_HINT = "the service starts the daemon again by itself; in a terminal, start it again when that process is gone"
 
 
@@ -52,6 +58,8 @@ class Daemon:
         self._until_empty = until_empty
         self._stop = threading.Event()
         self._began_after_event = 0
+        self._file: LedgerFile | None = None
+        self._lost: str | None = None
 
     def run(self) -> int:
         """Run until stopped (or until the queue is empty); return the exit code.
@@ -59,6 +67,7 @@ class Daemon:
         Raises:
             SlotTaken: when another daemon holds the slot.
             SlotStuck: when a process that is not a daemon holds it and does not end.
+            LedgerLost: when the ledger's file was taken away while it was in use.
             LedgerError: when the ledger cannot be used.
         """
         self._settings.make_state_dir()
@@ -79,21 +88,26 @@ class Daemon:
         ledger = Ledger.open(self._settings.ledger_path, patience_s=DAEMON_PATIENCE_S, checkpoints=True)
         telemetry = Telemetry(self._settings.telemetry_path)
         try:
+            self._file = LedgerFile(self._settings.ledger_path)
             self._began_after_event = queries.last_event_id(ledger)
             if not self._take_over(ledger, slot_governor):
                 return 0
             slot_governor.start()
             slot = Slot(self._settings, telemetry, lock.descriptor, slot_governor)
             self._consume(ledger, slot, slot_governor)
+            if self._lost is not None:
+                raise LedgerLost(self._lost, hint=_LOST_HINT)
             return self._exit_code(ledger)
         finally:
             slot_governor.stop()
             telemetry.close()
-            ledger.close()
+            if self._lost is None:
+                ledger.close()
 
     def _take_over(self, ledger: Ledger, slot_governor: SlotGovernor) -> bool:
         """Put the ledger in order after the last daemon, waiting for locks of others; return False if stopped."""
         steps: tuple[Callable[[], object], ...] = (
+            lambda: end_unlocked_trainer(self._settings, self._stop),
             lambda: settle_leftovers(self._settings, ledger),
             lambda: recheck_unfit(ledger),
             lambda: slot_governor.take_over(ledger),
@@ -152,6 +166,7 @@ class Daemon:
         keep_awake: KeepAwake,
     ) -> None:
         checks = (
+            _PeriodicCheck("ledger", FILE_CHECK_S, self._check_file),
             _PeriodicCheck("awake", AWAKE_CHECK_S, lambda: keep_awake.follow(ledger)),
             _PeriodicCheck("governor", GOVERNOR_LOOK_S, lambda: slot_governor.check_idle_slot(ledger, telemetry)),
             _PeriodicCheck("volume", self._settings.volume_check_s, lambda: watch_volume(self._settings, ledger)),
@@ -163,6 +178,13 @@ class Daemon:
                 check.run_when_due()
             if self._until_empty and _is_empty(ledger):
                 return
+
+    def _check_file(self) -> None:
+        """Stop when the ledger's file is no longer the one that was opened: what is written to it would be lost."""
+        self._lost = self._file.fault() if self._file else None
+        if self._lost is not None:
+            logger.error("event=ledger.lost why=%r", self._lost)
+            self._stop.set()
 
     def _exit_code(self, ledger: Ledger) -> int:
         """Return 1 when an until-empty run leaves a job failed, waiting, held or unfit; else 0."""

@@ -16,6 +16,7 @@ from cbi_queue.api.app import create_app
 from cbi_queue.api.middleware import url_of
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.settings import load_settings
+from cbi_queue.standard_streams import prepare_streams
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop; return 0 after an orderly end, 1 or 2 when refused."""
     parser = argparse.ArgumentParser(prog="python -m cbi_queue.api", description="The status page of cbi-queue.")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    prepare_streams()
     options = parser.parse_args(arguments)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _leave)

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 import cbi_queue
 from cbi_queue.errors import CbiError
+from cbi_queue.standard_streams import guarded_output
 
 VERBS: dict[str, str] = {
     "plan": "Check, show or describe day plans; changes nothing.",
@@ -40,6 +41,7 @@ VERBS: dict[str, str] = {
     "governor": "Show what the governor sees, did and learned; let it learn anew.",
     "runtime": "Make and check the Python of a backend such as TensorFlow.",
     "doctor": "Check this machine and installation.",
+    "restore": "List the backups of the ledger, or put one in its place.",
     "completions": "Print shell completions.",
 }
 """Verb -> one line of help. Each verb is a module of `verbs` that holds one click command named `command`."""
@@ -99,6 +101,11 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; turn our own errors into a message and an exit code."""
+    with guarded_output():
+        _run()
+
+
+def _run() -> None:
     try:
         cli(standalone_mode=True)
     except CbiError as exc:

@@ -170,5 +170,10 @@ def failed_since(ledger: Ledger, event_id: int) -> list[JobRow]:
         WHERE d.state = 'waiting' AND j.state IN ('failed', 'vetoed', 'cancelled') ORDER BY d.id
         """,
     )
-    held = _jobs(ledger, "SELECT * FROM jobs WHERE state = 'held' AND reason = ? ORDER BY id", Reason.TAKES_DAEMON_DOWN)
+    held = _jobs(
+        ledger,
+        "SELECT * FROM jobs WHERE state = 'held' AND reason IN (?, ?) ORDER BY id",
+        Reason.TAKES_DAEMON_DOWN,
+        Reason.KILLED_REPEATEDLY,
+    )
     return [*failed, *stuck, *held, *unfit(ledger)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
@@ -23,9 +25,11 @@ MAX_BACKOFF_S = 3600.0
 MAX_OOMS = 3
 """Retries after running out of memory, with half the micro-batch where it can be halved; then the job fails."""
 
-CRASHES_TO_SHRINK, CRASHES_TO_HOLD = 2, 3
-"""Daemon crashes in a row while a job was running: from the first number on it is retried with less memory, from the
+CRASHES_TO_WAIT, CRASHES_TO_HOLD = 2, 3
+"""Daemon crashes in a row while a job was running: from the first number on it waits before it continues, from the
 second on it is held."""
+KILLS_TO_HOLD = 3
+"""Kills of a trainer in a row, not by us and without a new checkpoint, from which its job is held."""
 CRASHES = "daemon_deaths"
 """Key of an attempt's settings: how many there were, up to the end of that attempt."""
 
@@ -158,13 +162,15 @@ def downgrade_or_fail(
 
 
 def requeue_after_crash(ledger: Ledger, job_id: int, crashes: int, *, backoff_s: float) -> None:
-    """Settle a job whose daemon crashed: queued at once; after repeated crashes smaller and after a wait, then held.
+    """Settle a job whose daemon crashed: queued at once, after a wait when it happens again, then held.
+
+    Nothing about the job changes: a crash or a power cut is no evidence about its memory.
 
     Args:
         ledger: that has the job.
         job_id: the job that was left in the slot.
         crashes: daemon crashes in a row while it was running, without a new checkpoint; 0 when this one does not count.
-        backoff_s: the wait before it is retried with less memory, seconds.
+        backoff_s: the wait before it is tried again after repeated crashes, seconds.
     """
     with ledger.write() as conn:
         if _is_cancelled(ledger, job_id, None):
@@ -174,21 +180,56 @@ def requeue_after_crash(ledger: Ledger, job_id: int, crashes: int, *, backoff_s:
                 "UPDATE attempts SET settings = json_set(settings, ?, ?) WHERE job_id = ? AND ended_at IS NULL",
                 (f"$.{CRASHES}", crashes, job_id),
             )
-        if crashes < CRASHES_TO_SHRINK:
+        if crashes < CRASHES_TO_WAIT:
             _requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED)
             return
-        job = _job(ledger, job_id)
-        used = first_micro_batch(ledger, job)
         error = f"the daemon crashed {crashes} times in a row while the job was running, without a new checkpoint"
         if crashes >= CRASHES_TO_HOLD:
             _requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, error, error=error)
-            ledger.apply(HOLD, job_id, Reason.TAKES_DAEMON_DOWN, words=_held_words(job, error, used))
+            _hold(ledger, job_id, Reason.TAKES_DAEMON_DOWN, error)
             return
-        words = f"{error}; will be retried {_how_retried(job, used)}, in {backoff_s:.0f} s"
+        words = f"{error}; continues unchanged in {backoff_s:.0f} s"
+        _requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, words, error=error, wait_s=backoff_s)
+
+
+def requeue_after_kill(ledger: Ledger, job_id: int, error: str, *, exit_code: int | None, backoff_s: float) -> None:
+    """Settle a job whose trainer was ended from outside: queued after a wait that doubles each time, then held.
+
+    Args:
+        ledger: that has the job.
+        job_id: the job in the slot.
+        error: what ended it, in words.
+        exit_code: of the trainer.
+        backoff_s: the wait after the first time, seconds; 0 when it left a checkpoint: then it is never held either.
+    """
+    with ledger.write():
+        if _is_cancelled(ledger, job_id, exit_code):
+            return
+        before = _interruptions_before(ledger, job_id)
+        wait_s = backoff(backoff_s, before)
         _requeue(
-            ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, words,
-            error=error, wait_s=backoff_s, ooms=job.ooms + 1, micro_batch=_halved(used),
+            ledger, job_id, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, error,
+            error=error, exit_code=exit_code, wait_s=wait_s,
         )  # fmt: skip
+        if exit_code == -signal.SIGKILL and backoff_s and before + 1 >= KILLS_TO_HOLD:
+            _hold(ledger, job_id, Reason.KILLED_REPEATEDLY, f"{error}, {before + 1} times in a row")
+
+
+def _interruptions_before(ledger: Ledger, job_id: int) -> int:
+    """Count the attempts in a row, before the open one, that were interrupted."""
+    outcomes = ledger.conn.execute(
+        "SELECT outcome FROM attempts WHERE job_id = ? AND ended_at IS NOT NULL ORDER BY number DESC", (job_id,)
+    )
+    return sum(1 for _ in itertools.takewhile(lambda row: row["outcome"] == Outcome.INTERRUPTED, outcomes))
+
+
+def _hold(ledger: Ledger, job_id: int, reason: Reason, error: str) -> None:
+    name = _job(ledger, job_id).name
+    words = (
+        f"{error}: the job is held, unchanged. `cbi-queue release {name}` tries it once more; "
+        f"`cbi-queue edit {name} params.…` changes it first"
+    )
+    ledger.apply(HOLD, job_id, reason, words=words)
 
 
 def cancel_in_slot(ledger: Ledger, job_id: int, *, exit_code: int | None = None) -> None:
@@ -221,15 +262,6 @@ def _requeue(
     not_before = clock.epoch_s() + wait_s if wait_s else None
     ledger.apply(REQUEUE, job_id, reason, words=words, not_before=not_before, **columns)
     _close_attempt(ledger, job_id, outcome, error=error, exit_code=exit_code)
-
-
-def _held_words(job: JobRow, error: str, used: int | None) -> str:
-    """Say why a job is held and what the user can do; nothing of it is lost."""
-    last = "" if used is None else f", last with micro-batch {used}"
-    smaller = (
-        "" if used is None else f"; `cbi-queue edit {job.name} params.batch_size=N` starts again with a smaller batch"
-    )
-    return f"{error}{last}: the job is held. `cbi-queue release {job.name}` tries it once more{smaller}"
 
 
 def _can_shrink(job: JobRow, used: int | None) -> bool:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.artifacts import atomic_file
+from cbi_queue.ledger.backups import PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cbi_queue.ledger.ledger import Ledger
 
-BACKUP_PREFIX = "ledger-"
+BACKUP_PREFIX = PREFIX
 
 
 def back_up(ledger: Ledger, folder: Path) -> Path:

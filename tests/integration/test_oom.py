@@ -14,7 +14,7 @@ from support.installation import NAIVE
 from cbi_queue.ledger import claims
 from cbi_queue.ledger.enqueue import enqueue
 from cbi_queue.ledger.queries import events_of, find_job
-from cbi_queue.ledger.settlement import CRASHES_TO_SHRINK, MAX_OOMS, downgrade_or_fail, requeue_after_crash
+from cbi_queue.ledger.settlement import CRASHES_TO_WAIT, MAX_OOMS, downgrade_or_fail, requeue_after_crash
 from cbi_queue.ledger.verbs import retry
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.spec import DayPlan, JobSpec
@@ -159,17 +159,17 @@ def test_a_model_without_batches_says_what_is_smaller_instead(
 
 
 def test_crashes_of_the_daemon_use_none_of_the_retries_after_running_out_of_memory(ledger: Ledger) -> None:
-    """They halve the micro-batch too, but the job has never run out of memory; and the words count what happened."""
+    """Nor do they change the micro-batch; and the words count what happened."""
     job_id = claimed(ledger, family="simple_neural", model="lstm", params={"batch_size": 512})
     for _ in range(5):
-        requeue_after_crash(ledger, job_id, CRASHES_TO_SHRINK, backoff_s=0.0)
+        requeue_after_crash(ledger, job_id, CRASHES_TO_WAIT, backoff_s=0.0)
         ledger.conn.execute("UPDATE jobs SET not_before = NULL")
         assert claims.claim(ledger, job_id)
-    assert find_job(ledger, "j").micro_batch == 16
+    assert find_job(ledger, "j").micro_batch is None
 
     assert [again(ledger, job_id) for _ in range(MAX_OOMS + 1)] == [True, True, True, False]
 
-    assert events_of(ledger, job_id)[-1].words == "boom (out of memory 4 times, last with micro-batch 2)"
+    assert events_of(ledger, job_id)[-1].words == "boom (out of memory 4 times, last with micro-batch 64)"
     retry(ledger, ["j"])
     assert claims.claim(ledger, job_id)
     assert again(ledger, job_id), "a retry by hand gives all of them back"

@@ -1,9 +1,9 @@
 """Count the daemon's crashes in a row while one job was running and made no progress: is it the job that causes them?
 
 A job can crash the daemon, or the whole machine, mostly by taking its memory; after the next boot it would do so again,
-without end. A user who kills daemons or switches the machine off shows nothing about the job. So a crash counts only
-when the trainer had run for a while or the machine went down too, and a new checkpoint resets the count. At boot the
-disk with the run folder may not be mounted yet: then an attempt that began at a later epoch shows that there was one.
+without end. So a crash counts only when the trainer had reported work, and a new checkpoint resets the count; the job
+itself is never changed by it. At boot the disk with the run folder may not be mounted yet: then an attempt that began
+at a later epoch shows that there was one.
 """
 
 from __future__ import annotations
@@ -12,19 +12,14 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cbi_queue import clock
 from cbi_queue.artifacts import CHECKPOINT_FOLDER
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.settlement import CRASHES
 from cbi_queue.lifecycle import Outcome
-from cbi_queue.telemetry.governor_log import last_sample_at
 from cbi_queue.telemetry.telemetry import epochs_of
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
-
-SHORTEST_S = 10.0
-"""Seconds that the daemon must have run with the trainer: the first step of training comes after its imports."""
 
 
 def crashes_in_a_row(ledger: Ledger, telemetry_path: Path, job: JobRow, attempt: AttemptRow) -> int:
@@ -40,7 +35,7 @@ def crashes_in_a_row(ledger: Ledger, telemetry_path: Path, job: JobRow, attempt:
         0 when this crash does not count: nothing was trained yet, or there was progress. A folder that cannot be read
         shows no progress.
     """
-    if job.run_dir is None or not _counts(telemetry_path, attempt):
+    if job.run_dir is None or not _had_worked(telemetry_path, attempt):
         return 0
     stored_at = _newest_checkpoint_at(Path(job.run_dir))
     if stored_at is None:
@@ -50,12 +45,9 @@ def crashes_in_a_row(ledger: Ledger, telemetry_path: Path, job: JobRow, attempt:
     return 1 + _earlier(ledger, attempt, stored_at)
 
 
-def _counts(telemetry_path: Path, attempt: AttemptRow) -> bool:
-    if attempt.trainer_pid is None:
-        return False
-    machine_went_down = clock.epoch_s() - clock.boot_s() > attempt.started_at
-    sampled_at = last_sample_at(telemetry_path, attempt.job_id) or 0.0
-    return machine_went_down or sampled_at - attempt.started_at >= SHORTEST_S
+def _had_worked(telemetry_path: Path, attempt: AttemptRow) -> bool:
+    """Return True if the attempt had reported work: before that, only imports and data could be at fault."""
+    return any(row.attempt == attempt.number for row in epochs_of(telemetry_path, attempt.job_id))
 
 
 def _newest_checkpoint_at(run_dir: Path) -> float | None:

@@ -5,7 +5,7 @@
 | its trainer is still alive | resumed and waited for, then ended by identity | it notices that the daemon is gone, and saves a checkpoint |
 | a complete run folder signed by this attempt | succeeded (or vetoed) | the folder is believed over a missing row |
 | the user had asked to cancel it | cancelled | no daemon was there to do it |
-| second crash in a row while it was running, no new checkpoint | queued after a wait, with half the micro-batch | the job may be what crashes the daemon |
+| second crash in a row after it had reported work, no new checkpoint | queued after a wait, unchanged | the job may be what crashes the daemon |
 | third crash | held | it would never end; the user looks into it and releases it |
 | anything else | queued, attempt interrupted | it continues from its last checkpoint; no retry is counted |
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
+from cbi_queue.errors import SlotStuck
 from cbi_queue.ledger import Ledger, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.process_identity import ProcessIdentity
@@ -52,6 +53,23 @@ def end_orphan(settings: Settings, stop: threading.Event) -> None:
         logger.warning("event=orphan.killed pid=%d", orphan.pid)
         orphan.kill_tree()
         _gone_within(orphan, settings.grace_s, stop)
+
+
+def end_unlocked_trainer(settings: Settings, stop: threading.Event) -> None:
+    """End the recorded trainer if it lives although the slot's lock was free: it may have lost its copy of the lock.
+
+    Raises:
+        SlotStuck: when even SIGKILL does not end it.
+    """
+    orphan = find_orphan(settings)
+    if orphan is None or not orphan.is_alive():
+        return
+    logger.warning("event=orphan.without_lock pid=%d", orphan.pid)
+    end_orphan(settings, stop)
+    if orphan.is_alive() and not stop.is_set():
+        raise SlotStuck(
+            f"cannot start: the trainer with pid {orphan.pid}, left by a daemon that died, cannot be killed"
+        )
 
 
 def find_orphan(settings: Settings) -> ProcessIdentity | None:

@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import faults, read_manifest
-from cbi_queue.ledger import queries, settlement
-from cbi_queue.lifecycle import Outcome, Reason
+from cbi_queue.ledger import settlement
+from cbi_queue.lifecycle import Reason
 from workers.trainer.ending import Ending, Settlement
 
 if TYPE_CHECKING:
@@ -57,23 +57,10 @@ def settle(
             settlement.retry_or_fail(ledger, job.id, ending.words, backoff_s=wait_s, exit_code=exit_code)
         case Settlement.DOWNGRADE:
             settlement.downgrade_or_fail(ledger, job.id, ending.words, backoff_s=backoff_s, exit_code=exit_code)
+        case Settlement.REQUEUE if ending.reason is Reason.STOPPED_OUTSIDE:
+            wait_s = backoff_s if ending.waits else 0.0
+            settlement.requeue_after_kill(ledger, job.id, ending.words, exit_code=exit_code, backoff_s=wait_s)
         case Settlement.REQUEUE:
-            wait_s = _wait_s(ledger, job, backoff_s) if ending.reason is Reason.STOPPED_OUTSIDE else 0.0
-            settlement.requeue(
-                ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code, wait_s=wait_s
-            )
+            settlement.requeue(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)
         case _:
             settlement.fail(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)
-
-
-def _wait_s(ledger: Ledger, job: JobRow, backoff_s: float) -> float:
-    """Return the wait before a job whose trainer was stopped from outside is retried: doubles each time in a row.
-
-    It may be stopped again at once; other jobs run meanwhile.
-    """
-    in_a_row = 0
-    for attempt in reversed(queries.attempts_of(ledger, job.id)[:-1]):
-        if attempt.outcome is not Outcome.INTERRUPTED:
-            break
-        in_a_row += 1
-    return settlement.backoff(backoff_s, in_a_row)

@@ -21,6 +21,7 @@ from workers.slot.settling import settle, signed_manifest
 from workers.slot.supervision import Supervision, TrainerStuck
 from workers.trainer.ending import Ending, Seen, Settlement, classify_ending
 from workers.trainer.last_output import refused_memory
+from workers.trainer.memory_evidence import KillRecords, evidence_of_shortage
 from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Slot:
         begins_with = job.micro_batch
         if lowered is not None:  # without a governor nothing would raise it again
             begins_with = lowered if self._slot_governor.acts else full_micro_batch(job)
+        kill_records = KillRecords()
         trainer = TrainerProcess(self._setup(job, log_path))
         try:
             self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
@@ -131,12 +133,18 @@ class Slot:
                 killed_by_us=supervision.killed_by_us,
                 left_checkpoint=supervision.intake.left_checkpoint,
                 memory_refused=refused_memory(log_path),
+                memory_evidence=self._shortage(kill_records, supervision),
                 fault=fault if supervision.intake.finished else None,
             )
         )
         self._settle(ledger, job, ending, manifest, exit_code)
         if manifest is not None:
             self._admission.learn(ledger, job, attempt.number, supervision.took(manifest.peak_rss_mib))
+
+    def _shortage(self, records: KillRecords, supervision: Supervision) -> str | None:
+        """Return what shows that memory was short when the trainer ended; None when nothing does."""
+        memory, footprint_mib = self._slot_governor.readings().memory, supervision.took(None).footprint_mib
+        return evidence_of_shortage(records, memory, footprint_mib, self._profile.working_set_mib)
 
     def _settle_found(self, ledger: Ledger, job: JobRow, run_dir: Path) -> bool:
         """Finish the job if an interrupted or evicted attempt had completed its folder, unnoticed at the time."""

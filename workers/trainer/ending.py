@@ -71,6 +71,8 @@ class Seen:
     """It stored a checkpoint: the next attempt begins further on than this one did."""
     memory_refused: str | None = None
     """The last line that an aborted trainer printed, if it shows that an allocation was refused (`last_output`)."""
+    memory_evidence: str | None = None
+    """What shows that memory was short when it ended (`memory_evidence`); None: nothing does."""
     fault: str | None = None
     """What is wrong with the folder of a run that reported that it had finished."""
 
@@ -121,7 +123,7 @@ def _silent(seen: Seen) -> Ending:
     if seen.killed_by_us:
         return _error("the trainer did not exit within its grace time and was killed")
     if exit_code == -signal.SIGKILL:
-        return _out_of_memory("killed by the system (a SIGKILL that cbi-queue did not send): treated as out of memory")
+        return _killed(seen)
     if exit_code == ExitCode.OUT_OF_MEMORY:
         return _out_of_memory("the trainer ran out of memory and could not report more")
     if exit_code == -signal.SIGABRT and seen.memory_refused is not None:
@@ -130,6 +132,14 @@ def _silent(seen: Seen) -> Ending:
         words = f"the trainer was stopped by another program or a user: it {describe_exit(exit_code)}"
         return Ending(Settlement.REQUEUE, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, words)
     return _error(f"the trainer {describe_exit(exit_code)} and reported no error", waits=not seen.left_checkpoint)
+
+
+def _killed(seen: Seen) -> Ending:
+    """Blame memory only on evidence: otherwise the job, and so its result, stays as it is."""
+    if seen.memory_evidence is not None:
+        return _out_of_memory(f"killed with SIGKILL, not by cbi-queue: {seen.memory_evidence}")
+    words = "killed with SIGKILL, not by cbi-queue; nothing shows that memory was short: it continues unchanged"
+    return Ending(Settlement.REQUEUE, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, words, not seen.left_checkpoint)
 
 
 def _error(words: str, *, waits: bool = True) -> Ending:

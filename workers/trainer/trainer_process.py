@@ -32,6 +32,7 @@ from cbi_queue.protocol import (
     decode_report,
     encode,
 )
+from cbi_queue.standard_streams import above_standard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ class TrainerProcess:
 
     def __init__(self, setup: TrainerSetup) -> None:
         """Spawn the process; it waits for `begin` before it does any work."""
-        report_read, report_write = os.pipe()
+        report_read, report_write = map(above_standard, os.pipe())
         try:
             self._process = _spawn(setup, report_write)
         except BaseException:

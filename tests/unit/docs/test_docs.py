@@ -109,7 +109,7 @@ ENDINGS = {
     10: {"failed": Failed(FailureKind.DISK_FULL, "x")},
     11: {"fault": "metrics.json is missing"},
     12: {"killed_by_us": True},
-    13: {"exit_code": -9},
+    13: {"exit_code": -9, "memory_evidence": "memory pressure was critical"},
     14: {"exit_code": int(ExitCode.OUT_OF_MEMORY)},
     15: {"exit_code": -6, "memory_refused": "memory allocation of 8388608 bytes failed"},
     16: {"exit_code": -15},

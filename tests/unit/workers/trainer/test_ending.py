@@ -67,11 +67,15 @@ def test_what_the_trainer_said_is_taken_at_its_word(kind: FailureKind, verdict: 
     assert (ending.settlement, ending.outcome, ending.words) == (verdict, outcome, "ValueError: so and so")
 
 
-def test_a_silent_sigkill_is_taken_as_out_of_memory() -> None:
-    """MacOS kills the process with the most compressed memory and writes nothing on its stderr."""
-    ending = classify_ending(Seen(-signal.SIGKILL, complete=False))
+def test_a_silent_sigkill_is_out_of_memory_only_with_evidence() -> None:
+    """MacOS kills the process with the most compressed memory and writes nothing; a user's `kill -9` looks the same."""
+    shown = classify_ending(Seen(-signal.SIGKILL, complete=False, memory_evidence="memory pressure was critical"))
+    unshown = classify_ending(Seen(-signal.SIGKILL, complete=False))
 
-    assert (ending.settlement, ending.outcome) == (Settlement.DOWNGRADE, Outcome.OOM)
+    assert (shown.settlement, shown.outcome) == (Settlement.DOWNGRADE, Outcome.OOM)
+    assert "memory pressure was critical" in shown.words
+    assert (unshown.settlement, unshown.outcome) == (Settlement.REQUEUE, Outcome.INTERRUPTED)
+    assert "unchanged" in unshown.words
 
 
 def test_our_own_sigkill_is_never_taken_as_out_of_memory() -> None:
