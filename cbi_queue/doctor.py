@@ -20,6 +20,7 @@ from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status
+from cbi_queue.wording import duration, memory_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         yield Finding("hardware profile", "bad", exc.message, "set CBI_PROFILE to one of them, or correct the file")
         return
     limit = chosen.profile.working_set_mib
-    told = "a working set that is not known" if limit is None else f"{limit:.0f} MiB for one trainer"
+    told = "a working set that is not known" if limit is None else f"{memory_size(limit)} for one trainer"
     verdict: Literal["ok", "note"] = "note" if limit is None else "ok"
     advice = None if limit is not None else "set CBI_PROFILE to one with figures; memory is not checked until then"
     yield Finding("hardware profile", verdict, f"{chosen.profile.name} ({chosen.why}); {told}", advice)
@@ -221,6 +222,6 @@ def _sensors(_settings: Settings) -> Iterator[Finding]:
     for row in rows:
         subject = f"sensor {row.kind}, {row.sensor}"
         if row.is_known:
-            yield Finding(subject, "ok", f"{row.words}; {row.age_s:.1f} s old, from {row.source}, {row.trust}")
+            yield Finding(subject, "ok", f"{row.words}; {duration(row.age_s)} old, from {row.source}, {row.trust}")
         else:
             yield Finding(subject, "note", row.words)

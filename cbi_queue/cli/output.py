@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cbi_queue import clock
+from cbi_queue.wording import UNKNOWN, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -119,29 +120,13 @@ def print_changed(verb: str, jobs: Sequence[JobRow], *, as_json: bool) -> None:
 
 
 def ago(at: float | None) -> str:
-    """Say how long ago an instant was, in its largest unit: `41 s ago`, `3 min ago`, `2 h ago`."""
-    return "-" if at is None else f"{_largest_unit(clock.epoch_s() - at)} ago"
-
-
-def _largest_unit(seconds: float) -> str:
-    return " ".join(duration(seconds).split(" ")[:2])
-
-
-def duration(seconds: float | None) -> str:
-    """Write seconds as `41 s`, `3 min 5 s`, `2 h 10 min` or `3 d 4 h`."""
-    if seconds is None:
-        return "-"
-    whole = max(0, round(seconds))
-    for size, name, below, below_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // below
-            return f"{whole // size} {name}" + (f" {rest} {below_name}" if rest else "")
-    return f"{whole} s"
+    """Write how long ago an instant was: `41 s ago`, `3 min ago`, `2 h ago`."""
+    return UNKNOWN if at is None else f"{span(clock.epoch_s() - at)} ago"
 
 
 def local_time(at: float | None) -> str:
     """Write an instant in local time, to the second."""
-    return "-" if at is None else clock.from_epoch_s(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return UNKNOWN if at is None else clock.from_epoch_s(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")

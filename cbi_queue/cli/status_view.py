@@ -13,11 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cbi_queue import clock
-from cbi_queue.cli.output import STATE_COLOURS, ago, console, duration, fitted_table, local_time, printable
+from cbi_queue.cli.output import STATE_COLOURS, ago, console, fitted_table, local_time, printable
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.queries import find_job, last_events
 from cbi_queue.views.governor import STANDS_STILL
 from cbi_queue.views.snapshot import take_status
+from cbi_queue.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,6 +22,7 @@ from cbi_queue.lifecycle import (
     Reason,
 )
 from cbi_queue.models.kinds import Family
+from cbi_queue.wording import span
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
@@ -122,7 +123,7 @@ def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, 
             fail(ledger, job_id, Outcome.ERROR, Reason.RETRIES_SPENT, words, exit_code=exit_code)
             return False
         wait_s = backoff(backoff_s, job.errors)
-        when = f"in {wait_s:.0f} s" if wait_s else "at once"
+        when = f"in {span(wait_s)}" if wait_s else "at once"
         words = f"{error}; attempt {job.errors + 2} of {job.retries + 1} {when}"
         not_before = clock.epoch_s() + wait_s if wait_s else None
         ledger.apply(REQUEUE, job_id, Reason.ERROR, words=words, not_before=not_before, errors=job.errors + 1)
@@ -160,7 +161,7 @@ def downgrade_or_fail(
             fail(ledger, job_id, Outcome.OOM, Reason.OUT_OF_MEMORY, words, exit_code=exit_code)
             return False
         wait_s = 0.0 if _can_do_with_less(job, used) else backoff(backoff_s, ooms)
-        when = f", in {wait_s:.0f} s" if wait_s else ""
+        when = f", in {span(wait_s)}" if wait_s else ""
         words = f"{error}; comes back {_with_less(job, used)}{when}"
         not_before = clock.epoch_s() + wait_s if wait_s else None
         ledger.apply(
@@ -196,7 +197,7 @@ def requeue_after_death(ledger: Ledger, job_id: int, deaths: int, *, backoff_s: 
             requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, told)
             ledger.apply(HOLD, job_id, Reason.TAKES_DAEMON_DOWN, words=_held_words(job, told, used))
             return
-        words = f"{told}; comes back {_with_less(job, used)}, in {backoff_s:.0f} s"
+        words = f"{told}; comes back {_with_less(job, used)}, in {span(backoff_s)}"
         ledger.apply(
             REQUEUE, job_id, Reason.DAEMON_DIED, words=words, not_before=clock.epoch_s() + backoff_s,
             ooms=job.ooms + 1, micro_batch=_halved(used),

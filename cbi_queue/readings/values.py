@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields, replace
 from enum import IntEnum, StrEnum
 from typing import TypeVar
 
+from cbi_queue.wording import span
+
 
 class Trust(StrEnum):
     """What a reading may be used for."""
@@ -188,7 +190,7 @@ class Readings:
             reading = getattr(self, f.name)
             age_s = now_s - reading.at_s
             if isinstance(reading, Reading) and not -1.0 <= age_s <= max_age_s:
-                stale[f.name] = Unknown(f"the last reading ({reading.source}) is {age_s:.0f} s old", reading.at_s)
+                stale[f.name] = Unknown(f"the last reading ({reading.source}) is {span(age_s)} old", reading.at_s)
         return replace(self, **stale) if stale else self
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import ExitCode, FailureKind
+from cbi_queue.wording import duration
 
 if TYPE_CHECKING:
     from cbi_queue.protocol import Failed
@@ -105,7 +106,7 @@ def _stopped(seen: Seen, cause: StopCause) -> Ending:
     verdict, outcome, reason = _STOPS[cause]
     words = {
         StopCause.CANCEL: "cancelled; the trainer and its children are gone",
-        StopCause.TIMEOUT: f"it ran longer than its timeout of {seen.timeout_s or 0:.0f} s",
+        StopCause.TIMEOUT: f"it ran longer than its timeout of {duration(seen.timeout_s)}",
         StopCause.EVICT: "evicted by a hold on the slot",
         StopCause.RECYCLE: "its memory kept growing; a fresh process goes on from its checkpoint",
         StopCause.DAEMON: "the daemon was stopped",

@@ -8,6 +8,7 @@ import click
 
 from cbi_queue.cli.arguments import plan_files_argument
 from cbi_queue.cli.output import json_option, print_json
+from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,19 +110,15 @@ def tell_enqueued(done: Enqueued) -> None:
     if done.new:
         waiting = sum(1 for standing in done.new if standing.state == "waiting")
         tail = f", {waiting} of them waiting for jobs they need" if waiting else ""
-        click.echo(f"Enqueued {_jobs(len(done.new))}{tail}.")
+        click.echo(f"Enqueued {counted(len(done.new), 'job')}{tail}.")
     if done.already_there:
         states: dict[str, int] = {}
         for standing in done.already_there:
             states[standing.state] = states.get(standing.state, 0) + 1
         told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        click.echo(f"{_jobs(len(done.already_there)).capitalize()} already there and left alone ({told}).")
+        click.echo(f"{counted(len(done.already_there), 'job')} already there and left alone ({told}).")
     if not done.new:
         click.echo("Nothing changed. `cbi-queue retry NAME` queues an ended job again.")
-
-
-def _jobs(count: int) -> str:
-    return f"{count} job" if count == 1 else f"{count} jobs"
 
 
 def _plain(standings: tuple[EnqueuedJob, ...]) -> list[dict[str, object]]:

@@ -12,6 +12,7 @@ from cbi_queue.cli.output import json_option, print_json, print_table
 from cbi_queue.ledger.queries import all_jobs
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.views.leaderboard import rank
+from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
     from cbi_queue.views.leaderboard import LeaderboardRow
@@ -50,14 +51,14 @@ def command(horizon: str | None, as_json: bool) -> None:
 def _row(row: LeaderboardRow) -> tuple[str, ...]:
     name = f"{row.name} (bar)" if row.is_bar else row.name
     return (
-        str(row.place or "-"), name, row.model, _number(row.skill_mase, "+.3f"), _number(row.mape_pct, ".2f"),
+        str(row.place or UNKNOWN), name, row.model, _number(row.skill_mase, "+.3f"), _number(row.mape_pct, ".2f"),
         _number(row.mase, ".3f"), _number(row.rmse, ".3f"), _number(row.directional_accuracy, ".2f"),
         _number(row.sharpe, "+.2f"), _number(row.rows, "d"), _number(row.fit_s, ".1f"),
     )  # fmt: skip
 
 
 def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+    return UNKNOWN if value is None else format(value, form)
 
 
 def _verdict(rows: list[LeaderboardRow]) -> str:

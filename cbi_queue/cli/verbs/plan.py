@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cbi_queue.cli.arguments import plan_files_argument
-from cbi_queue.cli.output import duration, json_option, print_json, print_table
+from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -163,7 +164,7 @@ def _notes(plans: Sequence[DayPlan], families: Iterable[str]) -> list[str]:
 
 def _print_summary(plans: Sequence[DayPlan], summary: dict[str, Any]) -> None:
     for plan in plans:
-        click.echo(f"{plan.source}: day {plan.day}, {len(plan.jobs)} jobs. {plan.title}")
+        click.echo(f"{plan.source}: day {plan.day}, {counted(len(plan.jobs), 'job')}. {plan.title}")
     click.echo()
     _print_counts(summary["jobs"])
     click.echo()
@@ -171,7 +172,7 @@ def _print_summary(plans: Sequence[DayPlan], summary: dict[str, Any]) -> None:
     click.echo()
     for note in summary["notes"]:
         click.echo(f"note: {note}")
-    click.echo(f"fine: {len(summary['order'])} jobs, every need met, no circle; nothing was enqueued")
+    click.echo(f"fine: {counted(len(summary['order']), 'job')}, every need met, no circle; nothing was enqueued")
 
 
 def _print_counts(counts: dict[str, dict[str, int]]) -> None:
@@ -200,7 +201,7 @@ _LIMITS = ("minimum", "planned", "maximum")
 def _print_jobs(jobs: Sequence[JobSpec]) -> None:
     columns = (">#", "name", "family", "model", "horizon", "needs", ">priority", ">retries", ">timeout", "parameters")
     rows = [(str(number), *_job_cells(job)) for number, job in enumerate(jobs, 1)]
-    print_table(f"{len(jobs)} jobs in execution order", columns, rows)
+    print_table(f"{counted(len(jobs), 'job')} in execution order", columns, rows)
 
 
 def _job_cells(job: JobSpec) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import click
 
 from cbi_queue.cli.output import DurationType, json_option, print_json, print_table
 from cbi_queue.views.sensors import read_sensors, sensors_command
+from cbi_queue.wording import UNKNOWN, duration
 
 _pid = click.option("--pid", type=click.IntRange(min=1), help="Look at this process as if it were the trainer.")
 
@@ -33,7 +34,7 @@ def show(pid: int | None, as_json: bool) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    cells = [(row.kind, row.source, row.trust or "-", f"{row.age_s:.1f} s", row.words) for row in rows]
+    cells = [(row.kind, row.source, row.trust or UNKNOWN, duration(row.age_s), row.words) for row in rows]
     print_table("", ("kind", "source", "trust", ">age", "value"), cells)
 
 

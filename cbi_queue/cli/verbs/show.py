@@ -9,11 +9,12 @@ import click
 
 from cbi_queue.cli.arguments import job_name_argument
 from cbi_queue.cli.ledger_access import ledger_for_looking
-from cbi_queue.cli.output import duration, json_option, local_time, print_json, print_table, printable
+from cbi_queue.cli.output import json_option, local_time, print_json, print_table, printable
 from cbi_queue.ledger.micro_batch import lowered_micro_batch
 from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import REASON_WORDS
+from cbi_queue.wording import duration
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.governor.values import Cause
 from cbi_queue.readings.values import HeatLevel, PressureLevel
+from cbi_queue.wording import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,7 +175,7 @@ def _sleep(evidence: Evidence) -> Iterator[Clue]:
     if slept_s is None or slow_s is None or slept_s < 1.0:
         return
     lost_s = max(slow_s, slept_s) * (1.0 - 1.0 / max(evidence.factor, 1.01))
-    yield Clue(Cause.SLEEP, 0.8 if slept_s >= 0.5 * lost_s else 0.3, f"the machine slept or stood for {slept_s:.0f} s")
+    yield Clue(Cause.SLEEP, 0.8 if slept_s >= 0.5 * lost_s else 0.3, f"the machine slept or stood for {span(slept_s)}")
 
 
 def _data(evidence: Evidence) -> Iterator[Clue]:

@@ -123,7 +123,7 @@ def test_what_is_no_reading_is_refused_with_the_value_seen(kind, value, complain
         ("gpu", ("93% busy, 1410 of 1980 MHz, 71 °C, held back by sw_power_cap, sw_thermal_slowdown, "
                 "10.0 GiB of 80.0 GiB used")),
         ("power", "Low Power Mode on, background, less than an ordinary foreground process gets"),
-        ("sleep", "slept 3600 s in all"),
+        ("sleep", "slept 60 min in all"),
     ],
 )  # fmt: skip
 def test_words_give_every_figure(kind, words):

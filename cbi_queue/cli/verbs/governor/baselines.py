@@ -10,7 +10,7 @@ from cbi_queue.cli.arguments import model_names_argument
 from cbi_queue.cli.ledger_access import ledger_for_looking
 from cbi_queue.cli.output import json_option, local_time, print_json, print_table
 from cbi_queue.ledger.learned import BaselineRow, what_was_learned
-from cbi_queue.views.story import per_sample
+from cbi_queue.wording import per_sample
 
 
 @click.command(

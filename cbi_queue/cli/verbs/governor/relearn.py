@@ -12,7 +12,7 @@ from cbi_queue.cli.ledger_access import ledger_for_looking, ledger_for_writing
 from cbi_queue.cli.output import json_option, local_time, print_json, printable
 from cbi_queue.ledger.learned import Learned, relearn
 from cbi_queue.ledger.queries import job_in_slot
-from cbi_queue.views.story import per_sample
+from cbi_queue.wording import per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,6 +19,7 @@ from cbi_queue.readings.values import Unknown
 from cbi_queue.settings import load_settings
 from cbi_queue.telemetry.governor_log import last_standing
 from cbi_queue.views.governor import STALE_S, left_alone_words
+from cbi_queue.wording import span
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import HoldRow
@@ -91,4 +92,4 @@ def _reading(kind: str, reading: Reading | Unknown, now_s: float) -> tuple[str, 
     words = reading_words(reading)
     if isinstance(reading, Unknown):
         return (kind, "", "", "", words)
-    return (kind, f"{now_s - reading.at_s:.0f} s", reading.source, reading.trust, words)
+    return (kind, span(now_s - reading.at_s), reading.source, reading.trust, words)
