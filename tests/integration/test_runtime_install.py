@@ -195,8 +195,8 @@ def test_a_runtime_is_not_replaced_under_a_running_trainer(home):
         attempt = claim(ledger, number)
         record_trainer(ledger, attempt.id, pid=1, started=0.0, log_path="/log", run_dir="/run", settings={})
 
-    assert "trains on the tensorflow runtime just now" in home.run("runtime", "remove", "tensorflow", code=2)
-    assert "trains on the tensorflow runtime just now" in install(home, code=2)
+    assert "is training on the tensorflow runtime" in home.run("runtime", "remove", "tensorflow", code=2)
+    assert "is training on the tensorflow runtime" in install(home, code=2)
     assert left(home) == {"tensorflow"}
 
 
@@ -212,7 +212,7 @@ def test_a_check_tells_what_is_wrong_and_fails(home):
     install(home)
     log = str(home.root / "calls.jsonl")
 
-    assert "fine on /device:CPU:0" in home.run("runtime", "check", FAKE_LOG=log)
+    assert "works on /device:CPU:0" in home.run("runtime", "check", FAKE_LOG=log)
     assert "no Metal" in home.run("runtime", "check", code=1, FAKE_LOG=log, FAKE_TRIAL="no Metal")
 
 

@@ -59,7 +59,7 @@ def test_install_and_uninstall_leave_only_what_is_not_ours(home, manager):
     nothing = home.service("uninstall", "--manager", manager)
 
     assert removed.stdout.splitlines() == [f"removed {worker}", f"removed {api}"]
-    assert nothing.stdout.splitlines() == ["no service file was there"]
+    assert nothing.stdout.splitlines() == ["there was no service file; nothing changed"]
     assert list(worker.parent.iterdir()) == [neighbour]
     assert ledger.exists()
 
