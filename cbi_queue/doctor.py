@@ -1,5 +1,6 @@
-"""What would stop, slow or endanger the queue on this machine: one small check each, each with its remedy. Only looks
-(and writes one probe file where data will be written).
+"""Checks for what would stop, slow or endanger the queue on this machine, each with its remedy.
+
+Changes nothing, except that it creates the state folder and writes one probe file, deleted at once, in the data folder.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status
-from cbi_queue.wording import duration, memory_size
+from cbi_queue.wording import counted, duration, memory_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 WAL_RESET_FIXED = (3, 51, 3)
-"""First SQLite without the WAL-reset race of two checkpointing connections; we keep clear of it anyway."""
+"""First SQLite without the WAL-reset race between two connections that checkpoint; cbi-queue avoids it in any case."""
 LOW_SPACE_GIB = 5.0
 PROBE_TIMEOUT_S = 10.0
 LIBRARIES = ("polars", "lightgbm", "xgboost", "statsforecast", "torch")
 NET_LIBRARIES = {"tensorflow": ("polars", "safetensors", "tensorflow")}
-"""What a backend with a runtime of its own needs in place of those."""
+"""What a backend with a separate runtime needs instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     verdict: Literal["ok", "note", "bad"]
@@ -58,17 +59,26 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _settings(settings: Settings) -> Iterator[Finding]:
     source = str(settings.config_file) if settings.config_file else "environment and defaults"
-    yield Finding("settings", "ok", f"{source}; {settings.threads} threads for the trainer")
+    yield Finding("settings", "ok", f"from {source}; the trainer uses {counted(settings.threads, 'thread')}")
     try:
         chosen = profile_for(settings.profile, settings.profiles_dir)
     except CbiError as exc:
-        yield Finding("hardware profile", "bad", exc.message, "set CBI_PROFILE to one of them, or correct the file")
+        yield Finding(
+            "hardware profile",
+            "bad",
+            exc.message,
+            "set CBI_PROFILE to a known profile (`cbi-queue profile list`), or correct the file",
+        )
         return
     limit = chosen.profile.working_set_mib
-    told = "a working set that is not known" if limit is None else f"{memory_size(limit)} for one trainer"
+    allowed = "memory limit of a trainer not known" if limit is None else f"{memory_size(limit)} for one trainer"
     verdict: Literal["ok", "note"] = "note" if limit is None else "ok"
-    advice = None if limit is not None else "set CBI_PROFILE to one with figures; memory is not checked until then"
-    yield Finding("hardware profile", verdict, f"{chosen.profile.name} ({chosen.why}); {told}", advice)
+    advice = (
+        None
+        if limit is not None
+        else "set CBI_PROFILE to a profile with memory figures; until then no job is checked for memory"
+    )
+    yield Finding("hardware profile", verdict, f"{chosen.profile.name} ({chosen.why}); {allowed}", advice)
 
 
 def _python(_settings: Settings) -> Iterator[Finding]:
@@ -79,8 +89,10 @@ def _sqlite(_settings: Settings) -> Iterator[Finding]:
     if sqlite3.sqlite_version_info >= WAL_RESET_FIXED:
         yield Finding("sqlite", "ok", sqlite3.sqlite_version)
     else:
-        seen = f"{sqlite3.sqlite_version}, before the WAL-reset fix of 3.51.3"
-        yield Finding("sqlite", "note", seen, "safe here: only the daemon's own connection checkpoints while it runs")
+        seen = f"{sqlite3.sqlite_version}, older than 3.51.3 with the WAL-reset fix"
+        yield Finding(
+            "sqlite", "note", seen, "no action needed: only the daemon's connection checkpoints while it runs"
+        )
 
 
 def _state_disk(settings: Settings) -> Iterator[Finding]:
@@ -98,7 +110,12 @@ def _space(subject: str, folder: Path) -> Iterator[Finding]:
     stats = os.statvfs(folder)
     free_gib = stats.f_bavail * stats.f_frsize / 2**30
     if free_gib < LOW_SPACE_GIB:
-        yield Finding(f"{subject}, space", "note", f"{free_gib:.1f} GiB free", f"keep {LOW_SPACE_GIB:.0f} GiB free")
+        yield Finding(
+            f"{subject}, space",
+            "note",
+            f"{free_gib:.1f} GiB free",
+            f"free at least {LOW_SPACE_GIB:.0f} GiB, for checkpoints and models",
+        )
     else:
         yield Finding(f"{subject}, space", "ok", f"{free_gib:.1f} GiB free")
 
@@ -110,18 +127,21 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding("ledger", "bad", exc.message, exc.hint)
         return
     if version > SCHEMA_VERSION:
-        yield Finding("ledger", "bad", f"schema {version}, this version knows {SCHEMA_VERSION}", "upgrade cbi-queue")
+        seen = f"{settings.ledger_path} has schema {version}; this cbi-queue supports up to {SCHEMA_VERSION}"
+        yield Finding("ledger", "bad", seen, "upgrade cbi-queue")
     elif version == 0:
-        yield Finding("ledger", "ok", f"{settings.ledger_path} is made by the first command that needs it")
+        yield Finding(
+            "ledger", "ok", f"{settings.ledger_path} does not exist yet; the first command that needs it creates it"
+        )
     elif (fault := _damage(settings.ledger_path)) is not None:
-        advice = f"stop the daemon, move it aside and restore the newest file of {settings.backup_dir}"
+        advice = f"stop the daemon, move the file aside and restore the newest file of {settings.backup_dir}"
         yield Finding("ledger", "bad", f"{settings.ledger_path} is damaged: {fault}", advice)
     else:
         yield Finding("ledger", "ok", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")
 
 
 def _damage(path: Path) -> str | None:
-    """Let SQLite look through the whole file; return the first thing it does not like."""
+    """Return the first fault that SQLite finds in the whole file; None when it finds none."""
     try:
         with closing(connect(path, readonly=True)) as conn:
             verdict = str(conn.execute("PRAGMA quick_check(1)").fetchone()[0])
@@ -144,19 +164,23 @@ def _volume(settings: Settings) -> Iterator[Finding]:
 
 def _repo(settings: Settings) -> Iterator[Finding]:
     if not settings.repo.exists():
-        yield Finding("data folder", "note", f"{settings.repo} does not exist yet", "`cbi-queue data sample` makes it")
+        yield Finding(
+            "data folder", "note", f"{settings.repo} does not exist yet", "`cbi-queue data sample` creates it"
+        )
         return
     fault = _probe_write(settings.repo)
     if fault is None:
-        yield Finding("data folder", "ok", f"{settings.repo} can be written")
+        yield Finding("data folder", "ok", f"{settings.repo} is writable")
         yield from _space("data folder", settings.repo)
     else:
-        advice = "on macOS, give Full Disk Access to the Python that the service runs"
-        yield Finding("data folder", "bad", f"{settings.repo} cannot be written: {fault}", advice)
+        advice = (
+            "correct its permissions; on macOS, give Full Disk Access to the Python of the service (docs/service.md)"
+        )
+        yield Finding("data folder", "bad", f"{settings.repo} is not writable: {fault}", advice)
 
 
 def _probe_write(folder: Path) -> str | None:
-    """Write and read a file in a child process, because a forbidden volume can hang; return what went wrong."""
+    """Write a file in a child process, because a forbidden volume can hang; return what went wrong."""
     code = "import sys,tempfile\nwith tempfile.NamedTemporaryFile(dir=sys.argv[1]) as f: f.write(b'x'); f.flush()"
     try:
         done = subprocess.run(
@@ -174,15 +198,19 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
         interpreter = settings.interpreter_for(backend)
         missing = _missing_libraries(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if missing is None:
-            yield Finding(f"runtime {backend}", "bad", f"{interpreter} does not run", "correct it in [runtimes]")
+            yield Finding(
+                f"runtime {backend}", "bad", f"{interpreter} does not start", "correct [runtimes] in the settings file"
+            )
         elif "jobs" in missing:
-            yield Finding(f"runtime {backend}", "bad", f"{interpreter} lacks cbi-queue itself", "install it there")
+            yield Finding(
+                f"runtime {backend}", "bad", f"{interpreter} does not have cbi-queue", "install cbi-queue there"
+            )
         elif missing and backend in NET_LIBRARIES:
-            seen = f"{interpreter} lacks {', '.join(missing)}"
-            yield Finding(f"runtime {backend}", "bad", seen, f"`cbi-queue runtime install {backend}`")
+            seen = f"{interpreter} does not have {', '.join(missing)}"
+            yield Finding(f"runtime {backend}", "bad", seen, f"run `cbi-queue runtime install {backend}`")
         elif missing:
-            advice = "install cbi-queue[train] there, or leave out the jobs that need them"
-            yield Finding(f"runtime {backend}", "note", f"{interpreter} lacks {', '.join(missing)}", advice)
+            advice = "install cbi-queue[train] there; jobs that need these libraries fail until then"
+            yield Finding(f"runtime {backend}", "note", f"{interpreter} does not have {', '.join(missing)}", advice)
         else:
             yield Finding(f"runtime {backend}", "ok", interpreter)
 
@@ -202,14 +230,19 @@ def _missing_libraries(interpreter: str, libraries: tuple[str, ...]) -> list[str
 def _exports(settings: Settings) -> Iterator[Finding]:
     found = sorted(path.name for path in settings.exports_dir.glob("production_training_data_*.parquet"))
     if found:
-        yield Finding("exports", "ok", f"{len(found)} in {settings.exports_dir}")
+        yield Finding("exports", "ok", f"{counted(len(found), 'file')} in {settings.exports_dir}")
     else:
-        yield Finding("exports", "note", f"none in {settings.exports_dir}", "`cbi-queue data sample` builds real ones")
+        yield Finding(
+            "exports",
+            "note",
+            f"none in {settings.exports_dir}",
+            "`cbi-queue data sample` builds sample exports from real series",
+        )
 
 
 def _daemon(settings: Settings) -> Iterator[Finding]:
     status = daemon_status(settings)
-    advice = None if status.is_running else "`cbi-queue service install`, or `cbi-queue worker` in a terminal"
+    advice = None if status.is_running else "run `cbi-queue service install`, or `cbi-queue worker` in a terminal"
     yield Finding("daemon", "ok" if status.is_running else "note", status.words, advice)
 
 
