@@ -13,7 +13,7 @@ from cbi_queue import service
 from cbi_queue.cli.arguments import examples, json_option
 from cbi_queue.cli.output import print_json
 from cbi_queue.errors import SlotTaken
-from cbi_queue.service.definition import PARTS, define, worries
+from cbi_queue.service.definition import PARTS, define, risks
 from cbi_queue.settings import load_settings
 from cbi_queue.wording import counted
 
@@ -69,8 +69,8 @@ def install(only: str | None, manager: str | None, dry_run: bool, no_start: bool
     """
     settings, chosen = load_settings(), service.manager_named(manager)
     definitions = _definitions(settings, only)
-    for worry in dict.fromkeys(worry for definition in definitions for worry in worries(definition, settings)):
-        click.secho(f"Warning: {worry}", fg="yellow", err=True)
+    for risk in dict.fromkeys(risk for definition in definitions for risk in risks(definition, settings)):
+        click.secho(f"Warning: {risk}", fg="yellow", err=True)
     if dry_run:
         _show_files(chosen, definitions)
         _show_steps([] if no_start else chosen.start_steps(_parts(only)))
@@ -145,7 +145,7 @@ def _show_steps(steps: Iterable[Step]) -> None:
         click.echo(f"# would run: {step}")
 
 
-def _report(done: service.Done, verb: str) -> None:
+def _report(done: service.ServiceChange, verb: str) -> None:
     for path in done.changed:
         click.echo(f"{verb} {path}")
     for path in done.unchanged:

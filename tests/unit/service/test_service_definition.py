@@ -14,7 +14,7 @@ import pytest
 
 from cbi_queue.errors import Refused
 from cbi_queue.service import launchd, systemd
-from cbi_queue.service.definition import PARTS, Definition, define, fill, worries
+from cbi_queue.service.definition import PARTS, Definition, define, fill, risks
 from cbi_queue.settings import Settings, load_settings
 
 AWKWARD = '/srv/Tom\'s "big" disk 100% $HOME %h @PYTHON@ ü \\n;#'
@@ -259,14 +259,14 @@ def test_a_working_directory_that_a_unit_cannot_say_is_refused(state):
 )
 def test_an_interpreter_that_will_be_cleared_away_is_worried_about(python):
     """It installs today and does not start after the next clean-up."""
-    assert "gets cleared" in worries(definition_for(python=python), settings_for())[0]
+    assert "is cleared from time to time" in risks(definition_for(python=python), settings_for())[0]
 
 
 def test_an_interpreter_on_the_volume_is_worried_about():
     """The service could not even start to wait for the disk."""
     settings = settings_for(EXTERNAL_DRIVE="/mnt/disk")
 
-    (worry,) = worries(definition_for(python="/mnt/disk/venv/bin/python"), settings)
+    (risk,) = risks(definition_for(python="/mnt/disk/venv/bin/python"), settings)
 
-    assert "while the disk is away" in worry
-    assert worries(definition_for(python="/opt/venv/bin/python"), settings) == []
+    assert "while the disk is not mounted" in risk
+    assert risks(definition_for(python="/opt/venv/bin/python"), settings) == []
