@@ -119,7 +119,7 @@ def test_another_python_makes_it_anew(home, calls):
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
-        ({"FAKE_PIP": "1"}, "ended with status 1, its own words are above; nothing was installed"),
+        ({"FAKE_PIP": "1"}, "failed with exit code 1 (its output is above); nothing was installed"),
         ({"FAKE_TRIAL": "Symbol not found: _TF_GetInputByName"}, "cannot train: Symbol not found: _TF_GetInputByName"),
     ],
 )
@@ -164,12 +164,12 @@ def test_a_python_that_is_too_new_is_refused_with_what_is_allowed(home, calls):
     words = install(home, code=2, FAKE_VERSION="3 14")
 
     assert "is Python 3.14" in words
-    assert "needs Python 3.11 or 3.12" in words
+    assert "need Python 3.11 or 3.12" in words
     assert calls() == ["-c import sys; print(*sys.version_info[:2])"]
 
 
 def test_what_is_no_python_is_refused(home):
-    assert "is no Python that runs" in home.run("runtime", "install", "tensorflow", "--python", "/bin/false", code=2)
+    assert "did not run as a Python" in home.run("runtime", "install", "tensorflow", "--python", "/bin/false", code=2)
 
 
 def test_a_dry_run_prints_the_commands_and_changes_nothing(home, calls):
@@ -185,7 +185,7 @@ def test_two_installations_do_not_meet(home):
     home.settings.runtimes_dir.mkdir(parents=True)
     with (home.settings.runtimes_dir / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another `runtime install` is at work" in install(home, code=2)
+        assert "another `runtime install` is running" in install(home, code=2)
 
 
 def test_a_runtime_is_not_replaced_under_a_running_trainer(home):

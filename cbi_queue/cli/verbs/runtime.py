@@ -78,7 +78,7 @@ def install_verb(backend: str, python: str | None, newer: bool, dry_run: bool, a
         settings,
         recipe,
         python=python,
-        tell=lambda words: click.echo(words, err=as_json),
+        report=lambda words: click.echo(words, err=as_json),
         output_fd=2 if as_json else 1,
     )
     if as_json:
