@@ -1,6 +1,6 @@
-"""A reading in words and figures, for people: `heavy, 97 °C of 105`, `5.6 of 24.1 GiB available`. Pure.
+"""A reading in words and figures, for people: `heavy, 97 °C`, `5.6 GiB of 24.1 GiB available`. Pure.
 
-What is not known is left out; a reading that says nothing says so. Neighbours: `readings`, the verbs that show them.
+A figure that is not known is left out; a reading without any is "nothing".
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def reading_words(reading: Reading | Unknown) -> str:
-    """Say what *reading* says, in one line."""
+    """Return *reading* in words, on one line."""
     if isinstance(reading, Unknown):
         return f"unknown: {reading.why}"
     parts = [part for part in _WORDS[type(reading)](reading) if part]
@@ -34,7 +34,7 @@ def reading_words(reading: Reading | Unknown) -> str:
 
 
 def _thermal(r: ThermalReading) -> Iterable[str | None]:
-    slowed = "slowed by heat just now" if r.throttled else "not slowed by heat"
+    slowed = "slowed by heat now" if r.throttled else "not slowed by heat"
     limit = None if r.limit_c is None else f"slows itself at {r.limit_c:.0f}"
     yield None if r.level is None else r.level.name.lower() + _aside(r, "level")
     yield None if r.temp_c is None else f"{r.temp_c:.0f} °C" + _aside(r, "temp_c", limit)
@@ -52,7 +52,7 @@ def _memory(r: MemoryReading) -> Iterable[str | None]:
     if r.available_mib is not None:
         yield f"{memory_size(r.available_mib)}{total} available"
     elif total:
-        yield f"{total[4:]} in all"
+        yield f"{total[4:]} in total"
     yield None if r.swap_used_mib is None else f"{memory_size(r.swap_used_mib)} in swap"
     yield None if r.swap_out_mib_s is None else f"{r.swap_out_mib_s:.1f} MiB/s swapped out"
     yield None if r.compressed_mib is None else f"{memory_size(r.compressed_mib)} compressed"
@@ -76,7 +76,7 @@ def _gpu(r: GpuReading) -> Iterable[str | None]:
     yield None if r.busy_share is None else f"{r.busy_share:.0%} busy"
     yield None if r.clock_mhz is None else f"{r.clock_mhz:.0f}{ceiling} MHz"
     yield None if r.temp_c is None else f"{r.temp_c:.0f} °C"
-    yield f"held back by {', '.join(r.throttle_reasons)}" if r.throttle_reasons else None
+    yield f"limited by {', '.join(r.throttle_reasons)}" if r.throttle_reasons else None
     total = "" if r.memory_total_mib is None else f" of {memory_size(r.memory_total_mib)}"
     yield None if r.memory_used_mib is None else f"{memory_size(r.memory_used_mib)}{total} used"
 
@@ -84,11 +84,11 @@ def _gpu(r: GpuReading) -> Iterable[str | None]:
 def _power(r: PowerReading) -> Iterable[str | None]:
     yield None if r.low_power_mode is None else f"Low Power Mode {'on' if r.low_power_mode else 'off'}"
     yield r.service_class
-    yield "less than an ordinary foreground process gets" if r.demoted else None
+    yield "with less processor time than an ordinary foreground process" if r.demoted else None
 
 
 def _sleep(r: SleepReading) -> Iterable[str | None]:
-    yield f"slept {span(r.slept_s)} in all" if r.slept_s > 0 else "has not slept"
+    yield f"slept {span(r.slept_s)} in total" if r.slept_s > 0 else "has not slept"
 
 
 _WORDS: dict[type[Reading], Callable[[Any], Iterable[str | None]]] = {
