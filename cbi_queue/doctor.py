@@ -21,7 +21,7 @@ from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status
-from cbi_queue.wording import counted, duration, memory_size
+from cbi_queue.wording import counted, memory_size, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -255,6 +255,6 @@ def _sensors(_settings: Settings) -> Iterator[Finding]:
     for row in rows:
         subject = f"sensor {row.kind}, {row.sensor}"
         if row.is_known:
-            yield Finding(subject, "ok", f"{row.words}; {duration(row.age_s)} old, from {row.source}, {row.trust}")
+            yield Finding(subject, "ok", f"{row.words}; {span(row.age_s)} old, from {row.source}, {row.trust}")
         else:
             yield Finding(subject, "note", row.words)

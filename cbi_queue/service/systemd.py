@@ -131,7 +131,7 @@ class Systemd:
             for part in parts:
                 (self._folder() / "default.target.wants" / unit_of(part)).unlink(missing_ok=True)
             return [
-                f"no user systemd answers ({silence}): nothing was stopped; a daemon started by hand is still running"
+                f"no user systemd answers ({silence}): nothing was stopped; if a daemon is running, stop it by hand"
             ]
         written = [unit_of(part) for part in parts if self.path_of(part).exists()]
         if written:

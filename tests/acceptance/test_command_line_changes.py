@@ -11,7 +11,7 @@ from cbi_queue.lifecycle import Outcome, Reason
 
 def test_the_slot_is_paused_and_resumed_in_words(home):
     assert home.run("pause") == (
-        "Paused: paused by the user. `cbi-queue resume` lifts this hold.\nNo daemon is running; the hold applies when one starts.\n"
+        "Paused. `cbi-queue resume` lifts this hold.\nNo daemon is running; the hold applies when one starts.\n"
     )
     assert "Slot closed: too hot" in home.run("pause", "--reason", "too hot", "--for", "2h") + home.run("status")
     assert home.json("pause", "--evict")["mode"] == "evict"
@@ -63,7 +63,10 @@ def test_priorities_and_parameters_are_changed(home):
 
 def test_waiting_ends_with_the_jobs_and_tells_how_they_ended(home):
     assert home.run("wait", "naive-succeeded-1w") == ""
-    home.run("wait", "naive-succeeded-1w", "naive-failed-1w", code=1)
+    said = home.run("wait", "naive-succeeded-1w", "naive-failed-1w", code=1)
+    assert "naive-failed-1w" in said
+    assert "is failed: it ended without success" in said
+    assert "naive-succeeded-1w" not in said
     assert "Gave up waiting" in home.run("wait", "net-1w", "--timeout", "0.3s", code=75)
     waiting = home.start("wait", "net-1w")
     with home.ledger() as ledger:
@@ -77,6 +80,6 @@ def test_waiting_ends_where_nothing_moves_by_itself(home):
     """A script that waits for a held job, or one behind a failed one, must not wait for ever."""
     home.run("cancel", "net-1w")
 
-    assert "naive-next-1w (job 6) is waiting and cannot start without you" in home.run("wait", "naive-next-1w", code=1)
+    assert "naive-next-1w (job 6) is waiting: it cannot start without you" in home.run("wait", "naive-next-1w", code=1)
     assert "is held" in home.run("wait", "naive-held-1w", code=1)
     home.run("wait", code=1)

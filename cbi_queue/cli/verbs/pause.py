@@ -44,7 +44,8 @@ def command(words: str, for_s: float | None, drain: bool, evict: bool, as_json: 
         return
     until = f" until {local_time(hold.expires_at)}" if hold.expires_at else ""
     done = "Draining" if drain else "Paused"
-    click.echo(f"{done}{until}: {printable(hold.words)}. `cbi-queue resume` lifts this hold.")
+    reason = "" if hold.words == DEFAULT_WORDS else f": {printable(hold.words)}"
+    click.echo(f"{done}{until}{reason}. `cbi-queue resume` lifts this hold.")
     if before is not None:
         click.echo(_about(before.name, chosen, effective=effective and (not evict or job is None)))
     if not live:

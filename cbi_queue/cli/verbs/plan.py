@@ -141,11 +141,10 @@ def _notes(plans: Sequence[DayPlan], families: Iterable[str]) -> list[str]:
     notes = []
     if any(budget.is_in_week(day) for day in days) and not budget.is_whole_week(days):
         short = ", ".join(f"{row.words} {count} of {row.minimum}" for row, count in budget.shortfalls(families))
-        absent = ", ".join(str(day) for day in sorted(budget.WEEK_DAYS - days))
+        absent = sorted(budget.WEEK_DAYS - days)
+        missing = f"day {absent[0]} is" if len(absent) == 1 else f"days {', '.join(map(str, absent))} are"
         if short:
-            notes.append(
-                f"below the week's minimum: {short}; not a complaint, because day {absent} is not among the files"
-            )
+            notes.append(f"below the week's minimum: {short}; not a complaint, because {missing} not among the files")
     if outside := [plan.source for plan in plans if not budget.is_in_week(plan.day)]:
         notes.append(f"not counted in the week's budget: {', '.join(outside)}")
     return notes
@@ -188,7 +187,18 @@ _LIMITS = ("minimum", "planned", "maximum")
 
 
 def _print_jobs(jobs: Sequence[JobSpec]) -> None:
-    columns = (">#", "name", "family", "model", "horizon", "needs", ">priority", ">retries", ">timeout", "parameters")
+    columns = (
+        ">#",
+        "name",
+        "?family",
+        "?model",
+        "horizon",
+        "needs",
+        ">priority",
+        "?>retries",
+        "?>timeout",
+        "parameters",
+    )
     rows = [(str(number), *_job_cells(job)) for number, job in enumerate(jobs, 1)]
     print_table(f"{counted(len(jobs), 'job')} in execution order", columns, rows)
 

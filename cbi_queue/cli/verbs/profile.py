@@ -66,9 +66,9 @@ def _show(profile: HardwareProfile, why: str, *, as_json: bool) -> None:
     click.secho(f"{profile.name}: {profile.words}", bold=True)
     if why:
         click.echo(why)
-    print_table(
-        "", ("key", "value"), [(key, _cell(value)) for key, value in plain.items() if key not in {"name", "words"}]
-    )
+    absent = "none" if why else "as detected"
+    figures = [(key, _cell(value, absent)) for key, value in plain.items() if key not in {"name", "words"}]
+    print_table("", ("key", "value"), figures)
     click.echo()
     rows = [
         (key, _cell(value), profile.thresholds.limits_of(key).unit, profile.thresholds.limits_of(key).why)
@@ -86,9 +86,9 @@ def _plain(profile: HardwareProfile) -> dict[str, Any]:
     return asdict(profile)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, absent: str = "as detected") -> str:
     if value is None:
-        return "the machine's"
+        return absent
     if isinstance(value, dict):
         return ", ".join(f"{key} {each}" for key, each in value.items())
     if isinstance(value, tuple):

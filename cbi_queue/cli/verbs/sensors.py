@@ -11,7 +11,7 @@ import click
 from cbi_queue.cli.arguments import DurationType, examples, json_option
 from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.views.sensors import read_sensors, sensors_command
-from cbi_queue.wording import UNKNOWN, duration
+from cbi_queue.wording import UNKNOWN, span
 
 _pid = click.option("--pid", type=click.IntRange(min=1), help="Measure this process as if it were the trainer.")
 
@@ -34,8 +34,8 @@ def show(pid: int | None, as_json: bool) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    cells = [(row.kind, row.source, row.trust or UNKNOWN, duration(row.age_s), row.words) for row in rows]
-    print_table("", ("kind", "source", "trust", ">age", "value"), cells)
+    cells = [(row.kind, row.source, row.trust or UNKNOWN, span(row.age_s), row.words) for row in rows]
+    print_table("", ("kind", "?source", "trust", ">age", "value"), cells)
 
 
 @command.command(

@@ -35,7 +35,7 @@ def command(names: tuple[str, ...], timeout_s: float | None) -> None:
                 click.echo("Gave up waiting: the timeout passed.", err=True)
                 sys.exit(75)
             time.sleep(POLL_S)
-        _print_stuck(ledger, numbers)
+        _print_unsuccessful(ledger, numbers)
         sys.exit(0 if _all_well(ledger, numbers, began_after_event) else 1)
 
 
@@ -45,13 +45,12 @@ def _over(ledger: Ledger, numbers: list[int]) -> bool:
         return (bool(ended) and all(ended)) or queries.workload(ledger).is_empty
 
 
-def _print_stuck(ledger: Ledger, numbers: list[int]) -> None:
+def _print_unsuccessful(ledger: Ledger, numbers: list[int]) -> None:
     for job in (queries.find_job(ledger, str(number)) for number in numbers):
-        if not job.state.is_final:
-            click.echo(
-                f"{printable(job.name)} (job {job.id}) is {job.state} and cannot start without you; `cbi-queue show {job.id}` shows why.",
-                err=True,
-            )
+        if job.state is not JobState.SUCCEEDED:
+            how = "ended without success" if job.state.is_final else "cannot start without you"
+            why = f"`cbi-queue show {job.id}` shows why"
+            click.echo(f"{printable(job.name)} (job {job.id}) is {job.state}: it {how}; {why}.", err=True)
 
 
 def _all_well(ledger: Ledger, numbers: list[int], began_after_event: int) -> bool:
