@@ -48,6 +48,18 @@ class Finding:
     advice: str | None = None
 
 
+def _ok(subject: str, seen: str) -> Finding:
+    return Finding(subject, "ok", seen)
+
+
+def _note(subject: str, seen: str, advice: str | None = None) -> Finding:
+    return Finding(subject, "note", seen, advice)
+
+
+def _bad(subject: str, seen: str, advice: str | None) -> Finding:
+    return Finding(subject, "bad", seen, advice)
+
+
 def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
@@ -59,40 +71,30 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _settings(settings: Settings) -> Iterator[Finding]:
     source = str(settings.config_file) if settings.config_file else "environment and defaults"
-    yield Finding("settings", "ok", f"from {source}; the trainer uses {counted(settings.threads, 'thread')}")
+    yield _ok("settings", f"from {source}; the trainer uses {counted(settings.threads, 'thread')}")
     try:
         chosen = profile_for(settings.profile, settings.profiles_dir)
     except CbiError as exc:
-        yield Finding(
-            "hardware profile",
-            "bad",
-            exc.message,
-            "set CBI_PROFILE to a known profile (`cbi-queue profile list`), or correct the file",
-        )
+        yield _bad("hardware profile", exc.message, "set CBI_PROFILE to a known profile, or correct the file")
         return
-    limit = chosen.profile.working_set_mib
-    allowed = "memory limit of a trainer not known" if limit is None else f"{memory_size(limit)} for one trainer"
-    verdict: Literal["ok", "note"] = "note" if limit is None else "ok"
-    advice = (
-        None
-        if limit is not None
-        else "set CBI_PROFILE to a profile with memory figures; until then no job is checked for memory"
-    )
-    yield Finding("hardware profile", verdict, f"{chosen.profile.name} ({chosen.why}); {allowed}", advice)
+    name, limit = f"{chosen.profile.name} ({chosen.why})", chosen.profile.working_set_mib
+    if limit is None:
+        advice = "set CBI_PROFILE to a profile with memory figures; until then no job is checked for memory"
+        yield _note("hardware profile", f"{name}; the memory limit of a trainer is not known", advice)
+    else:
+        yield _ok("hardware profile", f"{name}; {memory_size(limit)} for one trainer")
 
 
 def _python(_settings: Settings) -> Iterator[Finding]:
-    yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+    yield _ok("python", f"{sys.version.split()[0]} at {sys.executable}")
 
 
 def _sqlite(_settings: Settings) -> Iterator[Finding]:
     if sqlite3.sqlite_version_info >= WAL_RESET_FIXED:
-        yield Finding("sqlite", "ok", sqlite3.sqlite_version)
+        yield _ok("sqlite", sqlite3.sqlite_version)
     else:
         seen = f"{sqlite3.sqlite_version}, older than 3.51.3 with the WAL-reset fix"
-        yield Finding(
-            "sqlite", "note", seen, "no action needed: only the daemon's connection checkpoints while it runs"
-        )
+        yield _note("sqlite", seen, "no action needed: only the daemon's connection checkpoints while it runs")
 
 
 def _state_disk(settings: Settings) -> Iterator[Finding]:
@@ -100,9 +102,9 @@ def _state_disk(settings: Settings) -> Iterator[Finding]:
     kind = file_system_of(settings.state_dir)
     seen = f"{settings.state_dir} on {kind or 'an unknown file system'}"
     if kind in UNSAFE_FILE_SYSTEMS:
-        yield Finding("state folder", "bad", seen, "set CBI_STATE_DIR to a folder on the internal disk")
+        yield _bad("state folder", seen, "set CBI_STATE_DIR to a folder on the internal disk")
     else:
-        yield Finding("state folder", "ok", seen)
+        yield _ok("state folder", seen)
     yield from _space("state folder", settings.state_dir)
 
 
@@ -110,34 +112,27 @@ def _space(subject: str, folder: Path) -> Iterator[Finding]:
     stats = os.statvfs(folder)
     free_gib = stats.f_bavail * stats.f_frsize / 2**30
     if free_gib < LOW_SPACE_GIB:
-        yield Finding(
-            f"{subject}, space",
-            "note",
-            f"{free_gib:.1f} GiB free",
-            f"free at least {LOW_SPACE_GIB:.0f} GiB, for checkpoints and models",
-        )
+        yield _note(f"{subject}, space", f"{free_gib:.1f} GiB free", f"free at least {LOW_SPACE_GIB:.0f} GiB")
     else:
-        yield Finding(f"{subject}, space", "ok", f"{free_gib:.1f} GiB free")
+        yield _ok(f"{subject}, space", f"{free_gib:.1f} GiB free")
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
     try:
         version = schema_version(settings.ledger_path)
     except CbiError as exc:
-        yield Finding("ledger", "bad", exc.message, exc.hint)
+        yield _bad("ledger", exc.message, exc.hint)
         return
     if version > SCHEMA_VERSION:
         seen = f"{settings.ledger_path} has schema {version}; this cbi-queue supports up to {SCHEMA_VERSION}"
-        yield Finding("ledger", "bad", seen, "upgrade cbi-queue")
+        yield _bad("ledger", seen, "upgrade cbi-queue")
     elif version == 0:
-        yield Finding(
-            "ledger", "ok", f"{settings.ledger_path} does not exist yet; the first command that needs it creates it"
-        )
+        yield _ok("ledger", f"{settings.ledger_path} does not exist yet; the first command that needs it creates it")
     elif (fault := _damage(settings.ledger_path)) is not None:
         advice = f"stop the daemon, move the file aside and restore the newest file of {settings.backup_dir}"
-        yield Finding("ledger", "bad", f"{settings.ledger_path} is damaged: {fault}", advice)
+        yield _bad("ledger", f"{settings.ledger_path} is damaged: {fault}", advice)
     else:
-        yield Finding("ledger", "ok", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")
+        yield _ok("ledger", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")
 
 
 def _damage(path: Path) -> str | None:
@@ -152,31 +147,27 @@ def _damage(path: Path) -> str | None:
 
 def _volume(settings: Settings) -> Iterator[Finding]:
     if settings.volume is None:
-        yield Finding("data volume", "ok", "none configured (EXTERNAL_DRIVE)")
+        yield _ok("data volume", "none configured (EXTERNAL_DRIVE)")
         return
     try:
         settings.require_volume()
     except CbiError as exc:
-        yield Finding("data volume", "bad", exc.message, exc.hint)
+        yield _bad("data volume", exc.message, exc.hint)
     else:
-        yield Finding("data volume", "ok", f"{settings.volume} is mounted")
+        yield _ok("data volume", f"{settings.volume} is mounted")
 
 
 def _repo(settings: Settings) -> Iterator[Finding]:
     if not settings.repo.exists():
-        yield Finding(
-            "data folder", "note", f"{settings.repo} does not exist yet", "`cbi-queue data sample` creates it"
-        )
+        yield _note("data folder", f"{settings.repo} does not exist yet", "`cbi-queue data sample` creates it")
         return
     fault = _probe_write(settings.repo)
     if fault is None:
-        yield Finding("data folder", "ok", f"{settings.repo} is writable")
+        yield _ok("data folder", f"{settings.repo} is writable")
         yield from _space("data folder", settings.repo)
     else:
-        advice = (
-            "correct its permissions; on macOS, give Full Disk Access to the Python of the service (docs/service.md)"
-        )
-        yield Finding("data folder", "bad", f"{settings.repo} is not writable: {fault}", advice)
+        advice = "correct its permissions; on macOS, give the service's Python Full Disk Access (docs/service.md)"
+        yield _bad("data folder", f"{settings.repo} is not writable: {fault}", advice)
 
 
 def _probe_write(folder: Path) -> str | None:
@@ -198,21 +189,17 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
         interpreter = settings.interpreter_for(backend)
         missing = _missing_libraries(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if missing is None:
-            yield Finding(
-                f"runtime {backend}", "bad", f"{interpreter} does not start", "correct [runtimes] in the settings file"
-            )
+            yield _bad(f"runtime {backend}", f"{interpreter} does not start", "correct [runtimes] in the settings file")
         elif "jobs" in missing:
-            yield Finding(
-                f"runtime {backend}", "bad", f"{interpreter} does not have cbi-queue", "install cbi-queue there"
-            )
+            yield _bad(f"runtime {backend}", f"{interpreter} does not have cbi-queue", "install cbi-queue there")
         elif missing and backend in NET_LIBRARIES:
             seen = f"{interpreter} does not have {', '.join(missing)}"
-            yield Finding(f"runtime {backend}", "bad", seen, f"run `cbi-queue runtime install {backend}`")
+            yield _bad(f"runtime {backend}", seen, f"run `cbi-queue runtime install {backend}`")
         elif missing:
             advice = "install cbi-queue[train] there; jobs that need these libraries fail until then"
-            yield Finding(f"runtime {backend}", "note", f"{interpreter} does not have {', '.join(missing)}", advice)
+            yield _note(f"runtime {backend}", f"{interpreter} does not have {', '.join(missing)}", advice)
         else:
-            yield Finding(f"runtime {backend}", "ok", interpreter)
+            yield _ok(f"runtime {backend}", interpreter)
 
 
 def _missing_libraries(interpreter: str, libraries: tuple[str, ...]) -> list[str] | None:
@@ -230,31 +217,26 @@ def _missing_libraries(interpreter: str, libraries: tuple[str, ...]) -> list[str
 def _exports(settings: Settings) -> Iterator[Finding]:
     found = sorted(path.name for path in settings.exports_dir.glob("production_training_data_*.parquet"))
     if found:
-        yield Finding("exports", "ok", f"{counted(len(found), 'file')} in {settings.exports_dir}")
+        yield _ok("exports", f"{counted(len(found), 'file')} in {settings.exports_dir}")
     else:
-        yield Finding(
-            "exports",
-            "note",
-            f"none in {settings.exports_dir}",
-            "`cbi-queue data sample` builds sample exports from real series",
-        )
+        yield _note("exports", f"none in {settings.exports_dir}", "`cbi-queue data sample` builds sample exports")
 
 
 def _daemon(settings: Settings) -> Iterator[Finding]:
     status = daemon_status(settings)
-    advice = None if status.is_running else "run `cbi-queue service install`, or `cbi-queue worker` in a terminal"
-    yield Finding("daemon", "ok" if status.is_running else "note", status.words, advice)
+    advice = "run `cbi-queue service install`, or `cbi-queue worker` in a terminal"
+    yield _ok("daemon", status.words) if status.is_running else _note("daemon", status.words, advice)
 
 
 def _sensors(_settings: Settings) -> Iterator[Finding]:
     try:
         rows = read_sensors()
     except CbiError as exc:
-        yield Finding("sensors", "note", exc.message, exc.hint)
+        yield _note("sensors", exc.message, exc.hint)
         return
     for row in rows:
         subject = f"sensor {row.kind}, {row.sensor}"
         if row.is_known:
-            yield Finding(subject, "ok", f"{row.words}; {span(row.age_s)} old, from {row.source}, {row.trust}")
+            yield _ok(subject, f"{row.words}; {span(row.age_s)} old, from {row.source}, {row.trust}")
         else:
-            yield Finding(subject, "note", row.words)
+            yield _note(subject, row.words)

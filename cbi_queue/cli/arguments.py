@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def examples(*commands: str, more: str = "") -> str:
-    """Return the end of a help text: commands as they are typed, and *more*, such as exit codes or a document."""
-    return "\n".join(["Examples:\n\n\b", *(f"  {command}" for command in commands)]) + (f"\n\n{more}" if more else "")
+    """Return the end of a help text: commands as typed after `cbi-queue`, and *more*, such as exit codes."""
+    lines = "".join(f"\n  cbi-queue {command}" for command in commands)
+    return f"Examples:\n\n\b{lines}" + (f"\n\n{more}" if more else "")
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:

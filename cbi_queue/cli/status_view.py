@@ -151,7 +151,7 @@ def _budget(status: QueueStatus) -> Text:
 
 def _hold(hold: HoldLine) -> Text:
     until = f", until {local_time(hold.expires_at)}" if hold.expires_at else ""
-    words = f"Hold [{hold.reason}, {hold.mode}]: {printable(hold.words)} (since {ago(hold.since)}{until})"
+    words = f"Hold [{hold.reason}, {hold.mode}]: {printable(hold.words)} (placed {ago(hold.since)}{until})"
     return Text(words, style="yellow")
 
 

@@ -17,29 +17,17 @@ from cbi_queue.settings.values import Settings, default_config_path
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_OTHER_NAMES = {
+    "repo": "CBI_V14_REPO",
+    "training_data": "CBI_V14_TRAINING_DATA",
+    "models": "CBI_V14_MODELS",
+    "logs": "CBI_V14_LOGS",
+    "volume": "EXTERNAL_DRIVE",
+}
 ENVIRONMENT: dict[str, str] = {
-    "CBI_STATE_DIR": "state_dir",
-    "CBI_V14_REPO": "repo",
-    "CBI_V14_TRAINING_DATA": "training_data",
-    "CBI_V14_MODELS": "models",
-    "CBI_V14_LOGS": "logs",
-    "EXTERNAL_DRIVE": "volume",
-    "CBI_PROFILE": "profile",
-    "CBI_TRAINER_MEMORY_MIB": "trainer_memory_mib",
-    "CBI_GOVERNOR": "governor",
-    "CBI_THREADS": "threads",
-    "CBI_GRACE_S": "grace_s",
-    "CBI_BACKOFF_S": "backoff_s",
-    "CBI_POLL_S": "poll_s",
-    "CBI_VOLUME_CHECK_S": "volume_check_s",
-    "CBI_HOST": "host",
-    "CBI_PORT": "port",
-    "CBI_LOG_MAX_BYTES": "log_max_bytes",
-    "CBI_LOG_KEEP": "log_keep",
-    "CBI_KEEP_DAYS": "keep_days",
-    "CBI_SAMPLE_S": "sample_s",
-    "CBI_THERMAL_KEY": "thermal_key",
-    "CBI_SENSORS_SCRIPT": "sensors_script",
+    _OTHER_NAMES.get(f.name, f"CBI_{f.name.upper()}"): f.name
+    for f in fields(Settings)
+    if f.name not in {"runtimes", "config_file"}
 }
 """Environment variable -> field of `Settings`. CBI_CONFIG names the TOML file itself."""
 

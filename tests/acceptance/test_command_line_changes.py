@@ -61,7 +61,7 @@ def test_priorities_and_parameters_are_changed(home):
     assert dump(home.settings.ledger_path) == before
 
 
-def test_waiting_ends_with_the_jobs_and_tells_how_they_ended(home):
+def test_waiting_ends_with_the_jobs_and_prints_how_they_ended(home):
     assert home.run("wait", "naive-succeeded-1w") == ""
     said = home.run("wait", "naive-succeeded-1w", "naive-failed-1w", code=1)
     assert "naive-failed-1w" in said
@@ -76,7 +76,7 @@ def test_waiting_ends_with_the_jobs_and_tells_how_they_ended(home):
     waiting.communicate()
 
 
-def test_waiting_ends_where_nothing_moves_by_itself(home):
+def test_waiting_ends_when_the_jobs_cannot_start_without_the_user(home):
     """A script that waits for a held job, or one behind a failed one, must not wait for ever."""
     home.run("cancel", "net-1w")
 

@@ -15,7 +15,7 @@ NET_1W, LSTM_1M = "feed_forward 1w rows=400 threads=2", "lstm 1m rows=400 thread
 
 @pytest.fixture
 def taught(home):
-    """A home whose ledger knows what two models cost, and one probe."""
+    """An installation whose ledger has the cold baselines of two models, and one probe."""
     with home.ledger() as ledger:
         store_baselines(ledger, NET_1W, {32: COLD, None: COLD})
         store_baselines(ledger, LSTM_1M, {32: COLD})

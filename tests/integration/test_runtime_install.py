@@ -1,4 +1,4 @@
-"""`cbi-queue runtime`: a runtime is whole or not there. A script stands for Python and pip; the command is the real one."""
+"""`cbi-queue runtime`: a runtime is complete or absent. A script takes the place of Python and pip; the command is real."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def home(tmp_path) -> Home:
 
 @pytest.fixture
 def calls(tmp_path):
-    """What the fake Python was asked so far, by its first words."""
+    """The commands of the fake Python so far."""
     log = tmp_path / "calls.jsonl"
 
     def read() -> list[str]:
@@ -108,7 +108,7 @@ def test_installing_again_fetches_nothing(home, calls):
     assert calls().count("-m pip install") == 1
 
 
-def test_another_python_makes_it_anew(home, calls):
+def test_another_python_rebuilds_it(home, calls):
     install(home)
     install(home, FAKE_VERSION="3 11")
 
@@ -231,7 +231,7 @@ def test_jobs_without_a_runtime_are_refused_with_the_remedy(home):
 
 
 def test_a_copy_of_the_code_is_enough_to_run_a_trainer(tmp_path):
-    """As from an installed package, where no tree can be looked into."""
+    """As from an installed package, where there is no source tree."""
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
     for name in ("cbi_queue", "jobs"):

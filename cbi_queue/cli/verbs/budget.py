@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cbi_queue.budget import RowProgress, Standing
 
 
-@click.command(epilog=examples("cbi-queue budget", "cbi-queue budget --json | jq .total"))
+@click.command(epilog=examples("budget", "budget --json | jq .total"))
 @json_option
 def command(as_json: bool) -> None:
     """Show how many of the week's planned models are done: days 1 to 7, without baselines and feature caches."""

@@ -12,7 +12,7 @@ from cbi_queue.ledger.queries import find_job
 from cbi_queue.settings import load_settings
 
 
-@click.command(epilog=examples("cbi-queue cancel lightgbm-1m", "cbi-queue cancel 12 13 14"))
+@click.command(epilog=examples("cancel lightgbm-1m", "cancel 12 13 14"))
 @job_names_argument()
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> None:

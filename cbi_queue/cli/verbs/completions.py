@@ -8,9 +8,7 @@ from click.shell_completion import get_completion_class
 from cbi_queue.cli.arguments import examples
 
 
-@click.command(
-    epilog=examples("cbi-queue completions bash >> ~/.bashrc", 'cbi-queue completions zsh > "${fpath[1]}/_cbi-queue"')
-)
+@click.command(epilog=examples("completions bash >> ~/.bashrc", 'completions zsh > "${fpath[1]}/_cbi-queue"'))
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:

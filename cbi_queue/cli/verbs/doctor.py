@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
 
 
-@click.command(epilog=examples("cbi-queue doctor", "cbi-queue doctor --json"))
+@click.command(epilog=examples("doctor", "doctor --json"))
 @json_option
 def command(as_json: bool) -> None:
     """Check this machine and this installation; each problem is printed with its remedy.

@@ -15,10 +15,7 @@ from cbi_queue.ledger import verbs
 
 
 @click.command(
-    epilog=examples(
-        "cbi-queue edit feed-forward-1m params.epochs=50",
-        "cbi-queue edit 12 retries=3 timeout_s=7200 params.batch_size=32",
-    )
+    epilog=examples("edit feed-forward-1m params.epochs=50", "edit 12 retries=3 timeout_s=7200 params.batch_size=32")
 )
 @job_name_argument
 @click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE...")

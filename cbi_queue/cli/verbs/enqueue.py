@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cbi_queue.spec import DayPlan, JobSpec
 
 
-@click.command(epilog=examples("cbi-queue enqueue schedules/day1.yaml", "cbi-queue enqueue schedules/day*.yaml --json"))
+@click.command(epilog=examples("enqueue schedules/day1.yaml", "enqueue schedules/day*.yaml --json"))
 @plan_files_argument
 @json_option
 def command(files: tuple[Path, ...], as_json: bool) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=examples(
-        "cbi-queue estimate schedules/day4.yaml",
-        "cbi-queue estimate --json schedules/day*.yaml",
+        "estimate schedules/day4.yaml",
+        "estimate --json schedules/day*.yaml",
         more="Exit codes: 0 every job fits, 2 a plan has complaints or a job cannot fit.",
     )
 )

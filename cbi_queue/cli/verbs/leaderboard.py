@@ -26,7 +26,7 @@ MARGIN = 0.0005
 """Least skill that counts as beating naive: shown as +0.001; with less, the forecast is the same."""
 
 
-@click.command(epilog=examples("cbi-queue leaderboard", "cbi-queue leaderboard --horizon 1m --json"))
+@click.command(epilog=examples("leaderboard", "leaderboard --horizon 1m --json"))
 @click.option("--horizon", type=click.Choice(HORIZONS), help="Only this horizon.")
 @json_option
 def command(horizon: str | None, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from cbi_queue.lifecycle import REASON_WORDS, JobState
 from cbi_queue.models.kinds import HORIZONS, Family
 
 
-@click.command(epilog=examples("cbi-queue list", "cbi-queue list --state failed", "cbi-queue list --all --json"))
+@click.command(epilog=examples("list", "list --state failed", "list --all --json"))
 @click.option("--all", "show_all", is_flag=True, help="Include the jobs that have ended.")
 @click.option(
     "--state",

@@ -24,9 +24,7 @@ FOLLOW_S = 0.2
 _CHUNK = 65_536
 
 
-@click.command(
-    epilog=examples("cbi-queue logs lightgbm-1m", "cbi-queue logs -f feed-forward-1m", "cbi-queue logs 12 --attempt 1")
-)
+@click.command(epilog=examples("logs lightgbm-1m", "logs -f feed-forward-1m", "logs 12 --attempt 1"))
 @job_name_argument
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until the job has ended, or Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(0), help="Only the last N lines.")

@@ -17,10 +17,10 @@ DEFAULT_WORDS = "paused by the user"
 
 @click.command(
     epilog=examples(
-        'cbi-queue pause --reason "too hot"',
-        "cbi-queue pause --for 30m",
-        "cbi-queue pause --drain      finish the current job, start nothing new",
-        "cbi-queue pause --evict      checkpoint the current job and free its memory",
+        'pause --reason "too hot"',
+        "pause --for 30m",
+        "pause --drain      finish the current job, start nothing new",
+        "pause --evict      checkpoint the current job and free its memory",
     )
 )
 @click.option("--reason", "words", default=DEFAULT_WORDS, show_default=True, help="Shown by `status` and on the page.")

@@ -19,17 +19,15 @@ if TYPE_CHECKING:
 _NO_DATA = click.option("--no-data", is_flag=True, help="Do not check that exports and feature caches exist.")
 
 
-@click.group(
-    epilog=examples("cbi-queue plan check schedules/day*.yaml", "cbi-queue plan show schedules/quickstart.yaml")
-)
+@click.group(epilog=examples("plan check schedules/day*.yaml", "plan show schedules/quickstart.yaml"))
 def command() -> None:
     """Check or show day plans; changes nothing."""
 
 
 @command.command(
     epilog=examples(
-        "cbi-queue plan check schedules/day1.yaml",
-        "cbi-queue plan check --no-data --json schedules/day*.yaml",
+        "plan check schedules/day1.yaml",
+        "plan check --no-data --json schedules/day*.yaml",
         more="Exit codes: 0 no complaints, 2 complaints.",
     )
 )
@@ -57,9 +55,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
         _print_summary(plans, summary)
 
 
-@command.command(
-    epilog=examples("cbi-queue plan show schedules/day1.yaml", "cbi-queue plan show --json schedules/day*.yaml")
-)
+@command.command(epilog=examples("plan show schedules/day1.yaml", "plan show --json schedules/day*.yaml"))
 @plan_files_argument
 @_NO_DATA
 @json_option
@@ -77,7 +73,7 @@ def show(files: tuple[Path, ...], no_data: bool, as_json: bool) -> None:
 
 @command.command(
     epilog=examples(
-        "cbi-queue plan schema > day-plan.schema.json",
+        "plan schema > day-plan.schema.json",
         more="Then make this the first line of a plan: # yaml-language-server: $schema=day-plan.schema.json",
     )
 )
@@ -184,23 +180,14 @@ def _print_budget(progress: dict[str, Any]) -> None:
 
 
 _LIMITS = ("minimum", "planned", "maximum")
+_JOB_COLUMNS = (
+    ">#", "name", "?family", "?model", "horizon", "needs", ">priority", "?>retries", "?>timeout", "parameters",
+)  # fmt: skip
 
 
 def _print_jobs(jobs: Sequence[JobSpec]) -> None:
-    columns = (
-        ">#",
-        "name",
-        "?family",
-        "?model",
-        "horizon",
-        "needs",
-        ">priority",
-        "?>retries",
-        "?>timeout",
-        "parameters",
-    )
     rows = [(str(number), *_job_cells(job)) for number, job in enumerate(jobs, 1)]
-    print_table(f"{counted(len(jobs), 'job')} in execution order", columns, rows)
+    print_table(f"{counted(len(jobs), 'job')} in execution order", _JOB_COLUMNS, rows)
 
 
 def _job_cells(job: JobSpec) -> tuple[str, ...]:

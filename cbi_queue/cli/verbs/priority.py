@@ -11,8 +11,7 @@ from cbi_queue.ledger import verbs
 
 
 @click.command(
-    context_settings={"ignore_unknown_options": True},
-    epilog=examples("cbi-queue priority lightgbm-1m 10", "cbi-queue priority 12 13 -5"),
+    context_settings={"ignore_unknown_options": True}, epilog=examples("priority lightgbm-1m 10", "priority 12 13 -5")
 )
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_names, metavar="NAME...")
 @click.argument("value", type=click.IntRange(-1000, 1000))

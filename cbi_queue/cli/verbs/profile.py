@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from cbi_queue.hardware import HardwareProfile
 
 
-@click.group(epilog=examples("cbi-queue profile list", "cbi-queue profile show m4-16gb", "cbi-queue profile detect"))
+@click.group(epilog=examples("profile list", "profile show m4-16gb", "profile detect"))
 def command() -> None:
     """Show hardware profiles: memory limits, devices and the governor's thresholds. Changes nothing."""
 
 
-@command.command("list", epilog=examples("cbi-queue profile list --json"))
+@command.command("list", epilog=examples("profile list --json"))
 @json_option
 def list_(as_json: bool) -> None:
     """List the shipped profiles and your own. A faulty file is refused with its line."""
@@ -35,7 +35,7 @@ def list_(as_json: bool) -> None:
     print_table("Hardware profiles, MiB", columns, map(_row, profiles))
 
 
-@command.command(epilog=examples("cbi-queue profile show cuda --json"))
+@command.command(epilog=examples("profile show cuda --json"))
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
@@ -46,7 +46,7 @@ def show(name: str, as_json: bool) -> None:
     _show(profile_named(name, load_settings().profiles_dir), "", as_json=as_json)
 
 
-@command.command(epilog=examples("cbi-queue profile detect"))
+@command.command(epilog=examples("profile detect"))
 @json_option
 def detect(as_json: bool) -> None:
     """Show the profile that fits this machine, and why. CBI_PROFILE is ignored."""

@@ -10,7 +10,7 @@ from cbi_queue.cli.output import print_changed
 from cbi_queue.ledger import verbs
 
 
-@click.command(epilog=examples("cbi-queue release lightgbm-1m", "cbi-queue release 12 13 14"))
+@click.command(epilog=examples("release lightgbm-1m", "release 12 13 14"))
 @job_names_argument()
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> None:

@@ -11,7 +11,7 @@ from cbi_queue.ledger.holds import holds_in_force, resume_slot
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, HoldReason
 
 
-@click.command(epilog=examples("cbi-queue resume", "cbi-queue resume --all"))
+@click.command(epilog=examples("resume", "resume --all"))
 @click.option(
     "--all",
     "lift_all",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import Ledger
 
 
-@click.command(epilog=examples("cbi-queue retry lightgbm-1m", "cbi-queue retry --failed"))
+@click.command(epilog=examples("retry lightgbm-1m", "retry --failed"))
 @job_names_argument(required=False)
 @click.option("--failed", "all_failed", is_flag=True, help="Retry every failed job.")
 @json_option

@@ -36,7 +36,7 @@ PAGE_S = 15.0
 """Seconds within which the status page must answer."""
 
 
-@click.command(epilog=examples("cbi-queue run schedules/quickstart.yaml", "cbi-queue run schedules/day1.yaml --page"))
+@click.command(epilog=examples("run schedules/quickstart.yaml", "run schedules/day1.yaml --page"))
 @plan_files_argument
 @click.option("--page", is_flag=True, help="Serve the status page at the same time.")
 def command(files: tuple[Path, ...], page: bool) -> None:

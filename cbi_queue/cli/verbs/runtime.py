@@ -32,10 +32,7 @@ def _backend(*, required: bool = True) -> Callable[[Any], Any]:
 
 @click.group(
     epilog=examples(
-        "cbi-queue runtime install tensorflow",
-        "cbi-queue runtime check",
-        "cbi-queue runtime remove tensorflow",
-        more="See docs/runtimes.md.",
+        "runtime install tensorflow", "runtime check", "runtime remove tensorflow", more="See docs/runtimes.md."
     )
 )
 def command() -> None:
@@ -45,10 +42,10 @@ def command() -> None:
 @command.command(
     "install",
     epilog=examples(
-        "cbi-queue runtime install tensorflow --dry-run   print the commands",
-        "cbi-queue runtime install tensorflow",
-        "cbi-queue runtime install tensorflow --python /opt/homebrew/bin/python3.12",
-        "cbi-queue runtime install tensorflow --newer     macOS: 2.19.1, not 2.16.2",
+        "runtime install tensorflow --dry-run   print the commands",
+        "runtime install tensorflow",
+        "runtime install tensorflow --python /opt/homebrew/bin/python3.12",
+        "runtime install tensorflow --newer     macOS: 2.19.1, not 2.16.2",
     ),
 )
 @_backend()
@@ -91,7 +88,7 @@ def install_verb(backend: str, python: str | None, newer: bool, dry_run: bool, a
     }[done.change])  # fmt: skip
 
 
-@command.command("list", epilog=examples("cbi-queue runtime list", "cbi-queue runtime list --json"))
+@command.command("list", epilog=examples("runtime list", "runtime list --json"))
 @json_option
 def list_verb(as_json: bool) -> None:
     """List the Python of each backend. Starts none of them; `check` does."""
@@ -104,7 +101,7 @@ def list_verb(as_json: bool) -> None:
     print_table("", ("backend", "comes from", "?made from", "Python"), rows)
 
 
-@command.command("check", epilog=examples("cbi-queue runtime check", "cbi-queue runtime check tensorflow --json"))
+@command.command("check", epilog=examples("runtime check", "runtime check tensorflow --json"))
 @_backend(required=False)
 @json_option
 @click.pass_context
@@ -126,7 +123,7 @@ def check_verb(ctx: click.Context, backend: str | None, as_json: bool) -> None:
     ctx.exit(1 if any(trial.fault for _, trial in found) else 0)
 
 
-@command.command("remove", epilog=examples("cbi-queue runtime remove tensorflow"))
+@command.command("remove", epilog=examples("runtime remove tensorflow"))
 @_backend()
 def remove_verb(backend: str) -> None:
     """Delete an installed runtime."""

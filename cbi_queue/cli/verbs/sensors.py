@@ -16,16 +16,12 @@ from cbi_queue.wording import UNKNOWN, span
 _pid = click.option("--pid", type=click.IntRange(min=1), help="Measure this process as if it were the trainer.")
 
 
-@click.group(
-    epilog=examples(
-        "cbi-queue sensors show", "cbi-queue sensors record trace.jsonl --for 10m", more="See docs/sensors.md."
-    )
-)
+@click.group(epilog=examples("sensors show", "sensors record trace.jsonl --for 10m", more="See docs/sensors.md."))
 def command() -> None:
     """Show or record the daemon's readings of heat, memory, processors, GPU, power and sleep."""
 
 
-@command.command(epilog=examples("cbi-queue sensors show", "cbi-queue sensors show --pid 4711 --json"))
+@command.command(epilog=examples("sensors show", "sensors show --pid 4711 --json"))
 @_pid
 @json_option
 def show(pid: int | None, as_json: bool) -> None:
@@ -40,8 +36,7 @@ def show(pid: int | None, as_json: bool) -> None:
 
 @command.command(
     epilog=examples(
-        "cbi-queue sensors record trace.jsonl            until Ctrl-C",
-        "cbi-queue sensors record trace.jsonl --for 10m --pid 4711",
+        "sensors record trace.jsonl            until Ctrl-C", "sensors record trace.jsonl --for 10m --pid 4711"
     )
 )
 @click.argument("file", type=click.Path(dir_okay=False))

@@ -10,9 +10,7 @@ import click
 from cbi_queue.cli.arguments import examples
 
 
-@click.command(
-    epilog=examples("cbi-queue serve", "cbi-queue serve --port 8001 --open", more="See docs/api.md."),
-)
+@click.command(epilog=examples("serve", "serve --port 8001 --open", more="See docs/api.md."))
 @click.option("--host", help="Address to listen on. Default: CBI_HOST, else 127.0.0.1 (this machine only).")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on. Default: CBI_PORT, else 8000.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")

@@ -40,23 +40,16 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return add
 
 
-@click.group(
-    epilog=examples(
-        "cbi-queue service install",
-        "cbi-queue service status",
-        "cbi-queue service uninstall",
-        more="See docs/service.md.",
-    )
-)
+@click.group(epilog=examples("service install", "service status", "service uninstall", more="See docs/service.md."))
 def command() -> None:
     """Run the worker and the status page in the background: started at login, restarted after a crash."""
 
 
 @command.command(
     epilog=examples(
-        "cbi-queue service install --dry-run     print files and commands",
-        "cbi-queue service install",
-        "cbi-queue service install --only worker --no-start",
+        "service install --dry-run     print files and commands",
+        "service install",
+        "service install --only worker --no-start",
     )
 )
 @_options(_only, _manager, _dry_run)
@@ -81,7 +74,7 @@ def install(only: str | None, manager: str | None, dry_run: bool, no_start: bool
         click.echo(f"started by {chosen.name}; `cbi-queue service status` shows their state")
 
 
-@command.command(epilog=examples("cbi-queue service uninstall", "cbi-queue service uninstall --only api --dry-run"))
+@command.command(epilog=examples("service uninstall", "service uninstall --only api --dry-run"))
 @_options(_only, _manager, _dry_run)
 def uninstall(only: str | None, manager: str | None, dry_run: bool) -> None:
     """Stop the services and remove their files. The queue, models and logs stay."""
@@ -97,7 +90,7 @@ def uninstall(only: str | None, manager: str | None, dry_run: bool) -> None:
         click.echo("there was no service file; nothing changed")
 
 
-@command.command(epilog=examples("cbi-queue service status", "cbi-queue service status --json | jq '.[].state'"))
+@command.command(epilog=examples("service status", "service status --json | jq '.[].state'"))
 @_options(_only, _manager, json_option)
 def status(only: str | None, manager: str | None, as_json: bool) -> None:
     """Show the state of the services in the service manager. `cbi-queue status` shows what the worker does."""
@@ -110,7 +103,7 @@ def status(only: str | None, manager: str | None, as_json: bool) -> None:
         click.echo("\n".join(_words(part)))
 
 
-@command.command(epilog=examples("cbi-queue service restart", "cbi-queue service restart --only worker"))
+@command.command(epilog=examples("service restart", "service restart --only worker"))
 @_options(_only, _manager, _dry_run)
 def restart(only: str | None, manager: str | None, dry_run: bool) -> None:
     """Stop the services and start them again.

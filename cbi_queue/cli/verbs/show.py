@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cbi_queue.ledger.peaks import PeakRow
 
 
-@click.command(epilog=examples("cbi-queue show lightgbm-1m", "cbi-queue show 12 --json"))
+@click.command(epilog=examples("show lightgbm-1m", "show 12 --json"))
 @job_name_argument
 @json_option
 def command(name: str, as_json: bool) -> None:

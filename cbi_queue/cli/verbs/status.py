@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 
-@click.command(epilog=examples("cbi-queue status", "cbi-queue status --watch", "cbi-queue status --json | jq .slot"))
+@click.command(epilog=examples("status", "status --watch", "status --json | jq .slot"))
 @json_option
 @click.option("--watch", is_flag=True, help="Refresh until Ctrl-C; with --json, print one line each second.")
 def command(as_json: bool, watch: bool) -> None:

@@ -17,7 +17,7 @@ from cbi_queue.lifecycle import JobState
 POLL_S = 0.2
 
 
-@click.command(epilog=examples("cbi-queue wait", "cbi-queue wait lightgbm-1m --timeout 2h && echo trained"))
+@click.command(epilog=examples("wait", "wait lightgbm-1m --timeout 2h && echo trained"))
 @job_names_argument(required=False)
 @click.option("--timeout", "timeout_s", type=DurationType(), help="Give up after this time: 30m, 2h, …")
 def command(names: tuple[str, ...], timeout_s: float | None) -> None:

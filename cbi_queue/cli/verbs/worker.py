@@ -10,7 +10,7 @@ import click
 from cbi_queue.cli.arguments import examples
 
 
-@click.command(epilog=examples("cbi-queue worker", "cbi-queue worker --until-empty"))
+@click.command(epilog=examples("worker", "worker --until-empty"))
 @click.option("--until-empty", is_flag=True, help="End when nothing is left to train.")
 def command(until_empty: bool) -> None:
     """Run the daemon in this terminal.

@@ -1,4 +1,4 @@
-"""Readings survive the way through JSON with their ages, and words say what they say."""
+"""Readings keep their ages through JSON, and their words have every figure."""
 
 from __future__ import annotations
 

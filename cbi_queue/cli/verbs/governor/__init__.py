@@ -9,12 +9,7 @@ from cbi_queue.cli.verbs.governor import baselines, history, relearn, replay, st
 
 
 @click.group(
-    epilog=examples(
-        "cbi-queue governor status",
-        "cbi-queue governor why lstm-1m",
-        "cbi-queue governor relearn lstm",
-        more="See docs/governor.md.",
-    )
+    epilog=examples("governor status", "governor why lstm-1m", "governor relearn lstm", more="See docs/governor.md.")
 )
 def command() -> None:
     """Show what the governor measures, decides and has learned; reset what it has learned."""

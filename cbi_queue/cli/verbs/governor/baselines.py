@@ -15,8 +15,8 @@ from cbi_queue.wording import per_sample
 
 @click.command(
     epilog=examples(
-        "cbi-queue governor baselines",
-        "cbi-queue governor baselines lstm 'gru 1w' --json",
+        "governor baselines",
+        "governor baselines lstm 'gru 1w' --json",
         more="Exit codes: 0 listed, 2 no baseline has that name.",
     )
 )

@@ -15,11 +15,7 @@ from cbi_queue.telemetry.governor_log import DecisionRow, decisions_of
 
 
 @click.command(
-    epilog=examples(
-        "cbi-queue governor history",
-        "cbi-queue governor history --job lstm-1m",
-        "cbi-queue governor history --last 200 --json",
-    )
+    epilog=examples("governor history", "governor history --job lstm-1m", "governor history --last 200 --json")
 )
 @click.option("--job", "name", help="Only decisions about this job (name or number).")
 @click.option(

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=examples(
-        "cbi-queue governor relearn lstm             it became slower for good",
-        "cbi-queue governor relearn 'lstm 1w'        one horizon only",
-        "cbi-queue governor relearn --all --probes   after a system update",
-        "cbi-queue governor relearn --all --dry-run",
+        "governor relearn lstm             it became slower for good",
+        "governor relearn 'lstm 1w'        one horizon only",
+        "governor relearn --all --probes   after a system update",
+        "governor relearn --all --dry-run",
         more="Exit codes: 0 deleted (or there was nothing to delete), 2 no baseline has that name and nothing was changed.",
     )
 )

@@ -28,8 +28,8 @@ _trace_files = click.Path(path_type=Path, dir_okay=False)
 
 @click.command(
     epilog=examples(
-        "cbi-queue governor replay traces/*.jsonl",
-        "cbi-queue governor replay --json run.jsonl --baselines earlier.jsonl | jq .factor",
+        "governor replay traces/*.jsonl",
+        "governor replay --json run.jsonl --baselines earlier.jsonl | jq .factor",
         more="Exit codes: 0 replayed, 2 a file was refused and nothing was replayed.",
     )
 )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 OURS = frozenset({HoldReason.THERMAL, HoldReason.MEMORY})
 
 
-@click.command(epilog=examples("cbi-queue governor status", "cbi-queue governor status --json"))
+@click.command(epilog=examples("governor status", "governor status --json"))
 @json_option
 def command(as_json: bool) -> None:
     """Show the readings, the diagnosis and the holds."""

@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "bright_black", "hint": "green"}
 
 
-@click.command(
-    epilog=examples(
-        "cbi-queue governor why lstm-1m",
-        "cbi-queue governor why 12 --json",
-        "cbi-queue governor why lstm-1m --plot why.svg",
-    )
-)
+@click.command(epilog=examples("governor why lstm-1m", "governor why 12 --json", "governor why lstm-1m --plot why.svg"))
 @job_name_argument
 @click.option(
     "--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it into this SVG file."
