@@ -1,6 +1,6 @@
 """Lengths of time, counts, costs and sizes in words: the one place that decides how they are written. Pure.
 
-A figure that is measured and compared, such as the time of an epoch or a memory estimate beside its limit, keeps a fixed
+A figure that is compared with others, such as the time of an epoch or a memory estimate beside its limit, keeps a fixed
 unit where it is printed.
 """
 

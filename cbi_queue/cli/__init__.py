@@ -1,4 +1,4 @@
-"""The command line: one file per verb, imported only when the verb is called, so that `--help` and `status` stay fast."""
+"""The command line: one file per verb, imported only when it is called, so that `--help` and `status` stay fast."""
 
 from __future__ import annotations
 

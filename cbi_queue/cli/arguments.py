@@ -1,4 +1,4 @@
-"""What verbs share on the command line: NAME..., MODEL... and FILE... with completion, durations, `--json`, examples."""
+"""What verbs share on the command line: NAME, MODEL and FILE with completion, durations, `--json`, examples."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ def fitted_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str
 
     Args:
         title: printed above; empty for none.
-        columns: headings; `>` before a heading aligns the column to the right; `?` drops the column when there is no room
-            (the rightmost such column first).
+        columns: headings; `>` before a heading aligns the column to the right; `?` drops the column when there is
+            no room (the rightmost such column first).
         rows: one cell per column; unprintable characters are escaped here.
         width: columns of characters.
     """

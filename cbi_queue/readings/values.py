@@ -183,7 +183,7 @@ class Readings:
         return cls(**{f.name: Unknown(why, at_s) for f in fields(cls)})
 
     def fresh(self, now_s: float, max_age_s: float) -> Readings:
-        """Return these readings with every one that is older than *max_age_s* (or from the future) replaced by `Unknown`."""
+        """Return these readings, those older than *max_age_s* or from the future replaced by `Unknown`."""
         stale = {}
         for f in fields(self):
             reading = getattr(self, f.name)

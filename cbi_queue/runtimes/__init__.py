@@ -8,7 +8,7 @@
     install      builds a runtime beside the old one and swaps them, or changes nothing
     trial        makes a runtime's Python import and use its library
 
-`Settings.interpreter_for` decides which Python a job gets. Imports no ML library: a runtime's Python is run as a process.
+`Settings.interpreter_for` decides which Python a job gets. Imports no ML library: runtimes are run as processes.
 """
 
 from __future__ import annotations

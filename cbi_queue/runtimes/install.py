@@ -1,7 +1,7 @@
 """Installs a runtime: a virtual environment, its packages, cbi-queue itself and a trial, and only then into place.
 
-If a step fails or is interrupted, an existing runtime stays and nothing half-built is left. pip fetches packages with its
-user's ordinary configuration.
+If a step fails or is interrupted, an existing runtime stays and nothing half-built is left. pip fetches packages with
+its user's ordinary configuration.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Puts cbi-queue itself into a runtime, without its dependencies and without asking a package index.
 
-If cbi-queue runs from a source tree, the runtime imports from that tree, so that both always run the same code. If it is
-installed, its files are copied, because an index may have another version or none.
+If cbi-queue runs from a source tree, the runtime imports from that tree, so that both always run the same code. If it
+is installed, its files are copied, because an index may have another version or none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where runtimes are, what is recorded about them, and which backends have none.
 
-A runtime is `<state folder>/runtimes/<backend>`, a virtual environment whose record is written before it is moved there,
-so a runtime in that place is complete.
+A runtime is `<state folder>/runtimes/<backend>`, a virtual environment whose record is written before it is moved
+there, so a runtime in that place is complete.
 """
 
 from __future__ import annotations

@@ -80,5 +80,5 @@ def recipe_for(backend: str, *, system: str, machine: str, newer: bool = False) 
         return _MACOS_NEWER if newer else _MACOS
     raise Refused(
         f"there is no runtime of {backend} for {system} on {machine}; there are some for Linux and for macOS on arm64",
-        hint=f"name a Python with {backend} in [runtimes] of the settings file (docs/runtimes.md), or use `backend: torch`",
+        hint=f"name a Python with {backend} in [runtimes] of the settings (docs/runtimes.md), or use `backend: torch`",
     )

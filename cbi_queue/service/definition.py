@@ -97,7 +97,7 @@ def require_internal_state(settings: Settings) -> None:
         if state.is_relative_to(disk):
             raise Refused(
                 f"the state folder {settings.state_dir} is on {disk}; a service needs it on the internal disk: "
-                "SQLite's WAL is not safe there, and the manager would create that folder while the disk is not mounted",
+                "SQLite's WAL is not safe there, and the manager would create it while the disk is not mounted",
                 hint="set CBI_STATE_DIR to a folder on the internal disk, or unset it",
             )
 

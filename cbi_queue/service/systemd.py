@@ -1,7 +1,7 @@
 """systemd: the user unit, the output of `systemctl show` (pure), and the commands that start and end it.
 
-Quoting follows systemd.syntax(7): backslash and quote are escaped in a quoted item, `%` is doubled because specifiers are
-expanded everywhere, and `:` before the interpreter turns off `$`. WorkingDirectory= does not support quotes.
+Quoting follows systemd.syntax(7): backslash and quote are escaped in a quoted item, `%` is doubled because specifiers
+are expanded everywhere, and `:` before the interpreter turns off `$`. WorkingDirectory= does not support quotes.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _bare_path(path: Path) -> str:
     text = str(path)
     if text != text.strip() or text.endswith("\\"):
         raise Refused(
-            f"the state folder {text!r} begins or ends with a blank, or ends with a backslash; a unit file cannot express that"
+            f"the state folder {text!r} has a blank at an end or a backslash at its end, which a unit file cannot express"
         )
     return text.replace("%", "%%")
 

@@ -27,7 +27,7 @@ class Settings:
     state_dir: Path
     """Ledger, lock, token, daemon log. CBI_STATE_DIR. Default: the platform's state folder, internal disk."""
     repo: Path
-    """Root of data, models and training logs. CBI_V14_REPO. Default: EXTERNAL_DRIVE/Projects/CBI-V14, else ~/CBI-V14."""
+    """Root of data, models and logs. CBI_V14_REPO. Default: EXTERNAL_DRIVE/Projects/CBI-V14, else ~/CBI-V14."""
     training_data: Path
     """raw/, processed/, exports/. CBI_V14_TRAINING_DATA. Default: repo/TrainingData."""
     models: Path
@@ -73,7 +73,7 @@ class Settings:
     """Seconds between readings of the sensors. CBI_SAMPLE_S. Heat and memory change over tens of seconds; a reading of
     all sensors costs about 2 ms."""
     thermal_key: str = "com.apple.system.thermalpressurelevel"
-    """notify(3) key of the thermal pressure on macOS. CBI_THERMAL_KEY. Default: Apple's; to test the whole chain without
+    """notify(3) key of the thermal pressure on macOS. CBI_THERMAL_KEY. Default: Apple's. To test the chain without
     root, name a key that any user may post."""
     sensors_script: Path | None = None
     """Trace that every sensor replays instead of measuring, for tests and demos. CBI_SENSORS_SCRIPT. Default: none."""

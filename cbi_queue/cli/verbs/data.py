@@ -29,7 +29,7 @@ def sample(force: bool, as_json: bool) -> None:
     """Write five sample exports from real daily series.
 
     The series are WTI crude, S&P 500, NASDAQ and VIX; WTI takes the place of soybean oil. They go to TrainingData/raw,
-    the joined exports to TrainingData/exports, one file per horizon. Needs no network. Running it again changes nothing.
+    the joined exports to TrainingData/exports, one file per horizon. Needs no network. A second run changes nothing.
     """
     settings = load_settings()
     settings.make_layout()

@@ -43,5 +43,5 @@ def _parse(change: str) -> tuple[str, Any]:
         return key, yaml.safe_load(text)
     except yaml.YAMLError as exc:
         raise Refused(
-            f"cannot read the value of {key!r}: {text!r} is not YAML; write it as in a plan, for example 50 or [128, 64]"
+            f"cannot read the value of {key!r}: {text!r} is not YAML; write it as in a plan, such as 50 or [128, 64]"
         ) from exc

@@ -81,7 +81,8 @@ def _print(rows: Sequence[MemoryRow], chosen: ChosenProfile, table: MemoryTable)
     from cbi_queue.views.memory_table import verdict_words
 
     columns = (
-        "job", "model", ">batch", ">formula", ">likely", "?>at most", "?>micro-batch 1", "?>starts with", "?>measured", "verdict",
+        "job", "model", ">batch", ">formula", ">likely", "?>at most", "?>micro-batch 1", "?>starts with", "?>measured",
+        "verdict",
     )  # fmt: skip
     print_table(
         "Memory in MiB",
@@ -109,7 +110,7 @@ def _lines(rows: Sequence[MemoryRow], chosen: ChosenProfile, table: MemoryTable)
     if profile.goal_mib is not None:
         above = sum(row.corrected_mib > profile.goal_mib for row in rows)
         lines.append(
-            f"Goal: at most {profile.goal_mib:.0f} MiB a job (docs/hardware.md); {above} of {len(rows)} jobs are above it."
+            f"Goal: at most {profile.goal_mib:.0f} MiB a job (docs/hardware.md); {above} of {len(rows)} jobs need more."
         )
     lines += [f"Data: {shape}." for shape in sorted({row.shape for row in rows})]
     lines += [f"Corrected {source}." for source in sorted({_source(row.source) for row in rows})]

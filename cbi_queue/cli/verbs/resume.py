@@ -45,4 +45,5 @@ def _lifted_words(lifted: list[HoldReason], *, lift_all: bool) -> str:
     if not governor:
         return "Resumed."
     them = "it" if len(governor) == 1 else "them"
-    return f"Resumed; lifted the governor's hold for {' and '.join(governor)}, which places {them} again if the cause persists."
+    reasons = " and ".join(governor)
+    return f"Resumed; lifted the governor's hold for {reasons}; it places {them} again if the cause persists."

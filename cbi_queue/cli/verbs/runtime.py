@@ -57,8 +57,8 @@ def install_verb(backend: str, python: str | None, newer: bool, dry_run: bool, a
     """Install a runtime in the state folder.
 
     Jobs of its backend then use it without any setting. pip fetches pinned versions, with your pip configuration. An
-    existing runtime is replaced only when the new one has trained a tiny net for one step; if anything fails, nothing is
-    changed. Running it again changes nothing.
+    existing runtime is replaced only when the new one has trained a tiny net for one step; if anything fails, nothing
+    is changed. Running it again changes nothing.
     """
     settings = load_settings()
     recipe = recipe_for(backend, system=sys.platform, machine=platform.machine(), newer=newer)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         "governor relearn 'lstm 1w'        one horizon only",
         "governor relearn --all --probes   after a system update",
         "governor relearn --all --dry-run",
-        more="Exit codes: 0 deleted (or there was nothing to delete), 2 no baseline has that name and nothing was changed.",
+        more="Exit codes: 0 deleted (or nothing to delete), 2 no baseline has that name and nothing was changed.",
     )
 )
 @model_names_argument
