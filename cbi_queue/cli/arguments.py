@@ -90,7 +90,7 @@ def complete_models(_ctx: click.Context, _param: click.Parameter, incomplete: st
 SHIPPED = "schedules"
 
 
-class PlanFile(click.ParamType[Path]):
+class PlanPath(click.ParamType[Path]):
     """A day plan: a file of the user, else the shipped plan of that name, such as `schedules/day1.yaml`."""
 
     name = "plan"
@@ -117,4 +117,4 @@ def shipped_folder() -> Path:
 
 def plan_files_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `FILE...`, passed as `files`."""
-    return click.argument("files", nargs=-1, required=True, type=PlanFile(), metavar="FILE...")(function)
+    return click.argument("files", nargs=-1, required=True, type=PlanPath(), metavar="FILE...")(function)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from cbi_queue.service.commands import Step
+    from cbi_queue.service.commands import Command
     from cbi_queue.service.definition import Definition, PartStatus
     from cbi_queue.settings import Settings
 
@@ -50,13 +50,13 @@ class ServiceManager(Protocol):
     def render(self, definition: Definition) -> bytes:
         """Return the content of the service file; pure."""
 
-    def start_steps(self, parts: Iterable[str]) -> list[Step]:
+    def start_steps(self, parts: Iterable[str]) -> list[Command]:
         """List the commands of `start`."""
 
-    def remove_steps(self, parts: Iterable[str]) -> list[Step]:
+    def remove_steps(self, parts: Iterable[str]) -> list[Command]:
         """List the commands of a removal."""
 
-    def restart_steps(self, parts: Iterable[str]) -> list[Step]:
+    def restart_steps(self, parts: Iterable[str]) -> list[Command]:
         """List the commands of `restart`."""
 
     def start(self, parts: Sequence[str]) -> None:

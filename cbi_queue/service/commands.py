@@ -25,7 +25,7 @@ NO_PROGRAM = 127
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Command:
     """A command that will be run, with a note for `--dry-run`."""
 
     argv: tuple[str, ...]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import ServiceError
-from cbi_queue.service.commands import Step, run, wait_until
+from cbi_queue.service.commands import Command, run, wait_until
 from cbi_queue.service.definition import PartStatus, fill, packaged_source
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ class Launchd:
         """Return the file for *definition*."""
         return render(definition)
 
-    def start_steps(self, parts: Iterable[str]) -> list[Step]:
+    def start_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `start` does, in order."""
         return [step for part in parts for step in (self._bootout(part), *self._load(part))]
 
-    def remove_steps(self, parts: Iterable[str]) -> list[Step]:
+    def remove_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `stop_and_forget` does, in order."""
         return [self._bootout(part) for part in parts]
 
@@ -146,14 +146,14 @@ class Launchd:
             if self.status_of(part).pid in {None, status.pid}:
                 run(kickstart.argv).require(f"start {label_of(part)} again", self.log_hint)
 
-    def restart_steps(self, parts: Iterable[str]) -> list[Step]:
+    def restart_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `restart` does, in order."""
         return [
             step
             for part in parts
             for step in (
-                Step(("launchctl", "kill", "SIGTERM", self._target(part)), "then wait until it has ended"),
-                Step(("launchctl", "kickstart", "-k", self._target(part)), "kills only what has not ended by then"),
+                Command(("launchctl", "kill", "SIGTERM", self._target(part)), "then wait until it has ended"),
+                Command(("launchctl", "kickstart", "-k", self._target(part)), "kills only what has not ended by then"),
             )
         ]
 
@@ -180,14 +180,16 @@ class Launchd:
     def _target(self, part: str) -> str:
         return f"{self.domain}/{label_of(part)}"
 
-    def _bootout(self, part: str) -> Step:
-        return Step(("launchctl", "bootout", self._target(part)), "if it is loaded; then wait until it is gone")
+    def _bootout(self, part: str) -> Command:
+        return Command(("launchctl", "bootout", self._target(part)), "if it is loaded; then wait until it is gone")
 
-    def _load(self, part: str) -> tuple[Step, Step, Step]:
+    def _load(self, part: str) -> tuple[Command, Command, Command]:
         return (
-            Step(("launchctl", "enable", self._target(part)), "a disabled label cannot be loaded"),
-            Step(("launchctl", "bootstrap", self.domain, str(self.path_of(part)))),
-            Step(("launchctl", "kickstart", self._target(part)), "launchd sometimes loads a job without starting it"),
+            Command(("launchctl", "enable", self._target(part)), "a disabled label cannot be loaded"),
+            Command(("launchctl", "bootstrap", self.domain, str(self.path_of(part)))),
+            Command(
+                ("launchctl", "kickstart", self._target(part)), "launchd sometimes loads a job without starting it"
+            ),
         )
 
     def _end(self, part: str) -> None:
@@ -203,7 +205,7 @@ class Launchd:
     def _wait_for_end(self, part: str, pid: int) -> None:
         wait_until(lambda: self.status_of(part).pid != pid, self.gone_s)
 
-    def _bootstrap(self, bootstrap: Step, part: str) -> None:
+    def _bootstrap(self, bootstrap: Command, part: str) -> None:
         """Load the agent; try again while its label is still in use."""
         answers: list[Answer] = []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import Refused, ServiceError
-from cbi_queue.service.commands import Step, run
+from cbi_queue.service.commands import Command, run
 from cbi_queue.service.definition import PartStatus, fill, packaged_source
 
 if TYPE_CHECKING:
@@ -90,22 +90,22 @@ class Systemd:
         """Return the file for *definition*."""
         return render(definition)
 
-    def start_steps(self, parts: Iterable[str]) -> list[Step]:
+    def start_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `start` does, in order."""
         units = tuple(map(unit_of, parts))
         return [
-            Step((*_USER, "daemon-reload")),
-            Step((*_USER, "enable", "--now", *units)),
-            Step((*_USER, "restart", *units), "parts that were running, for the new file"),
+            Command((*_USER, "daemon-reload")),
+            Command((*_USER, "enable", "--now", *units)),
+            Command((*_USER, "restart", *units), "parts that were running, for the new file"),
         ]
 
-    def remove_steps(self, parts: Iterable[str]) -> list[Step]:
+    def remove_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `stop_and_forget` and `after_removal` do, in order."""
-        return [Step((*_USER, "disable", "--now", *map(unit_of, parts))), Step((*_USER, "daemon-reload"))]
+        return [Command((*_USER, "disable", "--now", *map(unit_of, parts))), Command((*_USER, "daemon-reload"))]
 
-    def restart_steps(self, parts: Iterable[str]) -> list[Step]:
+    def restart_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `restart` does, in order."""
-        return [Step((*_USER, "restart", *map(unit_of, parts)))]
+        return [Command((*_USER, "restart", *map(unit_of, parts)))]
 
     def start(self, parts: Sequence[str]) -> None:
         """Enable and start the units as written; restart those that were running.

@@ -20,7 +20,7 @@ from cbi_queue.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cbi_queue.service.commands import Step
+    from cbi_queue.service.commands import Command
     from cbi_queue.service.definition import Definition, PartStatus
     from cbi_queue.settings import Settings
 
@@ -133,7 +133,7 @@ def _show_files(manager: service.ServiceManager, definitions: Iterable[Definitio
         click.echo(manager.render(definition).decode())
 
 
-def _show_steps(steps: Iterable[Step]) -> None:
+def _show_steps(steps: Iterable[Command]) -> None:
     for step in steps:
         click.echo(f"# would run: {step}")
 
