@@ -40,7 +40,7 @@ def command(name: str | None, last: int, as_json: bool) -> None:
 
 def _cells(row: DecisionRow, names: dict[int, str]) -> tuple[str, ...]:
     step = row.action.replace("_", " ") + ("" if row.value is None else f" {row.value:g}")
-    marks = (("undo", row.undo), ("unchanged", row.carried), ("not carried out", not row.acted))
+    marks = (("undo", row.undo), ("continued", row.carried), ("not carried out", not row.acted))
     suffix = "".join(f" ({word})" for word, applies in marks if applies)
     epoch = "" if row.epoch is None else str(row.epoch)
     job = names.get(row.job_id, "") if row.job_id is not None else "(between jobs)"
