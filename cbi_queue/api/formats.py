@@ -5,26 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
+from cbi_queue.wording import UNKNOWN, duration, per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_SIZES = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
-UNKNOWN = "\N{EN DASH}"
-
-
-def duration(seconds: float | None) -> str:
-    """Write seconds as `0.42 s`, `41 s`, `3 min 5 s`, `2 h 10 min` or `3 d 4 h`."""
-    if seconds is None:
-        return UNKNOWN
-    if 0 < seconds < 10:
-        return f"{seconds:.2g} s"
-    whole = max(0, round(seconds))
-    for size, name, below, below_name in _SIZES:
-        if whole >= size:
-            rest = whole % size // below
-            return f"{whole // size} {name}" + (f" {rest} {below_name}" if rest else "")
-    return f"{whole} s"
 
 
 def number(value: float | None) -> str:
@@ -45,15 +29,6 @@ def percent(value: float | None) -> str:
 def share(value: float | None) -> str:
     """Write a share from 0 to 1 as `52 %`."""
     return UNKNOWN if value is None else f"{value * 100:.0f} %"
-
-
-def per_sample(seconds: float | None) -> str:
-    """Write what a sample costs as `1.2 s`, `0.82 ms` or `12.3 µs`."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds >= 1:
-        return f"{seconds:.3g} s"
-    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.3g} µs"
 
 
 def cost(share_of_day: float | None) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.errors import Refused
 from cbi_queue.governor.values import Baseline
+from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -251,10 +252,6 @@ def _refusal(models: Sequence[str], name: str) -> Refused:
 
 def _words(found: Learned) -> str:
     baselines, probes = len(found.baselines), len(found.probes)
-    said = [f"{_counted(baselines, 'cold baseline')} ({', '.join(found.models)})"] * bool(baselines)
-    said += [_counted(probes, "calibration probe")] * bool(probes)
+    said = [f"{counted(baselines, 'cold baseline')} ({', '.join(found.models)})"] * bool(baselines)
+    said += [counted(probes, "calibration probe")] * bool(probes)
     return " and ".join(said)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -14,6 +14,7 @@ from cbi_queue.ledger.queries import ooms_of
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import CANCEL, FAIL, FINISH, HOLD, REQUEUE, SATISFY, VETO, Outcome, Reason
 from cbi_queue.models.kinds import Family
+from cbi_queue.wording import span
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
@@ -113,7 +114,7 @@ def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, 
             fail(ledger, job_id, Outcome.ERROR, Reason.RETRIES_SPENT, words, exit_code=exit_code)
             return False
         wait_s = backoff(backoff_s, job.errors)
-        when = f"in {wait_s:.0f} s" if wait_s else "at once"
+        when = f"in {span(wait_s)}" if wait_s else "at once"
         words = f"{error}; attempt {job.errors + 2} of {job.retries + 1} {when}"
         _requeue(
             ledger, job_id, Outcome.ERROR, Reason.ERROR, words,
@@ -152,7 +153,7 @@ def downgrade_or_fail(
             fail(ledger, job_id, Outcome.OOM, Reason.OUT_OF_MEMORY, words, exit_code=exit_code)
             return False
         wait_s = 0.0 if _can_shrink(job, used) else backoff(backoff_s, ooms)
-        when = f", in {wait_s:.0f} s" if wait_s else ""
+        when = f", in {span(wait_s)}" if wait_s else ""
         words = f"{error}; will be retried {_how_retried(job, used)}{when}"
         _requeue(
             ledger, job_id, Outcome.OOM, Reason.OUT_OF_MEMORY, words,
@@ -188,7 +189,7 @@ def requeue_after_crash(ledger: Ledger, job_id: int, crashes: int, *, backoff_s:
             _requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, error, error=error)
             _hold(ledger, job_id, Reason.TAKES_DAEMON_DOWN, error)
             return
-        words = f"{error}; continues unchanged in {backoff_s:.0f} s"
+        words = f"{error}; continues unchanged in {span(backoff_s)}"
         _requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, words, error=error, wait_s=backoff_s)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue import clock
 from cbi_queue.telemetry.governor_log import decisions_of, last_standing
 from cbi_queue.views.stored_values import number_of, object_of, text_of, whole_of
+from cbi_queue.wording import span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,9 +168,7 @@ def left_alone_words(standing: dict[str, Any], age_s: float) -> tuple[str, ...]:
     """
     told = {what: number_of(left_s) for what, left_s in object_of(standing.get("left_alone_s")).items()}
     lefts = {what: left_s - age_s for what, left_s in told.items() if left_s is not None and left_s > age_s}
-    return tuple(
-        LEFT_ALONE.get(what, OTHERS_LEFT_ALONE).format(what, _age_words(left_s)) for what, left_s in lefts.items()
-    )
+    return tuple(LEFT_ALONE.get(what, OTHERS_LEFT_ALONE).format(what, span(left_s)) for what, left_s in lefts.items())
 
 
 def _decision(row: DecisionRow, names: Mapping[int, str]) -> DecisionLine:
@@ -195,17 +194,10 @@ def _why_not(age_s: float, standing: object, *, daemon_runs: bool) -> str | None
     if age_s < -AHEAD_S:
         return "what the daemon wrote last lies in the future; the clock was set back"
     if not daemon_runs:
-        return f"no daemon is running; the last one wrote {_age_words(age_s)} ago"
+        return f"no daemon is running; the last one wrote {span(age_s)} ago"
     if age_s > STALE_S:
-        return f"the daemon wrote last {_age_words(age_s)} ago"
+        return f"the daemon wrote last {span(age_s)} ago"
     return None if isinstance(standing, dict) else "what the daemon wrote last cannot be read"
-
-
-def _age_words(age_s: float) -> str:
-    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if age_s >= 2 * size:
-            return f"{age_s // size:.0f} {name}"
-    return f"{age_s:.0f} s"
 
 
 def _present(

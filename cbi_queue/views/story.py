@@ -19,6 +19,7 @@ from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import event_title
 from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
 from cbi_queue.telemetry.telemetry import epochs_of
+from cbi_queue.wording import counted, duration, per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,11 +72,6 @@ def tell(told: Told) -> list[Line]:
 def cost_of(row: EpochRow) -> float | None:
     """Return seconds a sample of one report; None where the number of samples is not known."""
     return row.wall_s / row.samples if row.samples else None
-
-
-def per_sample(seconds: float) -> str:
-    """Write seconds a sample as `1.23 ms` or `45.6 µs`."""
-    return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.1f} µs"
 
 
 def _events(told: Told) -> Iterable[Line]:
@@ -151,14 +147,12 @@ def _sum(told: Told, at: float) -> Line:
     stood_s = _stood_still_s(told.events)
     steps = [row for row in told.decisions if row.acted and not row.carried and row.action not in ("probe", "tell")]
     in_slot_s = sum((attempt.ended_at or at) - attempt.started_at for attempt in told.attempts)
-    parts = [
-        f"{told.job.state} after {_duration(in_slot_s)} in the slot over {_counted(len(told.attempts), 'attempt')}"
-    ]
+    parts = [f"{told.job.state} after {duration(in_slot_s)} in the slot over {counted(len(told.attempts), 'attempt')}"]
     if told.epochs:
-        parts.append(f"{_duration(trained_s)} of it training")
+        parts.append(f"{duration(trained_s)} of it training")
     if stood_s:
-        parts.append(f"{_duration(stood_s)} standing still")
-    parts.append(_counted(len(steps), "step") + " of the governor")
+        parts.append(f"{duration(stood_s)} standing still")
+    parts.append(counted(len(steps), "step") + " of the governor")
     return Line(at, "end", ", ".join(parts))
 
 
@@ -202,17 +196,6 @@ def _stood_still_s(events: Sequence[EventRow]) -> float:
         elif since is not None and event.source == "paused":
             total, since = total + event.at - since, None
     return total
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def rows_of(ledger: Ledger, telemetry: Path, name: str) -> Told:

@@ -11,6 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from cbi_queue.views.story import cost_of
+from cbi_queue.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,9 +84,9 @@ def _axes(scale: _Scale) -> Iterable[str]:
     for share in (0.0, 0.5, 1.0):
         cost = scale.top_ms * share
         yield _text(left - 6, scale.y(cost) + 4, f"{cost:.3g}", "end")
-        yield _text(scale.x(scale.span_s * share), floor + 16, f"{scale.span_s * share:.0f} s", "middle")
+        yield _text(scale.x(scale.span_s * share), floor + 16, duration(scale.span_s * share), "middle")
     yield _text(left, TOP - 10, "milliseconds a sample", "start")
-    yield _text(WIDTH - RIGHT, HEIGHT - 8, "seconds since the first report", "end")
+    yield _text(WIDTH - RIGHT, HEIGHT - 8, "time since the first report", "end")
 
 
 def _steps(decisions: Sequence[DecisionRow], begin: float, scale: _Scale) -> Iterable[str]:

@@ -206,7 +206,7 @@ def test_a_stale_reading_is_unknown(settings):
     """A sensor that goes on telling what it saw an hour ago is worse than a dead one."""
     monitor = Monitor(settings, crew(sleep=Saboteur("sleep", "bad", is_slow=False, fail=stale)))
     monitor.sample(5000.0)
-    assert "3600 s old" in monitor.latest(5000.0).sleep.why
+    assert "60 min old" in monitor.latest(5000.0).sleep.why
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -98,9 +98,9 @@ def test_what_is_left_alone_is_told_for_as_long_as_that_holds(busy):
     told = take_status(busy.settings).governor.left_alone
 
     assert told == (
-        "heat is not paced against for another 59 min: a slower pace did not help",
+        "heat is not paced against for another 60 min: a slower pace did not help",
         "the heat level is not believed for another 80 s: it did not follow the work",
-        "a cause of tomorrow is left alone for another 9 min: a step against it did not help",
+        "a cause of tomorrow is left alone for another 10 min: a step against it did not help",
     )
 
 
@@ -110,7 +110,7 @@ def test_the_command_tells_what_is_left_alone(busy):
 
     said = CliRunner().invoke(cli, ["governor", "status"], env=kept).output
 
-    assert "\nMemory is left alone for another 59 min, or until it was clear: standing aside did not ease it.\n" in said
+    assert "\nMemory is left alone for another 60 min, or until it was clear: standing aside did not ease it.\n" in said
 
 
 @pytest.mark.parametrize("told", [None, [1], {"heat": "long"}, {"heat": None}])

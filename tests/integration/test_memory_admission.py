@@ -358,7 +358,7 @@ def test_a_run_starts_smaller_and_its_peak_stands_beside_the_estimate(
     (after,) = json.loads(installation.cli("estimate", "--json", str(plan)))["jobs"]
     assert after["measured_micro_batch"] == 128
     assert 100 < after["measured_mib"] < 4000
-    assert "Memory: took " in installation.cli("show", "big")
+    assert " at its peak" in installation.cli("show", "big")
 
 
 def test_a_plan_whose_job_can_never_fit_is_refused_with_the_figures(installation: Installation) -> None:
@@ -371,4 +371,4 @@ def test_a_plan_whose_job_can_never_fit_is_refused_with_the_figures(installation
         assert "even with micro-batch 1; one trainer may hold 300 MiB here (tight; 5031 rows" in said
     table = installation.cli("estimate", str(plan), code=2)
     assert "cannot fit" in table
-    assert "Budget: tight (as set); one trainer may hold 300 MiB" in table
+    assert "Hardware profile tight (as set): one trainer may use 300 MiB" in table

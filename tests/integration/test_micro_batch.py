@@ -114,7 +114,7 @@ def test_the_next_attempt_begins_lowered_only_under_a_governor_that_can_raise_it
     governed.cli("pause", "--evict")
     governed.until_state("tight", "queued")
     kept = lowered(governed)
-    assert f"Micro-batch {kept} for now, by the governor" in governed.cli("show", "tight")
+    assert f"Micro-batch lowered to {kept} by the governor" in governed.cli("show", "tight")
     daemon.terminate()
     daemon.wait(30)
 

@@ -124,7 +124,7 @@ def test_a_micro_batch_of_one_is_the_floor_and_comes_back_after_a_wait(ledger: L
     assert told == [
         "boom; will be retried with micro-batch 1, gradients accumulated to the same effective batch",
         "boom; will be retried with micro-batch 1, the smallest possible, in 60 s",
-        "boom; will be retried with micro-batch 1, the smallest possible, in 120 s",
+        "boom; will be retried with micro-batch 1, the smallest possible, in 2 min",
         "boom (out of memory 4 times, last with micro-batch 1, the smallest possible)",
     ]
 

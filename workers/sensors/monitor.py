@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.readings.as_json import KINDS
 from cbi_queue.readings.values import Reading, Readings, Unknown
+from cbi_queue.wording import span
 from workers.sensors.answers import NOT_ASKED, Answers
 from workers.sensors.composition import composed
 from workers.sensors.process_tree import FIRST_SAMPLE, NO_TRAINER
@@ -148,7 +149,7 @@ class Monitor:
         age_s = now_s - answer.at_s
         if isinstance(answer, Unknown) or age_s <= self.max_age_s:
             return answer
-        return Unknown(f"its last reading is {age_s:.0f} s old", answer.at_s)
+        return Unknown(f"its last reading is {span(age_s)} old", answer.at_s)
 
     def _log_change(self, answers: Answers) -> None:
         """Log that a sensor became unknown, for another reason, or known again; not the reasons in `EXPECTED`."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import ExitCode, FailureKind
+from cbi_queue.wording import duration
 
 if TYPE_CHECKING:
     from cbi_queue.protocol import Failed
@@ -99,7 +100,7 @@ def _stopped(seen: Seen, cause: StopCause) -> Ending:
             words = "cancelled; the trainer and its child processes have ended"
             return Ending(Settlement.CANCEL, Outcome.CANCELLED, Reason.USER, words)
         case StopCause.TIMEOUT:
-            words = f"it ran longer than its timeout of {seen.timeout_s or 0:.0f} s"
+            words = f"it ran longer than its timeout of {duration(seen.timeout_s)}"
             return Ending(Settlement.FAIL, Outcome.TIMED_OUT, Reason.TIMED_OUT, words)
         case StopCause.EVICT:
             return Ending(Settlement.REQUEUE, Outcome.EVICTED, Reason.EVICTED, "evicted by a hold on the slot")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.errors import SlotTaken
 from cbi_queue.ledger.backups import Backup, backup_paths, chosen, inspect, restore
 from cbi_queue.ledger.schema import ensure_schema
@@ -13,11 +14,12 @@ from cbi_queue.slot_lock import SlotLock
 
 
 @click.command(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue restore                                  list the backups, each checked\n"
-    "  cbi-queue restore newest                           put the newest sound one in the ledger's place\n"
-    "  cbi-queue restore ledger-20261121T075723Z.db\n\n"
-    "Exit codes: 0 done, 2 refused, 75 a daemon is running."
+    epilog=examples(
+        "restore                                 list the backups, each read from end to end",
+        "restore newest                          restore the newest sound one",
+        "restore ledger-20261121T075723Z.db",
+        more="Exit codes: 0 done, 2 refused, 75 a daemon is running.",
+    )
 )
 @click.argument("backup", required=False)
 @json_option

@@ -74,8 +74,8 @@ def test_the_end_of_a_slow_down_is_told_too():
 def test_a_stretch_of_work_has_its_cost_and_is_compared_with_the_first():
     work = [line.words for line in tell(told()) if line.kind == "work"]
 
-    assert work[0] == "epochs 1 to 10 of 40: 10.00 s each, 10.00 ms a sample, micro-batch 32"
-    assert work[-1].endswith("20.00 ms a sample (2.00 times the first stretch), micro-batch 32")
+    assert work[0] == "epochs 1 to 10 of 40: 10.00 s each, 10 ms a sample, micro-batch 32"
+    assert work[-1].endswith("20 ms a sample (2.00 times the first stretch), micro-batch 32")
 
 
 def test_work_without_a_number_of_samples_has_no_invented_cost():
@@ -94,7 +94,7 @@ def test_time_standing_still_is_the_time_between_pause_and_resume():
         event(4, 65.0, "cancel", None, "paused", "cancelled"),
     ]
 
-    assert "35.0 s standing still" in tell(told(events=events))[-1].words
+    assert "35 s standing still" in tell(told(events=events))[-1].words
 
 
 def test_a_job_that_never_ran_has_a_story_all_the_same():
