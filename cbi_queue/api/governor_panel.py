@@ -13,13 +13,12 @@ from cbi_queue.api.charts import work_picture
 from cbi_queue.readings.as_json import ReadingFault, reading_from_json
 from cbi_queue.readings.in_words import reading_words
 from cbi_queue.readings.values import Unknown
-from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cbi_queue.api.charts import WorkPicture
-    from cbi_queue.settings import Settings
+    from cbi_queue.telemetry.reader import TelemetryReader
     from cbi_queue.telemetry.telemetry import EpochRow
     from cbi_queue.views.governor import GovernorStatus
     from cbi_queue.views.snapshot import QueueStatus
@@ -57,14 +56,14 @@ class GovernorView:
     """Name of the job whose story is worth asking for."""
 
 
-def view_governor(settings: Settings, status: QueueStatus, epochs: Sequence[EpochRow]) -> GovernorView:
+def view_governor(telemetry: TelemetryReader, status: QueueStatus, epochs: Sequence[EpochRow]) -> GovernorView:
     """Look at what the panel shows; *epochs* are those of the job in the slot."""
     governor = status.governor
     job = status.slot.job.name if status.slot.job else None
     shown = (_shown(kind, name, governor) for kind, name in READINGS.items())
     return GovernorView(
         readings=tuple(reading for reading in shown if reading is not None),
-        work=_work(settings, status, epochs),
+        work=_work(telemetry, status, epochs),
         job=job or next((line.job for line in governor.decisions if line.job), None),
     )
 
@@ -80,9 +79,8 @@ def _shown(kind: str, name: str, governor: GovernorStatus) -> ReadingShown | Non
     return ReadingShown(name, reading_words(reading), None)
 
 
-def _work(settings: Settings, status: QueueStatus, epochs: Sequence[EpochRow]) -> WorkPicture | None:
+def _work(telemetry: TelemetryReader, status: QueueStatus, epochs: Sequence[EpochRow]) -> WorkPicture | None:
     job, progress = status.slot.job, status.slot.progress
     if job is None or progress is None:
         return None
-    path = settings.telemetry_path
-    return work_picture(epochs, progress.epoch, slowdowns_of(path, job.id), decisions_of(path, job.id))
+    return work_picture(epochs, progress.epoch, telemetry.slowdowns(job.id), telemetry.decisions(job.id))

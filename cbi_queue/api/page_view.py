@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.api.charts import loss_line
 from cbi_queue.api.governor_panel import view_governor
-from cbi_queue.ledger import Ledger, queries
+from cbi_queue.ledger import queries
 from cbi_queue.lifecycle import JobState, Reason
-from cbi_queue.telemetry.telemetry import epochs_of
 from cbi_queue.views.leaderboard import rank
-from cbi_queue.views.snapshot import take_status
+from cbi_queue.views.snapshot import open_snapshot, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,18 +63,18 @@ def view_page(settings: Settings) -> PageView:
     Raises:
         LedgerError: when the ledger cannot be read.
     """
-    status = take_status(settings)
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
+    with open_snapshot(settings) as (ledger, telemetry):
+        status = status_of(settings, ledger, telemetry)
         ranked = rank(queries.all_jobs(ledger))
+        epochs = telemetry.epochs(status.slot.job.id) if status.slot.job else []
+        governor = view_governor(telemetry, status, epochs)
     mood, headline = _headline(status)
-    job = status.slot.job
-    epochs = epochs_of(settings.telemetry_path, job.id) if job else []
     return PageView(
         status=status,
         headline=headline,
         mood=mood,
         losses=_losses(status, epochs),
-        governor=view_governor(settings, status, epochs),
+        governor=governor,
         boards=tuple(_board(horizon, rows) for horizon, rows in ranked.items()),
         is_empty=not status.counts,
     )

@@ -25,9 +25,8 @@ from cbi_queue.ledger import AttemptRow, Ledger, queries
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, JobState
 from cbi_queue.models.kinds import Family, Horizon
 from cbi_queue.settings import Settings
-from cbi_queue.telemetry.telemetry import epochs_of
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
-from cbi_queue.views.snapshot import JobLine, QueueStatus, daemon_status, every_line, take_status
+from cbi_queue.views.snapshot import JobLine, QueueStatus, daemon_status, every_line, open_snapshot, take_status
 from cbi_queue.views.story import rows_of, tell
 
 router = APIRouter(tags=["look"], responses={503: {"model": Problem, "description": "The ledger cannot be read."}})
@@ -104,21 +103,21 @@ def jobs(
 @router.get("/api/jobs/{name}", responses=NO_JOB)
 def job(name: JobName, settings: AppSettings) -> JobDetail:
     """Return one job, by number or name: its spec, attempts, events, and epochs for a chart."""
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
+    with open_snapshot(settings) as (ledger, telemetry):
         row = queries.find_job(ledger, name)
         return JobDetail(
             job=row,
             attempts=queries.attempts_of(ledger, row.id),
             events=queries.events_of(ledger, row.id),
-            epochs=epochs_of(settings.telemetry_path, row.id, last=MOST_EPOCHS),
+            epochs=telemetry.epochs(row.id, last=MOST_EPOCHS),
         )
 
 
 @router.get("/api/jobs/{name}/why", responses=NO_JOB)
 def why(name: JobName, settings: AppSettings) -> JobStory:
     """Return the story of one job in sentences: its events, its work, its slow-downs, the governor's decisions."""
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
-        told = rows_of(ledger, settings.telemetry_path, name)
+    with open_snapshot(settings) as (ledger, telemetry):
+        told = rows_of(ledger, telemetry, name)
     return JobStory(id=told.job.id, job=told.job.name, story=tell(told))
 
 

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
-from cbi_queue.telemetry.telemetry import select
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cbi_queue.governor.values import Attribution, Decision, Slowdown
     from cbi_queue.telemetry.telemetry import Telemetry
 
@@ -133,40 +130,3 @@ def thin_samples(telemetry: Telemetry, now: float) -> None:
             (now - age_s, now - age_s, period_s),
         )
     telemetry.commit()
-
-
-def decisions_of(path: Path, job_id: int | None = None, *, last: int | None = None) -> list[DecisionRow]:
-    """Return the decisions of a job (or all), oldest first."""
-    sql = "SELECT * FROM decisions WHERE ? IS NULL OR job_id = ? ORDER BY id DESC LIMIT ?"
-    rows = select(path, sql, (job_id, job_id, -1 if last is None else last))
-    return [DecisionRow.of(row) for row in reversed(rows)]
-
-
-def slowdowns_of(path: Path, job_id: int) -> list[SlowdownRow]:
-    """Return the slow-downs of a job, oldest first."""
-    rows = select(path, "SELECT * FROM slowdowns WHERE job_id = ? ORDER BY attempt, since_epoch", (job_id,))
-    return [SlowdownRow.of(row) for row in rows]
-
-
-def last_standing(path: Path) -> tuple[float, dict[str, Any]] | None:
-    """Return the instant and the content of what the governor last thought; None when it never did."""
-    rows = select(path, "SELECT at, body FROM standing")
-    return (rows[0][0], json.loads(rows[0][1])) if rows else None
-
-
-def last_memory(path: Path) -> str | None:
-    """Return the governor's memory as it was written last, unchecked; None when none ever was, or it cannot be read."""
-    rows = select(path, "SELECT body FROM governor_memory")
-    return str(rows[0][0]) if rows else None
-
-
-def last_sample_at(path: Path, job_id: int) -> float | None:
-    """Return the instant of the last sample that was taken while *job_id* was in the slot; None when there is none."""
-    rows = select(path, "SELECT MAX(at) FROM samples WHERE job_id = ?", (job_id,))
-    return rows[0][0] if rows else None
-
-
-def samples_between(path: Path, begin: float, end: float) -> list[tuple[float, dict[str, Any]]]:
-    """Return the samples of a stretch of time, oldest first."""
-    rows = select(path, "SELECT at, readings FROM samples WHERE at BETWEEN ? AND ? ORDER BY at", (begin, end))
-    return [(at, json.loads(body)) for at, body in rows]

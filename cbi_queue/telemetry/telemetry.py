@@ -171,23 +171,3 @@ def _add_missing_columns(conn: sqlite3.Connection) -> None:
     """Give a table that an earlier version made the column that it lacks, at its end, where new tables have it too."""
     if not any(column[1] == "carried" for column in conn.execute("PRAGMA table_info(decisions)")):
         conn.execute("ALTER TABLE decisions ADD COLUMN carried INTEGER NOT NULL DEFAULT 0")
-
-
-def epochs_of(path: Path, job_id: int, *, last: int | None = None) -> list[EpochRow]:
-    """Return a job's epochs in time order (all, or the newest *last*); empty when there is no usable file."""
-    sql = "SELECT * FROM epochs WHERE job_id = ? ORDER BY attempt DESC, epoch DESC LIMIT ?"
-    return [EpochRow.of(row) for row in reversed(select(path, sql, (job_id, -1 if last is None else last)))]
-
-
-def select(path: Path, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the rows of a SELECT on the file at *path*; none when there is no usable file or table."""
-    try:
-        conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
-    except sqlite3.Error:
-        return []
-    try:
-        return conn.execute(sql, values).fetchall()
-    except sqlite3.Error:
-        return []
-    finally:
-        conn.close()

@@ -12,17 +12,15 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue import clock
-from cbi_queue.telemetry.governor_log import decisions_of, last_standing
 from cbi_queue.views.stored_values import number_of, object_of, text_of, whole_of
 from cbi_queue.wording import span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from cbi_queue.ledger import JobRow
     from cbi_queue.telemetry.governor_log import DecisionRow
+    from cbi_queue.telemetry.reader import TelemetryReader
 
 STALE_S = 15.0
 """Seconds after which what the daemon wrote last is no longer called the present. It writes every two."""
@@ -136,27 +134,30 @@ class GovernorStatus:
 
 
 def take_governor_status(
-    path: Path, job: JobRow | None, names: Mapping[int, str], *, daemon_runs: bool
+    telemetry: TelemetryReader, job: JobRow | None, names: Mapping[int, str], now: float, *, daemon_runs: bool
 ) -> GovernorStatus:
     """Look at what the governor wrote last.
 
     Args:
-        path: the telemetry file.
+        telemetry: what the daemon wrote.
         job: the job in the slot.
         names: number -> name of the jobs in the ledger.
+        now: the instant of the snapshot, seconds since 1970 UTC.
         daemon_runs: whether there is a governor at all just now.
     """
-    decisions = tuple(_decision(row, names) for row in reversed(decisions_of(path, last=DECISIONS_SHOWN)))
+    decisions = tuple(_decision(row, names) for row in reversed(telemetry.decisions(last=DECISIONS_SHOWN)))
     try:
-        found = last_standing(path)
+        found = telemetry.last_standing()
     except ValueError:
-        return _not_known("what the daemon wrote last cannot be read", None, decisions)
+        return _not_known("what the daemon wrote last cannot be read", decisions)
     if found is None:
-        return _not_known("no daemon has written anything yet", None, decisions)
+        return _not_known("no daemon has written anything yet", decisions)
     at, standing = found
-    age_s = clock.epoch_s() - at
+    age_s = now - at
     why_not = _why_not(age_s, standing, daemon_runs=daemon_runs)
-    return _not_known(why_not, at, decisions) if why_not else _present(at, max(0.0, age_s), standing, job, decisions)
+    if why_not:
+        return _not_known(why_not, decisions, at, age_s)
+    return _present(at, max(0.0, age_s), standing, job, decisions)
 
 
 def left_alone_words(standing: dict[str, Any], age_s: float) -> tuple[str, ...]:
@@ -176,15 +177,15 @@ def _decision(row: DecisionRow, names: Mapping[int, str]) -> DecisionLine:
     return DecisionLine(row.at, job, row.epoch, row.action, row.cause, row.words, row.acted, row.carried)
 
 
-def _not_known(why: str, at: float | None, decisions: tuple[DecisionLine, ...]) -> GovernorStatus:
-    age_s = None if at is None else clock.epoch_s() - at
-    is_of_the_past = age_s is not None and age_s >= -AHEAD_S
+def _not_known(
+    why: str, decisions: tuple[DecisionLine, ...], at: float | None = None, age_s: float | None = None
+) -> GovernorStatus:
     return GovernorStatus(
         f"not known: {why}",
         f"not known: {why}",
         is_stale=True,
         at=at,
-        age_s=max(0.0, age_s) if age_s is not None and is_of_the_past else None,
+        age_s=None if age_s is None or age_s < -AHEAD_S else max(0.0, age_s),
         decisions=decisions,
     )
 

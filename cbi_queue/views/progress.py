@@ -11,13 +11,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.values import Action
-from cbi_queue.telemetry.governor_log import decisions_of
-from cbi_queue.telemetry.telemetry import epochs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from cbi_queue.telemetry.reader import TelemetryReader
     from cbi_queue.telemetry.telemetry import EpochRow
 
 RECENT_REPORTS = 5
@@ -43,22 +41,24 @@ class Progress:
     reported_at: float
 
 
-def take_progress(path: Path, job_id: int, attempt: int, *, is_training: bool, duty: float | None) -> Progress | None:
+def take_progress(
+    telemetry: TelemetryReader, job_id: int, attempt: int, *, is_training: bool, duty: float | None
+) -> Progress | None:
     """Look at how far an attempt is; None before its first report.
 
     Args:
-        path: the telemetry file.
+        telemetry: what the daemon wrote.
         job_id: of the job in the slot.
         attempt: number of its attempt.
         is_training: False while the trainer stands still, or nobody knows of one.
         duty: share of the time that the trainer was told to work, above 0 and up to 1; None: not known.
     """
-    rows = [row for row in epochs_of(path, job_id, last=RECENT_REPORTS) if row.attempt == attempt]
+    rows = [row for row in telemetry.epochs(job_id, last=RECENT_REPORTS) if row.attempt == attempt]
     if not rows:
         return None
     last = rows[-1]
     epoch_wall_s = sum(row.wall_s for row in rows) / len(rows) / _epochs_a_report(rows)
-    share = _share_worked(path, rows, duty) if is_training else None
+    share = _share_worked(telemetry, rows, duty) if is_training else None
     return Progress(
         epoch=last.epoch,
         total_epochs=last.total_epochs,
@@ -78,23 +78,23 @@ def _epochs_a_report(rows: Sequence[EpochRow]) -> float:
     return 1.0 if first.attempt > 1 else float(max(1, first.epoch))  # only a first attempt surely began at zero
 
 
-def _share_worked(path: Path, rows: Sequence[EpochRow], duty: float | None) -> float | None:
+def _share_worked(telemetry: TelemetryReader, rows: Sequence[EpochRow], duty: float | None) -> float | None:
     """Return the share of the time that is worked, above 0 and up to 1; None where nobody knows.
 
     It is the duty, or more where rests are cut short: a single one lasts a minute at most, a single fit perhaps five.
     """
     if duty is not None and duty >= 1.0:
         return 1.0
-    seen = _seen_share(rows, since=0.0 if duty is None else _paced_at(path, rows[-1]))
+    seen = _seen_share(rows, since=0.0 if duty is None else _paced_at(telemetry, rows[-1]))
     return max(filter(None, (duty, seen)), default=None)
 
 
-def _paced_at(path: Path, report: EpochRow) -> float:
+def _paced_at(telemetry: TelemetryReader, report: EpochRow) -> float:
     """Return the instant from which the trainer of *report* has had its pace; 0 where that was not recorded."""
     return max(
         (
             row.at
-            for row in decisions_of(path, report.job_id)
+            for row in telemetry.decisions(report.job_id)
             if row.acted and row.action == Action.PACE and row.attempt == report.attempt
         ),
         default=0.0,

@@ -16,17 +16,15 @@ from cbi_queue.governor.diagnosis.attribution import NOT_THE_MACHINE
 from cbi_queue.governor.values import Cause
 from cbi_queue.ledger.learned import what_was_learned
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
-from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
-from cbi_queue.telemetry.telemetry import epochs_of
 from cbi_queue.wording import counted, duration, per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow, Ledger
     from cbi_queue.ledger.learned import BaselineRow
     from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
+    from cbi_queue.telemetry.reader import TelemetryReader
     from cbi_queue.telemetry.telemetry import EpochRow
 
 LEAST_QUIET_EPOCHS = 3
@@ -197,12 +195,12 @@ def _stood_still_s(events: Sequence[EventRow]) -> float:
     return total
 
 
-def rows_of(ledger: Ledger, telemetry: Path, name: str) -> Told:
+def rows_of(ledger: Ledger, telemetry: TelemetryReader, name: str) -> Told:
     """Fetch everything that is known of one job.
 
     Args:
         ledger: open for looking.
-        telemetry: the telemetry file; a story without it has events only.
+        telemetry: without its rows a story has events only.
         name: number or name of the job.
 
     Raises:
@@ -213,8 +211,8 @@ def rows_of(ledger: Ledger, telemetry: Path, name: str) -> Told:
         job,
         attempts_of(ledger, job.id),
         events_of(ledger, job.id),
-        epochs_of(telemetry, job.id),
-        slowdowns_of(telemetry, job.id),
-        decisions_of(telemetry, job.id),
+        telemetry.epochs(job.id),
+        telemetry.slowdowns(job.id),
+        telemetry.decisions(job.id),
         [row for row in what_was_learned(ledger).baselines if row.is_called(f"{job.model} {job.horizon}")],
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
+import pytest
 from pydantic import TypeAdapter
 from support.api_installation import BROWSER, scores
 
@@ -58,6 +60,30 @@ def test_the_json_is_the_snapshot_that_the_command_line_prints(site, client):
     assert {**answer, "at": 0} == {**expected, "at": 0}
     TypeAdapter(QueueStatus).validate_python(answer)
     assert {**client.get("/api/status").json(), "at": 0} == {**expected, "at": 0}
+
+
+@pytest.mark.parametrize("path", ["/status", "/api/status", "/api/jobs/net", "/api/jobs/net/why"])
+def test_an_answer_opens_the_telemetry_once_and_the_ledger_once(site, client, monkeypatch, path):
+    """Each connection more costs time, and shows another instant beside the first."""
+    site.enqueue({"name": "net"})
+    site.start_next()
+    site.report("net", [0.5, 0.4, 0.3, 0.2])
+    site.stand(1, duty=0.7, **SLOW)
+    govern(site, "paced to 70 %")
+    opened: list[str] = []
+    connect = sqlite3.connect
+
+    def counted(target, *args, **options):
+        opened.append(target.removesuffix("?mode=ro").rpartition("/")[2])
+        return connect(target, *args, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+
+    with site.daemon():
+        assert client.get(path, headers=BROWSER).status_code == 200
+
+    assert opened.count("telemetry.db") == 1
+    assert opened.count("ledger.db") == 2, "one to check the schema, one to read"
 
 
 def test_health_is_good_without_a_daemon_and_503_without_a_ledger(site, client):

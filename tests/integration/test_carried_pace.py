@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 from support.api_installation import BROWSER
+from support.telemetry_rows import decisions_of
 
 from cbi_queue.cli import cli
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.readings.values import HeatLevel
-from cbi_queue.telemetry.governor_log import decisions_of, record_decision
+from cbi_queue.telemetry.governor_log import record_decision
 from cbi_queue.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from cbi_queue.artifacts import CHECKPOINT_FOLDER
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.settlement import DEATHS
 from cbi_queue.lifecycle import Outcome
-from cbi_queue.telemetry.governor_log import last_sample_at
-from cbi_queue.telemetry.telemetry import epochs_of
+from cbi_queue.telemetry.reader import TelemetryReader
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
@@ -55,7 +54,8 @@ def _counts(telemetry_path: Path, attempt: AttemptRow) -> bool:
     if attempt.trainer_pid is None:
         return False
     machine_went_down = clock.epoch_s() - clock.boot_s() > attempt.started_at
-    seen_at = last_sample_at(telemetry_path, attempt.job_id) or 0.0
+    with TelemetryReader(telemetry_path) as telemetry:
+        seen_at = telemetry.last_sample_at(attempt.job_id) or 0.0
     return machine_went_down or seen_at - attempt.started_at >= SHORTEST_S
 
 
@@ -74,7 +74,9 @@ def _newest_checkpoint_at(run_dir: Path) -> float | None:
 def _went_further_at(ledger: Ledger, telemetry_path: Path, attempt: AttemptRow) -> float:
     """Return when the last attempt began that went on from further than the one before it; 0 when none did."""
     first: dict[int, int] = {}
-    for row in epochs_of(telemetry_path, attempt.job_id):
+    with TelemetryReader(telemetry_path) as telemetry:
+        epochs = telemetry.epochs(attempt.job_id)
+    for row in epochs:
         first.setdefault(row.attempt, row.epoch)
     further = [later for earlier, later in itertools.pairwise(first) if first[later] > first[earlier]]
     started_at = {one.number: one.started_at for one in queries.attempts_of(ledger, attempt.job_id)}

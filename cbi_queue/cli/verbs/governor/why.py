@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from cbi_queue.cli.arguments import examples, job_name_argument, json_option
-from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import local_time, print_json, printable
 from cbi_queue.errors import Refused
 from cbi_queue.settings import load_settings
+from cbi_queue.views.snapshot import open_snapshot
 from cbi_queue.views.story import rows_of, tell
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "brig
 @json_option
 def command(name: str, picture: Path | None, as_json: bool) -> None:
     """Show what happened to a job, and why."""
-    with readonly_ledger() as ledger:
-        told = rows_of(ledger, load_settings().telemetry_path, name)
+    with open_snapshot(load_settings()) as (ledger, telemetry):
+        told = rows_of(ledger, telemetry, name)
     if picture is not None:
         _draw(told, picture)
     lines = tell(told)
