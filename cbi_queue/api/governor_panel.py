@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.api.charts import work_picture
+from cbi_queue.api.charts import FRAME
 from cbi_queue.readings.as_json import ReadingFault, reading_from_json
 from cbi_queue.readings.in_words import reading_words
 from cbi_queue.readings.values import Unknown
+from cbi_queue.views.work_picture import work_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cbi_queue.api.charts import WorkPicture
     from cbi_queue.telemetry.reader import TelemetryReader
     from cbi_queue.telemetry.telemetry import EpochRow
     from cbi_queue.views.governor import GovernorStatus
     from cbi_queue.views.snapshot import QueueStatus
+    from cbi_queue.views.work_picture import WorkPicture
 
 READINGS = {
     "thermal": "Heat",
@@ -80,7 +81,5 @@ def _shown(kind: str, name: str, governor: GovernorStatus) -> ReadingShown | Non
 
 
 def _work(telemetry: TelemetryReader, status: QueueStatus, epochs: Sequence[EpochRow]) -> WorkPicture | None:
-    job, progress = status.slot.job, status.slot.progress
-    if job is None or progress is None:
-        return None
-    return work_picture(epochs, progress.epoch, telemetry.slowdowns(job.id), telemetry.decisions(job.id))
+    job = status.slot.job
+    return work_picture(epochs, telemetry.slowdowns(job.id), telemetry.decisions(job.id), FRAME) if job else None

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 import cbi_queue
 from cbi_queue import clock
-from cbi_queue.api.charts import HEIGHT, WIDTH, stacked
+from cbi_queue.api.charts import FRAME, stacked
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.formats import FILTERS
 from cbi_queue.api.page_view import QUEUE_SHOWN, view_page, why_waiting
@@ -39,8 +39,7 @@ _TEMPLATES.filters.update(FILTERS, why_waiting=why_waiting)
 _TEMPLATES.globals.update(
     stacked=stacked,
     horizons=HORIZONS,
-    line_width=WIDTH,
-    line_height=HEIGHT,
+    frame=FRAME,
     queue_shown=QUEUE_SHOWN,
     version=cbi_queue.__version__,
 )

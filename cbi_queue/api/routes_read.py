@@ -117,8 +117,8 @@ def job(name: JobName, settings: AppSettings) -> JobDetail:
 def why(name: JobName, settings: AppSettings) -> JobStory:
     """Return the story of one job in sentences: its events, its work, its slow-downs, the governor's decisions."""
     with open_snapshot(settings) as (ledger, telemetry):
-        told = rows_of(ledger, telemetry, name)
-    return JobStory(id=told.job.id, job=told.job.name, story=tell(told))
+        history = rows_of(ledger, telemetry, name)
+    return JobStory(id=history.job.id, job=history.job.name, story=tell(history))
 
 
 @router.get("/api/jobs/{name}/log", responses=NO_JOB, response_class=PlainTextResponse)

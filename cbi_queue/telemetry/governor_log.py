@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
+from cbi_queue.governor.values import Action
 
 if TYPE_CHECKING:
     from cbi_queue.governor.values import Attribution, Decision, Slowdown
@@ -41,7 +42,12 @@ class DecisionRow:
     """False when the governor only watches."""
     figures: dict[str, float]
     carried: bool = False
-    """True when it only told a trainer the pace that was in force already: no step."""
+    """True when a new trainer was only given the pace that was in force already: no step."""
+
+    @property
+    def is_step(self) -> bool:
+        """True when it changed how a trainer works: not for a probe, a note, or a pace that was carried over."""
+        return self.acted and not self.carried and self.action not in {Action.PROBE, Action.TELL}
 
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> DecisionRow:

@@ -72,6 +72,11 @@ class EpochRow:
     micro_batch: int | None
     resumed: bool
 
+    @property
+    def sample_s(self) -> float | None:
+        """Seconds that one sample took; None where the number of samples is not known."""
+        return self.wall_s / self.samples if self.samples else None
+
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> EpochRow:
         """Read a row of `SELECT * FROM epochs`."""

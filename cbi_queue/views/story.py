@@ -45,7 +45,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class JobHistory:
     """All rows of one job that the story is made of."""
 
     job: JobRow
@@ -58,21 +58,16 @@ class Told:
     """Cold baselines of this model and horizon, as they stand now."""
 
 
-def tell(told: Told) -> list[Line]:
+def tell(history: JobHistory) -> list[Line]:
     """Return the story of a job, oldest line first, with its sum at the end; after it a hint, where there is one."""
-    marks = [*_events(told), *_slowdowns(told)]
-    lines = sorted([*marks, *_stretches(told, sorted(mark.at for mark in marks))], key=lambda line: line.at)
-    at = lines[-1].at if lines else told.job.enqueued_at
-    return [*lines, _sum(told, at), *_hint(told, at)]
+    marks = [*_events(history), *_slowdowns(history)]
+    lines = sorted([*marks, *_stretches(history, sorted(mark.at for mark in marks))], key=lambda line: line.at)
+    at = lines[-1].at if lines else history.job.enqueued_at
+    return [*lines, _sum(history, at), *_hint(history, at)]
 
 
-def cost_of(row: EpochRow) -> float | None:
-    """Return seconds a sample of one report; None where the number of samples is not known."""
-    return row.wall_s / row.samples if row.samples else None
-
-
-def _events(told: Told) -> Iterable[Line]:
-    for event in told.events:
+def _events(history: JobHistory) -> Iterable[Line]:
+    for event in history.events:
         kind = "decision" if event.event == "governor" else "event"
         yield Line(event.at, kind, _event_words(event))
 
@@ -85,9 +80,9 @@ def _event_words(event: EventRow) -> str:
     return f"{name}: {words}" if event.words else name
 
 
-def _slowdowns(told: Told) -> Iterable[Line]:
-    by_epoch = {(row.attempt, row.epoch): row.at for row in told.epochs}
-    for slow in told.slowdowns:
+def _slowdowns(history: JobHistory) -> Iterable[Line]:
+    by_epoch = {(row.attempt, row.epoch): row.at for row in history.epochs}
+    for slow in history.slowdowns:
         words = (
             f"slow since epoch {slow.since_epoch} by factor {slow.factor:.2f} "
             f"(noticed at epoch {slow.detected_epoch}, confidence {slow.confidence:.0%}); cause: "
@@ -99,11 +94,11 @@ def _slowdowns(told: Told) -> Iterable[Line]:
             yield Line(max(at, slow.at), "slowdown", f"back to speed after epoch {slow.ended_epoch}")
 
 
-def _stretches(told: Told, marks: Sequence[float]) -> Iterable[Line]:
+def _stretches(history: JobHistory, marks: Sequence[float]) -> Iterable[Line]:
     """Put into one sentence each stretch of reports that no mark interrupts; told at its end."""
     cold: float | None = None
-    for stretch in _cut(told.epochs, marks):
-        costs = [cost for cost in map(cost_of, stretch) if cost is not None]
+    for stretch in _cut(history.epochs, marks):
+        costs = [cost for row in stretch if (cost := row.sample_s) is not None]
         typical = median(costs) if costs else None
         yield Line(stretch[-1].at, "work", _stretch_words(stretch, typical, cold))
         if cold is None and typical is not None and len(costs) >= LEAST_QUIET_EPOCHS:
@@ -139,34 +134,36 @@ def _stretch_words(stretch: Sequence[EpochRow], typical: float | None, cold: flo
     return words
 
 
-def _sum(told: Told, at: float) -> Line:
-    trained_s = sum(row.wall_s for row in told.epochs)
-    stood_s = _stood_still_s(told.events)
-    steps = [row for row in told.decisions if row.acted and not row.carried and row.action not in ("probe", "tell")]
-    in_slot_s = sum((attempt.ended_at or at) - attempt.started_at for attempt in told.attempts)
-    parts = [f"{told.job.state} after {duration(in_slot_s)} in the slot over {counted(len(told.attempts), 'attempt')}"]
-    if told.epochs:
+def _sum(history: JobHistory, at: float) -> Line:
+    trained_s = sum(row.wall_s for row in history.epochs)
+    stood_s = _stood_still_s(history.events)
+    steps = sum(row.is_step for row in history.decisions)
+    in_slot_s = sum((attempt.ended_at or at) - attempt.started_at for attempt in history.attempts)
+    parts = [
+        f"{history.job.state} after {duration(in_slot_s)} in the slot over {counted(len(history.attempts), 'attempt')}"
+    ]
+    if history.epochs:
         parts.append(f"{duration(trained_s)} of it training")
     if stood_s:
         parts.append(f"{duration(stood_s)} standing still")
-    parts.append(counted(len(steps), "step") + " of the governor")
+    parts.append(counted(steps, "step") + " of the governor")
     return Line(at, "end", ", ".join(parts))
 
 
-def _hint(told: Told, at: float) -> Iterable[Line]:
+def _hint(history: JobHistory, at: float) -> Iterable[Line]:
     """Yield how to relearn, after a run that was slow from beginning to end though the machine is as fast as ever.
 
     Only while a baseline from before the run still stands: later ones, learned at this speed, need no hint.
     """
-    attempt = told.attempts[-1] if told.attempts else None
+    attempt = history.attempts[-1] if history.attempts else None
     if attempt is None or attempt.ended_at is None:
         return
     began_at = attempt.started_at
-    slow = next((row for row in told.slowdowns if row.attempt == attempt.number), None)
-    if slow is None or not (_was_always_slow(told, slow) and _is_not_the_machine(slow)):
+    slow = next((row for row in history.slowdowns if row.attempt == attempt.number), None)
+    if slow is None or not (_was_always_slow(history, slow) and _is_not_the_machine(slow)):
         return
-    if any(row.learned_at < began_at for row in told.baselines):
-        named = f"{told.job.model} {told.job.horizon}"
+    if any(row.learned_at < began_at for row in history.baselines):
+        named = f"{history.job.model} {history.job.horizon}"
         words = (
             f"if this is how fast {named} is now, `cbi-queue governor relearn '{named}'` forgets the cold baseline that "
             "it was held against; the next run learns it anew"
@@ -174,9 +171,9 @@ def _hint(told: Told, at: float) -> Iterable[Line]:
         yield Line(at, "hint", words)
 
 
-def _was_always_slow(told: Told, slow: SlowdownRow) -> bool:
+def _was_always_slow(history: JobHistory, slow: SlowdownRow) -> bool:
     """Tell whether *slow* lasted from the first report of its attempt that counts to the last."""
-    epochs = [row for row in told.epochs if row.attempt == slow.attempt]
+    epochs = [row for row in history.epochs if row.attempt == slow.attempt]
     counted = [row.epoch for row in epochs[1:] if not row.resumed]
     return slow.ended_epoch is None and bool(counted) and slow.since_epoch <= counted[0]
 
@@ -195,7 +192,7 @@ def _stood_still_s(events: Sequence[EventRow]) -> float:
     return total
 
 
-def rows_of(ledger: Ledger, telemetry: TelemetryReader, name: str) -> Told:
+def rows_of(ledger: Ledger, telemetry: TelemetryReader, name: str) -> JobHistory:
     """Fetch everything that is known of one job.
 
     Args:
@@ -207,7 +204,7 @@ def rows_of(ledger: Ledger, telemetry: TelemetryReader, name: str) -> Told:
         UnknownJob: when no job is called so.
     """
     job = find_job(ledger, name)
-    return Told(
+    return JobHistory(
         job,
         attempts_of(ledger, job.id),
         events_of(ledger, job.id),

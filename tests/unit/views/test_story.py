@@ -9,8 +9,8 @@ from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
 from cbi_queue.lifecycle import JobState, Outcome, Reason
 from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
 from cbi_queue.telemetry.telemetry import EpochRow
-from cbi_queue.views.story import Told, tell
-from cbi_queue.views.story_plot import LEFT, TOP, draw
+from cbi_queue.views.story import JobHistory, tell
+from cbi_queue.views.story_plot import CEILING, LEFT, draw
 
 JOB = JobRow(
     7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None, 0,
@@ -35,7 +35,7 @@ def epochs(first, last, begin, wall_s):
 
 
 def told(**changes):
-    usual = Told(
+    usual = JobHistory(
         JOB,
         [ATTEMPT],
         [
@@ -120,9 +120,9 @@ def test_a_pace_that_is_carried_over_is_no_step_of_the_job():
 def test_the_picture_begins_at_the_pace_that_is_carried_over():
     picture = draw(told(decisions=[replace(PACED, at=0.6, carried=True)]))
 
-    assert "pace 0.8 goes on" in picture
+    assert "pace 0.8 continues" in picture
     assert "stroke-dasharray" not in picture, "dashes mark steps"
-    assert f"M{LEFT:.1f} {TOP}V" in picture
+    assert f"M{LEFT} {CEILING}V" in picture
 
 
 def test_the_picture_is_an_svg_with_the_slow_down_and_the_step():
@@ -141,4 +141,4 @@ def test_a_name_cannot_break_out_of_the_picture():
 
 
 def test_a_picture_without_work_says_so():
-    assert "no work was recorded" in draw(told(epochs=[]))
+    assert "fewer than two reports" in draw(told(epochs=[]))

@@ -11,7 +11,7 @@ from cbi_queue.ledger.rows import AttemptRow, JobRow
 from cbi_queue.lifecycle import JobState, Outcome, Reason
 from cbi_queue.telemetry.governor_log import SlowdownRow
 from cbi_queue.telemetry.telemetry import EpochRow
-from cbi_queue.views.story import Told, tell
+from cbi_queue.views.story import JobHistory, tell
 
 JOB = JobRow(
     7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None, 0,
@@ -24,7 +24,7 @@ OLD = BaselineRow("lstm 1m rows=400", 32, 0.007, 0.02, 900, None, -50.0)
 
 
 EPOCHS = [EpochRow(7, 1, n, 40, "epoch", n * 10.0, 10.0, 1000, 0.1, 0.2, 32, False) for n in range(1, 15)]
-TOLD = Told(JOB, [ATTEMPT], [], EPOCHS, [ALWAYS_SLOW], [], [OLD])
+TOLD = JobHistory(JOB, [ATTEMPT], [], EPOCHS, [ALWAYS_SLOW], [], [OLD])
 
 
 def hints(**changes):
