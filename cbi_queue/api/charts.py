@@ -1,7 +1,4 @@
-"""What the page draws: the points of small lines and the parts of a stacked bar, as numbers for inline SVG. Pure.
-
-Neighbours: `page_view` (which asks for them), `cbi_queue.views.story_plot` (the big picture of a job's work).
-"""
+"""The page's line of losses and stacked bars, as numbers for inline SVG. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
     from cbi_queue.telemetry.telemetry import EpochRow
 
 FRAME = Frame(width=320.0, height=56.0, left=3.0, right=3.0, top=3.0, bottom=3.0)
-"""Coordinates of the page's small pictures; the page stretches them."""
+"""Coordinates of the page's small pictures, which the page stretches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +32,11 @@ class LossLine:
 
 
 def loss_line(epochs: Iterable[EpochRow], upto: int) -> LossLine | None:
-    """Draw the validation loss, or the training loss where a model has no other; None without any.
+    """Draw the validation loss, or the training loss where there is no other; None without either.
 
     Args:
-        epochs: in time order, of all attempts: a later attempt's epoch replaces an earlier attempt's.
-        upto: the epoch that the present attempt has reached; what an earlier attempt did beyond it is left out.
+        epochs: of all attempts, in time order: a later attempt's epoch replaces an earlier attempt's.
+        upto: the epoch that the current attempt has reached; later epochs of earlier attempts are omitted.
     """
     rows = _latest(epochs, upto)
     validation = [(row.epoch, row.validation_loss) for row in rows if _is_known(row.validation_loss)]
@@ -74,7 +71,7 @@ class BarPart:
 
 
 def stacked(counts: Standing, out_of: int) -> list[BarPart]:
-    """Return the parts done, running, queued, failed of a bar that is full at *out_of* models (or at more)."""
+    """Return the parts done, running, queued and failed of a bar that is full at *out_of* models, or at more."""
     amounts = {"done": counts.done, "running": counts.running, "queued": counts.queued, "failed": counts.failed}
     full = max(out_of, sum(amounts.values()), 1)
     parts, start = [], 0.0

@@ -1,7 +1,7 @@
-"""One snapshot of the queue that the command line, the page and the JSON all render. Only looks.
+"""One snapshot of the queue that the command line, the page and the JSON all render. Read-only.
 
-Made from the read-only ledger, the telemetry file and the slot's lock. Every value is plain, so `as_json` is the API.
-An instant is seconds since 1970 UTC; a value that is not known is None, never zero.
+It is made from the ledger, the telemetry file and the slot's lock. Every value is plain, so `as_json` is the API.
+Instants are seconds since 1970 UTC; a value that is not known is None, never zero.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EVENTS_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class DaemonStatus:
-    """Whether somebody is there to train."""
+    """Whether a daemon is running."""
 
     is_running: bool
     pid: int | None
@@ -59,15 +59,15 @@ class JobLine:
     changed_at: float
     ended_at: float | None
     needs: tuple[str, ...]
-    """Names of the jobs it still waits for."""
+    """Names of the jobs that it still waits for."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotStatus:
-    """What the slot does."""
+    """The slot and the job in it."""
 
     state: str
-    """idle | training | paused | closed (idle, with a hold in force) | left (by a daemon that died)."""
+    """idle | training | paused | closed (idle, with a hold in force) | left (its daemon died)."""
     words: str
     job: JobLine | None
     attempt: int | None
@@ -106,9 +106,9 @@ class QueueStatus:
     governor: GovernorStatus
     holds: tuple[HoldLine, ...]
     counts: dict[str, int]
-    """State -> number of jobs; states without a job are left out."""
+    """State -> number of jobs; states without a job are omitted."""
     queue: tuple[JobLine, ...]
-    """Jobs still to be done, in the order in which they will run."""
+    """Jobs that have not run yet, in the order in which they will."""
     ended: tuple[JobLine, ...]
     """The newest ended jobs, newest first."""
     budget: BudgetProgress
@@ -131,7 +131,7 @@ def take_status(settings: Settings) -> QueueStatus:
 
 @contextmanager
 def open_snapshot(settings: Settings) -> Iterator[tuple[Ledger, TelemetryReader]]:
-    """Open the ledger and the telemetry read-only, once each; whatever is read of a file is of one instant.
+    """Open the ledger and the telemetry read-only, once each; everything read from one file is of one instant.
 
     Raises:
         LedgerError: when the ledger cannot be read.
@@ -181,12 +181,12 @@ def every_line(ledger: Ledger) -> list[JobLine]:
 
 
 def daemon_status(settings: Settings) -> DaemonStatus:
-    """Tell whether a daemon, or a trainer whose daemon died, holds the slot."""
+    """Return whether a daemon, or a trainer that outlived its daemon, holds the slot."""
     holder = SlotLock(settings.lock_path).holder()
     if holder is not None:
         return DaemonStatus(is_running=True, pid=holder.pid, words=f"running (pid {holder.pid})")
     if is_slot_taken(settings.lock_path):
-        return DaemonStatus(is_running=False, pid=None, words="dead; its last trainer is still leaving the slot")
+        return DaemonStatus(is_running=False, pid=None, words="not running; its last trainer has not left the slot yet")
     return DaemonStatus(is_running=False, pid=None, words="not running")
 
 
@@ -223,11 +223,11 @@ def _slot(
 
 def _slot_words(job: JobRow, daemon: DaemonStatus, governor: GovernorStatus) -> tuple[str, str]:
     if not daemon.is_running:
-        return "left", f"{job.name} was left in the slot by a daemon that died; the next daemon settles it and goes on"
+        return "left", f"{job.name} was left in the slot by a daemon that died; the next daemon settles it"
     if job.state is JobState.PAUSED:
-        return "paused", f"{job.name} {governor.standstill_words}"
-    held_back = f"; {governor.work_words}" if governor.work_words else ""
-    return "training", f"{job.name} is training{held_back}"
+        return "paused", f"{job.name} {governor.pause_words}"
+    slowed = f"; {governor.work_words}" if governor.work_words else ""
+    return "training", f"{job.name} is training{slowed}"
 
 
 def _line(ledger: Ledger, job: JobRow, needs: dict[int, list[int]], by_id: dict[int, JobRow]) -> JobLine:

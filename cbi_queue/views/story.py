@@ -1,9 +1,9 @@
-"""What happened to a job, told in sentences with times and figures: `cbi-queue governor why`. Pure: rows in, lines out.
+"""What happened to a job, in sentences with times and figures: `cbi-queue governor why`. Pure: rows in, lines out.
 
-The ledger's events are the backbone, in their own words. Between them stand the stretches of work that the telemetry
-knows (how many epochs, at what cost a sample), and the slow-downs with their evidence. Nothing is guessed: a figure
-that nobody recorded is left out. A run that was slow from beginning to end on a machine as fast as ever ends with a
-hint: then the baseline that it was held against may no longer be true.
+The ledger's events come in their own words. Between them are the stretches of work in the telemetry (how many epochs, at
+what cost per sample) and the slow-downs with their evidence. Nothing is guessed: a figure that was not recorded is
+omitted. A run that was slow from beginning to end although the machine was not ends with a hint: the cold baseline that
+it was compared with may be out of date.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cbi_queue.telemetry.telemetry import EpochRow
 
 LEAST_QUIET_EPOCHS = 3
-"""Epochs from which the first stretch is taken as what the others are compared with."""
+"""Fewest epochs of the first stretch for the others to be compared with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Line:
     """event | decision | slowdown | work | end | hint."""
     words: str
     evidence: tuple[str, ...] = ()
-    """What speaks for it, each a sentence."""
+    """What points to it, each a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobHistory:
-    """All rows of one job that the story is made of."""
+    """All rows of one job, from the ledger and the telemetry."""
 
     job: JobRow
     attempts: Sequence[AttemptRow]
@@ -55,15 +55,15 @@ class JobHistory:
     slowdowns: Sequence[SlowdownRow]
     decisions: Sequence[DecisionRow]
     baselines: Sequence[BaselineRow] = ()
-    """Cold baselines of this model and horizon, as they stand now."""
+    """The current cold baselines of this model and horizon."""
 
 
-def tell(history: JobHistory) -> list[Line]:
-    """Return the story of a job, oldest line first, with its sum at the end; after it a hint, where there is one."""
+def story_of(history: JobHistory) -> list[Line]:
+    """Return the story of a job, oldest line first, then a summary, then a hint where there is one."""
     marks = [*_events(history), *_slowdowns(history)]
     lines = sorted([*marks, *_stretches(history, sorted(mark.at for mark in marks))], key=lambda line: line.at)
     at = lines[-1].at if lines else history.job.enqueued_at
-    return [*lines, _sum(history, at), *_hint(history, at)]
+    return [*lines, _summary(history, at), *_hint(history, at)]
 
 
 def _events(history: JobHistory) -> Iterable[Line]:
@@ -91,11 +91,11 @@ def _slowdowns(history: JobHistory) -> Iterable[Line]:
         yield Line(slow.at, "slowdown", words, slow.evidence)
         if slow.ended_epoch is not None:
             at = by_epoch.get((slow.attempt, slow.ended_epoch), slow.at)
-            yield Line(max(at, slow.at), "slowdown", f"back to speed after epoch {slow.ended_epoch}")
+            yield Line(max(at, slow.at), "slowdown", f"at full speed again after epoch {slow.ended_epoch}")
 
 
 def _stretches(history: JobHistory, marks: Sequence[float]) -> Iterable[Line]:
-    """Put into one sentence each stretch of reports that no mark interrupts; told at its end."""
+    """Yield one sentence for each stretch of reports without a mark in between, at the instant of its end."""
     cold: float | None = None
     for stretch in _cut(history.epochs, marks):
         costs = [cost for row in stretch if (cost := row.sample_s) is not None]
@@ -134,9 +134,9 @@ def _stretch_words(stretch: Sequence[EpochRow], typical: float | None, cold: flo
     return words
 
 
-def _sum(history: JobHistory, at: float) -> Line:
+def _summary(history: JobHistory, at: float) -> Line:
     trained_s = sum(row.wall_s for row in history.epochs)
-    stood_s = _stood_still_s(history.events)
+    paused_s = _paused_s(history.events)
     steps = sum(row.is_step for row in history.decisions)
     in_slot_s = sum((attempt.ended_at or at) - attempt.started_at for attempt in history.attempts)
     parts = [
@@ -144,16 +144,16 @@ def _sum(history: JobHistory, at: float) -> Line:
     ]
     if history.epochs:
         parts.append(f"{duration(trained_s)} of it training")
-    if stood_s:
-        parts.append(f"{duration(stood_s)} standing still")
+    if paused_s:
+        parts.append(f"{duration(paused_s)} of it paused")
     parts.append(counted(steps, "step") + " of the governor")
     return Line(at, "end", ", ".join(parts))
 
 
 def _hint(history: JobHistory, at: float) -> Iterable[Line]:
-    """Yield how to relearn, after a run that was slow from beginning to end though the machine is as fast as ever.
+    """Yield how to relearn, after a run that was slow from beginning to end although the machine was not.
 
-    Only while a baseline from before the run still stands: later ones, learned at this speed, need no hint.
+    Only while there is a baseline from before the run: later ones, learned at this speed, need no hint.
     """
     attempt = history.attempts[-1] if history.attempts else None
     if attempt is None or attempt.ended_at is None:
@@ -166,13 +166,13 @@ def _hint(history: JobHistory, at: float) -> Iterable[Line]:
         named = f"{history.job.model} {history.job.horizon}"
         words = (
             f"if this is how fast {named} is now, `cbi-queue governor relearn '{named}'` forgets the cold baseline that "
-            "it was held against; the next run learns it anew"
+            "it was compared with; the next run learns a new one"
         )
         yield Line(at, "hint", words)
 
 
 def _was_always_slow(history: JobHistory, slow: SlowdownRow) -> bool:
-    """Tell whether *slow* lasted from the first report of its attempt that counts to the last."""
+    """Return True if *slow* lasted from the first report of its attempt that counts to the last."""
     epochs = [row for row in history.epochs if row.attempt == slow.attempt]
     counted = [row.epoch for row in epochs[1:] if not row.resumed]
     return slow.ended_epoch is None and bool(counted) and slow.since_epoch <= counted[0]
@@ -182,7 +182,7 @@ def _is_not_the_machine(slow: SlowdownRow) -> bool:
     return slow.cause == Cause.UNKNOWN and any(words.startswith(NOT_THE_MACHINE) for words in slow.evidence)
 
 
-def _stood_still_s(events: Sequence[EventRow]) -> float:
+def _paused_s(events: Sequence[EventRow]) -> float:
     total, since = 0.0, None
     for event in events:
         if event.target == "paused":
@@ -192,16 +192,16 @@ def _stood_still_s(events: Sequence[EventRow]) -> float:
     return total
 
 
-def rows_of(ledger: Ledger, telemetry: TelemetryReader, name: str) -> JobHistory:
-    """Fetch everything that is known of one job.
+def history_of(ledger: Ledger, telemetry: TelemetryReader, name: str) -> JobHistory:
+    """Read all rows of one job.
 
     Args:
-        ledger: open for looking.
+        ledger: read-only is enough.
         telemetry: without its rows a story has events only.
         name: number or name of the job.
 
     Raises:
-        UnknownJob: when no job is called so.
+        UnknownJob: when there is no such job.
     """
     job = find_job(ledger, name)
     return JobHistory(

@@ -161,7 +161,7 @@ def test_the_governor_is_seen_at_work_without_a_reload(watch, site):
 
     site.stand(2, rung="works 70% of the time", duty=0.7, left_alone_s={"memory": 3000.0}, **SLOW)
     watched.see("Slow since epoch 3 by factor 1.42 (93% sure), cause heat.")
-    watched.see("Memory is left alone for another")
+    watched.see("Memory: no steps for another")
 
     assert "works 70% of the time" in watched.page.locator(".headline").inner_text()
     assert "the level is heavy" in panel.inner_text()
@@ -212,7 +212,7 @@ def test_a_server_that_is_gone_is_told_with_the_time_and_forgotten_when_it_is_ba
     with site.daemon():
         with site.server():
             watched = Watched(browser, site.url)
-        watched.see("Not reachable since ")
+        watched.see("Server not reachable since ")
         lost = watched.page.locator("#lost").inner_text()
         assert re.search(r"since \d\d:\d\d:\d\d\.", lost)
         assert watched.page.locator(".headline").inner_text() == "now is training."

@@ -130,7 +130,7 @@ def test_a_broken_ledger_is_told_in_the_form_that_was_asked_for(site, client):
 
     assert as_json.status_code == page.status_code == 503
     assert set(as_json.json()) == {"error", "hint"}
-    assert "The queue cannot be seen." in page.text
+    assert "The queue cannot be read." in page.text
 
 
 def test_jobs_are_filtered_by_state_family_and_horizon(site, client):
@@ -298,7 +298,7 @@ def test_the_page_shows_everything_and_escapes_what_people_wrote(site, client, b
     assert "&lt;img src=x" in page
     assert "<script>alert" not in page
     assert "<img" not in page
-    for shown in ("epoch 3/20", "waits for now (running)", "+25.00 %", "lifts itself at", "<polyline", "1 failed"):
+    for shown in ("epoch 3/20", "waits for now (running)", "+25.00 %", "expires at", "<polyline", "1 failed"):
         assert shown in page, shown
     assert read_token(site.settings) not in page
 
@@ -338,7 +338,7 @@ def test_the_page_never_calls_an_old_look_of_the_governor_the_present(site, clie
     with site.daemon():
         page = client.get("/status", headers=BROWSER).text
 
-    assert "Not known: the daemon wrote last 10 min ago" in page
+    assert "Unknown: the daemon&#39;s last report is 10 min old" in page
     assert "works 70%" not in page
     assert "Slow since" not in page
 
@@ -360,7 +360,7 @@ def test_the_page_never_says_that_a_job_trains_while_no_daemon_runs(site, client
         alive = client.get("/status", headers=BROWSER).text
 
     assert "a is training." not in dead
-    assert "goes on from its last checkpoint" in dead
+    assert "resumes from its last checkpoint" in dead
     assert "a is training." in alive
 
 

@@ -98,9 +98,9 @@ def test_what_is_left_alone_is_told_for_as_long_as_that_holds(busy):
     told = take_status(busy.settings).governor.left_alone
 
     assert told == (
-        "heat is not paced against for another 60 min: a slower pace did not help",
-        "the heat level is not believed for another 80 s: it did not follow the work",
-        "a cause of tomorrow is left alone for another 10 min: a step against it did not help",
+        "heat: no pacing for another 60 min, because a slower pace did not help",
+        "heat level: ignored for another 80 s, because it did not follow the work",
+        "a cause of tomorrow: no steps for another 10 min, because the last one did not help",
     )
 
 
@@ -110,7 +110,7 @@ def test_the_command_tells_what_is_left_alone(busy):
 
     said = CliRunner().invoke(cli, ["governor", "status"], env=kept).output
 
-    assert "\nMemory is left alone for another 60 min, or until it was clear: standing aside did not ease it.\n" in said
+    assert "\nMemory: no steps for another 60 min or until it has eased, because making room did not help.\n" in said
 
 
 @pytest.mark.parametrize("told", [None, [1], {"heat": "long"}, {"heat": None}])
@@ -122,7 +122,9 @@ def test_what_a_daemon_of_another_version_wrote_of_it_is_left_out(busy, told):
     assert (seen.is_stale, seen.left_alone) == (False, ())
 
 
-@pytest.mark.parametrize(("age_s", "why"), [(600.0, "the daemon wrote last 10 min ago"), (-60.0, "lies in the future")])
+@pytest.mark.parametrize(
+    ("age_s", "why"), [(600.0, "the daemon's last report is 10 min old"), (-60.0, "lies in the future")]
+)
 def test_what_is_old_or_from_the_future_is_not_the_present(busy, age_s, why):
     """A daemon that hangs must not look as if it watched over the machine."""
     write(busy, age_s, rung="works 70% of the time", duty=0.7, **SLOW)
@@ -131,7 +133,7 @@ def test_what_is_old_or_from_the_future_is_not_the_present(busy, age_s, why):
 
     governor = seen.governor
     assert governor.is_stale
-    assert governor.words.startswith("not known: ")
+    assert governor.words.startswith("unknown: ")
     assert why in governor.words
     assert (governor.rung, governor.duty, governor.factor, governor.mode, governor.readings) == (
         None, None, None, None, {},
@@ -156,7 +158,7 @@ def test_without_a_daemon_nothing_fresh_is_believed(site):
 def test_before_any_daemon_wrote_nothing_is_known(busy):
     governor = take_status(busy.settings).governor
 
-    assert (governor.words, governor.at) == ("not known: no daemon has written anything yet", None)
+    assert (governor.words, governor.at) == ("unknown: no daemon has reported yet", None)
     assert governor.is_stale
 
 
@@ -191,7 +193,7 @@ def test_what_was_written_of_another_job_is_not_told_of_this_one(busy):
 
     seen = take_status(busy.settings)
 
-    assert seen.governor.doing == "has not heard from the running job yet"
+    assert seen.governor.doing == "no report from the running job yet"
     assert (seen.governor.duty, seen.governor.factor) == (None, None)
     assert seen.slot.words == "net is training"
 
@@ -201,19 +203,30 @@ def test_a_governor_that_only_watches_is_not_said_to_pace(busy):
 
     seen = take_status(busy.settings)
 
-    assert seen.governor.doing == "only watches (would be: works 70% of the time)"
+    assert seen.governor.doing == "watch only (would be: works 70% of the time)"
     assert seen.slot.words == "net is training"
 
 
 def test_a_job_that_the_governor_holds_is_told_with_the_cause(busy):
+    write(busy, rung="is paused because of heat")
+    with busy.ledger() as ledger:
+        pause(ledger, 1, "106 °C")
+
+    seen = take_status(busy.settings)
+
+    assert seen.slot.words == "net is paused because of heat"
+    assert seen.governor.doing == "is paused because of heat"
+
+
+def test_a_daemon_from_before_an_upgrade_may_still_call_a_pause_by_its_old_name(busy):
+    """The page is upgraded and restarted before the daemon, which finishes its job first."""
     write(busy, rung="stands still because of heat")
     with busy.ledger() as ledger:
         pause(ledger, 1, "106 °C")
 
     seen = take_status(busy.settings)
 
-    assert seen.slot.words == "net stands still because of heat"
-    assert seen.governor.doing == "stands still because of heat"
+    assert seen.slot.words == "net is paused because of heat"
 
 
 def test_a_job_that_others_hold_is_not_said_to_run_at_full_speed(busy):
@@ -223,8 +236,8 @@ def test_a_job_that_others_hold_is_not_said_to_run_at_full_speed(busy):
 
     seen = take_status(busy.settings)
 
-    assert seen.governor.doing == "stands still, not by the governor (else: full speed)"
-    assert seen.slot.words == "net stands still"
+    assert seen.governor.doing == "is paused, not by the governor (otherwise: full speed)"
+    assert seen.slot.words == "net is paused"
 
 
 def test_the_last_decisions_come_newest_first_with_the_names_of_their_jobs(busy):

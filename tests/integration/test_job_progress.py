@@ -96,7 +96,7 @@ def test_the_page_says_that_the_time_of_an_epoch_is_work_when_rests_come_on_top(
     page = client.get("/status", headers=BROWSER).text
 
     assert "<dt>Per epoch</dt><dd>3 s of work</dd>" in page
-    assert "<dt>About left</dt><dd>6 min 40 s</dd>" in page
+    assert "<dt>Estimated time left</dt><dd>6 min 40 s</dd>" in page
 
 
 def test_a_pace_that_has_just_begun_counts_at_once(busy):
@@ -125,9 +125,9 @@ def test_a_job_that_stands_still_has_no_time_left_but_says_so(busy, client):
         pause(ledger, 1, "too loud")
 
     assert progress(busy).remaining_s is None
-    assert "epoch 20/100  stands still" in on_screen(busy)
+    assert "epoch 20/100  paused" in on_screen(busy)
     page = client.get("/status", headers=BROWSER).text
-    assert "<dt>About left</dt><dd>stands still</dd>" in page
+    assert "<dt>Estimated time left</dt><dd>paused</dd>" in page
     assert client.get("/api/status").json()["slot"]["progress"]["remaining_s"] is None
 
 
@@ -138,7 +138,7 @@ def test_a_pace_that_nobody_knows_gives_no_time(busy, client):
 
     assert progress(busy).remaining_s is None
     assert " left" not in on_screen(busy)
-    assert "<dt>About left</dt><dd>\N{EN DASH}</dd>" in client.get("/status", headers=BROWSER).text
+    assert "<dt>Estimated time left</dt><dd>\N{EN DASH}</dd>" in client.get("/status", headers=BROWSER).text
 
 
 def test_without_a_duty_the_time_between_reports_tells_it(busy):

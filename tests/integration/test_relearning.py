@@ -31,7 +31,7 @@ from cbi_queue.ledger.settlement import finish
 from cbi_queue.lifecycle import JobState
 from cbi_queue.protocol import EpochReport, Finished, Probed
 from cbi_queue.telemetry.reader import TelemetryReader
-from cbi_queue.views.story import rows_of, tell
+from cbi_queue.views.story import history_of, story_of
 from workers.chores import register_chores
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def run(slot: ScriptedSlot, name: str, wall_s: float, *, probe_s: float = 0.5, l
 
 def story(slot: ScriptedSlot, number: int) -> list[str]:
     with TelemetryReader(slot.telemetry_path) as telemetry:
-        story = tell(rows_of(slot.ledger, telemetry, str(number)))
+        story = story_of(history_of(slot.ledger, telemetry, str(number)))
     return [line.words for line in story if line.kind == "hint"]
 
 

@@ -107,7 +107,7 @@ def test_a_daemon_that_runs_is_named_and_an_orphan_is_not_called_one(settings, t
     lock.release()
 
     assert not seen.is_running
-    assert "its last trainer is still leaving the slot" in seen.words
+    assert "its last trainer has not left the slot yet" in seen.words
 
 
 BUSY = """

@@ -11,7 +11,7 @@ from cbi_queue.ledger.rows import AttemptRow, JobRow
 from cbi_queue.lifecycle import JobState, Outcome, Reason
 from cbi_queue.telemetry.governor_log import SlowdownRow
 from cbi_queue.telemetry.telemetry import EpochRow
-from cbi_queue.views.story import JobHistory, tell
+from cbi_queue.views.story import JobHistory, story_of
 
 JOB = JobRow(
     7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None, 0,
@@ -28,11 +28,11 @@ TOLD = JobHistory(JOB, [ATTEMPT], [], EPOCHS, [ALWAYS_SLOW], [], [OLD])
 
 
 def hints(**changes):
-    return [line.words for line in tell(replace(TOLD, **changes)) if line.kind == "hint"]
+    return [line.words for line in story_of(replace(TOLD, **changes)) if line.kind == "hint"]
 
 
 def test_a_run_that_was_always_slow_on_a_sound_machine_ends_with_how_to_relearn():
-    story = tell(TOLD)
+    story = story_of(TOLD)
 
     assert [line.kind for line in story][-2:] == ["end", "hint"]
     assert story[-1].words.startswith("if this is how fast lstm 1m is now, `cbi-queue governor relearn 'lstm 1m'`")

@@ -13,7 +13,7 @@ from cbi_queue.cli.output import local_time, print_json, printable
 from cbi_queue.errors import Refused
 from cbi_queue.settings import load_settings
 from cbi_queue.views.snapshot import open_snapshot
-from cbi_queue.views.story import rows_of, tell
+from cbi_queue.views.story import history_of, story_of
 
 if TYPE_CHECKING:
     from cbi_queue.views.story import JobHistory, Line
@@ -30,10 +30,10 @@ COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "brig
 def command(name: str, picture: Path | None, as_json: bool) -> None:
     """Show what happened to a job, and why."""
     with open_snapshot(load_settings()) as (ledger, telemetry):
-        history = rows_of(ledger, telemetry, name)
+        history = history_of(ledger, telemetry, name)
     if picture is not None:
         _draw(history, picture)
-    lines = tell(history)
+    lines = story_of(history)
     if as_json:
         print_json({"job": history.job.name, "id": history.job.id, "story": [asdict(line) for line in lines]})
         return
