@@ -1,7 +1,7 @@
-"""What the governor saw, made of it and decided, in the telemetry file: samples, slow-downs, decisions, its standing.
+"""The governor's rows in the telemetry file: samples, slow-downs, decisions, its latest report and its saved state.
 
-Written by the slot, read by `governor status|history|why` and the page; its memory is read by the next daemon. Samples
-are thinned as they age: all of the last hours, one a minute for a week, one every ten minutes after that.
+The daemon writes them. `governor status|history|why` and the page read them; the next daemon reads the saved state.
+Samples are thinned with age: all of the last six hours, one a minute for a week, one every ten minutes after that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 THINNING: tuple[tuple[float, float], ...] = ((6 * HOUR_S, 60.0), (7 * DAY_S, 600.0))
-"""Age of a sample in seconds -> seconds of which only the first sample stays."""
+"""Age of samples in seconds -> seconds for each of which one sample is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class DecisionRow:
     upward: bool
     undo: bool
     acted: bool
-    """False when the governor only watches."""
+    """False in mode `watch`, and where it could not be carried out."""
     figures: dict[str, float]
     carried: bool = False
     """True when a new trainer was only given the pace that was in force already: no step."""
@@ -51,7 +51,7 @@ class DecisionRow:
 
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> DecisionRow:
-        """Read a row of `SELECT * FROM decisions`; one of an earlier version ends before `carried`."""
+        """Read a row of `SELECT * FROM decisions`; a row of an earlier version lacks `carried`."""
         values = dict(zip(cls.__slots__, row, strict=False))
         flags = {name: bool(values.get(name)) for name in ("upward", "undo", "acted", "carried")}
         return cls(**{**values, **flags, "figures": json.loads(values["figures"])})
@@ -59,14 +59,14 @@ class DecisionRow:
 
 @dataclass(frozen=True, slots=True)
 class SlowdownRow:
-    """One stretch of slow work, with the cause that the evidence spoke for last."""
+    """One stretch of slow work, with the cause that its evidence pointed to last."""
 
     job_id: int
     attempt: int
     since_epoch: int
-    """First slow epoch, 1-based, as reports count."""
+    """First slow epoch, 1-based."""
     at: float
-    """When it was noticed."""
+    """Instant at which it was noticed."""
     detected_epoch: int
     ended_epoch: int | None
     factor: float
@@ -82,7 +82,7 @@ class SlowdownRow:
 
 
 def record_sample(telemetry: Telemetry, job_id: int | None, readings: dict[str, Any]) -> None:
-    """Add what the sensors say now, as plain JSON values."""
+    """Add the current readings, as plain JSON values."""
     body = json.dumps(readings, separators=(",", ":"))
     telemetry.write("INSERT OR REPLACE INTO samples VALUES (?, ?, ?)", (clock.epoch_s(), job_id, body))
 
@@ -101,7 +101,7 @@ def record_decision(
 def record_slowdown(
     telemetry: Telemetry, slowdown: Slowdown, attribution: Attribution | None, *, job_id: int, attempt: int
 ) -> None:
-    """Add a slow-down, or bring the one that began with the same epoch up to date."""
+    """Add a slow-down, or update the one that began with the same epoch."""
     ended = slowdown.ended_epoch
     values = (
         job_id, attempt, slowdown.since_epoch + 1, clock.epoch_s(), slowdown.detected_epoch + 1,
@@ -117,18 +117,18 @@ def record_slowdown(
 
 
 def record_standing(telemetry: Telemetry, standing: dict[str, Any]) -> None:
-    """Replace what the governor thinks just now: what `governor status` shows."""
+    """Replace the governor's latest report, which `governor status` and the page show."""
     telemetry.write("INSERT OR REPLACE INTO standing VALUES (1, ?, ?)", (clock.epoch_s(), json.dumps(standing)))
 
 
 def record_memory(telemetry: Telemetry, record: str) -> None:
-    """Replace the governor's memory, as `governor.memory_record` writes it; at once, so that a killed daemon leaves it."""
+    """Replace the governor's saved state; committed at once, so that it outlives a daemon that is killed."""
     telemetry.write("INSERT OR REPLACE INTO governor_memory VALUES (1, ?, ?)", (clock.epoch_s(), record))
     telemetry.commit()
 
 
 def thin_samples(telemetry: Telemetry, now: float) -> None:
-    """Keep fewer of the old samples, as `THINNING` says."""
+    """Delete most of the old samples, as `THINNING` states."""
     for age_s, period_s in THINNING:
         telemetry.write(
             "DELETE FROM samples WHERE at < ? AND at NOT IN (SELECT MIN(at) FROM samples WHERE at < ? GROUP BY "
