@@ -21,7 +21,7 @@ SLOW = {"factor": 1.42, "since_epoch": 3, "confidence": 0.93, "cause": "heat", "
 
 
 def govern(site, words: str) -> None:
-    """Let `net`, job 1, be slow since epoch 3 of 6 and be paced for it."""
+    """Record that `net`, job 1, is slow since epoch 3 of 6 and is paced for it."""
     telemetry = Telemetry(site.settings.telemetry_path)
     why = Attribution(Cause.HEAT, 0.9, ("the level is heavy",))
     record_slowdown(telemetry, Slowdown(2, 3, 1.42, 0.93), why, job_id=1, attempt=1)
@@ -30,7 +30,7 @@ def govern(site, words: str) -> None:
     telemetry.close()
 
 
-def test_status_is_a_page_for_a_browser_and_json_for_everybody_else(site, client):
+def test_status_is_a_page_for_a_browser_and_json_for_other_clients(site, client):
     site.enqueue({"name": "a"})
 
     assert client.get("/status", headers=BROWSER).headers["content-type"].startswith("text/html")
@@ -64,7 +64,7 @@ def test_the_json_is_the_snapshot_that_the_command_line_prints(site, client):
 
 @pytest.mark.parametrize("path", ["/status", "/api/status", "/api/jobs/net", "/api/jobs/net/why"])
 def test_an_answer_opens_the_telemetry_once_and_the_ledger_once(site, client, monkeypatch, path):
-    """Each connection more costs time, and shows another instant beside the first."""
+    """Every further connection costs time, and shows another instant beside the first."""
     site.enqueue({"name": "net"})
     site.start_next()
     site.report("net", [0.5, 0.4, 0.3, 0.2])
@@ -87,7 +87,7 @@ def test_an_answer_opens_the_telemetry_once_and_the_ledger_once(site, client, mo
 
 
 def test_health_is_good_without_a_daemon_and_503_without_a_ledger(site, client):
-    """It answers for the page and the ledger; a dead worker is told, and is no reason to restart the page."""
+    """It answers for the page and the ledger; a daemon that does not run is reported, and is no reason to restart the page."""
     alive = client.get("/healthz")
     with site.daemon():
         assert client.get("/healthz").json()["daemon"]["is_running"] is True
@@ -101,7 +101,7 @@ def test_health_is_good_without_a_daemon_and_503_without_a_ledger(site, client):
 
 
 def test_head_answers_as_get_does_without_the_body(site, client):
-    """What watches a server from outside asks with HEAD, and must not read a refusal as trouble."""
+    """Monitoring sends HEAD, and must not take a refusal for a fault."""
     site.enqueue({"name": "a"})
     paths = [
         "/healthz",
@@ -123,7 +123,7 @@ def test_head_answers_as_get_does_without_the_body(site, client):
     assert client.head("/healthz", headers={"Host": "elsewhere"}).status_code == 400
 
 
-def test_a_broken_ledger_is_told_in_the_form_that_was_asked_for(site, client):
+def test_a_broken_ledger_is_reported_in_the_form_that_was_requested(site, client):
     site.settings.ledger_path.write_bytes(b"not a database" * 100)
 
     as_json, page = client.get("/api/jobs"), client.get("/status", headers=BROWSER)
@@ -188,7 +188,7 @@ def test_a_log_is_cut_to_its_last_lines(site, client):
 
 
 def test_a_log_outside_the_folder_of_logs_is_not_served(site, client, tmp_path):
-    """The ledger names the file; a row that names another file, also by way of a link, must not open it."""
+    """The ledger names the file; a row that names another file, also through a link, must not open it."""
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     link = site.settings.training_log_dir / "link.log"
@@ -228,7 +228,7 @@ def test_budget_and_leaderboard(site, client):
     ]  # fmt: skip
 
 
-def test_the_governor_is_told_with_its_own_holds_and_no_other(site, client):
+def test_the_governor_is_shown_with_the_holds_that_it_placed_and_no_other(site, client):
     site.enqueue({"name": "net"})
     site.start_next()
     site.stand(1, rung="works 70% of the time", duty=0.7, **SLOW)
@@ -248,7 +248,7 @@ def test_the_governor_is_told_with_its_own_holds_and_no_other(site, client):
     )  # fmt: skip
 
 
-def test_the_story_of_a_job_is_the_one_that_the_command_line_tells(site, client):
+def test_the_story_of_a_job_is_the_one_that_the_command_line_prints(site, client):
     site.enqueue({"name": "net"})
     site.start_next()
     site.report("net", [0.5, 0.4, 0.3, 0.2])
@@ -303,7 +303,7 @@ def test_the_page_shows_everything_and_escapes_what_people_wrote(site, client, b
     assert read_token(site.settings) not in page
 
 
-def test_the_page_shows_what_the_governor_sees_does_and_decided(site, client):
+def test_the_page_shows_what_the_governor_reads_does_and_decided(site, client):
     site.enqueue({"name": "net"})
     site.start_next()
     site.report("net", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
@@ -330,7 +330,7 @@ def test_the_page_shows_what_the_governor_sees_does_and_decided(site, client):
     assert "<b>97" not in page
 
 
-def test_the_page_never_calls_an_old_look_of_the_governor_the_present(site, client):
+def test_the_page_never_shows_an_old_report_of_the_governor_as_the_present(site, client):
     site.enqueue({"name": "net"})
     site.start_next()
     site.stand(1, age_s=600.0, rung="works 70% of the time", duty=0.7, **SLOW)
@@ -343,7 +343,7 @@ def test_the_page_never_calls_an_old_look_of_the_governor_the_present(site, clie
     assert "Slow since" not in page
 
 
-def test_the_page_tells_a_newcomer_what_to_do_first(client):
+def test_the_page_shows_a_newcomer_what_to_do_first(client):
     page = client.get("/status", headers=BROWSER).text
 
     assert "cbi-queue enqueue schedules/quickstart.yaml" in page

@@ -1,4 +1,4 @@
-"""Per-epoch rows in a file of their own, which may be lost but never stops the queue."""
+"""The telemetry file, which may be lost but never stops the queue."""
 
 from __future__ import annotations
 
@@ -90,17 +90,17 @@ BEFORE_CARRIED = """
     );
     INSERT INTO decisions VALUES (1, 1000.0, 7, 1, 3, 'pace', 'heat', 'too hot', 0.8, 0, 0, 1, '{"duty": 0.8}');
 """
-"""A file as the version made it whose decisions did not say whether they only carried a pace over."""
+"""A file of the version whose decisions had no `carried`."""
 
 
-def test_a_file_of_an_earlier_version_is_read_as_it_is_and_written_on(tmp_path):
-    """The page may look before the daemon of the new version has opened it."""
+def test_a_file_of_an_earlier_version_is_read_as_it_is_and_continued(tmp_path):
+    """The page may read it before the daemon of the new version has opened it."""
     path = tmp_path / "telemetry.db"
     with closing(sqlite3.connect(path)) as conn:
         conn.executescript(BEFORE_CARRIED)
     (old,) = decisions_of(path, 7)
 
-    for words in ("goes on", "goes on still"):
+    for words in ("continues", "still continues"):
         writing = Telemetry(path)
         decision = Decision(0.0, Action.PACE, Cause.HEAT, words, value=0.8, carried=True)
         record_decision(writing, decision, job_id=7, attempt=2, epoch=3, acted=True)
@@ -110,8 +110,8 @@ def test_a_file_of_an_earlier_version_is_read_as_it_is_and_written_on(tmp_path):
     assert rows[0] == old
     assert (old.words, old.acted, old.carried, old.figures) == ("too hot", True, False, {"duty": 0.8})
     assert [(row.words, row.acted, row.carried) for row in rows[1:]] == [
-        ("goes on", True, True),
-        ("goes on still", True, True),
+        ("continues", True, True),
+        ("still continues", True, True),
     ]
 
 
@@ -130,7 +130,7 @@ def unusable(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["no database", "a folder", "no folder", "another schema"])
-def test_an_unusable_file_is_told_once_and_never_raises(tmp_path, kind, caplog):
+def test_an_unusable_file_is_logged_once_and_never_raises(tmp_path, kind, caplog):
     path = unusable(tmp_path, kind)
 
     with caplog.at_level(logging.WARNING):
@@ -180,7 +180,7 @@ def test_a_reader_of_a_missing_file_finds_nothing_and_makes_none(tmp_path):
 
 
 def test_everything_that_one_reader_is_asked_is_of_one_instant(tmp_path):
-    """Or a page would show an epoch in one picture that another picture beside it does not have yet."""
+    """Otherwise one part of a page could show an epoch that another part does not have yet."""
     path = tmp_path / "telemetry.db"
     writing = Telemetry(path)
     writing.record(7, 1, "epoch", report(1))
@@ -225,7 +225,7 @@ def test_a_reader_of_a_truncated_file_finds_nothing_and_raises_nothing(tmp_path)
 
 
 def test_a_reader_waits_for_a_lock_once_however_much_it_is_asked(tmp_path, monkeypatch):
-    """A page waits a second for a locked file, not a second for each of its questions."""
+    """A page waits a second for a locked file, not a second for each of its queries."""
     path = tmp_path / "telemetry.db"
     monkeypatch.setattr(telemetry_reader, "LOCK_TIMEOUT_S", 0.2)
     with closing(sqlite3.connect(path)) as other:  # without a WAL, so that a writer keeps readers out

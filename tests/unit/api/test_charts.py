@@ -24,7 +24,7 @@ def test_the_loss_is_that_of_the_latest_attempt_and_of_nothing_beyond_it():
     assert ups == pytest.approx([1.0, 0.0, 0.5], abs=0.01)
 
 
-def test_a_loss_that_is_not_known_or_not_finite_is_left_out():
+def test_a_loss_that_is_not_known_or_not_finite_is_omitted():
     line = loss_line([epoch(1, 2.0), epoch(2, float("nan")), epoch(3, None), epoch(4, 1.0)], upto=4)
 
     assert (line.last, line.points.count(",")) == (1.0, 2)

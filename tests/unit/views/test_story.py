@@ -51,7 +51,7 @@ def told(**changes):
     return replace(usual, **changes)
 
 
-def test_the_story_goes_forward_in_time_and_ends_with_its_sum():
+def test_the_story_goes_forward_in_time_and_ends_with_a_summary():
     lines = story_of(told())
 
     assert [line.at for line in lines] == sorted(line.at for line in lines)
@@ -60,14 +60,14 @@ def test_the_story_goes_forward_in_time_and_ends_with_its_sum():
     assert "1 step of the governor" in lines[-1].words
 
 
-def test_a_slow_down_is_told_with_cause_figures_and_evidence():
+def test_a_slow_down_comes_with_cause_figures_and_evidence():
     line = next(line for line in story_of(told()) if line.kind == "slowdown")
 
     assert line.words == "slow since epoch 11 by factor 2.00 (noticed at epoch 12, confidence 93%); cause: heat"
     assert line.evidence == SLOW.evidence
 
 
-def test_the_end_of_a_slow_down_is_told_too():
+def test_the_end_of_a_slow_down_is_in_the_story():
     assert any(line.words == "at full speed again after epoch 14" for line in story_of(told()))
 
 
@@ -110,7 +110,7 @@ def test_steps_that_were_only_considered_are_not_counted():
 
 
 def test_a_pace_that_is_carried_over_is_no_step_of_the_job():
-    """The job before was paced; this one was only told so as it began."""
+    """The job before it was paced; this one was given that pace as it began."""
     carried = replace(PACED, at=0.6, carried=True)
 
     assert "no steps of the governor" in story_of(told(decisions=[carried]))[-1].words

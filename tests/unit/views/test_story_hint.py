@@ -57,12 +57,12 @@ def test_a_run_that_was_always_slow_on_a_sound_machine_ends_with_how_to_relearn(
     ids=lambda changes: f"{next(iter(changes))}",
 )
 def test_no_other_story_ends_with_it(changes):
-    """Relearning on a hot or busy machine would make its slowness the normal."""
+    """Relearning on a hot or busy machine would make slow work the baseline."""
     assert hints(**changes) == []
 
 
 def test_epochs_that_do_not_count_do_not_hide_that_a_run_was_always_slow():
-    """An epoch into which a pause fell is no evidence; the first one never is."""
+    """An epoch with a pause in it is not evidence; neither is the first."""
     disturbed = [replace(row, resumed=row.epoch == 2) for row in EPOCHS]
 
     assert hints(epochs=disturbed, slowdowns=[replace(ALWAYS_SLOW, since_epoch=3)])

@@ -1,4 +1,4 @@
-"""The picture of a job's work: true to the rows, whatever the attempts were, and readable with a single wild value."""
+"""The picture of a job's work: true to the rows, whatever the attempts were, and readable with one extreme value."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def heights(picture: WorkPicture) -> list[float]:
     return [float(point.split(",")[1]) for point in picture.points.split()]
 
 
-def test_the_line_stands_on_zero_so_that_twice_the_cost_is_twice_as_high():
+def test_the_line_starts_at_zero_so_that_twice_the_cost_is_twice_as_high():
     picture = draw([epoch(1, 1.0), epoch(2, 1.0), epoch(3, 2.0)])
 
     ground = HEIGHT - MARGIN
@@ -81,7 +81,7 @@ def test_each_attempt_keeps_its_own_slow_stretch_although_a_later_one_did_the_ep
 
 
 def test_a_pause_takes_no_room():
-    """Or the work of an hour before a night in the queue would be a line too thin to see."""
+    """Otherwise an hour of work before a night in the queue would be too narrow to see."""
     at_once = draw([epoch(1), epoch(2), epoch(3)])
     overnight = draw([epoch(1), epoch(2), epoch(3, at=40_000.0)])
 
@@ -103,7 +103,7 @@ def test_two_frames_show_the_same_picture():
     assert shares[1] == pytest.approx([0.15, 0.35], abs=0.001)
 
 
-def test_steps_stand_behind_the_epoch_that_was_finished_and_beside_each_other():
+def test_steps_are_marked_after_the_last_finished_epoch_and_beside_each_other():
     rows = [epoch(n) for n in range(1, 11)]
 
     steps = draw(rows, [], [step(0.5), step(4.2), step(4.4, "resume", upward=True)]).steps
@@ -115,7 +115,7 @@ def test_steps_stand_behind_the_epoch_that_was_finished_and_beside_each_other():
     assert [mark.kind for mark in steps] == ["downward", "downward", "upward"]
 
 
-def test_a_pace_that_is_carried_over_stands_at_the_beginning_and_is_no_step_down():
+def test_a_pace_that_is_carried_over_is_marked_at_the_beginning_and_is_not_a_step_down():
     marks = draw([epoch(1), epoch(2)], [], [step(0.5, carried=True), step(1.5)]).steps
 
     assert [mark.kind for mark in marks] == ["carried", "downward"]
