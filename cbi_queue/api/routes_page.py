@@ -23,6 +23,7 @@ from cbi_queue.api.formats import FILTERS
 from cbi_queue.api.page_view import QUEUE_SHOWN, page_view, why_waiting
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.views.snapshot import QueueStatus, take_status
+from cbi_queue.views.story import event_name
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -35,7 +36,7 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters.update(FILTERS, why_waiting=why_waiting)
+_TEMPLATES.filters.update(FILTERS, why_waiting=why_waiting, event_name=event_name)
 _TEMPLATES.globals.update(
     stacked=stacked,
     horizons=HORIZONS,

@@ -66,6 +66,11 @@ def story_of(history: JobHistory) -> list[Line]:
     return [*lines, _summary(history, at), *_hint(history, at)]
 
 
+def event_name(event: str) -> str:
+    """Return an event's name as people read it; a waiting job whose needs are met is ready."""
+    return "ready" if event == "satisfy" else event.replace("_", " ")
+
+
 def _events(history: JobHistory) -> Iterable[Line]:
     for event in history.events:
         kind = "decision" if event.event == "governor" else "event"
@@ -73,11 +78,10 @@ def _events(history: JobHistory) -> Iterable[Line]:
 
 
 def _event_words(event: EventRow) -> str:
-    words = event.words or event.reason.replace("_", " ")
     if event.event == "governor":
-        return words
-    name = event.event.replace("_", " ")
-    return f"{name}: {words}" if event.words else name
+        return event.words or event.reason.replace("_", " ")
+    name = event_name(event.event)
+    return f"{name}: {event.words}" if event.words else name
 
 
 def _slowdowns(history: JobHistory) -> Iterable[Line]:

@@ -60,6 +60,12 @@ def test_the_story_goes_forward_in_time_and_ends_with_a_summary():
     assert "1 step of the governor" in lines[-1].words
 
 
+def test_a_job_whose_needs_are_met_is_called_ready():
+    met = event(1, 0.5, "satisfy", "every job it needs has succeeded", "waiting", "queued")
+
+    assert story_of(told(events=[met]))[0].words == "ready: every job it needs has succeeded"
+
+
 def test_a_slow_down_comes_with_cause_figures_and_evidence():
     line = next(line for line in story_of(told()) if line.kind == "slowdown")
 
