@@ -130,8 +130,13 @@ class GovernorStatus:
     def _slow_words(self, sure: str = "") -> str | None:
         if self.factor is None:
             return None
-        since = "" if self.since_epoch is None else f" since epoch {self.since_epoch}"
-        return f"slow{since} by factor {self.factor:.2f}{sure}, cause {(self.cause or UNKNOWN).replace('_', ' ')}"
+        return slowdown_words(self.factor, self.since_epoch, self.cause or UNKNOWN, sure)
+
+
+def slowdown_words(factor: float, since_epoch: int | None, cause: str, note: str = "") -> str:
+    """Describe a slow-down, with a *note* in parentheses (and a space before them) after the factor."""
+    since = "" if since_epoch is None else f" since epoch {since_epoch}"
+    return f"slow{since} by factor {factor:.2f}{note}, cause {cause.replace('_', ' ')}"
 
 
 def take_governor_status(

@@ -2,8 +2,8 @@
 
 The ledger's events come in their own words. Between them are the stretches of work in the telemetry (how many epochs, at
 what cost per sample) and the slow-downs with their evidence. Nothing is guessed: a figure that was not recorded is
-omitted. A run that was slow from beginning to end although the machine was not ends with a hint: the cold baseline that
-it was compared with may be out of date.
+omitted. A run that was slow from beginning to end although the machine was not slow ends with a hint: the cold baseline
+that it was compared with may be out of date.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cbi_queue.governor.diagnosis.attribution import NOT_THE_MACHINE
 from cbi_queue.governor.values import Cause
 from cbi_queue.ledger.learned import what_was_learned
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
+from cbi_queue.views.governor import slowdown_words
 from cbi_queue.wording import counted, duration, per_sample
 
 if TYPE_CHECKING:
@@ -87,11 +88,8 @@ def _event_words(event: EventRow) -> str:
 def _slowdowns(history: JobHistory) -> Iterable[Line]:
     by_epoch = {(row.attempt, row.epoch): row.at for row in history.epochs}
     for slow in history.slowdowns:
-        words = (
-            f"slow since epoch {slow.since_epoch} by factor {slow.factor:.2f} "
-            f"(noticed at epoch {slow.detected_epoch}, confidence {slow.confidence:.0%}); cause: "
-            f"{slow.cause.replace('_', ' ')}"
-        )
+        note = f" (noticed at epoch {slow.detected_epoch}, {slow.confidence:.0%} sure)"
+        words = slowdown_words(slow.factor, slow.since_epoch, slow.cause, note)
         yield Line(slow.at, "slowdown", words, slow.evidence)
         if slow.ended_epoch is not None:
             at = by_epoch.get((slow.attempt, slow.ended_epoch), slow.at)
@@ -155,7 +153,7 @@ def _summary(history: JobHistory, at: float) -> Line:
 
 
 def _hint(history: JobHistory, at: float) -> Iterable[Line]:
-    """Yield how to relearn, after a run that was slow from beginning to end although the machine was not.
+    """Yield how to relearn, after a run that was slow from beginning to end although the machine was not slow.
 
     Only while there is a baseline from before the run: later ones, learned at this speed, need no hint.
     """

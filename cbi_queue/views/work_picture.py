@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+from cbi_queue.views.governor import slowdown_words
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -127,9 +129,9 @@ def _band(slow: SlowdownRow, rows: Sequence[EpochRow], frame: Frame) -> SlowBand
     if not inside:
         return None
     left, right = _between(inside[0] - 0.5, rows, frame), _between(inside[-1] + 0.5, rows, frame)
-    cause = slow.cause.replace("_", " ")
-    words = f"slow since epoch {slow.since_epoch} by factor {slow.factor:.2f}, cause {cause}"
-    return SlowBand(round(left, 1), round(right - left, 1), f"{cause} {slow.factor:.2f}x", words)
+    label = f"{slow.cause.replace('_', ' ')} {slow.factor:.2f}x"
+    words = slowdown_words(slow.factor, slow.since_epoch, slow.cause)
+    return SlowBand(round(left, 1), round(right - left, 1), label, words)
 
 
 def _marks(decisions: Sequence[DecisionRow], rows: Sequence[EpochRow], frame: Frame) -> Iterable[StepMark]:

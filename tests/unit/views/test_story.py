@@ -69,7 +69,7 @@ def test_a_job_whose_needs_are_met_is_called_ready():
 def test_a_slow_down_comes_with_cause_figures_and_evidence():
     line = next(line for line in story_of(told()) if line.kind == "slowdown")
 
-    assert line.words == "slow since epoch 11 by factor 2.00 (noticed at epoch 12, confidence 93%); cause: heat"
+    assert line.words == "slow since epoch 11 by factor 2.00 (noticed at epoch 12, 93% sure), cause heat"
     assert line.evidence == SLOW.evidence
 
 
