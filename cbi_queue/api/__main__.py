@@ -105,8 +105,8 @@ def _announce(settings: Settings) -> None:
     print(f"Token        {settings.token_path} (needed for changes, not for reading)", flush=True)
     if not _is_loopback(settings.host):
         print(
-            f"Warning: {settings.host} is reachable from other machines: anyone who can connect to port {settings.port} "
-            "can read the queue and its logs, and the token is sent unencrypted. A tunnel is safer: "
+            f"Warning: {settings.host} is reachable from other machines: anyone who can connect to port "
+            f"{settings.port} can read the queue and its logs, and the token is sent unencrypted. A tunnel is safer: "
             f"ssh -L {settings.port}:127.0.0.1:{settings.port} THIS-MACHINE, with --host 127.0.0.1.",
             file=sys.stderr,
             flush=True,

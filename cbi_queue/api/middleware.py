@@ -1,8 +1,8 @@
 """Checks of every request (Host, Origin, size of the body) and the headers of every answer.
 
-The page listens on loopback and has no login, so an attack comes through the browser: a site that points its own name at
-127.0.0.1 (DNS rebinding) still sends that name as Host, and a form on another site sends its Origin. Both are refused.
-A numeric address cannot be rebound, because it is not looked up.
+The page listens on loopback and has no login, so an attack comes through the browser: a site that points its own name
+at 127.0.0.1 (DNS rebinding) still sends that name as Host, and a form on another site sends its Origin. Both are
+refused. A numeric address cannot be rebound, because it is not looked up.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class PauseBody(_Model):
     """How to close the slot."""
 
     mode: HoldMode = HoldMode.PAUSE
-    """pause: the current job is paused in memory; drain: it may finish; evict: it is checkpointed and its memory freed."""
+    """pause: the current job is paused in memory; drain: it may finish; evict: it is checkpointed and leaves memory."""
     reason: Annotated[str, Field(max_length=200, examples=["the room is too hot"]), AfterValidator(_one_line)] = (
         "paused by the user"
     )

@@ -1,8 +1,8 @@
 """The token that changes need: created once, in a file that only its owner can read.
 
-Anyone who can read the file can use the command line as well, so the token grants nothing new. It keeps out everything
-else that can reach the port: other accounts, pages in a browser. It is read at each request, so a new one takes effect at
-once.
+Anyone who can read the file can use the command line as well, so the token grants nothing new. It keeps out
+everything else that can reach the port: other accounts, pages in a browser. It is read at each request, so a new one
+takes effect at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The telemetry file, open for writing: epochs, and what the governor read and decided.
 
-It is flushed less strictly than the ledger: losing the last second of telemetry loses no job. A file that cannot be used
-(locked, damaged, disk full) never stops the queue: it is logged once, nothing is recorded, and the file is tried again
-after `RETRY_AFTER_S`.
+It is flushed less strictly than the ledger: losing the last second of telemetry loses no job. A file that cannot be
+used (locked, damaged, disk full) never stops the queue: it is logged once, nothing is recorded, and the file is tried
+again after `RETRY_AFTER_S`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the governor reads, concludes and does, as the queue's snapshot shows it. Read-only.
 
-The daemon reports every two seconds. A report older than `STALE_S` is not shown as the present: heat and memory are then
-unknown. What was reported about another job is not shown for this one. All values are plain, because the everyday verbs
-import this module and must start quickly.
+The daemon reports every two seconds. A report older than `STALE_S` is not shown as the present: heat and memory are
+then unknown. What was reported about another job is not shown for this one. All values are plain, because the
+everyday verbs import this module and must start quickly.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What happened to a job, in sentences with times and figures: `cbi-queue governor why`. Pure: rows in, lines out.
 
-The ledger's events come in their own words. Between them are the stretches of work in the telemetry (how many epochs, at
-what cost per sample) and the slow-downs with their evidence. Nothing is guessed: a figure that was not recorded is
-omitted. A run that was slow from beginning to end although the machine was not slow ends with a hint: the cold baseline
-that it was compared with may be out of date.
+The ledger's events come in their own words. Between them are the stretches of work in the telemetry (how many epochs,
+at what cost per sample) and the slow-downs with their evidence. Nothing is guessed: a figure that was not recorded is
+omitted. A run that was slow from beginning to end although the machine was not slow ends with a hint: the cold
+baseline that it was compared with may be out of date.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ def _hint(history: JobHistory, at: float) -> Iterable[Line]:
     if any(row.learned_at < began_at for row in history.baselines):
         named = f"{history.job.model} {history.job.horizon}"
         words = (
-            f"if this is how fast {named} is now, `cbi-queue governor relearn '{named}'` forgets the cold baseline that "
-            "it was compared with; the next run learns a new one"
+            f"if this is how fast {named} is now, `cbi-queue governor relearn '{named}'` forgets the cold baseline "
+            "that it was compared with; the next run learns a new one"
         )
         yield Line(at, "hint", words)
 

@@ -1,8 +1,8 @@
 """The work of a job as a picture: what a sample cost, report by report, slow stretches, steps of the governor. Pure.
 
-One geometry in two frames: the small one of the status page and the large one of `cbi-queue governor why --plot`. Across
-are all reports of all attempts in the order of time, so that neither a pause nor a wait in the queue takes any room; up
-is the cost of a sample, from zero.
+One geometry in two frames: the small one of the status page and the large one of `cbi-queue governor why --plot`.
+Across are all reports of all attempts in the order of time, so that neither a pause nor a wait in the queue takes any
+room; up is the cost of a sample, from zero.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def test_an_answer_opens_the_telemetry_once_and_the_ledger_once(site, client, mo
 
 
 def test_health_is_good_without_a_daemon_and_503_without_a_ledger(site, client):
-    """It answers for the page and the ledger; a daemon that does not run is reported, and is no reason to restart the page."""
+    """It reports on the page and the ledger; a missing daemon is no reason to restart the page."""
     alive = client.get("/healthz")
     with site.daemon():
         assert client.get("/healthz").json()["daemon"]["is_running"] is True

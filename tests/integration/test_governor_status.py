@@ -1,4 +1,4 @@
-"""What the snapshot shows of the governor: the present only when it is known, and never that all is well when it is not."""
+"""What the snapshot shows of the governor: the present only when it is known, never that all is well otherwise."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class ApiInstallation:
         telemetry.close()
 
     def stand(self, job_id: int | None, age_s: float = 0.0, **standing: Any) -> None:
-        """Record what the governor of a running daemon reports about a job, *age_s* seconds ago: calm, and no readings."""
+        """Record what a running daemon reports about a job, *age_s* seconds ago: calm, and no readings."""
         calm = {
             "mode": "on", "profile": "test", "job_id": job_id, "readings": {}, "cost_share": 0.013, "rung": "full speed",
             "duty": 1.0, "micro_batch": 32, "factor": None, "since_epoch": None, "confidence": None, "cause": None,

@@ -1,4 +1,4 @@
-"""The story of a job: events, stretches of work and slow-downs in the order of time, with figures that were recorded."""
+"""The story of a job: events, stretches of work and slow-downs in the order of time, with recorded figures."""
 
 from __future__ import annotations
 
