@@ -59,9 +59,9 @@ def paced(site: ApiInstallation) -> Iterator[ApiInstallation]:
 def test_the_page_marks_it_and_counts_no_step(paced: ApiInstallation, client: TestClient) -> None:
     page = client.get("/status", headers=BROWSER).text
 
-    assert '<line class="carried" x1="0.0"' in page
+    assert '<line class="carried" x1="3.0"' in page
     assert "steps: 0" in page
-    assert "pace that goes on" in page
+    assert "pace carried over" in page
     assert "step down" not in page
 
 
