@@ -1,4 +1,4 @@
-"""How the page writes numbers, lengths of time and instants. Pure; used as filters in the templates."""
+"""How the page writes numbers, shares and instants: the filters of the templates. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def number(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Write a share with its sign, `+2.53 %`; a true minus, so that columns line up; zero only for a true zero."""
+    """Write a share with its sign, `+2.53 %`, and a true minus so that columns line up; only zero itself is `0 %`."""
     if value is None:
         return UNKNOWN
     if value == 0:
@@ -32,12 +32,12 @@ def share(value: float | None) -> str:
 
 
 def cost(share_of_day: float | None) -> str:
-    """Write which share of the last day the governor's steps cost; what is not known is said to be so."""
+    """Write the share of the last day that the governor's steps cost; `an unknown share` where it is not known."""
     return "an unknown share of the last day" if share_of_day is None else f"{share_of_day * 100:.1f} % of the last day"
 
 
 def sentence(words: str) -> str:
-    """Let the words begin with a capital; the rest stays as it is."""
+    """Capitalise the first letter; the rest stays as it is."""
     return words[:1].upper() + words[1:]
 
 
@@ -47,7 +47,7 @@ def iso(at: float) -> str:
 
 
 def utc(at: float) -> str:
-    """Write an instant for browsers without JavaScript; the script puts local time in its place."""
+    """Write an instant for browsers without JavaScript; the script replaces it with local time."""
     return clock.from_epoch_s(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

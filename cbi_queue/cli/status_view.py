@@ -17,7 +17,6 @@ from cbi_queue.cli.output import STATE_COLOURS, ago, console, fitted_table, loca
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.queries import find_job, last_events
 from cbi_queue.lifecycle import event_title
-from cbi_queue.views.governor import STANDS_STILL
 from cbi_queue.views.snapshot import take_status
 from cbi_queue.wording import duration
 
@@ -120,7 +119,7 @@ def _bar(progress: Progress, state: str) -> RenderableType:
     if progress.validation_loss is not None:
         words += f"  validation loss {progress.validation_loss:.5g}"
     if state == "paused":
-        words += f"  {STANDS_STILL}"
+        words += "  paused"
     elif progress.remaining_s is not None:
         words += f"  about {duration(progress.remaining_s)} left"
     bar = ProgressBar(total=max(1, progress.total_epochs), completed=progress.epoch, width=30)

@@ -91,7 +91,7 @@ def test_ctrl_c_in_a_terminal_checkpoints_and_leaves_a_resumable_queue(installat
 
 def training_epoch(installation: Installation, master: int, screen: bytearray) -> None:
     """Wait for the second epoch while the screen is being read, so that the display never blocks."""
-    from cbi_queue.telemetry.telemetry import epochs_of
+    from support.telemetry_rows import epochs_of
 
     job = installation.job("net-1w").id
     until(lambda: read(master, screen) and len(epochs_of(installation.settings.telemetry_path, job)) >= 2, "two epochs")

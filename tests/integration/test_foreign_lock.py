@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.scripted_slot import STARTED, ScriptedSlot
+from support.telemetry_rows import decisions_of
 from support.waiting import until
 
 from cbi_queue.errors import LedgerBusy
@@ -21,7 +22,6 @@ from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Note, Started
 from cbi_queue.readings.values import HeatLevel, MemoryReading, PressureLevel
-from cbi_queue.telemetry.governor_log import decisions_of
 from workers.daemon import Daemon
 from workers.slot.slot import Slot
 

@@ -17,13 +17,13 @@ from support.governed_installation import (
     script,
     until_decision,
 )
+from support.telemetry_rows import decisions_of, last_standing, samples_between
 from support.waiting import until
 
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import last_events
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState, Outcome
-from cbi_queue.telemetry.governor_log import decisions_of, last_standing, samples_between
 
 if TYPE_CHECKING:
     from support.installation import Installation

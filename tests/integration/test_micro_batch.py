@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.governed_installation import LONG_NET, PAGING, script, until_decision
 from support.scripted_slot import STARTED, ScriptedSlot
+from support.telemetry_rows import epochs_of
 from support.waiting import until
 
 from cbi_queue.ledger import queries
@@ -16,7 +17,6 @@ from cbi_queue.ledger.settlement import downgrade_or_fail, requeue
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import MicroBatchChanged
 from cbi_queue.readings.values import FootprintReading, MemoryReading, PressureLevel
-from cbi_queue.telemetry.telemetry import epochs_of
 
 if TYPE_CHECKING:
     from support.installation import Installation

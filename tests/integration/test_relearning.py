@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.ledger_rows import add_in, dump_of
 from support.scripted_slot import STARTED, ScriptedSlot
+from support.telemetry_rows import slowdowns_of
 
 from cbi_queue import clock
 from cbi_queue.errors import Refused
@@ -29,8 +30,8 @@ from cbi_queue.ledger.queries import events_of, job_in_slot, last_events
 from cbi_queue.ledger.settlement import finish
 from cbi_queue.lifecycle import JobState
 from cbi_queue.protocol import EpochReport, Finished, Probed
-from cbi_queue.telemetry.governor_log import slowdowns_of
-from cbi_queue.views.story import rows_of, tell
+from cbi_queue.telemetry.reader import TelemetryReader
+from cbi_queue.views.story import history_of, story_of
 from workers.chores import register_chores
 
 if TYPE_CHECKING:
@@ -159,7 +160,9 @@ def run(slot: ScriptedSlot, name: str, wall_s: float, *, probe_s: float = 0.5, l
 
 
 def story(slot: ScriptedSlot, number: int) -> list[str]:
-    return [line.words for line in tell(rows_of(slot.ledger, slot.telemetry_path, str(number))) if line.kind == "hint"]
+    with TelemetryReader(slot.telemetry_path) as telemetry:
+        story = story_of(history_of(slot.ledger, telemetry, str(number)))
+    return [line.words for line in story if line.kind == "hint"]
 
 
 @pytest.fixture

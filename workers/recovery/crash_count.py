@@ -16,7 +16,7 @@ from cbi_queue.artifacts import CHECKPOINT_FOLDER
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.settlement import CRASHES
 from cbi_queue.lifecycle import Outcome
-from cbi_queue.telemetry.telemetry import epochs_of
+from cbi_queue.telemetry.reader import TelemetryReader
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
@@ -27,7 +27,7 @@ def crashes_in_a_row(ledger: Ledger, telemetry_path: Path, job: JobRow, attempt:
 
     Args:
         ledger: to read.
-        telemetry_path: its samples show when the daemon last ran.
+        telemetry_path: its epochs show what was trained.
         job: the one that was left in the slot.
         attempt: its attempt that was left open.
 
@@ -47,7 +47,8 @@ def crashes_in_a_row(ledger: Ledger, telemetry_path: Path, job: JobRow, attempt:
 
 def _had_worked(telemetry_path: Path, attempt: AttemptRow) -> bool:
     """Return True if the attempt had reported work: before that, only imports and data could be at fault."""
-    return any(row.attempt == attempt.number for row in epochs_of(telemetry_path, attempt.job_id))
+    with TelemetryReader(telemetry_path) as telemetry:
+        return any(row.attempt == attempt.number for row in telemetry.epochs(attempt.job_id))
 
 
 def _newest_checkpoint_at(run_dir: Path) -> float | None:
@@ -65,7 +66,9 @@ def _newest_checkpoint_at(run_dir: Path) -> float | None:
 def _last_progress_at(ledger: Ledger, telemetry_path: Path, attempt: AttemptRow) -> float:
     """Return when the last attempt started that began at a later epoch than the one before it; 0 when none did."""
     first: dict[int, int] = {}
-    for row in epochs_of(telemetry_path, attempt.job_id):
+    with TelemetryReader(telemetry_path) as telemetry:
+        epochs = telemetry.epochs(attempt.job_id)
+    for row in epochs:
         first.setdefault(row.attempt, row.epoch)
     further = [later for earlier, later in itertools.pairwise(first) if first[later] > first[earlier]]
     started_at = {one.number: one.started_at for one in queries.attempts_of(ledger, attempt.job_id)}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from cbi_queue.cli.arguments import examples, json_option
-from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import local_time, print_json, print_table
 from cbi_queue.ledger.queries import all_jobs, find_job
 from cbi_queue.settings import load_settings
-from cbi_queue.telemetry.governor_log import DecisionRow, decisions_of
+from cbi_queue.views.snapshot import open_snapshot
+
+if TYPE_CHECKING:
+    from cbi_queue.telemetry.governor_log import DecisionRow
 
 
 @click.command(
@@ -24,11 +27,10 @@ from cbi_queue.telemetry.governor_log import DecisionRow, decisions_of
 @json_option
 def command(name: str | None, last: int, as_json: bool) -> None:
     """List the governor's decisions with their causes, newest last."""
-    path = load_settings().telemetry_path
-    with readonly_ledger() as ledger:
+    with open_snapshot(load_settings()) as (ledger, telemetry):
         job_id = find_job(ledger, name).id if name is not None else None
         names = {job.id: job.name for job in all_jobs(ledger)}
-    rows = decisions_of(path, job_id, last=last)
+        rows = telemetry.decisions(job_id, last=last)
     if as_json:
         print_json([{**asdict(row), "job": names.get(row.job_id or -1)} for row in rows])
     elif not rows:

@@ -9,7 +9,6 @@ import click
 
 from cbi_queue import clock
 from cbi_queue.cli.arguments import examples, json_option
-from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import ago, print_json, print_table, printable
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import job_in_slot
@@ -18,8 +17,8 @@ from cbi_queue.readings.as_json import KINDS, readings_from_json
 from cbi_queue.readings.in_words import reading_words
 from cbi_queue.readings.values import Unknown
 from cbi_queue.settings import load_settings
-from cbi_queue.telemetry.governor_log import last_standing
 from cbi_queue.views.governor import STALE_S, left_alone_words
+from cbi_queue.views.snapshot import open_snapshot
 from cbi_queue.wording import span
 
 if TYPE_CHECKING:
@@ -34,9 +33,9 @@ OURS = frozenset({HoldReason.THERMAL, HoldReason.MEMORY})
 def command(as_json: bool) -> None:
     """Show the readings, the diagnosis and the holds."""
     settings = load_settings()
-    with readonly_ledger() as ledger:
+    with open_snapshot(settings) as (ledger, telemetry):
         job, holds = job_in_slot(ledger), [hold for hold in holds_in_force(ledger) if hold.reason in OURS]
-    found = last_standing(settings.telemetry_path)
+        found = telemetry.last_standing()
     if as_json:
         at, standing = found or (None, None)
         print_json(

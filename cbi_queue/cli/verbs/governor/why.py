@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from cbi_queue.cli.arguments import examples, job_name_argument, json_option
-from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import local_time, print_json, printable
 from cbi_queue.errors import Refused
 from cbi_queue.settings import load_settings
-from cbi_queue.views.story import rows_of, tell
+from cbi_queue.views.snapshot import open_snapshot
+from cbi_queue.views.story import history_of, story_of
 
 if TYPE_CHECKING:
-    from cbi_queue.views.story import Line, Told
+    from cbi_queue.views.story import JobHistory, Line
 
 COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "bright_black", "hint": "green"}
 
@@ -29,24 +29,24 @@ COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "brig
 @json_option
 def command(name: str, picture: Path | None, as_json: bool) -> None:
     """Show what happened to a job, and why."""
-    with readonly_ledger() as ledger:
-        told = rows_of(ledger, load_settings().telemetry_path, name)
+    with open_snapshot(load_settings()) as (ledger, telemetry):
+        history = history_of(ledger, telemetry, name)
     if picture is not None:
-        _draw(told, picture)
-    lines = tell(told)
+        _draw(history, picture)
+    lines = story_of(history)
     if as_json:
-        print_json({"job": told.job.name, "id": told.job.id, "story": [asdict(line) for line in lines]})
+        print_json({"job": history.job.name, "id": history.job.id, "story": [asdict(line) for line in lines]})
         return
-    click.secho(printable(f"Job {told.job.id} {told.job.name}"), bold=True)
+    click.secho(printable(f"Job {history.job.id} {history.job.name}"), bold=True)
     for line in lines:
         _print(line)
 
 
-def _draw(told: Told, picture: Path) -> None:
+def _draw(history: JobHistory, picture: Path) -> None:
     from cbi_queue.views.story_plot import draw
 
     try:
-        picture.write_text(draw(told), encoding="utf-8")
+        picture.write_text(draw(history), encoding="utf-8")
     except OSError as exc:
         raise Refused(
             f"cannot write the picture to {picture}: {exc.strerror}", hint="name a file that you may write"
