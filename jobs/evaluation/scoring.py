@@ -42,13 +42,13 @@ def score(
     scale = mase_scale(frame.price[split.train])
     naive = np.where(np.isfinite(predicted), 0.0, np.nan)
     own: dict[str, Score] = {}
-    bar: dict[str, Score] = {}
+    naive_scores: dict[str, Score] = {}
     for name in ("validation", "backtest"):
         rows = split.blocks()[name]
-        bar[name] = score_block(frame, rows, naive, scale, cost_per_turnover=cost_per_turnover)
+        naive_scores[name] = score_block(frame, rows, naive, scale, cost_per_turnover=cost_per_turnover)
         own[name] = score_block(frame, rows, predicted, scale, cost_per_turnover=cost_per_turnover)
-        own[name] |= skills(own[name], bar[name])
-    return {**own, "naive": bar}
+        own[name] |= skills(own[name], naive_scores[name])
+    return {**own, "naive": naive_scores}
 
 
 def score_block(

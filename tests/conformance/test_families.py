@@ -177,7 +177,7 @@ LIBRARIES = {
     "ets": "statsforecast",
     **{model: "torch" for model, entry in MODELS.items() if entry.default_backend == "torch"},
 }
-"""What does a model's work; the bars do theirs themselves."""
+"""Libraries that do a model's work; the baselines do theirs themselves."""
 
 
 @pytest.mark.parametrize(("model", "library"), LIBRARIES.items())
