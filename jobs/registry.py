@@ -24,11 +24,11 @@ TRAINERS: dict[tuple[str, str], str] = {
     ("gru_2_layer", "torch"): "jobs.families.recurrent:Recurrent",
     ("tcn", "torch"): "jobs.families.temporal_convolution:TemporalConvolution",
     ("attention", "torch"): "jobs.families.attention:Attention",
-    ("feed_forward", "tensorflow"): "jobs.families.keras_nets:FeedForward",
-    ("lstm", "tensorflow"): "jobs.families.keras_nets:Recurrent",
-    ("gru", "tensorflow"): "jobs.families.keras_nets:Recurrent",
-    ("lstm_2_layer", "tensorflow"): "jobs.families.keras_nets:Recurrent",
-    ("gru_2_layer", "tensorflow"): "jobs.families.keras_nets:Recurrent",
+    ("feed_forward", "tensorflow"): "jobs.families.keras_nets:KerasFeedForward",
+    ("lstm", "tensorflow"): "jobs.families.keras_nets:KerasRecurrent",
+    ("gru", "tensorflow"): "jobs.families.keras_nets:KerasRecurrent",
+    ("lstm_2_layer", "tensorflow"): "jobs.families.keras_nets:KerasRecurrent",
+    ("gru_2_layer", "tensorflow"): "jobs.families.keras_nets:KerasRecurrent",
 }
 
 

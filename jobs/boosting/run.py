@@ -19,7 +19,7 @@ from jobs.data.series import load_frame
 from jobs.evaluation.splits import holdout_split
 from jobs.results.run_folder import record_run
 from jobs.training.checkpoint import digest_of
-from jobs.training.cpu_probe import probe_cpu
+from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:

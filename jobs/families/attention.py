@@ -21,13 +21,13 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from jobs.nets.run import NetTrainer
 from jobs.torch_backend.compiler import load_the_compiler
 from jobs.torch_backend.dropout import RowDropout, same_masks_again
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import AttentionParams
-    from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 
 POSITION_SD = 0.02
@@ -107,11 +107,11 @@ class AttentionNet(nn.Module):
         )
 
 
-class Attention:
+class Attention(NetTrainer):
     """Trains the attention encoder of one job."""
 
-    def prepare(self, task: Task) -> Started:
-        """Load the data, build the net, take over a checkpoint if there is one."""
+    def run_of(self, task: Task) -> TorchRun:
+        """Load the data, build the net, restore a checkpoint if there is one."""
         params = cast("AttentionParams", task.spec.typed_params)
         if params.d_model % params.heads:
             msg = (
@@ -129,9 +129,4 @@ class Attention:
         }
         if params.gradient_checkpointing:
             load_the_compiler()  # whose settings `checkpoint` reads at each call
-        self._run = TorchRun(task, AttentionNet, shape)
-        return self._run.started()
-
-    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Train, forecast every row with a full window, record the run."""
-        return self._run.finish()
+        return TorchRun(task, AttentionNet, shape)

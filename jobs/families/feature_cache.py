@@ -20,7 +20,7 @@ from cbi_queue.protocol import EpochReport, Finished, Note, Started
 from jobs.data.export_file import Export, chunks, find_export, open_export
 from jobs.data.feature_store import cache_files, cache_key
 from jobs.data.features import engineer, feature_names, look_back_rows
-from jobs.training.cpu_probe import probe_cpu
+from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:

@@ -14,16 +14,15 @@ from jobs.torch_backend.run import TorchRun  # before torch, whose memory ceilin
 import torch
 from torch import nn
 
+from jobs.nets.recurrent import KINDS
+from jobs.nets.run import NetTrainer
 from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import RecurrentParams
-    from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
-KINDS = {"lstm": ("lstm", 1), "gru": ("gru", 1), "lstm_2_layer": ("lstm", 2), "gru_2_layer": ("gru", 2)}
-"""Model -> cell and layers."""
 
 
 class RecurrentNet(nn.Module):
@@ -47,17 +46,12 @@ class RecurrentNet(nn.Module):
         return self.head(self.dropouts[-1](hidden[0])).squeeze(-1)  # (n,)
 
 
-class Recurrent:
+class Recurrent(NetTrainer):
     """Trains the recurrent net of one job."""
 
-    def prepare(self, task: Task) -> Started:
-        """Load the data, build the net, take over a checkpoint if there is one."""
+    def run_of(self, task: Task) -> TorchRun:
+        """Load the data, build the net, restore a checkpoint if there is one."""
         params = cast("RecurrentParams", task.spec.typed_params)
         cell, layers = KINDS[task.spec.model]
         shape = {"cell": cell, "layers": layers, "hidden_size": params.hidden_size, "dropout": params.dropout}
-        self._run = TorchRun(task, RecurrentNet, shape)
-        return self._run.started()
-
-    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Train, forecast every row with a full window, record the run."""
-        return self._run.finish()
+        return TorchRun(task, RecurrentNet, shape)

@@ -18,11 +18,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from jobs.nets.run import NetTrainer
 from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import TCNParams
-    from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 
 
@@ -82,11 +82,11 @@ class TemporalConvolutionNet(nn.Module):
         return self.head(self.blocks(steps)[:, :, -1]).squeeze(-1)  # (n, C, L) -> (n, C) -> (n,)
 
 
-class TemporalConvolution:
+class TemporalConvolution(NetTrainer):
     """Trains the temporal convolutional net of one job."""
 
-    def prepare(self, task: Task) -> Started:
-        """Load the data, build the net, take over a checkpoint if there is one."""
+    def run_of(self, task: Task) -> TorchRun:
+        """Load the data, build the net, restore a checkpoint if there is one."""
         params = cast("TCNParams", task.spec.typed_params)
         shape = {
             "channels": params.channels,
@@ -94,9 +94,4 @@ class TemporalConvolution:
             "dilations": list(params.dilations),
             "dropout": params.dropout,
         }
-        self._run = TorchRun(task, TemporalConvolutionNet, shape)
-        return self._run.started()
-
-    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Train, forecast every row with a full window, record the run."""
-        return self._run.finish()
+        return TorchRun(task, TemporalConvolutionNet, shape)

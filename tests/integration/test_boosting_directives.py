@@ -31,7 +31,7 @@ from cbi_queue.protocol import (
 )
 from jobs.process.channel import Channel, StopRequested
 from jobs.registry import trainer_for
-from jobs.training.cpu_probe import WORKLOAD
+from jobs.training.probe import WORKLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
