@@ -137,7 +137,8 @@ def _write(path: Path, table: pa.Table, notes: dict[str, str]) -> Built:
     import pyarrow.parquet as pq
 
     stream = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({ORIGIN_KEY: ORIGIN, **notes}), stream, compression="zstd")
+    metadata: dict[Any, Any] = {ORIGIN_KEY: ORIGIN, **notes}
+    pq.write_table(table.replace_schema_metadata(metadata), stream, compression="zstd")
     content = stream.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     is_there = path.exists() and sha256_of(path) == digest

@@ -12,7 +12,7 @@ an undisturbed run (same spec, threads and library). Neighbours: `boosted_run` a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from cbi_queue.protocol import EpochReport, Note
 from jobs.boosting.checkpoints import BoostingProgress
@@ -128,7 +128,7 @@ class _Loop:
         """Take up where a checkpoint stands, else say that it starts over when it does."""
         progress = self._checkpoints.restore() if self._checkpoints else None
         if progress is not None:
-            self._model.resume(progress.model, progress.rounds)
+            cast("ResumableRounds", self._model).resume(progress.model, progress.rounds)
             self.done = progress.rounds
             self._best, self._best_round, self._best_rmse = progress.best, progress.best_round, progress.best_rmse
         elif self._checkpoints is None:

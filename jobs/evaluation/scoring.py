@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from jobs.data.series import ForecastFrame
     from jobs.evaluation.splits import Split
 
@@ -134,9 +136,9 @@ def staggered_pnl(
         return np.empty(0)
     windows = np.lib.stride_tricks.sliding_window_view(np.sign(f), horizon_days)  # (days - h + 1, h)
     w = windows.mean(axis=1)
-    pnl = w * next_return[horizon_days - 1 :]
+    pnl: npt.NDArray[np.float64] = w * next_return[horizon_days - 1 :]
     if cost_per_turnover:
-        pnl = pnl - cost_per_turnover * np.abs(np.diff(w, prepend=0.0))
+        pnl -= cost_per_turnover * np.abs(np.diff(w, prepend=0.0))
     return pnl[np.isfinite(pnl)]
 
 
@@ -164,7 +166,8 @@ def _skill(error: float | None, naive_error: float | None) -> float | None:
 
 def _next_return(frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
     """r[t+1] for each t of *rows*; t + 1 exists, because the label of t does."""
-    return np.log(frame.price[rows + 1] / frame.price[rows])
+    returns: np.ndarray = np.log(frame.price[rows + 1] / frame.price[rows])
+    return returns
 
 
 def _finite(value: float) -> float | None:

@@ -94,7 +94,7 @@ class AttentionNet(nn.Module):
         last = self._through(self.layers[-1], steps, 1)[:, 0]  # (n, d)
         return self.head(self.norm(last)).squeeze(-1)  # (n,)
 
-    def _through(self, layer: EncoderLayer, steps: torch.Tensor, queries: int) -> torch.Tensor:
+    def _through(self, layer: nn.Module, steps: torch.Tensor, queries: int) -> torch.Tensor:
         if not (self._compute_again and torch.is_grad_enabled()):
             return layer(steps, queries)
         return checkpoint(

@@ -38,12 +38,13 @@ def forecast(model: Model, price: np.ndarray, horizon_days: int) -> np.ndarray:
     seasonal naive, season m: f = log p[t + h - m k] - log p[t] with k = ceil(h / m), the fewest whole seasons back
     from t + h to a price that is known at t. When m divides h that is p[t] itself, and the forecast is naive's.
     """
-    f = np.zeros(len(price))
+    f: np.ndarray = np.zeros(len(price))
     if "season_rows" in model:
         back = rows_back(model["season_rows"], horizon_days)
         f[:back] = np.nan
         f[back:] = np.log(price[: len(price) - back] / price[back:])
-    return f + horizon_days * model.get("mean_daily_log_return", 0.0)
+    f += horizon_days * model.get("mean_daily_log_return", 0.0)
+    return f
 
 
 def rows_back(season_rows: int, horizon_days: int) -> int:

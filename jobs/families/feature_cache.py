@@ -45,8 +45,8 @@ class SourceChanged(Exception):
 class FeatureCache:
     """Builds `<horizon>_features.parquet`, or finds that it is there already."""
 
-    def __init__(self, chunk_rows: int | None = None) -> None:
-        """Work on *chunk_rows* rows at a time; None: as many as `CHUNK_CELLS` holds."""
+    def __init__(self, chunk_rows: int = 0) -> None:
+        """Work on *chunk_rows* rows at a time; 0: as many as `CHUNK_CELLS` holds."""
         self._chunk_rows = chunk_rows
         self._export: Export | None = None
 
@@ -69,12 +69,11 @@ class FeatureCache:
 
     def train(self, task: Task) -> Finished:
         """Build the cache unless it is reused; leave metrics and schema in the run folder."""
-        reused = self._export is None
-        manifest = self._reuse(task) if reused else self._build(task, self._export)
+        manifest = self._build(task, self._export) if self._export else self._reuse(task)
         metrics = {
             "rows": manifest["rows"],
             "features": len(manifest["schema"]) - 2,
-            "reused": reused,
+            "reused": self._export is None,
             "input_sha256": manifest["source_sha256"],
             "seconds": round(self._clock.worked_s, 3),
             "path": str(self._files.parquet),
@@ -89,7 +88,7 @@ class FeatureCache:
         for note in export.notes:
             task.channel.report(Note(note))
         features = len(feature_names(export.series, self._params))
-        if self._chunk_rows is None:
+        if not self._chunk_rows:
             self._chunk_rows = max(LEAST_CHUNK_ROWS, min(CHUNK_ROWS, CHUNK_CELLS // features))
         return Started(
             total_epochs=self._total_chunks(export),
@@ -107,7 +106,7 @@ class FeatureCache:
         """Do no work: one report, marked as no baseline for the time of a build."""
         task.channel.safe_point(0)
         task.channel.report(EpochReport(epoch=1, total_epochs=1, wall_s=0.0, resumed=True))
-        return self._files.read_manifest()
+        return self._files.read_manifest() or {}
 
     def _build(self, task: Task, export: Export) -> dict[str, Any]:
         """Write the Parquet file, then the manifest that makes it believable."""

@@ -140,7 +140,8 @@ class _RollingFit(ABC):
         log_price = np.log(frame.price)
         first, h = fit["first_row"], frame.horizon_days
         ahead = [self.ahead(fit, log_price[first : row + 1], h) for row in rows]
-        return np.asarray(ahead) - log_price[rows]
+        f: np.ndarray = np.asarray(ahead) - log_price[rows]
+        return f
 
     def _fit_before(self, row: int) -> Fit:
         first = max(0, row + 1 - self.params.history_rows)

@@ -64,7 +64,7 @@ class NetLoop(ABC):
         digest: str,
         *,
         probe: Callable[[], Probed],
-        shrink: Callable[[], object],
+        shrink: Callable[[], None],
         data_s: Callable[[], float | None] = lambda: None,
         pace: CheckpointPace | None = None,
         now_s: Callable[[], float] = time.monotonic,

@@ -28,8 +28,9 @@ _ASKED_OF_ANY_MODULE = frozenset({"__spec__", "__file__", "__cached__"})
 class _StandIn(ModuleType):
     """Takes the compiler's place until more than these two functions is needed."""
 
-    __path__ = ()
-    """Makes it a package: `_RealModules` finds its modules."""
+    def __init__(self) -> None:
+        super().__init__(COMPILER)
+        self.__path__ = []  # makes it a package: `_RealModules` finds its modules
 
     @staticmethod
     def disable(fn: Any = None, *_: Any, **__: Any) -> Any:
@@ -75,7 +76,7 @@ class _RealModules(MetaPathFinder, Loader):
 def spare_the_compiler() -> None:
     """Put the stand-in where the compiler would be, unless it is loaded already."""
     if COMPILER not in sys.modules:
-        sys.modules[COMPILER] = vars(torch)[ATTRIBUTE] = _StandIn(COMPILER)
+        sys.modules[COMPILER] = vars(torch)[ATTRIBUTE] = _StandIn()
         sys.meta_path.insert(0, _RealModules())
 
 

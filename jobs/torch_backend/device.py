@@ -64,7 +64,7 @@ def compute_repeatably(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # False where the processor cannot; then it is slow, and correct
     torch.set_deterministic_debug_mode("warn")  # `use_deterministic_algorithms` does the same, and loads the compiler
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a property
 
 
 def wait_for(device: torch.device) -> None:
@@ -91,5 +91,4 @@ def shrink(device: torch.device) -> None:
 
 
 def _is_available(name: str) -> bool:
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    return name in available and bool(available[name]())
+    return (name == "cuda" and torch.cuda.is_available()) or (name == "mps" and torch.backends.mps.is_available())
