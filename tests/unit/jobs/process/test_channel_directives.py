@@ -37,13 +37,13 @@ def obeyed(line, *directives):
 def has_worked(line, seconds):
     """As if the last safe point lay so far back."""
     line.channel.safe_point(0)
-    since_s, suspended_s = line.channel._standstill._works_since
-    line.channel._standstill._works_since = since_s - seconds, suspended_s
+    since_s, suspended_s = line.channel._idle._works_since
+    line.channel._idle._works_since = since_s - seconds, suspended_s
 
 
 def rests(line):
     """Wait until the trainer of *line* stands still."""
-    until(lambda: line.channel._standstill._since_s is not None, "it rests")
+    until(lambda: line.channel._idle._waiting_since_s is not None, "it rests")
 
 
 def waiting_bytes(descriptor):
