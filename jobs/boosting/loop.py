@@ -1,12 +1,12 @@
-"""The loop of boosted trees: one safe point a round, a report every few, and a stopping rule that DART allows.
+"""The loop of boosted trees: one safe point a round, a report every few, and a stopping rule that suits DART.
 
-Knows no library: a family hands in a `Rounds` with four verbs. DART rescales earlier trees in later rounds, so the
-best model is not the first n trees of the last one: it is kept as it was written in its round. LightGBM refuses its
-own early stopping in DART mode for that reason.
+Knows no library: a family passes in a `Rounds`. DART rescales earlier trees in later rounds, so the best model is not
+the first n trees of the last one: it is kept as it was written in its round. LightGBM refuses its own early stopping in
+DART mode for that reason.
 
-Pause, pace and stop act between two rounds. Where the library goes on exactly from a stored model, a stop leaves a
-checkpoint; where it does not, a stop leaves nothing and the next attempt fits from round 1, which gives the numbers of
-an undisturbed run (same spec, threads and library). Neighbours: `boosted_run` above, `boosting_checkpoint` below.
+Pause, pace and stop act between two rounds. Where the library resumes exactly from a stored model, a stop writes a
+checkpoint; where it does not, a stop writes nothing and the next attempt starts from round 1, which gives the numbers of
+an undisturbed run (same spec, threads and library).
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
 
 REPORT_EVERY_ROUNDS = 10
 REPORT_EVERY_S = 0.25
-"""A report goes up after the first round that reaches either; short rounds would otherwise flood the slot."""
+"""A report is sent after the first round that reaches either; short rounds would otherwise flood the slot."""
 
 
 class Rounds(Protocol):
-    """One boosted model while it is trained."""
+    """A boosted model while it is trained."""
 
     def update(self) -> bool:
-        """Add one round; False when nothing was left to split and the model is not to be used after this call."""
+        """Add one round; return False when nothing was left to split: the model is not usable after that."""
         ...
 
     def validation_rmse(self) -> float:
-        """Error on the validation block after the last round."""
+        """Return the error on the validation block after the last round."""
         ...
 
     def train_rmse(self) -> float | None:
-        """Error on the training block, None where it would cost more than it tells."""
+        """Return the error on the training block; None where computing it would take too long."""
         ...
 
     def snapshot(self) -> bytes:
-        """The model as it is now, in the library's own file format."""
+        """Return the present model in the library's own file format."""
         ...
 
 
 class ResumableRounds(Rounds, Protocol):
-    """A boosted model that goes on exactly from a snapshot."""
+    """A boosted model that resumes exactly from a snapshot."""
 
     def resume(self, model: bytes, rounds: int) -> None:
-        """Go on from *model*, a snapshot after *rounds* rounds."""
+        """Continue from *model*, a snapshot after *rounds* rounds."""
         ...
 
 
@@ -87,10 +87,10 @@ def boost(
         rounds: most rounds.
         patience_rounds: None: all rounds.
         samples: rows that a round learns from.
-        checkpoints: None where the library does not go on exactly.
+        checkpoints: None where the library does not resume exactly.
 
     Raises:
-        StopRequested: at the next round, after leaving a checkpoint where there are any.
+        StopRequested: at the next round, after writing a checkpoint where there are any.
     """
     loop = _Loop(task, model, rounds, patience_rounds, samples, checkpoints)
     loop.begin()
@@ -125,7 +125,7 @@ class _Loop:
         self.done = 0
 
     def begin(self) -> None:
-        """Take up where a checkpoint stands, else say that it starts over when it does."""
+        """Restore a checkpoint if there is one; report a later attempt that starts over."""
         progress = self._checkpoints.restore() if self._checkpoints else None
         if progress is not None:
             cast("ResumableRounds", self._model).resume(progress.model, progress.rounds)
@@ -157,7 +157,7 @@ class _Loop:
             self._checkpoints.save_if_due(self._clock, self._progress)
 
     def leave(self) -> None:
-        """Leave a checkpoint where there are any."""
+        """Write a checkpoint where there are any."""
         if self._checkpoints and self.done:
             self._checkpoints.save(self._clock, self._progress)
 
@@ -175,8 +175,8 @@ class _Loop:
 def _note_rerun(task: Task) -> None:
     if task.assignment.attempt > 1:
         text = (
-            f"attempt {task.assignment.attempt} fits from round 1: this model cannot be resumed exactly, so no "
-            "checkpoint is kept; the result is the one that an undisturbed run has"
+            f"attempt {task.assignment.attempt} starts from round 1: this model cannot be resumed exactly, so it has no "
+            "checkpoints; the result is the same as that of an undisturbed run"
         )
         task.channel.report(Note(text))
 
@@ -188,12 +188,12 @@ class _Reports:
         self._channel, self._clock, self._total, self._rows = task.channel, clock, total_rounds, rows
 
     def begin(self, done: int) -> None:
-        """Measure from here, with *done* rounds behind; time after a restart is no baseline."""
+        """Measure from now on, after *done* rounds; time after a restart is no cold baseline."""
         self._restarted = done > 0
         self._round, self._at_s, self._cpu_at_s = done, self._clock.worked_s, self._clock.cpu_s
 
     def is_due(self, done: int) -> bool:
-        """Tell whether the rounds since the last report are to be told now."""
+        """Return True if the rounds since the last report are to be reported now."""
         waited_s = self._clock.worked_s - self._at_s
         return done - self._round >= REPORT_EVERY_ROUNDS or waited_s >= REPORT_EVERY_S
 

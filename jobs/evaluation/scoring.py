@@ -1,9 +1,8 @@
-"""How good a forecast is, on prices and beside the naive forecast of the same rows. Pure arithmetic on arrays.
+"""How good a forecast is, in prices and compared with the naive forecast of the same rows. Pure arithmetic on arrays.
 
-A family forecasts f[t], the log return of the next h trading days; scored is the price it implies,
-P^[t+h] = p[t] exp(f[t]), against P[t+h]. Every number is finite or None: JSON has no NaN, and a measure that does
-not exist here (the direction of a forecast of no change) is None and not zero. Upstream: the families by way of
-`run_record`; letters as in `series`.
+A family forecasts f[t], the log return of the next h trading days. The price that it implies,
+P^[t+h] = p[t] exp(f[t]), is scored against P[t+h]. Every number is finite or None: JSON has no NaN, and a measure that
+does not exist here (the direction of a forecast of no change) is None and not zero. Letters as in `jobs.data.series`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Score = dict[str, float | int | None]
 def score(
     frame: ForecastFrame, split: Split, predicted: np.ndarray, *, cost_per_turnover: float = 0.0
 ) -> dict[str, dict[str, Score] | Score]:
-    """Score *predicted* on the validation and backtest blocks, and the naive forecast on the very same rows.
+    """Score *predicted* on the validation and backtest blocks, and the naive forecast on the same rows.
 
     Args:
         frame: the rows.
@@ -102,7 +101,7 @@ def mase_scale(train_price: np.ndarray) -> float:
     """Return the in-sample error of the seasonal naive forecast, mean |p[t] - p[t-m]| over the training block.
 
     Hyndman & Koehler 2006 with m = MASE_SEASON_ROWS. It does not grow with h, so a MASE above 1 is ordinary at long
-    horizons: read it beside naive's.
+    horizons: compare it with naive's.
     """
     return float(np.abs(train_price[MASE_SEASON_ROWS:] - train_price[:-MASE_SEASON_ROWS]).mean())
 
@@ -165,7 +164,7 @@ def _skill(error: float | None, naive_error: float | None) -> float | None:
 
 
 def _next_return(frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
-    """r[t+1] for each t of *rows*; t + 1 exists, because the label of t does."""
+    """Return r[t+1] for each t of *rows*; t + 1 exists, because the label of t does."""
     returns: np.ndarray = np.log(frame.price[rows + 1] / frame.price[rows])
     return returns
 

@@ -1,8 +1,7 @@
-"""What every net is fed and how its forecasts are recorded, in numpy: frame, split, standardised rows, row numbers.
+"""The input of every net and the record of its forecasts, in numpy: frame, split, standardised rows, row numbers.
 
-A sample is a row number t; its window is the L rows up to and with t. Nothing is materialised here, no library of nets
-is imported, and which step sees which rows is not decided here. Upstream: `series`, `splits`, `standardise`;
-downstream: `torch_run` and the families of other backends; `run_record` writes what comes out.
+A sample is a row number t; its window is the L rows up to and including t. No window is materialised here, and no
+library of nets is imported.
 """
 
 from __future__ import annotations
@@ -41,20 +40,20 @@ class NeuralData:
     x: np.ndarray
     """(rows, F) float32: standardised, no NaN; F features and indicators."""
     y: np.ndarray
-    """(rows,) float32: standardised label; NaN where it is not known, as such rows are never asked for."""
+    """(rows,) float32: standardised label; NaN where it is not known, as such rows are never used."""
     sequence_length: int
-    """L: rows of a window, its last one being the sample's own."""
+    """L: rows of a window; the last one is the sample's own."""
     train: np.ndarray
     """(n,) int64: training rows with a full window behind them."""
 
     @property
     def validation(self) -> np.ndarray:
-        """(n,) int64: the rows that select."""
+        """(n,) int64: the validation rows, which select the best weights."""
         return self.split.validation
 
     @property
     def forecast_rows(self) -> np.ndarray:
-        """(n,) int64: every row with a full window, the last ones without a label included."""
+        """(n,) int64: every row with a full window, including the last ones, which have no label."""
         return np.arange(self.sequence_length - 1, self.frame.rows)
 
 
@@ -97,10 +96,10 @@ def record_forecast(
         forecast: (n,) standardised forecasts of `data.forecast_rows`.
         fit_s: working seconds of training, all attempts together.
         predict_s: working seconds of forecasting.
-        model_files: file name -> content, or a function that writes to the path it is given.
+        model_files: file name -> content, or a function that writes to a path.
         details: further metrics, finite or None.
     """
-    give_back()  # Polars, which writes the files, has an allocator of its own
+    give_back()  # Polars, which writes the files, has its own allocator
     predicted = np.full(data.frame.rows, np.nan)
     predicted[data.forecast_rows] = data.standardiser.log_return(forecast)
     return record_run(
@@ -117,16 +116,16 @@ def record_forecast(
 
 
 def _rows_with_window(train: np.ndarray, sequence_length: int) -> np.ndarray:
-    """Leave out the first training rows, which have no full window behind them.
+    """Leave out the first training rows, which have no full window.
 
     Raises:
-        BrokenSpec: when too few rows are left.
+        BrokenSpec: when too few rows remain.
     """
     whole = train[train >= sequence_length - 1]
     if len(whole) < MIN_TRAIN_ROWS:
         msg = (
             f"{len(train)} training rows leave {len(whole)} with a full window of {sequence_length} rows, "
-            f"{MIN_TRAIN_ROWS} are needed; shorten sequence_length, or bring a longer series"
+            f"{MIN_TRAIN_ROWS} are needed; shorten sequence_length, or use a longer series"
         )
         raise BrokenSpec(msg)
     return whole

@@ -1,7 +1,7 @@
-"""What the slot is told of the work: a report for each epoch, and one for each part of an epoch that takes long.
+"""Reports of the work to the slot: one for each epoch, and one for each part of a long epoch.
 
-A part is told every few seconds and only once its epoch has lasted PARTS_FROM_S: the governor then sees into epochs of
-minutes, and short ones cost one line each. Times are working times (`work_clock`). Neighbour: `jobs.nets.loop`.
+A part is reported every few seconds, once its epoch has lasted PARTS_FROM_S: the governor then sees the cost within
+epochs of minutes, and short epochs cost one report each. Times are working times (`WorkClock`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PART_S = 5.0
 
 
 class _Mark(NamedTuple):
-    """Where the clocks stood."""
+    """The clocks at one moment."""
 
     wall_s: float
     cpu_s: float
@@ -37,29 +37,29 @@ class WorkReports:
     def __init__(
         self, channel: Channel, clock: WorkClock, total_epochs: int, data_s: Callable[[], float | None]
     ) -> None:
-        """Report to *channel* by *clock*; *data_s* says the seconds spent on bringing data together so far."""
+        """Report to *channel* by *clock*; *data_s* returns the seconds spent on gathering data so far."""
         self._channel, self._clock, self._total_epochs, self._data_s = channel, clock, total_epochs, data_s
         self._epoch_disturbed = self._part_disturbed = False
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
-        """Start to measure."""
+        """Start to measure an epoch."""
         self._epoch = self._part = self._mark()
         self._epoch_samples = self._part_samples = 0
         self._train_s = 0.0
 
     def disturb(self) -> None:
-        """Note that the time being measured is no baseline: a restart, a change of micro-batch."""
+        """Note that the time being measured is no cold baseline: a restart, a change of micro-batch."""
         self._epoch_disturbed = self._part_disturbed = True
 
     def count(self, samples: int) -> None:
-        """Note that *samples* were trained."""
+        """Add *samples* that were trained."""
         self._epoch_samples += samples
         self._part_samples += samples
 
     @property
     def part_is_due(self) -> bool:
-        """Whether a part of the epoch should be told now."""
+        """True when a part of the epoch should be reported now."""
         worked_s = self._clock.worked_s
         return worked_s - self._part.wall_s >= PART_S and worked_s - self._epoch.wall_s >= PARTS_FROM_S
 
@@ -83,11 +83,11 @@ class WorkReports:
         self._part_samples, self._part_disturbed = 0, False
 
     def training_done(self) -> None:
-        """Note that the steps of the epoch are over and its validation begins."""
+        """Note that the steps of the epoch are finished and its validation begins."""
         self._train_s = self._clock.worked_s - self._epoch.wall_s
 
     def epoch_done(self, epoch: int, train_loss: float, validation_loss: float, micro_batch: int) -> None:
-        """Report the *epoch*-th (1-based), whole or as much of it as this attempt did."""
+        """Report the *epoch*-th (1-based), or the part of it that this attempt trained."""
         self._take_pauses()
         now = self._mark()
         self._channel.report(
@@ -95,7 +95,7 @@ class WorkReports:
                 epoch=epoch,
                 total_epochs=self._total_epochs,
                 wall_s=now.wall_s - self._epoch.wall_s,
-                samples=self._epoch_samples or None,  # none are left when a stop had come during the validation
+                samples=self._epoch_samples or None,  # none are left when a stop came during the validation
                 train_loss=_finite(train_loss),
                 validation_loss=_finite(validation_loss),
                 micro_batch=micro_batch,
@@ -120,5 +120,5 @@ def _difference(now: float | None, before: float | None) -> float | None:
 
 
 def _finite(value: float) -> float | None:
-    """Return *value*, or None when it is not a finite number: JSON has no NaN."""
+    """Return *value*, or None when it is not finite: JSON has no NaN."""
     return value if math.isfinite(value) else None
