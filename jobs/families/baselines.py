@@ -48,7 +48,7 @@ def forecast(model: Model, price: np.ndarray, horizon_days: int) -> np.ndarray:
 
 
 def rows_back(season_rows: int, horizon_days: int) -> int:
-    """Return how many rows before t the seasonal naive forecast of t + h looks, 0 for row t itself."""
+    """Return how many rows before t the price for the seasonal naive forecast of t + h is; 0 for row t itself."""
     return season_rows * math.ceil(horizon_days / season_rows) - horizon_days
 
 

@@ -1,7 +1,4 @@
-"""A feed-forward net over a flattened window of feature rows (PyTorch).
-
-The net's shape; training, stopping and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
-"""
+"""A feed-forward net over a flattened window of feature rows (PyTorch)."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class FeedForwardNet(nn.Module):
     """(n, L, F) windows -> (n,) forecasts: flatten, then per hidden layer linear, ReLU, dropout, then one linear."""
 
     def __init__(self, inputs: int, window_rows: int, hidden: list[int], dropout: float) -> None:
-        """Take windows of *window_rows* rows and *inputs* columns through layers of *hidden* units."""
+        """Pass windows of *window_rows* rows and *inputs* columns through layers of *hidden* units."""
         super().__init__()
         widths = (window_rows * inputs, *hidden)
         layers: list[nn.Module] = [nn.Flatten()]

@@ -1,13 +1,13 @@
-"""Feed-forward, LSTM and GRU in Keras on TensorFlow: the training guide's templates, layer by layer.
+"""Feed-forward, LSTM and GRU nets in Keras on TensorFlow, with the layers of the user's training guide.
 
-The nets' shapes; training, stopping and resuming are the loop's. Neighbour: `jobs.keras_backend.run`.
+What that guide asks for and what differs here is in docs/forecasting.md.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from jobs.keras_backend.device import keras  # first: it says what is wrong with a runtime that has no TensorFlow
+from jobs.keras_backend.device import keras  # first: it reports what is wrong with a runtime without TensorFlow
 
 # isort: split
 from jobs.keras_backend.run import KerasRun
@@ -22,7 +22,7 @@ CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 
 def feed_forward_stages(hidden: tuple[int, ...], dropout: float) -> list[keras.layers.Layer]:
-    """(b, L, F) -> (b, 1): flatten, then per hidden layer dense with ReLU and dropout, then one dense."""
+    """Map (b, L, F) to (b, 1): flatten, then per hidden layer dense with ReLU and dropout, then one dense."""
     stages: list[keras.layers.Layer] = [keras.layers.Flatten(name="flat")]
     for number, units in enumerate(hidden):
         dense = keras.layers.Dense(units, activation="relu", name=f"dense_{number}")
@@ -31,7 +31,7 @@ def feed_forward_stages(hidden: tuple[int, ...], dropout: float) -> list[keras.l
 
 
 def recurrent_stages(cell: str, layers: int, hidden_size: int, dropout: float) -> list[keras.layers.Layer]:
-    """(b, L, F) -> (b, 1): recurrent layers with dropout after each, the top one's last state, one dense."""
+    """Map (b, L, F) to (b, 1): recurrent layers with dropout after each, the top one's last state, one dense."""
     stages: list[keras.layers.Layer] = []
     for number in range(layers):
         below_top = number < layers - 1

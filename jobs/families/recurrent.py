@@ -1,7 +1,7 @@
 """LSTM and GRU over a window of feature rows, one layer or two (PyTorch).
 
 Two layers are two single ones with our own dropout between them: the dropout inside a library's stacked layer draws
-masks that depend on how a batch is cut. Training, stopping and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
+masks that depend on how a batch is cut.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RecurrentNet(nn.Module):
         for layer, dropout in zip(self.layers[:-1], self.dropouts[:-1], strict=True):
             steps = dropout(layer(steps)[0])  # (n, L, hidden)
         _, last = self.layers[-1](steps)
-        hidden = last[0] if isinstance(last, tuple) else last  # an LSTM also hands out its cells; (1, n, hidden)
+        hidden = last[0] if isinstance(last, tuple) else last  # an LSTM also returns its cells; (1, n, hidden)
         return self.head(self.dropouts[-1](hidden[0])).squeeze(-1)  # (n,)
 
 

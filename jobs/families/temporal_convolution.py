@@ -1,7 +1,6 @@
 """A temporal convolutional net: causal residual blocks, one per dilation, over a window of feature rows (PyTorch).
 
-No batch or weight normalisation: batch statistics would make a forecast depend on how a batch is cut. Training, stopping
-and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
+No batch or weight normalisation: batch statistics would make a forecast depend on how a batch is cut.
 
 Letters: k the kernel's size, d a dilation, C channels.
 """
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class CausalConvolution(nn.Module):
-    """(n, C, L) -> (n, C', L): each step sees itself and the k - 1 steps before it that lie d apart."""
+    """(n, C, L) -> (n, C', L): each step sees itself and the k - 1 steps before it, d apart."""
 
     def __init__(self, width_in: int, width_out: int, kernel_size: int, dilation: int) -> None:
-        """Fill the past up with zeros where a window has none."""
+        """Fill up with zeros the steps before the window."""
         super().__init__()
         self.reach = (kernel_size - 1) * dilation
-        """Steps back that it sees."""
+        """Earlier steps that it sees."""
         self.convolution = nn.Conv1d(width_in, width_out, kernel_size, dilation=dilation)
 
     def forward(self, steps: torch.Tensor) -> torch.Tensor:
@@ -45,7 +44,7 @@ class ResidualBlock(nn.Module):
     """(n, C, L) -> (n, C', L): twice convolution, ReLU, dropout; then the input is added."""
 
     def __init__(self, width_in: int, width_out: int, kernel_size: int, dilation: int, dropout: float) -> None:
-        """Bring the input to *width_out* channels where it has another number."""
+        """Convert the input to *width_out* channels where it has another number."""
         super().__init__()
         self.first = CausalConvolution(width_in, width_out, kernel_size, dilation)
         self.second = CausalConvolution(width_out, width_out, kernel_size, dilation)
@@ -77,7 +76,7 @@ class TemporalConvolutionNet(nn.Module):
         """Last steps of a window that reach the forecast: 61 with the defaults."""
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Forecast each window. Steps before those that are seen change nothing and are left out."""
+        """Forecast each window. Steps that the forecast does not depend on are left out."""
         steps = windows[:, -self.sees_steps :].transpose(1, 2)  # (n, F, L)
         return self.head(self.blocks(steps)[:, :, -1]).squeeze(-1)  # (n, C, L) -> (n, C) -> (n,)
 

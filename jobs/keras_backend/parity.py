@@ -27,7 +27,7 @@ def placed(
 
     Args:
         devices: names, the preferred one first; those after cpu are not considered.
-        precision: what the profile asks for. Kept on a CPU that was asked for; a CPU that stands in for another device
+        precision: what the profile asks for. Kept on a CPU that was asked for; a CPU used instead of another device
             computes in float32, as half precision makes it slower.
         compute: takes the passes on a device in a precision.
         gpu: returns what our devices call the GPU that is present.

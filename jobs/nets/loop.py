@@ -44,7 +44,7 @@ class NetShape(NamedTuple):
     weights: int
 
     def __str__(self) -> str:
-        """Return it as it stands in a fingerprint."""
+        """Return it as a fingerprint has it."""
         return f"rows={self.rows} window={self.window_rows}x{self.inputs} samples={self.samples} weights={self.weights}"
 
 

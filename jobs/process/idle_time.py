@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _KEPT = 8
-"""Waits remembered. The report of the kernel's stop comes within moments after it; more than one or two waits cannot lie
+"""Waits remembered. The report of the kernel's stop comes within moments after it; more than one or two waits cannot come
 between."""
 
 

@@ -1,6 +1,6 @@
 """The calibration probe: a fixed small piece of work that shows how fast a device is now.
 
-"The machine is slow" and "this model is slow" look the same from inside a training; the probe tells them apart. The
+"The machine is slow" and "this model is slow" look the same from inside a training; the probe distinguishes them. The
 work is the same every time and named: change a size and change the name, as only equal workloads are compared. It draws
 no random number and keeps nothing, so that a training that was probed ends with the same bits. `probe_cpu` is the one
 for trainers without a net, in numpy; its threads are those that the slot set for BLAS.
