@@ -14,10 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-from cbi_queue.protocol import EpochReport, Note
+from cbi_queue.protocol import Note
 from jobs.boosting.checkpoints import BoostingProgress
 from jobs.process.channel import StopRequested
 from jobs.training.work_clock import WorkClock
+from jobs.training.work_reports import BlockReports
 
 if TYPE_CHECKING:
     from jobs.boosting.checkpoints import BoostingCheckpoints
@@ -117,9 +118,8 @@ class _Loop:
         checkpoints: BoostingCheckpoints | None,
     ) -> None:
         self._task, self._model, self._checkpoints = task, model, checkpoints
-        self._rounds, self._patience_rounds = rounds, patience_rounds
+        self._rounds, self._patience_rounds, self._samples = rounds, patience_rounds, samples
         self._clock = WorkClock(task.channel)
-        self._reports = _Reports(task, self._clock, rounds, samples)
         self._best, self._best_round, self._best_rmse = b"", 0, float("inf")
         self._grew = True
         self.done = 0
@@ -134,7 +134,7 @@ class _Loop:
         elif self._checkpoints is None:
             _note_rerun(self._task)
         self._clock.start(progress.worked_s if progress else 0.0)
-        self._reports.begin(self.done)
+        self._reports = BlockReports(self._task.channel, self._clock, self._rounds, self.done)
 
     @property
     def is_over(self) -> bool:
@@ -151,8 +151,10 @@ class _Loop:
         rmse = self._model.validation_rmse()
         if not self._best or (self._grew and rmse < self._best_rmse):
             self._best, self._best_round, self._best_rmse = self._model.snapshot(), self.done, rmse
-        if self.is_over or self._reports.is_due(self.done):
-            self._reports.send(self.done, self._model.train_rmse(), rmse)
+        rounds = self.done - self._reports.reported
+        if self.is_over or rounds >= REPORT_EVERY_ROUNDS or self._reports.wall_s >= REPORT_EVERY_S:
+            samples, train_rmse = self._samples * rounds, self._model.train_rmse()
+            self._reports.send(self.done, samples, train_loss=train_rmse, validation_loss=rmse)
         if self._checkpoints:
             self._checkpoints.save_if_due(self._clock, self._progress)
 
@@ -179,36 +181,3 @@ def _note_rerun(task: Task) -> None:
             "checkpoints; the result is the same as that of an undisturbed run"
         )
         task.channel.report(Note(text))
-
-
-class _Reports:
-    """Which rounds are reported, and how long they took."""
-
-    def __init__(self, task: Task, clock: WorkClock, total_rounds: int, rows: int) -> None:
-        self._channel, self._clock, self._total, self._rows = task.channel, clock, total_rounds, rows
-
-    def begin(self, done: int) -> None:
-        """Measure from now on, after *done* rounds; time after a restart is no cold baseline."""
-        self._restarted = done > 0
-        self._round, self._at_s, self._cpu_at_s = done, self._clock.worked_s, self._clock.cpu_s
-
-    def is_due(self, done: int) -> bool:
-        """Return True if the rounds since the last report are to be reported now."""
-        waited_s = self._clock.worked_s - self._at_s
-        return done - self._round >= REPORT_EVERY_ROUNDS or waited_s >= REPORT_EVERY_S
-
-    def send(self, done: int, train_rmse: float | None, validation_rmse: float) -> None:
-        """Report the rounds since the last report."""
-        now_s, cpu_now_s = self._clock.worked_s, self._clock.cpu_s
-        report = EpochReport(
-            epoch=done,
-            total_epochs=self._total,
-            wall_s=now_s - self._at_s,
-            samples=self._rows * (done - self._round),
-            train_loss=train_rmse,
-            validation_loss=validation_rmse,
-            resumed=self._channel.take_was_paused() or self._restarted,
-            cpu_s=cpu_now_s - self._cpu_at_s,
-        )
-        self._channel.report(report)
-        self._round, self._at_s, self._cpu_at_s, self._restarted = done, now_s, cpu_now_s, False

@@ -20,6 +20,7 @@ from jobs.data.feature_store import cache_files, cache_key
 from jobs.data.features import engineer, feature_names, look_back_rows
 from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock
+from jobs.training.work_reports import BlockReports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +132,7 @@ class FeatureCache:
 
     def _write_chunks(self, task: Task, export: Export, part: Path) -> list[list[str]]:
         """Write one row group per chunk; return the columns as [name, type] in their order."""
-        writer, progress = None, _Chunks(task, self._total_chunks(export), self._clock)
+        writer, reports = None, BlockReports(task.channel, self._clock, self._total_chunks(export))
         try:
             for chunk in engineered(export, self._params, self._chunk_rows):
                 table = chunk.to_arrow()
@@ -141,7 +142,10 @@ class FeatureCache:
                         part, table.schema, compression="zstd", compression_level=1, use_dictionary=False
                     )
                 writer.write_table(table)
-                progress.done(chunk.height)
+                done = reports.reported + 1
+                task.channel.safe_point(done)  # only after it is it known how long the kernel stopped the chunk
+                reports.send(done, chunk.height)
+                task.channel.safe_point(done)  # obeys what the report causes
         finally:
             if writer is not None:
                 writer.close()
@@ -155,34 +159,6 @@ def engineered(export: Export, params: FeatureParams, chunk_rows: int) -> Iterat
         known = chunk if before is None else pl.concat([before, chunk])
         yield engineer(known, export.series, params).slice(known.height - chunk.height)
         before = known.tail(look_back_rows(params))
-
-
-class _Chunks:
-    """Counts and times the chunks, and obeys the slot after each."""
-
-    def __init__(self, task: Task, total: int, clock: WorkClock) -> None:
-        self._channel, self._total, self._clock = task.channel, total, clock
-        self._count, self._reported_s, self._reported_cpu_s = 0, clock.worked_s, clock.cpu_s
-
-    def done(self, rows: int) -> None:
-        """Pass a safe point, report a chunk of *rows* rows, and pass a second safe point.
-
-        Only after the first is it known how long the kernel stopped the chunk; the second obeys what the report causes.
-        """
-        self._count += 1
-        self._channel.safe_point(self._count)
-        now_s, cpu_now_s = self._clock.worked_s, self._clock.cpu_s
-        report = EpochReport(
-            self._count,
-            self._total,
-            now_s - self._reported_s,
-            samples=rows,
-            resumed=self._channel.take_was_paused(),
-            cpu_s=cpu_now_s - self._reported_cpu_s,
-        )
-        self._channel.report(report)
-        self._reported_s, self._reported_cpu_s = now_s, cpu_now_s
-        self._channel.safe_point(self._count)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

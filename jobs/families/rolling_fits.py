@@ -24,13 +24,14 @@ from statsforecast.arima import forecast_arima, forward_arima
 from statsforecast.ets import forecast_ets, forward_ets
 
 from cbi_queue.artifacts import write_atomic
-from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, Note, Restored, Started
+from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored, Started
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import holdout_split
 from jobs.process.channel import StopRequested
 from jobs.results.run_folder import record_run
 from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock
+from jobs.training.work_reports import BlockReports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,25 +107,21 @@ class _RollingFit(ABC):
     def _fit_all(self, task: Task) -> None:
         clock, total, saved_at_s = self._clock, len(self.chunks), time.monotonic()
         clock.start(self.done.fit_s)
+        reports = BlockReports(task.channel, clock, total)
         for number in range(len(self.done.fits), total):
             task.channel.safe_point(number)
-            began_s, began_cpu_s = clock.worked_s, clock.cpu_s
+            reports.start()
             self.done.fits.append(self._fit_before(int(self.chunks[number][0])))
             try:
                 task.channel.safe_point(number + 1)  # after it, it is known how long the kernel stopped a fit
             finally:  # a stop keeps the fit, so it is reported as well
                 self.done.fit_s = clock.worked_s
-                self._report(task, number + 1, self.done.fit_s - began_s, clock.cpu_s - began_cpu_s)
+                reports.send(number + 1, self.params.history_rows)
             if time.monotonic() - saved_at_s >= CHECKPOINT_EVERY_S:
                 with clock.set_aside():
                     _save(task, self.done)
                 saved_at_s = time.monotonic()
         clock.stop()
-
-    def _report(self, task: Task, done: int, wall_s: float, cpu_s: float) -> None:
-        resumed, samples = task.channel.take_was_paused(), self.params.history_rows
-        report = EpochReport(done, len(self.chunks), wall_s, samples=samples, resumed=resumed, cpu_s=cpu_s)
-        task.channel.report(report)
 
     def _forecast_all(self, task: Task) -> tuple[np.ndarray, float]:
         predicted, clock = np.full(self.frame.rows, np.nan), WorkClock(task.channel)

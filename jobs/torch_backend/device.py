@@ -23,14 +23,6 @@ import torch  # noqa: E402 - the ceilings above come first
 from jobs.process.heap import give_back  # noqa: E402
 
 
-def device_for(*wanted: str) -> torch.device:
-    """Return the first of *wanted* (mps, cuda, cpu) that computes here; the CPU when none does."""
-    for name in wanted:
-        if computes(name):
-            return torch.device(name)
-    return torch.device("cpu")
-
-
 def computes(name: str) -> bool:
     """Return True if the device called *name* is present and computes a small product correctly.
 

@@ -1,4 +1,4 @@
-"""Reports of the work to the slot: one for each epoch, and one for each part of a long epoch.
+"""Reports of the work to the slot: one for each epoch and each part of a long epoch, or one for some rounds.
 
 A part is reported every few seconds, once its epoch has lasted PARTS_FROM_S: the governor then sees the cost within
 epochs of minutes, and short epochs cost one report each. Times are working times (`WorkClock`).
@@ -113,6 +113,51 @@ class WorkReports:
 
     def _mark(self) -> _Mark:
         return _Mark(self._clock.worked_s, self._clock.cpu_s, self._data_s())
+
+
+class BlockReports:
+    """Measures and reports the work of a model that has no epochs: rounds, fits or chunks, one or several a report."""
+
+    def __init__(self, channel: Channel, clock: WorkClock, total: int, done: int = 0) -> None:
+        """Measure from now on, after *done* of *total*; *clock* runs. Time after a restart is no cold baseline."""
+        self._channel, self._clock, self._total = channel, clock, total
+        self._restarted = done > 0
+        self.reported = done
+        self.start()
+
+    def start(self) -> None:
+        """Measure from now on."""
+        self._wall_s, self._cpu_s = self._clock.worked_s, self._clock.cpu_s
+
+    @property
+    def wall_s(self) -> float:
+        """Working seconds since the last report."""
+        return self._clock.worked_s - self._wall_s
+
+    def send(
+        self, done: int, samples: int, *, train_loss: float | None = None, validation_loss: float | None = None
+    ) -> None:
+        """Report the work since the last report, *done* being finished now.
+
+        Args:
+            done: rounds, fits or chunks, in all attempts.
+            samples: rows worked on since the last report.
+            train_loss: after the last of them, where it is known.
+            validation_loss: the same.
+        """
+        wall_s, cpu_s = self._clock.worked_s, self._clock.cpu_s
+        report = EpochReport(
+            done,
+            self._total,
+            wall_s - self._wall_s,
+            samples=samples,
+            train_loss=train_loss,
+            validation_loss=validation_loss,
+            resumed=self._channel.take_was_paused() or self._restarted,
+            cpu_s=cpu_s - self._cpu_s,
+        )
+        self._channel.report(report)
+        self.reported, self._restarted, self._wall_s, self._cpu_s = done, False, wall_s, cpu_s
 
 
 def _difference(now: float | None, before: float | None) -> float | None:

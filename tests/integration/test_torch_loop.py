@@ -10,7 +10,7 @@ from support.small_net import EVERY_EPOCH, STEPS, VALIDATION, attempt, make_loop
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, MicroBatchChanged, StepsReport
 from jobs.process.channel import StopRequested
-from jobs.torch_backend.device import compute_repeatably, device_for
+from jobs.torch_backend.device import compute_repeatably, computes
 from jobs.torch_backend.precision import Precision
 from jobs.training.checkpoint_pace import CheckpointPace
 
@@ -83,10 +83,10 @@ def test_a_stop_is_obeyed_also_when_nothing_can_be_saved(tmp_path):
     assert len(channel.of_type(CheckpointFailed)) == 1
 
 
-def test_the_device_is_one_that_this_machine_has():
-    assert device_for("no-such-device") == torch.device("cpu")
-    assert device_for("cpu", "cuda") == torch.device("cpu")
-    assert device_for("mps", "cuda", "cpu").type in {"mps", "cuda", "cpu"}
+def test_a_device_that_this_machine_does_not_have_does_not_compute():
+    assert computes("cpu")
+    assert not computes("no-such-device")
+    assert not (computes("mps") and computes("cuda")), "no machine has both"
 
 
 def test_a_micro_batch_is_taken_over_between_two_steps_only(tmp_path):
