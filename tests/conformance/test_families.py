@@ -101,7 +101,7 @@ class Bench:
         self._undisturbed: dict[str, Run] = {}
 
     def folder(self, model: str) -> Path:
-        """A run folder that nobody has used."""
+        """A run folder that is not in use."""
         number = len(list(self._root.iterdir()))
         return self._root / f"{model}-{number}"
 
@@ -209,7 +209,7 @@ def test_every_epoch_is_reported_in_order_and_finite(bench: Bench, model: str) -
 
 @every_model
 def test_a_pause_is_obeyed_at_the_next_safe_point_and_costs_nothing(bench: Bench, model: str) -> None:
-    """Asked after the first report: it stands still before the second, moves again, and ends with the same numbers."""
+    """Asked after the first report: it is paused before the second, resumes, and ends with the same numbers."""
 
     def pause_then_resume(channel: Channel, message: Message) -> None:
         if isinstance(message, EpochReport) and not asked:
@@ -236,7 +236,7 @@ def test_a_pause_is_obeyed_at_the_next_safe_point_and_costs_nothing(bench: Bench
 
 @every_model
 def test_a_stop_is_obeyed_at_the_next_safe_point_and_a_rerun_ends_the_same(bench: Bench, model: str) -> None:
-    """Bit for bit on the CPU, whether the second attempt goes on from a checkpoint or starts over."""
+    """Bit for bit on the CPU, whether the second attempt continues from a checkpoint or starts over."""
     run_dir = bench.folder(model)
     slot = Slot(lambda channel, message: channel.stop() if isinstance(message, EpochReport) else None)
 

@@ -119,7 +119,7 @@ def test_rounds_are_reported_in_blocks_that_add_up(tmp_path: Path) -> None:
 
 
 def test_a_stop_between_rounds_leaves_and_a_later_attempt_says_that_it_starts_over(tmp_path: Path) -> None:
-    """DART cannot be resumed exactly; the person reading must not be told otherwise."""
+    """DART cannot be resumed exactly; the reader must not be told otherwise."""
     with pytest.raises(StopRequested):
         boosted(tmp_path, ScriptedRounds([1.0] * 9), patience_rounds=None, channel=ScriptedChannel(stop_at=4))
 
@@ -150,7 +150,7 @@ def test_where_the_library_goes_on_exactly_a_stop_at_any_round_changes_nothing(
     assert replace(outcome, fit_s=0.0) == replace(undisturbed, fit_s=0.0)
     assert [saved.epoch for saved in first.of_type(CheckpointSaved)] == [stop_at - 1]
     assert [(restored.epoch, restored.exact) for restored in second.of_type(Restored)] == [(stop_at - 1, True)]
-    assert second.of_type(Note) == [], "nobody is told that it starts over"
+    assert second.of_type(Note) == [], "no note says that it starts over"
     assert [report.resumed for report in second.of_type(EpochReport)][:1] in ([True], [])
     assert sum(report.samples for report in second.of_type(EpochReport)) == 100 * (outcome.rounds - stop_at + 1)
 
@@ -198,7 +198,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_the_stop_goes_on(tmp_pa
 
 
 def test_each_report_says_what_the_processor_did(tmp_path: Path) -> None:
-    """A slow round whose processor time did not grow was kept waiting: the governor tells contention by it."""
+    """A slow round whose processor time did not grow was kept waiting: the governor detects contention by it."""
     channel = ScriptedChannel()
 
     boosted(tmp_path, ScriptedRounds([1.0] * 25), patience_rounds=None, channel=channel)

@@ -1,4 +1,4 @@
-"""`jobs.nets.progress` and `jobs.nets.circumstances`: early stopping's counting, and what of it comes back from a checkpoint."""
+"""`jobs.nets.progress` and `jobs.nets.circumstances`: early stopping's counting, and what a checkpoint restores."""
 
 from __future__ import annotations
 

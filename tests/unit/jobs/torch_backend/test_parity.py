@@ -102,7 +102,7 @@ def test_half_precision_is_within_its_tolerance_on_a_sound_device(sample):
 
 
 def test_errors_to_one_side_do_not_refuse_half_precision(sample):
-    """Consecutive days err together: at the first loss scale their sum is out of float16's range, and training goes on."""
+    """Consecutive days err together: at the first loss scale their sum is out of float16's range, and training continues."""
     model, windows, _ = sample
     beside = torch.full((8,), 3.0)
     first_scale = Precision("float16").scaler.get_scale()
