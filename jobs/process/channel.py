@@ -282,9 +282,7 @@ class Channel:
 
 
 def _log(words: str) -> None:
-    with contextlib.suppress(
-        OSError
-    ):  # the log's disk may be full: reports are still sent, and directives still received
+    with contextlib.suppress(OSError):  # a full disk must stop neither reports nor directives
         print(words, flush=True)
 
 
