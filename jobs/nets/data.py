@@ -1,4 +1,4 @@
-"""The input of every net and the record of its forecasts, in numpy: frame, split, standardised rows, row numbers.
+"""The input of every net, in numpy: frame, split, standardised rows, row numbers.
 
 A sample is a row number t; its window is the L rows up to and including t. No window is materialised here, and no
 library of nets is imported.
@@ -7,23 +7,17 @@ library of nets is imported.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from jobs.data.series import load_frame
 from jobs.data.standardise import fit_standardiser
 from jobs.evaluation.splits import MIN_TRAIN_ROWS, holdout_split
-from jobs.process.heap import give_back
-from jobs.results.run_folder import record_run
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
     from cbi_queue.models.parameters.neural import NeuralParams
-    from cbi_queue.protocol import Finished
     from jobs.data.series import ForecastFrame
     from jobs.data.standardise import Standardiser
     from jobs.evaluation.splits import Split
@@ -75,43 +69,6 @@ def load_neural_data(task: Task) -> NeuralData:
         y=standardiser.label(frame.y),
         sequence_length=params.sequence_length,
         train=_rows_with_window(split.train, params.sequence_length),
-    )
-
-
-def record_forecast(
-    task: Task,
-    data: NeuralData,
-    forecast: np.ndarray,
-    *,
-    fit_s: float,
-    predict_s: float,
-    model_files: Mapping[str, bytes | Callable[[Path], object]],
-    details: dict[str, Any],
-) -> Finished:
-    """Score the net's forecasts and fill the run's folder.
-
-    Args:
-        task: whose folder is filled.
-        data: what the net was trained on.
-        forecast: (n,) standardised forecasts of `data.forecast_rows`.
-        fit_s: working seconds of training, all attempts together.
-        predict_s: working seconds of forecasting.
-        model_files: file name -> content, or a function that writes to a path.
-        details: further metrics, finite or None.
-    """
-    give_back()  # Polars, which writes the files, has its own allocator
-    predicted = np.full(data.frame.rows, np.nan)
-    predicted[data.forecast_rows] = data.standardiser.log_return(forecast)
-    return record_run(
-        task,
-        data.frame,
-        data.split,
-        predicted,
-        fit_s=fit_s,
-        predict_s=predict_s,
-        model_files=model_files,
-        preproc=data.standardiser.as_json(data.frame.feature_names),
-        details=details,
     )
 
 

@@ -9,13 +9,15 @@ import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from cbi_queue.protocol import Note
-from jobs.nets.data import load_neural_data, record_forecast
+from jobs.nets.data import load_neural_data
+from jobs.process.heap import give_back
+from jobs.results.run_folder import record_run
 from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from cbi_queue.models.parameters.neural import NeuralParams
     from cbi_queue.protocol import Finished, Started
     from jobs.nets.loop import NetLoop
@@ -56,14 +58,20 @@ class NetRun(ABC):
         clock = WorkClock(self._task.channel)
         clock.start(0.0)
         forecast = self._forecast()  # (n,)
-        progress = self.loop.progress
-        return record_forecast(
+        predict_s = clock.worked_s
+        give_back()  # Polars, which writes the files, has its own allocator
+        data, progress = self.data, self.loop.progress
+        predicted = np.full(data.frame.rows, np.nan)
+        predicted[data.forecast_rows] = data.standardiser.log_return(forecast)
+        return record_run(
             self._task,
-            self.data,
-            forecast,
+            data.frame,
+            data.split,
+            predicted,
             fit_s=self.loop.fit_s,
-            predict_s=clock.worked_s,
+            predict_s=predict_s,
             model_files={**self._weights(), ARCHITECTURE: self._description()},
+            preproc=data.standardiser.as_json(data.frame.feature_names),
             details={"epochs": progress.epoch, "best_epoch": progress.best_epoch},
         )
 
