@@ -71,113 +71,93 @@ class Boosted:
     """Working time, pauses excluded."""
 
 
-def boost(
-    task: Task,
-    model: Rounds,
-    *,
-    rounds: int,
-    patience_rounds: int | None,
-    samples: int,
-    checkpoints: BoostingCheckpoints | None = None,
-) -> Boosted:
-    """Train up to *rounds* rounds and return the best; stop after *patience_rounds* without a better one.
-
-    Args:
-        task: the attempt.
-        model: before its first round; `ResumableRounds` when there are *checkpoints*.
-        rounds: most rounds.
-        patience_rounds: None: all rounds.
-        samples: rows that a round learns from.
-        checkpoints: None where the library does not resume exactly.
-
-    Raises:
-        StopRequested: at the next round, after writing a checkpoint where there are any.
-    """
-    loop = _Loop(task, model, rounds, patience_rounds, samples, checkpoints)
-    loop.begin()
-    try:
-        while not loop.is_over:
-            loop.round()
-        task.channel.safe_point(loop.done)
-    except StopRequested:
-        loop.leave()
-        raise
-    return loop.outcome()
-
-
-class _Loop:
-    """The rounds of one attempt."""
+class BoostingLoop:
+    """The rounds of one attempt at one boosted model."""
 
     def __init__(
         self,
         task: Task,
         model: Rounds,
+        *,
         rounds: int,
         patience_rounds: int | None,
         samples: int,
-        checkpoints: BoostingCheckpoints | None,
+        checkpoints: BoostingCheckpoints | None = None,
     ) -> None:
+        """Prepare to train.
+
+        Args:
+            task: the attempt.
+            model: before its first round; `ResumableRounds` when there are *checkpoints*.
+            rounds: most rounds.
+            patience_rounds: rounds without a better one that end the training; None: all rounds.
+            samples: rows that a round learns from.
+            checkpoints: None where the library does not resume exactly.
+        """
         self._task, self._model, self._checkpoints = task, model, checkpoints
         self._rounds, self._patience_rounds, self._samples = rounds, patience_rounds, samples
         self._clock = WorkClock(task.channel)
         self._best, self._best_round, self._best_rmse = b"", 0, float("inf")
         self._grew = True
-        self.done = 0
+        self._done = 0
 
-    def begin(self) -> None:
+    def run(self) -> Boosted:
+        """Train and return the best model.
+
+        Raises:
+            StopRequested: at the next round, after writing a checkpoint where there are any.
+        """
+        self._begin()
+        try:
+            while not self._is_over:
+                self._round()
+            self._task.channel.safe_point(self._done)
+        except StopRequested:
+            if self._checkpoints and self._done:
+                self._checkpoints.save(self._clock, self._progress)
+            raise
+        return Boosted(self._best, self._best_round, self._best_rmse, self._done, self._clock.worked_s)
+
+    def _begin(self) -> None:
         """Restore a checkpoint if there is one; report a later attempt that starts over."""
         progress = self._checkpoints.restore() if self._checkpoints else None
         if progress is not None:
             cast("ResumableRounds", self._model).resume(progress.model, progress.rounds)
-            self.done = progress.rounds
+            self._done = progress.rounds
             self._best, self._best_round, self._best_rmse = progress.best, progress.best_round, progress.best_rmse
-        elif self._checkpoints is None:
-            _note_rerun(self._task)
+        elif self._checkpoints is None and (attempt := self._task.assignment.attempt) > 1:
+            text = (
+                f"attempt {attempt} starts from round 1: this model cannot be resumed exactly, so it has no "
+                "checkpoints; the result is the same as that of an undisturbed run"
+            )
+            self._task.channel.report(Note(text))
         self._clock.start(progress.worked_s if progress else 0.0)
-        self._reports = BlockReports(self._task.channel, self._clock, self._rounds, self.done)
+        self._reports = BlockReports(self._task.channel, self._clock, self._rounds, self._done)
 
     @property
-    def is_over(self) -> bool:
+    def _is_over(self) -> bool:
         """True when no further round is wanted."""
-        stale = self.done - self._best_round
+        stale = self._done - self._best_round
         patience_ended = self._patience_rounds is not None and stale >= self._patience_rounds
-        return self.done >= self._rounds or not self._grew or patience_ended
+        return self._done >= self._rounds or not self._grew or patience_ended
 
-    def round(self) -> None:
+    def _round(self) -> None:
         """Add a round, keep it if it is the best, and report it when that is due."""
-        self._task.channel.safe_point(self.done)
+        self._task.channel.safe_point(self._done)
         self._grew = self._model.update()
-        self.done += 1
+        self._done += 1
         rmse = self._model.validation_rmse()
         if not self._best or (self._grew and rmse < self._best_rmse):
-            self._best, self._best_round, self._best_rmse = self._model.snapshot(), self.done, rmse
-        rounds = self.done - self._reports.reported
-        if self.is_over or rounds >= REPORT_EVERY_ROUNDS or self._reports.wall_s >= REPORT_EVERY_S:
+            self._best, self._best_round, self._best_rmse = self._model.snapshot(), self._done, rmse
+        rounds = self._done - self._reports.reported
+        if self._is_over or rounds >= REPORT_EVERY_ROUNDS or self._reports.wall_s >= REPORT_EVERY_S:
             samples, train_rmse = self._samples * rounds, self._model.train_rmse()
-            self._reports.send(self.done, samples, train_loss=train_rmse, validation_loss=rmse)
+            self._reports.send(self._done, samples, train_loss=train_rmse, validation_loss=rmse)
         if self._checkpoints:
             self._checkpoints.save_if_due(self._clock, self._progress)
-
-    def leave(self) -> None:
-        """Write a checkpoint where there are any."""
-        if self._checkpoints and self.done:
-            self._checkpoints.save(self._clock, self._progress)
-
-    def outcome(self) -> Boosted:
-        """Return the best model."""
-        return Boosted(self._best, self._best_round, self._best_rmse, self.done, self._clock.worked_s)
 
     def _progress(self) -> BoostingProgress:
         worked_s = self._clock.worked_s
         return BoostingProgress(
-            self.done, self._model.snapshot(), self._best, self._best_round, self._best_rmse, worked_s
+            self._done, self._model.snapshot(), self._best, self._best_round, self._best_rmse, worked_s
         )
-
-
-def _note_rerun(task: Task) -> None:
-    if task.assignment.attempt > 1:
-        text = (
-            f"attempt {task.assignment.attempt} starts from round 1: this model cannot be resumed exactly, so it has no "
-            "checkpoints; the result is the same as that of an undisturbed run"
-        )
-        task.channel.report(Note(text))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from cbi_queue.protocol import Note, Started
 from jobs.boosting.checkpoints import BoostingCheckpoints
-from jobs.boosting.loop import boost
+from jobs.boosting.loop import BoostingLoop
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import holdout_split
 from jobs.results.run_folder import record_run
@@ -102,14 +102,14 @@ class BoostedRun:
         """
         task, params = self._task, self._params
         checkpoints = BoostingCheckpoints(task, self._conditions(library)) if library else None
-        boosted = boost(
+        boosted = BoostingLoop(
             task,
             rounds,
             rounds=params.n_estimators,
             patience_rounds=params.early_stopping_rounds,
             samples=len(self.split.train),
             checkpoints=checkpoints,
-        )
+        ).run()
         clock = WorkClock(task.channel)
         clock.start(0.0)
         predicted = forecast(boosted.model)

@@ -10,7 +10,7 @@ from support.fakes import ScriptedChannel, make_task
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, Note, Restored
 from jobs.boosting.checkpoints import BoostingCheckpoints
-from jobs.boosting.loop import Boosted, boost
+from jobs.boosting.loop import Boosted, BoostingLoop
 from jobs.boosting.run import LEAST_BINS, MemoryLimits
 from jobs.process.channel import StopRequested
 
@@ -66,14 +66,14 @@ def boosted(
     task = make_task(folder, spec, folder, folder, channel)
     task = replace(task, assignment=replace(task.assignment, attempt=attempt))
     checkpoints = BoostingCheckpoints(task, conditions) if conditions else None
-    return boost(
+    return BoostingLoop(
         task,
         rounds,
         rounds=len(rounds.errors),
         patience_rounds=patience_rounds,
         samples=100,
         checkpoints=checkpoints,
-    )
+    ).run()
 
 
 def test_the_best_round_is_kept_and_training_stops_when_patience_ends(tmp_path: Path) -> None:
