@@ -1,4 +1,4 @@
-"""Features and label as a net wants them: mean 0, spread 1, nothing missing; fitted on the training block only.
+"""Features and label prepared for a net: mean 0, spread 1, nothing missing; fitted on the training block only.
 
 A missing value becomes 0, the training mean, and an indicator column marks it: a series that starts late then differs
 from an average day. Columns that are missing on the same training rows share one indicator, as one each would double

@@ -1,6 +1,6 @@
 """One run of one net around its loop, whatever its library: what is reported before it, forecasts and files after it.
 
-A library's run brings device, data and net together and returns its model's file.
+A library's run places the net on its device and returns its model's file.
 """
 
 from __future__ import annotations
