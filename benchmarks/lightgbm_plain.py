@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import lightgbm as lgb
 
 from cbi_queue.spec import JobSpec
-from jobs.boosting.run import Means
+from jobs.boosting.run import MemoryLimits
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import holdout_split
 from jobs.families.lightgbm_trees import library_params
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def fit_s(processed_dir: Path, spec: JobSpec, threads: int) -> float:
     """Train; return the seconds from before the first round to after the last."""
     p = cast("LightGBMDartParams", spec.typed_params)
-    params = library_params(p, Means(p.max_bin, threads))
+    params = library_params(p, MemoryLimits(p.max_bin, threads))
     frame = load_frame(processed_dir, spec.horizon)
     split = holdout_split(frame, p.validation_rows, p.backtest_rows, p.embargo_rows)
     learned = lgb.Dataset(frame.x[split.train], frame.y[split.train], params=params).construct()

@@ -1,4 +1,4 @@
-"""`python -m jobs --report-fd N`: the trainer process, started by the slot and by nobody else."""
+"""`python -m jobs --report-fd N`: the trainer process, started only by the slot."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cbi_queue.standard_streams import prepare_streams
 
 
 def main() -> int:
-    """Heed signals from the first moment on, parse the one argument and run the session.
+    """Handle signals from the first moment, parse the one argument and run the session.
 
-    A shutdown or a logout may come while the libraries are still being imported. SIGHUP comes from the kernel when
-    the daemon dies while this process is stopped. Both mean: checkpoint and leave.
+    A shutdown or a logout may come while the libraries are still being imported. The kernel sends SIGHUP when the
+    daemon dies while this process is stopped. Both mean: write a checkpoint and exit.
     """
     prepare_streams()
     asked_to_stop = threading.Event()

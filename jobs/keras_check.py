@@ -1,4 +1,4 @@
-"""`python -m jobs.keras_check`: can this Python train Keras nets? One JSON object, or the reason on the last line.
+"""`python -m jobs.keras_check`: check that this Python can train Keras nets. Prints one JSON object, or the reason last.
 
 Run by `cbi-queue runtime install` and `runtime check` on a runtime's Python: it imports what a trainer imports and takes
 one step of a small recurrent net on every device that TensorFlow shows.
@@ -14,19 +14,19 @@ from jobs.trainer import BrokenRuntime
 
 
 def main() -> int:
-    """Try everything once; return the exit status."""
+    """Check everything once; return the exit status."""
     try:
-        print(json.dumps(_tried()))
+        print(json.dumps(_findings()))
     except BrokenRuntime as exc:
         print(exc, file=sys.stderr)
         return 1
-    except Exception as exc:  # noqa: BLE001 - whatever a library raises is the answer
+    except Exception as exc:  # noqa: BLE001 - whatever a library raises is the reason
         print(f"{type(exc).__name__}: {' '.join(str(exc).split())[:300]}", file=sys.stderr)
         return 1
     return 0
 
 
-def _tried() -> dict[str, object]:
+def _findings() -> dict[str, object]:
     import numpy as np
 
     import jobs.session  # noqa: F401 - what every trainer imports
@@ -40,7 +40,7 @@ def _tried() -> dict[str, object]:
             net.compile(optimizer="adam", loss="mse", jit_compile=False)
             loss = float(net.train_on_batch(np.ones((8, 4, 2), np.float32), np.zeros((8, 1), np.float32)))
             if not np.isfinite(loss):
-                msg = f"a tiny LSTM's loss on {device} is {loss}"
+                msg = f"the loss of a small LSTM on {device} is {loss}, which is not a finite number"
                 raise BrokenRuntime(msg)
     return {
         "tensorflow": tf.__version__,

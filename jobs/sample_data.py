@@ -3,10 +3,10 @@
 Two steps. First the series that the `arch` package ships (WTI crude, S&P 500, NASDAQ, VIX) are written to `raw/`, one
 Parquet file each. Then DuckDB joins those files on the S&P 500's trading days into one panel, which is written once
 per horizon as `exports/production_training_data_<horizon>.parquet`. Nothing here is generated: a day without a quote
-stays empty, except that WTI is carried forward over at most three trading days. A file that did not come from here is
-the user's own and is never overwritten without `--force`.
+stays empty, except that WTI is carried forward over at most three trading days. A file that this program did not write
+is the user's own and is never overwritten without `--force`.
 
-Runs in its own process, started by `cbi_queue.cli.verbs.data`; its exports are what `jobs.data.export_file` reads.
+Runs in its own process, started by `cbi-queue data sample`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ORIGIN_KEY, ORIGIN = b"cbi_queue.origin", b"sample_data"
-"""Parquet metadata that marks a file as ours."""
+"""Parquet metadata that marks a file as written here."""
 STAND_IN = "WTI crude stands in for soybean oil (ZL): no library here ships a daily ZL series; bring your own export."
 SERIES: dict[str, str] = {
     "wti": "WTI spot price, US$ a barrel, daily (FRED DCOILWTICO), as shipped in arch.data.wti",
@@ -57,7 +57,7 @@ PANEL_SQL = """
 
 
 class ForeignFile(Exception):
-    """A file that did not come from here stands where a sample file would go."""
+    """A file that this program did not write is where a sample file would go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Built:
 
 
 def build(raw: Path, exports: Path, *, force: bool = False) -> list[Built]:
-    """Write the raw series, then the five exports; files that already hold the same bytes are left alone.
+    """Write the raw series, then the five exports; files with the same bytes are not written again.
 
     Raises:
         ForeignFile: before anything is written, when a user's own file would be overwritten and *force* is off.
@@ -91,7 +91,7 @@ def build(raw: Path, exports: Path, *, force: bool = False) -> list[Built]:
 
 
 def refuse_foreign(paths: list[Path]) -> None:
-    """Make sure that every existing file of *paths* is one of ours.
+    """Check that every existing file of *paths* was written here.
 
     Raises:
         ForeignFile: naming the first that is not.
@@ -133,11 +133,12 @@ def _export_notes(horizon: str) -> dict[str, str]:
 
 
 def _write(path: Path, table: pa.Table, notes: dict[str, str]) -> Built:
-    """Write *table* unless *path* already holds these very bytes."""
+    """Write *table* unless *path* already has the same bytes."""
     import pyarrow.parquet as pq
 
     stream = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({ORIGIN_KEY: ORIGIN, **notes}), stream, compression="zstd")
+    metadata: dict[Any, Any] = {ORIGIN_KEY: ORIGIN, **notes}
+    pq.write_table(table.replace_schema_metadata(metadata), stream, compression="zstd")
     content = stream.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     is_there = path.exists() and sha256_of(path) == digest
@@ -167,16 +168,14 @@ def _is_ours(path: Path) -> bool:
 
 
 def render(built: list[Built]) -> str:
-    """Lay the result out as a table for people."""
+    """Return the result as a table for people."""
     rows = [(Path(b.path).name, b.status, f"{b.rows:,}", f"{b.first_date}..{b.last_date}", _names(b)) for b in built]
     head = ("file", "status", "rows", "dates", "columns")
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
     lines = [
         "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in [head, *rows]
     ]
-    return "\n".join(
-        [*lines, "", STAND_IN, "VIX starts in 2014 and stays empty before: a feature that really starts late."]
-    )
+    return "\n".join([*lines, "", STAND_IN, "VIX starts in 2014 and is empty before: a series that starts late."])
 
 
 def _names(built: Built) -> str:
@@ -187,13 +186,15 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m jobs.sample_data", description="Build the sample exports.")
     parser.add_argument("--raw", type=Path, required=True, help="existing folder for the raw series")
     parser.add_argument("--exports", type=Path, required=True, help="existing folder for the five exports")
-    parser.add_argument("--force", action="store_true", help="overwrite files that did not come from here")
+    parser.add_argument(
+        "--force", action="store_true", help="overwrite files that did not come from the sample builder"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Build the sample and print what is there; return the exit code."""
+    """Build the sample and print its files; return the exit code."""
     arguments = _arguments(argv)
     try:
         built = build(arguments.raw, arguments.exports, force=arguments.force)

@@ -1,7 +1,7 @@
-"""One trainer session: greet, take the assignment, train, complete the run folder, say how it ended.
+"""One trainer session: greet, receive the assignment, train, complete the run folder, report how it ended.
 
-The third of the three places that catch broadly (after the command line and the daemon): whatever a library raises
-becomes a `Failed` report and an exit code.
+One of the three places that catch every exception (the others are the command line and the daemon): whatever a library
+raises becomes a `Failed` report and an exit code.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def run_session(report_fd: int, asked_to_stop: threading.Event) -> int:
 
     Args:
         report_fd: open descriptor for the reports.
-        asked_to_stop: set when a signal came before this session could heed it.
+        asked_to_stop: set when a signal came before this session could handle it.
     """
     channel = Channel(os.fdopen(report_fd, "wb"), os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
     for signum in (signal.SIGTERM, signal.SIGHUP):
@@ -99,11 +99,11 @@ def _train(assignment: Assignment, channel: Channel) -> None:
 
 
 def _spec(assignment: Assignment) -> JobSpec:
-    """Check the spec again; this runtime may hold another version of cbi-queue than the one that planned it."""
+    """Check the spec again: this runtime may have another version of cbi-queue than the one that planned the job."""
     try:
         return JobSpec.model_validate(assignment.spec)
     except ValidationError as exc:
-        raise BrokenSpec(f"this runtime cannot read the job: {exc}") from exc
+        raise BrokenSpec(f"this runtime's cbi-queue cannot read the job: {exc}") from exc
 
 
 def _manifest(assignment: Assignment, finished: Finished) -> Manifest:
@@ -119,9 +119,9 @@ def _manifest(assignment: Assignment, finished: Finished) -> Manifest:
 
 
 def limit_memory(limit_mib: float) -> None:
-    """Let the kernel refuse this process more than *limit_mib* of data and heap; 0 for no limit.
+    """Limit this process to *limit_mib* of data and heap; 0 for no limit.
 
-    Linux counts every private writable mapping. macOS takes the limit and does not enforce it.
+    Linux counts every private writable mapping. macOS accepts the limit and does not enforce it.
     """
     if limit_mib > 0:
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
@@ -132,14 +132,14 @@ def limit_memory(limit_mib: float) -> None:
 
 
 def note_presence(assignment: Assignment) -> None:
-    """Write to the file that CBI_OVERLAP_LOG names, if it does, whether this trainer is alone.
+    """Write to the file named by CBI_OVERLAP_LOG, if it is set, whether this trainer is the only one.
 
-    The proof is the trainer's own: it locks a file beside the log for as long as it lives, and says when it could not.
+    The trainer locks a file beside the log for as long as it lives, and writes that it is not alone when it cannot.
     """
     path = os.environ.get("CBI_OVERLAP_LOG")
     if not path:
         return
-    presence = os.open(f"{path}.presence", os.O_RDWR | os.O_CREAT, 0o600)  # stays open until the process is gone
+    presence = os.open(f"{path}.presence", os.O_RDWR | os.O_CREAT, 0o600)  # stays open until the process ends
     try:
         fcntl.flock(presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
         alone = True
@@ -152,7 +152,7 @@ def note_presence(assignment: Assignment) -> None:
 
 
 def classify(exc: BaseException) -> FailureKind:
-    """Tell what kind of failure an exception is."""
+    """Return what kind of failure an exception is."""
     if isinstance(exc, BrokenSpec):
         return FailureKind.BROKEN_SPEC
     if is_out_of_memory(exc):

@@ -1,7 +1,7 @@
-"""What every model family implements, and what it is handed.
+"""What every model family implements, and what it receives.
 
-A family is a class with `prepare` and `train`, in one file of `jobs.families`, found by `jobs.registry`. It stays
-small by calling `series`, `splits`, `scoring`, `run_record`, `checkpoint` and the loops; there is no base class.
+A family is a class with `prepare` and `train`, in one file of `jobs.families`, found by `jobs.registry`. It calls
+`load_frame`, `holdout_split`, `record_run` and a loop, and stays small that way.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class BrokenSpec(Exception):
 
 
 class BrokenRuntime(BrokenSpec):
-    """The Python that runs the trainer lacks a library, or has one that does not load; retrying cannot help."""
+    """The Python that runs the trainer has no such library, or one that does not load; retrying cannot help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One attempt of one job, as a family sees it."""
+    """One attempt at one job, as a family sees it."""
 
     assignment: Assignment
     spec: JobSpec
@@ -36,7 +36,7 @@ class Task:
 
     @property
     def run_dir(self) -> Path:
-        """The run's folder; exists."""
+        """The run's folder, which exists."""
         return Path(self.assignment.run_dir)
 
     @property
@@ -56,10 +56,10 @@ class Task:
 
 
 class Trainer(Protocol):
-    """One way to train one model. A fresh instance, in a fresh process, per attempt."""
+    """One way to train one model. A new instance, in a new process, per attempt."""
 
     def prepare(self, task: Task) -> Started:
-        """Load data, build the model, restore a checkpoint if there is one; say what is about to happen.
+        """Load data, build the model, restore a checkpoint if there is one; return what is about to be trained.
 
         Raises:
             BrokenSpec: when the job cannot run as written on this data.
@@ -67,9 +67,9 @@ class Trainer(Protocol):
         ...
 
     def train(self, task: Task) -> Finished:
-        """Train, report, obey, score, and leave the run folder filled (the manifest is written by the session).
+        """Train, report, obey, score, and fill the run folder (the session writes the manifest).
 
         Raises:
-            StopRequested: after leaving a checkpoint where the model can.
+            StopRequested: after writing a checkpoint where the model can.
         """
         ...

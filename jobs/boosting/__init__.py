@@ -1,3 +1,3 @@
-"""What every boosted-tree model shares."""
+"""What boosted-tree models share."""
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""The checkpoints of a boosted model whose library goes on exactly: the model as it is, and the best one so far.
+"""The checkpoints of a boosted model whose library resumes exactly: the present model, and the best one so far.
 
 XGBoost 3.2 with its DART booster does, when the seed is a function of the round and neither rows nor columns are drawn
-(each compared: 60 rounds at once against 30 and 30 give the same file). Circumstances that could change a bit are
-stored too, and a checkpoint of others is refused: the run then starts over, which is always exact. Neighbours:
-`jobs.boosting` (the loop), `jobs.training.checkpoint` (the file), `jobs.training.checkpoint_pace` (when).
+(compared: 60 rounds at once and 30 + 30 rounds give the same file). Conditions that could change a bit (library, data,
+bins, threads) are stored too, and a checkpoint of others is refused: the run then starts over, which is always exact.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,22 +17,10 @@ from jobs.training.checkpoint import Checkpoint, CheckpointFolder
 from jobs.training.checkpoint_pace import CheckpointPace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from jobs.trainer import Task
     from jobs.training.work_clock import WorkClock
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What the numbers of a round depend on, beside the spec."""
-
-    library: str
-    """Name and version."""
-    data: str
-    """Digest of features, labels and blocks."""
-    bins: int
-    threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +29,7 @@ class BoostingProgress:
 
     rounds: int
     model: bytes
-    """After those rounds."""
+    """The model after those rounds."""
     best: bytes
     best_round: int
     best_rmse: float
@@ -53,15 +40,15 @@ class BoostingProgress:
 class BoostingCheckpoints:
     """The checkpoints of one attempt at one boosted model."""
 
-    def __init__(self, task: Task, around: Circumstances, pace: CheckpointPace | None = None) -> None:
-        """Keep them in the task's folder."""
-        self._channel, self._around = task.channel, asdict(around)
+    def __init__(self, task: Task, conditions: Mapping[str, str | int], pace: CheckpointPace | None = None) -> None:
+        """Keep them in the task's folder; *conditions* are what a round's result depends on beside the spec, by name."""
+        self._channel, self._conditions = task.channel, dict(conditions)
         self._folder = CheckpointFolder(task.checkpoint_dir, task.assignment.identity)
         self._pace = pace or CheckpointPace()
         self._safe_rounds = 0
 
     def restore(self) -> BoostingProgress | None:
-        """Return where the newest usable checkpoint stands, and report it; None when there is none.
+        """Return the progress of the newest usable checkpoint, and report it; None when there is none.
 
         Raises:
             OSError: when the run's folder is gone.
@@ -69,7 +56,8 @@ class BoostingCheckpoints:
         found = self._folder.load_latest(self._misfit)
         if found.state is None:
             if found.rejected:
-                self._channel.report(Note(f"fits from round 1, no checkpoint can be used: {'; '.join(found.rejected)}"))
+                why = "; ".join(found.rejected)
+                self._channel.report(Note(f"training starts from round 1, no checkpoint can be used: {why}"))
             return None
         facts, arrays = found.state.facts, found.state.arrays
         progress = BoostingProgress(
@@ -81,12 +69,12 @@ class BoostingCheckpoints:
         return progress
 
     def save_if_due(self, clock: WorkClock, progress: Callable[[], BoostingProgress]) -> None:
-        """Save when the pace says so."""
+        """Save when a checkpoint is due."""
         if self._pace.is_due(clock.worked_s, mid_epoch=False):
             self.save(clock, progress)
 
     def save(self, clock: WorkClock, progress: Callable[[], BoostingProgress]) -> None:
-        """Leave a checkpoint, unless there is one; one that cannot be written is reported and ends no training."""
+        """Write a checkpoint, unless there is one; a failure is reported and does not end the training."""
         now = progress()
         if now.rounds == self._safe_rounds:
             return
@@ -104,9 +92,10 @@ class BoostingCheckpoints:
     def _checkpoint(self, now: BoostingProgress) -> Checkpoint:
         progress = {"best_round": now.best_round, "best_rmse": now.best_rmse, "worked_s": now.worked_s}
         arrays = {"model": np.frombuffer(now.model, np.uint8), "best": np.frombuffer(now.best, np.uint8)}
-        return Checkpoint(now.rounds, 0, {"around": self._around, "standing": progress}, arrays)
+        return Checkpoint(now.rounds, 0, {"around": self._conditions, "standing": progress}, arrays)
 
     def _misfit(self, checkpoint: Checkpoint) -> str | None:
         stored = checkpoint.facts.get("around", {})
-        changed = [f"{name} {stored.get(name)!s:.40}" for name, now in self._around.items() if stored.get(name) != now]
-        return f"made with {', '.join(changed)}" if changed else None
+        pairs = ((name, stored.get(name), now) for name, now in self._conditions.items())
+        changed = [f"{name} {before!s:.40}, now {now!s:.40}" for name, before, now in pairs if before != now]
+        return f"made with {'; '.join(changed)}" if changed else None

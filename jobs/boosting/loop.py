@@ -1,23 +1,24 @@
-"""The loop of boosted trees: one safe point a round, a report every few, and a stopping rule that DART allows.
+"""The loop of boosted trees: one safe point a round, a report every few, and a stopping rule that suits DART.
 
-Knows no library: a family hands in a `Rounds` with four verbs. DART rescales earlier trees in later rounds, so the
-best model is not the first n trees of the last one: it is kept as it was written in its round. LightGBM refuses its
-own early stopping in DART mode for that reason.
+Knows no library: a family passes in a `Rounds`. DART rescales earlier trees in later rounds, so the best model is not
+the first n trees of the last one: it is kept as it was written in its round. LightGBM refuses its own early stopping in
+DART mode for that reason.
 
-Pause, pace and stop act between two rounds. Where the library goes on exactly from a stored model, a stop leaves a
-checkpoint; where it does not, a stop leaves nothing and the next attempt fits from round 1, which gives the numbers of
-an undisturbed run (same spec, threads and library). Neighbours: `boosted_run` above, `boosting_checkpoint` below.
+Pause, pace and stop act between two rounds. Where the library resumes exactly from a stored model, a stop writes a
+checkpoint; where it does not, a stop writes nothing and the next attempt starts from round 1, which gives the numbers of
+an undisturbed run (same spec, threads and library).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from cbi_queue.protocol import EpochReport, Note
+from cbi_queue.protocol import Note
 from jobs.boosting.checkpoints import BoostingProgress
 from jobs.process.channel import StopRequested
 from jobs.training.work_clock import WorkClock
+from jobs.training.work_reports import BlockReports
 
 if TYPE_CHECKING:
     from jobs.boosting.checkpoints import BoostingCheckpoints
@@ -25,34 +26,34 @@ if TYPE_CHECKING:
 
 REPORT_EVERY_ROUNDS = 10
 REPORT_EVERY_S = 0.25
-"""A report goes up after the first round that reaches either; short rounds would otherwise flood the slot."""
+"""A report is sent after the first round that reaches either; short rounds would otherwise flood the slot."""
 
 
 class Rounds(Protocol):
-    """One boosted model while it is trained."""
+    """A boosted model while it is trained."""
 
     def update(self) -> bool:
-        """Add one round; False when nothing was left to split and the model is not to be used after this call."""
+        """Add one round; return False when nothing was left to split: the model is not usable after that."""
         ...
 
     def validation_rmse(self) -> float:
-        """Error on the validation block after the last round."""
+        """Return the error on the validation block after the last round."""
         ...
 
     def train_rmse(self) -> float | None:
-        """Error on the training block, None where it would cost more than it tells."""
+        """Return the error on the training block; None where computing it would take too long."""
         ...
 
     def snapshot(self) -> bytes:
-        """The model as it is now, in the library's own file format."""
+        """Return the present model in the library's own file format."""
         ...
 
 
 class ResumableRounds(Rounds, Protocol):
-    """A boosted model that goes on exactly from a snapshot."""
+    """A boosted model that resumes exactly from a snapshot."""
 
     def resume(self, model: bytes, rounds: int) -> None:
-        """Go on from *model*, a snapshot after *rounds* rounds."""
+        """Continue from *model*, a snapshot after *rounds* rounds."""
         ...
 
 
@@ -70,145 +71,93 @@ class Boosted:
     """Working time, pauses excluded."""
 
 
-def boost(
-    task: Task,
-    model: Rounds,
-    *,
-    rounds: int,
-    patience_rounds: int | None,
-    samples: int,
-    checkpoints: BoostingCheckpoints | None = None,
-) -> Boosted:
-    """Train up to *rounds* rounds and return the best; stop after *patience_rounds* without a better one.
-
-    Args:
-        task: the attempt.
-        model: before its first round; `ResumableRounds` when there are *checkpoints*.
-        rounds: most rounds.
-        patience_rounds: None: all rounds.
-        samples: rows that a round learns from.
-        checkpoints: None where the library does not go on exactly.
-
-    Raises:
-        StopRequested: at the next round, after leaving a checkpoint where there are any.
-    """
-    loop = _Loop(task, model, rounds, patience_rounds, samples, checkpoints)
-    loop.begin()
-    try:
-        while not loop.is_over:
-            loop.round()
-        task.channel.safe_point(loop.done)
-    except StopRequested:
-        loop.leave()
-        raise
-    return loop.outcome()
-
-
-class _Loop:
-    """The rounds of one attempt."""
+class BoostingLoop:
+    """The rounds of one attempt at one boosted model."""
 
     def __init__(
         self,
         task: Task,
         model: Rounds,
+        *,
         rounds: int,
         patience_rounds: int | None,
         samples: int,
-        checkpoints: BoostingCheckpoints | None,
+        checkpoints: BoostingCheckpoints | None = None,
     ) -> None:
+        """Prepare to train.
+
+        Args:
+            task: the attempt.
+            model: before its first round; `ResumableRounds` when there are *checkpoints*.
+            rounds: most rounds.
+            patience_rounds: rounds without a better one that end the training; None: all rounds.
+            samples: rows that a round learns from.
+            checkpoints: None where the library does not resume exactly.
+        """
         self._task, self._model, self._checkpoints = task, model, checkpoints
-        self._rounds, self._patience_rounds = rounds, patience_rounds
+        self._rounds, self._patience_rounds, self._samples = rounds, patience_rounds, samples
         self._clock = WorkClock(task.channel)
-        self._reports = _Reports(task, self._clock, rounds, samples)
         self._best, self._best_round, self._best_rmse = b"", 0, float("inf")
         self._grew = True
-        self.done = 0
+        self._done = 0
 
-    def begin(self) -> None:
-        """Take up where a checkpoint stands, else say that it starts over when it does."""
+    def run(self) -> Boosted:
+        """Train and return the best model.
+
+        Raises:
+            StopRequested: at the next round, after writing a checkpoint where there are any.
+        """
+        self._begin()
+        try:
+            while not self._is_over:
+                self._round()
+            self._task.channel.safe_point(self._done)
+        except StopRequested:
+            if self._checkpoints and self._done:
+                self._checkpoints.save(self._clock, self._progress)
+            raise
+        return Boosted(self._best, self._best_round, self._best_rmse, self._done, self._clock.worked_s)
+
+    def _begin(self) -> None:
+        """Restore a checkpoint if there is one; report a later attempt that starts over."""
         progress = self._checkpoints.restore() if self._checkpoints else None
         if progress is not None:
-            self._model.resume(progress.model, progress.rounds)
-            self.done = progress.rounds
+            cast("ResumableRounds", self._model).resume(progress.model, progress.rounds)
+            self._done = progress.rounds
             self._best, self._best_round, self._best_rmse = progress.best, progress.best_round, progress.best_rmse
-        elif self._checkpoints is None:
-            _note_rerun(self._task)
+        elif self._checkpoints is None and (attempt := self._task.assignment.attempt) > 1:
+            text = (
+                f"attempt {attempt} starts from round 1: this model cannot be resumed exactly, so it has no "
+                "checkpoints; the result is the same as that of an undisturbed run"
+            )
+            self._task.channel.report(Note(text))
         self._clock.start(progress.worked_s if progress else 0.0)
-        self._reports.begin(self.done)
+        self._reports = BlockReports(self._task.channel, self._clock, self._rounds, self._done)
 
     @property
-    def is_over(self) -> bool:
+    def _is_over(self) -> bool:
         """True when no further round is wanted."""
-        stale = self.done - self._best_round
+        stale = self._done - self._best_round
         patience_ended = self._patience_rounds is not None and stale >= self._patience_rounds
-        return self.done >= self._rounds or not self._grew or patience_ended
+        return self._done >= self._rounds or not self._grew or patience_ended
 
-    def round(self) -> None:
+    def _round(self) -> None:
         """Add a round, keep it if it is the best, and report it when that is due."""
-        self._task.channel.safe_point(self.done)
+        self._task.channel.safe_point(self._done)
         self._grew = self._model.update()
-        self.done += 1
+        self._done += 1
         rmse = self._model.validation_rmse()
         if not self._best or (self._grew and rmse < self._best_rmse):
-            self._best, self._best_round, self._best_rmse = self._model.snapshot(), self.done, rmse
-        if self.is_over or self._reports.is_due(self.done):
-            self._reports.send(self.done, self._model.train_rmse(), rmse)
+            self._best, self._best_round, self._best_rmse = self._model.snapshot(), self._done, rmse
+        rounds = self._done - self._reports.reported
+        if self._is_over or rounds >= REPORT_EVERY_ROUNDS or self._reports.wall_s >= REPORT_EVERY_S:
+            samples, train_rmse = self._samples * rounds, self._model.train_rmse()
+            self._reports.send(self._done, samples, train_loss=train_rmse, validation_loss=rmse)
         if self._checkpoints:
             self._checkpoints.save_if_due(self._clock, self._progress)
-
-    def leave(self) -> None:
-        """Leave a checkpoint where there are any."""
-        if self._checkpoints and self.done:
-            self._checkpoints.save(self._clock, self._progress)
-
-    def outcome(self) -> Boosted:
-        """Return the best model."""
-        return Boosted(self._best, self._best_round, self._best_rmse, self.done, self._clock.worked_s)
 
     def _progress(self) -> BoostingProgress:
         worked_s = self._clock.worked_s
         return BoostingProgress(
-            self.done, self._model.snapshot(), self._best, self._best_round, self._best_rmse, worked_s
+            self._done, self._model.snapshot(), self._best, self._best_round, self._best_rmse, worked_s
         )
-
-
-def _note_rerun(task: Task) -> None:
-    if task.assignment.attempt > 1:
-        text = (
-            f"attempt {task.assignment.attempt} fits from round 1: this model cannot be resumed exactly, so no "
-            "checkpoint is kept; the result is the one that an undisturbed run has"
-        )
-        task.channel.report(Note(text))
-
-
-class _Reports:
-    """Which rounds are reported, and how long they took."""
-
-    def __init__(self, task: Task, clock: WorkClock, total_rounds: int, rows: int) -> None:
-        self._channel, self._clock, self._total, self._rows = task.channel, clock, total_rounds, rows
-
-    def begin(self, done: int) -> None:
-        """Measure from here, with *done* rounds behind; time after a restart is no baseline."""
-        self._restarted = done > 0
-        self._round, self._at_s, self._cpu_at_s = done, self._clock.worked_s, self._clock.cpu_s
-
-    def is_due(self, done: int) -> bool:
-        """Tell whether the rounds since the last report are to be told now."""
-        waited_s = self._clock.worked_s - self._at_s
-        return done - self._round >= REPORT_EVERY_ROUNDS or waited_s >= REPORT_EVERY_S
-
-    def send(self, done: int, train_rmse: float | None, validation_rmse: float) -> None:
-        """Report the rounds since the last report."""
-        now_s, cpu_now_s = self._clock.worked_s, self._clock.cpu_s
-        report = EpochReport(
-            epoch=done,
-            total_epochs=self._total,
-            wall_s=now_s - self._at_s,
-            samples=self._rows * (done - self._round),
-            train_loss=train_rmse,
-            validation_loss=validation_rmse,
-            resumed=self._channel.take_was_paused() or self._restarted,
-            cpu_s=cpu_now_s - self._cpu_at_s,
-        )
-        self._channel.report(report)
-        self._round, self._at_s, self._cpu_at_s, self._restarted = done, now_s, cpu_now_s, False

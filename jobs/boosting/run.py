@@ -1,10 +1,9 @@
-"""One run of a boosted model around its library: data in, parameters cut to the memory, checkpoints, the record out.
+"""One run of a boosted model around its library: data, parameters reduced to the memory, checkpoints, the run's files.
 
-A family says its parameters in its library's words and hands in the rounds and the forecast; the rest is the same for
-all and is here. A model that ran out of memory comes back with half the bins and half the threads for each time: the
-histograms, which are most of a boosted model's memory, shrink with the bins (LightGBM grew by 319 MiB with 255 bins,
-166 with 127, 90 with 63; XGBoost by 897, 490, 293). Fewer bins make another model, so the run's record and an event
-say it. Neighbours: `jobs.families` above; `boosting` (the loop), `boosting_checkpoint` and `run_record` below.
+A family names its parameters as its library does and passes in the rounds and the forecast; the rest is the same for
+all. A model that ran out of memory is trained again with half the bins and half the threads, each time: the histograms,
+which are most of a boosted model's memory, shrink with the bins (LightGBM grew by 319 MiB with 255 bins, 166 with 127,
+90 with 63; XGBoost by 897, 490, 293). Fewer bins make another model, so an event and metrics.json record it.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from cbi_queue.protocol import Note, Started
-from jobs.boosting.checkpoints import BoostingCheckpoints, Circumstances
-from jobs.boosting.loop import boost
+from jobs.boosting.checkpoints import BoostingCheckpoints
+from jobs.boosting.loop import BoostingLoop
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import holdout_split
 from jobs.results.run_folder import record_run
 from jobs.training.checkpoint import digest_of
-from jobs.training.cpu_probe import probe_cpu
+from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:
@@ -33,19 +32,19 @@ if TYPE_CHECKING:
     from jobs.trainer import Task
 
 LEAST_BINS = 15
-"""Fewer bins hardly save memory and cost accuracy; a job that asks for fewer keeps what it asks for."""
+"""Fewer bins hardly save memory and cost accuracy; a job that asks for fewer gets what it asks for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """What a model may use of the machine's memory."""
+class MemoryLimits:
+    """The bins and threads that a model may use: what its memory depends on."""
 
     bins: int
     threads: int
 
-    def halved(self, times: int) -> Means:
-        """Return what is left after the model ran out of memory so many *times*."""
-        return Means(max(self.bins >> times, min(self.bins, LEAST_BINS)), max(self.threads >> times, 1))
+    def halved(self, times: int) -> MemoryLimits:
+        """Return the limits after the model ran out of memory *times* times."""
+        return MemoryLimits(max(self.bins >> times, min(self.bins, LEAST_BINS)), max(self.threads >> times, 1))
 
 
 class BoostedRun:
@@ -58,26 +57,26 @@ class BoostedRun:
             BrokenSpec: when the job cannot run as written on this data.
         """
         params = cast("LightGBMDartParams | XGBoostDartParams", task.spec.typed_params)
-        planned = Means(params.max_bin, task.assignment.threads)
-        self.means = planned.halved(task.assignment.thrift)
-        if self.means != planned:
-            task.channel.report(Note(_thrift_words(planned, self.means)))
-        self._task = replace(task, assignment=replace(task.assignment, threads=self.means.threads))
+        planned = MemoryLimits(params.max_bin, task.assignment.threads)
+        self.limits = planned.halved(task.assignment.thrift)
+        if self.limits != planned:
+            task.channel.report(Note(_downgrade_words(planned, self.limits)))
+        self._task = replace(task, assignment=replace(task.assignment, threads=self.limits.threads))
         self._params = params
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
         self.split = holdout_split(self.frame, params.validation_rows, params.backtest_rows, params.embargo_rows)
         task.channel.probe = probe_cpu
 
     def started(self, shape: str, library: str, *, resumes_exactly: bool) -> Started:
-        """Say what is about to happen.
+        """Return the report of what is about to be trained.
 
         Args:
             shape: parameters that a round's cost depends on, beside rows, features, bins and threads.
             library: name and version of the library: an update changes what a round costs.
-            resumes_exactly: whether training can go on from a stored model to the same numbers.
+            resumes_exactly: whether training can continue from a stored model to the same numbers.
         """
         task, rows = self._task, len(self.split.train)
-        cost = f"{rows}x{self.frame.x.shape[1]} {shape} bins{self.means.bins} threads{self.means.threads}"
+        cost = f"{rows}x{self.frame.x.shape[1]} {shape} bins{self.limits.bins} threads{self.limits.threads}"
         return Started(
             total_epochs=self._params.n_estimators,
             unit="round",
@@ -90,27 +89,27 @@ class BoostedRun:
     def finish(
         self, rounds: Rounds, forecast: Callable[[bytes], np.ndarray], model_file: str, *, library: str | None
     ) -> Finished:
-        """Boost, keep the best round, forecast every row and leave the folder filled.
+        """Train, keep the best round, forecast every row and fill the run's folder.
 
         Args:
             rounds: the model before its first round.
             forecast: model file's content -> (rows,) float64, f[t] of every row.
             model_file: name of the model's file.
-            library: name and version of the library that goes on exactly from a stored model; None: none does.
+            library: name and version of a library that resumes exactly from a stored model; None for others.
 
         Raises:
-            StopRequested: after leaving a checkpoint, where the library goes on exactly.
+            StopRequested: after writing a checkpoint, where the library resumes exactly.
         """
         task, params = self._task, self._params
-        checkpoints = BoostingCheckpoints(task, self._around(library)) if library else None
-        boosted = boost(
+        checkpoints = BoostingCheckpoints(task, self._conditions(library)) if library else None
+        boosted = BoostingLoop(
             task,
             rounds,
             rounds=params.n_estimators,
             patience_rounds=params.early_stopping_rounds,
             samples=len(self.split.train),
             checkpoints=checkpoints,
-        )
+        ).run()
         clock = WorkClock(task.channel)
         clock.start(0.0)
         predicted = forecast(boosted.model)
@@ -130,18 +129,18 @@ class BoostedRun:
             details={
                 "best_round": boosted.best_round,
                 "rounds": boosted.rounds,
-                "bins": self.means.bins,
+                "bins": self.limits.bins,
                 "memory_downgrades": task.assignment.thrift,
             },
         )
 
-    def _around(self, library: str) -> Circumstances:
+    def _conditions(self, library: str) -> dict[str, str | int]:
         data = digest_of(1, self.frame.x, self.frame.y, self.split.train, self.split.validation)
-        return Circumstances(library, data, self.means.bins, self.means.threads)
+        return {"library": library, "data": data, "bins": self.limits.bins, "threads": self.limits.threads}
 
 
-def _thrift_words(planned: Means, left: Means) -> str:
+def _downgrade_words(planned: MemoryLimits, allowed: MemoryLimits) -> str:
     return (
-        f"does with less memory than before, so trains with {left.bins} bins instead of {planned.bins} and {left.threads} "
-        f"threads instead of {planned.threads}; fewer bins make another model, and its record says so"
+        f"uses less memory after running out of it: {allowed.bins} bins instead of {planned.bins}, {allowed.threads} "
+        f"threads instead of {planned.threads}; fewer bins make another model, and metrics.json records them"
     )

@@ -1,3 +1,3 @@
-"""From an export to features to series."""
+"""From an export to features to the series that models train on."""
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """An export: `production_training_data_<horizon>.parquet`, opened, checked, and read in chunks.
 
-Every complaint names file, column, row (from 0), date, the value seen and what is allowed. Whole columns that cannot
-be features are left out and said so; nothing inside a column is dropped, filled or mended. Memory holds one chunk.
-Upstream: the user's exports, or `jobs.sample_data`; downstream: `jobs.data.features` by way of the feature cache family.
+Every error names file, column, row (from 0), date, the value seen and what is allowed. Columns that cannot be features
+are left out, with a note; nothing inside a column is dropped, filled or repaired. One chunk is in memory at a time.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ if TYPE_CHECKING:
     from cbi_queue.models.parameters.features import FeatureParams
 
 CHECK_ROWS = 262_144
-"""Rows looked at together while checking: a few MiB a column."""
+"""Rows checked together: a few MiB a column."""
 FULL_ROWS = 30
-"""Rows with every window full that an export must have at least; fewer is a broken-off file, not a history."""
+"""Fewest rows with every window full that an export must have; fewer is an incomplete file, not a history."""
 SETTLING_VALUES = 252
-"""First values of a covariate, about a year, that settle whether its returns are logarithms. Only features of that year
-can know a later row by it; fewer values would take more series for positive that are not."""
+"""First values of a covariate, about a year, that decide whether its returns are logarithms. Only features of that year
+can depend on a later row through it; with fewer values, more series would wrongly be taken for positive."""
 LARGEST = 1e30
 """Largest magnitude of a value: its square must stay finite in float64, and the feature in float32."""
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 _LABEL_NAME = re.compile(r"(target|label|y|future|fwd|forward)(_|\Z)", re.IGNORECASE)
-"""Columns that exports for other tools carry beside the data: what is to be forecast, already looked up."""
+"""Columns that exports for other tools hold beside the data: the label itself, computed from later rows."""
 _READ_BUFFER_BYTES = 1 << 20
 _DATE_TYPES = (pl.Date, pl.Datetime)
 
@@ -52,14 +51,14 @@ class Export:
     """The price first, then every covariate in the file's order."""
     price_column: str
     notes: tuple[str, ...]
-    """What was left out, and what is missing inside a column, in words."""
+    """Sentences on what was left out, and what is missing inside a column."""
 
 
 def open_export(path: Path, params: FeatureParams, safe_point: Callable[[], None]) -> Export:
     """Check the export at *path* from end to end, calling *safe_point* after each chunk.
 
     Raises:
-        BrokenSpec: with the first thing found that features cannot be made of.
+        BrokenSpec: naming the first problem found.
     """
     schema = _schema(path)
     notes = list(_check_schema(path, schema, params))
@@ -69,7 +68,7 @@ def open_export(path: Path, params: FeatureParams, safe_point: Callable[[], None
     needed = look_back_rows(params) + FULL_ROWS
     if rows < needed:
         raise BrokenSpec(
-            f"{path} has {rows} rows; the longest look-back of {look_back_rows(params)} rows needs {needed} at least"
+            f"{path} has {rows} rows; with a longest look-back of {look_back_rows(params)} rows, at least {needed} are needed"
         )
     series = [Series(PRICE, is_log=True)]
     for name in covariates:
@@ -89,12 +88,14 @@ def find_export(exports_dir: Path, horizon: str) -> Path:
     """Return the path of *horizon*'s export.
 
     Raises:
-        BrokenSpec: when it is not there.
-        FileNotFoundError: when the whole folder is gone, as after unplugging a disk: that may pass.
+        BrokenSpec: when the file does not exist.
+        FileNotFoundError: when the folder does not exist, as after unplugging a disk: a later attempt may find it.
     """
     path = exports_dir / f"production_training_data_{horizon}.parquet"
     if not exports_dir.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "the folder of the exports is gone; is its volume mounted?", exports_dir)
+        raise FileNotFoundError(
+            errno.ENOENT, "the folder of the exports does not exist; is its volume mounted?", exports_dir
+        )
     if not path.is_file():
         raise BrokenSpec(f"{path} is missing; put the export there, or build the sample with: cbi-queue data sample")
     return path
@@ -105,7 +106,7 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
     try:
         return dict(pl.read_parquet_schema(path))
     except (pl.exceptions.PolarsError, OSError) as exc:
-        if _may_pass(exc):
+        if _may_recover(exc):
             raise
         raise BrokenSpec(f"{path} cannot be read as Parquet: {exc}") from exc
 
@@ -120,14 +121,14 @@ def _check_schema(path: Path, schema: dict[str, pl.DataType], params: FeaturePar
     if schema[date].base_type() not in _DATE_TYPES:
         raise BrokenSpec(f"{path}: column {date!r} is of type {schema[date]}; allowed are Date and Datetime")
     if not schema[price].is_numeric():
-        raise BrokenSpec(f"{path}: column {price!r} is of type {schema[price]}; a number is needed")
+        raise BrokenSpec(f"{path}: column {price!r} is of type {schema[price]}; allowed are numbers")
     for name, kind in schema.items():
         if name in (date, price):
             continue
         if _LABEL_NAME.match(name):
-            yield f"column {name!r} is left out: by its name it is a label, which would show the models the future"
+            yield f"column {name!r} is left out: its name is that of a label, which would leak the future to the models"
         elif not kind.is_numeric():
-            yield f"column {name!r} is left out: {kind} is not a number"
+            yield f"column {name!r} is left out: its type {kind} is not a number"
         elif not _COLUMN_NAME.match(name) or name in (DATE, PRICE):
             raise BrokenSpec(
                 f"{path}: column {name!r} cannot name features; allowed are letters, digits and _, not starting with "
@@ -137,18 +138,18 @@ def _check_schema(path: Path, schema: dict[str, pl.DataType], params: FeaturePar
 
 @dataclass(slots=True)
 class _Seen:
-    """What was met in one covariate so far."""
+    """What was found in one covariate so far."""
 
     values: int = 0
     gaps: int = 0
-    """Missing values after the first value that is there."""
+    """Missing values after the first present one."""
     starts_positive: bool = True
     """None of the first `SETTLING_VALUES` values is 0 or below."""
     without_log: int = 0
     """Values of 0 or below."""
 
     def add(self, column: pl.Series) -> None:
-        """Take in the next chunk of the column; NaN is null by now."""
+        """Add the next chunk of the column, in which NaN is already null."""
         there = column.len() - column.null_count()
         started_at = 0 if self.values else column.is_not_null().arg_max() or 0
         if there or self.values:
@@ -160,11 +161,11 @@ class _Seen:
         self.without_log += int((column <= 0).sum())
 
     def notes(self, name: str) -> Iterator[str]:
-        """Say what a person should know of the column."""
+        """Yield what the user should know of the column."""
         if not self.values:
-            yield f"column {name!r} is left out: it holds no value at all"
+            yield f"column {name!r} is left out: it has no values"
         elif self.gaps:
-            yield f"column {name!r} lacks {self.gaps} values after its first; windows that touch a gap stay empty"
+            yield f"column {name!r} lacks {self.gaps} values after its first; windows that contain a gap stay empty"
         if not self.starts_positive:
             yield (
                 f"column {name!r} is not above 0 in all of its first {SETTLING_VALUES} values: its returns are "
@@ -173,14 +174,14 @@ class _Seen:
         elif self.without_log:
             yield (
                 f"column {name!r} is above 0 in its first {SETTLING_VALUES} values, so its returns are logarithms; "
-                f"{self.without_log} later ones are not, and windows that touch one stay empty"
+                f"{self.without_log} later ones are not, and windows that contain one stay empty"
             )
 
 
 def _check_rows(
     path: Path, params: FeatureParams, covariates: list[str], safe_point: Callable[[], None]
 ) -> tuple[int, dict[str, _Seen]]:
-    """Check every value; return the number of rows and what was met in each covariate."""
+    """Check every value; return the number of rows and what was found in each covariate."""
     seen = {name: _Seen() for name in covariates}
     rows, last_day = 0, None
     for chunk in _read(path, params.date_column, params.price_column, covariates, CHECK_ROWS):
@@ -197,7 +198,7 @@ def _check_rows(
 
 @dataclass(frozen=True, slots=True)
 class _Where:
-    """Turns a position in a chunk into words."""
+    """Names a position in a chunk, for errors."""
 
     path: Path
     first_row: int
@@ -212,7 +213,7 @@ class _Where:
 
 
 def _text(values: pl.Series, at: int) -> str:
-    """Write one value as Polars does: its dates go beyond the year 9999, Python's do not."""
+    """Return one value as Polars writes it: its dates go beyond the year 9999, Python's do not."""
     return str(values.slice(at, 1).cast(pl.String)[0])
 
 
@@ -232,7 +233,7 @@ def _check_dates(where: _Where, last_day: int | None) -> None:
 def _check_price(where: _Where, price: pl.Series) -> None:
     bad = ~((price > 0) & (price <= LARGEST)).fill_null(value=False)
     if bad.any():
-        allowed = f"prices must be there, above 0 and at most {LARGEST:g}"
+        allowed = f"every row needs a price above 0 and at most {LARGEST:g}"
         where.complain(where.params.price_column, bad, price, allowed)
 
 
@@ -254,11 +255,11 @@ def _read(path: Path, date: str, price: str, covariates: list[str], chunk_rows: 
             for batch in file.iter_batches(batch_size=chunk_rows, columns=[date, price, *covariates]):
                 yield pl.DataFrame(batch).select(wanted)
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as exc:
-        if _may_pass(exc):
+        if _may_recover(exc):
             raise
         raise BrokenSpec(f"{path} cannot be read to its end: {exc}") from exc
 
 
-def _may_pass(exc: Exception) -> bool:
-    """Tell a disk that failed us, which has an errno and may come back, from a broken file, which stays broken."""
+def _may_recover(exc: Exception) -> bool:
+    """Return True for a failing disk, which has an errno and may recover; a broken file stays broken."""
     return isinstance(exc, OSError) and exc.errno is not None

@@ -1,9 +1,8 @@
-"""The feature cache's two files per horizon, and when they may be believed.
+"""The feature cache's two files per horizon, and when they may be used.
 
-`<horizon>_features.parquet` holds the columns; `<horizon>_features.manifest.json`, written after it, says what it was
-made from (SHA-256 of the export, the parameters, the code) and its own checksum. A pair that was torn by a crash has a
-checksum that does not match, and is built again. Upstream: `jobs.families.feature_cache`, the only writer;
-downstream: `jobs.data.series`, which reads both.
+`<horizon>_features.parquet` holds the columns; `<horizon>_features.manifest.json`, written after it, records what it was
+built from (SHA-256 of the export, the parameters, the code) and its checksum. After a crash between the two the checksum
+does not match, and both are built again. `jobs.families.feature_cache` is the only writer.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class CacheFiles:
     manifest: Path
 
     def read_manifest(self) -> dict[str, Any] | None:
-        """Return the manifest, or None when there is none that can be read."""
+        """Return the manifest, or None when there is none or it cannot be read."""
         try:
             body = json.loads(self.manifest.read_bytes())
         except (OSError, ValueError):
@@ -38,37 +37,37 @@ class CacheFiles:
         return body if isinstance(body, dict) else None
 
     def why_not_reusable(self, key: dict[str, Any]) -> str | None:
-        """Return None when the cache was made from *key* and is whole, else the reason in words."""
+        """Return None when the cache was built from *key* and is whole, else the reason in words."""
         body = self.read_manifest()
         if body is None:
             return "there is no cache yet" if not self.parquet.exists() else "the cache has no readable manifest"
         if changed := sorted(name for name, value in key.items() if body.get(name) != value):
             return f"{', '.join(changed)} changed"
         if not self.parquet.is_file():
-            return "the cache's Parquet file is gone"
+            return "the cache's Parquet file is missing"
         if sha256_of(self.parquet) != body.get("output_sha256"):
             return "the cache's Parquet file does not match its checksum"
         return None
 
     def write_manifest(self, body: dict[str, Any]) -> None:
-        """Complete the pair: call it last."""
+        """Complete the pair; call it last."""
         write_json(self.manifest, body)
 
     def remove_leftovers(self) -> None:
-        """Remove what a killed build left half-written. Only one trainer runs at a time, so nobody is writing it."""
+        """Remove the unfinished files of a killed build. Only one trainer runs at a time, so none is being written."""
         for final in (self.parquet, self.manifest):
             for part in final.parent.glob(f".{final.name}.*.part"):
                 part.unlink(missing_ok=True)
 
 
 def cache_files(processed_dir: Path, horizon: str) -> CacheFiles:
-    """Name the two files of *horizon*."""
+    """Return the two files of *horizon*."""
     stem = f"{horizon}_features"
     return CacheFiles(processed_dir / f"{stem}.parquet", processed_dir / f"{stem}.manifest.json")
 
 
 def cache_key(source_sha256: str, params: dict[str, Any]) -> dict[str, Any]:
-    """Name everything that decides the cache's content: equal keys, equal columns."""
+    """Return everything that decides the cache's content: equal keys, equal columns."""
     return {"source_sha256": source_sha256, "params": params, "code_version": code_version()}
 
 

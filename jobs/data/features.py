@@ -1,13 +1,12 @@
-"""What is a feature: from the rows of an export to the columns of the feature cache.
+"""The features: from the rows of an export to the columns of the feature cache.
 
-A feature at row t uses rows up to and including t, never a later one (what a covariate's returns are is settled by its
-first year), and at most `look_back_rows` earlier ones, so a file may be worked through in chunks that overlap by that
-much. It is null where its window is not full, holds a gap or a level without a logarithm, or has no spread to divide
-by; it is never filled, and never NaN or infinite. No file is touched here.
-Upstream: `jobs.data.export_file`; downstream: `jobs.families.feature_cache`, and `jobs.data.series`, which adds the label.
+A feature at row t uses rows up to and including t, never a later one (the first year of a covariate decides whether its
+returns are logarithms), and at most `look_back_rows` earlier ones, so a file can be processed in chunks that overlap by
+that much. It is null where its window is not full, contains a gap or a level without a logarithm, or has no spread to
+divide by; it is never filled, and never NaN or infinite. No file is touched here.
 
 Letters: t a row (a trading day), x the level of a series, r_t = log x_t - log x_{t-1} its return (x_t - x_{t-1} for
-a series that is not positive in its beginning, see `Series.is_log`), w a window of the last w rows, k a lag in rows.
+a series that is not positive at its beginning, see `Series.is_log`), w a window of the last w rows, k a lag in rows.
 """
 
 from __future__ import annotations
@@ -32,24 +31,24 @@ CALENDAR = {"month": pl.col(DATE).dt.month(), "day_of_week": pl.col(DATE).dt.wee
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One numeric column that features are made of; the first one is always the price."""
+    """One numeric column that features are computed from; the first one is always the price."""
 
     name: str
     is_log: bool
     """Its returns are logarithmic; else plain differences, because not all of its first values are positive.
 
-    Settled by the beginning alone (`export_file.SETTLING_VALUES`): by the whole series, a late value would change what
-    the features of earlier years mean. To a logarithmic series a later value that is not positive is a gap.
+    The beginning alone decides (`export_file.SETTLING_VALUES`): otherwise a late value would change what the features
+    of earlier years mean. In a logarithmic series a later value that is not positive is a gap.
     """
 
 
 def look_back_rows(params: FeatureParams) -> int:
-    """Return how many rows before t a feature at t may need: r_{t-k} needs x_{t-k-1}, w returns need w rows."""
+    """Return how many rows before t a feature at t can need: r_{t-k} needs x_{t-k-1}, w returns need w rows."""
     return max(max(params.lags) + 1, max(params.windows, default=0))
 
 
 def feature_names(series: Sequence[Series], params: FeatureParams) -> tuple[str, ...]:
-    """Name the feature columns in their order."""
+    """Return the names of the feature columns in their order."""
     return tuple(_features(series, params))
 
 
@@ -64,7 +63,7 @@ def engineer(frame: pl.DataFrame, series: Sequence[Series], params: FeatureParam
     Returns:
         `date`, `price` (Float64), then the features (Float32), as many rows as came in.
     """
-    # Two stages: what many features share first, then all features side by side (half the time of one stage).
+    # Two stages: first what many features share, then all features in parallel (half the time of one stage).
     shared = _with_moments(_with_returns(frame, series), series, params)
     features = [_finite(expression).alias(name) for name, expression in _features(series, params).items()]
     return shared.select(DATE, PRICE, *features)
@@ -89,9 +88,8 @@ def _log(name: str) -> pl.Expr:
 def _with_moments(frame: pl.DataFrame, series: Sequence[Series], params: FeatureParams) -> pl.DataFrame:
     """Add mean and standard deviation of returns and levels, and C_xy of the price's return with the others'."""
     names = [f"{s.name}.{kind}" for kind in ("r", "level") for s in series]
-    values = (
-        frame.select(names).to_numpy().T.copy()
-    )  # (2 x series, rows); the returns first, the price's the very first
+    # (2 x series, rows): the returns first, beginning with the price's
+    values = frame.select(names).to_numpy().T.copy()
     variances = [(i, i) for i in range(len(names))]
     with_price = [(0, i) for i in range(1, len(series))]
     moments = rolling_moments(values, variances + with_price, sorted(set(params.windows)))
@@ -104,7 +102,7 @@ def _with_moments(frame: pl.DataFrame, series: Sequence[Series], params: Feature
 
 
 def _features(series: Sequence[Series], params: FeatureParams) -> dict[str, pl.Expr]:
-    """Every feature: name -> expression over the shared columns."""
+    """Return every feature: name -> expression over the shared columns."""
     windows = sorted(set(params.windows))
     found: dict[str, pl.Expr] = {}
     for s in series:
@@ -117,13 +115,13 @@ def _features(series: Sequence[Series], params: FeatureParams) -> dict[str, pl.E
 
 
 def _lagged(name: str, lags: Sequence[int]) -> Iterator[tuple[str, pl.Expr]]:
-    """One-day returns: today's (ret_0) and those of k trading days back."""
+    """Return the one-day returns: today's (ret_0) and those of k trading days ago."""
     r = pl.col(f"{name}.r")
     return ((f"{name}_ret_{k}", r.shift(k)) for k in (0, *lags))
 
 
 def _rolling(name: str, w: int) -> Iterator[tuple[str, pl.Expr]]:
-    """Statistics of the last w rows of one series.
+    """Yield the statistics of the last w rows of one series.
 
     mean, std (n - 1), min and max of r; momentum sum(r) / (std(r) sqrt(w)), the window's return in units of its own
     spread, because sum(r) alone is w times the mean; z = (level - mean(level)) / std(level).
@@ -143,7 +141,7 @@ def _std(column: str, w: int) -> pl.Expr:
 
 
 def _with_price(price: Series, other: Series, w: int) -> Iterator[tuple[str, pl.Expr]]:
-    """How the price (p) moved against another series (q) over the last w rows.
+    """Yield how the price (p) moved against another series (q) over the last w rows.
 
     corr = C_pq / sqrt(C_pp C_qq); beta = C_pq / C_qq, of the price's return on the other's; spread = the price's log
     return over w rows less the other's, only where both are logarithmic.

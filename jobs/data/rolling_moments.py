@@ -1,9 +1,9 @@
 """Rolling means, variances and covariances whose value at a row depends on that window's rows and on nothing else.
 
-The usual rolling sums carry a running total along, so rounding of long-gone rows stays in today's value: a file built
-in chunks would differ from one built whole, and a constant window would show a spread that is not there. Here each
-window is a fixed tree of merges over blocks of 1, 2, 4, 8, … rows: equal rows give equal bits wherever they stand.
-Pure arithmetic on arrays; knows no file and no feature. Used by `jobs.data.features`.
+The usual rolling sums keep a running total, so the rounding of much earlier rows remains in today's value: a file built
+in chunks would differ from one built whole, and a constant window would seem to have a spread. Here each window is a
+fixed tree of merges over blocks of 1, 2, 4, 8, … rows: equal rows give equal bits at any position. Pure arithmetic on
+arrays; knows no file and no feature.
 
 Letters: n rows of a window, m their mean, C_xy = sum (x - m_x)(y - m_y) over the window, so var_x = C_xx / (n - 1).
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Moments of the n rows that end at each row; NaN where the window is not full or holds a gap."""
+    """Moments of the n rows that end at each row; NaN where the window is not full or contains a gap."""
 
     n: int
     mean: np.ndarray
@@ -62,7 +62,7 @@ def _window(n: int, blocks: dict[int, Moments], x: np.ndarray, y: np.ndarray) ->
 
 
 def _merge(late: Moments, early: Moments, x: np.ndarray, y: np.ndarray) -> Moments:
-    """Join the rows of *late* with those of *early* right before them (Chan, Golub and LeVeque 1979).
+    """Merge the rows of *late* with those of *early* directly before them (Chan, Golub and LeVeque 1979).
 
     With d = m_early - m_late and n = n_late + n_early:
     m = m_late + d n_early / n and C_xy = C_late + C_early + d_x d_y n_late n_early / n.
@@ -80,6 +80,6 @@ def _merge(late: Moments, early: Moments, x: np.ndarray, y: np.ndarray) -> Momen
 
 
 def _at_the_end(values: np.ndarray, rows: int) -> np.ndarray:
-    """Widen *values*, (any, up to rows), to *rows*: the first ones have no full window and become NaN."""
+    """Extend *values*, (any, up to rows), to *rows*: the first ones have no full window and become NaN."""
     empty = np.full((len(values), rows - values.shape[1]), np.nan)
     return np.concatenate([empty, values], axis=1)

@@ -1,10 +1,9 @@
 """What every forecasting family trains on: one price, its features, and the label h trading days ahead.
 
-Reads the feature cache, builds the label, and refuses what cannot be forecast; never computes a feature and never
-decides which rows train. Upstream: `feature_store` (two files per horizon); downstream: `splits`, the families,
-`scoring` and `run_record`.
+Reads the feature cache, builds the label, and refuses data that cannot be forecast; never computes a feature and never
+decides which rows train.
 
-Letters used by all of them: t is a row (a trading day), p its price, h the horizon in trading days,
+Letters, here and in `splits`, `scoring` and the families: t is a row (a trading day), p its price, h the horizon in trading days,
 y[t] = log p[t+h] - log p[t] the label, f[t] the forecast of y[t], x[t] the features known at the close of day t.
 """
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from jobs.data.feature_store import CacheFiles
 
 DATE_COLUMN, PRICE_COLUMN = "date", "price"
-"""The cache's first two columns, whatever they were called in the export; every other column is a feature."""
+"""The cache's first two columns, whatever their names in the export; every other column is a feature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class ForecastFrame:
     horizon_days: int
     """h: trading days ahead, counted by row."""
     source_sha256: str
-    """Names the data snapshot that the features were built from."""
+    """Identifies the export that the features were built from."""
 
     @property
     def rows(self) -> int:
@@ -60,7 +59,7 @@ def load_frame(processed_dir: Path, horizon: str) -> ForecastFrame:
     """Read the feature cache of *horizon* (one of the catalogue's names).
 
     Raises:
-        BrokenSpec: when the cache is missing, torn, out of order, or holds a price that has no logarithm.
+        BrokenSpec: when the cache is missing, damaged, out of order, or holds a price that has no logarithm.
     """
     files = cache_files(processed_dir, horizon)
     source_sha256 = _source_of(files, horizon)
@@ -91,7 +90,7 @@ def label(price: np.ndarray, horizon_days: int) -> np.ndarray:
 
 
 def _source_of(files: CacheFiles, horizon: str) -> str:
-    """Return the checksum of the export, once the cache is seen to be there and whole."""
+    """Check that the cache exists and is whole; return the checksum of its export."""
     again = f"run the features job of horizon {horizon}"
     if not files.parquet.is_file() or not files.manifest.is_file():
         absent = files.manifest if files.parquet.is_file() else files.parquet

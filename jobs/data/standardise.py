@@ -1,11 +1,11 @@
-"""Features and label as a net wants them: mean 0, spread 1, nothing missing; fitted on the training block only.
+"""Features and label prepared for a net: mean 0, spread 1, nothing missing; fitted on the training block only.
 
-A value that is missing becomes 0, the training mean, and an indicator column says so: a late-starting series is then
-told from an average day. Columns that are missing on the same training rows share one indicator, as a copy each would
-double the input for the sake of a few warm-up rows; later it is the share of them that is missing. A column that is
-constant or wholly missing in training is 0 throughout: no weight for it can be learned, so its later values stay
-unused. What lies further out than LIMIT_SD is moved there: a net extrapolates without bound, and a series that started
-in a calm month reaches 70 deviations later. Everything fitted is plain JSON for preproc.json. Neighbours: `jobs.data.series`, the neural families.
+A missing value becomes 0, the training mean, and an indicator column marks it: a series that starts late then differs
+from an average day. Columns that are missing on the same training rows share one indicator, as one each would double
+the input for a few warm-up rows; on later rows it is the share of them that is missing. A column that is constant or
+wholly missing in training is 0 throughout: no weight for it can be learned, so its later values are not used. Values
+beyond LIMIT_SD are set to it: a net extrapolates without bound, and a series that started in a calm month reaches 70
+deviations later. Everything fitted is plain JSON for preproc.json.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 
 LIMIT_SD = 5.0
-"""Standard deviations of the training block; of the sample data 0.1 % of values lie further out there, 2 % later."""
+"""Standard deviations of the training block; of the sample data 0.1 % of values are beyond it present, 2 % later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standardiser:
-    """What was fitted: z = (x - mean) * scale, cut to +-LIMIT_SD, for features, z = (y - y_mean) / y_sd for the label."""
+    """What was fitted: z = (x - mean) * scale, cut off at +-LIMIT_SD, for features; z = (y - y_mean) / y_sd for the label."""
 
     mean: np.ndarray
     """(features,) float64."""
     scale: np.ndarray
-    """(features,) float64: 1 / sd in the training block; 0 for columns that stay unused."""
+    """(features,) float64: 1 / sd in the training block; 0 for columns that are not used."""
     groups: tuple[np.ndarray, ...]
     """One per indicator: the (columns,) int64 that are missing on the same training rows."""
     y_mean: float
@@ -48,7 +48,7 @@ class Standardiser:
         return z.astype(np.float64) * self.y_sd + self.y_mean
 
     def as_json(self, feature_names: tuple[str, ...]) -> dict[str, Any]:
-        """Return all that is needed to do it again to new rows."""
+        """Return all that is needed to do the same with new rows."""
         return {
             "kind": "standardised",
             "features": list(feature_names),
@@ -64,26 +64,26 @@ class Standardiser:
 
 def fit_standardiser(x: np.ndarray, y: np.ndarray) -> Standardiser:
     """Fit on the training block: *x* (rows, features) with NaN, *y* (rows,) finite."""
-    there = np.isfinite(x)  # (rows, features)
-    mean, sd = _moments(x, there)
+    present = np.isfinite(x)  # (rows, features)
+    mean, sd = _moments(x, present)
     flat = sd <= 1e-6 * np.abs(mean)  # a constant column of float32 leaves rounding, not spread
     scale = np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, sd))  # (features,)
     y_sd = float(y.std())
-    return Standardiser(mean, scale, _missing_together(there), float(y.mean()), y_sd if y_sd > 0 else 1.0)
+    return Standardiser(mean, scale, _missing_together(present), float(y.mean()), y_sd if y_sd > 0 else 1.0)
 
 
-def _moments(x: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation, (features,) float64 each, over what is *there*; 0 and 0 where nothing is."""
-    count = np.maximum(there.sum(axis=0), 1)  # (features,)
-    values = np.where(there, x, 0.0).astype(np.float64)  # (rows, features)
+def _moments(x: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation, (features,) float64 each, over what is *present*; 0 and 0 where nothing is."""
+    count = np.maximum(present.sum(axis=0), 1)  # (features,)
+    values = np.where(present, x, 0.0).astype(np.float64)  # (rows, features)
     mean = values.sum(axis=0) / count  # (features,)
-    deviation = np.where(there, values - mean, 0.0)  # (rows, features)
+    deviation = np.where(present, values - mean, 0.0)  # (rows, features)
     return mean, np.sqrt((deviation**2).sum(axis=0) / count)
 
 
-def _missing_together(there: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Group the columns that are there on some training rows and missing on others, (rows, features) bool."""
+def _missing_together(present: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Group the columns that are present on some training rows and missing on others, (rows, features) bool."""
     groups: dict[bytes, list[int]] = {}
-    for column in np.flatnonzero(there.any(axis=0) & ~there.all(axis=0)):
-        groups.setdefault(there[:, column].tobytes(), []).append(int(column))
+    for column in np.flatnonzero(present.any(axis=0) & ~present.all(axis=0)):
+        groups.setdefault(present[:, column].tobytes(), []).append(int(column))
     return tuple(np.array(columns) for columns in groups.values())

@@ -1,9 +1,8 @@
-"""How good a forecast is, on prices and beside the naive forecast of the same rows. Pure arithmetic on arrays.
+"""How good a forecast is, in prices and compared with the naive forecast of the same rows. Pure arithmetic on arrays.
 
-A family forecasts f[t], the log return of the next h trading days; scored is the price it implies,
-P^[t+h] = p[t] exp(f[t]), against P[t+h]. Every number is finite or None: JSON has no NaN, and a measure that does
-not exist here (the direction of a forecast of no change) is None and not zero. Upstream: the families by way of
-`run_record`; letters as in `series`.
+A family forecasts f[t], the log return of the next h trading days. The price that it implies,
+P^[t+h] = p[t] exp(f[t]), is scored against P[t+h]. Every number is finite or None: JSON has no NaN, and a measure that
+does not exist here (the direction of a forecast of no change) is None and not zero. Letters as in `jobs.data.series`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from jobs.data.series import ForecastFrame
     from jobs.evaluation.splits import Split
 
@@ -27,7 +28,7 @@ Score = dict[str, float | int | None]
 def score(
     frame: ForecastFrame, split: Split, predicted: np.ndarray, *, cost_per_turnover: float = 0.0
 ) -> dict[str, dict[str, Score] | Score]:
-    """Score *predicted* on the validation and backtest blocks, and the naive forecast on the very same rows.
+    """Score *predicted* on the validation and backtest blocks, and the naive forecast on the same rows.
 
     Args:
         frame: the rows.
@@ -42,13 +43,13 @@ def score(
     scale = mase_scale(frame.price[split.train])
     naive = np.where(np.isfinite(predicted), 0.0, np.nan)
     own: dict[str, Score] = {}
-    bar: dict[str, Score] = {}
+    naive_scores: dict[str, Score] = {}
     for name in ("validation", "backtest"):
         rows = split.blocks()[name]
-        bar[name] = score_block(frame, rows, naive, scale, cost_per_turnover=cost_per_turnover)
+        naive_scores[name] = score_block(frame, rows, naive, scale, cost_per_turnover=cost_per_turnover)
         own[name] = score_block(frame, rows, predicted, scale, cost_per_turnover=cost_per_turnover)
-        own[name] |= skills(own[name], bar[name])
-    return {**own, "naive": bar}
+        own[name] |= skills(own[name], naive_scores[name])
+    return {**own, "naive": naive_scores}
 
 
 def score_block(
@@ -100,7 +101,7 @@ def mase_scale(train_price: np.ndarray) -> float:
     """Return the in-sample error of the seasonal naive forecast, mean |p[t] - p[t-m]| over the training block.
 
     Hyndman & Koehler 2006 with m = MASE_SEASON_ROWS. It does not grow with h, so a MASE above 1 is ordinary at long
-    horizons: read it beside naive's.
+    horizons: compare it with naive's.
     """
     return float(np.abs(train_price[MASE_SEASON_ROWS:] - train_price[:-MASE_SEASON_ROWS]).mean())
 
@@ -134,9 +135,9 @@ def staggered_pnl(
         return np.empty(0)
     windows = np.lib.stride_tricks.sliding_window_view(np.sign(f), horizon_days)  # (days - h + 1, h)
     w = windows.mean(axis=1)
-    pnl = w * next_return[horizon_days - 1 :]
+    pnl: npt.NDArray[np.float64] = w * next_return[horizon_days - 1 :]
     if cost_per_turnover:
-        pnl = pnl - cost_per_turnover * np.abs(np.diff(w, prepend=0.0))
+        pnl -= cost_per_turnover * np.abs(np.diff(w, prepend=0.0))
     return pnl[np.isfinite(pnl)]
 
 
@@ -163,8 +164,9 @@ def _skill(error: float | None, naive_error: float | None) -> float | None:
 
 
 def _next_return(frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
-    """r[t+1] for each t of *rows*; t + 1 exists, because the label of t does."""
-    return np.log(frame.price[rows + 1] / frame.price[rows])
+    """Return r[t+1] for each t of *rows*; t + 1 exists, because the label of t does."""
+    returns: np.ndarray = np.log(frame.price[rows + 1] / frame.price[rows])
+    return returns
 
 
 def _finite(value: float) -> float | None:

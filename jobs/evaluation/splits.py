@@ -1,8 +1,7 @@
-"""Which rows train, which select and which judge, with no label reaching across: purge and embargo.
+"""Which rows train, which select the model and which judge it, with a purge and an embargo so that no label leaks.
 
-The label of row t looks at the prices of [t, t+h]. Two blocks leak into each other when such windows overlap, so
-rows are dropped (purged) until none do, and *embargo_rows* more, because features look back as well. Holds the
-rule and nothing else: no model, no scaler. Upstream: `series`; downstream: the families, `scoring`, `run_record`.
+The label of row t depends on the prices of [t, t+h]. Two blocks leak into each other when such windows overlap, so
+rows are dropped (purged) until none do, and *embargo_rows* more, because features look back as well.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from jobs.data.series import ForecastFrame
 
 MIN_TRAIN_ROWS = 100
-"""Fewer training rows than this are refused: nothing learned from them could be told from luck."""
+"""Fewer training rows than this are refused: nothing learned from them can be distinguished from luck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Split:
     """Rows dropped beyond the purge."""
 
     def blocks(self) -> dict[str, np.ndarray]:
-        """The blocks by name, in time order."""
+        """Return the blocks by name, in time order."""
         return {"train": self.train, "validation": self.validation, "backtest": self.backtest}
 
 
@@ -47,7 +46,7 @@ def holdout_split(frame: ForecastFrame, validation_rows: int, backtest_rows: int
     The last row before a block that starts at s is s - h - 1 - embargo: its label window ends at s - 1 - embargo.
 
     Raises:
-        BrokenSpec: when fewer than MIN_TRAIN_ROWS are left to train on, with the figures.
+        BrokenSpec: when fewer than MIN_TRAIN_ROWS training rows remain, with the figures.
     """
     known = int(np.isfinite(frame.y).sum())  # the known labels are the first rows: only the last h are unknown
     gap = frame.horizon_days + embargo_rows
@@ -59,7 +58,7 @@ def holdout_split(frame: ForecastFrame, validation_rows: int, backtest_rows: int
             f"{frame.rows} rows leave {max(train_rows, 0)} to train on, {MIN_TRAIN_ROWS} are needed: backtest "
             f"{backtest_rows}, validation {validation_rows}, two gaps of {frame.horizon_days} purged + {embargo_rows} "
             f"embargo rows, {frame.horizon_days} last rows without a label; shorten validation_rows, backtest_rows or "
-            "embargo_rows, or bring a longer series"
+            "embargo_rows, or use a longer series"
         )
         raise BrokenSpec(msg)
     return Split(
@@ -76,15 +75,15 @@ def purged_folds(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (train, test) row positions of k contiguous test blocks that together cover all *rows*.
 
-    A test block [a, b) sees the prices of [a, b-1+h]. A training row t stays when its window [t, t+h] ends before
-    that, t < a - h, or starts after it and the embargo, t > b - 1 + h + e: the smallest distances between a training
-    and a test row are h + 1 before and h + e + 1 after the block.
+    The labels of a test block [a, b) depend on the prices of [a, b-1+h]. A training row t is kept when its window
+    [t, t+h] ends before that, t < a - h, or starts after it and the embargo, t > b - 1 + h + e: the smallest distances
+    between a training and a test row are h + 1 before and h + e + 1 after the block.
 
     Raises:
-        BrokenSpec: when a fold would be empty, or leave nothing to train on.
+        BrokenSpec: when a fold would be empty, or would leave no training row.
     """
     if not 2 <= folds <= rows:
-        msg = f"{rows} rows cannot be cut into {folds} folds: between 2 and {rows} are possible"
+        msg = f"{rows} rows cannot be cut into {folds} folds; allowed are 2 to {rows} folds"
         raise BrokenSpec(msg)
     position = np.arange(rows)
     for test in np.array_split(position, folds):
@@ -93,7 +92,7 @@ def purged_folds(
         train = position[before | after]
         if not len(train):
             msg = (
-                f"a fold of {len(test)} rows leaves nothing to train on: {rows} rows, {folds} folds, "
+                f"a fold of {len(test)} rows leaves no training row: {rows} rows, {folds} folds, "
                 f"{horizon_days} purged rows on each side and {embargo_rows} embargo rows"
             )
             raise BrokenSpec(msg)
@@ -101,7 +100,7 @@ def purged_folds(
 
 
 def describe(frame: ForecastFrame, split: Split) -> dict[str, Any]:
-    """Say the split in dates and gaps, as plain JSON values: printable, and part of metrics.json."""
+    """Return the split in dates and gaps, as JSON values for metrics.json."""
     blocks = split.blocks()
     return {
         "scheme": "train | gap | validation | gap | backtest, in time order; a gap is purge + embargo rows",

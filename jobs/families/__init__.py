@@ -1,1 +1,1 @@
-"""One model family a file; families never see each other."""
+"""One model family a file; families never import each other."""

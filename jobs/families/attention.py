@@ -1,9 +1,9 @@
-"""A tiny attention encoder over a window of feature rows (PyTorch).
+"""A small attention encoder over a window of feature rows (PyTorch).
 
-Every step of a window is past, so attention looks both ways; what is read is the last step. Each layer may be computed
-again in the backward pass instead of kept (gradient checkpointing). Dropout lies on what each part adds and not on the
-attention weights: those masks would be drawn inside the library's kernel, which cannot be cut into micro-batches.
-Training, stopping and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
+Every step of a window is past, so attention goes both ways; the forecast is read from the last step. Each layer may be
+computed again in the backward pass instead of kept (gradient checkpointing). Dropout applies to what each part adds and
+not to the attention weights: those masks would be drawn inside the library's kernel, which cannot be cut into
+micro-batches.
 
 Letters: n windows, L steps, d the model's width, h heads.
 """
@@ -21,17 +21,17 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from jobs.nets.run import NetTrainer
 from jobs.torch_backend.compiler import load_the_compiler
 from jobs.torch_backend.dropout import RowDropout, same_masks_again
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import AttentionParams
-    from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 
 POSITION_SD = 0.02
-"""Spread of the positions' first values, beside inputs of spread 1."""
+"""Spread of the positions' first values, where inputs have spread 1."""
 
 
 class EncoderLayer(nn.Module):
@@ -57,8 +57,8 @@ class EncoderLayer(nn.Module):
     def _attended(self, steps: torch.Tensor, queries: int) -> torch.Tensor:
         query = self._split(self.query(steps[:, -queries:]))  # (n, h, Q, d/h)
         key, value = (self._split(half) for half in self.key_value(steps).chunk(2, dim=-1))  # (n, h, L, d/h)
-        told = functional.scaled_dot_product_attention(query, key, value)  # (n, h, Q, d/h)
-        return self.joined(told.transpose(1, 2).flatten(2))  # (n, Q, d)
+        attended = functional.scaled_dot_product_attention(query, key, value)  # (n, h, Q, d/h)
+        return self.joined(attended.transpose(1, 2).flatten(2))  # (n, Q, d)
 
     def _split(self, steps: torch.Tensor) -> torch.Tensor:
         return steps.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -94,7 +94,7 @@ class AttentionNet(nn.Module):
         last = self._through(self.layers[-1], steps, 1)[:, 0]  # (n, d)
         return self.head(self.norm(last)).squeeze(-1)  # (n,)
 
-    def _through(self, layer: EncoderLayer, steps: torch.Tensor, queries: int) -> torch.Tensor:
+    def _through(self, layer: nn.Module, steps: torch.Tensor, queries: int) -> torch.Tensor:
         if not (self._compute_again and torch.is_grad_enabled()):
             return layer(steps, queries)
         return checkpoint(
@@ -102,21 +102,21 @@ class AttentionNet(nn.Module):
             steps,
             queries,
             use_reentrant=False,
-            preserve_rng_state=False,  # dropout draws from generators of its own
+            preserve_rng_state=False,  # dropout draws from its own generators
             context_fn=partial(same_masks_again, layer),
         )
 
 
-class Attention:
+class Attention(NetTrainer):
     """Trains the attention encoder of one job."""
 
-    def prepare(self, task: Task) -> Started:
-        """Load the data, build the net, take over a checkpoint if there is one."""
+    def run_of(self, task: Task) -> TorchRun:
+        """Load the data, build the net, restore a checkpoint if there is one."""
         params = cast("AttentionParams", task.spec.typed_params)
         if params.d_model % params.heads:
             msg = (
-                f"d_model {params.d_model} cannot be shared by {params.heads} heads: the heads must divide it; "
-                "choose d_model as a multiple of heads"
+                f"d_model is {params.d_model} and heads is {params.heads}: d_model must be a multiple of heads; "
+                "change one of them"
             )
             raise BrokenSpec(msg)
         shape = {
@@ -128,10 +128,5 @@ class Attention:
             "gradient_checkpointing": params.gradient_checkpointing,
         }
         if params.gradient_checkpointing:
-            load_the_compiler()  # whose settings `checkpoint` reads at each call
-        self._run = TorchRun(task, AttentionNet, shape)
-        return self._run.started()
-
-    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Train, forecast every row with a full window, record the run."""
-        return self._run.finish()
+            load_the_compiler()  # `checkpoint` reads its settings at each call
+        return TorchRun(task, AttentionNet, shape)

@@ -1,9 +1,7 @@
 """The feature cache: built once per horizon, reused by every model of that horizon.
 
-Works through the export in chunks of rows that overlap by the longest look-back, so memory does not grow with the
-file, and stands still or leaves between chunks. A stopped build leaves no trace and starts over: the old cache stays
-until the new one is whole. Neighbours: `jobs.data.export_file` (rows in), `jobs.data.features` (what is computed),
-`jobs.data.feature_store` (the two files out).
+Processes the export in chunks of rows that overlap by the longest look-back, so memory does not grow with the file;
+pauses and stops come between chunks. A stopped build starts over: the old cache stays until the new one is whole.
 """
 
 from __future__ import annotations
@@ -20,8 +18,9 @@ from cbi_queue.protocol import EpochReport, Finished, Note, Started
 from jobs.data.export_file import Export, chunks, find_export, open_export
 from jobs.data.feature_store import cache_files, cache_key
 from jobs.data.features import engineer, feature_names, look_back_rows
-from jobs.training.cpu_probe import probe_cpu
+from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock
+from jobs.training.work_reports import BlockReports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +29,11 @@ if TYPE_CHECKING:
     from jobs.trainer import Task
 
 CHUNK_ROWS = 65_536
-"""Most rows worked on together."""
+"""Most rows of a chunk."""
 CHUNK_CELLS = 1 << 24
-"""Most rows x features worked on together: 64 MiB as float32, a few times that while they are computed."""
+"""Most rows x features of a chunk: 64 MiB as float32, a few times that while they are computed."""
 LEAST_CHUNK_ROWS = 1_024
-"""Fewer would spend more time on the overlap than on the chunk."""
+"""With fewer rows the overlap would take more time than the chunk."""
 UNIT = "chunk"
 
 
@@ -43,15 +42,15 @@ class SourceChanged(Exception):
 
 
 class FeatureCache:
-    """Builds `<horizon>_features.parquet`, or finds that it is there already."""
+    """Builds `<horizon>_features.parquet`, unless the present one can be reused."""
 
-    def __init__(self, chunk_rows: int | None = None) -> None:
-        """Work on *chunk_rows* rows at a time; None: as many as `CHUNK_CELLS` holds."""
+    def __init__(self, chunk_rows: int = 0) -> None:
+        """Work on *chunk_rows* rows at a time; 0: as many as `CHUNK_CELLS` holds."""
         self._chunk_rows = chunk_rows
         self._export: Export | None = None
 
     def prepare(self, task: Task) -> Started:
-        """Look for a cache to reuse; check the export from end to end where there is none."""
+        """Find a cache to reuse; check the export from end to end where there is none."""
         self._clock = WorkClock(task.channel, time.monotonic)
         self._clock.start(0.0)
         self._params = FeatureParams.model_validate(task.spec.params)
@@ -62,19 +61,20 @@ class FeatureCache:
         self._files.remove_leftovers()
         why_not = self._files.why_not_reusable(self._key)
         if why_not is None:
-            task.channel.report(Note(f"reused: {self._files.parquet} was made from this very export, code and params"))
+            task.channel.report(
+                Note(f"reused: {self._files.parquet} was built from the same export, parameters and code")
+            )
             return Started(total_epochs=1, unit=UNIT)
         task.channel.report(Note(f"building features: {why_not}"))
         return self._prepare_build(task)
 
     def train(self, task: Task) -> Finished:
-        """Build the cache unless it is reused; leave metrics and schema in the run folder."""
-        reused = self._export is None
-        manifest = self._reuse(task) if reused else self._build(task, self._export)
+        """Build the cache unless it is reused; write metrics and schema to the run folder."""
+        manifest = self._build(task, self._export) if self._export else self._reuse(task)
         metrics = {
             "rows": manifest["rows"],
             "features": len(manifest["schema"]) - 2,
-            "reused": reused,
+            "reused": self._export is None,
             "input_sha256": manifest["source_sha256"],
             "seconds": round(self._clock.worked_s, 3),
             "path": str(self._files.parquet),
@@ -89,7 +89,7 @@ class FeatureCache:
         for note in export.notes:
             task.channel.report(Note(note))
         features = len(feature_names(export.series, self._params))
-        if self._chunk_rows is None:
+        if not self._chunk_rows:
             self._chunk_rows = max(LEAST_CHUNK_ROWS, min(CHUNK_ROWS, CHUNK_CELLS // features))
         return Started(
             total_epochs=self._total_chunks(export),
@@ -104,18 +104,20 @@ class FeatureCache:
         return -(-export.rows // self._chunk_rows)
 
     def _reuse(self, task: Task) -> dict[str, Any]:
-        """Do no work: one report, marked as no baseline for the time of a build."""
+        """Do no work: send one report, marked as no cold baseline for a build."""
         task.channel.safe_point(0)
         task.channel.report(EpochReport(epoch=1, total_epochs=1, wall_s=0.0, resumed=True))
-        return self._files.read_manifest()
+        return self._files.read_manifest() or {}
 
     def _build(self, task: Task, export: Export) -> dict[str, Any]:
-        """Write the Parquet file, then the manifest that makes it believable."""
+        """Write the Parquet file, then the manifest that makes it valid."""
         with atomic_file(self._files.parquet) as part:
             schema = self._write_chunks(task, export, part)
             output_sha256 = sha256_of(part)
             if _stamp(self._source) != self._stamp:
-                raise SourceChanged(f"{self._source} was replaced while features were built from it; nothing was kept")
+                raise SourceChanged(
+                    f"{self._source} was replaced while features were built from it; the build was discarded, and the next attempt reads the new file"
+                )
         manifest = {
             **self._key,
             "horizon": task.spec.horizon,
@@ -130,17 +132,20 @@ class FeatureCache:
 
     def _write_chunks(self, task: Task, export: Export, part: Path) -> list[list[str]]:
         """Write one row group per chunk; return the columns as [name, type] in their order."""
-        writer, progress = None, _Chunks(task, self._total_chunks(export), self._clock)
+        writer, reports = None, BlockReports(task.channel, self._clock, self._total_chunks(export))
         try:
             for chunk in engineered(export, self._params, self._chunk_rows):
                 table = chunk.to_arrow()
                 if writer is None:
-                    # Returns hardly repeat: a dictionary costs time and memory and saves nothing.
+                    # Returns hardly repeat: a dictionary would cost time and memory and save nothing.
                     writer = pq.ParquetWriter(
                         part, table.schema, compression="zstd", compression_level=1, use_dictionary=False
                     )
                 writer.write_table(table)
-                progress.done(chunk.height)
+                done = reports.reported + 1
+                task.channel.safe_point(done)  # only after it is it known how long the kernel stopped the chunk
+                reports.send(done, chunk.height)
+                task.channel.safe_point(done)  # obeys what the report causes
         finally:
             if writer is not None:
                 writer.close()
@@ -148,7 +153,7 @@ class FeatureCache:
 
 
 def engineered(export: Export, params: FeatureParams, chunk_rows: int) -> Iterator[pl.DataFrame]:
-    """Yield the features of the export chunk by chunk, bit for bit what the whole frame would give."""
+    """Yield the features of the export chunk by chunk, with the same bits as the whole frame would give."""
     before: pl.DataFrame | None = None
     for chunk in chunks(export, chunk_rows):
         known = chunk if before is None else pl.concat([before, chunk])
@@ -156,35 +161,7 @@ def engineered(export: Export, params: FeatureParams, chunk_rows: int) -> Iterat
         before = known.tail(look_back_rows(params))
 
 
-class _Chunks:
-    """Counts and times the chunks, and obeys the slot after each."""
-
-    def __init__(self, task: Task, total: int, clock: WorkClock) -> None:
-        self._channel, self._total, self._clock = task.channel, total, clock
-        self._count, self._reported_s, self._reported_cpu_s = 0, clock.worked_s, clock.cpu_s
-
-    def done(self, rows: int) -> None:
-        """Stand at the safe point, report a chunk of *rows* rows, and stand at the safe point again.
-
-        Only past the first is it known how long the kernel held the chunk up; the second heeds what the report brings.
-        """
-        self._count += 1
-        self._channel.safe_point(self._count)
-        now_s, cpu_now_s = self._clock.worked_s, self._clock.cpu_s
-        report = EpochReport(
-            self._count,
-            self._total,
-            now_s - self._reported_s,
-            samples=rows,
-            resumed=self._channel.take_was_paused(),
-            cpu_s=cpu_now_s - self._reported_cpu_s,
-        )
-        self._channel.report(report)
-        self._reported_s, self._reported_cpu_s = now_s, cpu_now_s
-        self._channel.safe_point(self._count)
-
-
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """Inode, size and time of change (ns): differs once the file was replaced or written to."""
+    """Return inode, size and time of change (ns), which differ once the file was replaced or written to."""
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,7 +1,4 @@
-"""A feed-forward net over a flattened window of feature rows (PyTorch).
-
-The net's shape; training, stopping and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
-"""
+"""A feed-forward net over a flattened window of feature rows (PyTorch)."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from jobs.torch_backend.run import TorchRun  # before torch, whose memory ceilin
 import torch
 from torch import nn
 
+from jobs.nets.run import NetTrainer
 from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import FeedForwardParams
-    from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 
 
@@ -26,7 +23,7 @@ class FeedForwardNet(nn.Module):
     """(n, L, F) windows -> (n,) forecasts: flatten, then per hidden layer linear, ReLU, dropout, then one linear."""
 
     def __init__(self, inputs: int, window_rows: int, hidden: list[int], dropout: float) -> None:
-        """Take windows of *window_rows* rows and *inputs* columns through layers of *hidden* units."""
+        """Pass windows of *window_rows* rows and *inputs* columns through layers of *hidden* units."""
         super().__init__()
         widths = (window_rows * inputs, *hidden)
         layers: list[nn.Module] = [nn.Flatten()]
@@ -39,16 +36,11 @@ class FeedForwardNet(nn.Module):
         return self.layers(windows).squeeze(-1)  # (n, L, F) -> (n, 1) -> (n,)
 
 
-class FeedForward:
+class FeedForward(NetTrainer):
     """Trains the feed-forward net of one job."""
 
-    def prepare(self, task: Task) -> Started:
-        """Load the data, build the net, take over a checkpoint if there is one."""
+    def run_of(self, task: Task) -> TorchRun:
+        """Load the data, build the net, restore a checkpoint if there is one."""
         params = cast("FeedForwardParams", task.spec.typed_params)
         shape = {"window_rows": params.sequence_length, "hidden": list(params.hidden), "dropout": params.dropout}
-        self._run = TorchRun(task, FeedForwardNet, shape)
-        return self._run.started()
-
-    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Train, forecast every row with a full window, record the run."""
-        return self._run.finish()
+        return TorchRun(task, FeedForwardNet, shape)

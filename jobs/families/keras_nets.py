@@ -1,29 +1,28 @@
-"""Feed-forward, LSTM and GRU in Keras on TensorFlow: the training guide's templates, layer by layer.
+"""Feed-forward, LSTM and GRU nets in Keras on TensorFlow, with the layers of the user's training guide.
 
-The nets' shapes; training, stopping and resuming are the loop's. Neighbour: `jobs.keras_backend.run`.
+What that guide asks for and what differs here is in docs/forecasting.md.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from jobs.keras_backend.device import keras  # first: it says what is wrong with a runtime that has no TensorFlow
+from jobs.keras_backend.device import keras  # first: it reports what is wrong with a runtime without TensorFlow
 
 # isort: split
 from jobs.keras_backend.run import KerasRun
+from jobs.nets.recurrent import KINDS
+from jobs.nets.run import NetTrainer
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import FeedForwardParams, RecurrentParams
-    from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
-KINDS = {"lstm": ("lstm", 1), "gru": ("gru", 1), "lstm_2_layer": ("lstm", 2), "gru_2_layer": ("gru", 2)}
-"""Model -> cell and layers."""
 
 
 def feed_forward_stages(hidden: tuple[int, ...], dropout: float) -> list[keras.layers.Layer]:
-    """(b, L, F) -> (b, 1): flatten, then per hidden layer dense with ReLU and dropout, then one dense."""
+    """Map (b, L, F) to (b, 1): flatten, then per hidden layer dense with ReLU and dropout, then one dense."""
     stages: list[keras.layers.Layer] = [keras.layers.Flatten(name="flat")]
     for number, units in enumerate(hidden):
         dense = keras.layers.Dense(units, activation="relu", name=f"dense_{number}")
@@ -32,7 +31,7 @@ def feed_forward_stages(hidden: tuple[int, ...], dropout: float) -> list[keras.l
 
 
 def recurrent_stages(cell: str, layers: int, hidden_size: int, dropout: float) -> list[keras.layers.Layer]:
-    """(b, L, F) -> (b, 1): recurrent layers with dropout after each, the top one's last state, one dense."""
+    """Map (b, L, F) to (b, 1): recurrent layers with dropout after each, the top one's last state, one dense."""
     stages: list[keras.layers.Layer] = []
     for number in range(layers):
         below_top = number < layers - 1
@@ -45,30 +44,20 @@ def _head() -> keras.layers.Dense:
     return keras.layers.Dense(1, dtype="float32", name="head")  # half precision would round the forecast
 
 
-class FeedForward:
+class KerasFeedForward(NetTrainer):
     """Trains the feed-forward net of one job."""
 
-    def prepare(self, task: Task) -> Started:
-        """Load the data, build the net, take over a checkpoint if there is one."""
+    def run_of(self, task: Task) -> KerasRun:
+        """Load the data, build the net, restore a checkpoint if there is one."""
         params = cast("FeedForwardParams", task.spec.typed_params)
-        self._run = KerasRun(task, lambda: feed_forward_stages(params.hidden, params.dropout))
-        return self._run.started()
-
-    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Train, forecast every row with a full window, record the run."""
-        return self._run.finish()
+        return KerasRun(task, lambda: feed_forward_stages(params.hidden, params.dropout))
 
 
-class Recurrent:
+class KerasRecurrent(NetTrainer):
     """Trains the recurrent net of one job."""
 
-    def prepare(self, task: Task) -> Started:
-        """Load the data, build the net, take over a checkpoint if there is one."""
+    def run_of(self, task: Task) -> KerasRun:
+        """Load the data, build the net, restore a checkpoint if there is one."""
         params = cast("RecurrentParams", task.spec.typed_params)
         cell, layers = KINDS[task.spec.model]
-        self._run = KerasRun(task, lambda: recurrent_stages(cell, layers, params.hidden_size, params.dropout))
-        return self._run.started()
-
-    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Train, forecast every row with a full window, record the run."""
-        return self._run.finish()
+        return KerasRun(task, lambda: recurrent_stages(cell, layers, params.hidden_size, params.dropout))

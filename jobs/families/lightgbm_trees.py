@@ -1,9 +1,9 @@
 """LightGBM with DART boosting: many shallow trees, some of which are dropped while the next is grown.
 
 Deterministic: the same spec, data and number of threads give the same model text, byte for byte. Missing values
-pass into the trees, which learn a side for them; nothing is scaled. LightGBM keeps its draws of dropped trees to
-itself, so a stored model cannot be gone on with exactly: a stopped run starts over. Nor can threads or bins change
-within a run: `reset_parameter` begins the draws anew. Neighbour: `jobs.boosting.run`.
+go into the trees, which learn a side for them; nothing is scaled. LightGBM does not store its draws of dropped trees,
+so a stored model cannot be resumed exactly: a stopped run starts over. Nor can threads or bins change within a run:
+`reset_parameter` restarts the draws.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jobs.boosting.run import BoostedRun
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.trees import LightGBMDartParams
     from cbi_queue.protocol import Finished, Started
-    from jobs.boosting.run import Means
+    from jobs.boosting.run import MemoryLimits
     from jobs.data.series import ForecastFrame
     from jobs.evaluation.splits import Split
     from jobs.trainer import Task
@@ -37,18 +37,18 @@ class LightGBMDart:
         return self.run.started(shape, f"lightgbm {lgb.__version__}", resumes_exactly=False)
 
     def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Boost, keep the best round, forecast every row and leave the folder filled."""
+        """Train, keep the best round, forecast every row and fill the run's folder."""
         run = self.run
-        rounds = _Rounds(run.frame, run.split, library_params(self.params, run.means))
+        rounds = _LightGBMRounds(run.frame, run.split, library_params(self.params, run.limits))
         return run.finish(rounds, self._forecast, MODEL_FILE, library=None)
 
     def _forecast(self, model: bytes) -> np.ndarray:
         best = lgb.Booster(model_str=model.decode())
-        return np.asarray(best.predict(self.run.frame.x, num_threads=self.run.means.threads))  # (rows,) float64
+        return np.asarray(best.predict(self.run.frame.x, num_threads=self.run.limits.threads))  # (rows,) float64
 
 
-def library_params(params: LightGBMDartParams, means: Means) -> dict[str, Any]:
-    """Say the job's parameters and means in LightGBM's words; the last four lines are what makes two runs equal."""
+def library_params(params: LightGBMDartParams, limits: MemoryLimits) -> dict[str, Any]:
+    """Return the parameters as LightGBM names them; the last four make two runs equal."""
     return {
         "boosting": "dart",
         "objective": "regression",
@@ -61,17 +61,17 @@ def library_params(params: LightGBMDartParams, means: Means) -> dict[str, Any]:
         "bagging_fraction": params.subsample,
         "bagging_freq": 1 if params.subsample < 1 else 0,
         "feature_fraction": params.colsample_bytree,
-        "max_bin": means.bins,
+        "max_bin": limits.bins,
         "verbosity": -1,
         "seed": params.seed,
-        "num_threads": means.threads,
+        "num_threads": limits.threads,
         "deterministic": True,
         "force_row_wise": True,
     }
 
 
-class _Rounds:
-    """A LightGBM booster as `jobs.boosting` wants it."""
+class _LightGBMRounds:
+    """A LightGBM booster, as `jobs.boosting.loop` expects it."""
 
     def __init__(self, frame: ForecastFrame, split: Split, params: dict[str, Any]) -> None:
         train, validation = split.train, split.validation

@@ -1,7 +1,7 @@
 """LSTM and GRU over a window of feature rows, one layer or two (PyTorch).
 
 Two layers are two single ones with our own dropout between them: the dropout inside a library's stacked layer draws
-masks that depend on how a batch is cut. Training, stopping and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
+masks that depend on how a batch is cut.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from jobs.torch_backend.run import TorchRun  # before torch, whose memory ceilin
 import torch
 from torch import nn
 
+from jobs.nets.recurrent import KINDS
+from jobs.nets.run import NetTrainer
 from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import RecurrentParams
-    from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
-KINDS = {"lstm": ("lstm", 1), "gru": ("gru", 1), "lstm_2_layer": ("lstm", 2), "gru_2_layer": ("gru", 2)}
-"""Model -> cell and layers."""
 
 
 class RecurrentNet(nn.Module):
@@ -43,21 +42,16 @@ class RecurrentNet(nn.Module):
         for layer, dropout in zip(self.layers[:-1], self.dropouts[:-1], strict=True):
             steps = dropout(layer(steps)[0])  # (n, L, hidden)
         _, last = self.layers[-1](steps)
-        hidden = last[0] if isinstance(last, tuple) else last  # an LSTM also hands out its cells; (1, n, hidden)
+        hidden = last[0] if isinstance(last, tuple) else last  # an LSTM also returns its cells; (1, n, hidden)
         return self.head(self.dropouts[-1](hidden[0])).squeeze(-1)  # (n,)
 
 
-class Recurrent:
+class Recurrent(NetTrainer):
     """Trains the recurrent net of one job."""
 
-    def prepare(self, task: Task) -> Started:
-        """Load the data, build the net, take over a checkpoint if there is one."""
+    def run_of(self, task: Task) -> TorchRun:
+        """Load the data, build the net, restore a checkpoint if there is one."""
         params = cast("RecurrentParams", task.spec.typed_params)
         cell, layers = KINDS[task.spec.model]
         shape = {"cell": cell, "layers": layers, "hidden_size": params.hidden_size, "dropout": params.dropout}
-        self._run = TorchRun(task, RecurrentNet, shape)
-        return self._run.started()
-
-    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Train, forecast every row with a full window, record the run."""
-        return self._run.finish()
+        return TorchRun(task, RecurrentNet, shape)

@@ -1,13 +1,12 @@
 """Automatic ARIMA and exponential smoothing on log prices, walked forward with refits.
 
-From the first validation row on, the model is fitted anew every `refit_every_rows` rows on the last `history_rows`
-log prices, up to and including that day; between refits its parameters stand still while its state takes in each
-new day's price. Each row t is forecast from prices up to t only: f[t] = (log price forecast h days ahead) - log p[t].
+From the first validation row on, the model is fitted again every `refit_every_rows` rows on the last `history_rows` log
+prices, up to and including that day; between refits its parameters are fixed while its state is updated with each new
+day's price. Each row t is forecast from prices up to t only: f[t] = (log price forecast h days ahead) - log p[t].
 
-A fit's parameters are kept as JSON and are revived from it for every forecast, so that the file is all that is
-needed. Safe points lie between fits; one fit takes moments, and a pause within it is the kernel's. The fits so far are
-also the checkpoint, and an exact one: each fit depends on the prices before it and on the library that makes it, whose
-version is kept with them. Neighbours: `jobs.data.series`, `jobs.evaluation.splits`, `jobs.results.run_folder`.
+A fit's parameters are stored as JSON and loaded from it for every forecast, so that the file is all that is needed. Safe
+points lie between fits; one fit takes moments, and the kernel pauses within it. The fits so far are also the checkpoint,
+and an exact one: each fit depends only on the prices before it and on the library, whose version is stored with them.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ from statsforecast.arima import forecast_arima, forward_arima
 from statsforecast.ets import forecast_ets, forward_ets
 
 from cbi_queue.artifacts import write_atomic
-from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, Note, Restored, Started
+from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored, Started
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import holdout_split
 from jobs.process.channel import StopRequested
 from jobs.results.run_folder import record_run
-from jobs.training.cpu_probe import probe_cpu
+from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock
+from jobs.training.work_reports import BlockReports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,28 +45,28 @@ if TYPE_CHECKING:
 MODEL_FILE, CHECKPOINT_FILE = "model.json", "fits.json"
 LIBRARY = f"statsforecast {statsforecast_version}"
 CHECKPOINT_EVERY_S = 30.0
-"""Most work that a crash can cost, beside the fit at hand."""
+"""Most work that a crash can cost, apart from the current fit."""
 Fit = dict[str, Any]
 """One fit as plain JSON values; `first_row` and `fit_row` are the first and last row whose price it was fitted on."""
 
 
 @dataclass(slots=True)
-class _Done:
+class _Fits:
     """The fits so far: the checkpoint."""
 
     identity: str
     source_sha256: str
     library: str
-    """Name and version of what fitted: another one may choose other orders."""
+    """Name and version of the library that fitted: another one may choose other orders."""
     fits: list[Fit] = field(default_factory=list)
     fit_s: float = 0.0
 
 
 class _RollingFit(ABC):
-    """What the two models share: walking forward. A subclass fits on log prices and forecasts from a fit."""
+    """Walks forward. A subclass fits on log prices and forecasts from a fit."""
 
     def prepare(self, task: Task) -> Started:
-        """Load and split the series, plan the refits, take over those that an earlier attempt left."""
+        """Load and split the series, plan the refits, restore those of an earlier attempt."""
         self.params = p = cast("RollingFitParams", task.spec.typed_params)
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
         self.split = holdout_split(self.frame, p.validation_rows, p.backtest_rows, p.embargo_rows)
@@ -84,7 +84,7 @@ class _RollingFit(ABC):
         )
 
     def train(self, task: Task) -> Finished:
-        """Fit, then forecast, walking forward; leave the folder filled."""
+        """Fit, then forecast, walking forward; fill the run's folder."""
         try:
             self._fit_all(task)
             predicted, predict_s = self._forecast_all(task)
@@ -107,25 +107,21 @@ class _RollingFit(ABC):
     def _fit_all(self, task: Task) -> None:
         clock, total, saved_at_s = self._clock, len(self.chunks), time.monotonic()
         clock.start(self.done.fit_s)
+        reports = BlockReports(task.channel, clock, total)
         for number in range(len(self.done.fits), total):
             task.channel.safe_point(number)
-            began_s, began_cpu_s = clock.worked_s, clock.cpu_s
+            reports.start()
             self.done.fits.append(self._fit_before(int(self.chunks[number][0])))
             try:
-                task.channel.safe_point(number + 1)  # once past it, it is known how long the kernel held a fit up
-            finally:  # a stop keeps the fit, so it is told as well
+                task.channel.safe_point(number + 1)  # after it, it is known how long the kernel stopped a fit
+            finally:  # a stop keeps the fit, so it is reported as well
                 self.done.fit_s = clock.worked_s
-                self._report(task, number + 1, self.done.fit_s - began_s, clock.cpu_s - began_cpu_s)
+                reports.send(number + 1, self.params.history_rows)
             if time.monotonic() - saved_at_s >= CHECKPOINT_EVERY_S:
                 with clock.set_aside():
                     _save(task, self.done)
                 saved_at_s = time.monotonic()
         clock.stop()
-
-    def _report(self, task: Task, done: int, wall_s: float, cpu_s: float) -> None:
-        resumed, samples = task.channel.take_was_paused(), self.params.history_rows
-        report = EpochReport(done, len(self.chunks), wall_s, samples=samples, resumed=resumed, cpu_s=cpu_s)
-        task.channel.report(report)
 
     def _forecast_all(self, task: Task) -> tuple[np.ndarray, float]:
         predicted, clock = np.full(self.frame.rows, np.nan), WorkClock(task.channel)
@@ -140,7 +136,8 @@ class _RollingFit(ABC):
         log_price = np.log(frame.price)
         first, h = fit["first_row"], frame.horizon_days
         ahead = [self.ahead(fit, log_price[first : row + 1], h) for row in rows]
-        return np.asarray(ahead) - log_price[rows]
+        f: np.ndarray = np.asarray(ahead) - log_price[rows]
+        return f
 
     def _fit_before(self, row: int) -> Fit:
         first = max(0, row + 1 - self.params.history_rows)
@@ -210,9 +207,9 @@ class ETS(_RollingFit):
 
 
 def refit_chunks(frame: ForecastFrame, split: Split, refit_every_rows: int) -> Iterator[np.ndarray]:
-    """Yield the rows that share a fit: at most *refit_every_rows* consecutive days, the fit is on the first.
+    """Yield the rows that share a fit: at most *refit_every_rows* consecutive days; the fit is made on the first.
 
-    Forecast are the validation and backtest blocks and the last h rows, whose outcome is not known yet.
+    Validation, backtest and the last h rows, whose outcome is not known yet, are forecast.
     """
     future = np.flatnonzero(~np.isfinite(frame.y))
     rows = np.concatenate([split.validation, split.backtest, future])
@@ -221,8 +218,8 @@ def refit_chunks(frame: ForecastFrame, split: Split, refit_every_rows: int) -> I
         yield rows[group == number]
 
 
-def _save(task: Task, done: _Done) -> None:
-    """Leave the fits so far for a later attempt; a full disk costs the checkpoint, not the run."""
+def _save(task: Task, done: _Fits) -> None:
+    """Store the fits so far for a later attempt; a full disk costs the checkpoint, not the run."""
     started_s = time.monotonic()
     path = task.checkpoint_dir / CHECKPOINT_FILE
     content = _as_json(asdict(done))
@@ -235,22 +232,22 @@ def _save(task: Task, done: _Done) -> None:
     task.channel.report(CheckpointSaved(len(done.fits), len(content), time.monotonic() - started_s))
 
 
-def _restored(task: Task, source_sha256: str) -> _Done:
-    """Return what an earlier attempt of this very job on this very data left with this very library, else a beginning.
+def _restored(task: Task, source_sha256: str) -> _Fits:
+    """Return the fits of an earlier attempt at the same job on the same data with the same library, else none.
 
-    The number of threads is not asked for: it changes no bit of a fit (compared: 1000 prices, one thread and two).
+    The number of threads does not matter: it changes no bit of a fit (compared: 1000 prices, one thread and two).
     """
     path = task.checkpoint_dir / CHECKPOINT_FILE
-    fresh = _Done(task.assignment.identity, source_sha256, LIBRARY)
+    fresh = _Fits(task.assignment.identity, source_sha256, LIBRARY)
     if not path.is_file():
         return fresh
     try:
-        found = _Done(**json.loads(path.read_bytes()))
+        found = _Fits(**json.loads(path.read_bytes()))
     except (ValueError, TypeError) as exc:
         task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({exc})"))
         return fresh
     if (found.identity, found.source_sha256) != (fresh.identity, fresh.source_sha256):
-        task.channel.report(Note(f"starts from the first fit: {path} was left by another job or other data"))
+        task.channel.report(Note(f"starts from the first fit: {path} was written for another job or other data"))
         return fresh
     if found.library != fresh.library:
         why = f"was made with {found.library}, this is {fresh.library}"

@@ -1,7 +1,6 @@
 """A temporal convolutional net: causal residual blocks, one per dilation, over a window of feature rows (PyTorch).
 
-No batch or weight normalisation: batch statistics would make a forecast depend on how a batch is cut. Training, stopping
-and resuming are the loop's. Neighbour: `jobs.torch_backend.run`.
+No batch or weight normalisation: batch statistics would make a forecast depend on how a batch is cut.
 
 Letters: k the kernel's size, d a dilation, C channels.
 """
@@ -18,22 +17,22 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from jobs.nets.run import NetTrainer
 from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import TCNParams
-    from cbi_queue.protocol import Finished, Started
     from jobs.trainer import Task
 
 
 class CausalConvolution(nn.Module):
-    """(n, C, L) -> (n, C', L): each step sees itself and the k - 1 steps before it that lie d apart."""
+    """(n, C, L) -> (n, C', L): each step sees itself and the k - 1 steps before it, d apart."""
 
     def __init__(self, width_in: int, width_out: int, kernel_size: int, dilation: int) -> None:
-        """Fill the past up with zeros where a window has none."""
+        """Fill up with zeros the steps before the window."""
         super().__init__()
         self.reach = (kernel_size - 1) * dilation
-        """Steps back that it sees."""
+        """Earlier steps that it sees."""
         self.convolution = nn.Conv1d(width_in, width_out, kernel_size, dilation=dilation)
 
     def forward(self, steps: torch.Tensor) -> torch.Tensor:
@@ -45,7 +44,7 @@ class ResidualBlock(nn.Module):
     """(n, C, L) -> (n, C', L): twice convolution, ReLU, dropout; then the input is added."""
 
     def __init__(self, width_in: int, width_out: int, kernel_size: int, dilation: int, dropout: float) -> None:
-        """Bring the input to *width_out* channels where it has another number."""
+        """Convert the input to *width_out* channels where it has another number."""
         super().__init__()
         self.first = CausalConvolution(width_in, width_out, kernel_size, dilation)
         self.second = CausalConvolution(width_out, width_out, kernel_size, dilation)
@@ -77,16 +76,16 @@ class TemporalConvolutionNet(nn.Module):
         """Last steps of a window that reach the forecast: 61 with the defaults."""
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Forecast each window. Steps before those that are seen change nothing and are left out."""
+        """Forecast each window. Steps that the forecast does not depend on are left out."""
         steps = windows[:, -self.sees_steps :].transpose(1, 2)  # (n, F, L)
         return self.head(self.blocks(steps)[:, :, -1]).squeeze(-1)  # (n, C, L) -> (n, C) -> (n,)
 
 
-class TemporalConvolution:
+class TemporalConvolution(NetTrainer):
     """Trains the temporal convolutional net of one job."""
 
-    def prepare(self, task: Task) -> Started:
-        """Load the data, build the net, take over a checkpoint if there is one."""
+    def run_of(self, task: Task) -> TorchRun:
+        """Load the data, build the net, restore a checkpoint if there is one."""
         params = cast("TCNParams", task.spec.typed_params)
         shape = {
             "channels": params.channels,
@@ -94,9 +93,4 @@ class TemporalConvolution:
             "dilations": list(params.dilations),
             "dropout": params.dropout,
         }
-        self._run = TorchRun(task, TemporalConvolutionNet, shape)
-        return self._run.started()
-
-    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Train, forecast every row with a full window, record the run."""
-        return self._run.finish()
+        return TorchRun(task, TemporalConvolutionNet, shape)

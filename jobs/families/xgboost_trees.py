@@ -1,8 +1,8 @@
 """XGBoost with the DART booster: like gradient boosting, but each round may drop some of the trees before it.
 
 Deterministic on a CPU with a given number of threads. On XGBoost 3.2 (the last for Python 3.11) a round costs more
-the later it comes, because the dropped trees' predictions are computed anew; a stored model can be gone on with to
-the same bits unless rows or columns are drawn. Neighbour: `jobs.boosting.run`.
+the later it is, because the dropped trees' predictions are computed again; training continues from a stored model to
+the same bits unless rows or columns are drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jobs.boosting.run import BoostedRun
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.trees import XGBoostDartParams
     from cbi_queue.protocol import Finished, Started
-    from jobs.boosting.run import Means
+    from jobs.boosting.run import MemoryLimits
     from jobs.data.series import ForecastFrame
     from jobs.evaluation.splits import Split
     from jobs.trainer import Task
@@ -36,28 +36,28 @@ class XGBoostDart:
         return self.run.started(f"depth{p.max_depth}", LIBRARY, resumes_exactly=resumes_exactly(p))
 
     def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
-        """Boost, keep the best round, forecast every row and leave the folder filled."""
+        """Train, keep the best round, forecast every row and fill the run's folder."""
         run = self.run
-        rounds = _Rounds(run.frame, run.split, library_params(self.params, run.means))
+        rounds = _XGBoostRounds(run.frame, run.split, library_params(self.params, run.limits))
         library = LIBRARY if resumes_exactly(self.params) else None
         return run.finish(rounds, self._forecast, MODEL_FILE, library=library)
 
     def _forecast(self, model: bytes) -> np.ndarray:
-        threads = self.run.means.threads
+        threads = self.run.limits.threads
         best = xgb.Booster({"nthread": threads}, model_file=bytearray(model))
         return best.predict(_matrix(self.run.frame, slice(None), threads)).astype(np.float64)  # (rows,)
 
 
 def resumes_exactly(params: XGBoostDartParams) -> bool:
-    """Tell whether a stored model can be gone on with to the same bits: where neither rows nor columns are drawn.
+    """Return True if training continues from a stored model to the same bits: where neither rows nor columns are drawn.
 
-    The draws of DART itself come from a seed of the round's; those of rows and columns do not.
+    The draws of DART itself come from a seed for each round; those of rows and columns do not.
     """
     return params.subsample >= 1.0 and params.colsample_bytree >= 1.0
 
 
-def library_params(params: XGBoostDartParams, means: Means) -> dict[str, Any]:
-    """Say the job's parameters and means in XGBoost's words."""
+def library_params(params: XGBoostDartParams, limits: MemoryLimits) -> dict[str, Any]:
+    """Return the parameters as XGBoost names them."""
     return {
         "booster": "dart",
         "objective": "reg:squarederror",
@@ -70,16 +70,16 @@ def library_params(params: XGBoostDartParams, means: Means) -> dict[str, Any]:
         "min_child_weight": params.min_child_weight,
         "subsample": params.subsample,
         "colsample_bytree": params.colsample_bytree,
-        "max_bin": means.bins,
+        "max_bin": limits.bins,
         "verbosity": 0,
         "seed": params.seed,
         "seed_per_iteration": True,
-        "nthread": means.threads,
+        "nthread": limits.threads,
     }
 
 
-class _Rounds:
-    """An XGBoost booster as `jobs.boosting` wants it."""
+class _XGBoostRounds:
+    """An XGBoost booster, as `jobs.boosting.loop` expects it."""
 
     def __init__(self, frame: ForecastFrame, split: Split, params: dict[str, Any]) -> None:
         self._train = _matrix(frame, split.train, params["nthread"])
@@ -101,7 +101,7 @@ class _Rounds:
         return float(self._booster.eval(self._validation).rsplit(":", 1)[1])  # "[0]\teval-rmse:0.0123"
 
     def train_rmse(self) -> None:
-        """None: DART keeps no training predictions, so each value would cost a forecast of every row."""
+        """Return None: DART keeps no training predictions, so each value would cost a forecast of every row."""
         return
 
     def snapshot(self) -> bytes:
@@ -109,6 +109,6 @@ class _Rounds:
 
 
 def _matrix(frame: ForecastFrame, rows: np.ndarray | slice, threads: int) -> xgb.DMatrix:
-    # DMatrix takes NaN labels for an error, and forecasting needs none
+    # DMatrix refuses NaN labels, and forecasting needs none
     label = None if isinstance(rows, slice) else frame.y[rows]
     return xgb.DMatrix(frame.x[rows], label, feature_names=list(frame.feature_names), nthread=threads)

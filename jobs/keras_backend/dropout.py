@@ -1,8 +1,8 @@
 """Dropout for Keras whose masks do not depend on how a batch is cut into micro-batches, nor on what was drawn before.
 
-The masks of a whole step are drawn from (key of the step, layer) by a counter-based generator and each sample takes
-the one of its place in the batch. Used while training only: the net that is saved has Keras' own Dropout in the same
-places, which does nothing when it forecasts. Neighbour: `jobs.keras_backend.student`.
+The masks of a whole step are drawn from (key of the step, layer) by a counter-based generator, and each sample uses the
+one of its place in the batch. Used in training only: the net that is saved has Keras' own Dropout in the same places,
+which does nothing when it forecasts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from jobs.keras_backend.device import keras, tf
 
 
-class RowDropout(keras.layers.Layer):
+class StepDropout(keras.layers.Layer):
     """Zero a share of the inputs and scale the rest by 1 / (1 - share)."""
 
     def __init__(self, share: float, number: int, batch_size: int) -> None:
@@ -24,8 +24,8 @@ class RowDropout(keras.layers.Layer):
         super().__init__(name=f"row_dropout_{number}")
         self.share, self.number, self.batch_size = share, number, batch_size
 
-    def call(self, x, positions, keys):
-        """Map (b, …) to the same shape; *positions* (b,) int32 and *keys* (b,) int64 as in `keras_batches.Stretch`."""
+    def call(self, x: tf.Tensor, positions: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+        """Map (b, …) to the same shape; *positions* (b,) int32 and *keys* (b,) int64 as in `MicroBatches`."""
         if self.share == 0:
             return x
         with tf.device("/CPU:0"):  # the same numbers on every device
@@ -35,6 +35,11 @@ class RowDropout(keras.layers.Layer):
             kept = tf.gather(drawn, positions) >= self.share  # (b, …)
         return x * tf.cast(kept, x.dtype) / tf.cast(1 - self.share, x.dtype)
 
-    def compute_output_shape(self, x_shape, positions_shape, keys_shape):  # noqa: ARG002 - Keras reads the names
-        """Name the shape without drawing."""
+    def compute_output_shape(
+        self,
+        x_shape: tuple[int | None, ...],
+        positions_shape: tuple[int | None, ...],  # noqa: ARG002 - Keras reads the names
+        keys_shape: tuple[int | None, ...],  # noqa: ARG002
+    ) -> tuple[int | None, ...]:
+        """Return the shape without drawing."""
         return x_shape

@@ -1,3 +1,3 @@
-"""What every net shares, whatever its library."""
+"""What nets share, whatever their library."""
 
 from __future__ import annotations

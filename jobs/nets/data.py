@@ -1,30 +1,23 @@
-"""What every net is fed and how its forecasts are recorded, in numpy: frame, split, standardised rows, row numbers.
+"""The input of every net, in numpy: frame, split, standardised rows, row numbers.
 
-A sample is a row number t; its window is the L rows up to and with t. Nothing is materialised here, no library of nets
-is imported, and which step sees which rows is not decided here. Upstream: `series`, `splits`, `standardise`;
-downstream: `torch_run` and the families of other backends; `run_record` writes what comes out.
+A sample is a row number t; its window is the L rows up to and including t. No window is materialised here, and no
+library of nets is imported.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from jobs.data.series import load_frame
 from jobs.data.standardise import fit_standardiser
 from jobs.evaluation.splits import MIN_TRAIN_ROWS, holdout_split
-from jobs.process.heap import give_back
-from jobs.results.run_folder import record_run
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
     from cbi_queue.models.parameters.neural import NeuralParams
-    from cbi_queue.protocol import Finished
     from jobs.data.series import ForecastFrame
     from jobs.data.standardise import Standardiser
     from jobs.evaluation.splits import Split
@@ -41,20 +34,20 @@ class NeuralData:
     x: np.ndarray
     """(rows, F) float32: standardised, no NaN; F features and indicators."""
     y: np.ndarray
-    """(rows,) float32: standardised label; NaN where it is not known, as such rows are never asked for."""
+    """(rows,) float32: standardised label; NaN where it is not known, as such rows are never used."""
     sequence_length: int
-    """L: rows of a window, its last one being the sample's own."""
+    """L: rows of a window; the last one is the sample's own."""
     train: np.ndarray
     """(n,) int64: training rows with a full window behind them."""
 
     @property
     def validation(self) -> np.ndarray:
-        """(n,) int64: the rows that select."""
+        """(n,) int64: the validation rows, which select the best weights."""
         return self.split.validation
 
     @property
     def forecast_rows(self) -> np.ndarray:
-        """(n,) int64: every row with a full window, the last ones without a label included."""
+        """(n,) int64: every row with a full window, including the last ones, which have no label."""
         return np.arange(self.sequence_length - 1, self.frame.rows)
 
 
@@ -79,54 +72,17 @@ def load_neural_data(task: Task) -> NeuralData:
     )
 
 
-def record_forecast(
-    task: Task,
-    data: NeuralData,
-    forecast: np.ndarray,
-    *,
-    fit_s: float,
-    predict_s: float,
-    model_files: Mapping[str, bytes | Callable[[Path], object]],
-    details: dict[str, Any],
-) -> Finished:
-    """Score the net's forecasts and fill the run's folder.
-
-    Args:
-        task: whose folder is filled.
-        data: what the net was trained on.
-        forecast: (n,) standardised forecasts of `data.forecast_rows`.
-        fit_s: working seconds of training, all attempts together.
-        predict_s: working seconds of forecasting.
-        model_files: file name -> content, or a function that writes to the path it is given.
-        details: further metrics, finite or None.
-    """
-    give_back()  # Polars, which writes the files, has an allocator of its own
-    predicted = np.full(data.frame.rows, np.nan)
-    predicted[data.forecast_rows] = data.standardiser.log_return(forecast)
-    return record_run(
-        task,
-        data.frame,
-        data.split,
-        predicted,
-        fit_s=fit_s,
-        predict_s=predict_s,
-        model_files=model_files,
-        preproc=data.standardiser.as_json(data.frame.feature_names),
-        details=details,
-    )
-
-
 def _rows_with_window(train: np.ndarray, sequence_length: int) -> np.ndarray:
-    """Leave out the first training rows, which have no full window behind them.
+    """Leave out the first training rows, which have no full window.
 
     Raises:
-        BrokenSpec: when too few rows are left.
+        BrokenSpec: when too few rows remain.
     """
     whole = train[train >= sequence_length - 1]
     if len(whole) < MIN_TRAIN_ROWS:
         msg = (
             f"{len(train)} training rows leave {len(whole)} with a full window of {sequence_length} rows, "
-            f"{MIN_TRAIN_ROWS} are needed; shorten sequence_length, or bring a longer series"
+            f"{MIN_TRAIN_ROWS} are needed; shorten sequence_length, or use a longer series"
         )
         raise BrokenSpec(msg)
     return whole

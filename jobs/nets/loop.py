@@ -1,20 +1,19 @@
 """The loop of every net, whatever its library: epochs, early stopping, the micro-batch, reports and checkpoints.
 
-A library's loop takes the steps of an epoch, scores and forecasts; its state holds weights and optimiser. All that a
-stop, a pause or an order of the slot touches between two steps is here, and the same for all. Knows no library, no
-features and no files. Neighbours: `torch_loop` and `keras_loop` above; `net_progress`, `resumption` and `work_reports`
-below.
+A library's loop takes the steps of an epoch, computes losses and forecasts; its state holds weights and optimiser.
+Everything that a stop, a pause or a directive changes between two steps is here. Knows no library, no features and no
+files.
 """
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cbi_queue.protocol import MicroBatchChanged, Started
 from jobs.nets.progress import steps_of
-from jobs.nets.resumption import Resumable, Resumption
+from jobs.nets.resumption import Resumption
 from jobs.training.work_reports import WorkReports
 
 if TYPE_CHECKING:
@@ -23,34 +22,20 @@ if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import NeuralParams
     from cbi_queue.protocol import Probed
     from jobs.nets.circumstances import Circumstances
-    from jobs.nets.progress import Progress
+    from jobs.nets.progress import NetProgress
+    from jobs.nets.resumption import NetState
     from jobs.trainer import Task
     from jobs.training.checkpoint_pace import CheckpointPace
 
 CAN = ("pace", "micro_batch", "probe", "checkpoint")
 """Directives obeyed beyond pause and stop."""
 EVALUATION_FACTOR = 4
-"""Micro-batches that go through the net at once where no gradient is kept: they need less memory than one that is."""
+"""Micro-batches that go through the net at once where no gradient is kept: together they need less memory than one in
+training."""
 
 
-class NetState(Resumable, Protocol):
-    """Everything of a run that changes while it trains, as the loop needs it."""
-
-    def settle(self) -> None:
-        """Wait for the device and add the losses that it still has to the progress."""
-        ...
-
-    def close_epoch(self, validation_loss: float) -> None:
-        """Count the epoch as finished, and keep the weights if they are the best so far."""
-        ...
-
-    def take_best(self) -> None:
-        """Give the net its best weights, if there are any."""
-        ...
-
-
-class Shape(NamedTuple):
-    """What an epoch costs by: the sizes of data and net."""
+class NetShape(NamedTuple):
+    """The sizes of data and net, which decide what an epoch costs."""
 
     rows: int
     window_rows: int
@@ -59,27 +44,27 @@ class Shape(NamedTuple):
     weights: int
 
     def __str__(self) -> str:
-        """Write it as a fingerprint has it."""
+        """Return it as a fingerprint has it."""
         return f"rows={self.rows} window={self.window_rows}x{self.inputs} samples={self.samples} weights={self.weights}"
 
 
 class NetLoop(ABC):
-    """One training run of one net: `restore`, then `run`, then `predict`. A library's loop says how steps are taken."""
+    """One training run of one net: `restore`, then `run`, then `predict`. A library's loop defines how steps are taken."""
 
     backend = ""
-    """What a fingerprint says of the library, with a space behind it; nothing for torch, the first backend."""
+    """The library as a fingerprint names it, with a space after it; empty for torch, the first backend."""
 
     def __init__(
         self,
         task: Task,
         params: NeuralParams,
         state: NetState,
-        around: Circumstances,
-        shape: Shape,
+        circumstances: Circumstances,
+        shape: NetShape,
         digest: str,
         *,
         probe: Callable[[], Probed],
-        shrink: Callable[[], object],
+        shrink: Callable[[], None],
         data_s: Callable[[], float | None] = lambda: None,
         pace: CheckpointPace | None = None,
         now_s: Callable[[], float] = time.monotonic,
@@ -90,25 +75,25 @@ class NetLoop(ABC):
             task: the attempt, for its channel and its checkpoints.
             params: epochs, batch, patience.
             state: of the net, fresh.
-            around: with the micro-batch that was assigned.
+            circumstances: with the micro-batch that was assigned.
             shape: of data and net.
-            digest: names the data; checkpoints of other data are refused.
+            digest: identifies the data; checkpoints of other data are refused.
             probe: measures the device.
-            shrink: gives back what is cached, when the training stands still or takes a smaller micro-batch.
-            data_s: seconds spent on bringing data together so far; None: not known.
+            shrink: frees what is cached, on a pause and on a change of the micro-batch.
+            data_s: returns the seconds spent on gathering data so far; None: not known.
             pace: when a checkpoint is due.
             now_s: a clock that only rises.
         """
         self._task, self._params, self._channel = task, params, task.channel
         self._state, self._shape, self._probe, self._shrink = state, shape, probe, shrink
         self._steps = steps_of(shape.samples, params.batch_size)
-        self._resumption = Resumption(task, state, around, digest, pace=pace, now_s=now_s)
+        self._resumption = Resumption(task, state, circumstances, digest, pace=pace, now_s=now_s)
         self._reports = WorkReports(self._channel, self._resumption.clock, params.epochs, data_s)
         self._channel.on_pause = shrink
         self._channel.probe = self._probed
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> NetProgress:
         """How far the training has come."""
         return self._state.progress
 
@@ -128,7 +113,7 @@ class NetLoop(ABC):
         return self._resumption.clock.worked_s
 
     def restore(self) -> None:
-        """Take over the newest usable checkpoint, if there is one; `run` then reports it.
+        """Restore the newest usable checkpoint, if there is one; `run` then reports it.
 
         Raises:
             OSError: when the run's folder is gone.
@@ -136,7 +121,7 @@ class NetLoop(ABC):
         self._resumption.restore()
 
     def started(self) -> Started:
-        """Say what is about to happen."""
+        """Return the report of what is about to be trained."""
         spec, params, around = self._task.spec, self._params, self._resumption.circumstances
         return Started(
             total_epochs=params.epochs,
@@ -152,7 +137,7 @@ class NetLoop(ABC):
         """Train until the epochs or the patience are used up, then give the net its best weights.
 
         Raises:
-            StopRequested: when an end was asked for, after a checkpoint was left (or reported as failed).
+            StopRequested: when a stop was requested, after a checkpoint was written (or reported as failed).
         """
         self._resumption.begin()
         if self._resumption.take_restarted():
@@ -185,24 +170,24 @@ class NetLoop(ABC):
 
     @abstractmethod
     def _train(self) -> None:
-        """Take the steps of the epoch that are not behind us yet, and count each with `_count_step`."""
+        """Take the remaining steps of the epoch, and count each with `_count_step`."""
 
     @abstractmethod
     def _validation_loss(self) -> float:
-        """Return the mean loss of the samples that select."""
+        """Return the mean loss of the validation samples."""
 
     @abstractmethod
     def _forecast(self, rows: Any) -> Any:
-        """Forecast *rows*, with safe points on the way."""
+        """Forecast *rows*, with safe points in between."""
 
     @abstractmethod
     def _recut(self, micro_batch: int) -> None:
-        """Make the net ready for *micro_batch*, where it was built for one."""
+        """Prepare the net for *micro_batch*, where it was built for another."""
 
     def _count_step(self, samples: int) -> None:
-        """Count a step of *samples*; tell the part of a long epoch and leave a checkpoint when they are due.
+        """Count a step of *samples*; report a part of a long epoch and write a checkpoint when they are due.
 
-        No safe point in here: counters and weights belong together.
+        There is no safe point in here: counters and weights belong together.
         """
         progress = self.progress
         progress.step += 1
@@ -218,8 +203,8 @@ class NetLoop(ABC):
         wanted = self._channel.wanted_micro_batch
         return self.micro_batch if wanted is None else min(max(wanted, 1), self._params.batch_size)
 
-    def _take_over_micro_batch(self) -> None:
-        """Go on as ordered. Only between two steps: a step is cut in one way or the other."""
+    def _apply_micro_batch(self) -> None:
+        """Change to the micro-batch that was ordered. Only between two steps: a step is cut in one way or the other."""
         if (micro_batch := self._wanted_micro_batch) == self.micro_batch:
             return
         self._recut(micro_batch)
@@ -229,7 +214,7 @@ class NetLoop(ABC):
         self._channel.report(MicroBatchChanged(self.progress.epoch, micro_batch))
 
     def _probed(self) -> Probed:
-        with self._resumption.clock.set_cpu_aside():  # its wall time is the channel's to leave out
+        with self._resumption.clock.set_cpu_aside():  # the channel leaves out its wall time
             return self._probe()
 
 

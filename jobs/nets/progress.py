@@ -1,7 +1,4 @@
-"""How far the training of a net has come, whatever its library, and its place in a checkpoint. Pure values.
-
-Neighbours: `net_loop`, which counts; `torch_state` and `keras_state`, which store it; `checkpoint`.
-"""
+"""How far the training of a net has come, and how a checkpoint stores it. Pure values."""
 
 from __future__ import annotations
 
@@ -17,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SUMS = ("loss_sum", "best_loss", "worked_s")
-"""Stored as an array of float64, so that they come back to the bit, NaN included."""
+"""Stored as an array of float64, so that every bit is restored, NaN included."""
 _COUNTS = ("samples", "best_epoch", "stale_epochs")
 
 
 @dataclass(slots=True)
-class Progress:
-    """The model's weights and the optimiser's moments aside, this is the whole state of a training."""
+class NetProgress:
+    """The whole state of a training, apart from the weights and the optimiser's moments."""
 
     epoch: int = 0
     """Finished epochs."""
@@ -43,19 +40,19 @@ class Progress:
     """Seconds of training in this and all earlier attempts, pauses and checkpoints excluded."""
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Progress:
-        """Return how far the training had come that left *checkpoint*."""
+    def of(cls, checkpoint: Checkpoint) -> NetProgress:
+        """Return the progress stored in *checkpoint*."""
         sums = dict(zip(_SUMS, checkpoint.arrays["sums"].tolist(), strict=True))
         return cls(checkpoint.epoch, checkpoint.step, **sums, **checkpoint.facts["counts"])
 
     def checkpoint(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Checkpoint:
-        """Return a checkpoint of *facts* and *arrays* that says how far the training has come."""
+        """Return a checkpoint of this progress, *facts* and *arrays*."""
         counts = {name: getattr(self, name) for name in _COUNTS}
         sums = np.array([getattr(self, name) for name in _SUMS], dtype=np.float64)
         return Checkpoint(self.epoch, self.step, {**facts, "counts": counts}, {**arrays, "sums": sums})
 
     def close_epoch(self, validation_loss: float) -> bool:
-        """Count the epoch as finished; tell whether it is the best so far. A loss that is not a number is no better."""
+        """Count the epoch as finished; return True if it is the best so far. A loss of NaN is not better."""
         self.epoch += 1
         self.step, self.loss_sum, self.samples = 0, 0.0, 0
         if validation_loss < self.best_loss:
@@ -65,7 +62,7 @@ class Progress:
         return False
 
     def is_over(self, epochs: int, patience: int) -> bool:
-        """Tell whether all *epochs* are finished, or *patience* of them went by without a better one."""
+        """Return True if all *epochs* are finished, or the last *patience* of them brought no better one."""
         return self.epoch >= epochs or self.stale_epochs >= patience
 
 

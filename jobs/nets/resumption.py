@@ -1,7 +1,6 @@
-"""How a net's training survives its ends: takes up the newest checkpoint, writes new ones when due, tells the slot.
+"""How a net's training survives a stop: it restores the newest checkpoint, writes new ones when due, reports both.
 
-Decides nothing about training. Neighbours: `jobs.nets.loop` above; `torch_state` and `keras_state` (what is in a
-checkpoint), `checkpoint` (the file), `checkpoint_pace` (when) and `work_clock` (what counts as training) below.
+Decides nothing about training.
 """
 
 from __future__ import annotations
@@ -9,9 +8,10 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
+from jobs.nets.progress import NetProgress
 from jobs.process.channel import StopRequested
 from jobs.training.checkpoint import CheckpointFolder
 from jobs.training.checkpoint_pace import CheckpointPace
@@ -20,27 +20,40 @@ from jobs.training.work_clock import WorkClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
+
     from jobs.nets.circumstances import Circumstances
-    from jobs.nets.progress import Progress
     from jobs.trainer import Task
-    from jobs.training.checkpoint import Checkpoint, Found
+    from jobs.training.checkpoint import Checkpoint
 
 
-class Resumable(Protocol):
-    """The state of a training that can be left in a checkpoint and taken up from one."""
+class NetState(Protocol):
+    """Everything of a run that changes while it trains: weights and optimiser are the library's."""
 
-    progress: Progress
+    progress: NetProgress
 
-    def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
-        """Put the state into a checkpoint."""
+    def capture(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return facts (JSON values) and arrays of weights (`model.<name>`), best weights (`best.<name>`), optimiser."""
         ...
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take the state over from a checkpoint that `misfit` has nothing against."""
+        """Take weights, best weights and optimiser over from a checkpoint of the same data and the same net."""
         ...
 
-    def misfit(self, checkpoint: Checkpoint, data_digest: str) -> str | None:
-        """Say why a checkpoint cannot be continued here, None when it can."""
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each of the arrays `model.<name>`, by name."""
+        ...
+
+    def settle(self) -> None:
+        """Wait for the device and add the losses that it still has to the progress."""
+        ...
+
+    def close_epoch(self, validation_loss: float) -> None:
+        """Count the epoch as finished, and keep the weights if they are the best so far."""
+        ...
+
+    def take_best(self) -> None:
+        """Give the net its best weights, if there are any."""
         ...
 
 
@@ -50,101 +63,115 @@ class Resumption:
     def __init__(
         self,
         task: Task,
-        state: Resumable,
+        state: NetState,
         circumstances: Circumstances,
         data_digest: str,
         *,
         pace: CheckpointPace | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep the checkpoints of *state* in the task's folder, those of other data or another net refused."""
+        """Keep the checkpoints of *state* in the task's folder; refuse those of other data or another net."""
         self.circumstances = circumstances
         self.clock = WorkClock(task.channel, now_s)
         self._channel, self._assigned_micro_batch = task.channel, task.assignment.micro_batch
         self._state, self._data_digest = state, data_digest
         self._folder = CheckpointFolder(task.checkpoint_dir, task.assignment.identity)
         self._pace = pace or CheckpointPace()
-        self._found: Found | None = None
-        self._safe_at: tuple[int, int] | None = None
+        self._to_report: Note | Restored | None = None
+        self._saved_at: tuple[int, int] | None = None
         self._restarted = False
 
     def restore(self) -> None:
-        """Take over the newest usable checkpoint, if there is one."""
-        self._found = self._folder.load_latest(lambda checkpoint: self._state.misfit(checkpoint, self._data_digest))
-        checkpoint = self._found.state
+        """Restore the newest usable checkpoint, if there is one."""
+        found = self._folder.load_latest(self._misfit)
+        checkpoint = found.state
         if checkpoint is None:
+            if found.rejected:
+                why = "; ".join(found.rejected)
+                self._to_report = Note(f"training starts from scratch, no checkpoint can be used: {why}")
             return
-        stored = checkpoint.facts["circumstances"]["micro_batch"]
-        if self._assigned_micro_batch is None and stored < self.circumstances.micro_batch:
-            # a downgrade sticks, also when the slot has lost sight of it
-            self.circumstances = replace(self.circumstances, micro_batch=stored)
+        stored = checkpoint.facts["circumstances"]
+        if self._assigned_micro_batch is None and stored["micro_batch"] < self.circumstances.micro_batch:
+            # a downgrade is kept, also when the slot no longer knows of it
+            self.change_micro_batch(stored["micro_batch"])
         self._state.restore(checkpoint)
-        self._safe_at, self._restarted = (checkpoint.epoch, checkpoint.step), True
-
-    def begin(self) -> None:
-        """Report what was restored or why nothing was, and start to count the training time."""
-        found, self._found = self._found, None  # its arrays are four times the weights: not to be kept while training
-        if found is not None and found.state is not None:
-            self._channel.report(self._restored(found))
-        elif found is not None and found.rejected:
-            why = "; ".join(found.rejected)
-            self._channel.report(Note(f"training starts anew, no checkpoint can be used: {why}"))
-        self.clock.start(self._state.progress.worked_s)
-        self._pace.paid(self.clock.worked_s, 0.0)
-
-    def change_micro_batch(self, micro_batch: int) -> None:
-        """Go on with *micro_batch*: the next checkpoint says so, and who goes on from it does the same."""
-        self.circumstances = replace(self.circumstances, micro_batch=micro_batch)
-
-    def take_restarted(self) -> bool:
-        """Tell once whether this attempt went on from a checkpoint: that epoch's time is no baseline."""
-        restarted, self._restarted = self._restarted, False
-        return restarted
-
-    @contextmanager
-    def leaving_a_checkpoint(self) -> Iterator[None]:
-        """On StopRequested save what is not saved yet, and let it pass."""
-        try:
-            yield
-        except StopRequested:
-            if self._safe_at != self._now_at:
-                self.save()
-            raise
-
-    def save_if_due(self, *, mid_epoch: bool) -> None:
-        """Save when the pace says so."""
-        if self._pace.is_due(self.clock.worked_s, mid_epoch=mid_epoch):
-            self.save()
-
-    def save(self) -> None:
-        """Leave a checkpoint; one that cannot be written is reported and does not end the training."""
-        self._state.progress.worked_s = self.clock.worked_s
-        epoch = self._state.progress.epoch
-        with self.clock.set_aside() as taken_s:
-            try:
-                saved = self._folder.save(self._state.capture(self.circumstances, self._data_digest))
-            except MemoryError as exc:
-                self._channel.report(CheckpointFailed(epoch, f"no memory for it: {exc}".removesuffix(": ")))
-            except OSError as exc:
-                self._channel.report(CheckpointFailed(epoch, str(exc)))
-            else:
-                self._channel.report(CheckpointSaved(epoch, saved.bytes, saved.wall_s))
-                self._safe_at = self._now_at
-            cost_s = taken_s()
-        self._pace.paid(self.clock.worked_s, cost_s)
-
-    @property
-    def _now_at(self) -> tuple[int, int]:
-        return self._state.progress.epoch, self._state.progress.step
-
-    def _restored(self, found: Found) -> Restored:
-        changes = self.circumstances.changes_since(found.state.facts["circumstances"])
+        self._state.progress = NetProgress.of(checkpoint)
+        self._saved_at, self._restarted = self._position, True
+        changes = self.circumstances.changes_since(stored)
         if not self.circumstances.device.startswith("cpu"):
             changes.append(f"equal bits are not promised on {self.circumstances.device}")
-        return Restored(
+        self._to_report = Restored(
             self._state.progress.epoch,
             str(found.path),
             exact=not changes,
             note=f"equal within floating-point tolerance, not to the bit: {', '.join(changes)}" if changes else None,
             rejected=found.rejected,
         )
+
+    def begin(self) -> None:
+        """Report what was restored or why nothing was, and start to count the training time."""
+        if self._to_report:
+            self._channel.report(self._to_report)
+        self.clock.start(self._state.progress.worked_s)
+        self._pace.paid(self.clock.worked_s, 0.0)
+
+    def change_micro_batch(self, micro_batch: int) -> None:
+        """Continue with *micro_batch*; the next checkpoint records it, and an attempt that restores it does the same."""
+        self.circumstances = replace(self.circumstances, micro_batch=micro_batch)
+
+    def take_restarted(self) -> bool:
+        """Return True once if this attempt continues from a checkpoint: that epoch's time is no cold baseline."""
+        restarted, self._restarted = self._restarted, False
+        return restarted
+
+    @contextmanager
+    def leaving_a_checkpoint(self) -> Iterator[None]:
+        """On StopRequested save what is not saved yet, and raise it again."""
+        try:
+            yield
+        except StopRequested:
+            if self._saved_at != self._position:
+                self.save()
+            raise
+
+    def save_if_due(self, *, mid_epoch: bool) -> None:
+        """Save when a checkpoint is due."""
+        if self._pace.is_due(self.clock.worked_s, mid_epoch=mid_epoch):
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint; one that cannot be written is reported and does not end the training."""
+        self._state.progress.worked_s = self.clock.worked_s
+        epoch = self._state.progress.epoch
+        with self.clock.set_aside() as taken_s:
+            try:
+                saved = self._folder.save(self._checkpoint())
+            except MemoryError as exc:
+                self._channel.report(CheckpointFailed(epoch, f"not enough memory for it: {exc}".removesuffix(": ")))
+            except OSError as exc:
+                self._channel.report(CheckpointFailed(epoch, str(exc)))
+            else:
+                self._channel.report(CheckpointSaved(epoch, saved.bytes, saved.wall_s))
+                self._saved_at = self._position
+            cost_s = taken_s()
+        self._pace.paid(self.clock.worked_s, cost_s)
+
+    @property
+    def _position(self) -> tuple[int, int]:
+        return self._state.progress.epoch, self._state.progress.step
+
+    def _checkpoint(self) -> Checkpoint:
+        facts, arrays = self._state.capture()
+        facts |= {"circumstances": self.circumstances.as_facts(), "data": self._data_digest}
+        return self._state.progress.checkpoint(facts, arrays)
+
+    def _misfit(self, checkpoint: Checkpoint) -> str | None:
+        """Return why *checkpoint* cannot be continued here; None when it can."""
+        if checkpoint.facts.get("data") != self._data_digest:
+            return "trained on other data (the feature cache or its split has changed since)"
+        wanted = self._state.weight_shapes()
+        stored = {name: value.shape for name, value in checkpoint.arrays_of("model").items()}
+        if stored == wanted:
+            return None
+        names = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
+        return f"of a net of another shape: {', '.join(names[:3])}"

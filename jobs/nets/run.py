@@ -1,58 +1,49 @@
-"""One run of one net around its loop, whatever its library: what is said before it, forecasts and files after it.
+"""One run of one net around its loop, whatever its library: what is reported before it, forecasts and files after it.
 
-A library's run brings device, data and net together and says what its model's file is. Neighbours: `torch_run` and
-`keras_run` above; `net_loop` and `neural_data` below.
+A library's run places the net on its device and returns its model's file.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from cbi_queue.protocol import Note
-from jobs.nets.data import record_forecast
+from jobs.nets.data import load_neural_data
+from jobs.process.heap import give_back
+from jobs.results.run_folder import record_run
 from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from cbi_queue.models.parameters.neural import NeuralParams
     from cbi_queue.protocol import Finished, Started
-    from jobs.nets.data import NeuralData
     from jobs.nets.loop import NetLoop
+    from jobs.nets.parity import Placement
     from jobs.trainer import Task
 
 ARCHITECTURE = "model.json"
-PARITY_SAMPLES = 8
-"""Windows that a device is compared with the CPU on: enough to see a wrong kernel, cheap enough for every start."""
-
-
-class Placement(Protocol):
-    """Where and in what a run computes, and what was refused on the way there, whatever the library."""
-
-    @property
-    def device(self) -> object:
-        """The device; its text is cpu, mps or cuda."""
-
-    @property
-    def precision(self) -> str:
-        """float32 | bfloat16 | float16."""
-
-    @property
-    def refusals(self) -> tuple[str, ...]:
-        """Sentences for people."""
 
 
 class NetRun(ABC):
-    """Prepared on construction, by a subclass; `started`, then `finish`."""
+    """Prepared on construction; `started`, then `finish`. A subclass sets `_placement` and `loop`."""
 
-    _task: Task
     _placement: Placement
-    data: NeuralData
     loop: NetLoop
 
+    def __init__(self, task: Task) -> None:
+        """Load the data.
+
+        Raises:
+            BrokenSpec: when the job cannot run as written on this data.
+        """
+        self._task, self._params = task, cast("NeuralParams", task.spec.typed_params)
+        self.data = load_neural_data(task)
+
     def started(self) -> Started:
-        """Say what is about to happen, and which device was refused."""
+        """Report which device was refused, and return the report of what is about to be trained."""
         for refusal in self._placement.refusals:
             self._task.channel.report(Note(f"trains on {self._placement.device} instead: {refusal}"))
         return self.loop.started()
@@ -61,20 +52,26 @@ class NetRun(ABC):
         """Train, forecast every row with a full window, record the run.
 
         Raises:
-            StopRequested: after leaving a checkpoint.
+            StopRequested: after writing a checkpoint.
         """
         self.loop.run()
         clock = WorkClock(self._task.channel)
         clock.start(0.0)
         forecast = self._forecast()  # (n,)
-        progress = self.loop.progress
-        return record_forecast(
+        predict_s = clock.worked_s
+        give_back()  # Polars, which writes the files, has its own allocator
+        data, progress = self.data, self.loop.progress
+        predicted = np.full(data.frame.rows, np.nan)
+        predicted[data.forecast_rows] = data.standardiser.log_return(forecast)
+        return record_run(
             self._task,
-            self.data,
-            forecast,
+            data.frame,
+            data.split,
+            predicted,
             fit_s=self.loop.fit_s,
-            predict_s=clock.worked_s,
-            model_files={**self._weights(), ARCHITECTURE: self._described()},
+            predict_s=predict_s,
+            model_files={**self._weights(), ARCHITECTURE: self._description()},
+            preproc=data.standardiser.as_json(data.frame.feature_names),
             details={"epochs": progress.epoch, "best_epoch": progress.best_epoch},
         )
 
@@ -90,8 +87,8 @@ class NetRun(ABC):
     def _architecture(self) -> dict[str, Any]:
         """Return what it takes to build the net again, and the name of its file, as JSON values."""
 
-    def _described(self) -> bytes:
-        told = {
+    def _description(self) -> bytes:
+        description = {
             **self._architecture(),
             "kind": self._task.spec.model,
             "window_rows": self.data.sequence_length,
@@ -99,4 +96,21 @@ class NetRun(ABC):
             "device": self.loop.device,
             "precision": self._placement.precision,
         }
-        return json.dumps(told, indent=2, sort_keys=True).encode() + b"\n"
+        return json.dumps(description, indent=2, sort_keys=True).encode() + b"\n"
+
+
+class NetTrainer(ABC):
+    """A trainer of nets: a family only defines the net, in `run_of`."""
+
+    @abstractmethod
+    def run_of(self, task: Task) -> NetRun:
+        """Load the data, build the net, restore a checkpoint if there is one."""
+
+    def prepare(self, task: Task) -> Started:
+        """Load the data, build the net, restore a checkpoint if there is one."""
+        self._run = self.run_of(task)
+        return self._run.started()
+
+    def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
+        """Train, forecast every row with a full window, record the run."""
+        return self._run.finish()

@@ -1,3 +1,3 @@
-"""Talking to the slot: reports out, directives in, and what this process does with its output and memory."""
+"""Talking to the slot: reports out, directives in, and this process's own output and memory."""
 
 from __future__ import annotations

@@ -1,13 +1,10 @@
-"""The trainer's end of the line: reports go up, directives come down and are obeyed at safe points.
+"""The trainer's end of the protocol: it sends reports, and obeys directives at safe points.
 
-A family calls `report` after each epoch (or block of rounds) and `safe_point` wherever it could stand still: at every
-batch or boosting round. `safe_point` blocks while paused, rests for a share of the time while paced, runs the
-calibration probe when one was asked for, and raises `StopRequested` when the slot (or the death of the daemon) asks
-for an end; the family then checkpoints and lets the exception pass. A family that can change its micro-batch asks for
+A family calls `report` after each epoch (or block of rounds) and `safe_point` wherever it could pause: at every batch or
+boosting round. `safe_point` blocks while paused, rests for a share of the time while paced, runs the calibration probe
+when one was requested, and raises `StopRequested` when the slot requests a stop or the daemon has died; the family then
+writes a checkpoint and does not catch the exception. A family that can change its micro-batch reads
 `wanted_micro_batch` between steps.
-
-Neighbours: `cbi_queue.protocol` (the lines), `jobs.process.standstill` (the time that is not work), `jobs.session` (which
-opens it).
 """
 
 from __future__ import annotations
@@ -37,8 +34,8 @@ from cbi_queue.protocol import (
     encode,
 )
 from jobs.process.heap import give_back
-from jobs.process.log_lines import narrate
-from jobs.process.standstill import Standstill
+from jobs.process.idle_time import IdleTime
+from jobs.process.log_lines import log_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,17 +46,17 @@ _CHUNK_BYTES = 65_536
 LEAST_DUTY = 0.05
 """A trainer is never paced below a twentieth of the time: that is what a pause is for."""
 LONGEST_REST_S = 60.0
-"""Longest rest at one safe point: a step that was held up by something else must not be paid for twice."""
-_LOOK_AGAIN_S = 0.5
-"""Longest wait without looking anew: a signal that comes between the look and the wait wakes nobody."""
+"""Longest rest at one safe point: a step that something else delayed must not cause an equally long rest."""
+_CHECK_AGAIN_S = 0.5
+"""Longest wait without another check: a signal that comes between the check and the wait wakes no thread."""
 
 
 class StopRequested(Exception):
-    """The slot wants this trainer to checkpoint and leave."""
+    """The slot requests that this trainer writes a checkpoint and exits."""
 
 
 class Channel:
-    """Reports up, directives down. One per trainer process; reports may come from any thread."""
+    """Sends reports, receives directives. One per trainer process; any thread may report."""
 
     def __init__(self, up: BinaryIO, down: BinaryIO) -> None:
         """Write reports to *up*; `listen` reads directives from *down*.
@@ -75,14 +72,14 @@ class Channel:
         self._orders = 0
         self._paused = False
         self._stopping = False
-        self._hung_up = False
-        self._standstill = Standstill()
+        self._is_closed = False
+        self._idle = IdleTime()
         self._was_paused = False
         self._duty = 1.0
         self._wanted_micro_batch: int | None = None
         self._probe_wanted = False
         self.on_pause: Callable[[], None] = give_back
-        """Called once as the trainer begins to stand still (paused, not paced): gives cached memory back."""
+        """Called once when a pause begins (not a rest while paced): frees cached memory."""
         self.probe: Callable[[], Probed] | None = None
         """The calibration probe of this trainer's device; None: a request for it is ignored."""
         self._hard_exit_s: float | None = None
@@ -91,22 +88,22 @@ class Channel:
 
     @property
     def last_epoch(self) -> int:
-        """Finished epochs (rounds, fits) that the last safe point was told of."""
+        """Finished epochs (rounds, fits), as passed to the last safe point."""
         return self._last_epoch
 
     @property
     def has_checkpoint(self) -> bool:
-        """True when this attempt left a checkpoint, or goes on from one."""
+        """True when this attempt wrote a checkpoint, or continues from one."""
         return self._checkpointed_at is not None
 
     @property
     def paused_s(self) -> float:
         """Seconds not worked so far: paused, paced, or probing; subtract its growth from an epoch's wall time."""
-        return self._standstill.total_s
+        return self._idle.total_s
 
     @property
     def wanted_micro_batch(self) -> int | None:
-        """The micro-batch last ordered; None when none was. A family takes it over between steps."""
+        """The micro-batch last ordered; None when none was. A family applies it between steps."""
         return self._wanted_micro_batch
 
     @property
@@ -116,26 +113,26 @@ class Channel:
 
     @property
     def is_stopping(self) -> bool:
-        """True once an end was asked for."""
+        """True once a stop was requested."""
         return self._stopping
 
     def take_was_paused(self) -> bool:
-        """Tell whether a pause or a probe fell into the time since the last call: such an epoch is no baseline."""
+        """Return True if a pause or a probe fell into the time since the last call: no cold baseline comes from it."""
         with self._changed:
             seen, self._was_paused = self._was_paused, False
         return seen
 
     def listen(self) -> None:
-        """Start reading directives in a thread of its own."""
+        """Start a thread that reads directives."""
         threading.Thread(target=self._listen, name="directives", daemon=True).start()
 
     def wait_begin(self) -> Begin | None:
-        """Block until the assignment comes; None when the daemon hung up first."""
-        self._wait_for(lambda: self._begin is not None or self._hung_up)
+        """Block until the assignment comes; None when the daemon closed the pipe first."""
+        self._wait_for(lambda: self._begin is not None or self._is_closed)
         return self._begin
 
     def exit_hard_after(self, grace_s: float) -> None:
-        """From the first request to stop on, give the trainer *grace_s* seconds before the process ends itself."""
+        """End this process *grace_s* seconds after the first request to stop, if it has not ended by then."""
         with self._changed:
             self._hard_exit_s = grace_s
             already = self._stopping
@@ -143,7 +140,7 @@ class Channel:
             self._start_watchdog()
 
     def report(self, message: Message) -> None:
-        """Send one report. A dead daemon is not an error here: the hang-up is noticed by `listen`.
+        """Send one report. A dead daemon is not an error here: `listen` notices the closed pipe.
 
         Raises:
             ProtocolError: when the report itself cannot be sent (a number that is not finite).
@@ -151,31 +148,30 @@ class Channel:
         line = encode(message)
         if isinstance(message, CheckpointSaved | Restored):
             self._checkpointed_at = message.epoch
-        if (words := narrate(message)) is not None:
-            with contextlib.suppress(OSError):  # the disk of the log may be full; the report still goes up
-                print(words, flush=True)
+        if (words := log_line(message)) is not None:
+            _log(words)
         with self._writing, contextlib.suppress(BrokenPipeError):
             self._up.write(line)
             self._up.flush()
 
     def safe_point(self, epoch: int) -> None:
-        """Obey what was asked: stand still while paused, rest while paced, probe, leave when stopped, else return.
+        """Obey the directives: wait while paused, rest while paced, probe, raise when a stop was requested, else return.
 
         Args:
             epoch: finished epochs (rounds, fits) so far, for the reports.
 
         Raises:
-            StopRequested: when an end was asked for, by a directive, SIGTERM, or the daemon's death.
+            StopRequested: when a stop was requested, by a directive, by SIGTERM, or by the daemon's death.
         """
         self._last_epoch = epoch
         if self._paused or self._probe_wanted or self._duty < 1.0:
-            self._heed_orders(epoch)
+            self._obey_orders(epoch)
         if self._stopping:
             raise StopRequested
-        self._standstill.work_goes_on()
+        self._idle.work_begins()
 
     def stop(self) -> None:
-        """Ask for an end, as a Stop directive would (SIGTERM comes here)."""
+        """Request a stop, as a Stop directive does (SIGTERM calls this)."""
         with self._changed:
             if self._stopping:
                 return
@@ -183,13 +179,13 @@ class Channel:
             self._changed.notify_all()
         self._start_watchdog()
 
-    def _heed_orders(self, epoch: int) -> None:
-        """Do what the orders in force say, looking at them anew after each; any time not worked counts as rest."""
+    def _obey_orders(self, epoch: int) -> None:
+        """Obey the orders in force, reading them again after each; any time not worked counts as rest."""
         arrived_s, idle_before_s = time.monotonic(), self.paused_s
         while not self._stopping:
             orders = self._orders
             if self._paused:
-                self._stand_still(epoch)
+                self._pause(epoch)
             elif self._probe_wanted:
                 self._run_probe()
             elif (rest_s := self._rest_due_s(arrived_s) - (self.paused_s - idle_before_s)) > 0.0:
@@ -202,16 +198,16 @@ class Channel:
 
         rest = work * (1 / duty - 1); time that the kernel kept the trainer stopped was no work.
         """
-        return min(self._standstill.worked_s(arrived_s) * (1.0 / self._duty - 1.0), LONGEST_REST_S)
+        return min(self._idle.worked_s(arrived_s) * (1.0 / self._duty - 1.0), LONGEST_REST_S)
 
     def _rest(self, rest_s: float, orders: int) -> None:
-        """Stand still for *rest_s* seconds or until the next order after number *orders*."""
-        with self._standstill.stretch():
+        """Wait for *rest_s* seconds or until the next order after number *orders*."""
+        with self._idle.waiting():
             self._wait_for(lambda: self._stopping or self._orders != orders, rest_s)
 
-    def _stand_still(self, epoch: int) -> None:
-        """Stand still until told to go on or to leave."""
-        with self._standstill.stretch():
+    def _pause(self, epoch: int) -> None:
+        """Wait until a Resume or a stop."""
+        with self._idle.waiting():
             self.report(Paused(epoch))
             self.on_pause()
             self._wait_for(lambda: not self._paused or self._stopping)
@@ -219,19 +215,19 @@ class Channel:
             self.report(Resumed(epoch))
 
     def _run_probe(self) -> None:
-        """Run the calibration probe; its time is no working time, and the epoch it falls into is no baseline.
+        """Run the calibration probe; its time is not working time, and its epoch is no cold baseline.
 
-        A probe that fails is told and not tried again: it must not cost the training.
+        A probe that fails is reported and not tried again: it must not end the training.
         """
         self._probe_wanted = False
         if self.probe is None:
             return
-        with self._standstill.stretch():
+        with self._idle.waiting():
             try:
                 self.report(self.probe())
             except (RuntimeError, MemoryError, OSError) as exc:
                 self.probe = None
-                self.report(Note(f"the calibration probe failed and is left out from now on: {exc!r:.200}"))
+                self.report(Note(f"the calibration probe failed and will not run again in this attempt: {exc!r:.200}"))
         with self._changed:
             self._was_paused = True
 
@@ -240,10 +236,10 @@ class Channel:
         deadline_s = time.monotonic() + timeout_s
         with self._changed:
             while not is_over() and (left_s := deadline_s - time.monotonic()) > 0.0:
-                self._changed.wait(min(left_s, _LOOK_AGAIN_S))
+                self._changed.wait(min(left_s, _CHECK_AGAIN_S))
 
     def _listen(self) -> None:
-        """Obey until the line ends. However it ends, nobody orders this trainer any more: it must leave."""
+        """Obey until the pipe is closed. However it ends, no more directives can come: the trainer must stop."""
         try:
             for line in _lines(self._down):
                 try:
@@ -252,7 +248,7 @@ class Channel:
                     _log(f"ignored a line from the slot: {exc}")
         finally:
             with self._changed:
-                self._hung_up = True
+                self._is_closed = True
                 self._changed.notify_all()
             self.stop()
 
@@ -265,7 +261,7 @@ class Channel:
                     self._paused = self._was_paused = True
                 case Resume():
                     self._paused, self._was_paused = False, True
-                    self._standstill.was_suspended(directive.suspended_s)
+                    self._idle.was_suspended(directive.suspended_s)
                 case Pace():
                     self._duty = min(max(directive.duty, LEAST_DUTY), 1.0)
                 case SetMicroBatch():
@@ -286,12 +282,12 @@ class Channel:
 
 
 def _log(words: str) -> None:
-    with contextlib.suppress(OSError):  # a full disk must not end the thread that hears of a stop
+    with contextlib.suppress(OSError):  # a full disk must stop neither reports nor directives
         print(words, flush=True)
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Split what comes into lines; a last line without its end was cut off and is left out."""
+    """Split the stream into lines; a last line without its end was cut off and is left out."""
     pending = b""
     while chunk := stream.read(_CHUNK_BYTES):
         *lines, pending = (pending + chunk).split(b"\n")

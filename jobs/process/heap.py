@@ -1,10 +1,9 @@
-"""The C library's heap of this process: keep what was freed while training, give it back while standing still.
+"""The C library's heap of this process: it keeps freed memory while training, and returns it while paused.
 
-glibc asks the kernel for every large block anew and returns it at once, so that each step of a net takes the page
-faults of all its tensors again: an LSTM over 256 days spends half its time on them. `trainer_environment`
-makes the heap keep what is freed; `give_back` hands it over when others may need it. macOS has its own
-allocator, which keeps freed pages as reclaimable by itself. Neighbours: `workers.trainer.trainer_process`, which sets the
-environment; `channel` and `torch_device`, which give back.
+By default glibc requests every large block from the kernel and returns it at once, so that each step of a net takes the
+page faults of all its tensors again: an LSTM over 256 days spends half its time on them. `trainer_environment` of
+`workers.trainer.trainer_process` makes the heap keep freed memory; `give_back` returns it when others may need it. macOS
+has its own allocator, which keeps freed pages reclaimable.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import sys
 
 
 def give_back() -> None:
-    """Return to the system what the heap keeps and does not use. Nothing to do where the C library is another one."""
+    """Return the heap's unused memory to the system. Does nothing where the C library is not glibc."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # musl has none
     if trim is not None:
         trim(ctypes.c_size_t(0))

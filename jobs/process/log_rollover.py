@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECK_S = 1.0
-"""Seconds between looks at the log's size."""
+"""Seconds between checks of the log's size."""
 
 
 def roll_in_background(path: Path, max_bytes: int, keep: int, *, every_s: float = CHECK_S) -> None:
-    """Watch the log at *path* from a daemon thread and roll it over past *max_bytes*, keeping *keep* old ones."""
+    """Start a thread that rolls over the log at *path* when it exceeds *max_bytes*, and keeps *keep* old ones."""
 
     def watch() -> None:
         while True:
             time.sleep(every_s)
-            with contextlib.suppress(OSError):  # disk full, volume gone: the log stays as it is until the next look
+            with contextlib.suppress(OSError):  # disk full, volume gone: the log stays as it is until the next check
                 roll_if_large(path, max_bytes, keep)
 
     threading.Thread(target=watch, name="log-roll", daemon=True).start()
 
 
 def roll_if_large(path: Path, max_bytes: int, keep: int) -> bool:
-    """Roll over once if the log is larger than *max_bytes*; tell whether it was.
+    """Roll over once if the log is larger than *max_bytes*; return True if it was.
 
     Raises:
-        OSError: as the file system says; stdout and stderr then still lead where they led.
+        OSError: from the file system; stdout and stderr then still lead to the same file as before.
     """
     try:
         if path.stat().st_size <= max_bytes:
@@ -55,7 +55,7 @@ def roll_if_large(path: Path, max_bytes: int, keep: int) -> bool:
 
 
 def _shift(path: Path, keep: int) -> None:
-    """Move every kept log one number up, the current one to number 1; the oldest falls out."""
+    """Move every kept log one number up, the current one to number 1; the oldest is dropped."""
     for number in range(keep - 1, 0, -1):
         older = _numbered(path, number)
         if older.exists():

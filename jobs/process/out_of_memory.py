@@ -1,7 +1,6 @@
-"""Is this exception an out-of-memory one? Told by type and by the real texts of the libraries, never by a mere mention.
+"""Whether an exception means that memory ran out, by its type and by the exact texts of the libraries.
 
-An error that only speaks of memory (a message about a file called "out of memory", an advice in a warning) is no reason
-to halve a batch. Neighbour: `session`, which asks.
+An error that only mentions memory (a file called "out of memory", the advice of a warning) is no reason to halve a batch.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TYPES = frozenset({"OutOfMemoryError", "OutOfMemoryException", "ArrowMemoryError"})
-"""torch (and torch.cuda) raise the first, DuckDB the second, Arrow the third; looked at by name, without an import."""
+"""torch (and torch.cuda) raise the first, DuckDB the second, Arrow the third; compared by name, without an import."""
 _TEXTS = re.compile(
     r"""
       \ACUDA\ out\ of\ memory\.                                # torch on CUDA
@@ -32,11 +31,11 @@ _TEXTS = re.compile(
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
-    """Tell whether *exc*, or what it was raised from, says that memory could not be had."""
-    return any(_says_so(each) for each in _causes(exc))
+    """Return True if *exc*, or an exception that it was raised from, means that memory ran out."""
+    return any(_is_one(each) for each in _causes(exc))
 
 
-def _says_so(exc: BaseException) -> bool:
+def _is_one(exc: BaseException) -> bool:
     if isinstance(exc, MemoryError) or type(exc).__name__ in _TYPES:
         return True
     if isinstance(exc, OSError):

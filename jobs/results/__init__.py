@@ -1,3 +1,3 @@
-"""What a run leaves behind."""
+"""The files of a run."""
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What a forecasting run leaves behind: model, metrics, schema, predictions, preprocessing, training hash.
+"""The files of a forecasting run: model, metrics, schema, predictions, preprocessing, training hash.
 
-Every file is written whole or not at all; data is kept as data (JSON, Parquet, the library's own format), never
-pickled. The manifest that completes the folder is the session's, after this. Upstream: the families; neighbours:
-`splits` and `scoring`, whose words go into metrics.json.
+Every file is written whole or not at all; data is stored as data (JSON, Parquet, the library's own format), never
+pickled. The session completes the folder with the manifest afterwards.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 METRICS, SCHEMA, PREDICTIONS = "metrics.json", "feature_schema.json", "predictions.parquet"
 PREPROC, TRAINING_HASH = "preproc.json", "training_hash.txt"
 PROMISED_FILES = (METRICS, SCHEMA, PREDICTIONS, PREPROC, TRAINING_HASH)
-"""Beside the model's own files, every forecasting run has these."""
+"""The files of every forecasting run, in addition to the model's own."""
 
 _LIBRARIES = ("numpy", "polars", "lightgbm", "xgboost", "statsforecast", "torch", "tensorflow", "keras", "safetensors")
 """Libraries whose version matters to a result, when the run loaded them."""
@@ -48,7 +47,7 @@ def record_run(
     preproc: dict[str, Any],
     details: dict[str, Any] | None = None,
 ) -> Finished:
-    """Score the run, fill its folder and say what the leaderboard shows.
+    """Score the run, fill its folder and return the metrics for the leaderboard.
 
     Args:
         task: whose folder is filled.
@@ -57,7 +56,7 @@ def record_run(
         predicted: (rows,) float64, f[t], NaN where nothing was forecast.
         fit_s: working seconds of the fit, pauses excluded.
         predict_s: working seconds of forecasting all rows.
-        model_files: file name -> content, or a function that writes to the (temporary) path it is given.
+        model_files: file name -> content, or a function that writes to a (temporary) path.
         preproc: what was done to the features, as JSON values, enough to do it again.
         details: further metrics of this family (best round, refits), finite or None.
     """
@@ -79,7 +78,7 @@ def record_run(
 
 
 def feature_schema(frame: ForecastFrame) -> dict[str, Any]:
-    """Return names, dtypes and order of what the model takes in."""
+    """Return names, dtypes and order of the model's inputs."""
     return {
         "features": [
             {"position": at, "name": name, "dtype": str(frame.x.dtype)} for at, name in enumerate(frame.feature_names)
@@ -90,7 +89,7 @@ def feature_schema(frame: ForecastFrame) -> dict[str, Any]:
 
 
 def _circumstances(task: Task, frame: ForecastFrame, split: Split) -> dict[str, Any]:
-    """Return what the numbers depend on: the job, the split with its dates, the seed, the library versions."""
+    """Return what the metrics depend on: the job, the split with its dates, the seed, the library versions."""
     return {
         "model": task.spec.model,
         "horizon": task.spec.horizon,
@@ -116,7 +115,7 @@ def _write_model(path: Path, content: bytes | Callable[[Path], object]) -> None:
 
 
 def _write_predictions(path: Path, frame: ForecastFrame, split: Split, predicted: np.ndarray) -> None:
-    """Write one line a forecast: date, price, block, predicted_return, predicted_price, actual_price (null: unknown)."""
+    """Write one row a forecast: date, price, block, predicted_return, predicted_price, actual_price (null: unknown)."""
     import polars as pl
 
     kept = np.flatnonzero(np.isfinite(predicted))
@@ -149,7 +148,7 @@ def _training_hash(task: Task, frame: ForecastFrame) -> str:
 
 
 def code_version() -> str:
-    """Return the commit that the code came from (marked when the tree was changed), else the package's version."""
+    """Return the commit of the code (marked when the tree has changes), else the package's version."""
     tree = Path(__file__).parents[2]
     if (tree / ".git").exists():
         command = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -1,9 +1,9 @@
-"""Which samples form which step, and how their windows come together: permutation, batches, gather by index. No model.
+"""Which samples form which step, and how their windows are gathered: permutation, batches, index. No model.
 
 The data stays on its device as one (rows, features) tensor; a sample is a row number t and its window the rows
-t-L+1 … t. Nothing is materialised beyond the batch at hand (all windows of 4,754 rows x 256 steps x 152 features would
+t-L+1 … t. Nothing is materialised beyond the current batch (all windows of 4,754 rows x 256 steps x 152 features would
 be 740 MB) and there is no loader. Randomness is a function of (seed, epoch, step) and never of what came before, so
-that a run that starts anywhere draws the same. Neighbours: `jobs.torch_backend.loop`, which asks; `jobs.torch_backend.dropout`.
+that a run that starts anywhere draws the same.
 
 Letters: n samples of a batch, L the sequence length in rows, F features.
 """
@@ -35,8 +35,8 @@ def epoch_order(samples: int, seed: int, epoch: int) -> torch.Tensor:
 
 
 def pieces(rows: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-    """Cut (n,) rows into consecutive pieces of *size*, the last one as small as what is left."""
-    if len(rows) <= size:  # the usual case: a whole batch at once, without the time that cutting takes
+    """Cut (n,) rows into consecutive pieces of *size*; the last one may be smaller."""
+    if len(rows) <= size:  # the usual case: a whole batch, without the time that cutting takes
         yield rows
     else:
         yield from torch.split(rows, size)
@@ -49,9 +49,9 @@ class Windows:
     x: torch.Tensor
     """(rows, F) float: features, standardised, no NaN."""
     y: torch.Tensor
-    """(rows,) float: standardised label; anything where it is not known, as such rows are never asked for."""
+    """(rows,) float: standardised label; any value where it is not known, as such rows are never used."""
     sequence_length: int
-    """L: rows of a window, its last one being the sample's own."""
+    """L: rows of a window; the last one is the sample's own."""
 
     @property
     def first_row(self) -> int:
@@ -69,6 +69,6 @@ class Windows:
         return self.y.index_select(0, rows)
 
     def digest(self, *row_blocks: torch.Tensor) -> str:
-        """Name the data and the blocks trained on: a checkpoint of other data must not be continued with these."""
+        """Return a digest of the data and the blocks, as `digest_of` does."""
         blocks = (rows.cpu().numpy() for rows in row_blocks)
         return digest_of(self.sequence_length, self.x.cpu().numpy(), self.y.cpu().numpy(), *blocks)

@@ -1,10 +1,9 @@
 """Keeps torch's compiler out of a trainer that compiles nothing: 1.5 seconds of each start, and 70 MiB.
 
-The first optimiser that is made imports `torch._dynamo`, the compiler and all that it needs, to tell it that the
-optimiser is not to be compiled (`torch._compile._disable_dynamo`, and `_use_grad_for_differentiable` at each step; torch
-2.13). A stand-in of that name answers those two calls as the compiler does while nothing is compiled: there is nothing
-to disable, no graph to break. Whoever asks it for anything else, `torch.compile` or one of its modules, gets the real
-one imported.
+The first optimiser imports `torch._dynamo`, the compiler and all that it needs, only to exclude itself from compilation
+(`torch._compile._disable_dynamo`, and `_use_grad_for_differentiable` at each step; torch 2.13). A stand-in of that name
+answers those two calls as the compiler does while nothing is compiled: there is nothing to disable, no graph to break.
+Any other use of it, by `torch.compile` or an import of one of its modules, imports the real one.
 """
 
 from __future__ import annotations
@@ -23,23 +22,24 @@ if TYPE_CHECKING:
 
 COMPILER, ATTRIBUTE = "torch._dynamo", "_dynamo"
 _ASKED_OF_ANY_MODULE = frozenset({"__spec__", "__file__", "__cached__"})
-"""What the import machinery and debuggers ask of every module that is there; no reason to load anything."""
+"""Attributes that the import machinery and debuggers read from every module; no reason to load anything."""
 
 
 class _StandIn(ModuleType):
-    """In the compiler's place until somebody needs more than these two."""
+    """Takes the compiler's place until more than these two functions is needed."""
 
-    __path__ = ()
-    """Makes it a package: its modules are looked for by `_RealModules`."""
+    def __init__(self) -> None:
+        super().__init__(COMPILER)
+        self.__path__ = []  # makes it a package: `_RealModules` finds its modules
 
     @staticmethod
     def disable(fn: Any = None, *_: Any, **__: Any) -> Any:
-        """Return *fn*, or without one a decorator that does: nobody would compile it."""
+        """Return *fn*, or without one a decorator that does: it is not compiled anyway."""
         return (lambda decorated: decorated) if fn is None else fn
 
     @staticmethod
     def graph_break() -> None:
-        """There is no graph."""
+        """Do nothing: there is no graph."""
 
     def __getattr__(self, name: str) -> Any:
         if name in _ASKED_OF_ANY_MODULE:
@@ -54,9 +54,9 @@ class _RealModules(MetaPathFinder, Loader):
         self._loaded: dict[str, ModuleType] = {}
 
     def find_spec(self, fullname: str, *_: Any) -> ModuleSpec | None:
-        """Load the real compiler, which most often brings the module along, and hand out the module that it uses.
+        """Load the real compiler, which usually loads the module too, and return the module that it uses.
 
-        It is taken from `sys.modules` meanwhile: the import machinery executes one anew that it finds there by now.
+        It is removed from `sys.modules` meanwhile: the import machinery would execute again what it finds there.
         """
         if not (fullname.startswith(f"{COMPILER}.") and isinstance(sys.modules.get(COMPILER), _StandIn)):
             return None
@@ -66,22 +66,22 @@ class _RealModules(MetaPathFinder, Loader):
         return importlib.util.spec_from_loader(fullname, self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return the one that is there: two would not see each other's settings."""
+        """Return the one that is loaded: two would not share settings."""
         return self._loaded.pop(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Leave it as it is: it was executed already."""
+        """Do nothing: it was executed already."""
 
 
 def spare_the_compiler() -> None:
     """Put the stand-in where the compiler would be, unless it is loaded already."""
     if COMPILER not in sys.modules:
-        sys.modules[COMPILER] = vars(torch)[ATTRIBUTE] = _StandIn(COMPILER)
+        sys.modules[COMPILER] = vars(torch)[ATTRIBUTE] = _StandIn()
         sys.meta_path.insert(0, _RealModules())
 
 
 def load_the_compiler() -> None:
-    """Import it now, where something will ask for it anyway, and not in the middle of the first epoch."""
+    """Import it now, where it will be needed anyway, and not in the middle of the first epoch."""
     _real_compiler()
 
 

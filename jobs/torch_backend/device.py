@@ -1,4 +1,4 @@
-"""Where torch computes and how: device, threads, determinism, memory ceilings. Holds no model and no data.
+"""Where and how torch computes: device, threads, determinism, memory ceilings. Holds no model and no data.
 
 Import it before anything that imports torch: on macOS it sets the memory ceilings that torch's allocator reads once.
 """
@@ -10,7 +10,7 @@ import sys
 
 MPS_CEILINGS = {"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.8", "PYTORCH_MPS_LOW_WATERMARK_RATIO": "0.6"}
 """Shares of the recommended working set (10.7 GiB of 16): torch's own 1.7 is more than the machine has, so that it
-would swap and be killed before it raises. The low one must not be above the high one, or torch refuses to start."""
+would swap and be killed before it raises. torch refuses to start when the low one is above the high one."""
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 """With a fixed workspace cuBLAS sums in the same order every time; it is read when the first handle is made."""
 
@@ -23,19 +23,11 @@ import torch  # noqa: E402 - the ceilings above come first
 from jobs.process.heap import give_back  # noqa: E402
 
 
-def device_for(*wanted: str) -> torch.device:
-    """Return the first of *wanted* (mps, cuda, cpu) that really computes here; the CPU when none does."""
-    for name in wanted:
-        if computes(name):
-            return torch.device(name)
-    return torch.device("cpu")
-
-
 def computes(name: str) -> bool:
-    """Tell whether the device called *name* is there and gets a small product right.
+    """Return True if the device called *name* is present and computes a small product correctly.
 
-    A driver that is too old, a GPU taken by another process, or a virtual machine without Metal answer
-    `is_available` with yes and fail at the first use.
+    With a driver that is too old, a GPU taken by another process, or a virtual machine without Metal, `is_available`
+    is true and the first use fails.
     """
     if name == "cpu":
         return True
@@ -57,18 +49,18 @@ def compute_repeatably(threads: int) -> None:
     times as long for each product (an LSTM over 256 days: 1.8 s a step instead of 0.25). Threads inherit this when they
     are made, so call it before anything is computed.
 
-    Repeatable algorithms cost nothing on the CPU in what nets here use. What would cost, filling every fresh tensor with NaN to catch
-    reads of it, is a debugging aid and stays off. On MPS some operations have no repeatable form: they warn, and
-    results there are close but not equal to the bit.
+    Repeatable algorithms cost nothing on the CPU in what nets here use. Filling every new tensor with NaN, to catch
+    reads of it, would cost time; it is a debugging aid and stays off. On MPS some operations have no repeatable form:
+    they warn, and results there are close but not equal to the bit.
     """
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # False where the processor cannot; then it is slow, and right
+    torch.set_flush_denormal(True)  # False where the processor cannot; then it is slow, and correct
     torch.set_deterministic_debug_mode("warn")  # `use_deterministic_algorithms` does the same, and loads the compiler
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a property
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until *device* has done all it was given; the CPU always has."""
+    """Wait until *device* has finished its work; the CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":  # pragma: no cover - macOS only
@@ -76,7 +68,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def release_caches(device: torch.device) -> None:
-    """Give the cached memory of an accelerator back to the machine, between epochs. Nothing to do on the CPU."""
+    """Return the cached memory of an accelerator to the machine, between epochs. Nothing to do on the CPU."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":  # pragma: no cover - macOS only
@@ -85,11 +77,10 @@ def release_caches(device: torch.device) -> None:
 
 
 def shrink(device: torch.device) -> None:
-    """Give back all that is cached, on *device* and in the heap: on pause and on a smaller micro-batch."""
+    """Free all that is cached, on *device* and in the heap: on a pause and on a change of the micro-batch."""
     release_caches(device)
     give_back()
 
 
 def _is_available(name: str) -> bool:
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    return name in available and bool(available[name]())
+    return (name == "cuda" and torch.cuda.is_available()) or (name == "mps" and torch.backends.mps.is_available())

@@ -1,10 +1,10 @@
 """Dropout whose masks do not depend on how a batch is cut into micro-batches, nor on what was drawn before.
 
-Each layer draws on the CPU, row by row, from a generator of its own that the loop seeds at every step: the mask of a
+Each layer draws on the CPU, row by row, from its own generator, which the loop seeds at every step: the mask of a
 sample is a function of (seed, epoch, step, layer, place in the batch), so accumulating gradients over micro-batches
-multiplies by the same masks as the whole batch would. What stays different is the order of floating-point sums.
-Dropout inside a library's own kernel (the `dropout=` of torch's recurrent layers) cannot be split like this: it is
-repeatable for the same split only. Neighbours: `jobs.torch_backend.loop`, which seeds; the families, which place the layers.
+multiplies by the same masks as the whole batch would. Only the order of floating-point sums differs. Dropout inside a
+library's own kernel (the `dropout=` of torch's recurrent layers) cannot be split like this: it is repeatable for the
+same split only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class StepSeeds:
     """Seeds all that a model may draw in one step: each dropout layer, and torch's own generators for other layers."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Find what draws in *model*, which lies on its device already: a walk through it at each step takes time."""
+        """Find the layers that draw in *model*, which is on its device already: a walk at each step would take time."""
         self._layers = [module for module in model.modules() if isinstance(module, RowDropout) and module.share > 0]
         on_cpu = all(weight.device.type == "cpu" for weight in model.parameters())
         self._seed_torch = torch.default_generator.manual_seed if on_cpu else torch.manual_seed  # the latter: 0.1 ms
@@ -58,10 +58,10 @@ class StepSeeds:
 
 
 def same_masks_again(model: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Return what the first and the second computation of *model* run in, when its backward pass computes it anew.
+    """Return the contexts of the first and the second computation of *model*, when its backward pass computes it again.
 
-    Gradient checkpointing throws a layer's inner values away and computes them again: with other masks that gradient
-    would be wrong, and drawing them again would move the masks of what comes after.
+    Gradient checkpointing discards a layer's inner values and computes them again: with other masks that gradient
+    would be wrong, and drawing them again would change the masks of the layers after it.
     """
     layers = [module for module in model.modules() if isinstance(module, RowDropout)]
     states = [layer.generator.get_state() for layer in layers]
@@ -70,7 +70,7 @@ def same_masks_again(model: nn.Module) -> tuple[AbstractContextManager[None], Ab
 
 @contextmanager
 def _drawn_from(layers: list[RowDropout], states: list[torch.Tensor]) -> Iterator[None]:
-    """Let *layers* draw from *states* on, and then from where they were."""
+    """Set the generators of *layers* to *states*, and back to the present ones afterwards."""
     present = [layer.generator.get_state() for layer in layers]
     try:
         for layer, state in zip(layers, states, strict=True):

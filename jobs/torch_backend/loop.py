@@ -1,11 +1,9 @@
-"""The training loop of every torch net: it takes the steps of an epoch; it stops and goes on at any batch.
+"""The training loop of every torch net: it takes the steps of an epoch, and can stop and continue at any batch.
 
-A run that is stopped anywhere and continued any number of times ends on the CPU with the same bits as one that was
-left alone: order and dropout are functions of (seed, epoch, step), a step counts whole or not at all, and the rest is
-in the checkpoint. A smaller micro-batch accumulates to the same effective batch, so that only the order of
-floating-point sums differs (no model here may use batch statistics). Knows no features, no scores and no files.
-Neighbours: the families and `torch_run` above; `net_loop` (epochs, early stopping, orders and checkpoints), `batches`,
-`dropout`, `torch_passes`, `torch_precision` and `torch_state` below.
+A run that is stopped anywhere and continued any number of times ends on the CPU with the same bits as an undisturbed
+one: order and dropout are functions of (seed, epoch, step), a step counts whole or not at all, and the rest is in the
+checkpoint. A smaller micro-batch accumulates to the same effective batch, so that only the order of floating-point sums
+differs (no model here may use batch statistics). Knows no features, no scores and no files.
 """
 
 from __future__ import annotations
@@ -17,15 +15,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from jobs.nets.loop import EVALUATION_FACTOR, NetLoop, Shape, assigned_micro_batch
-from jobs.nets.progress import Progress
+from jobs.nets.circumstances import Circumstances
+from jobs.nets.loop import EVALUATION_FACTOR, NetLoop, NetShape, assigned_micro_batch
+from jobs.nets.progress import NetProgress
 from jobs.torch_backend.batches import epoch_order, pieces
 from jobs.torch_backend.device import release_caches, shrink, wait_for
 from jobs.torch_backend.dropout import StepSeeds
 from jobs.torch_backend.passes import Passes, squared_error
 from jobs.torch_backend.precision import Precision
-from jobs.torch_backend.probe import probe_for
-from jobs.torch_backend.state import TorchCircumstances, TorchState
+from jobs.torch_backend.probe import probe
+from jobs.torch_backend.state import TorchState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +39,8 @@ if TYPE_CHECKING:
     from jobs.training.checkpoint_pace import CheckpointPace
 
 SETTLE_EVERY_STEPS = 16
-"""Steps after which an accelerator is waited for. Metal keeps up to 1 MB for each call of a recurrent layer until
-then; waiting at every step instead would leave a fast device idle between small steps."""
+"""Steps between two waits for an accelerator. Metal keeps up to 1 MB for each call of a recurrent layer until then;
+waiting at every step instead would leave a fast device idle between small steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,8 @@ class Blocks:
 
 class TorchLoop(NetLoop):
     """One training run of one torch net: `restore`, then `run`, then `predict`."""
+
+    _state: TorchState
 
     def __init__(
         self,
@@ -70,14 +71,14 @@ class TorchLoop(NetLoop):
         pace: CheckpointPace | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare to train *model*, which lies on the data's device.
+        """Prepare to train *model*, which is on the data's device.
 
         Args:
             task: the attempt, for its channel, its checkpoints and its micro-batch.
             params: epochs, batch and the rest.
             model: maps windows (n, L, F) to predictions (n,), each a function of its own window alone.
             data: features and labels.
-            blocks: the samples that train and those that select.
+            blocks: the samples of training and of validation.
             loss: the loss of each sample; the gradient is that of its mean over the effective batch.
             schedule_for: makes a learning-rate schedule, stepped after each epoch.
             precision: what to compute in; default float32.
@@ -92,28 +93,28 @@ class TorchLoop(NetLoop):
             self._weights,
             lr=params.learning_rate,
             weight_decay=params.weight_decay,
-            fused=self._device.type
-            in {"cpu", "cuda"},  # 0.8 ms a step instead of 3.2 for 630,000 weights on one thread
+            # 0.8 ms a step instead of 3.2 for 630,000 weights on one thread
+            fused=self._device.type in {"cpu", "cuda"},
         )
         schedule = schedule_for(optimiser) if schedule_for else None
         fixed_shapes = self._device.type == "mps" if fixed_shapes is None else fixed_shapes
         self._passes = Passes(model, data, loss, self._precision, fixed_shapes=fixed_shapes)
-        around = TorchCircumstances(
+        circumstances = Circumstances(
             assigned_micro_batch(task, params),
             torch.get_num_threads(),
             str(self._device),
             self._precision.name,
-            torch.__version__,
+            {"torch": str(torch.__version__)},
         )
         weights = sum(weight.numel() for weight in self._weights)
         super().__init__(
             task,
             params,
-            TorchState(model, optimiser, schedule, Progress(), {}, self._precision.scaler),
-            around,
-            Shape(data.x.shape[0], data.sequence_length, data.x.shape[1], len(blocks.train), weights),
+            TorchState(model, optimiser, schedule, NetProgress(), {}, self._precision.scaler),
+            circumstances,
+            NetShape(data.x.shape[0], data.sequence_length, data.x.shape[1], len(blocks.train), weights),
             data.digest(blocks.train, blocks.validation),
-            probe=probe_for(self._device),
+            probe=partial(probe, self._device),
             shrink=partial(shrink, self._device),
             data_s=lambda: self._passes.data_s,
             pace=pace,
@@ -135,7 +136,7 @@ class TorchLoop(NetLoop):
         order = epoch_order(samples, self._params.seed, self.progress.epoch).to(self._device)  # (samples,)
         batches = list(pieces(self._blocks.train[order], self._params.batch_size))
         for step, batch in enumerate(batches[done:], done):
-            self._take_over_micro_batch()
+            self._apply_micro_batch()
             self._state.pending += self._step(batch, step)
             if (step + 1) % SETTLE_EVERY_STEPS == 0:
                 self._state.settle()
@@ -144,7 +145,7 @@ class TorchLoop(NetLoop):
     def _step(self, rows: torch.Tensor, step: int) -> list[torch.Tensor]:
         """Take one optimiser step on the effective batch *rows*, (n,); return the sums of losses of its pieces.
 
-        A stop between micro-batches leaves weights and counters as they were: the step is taken anew.
+        A stop between micro-batches leaves weights and counters as they were: the step is taken again.
         """
         self._seeds.seed(self._params.seed, self.progress.epoch, step)
         self._state.optimiser.zero_grad()
@@ -156,7 +157,7 @@ class TorchLoop(NetLoop):
         return loss_sums
 
     def _safe_point(self) -> None:
-        """Stand still or leave here if asked to. A paced device is waited for, or it would go on working in the rest."""
+        """Pause or stop here if requested. A paced device is waited for, or it would continue to work during the rest."""
         if self._channel.is_paced:
             wait_for(self._device)
         self._channel.safe_point(self.progress.epoch)
@@ -166,11 +167,11 @@ class TorchLoop(NetLoop):
         return self._passes.mean_loss(self._forecast(rows), rows)
 
     def _recut(self, micro_batch: int) -> None:
-        """Leave the net as it is: it takes any number of windows at once."""
+        """Do nothing: the net takes any number of windows at once."""
 
     def _forecast(self, rows: torch.Tensor) -> torch.Tensor:
         self.model.eval()
-        # a net whose inputs are the larger part needs as much without gradients: after a downgrade it is a single one
+        # where inputs are most of the memory, no gradient saves little: after a downgrade one micro-batch at a time
         size = self.micro_batch * (EVALUATION_FACTOR if self.micro_batch == self._params.batch_size else 1)
         predicted = []
         for piece in pieces(rows, size):

@@ -1,7 +1,6 @@
-"""Rows through the net: windows gathered on the device, forward, backward; the same shapes every time where asked for.
+"""Forward and backward passes of rows through the net: windows gathered on the device, in fixed shapes where needed.
 
-Knows nothing of epochs, of safe points or of the optimiser. Neighbours: `jobs.torch_backend.loop` above; `batches` and
-`torch_precision` below.
+Knows nothing of epochs, of safe points or of the optimiser.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ class Passes:
             data: features and labels, on the device of the model.
             loss: the loss of each sample.
             precision: what to compute in.
-            fixed_shapes: fill a last, smaller piece up with copies of its first row that count for nothing: Metal
-                compiles and keeps a graph for every shape it meets.
+            fixed_shapes: fill up a last, smaller piece with copies of its first row, which are not counted: Metal
+                compiles and keeps a graph for every shape.
         """
         self._model, self._data, self._loss, self._precision = model, data, loss, precision
         self._fixed_shapes = fixed_shapes
@@ -54,7 +53,7 @@ class Passes:
 
     @property
     def data_s(self) -> float | None:
-        """Seconds spent gathering windows so far; None where the device does it out of sight."""
+        """Seconds spent gathering windows so far; None where the device does it asynchronously."""
         return self._data_s if self._gathers_in_time else None
 
     def backward(self, rows: torch.Tensor, size: int, batch: int) -> torch.Tensor:
@@ -63,7 +62,7 @@ class Passes:
         Args:
             rows: (n,) int64, the piece.
             size: samples of a whole piece, at least n.
-            batch: samples of the effective batch: each piece weighs as many as it has, together they make the mean.
+            batch: samples of the effective batch, by which each piece's sum is divided.
         """
         losses = self._loss(self._forward(rows, size), self._data.targets(rows))  # (n,)
         total = losses.sum()

@@ -2,7 +2,7 @@
 
 float16 has so few small numbers that gradients vanish: they are scaled up before the backward pass and down again
 before they are clipped, and a step whose gradients overflowed is left out. bfloat16 has the range of float32 and needs
-none of that. float64 is for checking the mathematics. Neighbours: `jobs.torch_backend.loop`, `jobs.torch_backend.passes`, which use it.
+none of that. float64 is for checking the mathematics.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Precision:
         self._device_type = device.type if device else "cpu"
         self._half = HALVES.get(name)
         self.scaler = GradScaler(self._device_type) if name == "float16" else None
-        """Its scale changes while it trains and belongs into the checkpoint."""
+        """Its scale changes during training and belongs in the checkpoint."""
 
     @property
     def weights(self) -> torch.dtype:
-        """What weights and data are kept in."""
+        """The type of weights and data."""
         return torch.float64 if self.name == "float64" else torch.float32
 
     def autocast(self) -> AbstractContextManager[object]:

@@ -1,12 +1,11 @@
 """One run of one torch net, around the loop: device, data and net before it, forecasts and files after it.
 
-A family calls it with its net's class and shape and stays as small as that. Neighbours: the families above;
-`net_run`, `neural_data`, `parity`, `torch_loop` below. Import it before torch: see `torch_device`.
+A family calls it with its net's class and shape. Import it before torch: see `jobs.torch_backend.device`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from jobs.torch_backend.device import compute_repeatably  # before torch, whose memory ceilings it sets
 
@@ -14,8 +13,8 @@ from jobs.torch_backend.device import compute_repeatably  # before torch, whose 
 import safetensors.torch
 import torch
 
-from jobs.nets.data import load_neural_data
-from jobs.nets.run import PARITY_SAMPLES, NetRun
+from jobs.nets.parity import PARITY_SAMPLES
+from jobs.nets.run import NetRun
 from jobs.torch_backend.batches import Windows
 from jobs.torch_backend.compiler import spare_the_compiler
 from jobs.torch_backend.loop import Blocks, TorchLoop
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from cbi_queue.models.parameters.neural import NeuralParams
     from jobs.nets.data import NeuralData
-    from jobs.torch_backend.parity import Placement
+    from jobs.nets.parity import Placement
     from jobs.trainer import Task
 
 WEIGHTS = "model.safetensors"
@@ -39,35 +37,38 @@ WEIGHTS = "model.safetensors"
 class TorchRun(NetRun):
     """Prepared on construction; `started`, then `finish`."""
 
+    loop: TorchLoop
+
     def __init__(self, task: Task, make_net: Callable[..., nn.Module], shape: dict[str, Any]) -> None:
-        """Load the data, build the net, choose the device, take over a checkpoint if there is one.
+        """Load the data, build the net, choose the device, restore a checkpoint if there is one.
 
         Args:
             task: the attempt.
             make_net: the net's class; takes `inputs` (columns of a window) and *shape* as keywords, and maps windows
                 (n, L, inputs) to forecasts (n,).
-            shape: JSON values; together with `inputs` they are all that it takes to build the net again.
+            shape: JSON values; with `inputs`, all that it takes to build the net again.
 
         Raises:
             BrokenSpec: when the job cannot run as written on this data.
         """
         spare_the_compiler()
         compute_repeatably(task.assignment.threads)
-        params = cast("NeuralParams", task.spec.typed_params)
-        self._task, self.data = task, load_neural_data(task)
+        super().__init__(task)
         self._shape = {"inputs": self.data.x.shape[1], **shape}
-        torch.manual_seed(params.seed)
+        torch.manual_seed(self._params.seed)
         net = make_net(**self._shape)
         self._placement = _place(task, net, self.data)
-        precision = Precision(self._placement.precision, self._placement.device)
-        windows = _windows(self.data, self._placement.device, precision.weights)
+        device = torch.device(self._placement.device)
+        precision = Precision(self._placement.precision, device)
+        windows = _windows(self.data, device, precision.weights)
         net = net.to(windows.x.device, precision.weights)
-        self.loop = TorchLoop(task, params, net, windows, _blocks(self.data, windows), precision=precision)
+        self.loop = TorchLoop(task, self._params, net, windows, _blocks(self.data, windows), precision=precision)
         self.loop.restore()
 
     def _forecast(self) -> np.ndarray:
         rows = torch.from_numpy(self.data.forecast_rows).to(self._placement.device)
-        return self.loop.predict(rows).cpu().numpy()  # (n,)
+        forecast: np.ndarray = self.loop.predict(rows).cpu().numpy()  # (n,)
+        return forecast
 
     def _weights(self) -> dict[str, bytes]:
         weights = {name: value.contiguous() for name, value in self.loop.model.state_dict().items()}

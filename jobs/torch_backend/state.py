@@ -1,19 +1,15 @@
-"""What a net's checkpoint holds, and the way in and out of it. Touches no disk and decides nothing.
+"""What a torch net's checkpoint holds, and how the state is captured and restored. Touches no disk, decides nothing.
 
 Arrays: `model.<name>` and `best.<name>` (weights), `optimiser.<parameter>.<key>` (its moments), `rng` (torch's generator
-on the CPU). Facts: the optimiser's groups, the schedule, the scaler of float16, the circumstances and the data's digest.
-The progress adds its own. Neighbours: `jobs.training.checkpoint` (the file), `jobs.torch_backend.loop` (the user), `net_progress`.
+on the CPU). Facts: the optimiser's groups, the schedule, the scaler of float16.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
-
-from jobs.nets.circumstances import Circumstances
-from jobs.nets.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,15 +18,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
+    from jobs.nets.progress import NetProgress
     from jobs.training.checkpoint import Checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class TorchCircumstances(Circumstances):
-    """What equal bits depend on in torch."""
-
-    torch: str
-    """Version of the library."""
 
 
 @dataclass(slots=True)
@@ -40,7 +29,7 @@ class TorchState:
     model: nn.Module
     optimiser: Optimizer
     schedule: LRScheduler | None
-    progress: Progress
+    progress: NetProgress
     best: dict[str, torch.Tensor]
     """Weights of the best epoch; empty while there is none."""
     scaler: GradScaler | None = None
@@ -55,27 +44,25 @@ class TorchState:
                 self.progress.loss_sum += loss_sum
             self.pending.clear()
 
-    def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
-        """Put the state into a checkpoint; no tensor of it is shared with the model once it is written."""
+    def capture(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return facts and arrays; the arrays on a CPU share memory with the tensors and are valid until the next step."""
         self.settle()
         moments = self.optimiser.state_dict()
         arrays = {
             **_named("model", self.model.state_dict()),
             **_named("best", self.best),
-            **{name: value for key, state in moments["state"].items() for name, value in _moments(key, state).items()},
+            **{name: array for key, each in moments["state"].items() for name, array in _moments(key, each).items()},
             "rng": torch.get_rng_state().numpy(),  # (5056,) uint8
         }
         facts = {
             "groups": moments["param_groups"],
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
-            "circumstances": asdict(circumstances),
-            "data": data_digest,
         }
-        return self.progress.checkpoint(facts, arrays)
+        return facts, arrays
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take the state over from a checkpoint that `misfit` has nothing against."""
+        """Take weights, best weights, optimiser and generator over from *checkpoint*."""
         facts = checkpoint.facts
         self.model.load_state_dict(_tensors("model", checkpoint))
         device = next(self.model.parameters()).device
@@ -83,21 +70,13 @@ class TorchState:
         self.optimiser.load_state_dict({"state": _optimiser_state(checkpoint), "param_groups": facts["groups"]})
         if self.schedule:
             self.schedule.load_state_dict(facts["schedule"])
-        if self.scaler and facts.get("scaler"):  # a run that went on in another precision has none
+        if self.scaler and facts.get("scaler"):  # a run that was continued in another precision has none
             self.scaler.load_state_dict(facts["scaler"])
         torch.set_rng_state(_owned(checkpoint.arrays["rng"]))
-        self.progress = Progress.of(checkpoint)
 
-    def misfit(self, checkpoint: Checkpoint, data_digest: str) -> str | None:
-        """Say why a checkpoint cannot be continued here, or None: other data, or another net."""
-        if checkpoint.facts.get("data") != data_digest:
-            return "trained on other data (the feature cache or its split has changed since)"
-        wanted = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
-        stored = {name: value.shape for name, value in checkpoint.arrays_of("model").items()}
-        if stored != wanted:
-            names = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
-            return f"of a net of another shape: {', '.join(names[:3])}"
-        return None
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each weight by name."""
+        return {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
 
     def close_epoch(self, validation_loss: float) -> None:
         """Count the epoch as finished, keep the weights if they are the best so far, and step the schedule."""

@@ -1,3 +1,3 @@
-"""What every training needs, whatever is trained: checkpoints, timing, reports, seeds."""
+"""What every training needs, whatever the model: checkpoints, timing, reports, seeds."""
 
 from __future__ import annotations

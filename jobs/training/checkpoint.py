@@ -2,9 +2,7 @@
 
 A checkpoint is one safetensors file of arrays and JSON facts; nothing in it is executable and nothing is pickled. Its
 name is `checkpoint-<sequence>-<sha256 of the file>.safetensors`: the sequence orders (exFAT keeps times to two seconds,
-so times order nothing), the checksum tells a whole file from a torn one. Knows no ML library and not what the arrays
-mean. Neighbours: `cbi_queue.artifacts` (atomic writes), `jobs.training.tensor_file` (the bytes), `jobs.torch_backend.state` and
-`keras_state` (what a net puts in).
+so times order nothing), the checksum detects an incomplete file. Knows no ML library and not what the arrays mean.
 """
 
 from __future__ import annotations
@@ -30,14 +28,14 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 KEPT = 2
-"""Checkpoints kept: the newest, and the one that is used when the newest turns out to be damaged."""
+"""Checkpoints kept: the newest, and the one that is used when the newest is damaged."""
 
 _NAME = re.compile(r"checkpoint-(\d{8,})-([0-9a-f]{64})\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far a training has come, and all that it takes to go on from there."""
+    """How far a training has come, and all that it takes to continue from there."""
 
     epoch: int
     """Finished epochs (rounds, fits)."""
@@ -46,7 +44,7 @@ class Checkpoint:
     facts: dict[str, Any]
     """Plain JSON values."""
     arrays: dict[str, np.ndarray]
-    """Any shape; truth values, whole numbers, floats of 2 to 8 bytes."""
+    """Any shape; booleans, integers, floats of 2 to 8 bytes."""
 
     def arrays_of(self, owner: str) -> dict[str, np.ndarray]:
         """Return the arrays called `<owner>.<name>`, by name."""
@@ -72,7 +70,7 @@ class Found(NamedTuple):
 
 
 class CheckpointFolder:
-    """The checkpoints of one spec in one folder; it outlives the attempts that write to it."""
+    """The checkpoints of one spec in one folder, shared by its attempts."""
 
     def __init__(self, folder: Path, identity: str) -> None:
         """Use *folder*, made at the first save, for checkpoints of the spec *identity*; others are refused."""
@@ -81,13 +79,12 @@ class CheckpointFolder:
         self._trusted: list[Path] = []
 
     def save(self, checkpoint: Checkpoint) -> Saved:
-        """Write *checkpoint*, flush it to the drive, then take away all but the last two that are known to be whole.
+        """Write *checkpoint*, flush it to the drive, then delete all but the last two that are known to be whole.
 
-        The arrays go to the drive from where they lie: a checkpoint takes no memory of its size. None may change until
-        this returns.
+        The arrays are written from their own memory, without a copy. None may change until this returns.
 
         Raises:
-            OSError: as the file system says (no space, volume gone); the earlier checkpoints then stand.
+            OSError: from the file system (no space, volume gone); the earlier checkpoints then remain.
         """
         started = time.monotonic()
         checksum, size = hashlib.sha256(), 0
@@ -102,22 +99,24 @@ class CheckpointFolder:
         self._prune()
         return Saved(path, size, time.monotonic() - started)
 
-    def load_latest(self, fits: Callable[[Checkpoint], str | None] = lambda _checkpoint: None) -> Found:
-        """Return the newest checkpoint that is whole, of this spec and to the liking of *fits*.
+    def load_latest(self, misfit: Callable[[Checkpoint], str | None] = lambda _checkpoint: None) -> Found:
+        """Return the newest checkpoint that is whole, of this spec and usable.
 
         Args:
-            fits: says why a whole checkpoint cannot be used here, or None when it can.
+            misfit: returns why a whole checkpoint cannot be used here, or None when it can.
 
         Raises:
             FileNotFoundError: when the run's folder is gone: an unmounted volume is no reason to start from nothing.
         """
         if not self.folder.parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "the run's folder is gone; is its volume mounted?", str(self.folder))
+            raise FileNotFoundError(
+                errno.ENOENT, "the run's folder does not exist; is its volume mounted?", str(self.folder)
+            )
         rejected: list[str] = []
         for path in reversed(self._paths()):
             try:
                 state = self._read(path)
-                why = fits(state)
+                why = misfit(state)
             except (_RejectedError, OSError) as exc:
                 why = str(exc)
             if why is None:
@@ -133,7 +132,7 @@ class CheckpointFolder:
             flush_folder(self.folder.parent)
 
     def _paths(self) -> list[Path]:
-        """Return the checkpoints by rising sequence; strangers (`.part`, macOS's `._` files) are not among them."""
+        """Return the checkpoints by rising sequence, without other files (`.part`, macOS's `._` files)."""
         if not self.folder.is_dir():
             return []
         return sorted((path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)), key=_sequence)
@@ -144,22 +143,22 @@ class CheckpointFolder:
     def _read(self, path: Path) -> Checkpoint:
         content = path.read_bytes()
         if path.name.split("-")[2].removesuffix(path.suffix) != hashlib.sha256(content).hexdigest():
-            msg = f"torn or changed: its {len(content)} bytes do not match the checksum in its name"
+            msg = f"incomplete or changed: its {len(content)} bytes do not match the checksum in its name"
             raise _RejectedError(msg)
         return _decode(content, self._identity)
 
     def _prune(self) -> None:
-        """Take old ones away once two are known to be whole: until then a damaged one may still be someone's hope."""
+        """Delete old ones once two are known to be whole; until then any of them may be needed."""
         if len(self._trusted) < KEPT:
             return
         for path in self._paths():
             if path not in self._trusted:
-                with contextlib.suppress(OSError):  # one too many harms nothing, and the next save tries again
+                with contextlib.suppress(OSError):  # one too many does no harm, and the next save tries again
                     path.unlink()
 
 
 def digest_of(sequence_length: int, x: np.ndarray, y: np.ndarray, *row_blocks: np.ndarray) -> str:
-    """Name the data and the blocks trained on: a checkpoint of other data must not be continued with these.
+    """Return a digest of the data and the blocks trained on: a checkpoint of other data must not be continued.
 
     Args:
         sequence_length: rows of a window.
@@ -196,21 +195,21 @@ def _pieces(checkpoint: Checkpoint, identity: str) -> Iterator[bytes | memoryvie
 def _decode(content: bytes, identity: str) -> Checkpoint:
     body = _facts_in(content)
     if body.get("format") != FORMAT:
-        msg = f"written in format {body.get('format')!r}; {FORMAT} is read here"
+        msg = f"in format {body.get('format')!r}; this version reads format {FORMAT}"
         raise _RejectedError(msg)
     if body["identity"] != identity:
-        msg = f"of another spec: identity {body['identity'][:12]}, wanted {identity[:12]}"
+        msg = f"of another spec: its identity is {body['identity'][:12]}, this job's is {identity[:12]}"
         raise _RejectedError(msg)
     return Checkpoint(body["epoch"], body["step"], body["facts"], safetensors.numpy.load(content))
 
 
 def _facts_in(content: bytes) -> dict[str, Any]:
-    """Read our facts from the file's header; safetensors' own reader of bytes leaves them out."""
+    """Read our facts from the file's header; safetensors' own reader of bytes omits them."""
     length = int.from_bytes(content[:LENGTH_BYTES], "little")
     try:
         header = json.loads(content[LENGTH_BYTES : LENGTH_BYTES + length])
         facts: dict[str, Any] = json.loads(header["__metadata__"]["checkpoint"])
     except (ValueError, KeyError, TypeError) as exc:
-        msg = f"not a checkpoint of ours ({exc!r})"
+        msg = f"not written by cbi-queue ({exc!r})"
         raise _RejectedError(msg) from exc
     return facts

@@ -1,8 +1,8 @@
 """Named arrays as a safetensors file, in pieces that are the arrays' own memory.
 
-The library's own writer copies every array and then the whole file, and aborts the process where that memory cannot be
-had. The file: the length of a JSON header in 8 bytes, the header, then each array's bytes, all little-endian. It is read
-with the library. Neighbour: `jobs.training.checkpoint`.
+The library's own writer copies every array and then the whole file, and aborts the process when there is no memory for
+that. The file: the length of a JSON header in 8 bytes, the header, then each array's bytes, all little-endian. It is
+read with the library.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LENGTH_BYTES = 8
-"""A file starts with the length of its header, in so many bytes."""
+"""Bytes at the start of a file that hold the length of its header."""
 _ALIGNMENT_BYTES = 8
 """The header is filled up with spaces to a multiple of this, so that the first array is aligned."""
 _NAMES = {
@@ -42,7 +42,7 @@ def pieces_of(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> 
 
     Args:
         arrays: any shape; number types of at most 8 bytes, the ones that the library reads back.
-        metadata: texts kept in the header.
+        metadata: texts stored in the header.
 
     Raises:
         TypeError: for an array of another type, before anything is yielded.
@@ -59,7 +59,7 @@ def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> by
     end = 0
     for name, array in arrays.items():
         if array.dtype.name not in _NAMES:
-            msg = f"array {name!r} is of type {array.dtype}; a tensor file takes {', '.join(_NAMES)}"
+            msg = f"array {name!r} is of type {array.dtype}; a tensor file can hold {', '.join(_NAMES)}"
             raise TypeError(msg)
         begin, end = end, end + array.nbytes
         entries[name] = {"dtype": _NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": [begin, end]}

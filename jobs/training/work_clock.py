@@ -1,4 +1,4 @@
-"""Seconds of training: what the clocks say, less the time spent standing still, probing or writing checkpoints."""
+"""Seconds of training: the time of the clocks, less pauses, rests, probes and checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class WorkClock:
-    """Counts the training seconds of one attempt on top of those of the attempts before."""
+    """Counts the training seconds of one attempt, added to those of the earlier attempts."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class WorkClock:
         """Take the time from *now_s*, which only rises, and the pauses from *channel*.
 
         Args:
-            channel: counts the seconds that it kept the trainer standing still or probing.
+            channel: counts the seconds of pauses, rests and probes.
             now_s: wall clock.
             cpu_now_s: processor time of this process, all threads together.
         """
@@ -42,20 +42,20 @@ class WorkClock:
 
     @property
     def cpu_s(self) -> float:
-        """Processor seconds of this process so far, those set aside left out; only its growth means anything."""
+        """Processor seconds of this process so far, without those set aside; only its growth has a meaning."""
         return self._cpu_now_s() - self._not_work_cpu_s
 
     def start(self, worked_before_s: float) -> None:
-        """Count from here on, beginning with *worked_before_s*."""
+        """Count from now on, beginning with *worked_before_s*."""
         self._counted_s, self._running_since_s = worked_before_s, self._raw_s()
 
     def stop(self) -> None:
-        """Stand at what was counted."""
+        """Stop counting."""
         self._counted_s, self._running_since_s = self.worked_s, None
 
     @contextmanager
     def set_aside(self) -> Iterator[Callable[[], float]]:
-        """Leave what happens within out of the count; the yielded function says how long it has taken."""
+        """Leave what happens within out of the count; the yielded function returns how long it has taken."""
         started_s = self._now_s()
         try:
             with self.set_cpu_aside():
@@ -65,7 +65,7 @@ class WorkClock:
 
     @contextmanager
     def set_cpu_aside(self) -> Iterator[None]:
-        """Leave the processor time of what happens within out of the count; its wall time counts, or is the channel's."""
+        """Leave the processor time of what happens within out of the count; its wall time is not left out here."""
         started_s = self._cpu_now_s()
         try:
             yield

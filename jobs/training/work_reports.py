@@ -1,7 +1,7 @@
-"""What the slot is told of the work: a report for each epoch, and one for each part of an epoch that takes long.
+"""Reports of the work to the slot: one for each epoch and each part of a long epoch, or one for some rounds.
 
-A part is told every few seconds and only once its epoch has lasted PARTS_FROM_S: the governor then sees into epochs of
-minutes, and short ones cost one line each. Times are working times (`work_clock`). Neighbour: `jobs.nets.loop`.
+A part is reported every few seconds, once its epoch has lasted PARTS_FROM_S: the governor then sees the cost within
+epochs of minutes, and short epochs cost one report each. Times are working times (`WorkClock`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PART_S = 5.0
 
 
 class _Mark(NamedTuple):
-    """Where the clocks stood."""
+    """The clocks at one moment."""
 
     wall_s: float
     cpu_s: float
@@ -37,29 +37,29 @@ class WorkReports:
     def __init__(
         self, channel: Channel, clock: WorkClock, total_epochs: int, data_s: Callable[[], float | None]
     ) -> None:
-        """Report to *channel* by *clock*; *data_s* says the seconds spent on bringing data together so far."""
+        """Report to *channel* by *clock*; *data_s* returns the seconds spent on gathering data so far."""
         self._channel, self._clock, self._total_epochs, self._data_s = channel, clock, total_epochs, data_s
         self._epoch_disturbed = self._part_disturbed = False
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
-        """Start to measure."""
+        """Start to measure an epoch."""
         self._epoch = self._part = self._mark()
         self._epoch_samples = self._part_samples = 0
         self._train_s = 0.0
 
     def disturb(self) -> None:
-        """Note that the time being measured is no baseline: a restart, a change of micro-batch."""
+        """Note that the time being measured is no cold baseline: a restart, a change of micro-batch."""
         self._epoch_disturbed = self._part_disturbed = True
 
     def count(self, samples: int) -> None:
-        """Note that *samples* were trained."""
+        """Add *samples* that were trained."""
         self._epoch_samples += samples
         self._part_samples += samples
 
     @property
     def part_is_due(self) -> bool:
-        """Whether a part of the epoch should be told now."""
+        """True when a part of the epoch should be reported now."""
         worked_s = self._clock.worked_s
         return worked_s - self._part.wall_s >= PART_S and worked_s - self._epoch.wall_s >= PARTS_FROM_S
 
@@ -83,11 +83,11 @@ class WorkReports:
         self._part_samples, self._part_disturbed = 0, False
 
     def training_done(self) -> None:
-        """Note that the steps of the epoch are over and its validation begins."""
+        """Note that the steps of the epoch are finished and its validation begins."""
         self._train_s = self._clock.worked_s - self._epoch.wall_s
 
     def epoch_done(self, epoch: int, train_loss: float, validation_loss: float, micro_batch: int) -> None:
-        """Report the *epoch*-th (1-based), whole or as much of it as this attempt did."""
+        """Report the *epoch*-th (1-based), or the part of it that this attempt trained."""
         self._take_pauses()
         now = self._mark()
         self._channel.report(
@@ -95,7 +95,7 @@ class WorkReports:
                 epoch=epoch,
                 total_epochs=self._total_epochs,
                 wall_s=now.wall_s - self._epoch.wall_s,
-                samples=self._epoch_samples or None,  # none are left when a stop had come during the validation
+                samples=self._epoch_samples or None,  # none are left when a stop came during the validation
                 train_loss=_finite(train_loss),
                 validation_loss=_finite(validation_loss),
                 micro_batch=micro_batch,
@@ -115,10 +115,55 @@ class WorkReports:
         return _Mark(self._clock.worked_s, self._clock.cpu_s, self._data_s())
 
 
+class BlockReports:
+    """Measures and reports the work of a model that has no epochs: rounds, fits or chunks, one or several a report."""
+
+    def __init__(self, channel: Channel, clock: WorkClock, total: int, done: int = 0) -> None:
+        """Measure from now on, after *done* of *total*; *clock* runs. Time after a restart is no cold baseline."""
+        self._channel, self._clock, self._total = channel, clock, total
+        self._restarted = done > 0
+        self.reported = done
+        self.start()
+
+    def start(self) -> None:
+        """Measure from now on."""
+        self._wall_s, self._cpu_s = self._clock.worked_s, self._clock.cpu_s
+
+    @property
+    def wall_s(self) -> float:
+        """Working seconds since the last report."""
+        return self._clock.worked_s - self._wall_s
+
+    def send(
+        self, done: int, samples: int, *, train_loss: float | None = None, validation_loss: float | None = None
+    ) -> None:
+        """Report the work since the last report, *done* being finished now.
+
+        Args:
+            done: rounds, fits or chunks, in all attempts.
+            samples: rows worked on since the last report.
+            train_loss: after the last of them, where it is known.
+            validation_loss: the same.
+        """
+        wall_s, cpu_s = self._clock.worked_s, self._clock.cpu_s
+        report = EpochReport(
+            done,
+            self._total,
+            wall_s - self._wall_s,
+            samples=samples,
+            train_loss=train_loss,
+            validation_loss=validation_loss,
+            resumed=self._channel.take_was_paused() or self._restarted,
+            cpu_s=cpu_s - self._cpu_s,
+        )
+        self._channel.report(report)
+        self.reported, self._restarted, self._wall_s, self._cpu_s = done, False, wall_s, cpu_s
+
+
 def _difference(now: float | None, before: float | None) -> float | None:
     return None if now is None or before is None else now - before
 
 
 def _finite(value: float) -> float | None:
-    """Return *value*, or None when it is not a finite number: JSON has no NaN."""
+    """Return *value*, or None when it is not finite: JSON has no NaN."""
     return value if math.isfinite(value) else None

@@ -32,10 +32,10 @@ def xgboost_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.n
     return xgboost.Booster({"nthread": 1}, model_file=str(run_dir / "model.ubj")).predict(matrix)
 
 
-def bar_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
-    bars = importlib.import_module("jobs.families.bars")
+def baseline_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    baselines = importlib.import_module("jobs.families.baselines")
     model = json.loads((run_dir / "model.json").read_bytes())
-    return bars.forecast(model, frame.price, frame.horizon_days)[rows]
+    return baselines.forecast(model, frame.price, frame.horizon_days)[rows]
 
 
 def rolling_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
@@ -83,9 +83,9 @@ def net_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarr
 RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
     "lightgbm_dart": lightgbm_again,
     "xgboost_dart": xgboost_again,
-    "naive": bar_again,
-    "seasonal_naive": bar_again,
-    "drift": bar_again,
+    "naive": baseline_again,
+    "seasonal_naive": baseline_again,
+    "drift": baseline_again,
     "auto_arima": rolling_again,
     "ets": rolling_again,
     **dict.fromkeys(NETS, net_again),

@@ -101,7 +101,7 @@ class Bench:
         self._undisturbed: dict[str, Run] = {}
 
     def folder(self, model: str) -> Path:
-        """A run folder that nobody has used."""
+        """A run folder that is not in use."""
         number = len(list(self._root.iterdir()))
         return self._root / f"{model}-{number}"
 
@@ -172,7 +172,7 @@ LIBRARIES = {
     "ets": "statsforecast",
     **{model: "torch" for model, entry in MODELS.items() if entry.default_backend == "torch"},
 }
-"""What does a model's work; the bars do theirs themselves."""
+"""Libraries that do a model's work; the baselines do theirs themselves."""
 
 
 @pytest.mark.parametrize(("model", "library"), LIBRARIES.items())
@@ -204,7 +204,7 @@ def test_every_epoch_is_reported_in_order_and_finite(bench: Bench, model: str) -
 
 @every_model
 def test_a_pause_is_obeyed_at_the_next_safe_point_and_costs_nothing(bench: Bench, model: str) -> None:
-    """Asked after the first report: it stands still before the second, moves again, and ends with the same numbers."""
+    """Asked after the first report: it is paused before the second, resumes, and ends with the same numbers."""
 
     def pause_then_resume(channel: Channel, message: Message) -> None:
         if isinstance(message, EpochReport) and not asked:

@@ -1,6 +1,6 @@
 """LightGBM and XGBoost under the governor's directives, with the real libraries on the sample data.
 
-Whatever is ordered between two rounds, the model file ends byte for byte as if nobody had ordered anything.
+Whatever is ordered between two rounds, the model file ends byte for byte as if nothing had been ordered.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cbi_queue.protocol import (
 )
 from jobs.process.channel import Channel, StopRequested
 from jobs.registry import trainer_for
-from jobs.training.cpu_probe import WORKLOAD
+from jobs.training.probe import WORKLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,7 +210,7 @@ def test_where_a_stored_model_is_no_exact_beginning_none_is_kept(
     assert "checkpoint" not in again.of_type(Started)[0].can
     assert not (run_dir / "checkpoints").exists()
     (note,) = again.of_type(Note)
-    assert note.text.startswith("attempt 2 fits from round 1")
+    assert note.text.startswith("attempt 2 starts from round 1")
     whole = bench.train(model, f"whole-{folder}", **params) / MODELS[model]
     assert (run_dir / MODELS[model]).read_bytes() == whole.read_bytes()
 

@@ -127,7 +127,7 @@ def test_an_evicted_job_frees_its_memory_and_goes_on_from_its_checkpoint(install
     log = installation.cli("logs", "evicted", "--attempt", "1")
     assert "3/40 in " in log
     assert "validation loss" in log
-    assert "checkpoint left" in log
+    assert "checkpoint written" in log
     assert [a.outcome for a in installation.attempts("evicted")] == [Outcome.EVICTED, Outcome.SUCCESS]
     assert "restored" in [e.event for e in installation.events("evicted")]
     assert installation.job("evicted").metrics["backtest"] == installation.job("plain").metrics["backtest"]

@@ -108,7 +108,7 @@ def test_dates_as_text(attempt, panel):
 
 
 def test_prices_as_text(attempt, panel):
-    assert "a number is needed" in complaint(attempt, panel.with_columns(pl.col("price").cast(pl.String)))
+    assert "allowed are numbers" in complaint(attempt, panel.with_columns(pl.col("price").cast(pl.String)))
 
 
 def test_a_missing_date(attempt, panel):
@@ -152,7 +152,7 @@ def test_a_covariate_without_bounds(attempt, panel, value):
 def test_too_few_rows(attempt, panel, rows):
     text = complaint(attempt, panel.head(rows))
     assert f"has {rows} rows" in text
-    assert "needs 156 at least" in text
+    assert "at least 156 are needed" in text
 
 
 def test_just_enough_rows(attempt, panel):
@@ -176,8 +176,8 @@ def test_a_price_of_another_name_is_called_price_in_the_cache(attempt, panel):
 
 def test_what_is_not_a_number_is_left_out_and_said(attempt, panel):
     notes, columns = attempt(panel.with_columns(pl.lit("ZL").alias("symbol"), pl.lit(value=True).alias("is_open")))
-    assert "column 'symbol' is left out: String is not a number" in notes
-    assert "column 'is_open' is left out: Boolean is not a number" in notes
+    assert "column 'symbol' is left out: its type String is not a number" in notes
+    assert "column 'is_open' is left out: its type Boolean is not a number" in notes
     assert not [name for name in columns if name.startswith(("symbol", "is_open"))]
 
 
@@ -187,14 +187,17 @@ def test_a_label_column_never_becomes_a_feature(attempt, panel):
     notes, columns = attempt(
         panel.with_columns(future.alias("target_1m"), future.alias("y"), future.alias("yield_10y"))
     )
-    assert "column 'target_1m' is left out: by its name it is a label, which would show the models the future" in notes
+    assert (
+        "column 'target_1m' is left out: its name is that of a label, which would leak the future to the models"
+        in notes
+    )
     assert not [name for name in columns if name.startswith(("target_1m", "y_"))]
     assert [name for name in columns if name.startswith("yield_10y")]
 
 
 def test_a_column_without_any_value_is_left_out_and_said(attempt, panel):
     notes, columns = attempt(panel.with_columns(pl.lit(float("nan")).alias("cot")))
-    assert "column 'cot' is left out: it holds no value at all" in notes
+    assert "column 'cot' is left out: it has no values" in notes
     assert not [name for name in columns if name.startswith("cot")]
 
 

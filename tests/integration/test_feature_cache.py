@@ -194,7 +194,7 @@ def flip_a_byte(bench: Bench) -> None:
         (lambda b: b.replace_export(b.export.with_columns(pl.col("sp500") * 1.01)), "source_sha256 changed"),
         (flip_a_byte, "does not match its checksum"),
         (lambda b: os.truncate(b.files.parquet, 1000), "does not match its checksum"),
-        (lambda b: b.files.parquet.unlink(), "is gone"),
+        (lambda b: b.files.parquet.unlink(), "is missing"),
         (lambda b: b.files.manifest.unlink(), "no readable manifest"),
         (lambda b: b.files.manifest.write_bytes(b'["not", "ours"]'), "no readable manifest"),
     ],

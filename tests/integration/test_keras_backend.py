@@ -1,7 +1,7 @@
 """The TensorFlow backend on real daily series: conformance, equal bits, equal sums, whole folders.
 
 Runs where a Python with TensorFlow is found: CBI_TEST_TENSORFLOW_PYTHON, or what `make test-tensorflow` makes. One
-process of that Python plays every scenario of `keras_scenarios`; the tests look at what it tells.
+process of that Python plays every scenario of `keras_scenarios`; the tests check what it prints.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def test_half_precision_is_a_policy_of_the_layers(told):
     assert forecasts(told["half"]) == pytest.approx(forecasts(told["lstm undisturbed"]), abs=0.01)
 
 
-def test_half_precision_goes_on_and_is_cut_anew_like_any_other(told):
+def test_half_precision_resumes_and_is_cut_again_like_any_other(told):
     """The scale of the loss is part of the state, and what it skips does not shift the steps."""
     assert told["half stopped"][-1]["seen"]["weights"] == told["half"]["seen"]["weights"]
     assert forecasts(told["half recut"]) == pytest.approx(forecasts(told["half"]), abs=5e-3)
@@ -189,7 +189,7 @@ def test_a_gpu_that_computes_something_else_is_not_used(told):
     assert "loss off by 1, gradient by 1 of the CPU's, 0.15 is allowed" in wrong["refusals"][0]
 
 
-def test_the_probe_tells_of_this_device(told):
+def test_the_probe_reports_this_device(told):
     assert told["probed"]["device"] == "cpu"
     assert 0 < told["probed"]["wall_s"] < told["probed"]["total_s"]
 

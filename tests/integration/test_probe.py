@@ -1,25 +1,26 @@
-"""`jobs.torch_backend.probe`: equal work every time, and nothing of a training is touched by it."""
+"""`jobs.torch_backend.probe`: equal work every time, and nothing of a training is changed by it."""
 
 from __future__ import annotations
 
 import torch
 
-from jobs.torch_backend.probe import PARTS, WORKLOADS, probe, probe_for
+from jobs.torch_backend.probe import WORKLOADS, probe
+from jobs.training.probe import PARTS
 
 CPU = torch.device("cpu")
 
 
-def test_the_probe_names_its_device_and_workload_and_tells_its_best_part():
-    told = probe_for(CPU)()
-    assert (told.device, told.workload) == ("cpu", WORKLOADS["cpu"].name)
-    assert 0 < told.wall_s * PARTS <= told.total_s
-    assert told.cpu_s > 0
+def test_the_probe_names_its_device_and_workload_and_reports_its_fastest_part():
+    probed = probe(CPU)
+    assert (probed.device, probed.workload) == ("cpu", WORKLOADS["cpu"].name)
+    assert 0 < probed.wall_s * PARTS <= probed.total_s
+    assert probed.cpu_s > 0
 
 
 def test_the_probe_draws_nothing_and_leaves_settings_alone():
     threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
     before = torch.get_rng_state()
-    probe(CPU, WORKLOADS["cpu"])
+    probe(CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == (threads, grad)
 

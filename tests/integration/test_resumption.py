@@ -54,7 +54,7 @@ def test_a_run_stopped_again_and_again_ends_with_the_same_bits(stops):
 
 @settings(max_examples=25, deadline=None)
 @given(stops=st.lists(st.integers(1, 16), min_size=1, max_size=4), micro_batch=st.sampled_from([5, 8, 16]))
-def test_a_stop_between_micro_batches_takes_the_step_anew(stops, micro_batch):
+def test_a_stop_between_micro_batches_takes_the_step_again(stops, micro_batch):
     with TemporaryDirectory() as raw:
         resumed = to_the_end(Path(raw), stops, micro_batch=micro_batch)
         assert resumed == uninterrupted(micro_batch=micro_batch)
@@ -87,7 +87,7 @@ def test_a_torn_newest_checkpoint_costs_time_and_no_bits(tmp_path):
 
     (restored,) = channel.of_type(Restored)
     assert restored.path == str(older)
-    assert restored.rejected[0].startswith(f"{newer.name}: torn")
+    assert restored.rejected[0].startswith(f"{newer.name}: incomplete")
     assert outcome == uninterrupted()
 
 

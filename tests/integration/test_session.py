@@ -1,4 +1,4 @@
-"""A real trainer process tells how it ended, whatever state its log and its spec are in."""
+"""A real trainer process reports how it ended, whatever state its log and its spec are in."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from support.small_net import EVERY_EPOCH, STEPS, VALIDATION, attempt, make_loop
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, MicroBatchChanged, StepsReport
 from jobs.process.channel import StopRequested
-from jobs.torch_backend.device import compute_repeatably, device_for
+from jobs.torch_backend.device import compute_repeatably, computes
 from jobs.torch_backend.precision import Precision
 from jobs.training.checkpoint_pace import CheckpointPace
 
@@ -83,14 +83,14 @@ def test_a_stop_is_obeyed_also_when_nothing_can_be_saved(tmp_path):
     assert len(channel.of_type(CheckpointFailed)) == 1
 
 
-def test_the_device_is_one_that_this_machine_has():
-    assert device_for("no-such-device") == torch.device("cpu")
-    assert device_for("cpu", "cuda") == torch.device("cpu")
-    assert device_for("mps", "cuda", "cpu").type in {"mps", "cuda", "cpu"}
+def test_a_device_that_this_machine_does_not_have_does_not_compute():
+    assert computes("cpu")
+    assert not computes("no-such-device")
+    assert not (computes("mps") and computes("cuda")), "no machine has both"
 
 
-def test_a_micro_batch_is_taken_over_between_two_steps_only(tmp_path):
-    """Ordered in the midst of a step that is cut into two, it waits for the next: no step is cut in two ways."""
+def test_a_micro_batch_changes_between_two_steps_only(tmp_path):
+    """Ordered in the middle of a step that is cut into two, it waits for the next: no step is cut in two ways."""
     channel = ScriptedChannel()
     sizes = []
     channel.at = {1: lambda: setattr(channel, "wanted_micro_batch", 8), 9: lambda: sizes.append(loop.micro_batch)}
@@ -162,7 +162,7 @@ def test_a_piece_that_is_filled_up_to_a_fixed_shape_changes_no_gradient(tmp_path
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_half_precision_learns_and_goes_on_with_the_same_bits(tmp_path, name):
-    """The scale of float16 belongs into the checkpoint: started anew, it would leave out steps that were taken."""
+    """The scale of float16 belongs in the checkpoint: started again, it would leave out steps that were taken."""
     channel = ScriptedChannel()
     whole = attempt(tmp_path, channel, epochs=8, precision=Precision(name))
     for stop_at in (9, 14, None):

@@ -12,7 +12,7 @@ from support.fakes import make_task
 from support.waiting import until
 
 from cbi_queue.protocol import CheckpointSaved, EpochReport, ExitCode, Probed, Started, Stopped
-from jobs.training.cpu_probe import WORKLOAD
+from jobs.training.probe import WORKLOAD
 from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ class Line:
     def close(self):
         """Close every end."""
         self.hang_up()
-        until(lambda: self.channel._hung_up, "the listener has seen the end, and reads no more")
+        until(lambda: self.channel._is_closed, "the listener has seen the end, and reads no more")
         for stream in (self.reports, self._trainer_up, self._trainer_down):
             with suppress(OSError):
                 stream.close()

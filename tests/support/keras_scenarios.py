@@ -19,8 +19,9 @@ import polars as pl
 
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.protocol import CheckpointSaved, EpochReport, MicroBatchChanged, Note, Restored
-from jobs.keras_backend.device import Placement, keras
-from jobs.keras_backend.parity import Evidence, placed
+from jobs.keras_backend.device import keras
+from jobs.keras_backend.parity import placed
+from jobs.nets.parity import PassResult
 from jobs.process.channel import StopRequested
 from jobs.registry import trainer_for
 from support.fakes import ScriptedChannel, make_task
@@ -122,10 +123,10 @@ def reloaded(run_dir: Path, processed: Path) -> list[float]:
 
 def parity(error: float) -> dict:
     """Tell where a run is placed whose GPU is off by *error*."""
-    here = Evidence(1.0, np.array([3.0, 4.0]))
+    here = PassResult(1.0, np.array([3.0, 4.0]))
 
-    def compute(placement: Placement) -> Evidence:
-        return here if placement.device == "cpu" else Evidence(here.loss * (1 + error), here.gradient * (1 + error))
+    def compute(device: str, _precision: str) -> PassResult:
+        return here if device == "cpu" else PassResult(here.loss * (1 + error), here.gradient * (1 + error))
 
     return asdict(placed(("mps", "cpu"), "float16", compute, gpu=lambda: "mps"))
 

@@ -9,9 +9,9 @@ import pytest
 from support.fakes import ScriptedChannel, make_task
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, Note, Restored
-from jobs.boosting.checkpoints import BoostingCheckpoints, Circumstances
-from jobs.boosting.loop import Boosted, boost
-from jobs.boosting.run import LEAST_BINS, Means
+from jobs.boosting.checkpoints import BoostingCheckpoints
+from jobs.boosting.loop import Boosted, BoostingLoop
+from jobs.boosting.run import LEAST_BINS, MemoryLimits
 from jobs.process.channel import StopRequested
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ScriptedRounds:
         return f"round {self.done}".encode()
 
 
-AROUND = Circumstances("scripted 1.0", "these data", bins=255, threads=2)
+CONDITIONS: dict[str, str | int] = {"library": "scripted 1.0", "data": "these data", "bins": 255, "threads": 2}
 
 
 def boosted(
@@ -60,20 +60,20 @@ def boosted(
     patience_rounds: int | None,
     channel: ScriptedChannel | None = None,
     attempt: int = 1,
-    around: Circumstances | None = None,
+    conditions: dict[str, str | int] | None = None,
 ) -> Boosted:
     spec = {"family": "trees", "model": "lightgbm_dart"}
     task = make_task(folder, spec, folder, folder, channel)
     task = replace(task, assignment=replace(task.assignment, attempt=attempt))
-    checkpoints = BoostingCheckpoints(task, around) if around else None
-    return boost(
+    checkpoints = BoostingCheckpoints(task, conditions) if conditions else None
+    return BoostingLoop(
         task,
         rounds,
         rounds=len(rounds.errors),
         patience_rounds=patience_rounds,
         samples=100,
         checkpoints=checkpoints,
-    )
+    ).run()
 
 
 def test_the_best_round_is_kept_and_training_stops_when_patience_ends(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_rounds_are_reported_in_blocks_that_add_up(tmp_path: Path) -> None:
 
 
 def test_a_stop_between_rounds_leaves_and_a_later_attempt_says_that_it_starts_over(tmp_path: Path) -> None:
-    """DART cannot be resumed exactly; the person reading must not be told otherwise."""
+    """DART cannot be resumed exactly; the reader must not be told otherwise."""
     with pytest.raises(StopRequested):
         boosted(tmp_path, ScriptedRounds([1.0] * 9), patience_rounds=None, channel=ScriptedChannel(stop_at=4))
 
@@ -127,7 +127,7 @@ def test_a_stop_between_rounds_leaves_and_a_later_attempt_says_that_it_starts_ov
     boosted(tmp_path, ScriptedRounds([1.0] * 9), patience_rounds=None, channel=second, attempt=2)
 
     (note,) = second.of_type(Note)
-    assert note.text.startswith("attempt 2 fits from round 1")
+    assert note.text.startswith("attempt 2 starts from round 1")
 
 
 ERRORS = [5.0, 3.0, 4.0, 4.5, 2.0, 6.0, 6.5, 7.0]
@@ -142,15 +142,15 @@ def test_where_the_library_goes_on_exactly_a_stop_at_any_round_changes_nothing(
     undisturbed = boosted(tmp_path, ScriptedRounds(ERRORS), patience_rounds)
     first, second = ScriptedChannel(stop_at=stop_at), ScriptedChannel()
     with pytest.raises(StopRequested):
-        boosted(tmp_path, ScriptedRounds(ERRORS), patience_rounds, first, around=AROUND)
+        boosted(tmp_path, ScriptedRounds(ERRORS), patience_rounds, first, conditions=CONDITIONS)
 
     rounds = ScriptedRounds(ERRORS)
-    outcome = boosted(tmp_path, rounds, patience_rounds, second, attempt=2, around=AROUND)
+    outcome = boosted(tmp_path, rounds, patience_rounds, second, attempt=2, conditions=CONDITIONS)
 
     assert replace(outcome, fit_s=0.0) == replace(undisturbed, fit_s=0.0)
     assert [saved.epoch for saved in first.of_type(CheckpointSaved)] == [stop_at - 1]
     assert [(restored.epoch, restored.exact) for restored in second.of_type(Restored)] == [(stop_at - 1, True)]
-    assert second.of_type(Note) == [], "nobody is told that it starts over"
+    assert second.of_type(Note) == [], "no note says that it starts over"
     assert [report.resumed for report in second.of_type(EpochReport)][:1] in ([True], [])
     assert sum(report.samples for report in second.of_type(EpochReport)) == 100 * (outcome.rounds - stop_at + 1)
 
@@ -158,7 +158,7 @@ def test_where_the_library_goes_on_exactly_a_stop_at_any_round_changes_nothing(
 def test_a_stop_before_the_first_round_leaves_nothing(tmp_path: Path) -> None:
     first = ScriptedChannel(stop_at=1)
     with pytest.raises(StopRequested):
-        boosted(tmp_path, ScriptedRounds(ERRORS), None, first, around=AROUND)
+        boosted(tmp_path, ScriptedRounds(ERRORS), None, first, conditions=CONDITIONS)
 
     assert first.reports == []
 
@@ -166,24 +166,24 @@ def test_a_stop_before_the_first_round_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"bins": 127}, "bins 255"),
-        ({"threads": 1}, "threads 2"),
-        ({"library": "scripted 2.0"}, "library scripted 1.0"),
-        ({"data": "others"}, "data these data"),
+        ({"bins": 127}, "bins 255, now 127"),
+        ({"threads": 1}, "threads 2, now 1"),
+        ({"library": "scripted 2.0"}, "library scripted 1.0, now scripted 2.0"),
+        ({"data": "others"}, "data these data, now others"),
     ],
 )
 def test_a_checkpoint_that_could_change_a_bit_is_refused_and_the_run_starts_over(
-    tmp_path: Path, change: dict[str, object], words: str
+    tmp_path: Path, change: dict[str, str | int], words: str
 ) -> None:
     """Half the bins after running out of memory make another model: its beginning must not be the old one's."""
     with pytest.raises(StopRequested):
-        boosted(tmp_path, ScriptedRounds(ERRORS), None, ScriptedChannel(stop_at=4), around=AROUND)
+        boosted(tmp_path, ScriptedRounds(ERRORS), None, ScriptedChannel(stop_at=4), conditions=CONDITIONS)
 
     second = ScriptedChannel()
-    boosted(tmp_path, ScriptedRounds(ERRORS), None, second, attempt=2, around=replace(AROUND, **change))
+    boosted(tmp_path, ScriptedRounds(ERRORS), None, second, attempt=2, conditions={**CONDITIONS, **change})
 
     (note,) = second.of_type(Note)
-    assert note.text.startswith("fits from round 1, no checkpoint can be used: ")
+    assert note.text.startswith("training starts from round 1, no checkpoint can be used: ")
     assert f"made with {words}" in note.text
     assert second.of_type(Restored) == []
 
@@ -192,13 +192,13 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_the_stop_goes_on(tmp_pa
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     channel = ScriptedChannel(stop_at=4)
     with pytest.raises(StopRequested):
-        boosted(tmp_path, ScriptedRounds(ERRORS), None, channel, around=AROUND)
+        boosted(tmp_path, ScriptedRounds(ERRORS), None, channel, conditions=CONDITIONS)
 
     assert [failed.epoch for failed in channel.of_type(CheckpointFailed)] == [3]
 
 
 def test_each_report_says_what_the_processor_did(tmp_path: Path) -> None:
-    """A slow round whose processor time did not grow was kept waiting: the governor tells contention by it."""
+    """A slow round whose processor time did not grow was kept waiting: the governor detects contention by it."""
     channel = ScriptedChannel()
 
     boosted(tmp_path, ScriptedRounds([1.0] * 25), patience_rounds=None, channel=channel)
@@ -209,14 +209,14 @@ def test_each_report_says_what_the_processor_did(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("planned", "times", "left"),
     [
-        (Means(255, 4), 0, Means(255, 4)),
-        (Means(255, 4), 1, Means(127, 2)),
-        (Means(255, 4), 3, Means(31, 1)),
-        (Means(255, 1), 9, Means(LEAST_BINS, 1)),
-        (Means(8, 2), 1, Means(8, 1)),
+        (MemoryLimits(255, 4), 0, MemoryLimits(255, 4)),
+        (MemoryLimits(255, 4), 1, MemoryLimits(127, 2)),
+        (MemoryLimits(255, 4), 3, MemoryLimits(31, 1)),
+        (MemoryLimits(255, 1), 9, MemoryLimits(LEAST_BINS, 1)),
+        (MemoryLimits(8, 2), 1, MemoryLimits(8, 1)),
     ],
 )
-def test_a_model_that_ran_out_of_memory_gets_half_of_the_means_each_time(
-    planned: Means, times: int, left: Means
+def test_a_model_that_ran_out_of_memory_gets_half_of_bins_and_threads_each_time(
+    planned: MemoryLimits, times: int, left: MemoryLimits
 ) -> None:
     assert planned.halved(times) == left

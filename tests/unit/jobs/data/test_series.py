@@ -82,7 +82,7 @@ def test_a_cache_without_its_manifest_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("checksum", ["0" * 64, None])
 def test_a_torn_cache_is_refused(tmp_path: Path, checksum: str | None) -> None:
-    """Parquet and manifest of two different builds would train on columns that nobody described."""
+    """Parquet and manifest of two different builds would train on columns that no manifest describes."""
     cached(tmp_path, table(), output_sha256=checksum)
 
     with pytest.raises(BrokenSpec, match=r"not the file that 1w_features.manifest.json was written for"):

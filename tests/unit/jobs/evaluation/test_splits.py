@@ -115,12 +115,12 @@ def test_too_short_a_series_is_refused_with_the_figures() -> None:
 
 @pytest.mark.parametrize("folds", [1, 11])
 def test_a_number_of_folds_that_cannot_be_is_refused(folds: int) -> None:
-    with pytest.raises(BrokenSpec, match="between 2 and 10 are possible"):
+    with pytest.raises(BrokenSpec, match="allowed are 2 to 10 folds"):
         list(purged_folds(10, folds, 1, 0))
 
 
 def test_a_fold_that_leaves_nothing_to_train_on_is_refused() -> None:
-    with pytest.raises(BrokenSpec, match="leaves nothing to train on"):
+    with pytest.raises(BrokenSpec, match="leaves no training row"):
         list(purged_folds(20, 2, 30, 0))
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.keras_backend.batches import epoch_order, stretch_of
+from jobs.keras_backend.batches import epoch_order, micro_batches_of
 from jobs.nets.progress import steps_of
 
 TRAIN = np.arange(100, 246)  # 146 samples: in batches of 32 the last one has 18
 
 
 def cut(micro_batch, step=0, epoch=2):
-    return stretch_of(TRAIN, 32, micro_batch, seed=7, epoch=epoch, step=step)
+    return micro_batches_of(TRAIN, 32, micro_batch, seed=7, epoch=epoch, step=step)
 
 
 def test_an_order_is_a_permutation_of_its_own_epoch():
@@ -30,20 +30,20 @@ def test_an_order_is_the_same_on_every_machine():
 
 @pytest.mark.parametrize("micro_batch", [32, 16, 8, 5, 1])
 def test_every_sample_is_seen_once(micro_batch):
-    stretch = cut(micro_batch)
-    real = stretch.weights > 0
+    batches = cut(micro_batch)
+    real = batches.weights > 0
 
-    assert sorted(stretch.rows[real]) == TRAIN.tolist()
-    assert stretch.rows.shape == (steps_of(146, 32) * stretch.per_step, micro_batch)
-    assert stretch.sizes == (32, 32, 32, 32, 18)
+    assert sorted(batches.rows[real]) == TRAIN.tolist()
+    assert batches.rows.shape == (steps_of(146, 32) * batches.per_step, micro_batch)
+    assert batches.sizes == (32, 32, 32, 32, 18)
 
 
 @pytest.mark.parametrize("micro_batch", [32, 16, 8, 5, 1])
 def test_the_mean_over_the_micro_batches_is_the_mean_over_the_step(micro_batch):
     """What Keras' accumulation comes to: the sum of what it is given, divided by the number of micro-batches."""
     losses = np.random.default_rng(0).normal(size=246) ** 2
-    stretch = cut(micro_batch)
-    by_step = (stretch.weights * losses[stretch.rows]).reshape(len(stretch.sizes), -1).sum(axis=1) / stretch.per_step
+    batches = cut(micro_batch)
+    by_step = (batches.weights * losses[batches.rows]).reshape(len(batches.sizes), -1).sum(axis=1) / batches.per_step
 
     whole = cut(32)
     expected = [losses[row[weight > 0]].mean() for row, weight in zip(whole.rows, whole.weights, strict=True)]
@@ -54,10 +54,10 @@ def test_the_mean_over_the_micro_batches_is_the_mean_over_the_step(micro_batch):
 def test_a_sample_keeps_its_place_and_its_key_however_a_step_is_cut(micro_batch):
     """The mask of dropout follows from them."""
 
-    def places(stretch):
-        real = stretch.weights > 0
-        told = zip(stretch.rows[real], stretch.positions[real], stretch.keys[real], strict=True)
-        return {row: (position, key) for row, position, key in told}
+    def places(batches):
+        real = batches.weights > 0
+        found = zip(batches.rows[real], batches.positions[real], batches.keys[real], strict=True)
+        return {row: (position, key) for row, position, key in found}
 
     assert places(cut(micro_batch)) == places(cut(32))
 

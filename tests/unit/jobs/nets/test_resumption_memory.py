@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from support.fakes import ScriptedChannel, make_task
 
-from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Restored
+from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
 from jobs.nets.circumstances import Circumstances
-from jobs.nets.progress import Progress
+from jobs.nets.progress import NetProgress
 from jobs.nets.resumption import Resumption
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from jobs.training.checkpoint import Checkpoint
 
-AROUND = Circumstances(micro_batch=8, threads=1, device="cpu", precision="float32")
+AROUND = Circumstances(micro_batch=8, threads=1, device="cpu", precision="float32", versions={})
 DATA = "d" * 64
 
 
@@ -27,22 +26,20 @@ class OneArray:
     """The state of a training that has one array of weights."""
 
     def __init__(self) -> None:
-        self.progress = Progress(epoch=1)
+        self.progress = NetProgress(epoch=1)
         self.taken_over: list[weakref.ref[np.ndarray]] = []
 
-    def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
-        """Put the one array into a checkpoint."""
-        facts = {"circumstances": asdict(circumstances), "data": data_digest}
-        return self.progress.checkpoint(facts, {"model.weight": np.ones(4, np.float32)})
+    def capture(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return the one array."""
+        return {}, {"model.weight": np.ones(4, np.float32)}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Remember what was handed in, without keeping it alive."""
         self.taken_over = [weakref.ref(array) for array in checkpoint.arrays.values()]
-        self.progress = Progress.of(checkpoint)
 
-    def misfit(self, _checkpoint: Checkpoint, _data_digest: str) -> str | None:
-        """Have nothing against any."""
-        return None
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of the one array."""
+        return {"weight": (4,)}
 
 
 def resumption_of(folder: Path, state: OneArray, channel: ScriptedChannel) -> Resumption:
@@ -65,11 +62,9 @@ def test_the_checkpoint_that_was_taken_over_is_let_go_before_training_begins(tmp
 class TooLarge(OneArray):
     """Its copy cannot be had."""
 
-    def capture(self, circumstances: Circumstances, data_digest: str) -> Checkpoint:
+    def capture(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Ask for more memory than any machine has."""
-        copied = super().capture(circumstances, data_digest)
-        copied.arrays["model.weight"] = np.ones(1 << 55, np.float32)
-        return copied
+        return {}, {"model.weight": np.ones(1 << 55, np.float32)}
 
 
 def test_a_checkpoint_that_finds_no_memory_is_reported_and_ends_no_training(tmp_path: Path) -> None:
@@ -79,5 +74,26 @@ def test_a_checkpoint_that_finds_no_memory_is_reported_and_ends_no_training(tmp_
 
     (failed,) = channel.of_type(CheckpointFailed)
     assert failed.epoch == 1
-    assert failed.why.startswith("no memory for it: Unable to allocate")
+    assert failed.why.startswith("not enough memory for it: Unable to allocate")
     assert channel.of_type(CheckpointSaved) == []
+
+
+class TwoArrays(OneArray):
+    """Another net: its weight has another shape, and there is one more."""
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of both."""
+        return {"weight": (5,), "bias": (1,)}
+
+
+def test_a_checkpoint_of_a_net_of_another_shape_is_refused_with_the_names(tmp_path: Path) -> None:
+    resumption_of(tmp_path, OneArray(), ScriptedChannel()).save()
+    channel, state = ScriptedChannel(), TwoArrays()
+    resumption = resumption_of(tmp_path, state, channel)
+
+    resumption.restore()
+    resumption.begin()
+
+    (note,) = channel.of_type(Note)
+    assert note.text.endswith("of a net of another shape: bias, weight")
+    assert state.taken_over == []

@@ -1,4 +1,4 @@
-"""The trainer's end of the line, on real pipes: it pauses, goes on, stops, and leaves when nobody orders it any more."""
+"""The trainer's end of the protocol, on real pipes: it pauses, resumes, stops, and exits when the daemon is gone."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_stop_ends_the_work_at_the_next_safe_point_and_every_one_after(line):
 
 @pytest.mark.parametrize("end", ["stop", "hang-up", "signal"])
 def test_a_paused_trainer_leaves_when_stopped_or_orphaned(line, end):
-    """An orphan that stands still for ever would hold the slot for ever."""
+    """An orphan that stays paused would hold the slot for ever."""
     line.order(Pause())
     until(lambda: line.channel._paused, "the pause has come")
     thread, story = train(line, [5])
@@ -137,7 +137,7 @@ def test_a_paused_trainer_leaves_when_stopped_or_orphaned(line, end):
     thread.join(10)
     assert story == ["stopped"]
     line.channel.report(Note("next"))
-    assert line.next_report() == Note("next"), "it did not say that it goes on"
+    assert line.next_report() == Note("next"), "it did not report that it resumed"
 
 
 def test_a_daemon_that_dies_is_a_stop_and_no_error_for_reports(line):

@@ -37,13 +37,13 @@ def obeyed(line, *directives):
 def has_worked(line, seconds):
     """As if the last safe point lay so far back."""
     line.channel.safe_point(0)
-    since_s, suspended_s = line.channel._standstill._works_since
-    line.channel._standstill._works_since = since_s - seconds, suspended_s
+    since_s, suspended_s = line.channel._idle._works_since
+    line.channel._idle._works_since = since_s - seconds, suspended_s
 
 
 def rests(line):
-    """Wait until the trainer of *line* stands still."""
-    until(lambda: line.channel._standstill._since_s is not None, "it rests")
+    """Wait until the trainer of *line* waits."""
+    until(lambda: line.channel._idle._waiting_since_s is not None, "it rests")
 
 
 def waiting_bytes(descriptor):
@@ -213,7 +213,7 @@ def test_a_resting_trainer_probes_at_once(line):
     line.order(Probe())
 
     assert line.next_report() == PROBED
-    assert story == [], "the rest goes on"
+    assert story == [], "the rest continues"
     line.order(Pace(1.0))
     thread.join(10)
 
@@ -282,8 +282,8 @@ def test_a_micro_batch_is_there_for_the_family_to_take(line):
 
 
 @pytest.mark.parametrize("waits", ["paused", "resting", "unassigned"])
-def test_a_signal_between_the_look_and_the_wait_is_not_missed(line, waits):
-    """A handler runs in the very thread that is about to wait: it wakes nobody, so the wait itself must look again."""
+def test_a_signal_between_the_check_and_the_wait_is_not_missed(line, waits):
+    """A handler runs in the very thread that is about to wait: it wakes no thread, so the wait itself must check again."""
     wait = line.channel._changed.wait
 
     def signalled(timeout=None):

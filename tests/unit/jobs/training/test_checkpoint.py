@@ -90,7 +90,7 @@ def test_a_damaged_newest_one_is_rejected_with_the_reason_and_the_previous_one_u
 
     assert (state.epoch, path) == (1, older)
     assert len(rejected) == 1
-    assert rejected[0].startswith(f"{newer.name}: torn or changed: its {len(damaged)} bytes do not match")
+    assert rejected[0].startswith(f"{newer.name}: incomplete or changed: its {len(damaged)} bytes do not match")
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,7 +118,7 @@ def test_a_checkpoint_of_another_spec_is_rejected(tmp_path):
     _, (path,) = folder_with(tmp_path, 5)
     state, _, rejected = reopened(tmp_path, "b" * 64).load_latest()
     assert state is None
-    assert rejected == (f"{path.name}: of another spec: identity aaaaaaaaaaaa, wanted bbbbbbbbbbbb",)
+    assert rejected == (f"{path.name}: of another spec: its identity is aaaaaaaaaaaa, this job's is bbbbbbbbbbbb",)
 
 
 def test_a_checkpoint_that_does_not_fit_is_rejected_in_the_callers_words(tmp_path):

@@ -76,7 +76,7 @@ def test_a_contiguous_array_is_not_copied() -> None:
 
 
 def test_a_type_that_cannot_be_read_back_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match=r"array 'a' is of type complex128; a tensor file takes bool, "):
+    with pytest.raises(TypeError, match=r"array 'a' is of type complex128; a tensor file can hold bool, "):
         written({"a": np.ones(2, np.complex128)})
 
 

@@ -1,8 +1,7 @@
-"""The net while it learns: Keras' `fit` over row numbers, windows gathered on the device, gradients accumulated.
+"""The net while it is trained: Keras' `fit` over row numbers, windows gathered on the device, gradients accumulated.
 
-One net in two guises over the same layers: the learner drops by row (`keras_dropout`), the forecaster is the plain
-Sequential model that is saved. Holds no data but the rows; decides nothing. Neighbours: `jobs.keras_backend.loop`, which feeds
-it; `jobs.keras_backend.state`, which saves it.
+The same layers form two models: the learner drops out by row (`StepDropout`), the forecaster is the plain Sequential
+model that is saved. Holds no data but the rows; decides nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobs.keras_backend.device import keras, tf
-from jobs.keras_backend.dropout import RowDropout
+from jobs.keras_backend.dropout import StepDropout
+from jobs.nets.progress import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from cbi_queue.models.parameters.neural import NeuralParams
 
@@ -21,22 +23,22 @@ if TYPE_CHECKING:
 class Rows:
     """The data on the device, seen through windows of L rows."""
 
-    def __init__(self, x, y, sequence_length: int) -> None:
-        """Take *x*, (rows, F) float32 without NaN, and *y*, (rows,) float32."""
+    def __init__(self, x: np.ndarray, y: np.ndarray, sequence_length: int) -> None:
+        """Hold *x*, (rows, F) float32 without NaN, and *y*, (rows,) float32."""
         self.x, self.y, self.sequence_length = tf.constant(x), tf.constant(y), sequence_length
 
-    def windows(self, rows):
+    def windows(self, rows: tf.Tensor) -> tf.Tensor:
         """Return the (b, L, F) windows that end at *rows*, (b,) int32."""
         offsets = tf.range(1 - self.sequence_length, 1)  # (L,)
         return tf.gather(self.x, rows[:, None] + offsets)  # (b, L, F)
 
-    def targets(self, rows):
+    def targets(self, rows: tf.Tensor) -> tf.Tensor:
         """Return the (b,) labels of *rows*."""
         return tf.gather(self.y, rows)
 
 
-class Student(keras.Model):
-    """Learns by `fit` from the micro-batches of `keras_batches.Stretch`, and forecasts rows."""
+class TrainingNet(keras.Model):
+    """Is trained by `fit` on the micro-batches of `keras_backend.batches.MicroBatches`, and forecasts rows."""
 
     def __init__(
         self, stages: Sequence[keras.layers.Layer], data: Rows, params: NeuralParams, micro_batch: int
@@ -49,9 +51,9 @@ class Student(keras.Model):
             params: batch, learning rate and the rest.
             micro_batch: samples that go through the net at once.
         """
-        super().__init__(name="student")
+        super().__init__(name="training_net")
         self.data, self.batch_size, self.micro_batch = data, params.batch_size, micro_batch
-        self.per_step = -(-params.batch_size // micro_batch)
+        self.per_step = steps_of(params.batch_size, micro_batch)
         shape = (data.sequence_length, data.x.shape[1])
         self.forecaster = keras.Sequential([keras.Input(shape, name="windows"), *stages], name="forecaster")
         self.learner = _learner(shape, stages, params.batch_size)
@@ -60,7 +62,7 @@ class Student(keras.Model):
         self.compile(optimizer=_optimiser(params, self.per_step), jit_compile=False)
         self.optimizer.build(self.learner.trainable_weights)
 
-    def train_step(self, data):
+    def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         """Add the gradient of one micro-batch; every `per_step`-th time the weights take their step."""
         rows, positions, weights, keys = data
         target = self.data.targets(rows)
@@ -83,11 +85,11 @@ class Student(keras.Model):
                 if variable.name.endswith("gradient_accumulator"):
                     variable.assign(tf.zeros_like(variable))
 
-    def _forecast_rows(self, rows):
+    def _forecast_rows(self, rows: tf.Tensor) -> tf.Tensor:
         return tf.squeeze(self.forecaster(self.data.windows(rows), training=False), -1)  # (b,)
 
 
-def iteration_of(optimiser: keras.optimizers.Optimizer):
+def iteration_of(optimiser: keras.optimizers.Optimizer) -> keras.Variable:
     """Return the variable that counts micro-batches; the wrapper that scales losses has another of the same name."""
     inner = getattr(optimiser, "inner_optimizer", optimiser)
     return next(variable for variable in inner.variables if variable.name == "iteration")
@@ -100,7 +102,7 @@ def _learner(shape: tuple[int, int], stages: Sequence[keras.layers.Layer], batch
     x, dropouts = windows, 0
     for stage in stages:
         if isinstance(stage, keras.layers.Dropout):
-            x = RowDropout(stage.rate, dropouts, batch_size)(x, positions, keys)
+            x = StepDropout(stage.rate, dropouts, batch_size)(x, positions, keys)
             dropouts += 1
         else:
             x = stage(x)

@@ -1,4 +1,4 @@
-"""`jobs.families.bars`: what the three bars say, by hand."""
+"""`jobs.families.baselines`: what the three baselines forecast, computed by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from support.fakes import make_task
 
 from cbi_queue.artifacts import sha256_of
-from jobs.families.bars import SeasonalNaive, forecast
+from jobs.families.baselines import SeasonalNaive, forecast
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_seasonal_naive_is_naive_when_the_season_divides_the_horizon() -> None:
 
 
 def season_of(folder: Path, rows: int, season_rows: int) -> SeasonalNaive:
-    """A seasonal naive bar, prepared on *rows* days, one week ahead."""
+    """A seasonal naive baseline, prepared on *rows* days, one week ahead."""
     parquet = folder / "1w_features.parquet"
     days = [date(2020, 1, 1) + timedelta(days=n) for n in range(rows)]
     pl.DataFrame({"date": days, "price": np.linspace(10.0, 20.0, rows)}).write_parquet(parquet)
@@ -51,9 +51,9 @@ def season_of(folder: Path, rows: int, season_rows: int) -> SeasonalNaive:
     (folder / "1w_features.manifest.json").write_text(json.dumps(manifest))
     params = {"validation_rows": 30, "backtest_rows": 30, "embargo_rows": 0, "season_rows": season_rows}
     spec = {"family": "statistical", "model": "seasonal_naive", "horizon": "1w", "params": params}
-    bar = SeasonalNaive()
-    bar.prepare(make_task(folder / "run", spec, folder, folder))
-    return bar
+    baseline = SeasonalNaive()
+    baseline.prepare(make_task(folder / "run", spec, folder, folder))
+    return baseline
 
 
 @pytest.mark.parametrize("season_rows", [335, 504])
@@ -65,6 +65,6 @@ def test_a_season_that_is_longer_than_the_history_is_a_broken_spec(tmp_path: Pat
 
 
 def test_the_longest_season_that_fits_forecasts_the_last_day(tmp_path: Path) -> None:
-    bar = season_of(tmp_path, 330, 334)
-    known = np.isfinite(forecast(bar.fit(), bar.frame.price, bar.frame.horizon_days))
+    baseline = season_of(tmp_path, 330, 334)
+    known = np.isfinite(forecast(baseline.fit(), baseline.frame.price, baseline.frame.horizon_days))
     assert np.flatnonzero(known).tolist() == [329]

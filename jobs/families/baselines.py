@@ -1,8 +1,8 @@
-"""The bars to beat: naive, seasonal naive and drift, scored like every model so that a leaderboard has them.
+"""The baselines to beat: naive, seasonal naive and drift, scored like every model so that a leaderboard has them.
 
-One shot each, milliseconds long: a safe point before and one after. With h the horizon and p[t] the price at row t:
-naive says p[t]; seasonal naive the price of the same day of the season, as late as it is known; drift lets the mean
-daily log return of the training block go on. Neighbours: `jobs.results.run_folder`.
+Each takes milliseconds, with a safe point before and one after. With h the horizon and p[t] the price at row t: naive
+forecasts p[t]; seasonal naive the price of the same day of the season, the latest that is known; drift extends the mean
+daily log return of the training block.
 """
 
 from __future__ import annotations
@@ -32,30 +32,31 @@ Model = dict[str, Any]
 
 
 def forecast(model: Model, price: np.ndarray, horizon_days: int) -> np.ndarray:
-    """Return f[t] for each row from a bar's model file. *price*: (rows,) -> (rows,) float64, NaN where unknown.
+    """Return f[t] for each row from a baseline's model file. *price*: (rows,) -> (rows,) float64, NaN where unknown.
 
     naive: f = 0.    drift: f = h * mean daily log return.
     seasonal naive, season m: f = log p[t + h - m k] - log p[t] with k = ceil(h / m), the fewest whole seasons back
     from t + h to a price that is known at t. When m divides h that is p[t] itself, and the forecast is naive's.
     """
-    f = np.zeros(len(price))
+    f: np.ndarray = np.zeros(len(price))
     if "season_rows" in model:
         back = rows_back(model["season_rows"], horizon_days)
         f[:back] = np.nan
         f[back:] = np.log(price[: len(price) - back] / price[back:])
-    return f + horizon_days * model.get("mean_daily_log_return", 0.0)
+    f += horizon_days * model.get("mean_daily_log_return", 0.0)
+    return f
 
 
 def rows_back(season_rows: int, horizon_days: int) -> int:
-    """Return how many rows before t the seasonal naive forecast of t + h looks, 0 for row t itself."""
+    """Return how many rows before t the price for the seasonal naive forecast of t + h is; 0 for row t itself."""
     return season_rows * math.ceil(horizon_days / season_rows) - horizon_days
 
 
-class _Bar(ABC):
-    """What the three share: the steps of a one-shot job."""
+class _Baseline(ABC):
+    """The steps of a one-shot job, which the three share."""
 
     def prepare(self, task: Task) -> Started:
-        """Load and split the features (of which a bar looks at the price alone)."""
+        """Load and split the features (of which a baseline uses the price alone)."""
         self.params = p = cast("EvaluationParams", task.spec.typed_params)
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
         self.split = holdout_split(self.frame, p.validation_rows, p.backtest_rows, p.embargo_rows)
@@ -89,22 +90,22 @@ class _Bar(ABC):
         """Return the model as it is written to its file."""
 
 
-class Naive(_Bar):
+class Naive(_Baseline):
     """Trains `naive`."""
 
     def fit(self) -> Model:
-        """Learn nothing: the last price stays."""
+        """Learn nothing: the forecast is the last price."""
         return {"model": "naive"}
 
 
-class SeasonalNaive(_Bar):
+class SeasonalNaive(_Baseline):
     """Trains `seasonal_naive`."""
 
     def prepare(self, task: Task) -> Started:
-        """Load and split as every bar, and look whether a season fits into the history.
+        """Load and split as every baseline does, and check that a season fits into the history.
 
         Raises:
-            BrokenSpec: when no row has a price so far before it.
+            BrokenSpec: when no row has a price that many rows before it.
         """
         started = super().prepare(task)
         season_rows = cast("SeasonalNaiveParams", self.params).season_rows
@@ -122,7 +123,7 @@ class SeasonalNaive(_Bar):
         return {"model": "seasonal_naive", "season_rows": cast("SeasonalNaiveParams", self.params).season_rows}
 
 
-class Drift(_Bar):
+class Drift(_Baseline):
     """Trains `drift`."""
 
     def fit(self) -> Model:
