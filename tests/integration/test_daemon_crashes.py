@@ -126,7 +126,7 @@ def test_last_words_are_heard_by_a_daemon_that_was_late(installation: Installati
         {**NAIVE, "name": "told", "retries": 3, "params": {"validation_rows": 4000, "backtest_rows": 4000}}
     )
     daemon = installation.start_daemon("--until-empty")
-    trainer = installation.trainer("told")
+    trainer = installation.trainer_at_work("told")
 
     daemon.send_signal(signal.SIGSTOP)
     until(lambda: not trainer.is_alive(), "the trainer ends")
@@ -156,7 +156,7 @@ def test_a_stopped_daemon_wakes_up_to_a_finished_job(installation: Installation)
     """SIGSTOP of the daemon: the trainer goes on, and its reports wait in the pipe."""
     installation.enqueue({**NAIVE, "name": "meanwhile"}, {**NAIVE, "name": "afterwards"})
     daemon = installation.start_daemon("--until-empty")
-    trainer = installation.trainer("meanwhile")
+    trainer = installation.trainer_at_work("meanwhile")
 
     daemon.send_signal(signal.SIGSTOP)
     until(lambda: not trainer.is_alive(), "the trainer ends without its daemon")

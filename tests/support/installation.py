@@ -156,6 +156,16 @@ class Installation:
 
         return until(find, f"a trainer of job {name}")
 
+    def trainer_at_work(self, name: object) -> ProcessIdentity:
+        """Identify the process that trains a job now, once it has read its assignment: it needs its daemon no more.
+
+        The daemon records the process before it sends the assignment; a daemon stopped in between would leave a trainer
+        that waits for it.
+        """
+        trainer = self.trainer(name)
+        until(lambda: any(entry["pid"] == trainer.pid for entry in self.overlaps()), f"the trainer of job {name} begins")
+        return trainer
+
     def log_of(self, name: object) -> Path:
         """Where the newest attempt of a job writes."""
         return Path(self.attempts(name)[-1].log_path or "")
