@@ -95,7 +95,8 @@ def _against_none(weeks: Sequence[Compared]) -> list[Line]:
     )
     return [
         *_ratios("  hours, ours / no governor", both, _to_none, limit),
-        *_ratios("  hours at heavy, ours / no governor", hot, _heat_to_none, None, f"{len(hot)} hot weeks; in all, h: {totals}"),
+        *_ratios("  hours at heavy, ours / no governor", hot, _heat_to_none, None,
+                 f"{len(hot)} hot weeks; in all, h: {totals}"),
     ]  # fmt: skip
 
 

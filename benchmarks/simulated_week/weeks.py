@@ -42,7 +42,8 @@ def lines(_rounds: int) -> list[Line]:
 
 def _lines(found: Compared) -> list[Line]:
     told = "; ".join(
-        f"{name} {one.hours:.0f} h{'' if one.finished else ' UNFINISHED'}, {one.heavy_h:.0f} at heavy, {one.steps} steps"
+        f"{name} {one.hours:.0f} h{'' if one.finished else ' UNFINISHED'}, {one.heavy_h:.0f} at heavy, "
+        f"{one.steps} steps"
         for name, one in (("none", found.none), ("pause-on-level", found.stock), ("ours", found.ours))
     )
     against, judged = ("pause-on-level", found.stock) if found.stock.finished else ("none", found.none)

@@ -291,7 +291,8 @@ def test_peaks_of_another_device_and_older_ones_do_not_count(ledger: Ledger) -> 
 
     def store(number: int, device: str, mib: float) -> None:
         store_peak(
-            ledger, job_id, number, model="lstm", backend="torch", device=device, micro_batch=1, formula_mib=10.0, measured_mib=mib
+            ledger, job_id, number, model="lstm", backend="torch", device=device, micro_batch=1, formula_mib=10.0,
+            measured_mib=mib
         )  # fmt: skip
 
     store(1, "cpu", 400.0)

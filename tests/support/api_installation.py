@@ -117,7 +117,8 @@ class ApiInstallation:
     def stand(self, job_id: int | None, age_s: float = 0.0, **standing: Any) -> None:
         """Write what the governor of a living daemon writes about a job, *age_s* seconds ago: calm, and nothing known."""
         calm = {
-            "mode": "on", "profile": "test", "job_id": job_id, "readings": {}, "cost_share": 0.013, "rung": "full speed",
+            "mode": "on", "profile": "test", "job_id": job_id, "readings": {}, "cost_share": 0.013,
+            "rung": "full speed",
             "duty": 1.0, "micro_batch": 32, "factor": None, "since_epoch": None, "confidence": None, "cause": None,
             "evidence": [],
         }  # fmt: skip

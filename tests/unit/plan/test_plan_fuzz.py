@@ -41,8 +41,9 @@ def read(content: bytes) -> None:
 
 
 YAML_BITS = st.sampled_from(
-    ["day", "jobs", "name", "matrix", "params", ": ", "- ", "\n", "  ", "[", "]", "{", "}", ",", "'", '"', "&a", "*a", "!!int",
-     "!x", "|", ">", "---", "...", "? ", "#", "%YAML 1.2", "%TAG ! x", "<<", "\t", "1", ".nan", "0x", "\\U", "\ufeff", "\x85", "é"]
+    ["day", "jobs", "name", "matrix", "params", ": ", "- ", "\n", "  ", "[", "]", "{", "}", ",", "'", '"', "&a", "*a",
+     "!!int", "!x", "|", ">", "---", "...", "? ", "#", "%YAML 1.2", "%TAG ! x", "<<", "\t", "1", ".nan", "0x", "\\U",
+     "\ufeff", "\x85", "é"]
 )  # fmt: skip
 
 
