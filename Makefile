@@ -1,4 +1,4 @@
-# Five verbs (check, test, fix, docs, run) and the longer ones: env, demo, torture, bench.
+# Six verbs (check, quick, test, fix, docs, run) and the longer ones: env, demo, torture, bench.
 # `make demo` and `make test` work on a fresh clone with nothing but Python 3.11+, make and a package index.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ DEMO_ENV := CBI_STATE_DIR="$(DEMO)/state" CBI_V14_REPO="$(DEMO)/CBI-V14" CBI_CON
 
 HEAT_WAVE := CBI_PROFILE=governed-demo CBI_SAMPLE_S=0.5 CBI_SENSORS_SCRIPT="$(CURDIR)/schedules/heat-wave.jsonl"
 
-.PHONY: help env demo page run check test fix docs torture bench test-tensorflow clean
+.PHONY: help env demo page run check quick test test-of fix docs torture bench test-tensorflow clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -55,7 +55,15 @@ check: env ## Lint, format, types, import contracts
 	$(BIN)/lint-imports
 
 # Hundreds of processes start in the tests: they find their bytecode cached also where the environment says not to.
-test: export PYTHONDONTWRITEBYTECODE =
+quick test test-of: export PYTHONDONTWRITEBYTECODE =
+
+quick: env ## The tests that start no process and train nothing long; under a minute on two cores
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not (process or slow or browser or tensorflow or torture)'
+
+test-of: env ## The tests of one room: make test-of ROOM=jobs/data
+	$(if $(ROOM),,$(error which room? make test-of ROOM=jobs/data))
+	$(BIN)/python -m pytest --room=$(ROOM)
+
 test: check ## Every check and every test; under 15 minutes on two cores
 	$(BIN)/python -m pytest -n auto --dist worksteal
 

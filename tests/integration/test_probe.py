@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from jobs.torch_backend.probe import PARTS, WORKLOADS, probe, probe_for
 
+pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 
 

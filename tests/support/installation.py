@@ -163,7 +163,9 @@ class Installation:
         that waits for it.
         """
         trainer = self.trainer(name)
-        until(lambda: any(entry["pid"] == trainer.pid for entry in self.overlaps()), f"the trainer of job {name} begins")
+        until(
+            lambda: any(entry["pid"] == trainer.pid for entry in self.overlaps()), f"the trainer of job {name} begins"
+        )
         return trainer
 
     def log_of(self, name: object) -> Path:
