@@ -1,4 +1,4 @@
-"""A queue of its own for tests of the status page: real settings, a real ledger, jobs moved through its own functions."""
+"""An installation for tests of the status page: real settings, and a real ledger changed by its own functions."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 STARTS_WITHIN_S = 30.0
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-"""What a browser says that it wants."""
+"""The Accept header of a browser."""
 JOB = {"day": 1, "family": "trees", "model": "lightgbm_dart", "horizon": "1w"}
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
 
 def scores(skill: float, *, rows: int = 504) -> dict[str, Any]:
-    """Metrics as a scored run leaves them, so much better than naive's MAE and RMSE of 2 and 3."""
+    """Return metrics as a scored run stores them, better by *skill* than naive's MAE of 2 and RMSE of 3."""
     naive = {"mae": 2.0, "rmse": 3.0, "mase": 1.0, "mape_pct": 4.0, "rows": rows, "directional_accuracy": None}
     own = {
         **{key: naive[key] * (1 - skill) for key in ("mae", "rmse", "mase", "mape_pct")},
@@ -53,13 +53,13 @@ def scores(skill: float, *, rows: int = 504) -> dict[str, Any]:
 
 @functools.cache
 def _empty_ledger() -> bytes:
-    """A ledger as a first command makes it; made once, because migrating is the slowest part of these tests."""
+    """Return a new ledger's bytes; made once, because the migrations are the slowest part of these tests."""
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "ledger.db") as ledger:
         return ledger.conn.serialize()
 
 
 class ApiInstallation:
-    """Settings below one folder, and what a test does to the queue there."""
+    """One folder with settings and a ledger, and what a test does to the queue in it."""
 
     def __init__(self, path: Path) -> None:
         config = path / "config.toml"
@@ -78,19 +78,19 @@ class ApiInstallation:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def enqueue(self, *jobs: dict[str, Any]) -> None:
-        """Enqueue specs; what a job leaves out is that of JOB."""
+        """Enqueue jobs; JOB fills in the keys that a job leaves out."""
         specs = tuple(JobSpec.model_validate({**JOB, **job}) for job in jobs)
         with self.ledger() as ledger:
             enqueue(ledger, [DayPlan(day=1, title="test", source="test.yaml", jobs=specs)])
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
-        """The ledger, open for writing."""
+        """Open the ledger for writing."""
         with Ledger.open(self.settings.ledger_path) as ledger:
             yield ledger
 
     def start_next(self, log: str | None = None, log_path: Path | None = None) -> str:
-        """Claim the next job as the slot does, with a trainer process that is named but not there; return its name."""
+        """Claim the next job as the slot does, and record a trainer that does not exist; return the job's name."""
         with self.ledger() as ledger:
             job = claims.peek(ledger)
             assert job is not None
@@ -105,7 +105,7 @@ class ApiInstallation:
         return job.name
 
     def report(self, name: str, losses: list[float], *, total_epochs: int = 20) -> None:
-        """Record epochs 1.. of the running attempt of *name*."""
+        """Record one epoch for each of *losses*, from epoch 1, for the running attempt of *name*."""
         with self.ledger() as ledger:
             job = queries.find_job(ledger, name)
         telemetry = Telemetry(self.settings.telemetry_path)
@@ -115,7 +115,7 @@ class ApiInstallation:
         telemetry.close()
 
     def stand(self, job_id: int | None, age_s: float = 0.0, **standing: Any) -> None:
-        """Write what the governor of a living daemon writes about a job, *age_s* seconds ago: calm, and nothing known."""
+        """Write what a daemon's governor wrote about a job *age_s* seconds ago; by default calm, with nothing known."""
         calm = {
             "mode": "on", "profile": "test", "job_id": job_id, "readings": {}, "cost_share": 0.013,
             "rung": "full speed",
@@ -139,7 +139,7 @@ class ApiInstallation:
 
     @contextmanager
     def daemon(self) -> Iterator[None]:
-        """Hold the slot's lock, as a living daemon does."""
+        """Hold the slot's lock, as a running daemon does."""
         lock = SlotLock(self.settings.lock_path)
         assert lock.try_acquire()
         try:
@@ -149,7 +149,7 @@ class ApiInstallation:
 
     @contextmanager
     def server(self) -> Iterator[subprocess.Popen[str]]:
-        """A real server process; ended by SIGTERM, as the service managers do."""
+        """Run a real server process; end it with SIGTERM, as service managers do."""
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cbi_queue.api"],
             env=self.environ,

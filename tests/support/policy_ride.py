@@ -1,4 +1,4 @@
-"""A governor under test: readings and work written by hand, the clock moved by the test."""
+"""Drive a governor with readings and work that the test writes, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ STEPS = frozenset(Action) - {Action.TELL, Action.PROBE}
 
 
 class ScriptedDiagnosis(Diagnosis):
-    """Slow by order: the test says since when, how much, and why."""
+    """A diagnosis that the test sets: slow since when, by how much, and why."""
 
     def __init__(self) -> None:
         super().__init__({})
         self.script: tuple[Slowdown, Attribution] | None = None
 
     def slow(self, cause: Cause, factor: float, since_s: float = 0.0, confidence: float = 0.9) -> None:
-        """Be slow by *factor* for *cause*."""
+        """Report work that is slow by *factor*, for *cause*."""
         evidence = (f"the test says {cause}",)
         self.script = (Slowdown(1, 3, factor, 0.9, since_s), Attribution(cause, confidence, evidence))
 
     def saw_work(self, work: Work) -> None:
-        """Leave the work to the script."""
+        """Ignore the work: the script decides."""
 
     def check(self, *_: object) -> None:
-        """Play the script."""
+        """Report what the script sets."""
         self.slowdown, self.attribution = self.script or (None, None)
 
     def wants_probe(self, *_: object) -> bool:
-        """Ask when the script is unsure."""
+        """Ask for a probe when the script's confidence is low."""
         return self.attribution is not None and self.attribution.confidence < 0.6
 
 
 def thermal(now_s: float, level: HeatLevel | None = None, temp_c: float | None = None) -> ThermalReading:
-    """Heat as a sensor tells it."""
+    """Return a reading of heat."""
     return ThermalReading(now_s, "scripted", level=level, temp_c=temp_c)
 
 
 def memory_of(now_s: float, level: PressureLevel = PressureLevel.NORMAL, **figures: float) -> MemoryReading:
-    """Memory of a machine with 16 GiB."""
+    """Return a reading of memory on a machine with 16 GiB."""
     return MemoryReading(now_s, "scripted", level=level, total_mib=16384.0, **figures)
 
 
@@ -68,14 +68,14 @@ def machine(
     memory: MemoryReading | None = None,
     footprint_mib: float | None = None,
 ) -> Readings:
-    """Return readings that hold what is given and are `Unknown` in all else."""
+    """Return readings with the values given; all others are `Unknown`."""
     nothing = Readings.unknown("not scripted", now_s)
     held = FootprintReading(now_s, "scripted", footprint_mib=footprint_mib) if footprint_mib else nothing.footprint
     return replace(nothing, thermal=heat or nothing.thermal, memory=memory or nothing.memory, footprint=held)
 
 
 class Ride:
-    """One attempt under a governor, second by second; decisions are obeyed."""
+    """One attempt under a governor, second by second. It obeys the decisions."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Ride:
 
     @property
     def steps(self) -> list[Decision]:
-        """Steps of the ladder, in order."""
+        """The decisions that are steps of the ladder, in order."""
         return [one for one in self.decisions if one.action in STEPS and not one.carried]
 
     def actions(self) -> list[tuple[Action, float | None]]:
@@ -113,7 +113,7 @@ class Ride:
     def run(
         self, seconds: float, readings: Callable[[float], Readings], *, every_s: float = 5.0, works: bool = True
     ) -> list[Decision]:
-        """Let time pass: work reports while not paused, a look every *every_s*; return the decisions of that time."""
+        """Move the clock by *seconds*; report work unless paused, check every *every_s*, return the decisions."""
         first = len(self.decisions)
         until_s = self.now_s + seconds
         while self.now_s < until_s:
@@ -144,7 +144,7 @@ class Ride:
 
 
 def unknown(now_s: float) -> Readings:
-    """Say nothing at all."""
+    """Return readings that are all `Unknown`."""
     return Readings.unknown("no sensor", now_s)
 
 
