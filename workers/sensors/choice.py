@@ -38,8 +38,8 @@ def _of_linux(settings: Settings) -> list[Sensor]:
     processes = LinuxPlatform()
     heat_of_gpu: list[Sensor] = [NvidiaHeat()] if settings.profile.startswith("cuda") else []
     return [
-        *heat_of_gpu, LinuxThermal(), LinuxMemory(), Footprint(processes), Contention(processes), Nvidia(),
-        LinuxPower(), Sleep(),
+        *heat_of_gpu, LinuxThermal(), LinuxMemory(), Footprint(processes), Contention(processes), Nvidia(), LinuxPower(),
+        Sleep(),
     ]  # fmt: skip
 
 
@@ -55,7 +55,6 @@ def _of_macos(settings: Settings) -> list[Sensor]:
 
     processes, macmon = MacPlatform(), MacmonPipe()
     return [
-        MacThermal(settings.thermal_key, settings.state_dir / THERMAL_KEY_SEEN), MacmonHeat(macmon), MacMemory(),
-        VmStat(), Footprint(processes), Contention(processes), MacGpu(), MacmonGpu(macmon), LowPowerMode(),
-        MacPriority(), Sleep(),
+        MacThermal(settings.thermal_key, settings.state_dir / THERMAL_KEY_SEEN), MacmonHeat(macmon), MacMemory(), VmStat(), Footprint(processes), Contention(processes),
+        MacGpu(), MacmonGpu(macmon), LowPowerMode(), MacPriority(), Sleep(),
     ]  # fmt: skip

@@ -22,6 +22,7 @@ OWED = {
     "cbi_queue/views/governor.py",
     "cbi_queue/views/snapshot.py",
     "cbi_queue/views/story.py",
+    "workers/sensors/choice.py",
     "workers/slot/admission.py",
     "workers/slot/slot.py",
     "workers/slot/supervision.py",
