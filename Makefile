@@ -1,4 +1,4 @@
-# Five verbs (check, test, fix, docs, run) and the longer ones: env, demo, torture, bench.
+# Six verbs (check, quick, test, fix, docs, run) and the longer ones: env, demo, torture, bench.
 # `make demo` and `make test` work on a fresh clone with nothing but Python 3.11+, make and a package index.
 
 PYTHON ?= python3
@@ -6,25 +6,25 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-# The demo keeps everything below its own folder, beside nothing of yours.
+# The demo keeps everything in its own folder, apart from your own queue.
 DEMO     := $(CURDIR)/.demo
 DEMO_ENV := CBI_STATE_DIR="$(DEMO)/state" CBI_V14_REPO="$(DEMO)/CBI-V14" CBI_CONFIG="$(DEMO)/config.toml" EXTERNAL_DRIVE=
 
 HEAT_WAVE := CBI_PROFILE=governed-demo CBI_SAMPLE_S=0.5 CBI_SENSORS_SCRIPT="$(CURDIR)/schedules/heat-wave.jsonl"
 
-.PHONY: help env demo page run check test fix docs torture bench test-tensorflow clean
+.PHONY: help env demo page run check quick test test-of fix docs torture bench test-tensorflow clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-15s %s\n", $$1, $$2 }'
 
-env: $(STAMP) ## Make the environment .venv from the held versions
+env: $(STAMP) ## Make the environment .venv from the pinned versions
 
 $(STAMP): pyproject.toml constraints/lock.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cbi-queue needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 env")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints/lock.txt --editable '.[train,dev]'
-	@# On every core, where pip uses one. What is written for another version of Python does not compile, and is not imported.
+	@# On every core; pip uses one. Files for other versions of Python do not compile, and are not imported.
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
@@ -34,7 +34,7 @@ demo: env ## Build the real sample data, train the quickstart plan and a governe
 	$(DEMO_ENV) $(BIN)/cbi-queue run --page schedules/quickstart.yaml
 	$(DEMO_ENV) $(BIN)/cbi-queue leaderboard
 	@echo
-	@echo "Now a real training in a scripted heat wave (schedules/heat-wave.jsonl): the governor paces it, pauses it, lets it go."
+	@echo "Now a real training in a scripted heat wave (schedules/heat-wave.jsonl): the governor slows it down, pauses it, resumes it."
 	@mkdir -p "$(DEMO)/profiles" && cp schedules/governed-demo.toml "$(DEMO)/profiles/"
 	$(DEMO_ENV) $(HEAT_WAVE) $(BIN)/cbi-queue run schedules/governed-demo.yaml
 	$(DEMO_ENV) $(BIN)/cbi-queue governor why governed-lstm-1w --plot "$(DEMO)/governed-run.svg"
@@ -54,16 +54,25 @@ check: env ## Lint, format, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Hundreds of processes start in the tests: they find their bytecode cached also where the environment says not to.
-test: export PYTHONDONTWRITEBYTECODE =
+# The tests start hundreds of processes, which would be slow without cached bytecode: cache it even where the
+# environment says not to.
+quick test test-of: export PYTHONDONTWRITEBYTECODE =
+
+quick: env ## The tests that start no process and train nothing long; under a minute on two cores
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not (process or slow or browser or tensorflow or torture)'
+
+test-of: env ## The tests of one room: make test-of ROOM=jobs/data
+	$(if $(ROOM),,$(error which room? make test-of ROOM=jobs/data))
+	$(BIN)/python -m pytest --room=$(ROOM)
+
 test: check ## Every check and every test; under 15 minutes on two cores
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-fix: env ## Mend what can be mended by machine
+fix: env ## Fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: env ## Refresh what is generated: JSON Schema of day plans, reference of verbs
+docs: env ## Regenerate the JSON Schema of day plans and the reference of verbs
 	$(BIN)/cbi-queue plan schema > cbi_queue/day-plan.schema.json
 	$(BIN)/python docs/make_reference.py
 
@@ -75,7 +84,7 @@ test-tensorflow: env ## Make the TensorFlow runtime below .runtimes (1.7 GB) and
 torture: env ## Long storms and soaks: 200 kills of the daemon, a minute of SIGSTOP
 	$(BIN)/python -m pytest -m torture
 
-bench: env ## Measure; ratios are taken side by side in one run
+bench: env ## Measure; both sides of a ratio are measured in the same run
 	$(BIN)/python -m benchmarks
 
 clean: ## Remove the demo's data and what tools left behind; the environment stays

@@ -33,7 +33,8 @@ def lines(rounds: int) -> list[Line]:
     last, _ = looks[-1]
     shares = tuple(share for _, share in looks)
     return [
-        Line("idle daemon, resident memory", "MB", tuple(f.rss_mb for f, _ in looks), Target(60.0), last.memory_words()),
+        Line("idle daemon, resident memory", "MB", tuple(f.rss_mb for f, _ in looks), Target(60.0),
+             last.memory_words()),
         Line(f"idle daemon, share of a core over {WATCHED_S:.0f} s", "%", shares, Target(0.5),
              f"{shares[-1] * WATCHED_S / 100:.2f} s of processor time"),
     ]  # fmt: skip

@@ -1,26 +1,123 @@
-"""What every test may ask for: real sample exports, the feature cache that is built from them, a new ledger."""
+"""What every test may ask for, which tests belong to a room (`--room`), and what each test is marked as needing."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
+import subprocess
+import sys
+from functools import cache
 
 # Two OpenMP processes on two cores run 15 to 30 times slower otherwise; libraries read these once, when imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
+from types import CodeType
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from support import rooms
 from support.fakes import make_task
 from support.installation import Installation
 
 from cbi_queue.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+# --- a part of the tests
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--room", help="run the tests of one room only, as in --room=jobs/data (tests/support/rooms.py)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.room is not None:
+        try:
+            config.option.room = rooms.room_named(config.option.room)
+        except ValueError as exc:
+            raise pytest.UsageError(str(exc)) from None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    is_test_file = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if config.option.room is None or not is_test_file:
+        return None
+    return None if rooms.belongs(collection_path, config.option.room) else True
+
+
+# --- what a test needs
+
+MARKS_OF_FOLDERS = {"acceptance": "process", "browser": "browser"}
+PROCESS_FIXTURES = {"installation", "home"}
+"""Fixtures whose methods start daemons, trainers and commands."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what can be seen: tests of a folder, of a fixture, and those whose code uses `subprocess`."""
+    for item in items:
+        folder = item.path.relative_to(rooms.TESTS).parts[0]
+        if folder in MARKS_OF_FOLDERS:
+            item.add_marker(MARKS_OF_FOLDERS[folder])
+        if _starts_processes(item):
+            item.add_marker("process")
+
+
+def _starts_processes(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    fixtures = item._fixtureinfo.name2fixturedefs
+    own = [definition.func for name in fixtures for definition in fixtures[name] if definition.scope == "function"]
+    code = [item.function, *(each for each in own if each.__module__ != __name__)]
+    return bool(PROCESS_FIXTURES & fixtures.keys()) or any(_uses_subprocess(each) for each in code)
+
+
+@cache
+def _uses_subprocess(function: Callable[..., object]) -> bool:
+    """Return True if a function of the tests uses `subprocess`, by itself or through others of its kind."""
+    function = inspect.unwrap(function)
+    if not inspect.isfunction(function):
+        return False
+    named = [function.__globals__.get(name) for name in _names_in(function.__code__)]
+    functions = [inspect.unwrap(each) for each in named if inspect.isfunction(each)]
+    ours = [each for each in functions if str(rooms.TESTS) in each.__code__.co_filename and each is not function]
+    return any(each is subprocess for each in named) or any(map(_uses_subprocess, ours))
+
+
+def _names_in(code: CodeType) -> set[str]:
+    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
+    return set(code.co_names).union(*map(_names_in, inner))
+
+
+@pytest.fixture(autouse=True)
+def starts_only_processes_that_it_is_marked_for(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that starts Python unmarked: `make quick` promises that it starts no daemon, trainer or command.
+
+    A ledger is migrated in a process of its own; that is part of opening one.
+    """
+    started: list[list[str]] = []
+    real = subprocess.Popen.__init__
+
+    def start(process: subprocess.Popen[bytes], arguments: object, *rest: object, **keys: object) -> None:
+        words = [os.fspath(word) for word in arguments] if isinstance(arguments, list | tuple) else [str(arguments)]
+        if words[0] == sys.executable and "cbi_queue.ledger.migrations" not in words:
+            started.append(words)
+        real(process, arguments, *rest, **keys)
+
+    if request.node.get_closest_marker("process") is not None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", start)
+        yield
+    assert not started, f"mark it with @pytest.mark.process; it started {started}"
+
+
+# --- data, ledgers, installations
 
 
 @pytest.fixture(scope="session")

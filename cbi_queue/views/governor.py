@@ -180,7 +180,9 @@ def left_alone_words(standing: dict[str, Any], age_s: float) -> tuple[str, ...]:
 
 def _decision(row: DecisionRow, names: Mapping[int, str]) -> DecisionLine:
     job = names.get(row.job_id) if row.job_id is not None else None
-    return DecisionLine(row.at, job, row.epoch, row.action, row.cause, row.words, row.acted, row.carried)
+    return DecisionLine(
+        row.at, job, row.epoch, row.action, row.cause, words=row.words, acted=row.acted, carried=row.carried
+    )
 
 
 def _not_known(

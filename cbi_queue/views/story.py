@@ -204,10 +204,10 @@ def history_of(ledger: Ledger, telemetry: TelemetryReader, name: str) -> JobHist
     job = find_job(ledger, name)
     return JobHistory(
         job,
-        attempts_of(ledger, job.id),
-        events_of(ledger, job.id),
-        telemetry.epochs(job.id),
-        telemetry.slowdowns(job.id),
-        telemetry.decisions(job.id),
-        [row for row in what_was_learned(ledger).baselines if row.is_called(f"{job.model} {job.horizon}")],
+        attempts=attempts_of(ledger, job.id),
+        events=events_of(ledger, job.id),
+        epochs=telemetry.epochs(job.id),
+        slowdowns=telemetry.slowdowns(job.id),
+        decisions=telemetry.decisions(job.id),
+        baselines=[row for row in what_was_learned(ledger).baselines if row.is_called(f"{job.model} {job.horizon}")],
     )

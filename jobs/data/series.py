@@ -78,7 +78,15 @@ def frame_of(table: pl.DataFrame, horizon_days: int, source_sha256: str) -> Fore
     _check_order(dates)
     _check_price(price, dates)
     x = np.ascontiguousarray(table.select(names).to_numpy(), dtype=np.float32)  # (rows, features)
-    return ForecastFrame(dates, price, x, label(price, horizon_days), names, horizon_days, source_sha256)
+    return ForecastFrame(
+        dates,
+        price,
+        x,
+        label(price, horizon_days),
+        feature_names=names,
+        horizon_days=horizon_days,
+        source_sha256=source_sha256,
+    )
 
 
 def label(price: np.ndarray, horizon_days: int) -> np.ndarray:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("torch_as_found")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("torch_as_found")]
 HORIZON = "1w"
 BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5}
 NET = BLOCKS | {"epochs": 2, "sequence_length": 16, "batch_size": 256, "patience": 10}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("torch_as_found")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("torch_as_found")]
 
 NETS = [model for model, entry in MODELS.items() if "torch" in entry.backends]
 DAYS = 420

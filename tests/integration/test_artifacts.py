@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from support.ledger_rows import python
@@ -194,6 +196,60 @@ def test_json_with_a_number_that_is_none_is_not_written(tmp_path, value):
         write_json(tmp_path / "metrics.json", value)
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """What is done to the drive, in order: which file or folder is flushed, what is renamed to what."""
+    seen = []
+
+    def flush(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        seen.append(("flush", path.relative_to(tmp_path).as_posix(), path.read_bytes() if path.is_file() else None))
+        real_flush(descriptor)
+
+    def rename(event, paths):
+        if event == "os.rename" and str(paths[0]).startswith(str(tmp_path)):
+            seen.append(("rename", *(Path(path).relative_to(tmp_path).as_posix() for path in paths[:2])))
+
+    real_flush = os.fsync
+    monkeypatch.setattr(os, "fsync", flush)
+    listeners.append(rename)
+    yield seen
+    listeners.remove(rename)
+
+
+listeners = []
+sys.addaudithook(lambda event, arguments: [listener(event, arguments) for listener in listeners])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names open files by /proc, and flushes by fsync")
+def test_a_file_is_flushed_before_it_takes_its_name_and_its_folder_after(tmp_path, calls):
+    """Any other order can leave an empty file under the final name, or no name at all, after a power loss."""
+    (tmp_path / "run").mkdir()
+    write_atomic(tmp_path / "run" / "model.bin", b"old")
+    calls.clear()
+
+    write_atomic(tmp_path / "run" / "model.bin", b"new")
+
+    (_, part, written), (_, source, target), folder = calls
+    assert [call[0] for call in calls] == ["flush", "rename", "flush"]
+    assert (part, written) == (source, b"new")
+    assert part.startswith("run/.model.bin.")
+    assert target == "run/model.bin"
+    assert folder == ("flush", "run", None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names open files by /proc, and flushes by fsync")
+def test_the_manifest_takes_its_name_after_every_file_that_it_lists(run_dir, tmp_path, calls):
+    """It makes the folder believed: it must be the last thing that reaches the drive."""
+    reopen_folder(run_dir)
+    write_atomic(run_dir / "model" / "weights.bin", b"w")
+    complete_folder(run_dir, SIGNED)
+
+    named = [call[2].removeprefix("run/") for call in calls if call[0] == "rename"]
+    assert named == ["model/weights.bin", MANIFEST_NAME]
+    assert [call[1] for call in calls[-1:]] == ["run"]
 
 
 # --- folders and manifests

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from cbi_queue.protocol import Message
 
+pytestmark = pytest.mark.slow
 ROUNDS = 14
 SMALL = {
     "validation_rows": 60,

@@ -269,6 +269,23 @@ def test_a_paused_job_can_finish_and_tells_its_whole_story(ledger):
     assert job(ledger, number).reason == "found_finished"
 
 
+def test_a_pause_and_a_resume_are_recorded_with_their_reasons(ledger):
+    """`status` shows the reason of the job in the slot; `show` lists those of its events."""
+    number = add(ledger)
+    claim(ledger, number)
+
+    pause(ledger, number, "too hot")
+    paused = job(ledger, number)
+    resume(ledger, number)
+    resumed = job(ledger, number)
+
+    assert (paused.state, paused.reason) == ("paused", "hold_in_force")
+    assert (resumed.state, resumed.reason) == ("running", "holds_cleared")
+    last = queries.events_of(ledger, number)[-2:]
+    assert [(event.event, event.reason) for event in last] == [("pause", "hold_in_force"), ("resume", "holds_cleared")]
+    assert last[0].words == "too hot"
+
+
 def test_an_attempt_is_settled_once(ledger):
     number = add(ledger)
     claim(ledger, number)

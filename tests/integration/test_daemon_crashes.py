@@ -126,7 +126,7 @@ def test_last_words_are_heard_by_a_daemon_that_was_late(installation: Installati
         {**NAIVE, "name": "told", "retries": 3, "params": {"validation_rows": 4000, "backtest_rows": 4000}}
     )
     daemon = installation.start_daemon("--until-empty")
-    trainer = installation.trainer("told")
+    trainer = installation.trainer_at_work("told")
 
     daemon.send_signal(signal.SIGSTOP)
     until(lambda: not trainer.is_alive(), "the trainer ends")
@@ -156,7 +156,7 @@ def test_a_stopped_daemon_wakes_up_to_a_finished_job(installation: Installation)
     """SIGSTOP of the daemon: the trainer goes on, and its reports wait in the pipe."""
     installation.enqueue({**NAIVE, "name": "meanwhile"}, {**NAIVE, "name": "afterwards"})
     daemon = installation.start_daemon("--until-empty")
-    trainer = installation.trainer("meanwhile")
+    trainer = installation.trainer_at_work("meanwhile")
 
     daemon.send_signal(signal.SIGSTOP)
     until(lambda: not trainer.is_alive(), "the trainer ends without its daemon")
@@ -167,8 +167,8 @@ def test_a_stopped_daemon_wakes_up_to_a_finished_job(installation: Installation)
     assert installation.job("meanwhile").state is installation.job("afterwards").state is JobState.SUCCEEDED
 
 
-def test_a_foreign_write_transaction_of_20_seconds_fails_nothing(installation: Installation) -> None:
-    """Somebody's database browser must not cost a job: SQLite's own timeout would give up after five seconds."""
+def test_a_foreign_write_transaction_of_10_seconds_fails_nothing(installation: Installation) -> None:
+    """A database browser must not cost a job. SQLite gives up after 5 seconds; the grace time here is 8."""
     installation.enqueue({**NAIVE, "name": "one"}, {**NAIVE, "name": "two"})
     daemon = installation.start_daemon("--until-empty")
     installation.until_state("one", "running", "succeeded")
@@ -176,7 +176,7 @@ def test_a_foreign_write_transaction_of_20_seconds_fails_nothing(installation: I
     with closing(sqlite3.connect(installation.settings.ledger_path, isolation_level=None)) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
         released = threading.Event()
-        released.wait(20.0)  # the lock is held for real; nothing signals its end
+        released.wait(10.0)  # the lock is held for real; nothing signals its end
         assert daemon.poll() is None
         foreign.execute("ROLLBACK")
 
@@ -206,16 +206,17 @@ def test_a_daemon_that_boots_beside_a_foreign_write_transaction_waits_for_it(ins
 
 def test_a_checkpoint_torn_in_half_is_told_and_the_previous_one_is_used(installation: Installation) -> None:
     """A power loss may tear the newest file; the run still ends with the same weights."""
-    long = {**NET["params"], "epochs": 400, "patience": 400}
+    long = {**NET["params"], "epochs": 120, "patience": 120}
     installation.enqueue(
         {**NET, "name": "torn", "params": long}, {**NET, "name": "plain", "priority": -1, "params": long}
     )
-    daemon = installation.start_daemon()
-    folder = Path(until(lambda: installation.job("torn").run_dir, "a run folder")) / "checkpoints"
-    until(lambda: stored(folder), "a checkpoint")
-    daemon.send_signal(signal.SIGTERM)  # leaves another
-    daemon.wait(20)
-    _, newest = stored(folder)
+    for attempt in (1, 2):  # each stop leaves a checkpoint, however fast the machine is
+        daemon = installation.start_daemon()
+        until(lambda attempt=attempt: len(installation.attempts("torn")) == attempt, f"attempt {attempt}")
+        installation.until_epoch("torn", 1)
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait(20)
+    _, newest = stored(Path(installation.job("torn").run_dir) / "checkpoints")
     os.truncate(newest, newest.stat().st_size // 2)
 
     assert installation.start_daemon("--until-empty", wait=False).wait(120) == 0

@@ -35,7 +35,7 @@ from jobs.results.run_folder import PROMISED_FILES
 from jobs.torch_backend.batches import Windows
 from jobs.trainer import BrokenSpec
 
-pytestmark = pytest.mark.usefixtures("torch_as_found")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("torch_as_found")]
 
 SMALL = {"epochs": 3, "hidden": [16], "sequence_length": 8, "batch_size": 64}
 

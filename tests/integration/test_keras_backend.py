@@ -23,6 +23,8 @@ STOPS = {"feed_forward": (40, 134), "lstm": (40, 7, 134, 60), "gru_2_layer": (13
 MODELS = ("feed_forward", "lstm", "gru_2_layer")
 
 pytestmark = [
+    pytest.mark.process,
+    pytest.mark.tensorflow,
     pytest.mark.timeout(1800),  # thirty small trainings, each with graphs to trace
     pytest.mark.skipif(
         not NAMED and not PYTHON.exists(),

@@ -33,6 +33,7 @@ def trainer(tmp_path: Path) -> Iterator[TrainerProcess]:
     process.close()
 
 
+@pytest.mark.process
 def test_a_look_from_before_the_slot_woke_its_trainer_may_have_seen_its_own_stop(trainer: TrainerProcess) -> None:
     """A reading is up to some seconds old when the governor gets it; one from after the waking is somebody else's."""
     seen = psutil.Process(trainer.identity.pid)

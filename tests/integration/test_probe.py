@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from jobs.torch_backend.probe import WORKLOADS, probe
 from jobs.training.probe import PARTS
 
+pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 
 

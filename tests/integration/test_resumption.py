@@ -34,6 +34,8 @@ from jobs.torch_backend.batches import Windows
 from jobs.torch_backend.device import compute_repeatably
 from jobs.training.checkpoint_pace import CheckpointPace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _one_thread(torch_as_found):

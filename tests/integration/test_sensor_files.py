@@ -225,6 +225,7 @@ def test_a_machine_without_macmon_is_told_where_to_get_it(tmp_path):
     assert "brew install macmon" in MacmonHeat(MacmonPipe((str(tmp_path / "none"),))).read(1.0).why
 
 
+@pytest.mark.process
 def test_commands_run_in_the_c_locale(monkeypatch):
     """`vm.swapusage` has a decimal comma in others."""
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")

@@ -8,11 +8,13 @@ import sys
 import urllib.request
 
 import psutil
+import pytest
 from support.api_installation import BROWSER, ApiInstallation
 
 from cbi_queue.api.token import read_token
 
 MOST_RSS_MIB = 90
+pytestmark = pytest.mark.process
 
 
 def test_a_real_server_refuses_a_rebound_name_obeys_the_token_and_stays_small(site):

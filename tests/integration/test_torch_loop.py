@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from support.fakes import FakeClock, ScriptedChannel
-from support.small_net import EVERY_EPOCH, STEPS, VALIDATION, attempt, make_loop, series, uninterrupted
+from support.small_net import EVERY_EPOCH, STEPS, VALIDATION, WINDOW, attempt, make_loop, series, uninterrupted
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, EpochReport, MicroBatchChanged, StepsReport
 from jobs.process.channel import StopRequested
+from jobs.torch_backend.batches import Windows
 from jobs.torch_backend.device import compute_repeatably, computes
 from jobs.torch_backend.precision import Precision
 from jobs.training.checkpoint_pace import CheckpointPace
@@ -172,6 +173,23 @@ def test_half_precision_learns_and_goes_on_with_the_same_bits(tmp_path, name):
     assert losses[-1] < 0.7 * losses[0]
     assert all(value.dtype == torch.float32 for value in whole.weights.values())
     assert again == whole
+
+
+def test_the_loss_scale_of_float16_is_continued_where_it_had_fallen_to(tmp_path):
+    """Labels of some hundreds: the first gradients overflow, and those steps are left out until the scale has fallen."""
+    options = {"epochs": 6, "data": Windows(series().x, 300.0 * series().y, WINDOW)}
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    first_scale = Precision("float16").scaler.get_scale()
+    whole = attempt(tmp_path / "whole", ScriptedChannel(), precision=Precision("float16"), **options)
+    stopped, continued = Precision("float16"), Precision("float16")
+    assert attempt(tmp_path / "cut", ScriptedChannel(stop_at=12), precision=stopped, **options) is None
+    loop = make_loop(tmp_path / "cut", ScriptedChannel(), precision=continued, **options)
+    loop.restore()
+
+    assert continued.scaler.get_scale() == stopped.scaler.get_scale() < first_scale
+    loop.run()
+    assert all(torch.equal(value, whole.weights[name]) for name, value in loop.model.state_dict().items())
 
 
 def test_a_device_is_asked_for_its_caches_when_it_stands_still(tmp_path):

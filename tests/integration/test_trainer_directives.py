@@ -56,6 +56,7 @@ def hear(trainer: TrainerProcess, kind: type[Message], heard: list[Message] | No
     return until(next_one, f"a {kind.type!r} report")
 
 
+@pytest.mark.process
 def test_a_paced_trainer_answers_a_probe_outlives_a_kernels_stop_and_leaves_a_checkpoint(
     trainer: TrainerProcess,
 ) -> None:

@@ -24,6 +24,7 @@ from benchmarks.simulated_week.week_plan import week
 from benchmarks.simulated_week.weeks import Compared
 from cbi_queue.hardware.thresholds import Thresholds
 
+pytestmark = pytest.mark.slow
 JOBS = [replace(job, cold_s=job.cold_s / 2) for job in week()[::13]]
 """Of several kinds: six hours of work when cold."""
 DUSTY = Surroundings(28.0, 1.5, fan=False)

@@ -1,3 +1,3 @@
-"""What several test files share."""
+"""Helpers that several test files share."""
 
 from __future__ import annotations

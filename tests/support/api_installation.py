@@ -41,7 +41,7 @@ def free_port() -> int:
 
 
 def scores(skill: float, *, rows: int = 504) -> dict[str, Any]:
-    """Metrics as a scored run leaves them, so much better than naive's MAE and RMSE of 2 and 3."""
+    """Return metrics as a scored run stores them, better by *skill* than naive's MAE of 2 and RMSE of 3."""
     naive = {"mae": 2.0, "rmse": 3.0, "mase": 1.0, "mape_pct": 4.0, "rows": rows, "directional_accuracy": None}
     own = {
         **{key: naive[key] * (1 - skill) for key in ("mae", "rmse", "mase", "mape_pct")},
@@ -78,19 +78,19 @@ class ApiInstallation:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def enqueue(self, *jobs: dict[str, Any]) -> None:
-        """Enqueue specs; what a job leaves out is that of JOB."""
+        """Enqueue jobs; JOB fills in the keys that a job leaves out."""
         specs = tuple(JobSpec.model_validate({**JOB, **job}) for job in jobs)
         with self.ledger() as ledger:
             enqueue(ledger, [DayPlan(day=1, title="test", source="test.yaml", jobs=specs)])
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:
-        """The ledger, open for writing."""
+        """Open the ledger for writing."""
         with Ledger.open(self.settings.ledger_path) as ledger:
             yield ledger
 
     def start_next(self, log: str | None = None, log_path: Path | None = None) -> str:
-        """Claim the next job as the slot does, with a trainer process that is named but not there; return its name."""
+        """Claim the next job as the slot does, and record a trainer that does not exist; return the job's name."""
         with self.ledger() as ledger:
             job = claims.peek(ledger)
             assert job is not None
@@ -105,7 +105,7 @@ class ApiInstallation:
         return job.name
 
     def report(self, name: str, losses: list[float], *, total_epochs: int = 20) -> None:
-        """Record epochs 1.. of the running attempt of *name*."""
+        """Record one epoch for each of *losses*, from epoch 1, for the running attempt of *name*."""
         with self.ledger() as ledger:
             job = queries.find_job(ledger, name)
         telemetry = Telemetry(self.settings.telemetry_path)
@@ -117,7 +117,8 @@ class ApiInstallation:
     def stand(self, job_id: int | None, age_s: float = 0.0, **standing: Any) -> None:
         """Record what a running daemon reports about a job, *age_s* seconds ago: calm, and no readings."""
         calm = {
-            "mode": "on", "profile": "test", "job_id": job_id, "readings": {}, "cost_share": 0.013, "rung": "full speed",
+            "mode": "on", "profile": "test", "job_id": job_id, "readings": {}, "cost_share": 0.013,
+            "rung": "full speed",
             "duty": 1.0, "micro_batch": 32, "factor": None, "since_epoch": None, "confidence": None, "cause": None,
             "evidence": [],
         }  # fmt: skip
@@ -148,7 +149,7 @@ class ApiInstallation:
 
     @contextmanager
     def server(self) -> Iterator[subprocess.Popen[str]]:
-        """A real server process; ended by SIGTERM, as the service managers do."""
+        """Run a real server process; end it with SIGTERM, as service managers do."""
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cbi_queue.api"],
             env=self.environ,

@@ -1,4 +1,4 @@
-"""How much work something is, as a number that no machine changes: the calls that it makes."""
+"""Measure work independently of the machine's speed: by the number of function calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def calls_of(action: Callable[[], object]) -> int:
-    """Do *action* and count the functions it calls on this thread, Python's and C's."""
+    """Run *action* and return the number of calls that it makes on this thread, of Python and of C functions."""
     count = 0
 
     def see(_frame: object, event: str, _arg: object) -> None:

@@ -1,4 +1,4 @@
-"""A trainer's channel on two real pipes, and the slot's ends of them: what tests of directives order and hear."""
+"""A trainer's channel on two real pipes, with the slot's ends of them, for tests of directives and reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Line:
         self.reports = os.fdopen(self.up, "rb")
 
     def order(self, *directives):
-        """Send directives, or bytes as they are."""
+        """Send directives, or raw bytes."""
         for directive in directives:
             os.write(self.down, directive if isinstance(directive, bytes) else encode(directive))
 
@@ -33,7 +33,7 @@ class Line:
         return decode_report(self.reports.readline())
 
     def hang_up(self):
-        """Die, as the daemon may."""
+        """Close the pipe to the trainer, as a daemon that is killed does."""
         if self.down >= 0:
             os.close(self.down)
             self.down = -1
@@ -48,7 +48,7 @@ class Line:
 
 
 def train(line, epochs):
-    """Train in a thread as a family would; the list fills with what happened."""
+    """Train in a thread as a family does; return the thread, and a list that fills with the epochs and how it ended."""
     story = []
 
     def run():

@@ -1,4 +1,4 @@
-"""A home for commands: state and data folders of their own, and the real `cbi-queue` as a shell finds it."""
+"""An installation for tests of the command line: its own state and data, and the real `cbi-queue` executable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXECUTABLE = Path(sys.executable).with_name("cbi-queue")
 
 @dataclass
 class Home:
-    """A state folder and a data folder of their own, and the command as a shell finds it."""
+    """One installation below *root*."""
 
     root: Path
 
@@ -36,7 +36,7 @@ class Home:
 
     @property
     def settings(self) -> Settings:
-        """What the commands see."""
+        """The settings that the commands read."""
         return load_settings(self.environ)
 
     def start(self, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
@@ -63,5 +63,5 @@ class Home:
         return json.loads(self.run(*arguments, "--json", code=code))
 
     def ledger(self) -> Ledger:
-        """The ledger, open for writing."""
+        """Open the ledger for writing."""
         return Ledger.open(self.settings.ledger_path)

@@ -1,4 +1,4 @@
-"""Stand-ins that follow a script: what a test drives our own code with, in place of mocks of it."""
+"""A clock and a trainer's channel that follow a script: tests use them in place of mocks of our own code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FakeClock:
-    """Seconds that pass only when told to."""
+    """A clock that moves only when the test advances it."""
 
     def __init__(self, now_s: float = 0.0) -> None:
         self.now_s = now_s
@@ -28,7 +28,7 @@ class FakeClock:
         return self.now_s
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         self.now_s += seconds
 
 
@@ -37,21 +37,21 @@ class ScriptedChannel:
     """A channel that stops, pauses or does anything else at its n-th safe point, and keeps every report."""
 
     stop_at: int | None = None
-    """Safe point (1-based) from which on an end is asked for; None: never."""
+    """First safe point (1-based) at which the trainer is asked to stop; None: never."""
     pauses: dict[int, float] = field(default_factory=dict)
-    """Safe point -> seconds of standing still there."""
+    """Safe point -> seconds paused there."""
     at: dict[int, Callable[[], None]] = field(default_factory=dict)
-    """Safe point -> what else happens there."""
+    """Safe point -> what else is done there."""
     clock: FakeClock | None = None
     """Advanced by `tick_s` at each safe point and by the length of each pause."""
     tick_s: float = 1.0
     reports: list[Message] = field(default_factory=list)
     safe_points: int = 0
     epochs_seen: list[int] = field(default_factory=list)
-    """What each safe point was told of finished epochs."""
+    """The number of finished epochs passed to each safe point."""
     paused_s: float = 0.0
     wanted_micro_batch: int | None = None
-    """As on the channel; set it from `at`."""
+    """As on the real channel; set it from `at`."""
     is_paced: bool = False
     on_pause: Callable[[], None] | None = None
     probe: Callable[[], Any] | None = None
@@ -95,7 +95,7 @@ class ScriptedChannel:
 
 
 def make_task(run_dir: Path, spec: dict[str, Any], processed_dir: Path, exports_dir: Path, channel: Any = None) -> Task:
-    """A task as the session would hand it to a family; *channel* defaults to one that asks for nothing.
+    """Return a task as the session passes it to a family; *channel* defaults to one that never interferes.
 
     Args:
         run_dir: made when it is not there.

@@ -1,4 +1,4 @@
-"""An installation under the governor: what the scripted sensors say, nets long enough to be governed, and a wait for its steps."""
+"""Help for tests of governed runs: scripts of sensor readings, nets that train for long, a wait for decisions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from support.installation import Installation
 
 SHORT_NET = {**NET, "params": {**NET["params"], "epochs": 500, "patience": 500, "batch_size": 512}}
-"""Some seconds of short epochs."""
+"""A net that trains some seconds, in short epochs."""
 LONG_NET = {**NET, "params": {**NET["params"], "epochs": 10_000, "patience": 10_000, "batch_size": 512}}
-"""Longer than any test: it is called off at the end."""
+"""A net that trains longer than any test; it is killed at the end of the test."""
 COOL = {"thermal": {"level": "nominal", "temp_c": 45.0}}
 HEAVY = {"thermal": {"level": "heavy", "temp_c": 95.0}}
 TRAPPING = {"thermal": {"level": "trapping", "temp_c": 109.0}}
@@ -29,18 +29,18 @@ PAGING = {
         "stall_share": 0.2,
     }
 }
-"""Writes to swap without a break: the working set no longer fits."""
+"""Readings of a machine that writes to swap all the time: the working set no longer fits."""
 TIGHT = {"memory": {"level": "critical", "total_mib": 16384.0, "available_mib": 200.0}}
 ROOMY = {"memory": {"level": "normal", "total_mib": 16384.0, "available_mib": 9000.0}}
 SAID = {"age_s": 0.0, "source": "script"}
 CALM_S = 0.5
-"""Calm seconds of work before the script of a test begins."""
+"""Calm seconds of work before the script begins."""
 
 
 def script(installation: Installation, *lines: tuple[float, dict[str, Any]]) -> None:
-    """Let the sensors say *lines*, (second since the work began, readings), and hold the last.
+    """Have the sensors report *lines*, each (seconds since the trainer started, readings), and repeat the last.
 
-    All is well until the trainer is there: no job starts on a machine that is too hot or too short of memory.
+    Until the trainer starts, all readings are calm: no job starts on a machine that is too hot or short of memory.
     """
     calm = {kind: reading for kind, reading in (COOL | ROOMY).items() if kind in lines[0][1]}
     lines = ((0.0, calm), *((t_s + CALM_S, readings) for t_s, readings in lines))
@@ -57,7 +57,7 @@ def script(installation: Installation, *lines: tuple[float, dict[str, Any]]) -> 
 def until_decision(
     installation: Installation, action: str, *, upward: bool = False, within_s: float = 60.0
 ) -> DecisionRow:
-    """Wait until the governor has taken a step of this kind and direction."""
+    """Wait for a decision with this action and direction."""
 
     def look() -> DecisionRow | None:
         rows = decisions_of(installation.settings.telemetry_path)

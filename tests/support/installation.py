@@ -1,4 +1,4 @@
-"""A whole installation in a temporary folder: its own state, data and models, with real daemons and real commands."""
+"""A whole installation in a temporary folder, with its own state, data and models, and real daemons and commands."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ class Installation:
 
     @property
     def settings(self) -> Settings:
-        """The settings that its commands see."""
+        """The settings that its commands read."""
         return load_settings(self.environ)
 
     @property
     def overlap_log(self) -> Path:
-        """Where every trainer writes when it comes and goes."""
+        """File to which each trainer writes whether it is alone in the slot."""
         return self.root / "overlap.jsonl"
 
     def furnish(self, exports: Path, processed: Path) -> None:
-        """Put real exports and the feature cache in place."""
+        """Copy real exports and the feature cache into place."""
         settings = self.settings
         settings.make_layout()
         shutil.copytree(exports, settings.exports_dir, dirs_exist_ok=True)
@@ -108,22 +108,22 @@ class Installation:
         return done.stdout + done.stderr
 
     def job(self, name: object) -> JobRow:
-        """Look at one job."""
+        """Return the row of one job."""
         with Ledger.open_readonly(self.settings.ledger_path) as ledger:
             return queries.find_job(ledger, str(name))
 
     def attempts(self, name: object) -> list[AttemptRow]:
-        """Look at a job's attempts."""
+        """Return a job's attempts, oldest first."""
         with Ledger.open_readonly(self.settings.ledger_path) as ledger:
             return queries.attempts_of(ledger, queries.find_job(ledger, str(name)).id)
 
     def events(self, name: object) -> list[EventRow]:
-        """Look at a job's events."""
+        """Return a job's events, oldest first."""
         with Ledger.open_readonly(self.settings.ledger_path) as ledger:
             return queries.events_of(ledger, queries.find_job(ledger, str(name)).id)
 
     def until_state(self, name: object, *states: str, within_s: float = 60.0) -> JobRow:
-        """Wait until a job is in one of *states*."""
+        """Wait until a job is in one of *states*; return its row."""
 
         def look() -> JobRow | None:
             job = self.job(name)
@@ -146,7 +146,7 @@ class Installation:
         until(reached, f"epoch {epoch} of job {name}", within_s)
 
     def trainer(self, name: object) -> ProcessIdentity:
-        """Identify the process that trains a job now."""
+        """Wait until a process trains a job; return its identity."""
 
         def find() -> ProcessIdentity | None:
             attempts = self.attempts(name)
@@ -156,19 +156,31 @@ class Installation:
 
         return until(find, f"a trainer of job {name}")
 
+    def trainer_at_work(self, name: object) -> ProcessIdentity:
+        """Wait until a job's trainer has read its assignment, and no longer needs its daemon; return its identity.
+
+        The daemon records the process before it sends the assignment; a daemon stopped in between would leave a trainer
+        that waits for it.
+        """
+        trainer = self.trainer(name)
+        until(
+            lambda: any(entry["pid"] == trainer.pid for entry in self.overlaps()), f"the trainer of job {name} begins"
+        )
+        return trainer
+
     def log_of(self, name: object) -> Path:
-        """Where the newest attempt of a job writes."""
+        """Return the log file of a job's newest attempt."""
         return Path(self.attempts(name)[-1].log_path or "")
 
     def story(self, name: object) -> str:
-        """The events of a job and the end of the daemon's log, for messages."""
+        """Return the events of a job and the end of the daemon's log, for messages of failed tests."""
         lines = [f"{e.event} {e.reason} {e.source}->{e.target} {e.words}" for e in self.events(name)]
         log = self.settings.daemon_log_path
         tail = log.read_text().splitlines()[-20:] if log.exists() else []
         return "\n".join([*lines, *tail])
 
     def overlaps(self) -> list[dict[str, Any]]:
-        """What the trainers themselves wrote about being alone in the slot."""
+        """Return what the trainers wrote about being alone in the slot."""
         if not self.overlap_log.exists():
             return []
         return [json.loads(line) for line in self.overlap_log.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Keras trainings that the tests look at, run by the Python that has TensorFlow: one JSON line a scenario.
+"""Keras trainings for the tests, run by the Python that has TensorFlow: it prints one JSON line a scenario.
 
     python keras_scenarios.py EXPORTS PROCESSED ROOT
 
@@ -36,7 +36,7 @@ STOPS = {"feed_forward": (40, STEPS + 11), "lstm": (40, 7, STEPS + 11, 60), "gru
 
 
 class Killed(Exception):
-    """Stands for SIGKILL: nothing gets a chance to save."""
+    """Raised in place of SIGKILL: nothing is saved."""
 
 
 class Bench:
@@ -46,7 +46,7 @@ class Bench:
         self._exports, self._processed, self._root = exports, processed, root
 
     def attempt(self, run: str, model: str, channel: ScriptedChannel | None = None, **assigned) -> dict:
-        """Run one attempt in the folder *run*; tell what the slot heard and what was left."""
+        """Run one attempt in the folder *run*; return its reports and the files it left."""
         channel = channel or ScriptedChannel()
         spec = {"family": MODELS[model].family, "model": model, "backend": "tensorflow", "params": SMALL[model]}
         task = make_task(self._root / run, spec, self._processed, self._exports, channel)
@@ -67,13 +67,13 @@ class Bench:
         return told
 
     def to_the_end(self, run: str, model: str, stops: tuple[int, ...], **assigned) -> list[dict]:
-        """Stop at one safe point after the other, then let it finish."""
+        """Stop at one safe point after the other, then run to the end."""
         channels = [*(ScriptedChannel(stop_at=stop) for stop in stops), ScriptedChannel()]
         return [self.attempt(run, model, channel, **assigned) for channel in channels]
 
 
 def seen_in(run_dir: Path) -> dict:
-    """Tell forecasts, files and the digest of the weights in a finished run's folder."""
+    """Return forecasts, files and the digest of the weights in a finished run's folder."""
     table = pl.read_parquet(run_dir / "predictions.parquet")
     net = keras.models.load_model(run_dir / "model.keras", compile=False)
     weights = b"".join(np.ascontiguousarray(weight).tobytes() for weight in net.get_weights())
@@ -106,7 +106,7 @@ def killed_at(safe_point: int) -> ScriptedChannel:
 
 
 def reloaded(run_dir: Path, processed: Path) -> list[float]:
-    """Forecast again from the files of a run alone, with Keras and nothing of ours."""
+    """Forecast again from the files of a run alone, with Keras and without our code."""
     told, made = (json.loads((run_dir / name).read_text()) for name in ("model.json", "preproc.json"))
     net = keras.models.load_model(run_dir / told["model"], compile=False)
     frame = pl.read_parquet(processed / "1m_features.parquet")
@@ -132,7 +132,7 @@ def parity(error: float) -> dict:
 
 
 def scenarios(bench: Bench, root: Path, processed: Path):
-    """Yield every scenario's name and what came of it."""
+    """Yield every scenario's name and result."""
     for model in SMALL:
         yield f"{model} undisturbed", bench.attempt(f"{model}-a", model)
         yield f"{model} stopped", bench.to_the_end(f"{model}-b", model, STOPS[model])

@@ -1,4 +1,4 @@
-"""Rows for tests of the ledger: small valid jobs, a job brought into any state, and everything a ledger holds."""
+"""Help for tests of the ledger: small valid jobs, a job in any state, dumps, and child processes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NET = {"family": "simple_neural", "model": "feed_forward", "horizon": "1w"}
 
 
 def spec(name: str = "naive-1w", **keys: Any) -> JobSpec:
-    """A valid job; *keys* say what matters to the test."""
+    """Return a valid job; *keys* set what matters to the test."""
     return JobSpec.model_validate(
         {"day": 1, "name": name, "family": "statistical", "model": "naive", "horizon": "1w", **keys}
     )
 
 
 def plan(*jobs: JobSpec, source: str = "test") -> DayPlan:
-    """A day plan of those jobs."""
+    """Return a day plan of *jobs*."""
     return DayPlan(day=1, title="test", source=source, jobs=jobs)
 
 
@@ -42,7 +42,7 @@ def add(ledger: Ledger, name: str = "naive-1w", **keys: Any) -> int:
 
 
 def add_in(ledger: Ledger, state: JobState, name: str = "the-job") -> int:
-    """Enqueue a job and bring it into *state* by the operations that lead there."""
+    """Enqueue a job and move it to *state* with the ledger's own operations; return its number."""
     if state is JobState.WAITING:
         add(ledger, f"{name}-need")
         return add(ledger, name, needs=[f"{name}-need"])
@@ -70,28 +70,28 @@ def _leave(ledger: Ledger, number: int, state: JobState) -> None:
 
 
 def job(ledger: Ledger, name: object) -> JobRow:
-    """Look at one job."""
+    """Return the row of one job."""
     return queries.find_job(ledger, str(name))
 
 
 def story(ledger: Ledger, name: object) -> list[str]:
-    """The names of a job's events, in order."""
+    """Return the names of a job's events, oldest first."""
     return [event.event for event in queries.events_of(ledger, job(ledger, name).id)]
 
 
 def dump(path: Path | str) -> list[str]:
-    """Everything in the database, as SQL."""
+    """Return the whole database as SQL."""
     with closing(sqlite3.connect(path)) as conn:
         return list(conn.iterdump())
 
 
 def dump_of(ledger: Ledger) -> list[str]:
-    """Everything in an open ledger, as SQL."""
+    """Return a whole open ledger as SQL."""
     return list(ledger.conn.iterdump())
 
 
 def python(code: str, *arguments: object, **environ: str) -> subprocess.Popen[str]:
-    """Start a real child that runs *code*, with our modules and those of the tests."""
+    """Start a Python process that runs *code*; it can import the product and the tests' helpers."""
     paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -104,7 +104,7 @@ def python(code: str, *arguments: object, **environ: str) -> subprocess.Popen[st
 
 
 def finished(child: subprocess.Popen[str], within_s: float = 60.0) -> str:
-    """Wait for a child that must end well; return what it printed."""
+    """Wait for a process that must exit with 0; return what it printed."""
     out, err = child.communicate(timeout=within_s)
     assert child.returncode == 0, err
     return out

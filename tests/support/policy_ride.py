@@ -1,4 +1,4 @@
-"""A governor under test: readings and work written by hand, the clock moved by the test."""
+"""Drive a governor with readings and work that the test writes, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ScriptedDiagnosis(Diagnosis):
         self.script: tuple[Slowdown, Attribution] | None = None
 
     def slow(self, cause: Cause, factor: float, since_s: float = 0.0, confidence: float = 0.9) -> None:
-        """Be slow by *factor* for *cause*."""
+        """Report work that is slow by *factor*, for *cause*."""
         evidence = (f"the test says {cause}",)
         self.script = (Slowdown(1, 3, factor, 0.9, since_s), Attribution(cause, confidence, evidence))
 
@@ -44,7 +44,7 @@ class ScriptedDiagnosis(Diagnosis):
         """Leave the work to the script."""
 
     def check(self, *_: object) -> None:
-        """Play the script."""
+        """Report what the script sets."""
         self.slowdown, self.attribution = self.script or (None, None)
 
     def wants_probe(self, *_: object) -> bool:
@@ -68,14 +68,14 @@ def machine(
     memory: MemoryReading | None = None,
     footprint_mib: float | None = None,
 ) -> Readings:
-    """Return readings that hold what is given and are `Unknown` in all else."""
+    """Return readings with the values given; all others are `Unknown`."""
     nothing = Readings.unknown("not scripted", now_s)
     held = FootprintReading(now_s, "scripted", footprint_mib=footprint_mib) if footprint_mib else nothing.footprint
     return replace(nothing, thermal=heat or nothing.thermal, memory=memory or nothing.memory, footprint=held)
 
 
 class Ride:
-    """One attempt under a governor, second by second; decisions are obeyed."""
+    """One attempt under a governor, second by second. It obeys the decisions."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Ride:
 
     @property
     def steps(self) -> list[Decision]:
-        """Steps of the ladder, in order."""
+        """The decisions that are steps of the ladder, in order."""
         return [one for one in self.decisions if one.action in STEPS and not one.carried]
 
     def actions(self) -> list[tuple[Action, float | None]]:

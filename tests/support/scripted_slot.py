@@ -1,5 +1,5 @@
-"""A slot under the governor without processes: real ledger, telemetry, monitor and governor, a trainer that follows a
-script, and a clock that the test moves.
+"""A governed slot without processes: a real ledger, telemetry, monitor and governor; a trainer that follows a script;
+a clock that the test moves.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from cbi_queue.readings.values import Reading
 
 QUICK = Path(__file__).parents[2] / "schedules" / "governed-demo.toml"
-"""A profile whose governor waits seconds where a real one waits minutes."""
+"""A profile with waits of seconds in place of minutes."""
 CAN = ("pace", "micro_batch", "probe", "checkpoint")
 STARTED = Started(
     total_epochs=1000, samples=1000, fingerprint="net", micro_batch=32, can=("pace", "micro_batch", "checkpoint")
@@ -53,7 +53,7 @@ STARTED = Started(
 
 @dataclass
 class Said:
-    """A sensor that says what the test last told it."""
+    """A sensor that returns what the test last set."""
 
     kind: str
     said: Reading | Unknown = field(default_factory=lambda: Unknown("not told yet", 0.0))
@@ -62,31 +62,31 @@ class Said:
     every: int = 1
 
     def read(self, now_s: float) -> Reading | Unknown:
-        """Say it, as of now."""
+        """Return the reading set, dated now."""
         return replace(self.said, at_s=now_s)
 
 
 @dataclass
 class ScriptedTrainer:
-    """Stands in the slot: keeps what it was told, and reports what the test wrote down, one line a second."""
+    """A trainer without a process: records each directive, and reports what the test wrote, one report a second."""
 
     pass_second: Callable[[], None]
     reports: list[Report | None] = field(default_factory=list)
-    """What it reports, second by second; None: nothing in this one. After the last it leaves."""
+    """Its reports, second by second; None: no report in that second. After the last one it exits."""
     told: list[tuple[str, Any]] = field(default_factory=list)
     stops_after: int = 0
-    """Further seconds that it takes to obey a stop."""
+    """Seconds until it obeys a stop."""
     suspended: bool = False
     reports_ended: bool = False
     identity: ProcessIdentity = field(default_factory=lambda: ProcessIdentity(2**22 + 1, 1.0))
     _left_s: int | None = None
 
     def named(self, name: str) -> list[Any]:
-        """What it was told by directives of this name."""
+        """Return the values of the directives of this name."""
         return [value for said, value in self.told if said == name]
 
     def next_report(self, _timeout_s: float) -> Report | None:
-        """Let a second pass; return what it says in it."""
+        """Move the clock by a second; return the report of that second."""
         self.pass_second()
         if self._left_s is not None:
             self._left_s -= 1
@@ -97,50 +97,50 @@ class ScriptedTrainer:
         return None
 
     def exit_code(self) -> int | None:
-        """None while it is there."""
+        """None while it runs."""
         self.reports_ended = self._left_s is not None and self._left_s <= 0
         return 0 if self.reports_ended else None
 
     def ask_to_stop(self) -> None:
-        """Leave, after a while."""
+        """Exit after `stops_after` seconds."""
         self.told.append(("stop", None))
         self._left_s = self.stops_after
 
     def terminate(self) -> None:
-        """Leave, after a while."""
+        """Exit after `stops_after` seconds."""
         self.ask_to_stop()
 
     def kill(self) -> None:
-        """Leave at once."""
+        """Exit at once."""
         self._left_s = 0
 
     def pause(self) -> None:
-        """Hear it."""
+        """Record it."""
         self.told.append(("pause", None))
 
     def suspend(self) -> None:
-        """Be stopped by the kernel."""
+        """Record that the kernel stopped it."""
         self.suspended = True
 
     def resume(self) -> None:
-        """Hear it, and move again."""
+        """Record it, and continue."""
         self.told.append(("resume", None))
         self.suspended = False
 
     def pace(self, duty: float) -> None:
-        """Hear it."""
+        """Record it."""
         self.told.append(("pace", duty))
 
     def set_micro_batch(self, micro_batch: int) -> None:
-        """Hear it."""
+        """Record it."""
         self.told.append(("micro_batch", micro_batch))
 
     def probe(self) -> None:
-        """Hear it."""
+        """Record it."""
         self.told.append(("probe", None))
 
     def was_stopped_by_us(self, _at_s: float) -> bool:
-        """As on the process."""
+        """As on the real process."""
         return self.suspended
 
     def note_children(self) -> None:
@@ -151,7 +151,7 @@ class ScriptedTrainer:
 
 
 class ScriptedSlot:
-    """One ledger, one governance, one job in the slot."""
+    """A ledger, a governor, and one job in the slot."""
 
     def __init__(self, root: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, *, mode: str = "on") -> None:
         self.now_s = 50_000.0
@@ -180,39 +180,39 @@ class ScriptedSlot:
         self.cool()
 
     def new_governance(self) -> SlotGovernor:
-        """A governance as another daemon would make it, over the same sensors."""
+        """Replace the governor, as a new daemon does, with one that reads the same sensors."""
         slot_governor = SlotGovernor(self.settings)
         slot_governor.monitor = Monitor(self.settings, list(self.sensors.values()))
         self.slot_governor = slot_governor
         return slot_governor
 
     def cool(self) -> None:
-        """Let heat and memory be fine."""
+        """Set calm heat and memory."""
         self.sensors["thermal"].said = ThermalReading(0.0, "told", level=HeatLevel.NOMINAL)
         self.sensors["memory"].said = MemoryReading(
             0.0, "told", level=PressureLevel.NORMAL, total_mib=16384.0, available_mib=9000.0
         )
 
     def heat(self, level: HeatLevel) -> None:
-        """Let the machine be hot."""
+        """Set the heat level."""
         self.sensors["thermal"].said = ThermalReading(0.0, "told", level=level)
 
     def slept(self, slept_s: float | None) -> None:
-        """Let the machine have slept for so long in all; None: nobody knows."""
+        """Set the seconds that the machine has slept in all; None: unknown."""
         known = SleepReading(0.0, "told", slept_s=slept_s or 0.0)
         self.sensors["sleep"].said = Unknown("not told", 0.0) if slept_s is None else known
 
     def stopped(self) -> None:
-        """Let a process of the trainer be seen stopped."""
+        """Report a stopped process of the trainer."""
         self.sensors["contention"].said = ContentionReading(0.0, "told", trainer_cores=0.0, trainer_stopped=True)
 
     def pass_second(self) -> None:
-        """Let a second pass, and the sensors be read."""
+        """Move the clock by a second and read the sensors."""
         self.now_s += 1.0
         self.slot_governor.monitor.sample(self.now_s, out_of_turn=True)
 
     def claim(self, name: str = "net", *, again: int | None = None, **keys: Any) -> tuple[Any, Any]:
-        """Bring a new job into the slot, or the one numbered *again*."""
+        """Claim a new job, or the one numbered *again*."""
         number = again or ledger_rows.add(self.ledger, name, **{**ledger_rows.NET, **keys})
         attempt = claim(self.ledger, number)
         assert attempt is not None
@@ -221,7 +221,7 @@ class ScriptedSlot:
     def attempt_governor(
         self, started: Started | None = STARTED, name: str = "net", *, again: int | None = None
     ) -> AttemptGovernor:
-        """The governor of an attempt that has just begun."""
+        """Claim a job and return the governor of its attempt, which has just started."""
         job, attempt = self.claim(name, again=again)
         pausing = Pausing(self.ledger, self.trainer, job.id)
         pending_writes = PendingWrites(self.ledger)
@@ -233,7 +233,7 @@ class ScriptedSlot:
         return attempt_governor
 
     def supervised(self, **keys: Any) -> Supervision:
-        """The watch over an attempt; `run` plays the trainer's script."""
+        """Claim a job and return the supervision of its attempt; `run` plays the trainer's script."""
         job, attempt = self.claim(**keys)
         return Supervision(
             self.settings,
@@ -247,29 +247,29 @@ class ScriptedSlot:
         )
 
     def check(self, attempt_governor: AttemptGovernor, seconds: int) -> None:
-        """Let *governing* look once a second."""
+        """Have the governor check once a second, for *seconds*."""
         for _ in range(seconds):
             self.pass_second()
             attempt_governor.check()
 
     def check_idle(self, seconds: int, telemetry: Telemetry | None = None) -> None:
-        """Let the main thread look at an empty slot once a second."""
+        """Have the governor check an empty slot once a second, for *seconds*."""
         for _ in range(seconds):
             self.pass_second()
             self.slot_governor.check_idle_slot(self.ledger, telemetry or self.telemetry)
 
     def work(self, attempt_governor: AttemptGovernor, epochs: range, wall_s: float, **keys: Any) -> None:
-        """Report whole epochs of 1000 samples."""
+        """Report *epochs* of 1000 samples and *wall_s* seconds each."""
         for epoch in epochs:
             self.now_s += wall_s
             attempt_governor.worked(EpochReport(epoch, 1000, wall_s, samples=1000, micro_batch=32, **keys))
 
     def events(self) -> list[tuple[str, str, str]]:
-        """Name, reason and words of everything that happened."""
+        """Return name, reason and words of every event."""
         return [(row.event, row.reason, row.words or "") for row in queries.last_events(self.ledger, 1000)]
 
     def close(self) -> None:
-        """Close what is open."""
+        """Stop the governor and close the telemetry."""
         self.slot_governor.stop()
         self.telemetry.close()
 
@@ -280,7 +280,7 @@ def _empty(path: Path) -> Path:
 
 
 def seen_work(attempt_governor: AttemptGovernor) -> list[Work]:
-    """What the governor is shown from now on."""
+    """Return a list that fills with the work that the governor sees from now on."""
     seen: list[Work] = []
     governor = attempt_governor._governor
     assert governor is not None

@@ -1,4 +1,4 @@
-"""What sensors of other machines really print, and stand-ins for the libraries and commands that print it."""
+"""Recorded output of sensors on other machines, and stand-ins for the libraries and commands that print it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ MIB = 2**20
 
 
 def sample(name: str) -> str:
-    """The text of a file in tests/data/sensors."""
+    """Return the text of a file in tests/data/sensors."""
     return (SAMPLES / name).read_text(encoding="utf-8")
 
 
 def printing(text: str) -> Callable[[Sequence[str]], str]:
-    """A runner whose command prints *text*."""
+    """Return a runner whose command prints *text*."""
     return lambda _arguments: text
 
 
 def refusing(arguments: Sequence[str]) -> str:
-    """A runner on a machine without the command."""
+    """Run as on a machine without the command."""
     raise FileNotFoundError(2, "No such file or directory", arguments[0])
 
 
 def hanging(arguments: Sequence[str]) -> str:
-    """A runner whose command was killed after its time."""
+    """Run as if the command was killed at its timeout."""
     raise subprocess.TimeoutExpired(list(arguments), 4.0)
 
 
@@ -99,7 +99,7 @@ class FakeLibSystem:
 
 
 def rusage_bytes(footprint: int, user_ticks: int = 0, system_ticks: int = 0) -> bytes:
-    """A struct rusage_info_v0 with every other field set to something that would be noticed."""
+    """Return a struct rusage_info_v0 whose other fields have values that a test would notice."""
     uuid = bytes(range(16))
     between = struct.pack("<5Q", 11, 12, 13, 14, 15)  # pkg_idle_wkups … resident_size
     return uuid + struct.pack("<QQ", user_ticks, system_ticks) + between + struct.pack("<QQQ", footprint, 16, 17)

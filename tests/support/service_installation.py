@@ -1,5 +1,5 @@
-"""Stand-ins for the service tests: a home folder whose managers' programs write down how they are called, and a
-supervisor that runs an installed definition for real by the managers' own restart rule.
+"""Stand-ins for the service tests: a home folder in which the service managers' programs record their calls, and a
+supervisor that runs an installed definition for real, by the managers' own restart rule.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 60.0
 
 RECORDING = '#!/bin/sh\necho "$(basename "$0") $*" >> "$HOME/commands"\n'
-"""Each stand-in first writes down how it was called."""
+"""Each stand-in first records how it was called."""
 LAUNCHCTL = (
     RECORDING
     + r"""
@@ -61,7 +61,7 @@ FILES = {
 
 @dataclass
 class Home:
-    """A person's home folder, with stand-ins for the managers' programs that write down how they are called."""
+    """A user's home folder, with stand-ins for the programs of the service managers that record their calls."""
 
     path: Path
 
@@ -72,19 +72,19 @@ class Home:
 
     @property
     def commands(self) -> list[str]:
-        """Every call of a stand-in so far."""
+        """Return every call of a stand-in so far."""
         log = self.path / "commands"
         return log.read_text().splitlines() if log.exists() else []
 
     def put_program(self, name: str, script: str) -> None:
-        """Put a stand-in where the service finds it first."""
+        """Put a stand-in first on the PATH of the service commands."""
         program = self.path / "bin" / name
         program.parent.mkdir(exist_ok=True)
         program.write_text(script)
         program.chmod(0o755)
 
     def service(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `cbi-queue service` as the person who lives here."""
+        """Run `cbi-queue service` as the user of this home folder."""
         env = {
             "HOME": str(self.path),
             "PATH": f"{self.path}/bin:/usr/bin:/bin",
@@ -95,14 +95,14 @@ class Home:
         return subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=PATIENCE_S)
 
     def files(self, manager: str) -> list[Path]:
-        """Return the worker's and the status page's definition."""
+        """Return the definitions of the worker and of the status page."""
         folder, *names = FILES[manager]
         return [self.path / folder / name for name in names]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a manager reads out of an installed definition."""
+    """What a service manager reads from an installed definition."""
 
     argv: list[str]
     env: dict[str, str]
@@ -153,7 +153,7 @@ class Supervisor:
     is_over: bool = False
 
     def run(self) -> None:
-        """Start the job, and again after each end that calls for it; four starts at most."""
+        """Start the job, and restart it after each exit that asks for it; four starts at most."""
         while len(self.processes) < 4:
             with self.output.open("ab") as stream:
                 process = subprocess.Popen(
@@ -173,7 +173,7 @@ class Supervisor:
 
 @contextlib.contextmanager
 def supervised(job: Job, output: Path) -> Iterator[tuple[Supervisor, threading.Thread]]:
-    """Supervise *job* while the block runs; nothing of it is left afterwards."""
+    """Supervise *job* while the block runs; afterwards no process of it is left."""
     supervisor = Supervisor(job, output)
     thread = threading.Thread(target=supervisor.run, name="supervisor")
     thread.start()

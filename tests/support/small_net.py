@@ -1,4 +1,4 @@
-"""A small net on a small series, trained by the real loop: what the tests of the loop and of its resumption share."""
+"""A small net on a small series, trained by the real loop; shared by the tests of the loop and of its resumption."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ NEVER = {"every_s": 1e9, "mid_epoch_s": 1e9}
 
 
 class Killed(Exception):
-    """Stands for SIGKILL: nothing gets a chance to save."""
+    """Raised in place of SIGKILL: nothing is saved."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run comes down to; equal means equal bits."""
+    """The result of a finished run; two are equal when every bit is."""
 
     weights: dict[str, torch.Tensor]
     predicted: torch.Tensor
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def series(dtype=torch.float32) -> Windows:
-    """A label that a net can learn from its window, with noise."""
+    """Return a series whose label a net can learn from its window, with noise."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(ROWS, FEATURES))
     y = np.tanh(x[:, 0]) + 0.5 * np.roll(x[:, 1], 2) + 0.1 * rng.normal(size=ROWS)
@@ -65,7 +65,7 @@ def net(dropout: float, dtype=torch.float32) -> nn.Module:
 
 
 def make_loop(root: Path, channel: ScriptedChannel, **options) -> TorchLoop:
-    """A loop of three epochs over 146 samples; *options* change parameters, assignment and pace."""
+    """Return a loop of three epochs over 146 samples; *options* change parameters, assignment and pace."""
     params = {"epochs": 3, "batch_size": 32, "sequence_length": WINDOW, "dropout": 0.3, "learning_rate": 0.01}
     params |= {key: options.pop(key) for key in params.keys() | {"patience"} if key in options}
     spec = JobSpec(day=1, name="net", family="simple_neural", model="feed_forward", horizon="1w", params=params)
@@ -88,7 +88,7 @@ def make_loop(root: Path, channel: ScriptedChannel, **options) -> TorchLoop:
 
 
 def attempt(root: Path, channel: ScriptedChannel, **options) -> Outcome | None:
-    """One process's worth of training; None when it was stopped or killed."""
+    """Train as one process does; return the outcome, or None when it was stopped or killed."""
     torch.manual_seed(np.random.default_rng().integers(2**31))  # a fresh process owes nothing to the one before
     loop = make_loop(root, channel, **options)
     loop.restore()

@@ -1,4 +1,4 @@
-"""Wait on a condition with a deadline that names what it awaited; never a bare sleep."""
+"""Wait for a condition, with a deadline that names it; tests never just sleep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], what: str, within_s: float = 30.0, every_s: float = 0.02) -> T:
-    """Return the first true value of *condition*; fail with *what* when none came in time."""
+    """Return the first true value of *condition*; fail with *what* when there is none within *within_s* seconds."""
     deadline = time.monotonic() + within_s
     while True:
         value = condition()

@@ -25,7 +25,8 @@ def test_the_plan_adds_to_65_within_60_to_70_and_the_rows_do_not_contradict_it()
     assert (budget.TOTAL.minimum, budget.TOTAL.maximum) == (60, 70)
     assert all(row.minimum <= row.planned <= row.maximum for row in budget.ROWS)
     assert {row.family: (row.minimum, row.planned, row.maximum) for row in budget.ROWS} == {
-        "trees": (15, 15, 20), "statistical": (10, 10, 12), "simple_neural": (15, 15, 18), "advanced_neural": (8, 8, 10),
+        "trees": (15, 15, 20), "statistical": (10, 10, 12), "simple_neural": (15, 15, 18), "advanced_neural": (8, 8,
+        10),
         "volatility": (3, 3, 4), "regime_classifier": (1, 1, 1), "regime_specific": (8, 8, 10), "meta": (5, 5, 5),
     }  # fmt: skip
 

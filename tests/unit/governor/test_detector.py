@@ -89,6 +89,19 @@ def test_a_slowdown_ends_when_the_work_is_quiet_again():
     assert ended.factor == pytest.approx(1.6, rel=0.05)
 
 
+def test_a_slowdown_ends_at_the_bin_that_completes_the_votes_for_quiet():
+    """Bins well below the floor have a whole vote each. One bin is an epoch here: half an hour of a slow rung a bin."""
+    run = Run(epoch_s=1800.0, scatter=0.0)
+    run.go(10)
+    run.go(10, 1.6)
+    votes = int(run.detector._set.quiet_votes)
+    assert votes == run.detector._set.quiet_votes
+
+    assert run.go(votes - 1) is not None
+    assert run.go(1) is None
+    assert run.detector.last_ended.ended_epoch == 19
+
+
 def test_a_second_slowdown_is_an_alarm_of_its_own():
     run = Run()
     for _ in range(2):

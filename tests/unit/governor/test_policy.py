@@ -117,6 +117,20 @@ def test_pressure_is_not_counted_across_a_time_without_readings() -> None:
         assert history.lasts_s(Grade.SEVERE, 60.0) == lasts_s
 
 
+@pytest.mark.parametrize("confirm_s", [0.0, 10.0, 60.0])
+def test_severe_heat_pauses_once_it_has_lasted_as_long_as_the_profile_asks(confirm_s: float) -> None:
+    """`severe_confirm_s`: one garbled sample pauses nothing, and heat that lasts is not left waiting."""
+    ride = Ride(thresholds=Thresholds(severe_confirm_s=confirm_s))
+    ride.run(120, COLD, every_s=1.0)
+    begins_s = ride.now_s + 1.0
+
+    ride.run(confirm_s + 5.0, at_level(HeatLevel.TRAPPING), every_s=1.0)
+
+    (pause,) = ride.steps
+    assert pause.action is Action.PAUSE
+    assert pause.at_s - begins_s == confirm_s
+
+
 def test_a_level_that_flickers_takes_no_step() -> None:
     """A level of a few seconds is no heat."""
     ride = Ride()

@@ -115,7 +115,8 @@ def test_limits_and_numbers_are_the_real_ones() -> None:
     for profile in (M4, PROFILES["linux-cpu"]):
         assert (profile.sequence_ceiling, profile.hero_sequence_ceiling) == (256, 512)
         assert profile.batch_ceilings == {
-            "feed_forward": 64, "recurrent_1_layer": 64, "recurrent_2_layer": 32, "tcn": 32, "attention": 16, "finbert": 16,
+            "feed_forward": 64, "recurrent_1_layer": 64, "recurrent_2_layer": 32, "tcn": 32, "attention": 16,
+            "finbert": 16,
         }  # fmt: skip
 
 

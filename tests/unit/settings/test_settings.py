@@ -15,7 +15,8 @@ from cbi_queue.settings import ENVIRONMENT, Settings, load_settings, sources, va
 
 VALUES = {
     "state_dir": "/some/where", "repo": "/re/po", "training_data": "/da/ta", "models": "/mo/dels", "logs": "/lo/gs",
-    "volume": "/vol/ume", "profile": "m4-16gb", "governor": "watch", "trainer_memory_mib": 512.5, "threads": 3, "grace_s": 7.5, "backoff_s": 1.5, "poll_s": 0.05,
+    "volume": "/vol/ume", "profile": "m4-16gb", "governor": "watch", "trainer_memory_mib": 512.5, "threads": 3,
+    "grace_s": 7.5, "backoff_s": 1.5, "poll_s": 0.05,
     "volume_check_s": 3.5, "host": "0.0.0.0", "port": 8123, "log_max_bytes": 123456, "log_keep": 5, "keep_days": 30,
     "sample_s": 0.5, "thermal_key": "own.key", "sensors_script": "/tra/ce",
 }  # fmt: skip

@@ -14,7 +14,8 @@ from cbi_queue.telemetry.telemetry import EpochRow
 from cbi_queue.views.story import JobHistory, story_of
 
 JOB = JobRow(
-    7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None, 0,
+    7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None,
+    0,
     0, 1, None, None, None, None, None, None, 0.0, 0.0, 200.0,
 )  # fmt: skip
 ATTEMPT = AttemptRow(1, 7, 1, Outcome.SUCCESS, 0.0, 200.0, None, None, 0, None, None, None, None)

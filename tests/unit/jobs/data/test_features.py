@@ -182,15 +182,19 @@ def test_every_feature_sees_its_own_day():
     assert lagged <= still
 
 
-@pytest.mark.parametrize("step", [1, 7, 126, 127, 250])
-def test_chunks_that_overlap_by_the_look_back_equal_the_whole(step):
-    series, rows = [PRICE, OTHER], 400
-    whole_frame = frame(price=walk(rows, 1), other=[None] * 50 + walk(rows - 50, 2).tolist())
-    whole = engineer(whole_frame, series, DEFAULTS)
-    back = look_back_rows(DEFAULTS)
+@pytest.mark.parametrize(
+    ("rows", "wanted", "step"),
+    [(60, params(lags=(1, 5), windows=(4, 9)), 1), *((400, DEFAULTS, step) for step in (7, 126, 127, 250))],
+)
+def test_chunks_that_overlap_by_the_look_back_equal_the_whole(rows, wanted, step):
+    """Row by row with a look-back of nine rows, and in longer steps with the default one of 126."""
+    series, late = [PRICE, OTHER], rows // 8
+    whole_frame = frame(price=walk(rows, 1), other=[None] * late + walk(rows - late, 2).tolist())
+    whole = engineer(whole_frame, series, wanted)
+    back = look_back_rows(wanted)
     for first in range(0, rows, step):
         start = max(0, first - back)
-        part = engineer(whole_frame.slice(start, first - start + step), series, DEFAULTS).slice(first - start)
+        part = engineer(whole_frame.slice(start, first - start + step), series, wanted).slice(first - start)
         assert part.equals(whole.slice(first, step), null_equal=True)
 
 
