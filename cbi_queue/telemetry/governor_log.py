@@ -119,7 +119,7 @@ def record_standing(telemetry: Telemetry, standing: dict[str, Any]) -> None:
 
 
 def record_memory(telemetry: Telemetry, record: str) -> None:
-    """Replace the governor's memory, as `governor.memory_record` writes it; at once, so that a killed daemon leaves it."""
+    """Replace the governor's memory, as `governor.state.record` writes it; at once, so that a killed daemon leaves it."""
     telemetry.write("INSERT OR REPLACE INTO governor_memory VALUES (1, ?, ?)", (clock.epoch_s(), record))
     telemetry.commit()
 

@@ -208,7 +208,7 @@ def test_a_level_is_refuted_once_though_the_ledger_refused_the_end_of_its_hold_s
     memory = slot.slot_governor.state
     assert not holds_in_force(slot.ledger)
     assert memory.refutations[LEVEL].times == 1
-    assert [action for _, action in memory.steps[Cause.HEAT]] == [Action.PAUSE, Action.RESUME]
+    assert [step.action for step in memory.steps] == [Action.PAUSE, Action.RESUME]
     assert ends_told(slot) == [False, True]
     attempt_governor._pending_writes.catch_up()
     assert len([words for words in words_of(slot, "governor") if words.startswith("could not be carried out")]) == 1
@@ -238,7 +238,7 @@ def test_heat_that_is_back_before_its_hold_could_be_lifted_keeps_it(slot: Script
     slot.trainer.reports = works_for(60)
 
     def look() -> None:
-        seen.append([action for _, action in slot.slot_governor.state.steps[Cause.HEAT]])
+        seen.append([step.action for step in slot.slot_governor.state.steps])
         seen.append([hold.reason for hold in holds_in_force(slot.ledger)])
         seen.append(slot.trainer.suspended)
 

@@ -71,7 +71,7 @@ def test_the_governor_forgets_a_hold_that_was_lifted_so(site, resume):
     """Else it would wait for a hold that is gone, and never place another."""
     close_for(site, HoldReason.THERMAL)
     slot_governor = SlotGovernor(site.settings)
-    slot_governor.state.hold = Hold(Cause.HEAT, 0.0, 1e9, evicted=False, least=None)
+    slot_governor.state.hold = Hold(Cause.HEAT, 0.0, 1e9, evicted=False, least=None, least_level=None)
     with site.ledger() as ledger:
         slot_governor.notice_lifted_hold(ledger)
         assert slot_governor.state.hold is not None

@@ -278,4 +278,11 @@ def _hold_of(row: HoldRow, remembered: Hold | None) -> Hold:
         return replace(remembered, evicted=True)
     now, boot_s = clock.epoch_s(), clock.boot_s()
     left_s = 0.0 if row.expires_at is None else row.expires_at - now - HOLD_MARGIN_S
-    return Hold(CAUSES[row.reason], boot_s - max(0.0, now - row.since), boot_s + left_s, evicted=True, least=None)
+    return Hold(
+        CAUSES[row.reason],
+        boot_s - max(0.0, now - row.since),
+        boot_s + left_s,
+        evicted=True,
+        least=None,
+        least_level=None,
+    )

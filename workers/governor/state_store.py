@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.governor.state.record import Moment, RecordFault, memory_from_json, memory_to_json
+from cbi_queue.governor.state.record import Moment, RecordFault, state_from_json, state_to_json
 from cbi_queue.governor.values import Cause
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.telemetry.governor_log import last_memory, record_memory
@@ -49,7 +49,7 @@ class StateStore:
             record = last_memory(self._path)
             if record is None:
                 return None
-            recalled = memory_from_json(record, thresholds, self._now())
+            recalled = state_from_json(record, thresholds, self._now())
             _tell(recalled.state, recalled.age_s)
         except RecordFault as exc:
             logger.warning("event=governor.memory.refused path=%s why=%r", self._path, str(exc))
@@ -73,7 +73,7 @@ class StateStore:
         self._next_s = clock.monotonic_s() + KEEP_EVERY_S
         try:
             with deciding:
-                record = memory_to_json(state, self._now())
+                record = state_to_json(state, self._now())
             record_memory(telemetry, record)
         except Exception as exc:  # a fault of our own must cost neither the training nor the governor
             if repr(exc) != self._fault:

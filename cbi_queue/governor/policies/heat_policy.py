@@ -58,7 +58,7 @@ def _pause(situation: Situation) -> Decision | None:
         state.duty = state.proven_duty = _pace_after_a_pause(situation)
         state.gains.clear()  # no trial has judged this pace here
     state.trial = None
-    state.hold = Hold(Cause.HEAT, now_s, now_s + t.pause_max_s, evicted=False, least=None)
+    state.hold = Hold(Cause.HEAT, now_s, now_s + t.pause_max_s, evicted=False, least=None, least_level=None)
     state.step(Cause.HEAT, Action.PAUSE, now_s)
     words = f"{situation.heat.words}: work stands still until it has cooled, {span(t.pause_max_s)} at most"
     return Decision(

@@ -151,7 +151,7 @@ def _stand_still(situation: Situation, tried: str) -> Decision | None:
                      f"{_steps_words(situation)} are taken: the job goes on")  # fmt: skip
     stand_aside(situation)
     state.trial = None
-    state.hold = Hold(Cause.MEMORY, now_s, now_s + t.pause_max_s, evicted=leave, least=None)
+    state.hold = Hold(Cause.MEMORY, now_s, now_s + t.pause_max_s, evicted=leave, least=None, least_level=None)
     state.step(Cause.MEMORY, action, now_s)
     then = (
         "a pause within the last hour did not last: the job makes room, and work stands still"

@@ -50,7 +50,7 @@ def decide_hold(situation: HoldSituation) -> Decision | None:
     if hold is None:
         return None
     _note_least(hold, situation.graded)
-    before = _before_end(situation.state, hold)
+    before = _before_end(situation.state)
     decision = _decide(situation, hold)
     if decision is not None and decision.action is Action.RESUME:
         hold.before_end = before
@@ -65,15 +65,13 @@ def take_back_end(state: GovernorState, hold: Hold) -> None:
     state.hold, before = hold, hold.before_end
     if before is None:
         return
-    state.steps[hold.cause].clear()
-    state.steps[hold.cause].extend(before.steps)
+    state.steps = list(before.steps)
     state.refutations, state.stuck_level = dict(before.refutations), before.stuck_level
     state.relief.uneased = before.uneased
 
 
-def _before_end(state: GovernorState, hold: Hold) -> BeforeEnd:
-    steps = tuple(state.steps[hold.cause])
-    return BeforeEnd(steps, dict(state.refutations), state.relief.uneased, state.stuck_level)
+def _before_end(state: GovernorState) -> BeforeEnd:
+    return BeforeEnd(tuple(state.steps), dict(state.refutations), state.relief.uneased, state.stuck_level)
 
 
 def _note_least(hold: Hold, graded: Graded) -> None:
