@@ -156,10 +156,6 @@ class Governor:
             return self._hold(now_s, heat, pressure)
         return None if idle else self._decide(self._situation(now_s, readings, heat, pressure))
 
-    def hold_is_gone(self) -> None:
-        """Take note that a person, or its expiry, lifted the governor's hold."""
-        self._state.hold_is_gone()
-
     def _decide(self, situation: Situation) -> Decision | None:
         decision = (
             self._carried(situation)

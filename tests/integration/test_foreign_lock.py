@@ -17,7 +17,7 @@ from cbi_queue.governor.policies.heat_policy import LEVEL
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger import ledger as ledger_module
-from cbi_queue.ledger.holds import holds_in_force
+from cbi_queue.ledger.holds import holds_in_force, lift_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Note, Started
 from cbi_queue.readings.values import HeatLevel, MemoryReading, PressureLevel
@@ -161,7 +161,7 @@ def test_a_trainer_is_paused_at_once_and_the_hold_written_when_the_lock_is_gone(
 def test_a_trainer_goes_on_when_it_is_cool_though_its_pause_was_never_written(
     slot: ScriptedSlot, foreign: Foreign
 ) -> None:
-    """A hold that stands in no row needs no row to be lifted."""
+    """A hold without a row ends like any other."""
     resumed = told_under_lock(slot, foreign, "resume")
     slot.trainer.reports = works_for(60)
     at_second(slot, {2: foreign.lock, 3: lambda: slot.heat(HeatLevel.TRAPPING), 10: slot.cool, 55: foreign.let_go})
@@ -174,16 +174,16 @@ def test_a_trainer_goes_on_when_it_is_cool_though_its_pause_was_never_written(
 
 
 def let_hold_end_under_lock(
-    slot: ScriptedSlot, attempt_governor: AttemptGovernor, foreign: Foreign, tries: int
+    slot: ScriptedSlot, attempt_governor: AttemptGovernor, foreign: Foreign, seconds: int
 ) -> None:
-    """Let a hold's time end while another program edits the ledger, and look *tries* times at it."""
+    """Let a hold's time end while another program edits the ledger, for *seconds*."""
     hold = slot.slot_governor.state.hold
     assert hold is not None
     slot.check(attempt_governor, int(hold.until_s - slot.now_s) - 1)
     assert slot.slot_governor.state.hold is hold
     foreign.lock()
     with slot.ledger.hurried():
-        slot.check(attempt_governor, tries)
+        slot.check(attempt_governor, seconds)
     assert holds_in_force(slot.ledger)
     foreign.let_go()
 
@@ -194,66 +194,99 @@ def ends_told(slot: ScriptedSlot) -> list[bool]:
     return [row.acted for row in decisions_of(slot.telemetry_path) if row.action == Action.RESUME]
 
 
-def test_a_level_is_refuted_once_though_the_ledger_refused_the_end_of_its_hold_seven_times(
+def test_the_end_of_a_hold_is_decided_once_though_its_row_cannot_be_lifted_for_seven_seconds(
     slot: ScriptedSlot, foreign: Foreign
 ) -> None:
-    """Each further try would double the time for which the level is not believed, and write a row."""
+    """Each further end would double the time for which the level is not believed, and write a row."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
     slot.check(attempt_governor, 4)
 
-    let_hold_end_under_lock(slot, attempt_governor, foreign, tries=7)
+    let_hold_end_under_lock(slot, attempt_governor, foreign, seconds=7)
     slot.check(attempt_governor, 1)
 
-    memory = slot.slot_governor.state
+    state = slot.slot_governor.state
     assert not holds_in_force(slot.ledger)
-    assert memory.refutations[LEVEL].times == 1
-    assert [step.action for step in memory.steps] == [Action.PAUSE, Action.RESUME]
-    assert ends_told(slot) == [False, True]
+    assert state.refutations[LEVEL].times == 1
+    assert [step.action for step in state.steps] == [Action.PAUSE, Action.RESUME]
+    assert ends_told(slot) == [True]
     attempt_governor._pending_writes.catch_up()
-    assert len([words for words in words_of(slot, "governor") if words.startswith("could not be carried out")]) == 1
+    assert len(words_of(slot, "hold_lifted")) == 1
+    assert len([words for words in words_of(slot, "governor") if "after 30 s" in words]) == 1
 
 
-def test_memory_is_not_refuted_by_ends_that_the_ledger_refused(slot: ScriptedSlot, foreign: Foreign) -> None:
-    """One pause that eased nothing is one, not as many as there were tries to end it."""
+def test_a_pause_that_eased_nothing_counts_once_though_its_row_cannot_be_lifted(
+    slot: ScriptedSlot, foreign: Foreign
+) -> None:
+    """Two would make memory another program's; the next pause is a new one, also while the old row is there."""
     attempt_governor = slot.attempt_governor(Started(total_epochs=1000, samples=1000, can=("pace",)))
     slot.sensors["memory"].said = MemoryReading(
         0.0, "told", level=PressureLevel.CRITICAL, total_mib=16384.0, available_mib=200.0
     )
     slot.check(attempt_governor, 10)
+    (first,) = holds_in_force(slot.ledger)
 
-    let_hold_end_under_lock(slot, attempt_governor, foreign, tries=5)
+    let_hold_end_under_lock(slot, attempt_governor, foreign, seconds=5)
     slot.check(attempt_governor, 1)
 
-    memory = slot.slot_governor.state
-    assert not holds_in_force(slot.ledger)
-    assert memory.relief.uneased == 1
-    assert Cause.MEMORY not in memory.refutations
+    state = slot.slot_governor.state
+    assert [step.action for step in state.steps] == [Action.PAUSE, Action.RESUME, Action.PAUSE]
+    assert state.relief.uneased == 1
+    assert Cause.MEMORY not in state.refutations
+    (second,) = holds_in_force(slot.ledger)
+    assert second.since > first.since
+    assert [hold.since for hold in slot.slot_governor.holds(slot.ledger)] == [slot.now_s + 1.8e9 - 3]
 
 
-def test_heat_that_is_back_before_its_hold_could_be_lifted_keeps_it(slot: ScriptedSlot, foreign: Foreign) -> None:
-    """And the pauses of the hour are still to be had: nothing has ended."""
-    resumed = told_under_lock(slot, foreign, "resume")
+def test_heat_that_is_back_before_the_row_of_its_hold_could_be_lifted_is_held_for_again(
+    slot: ScriptedSlot, foreign: Foreign
+) -> None:
+    """The trainer resumes when it is cool and is paused when it is hot, whatever the ledger shows; then the row is true."""
+    resumed, paused = (told_under_lock(slot, foreign, directive) for directive in ("resume", "pause"))
     seen: list[Any] = []
     slot.trainer.reports = works_for(60)
 
     def look() -> None:
-        seen.append([step.action for step in slot.slot_governor.state.steps])
+        steps = slot.slot_governor.state.steps
+        seen.append([step.action for step in steps if step.action is not Action.PACE])
         seen.append([hold.reason for hold in holds_in_force(slot.ledger)])
         seen.append(slot.trainer.suspended)
 
     back_s = 10 + int(slot.slot_governor.thresholds.pause_min_s + slot.slot_governor.thresholds.clear_s)
     acts = {
         2: lambda: slot.heat(HeatLevel.TRAPPING), 7: slot.cool, 8: foreign.lock,
-        back_s: lambda: slot.heat(HeatLevel.TRAPPING), back_s + 2: foreign.let_go, back_s + 4: look,
-        back_s + 5: slot.stopping.set,
+        back_s: lambda: slot.heat(HeatLevel.TRAPPING), back_s + 5: foreign.let_go, back_s + 7: look,
+        back_s + 8: slot.stopping.set,
     }  # fmt: skip
     at_second(slot, acts)
     slot.supervised().run()
 
-    assert ends_told(slot) == [False]
-    assert seen == [[Action.PAUSE], [HoldReason.THERMAL], True]
-    assert resumed == []
+    assert ends_told(slot) == [True]
+    assert seen == [[Action.PAUSE, Action.RESUME, Action.PAUSE], [HoldReason.THERMAL], True]
+    assert (paused, resumed) == ([False, True], [True])
+
+
+def test_a_hold_that_the_user_lifts_is_over_though_the_ledger_is_locked_afterwards(
+    slot: ScriptedSlot, foreign: Foreign
+) -> None:
+    """Reading takes no lock: the trainer resumes at the next check, and nothing is placed again for a cool machine."""
+    resumed = told_under_lock(slot, foreign, "resume")
+    slot.trainer.reports = works_for(40)
+
+    def lift_and_lock() -> None:
+        slot.cool()
+        lift_hold(slot.ledger, HoldReason.THERMAL, "resumed by the user")
+        foreign.lock()
+
+    at_second(slot, {2: lambda: slot.heat(HeatLevel.TRAPPING), 8: lift_and_lock, 10: slot.stopping.set})
+    slot.supervised().run()
+
+    assert resumed == [True]
+    assert ends_told(slot) == []
+    assert slot.slot_governor.state.hold is None
+    foreign.let_go()
+    assert slot.slot_governor.update_hold_row(slot.ledger)
+    assert not holds_in_force(slot.ledger)
 
 
 def test_a_stop_is_obeyed_and_no_news_is_lost_while_the_ledger_is_locked(slot: ScriptedSlot, foreign: Foreign) -> None:
@@ -280,7 +313,7 @@ def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: ScriptedSlo
     slot.heat(HeatLevel.TRAPPING)
     with slot.ledger.hurried():
         slot.check(attempt_governor, 4)
-    assert slot.slot_governor.unplaced_hold is not None
+    assert [hold.reason for hold in slot.slot_governor.holds(slot.ledger)] == [HoldReason.THERMAL]
     entry = Slot(slot.settings, slot.telemetry, 0, slot.slot_governor)
     entry.open_ledger = lambda: slot.ledger
     job = queries.find_job(slot.ledger, "net")

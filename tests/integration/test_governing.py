@@ -138,7 +138,7 @@ def test_a_governor_is_not_blind_between_two_samples_however_rare(slot: Scripted
 
 
 def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: ScriptedSlot) -> None:
-    """Or the job would stand until the hold expires, while the governor believes that it works."""
+    """The job resumes at once; only the row would say that it is paused until the hold expires."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
     slot.check(attempt_governor, 4)
@@ -146,7 +146,8 @@ def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: Scrip
     forbid_writing(slot.ledger)
     slot.check(attempt_governor, 10)
     assert holds_in_force(slot.ledger)
-    assert not [row for row in decisions(slot) if row.action == Action.RESUME and row.acted]
+    assert slot.slot_governor.holds(slot.ledger) == []
+    assert [row.acted for row in decisions(slot) if row.action == Action.RESUME] == [True]
 
     slot.ledger.conn.execute("PRAGMA query_only = 0")
     slot.check(attempt_governor, 3)
@@ -160,7 +161,7 @@ def decisions(slot: ScriptedSlot) -> list[Any]:
 
 
 def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once(slot: ScriptedSlot) -> None:
-    """A full disk cools nothing: the trainer stands still, and the row follows."""
+    """A full disk cools nothing: the trainer is paused, and the row follows."""
     attempt_governor = slot.attempt_governor()
     forbid_writing(slot.ledger)
     slot.heat(HeatLevel.TRAPPING)
@@ -169,15 +170,14 @@ def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once
 
     (pause,) = [row for row in decisions(slot) if row.action == Action.PAUSE]
     assert pause.acted
-    assert slot.slot_governor.unplaced_hold is not None
-    assert slot.slot_governor.unplaced_hold.words == pause.words
+    assert [hold.words for hold in slot.slot_governor.holds(slot.ledger)] == [pause.words]
     assert not holds_in_force(slot.ledger)
 
     slot.ledger.conn.execute("PRAGMA query_only = 0")
     slot.check(attempt_governor, 1)
 
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
-    assert slot.slot_governor.unplaced_hold is None
+    assert [hold.words for hold in slot.slot_governor.holds(slot.ledger)] == [pause.words]
 
 
 def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: ScriptedSlot) -> None:

@@ -18,7 +18,7 @@ from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.readings.values import HeatLevel
 from cbi_queue.telemetry.governor_log import decisions_of, last_memory, last_standing, samples_between
-from workers.governor.state_store import KEEP_EVERY_S
+from workers.governor.state_store import WRITE_EVERY_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,11 +123,11 @@ def test_the_account_of_the_day_is_written_now_and_then(slot: ScriptedSlot) -> N
     attempt_governor = slot.attempt_governor()
     slot.check(attempt_governor, 2)
     written = record(slot)
-    slot.check(attempt_governor, int(KEEP_EVERY_S) - 3)
+    slot.check(attempt_governor, int(WRITE_EVERY_S) - 3)
     assert record(slot) == written
     slot.check(attempt_governor, 5)
     (cost,) = record(slot)["costs"]
-    assert cost["watched_s"] == pytest.approx(KEEP_EVERY_S, abs=2.0)
+    assert cost["watched_s"] == pytest.approx(WRITE_EVERY_S, abs=2.0)
 
 
 def test_the_end_of_an_attempt_is_written(slot: ScriptedSlot) -> None:
@@ -149,7 +149,7 @@ def test_a_hold_comes_back_with_what_was_seen_since(slot: ScriptedSlot) -> None:
     slot.check(killed, 1)
     before = slot.slot_governor.state.hold
     assert before is not None
-    slot.slot_governor.remember(slot.telemetry, at_once=True)
+    slot.slot_governor.store_state(slot.telemetry, at_once=True)
 
     hold = next_daemon(slot, killed).state.hold
 

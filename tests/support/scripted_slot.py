@@ -181,10 +181,8 @@ class ScriptedSlot:
 
     def new_governance(self) -> SlotGovernor:
         """A governance as another daemon would make it, over the same sensors."""
-        slot_governor = SlotGovernor(self.settings)
-        slot_governor.monitor = Monitor(self.settings, list(self.sensors.values()))
-        self.slot_governor = slot_governor
-        return slot_governor
+        self.slot_governor = SlotGovernor(self.settings, Monitor(self.settings, list(self.sensors.values())))
+        return self.slot_governor
 
     def cool(self) -> None:
         """Let heat and memory be fine."""
@@ -226,7 +224,14 @@ class ScriptedSlot:
         pausing = Pausing(self.ledger, self.trainer, job.id)
         pending_writes = PendingWrites(self.ledger)
         attempt_governor = AttemptGovernor(
-            self.slot_governor, self.ledger, self.telemetry, self.trainer, job, attempt, pausing, pending_writes
+            self.slot_governor,
+            self.ledger,
+            self.telemetry,
+            trainer=self.trainer,
+            job=job,
+            attempt=attempt,
+            pausing=pausing,
+            pending_writes=pending_writes,
         )
         if started is not None:
             attempt_governor.started(started)

@@ -62,7 +62,7 @@ class Slot:
             return False
         ledger = self.open_ledger()
         with ledger.hurried():
-            if not self._slot_governor.place_hold(ledger):
+            if not self._slot_governor.update_hold_row(ledger):
                 return False
         memory, strain = self._slot_governor.readings().memory, self._slot_governor.why_not_start()
         return self._admission.admit(ledger, job, memory, strain)

@@ -18,7 +18,6 @@ from cbi_queue.governor.machine.heat import grade_heat
 from cbi_queue.governor.machine.pressure import grade_pressure
 from cbi_queue.governor.policies.heat_policy import HOLD_MARGIN_S, LEVEL
 from cbi_queue.governor.policies.memory_relief import ENOUGH_UNEASED, not_eased, note_calm
-from cbi_queue.governor.state.state import BeforeEnd
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.readings.values import HeatLevel
 from cbi_queue.wording import span
@@ -50,28 +49,7 @@ def decide_hold(situation: HoldSituation) -> Decision | None:
     if hold is None:
         return None
     _note_least(hold, situation.graded)
-    before = _before_end(situation.state)
-    decision = _decide(situation, hold)
-    if decision is not None and decision.action is Action.RESUME:
-        hold.before_end = before
-    return decision
-
-
-def take_back_end(state: GovernorState, hold: Hold) -> None:
-    """Put *state* back as it was before *hold* was ended: the end could not be carried out, so *hold* is in force.
-
-    The next look decides anew, by what it sees then; nothing is counted twice.
-    """
-    state.hold, before = hold, hold.before_end
-    if before is None:
-        return
-    state.steps = list(before.steps)
-    state.refutations, state.stuck_level = dict(before.refutations), before.stuck_level
-    state.relief.uneased = before.uneased
-
-
-def _before_end(state: GovernorState) -> BeforeEnd:
-    return BeforeEnd(tuple(state.steps), dict(state.refutations), state.relief.uneased, state.stuck_level)
+    return _decide(situation, hold)
 
 
 def _note_least(hold: Hold, graded: Graded) -> None:

@@ -6,7 +6,7 @@ a grade "lasts since" only by continuous readings, and what was measured of a tr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
@@ -43,16 +43,6 @@ MOST_GAIN = 100.0
 """More than any pace can win: a slip of a clock, which must not make the whole record unreadable."""
 
 
-@dataclass(frozen=True, slots=True)
-class BeforeEnd:
-    """What the end of a hold changes, besides the hold: an end that cannot be carried out is taken back with it."""
-
-    steps: tuple[Step, ...]
-    refutations: dict[str, Refutation]
-    uneased: int
-    stuck_level: float | None
-
-
 @dataclass(slots=True)
 class Hold:
     """A hold that the governor asked for."""
@@ -66,10 +56,6 @@ class Hold:
     """Lowest grade seen since; None until one was seen."""
     least_level: Level | None
     """Lowest heat level of the operating system seen since; None until one was seen."""
-    before_end: Annotated[BeforeEnd | None, BeforeValidator(not_stored), Field(exclude=True)] = field(
-        default=None, compare=False
-    )
-    """What its end changes, as it was before; None until an end was decided."""
 
 
 @dataclass(slots=True)
@@ -272,10 +258,6 @@ class GovernorState(PersistedState):
         if self.last_trained_s is None or now_s - self.last_trained_s > FORGET_RUNG_S:
             self.duty, self.proven_duty, self.trial = 1.0, 1.0, None
             self.gains.clear()
-
-    def hold_is_gone(self) -> None:
-        """Note that the hold was lifted by someone else, or expired."""
-        self.hold = None
 
     def drop_old(self, now_s: float) -> None:
         """Drop what is over for long, and shorten each wait to what the thresholds allow; for a state just read."""

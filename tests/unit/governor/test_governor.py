@@ -180,7 +180,7 @@ def test_a_hold_that_another_lifted_is_forgotten() -> None:
     ride = Ride()
     ride.run(20, at_level(HeatLevel.TRAPPING))
     assert ride.governor.rung.words == "stands still because of heat"
-    ride.governor.hold_is_gone()
+    ride.state.hold = None
     assert ride.governor.rung.held_for is None
     assert check_empty_slot(ride.now_s, unknown(ride.now_s), ride.state) is None
 
