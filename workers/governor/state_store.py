@@ -48,15 +48,15 @@ class StateStore:
             record = last_memory(self._path)
             if record is None:
                 return None
-            restored = state_from_json(record, thresholds, self._now())
-            _log_restored(restored.state, restored.age_s)
+            state, age_s = state_from_json(record, thresholds, self._now())
+            _log_restored(state, age_s)
         except RecordFault as exc:
             logger.warning("event=governor.memory.refused path=%s why=%r", self._path, str(exc))
             return None
         except Exception:
             logger.exception("event=governor.memory.refused path=%s", self._path)
             return None
-        return restored.state
+        return state
 
     def write(self, telemetry: Telemetry, state: GovernorState, deciding: Lock, *, at_once: bool) -> None:
         """Write *state*: *at_once*, as after a decision, or else when `WRITE_EVERY_S` have passed.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
-from cbi_queue.governor.state.stored_types import Past, RoundedSeconds  # noqa: TC001 - pydantic reads annotations
+from cbi_queue.governor.state.stored import Past, RoundedSeconds  # noqa: TC001 - pydantic reads annotations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

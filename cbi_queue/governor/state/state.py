@@ -12,21 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BeforeValidator, Field
 
 from cbi_queue.governor.machine.grades import Grade, GradeHistory
+from cbi_queue.governor.state import stored
 from cbi_queue.governor.state.cost_account import DAY_S, CostAccount, StoredCosts
-from cbi_queue.governor.state.stored_types import (
-    NEVER,
-    Celsius,
-    Count,
-    Duty,
-    Level,
-    Name,
-    Past,
-    PastOrNever,
-    Seconds,
-    StoredAs,
-    Until,
-    not_stored,
-)
 from cbi_queue.governor.values import Action, Cause  # noqa: TC001 - pydantic reads annotations
 
 if TYPE_CHECKING:
@@ -48,13 +35,13 @@ class Hold:
     """A hold that the governor asked for."""
 
     cause: Cause
-    since_s: Annotated[Past, Field(alias="age_s")]
-    until_s: Annotated[Until, Field(alias="left_s")]
+    since_s: Annotated[stored.Past, Field(alias="age_s")]
+    until_s: Annotated[stored.Until, Field(alias="left_s")]
     """When work is tried again, whatever the sensors report."""
     evicted: bool
     least: Grade | None
     """Lowest grade seen since; None until one was seen."""
-    least_level: Level | None
+    least_level: stored.Level | None
     """Lowest heat level of the operating system seen since; None until one was seen."""
 
 
@@ -62,25 +49,25 @@ class Hold:
 class Trial:
     """A step whose help is still to be seen."""
 
-    at_s: Annotated[Past, Field(alias="age_s")]
-    duty_before: Duty
-    duty: Duty
+    at_s: Annotated[stored.Past, Field(alias="age_s")]
+    duty_before: stored.Duty
+    duty: stored.Duty
     slow: bool
     """True when it was taken because the work was slow, False when the heat alone asked for it."""
-    seconds_per_sample: Annotated[float | None, BeforeValidator(not_stored), Field(default=None, exclude=True)]
+    seconds_per_sample: Annotated[float | None, BeforeValidator(stored.not_stored), Field(default=None, exclude=True)]
     """Before the step, not stored; None when unknown, or when another trainer is in the slot by now."""
     grade: Grade | None
-    level: Level | None
-    temp_c: Celsius | None
+    level: stored.Level | None
+    temp_c: stored.Celsius | None
 
 
 @dataclass(slots=True)
 class Refutation:
     """A cause whose step did not help."""
 
-    what: Name
-    at_s: Annotated[Past, Field(alias="age_s")]
-    until_s: Annotated[Until, Field(alias="left_s")]
+    what: stored.Name
+    at_s: Annotated[stored.Past, Field(alias="age_s")]
+    until_s: Annotated[stored.Until, Field(alias="left_s")]
     times: Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -88,7 +75,7 @@ class Refutation:
 class Relief:
     """How far steps against pressure on memory have helped since memory was clear."""
 
-    uneased: Count
+    uneased: stored.Count
     """Pauses and evictions that left memory as tight as before."""
     held_mib: Annotated[float, Field(ge=0.0, le=1e9)] | None
     """Footprint of the trainer when it was last told to free its memory; None when unknown."""
@@ -97,37 +84,37 @@ class Relief:
 
 
 @dataclass(slots=True)
-class Step:
+class LadderStep:
     """One step of the ladder."""
 
     cause: Cause
     action: Action
-    at_s: Annotated[Past, Field(alias="age_s")]
+    at_s: Annotated[stored.Past, Field(alias="age_s")]
 
 
 @dataclass(slots=True)
 class _Gain:
-    duty: Duty
+    duty: stored.Duty
     factor: Annotated[float, Field(ge=1.0, le=MOST_GAIN)]
 
 
 @dataclass(slots=True)
 class _Said:
-    what: Name
-    at_s: Annotated[Past, Field(alias="age_s")]
+    what: stored.Name
+    at_s: Annotated[stored.Past, Field(alias="age_s")]
 
 
-_GAINS = StoredAs(
+_GAINS = stored.StoredAs(
     Annotated[list[_Gain], Field(max_length=100)],
     write=lambda gains: [_Gain(duty, min(factor, MOST_GAIN)) for duty, factor in gains.items()],
     read=lambda gains: {gain.duty: gain.factor for gain in gains},
 )
-_REFUTATIONS = StoredAs(
+_REFUTATIONS = stored.StoredAs(
     Annotated[list[Refutation], Field(max_length=100)],
     write=lambda refutations: list(refutations.values()),
     read=lambda refutations: {one.what: one for one in refutations},
 )
-_SAID = StoredAs(
+_SAID = stored.StoredAs(
     Annotated[list[_Said], Field(max_length=200)],
     write=lambda said: [_Said(what, at_s) for what, at_s in said.items()],
     read=lambda said: {one.what: one.at_s for one in said},
@@ -138,10 +125,10 @@ _SAID = StoredAs(
 class PersistedState:
     """What one daemon leaves to the next. Types give the range, and how an instant is stored; aliases are the keys."""
 
-    duty: Duty
-    proven_duty: Duty
+    duty: stored.Duty
+    proven_duty: stored.Duty
     """The last pace whose trial showed that it helps; what a pace that does not help goes back to."""
-    stuck_level: Level | None
+    stuck_level: stored.Level | None
     """The heat level that did not follow the work; any other is believed."""
     gains: Annotated[dict[float, float], _GAINS]
     """Pace -> how many times faster a worked second was at it than at full pace, as its trial showed."""
@@ -149,14 +136,14 @@ class PersistedState:
     trial: Trial | None
     refutations: Annotated[dict[str, Refutation], _REFUTATIONS]
     relief: Relief
-    heat_up_wait_s: Seconds
-    last_up_s: Annotated[PastOrNever, Field(alias="last_up_ago_s")]
-    last_trained_s: Annotated[Past | None, Field(alias="last_trained_ago_s")]
+    heat_up_wait_s: stored.Seconds
+    last_up_s: Annotated[stored.PastOrNever, Field(alias="last_up_ago_s")]
+    last_trained_s: Annotated[stored.Past | None, Field(alias="last_trained_ago_s")]
     """When a trainer was last checked."""
-    probe_asked_s: Annotated[PastOrNever, Field(alias="probe_asked_ago_s")]
-    steps: Annotated[list[Step], Field(max_length=MOST_STEPS)]
+    probe_asked_s: Annotated[stored.PastOrNever, Field(alias="probe_asked_ago_s")]
+    steps: Annotated[list[LadderStep], Field(max_length=MOST_STEPS)]
     """Those of the last day, oldest first."""
-    account: Annotated[CostAccount, StoredAs(StoredCosts, CostAccount.costs, CostAccount), Field(alias="costs")]
+    account: Annotated[CostAccount, stored.StoredAs(StoredCosts, CostAccount.costs, CostAccount), Field(alias="costs")]
     said: Annotated[dict[str, float], _SAID]
     """Remark -> boot-clock second at which it was made last."""
 
@@ -176,9 +163,9 @@ class GovernorState(PersistedState):
             refutations={},
             relief=Relief(0, None, set()),
             heat_up_wait_s=thresholds.heat_up_wait_s,
-            last_up_s=NEVER,
+            last_up_s=stored.NEVER,
             last_trained_s=None,
-            probe_asked_s=NEVER,
+            probe_asked_s=stored.NEVER,
             steps=[],
             account=CostAccount(),
             said={},
@@ -199,7 +186,7 @@ class GovernorState(PersistedState):
 
     def step(self, cause: Cause, action: Action, now_s: float) -> None:
         """Note a step of the ladder."""
-        self.steps.append(Step(cause, action, now_s))
+        self.steps.append(LadderStep(cause, action, now_s))
         self._drop_old_steps(now_s)
 
     def steps_within(self, cause: Cause, now_s: float, span_s: float = HOUR_S, action: Action | None = None) -> int:
@@ -214,7 +201,7 @@ class GovernorState(PersistedState):
 
     def may_say(self, what: str, now_s: float, gap_s: float) -> bool:
         """Return True if *what* was not said within *gap_s* seconds, and note that it is said now."""
-        if now_s - self.said.get(what, NEVER) < gap_s:
+        if now_s - self.said.get(what, stored.NEVER) < gap_s:
             return False
         self.said[what] = now_s
         return True
