@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 WRITE_EVERY_S = 30.0
 """Seconds between two records while nothing is decided: what the account of the day's cost may lose in a crash."""
 FIRST_PID = 1
-"""The process that starts with the machine, and so tells one boot from another."""
+"""The process that starts with the machine: its start identifies the boot."""
 
 
 class StateStore:
@@ -49,13 +49,19 @@ class StateStore:
             if record is None:
                 return None
             state, age_s = state_from_json(record, thresholds, self._now())
-            _log_restored(state, age_s)
-        except RecordFault as exc:
-            logger.warning("event=governor.memory.refused path=%s why=%r", self._path, str(exc))
+        except Exception as exc:  # a fault of the record must not keep the daemon from starting
+            fault = None if isinstance(exc, RecordFault) else exc
+            logger.warning("event=governor.memory.refused path=%s why=%r", self._path, str(exc), exc_info=fault)
             return None
-        except Exception:
-            logger.exception("event=governor.memory.refused path=%s", self._path)
-            return None
+        now_s = clock.boot_s()
+        logger.info(
+            "event=governor.memory.restored age_s=%.0f duty=%g steps_within_hour=%d refuted=%s cost_share=%.4f",
+            age_s,
+            state.duty,
+            sum(state.steps_within(cause, now_s) for cause in Cause),
+            ",".join(what.replace(" ", "_") for what in state.left_alone_s(now_s)) or "nothing",
+            state.spent_share(now_s),
+        )
         return state
 
     def write(self, telemetry: Telemetry, state: GovernorState, deciding: Lock, *, at_once: bool) -> None:
@@ -85,17 +91,3 @@ class StateStore:
 
     def _now(self) -> Moment:
         return Moment(clock.boot_s(), clock.epoch_s(), self._boot)
-
-
-def _log_restored(state: GovernorState, age_s: float) -> None:
-    now_s = clock.boot_s()
-    steps = sum(state.steps_within(cause, now_s) for cause in Cause)
-    refuted = ",".join(what.replace(" ", "_") for what in state.left_alone_s(now_s))
-    logger.info(
-        "event=governor.memory.restored age_s=%.0f duty=%g steps_within_hour=%d refuted=%s cost_share=%.4f",
-        age_s,
-        state.duty,
-        steps,
-        refuted or "nothing",
-        state.spent_share(now_s),
-    )
