@@ -71,9 +71,9 @@ def test_the_governor_forgets_a_hold_that_was_lifted_so(site, resume):
     slot_governor = SlotGovernor(site.settings)
     with site.ledger() as ledger:
         slot_governor.take_over(ledger)
-        slot_governor.notice_lifted_hold(ledger)
+        slot_governor.update_hold_row(ledger)
         assert slot_governor.state.hold is not None
         resume("--all")
-        slot_governor.notice_lifted_hold(ledger)
+        slot_governor.update_hold_row(ledger)
 
     assert slot_governor.state.hold is None

@@ -40,7 +40,7 @@ class GovernorHold:
         self._copied: HoldRow | None = None
         """What the ledger has, as far as is known here."""
         self._end_words = ""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def carry_out(self, decision: Decision) -> None:
         """Begin or end a hold as *decision* says; an action that concerns the trainer alone changes nothing."""
@@ -58,41 +58,34 @@ class GovernorHold:
         """End the hold, if there is one; *words* say why."""
         self.in_force, self._end_words = None, words
 
-    def was_lifted(self, ledger: Ledger) -> bool:
-        """Return True if the row of the hold in force is gone: the hold is over. False where the ledger cannot be read."""
-        with self._lock:
-            row = self._copied
-            if row is None or row is not self.in_force:
-                return False
-            try:
-                if any(held.reason is row.reason for held in holds_in_force(ledger)):
-                    return False
-            except (LedgerError, sqlite3.Error) as exc:
-                logger.warning("event=hold.not_read reason=%s why=%r", row.reason, str(exc))
-                return False
-            self.in_force = self._copied = None
-            return True
-
     def obeyed(self, ledger: Ledger) -> list[HoldRow]:
-        """Return the holds that the slot obeys: those of others as the ledger has them, and the governor's as it is here."""
-        copied, ours = self._copied, self.in_force
-        others = [row for row in holds_in_force(ledger) if copied is None or row.reason is not copied.reason]
-        return others if ours is None else [*others, ours]
+        """Return the holds that the slot obeys: those of others as the ledger has them, the governor's as it is here."""
+        with self._lock:
+            rows, copied = holds_in_force(ledger), self._copied
+            others = [row for row in rows if copied is None or row.reason is not copied.reason]
+            if copied is not None and copied is self.in_force and others == rows:
+                self.in_force = self._copied = None  # the user lifted it, or it expired
+            return others if self.in_force is None else [*others, self.in_force]
 
     def copy_to(self, ledger: Ledger) -> bool:
-        """Bring the row up to date; return False when the ledger cannot be written now: try again at the next check."""
+        """Bring the hold and its row together; return False when the ledger cannot be used now: try again later."""
         with self._lock:
-            hold = self.in_force
             try:
-                if self._copied is not None and (hold is None or hold.reason is not self._copied.reason):
-                    lift_hold(ledger, self._copied.reason, self._end_words)
-                    self._copied = None
-                if hold is not None and hold is not self._copied:
-                    for_s = None if hold.expires_at is None else hold.expires_at - clock.epoch_s()
-                    place_hold(ledger, hold.reason, hold.mode, hold.words, for_s=for_s)
-                    self._copied = hold
+                if self._copied is not None:
+                    self.obeyed(ledger)
+                self._write(ledger, self.in_force)
             except (LedgerError, sqlite3.Error) as exc:
                 if not ledger.met_lock:
+                    hold = self.in_force or self._copied
                     logger.warning("event=hold.not_written reason=%s why=%r", hold and hold.reason, str(exc))
                 return False
         return True
+
+    def _write(self, ledger: Ledger, hold: HoldRow | None) -> None:
+        if self._copied is not None and (hold is None or hold.reason is not self._copied.reason):
+            lift_hold(ledger, self._copied.reason, self._end_words)
+            self._copied = None
+        if hold is not None and hold is not self._copied:
+            for_s = None if hold.expires_at is None else hold.expires_at - clock.epoch_s()
+            place_hold(ledger, hold.reason, hold.mode, hold.words, for_s=for_s)
+            self._copied = hold

@@ -154,18 +154,17 @@ class SlotGovernor:
 
     def holds(self, ledger: Ledger) -> list[HoldRow]:
         """Return every hold that the slot obeys, the governor's also while it has no row yet."""
-        self.notice_lifted_hold(ledger)
         return self._governor_hold.obeyed(ledger)
 
-    def notice_lifted_hold(self, ledger: Ledger) -> None:
-        """Forget the governor's hold when the user has lifted it, or it has expired."""
-        if self._governor_hold.was_lifted(ledger):
-            self.state.hold = None
-
     def update_hold_row(self, ledger: Ledger) -> bool:
-        """Bring the governor's hold and its row together; return False when the ledger cannot be written now."""
-        self.notice_lifted_hold(ledger)
-        return self._governor_hold.copy_to(ledger)
+        """Bring the governor's hold and its row together; return False when the ledger cannot be used now.
+
+        A hold that the user lifted, or that expired, is over for the governor, too.
+        """
+        is_current = self._governor_hold.copy_to(ledger)
+        if self.acts and self._governor_hold.in_force is None:
+            self.state.hold = None
+        return is_current
 
     def start_again(self, ledger: Ledger) -> None:
         """Forget everything, and end the hold in force: what decided it cannot be trusted to end it."""

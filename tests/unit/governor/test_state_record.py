@@ -38,7 +38,7 @@ LEFT = {
 
 
 def full(now_s: float = WRITTEN.boot_s) -> GovernorState:
-    """A memory in which nothing is as at the beginning."""
+    """A state in which nothing is as at the beginning."""
     state = GovernorState(T)
     state.duty, state.proven_duty, state.stuck_level = 0.6, 0.8, 3.0
     state.gains = {0.8: 1.1, 0.6: 1.35}
@@ -93,7 +93,7 @@ def instants(state: GovernorState) -> list[float]:
     return [*others, *steps, *state.said.values(), *(one.at_s for one in state.refutations.values())]
 
 
-def test_every_field_of_the_memory_is_brought_over_or_left_on_purpose() -> None:
+def test_every_field_of_the_state_is_brought_over_or_left_on_purpose() -> None:
     """A field that is added must be decided on here: in `PersistedState` or not."""
     assert set(vars(GovernorState(T))) == BROUGHT | LEFT
 
@@ -106,7 +106,7 @@ def test_within_one_boot_everything_comes_back_as_it_was() -> None:
 
 
 def test_what_nobody_saw_meanwhile_is_not_brought_over() -> None:
-    """Strain lasts only by looks; a refusal to start and a slow-down ended with the daemon that saw them."""
+    """A grade lasts only by continuous readings; a refusal to start and a slow-down ended with the daemon that saw them."""
     state, fresh = brought_over(full(), after(60)), GovernorState(T)
     left = LEFT - {"heat", "pressure", "thresholds"}
     assert {name: getattr(state, name) for name in left} == {name: getattr(fresh, name) for name in left}
@@ -115,14 +115,14 @@ def test_what_nobody_saw_meanwhile_is_not_brought_over() -> None:
     assert state.trial.seconds_per_sample is None
 
 
-def test_a_memory_of_nothing_comes_back_as_that() -> None:
+def test_a_fresh_state_comes_back_as_that() -> None:
     """No time that never was becomes one."""
     assert known(brought_over(GovernorState(T), after(60))) == known(GovernorState(T))
 
 
 @pytest.mark.parametrize(("boot_s", "boot"), [(40.0, "second"), (WRITTEN.boot_s + 50, "second"), (40.0, None)])
-def test_after_a_reboot_times_are_told_by_the_wall_clock(boot_s: float, boot: str | None) -> None:
-    """The boot clock starts anew; ages go on. A machine may by then be up for longer than it was."""
+def test_after_a_reboot_times_are_counted_by_the_wall_clock(boot_s: float, boot: str | None) -> None:
+    """The boot clock starts at 0; ages continue. A machine may by then be up for longer than it was."""
     now = Moment(boot_s, WRITTEN.epoch_s + 600, boot)
     state, before = brought_over(full(), now), full()
 
@@ -167,7 +167,7 @@ def test_no_wait_is_longer_than_the_thresholds_of_now_allow() -> None:
     assert state.thresholds is short
 
 
-def test_steps_count_for_an_hour_and_the_waits_after_them_go_on() -> None:
+def test_steps_count_for_an_hour_and_the_waits_after_them_continue() -> None:
     """The wait before the next step up may be longer than the hour that is counted."""
     state = brought_over(full(), after(HOUR_S))
     now_s = WRITTEN.boot_s + HOUR_S
@@ -177,7 +177,7 @@ def test_steps_count_for_an_hour_and_the_waits_after_them_go_on() -> None:
 
 
 def test_what_is_over_for_long_is_forgotten() -> None:
-    """After a day the machine may stand somewhere else."""
+    """After a day the machine may be somewhere else."""
     state = brought_over(full(), after(T.refuted_max_s + 3001))
     assert state.refutations == {}
     assert state.said == {}
@@ -229,10 +229,10 @@ def test_a_rung_is_forgotten_after_half_an_hour_without_a_trainer_with_or_withou
     ),
     st.sampled_from(["first", "second"]),
 )
-def test_a_governor_goes_on_from_the_record_as_one_whose_daemon_never_ended(
+def test_a_governor_continues_from_the_record_as_one_whose_daemon_never_ended(
     spans: list[tuple[float, HeatLevel | None, bool]], boot: str
 ) -> None:
-    """Whatever it has been through: the same decisions at the same seconds, but for the strain, which nobody may carry."""
+    """Whatever it has been through: the same decisions at the same seconds, but for the grades, which are not stored."""
     before = Ride()
     for seconds, level, slow in spans:
         before.diagnosis.script = None
@@ -256,7 +256,7 @@ def test_a_governor_goes_on_from_the_record_as_one_whose_daemon_never_ended(
     assert restarted == lived
 
 
-def test_a_level_that_was_caught_lying_has_no_say_after_a_restart_either() -> None:
+def test_a_level_that_did_not_follow_the_work_is_ignored_after_a_restart_too() -> None:
     """Or each restart would cost another quarter of an hour before a job may start."""
     trapping = at_level(HeatLevel.TRAPPING)(WRITTEN.boot_s)
     assert may_start(WRITTEN.boot_s, trapping, GovernorState(T)) is not None
@@ -333,7 +333,7 @@ def test_a_record_with_any_value_out_of_its_range_is_refused_whole(path: tuple[A
     "path", [path for path in PLACES if isinstance(path[-1], str)], ids=lambda path: ".".join(map(str, path))
 )
 def test_a_record_that_lacks_a_key_or_has_one_too_many_is_refused(path: tuple[Any, ...]) -> None:
-    """Another version wrote it, or nobody did."""
+    """Another version wrote it, or another program."""
     for text in (
         changed(path, lambda inside, key: inside.pop(key)),
         changed(path, lambda inside, key: inside.__setitem__(f"{key}_too", inside[key])),
@@ -358,14 +358,14 @@ def test_text_that_is_no_record_is_refused() -> None:
 
 
 def test_more_lost_than_watched_is_refused() -> None:
-    """A share above one would let go of every pace at once."""
+    """A share above one would undo every pace at once."""
     with pytest.raises(RecordFault, match=r"costs\.0"):
         state_from_json(
             changed(("costs", 0, "lost_s"), lambda inside, key: inside.__setitem__(key, 61.0)), T, after(60)
         )
 
 
-def test_a_memory_that_could_not_be_read_back_is_not_written() -> None:
+def test_a_state_that_could_not_be_read_back_is_not_written() -> None:
     """The record before it stays: better an hour old than unreadable."""
     state = full()
     state.duty = math.nan
