@@ -10,7 +10,7 @@ import pytest
 from support.scripted_slot import STARTED, ScriptedSlot, seen_work
 
 from cbi_queue.governor.values import Action, Attribution, Cause
-from cbi_queue.ledger.holds import holds_in_force, place_hold
+from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored, Started
@@ -402,6 +402,25 @@ def test_a_governor_that_may_not_act_lifts_what_an_acting_one_left(
     slot.slot_governor.take_over(slot.ledger)
 
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.USER]
+
+
+def test_between_jobs_a_hold_gets_its_row_late_and_is_over_when_the_user_lifts_it(slot: ScriptedSlot) -> None:
+    """Also when no job asks to start."""
+    attempt_governor = slot.attempt_governor()
+    forbid_writing(slot.ledger)
+    slot.heat(HeatLevel.TRAPPING)
+    slot.check(attempt_governor, 4)
+    slot.ledger.conn.execute("PRAGMA query_only = 0")
+    cancel_in_slot(slot.ledger, attempt_governor._job.id)
+    assert not holds_in_force(slot.ledger)
+
+    slot.check_idle(1)
+    assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
+    resume_slot(slot.ledger, lift_all=True)
+    slot.check_idle(1)
+
+    assert slot.slot_governor.state.hold is None
+    assert not holds_in_force(slot.ledger)
 
 
 def test_cancelling_a_job_during_a_hold_leaves_words_that_are_true(slot: ScriptedSlot) -> None:

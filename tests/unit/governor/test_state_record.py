@@ -17,7 +17,16 @@ from cbi_queue.governor.policies.heat_policy import LEVEL
 from cbi_queue.governor.policies.slot_policy import may_start
 from cbi_queue.governor.state.cost_account import DAY_S
 from cbi_queue.governor.state.record import Moment, RecordFault, state_from_json, state_to_json
-from cbi_queue.governor.state.state import FORGET_RUNG_S, HOUR_S, GovernorState, Hold, Refutation, Relief, Trial
+from cbi_queue.governor.state.state import (
+    FORGET_RUNG_S,
+    HOUR_S,
+    MOST_STEPS,
+    GovernorState,
+    Hold,
+    Refutation,
+    Relief,
+    Trial,
+)
 from cbi_queue.governor.values import Action, Cause
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings.values import HeatLevel
@@ -267,6 +276,24 @@ def test_records_are_read_and_written_as_by_earlier_versions() -> None:
     """An update must not cost the day's account, nor a downgrade."""
     assert json.loads(state_to_json(full(), WRITTEN)) == json.loads(EARLIER)
     assert known(state_from_json(EARLIER, T, after(60))[0]) == known(full())
+
+
+def test_more_steps_than_any_day_should_have_and_a_slip_of_a_clock_leave_the_record_readable() -> None:
+    """Else the state before them would be what the next daemon restores."""
+    state = full()
+    for second in range(3000):
+        state.step(Cause.HEAT, Action.PACE, WRITTEN.boot_s - 3000 + second)
+    state.gains[0.6] = 1e6
+    restored = brought_over(state, after(60))
+    assert len(restored.steps) == MOST_STEPS
+    assert restored.since_step_s(Cause.HEAT, WRITTEN.boot_s + 60) == pytest.approx(61.0)
+    assert restored.gains[0.6] == 100.0
+
+
+def test_the_last_step_is_the_youngest_in_whatever_order_a_record_has_them() -> None:
+    """The wait after a step counts from the last."""
+    text = changed(("steps",), lambda inside, key: inside[key].reverse())
+    assert state_from_json(text, T, after(0))[0].since_step_s(Cause.HEAT, WRITTEN.boot_s) == pytest.approx(300.0)
 
 
 def test_the_speed_of_a_trainer_that_is_gone_cannot_come_from_a_record() -> None:
