@@ -181,8 +181,10 @@ class ScriptedSlot:
 
     def new_governance(self) -> SlotGovernor:
         """A governance as another daemon would make it, over the same sensors."""
-        self.slot_governor = SlotGovernor(self.settings, Monitor(self.settings, list(self.sensors.values())))
-        return self.slot_governor
+        slot_governor = SlotGovernor(self.settings)
+        slot_governor.monitor = Monitor(self.settings, list(self.sensors.values()))
+        self.slot_governor = slot_governor
+        return slot_governor
 
     def cool(self) -> None:
         """Let heat and memory be fine."""

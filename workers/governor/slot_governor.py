@@ -46,12 +46,12 @@ NOTE_S = 2.0
 class SlotGovernor:
     """The governor's state that all attempts share, with what carries out its decisions about the slot."""
 
-    def __init__(self, settings: Settings, monitor: Monitor | None = None) -> None:
-        """Prepare; nothing is sampled before `start`. *monitor* reads the sensors, by default those of this machine."""
+    def __init__(self, settings: Settings) -> None:
+        """Prepare; nothing is sampled before `start`."""
         profile = profile_for(settings.profile, settings.profiles_dir).profile
         self.thresholds = _with_age_of(settings, profile.thresholds)
         self.state = GovernorState(self.thresholds)
-        self.monitor = monitor or Monitor(settings)
+        self.monitor = Monitor(settings)
         self._mode, self._profile = settings.governor, profile.name
         self.deciding = threading.Lock()
         """Held while the governor decides or its state is written: that is not made for two threads at once."""
@@ -121,7 +121,7 @@ class SlotGovernor:
                 self.state.hold = _hold_of(row, stored)
                 self._governor_hold.take_over(row)
             else:
-                lift_hold(ledger, row.reason, f"the governor is in mode {self._mode} since the daemon was restarted")
+                lift_hold(ledger, row.reason, f"the daemon was restarted with the governor in mode {self._mode}")
 
     def check_idle_slot(self, ledger: Ledger, telemetry: Telemetry) -> None:
         """Between jobs: sample, and end the governor's hold when its cause is gone."""
