@@ -8,20 +8,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from benchmarks.measuring import Line
 from benchmarks.registry import BENCHMARKS, chosen
 from benchmarks.report import as_json, as_markdown, as_text, load, machine, write_markdown
+
+if TYPE_CHECKING:
+    from benchmarks.registry import Benchmark
 
 
 def main() -> int:
     """Run the benchmarks one after the other and print the table."""
     options = _options()
     loads = [load()]
-    lines = []
+    lines: list[Line] = []
     for benchmark in chosen(options.names):
         print(f"{benchmark.name}: {benchmark.words} …", file=sys.stderr, flush=True)
-        lines += benchmark.run(options.rounds)
+        lines += _measured(benchmark, options.rounds)
         loads.append(load())
     heading = f"{machine()}; load average {' → '.join(loads)} between the benchmarks."
     if options.markdown:
@@ -30,7 +36,16 @@ def main() -> int:
         print(json.dumps({"machine": heading, "lines": as_json(lines)}, indent=2))
     else:
         print(f"{heading}\n\n{as_text(lines)}")
-    return 0
+    return 0 if all(line.values for line in lines) else 1
+
+
+def _measured(benchmark: Benchmark, rounds: int | None) -> list[Line]:
+    """Return the benchmark's lines, or one that says why it could not be measured: the others still count."""
+    try:
+        return benchmark.run(rounds)
+    except Exception as exc:  # noqa: BLE001 - whatever one benchmark fails with, the others have been measured
+        traceback.print_exc()
+        return [Line(benchmark.name, "", (), note=f"not measured: {type(exc).__name__}: {exc}")]
 
 
 def _options() -> argparse.Namespace:

@@ -50,8 +50,8 @@ def _ours_per_s(cpu_ms: list[float]) -> float:
             enqueue(ledger, [plan_of(*jobs)])
         huey = LedgerHuey(
             path,
-            admit=lambda _job: True,
-            train=lambda job_id, _attempt_id: settlement.finish(huey.ledger(), job_id, metrics={"rmse": 0.5}),
+            admit=lambda _ledger, _job: True,
+            train=lambda ledger, job_id, _attempt_id: settlement.finish(ledger, job_id, metrics={"rmse": 0.5}),
         )
         rate = _drain(huey, cpu_ms)
         done = queries.state_counts(huey.ledger())

@@ -60,15 +60,15 @@ def lines(_rounds: int) -> list[Line]:
 
 
 def _lines(how: str, found: Score) -> list[Line]:
+    recall = f"{found.found} of {found.slowdowns}"
+    delays_s = ", ".join(f"{delay:.2f}" for delay in sorted(found.delays_s))
+    false = f"{found.false_alarms} in {found.quiet_epochs}"
     return [
-        Line(f"slow-downs found, traces {how}", "", (found.recall,), Target(0.95, at_most=False),
-             f"{found.found} of {found.slowdowns}"),
+        Line(f"slow-downs found, traces {how}", "", (found.recall,), Target(0.95, at_most=False), recall),
         Line(f"delay, traces {how}", "epochs", (median(found.delays),), Target(3.0), f"{sorted(found.delays)}"),
-        Line(f"delay, feed-forward, traces {how}", "s", (median(found.delays_s),), Target(1.0),
-             ", ".join(f"{delay:.2f}" for delay in sorted(found.delays_s))),
-        Line(f"false alarms per 1,000 quiet epochs, traces {how}", "", (found.false_per_1000,), Target(1.0),
-             f"{found.false_alarms} in {found.quiet_epochs}"),
-    ]  # fmt: skip
+        Line(f"delay, feed-forward, traces {how}", "s", (median(found.delays_s),), Target(1.0), delays_s),
+        Line(f"false alarms per 1,000 quiet epochs, traces {how}", "", (found.false_per_1000,), Target(1.0), false),
+    ]
 
 
 def _recorded() -> tuple[list[Trace], list[Labelled]]:

@@ -60,10 +60,11 @@ def _handovers(home: Installation, number: int) -> list[float]:
         """A trainer whose first line and end are noted."""
 
         def next_report(self, timeout_s: float) -> Report | None:
+            had_ended = self.reports_ended
             report = super().next_report(timeout_s)
             if isinstance(report, Hello):
                 seen.append(("hello", time.perf_counter()))
-            elif report is None and self.reports_ended:
+            elif self.reports_ended and not had_ended:
                 seen.append(("gone", time.perf_counter()))
             return report
 

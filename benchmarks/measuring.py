@@ -37,7 +37,7 @@ class Line:
     unit: str
     """`x` for ratios, else `s`, `MB` (of 10^6 bytes), `MiB` or `%`."""
     values: tuple[float, ...]
-    """One value a round, in the order of the rounds."""
+    """One value a round, in the order of the rounds; empty when it could not be measured, and `note` says why."""
     target: Target | None = None
     """None: told, not judged."""
     note: str = ""
@@ -46,12 +46,12 @@ class Line:
     @property
     def median(self) -> float:
         """The value that is judged."""
-        return statistics.median(self.values)
+        return statistics.median(self.values) if self.values else math.nan
 
     @property
     def holds(self) -> bool | None:
-        """Tell whether the median meets the target; None without a target."""
-        return None if self.target is None else self.target.holds(self.median)
+        """True if the median meets the target; None without a target or a measurement."""
+        return None if self.target is None or not self.values else self.target.holds(self.median)
 
 
 def alternate(ours: Callable[[], float], baseline: Callable[[], float], rounds: int) -> tuple[list[float], list[float]]:

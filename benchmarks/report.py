@@ -63,7 +63,7 @@ def as_json(lines: Sequence[Line]) -> list[dict[str, Any]]:
         {
             "what": line.what,
             "unit": line.unit,
-            "median": line.median,
+            "median": line.median if line.values else None,
             "values": list(line.values),
             "target": _target(line.target, line.unit),
             "holds": line.holds,
@@ -76,7 +76,8 @@ def as_json(lines: Sequence[Line]) -> list[dict[str, Any]]:
 def _cells(line: Line) -> tuple[str, ...]:
     spread = f"{_number(min(line.values))}..{_number(max(line.values))}" if len(line.values) > 1 else "-"
     target = _target(line.target, line.unit)
-    return (line.what, f"{_number(line.median)} {line.unit}", spread, target, _VERDICTS[line.holds], line.note)
+    median = f"{_number(line.median)} {line.unit}" if line.values else "not measured"
+    return (line.what, median, spread, target, _VERDICTS[line.holds], line.note)
 
 
 def _target(target: Target | None, unit: str) -> str:

@@ -1,7 +1,4 @@
-"""How well alarms fit the labels of recorded traces: found slow-downs, delays, false alarms. By tests/traces/README.md.
-
-Neighbours: `detector_recall` (the benchmark), `tests/integration/test_governor_replay.py` (the same, held as a test).
-"""
+"""How well alarms fit the labels of recorded traces (tests/traces/README.md): what was found, delays, false alarms."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 Every file that a reader may open is written temp -> flush -> rename -> flush folder. The manifest is written last,
 with the size and SHA-256 of every file and the signature (ledger, job, attempt, spec identity): a folder with a
-matching manifest is complete, and after a crash it is believed over a missing row. Used by `jobs` (writer) and
-`workers` (recovery, reader).
+matching manifest is complete, and after a crash it is believed over a missing row. `jobs` writes it, `workers` reads it.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ _F_FULLFSYNC = 51
 
 
 _NO_FOLDER_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""What a network or FAT file system answers that cannot flush a folder."""
+"""Errors of network and FAT file systems that cannot flush a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a complete run folder says of itself."""
+    """What a complete run folder states about itself."""
 
     ledger_id: str
     job_id: int
@@ -48,7 +47,7 @@ class Manifest:
 
 
 def run_dir_for(models: Path, *, model: str, horizon: str, name: str, identity: str, bars: tuple[str, ...]) -> Path:
-    """Return the run folder of a job: `local/<horizon>/<name>-<hash>`, the bars under `local/baselines/`.
+    """Return the run folder of a job: `local/<horizon>/<name>-<hash>`, baselines under `local/baselines/`.
 
     The folder is named by content, so every attempt of a job finds the checkpoints of the earlier ones.
     """
@@ -61,7 +60,7 @@ def flush(descriptor: int) -> None:
     if sys.platform == "darwin":  # pragma: no cover - exercised on macOS only
         import fcntl
 
-        with contextlib.suppress(OSError):  # a volume without F_FULLFSYNC (exFAT, SMB) still gets the fsync below
+        with contextlib.suppress(OSError):  # a volume without F_FULLFSYNC (exFAT, SMB) gets the fsync below
             fcntl.fcntl(descriptor, _F_FULLFSYNC)
             return
     os.fsync(descriptor)
@@ -83,10 +82,10 @@ def flush_folder(folder: Path) -> None:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside *path*; on success flush it and rename it into place, else remove it.
 
-    The folder must exist: making missing parents here would build a phantom of an unmounted volume.
+    The folder must exist: creating missing parents here would create the path of an unmounted volume on another disk.
 
     Raises:
-        OSError: as the file system says (no space, volume gone); *path* then still holds what it held.
+        OSError: from the file system (no space, volume gone); *path* then still has its old content.
     """
     handle, raw = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
@@ -100,7 +99,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
             os.close(descriptor)
         part.replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):  # the volume may be gone: the first error is the one to tell
+        with contextlib.suppress(OSError):  # the volume may be gone: raise the first error
             part.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
@@ -125,7 +124,7 @@ def sha256_of(path: Path) -> str:
 
 
 def reopen_folder(run_dir: Path) -> None:
-    """Make the folder (never its parents) and take an old manifest away: from here on it is not complete."""
+    """Create the folder (never its parents) and remove an old manifest: from here on it is not complete."""
     run_dir.mkdir(exist_ok=True)
     (run_dir / MANIFEST_NAME).unlink(missing_ok=True)
     for part in run_dir.rglob(".*.part"):
@@ -133,7 +132,7 @@ def reopen_folder(run_dir: Path) -> None:
 
 
 def complete_folder(run_dir: Path, manifest: Manifest) -> Manifest:
-    """List every file of the folder (checkpoints aside) in the manifest and write it, which completes the folder."""
+    """List every file of the folder except checkpoints in the manifest and write it, which completes the folder."""
     files = {
         str(path.relative_to(run_dir)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(run_dir.rglob("*"))
@@ -145,7 +144,7 @@ def complete_folder(run_dir: Path, manifest: Manifest) -> Manifest:
 
 
 def read_manifest(run_dir: Path) -> Manifest | None:
-    """Return the folder's manifest, or None when it has none or one that is not as `complete_folder` writes it."""
+    """Return the folder's manifest; None when there is none, or it is not as `complete_folder` writes it."""
     try:
         body = json.loads((run_dir / MANIFEST_NAME).read_bytes())
         json.dumps(body, allow_nan=False).encode()
@@ -189,5 +188,5 @@ def faults(run_dir: Path, manifest: Manifest) -> list[str]:
 
 
 def _is_passing(relative: Path) -> bool:
-    """Tell what is no part of a result: checkpoints, the manifest itself, and what desktops leave (`.DS_Store`, `._x`)."""
+    """Return True for what is not a result: checkpoints, the manifest, files of desktops (`.DS_Store`, `._x`)."""
     return relative.parts[0] == CHECKPOINT_FOLDER or relative.name == MANIFEST_NAME or relative.name.startswith(".")

@@ -1,9 +1,8 @@
 """The week's budget of models: 60 to 70 in all, with a range for each kind. Pure: no clock, no disk.
 
-The rows are the user's; they add to 65 to 80, so the total is a limit of its own. The shipped week plans 65 and keeps 5 spare.
-What counts: every trained model of a budgeted family. Not counted: feature caches, the bars (naive, seasonal_naive,
-drift), which are yardsticks and not models, and days outside 1 to 7 (the quickstart is day 0). Above: `plan`,
-`status`, command line and page; below: `catalogue`, `lifecycle`.
+The rows are the user's; they add up to 65 to 80, so the total is a limit of its own. The shipped week plans 65 and keeps 5 spare.
+Every trained model of a budgeted family counts. Not counted: feature caches, the baselines (naive, seasonal_naive, drift),
+and days outside 1 to 7 (the quickstart is day 0).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class BudgetRow:
     planned: int
     maximum: int
     words: str
-    """What the row is called, for people."""
+    """Its name, for people."""
 
 
 ROWS: tuple[BudgetRow, ...] = (
@@ -70,13 +69,13 @@ class Standing:
 
     @property
     def alive(self) -> int:
-        """Done, or on the way to it."""
+        """Done, running or queued."""
         return self.done + self.running + self.queued
 
 
 @dataclass(frozen=True, slots=True)
 class RowProgress:
-    """One row of the budget as it stands."""
+    """The progress of one row of the budget."""
 
     family: str
     words: str
@@ -85,35 +84,35 @@ class RowProgress:
     maximum: int
     counts: Standing
     by_horizon: dict[str, Standing]
-    """Every horizon, in order, also those without a model."""
+    """Every horizon, in order, including those without a model."""
     remaining: int
     """Models of the plan not yet done."""
     unscheduled: int
-    """Models of the plan neither done nor on the way."""
+    """Models of the plan neither done, running nor queued."""
     at_risk: int
-    """Failed models without which the minimum is missed unless others take their place."""
+    """Failed models that must be replaced to reach the minimum."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetProgress:
-    """The whole budget as it stands; made of plain values, so that `dataclasses.asdict` is its JSON."""
+    """The progress of the whole budget; made of plain values, so that `dataclasses.asdict` is its JSON."""
 
     rows: tuple[RowProgress, ...]
     total: RowProgress
 
 
 def is_in_week(day: int | None) -> bool:
-    """Return whether jobs of *day* count towards the week's budget."""
+    """Return True if jobs of *day* count towards the week's budget."""
     return day in WEEK_DAYS
 
 
 def is_whole_week(days: Collection[int | None]) -> bool:
-    """Return whether *days* hold every day of the week."""
+    """Return True if *days* contain every day of the week."""
     return set(days) >= WEEK_DAYS
 
 
 def counts_as_model(family: str, model: str) -> bool:
-    """Return whether such a job is one of the 60 to 70."""
+    """Return True if such a job is one of the 60 to 70."""
     return family in _ROW_BY_FAMILY and model not in BARS
 
 
@@ -130,7 +129,7 @@ _GROUP_OF = {
 
 
 def tally(jobs: Iterable[tuple[int, str, str, str, JobState]]) -> Counter[tuple[str, str, JobState]]:
-    """Count jobs of (day, family, model, horizon, state) by (family, horizon, state), leaving out what is no model."""
+    """Count jobs of (day, family, model, horizon, state) by (family, horizon, state), leaving out what does not count."""
     return Counter(
         (family, horizon, state)
         for day, family, model, horizon, state in jobs
@@ -139,7 +138,7 @@ def tally(jobs: Iterable[tuple[int, str, str, str, JobState]]) -> Counter[tuple[
 
 
 def progress(counts: Mapping[tuple[str, str, JobState], int]) -> BudgetProgress:
-    """Hold counts of models by (family, horizon, state) against the budget; families outside it are ignored."""
+    """Compare counts of models by (family, horizon, state) with the budget; families outside it are ignored."""
     cells: dict[tuple[str, str], Standing] = {}
     for (family, horizon, state), count in counts.items():
         if family in _ROW_BY_FAMILY and (group := _GROUP_OF.get(state)) is not None:
@@ -174,16 +173,18 @@ def first_over(families: Sequence[str]) -> list[tuple[int, str]]:
         families: the family of every planned model, in plan order.
 
     Returns:
-        Position of the first model too many, and what to say about it; one for each row that overruns.
+        Position of the first model too many, and the complaint; one for each row above its maximum.
     """
     counts = Counter(families)
     found = []
     for row in ROWS:
         if counts[row.family] > row.maximum:
             places = [i for i, family in enumerate(families) if family == row.family]
-            found.append((places[row.maximum], f"{limits_words(row, counts[row.family])}; this is the first too many"))
+            found.append(
+                (places[row.maximum], f"{limits_words(row, counts[row.family])}; this is the first one too many")
+            )
     if len(families) > TOTAL.maximum:
-        found.append((TOTAL.maximum, f"{limits_words(TOTAL, len(families))}; this is the first too many"))
+        found.append((TOTAL.maximum, f"{limits_words(TOTAL, len(families))}; this is the first one too many"))
     return found
 
 
@@ -197,7 +198,7 @@ def shortfalls(families: Iterable[str]) -> list[tuple[BudgetRow, int]]:
 
 
 def limits_words(row: BudgetRow, count: int) -> str:
-    """Say what *row* allows and how many models there are."""
+    """Return in words what *row* allows and how many models there are."""
     low, high = row.minimum, row.maximum
     allowed = str(low) if low == high else f"{low} to {high}"
     name = "models in all" if row is TOTAL else f"{row.words} models"

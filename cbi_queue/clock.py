@@ -1,8 +1,8 @@
-"""The one reader of time.
+"""The only module that reads clocks.
 
 Three kinds of time, never mixed: instants (aware UTC, for people and rows), working time
 (`monotonic_s`, which stops while a Mac sleeps: what an epoch costs) and boot time (`boot_s`, which
-goes on in sleep: deadlines, expiry and the age of a reading).
+includes sleep: deadlines, expiry and the age of a reading).
 
 Source: `clock_gettime(3)` of macOS and Linux; CPython's `time.monotonic` is `mach_absolute_time` on
 macOS and so stops in sleep.
@@ -20,7 +20,7 @@ _BOOT_CLOCK: int = (
 
 
 def utc_now() -> datetime:
-    """Return the present instant, aware, in UTC."""
+    """Return the current instant, aware, in UTC."""
     return datetime.now(UTC)
 
 

@@ -1,5 +1,6 @@
-"""What would stop, slow or endanger the queue on this machine: one small check each, each with its remedy. Only looks
-(and writes one probe file where data will be written).
+"""Checks for what would stop, slow or endanger the queue on this machine, each with its remedy.
+
+Changes nothing, except that it creates the state folder and writes one probe file, deleted at once, in the data folder.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Literal
 from cbi_queue.errors import CbiError
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
-from cbi_queue.ledger.schema import SCHEMA_VERSION, schema_version
+from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
+from cbi_queue.models.catalogue import outside
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status
+from cbi_queue.wording import counted, memory_size, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,17 +31,17 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 WAL_RESET_FIXED = (3, 51, 3)
-"""First SQLite without the WAL-reset race of two checkpointing connections; we keep clear of it anyway."""
+"""First SQLite without the WAL-reset race between two connections that checkpoint; cbi-queue avoids it in any case."""
 LOW_SPACE_GIB = 5.0
 PROBE_TIMEOUT_S = 10.0
 LIBRARIES = ("polars", "lightgbm", "xgboost", "statsforecast", "torch")
 NET_LIBRARIES = {"tensorflow": ("polars", "safetensors", "tensorflow")}
-"""What a backend with a runtime of its own needs in place of those."""
+"""What a backend with a separate runtime needs instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     verdict: Literal["ok", "note", "bad"]
@@ -46,10 +49,22 @@ class Finding:
     advice: str | None = None
 
 
+def _ok(subject: str, seen: str) -> Finding:
+    return Finding(subject, "ok", seen)
+
+
+def _note(subject: str, seen: str, advice: str | None = None) -> Finding:
+    return Finding(subject, "note", seen, advice)
+
+
+def _bad(subject: str, seen: str, advice: str | None) -> Finding:
+    return Finding(subject, "bad", seen, advice)
+
+
 def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _runtimes, _exports, _daemon,
+        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _runtimes, _exports, _daemon,
         _sensors,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
@@ -57,29 +72,30 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _settings(settings: Settings) -> Iterator[Finding]:
     source = str(settings.config_file) if settings.config_file else "environment and defaults"
-    yield Finding("settings", "ok", f"{source}; {settings.threads} threads for the trainer")
+    yield _ok("settings", f"from {source}; the trainer uses {counted(settings.threads, 'thread')}")
     try:
         chosen = profile_for(settings.profile, settings.profiles_dir)
     except CbiError as exc:
-        yield Finding("hardware profile", "bad", exc.message, "set CBI_PROFILE to one of them, or correct the file")
+        yield _bad("hardware profile", exc.message, "set CBI_PROFILE to a known profile, or correct the file")
         return
-    limit = chosen.profile.working_set_mib
-    told = "a working set that is not known" if limit is None else f"{limit:.0f} MiB for one trainer"
-    verdict: Literal["ok", "note"] = "note" if limit is None else "ok"
-    advice = None if limit is not None else "set CBI_PROFILE to one with figures; memory is not checked until then"
-    yield Finding("hardware profile", verdict, f"{chosen.profile.name} ({chosen.why}); {told}", advice)
+    name, limit = f"{chosen.profile.name} ({chosen.why})", chosen.profile.working_set_mib
+    if limit is None:
+        advice = "set CBI_PROFILE to a profile with memory figures; until then no job is checked for memory"
+        yield _note("hardware profile", f"{name}; the memory limit of a trainer is not known", advice)
+    else:
+        yield _ok("hardware profile", f"{name}; {memory_size(limit)} for one trainer")
 
 
 def _python(_settings: Settings) -> Iterator[Finding]:
-    yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+    yield _ok("python", f"{sys.version.split()[0]} at {sys.executable}")
 
 
 def _sqlite(_settings: Settings) -> Iterator[Finding]:
     if sqlite3.sqlite_version_info >= WAL_RESET_FIXED:
-        yield Finding("sqlite", "ok", sqlite3.sqlite_version)
+        yield _ok("sqlite", sqlite3.sqlite_version)
     else:
-        seen = f"{sqlite3.sqlite_version}, before the WAL-reset fix of 3.51.3"
-        yield Finding("sqlite", "note", seen, "safe here: only the daemon's own connection checkpoints while it runs")
+        seen = f"{sqlite3.sqlite_version}, older than 3.51.3 with the WAL-reset fix"
+        yield _note("sqlite", seen, "no action needed: only the daemon's connection checkpoints while it runs")
 
 
 def _state_disk(settings: Settings) -> Iterator[Finding]:
@@ -87,9 +103,9 @@ def _state_disk(settings: Settings) -> Iterator[Finding]:
     kind = file_system_of(settings.state_dir)
     seen = f"{settings.state_dir} on {kind or 'an unknown file system'}"
     if kind in UNSAFE_FILE_SYSTEMS:
-        yield Finding("state folder", "bad", seen, "set CBI_STATE_DIR to a folder on the internal disk")
+        yield _bad("state folder", seen, "set CBI_STATE_DIR to a folder on the internal disk")
     else:
-        yield Finding("state folder", "ok", seen)
+        yield _ok("state folder", seen)
     yield from _space("state folder", settings.state_dir)
 
 
@@ -97,30 +113,33 @@ def _space(subject: str, folder: Path) -> Iterator[Finding]:
     stats = os.statvfs(folder)
     free_gib = stats.f_bavail * stats.f_frsize / 2**30
     if free_gib < LOW_SPACE_GIB:
-        yield Finding(f"{subject}, space", "note", f"{free_gib:.1f} GiB free", f"keep {LOW_SPACE_GIB:.0f} GiB free")
+        yield _note(f"{subject}, space", f"{free_gib:.1f} GiB free", f"free at least {LOW_SPACE_GIB:.0f} GiB")
     else:
-        yield Finding(f"{subject}, space", "ok", f"{free_gib:.1f} GiB free")
+        yield _ok(f"{subject}, space", f"{free_gib:.1f} GiB free")
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
     try:
         version = schema_version(settings.ledger_path)
     except CbiError as exc:
-        yield Finding("ledger", "bad", exc.message, exc.hint)
+        yield _bad("ledger", exc.message, exc.hint)
         return
     if version > SCHEMA_VERSION:
-        yield Finding("ledger", "bad", f"schema {version}, this version knows {SCHEMA_VERSION}", "upgrade cbi-queue")
+        seen = f"{settings.ledger_path} has schema {version}; this cbi-queue supports up to {SCHEMA_VERSION}"
+        yield _bad("ledger", seen, "upgrade cbi-queue")
+    elif version == 0 and (lost := why_lost(settings.ledger_path)) is not None:
+        yield _bad("ledger", lost, RESTORE_HINT)
     elif version == 0:
-        yield Finding("ledger", "ok", f"{settings.ledger_path} is made by the first command that needs it")
+        yield _ok("ledger", f"{settings.ledger_path} does not exist yet; the first command that needs it creates it")
     elif (fault := _damage(settings.ledger_path)) is not None:
-        advice = f"stop the daemon, move it aside and restore the newest file of {settings.backup_dir}"
-        yield Finding("ledger", "bad", f"{settings.ledger_path} is damaged: {fault}", advice)
+        advice = "stop the daemon; `cbi-queue restore` lists the backups and restores one"
+        yield _bad("ledger", f"{settings.ledger_path} is damaged: {fault}", advice)
     else:
-        yield Finding("ledger", "ok", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")
+        yield _ok("ledger", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")
 
 
 def _damage(path: Path) -> str | None:
-    """Let SQLite look through the whole file; return the first thing it does not like."""
+    """Return the first fault that SQLite finds in the whole file; None when it finds none."""
     try:
         with closing(connect(path, readonly=True)) as conn:
             verdict = str(conn.execute("PRAGMA quick_check(1)").fetchone()[0])
@@ -131,31 +150,31 @@ def _damage(path: Path) -> str | None:
 
 def _volume(settings: Settings) -> Iterator[Finding]:
     if settings.volume is None:
-        yield Finding("data volume", "ok", "none configured (EXTERNAL_DRIVE)")
+        yield _ok("data volume", "none configured (EXTERNAL_DRIVE)")
         return
     try:
         settings.require_volume()
     except CbiError as exc:
-        yield Finding("data volume", "bad", exc.message, exc.hint)
+        yield _bad("data volume", exc.message, exc.hint)
     else:
-        yield Finding("data volume", "ok", f"{settings.volume} is mounted")
+        yield _ok("data volume", f"{settings.volume} is mounted")
 
 
 def _repo(settings: Settings) -> Iterator[Finding]:
     if not settings.repo.exists():
-        yield Finding("data folder", "note", f"{settings.repo} does not exist yet", "`cbi-queue data sample` makes it")
+        yield _note("data folder", f"{settings.repo} does not exist yet", "`cbi-queue data sample` creates it")
         return
     fault = _probe_write(settings.repo)
     if fault is None:
-        yield Finding("data folder", "ok", f"{settings.repo} can be written")
+        yield _ok("data folder", f"{settings.repo} is writable")
         yield from _space("data folder", settings.repo)
     else:
-        advice = "on macOS, give Full Disk Access to the Python that the service runs"
-        yield Finding("data folder", "bad", f"{settings.repo} cannot be written: {fault}", advice)
+        advice = "correct its permissions; on macOS, give the service's Python Full Disk Access (docs/service.md)"
+        yield _bad("data folder", f"{settings.repo} is not writable: {fault}", advice)
 
 
 def _probe_write(folder: Path) -> str | None:
-    """Write and read a file in a child process, because a forbidden volume can hang; return what went wrong."""
+    """Write a file in a child process, because a forbidden volume can hang; return what went wrong."""
     code = "import sys,tempfile\nwith tempfile.NamedTemporaryFile(dir=sys.argv[1]) as f: f.write(b'x'); f.flush()"
     try:
         done = subprocess.run(
@@ -167,23 +186,32 @@ def _probe_write(folder: Path) -> str | None:
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
 
 
+def _families(_settings: Settings) -> Iterator[Finding]:
+    found = outside()
+    for package in dict.fromkeys(found.packages.values()):
+        models = ", ".join(model for model, of in found.packages.items() if of == package)
+        yield Finding(f"package {package}", "ok", f"models {models}")
+    for fault in found.faults:
+        yield Finding(f"package {fault.package}", "bad", fault.why, "update the package, or uninstall it")
+
+
 def _runtimes(settings: Settings) -> Iterator[Finding]:
     installed = {backend for backend in BACKENDS if runtime_of(settings, backend).origin == "installed"}
     for backend in sorted({"native", "torch", *installed, *settings.runtimes}):
         interpreter = settings.interpreter_for(backend)
         missing = _missing_libraries(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if missing is None:
-            yield Finding(f"runtime {backend}", "bad", f"{interpreter} does not run", "correct it in [runtimes]")
+            yield _bad(f"runtime {backend}", f"{interpreter} does not start", "correct [runtimes] in the settings file")
         elif "jobs" in missing:
-            yield Finding(f"runtime {backend}", "bad", f"{interpreter} lacks cbi-queue itself", "install it there")
+            yield _bad(f"runtime {backend}", f"{interpreter} does not have cbi-queue", "install cbi-queue there")
         elif missing and backend in NET_LIBRARIES:
-            seen = f"{interpreter} lacks {', '.join(missing)}"
-            yield Finding(f"runtime {backend}", "bad", seen, f"`cbi-queue runtime install {backend}`")
+            seen = f"{interpreter} does not have {', '.join(missing)}"
+            yield _bad(f"runtime {backend}", seen, f"run `cbi-queue runtime install {backend}`")
         elif missing:
-            advice = "install cbi-queue[train] there, or leave out the jobs that need them"
-            yield Finding(f"runtime {backend}", "note", f"{interpreter} lacks {', '.join(missing)}", advice)
+            advice = "install cbi-queue[train] there; jobs that need these libraries fail until then"
+            yield _note(f"runtime {backend}", f"{interpreter} does not have {', '.join(missing)}", advice)
         else:
-            yield Finding(f"runtime {backend}", "ok", interpreter)
+            yield _ok(f"runtime {backend}", interpreter)
 
 
 def _missing_libraries(interpreter: str, libraries: tuple[str, ...]) -> list[str] | None:
@@ -201,26 +229,26 @@ def _missing_libraries(interpreter: str, libraries: tuple[str, ...]) -> list[str
 def _exports(settings: Settings) -> Iterator[Finding]:
     found = sorted(path.name for path in settings.exports_dir.glob("production_training_data_*.parquet"))
     if found:
-        yield Finding("exports", "ok", f"{len(found)} in {settings.exports_dir}")
+        yield _ok("exports", f"{counted(len(found), 'file')} in {settings.exports_dir}")
     else:
-        yield Finding("exports", "note", f"none in {settings.exports_dir}", "`cbi-queue data sample` builds real ones")
+        yield _note("exports", f"none in {settings.exports_dir}", "`cbi-queue data sample` builds sample exports")
 
 
 def _daemon(settings: Settings) -> Iterator[Finding]:
     status = daemon_status(settings)
-    advice = None if status.is_running else "`cbi-queue service install`, or `cbi-queue worker` in a terminal"
-    yield Finding("daemon", "ok" if status.is_running else "note", status.words, advice)
+    advice = "run `cbi-queue service install`, or `cbi-queue worker` in a terminal"
+    yield _ok("daemon", status.words) if status.is_running else _note("daemon", status.words, advice)
 
 
 def _sensors(_settings: Settings) -> Iterator[Finding]:
     try:
         rows = read_sensors()
     except CbiError as exc:
-        yield Finding("sensors", "note", exc.message, exc.hint)
+        yield _note("sensors", exc.message, exc.hint)
         return
     for row in rows:
         subject = f"sensor {row.kind}, {row.sensor}"
         if row.is_known:
-            yield Finding(subject, "ok", f"{row.words}; {row.age_s:.1f} s old, from {row.source}, {row.trust}")
+            yield _ok(subject, f"{row.words}; {span(row.age_s)} old, from {row.source}, {row.trust}")
         else:
-            yield Finding(subject, "note", row.words)
+            yield _note(subject, row.words)

@@ -6,15 +6,16 @@ The tree::
     ├─ Refused              input that cannot be accepted; nothing was changed (exit 2)
     │  ├─ SettingsError     a setting or environment variable is unusable
     │  ├─ PlanError         a day plan has one or more complaints
-    │  └─ UnknownJob        no job answers to the name or number given
+    │  └─ UnknownJob        no job has the name or number given
     ├─ LedgerError          the database cannot be used
-    │  ├─ LedgerBusy        another program kept it locked for longer than we wait
+    │  ├─ LedgerBusy        another program kept it locked for too long
+    │  ├─ LedgerLost        its file was deleted or replaced while in use
     │  └─ StaleTransition   the job was no longer in the state the change starts from
     ├─ SlotTaken            another daemon holds the slot (exit 75)
-    ├─ SlotStuck            a trainer that does not die holds it
+    ├─ SlotStuck            a process that is not a daemon holds it and does not end
     ├─ VolumeMissing        the configured data volume is not mounted
-    ├─ ProtocolError        a line between slot and trainer could not be understood
-    └─ ServiceError         launchd or systemd refused what was asked
+    ├─ ProtocolError        a line between slot and trainer is not valid
+    └─ ServiceError         launchd or systemd refused a command
 
 A class exists only where someone catches it. A message says what was attempted, on which thing,
 the value seen, what is allowed, and what to do.
@@ -54,7 +55,7 @@ class PlanError(Refused):
     """The day plan has complaints; nothing was enqueued."""
 
     def __init__(self, complaints: Sequence[str]) -> None:
-        """Carry every complaint found, each already naming file, line and key."""
+        """Store every complaint; each names file, line and key."""
         self.complaints = tuple(complaints)
         count = len(self.complaints)
         noun = "complaint" if count == 1 else "complaints"
@@ -62,7 +63,7 @@ class PlanError(Refused):
 
 
 class UnknownJob(Refused):
-    """No job answers to that name or number."""
+    """No job has that name or number."""
 
 
 class LedgerError(CbiError):
@@ -75,11 +76,15 @@ class LedgerBusy(LedgerError):
     exit_code = 75
 
 
+class LedgerLost(LedgerError):
+    """The ledger's file was deleted, replaced or damaged while the daemon used it."""
+
+
 class StaleTransition(LedgerError):
     """The job was no longer in the state that the change starts from."""
 
     def __init__(self, message: str, *, job_id: int, state: str | None) -> None:
-        """Name the job and the state it was really in (None: the job does not exist)."""
+        """Store the job and its actual state (None: the job does not exist)."""
         self.job_id = job_id
         self.state = state
         super().__init__(message)
@@ -91,13 +96,13 @@ class SlotTaken(CbiError):
     exit_code = 75
 
     def __init__(self, message: str, *, holder_pid: int | None) -> None:
-        """Name the process that holds the slot, when it is known."""
+        """Store the process that holds the slot, where it is known."""
         self.holder_pid = holder_pid
         super().__init__(message)
 
 
 class SlotStuck(CbiError):
-    """Something that is no daemon holds the slot and does not end."""
+    """A process that is not a daemon holds the slot and does not end."""
 
 
 class VolumeMissing(CbiError):
@@ -105,7 +110,7 @@ class VolumeMissing(CbiError):
 
 
 class ProtocolError(CbiError):
-    """A line between slot and trainer could not be understood."""
+    """A line between slot and trainer is not valid."""
 
 
 class ServiceError(CbiError):

@@ -17,7 +17,7 @@
                paused ───────fail ─► failed      ├─ retry ─► queued | waiting
                         cancel ────► cancelled  ─┘
 
-The ledger is the only writer of state and refuses whatever is not in `TRANSITIONS`.
+Only the ledger writes states, and it refuses every change that is not in `TRANSITIONS`.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is in its life."""
+    """What a job is doing, or how it ended."""
 
     QUEUED = "queued"
     """Ready: the slot may claim it (at once, or from its `not_before` instant on)."""
     WAITING = "waiting"
     """A job that it needs has not succeeded yet."""
     HELD = "held"
-    """The user keeps it back; or recovery does, when daemon after daemon died while it trained."""
+    """Held by the user, or by recovery after the daemon crashed repeatedly while the job was running."""
     RUNNING = "running"
     """In the slot, training."""
     PAUSED = "paused"
-    """In the slot, resident in memory, standing still."""
+    """In the slot and in memory, but not training."""
     SUCCEEDED = "succeeded"
     """Trained, scored and stored."""
     VETOED = "vetoed"
-    """Trained, but a guardrail refuses to believe it."""
+    """Trained, but a guardrail rejected the result."""
     FAILED = "failed"
     """Ended in an error and no retry is left."""
     CANCELLED = "cancelled"
-    """The user called it off."""
+    """Cancelled by the user."""
 
     @property
     def is_final(self) -> bool:
@@ -64,7 +64,7 @@ IN_SLOT_STATES = frozenset({JobState.RUNNING, JobState.PAUSED})
 
 
 class Reason(StrEnum):
-    """Why a state changed. The text shown to people is `REASON_WORDS`; it must be true."""
+    """Why a state changed. People read `REASON_WORDS`; it must be true."""
 
     ENQUEUED = "enqueued"
     NEEDS_OPEN = "needs_open"
@@ -88,6 +88,7 @@ class Reason(StrEnum):
     DAEMON_STOPPED = "daemon_stopped"
     DAEMON_DIED = "daemon_died"
     TAKES_DAEMON_DOWN = "takes_daemon_down"
+    KILLED_REPEATEDLY = "killed_repeatedly"
     VOLUME_GONE = "volume_gone"
     STOPPED_OUTSIDE = "stopped_outside"
     SLOT_ERROR = "slot_error"
@@ -98,28 +99,29 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.ENQUEUED: "enqueued from a plan",
     Reason.NEEDS_OPEN: "a job it needs has not succeeded yet",
     Reason.NEEDS_MET: "every job it needs has succeeded",
-    Reason.MEMORY_SHORT: "too little memory is free just now; it is looked at again in a moment",
-    Reason.MEMORY_NEVER: "it needs more memory than one trainer may hold here; edit its parameters, or choose another profile",
-    Reason.MACHINE_STRAINED: "the machine is too hot, or too short of memory, for a job to start",
-    Reason.CLAIMED: "its turn in the slot",
+    Reason.MEMORY_SHORT: "too little memory is free at the moment; the job is checked again soon",
+    Reason.MEMORY_NEVER: "it needs more memory than one trainer may use; edit its parameters or choose another profile",
+    Reason.MACHINE_STRAINED: "the machine is too hot, or too short of memory, to start a job",
+    Reason.CLAIMED: "it was next in the queue",
     Reason.HOLD_IN_FORCE: "a hold on the slot is in force",
     Reason.HOLDS_CLEARED: "no hold on the slot is left",
     Reason.DONE: "trained, scored and stored",
-    Reason.FOUND_FINISHED: "its run folder was found complete; its end had not been recorded",
-    Reason.GUARDRAIL: "a guardrail refused the result",
+    Reason.FOUND_FINISHED: "its run folder was found complete, but its end had not been recorded",
+    Reason.GUARDRAIL: "a guardrail rejected the result",
     Reason.ERROR: "the trainer ended in an error",
     Reason.BROKEN_SPEC: "the trainer refused the job as written; retrying cannot help",
     Reason.RETRIES_SPENT: "the trainer ended in an error and no retry is left",
     Reason.OUT_OF_MEMORY: "the trainer ran out of memory or was killed by the system",
     Reason.TIMED_OUT: "it ran longer than its timeout",
     Reason.EVICTED: "evicted by a hold: it checkpointed and left the slot",
-    Reason.RECYCLED: "its memory kept growing: it goes on from its checkpoint in a fresh process",
-    Reason.DAEMON_STOPPED: "the daemon was stopped; it checkpointed and goes on later",
-    Reason.DAEMON_DIED: "the daemon died while it was in the slot",
-    Reason.TAKES_DAEMON_DOWN: "the daemon died again and again while it trained: kept back until you release it",
-    Reason.VOLUME_GONE: "the data volume vanished while it was in the slot",
-    Reason.STOPPED_OUTSIDE: "something outside stopped the trainer; it goes on later",
-    Reason.SLOT_ERROR: "the slot itself ran into an error and let go of it",
+    Reason.RECYCLED: "its memory kept growing: it continues from its checkpoint in a new process",
+    Reason.DAEMON_STOPPED: "the daemon was stopped; the job saved a checkpoint and continues later",
+    Reason.DAEMON_DIED: "the daemon crashed while the job was in the slot",
+    Reason.TAKES_DAEMON_DOWN: "the daemon crashed repeatedly while the job was running: held until you release it",
+    Reason.VOLUME_GONE: "the data volume disappeared while the job was in the slot",
+    Reason.KILLED_REPEATEDLY: "the trainer was killed repeatedly, not by cbi-queue: held until you release it",
+    Reason.STOPPED_OUTSIDE: "another program or a user stopped the trainer; the job continues later",
+    Reason.SLOT_ERROR: "the slot could not record how the attempt ended; the job is queued again",
     Reason.USER: "asked for by the user",
 }
 
@@ -168,6 +170,11 @@ TRANSITIONS: tuple[Transition, ...] = (
 )  # fmt: skip
 
 
+def event_title(event: str) -> str:
+    """Return the name of an event as people read it."""
+    return "ready" if event == SATISFY.name else event
+
+
 class HoldReason(StrEnum):
     """Why the slot is closed. Holds are a set: the slot opens when none is left."""
 
@@ -180,18 +187,18 @@ class HoldReason(StrEnum):
 
 
 HOLDS_OF_THE_GOVERNOR = (HoldReason.THERMAL, HoldReason.MEMORY)
-"""Reasons under which the governor, and nobody else, closes the slot: for a while, and by itself it opens it again."""
+"""Only the governor places holds with these reasons: for a limited time, and it lifts them itself."""
 
 
 class HoldMode(StrEnum):
     """What a hold does to the job in the slot, weakest first."""
 
     DRAIN = "drain"
-    """Let it end; only claim nothing new."""
+    """It runs to its end; nothing new is claimed."""
     PAUSE = "pause"
-    """Stand still in memory."""
+    """It pauses and stays in memory."""
     EVICT = "evict"
-    """Checkpoint, leave, and go back to the queue."""
+    """It saves a checkpoint, leaves the slot and returns to the queue."""
 
 
 HOLD_MODES_WEAKEST_FIRST = (HoldMode.DRAIN, HoldMode.PAUSE, HoldMode.EVICT)

@@ -1,11 +1,11 @@
-"""Who a process is: pid and start together, never a pid alone and never a name.
+"""The identity of a process: pid and start together, never a pid alone and never a name.
 
-Pids are reused; a pid with its start is not. Everything that is signalled here was identified first.
+Pids are reused; a pid with its start is not. A process is identified before it is signalled.
 
-The start must be the same number whoever asks and whenever. macOS stores an instant with each process, and that instant
-as it stands is the start. Linux counts from boot; there the start is that count, marked with the boot (proc_pid_stat(5),
-/proc/sys/kernel/random/boot_id). On both, psutil's own `create_time()` moves when the clock is set, so that a process
-would stop being itself.
+The start must be the same number for every reader at any time. macOS stores an instant with each process, and that
+instant unchanged is the start. Linux counts from boot; there the start is that count, marked with the boot
+(proc_pid_stat(5), /proc/sys/kernel/random/boot_id). On both, psutil's own `create_time()` moves when the clock is set:
+the same process would get another identity.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
 _SAME_START_S = 0.05
 """Starts of one process may be read with different rounding (clock ticks of 10 ms)."""
 _BOOTS = 4096
-"""Boots told apart on Linux; a pid and a start equal to a hundredth of a second must coincide as well."""
+"""Boots that are distinguished on Linux; for a mix-up a pid and a start to a hundredth of a second must match too."""
 _BOOT_SPAN_S = 1e9
 """Longer than any machine stays up: seconds between the starts of two boots on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """One process, told apart from any later one with the same pid."""
+    """One process, distinct from any later one with the same pid."""
 
     pid: int
     started: float
-    """Its start as the kernel tells it: a number to compare, not an instant to show."""
+    """Its start as the kernel reports it: a number to compare, not an instant to show."""
 
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity | None:
         """Identify the running process *pid*; None when there is none."""
-        seen = _look(pid)
+        seen = _read(pid)
         return cls(pid, seen[0]) if seen else None
 
     def is_alive(self) -> bool:
-        """Tell whether this very process still runs (a zombie does not)."""
-        seen = _look(self.pid)
+        """Return True if this process still runs (a zombie does not)."""
+        seen = _read(self.pid)
         return seen is not None and abs(seen[0] - self.started) < _SAME_START_S and not seen[1]
 
     def signal_group(self, signum: int) -> None:
-        """Send *signum* to the process group that this process leads; nothing when it is gone."""
+        """Send *signum* to the process group that this process leads; do nothing when it has ended."""
         if not self.is_alive():
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -60,9 +60,9 @@ class ProcessIdentity:
                 os.kill(self.pid, signum)
 
     def descendants(self) -> list[ProcessIdentity]:
-        """Identify every child, grandchild and so on that runs now, also those in groups of their own.
+        """Identify every child, grandchild and so on that runs now, in whatever process group.
 
-        One whose own parent has already ended belongs to init, and is no longer found.
+        A process whose own parent has ended belongs to init and is no longer found.
         """
         import psutil
 
@@ -76,35 +76,35 @@ class ProcessIdentity:
         return [identity for identity in found if identity is not None]
 
     def kill_tree(self) -> None:
-        """SIGKILL the group and every descendant, wherever it moved."""
+        """SIGKILL the group and every descendant, in whatever group."""
         descendants = self.descendants()
         self.signal_group(signal.SIGKILL)
         for identity in descendants:
             identity.kill()
 
     def kill(self) -> None:
-        """SIGKILL this one process; nothing when it is gone."""
+        """SIGKILL this one process; do nothing when it has ended."""
         if self.is_alive():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self.pid, signal.SIGKILL)
 
     def kill_leftovers(self) -> None:
-        """SIGKILL the group that this process led, when it has gone and others of the group have not.
+        """SIGKILL the rest of the group that this process led, when the process itself has ended.
 
-        Only for right after its parent has seen it end: a pid is not given away while a group of that number exists, but
-        much later both may be somebody else's.
+        Only right after its parent has seen it end: a pid is not reused while a group of that number exists, but much
+        later both may belong to another program.
         """
-        if _look(self.pid) is None:
+        if _read(self.pid) is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
 
-def _look(pid: int) -> tuple[float, bool] | None:
+def _read(pid: int) -> tuple[float, bool] | None:
     """Return the start of process *pid* and whether it is a zombie; None when there is no such process."""
-    return _look_in_proc(pid) if sys.platform == "linux" else _look_with_psutil(pid)
+    return _read_proc(pid) if sys.platform == "linux" else _read_psutil(pid)
 
 
-def _look_in_proc(pid: int) -> tuple[float, bool] | None:
+def _read_proc(pid: int) -> tuple[float, bool] | None:
     try:
         stat = Path(f"/proc/{pid:d}/stat").read_bytes()
     except OSError:
@@ -122,7 +122,7 @@ def _boot() -> int:
         return 0
 
 
-def _look_with_psutil(pid: int) -> tuple[float, bool] | None:
+def _read_psutil(pid: int) -> tuple[float, bool] | None:
     import psutil
 
     try:
@@ -136,11 +136,11 @@ def _stored_start(process: psutil.Process) -> float:
     """Return the start that the kernel stored with *process*.
 
     Since 7.1 psutil adds to it, on macOS, what the clock was set by since this process imported psutil: another number
-    after each setting, and for each daemon. Only its inner class tells the stored one; `psutil.Process` compares
-    processes by that, too. Before 7.1 there is no other.
+    after each setting, and for each daemon. Only its inner class returns the stored one, by which `psutil.Process`
+    compares processes, too. Before 7.1 there is no other.
     """
     inner: Any = getattr(process, "_proc", process)
     try:
         return float(inner.create_time(monotonic=True))
-    except TypeError:  # it knows no such argument
+    except TypeError:  # psutil before 7.1
         return process.create_time()

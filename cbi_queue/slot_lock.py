@@ -1,7 +1,7 @@
-"""The slot as a file lock: whoever holds its `flock` may train.
+"""The slot as a file lock: only the process that holds its `flock` may train.
 
-The lock belongs to an open file description, which the trainer inherits: the slot stays taken until the trainer is
-really gone, also when the daemon was killed. The file's text names the daemon that took it, for messages.
+The lock belongs to an open file description, which the trainer inherits: the slot stays taken until the trainer has
+ended, even when the daemon was killed. The file's text names the daemon that took it, for messages.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.errors import CbiError, SlotTaken
 from cbi_queue.process_identity import ProcessIdentity
+from cbi_queue.standard_streams import above_standard
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOLDER_WRITES_WITHIN_S = 1.0
-"""A daemon writes its name right after it got the lock; a reader waits this long for it."""
-SPACE_HINT = "make space on the disk of the state folder"
+"""Seconds that a reader waits for the daemon's name, which the daemon writes right after it took the lock."""
+SPACE_HINT = "free up space on the disk of the state folder"
 
 
 class SlotLock:
     """The slot's lock file."""
 
     def __init__(self, path: Path) -> None:
-        """Name the file; nothing is opened yet."""
+        """Use the file *path*; nothing is opened yet."""
         self._path = path
         self._descriptor: int | None = None
 
@@ -42,10 +43,10 @@ class SlotLock:
         return self._descriptor
 
     def try_acquire(self) -> bool:
-        """Take the slot if it is free; tell whether it is ours now."""
+        """Take the slot if it is free; return True if this process holds it now."""
         if self._descriptor is not None:
             return True
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = above_standard(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -62,7 +63,7 @@ class SlotLock:
         return True
 
     def release(self) -> None:
-        """Let the slot go (a living trainer still holds it); releasing twice is fine."""
+        """Release the slot (a living trainer still holds it). May be called twice."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, 0)
@@ -70,7 +71,7 @@ class SlotLock:
             self._descriptor = None
 
     def holder(self) -> ProcessIdentity | None:
-        """Return the daemon that the file names, if that very process is alive."""
+        """Return the daemon that the file names, if that process is alive."""
         try:
             body = json.loads(self._path.read_text())
             identity = ProcessIdentity(int(body["pid"]), float(body["started"]))
@@ -79,10 +80,10 @@ class SlotLock:
         return identity if identity.is_alive() else None
 
     def refuse_if_daemon_holds_it(self) -> None:
-        """Say who holds the slot.
+        """Raise if a daemon holds the slot; a lock that only an orphaned trainer holds passes.
 
         Raises:
-            SlotTaken: when a living daemon does. A lock that only an orphaned trainer holds passes.
+            SlotTaken: when a living daemon holds it.
         """
         deadline = clock.monotonic_s() + HOLDER_WRITES_WITHIN_S
         while (holder := self.holder()) is None and clock.monotonic_s() < deadline:
@@ -101,7 +102,7 @@ class SlotLock:
 
 
 def is_slot_taken(path: Path) -> bool:
-    """Tell whether somebody (daemon or orphaned trainer) holds the slot now, without taking it for longer."""
+    """Return True if a daemon or an orphaned trainer holds the slot now."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,8 +1,7 @@
 """What a job is: `JobSpec` and `DayPlan`, frozen and validated values.
 
-A spec is the content of a job and nothing of its fate; its identity is the hash of that content, so the same plan
-enqueued twice changes nothing. Parameters are checked against the model's own class in `catalogue`. Above: `plan`
-(YAML to DayPlan), `ledger` (rows); below: `catalogue`.
+A spec is the content of a job, not its state; its identity is the hash of that content, so enqueuing the same plan twice
+changes nothing. Parameters are checked against the parameter class of the model.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cbi_queue.models.catalogue import MODELS, ModelEntry, entry_for
+from cbi_queue.models.catalogue import entry_for, models_of, outside
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
 
 if TYPE_CHECKING:
+    from cbi_queue.models.entry import ModelEntry
     from cbi_queue.models.parameters.common import ModelParams
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,79}$"
@@ -52,7 +52,7 @@ class JobSpec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, raw: Any) -> Any:
-        """Fill in the model's default backend and parameters, so that identity covers what really runs."""
+        """Fill in the model's default backend and parameters, so that the identity covers everything that runs."""
         if not isinstance(raw, dict) or (entry := entry_for(raw.get("family"), raw.get("model"))) is None:
             return raw
         filled = {"backend": entry.default_backend, **raw}
@@ -76,8 +76,8 @@ class JobSpec(BaseModel):
         """
         entry = entry_for(self.family, self.model)
         if entry is None:
-            allowed = ", ".join(name for name, known in MODELS.items() if known.family == self.family)
-            msg = f"model {self.model!r} is not of family {self.family!r}; allowed: {allowed}"
+            allowed = ", ".join(models_of(self.family)) + outside().fault_words
+            msg = f"model {self.model!r} is not of family {str(self.family)!r}; allowed: {allowed}"
             raise ValueError(msg)
         return entry
 

@@ -23,7 +23,7 @@ HEAD = """# Reference
 Every verb of `cbi-queue`, with its arguments and options. Generated from the commands by `make docs`; do not edit.
 
 NAME is the number or the name of a job. A duration is written `90s`, `30m`, `2h` or `1d`. `-h` or `--help` after any verb prints
-the same as here. Exit codes, where nothing else is said: 0 done, 1 a job or the command failed, 2 refused input, 75 the slot is taken.
+the same as here. Exit codes, unless stated otherwise: 0 done, 1 a job or the command failed, 2 refused input, 75 another daemon holds the slot.
 """
 
 
@@ -64,7 +64,7 @@ def _sections(command: click.Command, parent: click.Context, name: str, level: i
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Turn click's text into Markdown: a paragraph that click keeps as it is becomes a block."""
+    """Turn click's text into Markdown: a paragraph that click does not wrap becomes a code block."""
     for raw in text.replace("\r", "").split("\n\n"):
         paragraph = raw.strip("\n ")
         if paragraph.startswith("\b"):
@@ -75,7 +75,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _parameters(command: click.Command, context: click.Context) -> Iterator[str]:
-    """Yield a row per option; what the usage line names needs no row."""
+    """Yield a row per option; arguments are in the usage line."""
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if isinstance(parameter, click.Option) and record is not None and "--help" not in parameter.opts:

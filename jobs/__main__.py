@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 
+from cbi_queue.standard_streams import prepare_streams
+
 
 def main() -> int:
     """Heed signals from the first moment on, parse the one argument and run the session.
@@ -14,6 +16,7 @@ def main() -> int:
     A shutdown or a logout may come while the libraries are still being imported. SIGHUP comes from the kernel when
     the daemon dies while this process is stopped. Both mean: checkpoint and leave.
     """
+    prepare_streams()
     asked_to_stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, lambda _signum, _frame: asked_to_stop.set())

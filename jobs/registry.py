@@ -1,35 +1,14 @@
-"""Model and backend -> the class that trains it, imported on demand: a trainer loads one ML library, not all."""
+"""The trainer of a model on a backend: the class that its catalogue row names. One ML library is imported, not all."""
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.entry import imported
 
 if TYPE_CHECKING:
     from jobs.trainer import Trainer
-
-TRAINERS: dict[tuple[str, str], str] = {
-    ("feature_cache", "native"): "jobs.families.feature_cache:FeatureCache",
-    ("lightgbm_dart", "native"): "jobs.families.lightgbm_trees:LightGBMDart",
-    ("xgboost_dart", "native"): "jobs.families.xgboost_trees:XGBoostDart",
-    ("naive", "native"): "jobs.families.bars:Naive",
-    ("seasonal_naive", "native"): "jobs.families.bars:SeasonalNaive",
-    ("drift", "native"): "jobs.families.bars:Drift",
-    ("auto_arima", "native"): "jobs.families.rolling_fits:AutoARIMA",
-    ("ets", "native"): "jobs.families.rolling_fits:ETS",
-    ("feed_forward", "torch"): "jobs.families.feed_forward:FeedForward",
-    ("lstm", "torch"): "jobs.families.recurrent:Recurrent",
-    ("gru", "torch"): "jobs.families.recurrent:Recurrent",
-    ("lstm_2_layer", "torch"): "jobs.families.recurrent:Recurrent",
-    ("gru_2_layer", "torch"): "jobs.families.recurrent:Recurrent",
-    ("tcn", "torch"): "jobs.families.temporal_convolution:TemporalConvolution",
-    ("attention", "torch"): "jobs.families.attention:Attention",
-    ("feed_forward", "tensorflow"): "jobs.families.keras_nets:FeedForward",
-    ("lstm", "tensorflow"): "jobs.families.keras_nets:Recurrent",
-    ("gru", "tensorflow"): "jobs.families.keras_nets:Recurrent",
-    ("lstm_2_layer", "tensorflow"): "jobs.families.keras_nets:Recurrent",
-    ("gru_2_layer", "tensorflow"): "jobs.families.keras_nets:Recurrent",
-}
 
 
 def trainer_for(model: str, backend: str) -> Trainer:
@@ -39,6 +18,5 @@ def trainer_for(model: str, backend: str) -> Trainer:
         KeyError: when no code trains it.
         ImportError: when its library is missing from this runtime.
     """
-    module, _, name = TRAINERS[model, backend].partition(":")
-    trainer: Trainer = getattr(importlib.import_module(module), name)()
+    trainer: Trainer = imported(MODELS[model].trainers[backend])()
     return trainer

@@ -1,1 +1,1 @@
-"""Sources of the service definitions (launchd agents, systemd user units), as package data."""
+"""Templates of the service files (launchd agents, systemd user units), as package data."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 
-from cbi_queue.errors import CbiError, LedgerBusy
+from cbi_queue.errors import CbiError, LedgerBusy, LedgerLost
 from cbi_queue.settings import load_settings
+from cbi_queue.standard_streams import prepare_streams
 from workers.daemon import Daemon, install_signals
 from workers.logs import set_up_logging
 
@@ -15,14 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the daemon; return 0 after an orderly end, 1 when a job failed (--until-empty) or it could not go on, 2 or 75
+    """Run the daemon; return 0 after an orderly end, 1 when a job failed (--until-empty) or the daemon failed, 2 or 75
     when refused.
 
-    75 means that another daemon trains: a service manager then leaves it at that. After anything else it tries again.
+    75 means that another daemon runs: a service manager then does not start this one again. After any other it does.
     """
     parser = argparse.ArgumentParser(prog="python -m workers", description="The daemon of cbi-queue: one slot.")
     parser.add_argument("--until-empty", action="store_true", help="end when nothing is left to train")
     parser.add_argument("--quiet", action="store_true", help="log to the daemon's log file only")
+    prepare_streams()
     options = parser.parse_args(arguments)
     try:
         settings = load_settings()
@@ -31,6 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
         daemon = Daemon(settings, until_empty=options.until_empty)
         install_signals(daemon)
         return daemon.run()
+    except LedgerLost as exc:
+        logger.error("event=daemon.ended why=%r", exc.message)  # noqa: TRY400 - no fault of ours
+        print(f"Error: {exc.message}\nHint: {exc.hint}", file=sys.stderr, flush=True)
+        logging.shutdown()
+        os._exit(1)  # closing the ledger would remove the write-ahead log of whatever lies at its path now
     except CbiError as exc:
         print(f"Error: {exc.message}", file=sys.stderr)
         if exc.hint:

@@ -1,6 +1,6 @@
-"""Periodic housekeeping, run by Huey's scheduler: an online backup a day, retention, and the thinning of samples.
+"""Periodic upkeep, run by Huey's scheduler: a daily online backup, retention, and thinning of samples.
 
-Each chore is keyed by its due date in the ledger, so it runs once per period, also after a restart within the minute
+Each chore is keyed by its due date in the ledger, so it runs once per period, even after a restart within the minute
 (Huey alone would run it twice) and after a gap (Huey alone would forget it).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 DAY_S = 86_400
 HOUR_S = 3_600
 BACKUPS_KEPT = 14
-"""Daily backups that stay: two weeks, twice the plan."""
+"""Daily backups that are kept: two weeks, twice the plan."""
 
 
 def register_chores(huey: LedgerHuey, settings: Settings) -> None:
@@ -55,20 +56,18 @@ def _backup(ledger: Ledger, settings: Settings) -> None:
     try:
         path = back_up(ledger, settings.backup_dir)
     except (OSError, sqlite3.Error) as exc:
-        ledger.tell("backup_failed", "backup", words=f"the daily backup failed: {exc}")
+        ledger.add_event("backup_failed", "backup", words=f"the daily backup failed: {exc}")
         return
     prune_backups(settings.backup_dir, BACKUPS_KEPT)
-    ledger.tell("backup", "backup", words=f"the ledger was backed up to {path.name}")
+    ledger.add_event("backup", "backup", words=f"the ledger was backed up to {path.name}")
 
 
 def _retention(ledger: Ledger, settings: Settings) -> None:
     drop_unconfirmed(ledger, clock.epoch_s())
-    telemetry = Telemetry(settings.telemetry_path)
-    telemetry.forget_before(clock.epoch_s() - settings.keep_days * DAY_S)
-    telemetry.close()
+    with closing(Telemetry(settings.telemetry_path)) as telemetry:
+        telemetry.forget_before(clock.epoch_s() - settings.keep_days * DAY_S)
 
 
 def _thinning(settings: Settings) -> None:
-    telemetry = Telemetry(settings.telemetry_path)
-    thin_samples(telemetry, clock.epoch_s())
-    telemetry.close()
+    with closing(Telemetry(settings.telemetry_path)) as telemetry:
+        thin_samples(telemetry, clock.epoch_s())

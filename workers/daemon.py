@@ -1,28 +1,29 @@
-"""The daemon: take the slot, settle what a dead daemon left, run Huey's consumer, end in good order.
+"""The daemon: take the slot, settle what a crashed daemon left, run Huey's consumer, end in good order.
 
-Wiring and signals only. A signal handler sets a flag and nothing else.
+Wiring and signals only. A signal handler only sets a flag.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import signal
 import sqlite3
 import threading
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.errors import CbiError, LedgerBusy, LedgerError, SlotStuck
+from cbi_queue.errors import CbiError, LedgerBusy, LedgerError, LedgerLost, SlotStuck
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
-from cbi_queue.ledger.waits import look_again
+from cbi_queue.ledger.file_watch import LedgerFile
+from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.slot_lock import SlotLock
 from cbi_queue.telemetry.telemetry import Telemetry
 from workers.chores import register_chores
 from workers.governor.slot_governor import GOVERNOR_LOOK_S, SlotGovernor
-from workers.keep_awake import AWAKE_LOOK_S, KeepAwake
-from workers.recovery.recovery import end_orphan, find_orphan, settle_leftovers
+from workers.keep_awake import AWAKE_CHECK_S, KeepAwake
+from workers.recovery.recovery import end_orphan, end_unlocked_trainer, find_orphan, settle_leftovers
 from workers.slot.slot import Slot
 from workers.volume import watch_volume
 
@@ -35,11 +36,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEALTH_S = 10.0
-"""Seconds between looks at Huey's threads, and between checkpoints of the write-ahead log."""
-LOOK_S = 0.1
-"""Seconds between the main thread's looks at its flags."""
+"""Seconds between checks of Huey's threads, and between checkpoints of the write-ahead log."""
+POLL_S = 0.1
+"""Seconds between the main thread's checks of its flags."""
+FILE_CHECK_S = 1.0
+"""Seconds between checks that the ledger's file is still the one that was opened."""
 SPARE_S = 5.0
 """Seconds beyond the trainer's grace that stopping may take: SIGKILL, settling, closing."""
+_LOST_HINT = (
+    "a job that was training has left a checkpoint. `cbi-queue restore` lists the backups; then start the daemon again"
+)
 _STUCK_HINT = "the service starts the daemon again by itself; in a terminal, start it again when that process is gone"
 
 
@@ -47,18 +53,21 @@ class Daemon:
     """One daemon, for one run of its process."""
 
     def __init__(self, settings: Settings, *, until_empty: bool = False) -> None:
-        """Prepare; nothing is taken or started yet."""
+        """Prepare; nothing is locked or started yet."""
         self._settings = settings
         self._until_empty = until_empty
         self._stop = threading.Event()
         self._began_after_event = 0
+        self._file: LedgerFile | None = None
+        self._lost: str | None = None
 
     def run(self) -> int:
-        """Run until told to stop (or until the queue is empty); return the exit code.
+        """Run until stopped (or until the queue is empty); return the exit code.
 
         Raises:
             SlotTaken: when another daemon holds the slot.
-            SlotStuck: when something that does not end, and is no daemon, holds it.
+            SlotStuck: when a process that is not a daemon holds it and does not end.
+            LedgerLost: when the ledger's file was taken away while it was in use.
             LedgerError: when the ledger cannot be used.
         """
         self._settings.make_state_dir()
@@ -71,7 +80,7 @@ class Daemon:
             lock.release()
 
     def stop(self, _signum: int | None = None, _frame: FrameType | None = None) -> None:
-        """Ask for an orderly end; asking twice is fine."""
+        """Ask for an orderly end. May be called twice."""
         self._stop.set()
 
     def _run_in_slot(self, lock: SlotLock) -> int:
@@ -79,31 +88,36 @@ class Daemon:
         ledger = Ledger.open(self._settings.ledger_path, patience_s=DAEMON_PATIENCE_S, checkpoints=True)
         telemetry = Telemetry(self._settings.telemetry_path)
         try:
+            self._file = LedgerFile(self._settings.ledger_path)
             self._began_after_event = queries.last_event_id(ledger)
             if not self._take_over(ledger, slot_governor):
                 return 0
             slot_governor.start()
             slot = Slot(self._settings, telemetry, lock.descriptor, slot_governor)
             self._consume(ledger, slot, slot_governor)
+            if self._lost is not None:
+                raise LedgerLost(self._lost, hint=_LOST_HINT)
             return self._exit_code(ledger)
         finally:
             slot_governor.stop()
             telemetry.close()
-            ledger.close()
+            if self._lost is None:
+                ledger.close()
 
     def _take_over(self, ledger: Ledger, slot_governor: SlotGovernor) -> bool:
-        """Put the ledger in order after the last daemon, however long others keep it locked; False when told to stop."""
+        """Put the ledger in order after the last daemon, waiting for locks of others; return False if stopped."""
         steps: tuple[Callable[[], object], ...] = (
+            lambda: end_unlocked_trainer(self._settings, self._stop),
             lambda: settle_leftovers(self._settings, ledger),
-            lambda: look_again(ledger),
+            lambda: recheck_unfit(ledger),
             lambda: slot_governor.take_over(ledger),
             lambda: watch_volume(self._settings, ledger, make=True),
         )
-        with ledger.hurried():
+        with ledger.brief_lock_waits():
             return all(self._do_when_unlocked(ledger, step) for step in steps)
 
     def _do_when_unlocked(self, ledger: Ledger, step: Callable[[], object]) -> bool:
-        """Do *step*, and again when another program had the ledger locked; False when told to stop meanwhile."""
+        """Do *step*, again as long as another program has the ledger locked; return False if stopped meanwhile."""
         while True:
             try:
                 step()
@@ -115,14 +129,13 @@ class Daemon:
                 return True
 
     def _wait_for_lock(self, ledger: Ledger) -> bool:
-        while not self._stop.wait(LOOK_S):
-            with contextlib.suppress(LedgerBusy), ledger.write():
+        while not self._stop.wait(POLL_S):
+            with suppress(LedgerBusy), ledger.write():
                 return True
         return False
 
     def _consume(self, ledger: Ledger, slot: Slot, slot_governor: SlotGovernor) -> None:
         huey = LedgerHuey(self._settings.ledger_path, admit=slot.admit, train=slot.train)
-        slot.open_ledger = huey.ledger
         register_chores(huey, self._settings)
         consumer = EmbeddedConsumer(
             huey,
@@ -136,20 +149,15 @@ class Daemon:
         consumer.start()
         logger.info("event=daemon.ready state_dir=%s", self._settings.state_dir)
         try:
-            self._watch(ledger, consumer, slot_governor, keep_awake)
+            with closing(Telemetry(self._settings.telemetry_path)) as telemetry, ledger.brief_lock_waits():
+                self._check_until_stopped(ledger, consumer, slot_governor, telemetry, keep_awake)
         finally:
             slot.stopping.set()
             consumer.stop(graceful=True)
             keep_awake.release()
             logger.info("event=daemon.stopped")
 
-    def _watch(
-        self, ledger: Ledger, consumer: EmbeddedConsumer, slot_governor: SlotGovernor, keep_awake: KeepAwake
-    ) -> None:
-        with contextlib.closing(Telemetry(self._settings.telemetry_path)) as telemetry, ledger.hurried():
-            self._look_until_told(ledger, consumer, slot_governor, telemetry, keep_awake)
-
-    def _look_until_told(
+    def _check_until_stopped(
         self,
         ledger: Ledger,
         consumer: EmbeddedConsumer,
@@ -157,28 +165,36 @@ class Daemon:
         telemetry: Telemetry,
         keep_awake: KeepAwake,
     ) -> None:
-        looks = (
-            _Look("awake", AWAKE_LOOK_S, lambda: keep_awake.follow(ledger)),
-            _Look("governor", GOVERNOR_LOOK_S, lambda: slot_governor.check_idle_slot(ledger, telemetry)),
-            _Look("volume", self._settings.volume_check_s, lambda: watch_volume(self._settings, ledger)),
-            _Look("workers", HEALTH_S, consumer.check_worker_health),
-            _Look("checkpoint", HEALTH_S, lambda: ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")),
+        checks = (
+            _PeriodicCheck("ledger", FILE_CHECK_S, self._check_file),
+            _PeriodicCheck("awake", AWAKE_CHECK_S, lambda: keep_awake.follow(ledger)),
+            _PeriodicCheck("governor", GOVERNOR_LOOK_S, lambda: slot_governor.check_idle_slot(ledger, telemetry)),
+            _PeriodicCheck("volume", self._settings.volume_check_s, lambda: watch_volume(self._settings, ledger)),
+            _PeriodicCheck("workers", HEALTH_S, consumer.check_worker_health),
+            _PeriodicCheck("checkpoint", HEALTH_S, lambda: ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")),
         )
-        while not self._stop.wait(LOOK_S):
-            for look in looks:
-                look.take_when_due()
+        while not self._stop.wait(POLL_S):
+            for check in checks:
+                check.run_when_due()
             if self._until_empty and _is_empty(ledger):
                 return
 
+    def _check_file(self) -> None:
+        """Stop when the ledger's file is no longer the one that was opened: what is written to it would be lost."""
+        self._lost = self._file.fault() if self._file else None
+        if self._lost is not None:
+            logger.error("event=ledger.lost why=%r", self._lost)
+            self._stop.set()
+
     def _exit_code(self, ledger: Ledger) -> int:
-        """Say 1 when, in an until-empty run, a job failed, is stuck behind one that did, is held, or can never fit."""
+        """Return 1 when an until-empty run leaves a job failed, waiting, held or unfit; else 0."""
         if not self._until_empty or self._stop.is_set():
             return 0
         return 1 if queries.failed_since(ledger, self._began_after_event) else 0
 
 
-class _Look:
-    """Something that the main thread does again and again; what goes wrong in it must not end the daemon."""
+class _PeriodicCheck:
+    """A check that the main thread repeats; an error in it must not end the daemon."""
 
     def __init__(self, name: str, every_s: float, act: Callable[[], object]) -> None:
         self._name = name
@@ -186,8 +202,8 @@ class _Look:
         self._act = act
         self._next_s = 0.0
 
-    def take_when_due(self) -> None:
-        """Do it, if it is time; log what goes wrong and try again next time."""
+    def run_when_due(self) -> None:
+        """Run it if it is due; log an error and try again next time."""
         if clock.monotonic_s() < self._next_s:
             return
         self._next_s = clock.monotonic_s() + self._every_s
@@ -206,21 +222,21 @@ def _is_empty(ledger: Ledger) -> bool:
 
 
 def take_slot(settings: Settings, stop: threading.Event) -> SlotLock | None:
-    """Take the slot's lock, waiting for (and if need be ending) a trainer whose daemon died.
+    """Take the slot's lock, after waiting for a trainer whose daemon crashed, or ending it.
 
     Returns:
         The held lock; None when *stop* was set while waiting.
 
     Raises:
         SlotTaken: when a living daemon holds it.
-        SlotStuck: when a trainer that even SIGKILL does not end, or a process that no row names, goes on holding it.
+        SlotStuck: when a trainer that does not end even by SIGKILL, or a process that no row names, keeps holding it.
     """
     lock = SlotLock(settings.lock_path)
     deadline = clock.monotonic_s() + 2 * settings.grace_s + SPARE_S
     while not lock.try_acquire():
         lock.refuse_if_daemon_holds_it()
         end_orphan(settings, stop)
-        if stop.wait(LOOK_S):
+        if stop.wait(POLL_S):
             return None
         if clock.monotonic_s() > deadline:
             raise SlotStuck(_why_stuck(settings), hint=_STUCK_HINT)
@@ -231,11 +247,11 @@ def _why_stuck(settings: Settings) -> str:
     orphan = find_orphan(settings)
     who = "a process that no row names"
     if orphan is not None and orphan.is_alive():
-        who = f"the trainer with pid {orphan.pid}, which does not die,"
+        who = f"the trainer with pid {orphan.pid}, which does not end,"
     return f"cannot take the slot: {who} still holds {settings.lock_path}"
 
 
 def install_signals(daemon: Daemon) -> None:
-    """Let SIGTERM, SIGINT and SIGHUP ask *daemon* for an orderly end."""
+    """Make SIGTERM, SIGINT and SIGHUP ask *daemon* for an orderly end."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, daemon.stop)

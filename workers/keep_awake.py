@@ -1,10 +1,9 @@
-"""Keep the machine from falling asleep while work goes on: one assertion of the system's, held by its own tool.
+"""Keep the machine awake while there is work: one sleep assertion of the system, held by the system's own tool.
 
-macOS has `caffeinate`, Linux with systemd has `systemd-inhibit`. Each holds its assertion for as long as the program
-that it runs; ours is `cat`, which reads a pipe that this process alone holds open. So the assertion ends when it is
-released and when this process dies, however it dies. Where there is no such tool, or it may not be used, that is said
-once in the log, and training goes on. The machine may then sleep as its owner set it. The display may always
-sleep. Neighbours: `daemon`, whose main thread looks every second whether the work goes on by itself.
+macOS has `caffeinate`, Linux with systemd has `systemd-inhibit`. Each holds its assertion as long as the program that
+it runs; here that is `cat`, which reads a pipe that only this process holds open. So the assertion ends when it is
+released and when this process ends, however it ends. Where there is no such tool, or it may not be used, the log states
+it once and training continues; the machine may then sleep as configured. The display may always sleep.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HOLDS_WHILE_READ = "cat"
-"""Reads the pipe; its end is the end of the assertion."""
+"""Reads the pipe; when it ends, the assertion ends."""
 MACOS = ("caffeinate", "-i", HOLDS_WHILE_READ)
-"""`-i`: no idle sleep. A Mac mini or a MacBook with its lid open trains on; closing the lid still means sleep."""
+"""`-i`: no idle sleep. A Mac mini, or a MacBook with its lid open, stays awake; a closed lid still means sleep."""
 LINUX = (
     "systemd-inhibit",
     "--what=idle:sleep",
@@ -42,23 +41,23 @@ LINUX = (
     "--mode=block",
     HOLDS_WHILE_READ,
 )
-"""`sleep` beside `idle`: desktops suspend by asking for sleep themselves, and only that lock refuses them."""
-AWAKE_LOOK_S = 1.0
-"""Seconds between looks whether the machine is to stay awake; it takes minutes to fall asleep."""
+"""`sleep` besides `idle`: desktops request sleep themselves, and only that lock prevents it."""
+AWAKE_CHECK_S = 1.0
+"""Seconds between checks whether the machine is to stay awake; it takes minutes to fall asleep."""
 MOST_LOSSES = 3
-"""An assertion that somebody ended from outside is taken again, so many times."""
+"""Times that the tool may be ended by others before the assertion is given up."""
 TRY_AGAIN_S = 600.0
-"""Seconds after which what was given up is tried again: at boot the bus may come after the daemon."""
-LEAVE_S = 1.0
-"""Seconds that the tool gets to leave once its pipe is closed; it needs milliseconds."""
-_WORDS_BYTES = 500
+"""Seconds after which an assertion that was given up is tried again: at boot the bus may start after the daemon."""
+EXIT_S = 1.0
+"""Seconds that the tool gets to exit once its pipe is closed; it needs milliseconds."""
+_ERROR_BYTES = 500
 
 
-def goes_on_by_itself(ledger: Ledger) -> bool:
-    """Tell whether there is work that goes on, or will, without anybody: then the machine must not fall asleep.
+def continues_unattended(ledger: Ledger) -> bool:
+    """Return True if there is work that continues, or will, without a user: then the machine must not fall asleep.
 
-    A pause of the governor's ends by itself, and so do its holds on an empty slot and the wait before a retry. Whoever
-    else holds the slot wants rest, or waits for somebody (a disk to be mounted); so does a job that lacks memory.
+    A hold of the governor ends by itself, and so does the wait before a retry. Other holds, and a job that lacks
+    memory, wait for a user: to resume, to mount a disk, to make room.
 
     Raises:
         sqlite3.Error: when the ledger cannot be read.
@@ -76,7 +75,7 @@ def awake_command(platform: str = sys.platform) -> tuple[str, ...]:
 
 
 class KeepAwake:
-    """The assertion: held or not. Holding twice and releasing twice are fine, and neither ever raises."""
+    """The assertion: held or not. `hold` and `release` may be called twice and never raise."""
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         """Use *command*, which holds the assertion until its standard input ends; None: the system's own."""
@@ -84,7 +83,7 @@ class KeepAwake:
         self._process: subprocess.Popen[bytes] | None = None
         self._losses = 0
         self._given_up_until_s: float | None = None
-        self._told = ""
+        self._logged = ""
 
     @property
     def is_held(self) -> bool:
@@ -92,29 +91,29 @@ class KeepAwake:
         return self._process is not None and self._process.poll() is None
 
     def follow(self, ledger: Ledger) -> None:
-        """Hold it while the work goes on by itself; release it while it stands for somebody, or nothing is left to do.
+        """Hold it while the work continues unattended; release it otherwise.
 
         Raises:
             sqlite3.Error: when the ledger cannot be read; the assertion stays as it is.
         """
-        if goes_on_by_itself(ledger):
+        if continues_unattended(ledger):
             self.hold()
         else:
             self.release()
 
     def hold(self) -> None:
-        """Keep the machine awake from now on; called at every look, so that a lost assertion is taken again."""
+        """Keep the machine awake from now on; called at every check, so that a lost assertion is taken again."""
         if self._process is not None and self._process.poll() is not None:
             self._count_loss(self._process)
-            self._let_go()
+            self._end_tool()
         if self._given_up_until_s is not None and clock.monotonic_s() >= self._given_up_until_s:
             self._losses, self._given_up_until_s = 0, None
         if self._process is None and self._given_up_until_s is None:
             self._take()
 
     def release(self) -> None:
-        """Let the machine sleep as it likes. What was given up is tried again at the next `hold`."""
-        self._let_go()
+        """Allow the machine to sleep. An assertion that was given up is tried again at the next `hold`."""
+        self._end_tool()
         self._losses, self._given_up_until_s = 0, None
 
     def _take(self) -> None:
@@ -128,26 +127,26 @@ class KeepAwake:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # out of reach of Ctrl-C, and of a terminal that it could ask for a password
+                start_new_session=True,  # away from Ctrl-C, and from a terminal on which it could ask for a password
             )
         except OSError as exc:
             self._give_up(f"{tool} cannot be started: {exc}")
 
     def _count_loss(self, process: subprocess.Popen[bytes]) -> None:
-        """Take in that the tool has ended by itself: refused (it says why), or ended by somebody."""
+        """Count that the tool has ended without being released: it refused, or was ended by others."""
         self._losses += 1
         if process.returncode > 0:
-            self._give_up(f"{self._command[0]} refused: {_last_words(process) or f'exit {process.returncode}'}")
+            self._give_up(f"{self._command[0]} refused: {_error_output(process) or f'exit {process.returncode}'}")
         elif self._losses >= MOST_LOSSES:
-            self._give_up(f"{self._command[0]} was ended {self._losses} times from outside")
+            self._give_up(f"{self._command[0]} was ended {self._losses} times by another program or a user")
 
     def _give_up(self, why: str) -> None:
         self._given_up_until_s = clock.monotonic_s() + TRY_AGAIN_S
-        if why != self._told:
-            self._told = why
+        if why != self._logged:
+            self._logged = why
             logger.info("event=awake.unavailable why=%r", f"{why}; the machine may fall asleep while a model trains")
 
-    def _let_go(self) -> None:
+    def _end_tool(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
@@ -156,18 +155,18 @@ class KeepAwake:
                 if stream is not None:
                     stream.close()
         try:
-            process.wait(LEAVE_S)
+            process.wait(EXIT_S)
         except subprocess.TimeoutExpired:
-            logger.warning("event=awake.stuck pid=%d why='it did not leave when released; it is killed'", process.pid)
+            logger.warning("event=awake.stuck pid=%d why='it did not exit when released and is killed'", process.pid)
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(LEAVE_S)
+                process.wait(EXIT_S)
 
 
-def _last_words(process: subprocess.Popen[bytes]) -> str:
-    """Return what the ended tool said; what it ran may still hold the pipe, so this never waits."""
+def _error_output(process: subprocess.Popen[bytes]) -> str:
+    """Return what the ended tool printed; its child may still hold the pipe, so this never waits."""
     if process.stderr is None:
         return ""
     os.set_blocking(process.stderr.fileno(), False)
-    return " ".join((process.stderr.read(_WORDS_BYTES) or b"").decode(errors="replace").split())
+    return " ".join((process.stderr.read(_ERROR_BYTES) or b"").decode(errors="replace").split())

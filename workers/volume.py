@@ -1,4 +1,4 @@
-"""Watch the data volume: when it is gone the slot holds with reason `volume`; when it returns the slot goes on."""
+"""Watch the data volume: while it is missing, a hold with reason `volume` closes the slot."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 
 
 def watch_volume(settings: Settings, ledger: Ledger, *, make: bool = False) -> bool:
-    """Look once: place or lift the volume's hold; tell whether the data are there.
+    """Check the volume once, and place or lift its hold; return True if the data can be used.
 
     Args:
         settings: name the volume and the folders on it.
         ledger: open for writing.
-        make: make the folders too, as at boot; when the volume has come back they are made anyway.
+        make: create the folders too, as at boot; when the volume is back they are created anyway.
     """
     held = any(hold.reason is HoldReason.VOLUME for hold in holds_in_force(ledger))
     words = _what_is_wrong(settings, make=make or held)
@@ -38,7 +38,7 @@ def watch_volume(settings: Settings, ledger: Ledger, *, make: bool = False) -> b
 
 
 def _what_is_wrong(settings: Settings, *, make: bool) -> str | None:
-    """Say why the data cannot be used, or None; *make* the folders as well, when the volume has just come back."""
+    """Return why the data cannot be used, or None; *make* the folders first."""
     try:
         settings.require_volume()
         if make:
@@ -46,11 +46,11 @@ def _what_is_wrong(settings: Settings, *, make: bool) -> str | None:
     except VolumeMissing as exc:
         return exc.message
     except OSError as exc:
-        return f"the data folders below {settings.repo} cannot be made: {exc}"
+        return f"the data folders below {settings.repo} cannot be created: {exc}"
     return None
 
 
 def _back_words(settings: Settings) -> str:
     if settings.volume is None:
-        return "no data volume is configured any more"
+        return "a data volume is no longer configured"
     return f"the data volume {settings.volume} is mounted again"

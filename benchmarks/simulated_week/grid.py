@@ -1,8 +1,8 @@
-"""Every machine, place and sensor of the wide sweep: the whole grid, and fractions of it, drawn by rule and not by hand.
+"""Every machine, place and sensor of the wide sweep: the whole grid, and fractions of it, drawn by rule.
 
-The values are those that the facts about the machine leave open: heat-sink resistance (dust, a shelf, an enclosure),
-room, fan, where the level rises, how late it comes, how it fails, and how the chip slows itself. `scenarios` holds the
-twelve that are shown one by one. Neighbours: `places` (runs them), `sweep` (adds up).
+The values are those that are not known of the machine: heat-sink resistance (dust, a shelf, an enclosure), room, fan,
+where the level rises, how late it comes, how it fails, and how the chip throttles. `scenarios` holds the twelve that
+are shown one by one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AMBIENTS_C = (20.0, 28.0, 35.0)
 FANS = (True, False)
 CLIFFS = (False, True)
 LEVELS_C = ((95.0, 100.0, 108.5), (97.0, 102.0, 109.0), (100.0, 104.9, 112.0))
-"""Where the level rises to moderate, heavy and trapping. The chip holds 105 °C, so 104.9 is the highest that is met."""
+"""Where the level rises to moderate, heavy and trapping. The chip holds 105 °C, so 104.9 is the highest it reaches."""
 LAGS_S = (0.0, 30.0)
 FAULTS = tuple(Fault)
 FACTORS: tuple[tuple[object, ...], ...] = (RESISTANCES, AMBIENTS_C, FANS, CLIFFS, LEVELS_C, LAGS_S, FAULTS)
@@ -31,8 +31,8 @@ def drawn(every: int = 1, offset: int = 0) -> list[Scenario]:
 
     Args:
         every: 1 for the whole grid. A number that shares no divisor with the lengths of the factors (5, 7, 11, …)
-            meets all values of each, and up to 19 every pair of values of any two; an even one would not.
-        offset: where it begins, from 0; two beginnings have nothing in common.
+            covers all values of each, and up to 19 every pair of values of any two; an even one would not.
+        offset: where it begins, from 0; fractions with different offsets have no scenario in common.
     """
     return [_scenario(one) for one in list(product(*FACTORS))[offset % every :: every]]
 

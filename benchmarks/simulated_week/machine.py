@@ -35,12 +35,12 @@ class Surroundings:
 
     ambient_c: float = 25.0
     resistance: float = 1.0
-    """Times the heat sink's resistance: dust, a shelf, an enclosure."""
+    """Factor on the heat sink's resistance: dust, a shelf, an enclosure."""
     fan: bool = True
     limit_c: float = 105.0
-    """Where the chip begins to slow itself."""
+    """Where the chip begins to throttle."""
     cliff: bool = False
-    """It falls to a fifth of its speed for two minutes, instead of slowing just as far as needed."""
+    """It falls to a fifth of its speed for two minutes, instead of throttling just as far as needed."""
 
 
 @cache
@@ -58,7 +58,7 @@ class Machine:
         self._cliff_until_s = -1.0
 
     def step(self, now_s: float, dt_s: float, power_w: float, duty: float) -> float:
-        """Let *dt_s* seconds pass and return the work done in them, in seconds of the cold machine.
+        """Simulate *dt_s* seconds and return the work done in them, in seconds of the cold machine.
 
         Args:
             now_s: simulated time.

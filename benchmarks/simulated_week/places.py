@@ -1,9 +1,7 @@
 """All weeks in one place. A week that cannot differ from one that was run already is not run again.
 
-What cannot differ, step by step: a sensor that says nothing, or always nominal, does the same wherever its thresholds
-lie. A die that never reached the least of an honest sensor's thresholds was never above nominal, however late the
-sensor is, and one that never reached heavy gave the level nothing to stick at. And who pauses at heavy does nothing
-where heavy is never told.
+A sensor that reports nothing, or always nominal, does the same whatever its thresholds are. A die that never reached
+heavy gave the level nothing to stick at, and pause-on-level does nothing where heavy is never reported.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.simulated_week.week_plan import Job
     from cbi_queue.hardware.thresholds import Thresholds
 
-SAYS_NOTHING = frozenset({Fault.SILENT, Fault.MISSING})
+REPORTS_NOTHING = frozenset({Fault.SILENT, Fault.MISSING})
 
 
 class Place:
@@ -45,7 +43,7 @@ class Place:
         self.weeks_run = 0
 
     def alone(self, kind: SensorKind) -> Outcome:
-        """Return the week without a governor: the sensor only says which hours count as heavy."""
+        """Return the week without a governor: the sensor only decides which hours count as heavy."""
         if self._alone is None:
             self._alone = self._run(SensorKind(), NoGovernor())
         return self._alone.seen_by(kind)
@@ -53,13 +51,13 @@ class Place:
     def thermostat(self, kind: SensorKind) -> Outcome:
         """Return the week under pause-on-level."""
         alone = self.alone(kind)
-        if kind.fault in SAYS_NOTHING or alone.hottest_c < kind.heavy_c:
+        if kind.fault in REPORTS_NOTHING or alone.hottest_c < kind.heavy_c:
             return alone
         return self._run(kind, PauseOnLevel())
 
     def governed(self, kind: SensorKind) -> Outcome:
         """Return the week under the real governor."""
-        if kind.fault in SAYS_NOTHING:
+        if kind.fault in REPORTS_NOTHING:
             return self._once(SensorKind(fault=kind.fault)).seen_by(kind)
         if kind.fault is Fault.STUCK and self.alone(kind).hottest_c < kind.heavy_c:
             honest = self._once(replace(kind, fault=Fault.NONE))

@@ -1,9 +1,4 @@
-"""Where the simulated machine stands, and how its sensor fails: the grid of the simulated week.
-
-Swept: resistance of the heat sink (times 0.8, 1, 1.5, 2.5), ambient (20, 28, 35 °C), fan or none, thresholds of the
-level (heavy at 100, 102, 105 °C), lag (0, 30 s), a level that stays silent, sticks or is missing, and a chip that falls
-off a cliff instead of slowing just as far as needed.
-"""
+"""The twelve scenarios of the simulated week: where the machine is, and how its sensor fails. `grid` has all."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the operating system says about the simulated machine: a level that lags, sticks, stays silent or is missing."""
+"""The sensors of the simulated machine: a heat level that lags, sticks, stays nominal or is missing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from cbi_queue.readings.values import (
@@ -21,8 +21,8 @@ from cbi_queue.readings.values import (
 HYSTERESIS_C = 4.0
 """A level falls only when the temperature is this much below where it rose."""
 SOURCE = "simulated"
-TAKEN_ANEW_S = 20.0
-"""Seconds after which readings that never change here are taken anew: well before the governor calls them stale."""
+RENEWED_S = 20.0
+"""Seconds after which readings that never change here get a new time, well before the governor calls them stale."""
 
 
 class Fault(StrEnum):
@@ -52,15 +52,15 @@ class Sensor:
 
     def __init__(self, kind: SensorKind, start_c: float) -> None:
         self._kind = kind
-        self._felt_c = start_c
+        self._sensed_c = start_c
         self._level = HeatLevel.NOMINAL
 
-    def feel(self, dt_s: float, die_c: float) -> HeatLevel | None:
-        """Return the level that is reported after *dt_s* more seconds; None: nothing is."""
+    def read(self, dt_s: float, die_c: float) -> HeatLevel | None:
+        """Return the level that is reported after *dt_s* more seconds; None: no level is."""
         kind = self._kind
-        self._felt_c += (die_c - self._felt_c) * (dt_s / (kind.lag_s + dt_s))
-        rises = _placed(kind, self._felt_c)
-        stays = min(self._level, _placed(kind, self._felt_c + HYSTERESIS_C))
+        self._sensed_c += (die_c - self._sensed_c) * (dt_s / (kind.lag_s + dt_s))
+        rises = _placed(kind, self._sensed_c)
+        stays = min(self._level, _placed(kind, self._sensed_c + HYSTERESIS_C))
         level = max(rises, stays)
         if kind.fault is Fault.STUCK and self._level >= HeatLevel.HEAVY:
             level = max(level, self._level)
@@ -70,7 +70,7 @@ class Sensor:
         return HeatLevel.NOMINAL if kind.fault is Fault.SILENT else self._level
 
     def true_level(self, die_c: float) -> HeatLevel:
-        """Return the level that *die_c* deserves: what the table counts, whatever is reported."""
+        """Return the level of *die_c*: what the table counts, whatever is reported."""
         return _placed(self._kind, die_c)
 
 
@@ -83,20 +83,17 @@ def _placed(kind: SensorKind, temp_c: float) -> HeatLevel:
 
 
 class QuietMachine:
-    """What a quiet machine's sensors say beside the heat: room in memory, nobody else at work."""
+    """The other sensors of a quiet machine: free memory, no other program at work."""
 
     def __init__(self) -> None:
         self._latest = _quiet_readings(float("-inf"))
 
     def readings(self, now_s: float, level: HeatLevel | None) -> Readings:
         """Return the latest of all sensors; the *level* is of *now_s*, the others may be as old as real ones are."""
-        if now_s - self._latest.memory.at_s > TAKEN_ANEW_S:
+        if now_s - self._latest.memory.at_s > RENEWED_S:
             self._latest = _quiet_readings(now_s)
-        said = Unknown("no level is published", now_s) if level is None else ThermalReading(now_s, SOURCE, level=level)
-        quiet = self._latest
-        return Readings(
-            said, quiet.memory, quiet.footprint, quiet.contention, quiet.gpu, quiet.power, quiet.sleep
-        )  # fmt: skip
+        none = Unknown("no level is published", now_s)
+        return replace(self._latest, thermal=none if level is None else ThermalReading(now_s, SOURCE, level=level))
 
 
 def _quiet_readings(now_s: float) -> Readings:

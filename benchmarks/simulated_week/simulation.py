@@ -26,8 +26,8 @@ HANDOVER_S = 5.0
 """Between two jobs: score, write, start."""
 LONGEST_H = 24 * 28.0
 """Simulated hours after which a queue counts as never finished."""
-STANDSTILL_S = 24 * 3600.0
-"""Seconds without any work after which it does, too: a level that sticks lets no thermostat go on."""
+LONGEST_IDLE_S = 24 * 3600.0
+"""Seconds without any work after which it does, too: pause-on-level never resumes when the level sticks."""
 COUNTED_C = (100.0, 102.0, 104.9)
 """Temperatures above which every week's hours are counted, so that one run can be read with several sensors."""
 
@@ -48,9 +48,9 @@ class Outcome:
     hours: float
     finished: bool
     heavy_h: float
-    """Hours in which the die deserved heavy or above."""
+    """Hours in which the die was at heavy or above, whatever was reported."""
     limit_h: float
-    """Hours in which the chip slowed itself."""
+    """Hours in which the chip throttled."""
     steps: int
     most_in_an_hour: int
     hottest_c: float
@@ -69,7 +69,7 @@ def most_within(times_s: Sequence[float], span_s: float = 3600.0) -> int:
 
 
 class Week:
-    """The queue, the machine and the strategy, step by step."""
+    """The queue, the machine and the strategy, simulated step by step."""
 
     def __init__(self, scenario: Scenario, strategy: Strategy, jobs: Sequence[Job]) -> None:
         self._machine = Machine(scenario.around)
@@ -82,39 +82,44 @@ class Week:
         self._limit_s = 0.0
         self._hottest_c = self._machine.die_c
         self._hot_s = [0.0] * len(COUNTED_C)
-        self._still_s = 0.0
+        self._idle_s = 0.0
 
     def run(self, longest_h: float = LONGEST_H) -> Outcome:
         """Train every job, or stop after *longest_h* hours."""
         longest_s = longest_h * 3600
         for job in self._jobs:
-            if self._goes_on(longest_s):
+            if self._may_continue(longest_s):
                 self._strategy.start(job)
                 self._train(job, longest_s)
                 self._strategy.end()
                 self._pass_time(HANDOVER_S, 0.0, 0.0)
         steps = self._strategy.tally.steps_at_s
         return Outcome(
-            self._now_s / 3600, self._goes_on(longest_s), self._heavy_s / 3600, self._limit_s / 3600,
-            len(steps), most_within(steps), self._hottest_c, tuple(hot_s / 3600 for hot_s in self._hot_s),
-        )  # fmt: skip
+            hours=self._now_s / 3600,
+            finished=self._may_continue(longest_s),
+            heavy_h=self._heavy_s / 3600,
+            limit_h=self._limit_s / 3600,
+            steps=len(steps),
+            most_in_an_hour=most_within(steps),
+            hottest_c=self._hottest_c,
+            hot_h=tuple(hot_s / 3600 for hot_s in self._hot_s),
+        )
 
-    def _goes_on(self, longest_s: float) -> bool:
-        return self._now_s < longest_s and self._still_s < STANDSTILL_S
+    def _may_continue(self, longest_s: float) -> bool:
+        return self._now_s < longest_s and self._idle_s < LONGEST_IDLE_S
 
     def _train(self, job: Job, longest_s: float) -> None:
-        orders = self._strategy.orders
         done_s, epoch, epoch_done_s, epoch_wall_s, was_paused, disturbed = 0.0, 0, 0.0, 0.0, False, False
         length_s = job.epoch_s * self._scatter()
-        while done_s < job.cold_s and self._goes_on(longest_s):
+        while done_s < job.cold_s and self._may_continue(longest_s):
             orders = self._strategy.orders
             duty = 0.0 if orders.paused else orders.duty
             work_s = self._pass_time(STEP_S, job.power_w, duty)
             if duty <= 0.0:
                 was_paused = True
-                self._still_s += STEP_S
+                self._idle_s += STEP_S
                 continue
-            self._still_s = 0.0
+            self._idle_s = 0.0
             if was_paused:
                 work_s, was_paused, disturbed = max(0.0, work_s - RESUME_COST_S), False, True
             done_s += work_s
@@ -125,9 +130,10 @@ class Week:
                 cold_share = epoch_done_s / length_s
                 samples = round(2000 * cold_share * job.epoch_s)
                 cpu_s = epoch_wall_s * (0.3 if job.micro_batch else 1.0)
-                self._strategy.saw(
-                    Work(epoch, self._now_s, epoch_wall_s, samples, orders.micro_batch, disturbed, cpu_s)
+                work = Work(
+                    epoch, self._now_s, epoch_wall_s, samples, orders.micro_batch, disturbed=disturbed, cpu_s=cpu_s
                 )
+                self._strategy.record_work(work)
                 epoch, epoch_done_s, epoch_wall_s, disturbed = epoch + 1, 0.0, 0.0, False
                 length_s = job.epoch_s * self._scatter()
 
@@ -138,7 +144,7 @@ class Week:
         self._count_heat(dt_s, machine.die_c)
         if duty > 0.0 and machine.clock < 0.99:
             self._limit_s += dt_s
-        self._strategy.check(self._now_s, self._sensor.feel(dt_s, machine.die_c))
+        self._strategy.check(self._now_s, self._sensor.read(dt_s, machine.die_c))
         return work_s
 
     def _count_heat(self, dt_s: float, die_c: float) -> None:
@@ -152,7 +158,7 @@ class Week:
     def _answer_probe(self) -> None:
         if self._strategy.orders.probe:
             self._strategy.orders.probe = False
-            self._strategy.saw_probe(self._now_s, COLD_PROBE_S / self._machine.clock * self._scatter())
+            self._strategy.record_probe(self._now_s, COLD_PROBE_S / self._machine.clock * self._scatter())
 
     def _scatter(self) -> float:
         return self._noise.lognormvariate(0.0, 0.02)

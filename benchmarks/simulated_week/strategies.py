@@ -1,4 +1,4 @@
-"""Who decides in the simulated week: nobody, the usual pause-on-level, or the real governor."""
+"""The strategies of the simulated week: no governor, the usual pause-on-level, and the real governor."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ class Tally:
 
 
 class Strategy(Protocol):
-    """Told of all that happens; sets the orders."""
+    """Gets all that happens; sets the orders."""
 
     orders: Orders
     tally: Tally
 
     def start(self, job: Job) -> None:
-        """Take note that *job* begins."""
+        """Start *job*."""
 
-    def saw(self, work: Work) -> None:
-        """Take a report in."""
+    def record_work(self, work: Work) -> None:
+        """Record a report."""
 
-    def saw_probe(self, at_s: float, wall_s: float) -> None:
-        """Take a probe in."""
+    def record_probe(self, at_s: float, wall_s: float) -> None:
+        """Record the answer of a probe."""
 
     def end(self) -> None:
-        """Take note that the job has ended."""
+        """End the job."""
 
     def check(self, now_s: float, level: HeatLevel | None) -> None:
-        """Look at the machine; called every step."""
+        """Check the machine; called every step."""
 
 
 class NoGovernor:
-    """Lets everything run; the chip looks after itself."""
+    """Does nothing; the chip protects itself."""
 
     def __init__(self) -> None:
         self.orders = Orders()
@@ -70,10 +70,10 @@ class NoGovernor:
     def start(self, job: Job) -> None:
         """Begin at full speed."""
 
-    def saw(self, work: Work) -> None:
+    def record_work(self, work: Work) -> None:
         """Ignore it."""
 
-    def saw_probe(self, at_s: float, wall_s: float) -> None:
+    def record_probe(self, at_s: float, wall_s: float) -> None:
         """Ignore it."""
 
     def end(self) -> None:
@@ -84,7 +84,7 @@ class NoGovernor:
 
 
 class PauseOnLevel(NoGovernor):
-    """Pauses at heavy until nominal, as watchdogs in the field do; a level that is missing says nothing to it."""
+    """Pauses at heavy until nominal, as watchdogs in the field do; a missing level changes nothing."""
 
     def check(self, now_s: float, level: HeatLevel | None) -> None:
         """Pause or resume on the level alone."""
@@ -109,7 +109,7 @@ class Governed:
         self._learned: dict[str, dict[int | None, Baseline]] = {}
 
     def start(self, job: Job) -> None:
-        """Watch *job* with what earlier ones of its fingerprint taught."""
+        """Watch *job* with what was learned from earlier ones of its fingerprint."""
         self._job = job
         self.orders = Orders(micro_batch=job.micro_batch, paused=self.orders.paused)
         self._governor = Governor(
@@ -121,24 +121,24 @@ class Governed:
             baselines=self._learned.get(job.fingerprint, {}),
         )
 
-    def saw(self, work: Work) -> None:
-        """Hand the report to the governor."""
+    def record_work(self, work: Work) -> None:
+        """Pass the report to the governor."""
         if self._governor:
             self._governor.saw_work(work)
 
-    def saw_probe(self, at_s: float, wall_s: float) -> None:
-        """Hand the probe's answer to the governor."""
+    def record_probe(self, at_s: float, wall_s: float) -> None:
+        """Pass the answer to the governor."""
         if self._governor:
             self._governor.saw_probe(at_s, wall_s, COLD_PROBE_S)
 
     def end(self) -> None:
-        """Keep what the job taught."""
+        """Keep what was learned from the job."""
         if self._governor and self._job:
             self._learned[self._job.fingerprint] = self._governor.learned()
         self._governor = self._job = None
 
     def check(self, now_s: float, level: HeatLevel | None) -> None:
-        """Look, and carry the decision out as the slot does."""
+        """Check, and carry the decision out as the slot does."""
         seen = self._sensors.readings(now_s, level)
         decision = self._governor.check(now_s, seen) if self._governor else check_empty_slot(now_s, seen, self.state)
         if decision is not None:

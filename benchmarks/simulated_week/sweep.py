@@ -2,7 +2,6 @@
 
 Simulated time, so the figures are the same on every machine. A round is a nineteenth of the grid, the smallest fraction
 in which every pair of values occurs; `--rounds 19` is the whole grid. Two processes share the places.
-Neighbours: `grid` (what is swept), `places` (runs it), `sweep_table` (adds up).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 FRACTIONS = 19
-"""What the grid is dealt out into; a round takes one."""
+"""Parts that the grid is divided into; a round takes one."""
 
 
 @dataclass(frozen=True, slots=True)

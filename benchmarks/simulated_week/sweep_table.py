@@ -1,7 +1,7 @@
 """The sweep added up: what never ended, how many steps, and what the weeks and their heat cost beside the other two.
 
 Once over all weeks, then fault by fault. Ratios of hours leave out weeks that one of the two never finished, and ratios
-of heat those that are hardly hot; both are counted in the line. Neighbour: `sweep` (which runs the weeks).
+of heat those that are hardly hot; both are counted in the line.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Line, Target
 from benchmarks.simulated_week.sensor import Fault
+from benchmarks.simulated_week.weeks import MOST_STEPS, SAME
 from cbi_queue.hardware.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -18,12 +19,8 @@ if TYPE_CHECKING:
     from benchmarks.simulated_week.simulation import Outcome
     from benchmarks.simulated_week.weeks import Compared
 
-MOST_STEPS = 4.0
-"""Steps that the governor may take in any hour."""
-SAME = 1.001
-"""Ratio of hours up to which two weeks are equally long."""
 HOT_FROM_H = 1.0
-"""Hours at heavy without a governor below which a week says nothing about heat."""
+"""Hours at heavy without a governor below which a week does not count for heat."""
 WORST_SHOWN = 3
 _FAULT_WORDS = {
     Fault.NONE: "honest level",
@@ -73,7 +70,8 @@ def _no_longer(weeks: Sequence[Compared]) -> Line:
     later = [one for one in weeks if not _ends_by(one.ours, one.stock)]
     for_nothing = [one for one in later if one.ours.heavy_h >= one.stock.heavy_h]
     share = 100.0 * (1.0 - len(later) / len(weeks))
-    note = f"{len(later)} end later, {len(for_nothing)} of them without fewer hours at heavy{_worst(for_nothing, _to_stock)}"
+    worst = f": {_worst_weeks(for_nothing, _to_stock)}" if for_nothing else ""
+    note = f"{len(later)} end later, {len(for_nothing)} of them without fewer hours at heavy{worst}"
     return Line("  share that ends no later than pause-on-level", "%", (share,), None, note)
 
 
@@ -93,10 +91,11 @@ def _against_none(weeks: Sequence[Compared]) -> list[Line]:
             ("ours", [one.ours.heavy_h for one in weeks]),
         )
     )
+    note = f"{len(hot)} hot weeks; in all, h: {totals}"
     return [
         *_ratios("  hours, ours / no governor", both, _to_none, limit),
-        *_ratios("  hours at heavy, ours / no governor", hot, _heat_to_none, None, f"{len(hot)} hot weeks; in all, h: {totals}"),
-    ]  # fmt: skip
+        *_ratios("  hours at heavy, ours / no governor", hot, _heat_to_none, None, note),
+    ]
 
 
 def _against_stock(weeks: Sequence[Compared]) -> list[Line]:
@@ -111,20 +110,20 @@ def _ratios(
         return []
     values = tuple(ratio(one) for one in weeks)
     worst = Line(
-        "    the worst of them", "x", (max(values),), Target(worst_limit) if worst_limit else None, _told(weeks, ratio)
+        "    the worst of them",
+        "x",
+        (max(values),),
+        Target(worst_limit) if worst_limit else None,
+        _worst_weeks(weeks, ratio),
     )
     return [Line(what, "x", values, None, note or f"{len(weeks)} weeks that both finish"), worst]
 
 
-def _told(weeks: Iterable[Compared], ratio: Callable[[Compared], float]) -> str:
+def _worst_weeks(weeks: Iterable[Compared], ratio: Callable[[Compared], float]) -> str:
     return "; ".join(
         f"{one.scenario.name}: {ratio(one):.3f} ({one.none.hours:.0f} / {one.stock.hours:.0f} / {one.ours.hours:.0f} h)"
         for one in sorted(weeks, key=ratio, reverse=True)[:WORST_SHOWN]
     )
-
-
-def _worst(weeks: Sequence[Compared], ratio: Callable[[Compared], float]) -> str:
-    return f": {_told(weeks, ratio)}" if weeks else ""
 
 
 def _to_none(one: Compared) -> float:

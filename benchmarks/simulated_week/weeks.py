@@ -16,6 +16,11 @@ from benchmarks.simulated_week.simulation import Outcome, Scenario, Week
 from benchmarks.simulated_week.strategies import Governed, NoGovernor, PauseOnLevel
 from benchmarks.simulated_week.week_plan import week
 
+MOST_STEPS = 4.0
+"""Steps that the governor may take in any hour."""
+SAME = 1.001
+"""Ratio of hours up to which two weeks are equally long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Compared:
@@ -41,13 +46,16 @@ def lines(_rounds: int) -> list[Line]:
 
 
 def _lines(found: Compared) -> list[Line]:
-    told = "; ".join(
-        f"{name} {one.hours:.0f} h{'' if one.finished else ' UNFINISHED'}, {one.heavy_h:.0f} at heavy, {one.steps} steps"
+    note = "; ".join(
+        f"{name} {one.hours:.0f} h{'' if one.finished else ' UNFINISHED'}, "
+        f"{one.heavy_h:.0f} at heavy, {one.steps} steps"
         for name, one in (("none", found.none), ("pause-on-level", found.stock), ("ours", found.ours))
     )
     against, judged = ("pause-on-level", found.stock) if found.stock.finished else ("none", found.none)
+    what = f"week at {found.scenario.name}: hours, ours / {against}"
+    target = Target(SAME) if found.stock.finished else None
+    most_steps = (float(found.ours.most_in_an_hour),)
     return [
-        Line(f"week at {found.scenario.name}: hours, ours / {against}", "x",
-             (found.ours.hours / judged.hours,), Target(1.001) if found.stock.finished else None, told),
-        Line("  the same: most steps in an hour, ours", "steps", (float(found.ours.most_in_an_hour),), Target(4.0)),
-    ]  # fmt: skip
+        Line(what, "x", (found.ours.hours / judged.hours,), target, note),
+        Line("  the same: most steps in an hour, ours", "steps", most_steps, Target(MOST_STEPS)),
+    ]

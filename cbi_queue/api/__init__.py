@@ -1,8 +1,7 @@
-"""The status page and the API: a process of its own that answers also when the worker is dead.
+"""The status page and the API: a separate process that answers also when no daemon runs.
 
-It looks at the ledger read-only; what it changes goes through the very functions that the command line calls
-(`ledger.holds`, `ledger.verbs`) and asks for a token. `app` puts it together, `__main__` serves it. Below: `status`,
-`leaderboard`, `ledger`. It never imports an ML library, pandas or sqlite-utils: at most 90 MB resident.
+It reads the ledger read-only. Changes need a token and go through the functions that the command line calls
+(`ledger.holds`, `ledger.verbs`). It never imports an ML library, pandas or sqlite-utils: at most 90 MB resident.
 """
 
 from __future__ import annotations

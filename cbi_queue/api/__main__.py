@@ -16,6 +16,7 @@ from cbi_queue.api.app import create_app
 from cbi_queue.api.middleware import url_of
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.settings import load_settings
+from cbi_queue.standard_streams import prepare_streams
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 STOPS_WITHIN_S = 3
-"""Seconds that open requests get when the server is told to stop."""
+"""Seconds that open requests get to finish when the server is stopped."""
 MOST_CONNECTIONS = 64
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until told to stop; return 0 after an orderly end, 1 or 2 when refused."""
+    """Serve until a signal comes; return 0 after an orderly shutdown, the error's exit code otherwise."""
     parser = argparse.ArgumentParser(prog="python -m cbi_queue.api", description="The status page of cbi-queue.")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    prepare_streams()
     options = parser.parse_args(arguments)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _leave)
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _leave(_signum: int, _frame: FrameType | None) -> None:
-    """End in good order: uvicorn raises the signal again, for us, once it has shut down."""
+    """Exit cleanly: uvicorn raises the signal again once it has shut down."""
     sys.exit(0)
 
 
@@ -53,7 +55,7 @@ def serve(settings: Settings, *, open_browser: bool = False) -> None:
     """Serve the page until a signal comes.
 
     Raises:
-        Refused: when the address cannot be listened on.
+        Refused: when the server cannot listen on the address.
     """
     app = create_app(settings)
     listener = listen(settings)
@@ -61,7 +63,7 @@ def serve(settings: Settings, *, open_browser: bool = False) -> None:
     if open_browser:
         import webbrowser
 
-        webbrowser.open(url_of(settings))  # the socket listens already: the browser's request waits for the server
+        webbrowser.open(url_of(settings))  # the socket listens already, so the browser's request waits for the server
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -79,7 +81,7 @@ def listen(settings: Settings) -> socket.socket:
     """Open the listening socket.
 
     Raises:
-        Refused: naming the address, and what to do.
+        Refused: when the server cannot listen on the address.
     """
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
@@ -87,7 +89,7 @@ def listen(settings: Settings) -> socket.socket:
     except OSError as exc:
         where = f"{settings.host}:{settings.port}"
         if exc.errno == errno.EADDRINUSE:
-            hint = f"take another port: cbi-queue serve --port {_another(settings.port)}"
+            hint = f"use another port: cbi-queue serve --port {_another(settings.port)}"
             raise Refused(
                 f"cannot serve on {where}: another program listens on port {settings.port}", hint=hint
             ) from exc
@@ -102,11 +104,12 @@ def _another(port: int) -> int:
 def _announce(settings: Settings) -> None:
     print(f"Status page  {url_of(settings)}")
     print(f"API          {url_of(settings).removesuffix('/status')}/api/status, shapes in /openapi.json")
-    print(f"Token        {settings.token_path} (changes ask for it; looking does not)", flush=True)
+    print(f"Token        {settings.token_path} (needed for changes, not for reading)", flush=True)
     if not _is_loopback(settings.host):
         print(
-            f"Warning: {settings.host} is reachable from other machines: whoever reaches port {settings.port} can look "
-            "at the queue and its logs, and the token travels unencrypted.",
+            f"Warning: {settings.host} is reachable from other machines: anyone who can connect to port "
+            f"{settings.port} can read the queue and its logs, and the token is sent unencrypted. A tunnel is safer: "
+            f"ssh -L {settings.port}:127.0.0.1:{settings.port} THIS-MACHINE, with --host 127.0.0.1.",
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""Put the status page and the API together. Neighbours: `__main__` (which serves it), the routers."""
+"""The app: routers, middleware, error handlers and static files put together."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 THREADS = 4
-"""Requests that look at the ledger at once: more would cost memory and answer nobody sooner."""
-WORDS = """One training slot, its queue and the week's budget of models.
+"""Requests that are answered at once: more would cost memory and answer none of them sooner."""
+DESCRIPTION = """One training slot, its queue and the week's budget of models.
 
-Looking is free on this machine. Changing asks for `Authorization: Bearer TOKEN`, with the text of the file `api-token`
-in the state folder. Instants are seconds since 1970 UTC; a value that is not known is null, never zero. Errors are
+Reading needs no token. Changes need `Authorization: Bearer TOKEN`; the token is in the file `api-token` of the state
+folder. Instants are seconds since 1970 UTC; a value that is not known is null, never zero. Errors are
 `{"error": …, "hint": …}`."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the app for one set of settings; makes the state folder and the token when they are not there."""
+    """Create the app for one set of settings, and the state folder and the token where they are missing."""
     ensure_token(settings)
     app = FastAPI(
         title="cbi-queue",
         version=cbi_queue.__version__,
-        description=WORDS,
-        docs_url=None,  # its assets come from the internet
+        description=DESCRIPTION,
+        docs_url=None,  # it would load its assets from the internet
         redoc_url=None,
         lifespan=_lifespan,
         responses={
             400: {"model": Problem, "description": "The Host header names another server."},
-            422: {"model": Problem, "description": "A value is not of the shape that is asked for."},
+            422: {"model": Problem, "description": "A value is not allowed; the error states which."},
         },
     )
     app.state.settings = settings
@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class _Static(StaticFiles):
-    """Our own files, asked for anew each time, so that an upgrade shows at once."""
+    """The page's own files; browsers check for a new version each time, so an upgrade shows at once."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)

@@ -1,4 +1,4 @@
-"""How a route gets the settings that the app was made with."""
+"""What FastAPI passes to the routes: the settings that the app was created with."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Every error becomes one answer: {error, hint} with a status code, or an HTML page where a browser asked for one.
-
-Neighbours: `app` (which installs these), `pages` (the HTML).
-"""
+"""Every error becomes one answer: {error, hint} with a status code, or an HTML page where a browser asked for one."""
 
 from __future__ import annotations
 
@@ -27,11 +24,11 @@ STATUS_OF: tuple[tuple[type[CbiError], int], ...] = (
     (VolumeMissing, 503),
     (CbiError, 500),
 )
-"""First match counts. 409: the job is in a state where that cannot be; 503: try again when the cause is gone."""
+"""The first match counts. 409: the job's state does not allow it; 503: try again once the cause is gone."""
 
 
 def install(app: FastAPI) -> None:
-    """Let *app* answer errors in our own words."""
+    """Make *app* answer errors as this module does."""
     app.add_exception_handler(CbiError, _known)
     app.add_exception_handler(sqlite3.Error, _database)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -46,14 +43,16 @@ def _known(request: Request, exc: Exception) -> Response:
 
 
 def _database(request: Request, exc: Exception) -> Response:
-    return _answer(request, 503, f"the ledger cannot be read: {exc}", "`cbi-queue doctor` looks at the installation")
+    return _answer(
+        request, 503, f"the ledger cannot be read: {exc}", "run `cbi-queue doctor`: it checks the installation"
+    )
 
 
 def _invalid(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestValidationError):
         raise exc
     found = "; ".join(f"{_place(error['loc'])}: {error['msg']}, got {error.get('input')!r}" for error in exc.errors())
-    return _answer(request, 422, found, "the shapes are in /openapi.json and docs/api.md")
+    return _answer(request, 422, found, "what is allowed is in /openapi.json and docs/api.md")
 
 
 def _place(loc: tuple[Any, ...]) -> str:
@@ -64,8 +63,8 @@ def _http(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, HTTPException):
         raise exc
     detail: Any = exc.detail
-    told = detail if isinstance(detail, dict) else {"error": f"{request.method} {request.url.path}: {detail}"}
-    answer = _answer(request, exc.status_code, told["error"], told.get("hint"))
+    problem = detail if isinstance(detail, dict) else {"error": f"{request.method} {request.url.path}: {detail}"}
+    answer = _answer(request, exc.status_code, problem["error"], problem.get("hint"))
     answer.headers.update(exc.headers or {})
     return answer
 

@@ -1,30 +1,14 @@
-"""How the page writes numbers, lengths of time and instants. Pure; used as filters in the templates."""
+"""How the page writes numbers, shares and instants: the filters of the templates. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
+from cbi_queue.wording import UNKNOWN, duration, per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_SIZES = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
-UNKNOWN = "\N{EN DASH}"
-
-
-def duration(seconds: float | None) -> str:
-    """Write seconds as `0.42 s`, `41 s`, `3 min 5 s`, `2 h 10 min` or `3 d 4 h`."""
-    if seconds is None:
-        return UNKNOWN
-    if 0 < seconds < 10:
-        return f"{seconds:.2g} s"
-    whole = max(0, round(seconds))
-    for size, name, below, below_name in _SIZES:
-        if whole >= size:
-            rest = whole % size // below
-            return f"{whole // size} {name}" + (f" {rest} {below_name}" if rest else "")
-    return f"{whole} s"
 
 
 def number(value: float | None) -> str:
@@ -33,7 +17,7 @@ def number(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Write a share with its sign, `+2.53 %`; a true minus, so that columns line up; zero only for a true zero."""
+    """Write a share with its sign, `+2.53 %`, and a true minus so that columns line up; only zero itself is `0 %`."""
     if value is None:
         return UNKNOWN
     if value == 0:
@@ -47,22 +31,13 @@ def share(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value * 100:.0f} %"
 
 
-def per_sample(seconds: float | None) -> str:
-    """Write what a sample costs as `1.2 s`, `0.82 ms` or `12.3 µs`."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds >= 1:
-        return f"{seconds:.3g} s"
-    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.3g} µs"
-
-
 def cost(share_of_day: float | None) -> str:
-    """Write which share of the last day the governor's steps cost; what is not known is said to be so."""
+    """Write the share of the last day that the governor's steps cost; `an unknown share` where it is not known."""
     return "an unknown share of the last day" if share_of_day is None else f"{share_of_day * 100:.1f} % of the last day"
 
 
 def sentence(words: str) -> str:
-    """Let the words begin with a capital; the rest stays as it is."""
+    """Capitalise the first letter; the rest stays as it is."""
     return words[:1].upper() + words[1:]
 
 
@@ -72,7 +47,7 @@ def iso(at: float) -> str:
 
 
 def utc(at: float) -> str:
-    """Write an instant for browsers without JavaScript; the script puts local time in its place."""
+    """Write an instant for browsers without JavaScript; the script replaces it with local time."""
     return clock.from_epoch_s(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

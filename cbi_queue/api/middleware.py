@@ -1,8 +1,8 @@
-"""What every request passes first: the Host and Origin it names, the size of its body; and the headers of every answer.
+"""Checks of every request (Host, Origin, size of the body) and the headers of every answer.
 
-The page listens on loopback and has no login, so the browser is the way in for strangers: a site that points its own
-name at 127.0.0.1 (DNS rebinding) still sends its own name as Host, and a form on another site sends its Origin. Both
-are refused. An address of digits cannot be rebound, because nobody looks it up. Neighbours: `app`, `token`.
+The page listens on loopback and has no login, so an attack comes through the browser: a site that points its own name
+at 127.0.0.1 (DNS rebinding) still sends that name as Host, and a form on another site sends its Origin. Both are
+refused. A numeric address cannot be rebound, because it is not looked up.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 MAX_BODY_BYTES = 65_536
-"""Largest body of a request; ours stay below one kilobyte."""
+"""Largest body of a request; none needs more than a kilobyte."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 HTTP_PORT = 80
@@ -41,7 +41,7 @@ class AllowedHosts:
     """The values of a Host header that mean this server."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Allow loopback and *host*; when *host* is a wildcard, this machine's name and any address of digits."""
+        """Allow loopback and *host*; when *host* is a wildcard, this machine's name and any numeric address."""
         self._port = port
         self._any_address = host in WILDCARDS
         own = [f"{socket.gethostname()}", f"{socket.gethostname()}.local"] if self._any_address else [host]
@@ -49,12 +49,12 @@ class AllowedHosts:
         self._exact = {form for name in names for form in self._forms(name.lower())}
 
     def __contains__(self, host: str) -> bool:
-        """Tell whether *host*, as sent, means this server."""
+        """Return True if *host*, as sent, means this server."""
         lowered = host.lower()
         return lowered in self._exact or (self._any_address and self._is_address_with_port(lowered))
 
     def is_own_origin(self, origin: str) -> bool:
-        """Tell whether a page of this server sent the request."""
+        """Return True if a page of this server sent the request."""
         return origin.startswith("http://") and origin.removeprefix("http://") in self
 
     def _forms(self, name: str) -> list[str]:
@@ -73,10 +73,10 @@ class AllowedHosts:
 
 
 class Guard:
-    """Refuses what does not mean this server, and puts the security headers on every answer."""
+    """Refuses requests meant for another server, and puts the security headers on every answer."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        """Stand before *app*."""
+        """Wrap *app*."""
         self._app = app
         self._hosts = AllowedHosts(settings.host, settings.port)
         self._url = url_of(settings)
@@ -104,16 +104,16 @@ class Guard:
             return None
         origin = headers.get("origin")
         if origin is not None and not self._hosts.is_own_origin(origin):
-            return refuse(403, f"a page of {origin!r} may not change anything here", "use curl or the command line")
+            return refuse(403, f"a page from {origin!r} may not change anything here", "use curl or the command line")
         return _body_refusal(headers)
 
 
 def _body_refusal(headers: Headers) -> JSONResponse | None:
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers or not length.isdecimal():
-        return refuse(411, "the length of the body is not told", "send it with a Content-Length header")
+        return refuse(411, "the request does not state the length of its body", "send a Content-Length header")
     if int(length) > MAX_BODY_BYTES:
-        return refuse(413, f"a body of {length} bytes came; {MAX_BODY_BYTES} are allowed", None)
+        return refuse(413, f"the body has {length} bytes; at most {MAX_BODY_BYTES} are allowed", None)
     return None
 
 
@@ -125,7 +125,7 @@ def _add_headers(message: Message) -> None:
 
 
 def refuse(status: int, error: str, hint: str | None) -> JSONResponse:
-    """Make the answer of every refusal: {error, hint}."""
+    """Return the answer of a refusal: {error, hint}."""
     return JSONResponse({"error": error, "hint": hint}, status_code=status)
 
 
@@ -136,10 +136,10 @@ def url_of(settings: Settings) -> str:
 
 
 class HeadAsGet:
-    """Asks what stands behind it as if for GET, and keeps the body back."""
+    """Answers HEAD as GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """Stand before *app*."""
+        """Wrap *app*."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

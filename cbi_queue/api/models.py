@@ -1,4 +1,4 @@
-"""The shapes of what the API takes in and gives out, beside those that `status`, `leaderboard` and the rows define."""
+"""Bodies of requests and answers of the API, beside those that the views and the ledger's rows define."""
 
 # ruff: noqa: TC001 - FastAPI and pydantic read these annotations when the program runs
 
@@ -37,7 +37,7 @@ def _examples(*examples: dict[str, Any]) -> ConfigDict:
 
 
 class Problem(_Model):
-    """Why a request was not answered as asked."""
+    """Why a request failed or was refused."""
 
     error: str
     """What was attempted, on which thing, and the value seen."""
@@ -46,17 +46,17 @@ class Problem(_Model):
 
     model_config = _examples(
         {
-            "error": "no job is called 'lightgbm-1x'; near: lightgbm-31-1w",
+            "error": "no job is called 'lightgbm-1x'; similar names: lightgbm-31-1w",
             "hint": "`cbi-queue list --all` shows every job with its number",
         }
     )
 
 
 class Health(_Model):
-    """Whether the page can see the queue, and whether somebody is there to train."""
+    """Whether the ledger can be read, and whether a daemon is running."""
 
     ok: bool
-    """The ledger can be read. Says nothing about the daemon: that is `daemon.is_running`."""
+    """True when the ledger can be read, whether or not a daemon runs: see `daemon.is_running`."""
     version: str
     at: float
     """Seconds since 1970 UTC."""
@@ -88,13 +88,13 @@ class JobDetail(_Model):
 
 
 class GovernorNow(_Model):
-    """What the governor sees, thinks and does, and which holds it placed."""
+    """What the governor reads, concludes and does, and the holds that it placed."""
 
     job: str | None
     """Name of the job in the slot."""
     governor: GovernorStatus
     holds: list[HoldLine]
-    """Its own only: for heat (`thermal`) and for memory."""
+    """Only those that it placed: for heat (`thermal`) and for memory."""
 
 
 class JobStory(_Model):
@@ -103,7 +103,7 @@ class JobStory(_Model):
     id: int
     job: str
     story: list[Line]
-    """Oldest first; `end` is the sum, and after it may come a `hint` on what to do."""
+    """Oldest first; `end` is the summary, and a `hint` on what to do may follow it."""
 
     model_config = _examples(
         {
@@ -122,36 +122,36 @@ class JobStory(_Model):
 
 
 class EventsPage(_Model):
-    """What happened after an event."""
+    """Events after a given one."""
 
     events: list[EventRow]
     """Oldest first."""
     last_id: int
-    """Ask for `after` this number next time."""
+    """Pass it as `after` in the next request."""
 
 
 class PauseBody(_Model):
     """How to close the slot."""
 
     mode: HoldMode = HoldMode.PAUSE
-    """pause: stand still in memory; drain: let the current job end; evict: checkpoint it and free its memory."""
+    """pause: the current job is paused in memory; drain: it may finish; evict: it is checkpointed and leaves memory."""
     reason: Annotated[str, Field(max_length=200, examples=["the room is too hot"]), AfterValidator(_one_line)] = (
         "paused by the user"
     )
-    """Words that the status shows; they must be true."""
+    """Why, for people: the status shows it."""
     for_s: Annotated[float, Field(gt=0, le=LONGEST_HOLD_S, examples=[1800])] | None = None
-    """Seconds after which the hold lifts itself; null: until it is lifted."""
+    """Seconds after which the hold expires; null: it stays until it is lifted."""
 
 
 class ResumeBody(_Model):
-    """Whose holds to lift."""
+    """Which holds to lift."""
 
     all: bool = False
-    """Lift the governor's holds too, for heat (`thermal`) and for memory; they come back if their cause is still there."""
+    """Lift the governor's holds too, for heat (`thermal`) and for memory; it places them again if the cause remains."""
 
 
 class PriorityBody(_Model):
-    """Another priority."""
+    """The new priority."""
 
     priority: Annotated[int, Field(ge=-1000, le=1000, examples=[10])]
     """Higher runs first."""
@@ -161,9 +161,9 @@ class Holds(_Model):
     """The holds on the slot after a change."""
 
     lifted: bool = False
-    """Whether a hold was lifted."""
+    """True when a hold was lifted."""
     holds: list[HoldRow]
-    """The slot is open when none is left."""
+    """Holds still in force; the slot is open when there are none."""
 
     model_config = _examples(
         {

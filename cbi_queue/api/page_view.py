@@ -1,7 +1,4 @@
-"""What the status page shows: the snapshot that everything else shows, and what only a page adds to it.
-
-Only looks. Neighbours: `pages` (which renders this), `governor_view` (its panel), `drawing`, `cbi_queue.views.snapshot`.
-"""
+"""What the status page shows: the snapshot, and what only the page adds to it. Read-only."""
 
 from __future__ import annotations
 
@@ -9,37 +6,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.api.charts import loss_line
-from cbi_queue.api.governor_panel import view_governor
-from cbi_queue.ledger import Ledger, queries
+from cbi_queue.api.governor_panel import governor_panel
+from cbi_queue.ledger import queries
 from cbi_queue.lifecycle import JobState, Reason
-from cbi_queue.telemetry.telemetry import epochs_of
 from cbi_queue.views.leaderboard import rank
-from cbi_queue.views.snapshot import take_status
+from cbi_queue.views.snapshot import open_snapshot, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cbi_queue.api.charts import LossLine
-    from cbi_queue.api.governor_panel import GovernorView
+    from cbi_queue.api.governor_panel import GovernorPanel
     from cbi_queue.settings import Settings
     from cbi_queue.telemetry.telemetry import EpochRow
     from cbi_queue.views.leaderboard import LeaderboardRow
     from cbi_queue.views.snapshot import JobLine, QueueStatus
 
 MODELS_SHOWN = 4
-"""Best models of each horizon on the page; the bars come on top."""
+"""Best models of each horizon on the page, beside the baselines."""
 QUEUE_SHOWN = 12
-"""Jobs of the queue that are shown at once; the rest is folded away."""
+"""Jobs of the queue that are shown at first; the rest is folded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """One horizon's leaderboard, cut to what fits."""
+    """The top of one horizon's leaderboard."""
 
     horizon: str
     rows: tuple[LeaderboardRow, ...]
     more: int
-    """Ranked rows that are left out."""
+    """Rows that are not shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +44,41 @@ class PageView:
 
     status: QueueStatus
     headline: str
-    """What the slot does, in one sentence that holds also when the daemon is dead."""
+    """What the slot does, in one sentence that is true also when no daemon runs."""
     mood: str
-    """good | warn | bad: the colour of the headline, never the only sign of it."""
+    """good | warn | bad: the colour of the headline; its words say the same."""
     losses: LossLine | None
-    governor: GovernorView
+    governor: GovernorPanel
     boards: tuple[Board, ...]
     is_empty: bool
-    """Nothing was ever enqueued."""
+    """True when nothing was ever enqueued."""
 
 
-def view_page(settings: Settings) -> PageView:
-    """Look at everything that the page shows.
+def page_view(settings: Settings) -> PageView:
+    """Read everything that the page shows.
 
     Raises:
         LedgerError: when the ledger cannot be read.
     """
-    status = take_status(settings)
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
+    with open_snapshot(settings) as (ledger, telemetry):
+        status = status_of(settings, ledger, telemetry)
         ranked = rank(queries.all_jobs(ledger))
+        epochs = telemetry.epochs(status.slot.job.id) if status.slot.job else []
+        governor = governor_panel(telemetry, status, epochs)
     mood, headline = _headline(status)
-    job = status.slot.job
-    epochs = epochs_of(settings.telemetry_path, job.id) if job else []
     return PageView(
         status=status,
         headline=headline,
         mood=mood,
         losses=_losses(status, epochs),
-        governor=view_governor(settings, status, epochs),
+        governor=governor,
         boards=tuple(_board(horizon, rows) for horizon, rows in ranked.items()),
         is_empty=not status.counts,
     )
 
 
 def why_waiting(job: JobLine) -> str:
-    """Say what a job of the queue waits for; what made it come back (an error, an eviction) where something did."""
+    """Return what a queued job waits for, or why it was queued again (an error, an eviction)."""
     if job.state == JobState.QUEUED and job.reason in {Reason.ENQUEUED, Reason.NEEDS_MET, Reason.USER}:
         return "its turn"
     return job.why
@@ -92,21 +88,21 @@ def _headline(status: QueueStatus) -> tuple[str, str]:
     slot = status.slot
     if not status.daemon.is_running:
         if slot.job is not None:
-            return "bad", f"No daemon is running; {slot.job.name} goes on from its last checkpoint when one is started."
-        return "bad" if status.queue else "warn", "No daemon is running, so nothing trains."
+            return "bad", f"No daemon is running; {slot.job.name} resumes from its last checkpoint when one starts."
+        return "bad" if status.queue else "warn", "No daemon is running, so nothing is training."
     if slot.job is not None:
-        is_held_back = slot.state == "paused" or status.governor.work_words is not None
-        mood = "warn" if is_held_back else "good"
+        is_slowed = slot.state == "paused" or status.governor.work_words is not None
+        mood = "warn" if is_slowed else "good"
         return mood, f"{slot.words}."
     if status.holds:
-        return "warn", "The slot is closed; nothing new starts."
+        return "warn", "The slot is closed; no job starts."
     return "good", _idle_words(status)
 
 
 def _idle_words(status: QueueStatus) -> str:
     if status.counts.get("queued"):
-        return "The slot is free; the next job waits for its time."
-    return "The slot is free; nothing is left that could run." if status.counts else "The slot is free."
+        return "The slot is free; the next job is not due yet."
+    return "The slot is free; no job can run." if status.counts else "The slot is free."
 
 
 def _losses(status: QueueStatus, epochs: Sequence[EpochRow]) -> LossLine | None:

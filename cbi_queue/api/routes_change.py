@@ -1,7 +1,6 @@
-"""The API's POST routes: each calls the ledger function that the verb of the same name calls, and asks for the token.
+"""The API's POST routes. Each needs the token and calls the ledger function that the command of the same name calls.
 
-A change is in the ledger when the answer comes; the daemon acts on it within its next look. Neighbours: `token`,
-`ledger.holds`, `ledger.verbs`.
+A change is in the ledger when the answer is sent; the daemon acts on it at its next check, a tenth of a second later.
 """
 
 # ruff: noqa: TC001 - FastAPI and pydantic read these annotations when the program runs
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 PATIENCE_S = 5.0
-"""Seconds that a request waits for somebody else's write before it answers 503."""
+"""Seconds that a request waits for another program's write before it answers 503."""
 
 router = APIRouter(
     prefix="/api",
@@ -41,13 +40,13 @@ router = APIRouter(
 )
 ON_JOBS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "No such job."},
-    409: {"model": Problem, "description": "The job is in a state where that cannot be; nothing was changed."},
+    409: {"model": Problem, "description": "The job's state does not allow this; nothing was changed."},
 }
 
 
 @router.post("/pause")
 def pause(body: PauseBody, settings: AppSettings) -> Holds:
-    """Close the slot by the user's hold (or change that hold)."""
+    """Close the slot with the user's hold, or change that hold."""
     with _ledger_for_writing(settings) as ledger:
         place_hold(ledger, HoldReason.USER, body.mode, body.reason, for_s=body.for_s)
         return Holds(holds=holds_in_force(ledger))
@@ -55,7 +54,7 @@ def pause(body: PauseBody, settings: AppSettings) -> Holds:
 
 @router.post("/resume")
 def resume(settings: AppSettings, body: ResumeBody | None = None) -> Holds:
-    """Lift the user's hold, and with `all` the governor's too. Others lift themselves when their cause is gone."""
+    """Lift the user's hold, and with `all` the governor's too. Other holds end when their cause is gone."""
     with _ledger_for_writing(settings) as ledger:
         lifted = resume_slot(ledger, lift_all=body is not None and body.all)
         return Holds(lifted=bool(lifted), holds=holds_in_force(ledger))
@@ -63,19 +62,19 @@ def resume(settings: AppSettings, body: ResumeBody | None = None) -> Holds:
 
 @router.post("/jobs/{name}/cancel", responses=ON_JOBS)
 def cancel(name: JobName, settings: AppSettings) -> JobLine:
-    """Call a job off. A job in the slot is still running in the answer: its trainer is being ended."""
+    """Cancel a job. A job in the slot is still shown as running in the answer, while its trainer ends."""
     return _change(settings, name, verbs.cancel)
 
 
 @router.post("/jobs/{name}/hold", responses=ON_JOBS)
 def hold(name: JobName, settings: AppSettings) -> JobLine:
-    """Keep a queued or waiting job back."""
+    """Hold a queued or waiting job, so that it does not start."""
     return _change(settings, name, verbs.hold)
 
 
 @router.post("/jobs/{name}/release", responses=ON_JOBS)
 def release(name: JobName, settings: AppSettings) -> JobLine:
-    """Let a held job go on."""
+    """Release a held job."""
     return _change(settings, name, verbs.release)
 
 

@@ -1,6 +1,6 @@
-"""The page for people: one HTML page, rendered here, that works without JavaScript and looks again by itself with it.
+"""The status page: one HTML page, which works without JavaScript and refreshes itself with it.
 
-Neighbours: `page_view` (what it shows), `templates/`, `static/`. Every value is escaped by the templates.
+The templates escape every value.
 """
 
 # ruff: noqa: TC001, TC002 - FastAPI and pydantic read these annotations when the program runs
@@ -17,10 +17,11 @@ from starlette.requests import Request
 
 import cbi_queue
 from cbi_queue import clock
-from cbi_queue.api.charts import HEIGHT, WIDTH, stacked
+from cbi_queue.api.charts import FRAME, stacked
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.formats import FILTERS
-from cbi_queue.api.page_view import QUEUE_SHOWN, view_page, why_waiting
+from cbi_queue.api.page_view import QUEUE_SHOWN, page_view, why_waiting
+from cbi_queue.lifecycle import event_title
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.views.snapshot import QueueStatus, take_status
 
@@ -35,12 +36,11 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters.update(FILTERS, why_waiting=why_waiting)
+_TEMPLATES.filters.update(FILTERS, event_title=event_title, why_waiting=why_waiting)
 _TEMPLATES.globals.update(
     stacked=stacked,
     horizons=HORIZONS,
-    line_width=WIDTH,
-    line_height=HEIGHT,
+    frame=FRAME,
     queue_shown=QUEUE_SHOWN,
     version=cbi_queue.__version__,
 )
@@ -51,14 +51,14 @@ HTML = "text/html"
 
 @router.get("/", include_in_schema=False)
 def root() -> RedirectResponse:
-    """Send a browser to the page."""
+    """Redirect to the page."""
     return RedirectResponse("/status", status_code=302)
 
 
 @router.get(
     "/status",
     response_model=QueueStatus,
-    responses={200: {"content": {HTML: {}}, "description": "JSON, or the page where the request accepts HTML."}},
+    responses={200: {"content": {HTML: {}}, "description": "JSON, or the page when the request accepts HTML."}},
 )
 def status_page(
     request: Request,
@@ -67,10 +67,10 @@ def status_page(
         Literal["html", "json"] | None, Query(description="Overrides the Accept header.")
     ] = None,
 ) -> Any:
-    """Return the page to a browser, and the same data as JSON to everybody else."""
+    """Return the page to a browser, and the snapshot as JSON to other clients."""
     as_html = format == "html" if format else wants_html(request)
     answer: Response = (
-        HTMLResponse(_render("status.html", view=view_page(settings)))
+        HTMLResponse(_render("status.html", view=page_view(settings)))
         if as_html
         else JSONResponse(take_status(settings).as_json())
     )
@@ -79,16 +79,16 @@ def status_page(
 
 
 def wants_html(request: Request) -> bool:
-    """Tell whether the request names HTML, and does not like JSON better; `*/*` alone means JSON.
+    """Return True if the request accepts HTML and does not prefer JSON; `*/*` alone means JSON.
 
-    `format=json` or `format=html` in the query counts more.
+    `format=json` or `format=html` in the query overrides the header.
     """
     asked = request.query_params.get("format")
     if asked in {"html", "json"}:
         return asked == "html"
-    likes = dict(map(_preference, request.headers.get("accept", "").split(",")))
-    html = likes.get(HTML, 0.0)
-    return html > 0 and html >= likes.get("application/json", 0.0)
+    accepted = dict(map(_preference, request.headers.get("accept", "").split(",")))
+    html = accepted.get(HTML, 0.0)
+    return html > 0 and html >= accepted.get("application/json", 0.0)
 
 
 def _preference(part: str) -> tuple[str, float]:
@@ -101,7 +101,7 @@ def _preference(part: str) -> tuple[str, float]:
 
 
 def error_page(request: Request, status: int, error: str, hint: str | None) -> HTMLResponse:
-    """Say in HTML what went wrong; the page goes on looking, so it recovers by itself."""
+    """Return an HTML page with the error; it keeps refreshing, so it recovers once the cause is gone."""
     text = _render("error.html", status=status, error=error, hint=hint, path=request.url.path, at=clock.epoch_s())
     return HTMLResponse(text, status_code=status)
 

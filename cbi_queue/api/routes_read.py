@@ -1,7 +1,4 @@
-"""The API's GET routes: they only look. Each opens the ledger read-only for itself and closes it.
-
-Neighbours: `changes` (what needs the token), `pages` (HTML), `models` (shapes).
-"""
+"""The API's GET routes: read-only. Each request opens the files once and closes them."""
 
 # ruff: noqa: TC001 - FastAPI and pydantic read these annotations when the program runs
 
@@ -25,21 +22,20 @@ from cbi_queue.ledger import AttemptRow, Ledger, queries
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, JobState
 from cbi_queue.models.kinds import Family, Horizon
 from cbi_queue.settings import Settings
-from cbi_queue.telemetry.telemetry import epochs_of
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
-from cbi_queue.views.snapshot import JobLine, QueueStatus, daemon_status, every_line, take_status
-from cbi_queue.views.story import rows_of, tell
+from cbi_queue.views.snapshot import JobLine, QueueStatus, daemon_status, every_line, open_snapshot, take_status
+from cbi_queue.views.story import history_of, story_of
 
-router = APIRouter(tags=["look"], responses={503: {"model": Problem, "description": "The ledger cannot be read."}})
+router = APIRouter(tags=["read"], responses={503: {"model": Problem, "description": "The ledger cannot be read."}})
 NO_JOB: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such job, or no such log."}}
 MOST_EPOCHS = 5_000
 TAIL_BYTES = 2_000_000
-"""Most that one answer takes of a log."""
+"""Most that is read from a log for one answer."""
 
 
 @router.get("/healthz", response_model_exclude_none=True, responses={503: {"model": Health}})
 def healthz(settings: AppSettings, response: Response) -> Health:
-    """Tell whether the queue can be seen. 200 also when the daemon is dead: this process is alive and says so."""
+    """Return whether the queue can be read. 200 also when no daemon runs: this process is alive and reports it."""
     health = Health(ok=True, version=cbi_queue.__version__, at=clock.epoch_s(), daemon=daemon_status(settings))
     try:
         settings.make_state_dir()
@@ -56,7 +52,7 @@ def healthz(settings: AppSettings, response: Response) -> Health:
 
 @router.get("/api/status")
 def status(settings: AppSettings) -> QueueStatus:
-    """Return the slot, the queue, the holds, the budget and the last events: all that the page shows."""
+    """Return the snapshot: daemon, slot, governor, holds, queue, ended jobs, budget, last events."""
     return take_status(settings)
 
 
@@ -68,18 +64,18 @@ def budget(settings: AppSettings) -> BudgetProgress:
 
 @router.get("/api/governor")
 def governor(settings: AppSettings) -> GovernorNow:
-    """Return what the governor sees, thinks and does now, its last decisions, and the holds that it placed."""
-    seen = take_status(settings)
+    """Return what the governor reads, concludes and does now, its last decisions, and the holds that it placed."""
+    now = take_status(settings)
     return GovernorNow(
-        job=seen.slot.job.name if seen.slot.job else None,
-        governor=seen.governor,
-        holds=[hold for hold in seen.holds if hold.reason in HOLDS_OF_THE_GOVERNOR],
+        job=now.slot.job.name if now.slot.job else None,
+        governor=now.governor,
+        holds=[hold for hold in now.holds if hold.reason in HOLDS_OF_THE_GOVERNOR],
     )
 
 
 @router.get("/api/leaderboard")
 def leaderboard(settings: AppSettings) -> dict[Horizon, list[LeaderboardRow]]:
-    """Return horizon -> trained models and bars, best first by skill against naive on the backtest block."""
+    """Return horizon -> trained models and baselines, best first by skill against naive on the backtest block."""
     with Ledger.open_readonly(settings.ledger_path) as ledger:
         return rank(queries.all_jobs(ledger))  # type: ignore[return-value] # its keys are HORIZONS
 
@@ -104,22 +100,22 @@ def jobs(
 @router.get("/api/jobs/{name}", responses=NO_JOB)
 def job(name: JobName, settings: AppSettings) -> JobDetail:
     """Return one job, by number or name: its spec, attempts, events, and epochs for a chart."""
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
+    with open_snapshot(settings) as (ledger, telemetry):
         row = queries.find_job(ledger, name)
         return JobDetail(
             job=row,
             attempts=queries.attempts_of(ledger, row.id),
             events=queries.events_of(ledger, row.id),
-            epochs=epochs_of(settings.telemetry_path, row.id, last=MOST_EPOCHS),
+            epochs=telemetry.epochs(row.id, last=MOST_EPOCHS),
         )
 
 
 @router.get("/api/jobs/{name}/why", responses=NO_JOB)
 def why(name: JobName, settings: AppSettings) -> JobStory:
     """Return the story of one job in sentences: its events, its work, its slow-downs, the governor's decisions."""
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
-        told = rows_of(ledger, settings.telemetry_path, name)
-    return JobStory(id=told.job.id, job=told.job.name, story=tell(told))
+    with open_snapshot(settings) as (ledger, telemetry):
+        history = history_of(ledger, telemetry, name)
+    return JobStory(id=history.job.id, job=history.job.name, story=story_of(history))
 
 
 @router.get("/api/jobs/{name}/log", responses=NO_JOB, response_class=PlainTextResponse)
@@ -129,7 +125,7 @@ def log(
     tail: Annotated[int, Query(ge=1, le=100_000, description="Newest lines.")] = 200,
     attempt: Annotated[int | None, Query(ge=1, description="Number of the attempt; default: the newest.")] = None,
 ) -> PlainTextResponse:
-    """Return the end of what the trainer printed."""
+    """Return the last lines that the trainer printed."""
     with Ledger.open_readonly(settings.ledger_path) as ledger:
         row = queries.find_job(ledger, name)
         attempts = queries.attempts_of(ledger, row.id)
@@ -143,10 +139,10 @@ def log(
 @router.get("/api/events")
 def events(
     settings: AppSettings,
-    after: Annotated[int, Query(ge=0, description="Number of the last event that is known already.")] = 0,
+    after: Annotated[int, Query(ge=0, description="Number of the last event already known.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> EventsPage:
-    """Return what happened after an event, oldest first: a follower asks again with `last_id`."""
+    """Return the events after a given one, oldest first; to follow, pass `last_id` as `after` next time."""
     with Ledger.open_readonly(settings.ledger_path) as ledger:
         newest = queries.last_events(ledger, 1)
         behind = newest[0].id - after if newest else 0
@@ -156,10 +152,10 @@ def events(
 
 
 def _log_path(settings: Settings, name: str, attempts: list[AttemptRow], number: int | None) -> Path:
-    """Find the log that the ledger names; only a file below the folder of training logs is ever opened.
+    """Return the log that the ledger names; only a file below the folder of training logs is ever opened.
 
     Raises:
-        HTTPException: 404, when there is none, or it lies elsewhere.
+        HTTPException: 404, when there is none or it lies elsewhere.
     """
     logs = {attempt.number: Path(attempt.log_path) for attempt in attempts if attempt.log_path}
     chosen = number or max(logs, default=1)

@@ -1,8 +1,8 @@
-"""The secret that changes ask for: made once, kept in a file that only its owner can read.
+"""The token that changes need: created once, in a file that only its owner can read.
 
-Whoever can read the file may use the command line anyway, so the token gives no new power; what it does is to keep out
-everything else that can reach the port (other accounts, pages in a browser). It is read anew at each request: writing
-another one takes effect at once. Neighbours: `changes`.
+Anyone who can read the file can use the command line as well, so the token grants nothing new. It keeps out
+everything else that can reach the port: other accounts, pages in a browser. It is read at each request, so a new one
+takes effect at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _bearer = HTTPBearer(auto_error=False, description="The text of the file `api-to
 
 
 def ensure_token(settings: Settings) -> str:
-    """Return the token; make one when there is none, or when others could have read it."""
+    """Return the token; create one when there is none, or when others could have read it."""
     token = read_token(settings)
     if token is None or settings.token_path.stat().st_mode & _OTHERS_BITS:
         settings.make_state_dir()
@@ -46,15 +46,15 @@ def read_token(settings: Settings) -> str | None:
 def require_token(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> None:
-    """Let the request pass only with the token.
+    """Refuse the request unless it carries the token.
 
     Raises:
-        HTTPException: 401, with where the token is.
+        HTTPException: 401, with the path of the token.
     """
     settings: Settings = request.app.state.settings
     token = read_token(settings)
     given = credentials.credentials.encode() if credentials else b""
     if token is None or not hmac.compare_digest(given, token.encode()):
-        what = "the token given is not the right one" if credentials else "changes need a token"
+        what = "the token is wrong" if credentials else "changes need a token, and none was sent"
         hint = f"send `Authorization: Bearer TOKEN`; the token is in {settings.token_path}"
         raise HTTPException(401, {"error": what, "hint": hint}, headers={"WWW-Authenticate": "Bearer"})

@@ -1,7 +1,8 @@
-"""The NAME... argument of verbs that work on jobs, MODEL... of those on baselines, with completion from the ledger."""
+"""What verbs share on the command line: NAME, MODEL and FILE with completion, durations, `--json`, examples."""
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,76 +14,107 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def examples(*commands: str, more: str = "") -> str:
+    """Return the end of a help text: commands as typed after `cbi-queue`, and *more*, such as exit codes."""
+    lines = "".join(f"\n  cbi-queue {command}" for command in commands)
+    return f"Examples:\n\n\b{lines}" + (f"\n\n{more}" if more else "")
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json`, passed as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
+
+
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
+
+
+class DurationType(click.ParamType[float]):
+    """A length of time on the command line: `90`, `90s`, `30m`, `2h`, `1d`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Turn the text into seconds."""
+        if isinstance(value, (int, float)):
+            return float(value)
+        match = _DURATION.match(str(value).strip())
+        if match is None or not 0 < (seconds := float(match[1]) * _SECONDS[match[2]]) <= 366 * 86400:
+            self.fail(f"{value!r} is not a length of time; write 90s, 30m, 2h or 1d (at most 366d)", param, ctx)
+        return seconds
+
+
 def job_names_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add `NAME...`: numbers or names of jobs."""
-    return click.argument("names", nargs=-1, required=required, shell_complete=complete_names, metavar="NAME...")
+    """Add `NAME...`: names or numbers of jobs."""
+    metavar = "NAME..." if required else "[NAME]..."
+    return click.argument("names", nargs=-1, required=required, shell_complete=complete_names, metavar=metavar)
 
 
 def job_name_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add one `NAME`: the number or name of a job."""
+    """Add one `NAME`: the name or number of a job."""
     return click.argument("name", shell_complete=complete_names)(function)
 
 
 def complete_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the names of jobs that begin with what was typed."""
-    from cbi_queue.cli.ledger_access import ledger_for_looking
+    """Return the names of jobs that begin with *incomplete*."""
+    from cbi_queue.cli.ledger_access import readonly_ledger
     from cbi_queue.errors import CbiError
     from cbi_queue.ledger.queries import job_names
 
     try:
-        with ledger_for_looking() as ledger:
+        with readonly_ledger() as ledger:
             return [name for name in job_names(ledger) if name.startswith(incomplete)]
     except CbiError:
         return []
 
 
 def model_names_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `MODEL...`: models, fingerprints or leading words of fingerprints that have a cold baseline."""
+    """Add `MODEL...`: models or fingerprints that have a cold baseline, or the first words of a fingerprint."""
     add = click.argument("names", nargs=-1, shell_complete=complete_models, metavar="[MODEL]...")
     return add(function)
 
 
 def complete_models(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the models of cold baselines that begin with what was typed."""
-    from cbi_queue.cli.ledger_access import ledger_for_looking
+    """Return the models with a cold baseline that begin with *incomplete*."""
+    from cbi_queue.cli.ledger_access import readonly_ledger
     from cbi_queue.errors import CbiError
     from cbi_queue.ledger.learned import what_was_learned
 
     try:
-        with ledger_for_looking() as ledger:
+        with readonly_ledger() as ledger:
             return [model for model in what_was_learned(ledger).models if model.startswith(incomplete)]
     except CbiError:
         return []
 
 
-SHELF = "schedules"
+SHIPPED = "schedules"
 
 
-class PlanFile(click.ParamType[Path]):
-    """A day plan: a file of the user's, else `schedules/day1.yaml` of the installation."""
+class PlanPath(click.ParamType[Path]):
+    """A day plan: a file of the user, else the shipped plan of that name, such as `schedules/day1.yaml`."""
 
     name = "plan"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002
-        """Return the user's own file when there is one, else the shipped plan of that name, else the path as given."""
+        """Return the user's file if it exists, else the shipped plan of that name, else the path as given."""
         given = Path(value)
-        if given.exists() or given.parent != Path(SHELF):
+        if given.exists() or given.parent != Path(SHIPPED):
             return given
         shipped = shipped_folder() / given.name
         return shipped if shipped.is_file() else given
 
     def shell_complete(self, _ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer files, and the shipped plans for what begins like them."""
-        shipped = (f"{SHELF}/{path.name}" for path in sorted(shipped_folder().glob("*.yaml")))
+        """Return the shipped plans that begin with *incomplete*, else let the shell complete files."""
+        shipped = (f"{SHIPPED}/{path.name}" for path in sorted(shipped_folder().glob("*.yaml")))
         near = [CompletionItem(name) for name in shipped if incomplete and name.startswith(incomplete)]
         return near or [CompletionItem(incomplete, type="file")]
 
 
 def shipped_folder() -> Path:
     """Return the folder of the plans that ship with cbi-queue."""
-    return Path(str(resources.files(SHELF)))
+    return Path(str(resources.files(SHIPPED)))
 
 
 def plan_files_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `FILE...`, passed as `files`."""
-    return click.argument("files", nargs=-1, required=True, type=PlanFile(), metavar="FILE...")(function)
+    return click.argument("files", nargs=-1, required=True, type=PlanPath(), metavar="FILE...")(function)

@@ -1,19 +1,19 @@
-"""What verbs print: JSON for programs, tables and one-liners for people, and the few formats that both share."""
+"""What verbs print: JSON for programs, tables and single lines for people."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cbi_queue import clock
+from cbi_queue.wording import UNKNOWN, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -21,18 +21,13 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import JobRow
 
 PIPE_COLUMNS = 200
-"""Characters to a line where no terminal sets them: tables then need not fold."""
+"""Width of a line when the output is not a terminal: wide enough that no table folds."""
 WORDS_COLUMNS = 24
-"""Characters that the last column of a table, the one of words, gets at least."""
+"""Least width of the last column of a table, which holds the sentences."""
 STATE_COLOURS = {
     "running": "green", "paused": "yellow", "queued": "cyan", "waiting": "blue", "held": "magenta",
     "succeeded": "green", "vetoed": "yellow", "failed": "red", "cancelled": "bright_black",
 }  # fmt: skip
-
-
-def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--json`, passed as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
 
 
 def print_json(value: Any) -> None:
@@ -41,12 +36,12 @@ def print_json(value: Any) -> None:
 
 
 def printable(text: str) -> str:
-    """Make *text* safe for a terminal: what is not printable becomes its escape, so that it cannot move a cursor."""
+    """Return *text* with unprintable characters escaped, so that it cannot control a terminal."""
     return text if text.isprintable() else "".join(map(_safe, text))
 
 
 def printable_lines(text: str) -> str:
-    """Make text of several lines safe for a terminal, line by line; tabs stay as well."""
+    """Return text of several lines with unprintable characters escaped; newlines and tabs stay."""
     return "".join(character if character in "\n\t" else _safe(character) for character in text)
 
 
@@ -55,7 +50,7 @@ def _safe(character: str) -> str:
 
 
 def console() -> Console:
-    """Return a console as wide as the terminal, or wide enough for every table where there is none (a pipe, a file)."""
+    """Return a console as wide as the terminal, or `PIPE_COLUMNS` wide when the output is a pipe or a file."""
     from rich.console import Console
 
     return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=PIPE_COLUMNS)
@@ -68,13 +63,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def fitted_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Table:
-    """Make a table at most *width* wide. Only its last column folds its words over several lines.
+    """Return a table at most *width* wide. Only its last column wraps over several lines.
 
     Args:
         title: printed above; empty for none.
-        columns: headings; `>` before one aligns it to the right, `?` lets the column go where there is no room for it
-            (the rightmost such column goes first).
-        rows: the cells, as many as columns; made safe for a terminal here.
+        columns: headings; `>` before a heading aligns the column to the right; `?` drops the column when there is
+            no room (the rightmost such column first).
+        rows: one cell per column; unprintable characters are escaped here.
         width: columns of characters.
     """
     from rich.table import Table
@@ -97,7 +92,7 @@ def fitted_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str
 
 
 def _kept_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Choose the columns that have room, with at least `WORDS_COLUMNS` for the last one if its words are that long."""
+    """Return the columns that fit, with at least `WORDS_COLUMNS` for the last one if it needs them."""
     widths = [max(len(name.lstrip("?>")), *(len(row[index]) for row in rows), 0) for index, name in enumerate(columns)]
     widths[-1] = min(widths[-1], WORDS_COLUMNS)
     kept = list(range(len(columns)))
@@ -108,7 +103,7 @@ def _kept_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], width: 
 
 
 def print_changed(verb: str, jobs: Sequence[JobRow], *, as_json: bool) -> None:
-    """Say what a verb did to its jobs."""
+    """Print what a verb did to each job."""
     if as_json:
         print_json([{"id": job.id, "name": job.name, "state": job.state, "reason": job.reason} for job in jobs])
         return
@@ -119,45 +114,10 @@ def print_changed(verb: str, jobs: Sequence[JobRow], *, as_json: bool) -> None:
 
 
 def ago(at: float | None) -> str:
-    """Say how long ago an instant was, in its largest unit: `41 s ago`, `3 min ago`, `2 h ago`."""
-    return "-" if at is None else f"{_largest_unit(clock.epoch_s() - at)} ago"
-
-
-def _largest_unit(seconds: float) -> str:
-    return " ".join(duration(seconds).split(" ")[:2])
-
-
-def duration(seconds: float | None) -> str:
-    """Write seconds as `41 s`, `3 min 5 s`, `2 h 10 min` or `3 d 4 h`."""
-    if seconds is None:
-        return "-"
-    whole = max(0, round(seconds))
-    for size, name, below, below_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // below
-            return f"{whole // size} {name}" + (f" {rest} {below_name}" if rest else "")
-    return f"{whole} s"
+    """Write how long ago an instant was: `41 s ago`, `3 min ago`, `2 h ago`."""
+    return UNKNOWN if at is None else f"{span(clock.epoch_s() - at)} ago"
 
 
 def local_time(at: float | None) -> str:
     """Write an instant in local time, to the second."""
-    return "-" if at is None else clock.from_epoch_s(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
-
-
-class DurationType(click.ParamType[float]):
-    """A length of time on the command line: `90`, `90s`, `30m`, `2h`, `1d`."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Turn the text into seconds."""
-        if isinstance(value, (int, float)):
-            return float(value)
-        match = _DURATION.match(str(value).strip())
-        if match is None or not 0 < (seconds := float(match[1]) * _SECONDS[match[2]]) <= 366 * 86400:
-            self.fail(f"{value!r} is no length of time; write 90s, 30m, 2h or 1d (at most 366d)", param, ctx)
-        return seconds
+    return UNKNOWN if at is None else clock.from_epoch_s(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

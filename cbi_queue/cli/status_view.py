@@ -1,4 +1,4 @@
-"""The status for people: the same renderable printed once, or refreshed in place."""
+"""The status for people, printed once or refreshed in place."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cbi_queue import clock
-from cbi_queue.cli.output import STATE_COLOURS, ago, console, duration, fitted_table, local_time, printable
+from cbi_queue.cli.output import STATE_COLOURS, ago, console, fitted_table, local_time, printable
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.queries import find_job, last_events
-from cbi_queue.views.governor import STANDS_STILL
+from cbi_queue.lifecycle import event_title
 from cbi_queue.views.snapshot import take_status
+from cbi_queue.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ QUEUE_ROWS = 12
 ENDED_ROWS = 6
 EVENT_ROWS = 5
 QUIET_EVENTS = frozenset({"enqueue", "satisfy", "backup"})
-"""Events that are no news to somebody who watches a run."""
+"""Events that are not printed while a run is followed."""
 
 
 def print_status(status: QueueStatus) -> None:
@@ -48,7 +49,7 @@ def watch_status(settings: Settings) -> None:
 
 
 def show_until(settings: Settings, is_over: Callable[[QueueStatus], bool]) -> None:
-    """Show the status in place until *is_over* says so; the last picture stays on the screen."""
+    """Show the status in place until *is_over* returns True; the last one stays on the screen."""
     screen = console()
     status = take_status(settings)
     with Live(render_status(status, screen.width), console=screen, auto_refresh=False) as live:
@@ -60,7 +61,7 @@ def show_until(settings: Settings, is_over: Callable[[QueueStatus], bool]) -> No
 
 
 def follow_in_lines(settings: Settings, is_over: Callable[[QueueStatus], bool], *, since: float = 0.0) -> None:
-    """Print one line per event from the instant *since* on until *is_over* says so: for logs, pipes and CI."""
+    """Print one line per event from the instant *since* until *is_over* returns True: for logs, pipes and CI."""
     with Ledger.open_readonly(settings.ledger_path) as ledger:
         last_id, over = 0, False
         while not over:
@@ -76,7 +77,7 @@ def follow_in_lines(settings: Settings, is_over: Callable[[QueueStatus], bool], 
 
 
 def render_status(status: QueueStatus, width: int) -> RenderableType:
-    """Make the whole picture, at most *width* characters wide."""
+    """Return the whole status, at most *width* characters wide."""
     parts: list[RenderableType] = [_head(status), _slot(status), *_governor(status.governor), _budget(status)]
     parts += [_hold(hold) for hold in status.holds]
     if status.queue:
@@ -84,7 +85,9 @@ def render_status(status: QueueStatus, width: int) -> RenderableType:
     if status.ended:
         parts += ["", _ended(status.ended[:ENDED_ROWS], width)]
     if not (status.queue or status.ended or status.slot.job):
-        parts.append(Text("Nothing has been enqueued yet: cbi-queue enqueue schedules/quickstart.yaml", style="dim"))
+        parts.append(
+            Text("Nothing has been enqueued yet. Try: cbi-queue enqueue schedules/quickstart.yaml", style="dim")
+        )
     if status.events:
         parts += ["", _events(status, width)]
     return Group(*parts)
@@ -116,7 +119,7 @@ def _bar(progress: Progress, state: str) -> RenderableType:
     if progress.validation_loss is not None:
         words += f"  validation loss {progress.validation_loss:.5g}"
     if state == "paused":
-        words += f"  {STANDS_STILL}"
+        words += "  paused"
     elif progress.remaining_s is not None:
         words += f"  about {duration(progress.remaining_s)} left"
     bar = ProgressBar(total=max(1, progress.total_epochs), completed=progress.epoch, width=30)
@@ -125,7 +128,7 @@ def _bar(progress: Progress, state: str) -> RenderableType:
 
 
 def _governor(governor: GovernorStatus) -> list[Text]:
-    """One line of what it does now, and one of what it decided last."""
+    """Return a line on what the governor does now, and one on its last decision."""
     is_calm = not governor.is_stale and governor.slowdown_words is None
     lines = [Text(f"Governor: {printable(governor.words)}", style="" if is_calm else "yellow")]
     return lines + [_decision(line) for line in governor.decisions[:1]]
@@ -134,19 +137,21 @@ def _governor(governor: GovernorStatus) -> list[Text]:
 def _decision(line: DecisionLine) -> Text:
     only = "" if line.acted else ", not carried out"
     about = f"{line.job}, " if line.job else ""
-    return Text(printable(f"  last decided {ago(line.at)} ({about}{line.cause.replace('_', ' ')}{only}): {line.words}"))
+    return Text(
+        printable(f"  last decision {ago(line.at)} ({about}{line.cause.replace('_', ' ')}{only}): {line.words}")
+    )
 
 
 def _budget(status: QueueStatus) -> Text:
     total = status.budget.total
-    words = f"Budget of the week: {total.counts.done} of {total.planned} planned models done"
+    words = f"Budget of the week: {total.counts.done} of {total.planned} planned models are done"
     failed = f", {total.counts.failed} failed" if total.counts.failed else ""
-    return Text(f"{words}{failed}; {total.minimum} to {total.maximum} are wanted", style="dim")
+    return Text(f"{words}{failed}; the target is {total.minimum} to {total.maximum}", style="dim")
 
 
 def _hold(hold: HoldLine) -> Text:
     until = f", until {local_time(hold.expires_at)}" if hold.expires_at else ""
-    words = f"Hold [{hold.reason}, {hold.mode}]: {printable(hold.words)} (since {ago(hold.since)}{until})"
+    words = f"Hold [{hold.reason}, {hold.mode}]: {printable(hold.words)} (placed {ago(hold.since)}{until})"
     return Text(words, style="yellow")
 
 
@@ -168,5 +173,6 @@ def _ended(jobs: tuple[JobLine, ...], width: int) -> Table:
 
 
 def _events(status: QueueStatus, width: int) -> Table:
-    rows = ((ago(event.at), event.job or "", event.event, event.words) for event in status.events[:EVENT_ROWS])
+    shown = status.events[:EVENT_ROWS]
+    rows = ((ago(event.at), event.job or "", event_title(event.event), event.words) for event in shown)
     return fitted_table("Events", (">when", "job", "event", "words"), rows, width)

@@ -11,7 +11,7 @@ class Work:
     """One report of finished work: an epoch, a block of boosting rounds, or a part of a long epoch."""
 
     epoch: int
-    """0-based number of the epoch (block, part) as counted by whoever reports; only ever rises within an attempt."""
+    """0-based number of the epoch (block, part) as the trainer counts; only rises within an attempt."""
     at_s: float
     """Boot-clock second at which it ended."""
     wall_s: float
@@ -20,18 +20,18 @@ class Work:
     """Samples trained in it; above zero."""
     micro_batch: int | None = None
     disturbed: bool = False
-    """A pause, resume, restart, probe or change of micro-batch fell into it: no baseline, no alarm."""
+    """A pause, resume, restart, probe or change of micro-batch fell into it: it counts neither as cold nor as slow."""
     cpu_s: float | None = None
     """Processor seconds of the trainer within `wall_s`."""
     data_s: float | None = None
-    """Part of `wall_s` spent bringing data together."""
+    """Part of `wall_s` spent on assembling batches."""
     gap_s: float = 0.0
-    """Boot-clock seconds from the end of the report before to this one's, beyond `wall_s` and known pauses: time that
-    nobody accounts for (the machine slept, the process was frozen)."""
+    """Unaccounted boot-clock seconds since the report before, beyond `wall_s` and known pauses: the machine slept, or
+    the process was frozen."""
 
     @property
     def seconds_per_sample(self) -> float:
-        """What the governor watches."""
+        """What the detector compares."""
         return self.wall_s / self.samples
 
 
@@ -50,18 +50,18 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """*Slow since epoch k by factor f with confidence c.*"""
+    """Slow since an epoch, by a factor, with a confidence."""
 
     since_epoch: int
-    """First epoch of the slow stretch, as `Work.epoch`."""
+    """First slow epoch, as `Work.epoch`."""
     detected_epoch: int
     """Epoch at whose report it was noticed."""
     factor: float
-    """Seconds per sample over the baseline's, of the stretch so far; above 1."""
+    """Seconds per sample so far over the cold level; above 1."""
     confidence: float
     """0 to 1."""
     since_s: float = 0.0
-    """Boot-clock second at which the slow stretch began."""
+    """Boot-clock second at which it began."""
     ended_epoch: int | None = None
     """Last slow epoch, once it is over."""
 
@@ -78,9 +78,13 @@ class Cause(StrEnum):
     UNKNOWN = "unknown"
 
 
+SURE = 0.6
+"""Confidence from which a cause is acted on; below it the calibration probe is asked first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The cause that the evidence speaks for."""
+    """The cause that the evidence points to."""
 
     cause: Cause
     confidence: float
@@ -90,9 +94,14 @@ class Attribution:
     figures: dict[str, float] = field(default_factory=dict)
     """The same as numbers, for the row: others_cores, cpu_ratio, probe_ratio, heat_level, stall_share, …"""
 
+    @property
+    def is_sure(self) -> bool:
+        """True when the cause is known well enough to act on it."""
+        return self.cause is not Cause.UNKNOWN and self.confidence >= SURE
+
 
 class Action(StrEnum):
-    """One thing the slot may be told to do."""
+    """What the slot does."""
 
     PROBE = "probe"
     """Run the calibration probe; no step of the ladder."""
@@ -101,15 +110,15 @@ class Action(StrEnum):
     MICRO_BATCH = "micro_batch"
     """Set the micro-batch to `Decision.value`."""
     PAUSE = "pause"
-    """Stand still, resident, caches freed: a hold of the cause's reason."""
+    """Pause the trainer in memory, caches freed: a hold of the cause's reason."""
     RESUME = "resume"
     """Lift that hold."""
     EVICT = "evict"
-    """Checkpoint, leave, go back to the queue; the hold keeps the slot closed until it is clear."""
+    """Checkpoint, leave, return to the queue; the hold keeps the slot closed until it is clear."""
     RECYCLE = "recycle"
-    """Checkpoint, leave and start again at once in a fresh process: takes back leaked memory."""
+    """Checkpoint, leave and start again at once in a fresh process: frees leaked memory."""
     TELL = "tell"
-    """Do nothing but say so: a slow-down that no step helps, a step that was undone, a budget overspent."""
+    """Only tell people: a slow-down against which there is no step, or a step that is not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +129,12 @@ class Decision:
     action: Action
     cause: Cause
     words: str
-    """One or two true sentences for people, with figures."""
+    """One or two sentences for people, with figures."""
     value: float | None = None
     upward: bool = False
     """True for a step back towards full speed."""
     undo: bool = False
     """True when it takes back a step that did not help within its trial."""
     carried: bool = False
-    """True when it only tells a new trainer the rung that is in force already: no step."""
+    """True when it only sends a new trainer the pace that is in force already: no step."""
     figures: dict[str, float] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""Looks at the machine and gives its profile: detected, or named by the user. Only looks.
+"""The profile of this machine: detected, or named by the user. Read-only.
 
-Looking costs a few small files, on a machine with an NVIDIA card one call of its tool; it is done when a profile is
-first asked for and remembered for the life of the process. Neighbours: `machine` (reads the texts and chooses).
+Detection reads a few small files and, with an NVIDIA card, calls its tool once. It runs when a profile is first needed, and the
+process keeps the result.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cbi_queue.hardware.profile import HardwareProfile
 
 AUTO = "auto"
-"""The profile setting that means: look, and choose."""
+"""The profile setting that means: detect it."""
 TOOL_TIMEOUT_S = 5.0
 """Seconds for `sysctl` or `nvidia-smi` to answer; a card that hangs must not hang the queue."""
 
@@ -50,10 +50,10 @@ def profile_for(name: str, user_folder: Path | None = None) -> ChosenProfile:
 
     Args:
         name: of a shipped or own profile, or `AUTO`.
-        user_folder: where the user's own profiles lie.
+        user_folder: the folder of the user's own profiles.
 
     Raises:
-        SettingsError: when there is no such profile, or its file is none.
+        SettingsError: when there is no such profile, or its file cannot be used.
     """
     machine = this_machine()
     choice = choose(machine)
@@ -65,7 +65,7 @@ def profile_for(name: str, user_folder: Path | None = None) -> ChosenProfile:
 
 @functools.cache
 def this_machine() -> Machine:
-    """Look at this machine, once."""
+    """Return the facts about this machine; read once."""
     if sys.platform == "darwin":  # pragma: no cover - macOS only
         return mac_from(_answer(["/usr/sbin/sysctl", *SYSCTL_NAMES]))
     machine = Machine(system=sys.platform)
@@ -87,7 +87,7 @@ def _linux() -> Machine:
 
 
 def _has_nvidia() -> bool:
-    """Tell whether a card was given to this machine: a driver alone may be a container's host's."""
+    """Return True if this machine has a card: a driver alone may belong to the host of a container."""
     if any(Path("/dev").glob("nvidia[0-9]*")):
         return True
     return Path("/dev/dxg").exists() and shutil.which("nvidia-smi") is not None

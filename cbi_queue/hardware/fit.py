@@ -1,8 +1,4 @@
-"""What follows from an estimate: the job fits, fits with a smaller micro-batch, must wait, or can never fit. Pure.
-
-Neighbours: `memory` (the estimate), `plan.memory_checks` (refuses what can never fit), `workers.slot.admission` (lets the next
-job in, or wait).
-"""
+"""What follows from an estimate: the job fits, fits with a smaller micro-batch, must wait, or can never fit. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cbi_queue.hardware import HardwareProfile
-    from cbi_queue.hardware.memory import Line, Peak, Shape
+    from cbi_queue.hardware.memory import Peak
+    from cbi_queue.models.memory_formulas import Line, Shape
     from cbi_queue.spec import JobSpec
 
 
@@ -30,11 +27,11 @@ class Verdict(StrEnum):
     SMALLER = "smaller"
     """It fits with a smaller micro-batch; gradients accumulate to the same effective batch."""
     WAITS = "waits"
-    """It would fit, but not into what is free just now."""
+    """It would fit, but not into what is free now."""
     CANNOT = "cannot"
     """It cannot fit even with its smallest micro-batch."""
     UNKNOWN = "unknown"
-    """The machine's memory is not known: nothing is promised and nothing refused."""
+    """The machine's memory is not known: the job is neither promised nor refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class Need:
     shape: Shape
     line: Line
     micro_batch: int | None
-    """What it would start with: its effective batch, or less after a downgrade; None for models without batches."""
+    """The micro-batch that it would start with: its effective batch, or less after a downgrade; None for models without batches."""
 
     def at(self, micro_batch: int | None) -> Estimate:
         """Estimate it with this micro-batch."""
@@ -72,16 +69,16 @@ class Fit:
 
 
 def fit(need: Need, limit_mib: float | None, available_mib: float | None = None) -> Fit:
-    """Say whether a job fits, and with which micro-batch.
+    """Decide whether a job fits, and with which micro-batch.
 
-    What is refused is refused on the probable figure; a micro-batch is chosen by the safe one, because an attempt that
-    runs out of memory costs more than a smaller micro-batch. Memory that is short only now makes a job wait, and never
-    makes it smaller: the micro-batch would stay small for all of its life.
+    A job is refused by the probable figure; a micro-batch is chosen by the safe one, because an attempt that runs out of
+    memory costs more than a smaller micro-batch. Memory that is short only now makes a job wait and never makes its
+    micro-batch smaller, which would stay small for good.
 
     Args:
         need: the job.
         limit_mib: memory that one trainer may hold; None: not known.
-        available_mib: memory free just now; None: not known, or not asked.
+        available_mib: memory free now; None: not known, or not asked.
     """
     sizes = list(need.smaller())
     planned, smallest = sizes[0], sizes[-1]
@@ -92,7 +89,7 @@ def fit(need: Need, limit_mib: float | None, available_mib: float | None = None)
         return Fit(Verdict.CANNOT, smallest, _cannot(smallest, limit_mib))
     chosen = next((size for size in sizes if size.safe_mib <= limit_mib), smallest)
     if available_mib is not None and chosen.corrected_mib > available_mib:
-        words = f"needs about {chosen.corrected_mib:.0f} MiB, {available_mib:.0f} MiB are free just now"
+        words = f"needs about {chosen.corrected_mib:.0f} MiB, {available_mib:.0f} MiB are free now"
         return Fit(Verdict.WAITS, chosen, words)
     if chosen.micro_batch != planned.micro_batch:
         return Fit(Verdict.SMALLER, chosen, _smaller(planned, chosen, limit_mib))
@@ -120,8 +117,8 @@ def why_it_cannot_fit(
     Args:
         job: the whole job.
         profile: the machine.
-        processed_dir: feature caches, whose manifests tell rows and features; None: they are assumed.
-        peaks: what runs on each backend took.
+        processed_dir: feature caches, whose manifests state rows and features; None: both are assumed.
+        peaks: memory that earlier runs on each backend took.
     """
     shape = (shape_from_cache(processed_dir, job.horizon) if processed_dir else None) or ASSUMED
     found = fit(need_of(job, shape, peaks), profile.limit_mib(kind_of(job.model)))

@@ -1,7 +1,4 @@
-"""What the system says about the machine, read out of its texts, and the profile that suits it. Pure.
-
-Neighbours: `detection`, which fetches the texts; `profiles`, which holds what is chosen.
-"""
+"""The facts about the machine, parsed from the system's texts, and the profile that suits it. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +10,12 @@ SYSCTL_NAMES = ("hw.model", "machdep.cpu.brand_string", "hw.memsize")
 """What to ask `sysctl` for on macOS."""
 _GIB = 1024.0
 _NO_LIMIT_MIB = float(2**40)
-"""A control group of the first version without a limit says 2^63 bytes, less a page: anything above this is none."""
+"""A control group of the first version without a limit reports 2^63 bytes, less a page: anything above this is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The machine, as far as it could be told; None: it could not."""
+    """The machine; None: could not be read."""
 
     system: str
     """darwin | linux | another name that Python gives."""
@@ -44,7 +41,7 @@ class Choice:
 
 
 def choose(machine: Machine) -> Choice:
-    """Return the profile that suits *machine*. A Mac that none is made for gets the strictest that its memory allows."""
+    """Return the profile that suits *machine*. A Mac without its own profile gets the strictest that its memory allows."""
     seen = _in_words(machine)
     if machine.system == "darwin":
         return _choose_mac(machine, seen)
@@ -60,7 +57,9 @@ def _choose_mac(machine: Machine, seen: str) -> Choice:
     name = "m4-32gb" if memory_gib >= 32 else "m4-24gb" if memory_gib >= 24 else "m4-16gb"
     if chip.startswith("Apple M4") and memory_gib >= 16:
         return Choice(name, seen)
-    return Choice(name, f"{seen}: no profile is made for it, this is the nearest by memory; a file of your own may be")
+    return Choice(
+        name, f"{seen}: no profile is made for it; this one is the nearest by memory, and you can write your own"
+    )
 
 
 def _in_words(machine: Machine) -> str:
@@ -72,12 +71,12 @@ def _in_words(machine: Machine) -> str:
 
 def mac_from(sysctl: str) -> Machine:
     """Read the output of `sysctl` for `SYSCTL_NAMES`: lines of `name: value`, in any order, some perhaps missing."""
-    told = dict(re.findall(r"^([\w.]+): (.*)$", sysctl, flags=re.MULTILINE))
-    size = told.get("hw.memsize", "").strip()
+    values = dict(re.findall(r"^([\w.]+): (.*)$", sysctl, flags=re.MULTILINE))
+    size = values.get("hw.memsize", "").strip()
     return Machine(
         system="darwin",
-        chip=told.get("machdep.cpu.brand_string", "").strip() or None,
-        model=told.get("hw.model", "").strip() or None,
+        chip=values.get("machdep.cpu.brand_string", "").strip() or None,
+        model=values.get("hw.model", "").strip() or None,
         memory_mib=int(size) / 2**20 if size.isdigit() and int(size) >= 2**30 else None,
     )
 

@@ -1,80 +1,43 @@
-"""How much memory a job needs: the guide's formula for it, corrected by what earlier runs really took. Pure.
+"""How much memory a job needs: the formula of its model, corrected by what earlier runs took. Pure.
 
 Measured on real trainings, memory is a line over the formula: base + factor * formula. The base (interpreter, library,
 what a library maps at its first step) is the larger part of most jobs here, so that a bare ratio of measured to printed
 would be noise: 23 for a net of 6 MB, 8 for the same net of 75. Both numbers of the line are learned robustly; until
 there are enough runs, the line measured on this project's own trainers stands in, with more doubt.
-Neighbours: `estimators` (the formulas), `ledger.peaks` (what was measured), `fit` (what follows from an estimate).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.hardware import estimators
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.memory_formulas import TABLE, Line, MemoryFormula, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MIB = 1024**2
 LAST_PEAKS = 24
-"""Measured peaks that count: the newest. More would hold on to versions of a library that are gone."""
+"""Measured peaks that count: the newest. More would include versions of a library that are gone."""
 LEAST_PEAKS = 3
-"""Runs before their median is believed."""
+"""Runs before their median is used."""
 LEAST_SPREAD_MIB = 32.0
 """Difference between two formulas from which a slope may be read: below it, the noise of a resident set decides."""
 FACTORS = (0.25, 25.0)
-"""A slope outside was read from runs that something else has disturbed."""
+"""A slope outside comes from runs that something else disturbed."""
 NEVER_RUN_DOUBT = 1.0
 """Doubt about a line that was measured with another library or on another kind of device."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The data of a job."""
-
-    rows: int
-    features: int
-    source: str
-    """Where the two numbers are from, for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """Memory over formula: base_mib + factor * formula, in MiB."""
-
-    base_mib: float
-    factor: float
-    doubt: float
-    """Relative doubt about the factor: 0.3 is 30 %."""
-    spread_mib: float = 0.0
-    """How far runs lie from the line, MiB."""
-    samples: int = 0
-    """Runs that it was learned from; 0: it is the one that ships."""
-    source: str = "as measured on this project's own trainers"
-
-
-PRIORS: dict[str, Line] = {
-    "boosting": Line(220.0, 1.0, 0.3),
-    "recurrent": Line(400.0, 8.5, 0.3),
-    "convolutional": Line(380.0, 2.8, 0.3),
-    "transformer": Line(470.0, 2.1, 0.3),
-    "dense": Line(390.0, 4.5, 0.3),
-    "table": Line(290.0, 4.0, 0.3),
-}
-"""Formula -> the line that ships: torch 2.13, LightGBM and XGBoost on one thread of a processor, whole runs, with
-evaluation, best weights and checkpoints."""
 TENSORFLOW_EXTRA_MIB = 430.0
 """What importing TensorFlow and Keras takes beyond importing torch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """What one run really took."""
+    """The memory that one run took."""
 
     model: str
     formula_mib: float
@@ -86,68 +49,52 @@ class Estimate:
     """How much memory a job needs with one micro-batch."""
 
     formula_mib: float
-    """What the guide's formula says."""
+    """The memory by the formula."""
     line: Line
     micro_batch: int | None
     """None for models without batches."""
 
     @property
     def corrected_mib(self) -> float:
-        """What it will probably take."""
+        """The memory it will probably take."""
         return self.line.base_mib + self.line.factor * self.formula_mib
 
     @property
     def safe_mib(self) -> float:
-        """What it should stay below."""
+        """The memory it should stay below."""
         return self.corrected_mib + self.line.spread_mib + self.line.doubt * self.line.factor * self.formula_mib
 
 
-def formula_for(model: str) -> str:
-    """Name the formula of *model*: a key of `PRIORS`. Models without one are a table of data and little else."""
-    return _FORMULAS.get(model, "table")
-
-
 def kind_of(model: str) -> str | None:
-    """Return the row of a profile's ceilings and precision that *model* stands in; None when it is no net."""
-    return _NETS[model][1] if model in _NETS else None
+    """Return the row of a profile's ceilings and precision that holds for *model*; None for models that are not nets."""
+    entry = MODELS.get(model)
+    return entry.batch_kind if entry is not None else None
 
 
 def formula_mib(model: str, params: Mapping[str, Any], shape: Shape, micro_batch: int | None) -> float:
-    """Return what the formula of *model* says, in MiB; above zero.
+    """Return the memory of *model* by its formula, in MiB; above zero.
 
     Args:
-        model: name in the catalogue.
+        model: name in the catalogue; the job of a model that is no longer there counts as a table of its data.
         params: the job's parameters, every default filled in.
         shape: rows and features of its data.
-        micro_batch: samples that go through a net at once; None: as `batch_size` says.
+        micro_batch: samples that go through a net at once; None: `batch_size`.
     """
-    batch = micro_batch or params.get("batch_size", 1)
-    length = params.get("sequence_length", 1)
-    match formula_for(model):
-        case "boosting":
-            return estimators.boosting(
-                shape.rows, shape.features, _tree_depth(params, shape.rows), num_trees=params["n_estimators"]
-            )
-        case "recurrent":
-            layers = 2 if model.endswith("_2_layer") else 1
-            return estimators.recurrent(length, batch, params["hidden_size"], layers, shape.features)
-        case "convolutional":
-            blocks = len(params["dilations"])
-            return estimators.convolutional(length, batch, params["channels"], blocks, shape.features)
-        case "transformer":
-            return estimators.transformer(length, batch, params["d_model"], params["heads"], params["layers"])
-        case "dense":
-            return estimators.dense(length, batch, params["hidden"], shape.features)
-    return max(shape.rows * shape.features * 8 / MIB, 0.01)
+    return _formula_of(model).mib(params, shape, micro_batch or params.get("batch_size", 1))
+
+
+def _formula_of(model: str) -> MemoryFormula:
+    entry = MODELS.get(model)
+    return entry.memory if entry is not None else TABLE
 
 
 def line_for(model: str, backend: str, peaks: Sequence[Peak]) -> Line:
-    """Return the line of *model* on *backend*: its own runs', else shifted by those of the backend, else as it ships.
+    """Return the line of *model* on *backend*: learned from its own runs, else shifted by other runs, else as it ships.
 
     Args:
         model: name in the catalogue.
         backend: what trains it.
-        peaks: what runs on that backend took, of every model, newest last.
+        peaks: memory that runs on that backend took, of every model, newest last.
     """
     prior = prior_for(model, backend)
     own = [peak for peak in peaks if peak.model == model][-LAST_PEAKS:]
@@ -160,7 +107,7 @@ def line_for(model: str, backend: str, peaks: Sequence[Peak]) -> Line:
 
 def prior_for(model: str, backend: str) -> Line:
     """Return the line that ships for *model* on *backend*."""
-    line = PRIORS[formula_for(model)]
+    line = _formula_of(model).line
     if backend != "tensorflow":
         return line
     return Line(line.base_mib + TENSORFLOW_EXTRA_MIB, line.factor, NEVER_RUN_DOUBT, source="never run on tensorflow")
@@ -169,23 +116,23 @@ def prior_for(model: str, backend: str) -> Line:
 def _learned(prior: Line, own: Sequence[Peak], source: str) -> Line:
     """Fit by medians: the slope of pairs that lie apart (Theil and Sen), then the base.
 
-    Without such pairs the slope stays the one that ships, and so does the doubt about it.
+    Without such pairs, the slope that ships and its doubt are kept.
     """
     slopes = [
         (b.measured_mib - a.measured_mib) / (b.formula_mib - a.formula_mib)
         for a, b in combinations(own, 2)
         if abs(b.formula_mib - a.formula_mib) >= LEAST_SPREAD_MIB
     ]
-    told = len(slopes) >= LEAST_PEAKS
-    factor = min(max(median(slopes), FACTORS[0]), FACTORS[1]) if told else prior.factor
+    has_slope = len(slopes) >= LEAST_PEAKS
+    factor = min(max(median(slopes), FACTORS[0]), FACTORS[1]) if has_slope else prior.factor
     rests = [peak.measured_mib - factor * peak.formula_mib for peak in own]
     base = max(median(rests), 0.0)
     spread = 3 * 1.4826 * median(abs(rest - base) for rest in rests)
-    return Line(base, factor, 0.1 if told else prior.doubt, spread, len(own), source)
+    return Line(base, factor, 0.1 if has_slope else prior.doubt, spread, len(own), source)
 
 
 def _shifted(prior: Line, peaks: Sequence[Peak], backend: str) -> Line:
-    """Keep the line that ships, and move it by what other models' runs missed theirs."""
+    """Shift the line that ships by how far the runs of other models were from theirs."""
     missed = []
     for peak in peaks:
         line = prior_for(peak.model, backend)
@@ -194,29 +141,3 @@ def _shifted(prior: Line, peaks: Sequence[Peak], backend: str) -> Line:
     spread = 3 * 1.4826 * median(abs(miss - shift) for miss in missed)
     source = f"{len(peaks)} runs of other models on {backend}"
     return Line(max(prior.base_mib + shift, 0.0), prior.factor, prior.doubt, spread, len(peaks), source)
-
-
-def _tree_depth(params: Mapping[str, Any], rows: int) -> int:
-    """Return the depth of a full binary tree that holds what these trees may hold: no leaf is empty."""
-    told = params.get("max_depth", -1)
-    leaves = min(params.get("num_leaves", rows), max(rows, 2))
-    most = max(1, math.ceil(math.log2(leaves)))
-    return most if told < 1 else min(told, most)
-
-
-_NETS: dict[str, tuple[str, str]] = {
-    "lstm": ("recurrent", "recurrent_1_layer"),
-    "gru": ("recurrent", "recurrent_1_layer"),
-    "lstm_2_layer": ("recurrent", "recurrent_2_layer"),
-    "gru_2_layer": ("recurrent", "recurrent_2_layer"),
-    "tcn": ("convolutional", "tcn"),
-    "attention": ("transformer", "attention"),
-    "feed_forward": ("dense", "feed_forward"),
-}
-"""Net -> its formula, and its row in a profile's ceilings, as the catalogue has it: the daemon does not load that."""
-_FORMULAS = {
-    "lightgbm_dart": "boosting",
-    "xgboost_dart": "boosting",
-    **{net: formula for net, (formula, _) in _NETS.items()},
-}
-"""Model -> formula; the others hold their data and little else."""

@@ -10,8 +10,6 @@ from cbi_queue.hardware.thresholds import Thresholds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KINDS = ("feed_forward", "recurrent_1_layer", "recurrent_2_layer", "tcn", "attention", "finbert")
-"""Kinds of net, as rows of the batch ceilings and of the precision."""
 DEFAULT_SHARE = 0.8
 """Share of a machine's memory that one trainer may hold where a profile names no figure."""
 
@@ -24,9 +22,9 @@ class HardwareProfile:
     words: str
     """The machine in one line, for people."""
     batch_ceilings: Mapping[str, int]
-    """Largest effective batch per kind of net, in samples."""
+    """Largest effective batch per kind of net, in samples; at least one kind. Others: see `batch_ceiling_for`."""
     precision: Mapping[str, str]
-    """What nets of each kind compute in: float32 | bfloat16 | float16."""
+    """What nets of each kind compute in: float32 | bfloat16 | float16. Kinds that are not named: float32."""
     devices: tuple[str, ...]
     """Devices to train nets on, the preferred one first: mps | cuda | cpu."""
     sequence_ceiling: int
@@ -40,7 +38,7 @@ class HardwareProfile:
     accelerator_mib: float | None = None
     """Memory that a net may hold on the accelerator; None: as above, or there is none."""
     goal_mib: float | None = None
-    """Memory that a job should stay below; told, never enforced."""
+    """Memory that a job should stay below; shown, never enforced."""
     working_set_share: float = DEFAULT_SHARE
     """Share of the machine's memory for one trainer, where `working_set_mib` is the machine's."""
     accelerator_share: float = 0.9
@@ -48,12 +46,25 @@ class HardwareProfile:
     thresholds: Thresholds = field(default_factory=Thresholds)
     """When the governor acts on this machine."""
 
+    def batch_ceiling_for(self, kind: str | None) -> int | None:
+        """Return the largest effective batch of *kind*, in samples; None for models that are not nets.
+
+        A kind that the profile does not name gets the smallest ceiling that it does name: no one has measured such a net
+        on this machine, so it is treated like the one that needs most.
+        """
+        if kind is None:
+            return None
+        return self.batch_ceilings.get(kind, min(self.batch_ceilings.values()))
+
     def precision_for(self, kind: str | None) -> str:
-        """Return what a net of *kind* computes in; float32 for models that are no nets."""
+        """Return what a net of *kind* computes in; float32 for models that are not nets.
+
+        A kind that the profile does not name computes in float32: half precision is right only where it was tried.
+        """
         return self.precision.get(kind, "float32") if kind is not None else "float32"
 
     def limit_mib(self, kind: str | None) -> float | None:
-        """Return the memory that one job of *kind* (None: no net) may hold, MiB; None when nothing is known.
+        """Return the memory that one job of *kind* (None: not a net) may hold, MiB; None when it is not known.
 
         On a Mac CPU and GPU share their memory, so the stricter figure holds for nets. A card has its own.
         """
@@ -64,7 +75,7 @@ class HardwareProfile:
         return min(self.working_set_mib, self.accelerator_mib)
 
     def fitted(self, memory_mib: float | None, accelerator_mib: float | None = None) -> HardwareProfile:
-        """Return this profile with the figures of a machine that has less memory, or that it leaves to the machine.
+        """Return this profile with its figures scaled down to a smaller machine, or taken from the machine.
 
         Args:
             memory_mib: memory of the machine or of the control group that limits it; None: not known.
@@ -82,5 +93,5 @@ class HardwareProfile:
         )
 
 
-def _of(told: float | None, part: float, otherwise: float | None) -> float | None:
-    return otherwise if told is None else told * part
+def _of(figure: float | None, part: float, otherwise: float | None) -> float | None:
+    return otherwise if figure is None else figure * part

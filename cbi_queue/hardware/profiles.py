@@ -1,7 +1,6 @@
-"""Hardware profiles: what one machine allows a job to ask for. Plain values, and the ones that ship.
+"""The files of hardware profiles: those that ship, those of the user, read and checked.
 
-Every number stands with its unit and its reason in the TOML file of its profile, beside this module. A user may write
-a further one. Neighbours: `profile_file` (reads one), `detection` (chooses one), `thresholds` (the governor's part).
+Every number stands with its unit and its reason in the TOML file of its profile, in the folder beside this module.
 """
 
 from __future__ import annotations
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import SettingsError
-from cbi_queue.hardware.profile import KINDS, HardwareProfile
+from cbi_queue.hardware.profile import HardwareProfile
 from cbi_queue.hardware.thresholds import thresholds_from
+from cbi_queue.models.catalogue import BATCH_KINDS
+from cbi_queue.models.outside import KIND_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ def profile_named(name: str, user_folder: Path | None = None) -> HardwareProfile
         user_folder: where the user's own profiles lie; None: only those that ship.
 
     Raises:
-        SettingsError: when there is none, or the file is no profile.
+        SettingsError: when there is none, or its file cannot be used.
     """
     known = known_profiles(user_folder)
     if name not in known:
@@ -48,7 +49,7 @@ def known_profiles(user_folder: Path | None = None) -> dict[str, Path]:
 DEVICES = ("mps", "cuda", "cpu")
 PRECISIONS = ("float32", "bfloat16", "float16")
 OF_THE_MACHINE = "machine"
-"""Written in place of a figure that the machine itself tells."""
+"""Written in place of a figure that is read from the machine."""
 LONGEST_CHAIN = 8
 """Profiles that may extend each other in a row."""
 
@@ -62,7 +63,7 @@ def read_profile(name: str, files: Mapping[str, Path]) -> HardwareProfile:
             extend that one by naming itself.
 
     Raises:
-        SettingsError: when a file cannot be read, or holds something that no profile can.
+        SettingsError: when a file cannot be read, or a value in it is not allowed.
     """
     table = _completed(name, files)
     source = str(files[name])
@@ -71,10 +72,8 @@ def read_profile(name: str, files: Mapping[str, Path]) -> HardwareProfile:
         raise SettingsError(
             f"{source}: {missing[0]!r} is missing; write it, or `extends` a profile that has it: {', '.join(SHIPPED)}"
         )
-    ceilings, precision = table.pop("batch_ceilings"), table.pop("precision")
-    for told, what in ((ceilings, "batch_ceilings"), (precision, "precision")):
-        if lacking := [kind for kind in KINDS if kind not in told]:
-            raise SettingsError(f"{source}: [{what}] lacks {lacking[0]}; it needs {', '.join(KINDS)}")
+    if not table["batch_ceilings"]:
+        raise SettingsError(f"{source}: [batch_ceilings] is empty; name at least one of {', '.join(BATCH_KINDS)}")
     if table["hero_sequence_ceiling"] < table["sequence_ceiling"]:
         raise SettingsError(
             f"{source}: hero_sequence_ceiling is {table['hero_sequence_ceiling']}; it must be at least "
@@ -82,7 +81,7 @@ def read_profile(name: str, files: Mapping[str, Path]) -> HardwareProfile:
         )
     thresholds = thresholds_from(table.pop("governor", {}), f"{source}: [governor]")
     figures: dict[str, Any] = {key: None if value == OF_THE_MACHINE else value for key, value in table.items()}
-    return HardwareProfile(name, batch_ceilings=ceilings, precision=precision, thresholds=thresholds, **figures)
+    return HardwareProfile(name, thresholds=thresholds, **figures)
 
 
 def _completed(name: str, files: Mapping[str, Path]) -> dict[str, Any]:
@@ -97,7 +96,9 @@ def _completed(name: str, files: Mapping[str, Path]) -> dict[str, Any]:
             break
         path = _file_of(parent, path, files)
     else:
-        raise SettingsError(f"{files[name]}: extends goes round in a circle, or over {LONGEST_CHAIN} profiles")
+        raise SettingsError(
+            f"{files[name]}: the profiles that it extends form a circle, or a chain of more than {LONGEST_CHAIN}"
+        )
     merged: dict[str, Any] = {}
     for table in reversed(chain):
         for key, value in table.items():
@@ -160,9 +161,9 @@ def _whole(low: int, high: int, unit: str) -> Callable[[str, object], int]:
 def _per_kind(check: Callable[[str, object], Any]) -> Callable[[str, object], dict[str, Any]]:
     def check_table(where: str, value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise _refuse(where, value, f"a table with {', '.join(KINDS)}")
-        if unknown := [kind for kind in value if kind not in KINDS]:
-            raise _refuse(f"{where}.{unknown[0]}", value[unknown[0]], f"only {', '.join(KINDS)}")
+            raise _refuse(where, value, f"a table with {', '.join(BATCH_KINDS)}")
+        if unknown := [kind for kind in value if kind not in BATCH_KINDS and KIND_MARK not in kind]:
+            raise _refuse(f"{where}.{unknown[0]}", value[unknown[0]], f"only {', '.join(BATCH_KINDS)}")
         return {kind: check(f"{where}.{kind}", each) for kind, each in value.items()}
 
     return check_table

@@ -1,7 +1,7 @@
 """Rows and features of a job's data, without an ML library: from the feature cache's manifest, else from its export.
 
 Reading an export's own schema needs the trainers' libraries, so it is done in their interpreter, and only where a
-second may be spent (`estimate`, never the daemon). Neighbours: `memory`, which needs the numbers.
+second may be spent (`estimate`, never the daemon).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import subprocess
 from typing import TYPE_CHECKING
 
-from cbi_queue.hardware.memory import Shape
+from cbi_queue.models.memory_formulas import Shape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ ASK_TIMEOUT_S = 20.0
 _ASK = """
 import sys
 from pathlib import Path
-from cbi_queue.models.catalogue import FeatureParams
+from cbi_queue.models.parameters.features import FeatureParams
 from jobs.data.export_file import open_export
 from jobs.data.features import feature_names
 export = open_export(Path(sys.argv[1]), FeatureParams(), lambda: None)
@@ -44,7 +44,7 @@ def shape_from_cache(processed_dir: Path, horizon: str) -> Shape | None:
 
 
 def shape_from_export(exports_dir: Path, horizon: str, interpreter: str) -> Shape | None:
-    """Let *interpreter* read the schema of *horizon*'s export; None when there is none, or it has no library for it."""
+    """Have *interpreter* read the schema of *horizon*'s export; None without an export, or without a library for it there."""
     export = exports_dir / f"production_training_data_{horizon}.parquet"
     if not export.is_file():
         return None

@@ -1,8 +1,8 @@
 """The ledger: the rows that are the queue, and the only writer of state.
 
-Open it with `Ledger.open` (writers) or `Ledger.open_readonly` (those who only look). The operations live in modules
-of their own: `enqueue`, `claims` (into the slot), `settlement` (out of it), `holds`, `verbs` (what the user asks of
-single jobs), `queries` (looking), `upkeep`, and `telemetry` (the second file).
+Open it with `Ledger.open` or, read-only, with `Ledger.open_readonly`. Each group of operations has its own module:
+`enqueue`, `claims` (into the slot), `settlement` (out of it), `waits`, `holds`, `verbs` (what the user asks of single
+jobs), `queries` (read-only), `upkeep`, and what runs taught: `learned`, `peaks`, `micro_batch`.
 """
 
 from __future__ import annotations

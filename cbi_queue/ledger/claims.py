@@ -1,4 +1,4 @@
-"""The slot's way in: is the gate open, what is next, claim it, and record who trains it."""
+"""Bring a job into the slot: find the next one, claim it, and record its trainer; then its pauses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from cbi_queue import clock
 from cbi_queue.ledger.connection import unflushed
 from cbi_queue.ledger.holds import sweep_expired
 from cbi_queue.ledger.rows import AttemptRow, JobRow
-from cbi_queue.lifecycle import (
-    CLAIM,
-    PAUSE,
-    RESUME,
-    Reason,
-)
+from cbi_queue.lifecycle import CLAIM, PAUSE, RESUME, Reason
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
@@ -25,16 +20,16 @@ _NEXT = """
     AND NOT EXISTS (SELECT 1 FROM jobs WHERE state IN ('running', 'paused'))
     ORDER BY priority DESC, id LIMIT 1
 """
-"""The best runnable job, behind an open gate.
+"""The best runnable job, while the slot is open and empty.
 
-A wait lasts an hour at most; one that seems longer was written by a clock that was wrong, and is over.
+A wait lasts an hour at most; one that seems longer was written with a wrong clock, and is over.
 """
 _STILL_NEXT = _NEXT.replace("*", "id, attempts, EXISTS (SELECT 1 FROM holds) AS hold_is_over", 1)
 _OPEN_ATTEMPT = "INSERT INTO attempts (job_id, number, started_at) VALUES (?, ?, ?)"
 
 
 def peek(ledger: Ledger) -> JobRow | None:
-    """Return the job that would be claimed now. Only looks.
+    """Return the job that would be claimed now; changes nothing.
 
     None while a hold is in force, while a job is in the slot, or when nothing is runnable.
     """
@@ -45,11 +40,11 @@ def peek(ledger: Ledger) -> JobRow | None:
 def claim(ledger: Ledger, job_id: int) -> AttemptRow | None:
     """Move the job into the slot and open its attempt; None when it is no longer the next one.
 
-    Gate and order are looked at again inside the transaction: a pause or a cancel that was committed a moment
-    earlier wins.
+    Holds and order are checked again inside the transaction: a pause or a cancel that was committed a moment earlier
+    wins.
 
-    The commit is not flushed: until `record_trainer` commits, flushed, before the trainer may begin, nothing has been
-    done that a power loss could leave unaccounted for. A claim lost that way leaves the job queued.
+    The commit is not flushed: the trainer may begin only after `record_trainer` has committed and flushed, so a power
+    loss before that loses the claim, and the job is queued as before.
     """
     with unflushed(ledger.conn), ledger.write() as conn:
         row = conn.execute(_STILL_NEXT, (clock.epoch_s(),)).fetchone()
@@ -74,7 +69,7 @@ def record_trainer(
     run_dir: str,
     settings: dict[str, Any],
 ) -> None:
-    """Write down which process trains this attempt, before it is allowed to begin."""
+    """Record which process trains this attempt, before it is allowed to begin."""
     with ledger.write() as conn:
         conn.execute(
             "UPDATE attempts SET trainer_pid = ?, trainer_started = ?, log_path = ?, settings = ? WHERE id = ?",
@@ -86,16 +81,16 @@ def record_trainer(
 
 
 def cancel_requested(ledger: Ledger, job_id: int) -> bool:
-    """Tell whether the user wants the job in the slot called off."""
+    """Return True if the user has cancelled the job in the slot."""
     row = ledger.conn.execute("SELECT cancel_requested_at FROM jobs WHERE id = ?", (job_id,)).fetchone()
     return row is not None and row["cancel_requested_at"] is not None
 
 
 def pause(ledger: Ledger, job_id: int, words: str) -> None:
-    """Record that the job in the slot stands still."""
+    """Record that the job in the slot has paused."""
     ledger.apply(PAUSE, job_id, Reason.HOLD_IN_FORCE, words=words)
 
 
 def resume(ledger: Ledger, job_id: int) -> None:
-    """Record that the job in the slot moves again."""
+    """Record that the job in the slot has resumed."""
     ledger.apply(RESUME, job_id, Reason.HOLDS_CLEARED)

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 BUSY_TIMEOUT_S = 5.0
-"""Seconds that SQLite itself waits for a lock before it says busy; our retry goes on from there."""
+"""Seconds that SQLite itself waits for a lock before it reports busy; then we retry."""
 CHECKPOINT_PAGES = 1000
 """WAL pages after which the daemon's connection checkpoints: SQLite's own default."""
 PAGE_BYTES = 1024
-"""Size of a page in a new ledger, a quarter of SQLite's default: rows are small, and a commit writes each of the eight
-pages or so that it touches whole, into the log and to the disk."""
+"""Size of a page in a new ledger, a quarter of SQLite's default: rows are small, and a commit writes every page that it
+touches (about eight) to the log and to the disk."""
 _PAUSE_S = 0.01
-"""Seconds between tries where SQLite says busy at once, without its own wait."""
+"""Seconds between tries where SQLite reports busy at once, without its own wait."""
 
 
 def connect(path: Path | str, *, checkpoints: bool = False, readonly: bool = False) -> sqlite3.Connection:
@@ -43,7 +43,7 @@ def connect(path: Path | str, *, checkpoints: bool = False, readonly: bool = Fal
     Args:
         path: the database file; created when absent, unless *readonly*.
         checkpoints: whether this connection may checkpoint the WAL (the daemon's main one, migrations).
-        readonly: open for looking only; SQLite then refuses every write.
+        readonly: SQLite then refuses every write.
 
     Raises:
         LedgerError: when the file cannot be opened or is not a database.
@@ -91,14 +91,14 @@ def _switch_to_wal(conn: sqlite3.Connection) -> None:
 
 
 def is_busy(exc: sqlite3.Error) -> bool:
-    """Tell whether SQLite only says that somebody else holds the lock."""
+    """Return True if the error only means that another connection holds the lock."""
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 class WriteTransaction:
     """SQLite's write lock for the body of a `with`: committed at its end, rolled back on any exception. Nests.
 
-    A class, because a generator costs three times as much, and a job passes a dozen of these on its way.
+    A class, because a generator costs three times as much, and each job takes a dozen of these.
     """
 
     __slots__ = ("_conn", "_is_outermost", "_patience_s")
@@ -113,7 +113,7 @@ class WriteTransaction:
         """Take the lock.
 
         Raises:
-            LedgerBusy: when the lock was not to be had in time; nothing was written.
+            LedgerBusy: when another program kept the lock; nothing was written.
             LedgerError: when SQLite cannot write at all.
         """
         self._is_outermost = not self._conn.in_transaction
@@ -127,7 +127,7 @@ class WriteTransaction:
         """Commit, or roll back.
 
         Raises:
-            LedgerError: for what SQLite could not do (disk full, damaged file); a broken constraint stays as it is.
+            LedgerError: for an error of SQLite (disk full, damaged file); an IntegrityError is raised unchanged.
         """
         try:
             if self._is_outermost and exc is None:
@@ -148,11 +148,11 @@ def _unwritten(exc: sqlite3.Error) -> LedgerError:
 
 @contextlib.contextmanager
 def unflushed(conn: sqlite3.Connection) -> Iterator[None]:
-    """Leave commits of the body in the operating system's cache, for the next flushed commit to take along.
+    """Leave commits of the body in the operating system's cache until the next flushed commit.
 
-    They survive the death of every process at once, and a power loss from the next flushed commit of any connection
-    on: a flush takes the whole log, so commits are never lost out of order. Outermost only: SQLite refuses to change
-    this inside a transaction.
+    They survive the end of every process at once, and a power loss from the next flushed commit of any connection
+    on: a flush writes the whole log, so commits are never lost out of order. Not inside a transaction: SQLite refuses
+    the change there.
 
     Source: https://www.sqlite.org/pragma.html#pragma_synchronous (NORMAL in WAL mode).
     """
@@ -167,7 +167,7 @@ def _begin(conn: sqlite3.Connection, patience_s: float) -> None:
     if patience_s >= BUSY_TIMEOUT_S:
         _take_lock(conn, patience_s, clock.monotonic_s() + patience_s)
         return
-    conn.execute(f"PRAGMA busy_timeout = {patience_s * 1000:.0f}")  # SQLite's own wait is all there is
+    conn.execute(f"PRAGMA busy_timeout = {patience_s * 1000:.0f}")  # no retry beyond SQLite's own wait
     try:
         _take_lock(conn, patience_s, clock.monotonic_s())
     finally:
@@ -184,7 +184,7 @@ def _take_lock(conn: sqlite3.Connection, patience_s: float, deadline: float) -> 
             if clock.monotonic_s() >= deadline:
                 raise LedgerBusy(
                     f"cannot write to the ledger: another program has kept it locked for {patience_s:g} s",
-                    hint="close whatever has the database open for writing, then repeat the command",
+                    hint="close the program that has the database open for writing, then repeat the command",
                 ) from exc
             time.sleep(_PAUSE_S)
         else:
@@ -194,11 +194,11 @@ def _take_lock(conn: sqlite3.Connection, patience_s: float, deadline: float) -> 
 UNSAFE_FILE_SYSTEMS = frozenset(
     {"exfat", "vfat", "msdos", "fat32", "nfs", "nfs4", "cifs", "smbfs", "smb3", "afpfs", "webdav", "9p", "fuse.sshfs"}
 )
-"""WAL's shared memory is not safe there (SIGBUS on exFAT under macOS, no coherent mmap over a network)."""
+"""WAL's shared memory is not safe on these (SIGBUS on exFAT under macOS, no coherent mmap over a network)."""
 
 
 def refuse_unsafe_disk(folder: Path) -> None:
-    """Make sure that *folder* is on a disk where WAL is safe.
+    """Raise if *folder* is on a disk where WAL is not safe.
 
     Raises:
         LedgerError: naming the file system and what to set instead.
@@ -212,7 +212,7 @@ def refuse_unsafe_disk(folder: Path) -> None:
 
 
 def file_system_of(folder: Path) -> str | None:
-    """Return the lower-cased file system type of *folder*, or None when it cannot be told."""
+    """Return the lower-cased file system type of *folder*; None when it cannot be determined."""
     import psutil
 
     resolved = os.path.realpath(folder)

@@ -1,4 +1,4 @@
-"""Day plans become rows: all of them in one transaction, or none."""
+"""Turn day plans into rows: all of them in one transaction, or none."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Candidate:
 def enqueue(ledger: Ledger, plans: Sequence[DayPlan]) -> Enqueued:
     """Put every job of *plans* that is not there yet into the queue, in one transaction.
 
-    A job is the same when its whole spec is the same, whatever became of it: the same plan twice changes nothing.
+    A job is the same when its whole spec is the same, whatever its state: the same plan twice changes nothing.
 
     Raises:
         Refused: when two jobs given, or one given and a live one, have the same name and another content, or when a
@@ -75,7 +75,7 @@ def _candidate(spec: JobSpec, source: int) -> _Candidate:
 
 
 def _without_doubles(candidates: Iterable[_Candidate]) -> list[_Candidate]:
-    """Keep the first of equal jobs; refuse unequal ones of one name."""
+    """Keep the first of equal jobs; refuse different ones of the same name."""
     by_name: dict[str, _Candidate] = {}
     for candidate in candidates:
         first = by_name.setdefault(candidate.spec.name, candidate)
@@ -109,7 +109,7 @@ def _refuse_changed_live_jobs(ledger: Ledger, fresh: Sequence[_Candidate]) -> No
     if clashes:
         raise Refused(
             "cannot enqueue, because live jobs have the same name and another content:\n  " + "\n  ".join(clashes),
-            hint="`cbi-queue edit` changes a queued job, `cbi-queue cancel` calls it off; or give the new job another name",
+            hint="change the queued job with `cbi-queue edit`, cancel it, or give the new job another name",
         )
 
 
@@ -142,13 +142,13 @@ def _insert(
     conn.executemany(_INSERT_JOB, rows)
     conn.executemany(_INSERT_EVENT, events)
     conn.executemany("INSERT INTO needs VALUES (?, ?)", [(job, need) for job, all_ in needs.items() for need in all_])
-    for standing in added:
-        _take_over_needs(ledger, standing)
+    for job in added:
+        _take_over_needs(ledger, job)
     return added
 
 
 def _take_over_needs(ledger: Ledger, new: EnqueuedJob) -> None:
-    """Let jobs that need an earlier job of this name, which ended without success, need the new one instead."""
+    """Make jobs that need an earlier job of this name, which ended without success, need the new one instead."""
     rows = ledger.conn.execute(
         """
         SELECT n.job_id, n.needs_id FROM needs n JOIN jobs old ON old.id = n.needs_id JOIN jobs d ON d.id = n.job_id
@@ -158,8 +158,8 @@ def _take_over_needs(ledger: Ledger, new: EnqueuedJob) -> None:
     ).fetchall()
     for row in rows:
         ledger.conn.execute("UPDATE needs SET needs_id = ? WHERE job_id = ? AND needs_id = ?", (new.job_id, *row))
-        words = f"needs {new.name} as enqueued anew (job {new.job_id}, in place of job {row['needs_id']})"
-        ledger.tell("needs_renewed", Reason.NEEDS_OPEN, job_id=row["job_id"], words=words)
+        words = f"needs {new.name} as enqueued again (job {new.job_id} instead of job {row['needs_id']})"
+        ledger.add_event("needs_renewed", Reason.NEEDS_OPEN, job_id=row["job_id"], words=words)
 
 
 def _next_id(ledger: Ledger) -> int:
@@ -180,13 +180,13 @@ def _insert_plans(ledger: Ledger, plans: Sequence[DayPlan], used: set[int], now:
 
 
 def _needed_ids(ledger: Ledger, spec: JobSpec, ids: Mapping[str, int], known: Mapping[str, EnqueuedJob]) -> set[int]:
-    there = {standing.name: standing.job_id for standing in known.values()}
+    there = {job.name: job.job_id for job in known.values()}
     needed = set()
     for name in spec.needs:
         job_id = ids.get(name) or there.get(name) or _latest_named(ledger, name)
         if job_id is None:
             raise Refused(
-                f"cannot enqueue {spec.name}: it needs {name!r}, which is in no plan given and not in the queue"
+                f"cannot enqueue {spec.name}: it needs {name!r}, which is neither in these plans nor in the queue"
             )
         needed.add(job_id)
     return needed

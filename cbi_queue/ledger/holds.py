@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 def place_hold(
     ledger: Ledger, reason: HoldReason, mode: HoldMode, words: str, *, for_s: float | None = None
 ) -> HoldRow:
-    """Place a hold, or replace the one of the same reason.
-
-    One with an expiry begins anew: its own time is what a clock that is set back must leave it (`sweep_expired`).
+    """Place a hold, or replace the one of the same reason; the time of one with an expiry starts again.
 
     Args:
         ledger: open for writing.
         reason: why the slot is closed.
-        mode: what becomes of the job in the slot.
-        words: what people read; must be true.
-        for_s: seconds until it lifts itself; None: until it is lifted.
+        mode: what it does to the job in the slot.
+        words: shown to people; must be true.
+        for_s: seconds until it expires; None: never.
     """
     with ledger.write() as conn:
         sweep_expired(ledger)
@@ -37,24 +35,24 @@ def place_hold(
             "since = iif(excluded.expires_at IS NULL, since, excluded.since) RETURNING *",
             (reason, mode, words, now, now + for_s if for_s is not None else None),
         ).fetchone()
-        ledger.tell("hold_placed", reason, words=f"{words} ({mode})")
+        ledger.add_event("hold_placed", reason, words=f"{words} ({mode})")
     return HoldRow.of(row)
 
 
 def lift_hold(ledger: Ledger, reason: HoldReason, words: str) -> bool:
-    """Lift the hold of *reason*; tell whether one was in force."""
+    """Lift the hold of *reason*; return True if one was in force."""
     with ledger.write() as conn:
         sweep_expired(ledger)
         lifted = conn.execute("DELETE FROM holds WHERE reason = ?", (reason,)).rowcount > 0
         if lifted:
-            ledger.tell("hold_lifted", reason, words=words)
+            ledger.add_event("hold_lifted", reason, words=words)
     return lifted
 
 
 def resume_slot(ledger: Ledger, *, lift_all: bool) -> list[HoldReason]:
-    """Lift the user's hold, and the governor's too where *lift_all* says so; return the reasons that were in force.
+    """Lift the user's hold and, with *lift_all*, the governor's; return the reasons that were in force.
 
-    The governor places its hold again when its cause is still there.
+    The governor places its hold again if the cause is still there.
     """
     reasons = (HoldReason.USER, *HOLDS_OF_THE_GOVERNOR) if lift_all else (HoldReason.USER,)
     with ledger.write():
@@ -62,7 +60,7 @@ def resume_slot(ledger: Ledger, *, lift_all: bool) -> list[HoldReason]:
 
 
 def holds_in_force(ledger: Ledger) -> list[HoldRow]:
-    """Return the holds that have not expired, oldest first. Only looks."""
+    """Return the holds that have not expired, oldest first; changes nothing."""
     rows = ledger.conn.execute(
         "SELECT * FROM holds WHERE expires_at IS NULL OR expires_at > ? ORDER BY since, reason", (clock.epoch_s(),)
     )
@@ -75,8 +73,8 @@ _OFF_TIME = "SELECT 1 FROM holds WHERE expires_at <= ?1 OR (expires_at IS NOT NU
 def sweep_expired(ledger: Ledger) -> int:
     """Remove holds that have expired, each with its event; return how many.
 
-    A hold that began in the future was placed by a clock that has been set back since: it begins anew, or a nap of
-    half an hour would last until that future.
+    A hold that began in the future was placed before the clock was set back: its time starts again, or half an hour
+    would last until that future.
     """
     now = clock.epoch_s()
     if ledger.conn.execute(_OFF_TIME, (now,)).fetchone() is None:
@@ -88,10 +86,10 @@ def sweep_expired(ledger: Ledger) -> int:
             (now,),
         ).fetchall()
         for row in restarted:
-            ledger.tell("hold_restarted", row["reason"], words=f"{row['words']}: the clock was set back")
+            ledger.add_event("hold_restarted", row["reason"], words=f"{row['words']}: the clock was set back")
         expired = conn.execute("DELETE FROM holds WHERE expires_at <= ? RETURNING reason, words", (now,)).fetchall()
         for row in expired:
-            ledger.tell("hold_expired", row["reason"], words=f"{row['words']}: its time is over")
+            ledger.add_event("hold_expired", row["reason"], words=f"{row['words']}: expired")
     return len(expired)
 
 

@@ -1,7 +1,6 @@
-"""What earlier runs taught, kept in the ledger: cold baselines by fingerprint, the cold time of calibration probes.
+"""What earlier runs taught: cold baselines by fingerprint, and the cold times of calibration probes.
 
-Neighbours: `governor.baselines` (which says how a baseline moves from run to run), `workers` (which stores after
-runs), `relearning` (which lists and forgets all of it).
+The governor decides how a baseline changes from run to run.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.errors import Refused
 from cbi_queue.governor.values import Baseline
+from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
 
 NO_BATCH = 0
-"""Stands in the table for the micro-batch of models that have none."""
+"""Stored as the micro-batch of models that have none."""
+_BASELINES = """
+    SELECT fingerprint, nullif(micro_batch, 0), seconds_per_sample, spread, reports, cpu_per_sample, updated_at
+    FROM baselines
+"""
 PROBE_RISE = 1.01
 """Most that one probe may raise the cold time, as a factor; a probe above `PROBE_HOT` never does."""
 PROBE_HOT = 1.1
@@ -28,13 +32,8 @@ PROBE_HOT = 1.1
 
 def baselines_of(ledger: Ledger, fingerprint: str) -> dict[int | None, Baseline]:
     """Return the cold baselines of runs with *fingerprint*, by micro-batch; empty before the first."""
-    rows = ledger.conn.execute("SELECT * FROM baselines WHERE fingerprint = ?", (fingerprint,))
-    return {
-        None if row["micro_batch"] == NO_BATCH else row["micro_batch"]: Baseline(
-            row["seconds_per_sample"], row["spread"], row["reports"], row["cpu_per_sample"]
-        )
-        for row in rows
-    }
+    rows = ledger.conn.execute(f"{_BASELINES} WHERE fingerprint = ?", (fingerprint,))
+    return {micro_batch: Baseline(*figures) for _, micro_batch, *figures, _ in rows}
 
 
 def store_baselines(
@@ -44,19 +43,19 @@ def store_baselines(
     *,
     began_with: Mapping[int | None, Baseline] | None = None,
 ) -> bool:
-    """Keep what a run learned (`Detector.learned`) for later runs of *fingerprint*; other micro-batches stay.
+    """Store what a run learned (`Detector.learned`) for later runs of *fingerprint*; other micro-batches stay.
 
-    A baseline that the run did not move keeps its instant: `updated_at` is when it was last learned.
+    A baseline that the run did not change keeps its instant: `updated_at` is when it was last learned.
 
     Args:
         ledger: open for writing.
         fingerprint: of the run.
         learned: micro-batch -> baseline.
-        began_with: what `baselines_of` said as the run began; None: nothing. When some of it is gone by now, it was
-            forgotten meanwhile, and what the run learned was held against it: then nothing is stored.
+        began_with: what `baselines_of` returned when the run began; None: nothing. If some of it was forgotten
+            meanwhile, nothing is stored, because what the run learned was compared with it.
 
     Returns:
-        Whether it was stored.
+        True when it was stored.
     """
     now = clock.epoch_s()
     with ledger.write() as conn:
@@ -86,13 +85,13 @@ def cold_probe(ledger: Ledger, device: str, workload: str) -> float | None:
 
 
 def store_probe(ledger: Ledger, device: str, workload: str, wall_s: float) -> float:
-    """Take in a probe's time and return the cold time that is kept.
+    """Process a probe's time and return the cold time that is stored.
 
-    A faster one is the cold one from now on. One within `PROBE_HOT` raises it by at most one percent, so that a
-    single lucky probe is forgotten in time; a slower one was not cold and changes nothing.
+    A faster one becomes the cold time. One within `PROBE_HOT` raises it by at most one percent, so that a single
+    exceptionally fast probe loses its effect in time; a slower one was not cold and changes nothing.
 
     Raises:
-        ValueError: when *wall_s* is no time (zero, negative, not finite).
+        ValueError: when *wall_s* is not a positive, finite time.
     """
     if not 0.0 < wall_s < math.inf:
         msg = f"a probe of {workload!r} on {device!r} cannot take {wall_s} s"
@@ -110,10 +109,10 @@ def store_probe(ledger: Ledger, device: str, workload: str, wall_s: float) -> fl
 
 
 UNCONFIRMED_DAYS = 90
-"""Days after which a baseline that no run has confirmed is dropped: its model is no longer trained so, its library was
-updated (the version is in the fingerprint), or no run in all that time came near it."""
+"""Days after which a baseline that no run has confirmed is dropped: its model is no longer trained this way, its
+library was updated (the version is in the fingerprint), or no run since then came near it."""
 MOST_MODELS_NAMED = 12
-"""Models that a refusal names; the verb lists the rest."""
+"""Models that a refusal names; the command lists them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ class BaselineRow:
     cpu_per_sample: float | None
     """Processor seconds a sample, where known."""
     learned_at: float
-    """When a run last moved it: instant, seconds since 1970 UTC."""
+    """When a run last changed it: instant, seconds since 1970 UTC."""
 
     @property
     def model(self) -> str:
@@ -139,7 +138,7 @@ class BaselineRow:
         return self.fingerprint.split(" ", 1)[0]
 
     def is_called(self, name: str) -> bool:
-        """Tell whether *name* is the fingerprint or its leading words: `lstm`, `lstm 1w`."""
+        """Return True if *name* is the fingerprint or its leading words: `lstm`, `lstm 1w`."""
         return f"{self.fingerprint} ".startswith(f"{name} ")
 
 
@@ -154,12 +153,12 @@ class ProbeRow:
     wall_s: float
     """Seconds of its best part on the cold machine."""
     learned_at: float
-    """When a probe last answered: instant, seconds since 1970 UTC."""
+    """When a probe last reported: instant, seconds since 1970 UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What earlier runs taught, or a part of it."""
+    """What earlier runs taught, or part of it."""
 
     baselines: tuple[BaselineRow, ...] = ()
     """In the order of fingerprint and micro-batch."""
@@ -176,42 +175,35 @@ def what_was_learned(ledger: Ledger, names: Iterable[str] = ()) -> Learned:
     """Return all probes, and the baselines called by one of *names*; every baseline when there are none.
 
     Args:
-        ledger: open for looking.
+        ledger: read-only will do.
         names: models, fingerprints, or leading words of fingerprints.
 
     Raises:
-        Refused: when a name calls no baseline; it says which models there are.
+        Refused: when a name matches no baseline; the message lists the known models.
     """
-    rows = ledger.conn.execute("SELECT * FROM baselines ORDER BY fingerprint, micro_batch")
-    baselines = tuple(
-        BaselineRow(
-            row["fingerprint"], None if row["micro_batch"] == NO_BATCH else row["micro_batch"],
-            row["seconds_per_sample"], row["spread"], row["reports"], row["cpu_per_sample"], row["updated_at"],
-        )
-        for row in rows
-    )  # fmt: skip
+    baselines = ledger.conn.execute(f"{_BASELINES} ORDER BY fingerprint, baselines.micro_batch")
     probes = ledger.conn.execute("SELECT device, workload, wall_s, updated_at FROM probes ORDER BY device, workload")
-    everything = Learned(baselines, tuple(ProbeRow(*row) for row in probes))
+    everything = Learned(tuple(BaselineRow(*row) for row in baselines), tuple(ProbeRow(*row) for row in probes))
     return Learned(_called(everything, tuple(names)), everything.probes)
 
 
 def relearn(
     ledger: Ledger, names: Sequence[str] = (), *, every: bool = False, probes: bool = False, dry_run: bool = False
 ) -> Learned:
-    """Forget baselines, so that the next runs learn them anew; return what was forgotten.
+    """Forget baselines, so that the next runs learn them again; return what was forgotten.
 
-    An attempt that is under way goes on with what it began with, and stores nothing of what was forgotten as it ends
-    (`learned.store_baselines`).
+    A running attempt continues with the baselines it began with, and stores none that were forgotten meanwhile
+    (`store_baselines`).
 
     Args:
-        ledger: open for writing; for looking will do for a dry run.
+        ledger: open for writing; read-only will do for a dry run.
         names: models, fingerprints, or leading words of fingerprints.
         every: forget every baseline.
         probes: forget the cold times of the calibration probes, too.
         dry_run: change nothing.
 
     Raises:
-        Refused: when a name calls no baseline; nothing was changed.
+        Refused: when a name matches no baseline; nothing was changed.
     """
     if dry_run:
         return _chosen(ledger, names, every=every, probes=probes)
@@ -222,7 +214,7 @@ def relearn(
         if probes:
             conn.execute("DELETE FROM probes")
         if found != Learned():
-            ledger.tell("relearn", "user", words=f"forgot {_words(found)}; the next runs learn anew")
+            ledger.add_event("relearn", "user", words=f"forgot {_words(found)}; the next runs learn again")
     return found
 
 
@@ -251,19 +243,15 @@ def _called(known: Learned, names: Sequence[str]) -> tuple[BaselineRow, ...]:
 
 def _refusal(models: Sequence[str], name: str) -> Refused:
     more = len(models) - MOST_MODELS_NAMED
-    there_is = ", ".join([*models[:MOST_MODELS_NAMED], *([f"{more} more"] if more > 0 else [])])
+    known = ", ".join([*models[:MOST_MODELS_NAMED], *([f"{more} more"] if more > 0 else [])])
     return Refused(
-        f"no cold baseline is called {name!r}; there is: {there_is or 'none'}",
+        f"no cold baseline matches {name!r}; known models: {known or 'none'}",
         hint="name a model, a fingerprint or its leading words; `cbi-queue governor baselines` lists what is known",
     )
 
 
 def _words(found: Learned) -> str:
     baselines, probes = len(found.baselines), len(found.probes)
-    said = [f"{_counted(baselines, 'cold baseline')} ({', '.join(found.models)})"] * bool(baselines)
-    said += [_counted(probes, "calibration probe")] * bool(probes)
+    said = [f"{counted(baselines, 'cold baseline')} ({', '.join(found.models)})"] * bool(baselines)
+    said += [counted(probes, "calibration probe")] * bool(probes)
     return " and ".join(said)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

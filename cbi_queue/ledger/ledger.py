@@ -1,7 +1,6 @@
 """The ledger: an open connection, the one guarded change of state, and the event that goes with it.
 
-`Ledger.apply` is the only UPDATE of a job's state in the whole project. The named operations of the neighbouring
-modules (`enqueue`, `claims`, `settlement`, `holds`, `verbs`) build on it; `queries` only look.
+`Ledger.apply` is the only UPDATE of a job's state in the whole project; `claims`, `settlement` and `verbs` call it.
 """
 
 from __future__ import annotations
@@ -9,14 +8,13 @@ from __future__ import annotations
 import functools
 import sqlite3
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from cbi_queue import clock
 from cbi_queue.errors import LedgerBusy, LedgerError, StaleTransition
 from cbi_queue.ledger.connection import WriteTransaction, connect, refuse_unsafe_disk
 from cbi_queue.ledger.schema import ensure_schema
-from cbi_queue.lifecycle import FINAL_STATES, REASON_WORDS, TRANSITIONS, Reason, Transition
+from cbi_queue.lifecycle import FINAL_STATES, REASON_WORDS, Reason, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,23 +22,23 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 VERB_PATIENCE_S = 30.0
-"""Seconds that a short-lived verb waits for somebody else's write transaction."""
+"""Seconds that a command waits for another program's write transaction."""
 DAEMON_PATIENCE_S = 3600.0
-"""Seconds that the daemon waits to claim and to settle: it would rather stand than lose what it has to record."""
+"""Seconds that the daemon waits to claim and to settle: it must not lose what it has to record."""
 WATCH_PATIENCE_S = 1.0
-"""Seconds that it waits where it watches: a trainer, the governor and the volume look again, and must not stand."""
+"""Seconds that it waits in a supervision loop, which must not stop and tries again."""
 
 
 class Ledger:
-    """One connection to the queue's database. Not shared between threads: each thread opens its own."""
+    """One connection to the queue's database. Each thread opens its own."""
 
     def __init__(self, conn: sqlite3.Connection, *, patience_s: float = VERB_PATIENCE_S) -> None:
         """Wrap an open connection; callers use `open` or `open_readonly`."""
         self.conn = conn
         self._patience_s = patience_s
-        self._is_hurried = False
+        self._waits_briefly = False
         self.met_lock = False
-        """True when the last hurried write found the ledger locked by another program."""
+        """True when the last write under `brief_lock_waits` found the ledger locked by another program."""
 
     @classmethod
     def open(cls, path: Path, *, patience_s: float = VERB_PATIENCE_S, checkpoints: bool = False) -> Ledger:
@@ -55,29 +53,29 @@ class Ledger:
 
     @classmethod
     def open_readonly(cls, path: Path) -> Ledger:
-        """Open the ledger for looking only; SQLite refuses every write on it."""
+        """Open the ledger read-only."""
         ensure_schema(path)
         return cls(connect(path, readonly=True))
 
     def close(self) -> None:
-        """Close the connection; closing twice is fine."""
+        """Close the connection. May be called twice."""
         self.conn.close()
 
     def __enter__(self) -> Self:
-        """Use the ledger as a context that closes itself."""
+        """Return the ledger, which is closed at the end of the `with`."""
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        """Close; what SQLite could not do becomes a LedgerError."""
+        """Close; an error of SQLite becomes a LedgerError."""
         self.close()
         if isinstance(exc, sqlite3.Error) and not isinstance(exc, sqlite3.IntegrityError):
-            raise LedgerError(f"cannot use the ledger: {exc}", hint="`cbi-queue doctor` looks at it") from exc
+            raise LedgerError(f"cannot use the ledger: {exc}", hint="`cbi-queue doctor` checks it") from exc
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let every look in the body see one and the same instant, whatever others commit meanwhile."""
+        """Make every read in the body see the same instant, whatever other connections commit meanwhile."""
         if self.conn.in_transaction:
             yield
             return
@@ -94,22 +92,22 @@ class Ledger:
             LedgerBusy: when another program holds the lock for too long.
             LedgerError: when SQLite cannot write (disk full, damaged file).
         """
-        if self._is_hurried:
-            return _Hurried(self)
+        if self._waits_briefly:
+            return _BriefWrite(self)
         return WriteTransaction(self.conn, patience_s=self._patience_s)
 
     @contextmanager
-    def hurried(self) -> Iterator[None]:
-        """Let a write in the body wait `WATCH_PATIENCE_S` at most for another program's lock; nests.
+    def brief_lock_waits(self) -> Iterator[None]:
+        """Make a write in the body wait at most `WATCH_PATIENCE_S` for another program's lock; nests.
 
-        Once one has waited in vain, the next ones try once each and wait no more, until one has the lock: however many
-        writes a look makes, it is held up once. What raised `LedgerBusy` is the caller's to try again.
+        Once one has waited in vain, the next ones try once each without waiting, until one gets the lock: however many
+        writes a check makes, it is delayed once. The caller repeats what raised `LedgerBusy`.
         """
-        before, self._is_hurried = self._is_hurried, True
+        before, self._waits_briefly = self._waits_briefly, True
         try:
             yield
         finally:
-            self._is_hurried = before
+            self._waits_briefly = before
 
     def apply(
         self,
@@ -126,21 +124,25 @@ class Ledger:
             transition: a row of `lifecycle.TRANSITIONS`.
             job_id: the job.
             reason: why; must be true.
-            words: what a person should read beside the reason.
-            columns: other columns of the job that change with its state.
+            words: shown to people instead of the words of the reason.
+            columns: other columns of the job that change together with its state.
 
         Raises:
             StaleTransition: when the job is in none of the transition's source states; nothing was changed.
         """
-        texts, now, why = _TEXTS[transition.name], clock.epoch_s(), reason.value
+        now, why = clock.epoch_s(), reason.value
         with self.write() as conn:
-            event = conn.execute(texts.event, (now, why, words or REASON_WORDS[reason], job_id))
+            event = conn.execute(_event_sql(transition), (now, why, words or REASON_WORDS[reason], job_id))
             if event.rowcount == 0:
                 raise self._stale(transition, job_id)
             changed = {"reason": why, "changed_at": now, **columns}
-            if texts.moves_end:
-                changed["ended_at"] = now if texts.ends else None
-            conn.execute(_change(transition.name, tuple(changed)), (*changed.values(), job_id))
+            if transition.target.is_final:
+                changed["ended_at"] = now
+            elif not transition.sources.isdisjoint(
+                FINAL_STATES
+            ):  # any other change leaves the column and its index alone
+                changed["ended_at"] = None
+            conn.execute(_change_sql(transition, tuple(changed)), (*changed.values(), job_id))
 
     def _stale(self, transition: Transition, job_id: int) -> StaleTransition:
         row = self.conn.execute("SELECT name, state FROM jobs WHERE id = ?", (job_id,)).fetchone()
@@ -153,34 +155,32 @@ class Ledger:
             state=seen,
         )
 
-    def tell(
+    def add_event(
         self,
         event: str,
         reason: Reason | str,
         *,
         job_id: int | None = None,
-        source: str | None = None,
-        target: str | None = None,
         words: str | None = None,
         at: float | None = None,
     ) -> None:
-        """Write an event row (inside the caller's transaction, if there is one); *at* is when it happened, None: now."""
-        told = words or (REASON_WORDS[reason] if isinstance(reason, Reason) else None)
+        """Write an event row, inside the caller's transaction if there is one; *at* is when it happened, None: now."""
+        shown = words or (REASON_WORDS[reason] if isinstance(reason, Reason) else None)
         with self.write() as conn:
             conn.execute(
-                "INSERT INTO events (at, job_id, event, reason, source, target, words) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (clock.epoch_s() if at is None else at, job_id, event, str(reason), source, target, told),
+                "INSERT INTO events (at, job_id, event, reason, words) VALUES (?, ?, ?, ?, ?)",
+                (clock.epoch_s() if at is None else at, job_id, event, str(reason), shown),
             )
 
     @property
     def ledger_id(self) -> str:
-        """The identity of this database, made when it was created."""
+        """The identity of this database, generated when it was created."""
         row = self.conn.execute("SELECT value FROM meta WHERE key = 'ledger_id'").fetchone()
         return str(row["value"])
 
 
-class _Hurried(WriteTransaction):
-    """A write that waits for a lock once, and not again while it lasts."""
+class _BriefWrite(WriteTransaction):
+    """A write that waits for another program's lock once, and not again while that lock lasts."""
 
     __slots__ = ("_ledger",)
 
@@ -198,37 +198,26 @@ class _Hurried(WriteTransaction):
         return conn
 
 
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """What SQL says of one transition, written once: SQLite keeps a statement prepared under its very text."""
+@functools.cache
+def _event_sql(transition: Transition) -> str:
+    """Return the INSERT of the event with the job's current state; writes no row when *transition* may not start there.
 
-    event: str
-    """Writes the event with the state that the job is in; writes no row when the transition may not start there."""
-    guard: str
-    target: str
-    ends: bool
-    moves_end: bool
-    """Whether a job ends or comes back; any other change leaves `ended_at` alone, and so its index."""
-
-    @classmethod
-    def of(cls, transition: Transition) -> _Texts:
-        sources = ", ".join(f"'{source}'" for source in sorted(transition.sources))
-        guard = f"id = ? AND state IN ({sources})"
-        event = (
-            "INSERT INTO events (at, job_id, event, reason, source, target, words) "  # noqa: S608 - our own words
-            f"SELECT ?, id, '{transition.name}', ?, state, '{transition.target}', ? FROM jobs WHERE {guard}"
-        )
-        ends = transition.target.is_final
-        moves_end = ends or not transition.sources.isdisjoint(FINAL_STATES)
-        return cls(event, guard, str(transition.target), ends, moves_end)
-
-
-_TEXTS = {transition.name: _Texts.of(transition) for transition in TRANSITIONS}
+    Cached, because SQLite finds prepared statements by their text.
+    """
+    return (
+        "INSERT INTO events (at, job_id, event, reason, source, target, words) "  # noqa: S608 - our own words
+        f"SELECT ?, id, '{transition.name}', ?, state, '{transition.target}', ? FROM jobs WHERE {_guard(transition)}"
+    )
 
 
 @functools.cache
-def _change(name: str, columns: tuple[str, ...]) -> str:
-    """Return the guarded UPDATE of the transition *name* that also sets *columns*."""
-    texts = _TEXTS[name]
+def _change_sql(transition: Transition, columns: tuple[str, ...]) -> str:
+    """Return the guarded UPDATE of *transition* that also sets *columns*."""
     assignments = ", ".join(f"{column} = ?" for column in columns)
-    return f"UPDATE jobs SET state = '{texts.target}', {assignments} WHERE {texts.guard}"  # noqa: S608 - our own words
+    changes = f"state = '{transition.target}', {assignments}"
+    return f"UPDATE jobs SET {changes} WHERE {_guard(transition)}"  # noqa: S608 - our own words
+
+
+def _guard(transition: Transition) -> str:
+    sources = ", ".join(f"'{source}'" for source in sorted(transition.sources))
+    return f"id = ? AND state IN ({sources})"

@@ -1,8 +1,7 @@
-"""The micro-batch of a job's attempts: what it fits with, and what the governor has lowered it to for the time being.
+"""The micro-batch of a job's attempts: the largest that fits, and the one to which the governor has lowered it for now.
 
-The first is a column of the job: it is set after running out of memory and by admission, and no attempt goes above it.
-The second stands in the settings of the attempt that trained with it: the next attempt begins with it, and its
-governor may go up again. Neighbours: `settlement` and `waits` (which set the first), `workers.governor.attempt_governor` (the second).
+The first is a column of the job: running out of memory and admission set it, and no attempt goes above it. The second
+is in the settings of the attempt that trained with it: the next attempt begins with it, and its governor may raise it.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ def full_micro_batch(job: JobRow) -> int | None:
 
 
 def first_micro_batch(ledger: Ledger, job: JobRow) -> int | None:
-    """Return what the next attempt of *job* begins with; None for a model without batches."""
+    """Return the micro-batch with which the next attempt of *job* begins; None for a model without batches."""
     lowered = lowered_micro_batch(ledger, job)
     return full_micro_batch(job) if lowered is None else lowered
 
 
 def lowered_micro_batch(ledger: Ledger, job: JobRow) -> int | None:
-    """Return what the governor lowered it to in the last attempt that had a trainer; None: nothing is lowered."""
+    """Return the micro-batch to which the governor lowered the last attempt that had a trainer; None: not lowered."""
     row = ledger.conn.execute(
         "SELECT settings FROM attempts WHERE job_id = ? AND settings IS NOT NULL ORDER BY number DESC LIMIT 1",
         (job.id,),
@@ -42,12 +41,12 @@ def lowered_micro_batch(ledger: Ledger, job: JobRow) -> int | None:
 
 
 def keep_micro_batch(ledger: Ledger, job: JobRow, micro_batch: int) -> None:
-    """Write down what the trainer in the slot goes on with by the governor's order. Never silent.
+    """Record the micro-batch that the trainer in the slot now uses by the governor's order, with an event.
 
     Args:
         ledger: that has the job, with an attempt open.
         job: the one in the slot.
-        micro_batch: from 1; at the full one nothing is lowered any more, and the next attempt begins as planned.
+        micro_batch: from 1; the full one ends the lowering, and the next attempt begins as planned.
     """
     full = full_micro_batch(job)
     lowered = None if full is not None and micro_batch >= full else micro_batch
@@ -62,4 +61,4 @@ def keep_micro_batch(ledger: Ledger, job: JobRow, micro_batch: int) -> None:
         )
         accumulated = "" if full is None else ", gradients accumulated to the same effective batch"
         words = f"trains with micro-batch {micro_batch}{accumulated}"
-        ledger.tell("micro_batch", "micro_batch", job_id=job.id, words=words)
+        ledger.add_event("micro_batch", "micro_batch", job_id=job.id, words=words)

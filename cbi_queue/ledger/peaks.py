@@ -1,7 +1,4 @@
-"""Measured memory peaks of finished attempts, beside what the formula said: what estimates are corrected with.
-
-Neighbours: `cbi_queue.hardware.memory` (which makes a line of them), the slot (which stores one an attempt).
-"""
+"""Measured memory peaks of finished attempts, each with the figure of the formula: they correct later estimates."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
 
 KEPT_A_KIND = 10 * LAST_PEAKS
-"""Rows kept of each model and backend; the newest count, the rest is for looking back."""
+"""Rows kept of each model and backend; only the newest are used, the others are history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ def store_peak(
     formula_mib: float,
     measured_mib: float,
 ) -> None:
-    """Write down what an attempt took; a second word about the same attempt replaces the first."""
+    """Store the peak of an attempt; a second one of the same attempt replaces the first."""
     values = (job_id, attempt, model, backend, device, micro_batch, formula_mib, measured_mib, clock.epoch_s())
     with ledger.write() as conn:
         conn.execute(
@@ -65,9 +62,9 @@ def store_peak(
 
 
 def peaks_of(ledger: Ledger, backend: str, *, before: float = math.inf) -> list[Peak]:
-    """Return what runs on *backend* took, newest last: `LAST_PEAKS` of each model, on the device of the newest run.
+    """Return the peaks of runs on *backend*, newest last: `LAST_PEAKS` of each model, on the device of the newest run.
 
-    Another device is another library inside, and another memory.
+    On another device the library works differently and uses other memory.
     """
     rows = ledger.conn.execute(
         """
@@ -83,13 +80,13 @@ def peaks_of(ledger: Ledger, backend: str, *, before: float = math.inf) -> list[
 
 
 def expected_mib(ledger: Ledger, peak: PeakRow) -> float:
-    """Return what was to be expected of an attempt, from all that was known before it ended."""
+    """Return the peak that was expected of an attempt from what was known before it ended, MiB."""
     line = line_for(peak.model, peak.backend, peaks_of(ledger, peak.backend, before=peak.at))
     return Estimate(peak.formula_mib, line, peak.micro_batch).corrected_mib
 
 
 def peaks_by_backend(ledger: Ledger) -> dict[str, list[Peak]]:
-    """Return what runs took, by backend, as `peaks_of`."""
+    """Return backend -> peaks, as `peaks_of`."""
     backends = [row[0] for row in ledger.conn.execute("SELECT DISTINCT backend FROM memory_peaks")]
     return {backend: peaks_of(ledger, backend) for backend in backends}
 

@@ -1,4 +1,4 @@
-"""Looking at the ledger: jobs, attempts, events, counts. Nothing here writes."""
+"""Read-only queries: jobs, attempts, events, counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
 
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
-"""A job's number as SQLite can hold it; whatever else was typed can only be a name."""
+"""A job's number as SQLite can hold it; anything else can only be a name."""
 
 
 def find_job(ledger: Ledger, name: str) -> JobRow:
@@ -31,14 +31,17 @@ def find_job(ledger: Ledger, name: str) -> JobRow:
 
     near = difflib.get_close_matches(name, job_names(ledger), n=3)
     raise UnknownJob(
-        f"no job is called {name!r}" + (f"; near: {', '.join(near)}" if near else ""),
+        f"no job is called {name!r}" + (f"; similar names: {', '.join(near)}" if near else ""),
         hint="`cbi-queue list --all` shows every job with its number",
     )
 
 
 def _one(ledger: Ledger, sql: str, *values: object) -> JobRow | None:
-    row = ledger.conn.execute(sql, values).fetchone()
-    return JobRow.of(row) if row else None
+    return next(iter(_jobs(ledger, sql, *values)), None)
+
+
+def _jobs(ledger: Ledger, sql: str, *values: object) -> list[JobRow]:
+    return [JobRow.of(row) for row in ledger.conn.execute(sql, values)]
 
 
 def job_names(ledger: Ledger) -> list[str]:
@@ -48,7 +51,7 @@ def job_names(ledger: Ledger) -> list[str]:
 
 def all_jobs(ledger: Ledger) -> list[JobRow]:
     """Return every job in plan order."""
-    return [JobRow.of(row) for row in ledger.conn.execute("SELECT * FROM jobs ORDER BY id")]
+    return _jobs(ledger, "SELECT * FROM jobs ORDER BY id")
 
 
 def job_in_slot(ledger: Ledger) -> JobRow | None:
@@ -69,7 +72,7 @@ def open_attempt(ledger: Ledger, job_id: int) -> AttemptRow | None:
 
 
 def ooms_of(ledger: Ledger, job_id: int) -> int:
-    """Count the out-of-memory ends from which a job has come back, since it was enqueued or last ended."""
+    """Count the retries of a job after running out of memory, since it was enqueued or last ended."""
     sql = """
         SELECT COUNT(*) FROM events WHERE job_id = ?1 AND event = 'requeue' AND reason = ?2 AND id > (
             SELECT coalesce(MAX(id), 0) FROM events WHERE job_id = ?1 AND target IN ('failed', 'vetoed', 'cancelled')
@@ -91,7 +94,7 @@ def last_events(ledger: Ledger, count: int) -> list[EventRow]:
 
 
 def last_event_id(ledger: Ledger) -> int:
-    """Return the number of the newest event, 0 when there is none: what comes later has a larger one, whatever the clock says."""
+    """Return the number of the newest event, 0 when there is none; later events have larger ones."""
     return int(ledger.conn.execute("SELECT coalesce(MAX(id), 0) FROM events").fetchone()[0])
 
 
@@ -108,7 +111,7 @@ class Workload:
     """How much is left to do."""
 
     runnable: int
-    """Queued, now or after a wait, but for those whose memory can never fit."""
+    """Queued, now or after a wait, except those whose memory can never fit."""
     in_slot: int
     blocked: int
     """Waiting for a job that has not succeeded."""
@@ -131,16 +134,13 @@ def workload(ledger: Ledger) -> Workload:
 
 def unfit(ledger: Ledger) -> list[JobRow]:
     """Return the queued jobs whose memory can never fit here, as they and the limit are now; oldest first."""
-    rows = ledger.conn.execute(
-        "SELECT * FROM jobs WHERE state = 'queued' AND reason = ? ORDER BY id", (Reason.MEMORY_NEVER,)
-    )
-    return [JobRow.of(row) for row in rows]
+    return _jobs(ledger, "SELECT * FROM jobs WHERE state = 'queued' AND reason = ? ORDER BY id", Reason.MEMORY_NEVER)
 
 
 def is_job_coming(ledger: Ledger) -> bool:
-    """Tell whether a queued job will be tried without anybody's doing: at once, or after a wait that ends by itself.
+    """Return True if a queued job will start without anyone's help: at once, or after a wait that ends by itself.
 
-    One that does not fit into free memory, or never can, waits for somebody to make room.
+    One that does not fit into free memory, or never can, waits until someone makes room.
     """
     sql = "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND reason NOT IN (?, ?))"
     return bool(ledger.conn.execute(sql, (Reason.MEMORY_SHORT, Reason.MEMORY_NEVER)).fetchone()[0])
@@ -152,21 +152,28 @@ def state_counts(ledger: Ledger) -> dict[str, int]:
 
 
 def failed_since(ledger: Ledger, event_id: int) -> list[JobRow]:
-    """Return the jobs that failed after the event *event_id*, those stuck behind a job that ended without success, those
-    held because daemons died over them, and those that can never fit.
+    """Return the jobs that failed after the event *event_id*, and all that do not run without the user's help.
+
+    These wait for a job that ended without success, are held because the daemon crashed while they were running, or
+    can never fit.
     """
-    failed = ledger.conn.execute(
-        "SELECT * FROM jobs WHERE state = 'failed' AND id IN (SELECT job_id FROM events WHERE id > ? AND event = 'fail') "
-        "ORDER BY id",
-        (event_id,),
+    failed = _jobs(
+        ledger,
+        "SELECT * FROM jobs WHERE state = 'failed' "
+        "AND id IN (SELECT job_id FROM events WHERE id > ? AND event = 'fail') ORDER BY id",
+        event_id,
     )
-    stuck = ledger.conn.execute(
+    stuck = _jobs(
+        ledger,
         """
         SELECT DISTINCT d.* FROM jobs d JOIN needs n ON n.job_id = d.id JOIN jobs j ON j.id = n.needs_id
         WHERE d.state = 'waiting' AND j.state IN ('failed', 'vetoed', 'cancelled') ORDER BY d.id
-        """
+        """,
     )
-    held = ledger.conn.execute(
-        "SELECT * FROM jobs WHERE state = 'held' AND reason = ? ORDER BY id", (Reason.TAKES_DAEMON_DOWN,)
+    held = _jobs(
+        ledger,
+        "SELECT * FROM jobs WHERE state = 'held' AND reason IN (?, ?) ORDER BY id",
+        Reason.TAKES_DAEMON_DOWN,
+        Reason.KILLED_REPEATEDLY,
     )
-    return [*(JobRow.of(row) for row in [*failed, *stuck, *held]), *unfit(ledger)]
+    return [*failed, *stuck, *held, *unfit(ledger)]

@@ -36,10 +36,11 @@ class JobRow:
     errors: int
     """Attempts that ended in an error, since the last retry by hand."""
     ooms: int
-    """Times that it came back with less, after running out of memory or because daemons died over it. Since the last retry by hand."""
+    """Times that it was retried with less memory, after running out of it or after crashes of the daemon. Since the
+    last retry by hand."""
     attempts: int
     micro_batch: int | None
-    """What it fits with, after running out of memory or by admission: no attempt goes above. None: as the spec says."""
+    """Largest micro-batch of its attempts, after running out of memory or by admission. None: as in the spec."""
     not_before: float | None
     cancel_requested_at: float | None
     run_dir: str | None
@@ -68,7 +69,7 @@ class AttemptRow:
     ended_at: float | None = None
     trainer_pid: int | None = None
     trainer_started: float | None = None
-    """Start time of that process as the kernel tells it: pid and start time together name a process."""
+    """Start of that process as the kernel reports it: pid and start together identify a process."""
     exit_code: int | None = None
     """Exit status; negative: the signal that ended it."""
     error: str | None = None
@@ -137,10 +138,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _read(cls: type, row: sqlite3.Row) -> list[Any]:
-    """Return what *cls* is made of, in the order of its fields: the columns of those names, read.
+    """Return the values of the fields of *cls*, in order, from the columns of the same names.
 
-    A newer version may have added columns while this process runs. By position, because a frozen class of many
-    fields takes three times as long to be made by name.
+    A newer version may have added columns while this process runs. By position, because creating a frozen class of
+    many fields by name takes three times as long.
     """
     columns, readers = _layout(cls, tuple(row.keys()))
     values = [row[column] for column in columns]
@@ -151,6 +152,6 @@ def _read(cls: type, row: sqlite3.Row) -> list[Any]:
 
 @functools.cache
 def _layout(cls: type, names: tuple[str, ...]) -> tuple[list[int], list[tuple[int, Callable[[Any], Any]]]]:
-    """Return for each field of *cls* where its column stands among *names*; and field by field what reads it."""
+    """Return the position in *names* of each field of *cls*, and the positions of the fields that a function reads."""
     own = [field.name for field in fields(cls)]
     return [names.index(name) for name in own], [(own.index(name), _READERS[name]) for name in own if name in _READERS]

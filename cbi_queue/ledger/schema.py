@@ -1,4 +1,4 @@
-"""Bring the ledger's file up to the schema of this version, without importing what only migrations need."""
+"""Migrate the ledger's file to the schema of this version, without importing what only migrations need."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import LedgerError
+from cbi_queue.ledger.backups import backup_paths
 from cbi_queue.ledger.connection import connect, refuse_unsafe_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA_VERSION = 4
-"""Number of migrations of this version; a test holds it to `migrations.MIGRATIONS`."""
+"""Number of migrations of this version; a test compares it with `migrations.MIGRATIONS`."""
+RESTORE_HINT = "`cbi-queue restore newest` brings it back; for an empty queue, move the folder `backups` away first"
 
 
 def schema_version(path: Path) -> int:
@@ -43,6 +45,8 @@ def ensure_schema(path: Path) -> None:
     version = schema_version(path)
     if version == SCHEMA_VERSION:
         return
+    if version == 0 and (lost := why_lost(path)) is not None:  # a new, empty one would hide the loss
+        raise LedgerError(lost, hint=RESTORE_HINT)
     if version > SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger {path} has schema {version}; this version of cbi-queue knows {SCHEMA_VERSION}",
@@ -56,11 +60,18 @@ def ensure_schema(path: Path) -> None:
         raise LedgerError(f"cannot migrate the ledger {path} from schema {version} to {SCHEMA_VERSION}: {last}")
 
 
+def why_lost(path: Path) -> str | None:
+    """Return the words for a ledger that is missing or empty although there are backups of it; None otherwise."""
+    backups = backup_paths(path.parent / "backups")
+    if not backups or (path.exists() and path.stat().st_size > 0):
+        return None
+    what = "is empty" if path.exists() else "is missing"
+    return f"the ledger {path} {what}, but there are backups of it ({len(backups)}, the newest {backups[0].name})"
+
+
 def _hint(path: Path, exc: sqlite3.Error) -> str:
-    """Advise a restore only when the file itself is damaged: a full disk leaves a sound ledger behind."""
+    """Advise to restore a backup only when the file itself is damaged: a full disk damages nothing."""
     damaged = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
     if getattr(exc, "sqlite_errorcode", 0) & 0xFF in damaged:
-        return f"move it aside and restore the newest file of {path.parent / 'backups'}"
-    return (
-        f"make space on the disk of {path.parent} and see that the file can be read; the ledger itself is not damaged"
-    )
+        return "`cbi-queue restore` lists the backups; `cbi-queue restore newest` brings the newest one back"
+    return f"free up space on the disk of {path.parent} and make the file readable; the ledger itself is not damaged"

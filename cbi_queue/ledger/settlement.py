@@ -1,8 +1,10 @@
-"""The slot's way out: close the attempt and say what becomes of the job. One function per ending."""
+"""Settle the job in the slot: close its attempt and record what becomes of the job. One function per ending."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
@@ -10,18 +12,9 @@ from cbi_queue.ledger.claims import cancel_requested
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.queries import ooms_of
 from cbi_queue.ledger.rows import JobRow
-from cbi_queue.lifecycle import (
-    CANCEL,
-    FAIL,
-    FINISH,
-    HOLD,
-    REQUEUE,
-    SATISFY,
-    VETO,
-    Outcome,
-    Reason,
-)
+from cbi_queue.lifecycle import CANCEL, FAIL, FINISH, HOLD, REQUEUE, SATISFY, VETO, Outcome, Reason
 from cbi_queue.models.kinds import Family
+from cbi_queue.wording import span
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
@@ -31,12 +24,14 @@ _METRICS = json.JSONEncoder(sort_keys=True, allow_nan=False)
 MAX_BACKOFF_S = 3600.0
 """Longest wait before a retry: an hour."""
 MAX_OOMS = 3
-"""Out-of-memory ends that come back, with half the micro-batch where it can be halved, before the job fails."""
+"""Retries after running out of memory, with half the micro-batch where it can be halved; then the job fails."""
 
-
-SUSPECT_DEATHS, MOST_DEATHS = 2, 3
-"""Daemons that died in a row while a job trained: after so many it comes back with less, after so many it is held."""
-DEATHS = "daemon_deaths"
+CRASHES_TO_WAIT, CRASHES_TO_HOLD = 2, 3
+"""Daemon crashes in a row while a job was running: from the first number on it waits before it continues, from the
+second on it is held."""
+KILLS_TO_HOLD = 3
+"""Kills of a trainer in a row, not by us and without a new checkpoint, from which its job is held."""
+CRASHES = "daemon_deaths"
 """Key of an attempt's settings: how many there were, up to the end of that attempt."""
 
 
@@ -50,7 +45,7 @@ def finish(
     reason: Reason = Reason.DONE,
     exit_code: int | None = 0,
 ) -> None:
-    """Settle a trained job: succeeded, or vetoed with the guardrail's words; then free the jobs that waited for it."""
+    """Settle a trained job: succeeded, or vetoed with the guardrail's words; then queue the jobs that waited for it."""
     with ledger.write():
         stored = _METRICS.encode(metrics)
         if veto is None:
@@ -65,11 +60,11 @@ def finish(
 def fail(
     ledger: Ledger, job_id: int, outcome: Outcome, reason: Reason, error: str, *, exit_code: int | None = None
 ) -> None:
-    """Settle a job that ends here: broken spec, timeout, retries spent."""
+    """Settle a job that ends here: broken spec, timeout, no retry left."""
     with ledger.write() as conn:
         ledger.apply(FAIL, job_id, reason, words=error)
-        counted = "errors = errors + 1" if outcome is Outcome.ERROR else "errors = errors"
-        conn.execute(f"UPDATE jobs SET {counted} WHERE id = ?", (job_id,))  # noqa: S608 - one of two constants
+        if outcome is Outcome.ERROR:
+            conn.execute("UPDATE jobs SET errors = errors + 1 WHERE id = ?", (job_id,))
         _close_attempt(ledger, job_id, outcome, error=error, exit_code=exit_code)
 
 
@@ -83,16 +78,13 @@ def requeue(
     exit_code: int | None = None,
     wait_s: float = 0.0,
 ) -> None:
-    """Give the job back to the queue, at once or after *wait_s*; evictions, stops and crashes count as no retry.
+    """Queue the job again, at once or after *wait_s*; evictions, stops and crashes count as no retry.
 
-    A job that the user has called off meanwhile is cancelled instead, here and wherever it would come back.
+    A job that the user has cancelled meanwhile is cancelled instead, here and wherever else it would be queued again.
     """
     with ledger.write():
-        if _is_called_off(ledger, job_id, exit_code):
-            return
-        not_before = clock.epoch_s() + wait_s if wait_s else None
-        ledger.apply(REQUEUE, job_id, reason, words=words, not_before=not_before)
-        _close_attempt(ledger, job_id, outcome, error=words, exit_code=exit_code)
+        if not _is_cancelled(ledger, job_id, exit_code):
+            _requeue(ledger, job_id, outcome, reason, words, error=words, exit_code=exit_code, wait_s=wait_s)
 
 
 def backoff(first_s: float, count: int) -> float:
@@ -101,7 +93,7 @@ def backoff(first_s: float, count: int) -> float:
 
 
 def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, exit_code: int | None) -> bool:
-    """Settle an error: back to the queue after a wait that doubles each time, or failed when no retry is left.
+    """Settle an error: queued again after a wait that doubles each time, or failed when no retry is left.
 
     Args:
         ledger: that has the job.
@@ -111,10 +103,10 @@ def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, 
         exit_code: of the trainer, if it had one.
 
     Returns:
-        True when the job will be tried again.
+        True when the job will be retried.
     """
     with ledger.write():
-        if _is_called_off(ledger, job_id, exit_code):
+        if _is_cancelled(ledger, job_id, exit_code):
             return False
         job = _job(ledger, job_id)
         if job.errors >= job.retries:
@@ -122,124 +114,171 @@ def retry_or_fail(ledger: Ledger, job_id: int, error: str, *, backoff_s: float, 
             fail(ledger, job_id, Outcome.ERROR, Reason.RETRIES_SPENT, words, exit_code=exit_code)
             return False
         wait_s = backoff(backoff_s, job.errors)
-        when = f"in {wait_s:.0f} s" if wait_s else "at once"
+        when = f"in {span(wait_s)}" if wait_s else "at once"
         words = f"{error}; attempt {job.errors + 2} of {job.retries + 1} {when}"
-        not_before = clock.epoch_s() + wait_s if wait_s else None
-        ledger.apply(REQUEUE, job_id, Reason.ERROR, words=words, not_before=not_before, errors=job.errors + 1)
-        _close_attempt(ledger, job_id, Outcome.ERROR, error=error, exit_code=exit_code)
+        _requeue(
+            ledger, job_id, Outcome.ERROR, Reason.ERROR, words,
+            error=error, exit_code=exit_code, wait_s=wait_s, errors=job.errors + 1,
+        )  # fmt: skip
         return True
 
 
 def downgrade_or_fail(
     ledger: Ledger, job_id: int, error: str, *, exit_code: int | None, backoff_s: float = 0.0
 ) -> bool:
-    """Settle an out-of-memory end: back with half the micro-batch, at most `MAX_OOMS` times, never below one.
+    """Settle an out-of-memory end: retried with half the micro-batch, at most `MAX_OOMS` times, never below one.
 
-    Where nothing can be made smaller it comes back after a wait: what took the memory may be another program.
+    Where nothing can be made smaller it is retried after a wait: another program may have taken the memory.
 
     Args:
         ledger: that has the job.
         job_id: the job in the slot.
         error: what went wrong, in words.
         exit_code: of the trainer, if it had one.
-        backoff_s: the wait, seconds, where nothing can be made smaller at a first such end; doubled with each one before.
+        backoff_s: the wait before a first retry where nothing can be made smaller, seconds; doubles each time.
 
     Returns:
-        True when the job will be tried again.
+        True when the job will be retried.
     """
     with ledger.write():
-        if _is_called_off(ledger, job_id, exit_code):
+        if _is_cancelled(ledger, job_id, exit_code):
             return False
         job, ooms = _job(ledger, job_id), ooms_of(ledger, job_id)
         used = first_micro_batch(ledger, job)
         if ooms >= MAX_OOMS:
             is_planned = used is None or used == job.spec.get("params", {}).get("batch_size")
             last = "everything as planned" if is_planned else f"micro-batch {used}"
-            floor = ", the smallest there is" if used == 1 else ""
-            words = f"{error} (out of memory {ooms + 1} times, last with {last}{floor})"
+            smallest = ", the smallest possible" if used == 1 else ""
+            words = f"{error} (out of memory {ooms + 1} times, last with {last}{smallest})"
             fail(ledger, job_id, Outcome.OOM, Reason.OUT_OF_MEMORY, words, exit_code=exit_code)
             return False
-        wait_s = 0.0 if _can_do_with_less(job, used) else backoff(backoff_s, ooms)
-        when = f", in {wait_s:.0f} s" if wait_s else ""
-        words = f"{error}; comes back {_with_less(job, used)}{when}"
-        not_before = clock.epoch_s() + wait_s if wait_s else None
-        ledger.apply(
-            REQUEUE, job_id, Reason.OUT_OF_MEMORY, words=words, not_before=not_before, ooms=job.ooms + 1,
-            micro_batch=_halved(used),
+        wait_s = 0.0 if _can_shrink(job, used) else backoff(backoff_s, ooms)
+        when = f", in {span(wait_s)}" if wait_s else ""
+        words = f"{error}; will be retried {_how_retried(job, used)}{when}"
+        _requeue(
+            ledger, job_id, Outcome.OOM, Reason.OUT_OF_MEMORY, words,
+            error=error, exit_code=exit_code, wait_s=wait_s, ooms=job.ooms + 1, micro_batch=_halved(used),
         )  # fmt: skip
-        _close_attempt(ledger, job_id, Outcome.OOM, error=error, exit_code=exit_code)
         return True
 
 
-def requeue_after_death(ledger: Ledger, job_id: int, deaths: int, *, backoff_s: float) -> None:
-    """Give a job back whose daemon died: at once, with less after a wait, or held when it happens again and again.
+def requeue_after_crash(ledger: Ledger, job_id: int, crashes: int, *, backoff_s: float) -> None:
+    """Settle a job whose daemon crashed: queued at once, after a wait when it happens again, then held.
+
+    Nothing about the job changes: a crash or a power cut is no evidence about its memory.
 
     Args:
         ledger: that has the job.
         job_id: the job that was left in the slot.
-        deaths: how many daemons in a row have died while it trained without a new checkpoint; 0 when it was not the job.
-        backoff_s: the wait before it comes back with less, seconds.
+        crashes: daemon crashes in a row while it was running, without a new checkpoint; 0 when this one does not count.
+        backoff_s: the wait before it is tried again after repeated crashes, seconds.
     """
     with ledger.write() as conn:
-        if _is_called_off(ledger, job_id, None):
+        if _is_cancelled(ledger, job_id, None):
             return
-        if deaths:
-            counted = f"UPDATE attempts SET settings = json_set(settings, '$.{DEATHS}', ?) WHERE job_id = ? AND ended_at IS NULL"  # noqa: S608 - our own words
-            conn.execute(counted, (deaths, job_id))
-        if deaths < SUSPECT_DEATHS:
-            requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED)
+        if crashes:
+            conn.execute(
+                "UPDATE attempts SET settings = json_set(settings, ?, ?) WHERE job_id = ? AND ended_at IS NULL",
+                (f"$.{CRASHES}", crashes, job_id),
+            )
+        if crashes < CRASHES_TO_WAIT:
+            _requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED)
             return
-        job = _job(ledger, job_id)
-        used = first_micro_batch(ledger, job)
-        told = f"the daemon died {deaths} times in a row while it trained, without a new checkpoint"
-        if deaths >= MOST_DEATHS:
-            requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, told)
-            ledger.apply(HOLD, job_id, Reason.TAKES_DAEMON_DOWN, words=_held_words(job, told, used))
+        error = f"the daemon crashed {crashes} times in a row while the job was running, without a new checkpoint"
+        if crashes >= CRASHES_TO_HOLD:
+            _requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, error, error=error)
+            _hold(ledger, job_id, Reason.TAKES_DAEMON_DOWN, error)
             return
-        words = f"{told}; comes back {_with_less(job, used)}, in {backoff_s:.0f} s"
-        ledger.apply(
-            REQUEUE, job_id, Reason.DAEMON_DIED, words=words, not_before=clock.epoch_s() + backoff_s,
-            ooms=job.ooms + 1, micro_batch=_halved(used),
+        words = f"{error}; continues unchanged in {span(backoff_s)}"
+        _requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, words, error=error, wait_s=backoff_s)
+
+
+def requeue_after_kill(ledger: Ledger, job_id: int, error: str, *, exit_code: int | None, backoff_s: float) -> None:
+    """Settle a job whose trainer was ended from outside: queued after a wait that doubles each time, then held.
+
+    Args:
+        ledger: that has the job.
+        job_id: the job in the slot.
+        error: what ended it, in words.
+        exit_code: of the trainer.
+        backoff_s: the wait after the first time, seconds; 0 when it left a checkpoint: then it is never held either.
+    """
+    with ledger.write():
+        if _is_cancelled(ledger, job_id, exit_code):
+            return
+        before = _interruptions_before(ledger, job_id)
+        wait_s = backoff(backoff_s, before)
+        _requeue(
+            ledger, job_id, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, error,
+            error=error, exit_code=exit_code, wait_s=wait_s,
         )  # fmt: skip
-        _close_attempt(ledger, job_id, Outcome.INTERRUPTED, error=told)
+        if exit_code == -signal.SIGKILL and backoff_s and before + 1 >= KILLS_TO_HOLD:
+            _hold(ledger, job_id, Reason.KILLED_REPEATEDLY, f"{error}, {before + 1} times in a row")
+
+
+def _interruptions_before(ledger: Ledger, job_id: int) -> int:
+    """Count the attempts in a row, before the open one, that were interrupted."""
+    outcomes = ledger.conn.execute(
+        "SELECT outcome FROM attempts WHERE job_id = ? AND ended_at IS NOT NULL ORDER BY number DESC", (job_id,)
+    )
+    return sum(1 for _ in itertools.takewhile(lambda row: row["outcome"] == Outcome.INTERRUPTED, outcomes))
+
+
+def _hold(ledger: Ledger, job_id: int, reason: Reason, error: str) -> None:
+    name = _job(ledger, job_id).name
+    words = (
+        f"{error}: the job is held, unchanged. `cbi-queue release {name}` tries it once more; "
+        f"`cbi-queue edit {name} params.…` changes it first"
+    )
+    ledger.apply(HOLD, job_id, reason, words=words)
 
 
 def cancel_in_slot(ledger: Ledger, job_id: int, *, exit_code: int | None = None) -> None:
-    """Settle a job whose trainer is gone because the user called it off."""
+    """Settle a job that the user has cancelled and whose trainer has ended."""
     with ledger.write():
         ledger.apply(CANCEL, job_id, Reason.USER, cancel_requested_at=None)
         _close_attempt(ledger, job_id, Outcome.CANCELLED, exit_code=exit_code)
 
 
-def _is_called_off(ledger: Ledger, job_id: int, exit_code: int | None) -> bool:
-    """Cancel the job if the user asked for it before its trainer ended of itself; tell whether so."""
+def _is_cancelled(ledger: Ledger, job_id: int, exit_code: int | None) -> bool:
+    """Cancel the job if the user asked for it before its trainer ended by itself; return True if so."""
     if not cancel_requested(ledger, job_id):
         return False
     cancel_in_slot(ledger, job_id, exit_code=exit_code)
     return True
 
 
-def _held_words(job: JobRow, told: str, used: int | None) -> str:
-    """Say why a job is held and what may be done; nothing of it is lost."""
-    last = "" if used is None else f", last with micro-batch {used}"
-    smaller = "" if used is None else f"; `cbi-queue edit {job.name} params.batch_size=N` begins anew with less"
-    return f"{told}{last}: it is kept back. `cbi-queue release {job.name}` tries it once more{smaller}"
+def _requeue(
+    ledger: Ledger,
+    job_id: int,
+    outcome: Outcome,
+    reason: Reason,
+    words: str | None = None,
+    *,
+    error: str | None = None,
+    exit_code: int | None = None,
+    wait_s: float = 0.0,
+    **columns: int | None,
+) -> None:
+    not_before = clock.epoch_s() + wait_s if wait_s else None
+    ledger.apply(REQUEUE, job_id, reason, words=words, not_before=not_before, **columns)
+    _close_attempt(ledger, job_id, outcome, error=error, exit_code=exit_code)
 
 
-def _can_do_with_less(job: JobRow, used: int | None) -> bool:
+def _can_shrink(job: JobRow, used: int | None) -> bool:
     return job.family == Family.TREES if used is None else used > 1
 
 
-def _with_less(job: JobRow, used: int | None) -> str:
-    """Say what the next attempt does with less of than the one that *used* this micro-batch."""
+def _how_retried(job: JobRow, used: int | None) -> str:
+    """Return how the next attempt differs from the one that *used* this micro-batch."""
     smaller = _halved(used)
-    if smaller is not None and _can_do_with_less(job, used):
+    if smaller is not None and _can_shrink(job, used):
         return f"with micro-batch {smaller}, gradients accumulated to the same effective batch"
     if smaller is not None:
-        return f"with micro-batch {smaller}, the smallest there is"
+        return f"with micro-batch {smaller}, the smallest possible"
     if job.family == Family.TREES:
         return "with half the bins and threads"
-    return "in a fresh process; it has no batch that could be smaller"
+    return "in a new process; it has no batch that could be smaller"
 
 
 def _halved(used: int | None) -> int | None:

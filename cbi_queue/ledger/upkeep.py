@@ -1,4 +1,4 @@
-"""Housekeeping of the ledger: online backup, retention, and due dates that survive restarts."""
+"""Upkeep of the ledger: online backup, retention, and due dates that survive restarts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.artifacts import atomic_file
+from cbi_queue.ledger.backups import PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cbi_queue.ledger.ledger import Ledger
 
-BACKUP_PREFIX = "ledger-"
+BACKUP_PREFIX = PREFIX
 
 
 def back_up(ledger: Ledger, folder: Path) -> Path:
@@ -42,9 +43,9 @@ def back_up(ledger: Ledger, folder: Path) -> Path:
 
 
 def prune_backups(folder: Path, keep: int) -> list[Path]:
-    """Remove all but the newest *keep* backups, and what a crash left of unfinished ones; return the removed backups.
+    """Remove all but the newest *keep* backups, and unfinished ones; return the removed backups.
 
-    The caller is the only one who makes backups there.
+    Only the caller may make backups in *folder*.
     """
     if not folder.is_dir():
         return []
@@ -58,16 +59,16 @@ def prune_backups(folder: Path, keep: int) -> list[Path]:
 
 
 def chore_is_due(ledger: Ledger, name: str, period_s: int) -> bool:
-    """Tell whether the periodic work *name* has not run in the present period yet. Only looks.
+    """Return True if the periodic work *name* has not run in the current period; changes nothing.
 
-    Periods are counted from 1970: work that was due while the daemon was down is due once, not once a miss.
+    Periods are counted from 1970: work that was missed while the daemon was down is due once, not once a period.
     """
     due = int(clock.epoch_s()) // period_s
     return ledger.conn.execute("SELECT 1 FROM chores WHERE name = ? AND due = ?", (name, due)).fetchone() is None
 
 
 def record_chore(ledger: Ledger, name: str, period_s: int) -> bool:
-    """Claim the present period of *name*; False when somebody did already."""
+    """Claim the current period of *name*; return False if it was claimed before."""
     due = int(clock.epoch_s()) // period_s
     with ledger.write() as conn:
         mine = conn.execute("INSERT OR IGNORE INTO chores VALUES (?, ?, ?)", (name, due, clock.epoch_s())).rowcount > 0

@@ -1,6 +1,6 @@
 """What the user asks of single jobs: hold, release, cancel, retry, priority, edit. One function a verb.
 
-Each verb names its jobs by number or by name, and either does the whole of it or refuses the whole of it.
+Jobs are given by number or name. A verb either changes all of them or refuses and changes none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from cbi_queue import clock
 from cbi_queue.errors import Refused, StaleTransition
 from cbi_queue.ledger.queries import find_job
-from cbi_queue.ledger.waits import look_again
+from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
 from cbi_queue.spec import JobSpec, identity_of
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from cbi_queue.ledger.rows import JobRow
 
 EDITABLE = ("priority", "retries", "timeout_s")
-"""Keys of a spec, each a column of the row, that `edit` changes beside `params.*`. Name, model, horizon and needs make
-another job."""
+"""Keys of a spec, each a column of the row, that `edit` changes besides `params.*`. Another name, model, horizon or
+need would be another job."""
 
 
 def hold(ledger: Ledger, names: Sequence[str], words: str | None = None) -> list[JobRow]:
-    """Keep queued or waiting jobs back until they are released."""
+    """Hold queued or waiting jobs until they are released."""
     return _each(ledger, names, lambda job: ledger.apply(HOLD, job.id, Reason.USER, words=words))
 
 
 def release(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
-    """Let held jobs go on: to the queue, or to waiting when a need is still open."""
+    """Release held jobs: to the queue, or to waiting while a job they need has not succeeded."""
     return _each(ledger, names, lambda job: _back_to_queue(ledger, job, RELEASE, {}))
 
 
@@ -44,7 +44,7 @@ def retry(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
 
 
 def cancel(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
-    """Call jobs off. A job in the slot is only marked here: the slot ends its trainer and then settles it."""
+    """Cancel jobs. A job in the slot is only marked here: the slot ends its trainer and then settles it."""
     return _each(ledger, names, lambda job: _cancel_one(ledger, job))
 
 
@@ -54,16 +54,16 @@ def set_priority(ledger: Ledger, names: Sequence[str], priority: int) -> list[Jo
     def change(job: JobRow) -> None:
         _refuse_final(job, "change the priority of")
         ledger.conn.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, job.id))
-        ledger.tell("priority", Reason.USER, job_id=job.id, words=f"priority {job.priority} → {priority}")
+        ledger.add_event("priority", Reason.USER, job_id=job.id, words=f"priority {job.priority} → {priority}")
 
     return _each(ledger, names, change)
 
 
 def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
-    """Change a queued, waiting or held job; its spec is checked as a whole, as if it came from a plan.
+    """Change a queued, waiting or held job; the whole spec is checked as if it came from a plan.
 
-    New parameters make another content, which starts without the old one's checkpoints. Priority, retries and timeout
-    are not content: the stored spec keeps them as planned, the row holds what counts.
+    New parameters change the content, so the job starts without its old checkpoints. Priority, retries and timeout
+    are not content: the stored spec keeps them as planned, and the row has the values that apply.
 
     Args:
         ledger: open for writing.
@@ -85,9 +85,9 @@ def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
         )
         if "params.batch_size" in changes:
             conn.execute("UPDATE jobs SET micro_batch = NULL WHERE id = ?", (job.id,))
-        look_again(ledger, job.id)
+        recheck_unfit(ledger, job.id)
         words = ", ".join(f"{key} = {value!r}" for key, value in changes.items())
-        ledger.tell("edit", Reason.USER, job_id=job.id, words=words)
+        ledger.add_event("edit", Reason.USER, job_id=job.id, words=words)
         return find_job(ledger, str(job.id))
 
 
@@ -107,7 +107,7 @@ def _cancel_one(ledger: Ledger, job: JobRow) -> None:
     _refuse_final(job, "cancel")
     if job.state.is_in_slot:
         ledger.conn.execute("UPDATE jobs SET cancel_requested_at = ? WHERE id = ?", (clock.epoch_s(), job.id))
-        ledger.tell("cancel_requested", Reason.USER, job_id=job.id)
+        ledger.add_event("cancel_requested", Reason.USER, job_id=job.id)
     else:
         ledger.apply(CANCEL, job.id, Reason.USER)
 

@@ -1,11 +1,9 @@
-"""A queued job that may not start just now, with the reason in its own row: put off, or kept back with all behind it.
+"""A queued job that may not start now, with the reason in its own row.
 
-One that can never fit is passed over: it counts as nothing that is still to be done until its parameters, or the limit,
-are others. One that would not fit into what is free is put off for a moment. It stays queued and is looked at again when the moment
-is over; meanwhile jobs behind it may go. The slot holds one job at a time, so whoever goes first has ended before this
-one is looked at again, and what was read while that one still held its memory puts nobody off: a job that waits has a
-look at every empty slot and cannot starve.
-Neighbours: `workers.slot.admission`, which decides; `claims`, which passes over jobs whose `not_before` is ahead.
+A job that can never fit no longer counts as work to do until its parameters or the limit change. A job that does not
+fit into the memory that is free waits for a moment; jobs behind it may start meanwhile. It cannot starve: the slot runs
+one job at a time, so the job that went first has ended when it is checked again, and a reading that was taken while
+that one still held its memory is not used against it.
 """
 
 from __future__ import annotations
@@ -22,22 +20,22 @@ WAITS = "waits"
 """Name of the event."""
 
 
-def put_off(ledger: Ledger, job_id: int, words: str, for_s: float) -> None:
-    """Let the queued job wait *for_s* seconds for memory; tell so once, when it begins to wait."""
+def wait_for_memory(ledger: Ledger, job_id: int, words: str, for_s: float) -> None:
+    """Make the queued job wait *for_s* seconds for memory; write an event when it begins to wait."""
     _wait(ledger, job_id, Reason.MEMORY_SHORT, words, clock.epoch_s() + for_s)
 
 
-def pass_over(ledger: Ledger, job_id: int, words: str, for_s: float) -> bool:
-    """Let the queued job wait, because it can never fit as things are; look again after *for_s* seconds.
+def mark_unfit(ledger: Ledger, job_id: int, words: str, for_s: float) -> bool:
+    """Make the queued job wait because its memory can never fit here; it is checked again after *for_s* seconds.
 
     Returns:
-        Whether that is news: it was told.
+        True when this is new: an event was written.
     """
     return _wait(ledger, job_id, Reason.MEMORY_NEVER, words, clock.epoch_s() + for_s)
 
 
-def look_again(ledger: Ledger, job_id: int | None = None) -> None:
-    """Take the queued job (None: each one) that could never fit for one that may: its needs, or the limit, have changed."""
+def recheck_unfit(ledger: Ledger, job_id: int | None = None) -> None:
+    """Queue the job that could never fit (None: each one) as usual: its memory, or the limit, has changed."""
     sql = "SELECT id FROM jobs WHERE state = 'queued' AND reason = ?1 AND id = COALESCE(?2, id)"
     found = [row["id"] for row in ledger.conn.execute(sql, (Reason.MEMORY_NEVER.value, job_id))]
     if found:
@@ -48,8 +46,8 @@ def look_again(ledger: Ledger, job_id: int | None = None) -> None:
                 )
 
 
-def keep_back(ledger: Ledger, job_id: int, words: str) -> None:
-    """Write down why the next job, and so every job, may not start just now; tell so once."""
+def wait_for_machine(ledger: Ledger, job_id: int, words: str) -> None:
+    """Record why the next job, and so every job, may not start now; write an event when it begins to wait."""
     _wait(ledger, job_id, Reason.MACHINE_STRAINED, words, None)
 
 
@@ -59,21 +57,21 @@ def _wait(ledger: Ledger, job_id: int, reason: Reason, words: str, not_before: f
         if before is None:
             return False
         conn.execute("UPDATE jobs SET reason = ?, not_before = ? WHERE id = ?", (reason.value, not_before, job_id))
-        is_news: bool = before["reason"] != reason.value
-        if is_news:
-            ledger.tell(WAITS, reason, job_id=job_id, words=words)
-    return is_news
+        is_new: bool = before["reason"] != reason.value
+        if is_new:
+            ledger.add_event(WAITS, reason, job_id=job_id, words=words)
+    return is_new
 
 
-def start_with(ledger: Ledger, job_id: int, micro_batch: int, words: str) -> None:
-    """Lower the micro-batch that the queued job will start with, for good, and tell so."""
+def lower_micro_batch(ledger: Ledger, job_id: int, micro_batch: int, words: str) -> None:
+    """Lower the micro-batch of the queued job for all its attempts, and write an event."""
     with ledger.write() as conn:
         changed = conn.execute(
             "UPDATE jobs SET micro_batch = ?1 WHERE id = ?2 AND state = 'queued' AND micro_batch IS NOT ?1",
             (micro_batch, job_id),
         )
         if changed.rowcount:
-            ledger.tell("micro_batch", "admission", job_id=job_id, words=words)
+            ledger.add_event("micro_batch", "admission", job_id=job_id, words=words)
 
 
 def why_it_waits(ledger: Ledger, job_id: int) -> str:

@@ -1,90 +1,131 @@
-"""The models that can be trained: family, allowed backends, parameters with their ranges. Pure.
+"""The models that can be trained: one row for each that ships, then those of installed packages. Cheap to import.
 
-This is what a day plan is checked against, before any ML library is loaded; `jobs.registry` maps the same names to
-the code that trains them, and a test holds the two together. Numbers that limit memory (batch ceilings, sequence
-lengths) belong to the machine and live in `hardware`.
+A day plan is checked against these rows before any ML library is loaded, and the daemon reads them too. Numbers that limit
+memory (batch ceilings, sequence lengths) belong to the machine and live in `hardware`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Literal
 
+from cbi_queue.models.entry import ModelEntry
 from cbi_queue.models.kinds import Family
-from cbi_queue.models.parameters.features import FeatureParams
-from cbi_queue.models.parameters.neural import (
-    AttentionParams,
-    FeedForwardParams,
-    RecurrentParams,
-    TCNParams,
+from cbi_queue.models.memory_formulas import (
+    BOOSTING,
+    CONVOLUTIONAL,
+    DENSE,
+    RECURRENT_1_LAYER,
+    RECURRENT_2_LAYER,
+    TRANSFORMER,
 )
-from cbi_queue.models.parameters.statistical import (
-    AutoARIMAParams,
-    DriftParams,
-    ETSParams,
-    NaiveParams,
-    SeasonalNaiveParams,
-)
-from cbi_queue.models.parameters.trees import LightGBMDartParams, XGBoostDartParams
-
-if TYPE_CHECKING:
-    from cbi_queue.models.parameters.common import ModelParams
+from cbi_queue.models.outside import Outside, find_outside
 
 
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """One trainable model."""
-
-    family: Family
-    params: type[ModelParams]
-    backends: tuple[str, ...]
-    """Runtimes that can train it; the first is the default."""
-    batch_kind: str | None
-    """Row of the hardware profile's batch ceilings; None for models without batches."""
-    words: str
-    """What it is, for people."""
-
-    @property
-    def default_backend(self) -> str:
-        """The runtime used when a plan names none."""
-        return self.backends[0]
+def _statistical(name: str, file: str, resumes_from: Literal["checkpoint", "start"], words: str) -> ModelEntry:
+    params = f"cbi_queue.models.parameters.statistical:{name}Params"
+    return ModelEntry(Family.STATISTICAL, params, {"native": f"jobs.families.{file}:{name}"}, resumes_from, words)
 
 
-MODELS: dict[str, ModelEntry] = {
+def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
+    return ModelEntry(
+        Family.SIMPLE_NEURAL if layers == 1 else Family.ADVANCED_NEURAL,
+        "cbi_queue.models.parameters.neural:RecurrentParams",
+        {"torch": "jobs.families.recurrent:Recurrent", "tensorflow": "jobs.families.keras_nets:Recurrent"},
+        resumes_from="checkpoint",
+        words=words,
+        memory=RECURRENT_1_LAYER if layers == 1 else RECURRENT_2_LAYER,
+        batch_kind=f"recurrent_{layers}_layer",
+    )
+
+
+SHIPPED: dict[str, ModelEntry] = {
     "feature_cache": ModelEntry(
-        Family.FEATURES, FeatureParams, ("native",), None, "lags, rolling statistics, momentum and interactions"
+        Family.FEATURES,
+        "cbi_queue.models.parameters.features:FeatureParams",
+        {"native": "jobs.families.feature_cache:FeatureCache"},
+        resumes_from="start",
+        words="lags, rolling statistics, momentum and interactions",
     ),
-    "lightgbm_dart": ModelEntry(Family.TREES, LightGBMDartParams, ("native",), None, "LightGBM, DART boosting"),
-    "xgboost_dart": ModelEntry(Family.TREES, XGBoostDartParams, ("native",), None, "XGBoost, DART booster"),
-    "naive": ModelEntry(Family.STATISTICAL, NaiveParams, ("native",), None, "the last price stays"),
-    "seasonal_naive": ModelEntry(
-        Family.STATISTICAL, SeasonalNaiveParams, ("native",), None, "the price of one season ago"
+    "lightgbm_dart": ModelEntry(
+        Family.TREES,
+        "cbi_queue.models.parameters.trees:LightGBMDartParams",
+        {"native": "jobs.families.lightgbm_trees:LightGBMDart"},
+        resumes_from="start",
+        words="LightGBM, DART boosting",
+        memory=BOOSTING,
     ),
-    "drift": ModelEntry(Family.STATISTICAL, DriftParams, ("native",), None, "the mean return goes on"),
-    "auto_arima": ModelEntry(Family.STATISTICAL, AutoARIMAParams, ("native",), None, "automatic ARIMA"),
-    "ets": ModelEntry(Family.STATISTICAL, ETSParams, ("native",), None, "automatic exponential smoothing"),
+    "xgboost_dart": ModelEntry(
+        Family.TREES,
+        "cbi_queue.models.parameters.trees:XGBoostDartParams",
+        {"native": "jobs.families.xgboost_trees:XGBoostDart"},
+        resumes_from="checkpoint",  # from the start where it draws rows or columns
+        words="XGBoost, DART booster",
+        memory=BOOSTING,
+    ),
+    "naive": _statistical("Naive", "bars", "start", "the last price stays"),
+    "seasonal_naive": _statistical("SeasonalNaive", "bars", "start", "the price of one season ago"),
+    "drift": _statistical("Drift", "bars", "start", "the mean return continues"),
+    "auto_arima": _statistical("AutoARIMA", "rolling_fits", "checkpoint", "automatic ARIMA"),
+    "ets": _statistical("ETS", "rolling_fits", "checkpoint", "automatic exponential smoothing"),
     "feed_forward": ModelEntry(
         Family.SIMPLE_NEURAL,
-        FeedForwardParams,
-        ("torch", "tensorflow"),
-        "feed_forward",
-        "feed-forward net over a window",
+        "cbi_queue.models.parameters.neural:FeedForwardParams",
+        {"torch": "jobs.families.feed_forward:FeedForward", "tensorflow": "jobs.families.keras_nets:FeedForward"},
+        resumes_from="checkpoint",
+        words="feed-forward net over a window",
+        memory=DENSE,
+        batch_kind="feed_forward",
     ),
-    "lstm": ModelEntry(
-        Family.SIMPLE_NEURAL, RecurrentParams, ("torch", "tensorflow"), "recurrent_1_layer", "LSTM, one layer"
+    "lstm": _recurrent(1, "LSTM, one layer"),
+    "gru": _recurrent(1, "GRU, one layer"),
+    "lstm_2_layer": _recurrent(2, "LSTM, two layers"),
+    "gru_2_layer": _recurrent(2, "GRU, two layers"),
+    "tcn": ModelEntry(
+        Family.ADVANCED_NEURAL,
+        "cbi_queue.models.parameters.neural:TCNParams",
+        {"torch": "jobs.families.temporal_convolution:TemporalConvolution"},
+        resumes_from="checkpoint",
+        words="temporal convolutional net",
+        memory=CONVOLUTIONAL,
+        batch_kind="tcn",
     ),
-    "gru": ModelEntry(
-        Family.SIMPLE_NEURAL, RecurrentParams, ("torch", "tensorflow"), "recurrent_1_layer", "GRU, one layer"
+    "attention": ModelEntry(
+        Family.ADVANCED_NEURAL,
+        "cbi_queue.models.parameters.neural:AttentionParams",
+        {"torch": "jobs.families.attention:Attention"},
+        resumes_from="checkpoint",
+        words="tiny attention encoder",
+        memory=TRANSFORMER,
+        batch_kind="attention",
     ),
-    "lstm_2_layer": ModelEntry(
-        Family.ADVANCED_NEURAL, RecurrentParams, ("torch", "tensorflow"), "recurrent_2_layer", "LSTM, two layers"
-    ),
-    "gru_2_layer": ModelEntry(
-        Family.ADVANCED_NEURAL, RecurrentParams, ("torch", "tensorflow"), "recurrent_2_layer", "GRU, two layers"
-    ),
-    "tcn": ModelEntry(Family.ADVANCED_NEURAL, TCNParams, ("torch",), "tcn", "temporal convolutional net"),
-    "attention": ModelEntry(Family.ADVANCED_NEURAL, AttentionParams, ("torch",), "attention", "tiny attention encoder"),
 }
+
+BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")
+"""Kinds of net that a hardware profile may name. FinBERT has its figures in the guide, and no model yet."""
+
+
+@cache
+def outside() -> Outside:
+    """Find the models of installed packages, once in a process."""
+    return find_outside(SHIPPED)
+
+
+class _Models(Mapping[str, ModelEntry]):
+    """The rows that ship, then those from outside: looked for when a name does not ship, or when all are listed."""
+
+    def __getitem__(self, name: str) -> ModelEntry:
+        return SHIPPED[name] if name in SHIPPED else outside().models[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*SHIPPED, *outside().models))
+
+    def __len__(self) -> int:
+        return len(SHIPPED) + len(outside().models)
+
+
+MODELS: Mapping[str, ModelEntry] = _Models()
 
 
 def entry_for(family: object, model: object) -> ModelEntry | None:

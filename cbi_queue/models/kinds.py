@@ -1,7 +1,7 @@
-"""The words that a model is filed under: families, horizons, bars. Plain values, cheap to import.
+"""The words that models are sorted by: families, horizons, baselines. Plain values, cheap to import.
 
-`status` and the everyday verbs need these words and nothing of the parameter classes in `catalogue`, whose validation
-library takes longer to import than everything else they do.
+`status` and the everyday verbs need these words without the parameter classes, whose validation library takes longer to
+import than everything else they do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HORIZON_DAYS: dict[str, int] = {"1w": 5, "1m": 21, "3m": 63, "6m": 126, "12m": 2
 HORIZONS: tuple[str, ...] = get_args(Horizon)
 
 BARS = ("naive", "seasonal_naive", "drift")
-"""The bars to beat: every leaderboard shows them."""
+"""The baselines: every leaderboard shows them."""
 
 
 class Family(StrEnum):

@@ -1,18 +1,18 @@
-"""Day plans: `schedules/*.yaml` -> `DayPlan`, with every complaint of every file in one go.
+"""Day plans: `schedules/*.yaml` -> `DayPlan`, with every complaint about every file at once.
 
 ::
 
     yaml_source   file -> plain values with lines; nothing trusted, everything limited
     document      the keys of a plan file as models        schema   the same as JSON Schema for editors
-    reading       keys checked, defaults filled in
+    drafting      keys checked, defaults filled in
     expand        matrix and placeholders -> combinations
     build         combination -> JobSpec
     checks        between jobs and plans; machine, data, budget
     order         circles and execution order
     complaints    file:line: key: value seen; what is allowed
 
-Reads plan files and asks whether input files exist; writes nothing and knows no queue: the jobs already there arrive
-as an argument. Above: the command line and the API; below: `spec`, `catalogue`, `hardware`, `budget`.
+Reads plan files and checks that input files exist; writes nothing, and does not know the queue: the jobs already there are
+an argument.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def read_plans(
 
     Args:
         paths: the files, in the order in which their jobs are to be enqueued.
-        profile: the machine whose ceilings for batches and sequences hold.
-        exports_dir: where a features job finds its export; None: do not look.
-        processed_dir: where feature caches lie; None: do not ask for features at all.
-        known_jobs: jobs already in the ledger by name; they satisfy `needs`.
-        peaks: what earlier runs on each backend took of the memory, for the check that every job can fit.
+        profile: the machine, with its ceilings for batches and sequences.
+        exports_dir: where a features job finds its export; None: not checked.
+        processed_dir: where feature caches are; None: features are not checked.
+        known_jobs: jobs already in the ledger by name; `needs` may name them.
+        peaks: memory that earlier runs on each backend took, to check that every job can fit.
 
     Raises:
         PlanError: with every complaint of every file; nothing was changed.

@@ -1,7 +1,7 @@
 """Combinations -> `JobDraft`s: the model found, parameters checked, a `JobSpec` when nothing is wrong with it. Pure.
 
-A job with complaints keeps whatever could be read (its name above all), so that others that need it are not blamed
-for it. Checks between jobs live in `checks`. Above: `reading`; below: `expand`, `spec`, `catalogue`.
+A job with complaints keeps what could be read, above all its name, so that jobs that need it draw no complaint. Checks
+between jobs are in `checks`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cbi_queue.models.catalogue import MODELS, ModelEntry, models_of
+from cbi_queue.models.catalogue import MODELS, models_of, outside
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.complaints import KeyPath, not_allowed, schema_at, seen, unknown, words_for
 from cbi_queue.plan.document import timeout_seconds
@@ -22,6 +22,7 @@ from cbi_queue.plan.expand import Combination, filled
 from cbi_queue.spec import NAME_PATTERN, JobSpec
 
 if TYPE_CHECKING:
+    from cbi_queue.models.entry import ModelEntry
     from cbi_queue.models.parameters.common import ModelParams
     from cbi_queue.plan.expand import Complain, Entry
 
@@ -33,18 +34,18 @@ class JobDraft:
     """One job on its way to a spec."""
 
     at: KeyPath
-    """Where its element of `jobs` stands."""
+    """Its element of `jobs`."""
     origins: dict[KeyPath, KeyPath]
     family: str | None = None
     model: str | None = None
     horizon: str | None = None
     name: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
-    """Parameters in good shape; every default filled in when all are."""
+    """The parameters that are right; with every default filled in when all are."""
     needs: dict[str, int] = field(default_factory=dict)
     """Each name with its position in `needs` as written."""
     needs_known: bool = False
-    """False when `needs` drew a complaint: nothing is concluded from what is missing there."""
+    """False when `needs` drew a complaint: what it lacks then proves nothing."""
     spec: JobSpec | None = None
 
     def place(self, *key: str | int) -> KeyPath:
@@ -87,7 +88,7 @@ def _spec(draft: JobDraft, values: dict[str, Any], complain: Complain) -> JobSpe
 
 
 def _find_model(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> None:
-    """Settle the model: as written, or the only one of its family."""
+    """Choose the model: as written, or the only one of its family."""
     if "family" in broken or "model" in broken or draft.family is None:
         broken.add("model")
         return
@@ -102,8 +103,8 @@ def _find_model(draft: JobDraft, values: dict[str, Any], broken: set[str], compl
             complain(draft.at, f"'model' is missing; family {draft.family} has several: {', '.join(known)}")
             return
         entry = MODELS.get(written)
-        hint = f"{written!r} is of family {entry.family}" if entry else unknown("model", written, known)
-        complain(draft.place("model"), hint if entry is None else f"{hint}, not {draft.family}")
+        hint = f"{written!r} is of family {entry.family}, not {draft.family}" if entry else None
+        complain(draft.place("model"), hint or unknown("model", written, known) + outside().fault_words)
 
 
 def _find_horizon(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> None:

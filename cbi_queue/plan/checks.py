@@ -1,7 +1,7 @@
 """What must hold between jobs, between plans, and against the machine and its data. Reads no plan file.
 
 Names, needs and circles; batch and sequence ceilings of the hardware profile; input data; the week's budget. Each check
-is a function over drafts that only adds complaints. Above: the package's `read_plans`; below: `build`, `order`, `budget`.
+is a function over drafts that only adds complaints.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cbi_queue.spec import JobSpec
 
 MOST_SUGGESTIONS = 20
-"""Unmet needs that get a `did you mean`: looking for near misses costs time with every name."""
+"""Unmet needs that get a `did you mean`: comparing one with every name takes time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,17 @@ class Surroundings:
 
     profile: HardwareProfile
     exports_dir: Path | None
-    """Where the Parquet exports lie; None: do not look."""
+    """Where the Parquet exports are; None: not checked."""
     processed_dir: Path | None
-    """Where feature caches lie; None: do not look."""
+    """Where feature caches are; None: not checked."""
     known_jobs: Mapping[str, JobSpec]
     """Jobs in the ledger, by name."""
     peaks: Mapping[str, Sequence[Peak]] = field(default_factory=dict)
-    """What runs on each backend took of the memory."""
+    """Memory that earlier runs on each backend took."""
 
 
 def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Complaints, *, all_read: bool) -> None:
-    """Run every check. *all_read*: no file was unreadable, so a name that is missing is really missing."""
+    """Run every check. *all_read*: every file could be read, so a name that is missing does not exist."""
     by_name = check_names(plans, complaints)
     if all_read and all(plan.complete for plan in plans) and all(job.name is not None for _, job in _each(plans)):
         check_needs(plans, by_name, around.known_jobs, complaints)
@@ -70,7 +70,7 @@ def _each(plans: Sequence[PlanDraft]) -> Iterator[tuple[PlanDraft, JobDraft]]:
 
 
 def check_names(plans: Sequence[PlanDraft], complaints: Complaints) -> dict[str, JobDraft]:
-    """Complain about names that stand twice; return the first job of each name."""
+    """Complain about names that are used twice; return the first job of each name."""
     first: dict[str, tuple[PlanDraft, JobDraft]] = {}
     for plan, job in _each(plans):
         if job.name is None:
@@ -91,7 +91,7 @@ def check_names(plans: Sequence[PlanDraft], complaints: Complaints) -> dict[str,
 def check_needs(
     plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], known: Mapping[str, JobSpec], complaints: Complaints
 ) -> None:
-    """Complain about needs that no given plan and no job in the queue answers to."""
+    """Complain about needs that neither the given plans nor the queue contain."""
     suggestions = 0
     for plan, job in _each(plans):
         for need, i in job.needs.items():
@@ -100,7 +100,7 @@ def check_needs(
             meant = did_you_mean(need, by_name, cutoff=0.8) if suggestions < MOST_SUGGESTIONS else ""
             suggestions += 1
             text = f"needs {need!r}, which is neither in the given plans nor in the queue{meant}"
-            hint = "" if meant else "; give the file that holds it as well, or enqueue that first"
+            hint = "" if meant else "; pass the file that defines it as well, or enqueue that file first"
             _complain(plan, complaints, (*job.at, "needs", i), text + hint)
 
 
@@ -115,9 +115,9 @@ def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], c
 
 
 def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
-    """Complain about features jobs that would build one horizon's cache differently: the later one would win.
+    """Complain about features jobs that would build one horizon's cache differently: the later one would replace it.
 
-    Built alike, the later one finds the cache in place and leaves it.
+    With equal parameters, the later one finds the cache and leaves it.
     """
     first: dict[str, tuple[PlanDraft, JobDraft]] = {}
     for plan, job in _each(plans):
@@ -127,11 +127,11 @@ def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
         if builder.params != job.params:
             line = other.source.line_of(builder.at)
             text = f"{builder.name!r}, {other.source.name}:{line}, builds the cache of {job.horizon} with other params"
-            _complain(plan, complaints, job.place("params"), f"{text}; every model of a horizon reads the same one")
+            _complain(plan, complaints, job.place("params"), f"{text}; all models of a horizon read the same cache")
 
 
 def check_ceilings(plan: PlanDraft, profile: HardwareProfile, complaints: Complaints) -> None:
-    """Complain about batches and sequences that are too much for the machine."""
+    """Complain about batches and sequences that are too large for the machine."""
     hero: JobDraft | None = None
     for job in plan.jobs:
         if job.model is None:
@@ -162,7 +162,7 @@ def _check_batch(
     plan: PlanDraft, job: JobDraft, kind: str | None, profile: HardwareProfile, complaints: Complaints
 ) -> None:
     size = job.params.get("batch_size")
-    ceiling = profile.batch_ceilings.get(kind) if kind is not None else None
+    ceiling = profile.batch_ceiling_for(kind)
     if size is not None and ceiling is not None and size > ceiling:
         text = f"{size} is above the ceiling of {profile.name} for {job.model}; allowed: at most {ceiling}"
         _complain(plan, complaints, job.place("params", "batch_size"), text)
@@ -175,9 +175,9 @@ def _sequence_text(
     if kind == "attention":
         return f"{length} is too long for attention; {most}"
     if length > profile.hero_sequence_ceiling or hero is None:
-        return f"{length} is too long; {most}, or {profile.hero_sequence_ceiling} for a single hero run a plan"
+        return f"{length} is too long; {most}, or {profile.hero_sequence_ceiling} for one hero run per plan"
     line = plan.source.line_of(hero.at)
-    return f"{length} is too long; {most}; the one hero run of this plan is {hero.name!r}, line {line}"
+    return f"{length} is too long; {most}; this plan already has a hero run, {hero.name!r}, line {line}"
 
 
 def check_data(
@@ -191,7 +191,7 @@ def check_data(
             _check_export(plan, job, around.exports_dir, complaints)
         elif around.processed_dir is not None and job.needs_known and not _has_cache(job, by_name, around):
             text = (
-                f"no input for {job.horizon}: put the features job of {job.horizon} into `needs`, "
+                f"no input for {job.horizon}: add the features job of {job.horizon} to `needs`, "
                 f"or build {around.processed_dir / f'{job.horizon}_features.parquet'} first"
             )
             _complain(plan, complaints, (*job.at, "needs") if job.needs else job.at, text)
@@ -218,7 +218,7 @@ def _has_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundi
         looked_at.add(name)
         needed = by_name.get(name) or around.known_jobs.get(name)
         if needed is None:
-            # An unmet need has its own complaint; what it would have brought is not known.
+            # An unmet need has its own complaint; what it would have built is not known.
             return True
         if needed.family == Family.FEATURES and needed.horizon in {job.horizon, None}:
             return True

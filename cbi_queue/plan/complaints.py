@@ -1,7 +1,6 @@
-"""The list of complaints about day plans, and their words: the value seen, what is allowed, what was meant.
+"""The list of complaints about day plans, and their wording: the value seen, what is allowed, what was meant.
 
-Nothing here knows what a plan is: it turns places, values and JSON Schema fragments into sentences. It reads no file
-and decides nothing. Used by every other module of this package.
+Turns places, values and JSON Schema fragments into sentences, and knows nothing of plans.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ LONGEST_SEEN = 60
 
 
 class Complaints:
-    """Everything found wrong, each once, in the order of the files and of their lines."""
+    """Everything that is wrong, each once, in the order of files and lines."""
 
     def __init__(self) -> None:
         """Start without a complaint."""
         self._found: dict[str, dict[str, int]] = {}
 
     def add(self, file: str, line: int | None, key: KeyPath, text: str) -> None:
-        """Note *text* about *key* of *file*; *line* counts from 1, None where the file has none."""
+        """Record *text* about *key* of *file*; *line* counts from 1, None where the file has none."""
         place = file if line is None else f"{file}:{line}"
         sentence = f"{place}: {dotted(key)}: {text}" if key else f"{place}: {text}"
         self._found.setdefault(file, {}).setdefault(sentence, line or 0)
 
     def raise_if_any(self) -> None:
-        """Refuse the plans when anything was noted.
+        """Refuse the plans when there is a complaint.
 
         Raises:
             PlanError: with every complaint.
@@ -45,12 +44,12 @@ class Complaints:
             raise PlanError(found)
 
     def sentences(self) -> list[str]:
-        """Every complaint, file by file, each file from top to bottom."""
+        """Return every complaint, file by file, each file from top to bottom."""
         return [text for lines in self._found.values() for text in sorted(lines, key=lambda text: lines[text])]
 
 
 def dotted(key: KeyPath) -> str:
-    """Write a place as people do: `jobs[2].params.num_leaves`."""
+    """Return a place as people write it: `jobs[2].params.num_leaves`."""
     text = ""
     for part in key:
         text += f"[{part}]" if isinstance(part, int) else f".{shortened(part)}"
@@ -58,7 +57,7 @@ def dotted(key: KeyPath) -> str:
 
 
 def shortened(text: str) -> str:
-    """Cut *text* to what a terminal line bears."""
+    """Cut *text* to LONGEST_SEEN characters."""
     return text if len(text) <= LONGEST_SEEN else f"{text[: LONGEST_SEEN - 1]}…"
 
 
@@ -80,13 +79,13 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> str:
-    """Say that *word* is not a *what*, with the nearest and all that are known."""
+    """Return in words that *word* is not a known *what*, with the nearest one and all that are known."""
     names = list(known)
     return f"unknown {what} {shortened(word)!r}{did_you_mean(word, names)}; allowed: {', '.join(names) or 'none'}"
 
 
 def not_allowed(value: object, allowed: str) -> str:
-    """Say what was seen and what is allowed."""
+    """Return in words what was seen and what is allowed."""
     return f"{seen(value)} is not allowed; allowed: {allowed}"
 
 
@@ -117,7 +116,7 @@ def _resolved(fragment: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[s
 
 
 def words_for(fragment: Mapping[str, Any]) -> str:
-    """Say in words what a JSON Schema fragment allows."""
+    """Return in words what a JSON Schema fragment allows."""
     if "anyOf" in fragment:
         return " or ".join(words_for(choice) for choice in fragment["anyOf"])
     if "enum" in fragment:

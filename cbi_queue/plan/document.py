@@ -1,7 +1,7 @@
-"""The keys of a day plan as pydantic models: what one file may hold, key by key. Values only; no file, no check.
+"""The keys of a day plan as pydantic models: what one file may hold, key by key.
 
-From these come both the checking of a file (`reading`) and the JSON Schema for editors (`schema`); the sentence below
-a field is what an editor shows. Ranges equal those of `spec.JobSpec`, and a test holds them together.
+Both the check of a file (`drafting`) and the JSON Schema for editors (`schema`) come from these;
+the sentence below a field is what an editor shows. Ranges equal those of `spec.JobSpec`, and a test holds them together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEYS = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Defaults(BaseModel):
-    """What a job takes when it does not say otherwise."""
+    """Values for jobs that do not set their own."""
 
     model_config = _KEYS
 
@@ -82,7 +82,7 @@ class PlanFile(BaseModel):
     title: str = Field(default="", max_length=200)
     """One line for people."""
     defaults: Defaults = Field(default_factory=Defaults)
-    """What a job takes when it does not say otherwise."""
+    """Values for jobs that do not set their own."""
     jobs: list[JobEntry] = Field(min_length=1, max_length=500)
     """The jobs, in plan order."""
 
@@ -93,10 +93,10 @@ TIMEOUT_WORDS = "seconds, or text like 90s, 10m, 2h, 1d; more than 0, at most 14
 
 
 def timeout_seconds(written: float | str | None) -> float | None:
-    """Turn a timeout as written into seconds; None is no limit.
+    """Return a timeout as written in seconds; None: no limit.
 
     Raises:
-        ValueError: when it is no time, or outside the range.
+        ValueError: when it is not a time, or outside the range.
     """
     if written is None:
         return None

@@ -1,7 +1,6 @@
 """One source -> `PlanDraft`: the keys checked by the document's models, defaults filled in, every job drafted.
 
-Never stops at the first complaint: a key in bad shape is set aside and the rest goes on. Above: `checks` and the
-package's `read_plans`; below: `yaml_source`, `document`, `build`.
+Never stops at the first complaint: a key that is wrong is set aside, and the rest is still checked.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ class PlanDraft:
     title: str
     jobs: list[JobDraft] = field(default_factory=list)
     complete: bool = True
-    """False when jobs are missing that could not be read: nobody is blamed for needing them."""
+    """False when jobs are missing because they could not be read: needing one of them draws no complaint."""
 
     def plan(self) -> DayPlan:
-        """Return the plan; only when there is no complaint."""
+        """Return the plan. Call it only without complaints."""
         specs = tuple(draft.spec for draft in self.jobs if draft.spec is not None)
         return DayPlan(day=self.day or 0, title=self.title, source=self.source.name, jobs=specs)
 
@@ -57,15 +56,15 @@ def draft_of(path: Path, complaints: Complaints) -> PlanDraft | None:
 
 
 class _Reading:
-    """The reading of one file: its source, and where complaints go."""
+    """Drafts one file."""
 
     def __init__(self, source: Source, complaints: Complaints) -> None:
         self._source = source
         self._complaints = complaints
         self._broken: set[KeyPath] = set()
-        """Every key in bad shape, and every key around one."""
+        """Every key that is wrong, and every key that contains one."""
         self._unusable: set[KeyPath] = set()
-        """The keys in bad shape themselves."""
+        """The wrong keys themselves."""
 
     def draft(self) -> PlanDraft:
         """Check every key, then draft every job."""
@@ -117,7 +116,7 @@ class _Reading:
         plan.complete = plan.complete and written == sum(len(axis.choices) for axis in axes)
         count, others = count_of(axes), len(plan.jobs)
         if count + others > MAX_JOBS:
-            and_before = f" after {others} before it" if others else ""
+            and_before = f" in addition to {others} before it" if others else ""
             self.complain(
                 (*entry.at, "matrix"),
                 f"expands to {count} jobs{and_before}; a plan may hold {MAX_JOBS}; shorten a list or split the plan",
@@ -149,19 +148,20 @@ class _Reading:
         return Combination(values, origins, combination.appended)
 
     def _check_defaults_used(self, plan: PlanDraft, defaults: dict[str, Any]) -> None:
-        """A default that no job can take is a misspelling; only said when every job could be read."""
+        """Complain about a default that no job can take; only when every job could be read."""
         if not plan.complete or any(job.model is None for job in plan.jobs):
             return
         models = [MODELS[job.model] for job in plan.jobs if job.model is not None]
         backend = defaults.get("backend")
         if backend is not None and not any(backend in model.backends for model in models):
             known = {name for model in models for name in model.backends}
-            self.complain(("defaults", "backend"), unknown("backend for any job here:", backend, sorted(known)))
+            text = f"no job of this plan runs on the backend {backend!r}{did_you_mean(backend, known)}"
+            self.complain(("defaults", "backend"), f"{text}; allowed: {', '.join(sorted(known))}")
         known = {name for model in models for name in model.params.model_fields}
         for name in defaults.get("params", {}):
             if name not in known:
                 meant = did_you_mean(name, sorted(known))
-                self.complain(("defaults", "params", name), f"no job of this plan knows the parameter {name!r}{meant}")
+                self.complain(("defaults", "params", name), f"no job of this plan has a parameter {name!r}{meant}")
 
 
 def _sentence(error: ErrorDetails) -> tuple[KeyPath, str]:

@@ -1,8 +1,7 @@
 """One written job -> its combinations: the matrix multiplied out, placeholders filled in. Pure.
 
-Counts before it multiplies, so that a matrix of a million jobs costs nothing but a complaint. Each combination knows
-where each of its values was written, so that a later complaint points at the entry of the matrix and not at the job.
-Above: `build`; below: `document`, `complaints`.
+Counts before it multiplies, so that a matrix of a million jobs costs one complaint. Each combination records where each of
+its values was written, so that a later complaint points at the entry of the matrix and not at the job.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ MAX_JOBS = 500
 """Most jobs of one plan. A week's budget has 70 models; 500 leaves room for sweeps and still lists on one page."""
 
 Complain = Callable[[KeyPath, str], None]
-"""Notes a complaint about a key of the file at hand."""
+"""Records a complaint about a key of the current file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +32,13 @@ class Entry:
 
     index: int
     values: dict[str, Any]
-    """The keys in good shape, defaults of the file filled in."""
+    """The keys that are right, defaults of the file filled in."""
     broken: frozenset[str]
-    """Keys that drew a complaint already; nothing that hangs on them is judged again."""
+    """Keys that already drew a complaint; what depends on them is not checked."""
 
     @property
     def at(self) -> KeyPath:
-        """Where the element stands."""
+        """Its place in the file."""
         return ("jobs", self.index)
 
 
@@ -98,7 +97,7 @@ def _choices(key: str, listed: list[Any], place: KeyPath, complain: Complain) ->
     for i, value in enumerate(listed):
         at = (*place, i)
         if repr(value) in taken:
-            complain(at, f"{seen(value)} stands twice in this list")
+            complain(at, f"{seen(value)} appears twice in this list")
         elif key == "horizon" and value not in HORIZONS:
             complain(at, not_allowed(value, f"one of {', '.join(HORIZONS)}"))
         elif key == "model" and not isinstance(value, str):
@@ -141,10 +140,10 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 def filled(template: str, facts: Mapping[str, Any]) -> str:
-    """Fill `{name}` from *facts* by plain substitution: no attribute, index or format is looked at.
+    """Fill `{name}` from *facts* by plain substitution: attributes, indices and formats are not evaluated.
 
     Raises:
-        ValueError: naming a placeholder that stands for nothing.
+        ValueError: when a placeholder is not among *facts*.
     """
     for word in _PLACEHOLDER.findall(template):
         if word not in facts:

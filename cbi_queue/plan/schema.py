@@ -1,4 +1,4 @@
-"""The JSON Schema of a plan file, for editors: made from the same models that check it. Pure but for reading source.
+"""The JSON Schema of a plan file, for editors: made from the same models that check it.
 
 Pydantic gives the frame; added are, for each model, its parameters (chosen by `family` and `model`), the keys of a matrix,
 and the docstrings below the fields as descriptions. Written to `cbi_queue/day-plan.schema.json`; a test holds it current.
@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.models import kinds
-from cbi_queue.models.catalogue import MODELS, ModelEntry, models_of
+from cbi_queue.models.catalogue import MODELS, SHIPPED, models_of
 from cbi_queue.models.kinds import Family
 from cbi_queue.plan.document import TIMEOUT_PATTERN, Defaults, JobEntry, PlanFile
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from pydantic import BaseModel
+
+    from cbi_queue.models.entry import ModelEntry
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
@@ -34,7 +36,7 @@ def plan_schema() -> dict[str, Any]:
     for model, entry in MODELS.items():
         parameters = _described(entry.params)
         definitions |= parameters.pop("$defs", {})
-        definitions[entry.params.__name__] = {**parameters, "title": f"Parameters of {model}"}
+        definitions[_definition(model, entry)] = {**parameters, "title": f"Parameters of {model}"}
     job = definitions["JobEntry"]
     job["properties"]["model"]["anyOf"][0]["enum"] = list(MODELS)
     job["properties"]["matrix"] = _matrix(job["properties"]["matrix"])
@@ -78,13 +80,18 @@ def _model_rule(name: str, entry: ModelEntry) -> dict[str, Any]:
     condition: dict[str, Any] = {"required": ["model"], "properties": {"model": {"const": name}}}
     if models_of(entry.family) == (name,):
         condition = {"required": ["family"], "properties": {"family": {"const": entry.family.value}}}
-    reference = f"#/$defs/{entry.params.__name__}"
+    reference = f"#/$defs/{_definition(name, entry)}"
     axes = {
         f"params.{field}": {"items": {"$ref": f"{reference}/properties/{field}"}} for field in entry.params.model_fields
     }
     backend = {"enum": [*entry.backends, None]}
     then = {"params": {"$ref": reference}, "matrix": {"properties": axes}, "backend": backend}
     return {"if": condition, "then": {"properties": then}}
+
+
+def _definition(model: str, entry: ModelEntry) -> str:
+    """Name the parameters of *model* below `$defs`; classes of packages may share a name with ours or each other."""
+    return entry.params.__name__ if model in SHIPPED else f"{model}_{entry.params.__name__}"
 
 
 def _described(model: type[BaseModel]) -> dict[str, Any]:
@@ -99,7 +106,7 @@ def _field_docstrings(model: type[BaseModel]) -> dict[str, str]:
     """Collect the sentences below the fields, those of the nearest class first."""
     found: dict[str, str] = {}
     for cls in reversed(model.__mro__):
-        if cls.__module__.startswith("cbi_queue."):
+        if "model_fields" in dir(cls) and not cls.__module__.startswith("pydantic."):
             found |= _docstrings_of(sys.modules[cls.__module__]).get(cls.__name__, {})
     return {name: text for name, text in found.items() if name in model.model_fields}
 

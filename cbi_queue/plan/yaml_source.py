@@ -2,8 +2,8 @@
 
 A plan is text, numbers, true/false, null, lists and mappings, by the YAML 1.2 core rules that editors use as well:
 `yes`, `on`, `1_000`, `1:30` and dates are text. Tags, anchors, aliases, duplicate keys, a second document and control
-characters are refused, and size, depth and number of nodes are limited, so that no file costs more than a moment.
-What the keys mean is not known here. Above: `document`; below: PyYAML's scanner and parser.
+characters are refused, and size, depth and number of nodes are limited, so that reading any file is quick. What the keys mean
+is not known here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_NODES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What one file says."""
+    """The content of one file."""
 
     name: str
     """The path as it was given, for people."""
@@ -53,7 +53,7 @@ class Source:
 
 
 def read_source(path: Path, complaints: Complaints) -> Source | None:
-    """Read *path*; None when it is unreadable as a whole. Whatever is wrong goes to *complaints*."""
+    """Read *path*; None when it is unreadable as a whole. What is wrong goes to *complaints*."""
     name = str(path)
     text = _text_of(path, complaints)
     if text is None:
@@ -136,7 +136,7 @@ def _words_of(exc: Exception, text: str) -> tuple[int | None, str]:
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         return line, f"column {column}: the character U+{int(exc.character):04X} is not allowed in YAML"
     if isinstance(exc, ComposerError) and (exc.context or "").startswith("expected a single document"):
-        return _line(exc.problem_mark), "a second document starts here (`---`); a plan is one document a file"
+        return _line(exc.problem_mark), "a second document starts here (`---`); a plan file holds one document"
     if isinstance(exc, ComposerError):
         return _line(exc.problem_mark), str(exc.problem)
     if isinstance(exc, yaml.MarkedYAMLError):
@@ -163,14 +163,14 @@ class _Reader:
         self._complaints = complaints
 
     def plain(self, node: yaml.Node, key: KeyPath) -> Any:
-        """Return the value of *node*, which stands at *key*."""
+        """Return the value of *node*, at *key*."""
         self.lines.setdefault(key, node.start_mark.line + 1)
         if (tag := self._tags.get(id(node))) is not None:
             short = tag.replace("tag:yaml.org,2002:", "!!")
             self._complain(
                 node,
                 key,
-                f"the tag {shortened(short)!r} is not allowed; a plan is plain text, numbers, lists, mappings",
+                f"the tag {shortened(short)!r} is not allowed; a plan holds only text, numbers, lists and mappings",
             )
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, key)
@@ -191,7 +191,7 @@ class _Reader:
             name = key_node.value
             below = (*key, name)
             if name in values:
-                self._complain(key_node, below, f"this key stands twice; first in line {self.lines[below]}")
+                self._complain(key_node, below, f"this key appears twice; first in line {self.lines[below]}")
                 continue
             self.lines[below] = key_node.start_mark.line + 1
             values[name] = self.plain(value_node, below)
@@ -226,7 +226,7 @@ _WORDS: dict[str, bool | None] = {
 
 
 def core_value(text: str) -> str | int | float | bool | None:
-    """Read an unquoted scalar by YAML 1.2's core rules; whatever is no number, word or null stays text.
+    """Read an unquoted scalar by YAML 1.2's core rules; what is not a number, true, false or null stays text.
 
     A leading zero keeps a number text (`010` is 8 to some readers and 10 to others).
     """

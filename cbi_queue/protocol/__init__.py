@@ -1,4 +1,4 @@
-"""The lines between slot and trainer: reports up, directives down, and how they are written (`wire`). Pure."""
+"""The messages between slot and trainer: reports up, directives down, and how they are written (`wire`). Pure."""
 
 from __future__ import annotations
 

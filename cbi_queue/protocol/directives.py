@@ -1,4 +1,4 @@
-"""What the slot tells the trainer, on its standard input. Pure values."""
+"""What the slot sends to the trainer, on its standard input. Pure values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cbi_queue.protocol.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """All that a trainer is told: one attempt of one job."""
+    """Everything a trainer gets to know: one attempt of one job."""
 
     job_id: int
     attempt: int
@@ -30,9 +30,9 @@ class Assignment:
     threads: int = 1
     """Threads that the trainer may use; also set as OMP_NUM_THREADS."""
     micro_batch: int | None = None
-    """Sticky downgraded micro-batch of earlier attempts; None: as the spec says."""
+    """Micro-batch as lowered after earlier attempts; None: as in the spec."""
     thrift: int = 0
-    """Times that this job came back with less memory: boosted trees do so with half the bins and threads for each."""
+    """Times that this job was retried with less memory: boosted trees halve bins and threads each time."""
     devices: tuple[str, ...] = ("cpu",)
     """Devices to train nets on, the preferred one first (mps | cuda | cpu): the hardware profile's."""
     precision: str = "float32"
@@ -57,23 +57,23 @@ class Begin(Message):
 
 @dataclass(frozen=True, slots=True)
 class Pause(Message):
-    """Stand still at the next safe point, resident in memory."""
+    """Pause at the next safe point and stay in memory."""
 
     type: ClassVar[str] = "pause"
 
 
 @dataclass(frozen=True, slots=True)
 class Resume(Message):
-    """Go on."""
+    """Resume training."""
 
     type: ClassVar[str] = "resume"
     suspended_s: float = 0.0
-    """Seconds that the kernel kept the trainer stopped: working time that it must not count."""
+    """Seconds that the kernel kept the trainer stopped; it must not count them as working time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace(Message):
-    """Work only part of the time: after each step, stand still so long that work has this share of the whole."""
+    """Work only part of the time: after each step, sleep so long that work has this share of the whole."""
 
     type: ClassVar[str] = "pace"
     duty: float
@@ -82,7 +82,7 @@ class Pace(Message):
 
 @dataclass(frozen=True, slots=True)
 class SetMicroBatch(Message):
-    """Go on with this micro-batch from the next step; gradients are accumulated to the same effective batch."""
+    """Use this micro-batch from the next step on; gradients are accumulated to the same effective batch."""
 
     type: ClassVar[str] = "set_micro_batch"
     micro_batch: int

@@ -1,4 +1,4 @@
-"""What the trainer tells the slot, on its report pipe. Pure values."""
+"""What the trainer reports to the slot, on its report pipe. Pure values."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ class Started(Message):
     unit: str = "epoch"
     """What one report counts: epoch | round | fit | chunk."""
     one_shot: bool = False
-    """True when there is no safe point inside the work: the slot pauses it with SIGSTOP."""
+    """True when the work has no safe points: the slot pauses it with SIGSTOP."""
     samples: int | None = None
     """Training samples per epoch."""
     fingerprint: str | None = None
-    """Names runs of equal cost: model and horizon first, then shapes, device, threads, the library with its version.
-    The micro-batch is not in it: baselines are kept per fingerprint and micro-batch, because a downgrade changes the
-    cost of a sample legitimately."""
+    """Same for runs of equal cost: model and horizon first, then shapes, device, threads, the library with its version.
+    The micro-batch is not in it: baselines are kept per fingerprint and micro-batch, because a smaller micro-batch
+    changes the cost of a sample."""
     device: str = "cpu"
     """What computes: cpu | cuda | mps. Calibration probes are compared per device."""
     micro_batch: int | None = None
     """Samples that go through the net at once; None for models without batches."""
     gets_dearer: bool = False
-    """True when an epoch or round costs more the further it goes, by nature (DART works through all its trees in every
-    round): seconds per sample then say nothing of the machine, and the governor weighs them by processor time."""
+    """True when later epochs or rounds cost more by nature (DART evaluates all its trees in every round): seconds per
+    sample then show nothing about the machine, and the governor compares processor time."""
     can: tuple[str, ...] = ()
-    """Directives that this trainer obeys beyond Pause and Stop: pace | micro_batch | probe | checkpoint (a stop loses
-    at most the step at hand). The governor orders nothing that is not in it."""
+    """Directives that this trainer supports beyond Pause and Stop: pace | micro_batch | probe | checkpoint (a stop
+    loses at most the current step). The governor orders nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,9 @@ class EpochReport(Message):
     baseline."""
     cpu_s: float | None = None
     """Processor time of this process (all threads) within `wall_s`. A slow epoch whose processor time did not grow
-    was kept waiting; one whose processor time grew with it ran on a slower machine."""
+    had to wait; one whose processor time grew with it ran on a slower machine."""
     data_s: float | None = None
-    """Part of `wall_s` spent bringing data together (gathering windows, reading)."""
+    """Part of `wall_s` spent on data (gathering windows, reading)."""
     train_s: float | None = None
     """Part of `wall_s` spent in training steps, validation left out: what `StepsReport` counts, too, so that parts of
     epochs and whole epochs are compared alike. None: all of `wall_s`."""
@@ -91,7 +91,7 @@ class StepsReport(Message):
 
     type: ClassVar[str] = "steps"
     epoch: int
-    """1-based number of the epoch at hand."""
+    """1-based number of the current epoch."""
     step: int
     """Optimiser steps of this epoch done so far."""
     steps: int
@@ -118,7 +118,7 @@ class CheckpointSaved(Message):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFailed(Message):
-    """A checkpoint could not be written; the earlier one stands and training goes on."""
+    """A checkpoint could not be written; the earlier one is kept and training continues."""
 
     type: ClassVar[str] = "checkpoint_failed"
     epoch: int
@@ -127,13 +127,13 @@ class CheckpointFailed(Message):
 
 @dataclass(frozen=True, slots=True)
 class Restored(Message):
-    """Training goes on from a checkpoint."""
+    """Training continues from a checkpoint."""
 
     type: ClassVar[str] = "restored"
     epoch: int
     path: str
     exact: bool = True
-    """False where the library cannot resume exactly; `note` says what is and is not."""
+    """False where the library cannot resume exactly; `note` states what is exact and what is not."""
     note: str | None = None
     rejected: tuple[str, ...] = ()
     """Newer checkpoints that were torn or unreadable, each with why."""
@@ -141,7 +141,7 @@ class Restored(Message):
 
 @dataclass(frozen=True, slots=True)
 class Paused(Message):
-    """The trainer stands still at a safe point."""
+    """The trainer has paused at a safe point."""
 
     type: ClassVar[str] = "paused"
     epoch: int
@@ -149,7 +149,7 @@ class Paused(Message):
 
 @dataclass(frozen=True, slots=True)
 class Resumed(Message):
-    """The trainer moves again."""
+    """The trainer has resumed."""
 
     type: ClassVar[str] = "resumed"
     epoch: int
@@ -157,7 +157,7 @@ class Resumed(Message):
 
 @dataclass(frozen=True, slots=True)
 class MicroBatchChanged(Message):
-    """The trainer goes on with another micro-batch (and as many more accumulations: the effective batch stays)."""
+    """The trainer now uses another micro-batch (and accumulates more or fewer: the effective batch stays)."""
 
     type: ClassVar[str] = "micro_batch_changed"
     epoch: int
@@ -173,7 +173,7 @@ class Probed(Message):
     workload: str
     """Name and version of the workload; only equal workloads are compared."""
     wall_s: float
-    """Seconds of the best of a few equal parts: what the machine gives just now, spikes left out."""
+    """Seconds of the best of a few equal parts: the speed of the machine now, without spikes."""
     cpu_s: float | None = None
     """Processor time of that part."""
     total_s: float = 0.0
@@ -196,12 +196,12 @@ class Finished(Message):
     metrics: dict[str, Any] = field(default_factory=dict)
     peak_rss_mib: float | None = None
     veto: str | None = None
-    """Words of the guardrail that refused the result; None when it is believed."""
+    """Words of the guardrail that rejected the result; None when it passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed(Message):
-    """Training ended in an error that could still be told."""
+    """Training ended in an error that the trainer could still report."""
 
     type: ClassVar[str] = "failed"
     kind: FailureKind
@@ -211,7 +211,7 @@ class Failed(Message):
 
 @dataclass(frozen=True, slots=True)
 class Stopped(Message):
-    """The trainer obeyed a stop and left a resumable checkpoint (or none was possible)."""
+    """The trainer stopped as ordered and left a resumable checkpoint (or none was possible)."""
 
     type: ClassVar[str] = "stopped"
     epoch: int

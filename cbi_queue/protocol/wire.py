@@ -1,7 +1,6 @@
 """How a message is written: one JSON object a line, with `v` (the protocol version) and `type`. Pure.
 
-What comes from the other side is checked against the declared fields before anything acts on it. Neighbours:
-`protocol.messages` (what can be said).
+What comes from the other side is checked against the declared fields before it is used.
 """
 
 from __future__ import annotations
@@ -13,50 +12,24 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from cbi_queue.errors import ProtocolError
-from cbi_queue.protocol.directives import Assignment, Begin, Directive, Pace, Pause, Probe, Resume, SetMicroBatch, Stop
+from cbi_queue.protocol.directives import Assignment, Directive
 from cbi_queue.protocol.messages import PROTOCOL_VERSION, Message
-from cbi_queue.protocol.reports import (
-    CheckpointFailed,
-    CheckpointSaved,
-    EpochReport,
-    Failed,
-    FailureKind,
-    Finished,
-    Hello,
-    MicroBatchChanged,
-    Note,
-    Paused,
-    Probed,
-    Report,
-    Restored,
-    Resumed,
-    Started,
-    StepsReport,
-    Stopped,
-)
+from cbi_queue.protocol.reports import FailureKind, Report
 
 MAX_LINE_BYTES = 1_048_576
-"""A longer line is refused: nothing we send comes near it, and it must not fill the daemon's memory."""
+"""A longer line is refused: no message comes near it, and it must not fill the daemon's memory."""
 
-_REPORTS: dict[str, type[Message]] = {
-    cls.type: cls
-    for cls in (
-        Hello, Started, EpochReport, StepsReport, CheckpointSaved, CheckpointFailed, Restored, Paused, Resumed,
-        MicroBatchChanged, Probed, Note, Finished, Failed, Stopped,
-    )
-}  # fmt: skip
-_DIRECTIVES: dict[str, type[Message]] = {
-    cls.type: cls for cls in (Begin, Pause, Resume, Pace, SetMicroBatch, Probe, Stop)
-}
+_REPORTS: dict[str, type[Message]] = {cls.type: cls for cls in get_args(Report)}
+_DIRECTIVES: dict[str, type[Message]] = {cls.type: cls for cls in get_args(Directive)}
 _KINDS: dict[Any, dict[str, Any]] = {
     cls: {name: kind for name, kind in get_type_hints(cls).items() if get_origin(kind) is not ClassVar}
     for cls in (Assignment, *_REPORTS.values(), *_DIRECTIVES.values())
 }
-"""Class -> field -> its type, as declared in `messages`."""
+"""Class -> field -> its declared type."""
 
 
 def encode(message: Message) -> bytes:
-    """Write *message* as one line. Text that is no valid Unicode (a broken file name in an error) is made valid.
+    """Write *message* as one line. Text that is not valid Unicode (a broken file name in an error) is made valid.
 
     Raises:
         ProtocolError: when a number is not finite (JSON has no NaN) or the line would be over-long.
@@ -73,26 +46,28 @@ def encode(message: Message) -> bytes:
 
 
 def decode_report(line: bytes) -> Report:
-    """Read one line from a trainer. Raises ProtocolError on anything that is not one of ours."""
+    """Read one line from a trainer. Raises ProtocolError for anything that is not a valid report."""
     return _decode(line, _REPORTS)  # type: ignore[return-value]
 
 
 def decode_directive(line: bytes) -> Directive:
-    """Read one line from the slot. Raises ProtocolError on anything that is not one of ours."""
+    """Read one line from the slot. Raises ProtocolError for anything that is not a valid directive."""
     return _decode(line, _DIRECTIVES)  # type: ignore[return-value]
 
 
 def _decode(line: bytes, known: dict[str, type[Message]]) -> Message:
     seen = line[:120]
     if len(line) > MAX_LINE_BYTES:
-        raise ProtocolError(f"a line of {len(line)} bytes came; {MAX_LINE_BYTES} are allowed")
+        raise ProtocolError(f"received a line of {len(line)} bytes; {MAX_LINE_BYTES} are allowed")
     try:
         body = json.loads(line.decode(), parse_constant=_refuse_constant, parse_float=_finite)
         version, name = body.pop("v"), body.pop("type")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ProtocolError(f"not a protocol line: {seen!r} ({exc})") from exc
     if type(version) is not int or version != PROTOCOL_VERSION:
-        raise ProtocolError(f"protocol version {version!r} came, {PROTOCOL_VERSION} is spoken here: {seen!r}")
+        raise ProtocolError(
+            f"received protocol version {version!r}; this version of cbi-queue uses {PROTOCOL_VERSION}: {seen!r}"
+        )
     if not isinstance(name, str) or name not in known:
         raise ProtocolError(f"unknown line type {name!r}; known: {', '.join(known)}")
     try:
@@ -103,7 +78,7 @@ def _decode(line: bytes, known: dict[str, type[Message]]) -> Message:
 
 
 def _refuse_constant(name: str) -> float:
-    msg = f"{name} is no number here"
+    msg = f"{name} is not a number"
     raise ValueError(msg)
 
 
@@ -130,7 +105,7 @@ def _fitted(name: str, value: Any, kind: Any) -> Any:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Tell whether a JSON value may stand for *kind*. Integers are those that SQLite can hold."""
+    """Return True if a JSON value is valid for *kind*. Integers must fit into SQLite."""
     origin = get_origin(kind)
     if origin is UnionType:
         return any(_fits(value, one) for one in get_args(kind))

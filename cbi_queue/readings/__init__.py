@@ -1,3 +1,3 @@
-"""What sensors say: typed, or Unknown with why; as JSON and in words."""
+"""Readings of sensors: typed or `Unknown`, as JSON, and in words."""
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Readings as plain JSON values and back: the lines of a sensor trace, of telemetry and of the API. Pure.
 
-A reading is an object of its fields without those that are None, `Unknown` is `{"unknown": why}`. Times are told as
-ages (`age_s`, and `woke_ago_s` for the last waking), so that a trace means the same on a machine with another boot
-clock. Levels are lower-case names. Neighbours: `readings`, `workers.sensors.scripted`, `workers.sensors.recording`.
+A reading is an object of its fields without those that are None; `Unknown` is `{"unknown": why}`. Times are written as
+ages (`age_s`, and `woke_ago_s` for the last wake-up), so that a trace means the same on a machine with another boot
+clock. Levels are lower-case names.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ KINDS: dict[str, type[Reading]] = {
     "power": PowerReading,
     "sleep": SleepReading,
 }
-"""Field of `Readings` -> what it holds, in the order in which people are shown them."""
+"""Field of `Readings` -> its class, in the order in which they are shown."""
 
 _LEVELS: dict[str, type[IntEnum]] = {"thermal": HeatLevel, "memory": PressureLevel}
 _NUMBERS = {"float", "float | None"}
@@ -70,11 +70,11 @@ _PLAIN_VALUES: dict[str, Callable[[Any], bool]] = {
     "int": _is_whole,
     "tuple[str, ...]": _are_texts,
 }
-"""Type of a field, as it is declared -> whether a JSON value fits it."""
+"""Declared type of a field -> check that a JSON value fits it."""
 
 
 class ReadingFault(ValueError):
-    """A JSON value is no reading; the message says which key, what was seen and what is allowed."""
+    """A JSON value is not a reading; the message has the key, the value and what is allowed."""
 
 
 def reading_to_json(reading: Reading | Unknown, now_s: float) -> dict[str, Any]:
@@ -89,13 +89,13 @@ def reading_to_json(reading: Reading | Unknown, now_s: float) -> dict[str, Any]:
 
 
 def reading_from_json(kind: str, value: Any, now_s: float, source: str = "trace") -> Reading | Unknown:
-    """Return the reading of *kind* that a JSON object tells, its ages counted back from boot-clock second *now_s*.
+    """Return the reading of *kind* from a JSON object, its ages counted back from boot-clock second *now_s*.
 
     Args:
         kind: a key of `KINDS`.
         value: the object; `source` and `trust` may be left out.
-        now_s: the instant at which the object was, or is to be, true.
-        source: where it comes from when the object does not say so.
+        now_s: the instant that the object describes.
+        source: used if the object has no source.
 
     Raises:
         ReadingFault: on an unknown kind or key, and on a value of the wrong type.
@@ -103,7 +103,7 @@ def reading_from_json(kind: str, value: Any, now_s: float, source: str = "trace"
     if kind not in KINDS:
         raise ReadingFault(f"there is no reading {kind!r}; known: {', '.join(KINDS)}")
     if not isinstance(value, dict):
-        raise ReadingFault(f"{kind} must be an object or {{'unknown': why}}, got {value!r}")
+        raise ReadingFault(f"{kind} is {value!r}; allowed is an object, or {{'unknown': why}}")
     given = dict(value)
     at_s = now_s - _number(kind, "age_s", given.pop("age_s", 0.0))
     if "unknown" in given:
@@ -120,7 +120,7 @@ def readings_to_json(readings: Readings, now_s: float) -> dict[str, dict[str, An
 
 
 def readings_from_json(value: Mapping[str, Any], now_s: float) -> Readings:
-    """Return the readings that JSON objects tell; a kind that is absent is `Unknown`.
+    """Return the readings from JSON objects; a kind that is absent is `Unknown`.
 
     Raises:
         ReadingFault: as `reading_from_json`.
@@ -134,7 +134,7 @@ def readings_from_json(value: Mapping[str, Any], now_s: float) -> Readings:
 
 def _unknown_from(kind: str, given: dict[str, Any], at_s: float) -> Unknown:
     if set(given) != {"unknown"} or not isinstance(given["unknown"], str):
-        raise ReadingFault(f"an unknown {kind} says only why, as text, got {given!r}")
+        raise ReadingFault(f"an unknown {kind} has only a reason, as text; this is {given!r}")
     return Unknown(given["unknown"], at_s)
 
 
@@ -186,5 +186,5 @@ def _plain(value: Any) -> Any:
 
 
 def _rounded(value: float) -> float:
-    """Keep six digits behind the point: what no sensor exceeds, and what keeps a trace short."""
+    """Keep six decimal places: more than any sensor has, and short in a trace."""
     return round(value, 6)

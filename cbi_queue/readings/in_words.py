@@ -1,6 +1,6 @@
-"""A reading in words and figures, for people: `heavy, 97 °C of 105`, `5.6 of 24.1 GiB available`. Pure.
+"""A reading in words and figures, for people: `heavy, 97 °C`, `5.6 GiB of 24.1 GiB available`. Pure.
 
-What is not known is left out; a reading that says nothing says so. Neighbours: `readings`, the verbs that show them.
+A figure that is not known is left out; a reading without any is "nothing".
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cbi_queue.readings.values import (
     ThermalReading,
     Unknown,
 )
+from cbi_queue.wording import counted, memory_size, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,20 +26,15 @@ if TYPE_CHECKING:
 
 
 def reading_words(reading: Reading | Unknown) -> str:
-    """Say what *reading* says, in one line."""
+    """Return *reading* in words, on one line."""
     if isinstance(reading, Unknown):
         return f"unknown: {reading.why}"
     parts = [part for part in _WORDS[type(reading)](reading) if part]
     return ", ".join(parts) or "nothing"
 
 
-def mib_words(mib: float) -> str:
-    """Write MiB as `640 MiB` or `5.6 GiB`."""
-    return f"{mib / 1024:.1f} GiB" if mib >= 1024 else f"{mib:.0f} MiB"
-
-
 def _thermal(r: ThermalReading) -> Iterable[str | None]:
-    slowed = "slowed by heat just now" if r.throttled else "not slowed by heat"
+    slowed = "slowed by heat now" if r.throttled else "not slowed by heat"
     limit = None if r.limit_c is None else f"slows itself at {r.limit_c:.0f}"
     yield None if r.level is None else r.level.name.lower() + _aside(r, "level")
     yield None if r.temp_c is None else f"{r.temp_c:.0f} °C" + _aside(r, "temp_c", limit)
@@ -52,21 +48,20 @@ def _aside(r: ThermalReading, figure: str, more: str | None = None) -> str:
 
 def _memory(r: MemoryReading) -> Iterable[str | None]:
     yield None if r.level is None else f"pressure {r.level.name.lower()}"
-    total = "" if r.total_mib is None else f" of {mib_words(r.total_mib)}"
+    total = "" if r.total_mib is None else f" of {memory_size(r.total_mib)}"
     if r.available_mib is not None:
-        yield f"{mib_words(r.available_mib)}{total} available"
+        yield f"{memory_size(r.available_mib)}{total} available"
     elif total:
-        yield f"{total[4:]} in all"
-    yield None if r.swap_used_mib is None else f"{mib_words(r.swap_used_mib)} in swap"
+        yield f"{total[4:]} in total"
+    yield None if r.swap_used_mib is None else f"{memory_size(r.swap_used_mib)} in swap"
     yield None if r.swap_out_mib_s is None else f"{r.swap_out_mib_s:.1f} MiB/s swapped out"
-    yield None if r.compressed_mib is None else f"{mib_words(r.compressed_mib)} compressed"
+    yield None if r.compressed_mib is None else f"{memory_size(r.compressed_mib)} compressed"
     yield None if r.stall_share is None else f"{r.stall_share:.0%} of the time some task waited for memory"
 
 
 def _footprint(r: FootprintReading) -> Iterable[str | None]:
-    count = "1 process" if r.processes == 1 else f"{r.processes} processes"
-    yield f"{mib_words(r.footprint_mib)} in {count}"
-    yield None if r.swapped_mib is None else f"{mib_words(r.swapped_mib)} of it swapped"
+    yield f"{memory_size(r.footprint_mib)} in {counted(r.processes, 'process', 'processes')}"
+    yield None if r.swapped_mib is None else f"{memory_size(r.swapped_mib)} of it swapped"
 
 
 def _contention(r: ContentionReading) -> Iterable[str | None]:
@@ -81,19 +76,19 @@ def _gpu(r: GpuReading) -> Iterable[str | None]:
     yield None if r.busy_share is None else f"{r.busy_share:.0%} busy"
     yield None if r.clock_mhz is None else f"{r.clock_mhz:.0f}{ceiling} MHz"
     yield None if r.temp_c is None else f"{r.temp_c:.0f} °C"
-    yield f"held back by {', '.join(r.throttle_reasons)}" if r.throttle_reasons else None
-    total = "" if r.memory_total_mib is None else f" of {mib_words(r.memory_total_mib)}"
-    yield None if r.memory_used_mib is None else f"{mib_words(r.memory_used_mib)}{total} used"
+    yield f"limited by {', '.join(r.throttle_reasons)}" if r.throttle_reasons else None
+    total = "" if r.memory_total_mib is None else f" of {memory_size(r.memory_total_mib)}"
+    yield None if r.memory_used_mib is None else f"{memory_size(r.memory_used_mib)}{total} used"
 
 
 def _power(r: PowerReading) -> Iterable[str | None]:
     yield None if r.low_power_mode is None else f"Low Power Mode {'on' if r.low_power_mode else 'off'}"
     yield r.service_class
-    yield "less than an ordinary foreground process gets" if r.demoted else None
+    yield "with less processor time than an ordinary foreground process" if r.demoted else None
 
 
 def _sleep(r: SleepReading) -> Iterable[str | None]:
-    yield f"slept {r.slept_s:.0f} s in all" if r.slept_s > 0 else "has not slept"
+    yield f"slept {span(r.slept_s)} in total" if r.slept_s > 0 else "has not slept"
 
 
 _WORDS: dict[type[Reading], Callable[[Any], Iterable[str | None]]] = {

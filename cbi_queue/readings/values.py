@@ -1,8 +1,7 @@
-"""What sensors say: typed readings with unit, source and the time they were taken, or `Unknown` with why. Pure.
+"""Readings of sensors, typed, with unit, source and time; or `Unknown` with the reason. Pure.
 
 A reading that is missing, late, refused or out of range is `Unknown`: never zero, never good news. Times are seconds
 of the boot clock (`clock.boot_s`, sleep included), so that the age of a reading is right after a sleep.
-Neighbours: `workers.sensors` (which take them), `governor` (which weighs them).
 """
 
 from __future__ import annotations
@@ -11,14 +10,16 @@ from dataclasses import dataclass, fields, replace
 from enum import IntEnum, StrEnum
 from typing import TypeVar
 
+from cbi_queue.wording import span
+
 
 class Trust(StrEnum):
     """What a reading may be used for."""
 
     FIRM = "firm"
-    """May decide."""
+    """The governor may act on it."""
     ADVISORY = "advisory"
-    """Shown, and evidence beside others; never decides alone."""
+    """Shown, and evidence among others; the governor never acts on it alone."""
 
 
 class HeatLevel(IntEnum):
@@ -41,7 +42,7 @@ class PressureLevel(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """No reading, and why."""
+    """No reading, and the reason."""
 
     why: str
     at_s: float
@@ -50,7 +51,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Anything that was really read."""
+    """A reading of any kind."""
 
     at_s: float
     """Boot-clock second at which it was taken."""
@@ -60,7 +61,7 @@ class Reading:
 
 
 HEAT_FIGURES = ("level", "temp_c", "limit_c", "throttled")
-"""What a `ThermalReading` can tell, each from a sensor of its own."""
+"""The figures of a `ThermalReading`; each may come from a different sensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +72,26 @@ class ThermalReading(Reading):
     temp_c: float | None = None
     """Hottest believable temperature of the chip that trains, degrees Celsius."""
     limit_c: float | None = None
-    """Temperature at which that chip slows itself, where it says so."""
+    """Temperature at which that chip slows itself, if it reports one."""
     throttled: bool | None = None
-    """True when the hardware itself says that it was slowed for heat since the last reading (throttle counters)."""
+    """True if the hardware reports that it was slowed by heat since the last reading (throttle counters)."""
     advisory: tuple[str, ...] = ()
-    """Those of `HEAT_FIGURES` that come from an advisory sensor though the reading is firm: shown, deciding nothing."""
+    """Those of `HEAT_FIGURES` that come from an advisory sensor although the reading is firm."""
 
     def decides(self, figure: str) -> bool:
-        """Tell whether *figure*, one of `HEAT_FIGURES`, may decide: the reading is firm, and so is the figure in it."""
+        """Return True if the governor may act on *figure*, one of `HEAT_FIGURES`: reading and figure are firm."""
         return self.trust is Trust.FIRM and figure not in self.advisory
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryReading(Reading):
-    """Memory of the machine, or of the limit that the slot lives in."""
+    """Memory of the machine, or of the cgroup of the slot."""
 
     level: PressureLevel | None = None
     total_mib: float | None = None
-    """Memory there is: of the machine or, when that is less, of the cgroup's limit."""
+    """Memory of the machine or, if less, the limit of the cgroup."""
     available_mib: float | None = None
-    """Memory that can be had without swapping; None where no trustworthy figure exists (macOS)."""
+    """Memory that can be allocated without swapping; None where no reliable figure exists (macOS)."""
     swap_used_mib: float | None = None
     swap_out_mib_s: float | None = None
     """MiB a second written to swap since the last reading."""
@@ -111,18 +112,18 @@ class FootprintReading(Reading):
 
 @dataclass(frozen=True, slots=True)
 class ContentionReading(Reading):
-    """Who uses the processor."""
+    """Use of the processor."""
 
     cores: int = 1
     """Logical cores that the slot may use."""
     others_cores: float = 0.0
-    """Cores' worth of processor time that processes other than the trainer's tree used since the last reading."""
+    """Cores that processes outside the trainer's tree used on average since the last reading."""
     trainer_cores: float | None = None
-    """Cores' worth that the trainer's tree used since the last reading."""
+    """Cores that the trainer's tree used on average since the last reading."""
     stall_share: float | None = None
     """Share of the last ten seconds in which some task waited for a processor (PSI some avg10), 0 to 1."""
     trainer_stopped: bool | None = None
-    """True when a process of the trainer's tree was seen stopped (state T) although the slot has not stopped it."""
+    """True if a process of the trainer's tree is stopped (state T) although the slot did not stop it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +136,20 @@ class GpuReading(Reading):
     max_clock_mhz: float | None = None
     temp_c: float | None = None
     throttle_reasons: tuple[str, ...] = ()
-    """Names as NVML gives them: sw_thermal_slowdown, hw_thermal_slowdown, hw_power_brake_slowdown, sw_power_cap, …"""
+    """As named by NVML: sw_thermal_slowdown, hw_thermal_slowdown, hw_power_brake_slowdown, sw_power_cap, …"""
     memory_used_mib: float | None = None
     memory_total_mib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PowerReading(Reading):
-    """What the system grants the slot: power mode and scheduling class."""
+    """Power mode of the system and scheduling class of the slot."""
 
     low_power_mode: bool | None = None
     service_class: str | None = None
-    """As the system calls it: "interactive", "standard", "background"; on Linux "nice 10", "idle"."""
+    """As named by the system: "interactive", "standard", "background"; on Linux "nice 10", "idle"."""
     demoted: bool | None = None
-    """True when that class gives the trainer less than an ordinary foreground process gets."""
+    """True if that class gives the trainer less than an ordinary foreground process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +157,9 @@ class SleepReading(Reading):
     """Whether the machine slept."""
 
     slept_s: float = 0.0
-    """Seconds asleep in all since the monitor started."""
+    """Seconds asleep, in total, since the monitor started."""
     woke_at_s: float | None = None
-    """Boot-clock second of the last waking seen; None: it has not slept."""
+    """Boot-clock second of the last wake-up; None: it has not slept."""
 
 
 R = TypeVar("R", bound=Reading)
@@ -166,7 +167,7 @@ R = TypeVar("R", bound=Reading)
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """The latest of every kind."""
+    """The latest reading of every kind."""
 
     thermal: ThermalReading | Unknown
     memory: MemoryReading | Unknown
@@ -178,20 +179,20 @@ class Readings:
 
     @classmethod
     def unknown(cls, why: str, at_s: float) -> Readings:
-        """Return readings that say nothing, for *why*."""
+        """Return readings that are all `Unknown` for the reason *why*."""
         return cls(**{f.name: Unknown(why, at_s) for f in fields(cls)})
 
     def fresh(self, now_s: float, max_age_s: float) -> Readings:
-        """Return these readings with every one that is older than *max_age_s* (or from the future) made `Unknown`."""
+        """Return these readings, those older than *max_age_s* or from the future replaced by `Unknown`."""
         stale = {}
         for f in fields(self):
             reading = getattr(self, f.name)
             age_s = now_s - reading.at_s
             if isinstance(reading, Reading) and not -1.0 <= age_s <= max_age_s:
-                stale[f.name] = Unknown(f"the last reading ({reading.source}) is {age_s:.0f} s old", reading.at_s)
+                stale[f.name] = Unknown(f"the last reading ({reading.source}) is {span(age_s)} old", reading.at_s)
         return replace(self, **stale) if stale else self
 
 
 def known(reading: R | Unknown) -> R | None:
-    """Return *reading*, or None when it is `Unknown`: for looking at evidence, never for taking it as good."""
+    """Return *reading*, or None when it is `Unknown`: for use as evidence, never as good news."""
     return None if isinstance(reading, Unknown) else reading

@@ -1,13 +1,12 @@
-"""Recorded traces through the governor's own detector, attribution and policy: what it would have said and done. Reads files, writes none.
+"""Recorded traces through the governor's own detector, attribution and policies: what it would have found and done.
 
-Each trace is judged as a run would be, report by report. What stands for its stored baseline comes from the other
-traces of the same model, never from itself; a trace that is alone has none, like the first run of a model.
-Neighbours: `governor.traces` (the format), `cli.governor` (which prints).
+Each trace is judged as a run would be, report by report. In place of a stored baseline it gets the cold cost of the
+other traces of the same model; a trace that is alone has none, like the first run of a model. Reads files, writes none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import Refused
@@ -16,27 +15,29 @@ from cbi_queue.governor.diagnosis.evidence import EvidenceWindow
 from cbi_queue.governor.governor import Governor
 from cbi_queue.governor.slowdown.detector import Detector
 from cbi_queue.governor.state.state import GovernorState
-from cbi_queue.governor.values import Cause
+from cbi_queue.governor.values import Attribution, Cause
 from cbi_queue.readings.values import Readings
-from cbi_queue.replay.traces import BrokenTrace, Trace, cold_baselines, read_trace
+from cbi_queue.replay.traces import BrokenTrace, cold_baselines, read_trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from cbi_queue.governor.slowdown.detector import DetectorSettings
-    from cbi_queue.governor.values import Attribution, Baseline, Decision, Slowdown
+    from cbi_queue.governor.values import Baseline, Decision, Slowdown
     from cbi_queue.hardware.thresholds import Thresholds
+    from cbi_queue.replay.traces import Trace
 
-LOOK_S = 1.0
-"""Seconds between two looks of the governor, as the slot does it."""
+CHECK_S = 1.0
+"""Seconds between two checks of the governor, as in the slot."""
 MAX_BYTES = 200_000_000
 """A larger file is refused: it is no trace, and would fill the memory."""
+UNEXPLAINED = Attribution(Cause.UNKNOWN, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One slow-down that the detector saw in a trace. Epochs as numbered in the file."""
+    """One slow-down that the detector found in a trace. Epochs as numbered in the file."""
 
     trace: str
     start_epoch: int
@@ -46,19 +47,19 @@ class Alarm:
     factor: float
     cause: Cause
     confidence: float
-    evidence: tuple[str, ...] = ()
-    in_hindsight: bool = False
+    evidence: tuple[str, ...]
+    in_hindsight: bool
     """True when only the faster work after it showed that it had been slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A trace and what was seen in it."""
+    """A trace and what was found in it."""
 
     trace: Trace
     alarms: tuple[Alarm, ...]
     cold: dict[int | None, Baseline]
-    """What stood for the stored baseline, by micro-batch."""
+    """What was used as the stored baseline, by micro-batch."""
 
 
 def read_traces(paths: Sequence[Path]) -> list[Trace]:
@@ -73,14 +74,13 @@ def read_traces(paths: Sequence[Path]) -> list[Trace]:
 def replay(
     traces: Sequence[Trace], others: Sequence[Trace] = (), settings: DetectorSettings | None = None
 ) -> list[Replay]:
-    """Judge each of *traces*; *others* lend their cold cost and are not judged. *settings*: None for the default."""
+    """Judge each of *traces*; *others* give their cold cost and are not judged. *settings*: None for the default."""
     known = [*traces, *others]
-    return [
-        replay_one(
-            trace, cold_baselines(one for one in known if one is not trace and one.model == trace.model), settings
-        )
-        for trace in traces
-    ]
+    replays = []
+    for trace in traces:
+        same_model = (one for one in known if one is not trace and one.model == trace.model)
+        replays.append(replay_one(trace, cold_baselines(same_model), settings))
+    return replays
 
 
 def replay_one(trace: Trace, cold: dict[int | None, Baseline], settings: DetectorSettings | None = None) -> Replay:
@@ -88,15 +88,14 @@ def replay_one(trace: Trace, cold: dict[int | None, Baseline], settings: Detecto
     detector, window = Detector(cold, settings), EvidenceWindow()
     alarms: list[Alarm] = []
     current: Slowdown | None = None
-    found: Attribution | None = None
+    found = UNEXPLAINED
     for work in trace.work:
         before, ended_before = current, detector.last_ended
-        window.saw_work(work)
+        window.add_work(work)
         current = detector.observe(work)
-        if detector.last_ended is not ended_before and detector.last_ended is not None:
-            ended = detector.last_ended
-            in_hindsight = before is None
-            alarms.append(_alarm(trace, ended, None if in_hindsight else found, in_hindsight=in_hindsight))
+        ended = detector.last_ended
+        if ended is not None and ended is not ended_before:
+            alarms.append(_alarm(trace, ended, found if before is not None else None))
         if current is not None:
             found = attribute(current, window.evidence(current, cold.get(work.micro_batch)))
     if current is not None:
@@ -105,34 +104,46 @@ def replay_one(trace: Trace, cold: dict[int | None, Baseline], settings: Detecto
 
 
 def steps(replayed: Replay, thresholds: Thresholds) -> list[Decision]:
-    """Return what the governor would have decided, looking once a second.
+    """Return what the governor would have decided, with a check once a second.
 
-    The recorded run cannot obey, so what a step would have changed is not in what comes after it. A trace holds no
-    readings: to the policy, heat and memory are unknown all along.
+    The recorded run cannot obey, so the effect of a step is not in what comes after it. A trace holds no readings: heat
+    and memory are unknown throughout.
     """
     work = replayed.trace.work
     governor = Governor(
-        thresholds, GovernorState(thresholds), can=frozenset({"pace", "micro_batch", "probe"}), one_shot=False,
-        micro_batch=work[0].micro_batch, baselines=replayed.cold,
-    )  # fmt: skip
+        thresholds,
+        GovernorState(thresholds),
+        can=frozenset({"pace", "micro_batch", "probe"}),
+        one_shot=False,
+        micro_batch=work[0].micro_batch,
+        baselines=replayed.cold,
+    )
     decided: list[Decision] = []
-    looked_s = -LOOK_S
+    checked_s = -CHECK_S
     for one in work:
         governor.saw_work(one)
-        if one.at_s - looked_s >= LOOK_S:
-            looked_s = one.at_s
+        if one.at_s - checked_s >= CHECK_S:
+            checked_s = one.at_s
             decision = governor.check(one.at_s, Readings.unknown("a trace of epochs holds no readings", one.at_s))
             if decision is not None:
                 decided.append(decision)
     return decided
 
 
-def _alarm(trace: Trace, slowdown: Slowdown, found: Attribution | None, *, in_hindsight: bool = False) -> Alarm:
-    alarm = Alarm(
-        trace.name, slowdown.since_epoch, slowdown.detected_epoch, slowdown.ended_epoch, slowdown.factor,
-        Cause.UNKNOWN, slowdown.confidence, in_hindsight=in_hindsight,
-    )  # fmt: skip
-    return alarm if found is None else replace(alarm, cause=found.cause, evidence=found.evidence)
+def _alarm(trace: Trace, slowdown: Slowdown, found: Attribution | None) -> Alarm:
+    """Return *slowdown* with the cause that was *found*; None: it was found in hindsight."""
+    cause = found or UNEXPLAINED
+    return Alarm(
+        trace=trace.name,
+        start_epoch=slowdown.since_epoch,
+        detected_epoch=slowdown.detected_epoch,
+        end_epoch=slowdown.ended_epoch,
+        factor=slowdown.factor,
+        cause=cause.cause,
+        confidence=slowdown.confidence,
+        evidence=cause.evidence,
+        in_hindsight=found is None,
+    )
 
 
 def _read(path: Path) -> Trace:

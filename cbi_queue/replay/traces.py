@@ -2,8 +2,7 @@
 
 The format: one JSON object a line. The first is a header with `trace` and `model`; each further one is an epoch with
 `epoch`, `t_s` (its start), `wall_s`, `samples`, and where known `micro_batch`, `cpu_s` and `data_s`. Labels (`slow`,
-`factor`, `cause`) and any other key may stand there and are not looked at: a replay must not peek.
-Neighbours: `governor_replay` (which reads the files), `detector`.
+`factor`, `cause`) and any other key are ignored: a replay must not peek.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.governor.slowdown.cold_level import robust_spread
+from cbi_queue.governor.slowdown.cold_level import FLOOR, robust_spread
 from cbi_queue.governor.values import Baseline, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 WARM_UP = 3
-"""First epochs of a trace that say nothing of its cold cost."""
+"""First epochs of a trace that do not count for its cold cost."""
 LEAST_EPOCHS = 20
-"""Epochs of one micro-batch below which a trace says nothing of its cold cost."""
+"""Epochs of one micro-batch below which a trace has no cold cost."""
 LOW = 0.25
-"""Quantile of a trace's epochs that stands for its cold cost, and quantile over traces: up to three quarters of the
-epochs, and of the traces, may be hot."""
+"""Quantile of a trace's epochs that is its cold cost, and quantile over traces: up to three quarters of the epochs, and
+of the traces, may be hot."""
 TYPICAL_SPREAD = 0.03
 GAP_S = 1.0
-"""Seconds between two epochs from which the time without account is told; less is validation and bookkeeping."""
+"""Seconds between two epochs from which they are unaccounted time; less is validation and bookkeeping."""
 
 
 class BrokenTrace(ValueError):
@@ -58,46 +57,43 @@ def read_trace(lines: Iterable[str]) -> Trace:
     """
     header: dict[str, Any] | None = None
     work: list[Work] = []
-    ends_s = 0.0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         body = _object(line, number)
         if header is None:
             header = _header(body, number)
-            continue
-        one, ends_s = _work(body, number, work[-1] if work else None, ends_s)
-        work.append(one)
+        else:
+            work.append(_work(body, number, work[-1] if work else None))
     if header is None or not work:
         raise BrokenTrace(1, "a header and at least one epoch are needed; the file has neither or no epoch")
     return Trace(header["trace"], header["model"], tuple(work))
 
 
 def cold_baselines(traces: Iterable[Trace]) -> dict[int | None, Baseline]:
-    """Return by micro-batch what *traces* of one model say of its cold cost: low quantiles, blind to hot stretches."""
-    costs: dict[int | None, list[float]] = defaultdict(list)
-    spreads: dict[int | None, list[float]] = defaultdict(list)
+    """Return the cold cost of one model by micro-batch: low quantiles of *traces*, so that hot parts do not count."""
+    found: dict[int | None, list[tuple[float, float]]] = defaultdict(list)
     for trace in traces:
-        for micro_batch, values in _costs_by_batch(trace).items():
-            cold = _low(values)
-            costs[micro_batch].append(cold)
-            quiet = [value for value in values if value <= cold * 1.12]
-            spreads[micro_batch].append(robust_spread(quiet) if len(quiet) >= LEAST_EPOCHS else TYPICAL_SPREAD)
+        costs: dict[int | None, list[float]] = defaultdict(list)
+        for one in trace.work[WARM_UP:]:
+            costs[one.micro_batch].append(one.seconds_per_sample)
+        for micro_batch, values in costs.items():
+            if len(values) >= LEAST_EPOCHS:
+                cold = _low(values)
+                quiet = [value for value in values if value <= cold * FLOOR]
+                spread = robust_spread(quiet) if len(quiet) >= LEAST_EPOCHS else TYPICAL_SPREAD
+                found[micro_batch].append((cold, spread))
     return {
-        micro_batch: Baseline(_low(levels), _low(spreads[micro_batch]), LEAST_EPOCHS * len(levels))
-        for micro_batch, levels in costs.items()
+        micro_batch: Baseline(
+            _low(cold for cold, _ in pairs), _low(spread for _, spread in pairs), LEAST_EPOCHS * len(pairs)
+        )
+        for micro_batch, pairs in found.items()
     }
 
 
-def _costs_by_batch(trace: Trace) -> dict[int | None, list[float]]:
-    by_batch: dict[int | None, list[float]] = defaultdict(list)
-    for one in trace.work[WARM_UP:]:
-        by_batch[one.micro_batch].append(one.seconds_per_sample)
-    return {micro_batch: values for micro_batch, values in by_batch.items() if len(values) >= LEAST_EPOCHS}
-
-
-def _low(values: Sequence[float]) -> float:
-    return sorted(values)[int(LOW * (len(values) - 1))]
+def _low(values: Iterable[float]) -> float:
+    ranked = sorted(values)
+    return ranked[int(LOW * (len(ranked) - 1))]
 
 
 def _object(line: str, number: int) -> dict[str, Any]:
@@ -117,7 +113,7 @@ def _header(body: dict[str, Any], number: int) -> dict[str, Any]:
     return body
 
 
-def _work(body: dict[str, Any], number: int, last: Work | None, ends_s: float) -> tuple[Work, float]:
+def _work(body: dict[str, Any], number: int, last: Work | None) -> Work:
     epoch = _whole(body, "epoch", number, least=0)
     if last is not None and epoch <= last.epoch:
         raise BrokenTrace(number, f"epoch {epoch} comes after epoch {last.epoch}; they must rise")
@@ -125,19 +121,18 @@ def _work(body: dict[str, Any], number: int, last: Work | None, ends_s: float) -
     if wall_s <= 0.0:
         raise BrokenTrace(number, f"wall_s is {wall_s}; it must be above 0")
     micro_batch = None if body.get("micro_batch") is None else _whole(body, "micro_batch", number, least=1)
-    gap_s = starts_s - ends_s if last is not None else 0.0
-    work = Work(
-        epoch,
-        starts_s + wall_s,
-        wall_s,
-        _whole(body, "samples", number, least=1),
-        micro_batch,
+    gap_s = starts_s - last.at_s if last is not None else 0.0
+    return Work(
+        epoch=epoch,
+        at_s=starts_s + wall_s,
+        wall_s=wall_s,
+        samples=_whole(body, "samples", number, least=1),
+        micro_batch=micro_batch,
         disturbed=last is not None and micro_batch != last.micro_batch,
         cpu_s=_optional(body, "cpu_s", number),
         data_s=_optional(body, "data_s", number),
         gap_s=gap_s if gap_s > GAP_S else 0.0,
     )
-    return work, starts_s + wall_s
 
 
 def _whole(body: dict[str, Any], key: str, number: int, *, least: int) -> int:

@@ -1,15 +1,14 @@
-"""Runtimes: Pythons of their own for backends whose packages do not live beside ours.
+"""Runtimes: a separate Python for each backend whose packages conflict with those of cbi-queue.
 
 ::
 
-    recipes      backend and machine -> held versions, allowed Pythons
-    place        where a runtime lies, its record, which Python a backend's trainers get
-    own_code     how cbi-queue itself gets into a runtime
-    install      makes a runtime aside and moves it into place, or leaves nothing
-    trial        asks a runtime's Python to import and use its library
+    recipes      backend and machine -> pinned versions, allowed Pythons
+    place        where a runtime is, its record, which Python a backend uses
+    own_code     puts cbi-queue itself into a runtime
+    install      builds a runtime beside the old one and swaps them, or changes nothing
+    trial        makes a runtime's Python import and use its library
 
-Only here is a runtime made; which one a job gets is `Settings.interpreter_for`. Imports no ML library: what is asked of
-a runtime is asked of its Python, in a process. Above: the command line and `doctor`.
+`Settings.interpreter_for` decides which Python a job gets. Imports no ML library: runtimes are run as processes.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from __future__ import annotations
 from cbi_queue.runtimes.install import install, remove
 from cbi_queue.runtimes.place import Runtime, absent, runtime_of
 from cbi_queue.runtimes.recipes import BACKENDS, Recipe, recipe_for
-from cbi_queue.runtimes.trial import Trial, try_out
+from cbi_queue.runtimes.trial import TrialResult, try_out
 
 __all__ = [
     "BACKENDS",
     "Recipe",
     "Runtime",
-    "Trial",
+    "TrialResult",
     "absent",
     "install",
     "recipe_for",

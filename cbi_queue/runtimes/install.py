@@ -1,7 +1,7 @@
-"""Makes a runtime: a virtual environment aside, its packages, our own code, a trial, and only then into place.
+"""Installs a runtime: a virtual environment, its packages, cbi-queue itself and a trial, and only then into place.
 
-Whatever fails or is interrupted, what was there before stays and nothing half-made is left. pip does the fetching, by
-its user's ordinary configuration, and its words go where ours go. Neighbours: `recipes`, `own_code`, `trial`, `place`.
+If a step fails or is interrupted, an existing runtime stays and nothing half-built is left. pip fetches packages with
+its user's ordinary configuration.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 QUESTION_TIMEOUT_S = 30.0
-"""Seconds that a Python gets to tell its version."""
+"""Seconds within which a Python must print its version."""
 
 
-class Done(NamedTuple):
+class Installation(NamedTuple):
     """What `install` did."""
 
     folder: Path
     change: str
-    """made | refreshed | none: all of it, only our own code, or nothing."""
+    """made | refreshed | none: everything, only cbi-queue itself, or nothing was installed."""
 
 
 class Python(NamedTuple):
@@ -47,40 +47,40 @@ class Python(NamedTuple):
 
 
 def install(
-    settings: Settings, recipe: Recipe, *, python: str | None, tell: Callable[[str], None], output_fd: int
-) -> Done:
-    """Make the runtime of *recipe*, or see that it is there.
+    settings: Settings, recipe: Recipe, *, python: str | None, report: Callable[[str], None], output_fd: int
+) -> Installation:
+    """Install the runtime of *recipe*, unless it is up to date.
 
     Args:
-        settings: where the state folder is.
-        recipe: what to make.
-        python: path of the Python to make it from; None: the first that fits, ours or one on PATH.
-        tell: is told each step in words.
-        output_fd: descriptor that pip writes to.
+        settings: with the state folder.
+        recipe: what to install.
+        python: path of the Python to build it from; None: the first that fits, cbi-queue's own or one on PATH.
+        report: called with each step in words.
+        output_fd: file descriptor for the output of pip.
 
     Raises:
-        Refused: when the Python does not fit, the disk has no room, or another installation is under way.
+        Refused: when the Python does not fit, the disk has no room, or another installation is running.
         CbiError: when a step failed; nothing has changed.
     """
     settings.make_state_dir()
     settings.runtimes_dir.mkdir(exist_ok=True)
     folder = settings.runtimes_dir / recipe.backend
-    with _alone(settings.runtimes_dir):
+    with _exclusive(settings.runtimes_dir):
         chosen = find_python(recipe, python)
         record = read_record(folder)
         if record is not None and record.digest == recipe.digest and record.python == _dotted(chosen.version):
             return _brought_up_to_date(folder, record)
         require_room(settings.runtimes_dir, recipe)
-        _make(settings, recipe, chosen, tell, output_fd)
-    return Done(folder, "made")
+        _make(settings, recipe, chosen, report, output_fd)
+    return Installation(folder, "made")
 
 
 def remove(settings: Settings, backend: str) -> bool:
-    """Take the runtime of *backend* away; tell whether there was one."""
+    """Delete the runtime of *backend*; return True if there was one."""
     if not settings.runtimes_dir.exists():
         return False
     folder = settings.runtimes_dir / backend
-    with _alone(settings.runtimes_dir):
+    with _exclusive(settings.runtimes_dir):
         was_there = folder.exists()
         for left in (folder, _aside(folder), _old(folder)):
             _discard(left)
@@ -88,19 +88,19 @@ def remove(settings: Settings, backend: str) -> bool:
 
 
 def find_python(recipe: Recipe, named: str | None) -> Python:
-    """Return the Python to make the runtime from.
+    """Return the Python to build the runtime from.
 
     Raises:
-        Refused: when the one that was named does not fit, or none is found.
+        Refused: when the named one does not fit, or none is found.
     """
     if named is not None:
         version = _version_of(named)
         if version is None:
-            raise Refused(f"{named} is no Python that runs; {recipe.words} needs Python {recipe.python_words}")
+            raise Refused(f"{named} did not run as a Python; {recipe.words} need Python {recipe.python_words}")
         if version not in recipe.pythons:
             raise Refused(
-                f"{named} is Python {_dotted(version)}; {recipe.words} needs Python {recipe.python_words}",
-                hint=f"name one with --python, such as `--python python{_dotted(recipe.pythons[0])}`",
+                f"{named} is Python {_dotted(version)}; {recipe.words} need Python {recipe.python_words}",
+                hint=f"name another one, such as `--python python{_dotted(recipe.pythons[0])}`",
             )
         return Python(named, version)
     if sys.version_info[:2] in recipe.pythons:
@@ -110,35 +110,35 @@ def find_python(recipe: Recipe, named: str | None) -> Python:
         if found is not None and _version_of(found) == wanted:
             return Python(found, wanted)
     raise Refused(
-        f"cbi-queue runs on Python {_dotted(sys.version_info[:2])}, and {recipe.words} needs Python "
-        f"{recipe.python_words}; none of them is on PATH",
-        hint="install one of them and name it: `cbi-queue runtime install tensorflow --python /path/to/python3.12`",
+        f"cbi-queue runs on Python {_dotted(sys.version_info[:2])}, but {recipe.words} need Python "
+        f"{recipe.python_words}, and none is on PATH",
+        hint="install one, then run `cbi-queue runtime install tensorflow --python /path/to/python3.12`",
     )
 
 
 def commands(recipe: Recipe, python: str, folder: Path) -> list[list[str]]:
-    """Return what is run to make the environment in *folder* and to fill it."""
+    """Return the commands that make the environment in *folder* and install its packages."""
     inside = str(folder / "bin" / "python")
     pip = [inside, "-m", "pip", "install", "--disable-pip-version-check", "--requirement", str(recipe.requirements)]
     return [[python, "-m", "venv", str(folder)], pip]
 
 
-def _make(settings: Settings, recipe: Recipe, python: Python, tell: Callable[[str], None], output_fd: int) -> None:
+def _make(settings: Settings, recipe: Recipe, python: Python, report: Callable[[str], None], output_fd: int) -> None:
     folder = settings.runtimes_dir / recipe.backend
     aside = _aside(folder)
     _discard(aside)
     try:
         environment, fill = commands(recipe, python.path, aside)
-        tell(f"1/4 an environment of Python {_dotted(python.version)}, from {python.path}")
+        report(f"1/4 virtual environment of Python {_dotted(python.version)}, from {python.path}")
         _run(environment, output_fd)
-        tell(f"2/4 {recipe.words} and what they need: about {recipe.download_mib} MB to fetch")
+        report(f"2/4 {recipe.words} and their dependencies: about {recipe.download_mib} MB to download")
         _run(fill, output_fd)
-        tell(f"3/4 cbi-queue {cbi_queue.__version__} itself")
+        report(f"3/4 cbi-queue {cbi_queue.__version__} itself")
         tree = put_own_code(_site_packages(aside))
-        tell("4/4 a trial: import everything, train a tiny net for one step")
+        report("4/4 trial: import everything, train a tiny net for one step")
         trial = try_out(str(aside / "bin" / "python"), recipe.backend, settings.state_dir)
         if trial.fault is not None:
-            raise CbiError(f"the new runtime cannot train: {trial.fault}; it was taken away again")
+            raise CbiError(f"the new runtime cannot train: {trial.fault}; it was removed, nothing was changed")
         source = None if tree is None else str(tree)
         version = _dotted(python.version)
         write_record(aside, Record(recipe.backend, recipe.name, recipe.digest, version, cbi_queue.__version__, source))
@@ -148,18 +148,18 @@ def _make(settings: Settings, recipe: Recipe, python: Python, tell: Callable[[st
         raise
 
 
-def _brought_up_to_date(folder: Path, record: Record) -> Done:
-    """Give a runtime with the right packages our own code anew, when that has changed."""
+def _brought_up_to_date(folder: Path, record: Record) -> Installation:
+    """Install cbi-queue itself again in a runtime with the right packages, if it has changed."""
     tree = source_tree()
     source = None if tree is None else str(tree)
     if (record.cbi_queue, record.source) == (cbi_queue.__version__, source):
-        return Done(folder, "none")
+        return Installation(folder, "none")
     put_own_code(_site_packages(folder))
     write_record(
         folder,
         Record(record.backend, record.recipe, record.digest, record.python, cbi_queue.__version__, source),
     )
-    return Done(folder, "refreshed")
+    return Installation(folder, "refreshed")
 
 
 def _run(command: list[str], output_fd: int) -> None:
@@ -169,20 +169,22 @@ def _run(command: list[str], output_fd: int) -> None:
         raise CbiError(f"cannot start {command[0]}: {exc.strerror}; nothing was installed") from exc
     if code != 0:
         raise CbiError(
-            f"`{' '.join(command[:4])} …` ended with status {code}, its own words are above; nothing was installed",
-            hint="without a network, point pip at a folder or an index of yours (PIP_FIND_LINKS, PIP_INDEX_URL)",
+            f"`{' '.join(command[:4])} …` failed with exit code {code} (its output is above); nothing was installed",
+            hint="without a network, set PIP_FIND_LINKS to a folder of packages or PIP_INDEX_URL to another index",
         )
 
 
 def _site_packages(folder: Path) -> Path:
     found = sorted(folder.glob("lib/python*/site-packages"))
     if not found:
-        raise CbiError(f"{folder} has no lib/python*/site-packages: not a virtual environment; nothing was installed")
+        raise CbiError(
+            f"{folder} is not a virtual environment: it has no lib/python*/site-packages; nothing was installed"
+        )
     return found[0]
 
 
 def _swap(aside: Path, folder: Path) -> None:
-    """Move *aside* to *folder*; the runtime that was there goes away afterwards."""
+    """Move *aside* to *folder*, then delete the runtime that was there."""
     old = _old(folder)
     _discard(old)
     if folder.exists():
@@ -204,12 +206,13 @@ def _discard(folder: Path) -> None:
 
 
 def require_room(folder: Path, recipe: Recipe) -> None:
-    """Raise Refused when the disk has no room for the runtime beside what pip unpacks on the way."""
+    """Raise Refused when the disk has no room for the runtime and for what pip unpacks meanwhile."""
     free_mib = shutil.disk_usage(folder).free / 2**20
     needed_mib = recipe.disk_mib + recipe.download_mib
     if free_mib < needed_mib:
         raise Refused(
-            f"a runtime for {recipe.backend} needs about {needed_mib} MB below {folder}; {free_mib:.0f} MB are free"
+            f"a runtime for {recipe.backend} needs about {needed_mib} MB in {folder}; {free_mib:.0f} MB are free",
+            hint="free some space, or move the state folder (CBI_STATE_DIR)",
         )
 
 
@@ -230,14 +233,14 @@ def _dotted(version: tuple[int, int]) -> str:
 
 
 @contextmanager
-def _alone(runtimes_dir: Path) -> Iterator[None]:
-    """Keep two installations apart; the lock goes with the process, however it ends."""
+def _exclusive(runtimes_dir: Path) -> Iterator[None]:
+    """Allow one installation at a time; the lock ends with the process."""
     descriptor = os.open(runtimes_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise Refused(f"another `runtime install` is at work in {runtimes_dir}; wait for it to end") from exc
+            raise Refused(f"another `runtime install` is running in {runtimes_dir}; wait until it has ended") from exc
         yield
     finally:
         os.close(descriptor)

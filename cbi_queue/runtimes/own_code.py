@@ -1,7 +1,7 @@
-"""How cbi-queue itself gets into a runtime: without its packages, and without asking an index for a name.
+"""Puts cbi-queue itself into a runtime, without its dependencies and without asking a package index.
 
-From a source tree the runtime looks into that tree, so that both always run the same code. An installed cbi-queue is
-copied: the very files that are running, of which an index may know another version or nothing.
+If cbi-queue runs from a source tree, the runtime imports from that tree, so that both always run the same code. If it
+is installed, its files are copied, because an index may have another version or none.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGES = ("cbi_queue", "jobs")
-"""What a trainer imports of ours."""
+"""The packages of cbi-queue that a trainer imports."""
 
 
 def source_tree() -> Path | None:
-    """Return the source tree that the running cbi-queue comes from; None when it is installed as a copy."""
+    """Return the source tree that cbi-queue runs from; None when it is installed."""
     tree = Path(cbi_queue.__file__).resolve().parents[1]
     return tree if (tree / "pyproject.toml").is_file() else None
 
 
 def put_own_code(site_packages: Path) -> Path | None:
-    """Make our packages importable from *site_packages*; return the source tree that it looks into, if any."""
+    """Make our packages importable from *site_packages*; return the source tree that they come from, if any."""
     for left in _entries(site_packages):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     tree = source_tree()
@@ -50,7 +50,7 @@ def _entries(site_packages: Path) -> Iterator[Path]:
 
 
 def _write_metadata(site_packages: Path) -> None:
-    """Tell Python's package tools name and version: a run records the version that trained it."""
+    """Write name and version for Python's package tools: a run records the version that trained it."""
     folder = site_packages / f"cbi_queue-{cbi_queue.__version__}.dist-info"
     folder.mkdir()
     words = f"Metadata-Version: 2.1\nName: cbi-queue\nVersion: {cbi_queue.__version__}\n"

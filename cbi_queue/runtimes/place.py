@@ -1,7 +1,7 @@
-"""Where runtimes lie, what is recorded of them, and which backends of a plan have none.
+"""Where runtimes are, what is recorded about them, and which backends have none.
 
-A runtime is `<state folder>/runtimes/<backend>`, a virtual environment with a record written before it is moved there:
-what lies there is whole. Neighbours: `Settings.interpreter_for` (the rule by which a job gets its Python), `install`.
+A runtime is `<state folder>/runtimes/<backend>`, a virtual environment whose record is written before it is moved
+there, so a runtime in that place is complete.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RECORD = "cbi-queue-runtime.json"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a runtime was made from."""
+    """What a runtime was built from."""
 
     backend: str
     recipe: str
@@ -37,23 +37,23 @@ class Record:
     cbi_queue: str
     """Version of cbi-queue in it."""
     source: str | None
-    """The source tree that it looks into; None: it holds a copy of the installed code."""
+    """The source tree that it imports cbi-queue from; None: it holds a copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What trains a backend on this machine."""
+    """The Python that trains a backend on this machine."""
 
     backend: str
     interpreter: str
     origin: str
-    """settings | installed | own: from [runtimes], made by `runtime install`, or cbi-queue's own Python."""
+    """settings | installed | own: from [runtimes], by `runtime install`, or cbi-queue's own Python."""
     record: Record | None = None
-    """Of an installed one."""
+    """Only of an installed one."""
 
 
 def runtime_of(settings: Settings, backend: str) -> Runtime:
-    """Say what trains *backend*; asks no process."""
+    """Return the Python that trains *backend*, without starting it."""
     interpreter = settings.interpreter_for(backend)
     if backend in settings.runtimes:
         return Runtime(backend, interpreter, "settings")
@@ -64,7 +64,7 @@ def runtime_of(settings: Settings, backend: str) -> Runtime:
 
 
 def absent(settings: Settings, backends: Iterable[str]) -> list[str]:
-    """Return those of *backends* that need a runtime and have none: nothing set, nothing installed, no library here."""
+    """Return those of *backends* that have no Python: none set, none installed, and no library in this one."""
     return [
         backend
         for backend in dict.fromkeys(backends)
@@ -75,7 +75,7 @@ def absent(settings: Settings, backends: Iterable[str]) -> list[str]:
 
 
 def read_record(folder: Path) -> Record | None:
-    """Return the record of the runtime in *folder*; None when there is no whole runtime."""
+    """Return the record of the runtime in *folder*; None when there is no complete runtime."""
     try:
         return Record(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -83,5 +83,5 @@ def read_record(folder: Path) -> Record | None:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write the record; the last thing before a runtime is moved into place."""
+    """Write the record, as the last step before a runtime is moved into place."""
     write_json(folder / RECORD, asdict(record))

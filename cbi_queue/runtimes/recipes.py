@@ -1,7 +1,6 @@
-"""What a runtime is made of: held versions for one kind of machine, and the Pythons that have them. Pure but for reading.
+"""What a runtime consists of: pinned versions for one kind of machine, and the Pythons that have them.
 
-The versions are pip requirement files beside this module, one a recipe, every package with one version. Neighbours:
-`install`, which follows a recipe; docs/runtimes.md, which explains the versions.
+The versions are in pip requirement files beside this module, one file per recipe; docs/runtimes.md explains them.
 """
 
 from __future__ import annotations
@@ -13,26 +12,26 @@ from pathlib import Path
 from cbi_queue.errors import Refused
 
 BACKENDS = ("tensorflow",)
-"""Backends that a runtime can be made for; the others run on cbi-queue's own Python."""
+"""Backends that have a runtime; the others run on cbi-queue's own Python."""
 LIBRARIES = {"tensorflow": "tensorflow"}
 """Backend -> the module that its trainers import."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One way to make a runtime."""
+    """One set of packages for a runtime."""
 
     backend: str
     name: str
-    """Names the requirement file: `<backend>-<name>.txt`."""
+    """Part of the name of the requirement file: `<backend>-<name>.txt`."""
     words: str
-    """The packages that matter, for people."""
+    """The main packages, for people."""
     pythons: tuple[tuple[int, int], ...]
-    """Versions of Python that have these packages, the preferred one first."""
+    """Versions of Python with wheels of these packages, the preferred one first."""
     download_mib: int
-    """About what pip fetches."""
+    """Approximate size of the download."""
     disk_mib: int
-    """About what the runtime takes in the end."""
+    """Approximate size of the installed runtime."""
 
     @property
     def requirements(self) -> Path:
@@ -41,12 +40,12 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of the requirement file: another one means other packages."""
+        """Hex SHA-256 of the requirement file; it changes with the packages."""
         return hashlib.sha256(self.requirements.read_bytes()).hexdigest()
 
     @property
     def python_words(self) -> str:
-        """Say which Pythons will do."""
+        """The allowed versions of Python: `3.11 or 3.12`."""
         return " or ".join(f"{major}.{minor}" for major, minor in sorted(self.pythons))
 
 
@@ -66,20 +65,20 @@ def recipe_for(backend: str, *, system: str, machine: str, newer: bool = False) 
 
     Args:
         backend: one of BACKENDS.
-        system: as `sys.platform` has it.
-        machine: as `platform.machine()` has it.
-        newer: where there are two, the one with the newer packages.
+        system: as in `sys.platform`.
+        machine: as from `platform.machine()`.
+        newer: where there are two recipes, the one with the newer packages.
 
     Raises:
-        Refused: when no packages exist for such a machine, or for that backend.
+        Refused: when there are no packages for that machine or backend.
     """
     if backend not in BACKENDS:
-        raise Refused(f"there is no runtime to make for backend {backend!r}; there is one for {', '.join(BACKENDS)}")
+        raise Refused(f"backend {backend!r} has no runtime; there is one for {', '.join(BACKENDS)}")
     if system.startswith("linux"):
         return _LINUX
     if system == "darwin" and machine == "arm64":
         return _MACOS_NEWER if newer else _MACOS
     raise Refused(
-        f"no held versions of {backend} for {system} on {machine}; there are some for Linux and for macOS on arm64",
-        hint="write the path of a Python that has it into the settings' [runtimes], or use `backend: torch`",
+        f"there is no runtime of {backend} for {system} on {machine}; there are some for Linux and for macOS on arm64",
+        hint=f"name a Python with {backend} in [runtimes] of the settings (docs/runtimes.md), or use `backend: torch`",
     )

@@ -1,8 +1,7 @@
-"""The background service: install, remove, restart and look at its two parts, whichever manager runs them.
+"""The background service: install, remove, restart and check its two parts under launchd or systemd.
 
-`definition` says what a part is, `launchd` and `systemd` word it in their format and speak to their manager,
-`commands` runs their programs. Only files with our own names are ever written or removed; the state folder, its
-ledger and its logs stay. The command line above it is `cbi_queue.cli.verbs.service`.
+`definition` describes a part, `launchd` and `systemd` write it in their format and drive their manager, `commands` runs
+programs. Only files with cbi-queue's own names are written or removed; the state folder, ledger and logs stay.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from cbi_queue.service.commands import Step
+    from cbi_queue.service.commands import Command
     from cbi_queue.service.definition import Definition, PartStatus
     from cbi_queue.settings import Settings
 
@@ -32,32 +31,32 @@ MANAGERS: tuple[str, ...] = ("launchd", "systemd")
 
 
 class ServiceManager(Protocol):
-    """What both managers can do; every `parts` is a selection of `definition.PARTS`."""
+    """What both managers can do. `parts` is always a selection of `definition.PARTS`."""
 
     @property
     def name(self) -> str:
-        """Which of MANAGERS it is."""
+        """One of MANAGERS."""
 
     @property
     def log_hint(self) -> str:
-        """Where to look when a part does not come up."""
+        """Where to look when a part does not start."""
 
     def name_of(self, part: str) -> str:
         """Return the manager's name of *part*."""
 
     def path_of(self, part: str) -> Path:
-        """Return where the definition of *part* is written."""
+        """Return the path of the service file of *part*."""
 
     def render(self, definition: Definition) -> bytes:
-        """Return the file for *definition*; pure."""
+        """Return the content of the service file; pure."""
 
-    def start_steps(self, parts: Iterable[str]) -> list[Step]:
+    def start_steps(self, parts: Iterable[str]) -> list[Command]:
         """List the commands of `start`."""
 
-    def remove_steps(self, parts: Iterable[str]) -> list[Step]:
+    def remove_steps(self, parts: Iterable[str]) -> list[Command]:
         """List the commands of a removal."""
 
-    def restart_steps(self, parts: Iterable[str]) -> list[Step]:
+    def restart_steps(self, parts: Iterable[str]) -> list[Command]:
         """List the commands of `restart`."""
 
     def start(self, parts: Sequence[str]) -> None:
@@ -67,17 +66,17 @@ class ServiceManager(Protocol):
         """Stop the parts; return notes for the user."""
 
     def after_removal(self) -> None:
-        """Tidy up when the files are gone."""
+        """Make the manager forget the removed files."""
 
     def restart(self, parts: Sequence[str]) -> None:
-        """Stop the parts in good order and start them again."""
+        """Stop the parts with time for a checkpoint, and start them again."""
 
     def status_of(self, part: str) -> PartStatus:
-        """Say how *part* stands."""
+        """Return the state of *part*."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ServiceChange:
     """What an install or a removal changed."""
 
     changed: tuple[Path, ...]
@@ -100,52 +99,52 @@ def manager_named(name: str | None = None) -> ServiceManager:
         case _:
             raise ServiceError(
                 f"there is no service manager for {sys.platform!r}; known: {', '.join(MANAGERS)}",
-                hint="run `cbi-queue worker` under a supervisor of your own",
+                hint="run `cbi-queue worker` in a terminal, or under another supervisor",
             )
 
 
 def install(
     manager: ServiceManager, definitions: Sequence[Definition], settings: Settings, *, start: bool = True
-) -> Done:
-    """Write the definitions and, with *start*, have the manager run them.
+) -> ServiceChange:
+    """Write the service files and, with *start*, start the parts.
 
     Raises:
-        Refused: before anything is written, when the interpreter could not run the service.
-        ServiceError: when the manager refuses; the files are then written.
+        Refused: before anything is written, when the interpreter cannot run the service.
+        ServiceError: when the manager refuses; the files have then been written.
     """
     settings.make_state_dir()
     for definition in definitions:
         require_importable(definition)
-    notes = _forebodings(manager, definitions, settings) if start else []
+    notes = _warnings(manager, definitions, settings) if start else []
     is_new = {(path := manager.path_of(each.part)): _write(path, manager.render(each)) for each in definitions}
     if start:
         _start(manager, definitions)
-    return Done(
+    return ServiceChange(
         changed=tuple(path for path, new in is_new.items() if new),
         unchanged=tuple(path for path, new in is_new.items() if not new),
         notes=tuple(notes),
     )
 
 
-def uninstall(manager: ServiceManager, parts: Sequence[str]) -> Done:
-    """Stop the parts and remove their definitions; done twice, the second time changes nothing.
+def uninstall(manager: ServiceManager, parts: Sequence[str]) -> ServiceChange:
+    """Stop the parts and remove their files; a second call changes nothing.
 
     Raises:
-        ServiceError: when a part does not stop; its definition is then still there.
+        ServiceError: when a part does not stop; its file is then still there.
     """
     notes = manager.stop_and_forget(parts)
     paths = [manager.path_of(part) for part in parts]
     removed = [path for path in paths if path.exists() or path.is_symlink()]
     for path in removed:
-        with _in_words(f"remove {path}"):
+        with _as_service_error(f"remove {path}"):
             path.unlink(missing_ok=True)
     if removed:
         manager.after_removal()
-    return Done(tuple(removed), notes=tuple(notes))
+    return ServiceChange(tuple(removed), notes=tuple(notes))
 
 
 def statuses(manager: ServiceManager, definitions: Iterable[Definition]) -> list[PartStatus]:
-    """Say how each part stands, and whether its file is what an install would write now."""
+    """Return the state of each part, and whether its file is what an install would write now."""
     found = []
     for definition in definitions:
         status = manager.status_of(definition.part)
@@ -156,21 +155,23 @@ def statuses(manager: ServiceManager, definitions: Iterable[Definition]) -> list
 
 
 def _write(path: Path, content: bytes) -> bool:
-    """Write *content*, unless it is there already; return whether it was written."""
+    """Write *content* unless the file has it already; return True if it was written."""
     if path.is_file() and path.read_bytes() == content:
         return False
-    with _in_words(f"write {path}"):
+    with _as_service_error(f"write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         artifacts.write_atomic(path, content)
     return True
 
 
 @contextlib.contextmanager
-def _in_words(what: str) -> Iterator[None]:
+def _as_service_error(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise ServiceError(f"could not {what}: {exc.strerror}", hint="run without sudo, as the owner of that") from exc
+        raise ServiceError(
+            f"cannot {what}: {exc.strerror}", hint="run it without sudo, as the owner of that file"
+        ) from exc
 
 
 def _start(manager: ServiceManager, definitions: Sequence[Definition]) -> None:
@@ -182,15 +183,17 @@ def _start(manager: ServiceManager, definitions: Sequence[Definition]) -> None:
         raise
 
 
-def _forebodings(manager: ServiceManager, definitions: Sequence[Definition], settings: Settings) -> list[str]:
-    """Say what will keep a service from running although the manager starts it."""
+def _warnings(manager: ServiceManager, definitions: Sequence[Definition], settings: Settings) -> list[str]:
+    """Return what will keep a service from training although the manager starts it."""
     notes = []
     holder = SlotLock(settings.lock_path).holder()
     if holder and any(each.part == "worker" for each in definitions) and manager.status_of("worker").pid != holder.pid:
         notes.append(
-            f"the daemon with pid {holder.pid} holds the slot, so the service's worker cannot train; "
-            "end that one, then `cbi-queue service restart --only worker`"
+            f"the daemon with pid {holder.pid} holds the slot, so the worker of the service cannot train; "
+            "stop that daemon, then run `cbi-queue service restart --only worker`"
         )
     if manager.name == "systemd" and not lingers():
-        notes.append("the service ends at logout; `loginctl enable-linger` keeps it running and starts it at boot")
+        notes.append(
+            "the service stops when you log out; `loginctl enable-linger` keeps it running and starts it at boot"
+        )
     return notes

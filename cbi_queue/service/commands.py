@@ -1,4 +1,4 @@
-"""The one place that runs a service manager's program, and waits for it. No file is written here."""
+"""Runs the programs of a service manager and waits for them. Writes no file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from cbi_queue.service.definition import Definition
 
 _PATIENCE_S = 90.0
-"""Seconds for one command: `systemctl restart` returns only when the old instance has used its 60 s."""
+"""Seconds for one command: `systemctl restart` returns only when the old instance has ended, which may take 60 s."""
 _POLL_S = 0.5
 NO_PROGRAM = 127
-"""Code of an answer when the program does not exist, as a shell would give it."""
+"""Exit code of an `Answer` when the program does not exist, as in a shell."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A command as it will be run, with a note for `--dry-run`."""
+class Command:
+    """A command that will be run, with a note for `--dry-run`."""
 
     argv: tuple[str, ...]
     note: str = ""
@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a command ended."""
+    """The exit code and output of a command."""
 
     argv: tuple[str, ...]
     code: int
@@ -46,18 +46,18 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """The first line of what it said, or its code."""
+        """The first line of its output, or its exit code."""
         lines = self.text.strip().splitlines()
         return lines[0] if lines else f"exit code {self.code}"
 
     def require(self, what: str, hint: str) -> None:
-        """Raise ServiceError with *what* was tried and a *hint*, unless the command succeeded."""
+        """Raise ServiceError with *what* was attempted and a *hint*, unless the command succeeded."""
         if self.code != 0:
-            raise ServiceError(f"could not {what}: `{shlex.join(self.argv)}` said: {self.words}", hint=hint)
+            raise ServiceError(f"cannot {what}: `{shlex.join(self.argv)}` failed: {self.words}", hint=hint)
 
 
 def run(argv: Sequence[str]) -> Answer:
-    """Run *argv* and return how it ended; a missing program is an answer, too.
+    """Run *argv*; a program that does not exist is an `Answer` as well.
 
     Raises:
         ServiceError: when it does not end within 90 s.
@@ -71,12 +71,15 @@ def run(argv: Sequence[str]) -> Answer:
     except FileNotFoundError:
         return Answer(command, NO_PROGRAM, f"{command[0]}: no such program")
     except subprocess.TimeoutExpired as exc:
-        raise ServiceError(f"`{shlex.join(command)}` did not end within {_PATIENCE_S:g} s") from exc
+        raise ServiceError(
+            f"`{shlex.join(command)}` did not end within {_PATIENCE_S:g} s",
+            hint="check the service manager, then repeat the command",
+        ) from exc
     return Answer(command, done.returncode, done.stdout + done.stderr)
 
 
 def wait_until(is_true: Callable[[], bool], patience_s: float) -> bool:
-    """Look again and again until *is_true* or *patience_s* has passed; return which."""
+    """Wait until *is_true* returns True; return False if it did not within *patience_s* seconds."""
     deadline_s = clock.monotonic_s() + patience_s
     while not is_true():
         if clock.monotonic_s() >= deadline_s:
@@ -86,9 +89,9 @@ def wait_until(is_true: Callable[[], bool], patience_s: float) -> bool:
 
 
 def require_importable(definition: Definition) -> None:
-    """Make sure that the interpreter finds cbi-queue from the service's folder, with the service's environment only.
+    """Check that the interpreter finds cbi-queue from the service's folder, with only the service's environment.
 
-    A checkout that is merely on the shell's path would install and then fail at every start.
+    A checkout that is found only through the shell's path would be installed and then fail at every start.
 
     Raises:
         Refused: when it does not.
@@ -106,10 +109,10 @@ def require_importable(definition: Definition) -> None:
             env=dict(definition.environment),
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise Refused(f"the interpreter {definition.python} cannot be run: {exc}") from exc
+        raise Refused(f"the interpreter {definition.python} cannot be started: {exc}") from exc
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise Refused(
             f"the interpreter {definition.python} cannot import cbi-queue outside this folder: {last}",
-            hint="install cbi-queue into that Python (pip install), then install the service with it",
+            hint="install cbi-queue into that Python with pip, then run `cbi-queue service install` from it",
         )

@@ -1,8 +1,7 @@
-"""What a service part is before any manager words it: interpreter, folder, environment, and what speaks against it.
+"""A part of the service, independent of the manager: interpreter, folder, environment, and what may go wrong with them.
 
-It writes nothing, starts nothing and asks no manager. `launchd` and `systemd` turn a
-`Definition` into their file format and say in a `PartStatus` how a part stands. The environment is written out in
-absolute values, because neither manager expands `~` or `$VAR` and neither inherits the shell that installed it.
+Writes nothing, starts nothing and asks no manager. The environment has absolute values, because neither manager expands
+`~` or `$VAR`, and neither inherits the shell that installed the service.
 """
 
 from __future__ import annotations
@@ -24,43 +23,43 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 PARTS: tuple[str, ...] = ("worker", "api")
-"""The daemon that trains, and the status page. Two jobs, because the page must answer when the worker is dead."""
+"""The daemon that trains, and the status page. Separate, because the page must answer when the worker has crashed."""
 
 _PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PASSING_FOLDERS = frozenset({".cache", "Caches", "Cellar"})
-"""Folder names below which package managers replace or clear interpreters."""
+"""Folders below which package managers replace or delete interpreters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One part, ready to be written in a manager's format."""
+    """One part, ready to be written in the format of a manager."""
 
     part: str
     python: str
-    """Absolute path of the interpreter, its symbolic link unresolved: resolving would lead out of the venv."""
+    """Absolute path of the interpreter; its symbolic link is kept, because its target is outside the venv."""
     state_dir: Path
-    """Working folder, and on macOS the place of standard output."""
+    """Working folder, and on macOS where standard output goes."""
     environment: Mapping[str, str]
-    """Variables on top of the fixed ones in the packaged source."""
+    """Variables in addition to the fixed ones of the packaged file."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """How one part stands; None is "not known", never "no"."""
+    """The state of one part; None means "not known", never "no"."""
 
     part: str
     name: str
     """The launchd label or the systemd unit."""
     file: str
     installed: bool
-    """The definition file is there."""
+    """The service file exists."""
     current: bool | None
-    """The file says what an install with today's settings would write; None when there is no file."""
+    """The file is what an install with the current settings would write; None when there is no file."""
     loaded: bool | None
     """The manager knows the part; None when the manager did not answer."""
     state: str
-    """The manager's own word. A hint: launchd says that its output is no interface."""
+    """The manager's own word. Only a hint: Apple does not guarantee the output of `launchctl print`."""
     pid: int | None = None
     restarts: int | None = None
     last_exit: str | None = None
@@ -71,7 +70,7 @@ def define(settings: Settings, environ: Mapping[str, str], python: str, part: st
 
     Args:
         settings: the settings in force, all paths absolute.
-        environ: the environment they were read from; set variables that are no path are carried over.
+        environ: the environment they were read from; variables that are set and are not a path are carried over.
         python: the interpreter that has cbi-queue installed.
         part: one of PARTS.
 
@@ -87,7 +86,7 @@ def define(settings: Settings, environ: Mapping[str, str], python: str, part: st
 
 
 def require_internal_state(settings: Settings) -> None:
-    """Make sure that ledger, lock and logs are on the internal disk.
+    """Check that ledger, lock and logs are on the internal disk.
 
     Raises:
         Refused: when the state folder, links resolved, is below the data volume or /Volumes.
@@ -97,26 +96,30 @@ def require_internal_state(settings: Settings) -> None:
     for disk in outside:
         if state.is_relative_to(disk):
             raise Refused(
-                f"the state folder {settings.state_dir} is on {disk}; a service needs it on the internal disk, because "
-                "SQLite's WAL is not safe there and the manager would create a phantom of an unmounted volume",
+                f"the state folder {settings.state_dir} is on {disk}; a service needs it on the internal disk: "
+                "SQLite's WAL is not safe there, and the manager would create it while the disk is not mounted",
                 hint="set CBI_STATE_DIR to a folder on the internal disk, or unset it",
             )
 
 
-def worries(definition: Definition, settings: Settings) -> list[str]:
-    """Say in words what may end the service later although it can be installed now."""
+def risks(definition: Definition, settings: Settings) -> list[str]:
+    """Return in words what may stop the service later although it can be installed now."""
     python = Path(definition.python)
     found = []
     if _is_below(python, _temporary_folders()) or _PASSING_FOLDERS & set(python.parts):
-        found.append(f"the interpreter {python} is in a folder that gets cleared; the service would stop starting then")
+        found.append(
+            f"the interpreter {python} is in a folder that is cleared from time to time; then the service cannot start"
+        )
     for what, path in (("interpreter", python), ("settings file", settings.config_file)):
         if settings.volume and path and _is_below(path, [settings.volume]):
-            found.append(f"the {what} {path} is on the volume; the service cannot start while the disk is away")
+            found.append(
+                f"the {what} {path} is on the data volume; the service cannot start while the disk is not mounted"
+            )
     return found
 
 
 def foreground(definition: Definition) -> str:
-    """Return the command that runs the part in a terminal, without any manager."""
+    """Return the command that runs the part in a terminal."""
     verb = {"worker": "worker", "api": "serve"}[definition.part]
     return f"{shlex.quote(definition.python)} -m cbi_queue.cli {verb}"
 
@@ -127,12 +130,12 @@ def packaged_source(name: str) -> bytes:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Replace each `@NAME@` of *text* once; a value that looks like a placeholder itself is left alone."""
+    """Replace each `@NAME@` in *text* once; a placeholder inside a value is left alone."""
     return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
 
 def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Pin every path; carry over what was set by hand. What the TOML file says stays in the TOML file."""
+    """Return every path, and the variables that were set by hand. Settings of the TOML file stay in the TOML file."""
     pinned: dict[str, Path | None] = {
         "CBI_STATE_DIR": settings.state_dir,
         "CBI_V14_REPO": settings.repo,
@@ -149,7 +152,7 @@ def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
 def _require_writable(values: Mapping[str, str]) -> None:
     for name, value in values.items():
         if _CONTROL.search(value) or value != value.encode("utf-8", "replace").decode("utf-8"):
-            raise Refused(f"{name} is {value!r}; a service file holds no control characters and only valid UTF-8")
+            raise Refused(f"{name} is {value!r}; a service file may hold only valid UTF-8 without control characters")
 
 
 def _is_below(path: Path, folders: Iterable[Path]) -> bool:

@@ -1,9 +1,9 @@
-"""launchd: the agent's plist and what `launchctl print` says of it (pure), and the commands that load and end it.
+"""launchd: the plist of an agent, the output of `launchctl print` (pure), and the commands that load and end it.
 
-Facts the commands stand on: `bootout` returns when it is accepted, not when the job is gone, and a `bootstrap` of a
-label still held fails with 5 (seen for about 5 s more) or 37; a label once disabled fails with 5 until it is enabled;
-`kickstart -k` kills with SIGKILL, without the time to checkpoint. So: wait for `print` to lose the label, enable first,
-try again for a while, and stop with SIGTERM before a kickstart.
+`bootout` returns when it is accepted, not when the job is gone, and a `bootstrap` of a label that is still in use fails
+with 5 (for about 5 s) or 37. A label that was ever disabled fails with 5 until it is enabled. `kickstart -k` sends
+SIGKILL, which leaves no time for a checkpoint. So: wait until `print` no longer finds the label, enable first, repeat
+`bootstrap` for a while, and send SIGTERM before `kickstart`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import ServiceError
-from cbi_queue.service.commands import Step, run, wait_until
+from cbi_queue.service.commands import Command, run, wait_until
 from cbi_queue.service.definition import PartStatus, fill, packaged_source
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from cbi_queue.service.definition import Definition
 
 _FIELD = re.compile(r"^\t([a-z][a-z ]*) = (.*)$")
-"""A field of the job itself: one tab. Nested blocks repeat `state = ` and `pid = ` further in, and come later."""
+"""A field of the job itself has one tab; nested blocks, which also have `state = ` and `pid = `, have more."""
 _NOT_FOUND = 113
 """Exit code of `launchctl print` for a label that is not loaded."""
 _LABEL_HELD = (5, 37)
-"""Exit codes of `bootstrap` while launchd is still letting go of the label."""
+"""Exit codes of `bootstrap` while the label is still in use."""
 _INSTALL = "install it first: cbi-queue service install"
 _NO_DESKTOP_HINT = (
-    "log in at the Mac's own desktop once and use no sudo (ssh alone has no gui domain); docs/service.md has a variant"
+    "log in at the desktop of the Mac once, and do not use sudo; without a login at the desktop, see docs/service.md"
 )
 
 
@@ -43,7 +43,7 @@ def label_of(part: str) -> str:
 
 
 def render(definition: Definition) -> bytes:
-    """Return the plist of *definition*: the packaged one, loaded, filled in and written out again."""
+    """Return the plist of *definition*: the packaged one with its placeholders filled in."""
     plist: dict[str, Any] = plistlib.loads(packaged_source(f"{label_of(definition.part)}.plist"))
     values = {"PYTHON": definition.python, "STATE_DIR": str(definition.state_dir)}
     filled: dict[str, Any] = _filled(plist, values)
@@ -60,7 +60,7 @@ def _filled(value: Any, values: dict[str, str]) -> Any:
 
 
 def parse_print(text: str) -> dict[str, str]:
-    """Return the job's own fields from `launchctl print`, the first of each name. Its wording is no interface."""
+    """Return the job's own fields from `launchctl print`. Apple does not guarantee this output."""
     fields: dict[str, str] = {}
     for match in filter(None, map(_FIELD.match, text.splitlines())):
         fields.setdefault(match[1], match[2])
@@ -68,13 +68,13 @@ def parse_print(text: str) -> dict[str, str]:
 
 
 class Launchd:
-    """The user's launchd: agents in ~/Library/LaunchAgents, loaded into the login session's domain."""
+    """The user's launchd: agents in ~/Library/LaunchAgents, loaded into the domain of the login session."""
 
     name = "launchd"
     log_hint = "see *.stderr.log and daemon.log in the state folder"
 
     def __init__(self, *, gone_s: float = 75.0, settle_s: float = 15.0) -> None:
-        """Wait *gone_s* seconds for a job to end (60 s exit time and a reserve), *settle_s* for its label to free."""
+        """Wait up to *gone_s* seconds for a job to end (60 s and a reserve), *settle_s* for its label to be free."""
         self.gone_s = gone_s
         self.settle_s = settle_s
         self.domain = f"gui/{os.getuid()}"
@@ -91,31 +91,31 @@ class Launchd:
         """Return the file for *definition*."""
         return render(definition)
 
-    def start_steps(self, parts: Iterable[str]) -> list[Step]:
+    def start_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `start` does, in order."""
         return [step for part in parts for step in (self._bootout(part), *self._load(part))]
 
-    def remove_steps(self, parts: Iterable[str]) -> list[Step]:
+    def remove_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `stop_and_forget` does, in order."""
         return [self._bootout(part) for part in parts]
 
     def start(self, parts: Sequence[str]) -> None:
-        """Load the agents as written, ending older instances in good order first.
+        """Load the agents as written, after older instances have ended.
 
         Raises:
             ServiceError: when there is no launchd, an older instance does not end, or the new one is refused.
         """
         if shutil.which("launchctl") is None:
-            raise ServiceError("there is no launchctl here; the files are written, nothing was started")
+            raise ServiceError("there is no launchctl on this machine; the files were written, nothing was started")
         for part in parts:
             self._end(part)
             enable, bootstrap, kickstart = self._load(part)
             run(enable.argv)
-            self._insist(bootstrap, part)
+            self._bootstrap(bootstrap, part)
             run(kickstart.argv)
 
     def stop_and_forget(self, parts: Sequence[str]) -> list[str]:
-        """End the jobs and take them out of launchd; return notes for the user.
+        """End the jobs and unload them; return notes for the user.
 
         Raises:
             ServiceError: when a job does not end.
@@ -125,10 +125,10 @@ class Launchd:
         return []
 
     def after_removal(self) -> None:
-        """Nothing is left to do: launchd reads no folder until the next login."""
+        """Do nothing: launchd reads the folder only at the next login."""
 
     def restart(self, parts: Sequence[str]) -> None:
-        """Stop with SIGTERM, wait, start again; kill only what outlives its exit time.
+        """Send SIGTERM, wait, start again; SIGKILL only what has not ended by then.
 
         Raises:
             ServiceError: when a part is not loaded, or launchd refuses.
@@ -136,7 +136,9 @@ class Launchd:
         for part in parts:
             status = self.status_of(part)
             if not status.loaded:
-                raise ServiceError(f"cannot restart {label_of(part)}: launchd says {status.state!r}", hint=_INSTALL)
+                raise ServiceError(
+                    f"cannot restart {label_of(part)}: its state in launchd is {status.state!r}", hint=_INSTALL
+                )
             terminate, kickstart = self.restart_steps([part])
             if status.pid is not None:
                 run(terminate.argv)
@@ -144,19 +146,19 @@ class Launchd:
             if self.status_of(part).pid in {None, status.pid}:
                 run(kickstart.argv).require(f"start {label_of(part)} again", self.log_hint)
 
-    def restart_steps(self, parts: Iterable[str]) -> list[Step]:
+    def restart_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `restart` does, in order."""
         return [
             step
             for part in parts
             for step in (
-                Step(("launchctl", "kill", "SIGTERM", self._target(part)), "then wait until it has ended"),
-                Step(("launchctl", "kickstart", "-k", self._target(part)), "kills only what outlived its exit time"),
+                Command(("launchctl", "kill", "SIGTERM", self._target(part)), "then wait until it has ended"),
+                Command(("launchctl", "kickstart", "-k", self._target(part)), "kills only what has not ended by then"),
             )
         ]
 
     def status_of(self, part: str) -> PartStatus:
-        """Ask launchd how *part* stands; whether the file is current is for the caller to say."""
+        """Ask launchd for the state of *part*; the caller fills in whether the file is current."""
         answer = run(("launchctl", "print", self._target(part)))
         known = {"part": part, "name": label_of(part), "file": str(self.path_of(part))}
         bare: dict[str, Any] = {**known, "installed": self.path_of(part).exists(), "current": None}
@@ -178,14 +180,16 @@ class Launchd:
     def _target(self, part: str) -> str:
         return f"{self.domain}/{label_of(part)}"
 
-    def _bootout(self, part: str) -> Step:
-        return Step(("launchctl", "bootout", self._target(part)), "if it is loaded; then wait until it is gone")
+    def _bootout(self, part: str) -> Command:
+        return Command(("launchctl", "bootout", self._target(part)), "if it is loaded; then wait until it is gone")
 
-    def _load(self, part: str) -> tuple[Step, Step, Step]:
+    def _load(self, part: str) -> tuple[Command, Command, Command]:
         return (
-            Step(("launchctl", "enable", self._target(part)), "a disabled label cannot be loaded"),
-            Step(("launchctl", "bootstrap", self.domain, str(self.path_of(part)))),
-            Step(("launchctl", "kickstart", self._target(part)), "launchd at times loads a job without starting it"),
+            Command(("launchctl", "enable", self._target(part)), "a disabled label cannot be loaded"),
+            Command(("launchctl", "bootstrap", self.domain, str(self.path_of(part)))),
+            Command(
+                ("launchctl", "kickstart", self._target(part)), "launchd sometimes loads a job without starting it"
+            ),
         )
 
     def _end(self, part: str) -> None:
@@ -194,15 +198,15 @@ class Launchd:
         run(self._bootout(part).argv)
         if not wait_until(lambda: self.status_of(part).loaded is False, self.gone_s):
             raise ServiceError(
-                f"launchd still holds {label_of(part)} after {self.gone_s:g} s; nothing new was loaded",
-                hint=f"look at it: launchctl print {self._target(part)}",
+                f"{label_of(part)} has not ended after {self.gone_s:g} s; nothing new was loaded",
+                hint=f"check it with: launchctl print {self._target(part)}",
             )
 
     def _wait_for_end(self, part: str, pid: int) -> None:
         wait_until(lambda: self.status_of(part).pid != pid, self.gone_s)
 
-    def _insist(self, bootstrap: Step, part: str) -> None:
-        """Load the agent; try again while launchd is letting go of the label."""
+    def _bootstrap(self, bootstrap: Command, part: str) -> None:
+        """Load the agent; try again while its label is still in use."""
         answers: list[Answer] = []
 
         def settled() -> bool:

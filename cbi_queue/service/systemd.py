@@ -1,7 +1,7 @@
-"""systemd: the user unit and what `systemctl show` says of it (pure), and the commands that enable and end it.
+"""systemd: the user unit, the output of `systemctl show` (pure), and the commands that start and end it.
 
-Quoting follows systemd.syntax(7): a quoted item with backslash and quote escaped, `%` doubled because specifiers are
-expanded everywhere, and `:` before the interpreter so that `$` means nothing. WorkingDirectory= knows no quotes.
+Quoting follows systemd.syntax(7): backslash and quote are escaped in a quoted item, `%` is doubled because specifiers
+are expanded everywhere, and `:` before the interpreter turns off `$`. WorkingDirectory= does not support quotes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import Refused, ServiceError
-from cbi_queue.service.commands import Step, run
+from cbi_queue.service.commands import Command, run
 from cbi_queue.service.definition import PartStatus, fill, packaged_source
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cbi_queue.service.definition import Definition
 
 _PROPERTIES = "LoadState,ActiveState,SubState,MainPID,NRestarts,ExecMainCode,ExecMainStatus"
-"""LoadState is needed: `show` succeeds for a unit that does not exist and calls it inactive."""
+"""LoadState is needed because `show` succeeds for a unit that does not exist, and reports it as inactive."""
 _UNFIT_FOR_PROGRAM = frozenset("\"'\\")
 _USER = ("systemctl", "--user")
 
@@ -31,10 +31,10 @@ def unit_of(part: str) -> str:
 
 
 def render(definition: Definition) -> bytes:
-    """Return the unit file of *definition*: the packaged one, filled in with quoted values.
+    """Return the unit file of *definition*: the packaged one with its placeholders filled in.
 
     Raises:
-        Refused: when the interpreter or the state folder has a name that a unit file cannot say.
+        Refused: when a unit file cannot express the name of the interpreter or of the state folder.
     """
     values = {
         "PYTHON": _program(definition.python),
@@ -45,12 +45,12 @@ def render(definition: Definition) -> bytes:
 
 
 def quoted(item: str) -> str:
-    """Return *item* as one quoted word of a unit file."""
+    """Return *item* as one quoted item of a unit file."""
     return '"' + item.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
 
 
 def _program(python: str) -> str:
-    """Word the start of ExecStart=. Quotes and backslashes, allowed in arguments, are refused in the program's name."""
+    """Return the start of ExecStart=, where systemd allows no quotes or backslashes in the name of the program."""
     if not _UNFIT_FOR_PROGRAM & set(python):
         return quoted(f":{python}")
     if "=" in python:
@@ -61,7 +61,9 @@ def _program(python: str) -> str:
 def _bare_path(path: Path) -> str:
     text = str(path)
     if text != text.strip() or text.endswith("\\"):
-        raise Refused(f"the state folder {text!r} ends in a blank or backslash, which a unit file cannot say")
+        raise Refused(
+            f"the state folder {text!r} has a blank at an end or a backslash at its end, which a unit file cannot express"
+        )
     return text.replace("%", "%%")
 
 
@@ -88,30 +90,30 @@ class Systemd:
         """Return the file for *definition*."""
         return render(definition)
 
-    def start_steps(self, parts: Iterable[str]) -> list[Step]:
+    def start_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `start` does, in order."""
         units = tuple(map(unit_of, parts))
         return [
-            Step((*_USER, "daemon-reload")),
-            Step((*_USER, "enable", "--now", *units)),
-            Step((*_USER, "restart", *units), "those that ran before, for the new definition"),
+            Command((*_USER, "daemon-reload")),
+            Command((*_USER, "enable", "--now", *units)),
+            Command((*_USER, "restart", *units), "parts that were running, for the new file"),
         ]
 
-    def remove_steps(self, parts: Iterable[str]) -> list[Step]:
+    def remove_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `stop_and_forget` and `after_removal` do, in order."""
-        return [Step((*_USER, "disable", "--now", *map(unit_of, parts))), Step((*_USER, "daemon-reload"))]
+        return [Command((*_USER, "disable", "--now", *map(unit_of, parts))), Command((*_USER, "daemon-reload"))]
 
-    def restart_steps(self, parts: Iterable[str]) -> list[Step]:
+    def restart_steps(self, parts: Iterable[str]) -> list[Command]:
         """List what `restart` does, in order."""
-        return [Step((*_USER, "restart", *map(unit_of, parts)))]
+        return [Command((*_USER, "restart", *map(unit_of, parts)))]
 
     def start(self, parts: Sequence[str]) -> None:
-        """Enable and start the units as written; restart those that ran with an older definition.
+        """Enable and start the units as written; restart those that were running.
 
         Raises:
             ServiceError: when no user systemd answers, or it refuses.
         """
-        _require_manager("the files are written, nothing was started")
+        _require_manager("the files were written, nothing was started")
         running = [part for part in parts if self.status_of(part).pid]
         reload, enable, _ = self.start_steps(parts)
         run(reload.argv).require("make systemd read the units", self.log_hint)
@@ -120,7 +122,7 @@ class Systemd:
             self.restart(running)
 
     def stop_and_forget(self, parts: Sequence[str]) -> list[str]:
-        """Stop and disable the units; without a manager only the links are removed. Return notes for the user.
+        """Stop and disable the units; without a manager, only remove their links. Return notes for the user.
 
         Raises:
             ServiceError: when systemd does not stop them.
@@ -128,14 +130,16 @@ class Systemd:
         if (silence := _silence()) is not None:
             for part in parts:
                 (self._folder() / "default.target.wants" / unit_of(part)).unlink(missing_ok=True)
-            return [f"no user systemd answers ({silence}): nothing was stopped; a daemon started by hand goes on"]
+            return [
+                f"no user systemd answers ({silence}): nothing was stopped; if a daemon is running, stop it by hand"
+            ]
         written = [unit_of(part) for part in parts if self.path_of(part).exists()]
         if written:
             run((*_USER, "disable", "--now", *written)).require("stop the units", self.log_hint)
         return []
 
     def after_removal(self) -> None:
-        """Let systemd forget the removed files, when it is there."""
+        """Make systemd forget the removed files, if it is running."""
         run((*_USER, "daemon-reload"))
 
     def restart(self, parts: Sequence[str]) -> None:
@@ -146,10 +150,10 @@ class Systemd:
         """
         _require_manager("nothing was restarted")
         (step,) = self.restart_steps(parts)
-        run(step.argv).require("restart the units", "install the service first, or " + self.log_hint)
+        run(step.argv).require("restart the units", "run `cbi-queue service install` first, or " + self.log_hint)
 
     def status_of(self, part: str) -> PartStatus:
-        """Ask systemd how *part* stands; whether the file is current is for the caller to say."""
+        """Ask systemd for the state of *part*; the caller fills in whether the file is current."""
         answer = run((*_USER, "show", "-p", _PROPERTIES, unit_of(part)))
         path = self.path_of(part)
         bare: dict[str, Any] = {"part": part, "name": unit_of(part), "file": str(path)}
@@ -170,19 +174,19 @@ class Systemd:
 
     @staticmethod
     def _folder() -> Path:
-        """Follow $XDG_CONFIG_HOME as systemd does; a relative one does not count (XDG base directory rules)."""
+        """Return the folder of user units, by $XDG_CONFIG_HOME if it is absolute, as systemd does."""
         config = Path(os.environ.get("XDG_CONFIG_HOME", ""))
         return (config if config.is_absolute() else Path.home() / ".config") / "systemd" / "user"
 
 
 def _last_exit(seen: dict[str, str]) -> str | None:
-    """Word how the last process ended; a running one shows code 0 and status 0, which is no end."""
+    """Return in words how the last process ended; None while one is running."""
     status = seen.get("ExecMainStatus")
     return {"1": status, "2": f"signal {status}", "3": f"signal {status}"}.get(seen.get("ExecMainCode", ""))
 
 
 def lingers() -> bool:
-    """Say whether the user's systemd goes on after logout; without it the service ends with the session."""
+    """Return True if the user's systemd keeps running after logout; else the service ends with the session."""
     user = os.environ.get("USER") or str(os.getuid())
     return (Path("/var/lib/systemd/linger") / user).exists()
 

@@ -1,4 +1,4 @@
-"""One frozen `Settings`: what can be set (`values`), and how it is read (`sources`)."""
+"""One frozen `Settings`: the settings and their defaults (`values`), and how they are read (`sources`)."""
 
 from __future__ import annotations
 

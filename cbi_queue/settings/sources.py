@@ -1,7 +1,6 @@
 """How settings are read: environment over a TOML file over defaults, each value checked before anything uses it.
 
-A complaint names the variable or the file, the value seen and what is allowed. Of the disk nothing but that file is looked
-at. Neighbour: `values`, which says what each setting means.
+A complaint names the variable or the file, the value and what is allowed. No other file is read.
 """
 
 from __future__ import annotations
@@ -18,31 +17,19 @@ from cbi_queue.settings.values import Settings, default_config_path
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENVIRONMENT: dict[str, str] = {
-    "CBI_STATE_DIR": "state_dir",
-    "CBI_V14_REPO": "repo",
-    "CBI_V14_TRAINING_DATA": "training_data",
-    "CBI_V14_MODELS": "models",
-    "CBI_V14_LOGS": "logs",
-    "EXTERNAL_DRIVE": "volume",
-    "CBI_PROFILE": "profile",
-    "CBI_TRAINER_MEMORY_MIB": "trainer_memory_mib",
-    "CBI_GOVERNOR": "governor",
-    "CBI_THREADS": "threads",
-    "CBI_GRACE_S": "grace_s",
-    "CBI_BACKOFF_S": "backoff_s",
-    "CBI_POLL_S": "poll_s",
-    "CBI_VOLUME_CHECK_S": "volume_check_s",
-    "CBI_HOST": "host",
-    "CBI_PORT": "port",
-    "CBI_LOG_MAX_BYTES": "log_max_bytes",
-    "CBI_LOG_KEEP": "log_keep",
-    "CBI_KEEP_DAYS": "keep_days",
-    "CBI_SAMPLE_S": "sample_s",
-    "CBI_THERMAL_KEY": "thermal_key",
-    "CBI_SENSORS_SCRIPT": "sensors_script",
+_OTHER_NAMES = {
+    "repo": "CBI_V14_REPO",
+    "training_data": "CBI_V14_TRAINING_DATA",
+    "models": "CBI_V14_MODELS",
+    "logs": "CBI_V14_LOGS",
+    "volume": "EXTERNAL_DRIVE",
 }
-"""Environment variable -> field. CBI_CONFIG names the TOML file itself."""
+ENVIRONMENT: dict[str, str] = {
+    _OTHER_NAMES.get(f.name, f"CBI_{f.name.upper()}"): f.name
+    for f in fields(Settings)
+    if f.name not in {"runtimes", "config_file"}
+}
+"""Environment variable -> field of `Settings`. CBI_CONFIG names the TOML file itself."""
 
 RANGES: dict[str, tuple[float, float]] = {
     "trainer_memory_mib": (0, 1_048_576),
@@ -57,7 +44,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "keep_days": (1, 3650),
     "sample_s": (0.2, 60.0),
 }
-"""Least and most of every setting that is a number."""
+"""Least and greatest value of each setting that is a number."""
 _CHOICES: dict[str, tuple[str, ...]] = {"governor": ("on", "watch", "off")}
 _PATHS = frozenset({"state_dir", "repo", "training_data", "models", "logs", "volume", "sensors_script"})
 _INTEGERS = frozenset({"threads", "port", "log_max_bytes", "log_keep", "keep_days"})
@@ -67,7 +54,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read settings: environment over TOML over defaults.
 
     Raises:
-        SettingsError: on an unreadable file, an unknown key, or a value out of its range.
+        SettingsError: on an unreadable file, an unknown key, or a value that is not allowed.
     """
     env = os.environ if environ is None else environ
     config_file, from_file = _read_config(env)
@@ -82,7 +69,9 @@ def _read_config(env: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
     path = _absolute("CBI_CONFIG", named) if named else default_config_path()
     if not path.exists():
         if named:
-            raise SettingsError(f"CBI_CONFIG names {path}, which does not exist", hint="write it, or unset CBI_CONFIG")
+            raise SettingsError(
+                f"CBI_CONFIG names {path}, which does not exist", hint="create the file, or unset CBI_CONFIG"
+            )
         return None, {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +90,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
 def _runtimes(value: Any, config_file: Path | None) -> dict[str, str]:
     table, source = value if isinstance(value, tuple) else (value, config_file)
     if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
-        raise SettingsError(f"{source}: [runtimes] maps a backend to the path of a Python, got {table!r}")
+        raise SettingsError(f"{source}: [runtimes] maps a backend to the path of a Python; this is {table!r}")
     return {name: str(Path(path).expanduser()) for name, path in table.items()}
 
 
@@ -111,7 +100,7 @@ def _convert(name: str, value: Any, source: str) -> Any:
     if name in RANGES:
         return _number(name, value, source)
     if not isinstance(value, str):
-        raise SettingsError(f"{source}: {name} must be text, got {value!r}")
+        raise SettingsError(f"{source}: {name} is {value!r}; allowed is a text in quotes")
     if value not in _CHOICES.get(name, (value,)):
         raise SettingsError(f"{source}: {name} is {value!r}; allowed: {', '.join(_CHOICES[name])}")
     return value
@@ -133,13 +122,15 @@ def _number(name: str, value: Any, source: str) -> float | int:
 
 def _absolute(what: str, value: Any) -> Path:
     if not isinstance(value, str) or not value.isprintable():
-        raise SettingsError(f"{what} must be a path without control characters, got {value!r}")
+        raise SettingsError(f"{what} is {value!r}; allowed is a path without control characters")
     try:
         path = Path(value).expanduser()
     except RuntimeError as exc:
-        raise SettingsError(f"{what} is {value!r}, and there is no such user") from exc
+        raise SettingsError(f"{what} is {value!r}, but that user does not exist") from exc
     if not path.is_absolute():
-        raise SettingsError(f"{what} is {value!r}; an absolute path is needed, because a service has no working folder")
+        raise SettingsError(
+            f"{what} is {value!r}; write an absolute path, because a service does not start in your folder"
+        )
     return path
 
 

@@ -1,10 +1,9 @@
-"""What can be set: one frozen `Settings`, the places that follow from it, and their folders.
+"""The settings: one frozen `Settings`, and the paths and folders that follow from it.
 
-Two places, on purpose. *State* (the ledger, telemetry, lock, token, daemon log, backups) lives on the internal disk by
-the platform's convention, because SQLite's WAL is not safe on exFAT or a network disk. *Data, models and training
-logs* live under the repo root, with the seed's directory layout, and may be on an external volume, which must
-really be mounted: it is never created as a plain folder. Where values come from is not known here. Neighbour:
-`sources`, which reads them.
+There are two places. *State* (ledger, telemetry, lock, token, daemon log, backups) is on the internal disk, where the
+platform keeps such files, because SQLite's WAL is not safe on exFAT or a network disk. *Data, models and training logs*
+are below the repo root and may be on an external volume, which must really be mounted: it is never created as a plain
+folder.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set. Each field says its unit, why its default, and its environment variable."""
+    """Every setting, with its unit, its environment variable, its default and the reason for it."""
 
     state_dir: Path
     """Ledger, lock, token, daemon log. CBI_STATE_DIR. Default: the platform's state folder, internal disk."""
     repo: Path
-    """Root of the data layout. CBI_V14_REPO. Default: EXTERNAL_DRIVE/Projects/CBI-V14, else ~/CBI-V14."""
+    """Root of data, models and logs. CBI_V14_REPO. Default: EXTERNAL_DRIVE/Projects/CBI-V14, else ~/CBI-V14."""
     training_data: Path
     """raw/, processed/, exports/. CBI_V14_TRAINING_DATA. Default: repo/TrainingData."""
     models: Path
@@ -36,51 +35,51 @@ class Settings:
     logs: Path
     """training/, ingestion/, deployment/. CBI_V14_LOGS. Default: repo/Logs."""
     volume: Path | None = None
-    """Mount point that must be mounted before anything touches the repo. EXTERNAL_DRIVE. Default: none."""
+    """Mount point that must be mounted before the repo is used. EXTERNAL_DRIVE. Default: none."""
     profile: str = "auto"
-    """Hardware profile: auto (look at the machine), one that ships, or a file of your own in profiles/ beside the TOML
-    file. CBI_PROFILE."""
+    """Hardware profile: auto (by the machine), a shipped one, or your own file in profiles/ beside the TOML file.
+    CBI_PROFILE."""
     trainer_memory_mib: float = 0.0
     """MiB that a trainer may map for data and heap (RLIMIT_DATA), 0 for no limit. CBI_TRAINER_MEMORY_MIB. Libraries and
-    their threads map a good deal that they never touch, so a limit is no budget; it ends a runaway trainer before the
+    their threads map much memory that they never use, so this is not a budget; it ends a runaway trainer before the
     machine swaps."""
     governor: str = "on"
-    """What the thermal and memory governor may do: on; watch (decide and write down, act on nothing); off (only
-    sample). CBI_GOVERNOR."""
+    """What the thermal and memory governor may do: on; watch (record decisions, carry out none); off (only sample).
+    CBI_GOVERNOR."""
     threads: int = 1
-    """Threads of the trainer (OMP_NUM_THREADS). CBI_THREADS. Default: all cores but two, at least one; two cores
-    keep both, because the daemon itself needs almost nothing."""
+    """Threads of the trainer (OMP_NUM_THREADS). CBI_THREADS. Default: all cores but two; both cores of a machine with
+    two, because the daemon itself needs almost none."""
     grace_s: float = 20.0
-    """Seconds that a trainer gets to checkpoint before SIGKILL. CBI_GRACE_S. Stays well inside the service
-    manager's 60 s."""
+    """Seconds that a trainer has to checkpoint before SIGKILL. CBI_GRACE_S. Well within the 60 s of the service
+    manager."""
     backoff_s: float = 30.0
     """Seconds before the first retry after an error; doubles each time, at most an hour. CBI_BACKOFF_S."""
     poll_s: float = 0.1
-    """Seconds between looks at the ledger while idle or supervising. CBI_POLL_S. 0.1 picks a job up at once for
+    """Seconds between checks of the ledger while idle or supervising. CBI_POLL_S. 0.1 starts a job at once and costs
     about 0.2 % of a core."""
     volume_check_s: float = 2.0
     """Seconds between checks that the volume is mounted. CBI_VOLUME_CHECK_S."""
     host: str = "127.0.0.1"
-    """Address of the status page. CBI_HOST. Loopback; anything else must be asked for."""
+    """Address of the status page. CBI_HOST. Loopback; set it to allow other machines."""
     port: int = 8000
     """Port of the status page. CBI_PORT."""
     log_max_bytes: int = 5_000_000
-    """Bytes before a log rolls over. CBI_LOG_MAX_BYTES."""
+    """Bytes at which a log rolls over. CBI_LOG_MAX_BYTES."""
     log_keep: int = 3
-    """Rolled logs kept beside the current one. CBI_LOG_KEEP."""
+    """Number of rolled-over logs that are kept. CBI_LOG_KEEP."""
     keep_days: int = 90
     """Days that telemetry is kept. CBI_KEEP_DAYS. Daily backups of the ledger are kept for two weeks."""
     sample_s: float = 2.0
-    """Seconds between looks of the monitor at its sensors. CBI_SAMPLE_S. Heat and memory change over tens of seconds; a
-    look costs about 2 ms."""
+    """Seconds between readings of the sensors. CBI_SAMPLE_S. Heat and memory change over tens of seconds; a reading of
+    all sensors costs about 2 ms."""
     thermal_key: str = "com.apple.system.thermalpressurelevel"
-    """notify(3) key that tells the thermal pressure on macOS. CBI_THERMAL_KEY. Apple's own; a key that any user may post
-    tries the whole chain without root."""
+    """notify(3) key of the thermal pressure on macOS. CBI_THERMAL_KEY. Default: Apple's. To test the chain without
+    root, name a key that any user may post."""
     sensors_script: Path | None = None
-    """Trace that every sensor replays in place of measuring. CBI_SENSORS_SCRIPT. Default: none. For tries and demos."""
+    """Trace that every sensor replays instead of measuring, for tests and demos. CBI_SENSORS_SCRIPT. Default: none."""
     runtimes: Mapping[str, str] = field(default_factory=dict)
-    """Interpreter per backend, TOML table [runtimes]. A backend without an entry runs on the runtime that
-    `cbi-queue runtime install` made for it, else on this Python."""
+    """Interpreter per backend, TOML table [runtimes]. A backend without an entry uses the runtime installed by
+    `cbi-queue runtime install`, else this Python."""
     config_file: Path | None = None
     """The TOML file that was read, if any."""
 
@@ -91,17 +90,17 @@ class Settings:
 
     @property
     def telemetry_path(self) -> Path:
-        """Per-epoch rows and samples; may be lost without losing a job."""
+        """Per-epoch rows and samples; no job depends on it."""
         return self.state_dir / "telemetry.db"
 
     @property
     def lock_path(self) -> Path:
-        """The slot: whoever holds its flock may train."""
+        """The slot: the process that holds its flock may train."""
         return self.state_dir / "slot.lock"
 
     @property
     def token_path(self) -> Path:
-        """Secret that the API asks for before it changes anything; readable by the owner only."""
+        """Secret that the API requires for changes; readable by the owner only."""
         return self.state_dir / "api-token"
 
     @property
@@ -111,17 +110,17 @@ class Settings:
 
     @property
     def backup_dir(self) -> Path:
-        """Where online backups of the ledger go."""
+        """Folder of the backups of the ledger."""
         return self.state_dir / "backups"
 
     @property
     def runtimes_dir(self) -> Path:
-        """Pythons of their own for backends, made by `cbi-queue runtime install`."""
+        """Folder of the runtimes installed by `cbi-queue runtime install`."""
         return self.state_dir / "runtimes"
 
     @property
     def exports_dir(self) -> Path:
-        """Ready-to-train Parquet, one file a horizon."""
+        """Folder of the exports: training data in Parquet, one file per horizon."""
         return self.training_data / "exports"
 
     @property
@@ -131,7 +130,7 @@ class Settings:
 
     @property
     def training_log_dir(self) -> Path:
-        """One log per attempt."""
+        """Folder of the training logs, one per attempt."""
         return self.logs / "training"
 
     @property
@@ -140,25 +139,25 @@ class Settings:
         return (self.config_file or default_config_path()).parent / "profiles"
 
     def interpreter_for(self, backend: str) -> str:
-        """Return the Python that runs trainers of *backend*: as set, else as installed for it, else our own."""
+        """Return the Python for trainers of *backend*: the one that is set, else installed for it, else our own."""
         installed = self.runtimes_dir / backend / "bin" / "python"
         return self.runtimes.get(backend) or (str(installed) if installed.exists() else sys.executable)
 
     def require_volume(self) -> None:
-        """Make sure that the volume, if one is configured, is really mounted.
+        """Check that the volume, if one is configured, is mounted.
 
         Raises:
-            VolumeMissing: when it is absent, or only a plain folder of that name.
+            VolumeMissing: when it is absent, or a plain folder.
         """
         if self.volume is not None and not os.path.ismount(self.volume):
             seen = "a plain folder, not a mount" if os.path.exists(self.volume) else "absent"  # noqa: PTH110 - as ismount
             raise VolumeMissing(
                 f"the data volume {self.volume} is {seen}; nothing was created there",
-                hint="plug the disk in, or unset EXTERNAL_DRIVE to keep data on this disk",
+                hint="connect the disk, or unset EXTERNAL_DRIVE to keep data on this disk",
             )
 
     def make_layout(self) -> None:
-        """Create the seed's folders below the repo (and the state folder).
+        """Create the folders of data, models and logs below the repo, and the state folder.
 
         Raises:
             VolumeMissing: before anything is created, when the volume is not mounted.
@@ -169,10 +168,10 @@ class Settings:
             folder.mkdir(parents=True, exist_ok=True)
 
     def make_state_dir(self) -> None:
-        """Create the state folder, for its owner only.
+        """Create the state folder, accessible to its owner only.
 
         Raises:
-            VolumeMissing: when the folder lies on the volume and the volume is not mounted.
+            VolumeMissing: when the folder is on the volume and the volume is not mounted.
             SettingsError: when it cannot be created.
         """
         if self.volume is not None and self.state_dir.is_relative_to(self.volume):
@@ -197,7 +196,7 @@ def _layout(settings: Settings) -> list[Path]:
 
 
 def default_config_path() -> Path:
-    """Return where the TOML file lies by the platform's convention, whether or not it is there."""
+    """Return the path of the TOML file by the platform's convention, whether or not it exists."""
     import platformdirs
 
     return Path(platformdirs.user_config_dir("cbi-queue", appauthor=False)) / "config.toml"

@@ -1,3 +1,3 @@
-"""The telemetry file: epochs, samples, decisions. It never costs the ledger a flush."""
+"""The telemetry file: epochs, samples, decisions. A file apart, so that none of it costs the ledger a flush."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the governor saw, made of it and decided, in the telemetry file: samples, slow-downs, decisions, its standing.
+"""The governor's rows in the telemetry file: samples, slow-downs, decisions, its latest report and its saved state.
 
-Written by the slot, read by `governor status|history|why` and the page; its memory is read by the next daemon. Samples
-are thinned as they age: all of the last hours, one a minute for a week, one every ten minutes after that.
+The daemon writes them. `governor status|history|why` and the page read them; the next daemon reads the saved state.
+Samples are thinned with age: all of the last six hours, one a minute for a week, one every ten minutes after that.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
-from cbi_queue.telemetry.telemetry import select
+from cbi_queue.governor.values import Action
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cbi_queue.governor.values import Attribution, Decision, Slowdown
     from cbi_queue.telemetry.telemetry import Telemetry
 
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 THINNING: tuple[tuple[float, float], ...] = ((6 * HOUR_S, 60.0), (7 * DAY_S, 600.0))
-"""Age of a sample in seconds -> seconds of which only the first sample stays."""
+"""Age of samples in seconds -> seconds for each of which one sample is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +39,19 @@ class DecisionRow:
     upward: bool
     undo: bool
     acted: bool
-    """False when the governor only watches."""
+    """False in mode `watch`, and where it could not be carried out."""
     figures: dict[str, float]
     carried: bool = False
-    """True when it only told a trainer the pace that was in force already: no step."""
+    """True when a new trainer was only given the pace that was in force already: no step."""
+
+    @property
+    def is_step(self) -> bool:
+        """True when it changed how a trainer works: not for a probe, a note, or a pace that was carried over."""
+        return self.acted and not self.carried and self.action not in {Action.PROBE, Action.TELL}
 
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> DecisionRow:
-        """Read a row of `SELECT * FROM decisions`; one of an earlier version ends before `carried`."""
+        """Read a row of `SELECT * FROM decisions`; a row of an earlier version lacks `carried`."""
         values = dict(zip(cls.__slots__, row, strict=False))
         flags = {name: bool(values.get(name)) for name in ("upward", "undo", "acted", "carried")}
         return cls(**{**values, **flags, "figures": json.loads(values["figures"])})
@@ -56,14 +59,14 @@ class DecisionRow:
 
 @dataclass(frozen=True, slots=True)
 class SlowdownRow:
-    """One stretch of slow work, with the cause that the evidence spoke for last."""
+    """One stretch of slow work, with the cause that its evidence pointed to last."""
 
     job_id: int
     attempt: int
     since_epoch: int
-    """First slow epoch, 1-based, as reports count."""
+    """First slow epoch, 1-based."""
     at: float
-    """When it was noticed."""
+    """Instant at which it was noticed."""
     detected_epoch: int
     ended_epoch: int | None
     factor: float
@@ -79,7 +82,7 @@ class SlowdownRow:
 
 
 def record_sample(telemetry: Telemetry, job_id: int | None, readings: dict[str, Any]) -> None:
-    """Add what the sensors say now, as plain JSON values."""
+    """Add the current readings, as plain JSON values."""
     body = json.dumps(readings, separators=(",", ":"))
     telemetry.write("INSERT OR REPLACE INTO samples VALUES (?, ?, ?)", (clock.epoch_s(), job_id, body))
 
@@ -98,7 +101,7 @@ def record_decision(
 def record_slowdown(
     telemetry: Telemetry, slowdown: Slowdown, attribution: Attribution | None, *, job_id: int, attempt: int
 ) -> None:
-    """Add a slow-down, or bring the one that began with the same epoch up to date."""
+    """Add a slow-down, or update the one that began with the same epoch."""
     ended = slowdown.ended_epoch
     values = (
         job_id, attempt, slowdown.since_epoch + 1, clock.epoch_s(), slowdown.detected_epoch + 1,
@@ -114,7 +117,7 @@ def record_slowdown(
 
 
 def record_standing(telemetry: Telemetry, standing: dict[str, Any]) -> None:
-    """Replace what the governor thinks just now: what `governor status` shows."""
+    """Replace the governor's latest report, which `governor status` and the page show."""
     telemetry.write("INSERT OR REPLACE INTO standing VALUES (1, ?, ?)", (clock.epoch_s(), json.dumps(standing)))
 
 
@@ -125,7 +128,7 @@ def record_memory(telemetry: Telemetry, record: str) -> None:
 
 
 def thin_samples(telemetry: Telemetry, now: float) -> None:
-    """Keep fewer of the old samples, as `THINNING` says."""
+    """Delete most of the old samples, as `THINNING` states."""
     for age_s, period_s in THINNING:
         telemetry.write(
             "DELETE FROM samples WHERE at < ? AND at NOT IN (SELECT MIN(at) FROM samples WHERE at < ? GROUP BY "
@@ -133,40 +136,3 @@ def thin_samples(telemetry: Telemetry, now: float) -> None:
             (now - age_s, now - age_s, period_s),
         )
     telemetry.commit()
-
-
-def decisions_of(path: Path, job_id: int | None = None, *, last: int | None = None) -> list[DecisionRow]:
-    """Return the decisions of a job (or all), oldest first."""
-    sql = "SELECT * FROM decisions WHERE ? IS NULL OR job_id = ? ORDER BY id DESC LIMIT ?"
-    rows = select(path, sql, (job_id, job_id, -1 if last is None else last))
-    return [DecisionRow.of(row) for row in reversed(rows)]
-
-
-def slowdowns_of(path: Path, job_id: int) -> list[SlowdownRow]:
-    """Return the slow-downs of a job, oldest first."""
-    rows = select(path, "SELECT * FROM slowdowns WHERE job_id = ? ORDER BY attempt, since_epoch", (job_id,))
-    return [SlowdownRow.of(row) for row in rows]
-
-
-def last_standing(path: Path) -> tuple[float, dict[str, Any]] | None:
-    """Return the instant and the content of what the governor last thought; None when it never did."""
-    rows = select(path, "SELECT at, body FROM standing")
-    return (rows[0][0], json.loads(rows[0][1])) if rows else None
-
-
-def last_memory(path: Path) -> str | None:
-    """Return the governor's memory as it was written last, unchecked; None when none ever was, or it cannot be read."""
-    rows = select(path, "SELECT body FROM governor_memory")
-    return str(rows[0][0]) if rows else None
-
-
-def last_sample_at(path: Path, job_id: int) -> float | None:
-    """Return the instant of the last sample that was taken while *job_id* was in the slot; None when there is none."""
-    rows = select(path, "SELECT MAX(at) FROM samples WHERE job_id = ?", (job_id,))
-    return rows[0][0] if rows else None
-
-
-def samples_between(path: Path, begin: float, end: float) -> list[tuple[float, dict[str, Any]]]:
-    """Return the samples of a stretch of time, oldest first."""
-    rows = select(path, "SELECT at, readings FROM samples WHERE at BETWEEN ? AND ? ORDER BY at", (begin, end))
-    return [(at, json.loads(body)) for at, body in rows]

@@ -1,9 +1,8 @@
-"""The telemetry file: epochs, and what the governor saw and decided, with relaxed flushing.
+"""The telemetry file, open for writing: epochs, and what the governor read and decided.
 
-A second file, so that none of it ever costs the ledger a flush. Neighbours: `governor_log` (the governor's rows).
-
-Losing the last second of telemetry loses no job. A telemetry file that cannot be used (locked, damaged, disk full)
-never stops the queue: `record` says so once, goes on without it, and tries it again after `RETRY_AFTER_S`.
+It is flushed less strictly than the ledger: losing the last second of telemetry loses no job. A file that cannot be
+used (locked, damaged, disk full) never stops the queue: it is logged once, nothing is recorded, and the file is tried
+again after `RETRY_AFTER_S`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 0.5
-"""Seconds between commits: what a reader lags behind, and what a power loss may take."""
+"""Seconds between commits: how far a reader lags behind, and how much a power loss may cost."""
 RETRY_AFTER_S = 30.0
 """Seconds before a file that could not be used is tried again."""
 
@@ -72,6 +71,11 @@ class EpochRow:
     micro_batch: int | None
     resumed: bool
 
+    @property
+    def sample_s(self) -> float | None:
+        """Seconds that one sample took; None where the number of samples is not known."""
+        return self.wall_s / self.samples if self.samples else None
+
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> EpochRow:
         """Read a row of `SELECT * FROM epochs`."""
@@ -80,10 +84,10 @@ class EpochRow:
 
 
 class Telemetry:
-    """The telemetry file, open for writing; used by the slot's thread only."""
+    """One connection for writing, used by one thread only."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file; a failure is logged and turns recording off for a while."""
+        """Open or create the file; a failure is logged and turns recording off for `RETRY_AFTER_S`."""
         self._path = path
         self._last_commit_s = clock.monotonic_s()
         self._retry_at_s = self._last_commit_s + RETRY_AFTER_S
@@ -100,7 +104,7 @@ class Telemetry:
     def forget_before(self, at: float) -> None:
         """Drop rows older than the instant *at*."""
         for table in ("epochs", "samples", "decisions", "slowdowns"):
-            self.write(f"DELETE FROM {table} WHERE at < ?", (at,))  # noqa: S608 - names of our own
+            self.write(f"DELETE FROM {table} WHERE at < ?", (at,))  # noqa: S608 - the names above
         self.commit()
 
     def commit_when_due(self) -> None:
@@ -126,7 +130,7 @@ class Telemetry:
         self._retry_at_s = float("inf")
 
     def write(self, sql: str, values: tuple[object, ...]) -> None:
-        """Run one statement; what cannot be written now is lost, and the file is left alone for a while."""
+        """Run one statement; one that fails is lost, and the file is tried again after `RETRY_AFTER_S`."""
         conn = self._usable()
         if conn is None:
             return
@@ -136,7 +140,7 @@ class Telemetry:
             self._put_off(conn, exc)
 
     def _usable(self) -> sqlite3.Connection | None:
-        """Return the connection; try a file that could not be used again once its time has come."""
+        """Return the connection; first open a file again that could not be used `RETRY_AFTER_S` ago."""
         now = clock.monotonic_s()
         if self._conn is None and now >= self._retry_at_s:
             self._retry_at_s = now + RETRY_AFTER_S
@@ -168,26 +172,6 @@ def _open_for_writing(path: Path) -> sqlite3.Connection | None:
 
 
 def _add_missing_columns(conn: sqlite3.Connection) -> None:
-    """Give a table that an earlier version made the column that it lacks, at its end, where new tables have it too."""
+    """Add to a table of an earlier version the column that it lacks, at its end, where new tables have it too."""
     if not any(column[1] == "carried" for column in conn.execute("PRAGMA table_info(decisions)")):
         conn.execute("ALTER TABLE decisions ADD COLUMN carried INTEGER NOT NULL DEFAULT 0")
-
-
-def epochs_of(path: Path, job_id: int, *, last: int | None = None) -> list[EpochRow]:
-    """Return a job's epochs in time order (all, or the newest *last*); empty when there is no usable file."""
-    sql = "SELECT * FROM epochs WHERE job_id = ? ORDER BY attempt DESC, epoch DESC LIMIT ?"
-    return [EpochRow.of(row) for row in reversed(select(path, sql, (job_id, -1 if last is None else last)))]
-
-
-def select(path: Path, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the rows of a SELECT on the file at *path*; none when there is no usable file or table."""
-    try:
-        conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
-    except sqlite3.Error:
-        return []
-    try:
-        return conn.execute(sql, values).fetchall()
-    except sqlite3.Error:
-        return []
-    finally:
-        conn.close()

@@ -1,3 +1,3 @@
-"""What can be seen. Views only read."""
+"""What can be seen of the queue. Read-only."""
 
 from __future__ import annotations

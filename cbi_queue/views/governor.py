@@ -1,9 +1,8 @@
-"""What the governor sees, thinks and does, as the queue's snapshot shows it. Only looks, at the telemetry file.
+"""What the governor reads, concludes and does, as the queue's snapshot shows it. Read-only.
 
-What the daemon wrote longer ago than `STALE_S` is told as old: then nothing of it is called the present, and heat and
-memory are unknown. What was written about another job is not told of this one. All values are plain, because the
-everyday verbs load this and must stay quick. Neighbours: `status` (which holds it), `ledger.governor_log` (the rows),
-`api.governor_view` (the panel of the page).
+The daemon reports every two seconds. A report older than `STALE_S` is not shown as the present: heat and memory are
+then unknown. What was reported about another job is not shown for this one. All values are plain, because the
+everyday verbs import this module and must start quickly.
 """
 
 from __future__ import annotations
@@ -12,31 +11,32 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue import clock
-from cbi_queue.telemetry.governor_log import decisions_of, last_standing
 from cbi_queue.views.stored_values import number_of, object_of, text_of, whole_of
+from cbi_queue.wording import span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from cbi_queue.ledger import JobRow
     from cbi_queue.telemetry.governor_log import DecisionRow
+    from cbi_queue.telemetry.reader import TelemetryReader
 
 STALE_S = 15.0
-"""Seconds after which what the daemon wrote last is no longer called the present. It writes every two."""
+"""Seconds after which the daemon's last report is no longer shown as the present. It reports every two."""
 AHEAD_S = 1.0
-"""Seconds by which it may lie in the future; more means that the clock was set back, and its age is not known."""
+"""Seconds by which a report may lie in the future; more means that the clock was set back and its age is unknown."""
 DECISIONS_SHOWN = 5
 UNKNOWN = "unknown"
-STANDS_STILL = "stands still"
-"""How the rung begins in words while the governor holds the job."""
+PAUSED = "is paused"
+"""How the rung begins in words while the governor pauses the job."""
+_PAUSED_FORMERLY = "stands still"
+"""How a daemon that was started before an upgrade may still report it."""
 LEFT_ALONE = {
-    "heat": "heat is not paced against for another {1}: a slower pace did not help",
-    "heat level": "the heat level is not believed for another {1}: it did not follow the work",
-    "memory": "memory is left alone for another {1}, or until it was clear: standing aside did not ease it",
+    "heat": "heat: no pacing for another {1}, because a slower pace did not help",
+    "heat level": "heat level: ignored for another {1}, because it did not follow the work",
+    "memory": "memory: no steps for another {1} or until it has eased, because making room did not help",
 }
-OTHERS_LEFT_ALONE = "{0} is left alone for another {1}: a step against it did not help"
+OTHERS_LEFT_ALONE = "{0}: no steps for another {1}, because the last one did not help"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,131 +45,137 @@ class DecisionLine:
 
     at: float
     job: str | None
-    """Name of the job; None: it was taken between jobs, or the job is forgotten."""
+    """Name of the job; None when it was taken between jobs, or the job is no longer in the ledger."""
     epoch: int | None
     """Finished epochs when it was taken."""
     action: str
     cause: str
     words: str
     acted: bool
-    """False when the governor only watched."""
+    """False in mode `watch`, and where it could not be carried out."""
     carried: bool = False
-    """True when it only told a trainer the pace that was in force already: no step."""
+    """True when a new trainer was only given the pace that was in force already: no step."""
 
 
 @dataclass(frozen=True, slots=True)
 class GovernorStatus:
-    """The governor now. None, or `unknown`, is what nobody knows; it never means that all is well."""
+    """The governor now. None and `unknown` mean that a value is not known, never that all is well."""
 
     words: str
-    """All of it in one line."""
+    """A summary in one line."""
     doing: str
-    """What it does just now: the rung, or why there is none."""
+    """What it does now: the rung, or why there is none."""
     is_stale: bool
-    """The daemon never wrote, or not lately: nothing below but `at`, `age_s` and `decisions` is known."""
+    """True when there is no recent report: nothing below is known except `at`, `age_s` and `decisions`."""
     at: float | None = None
-    """Instant at which the daemon wrote last; None: it never did."""
+    """Instant of the daemon's last report; None when there is none."""
     age_s: float | None = None
-    """Seconds since then; None also when that instant lies in the future."""
+    """Seconds since that instant; None also when it lies in the future."""
     mode: str | None = None
     """on | watch | off, of the daemon."""
     profile: str | None = None
     rung: str | None = None
-    """Where the running job stands on the ladder, in words; in mode `watch` what it would be."""
+    """The running job's rung on the ladder, in words; in mode `watch` the rung that it would have."""
     duty: float | None = None
-    """Share of the time in which the trainer may work, 0 to 1."""
+    """Share of the time that the trainer may work, 0 to 1."""
     micro_batch: int | None = None
     factor: float | None = None
-    """By how much the work is slower than on the cold machine; None: no slow-down is seen."""
+    """How many times as long a sample takes as on the cold machine; None when no slow-down was detected."""
     since_epoch: int | None = None
     """First slow epoch, 1-based."""
     confidence: float | None = None
-    """That it is slow, 0 to 1."""
+    """Confidence that the work is slow, 0 to 1."""
     cause: str | None = None
     evidence: tuple[str, ...] = ()
-    """What speaks for that cause, each a sentence."""
+    """What points to that cause, each a sentence."""
     heat: str = UNKNOWN
     """In words: `heavy, 97 °C`."""
     memory: str = UNKNOWN
     """In words: `5.6 of 24 GiB available`."""
     cost_share: float | None = None
-    """Share of the last day that its steps cost, 0 to 1."""
+    """Share of the last day that the governor's steps cost, 0 to 1."""
     left_alone: tuple[str, ...] = ()
-    """What it does not act on for a while, because a step against it did not help, each a sentence."""
+    """What it does not act on for a while because a step did not help, each a sentence."""
     readings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Kind -> the reading as the daemon wrote it, or `{"unknown": why}`; empty when nothing is known."""
+    """Kind -> the reading as the daemon reported it, or `{"unknown": why}`; empty when nothing is known."""
     decisions: tuple[DecisionLine, ...] = ()
-    """The last five, the newest first."""
+    """The last five, newest first."""
 
     @property
     def slowdown_words(self) -> str | None:
-        """The slow-down in force: by how much, since when, how sure, why; None without one."""
+        """The current slow-down: by how much, since when, how sure, why; None when there is none."""
         return self._slow_words("" if self.confidence is None else f" ({self.confidence:.0%} sure)")
 
     @property
     def duty_in_force(self) -> float | None:
-        """Share of the time that the running trainer was told to work, above 0 and up to 1; None: not known."""
+        """Share of the time that the running trainer works, above 0 and up to 1; None when not known."""
         if self.mode in {"watch", "off"}:
             return 1.0
         return self.duty if self.duty is not None and 0 < self.duty <= 1 else None
 
     @property
     def work_words(self) -> str | None:
-        """How the running job is held back and slowed, for behind its name; None when it is neither."""
+        """How the running job is paced and slowed, to put after its name; None when it is neither."""
         paced = None
         if self.mode == "on" and self.duty is not None and 0 < self.duty < 1:
             paced = f"works {self.duty:.0%} of the time"
         return "; ".join(filter(None, (paced, self._slow_words()))) or None
 
     @property
-    def standstill_words(self) -> str:
-        """How a paused job stands: for what, when it is the governor that holds it."""
-        is_ours = self.mode == "on" and self.rung is not None and self.rung.startswith(STANDS_STILL)
-        return str(self.rung) if is_ours else STANDS_STILL
+    def pause_words(self) -> str:
+        """That a job is paused, to put after its name; with the cause when the governor paused it."""
+        is_by_governor = self.mode == "on" and self.rung is not None and self.rung.startswith(PAUSED)
+        return str(self.rung) if is_by_governor else PAUSED
 
     def _slow_words(self, sure: str = "") -> str | None:
         if self.factor is None:
             return None
-        since = "" if self.since_epoch is None else f" since epoch {self.since_epoch}"
-        return f"slow{since} by factor {self.factor:.2f}{sure}, cause {(self.cause or UNKNOWN).replace('_', ' ')}"
+        return slowdown_words(self.factor, self.since_epoch, self.cause or UNKNOWN, sure)
+
+
+def slowdown_words(factor: float, since_epoch: int | None, cause: str, note: str = "") -> str:
+    """Describe a slow-down, with a *note* in parentheses (and a space before them) after the factor."""
+    since = "" if since_epoch is None else f" since epoch {since_epoch}"
+    return f"slow{since} by factor {factor:.2f}{note}, cause {cause.replace('_', ' ')}"
 
 
 def take_governor_status(
-    path: Path, job: JobRow | None, names: Mapping[int, str], *, daemon_runs: bool
+    telemetry: TelemetryReader, job: JobRow | None, names: Mapping[int, str], now: float, *, daemon_runs: bool
 ) -> GovernorStatus:
-    """Look at what the governor wrote last.
+    """Read what the governor last reported and decided.
 
     Args:
-        path: the telemetry file.
+        telemetry: where the daemon reported it.
         job: the job in the slot.
         names: number -> name of the jobs in the ledger.
-        daemon_runs: whether there is a governor at all just now.
+        now: the instant of the snapshot, seconds since 1970 UTC.
+        daemon_runs: False when there is no governor now.
     """
-    decisions = tuple(_decision(row, names) for row in reversed(decisions_of(path, last=DECISIONS_SHOWN)))
+    decisions = tuple(_decision(row, names) for row in reversed(telemetry.decisions(last=DECISIONS_SHOWN)))
     try:
-        found = last_standing(path)
+        found = telemetry.last_standing()
     except ValueError:
-        return _not_known("what the daemon wrote last cannot be read", None, decisions)
+        return _not_known("the daemon's last report cannot be read", decisions)
     if found is None:
-        return _not_known("no daemon has written anything yet", None, decisions)
+        return _not_known("no daemon has reported yet", decisions)
     at, standing = found
-    age_s = clock.epoch_s() - at
+    age_s = now - at
     why_not = _why_not(age_s, standing, daemon_runs=daemon_runs)
-    return _not_known(why_not, at, decisions) if why_not else _present(at, max(0.0, age_s), standing, job, decisions)
+    if why_not:
+        return _not_known(why_not, decisions, at, age_s)
+    return _present(at, max(0.0, age_s), standing, job, decisions)
 
 
 def left_alone_words(standing: dict[str, Any], age_s: float) -> tuple[str, ...]:
-    """Say what the daemon does not act on for a while, and why.
+    """Return what the daemon does not act on for a while, and why, each a sentence.
 
     Args:
-        standing: what it wrote.
-        age_s: how long ago it wrote that.
+        standing: its last report.
+        age_s: the age of that report.
     """
-    told = {what: number_of(left_s) for what, left_s in object_of(standing.get("left_alone_s")).items()}
-    lefts = {what: left_s - age_s for what, left_s in told.items() if left_s is not None and left_s > age_s}
-    return tuple(
-        LEFT_ALONE.get(what, OTHERS_LEFT_ALONE).format(what, _age_words(left_s)) for what, left_s in lefts.items()
-    )
+    reported = {what: number_of(left_s) for what, left_s in object_of(standing.get("left_alone_s")).items()}
+    lefts = {what: left_s - age_s for what, left_s in reported.items() if left_s is not None and left_s > age_s}
+    return tuple(LEFT_ALONE.get(what, OTHERS_LEFT_ALONE).format(what, span(left_s)) for what, left_s in lefts.items())
 
 
 def _decision(row: DecisionRow, names: Mapping[int, str]) -> DecisionLine:
@@ -177,41 +183,34 @@ def _decision(row: DecisionRow, names: Mapping[int, str]) -> DecisionLine:
     return DecisionLine(row.at, job, row.epoch, row.action, row.cause, row.words, row.acted, row.carried)
 
 
-def _not_known(why: str, at: float | None, decisions: tuple[DecisionLine, ...]) -> GovernorStatus:
-    age_s = None if at is None else clock.epoch_s() - at
-    is_of_the_past = age_s is not None and age_s >= -AHEAD_S
+def _not_known(
+    why: str, decisions: tuple[DecisionLine, ...], at: float | None = None, age_s: float | None = None
+) -> GovernorStatus:
     return GovernorStatus(
-        f"not known: {why}",
-        f"not known: {why}",
+        f"unknown: {why}",
+        f"unknown: {why}",
         is_stale=True,
         at=at,
-        age_s=max(0.0, age_s) if age_s is not None and is_of_the_past else None,
+        age_s=None if age_s is None or age_s < -AHEAD_S else max(0.0, age_s),
         decisions=decisions,
     )
 
 
 def _why_not(age_s: float, standing: object, *, daemon_runs: bool) -> str | None:
-    """Say why what the daemon wrote last is not the present; None when it is."""
+    """Return why the daemon's last report is not the present; None when it is."""
     if age_s < -AHEAD_S:
-        return "what the daemon wrote last lies in the future; the clock was set back"
+        return "the daemon's last report lies in the future: the clock was set back"
     if not daemon_runs:
-        return f"no daemon is running; the last one wrote {_age_words(age_s)} ago"
+        return f"no daemon is running; the last report is {span(age_s)} old"
     if age_s > STALE_S:
-        return f"the daemon wrote last {_age_words(age_s)} ago"
-    return None if isinstance(standing, dict) else "what the daemon wrote last cannot be read"
-
-
-def _age_words(age_s: float) -> str:
-    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if age_s >= 2 * size:
-            return f"{age_s // size:.0f} {name}"
-    return f"{age_s:.0f} s"
+        return f"the daemon's last report is {span(age_s)} old"
+    return None if isinstance(standing, dict) else "the daemon's last report cannot be read"
 
 
 def _present(
     at: float, age_s: float, standing: dict[str, Any], job: JobRow | None, decisions: tuple[DecisionLine, ...]
 ) -> GovernorStatus:
-    readings = {kind: _plain(told) for kind, told in object_of(standing.get("readings")).items()}
+    readings = {kind: _plain(reading) for kind, reading in object_of(standing.get("readings")).items()}
     heat, memory = _heat(readings.get("thermal", {})), _memory(readings.get("memory", {}))
     mode = str(standing.get("mode", UNKNOWN))
     is_of_job = job is not None and standing.get("job_id") == job.id
@@ -239,10 +238,12 @@ def _present(
 
 
 def _work(standing: dict[str, Any]) -> dict[str, Any]:
-    """Return what the standing says of its job."""
-    evidence = standing.get("evidence")
+    """Return what the daemon reported about its job."""
+    evidence, rung = standing.get("evidence"), text_of(standing.get("rung"))
+    if rung is not None and rung.startswith(_PAUSED_FORMERLY):
+        rung = PAUSED + rung.removeprefix(_PAUSED_FORMERLY)
     return {
-        "rung": text_of(standing.get("rung")),
+        "rung": rung,
         "duty": number_of(standing.get("duty")),
         "micro_batch": whole_of(standing.get("micro_batch")),
         "factor": number_of(standing.get("factor")),
@@ -255,31 +256,31 @@ def _work(standing: dict[str, Any]) -> dict[str, Any]:
 
 def _doing(mode: str, rung: str | None, job: JobRow | None) -> str:
     if mode == "off":
-        return "off, only samples"
+        return "off: records readings and decides nothing"
     if job is None:
-        return "only watches, nothing is training" if mode == "watch" else "nothing is training"
+        return "watch only, nothing is training" if mode == "watch" else "nothing is training"
     if rung is None:
-        return "has not heard from the running job yet"
+        return "no report from the running job yet"
     if mode == "watch":
-        return f"only watches (would be: {rung})"
-    is_held_by_others = job.state == "paused" and not rung.startswith(STANDS_STILL)
-    return f"{STANDS_STILL}, not by the governor (else: {rung})" if is_held_by_others else rung
+        return f"watch only (would be: {rung})"
+    is_paused_by_others = job.state == "paused" and not rung.startswith(PAUSED)
+    return f"{PAUSED}, not by the governor (otherwise: {rung})" if is_paused_by_others else rung
 
 
-def _heat(told: dict[str, Any]) -> str:
-    temp_c, advisory = number_of(told.get("temp_c")), told.get("advisory")
-    aside = " (advisory)" if isinstance(advisory, list) and "temp_c" in advisory else ""
+def _heat(reading: dict[str, Any]) -> str:
+    temp_c, advisory = number_of(reading.get("temp_c")), reading.get("advisory")
+    note = " (advisory)" if isinstance(advisory, list) and "temp_c" in advisory else ""
     parts = [
-        text_of(told.get("level")),
-        None if temp_c is None else f"{temp_c:.0f} °C{aside}",
-        "slowed by heat just now" if told.get("throttled") is True else None,
+        text_of(reading.get("level")),
+        None if temp_c is None else f"{temp_c:.0f} °C{note}",
+        "slowed by heat now" if reading.get("throttled") is True else None,
     ]
-    return ", ".join(filter(None, parts)) or ("not slowed by heat" if told.get("throttled") is False else UNKNOWN)
+    return ", ".join(filter(None, parts)) or ("not slowed by heat" if reading.get("throttled") is False else UNKNOWN)
 
 
-def _memory(told: dict[str, Any]) -> str:
-    available, total = number_of(told.get("available_mib")), number_of(told.get("total_mib"))
-    level = text_of(told.get("level"))
+def _memory(reading: dict[str, Any]) -> str:
+    available, total = number_of(reading.get("available_mib")), number_of(reading.get("total_mib"))
+    level = text_of(reading.get("level"))
     parts = [f"pressure {level}"] if level and (level != "normal" or available is None) else []
     if available is not None:
         of = "" if total is None else f" of {total / 1024:.0f}"
@@ -287,9 +288,9 @@ def _memory(told: dict[str, Any]) -> str:
     return ", ".join(parts) or UNKNOWN
 
 
-def _plain(told: Any) -> dict[str, Any]:
-    """Return the reading as it was written; one that JSON could not tell again is unknown."""
-    reading = object_of(told)
+def _plain(reported: Any) -> dict[str, Any]:
+    """Return the reading as it was reported; one that JSON cannot hold is unknown."""
+    reading = object_of(reported)
     if not reading or any(isinstance(value, float) and not math.isfinite(value) for value in reading.values()):
-        return {"unknown": "the daemon wrote something that is no reading"}
+        return {"unknown": "the daemon reported something that is not a reading"}
     return reading

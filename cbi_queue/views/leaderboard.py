@@ -1,10 +1,9 @@
 """The trained models of each horizon, ranked by how much better than naive they forecast. Pure: rows in, rows out.
 
-Ranked is the backtest block, which no model was selected on. The yardstick is skill = 1 - error / naive's error on the
-very same rows (0 equals naive, above 0 beats it), because models may be scored on different rows: plain errors of
-different rows do not compare, skills do. MASE is MAE over one constant, so skill by MASE is skill by MAE. The bars
-(naive, seasonal naive, drift) are always in the list; a bar that was not trained has no scores, save naive, whose
-scores every model brings along. Above: the command line and the page; below: `ledger` (job rows), `catalogue`.
+The backtest block ranks, because no model was selected on it. Models may be scored on different rows, whose errors
+cannot be compared, so they are ranked by skill = 1 - error / naive's error on the same rows: 0 equals naive, above 0
+beats it. MASE is MAE divided by a constant, so skill by MASE is skill by MAE. The baselines (naive, seasonal naive,
+drift) are always listed. One that was not trained has no scores, except naive, whose scores come with every model.
 """
 
 from __future__ import annotations
@@ -26,26 +25,27 @@ NAIVE = "naive"
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardRow:
-    """One model or bar of one horizon. Scores are those of the backtest block; None where there is no such score."""
+    """One model or baseline of one horizon. Scores are of the backtest block; None where there is no such score."""
 
     place: int | None
-    """1 is best; None without a skill to rank by."""
+    """1 is best; None without a skill."""
     job_id: int | None
-    """None for a bar that no job trained."""
+    """None for a baseline that no job trained."""
     name: str
     family: str
     model: str
     is_bar: bool
+    """True for a baseline."""
     skill_mase: float | None
-    """1 - MASE / naive's MASE on the same rows. This ranks."""
+    """1 - MASE / naive's MASE on the same rows; ranks."""
     skill_rmse: float | None
-    """1 - RMSE / naive's RMSE on the same rows. This breaks ties."""
+    """1 - RMSE / naive's RMSE on the same rows; breaks ties."""
     mase: float | None
     rmse: float | None
     """In units of the price."""
     mape_pct: float | None
     directional_accuracy: float | None
-    """Share of moves whose sign was forecast, 0 to 1."""
+    """Share of moves whose direction was forecast correctly, 0 to 1."""
     sharpe: float | None
     """Annualised, before costs."""
     rows: int | None
@@ -55,14 +55,14 @@ class LeaderboardRow:
 
 
 def rank(jobs: Iterable[JobRow]) -> dict[str, list[LeaderboardRow]]:
-    """Rank the succeeded jobs of each horizon, best first, bars included.
+    """Rank the succeeded jobs and the baselines of each horizon, best first.
 
     Args:
-        jobs: any jobs; what has not succeeded or was not scored is left out, and of jobs of one name all but the
-            newest.
+        jobs: any jobs; those that did not succeed or were not scored are omitted, and of several jobs of one name
+            only the newest counts.
 
     Returns:
-        Horizon -> rows, shortest horizon first; horizons without a scored job are left out.
+        Horizon -> rows, shortest horizon first; horizons without a scored job are omitted.
     """
     newest = {job.name: job for job in sorted(jobs, key=lambda job: job.id) if _is_scored(job)}
     by_horizon = {horizon: [job for job in newest.values() if job.horizon == horizon] for horizon in HORIZONS}
@@ -74,7 +74,7 @@ def _is_scored(job: JobRow) -> bool:
 
 
 def _ranked(jobs: list[JobRow]) -> list[LeaderboardRow]:
-    rows = [_row(job) for job in jobs] + _untrained_bars(jobs)
+    rows = [_row(job) for job in jobs] + _untrained_baselines(jobs)
     rows.sort(key=_order)
     return [replace(row, place=place) if row.skill_mase is not None else row for place, row in enumerate(rows, start=1)]
 
@@ -97,22 +97,24 @@ def _row(job: JobRow) -> LeaderboardRow:
     )
 
 
-def _untrained_bars(jobs: list[JobRow]) -> list[LeaderboardRow]:
+def _untrained_baselines(jobs: list[JobRow]) -> list[LeaderboardRow]:
     trained = {job.model for job in jobs}
-    missing = [bar for bar in BARS if bar not in trained]
     scores = {NAIVE: _naive_score(jobs)}
     return [
-        _scored_row(scores.get(bar, {}), job_id=None, name=bar, family=MODELS[bar].family, model=bar, fit_s=None)
-        for bar in missing
+        _scored_row(
+            scores.get(model, {}), job_id=None, name=model, family=MODELS[model].family, model=model, fit_s=None
+        )
+        for model in BARS
+        if model not in trained
     ]
 
 
 def _naive_score(jobs: list[JobRow]) -> dict[str, Any]:
     """Take naive's scores from the model that was scored on the most rows; by definition its skill is 0."""
-    brought = [score for job in jobs if (score := (job.metrics or {}).get("naive", {}).get("backtest"))]
-    if not brought:
+    scores = [score for job in jobs if (score := (job.metrics or {}).get("naive", {}).get("backtest"))]
+    if not scores:
         return {}
-    longest: dict[str, Any] = max(brought, key=lambda score: score.get("rows") or 0)
+    longest: dict[str, Any] = max(scores, key=lambda score: score.get("rows") or 0)
     return {**longest, "skill_mae": 0.0, "skill_rmse": 0.0}
 
 

@@ -1,7 +1,6 @@
-"""What every job of some plans needs of this machine's memory, beside what was measured: one row a job. Only looks.
+"""How much of this machine's memory each job will take, beside what was measured: one row per job. Read-only.
 
-The command line's `estimate` and `show` print it. Neighbours: `plan.memory_checks` and `hardware.fit` (the estimate),
-`ledger.peaks` (what was measured).
+`cbi-queue estimate` and `show` print it.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cbi_queue.hardware import HardwareProfile
-    from cbi_queue.hardware.memory import Peak, Shape
+    from cbi_queue.hardware.memory import Peak
     from cbi_queue.ledger import Ledger
     from cbi_queue.ledger.peaks import PeakRow
+    from cbi_queue.models.memory_formulas import Shape
     from cbi_queue.settings import Settings
     from cbi_queue.spec import JobSpec
 
@@ -38,33 +38,33 @@ class MemoryRow:
     batch: int | None
     """Effective batch; None for models without batches."""
     formula_mib: float
-    """The guide's formula at that batch."""
+    """By the formula of `hardware/estimators.py` at that batch."""
     corrected_mib: float
     """What it will probably take at that batch."""
     safe_mib: float
-    """What it should stay below."""
+    """The estimate with its safety margin: what it should stay below."""
     smallest_mib: float
     """What it will probably take at micro-batch 1."""
     limit_mib: float | None
-    """What one trainer of it may hold here."""
+    """What one trainer of this kind may take on this machine."""
     micro_batch: int | None
-    """What it would start with."""
+    """The micro-batch that it would start with."""
     verdict: str
     words: str
     source: str
     """What the correction was learned from."""
     shape: str
-    """Rows and features, and where they are from."""
+    """Rows and features, and their source."""
     measured_mib: float | None
-    """Peak of its last finished attempt; None when there was none."""
+    """Peak of its last finished attempt; None without one."""
     measured_micro_batch: int | None
 
 
 class MemoryTable:
-    """Estimates jobs on one machine, with what its ledger knows."""
+    """Estimates jobs on one machine, corrected by the peaks in its ledger."""
 
     def __init__(self, settings: Settings, profile: HardwareProfile, ledger: Ledger | None) -> None:
-        """Use the limits of *profile* and the peaks of *ledger* (None: there is no ledger yet)."""
+        """Use the limits of *profile* and the peaks of *ledger* (None when there is none yet)."""
         self._settings, self._profile = settings, profile
         self._peaks: Mapping[str, Sequence[Peak]] = peaks_by_backend(ledger) if ledger else {}
         self._measured = _measured(ledger) if ledger else {}
@@ -73,7 +73,7 @@ class MemoryTable:
 
     @property
     def available_mib(self) -> float | None:
-        """Memory free just now; None where the system tells no figure that can be trusted."""
+        """Memory that is free now; None where the system gives no reliable figure."""
         return self._available_mib
 
     def row(self, job: JobSpec) -> MemoryRow:
@@ -115,18 +115,18 @@ class MemoryTable:
 
 
 def verdict_words(row: MemoryRow) -> str:
-    """Put a row's verdict into a few words."""
+    """Return a row's verdict in a few words."""
     return {
         Verdict.FITS: "fits",
         Verdict.SMALLER: f"fits at micro-batch {row.micro_batch}",
-        Verdict.WAITS: "waits now",
+        Verdict.WAITS: "waits for memory",
         Verdict.CANNOT: "cannot fit",
-        Verdict.UNKNOWN: "not known",
+        Verdict.UNKNOWN: "unknown",
     }[Verdict(row.verdict)]
 
 
 def available_mib(profile: HardwareProfile) -> float | None:
-    """Return the memory that is free now, at most the machine's; None on macOS, whose figures count used pages as free."""
+    """Return the memory free now, at most the machine's; None on macOS, whose figures count used pages as free."""
     if sys.platform == "darwin":
         return None
     import psutil

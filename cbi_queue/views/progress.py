@@ -1,7 +1,6 @@
-"""How far the job in the slot is, and how much time it still takes at the pace in force. Only looks, at the telemetry.
+"""How far the job in the slot is, and how much time is left at the current pace. Read-only.
 
-Reports count working seconds and leave rests out: for a trainer that works 60 % of the time the end is 1/0.6 times as
-far away as they say. Neighbours: `status` (which holds it), `ledger.telemetry` (the reports).
+Reports count seconds of work without rests: at a pace of 60 % the time left is 1/0.6 times what they add up to.
 """
 
 from __future__ import annotations
@@ -11,19 +10,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.values import Action
-from cbi_queue.telemetry.governor_log import decisions_of
-from cbi_queue.telemetry.telemetry import epochs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from cbi_queue.telemetry.reader import TelemetryReader
     from cbi_queue.telemetry.telemetry import EpochRow
 
 RECENT_REPORTS = 5
-"""Reports whose mean time estimates what is left of the running job."""
-LEAST_SEEN_S = 10.0
-"""Seconds between reports from which their instants tell what share was worked; below, the delay of one would show."""
+"""Reports whose mean time estimates the time left."""
+LEAST_SPAN_S = 10.0
+"""Seconds that reports must span before their instants show the share worked; in less, one late report distorts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +31,33 @@ class Progress:
     total_epochs: int
     unit: str
     epoch_wall_s: float | None
-    """Mean working time of the last epochs, rests left out."""
+    """Mean working time of the last epochs, without rests."""
     remaining_s: float | None
-    """Seconds until the last epoch is done, at that mean and at the pace in force; early stopping may end sooner. None
-    while it stands still, while no daemon runs, and where the pace is not known."""
+    """Seconds until the last epoch is done, at that mean and at the current pace; early stopping may end sooner. None
+    while the job is paused, while no daemon runs, and where the pace is not known."""
     train_loss: float | None
     validation_loss: float | None
     reported_at: float
 
 
-def take_progress(path: Path, job_id: int, attempt: int, *, is_training: bool, duty: float | None) -> Progress | None:
-    """Look at how far an attempt is; None before its first report.
+def take_progress(
+    telemetry: TelemetryReader, job_id: int, attempt: int, *, is_training: bool, duty: float | None
+) -> Progress | None:
+    """Read how far an attempt is; None before its first report.
 
     Args:
-        path: the telemetry file.
+        telemetry: where the reports are.
         job_id: of the job in the slot.
         attempt: number of its attempt.
-        is_training: False while the trainer stands still, or nobody knows of one.
-        duty: share of the time that the trainer was told to work, above 0 and up to 1; None: not known.
+        is_training: False while the trainer is paused, or none is known.
+        duty: share of the time that the trainer may work, above 0 and up to 1; None when not known.
     """
-    rows = [row for row in epochs_of(path, job_id, last=RECENT_REPORTS) if row.attempt == attempt]
+    rows = [row for row in telemetry.epochs(job_id, last=RECENT_REPORTS) if row.attempt == attempt]
     if not rows:
         return None
     last = rows[-1]
     epoch_wall_s = sum(row.wall_s for row in rows) / len(rows) / _epochs_a_report(rows)
-    share = _share_worked(path, rows, duty) if is_training else None
+    share = _share_worked(telemetry, rows, duty) if is_training else None
     return Progress(
         epoch=last.epoch,
         total_epochs=last.total_epochs,
@@ -75,38 +74,38 @@ def _epochs_a_report(rows: Sequence[EpochRow]) -> float:
     first, last = rows[0], rows[-1]
     if len(rows) > 1:
         return max(1.0, (last.epoch - first.epoch) / (len(rows) - 1))
-    return 1.0 if first.attempt > 1 else float(max(1, first.epoch))  # only a first attempt surely began at zero
+    return 1.0 if first.attempt > 1 else float(max(1, first.epoch))  # only a first attempt is sure to begin at zero
 
 
-def _share_worked(path: Path, rows: Sequence[EpochRow], duty: float | None) -> float | None:
-    """Return the share of the time that is worked, above 0 and up to 1; None where nobody knows.
+def _share_worked(telemetry: TelemetryReader, rows: Sequence[EpochRow], duty: float | None) -> float | None:
+    """Return the share of the time that is worked, above 0 and up to 1; None when not known.
 
-    It is the duty, or more where rests are cut short: a single one lasts a minute at most, a single fit perhaps five.
+    It is the duty, or more where rests are cut short: a rest lasts a minute at most, a single fit perhaps five.
     """
     if duty is not None and duty >= 1.0:
         return 1.0
-    seen = _seen_share(rows, since=0.0 if duty is None else _paced_at(path, rows[-1]))
-    return max(filter(None, (duty, seen)), default=None)
+    measured = _measured_share(rows, since=0.0 if duty is None else _paced_at(telemetry, rows[-1]))
+    return max(filter(None, (duty, measured)), default=None)
 
 
-def _paced_at(path: Path, report: EpochRow) -> float:
-    """Return the instant from which the trainer of *report* has had its pace; 0 where that was not recorded."""
+def _paced_at(telemetry: TelemetryReader, report: EpochRow) -> float:
+    """Return the instant since which the trainer of *report* has had its pace; 0 where it was not recorded."""
     return max(
         (
             row.at
-            for row in decisions_of(path, report.job_id)
+            for row in telemetry.decisions(report.job_id)
             if row.acted and row.action == Action.PACE and row.attempt == report.attempt
         ),
         default=0.0,
     )
 
 
-def _seen_share(rows: Sequence[EpochRow], *, since: float) -> float | None:
-    """Return the share that was worked from report to report since an instant, pauses left out; None: too little seen."""
+def _measured_share(rows: Sequence[EpochRow], *, since: float) -> float | None:
+    """Return the share worked between reports since an instant, without pauses; None when they span too little time."""
     steps = [
         (row.wall_s, row.at - before.at) for before, row in pairwise(rows) if before.at >= since and not row.resumed
     ]
     passed_s = sum(passed_s for _, passed_s in steps)
-    if passed_s < LEAST_SEEN_S:
+    if passed_s < LEAST_SPAN_S:
         return None
     return min(1.0, sum(worked_s for worked_s, _ in steps) / passed_s) or None

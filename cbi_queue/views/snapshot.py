@@ -1,11 +1,12 @@
-"""One snapshot of the queue that the command line, the page and the JSON all render. Only looks.
+"""One snapshot of the queue that the command line, the page and the JSON all render. Read-only.
 
-Made from the read-only ledger, the telemetry file and the slot's lock. Every value is plain, so `as_json` is the API.
-An instant is seconds since 1970 UTC; a value that is not known is None, never zero.
+It is made from the ledger, the telemetry file and the slot's lock. Every value is plain, so `as_json` is the API.
+Instants are seconds since 1970 UTC; a value that is not known is None, never zero.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,13 @@ from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.waits import why_it_waits
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
 from cbi_queue.slot_lock import SlotLock, is_slot_taken
+from cbi_queue.telemetry.reader import TelemetryReader
 from cbi_queue.views.governor import GovernorStatus, take_governor_status
 from cbi_queue.views.progress import Progress, take_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cbi_queue.ledger import EventRow, HoldRow, JobRow
     from cbi_queue.settings import Settings
 
@@ -28,7 +32,7 @@ EVENTS_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class DaemonStatus:
-    """Whether somebody is there to train."""
+    """Whether a daemon is running."""
 
     is_running: bool
     pid: int | None
@@ -55,15 +59,15 @@ class JobLine:
     changed_at: float
     ended_at: float | None
     needs: tuple[str, ...]
-    """Names of the jobs it still waits for."""
+    """Names of the jobs that it still waits for."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotStatus:
-    """What the slot does."""
+    """The slot and the job in it."""
 
     state: str
-    """idle | training | paused | closed (idle, with a hold in force) | left (by a daemon that died)."""
+    """idle | training | paused | closed (idle, with a hold in force) | left (its daemon died)."""
     words: str
     job: JobLine | None
     attempt: int | None
@@ -102,9 +106,9 @@ class QueueStatus:
     governor: GovernorStatus
     holds: tuple[HoldLine, ...]
     counts: dict[str, int]
-    """State -> number of jobs; states without a job are left out."""
+    """State -> number of jobs; states without a job are omitted."""
     queue: tuple[JobLine, ...]
-    """Jobs still to be done, in the order in which they will run."""
+    """Jobs that have not run yet, in the order in which they will."""
     ended: tuple[JobLine, ...]
     """The newest ended jobs, newest first."""
     budget: BudgetProgress
@@ -116,32 +120,55 @@ class QueueStatus:
 
 
 def take_status(settings: Settings) -> QueueStatus:
-    """Look at everything once.
+    """Read everything once.
+
+    Raises:
+        LedgerError: when the ledger cannot be read.
+    """
+    with open_snapshot(settings) as (ledger, telemetry):
+        return status_of(settings, ledger, telemetry)
+
+
+@contextmanager
+def open_snapshot(settings: Settings) -> Iterator[tuple[Ledger, TelemetryReader]]:
+    """Open the ledger and the telemetry read-only, once each; everything read from one file is of one instant.
 
     Raises:
         LedgerError: when the ledger cannot be read.
     """
     settings.make_state_dir()
-    with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
-        jobs = queries.all_jobs(ledger)
-        needs = queries.needs_of(ledger)
-        holds = holds_in_force(ledger)
-        by_id = {job.id: job for job in jobs}
-        lines = {job.id: _line(ledger, job, needs, by_id) for job in jobs}
-        daemon = daemon_status(settings)
-        governor = _governor(settings, jobs, daemon)
-        return QueueStatus(
-            at=clock.epoch_s(),
-            daemon=daemon,
-            slot=_slot(settings, ledger, jobs, lines, holds, daemon, governor),
-            governor=governor,
-            holds=tuple(HoldLine(h.reason, h.mode, h.words, h.since, h.expires_at) for h in holds),
-            counts=queries.state_counts(ledger),
-            queue=tuple(lines[job.id] for job in _in_run_order(jobs)),
-            ended=tuple(lines[job.id] for job in _newest_ended(jobs)),
-            budget=progress(tally((j.day, j.family, j.model, j.horizon, j.state) for j in jobs)),
-            events=tuple(_event(event, by_id) for event in queries.last_events(ledger, EVENTS_SHOWN)),
-        )
+    with (
+        Ledger.open_readonly(settings.ledger_path) as ledger,
+        ledger.snapshot(),
+        TelemetryReader(settings.telemetry_path) as telemetry,
+    ):
+        yield ledger, telemetry
+
+
+def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) -> QueueStatus:
+    """Put the status together from what `open_snapshot` opened."""
+    now = clock.epoch_s()
+    jobs = queries.all_jobs(ledger)
+    needs = queries.needs_of(ledger)
+    holds = holds_in_force(ledger)
+    by_id = {job.id: job for job in jobs}
+    lines = {job.id: _line(ledger, job, needs, by_id) for job in jobs}
+    names = {job.id: job.name for job in jobs}
+    in_slot = next((job for job in jobs if job.state.is_in_slot), None)
+    daemon = daemon_status(settings)
+    governor = take_governor_status(telemetry, in_slot, names, now, daemon_runs=daemon.is_running)
+    return QueueStatus(
+        at=now,
+        daemon=daemon,
+        slot=_closed_or_idle(holds) if in_slot is None else _slot(ledger, telemetry, in_slot, lines, daemon, governor),
+        governor=governor,
+        holds=tuple(HoldLine(h.reason, h.mode, h.words, h.since, h.expires_at) for h in holds),
+        counts=queries.state_counts(ledger),
+        queue=tuple(lines[job.id] for job in _in_run_order(jobs, now)),
+        ended=tuple(lines[job.id] for job in _newest_ended(jobs)),
+        budget=progress(tally((j.day, j.family, j.model, j.horizon, j.state) for j in jobs)),
+        events=tuple(_event(event, by_id) for event in queries.last_events(ledger, EVENTS_SHOWN)),
+    )
 
 
 def every_line(ledger: Ledger) -> list[JobLine]:
@@ -154,37 +181,28 @@ def every_line(ledger: Ledger) -> list[JobLine]:
 
 
 def daemon_status(settings: Settings) -> DaemonStatus:
-    """Tell whether a daemon, or a trainer whose daemon died, holds the slot."""
+    """Return whether a daemon, or a trainer that outlived its daemon, holds the slot."""
     holder = SlotLock(settings.lock_path).holder()
     if holder is not None:
         return DaemonStatus(is_running=True, pid=holder.pid, words=f"running (pid {holder.pid})")
     if is_slot_taken(settings.lock_path):
-        return DaemonStatus(is_running=False, pid=None, words="dead; its last trainer is still leaving the slot")
+        return DaemonStatus(is_running=False, pid=None, words="not running; its last trainer has not left the slot yet")
     return DaemonStatus(is_running=False, pid=None, words="not running")
 
 
-def _governor(settings: Settings, jobs: list[JobRow], daemon: DaemonStatus) -> GovernorStatus:
-    names = {job.id: job.name for job in jobs}
-    return take_governor_status(settings.telemetry_path, _in_slot(jobs), names, daemon_runs=daemon.is_running)
-
-
-def _in_slot(jobs: list[JobRow]) -> JobRow | None:
-    return next((job for job in jobs if job.state.is_in_slot), None)
+def _closed_or_idle(holds: list[HoldRow]) -> SlotStatus:
+    closed = "; ".join(hold.words for hold in holds)
+    return SlotStatus("closed" if holds else "idle", closed or "nothing is training", None, None, None, None)
 
 
 def _slot(
-    settings: Settings,
     ledger: Ledger,
-    jobs: list[JobRow],
+    telemetry: TelemetryReader,
+    job: JobRow,
     lines: dict[int, JobLine],
-    holds: list[HoldRow],
     daemon: DaemonStatus,
     governor: GovernorStatus,
 ) -> SlotStatus:
-    job = _in_slot(jobs)
-    if job is None:
-        closed = "; ".join(hold.words for hold in holds)
-        return SlotStatus("closed" if holds else "idle", closed or "nothing is training", None, None, None, None)
     attempt = queries.open_attempt(ledger, job.id)
     state, words = _slot_words(job, daemon, governor)
     return SlotStatus(
@@ -194,7 +212,7 @@ def _slot(
         attempt=attempt.number if attempt else None,
         started_at=attempt.started_at if attempt else None,
         progress=take_progress(
-            settings.telemetry_path,
+            telemetry,
             job.id,
             attempt.number if attempt else 0,
             is_training=state == "training",
@@ -205,11 +223,11 @@ def _slot(
 
 def _slot_words(job: JobRow, daemon: DaemonStatus, governor: GovernorStatus) -> tuple[str, str]:
     if not daemon.is_running:
-        return "left", f"{job.name} was left in the slot by a daemon that died; the next daemon settles it and goes on"
+        return "left", f"{job.name} was left in the slot by a daemon that died; the next daemon settles it"
     if job.state is JobState.PAUSED:
-        return "paused", f"{job.name} {governor.standstill_words}"
-    held_back = f"; {governor.work_words}" if governor.work_words else ""
-    return "training", f"{job.name} is training{held_back}"
+        return "paused", f"{job.name} {governor.pause_words}"
+    slowed = f"; {governor.work_words}" if governor.work_words else ""
+    return "training", f"{job.name} is training{slowed}"
 
 
 def _line(ledger: Ledger, job: JobRow, needs: dict[int, list[int]], by_id: dict[int, JobRow]) -> JobLine:
@@ -245,10 +263,9 @@ def _why(ledger: Ledger, job: JobRow, open_needs: list[JobRow]) -> str:
     return REASON_WORDS[job.reason]
 
 
-def _in_run_order(jobs: list[JobRow]) -> list[JobRow]:
+def _in_run_order(jobs: list[JobRow], now: float) -> list[JobRow]:
     order = {JobState.QUEUED: 0, JobState.WAITING: 1, JobState.HELD: 2}
     live = [job for job in jobs if job.state in order]
-    now = clock.epoch_s()
 
     def rank(job: JobRow) -> tuple[int, bool, int, int]:
         return order[job.state], (job.not_before or 0.0) > now, -job.priority, job.id

@@ -1,4 +1,4 @@
-"""Values out of JSON that another version of this program may have written: as expected, or not at all. Pure."""
+"""Read values from JSON that another version of this program may have written: as expected, or not at all. Pure."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 
 def object_of(value: Any) -> dict[str, Any]:
-    """Return an object; an empty one for anything else."""
+    """Return *value* if it is an object, otherwise an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def text_of(value: Any) -> str | None:
-    """Return a text that is not empty; None for anything else."""
+    """Return *value* if it is a text that is not empty, otherwise None."""
     return value if isinstance(value, str) and value else None
 
 
 def number_of(value: Any) -> float | None:
-    """Return a finite number; None for anything else, `true` among it."""
+    """Return *value* if it is a finite number, otherwise None, also for `true` and `false`."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) else None
 
 
 def whole_of(value: Any) -> int | None:
-    """Return a finite number without its fraction; None for anything else."""
+    """Return *value* without its fraction if it is a finite number, otherwise None."""
     number = number_of(value)
     return None if number is None else int(number)

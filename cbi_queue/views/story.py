@@ -1,9 +1,9 @@
-"""What happened to a job, told in sentences with times and figures: `cbi-queue governor why`. Pure: rows in, lines out.
+"""What happened to a job, in sentences with times and figures: `cbi-queue governor why`. Pure: rows in, lines out.
 
-The ledger's events are the backbone, in their own words. Between them stand the stretches of work that the telemetry
-knows (how many epochs, at what cost a sample), and the slow-downs with their evidence. Nothing is guessed: a figure
-that nobody recorded is left out. A run that was slow from beginning to end on a machine as fast as ever ends with a
-hint: then the baseline that it was held against may no longer be true.
+The ledger's events come in their own words. Between them are the stretches of work in the telemetry (how many epochs,
+at what cost per sample) and the slow-downs with their evidence. Nothing is guessed: a figure that was not recorded is
+omitted. A run that was slow from beginning to end although the machine was not slow ends with a hint: the cold
+baseline that it was compared with may be out of date.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from cbi_queue.governor.diagnosis.attribution import NOT_THE_MACHINE
 from cbi_queue.governor.values import Cause
 from cbi_queue.ledger.learned import what_was_learned
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
-from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
-from cbi_queue.telemetry.telemetry import epochs_of
+from cbi_queue.lifecycle import event_title
+from cbi_queue.views.governor import slowdown_words
+from cbi_queue.wording import counted, duration, per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow, Ledger
     from cbi_queue.ledger.learned import BaselineRow
     from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
+    from cbi_queue.telemetry.reader import TelemetryReader
     from cbi_queue.telemetry.telemetry import EpochRow
 
 LEAST_QUIET_EPOCHS = 3
-"""Epochs from which the first stretch is taken as what the others are compared with."""
+"""Fewest epochs of the first stretch for the others to be compared with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,12 @@ class Line:
     """event | decision | slowdown | work | end | hint."""
     words: str
     evidence: tuple[str, ...] = ()
-    """What speaks for it, each a sentence."""
+    """What points to it, each a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """All rows of one job that the story is made of."""
+class JobHistory:
+    """All rows of one job, from the ledger and the telemetry."""
 
     job: JobRow
     attempts: Sequence[AttemptRow]
@@ -56,60 +57,46 @@ class Told:
     slowdowns: Sequence[SlowdownRow]
     decisions: Sequence[DecisionRow]
     baselines: Sequence[BaselineRow] = ()
-    """Cold baselines of this model and horizon, as they stand now."""
+    """The current cold baselines of this model and horizon."""
 
 
-def tell(told: Told) -> list[Line]:
-    """Return the story of a job, oldest line first, with its sum at the end; after it a hint, where there is one."""
-    marks = [*_events(told), *_slowdowns(told)]
-    lines = sorted([*marks, *_stretches(told, sorted(mark.at for mark in marks))], key=lambda line: line.at)
-    at = lines[-1].at if lines else told.job.enqueued_at
-    return [*lines, _sum(told, at), *_hint(told, at)]
+def story_of(history: JobHistory) -> list[Line]:
+    """Return the story of a job, oldest line first, then a summary, then a hint where there is one."""
+    marks = [*_events(history), *_slowdowns(history)]
+    lines = sorted([*marks, *_stretches(history, sorted(mark.at for mark in marks))], key=lambda line: line.at)
+    at = lines[-1].at if lines else history.job.enqueued_at
+    return [*lines, _summary(history, at), *_hint(history, at)]
 
 
-def cost_of(row: EpochRow) -> float | None:
-    """Return seconds a sample of one report; None where the number of samples is not known."""
-    return row.wall_s / row.samples if row.samples else None
-
-
-def per_sample(seconds: float) -> str:
-    """Write seconds a sample as `1.23 ms` or `45.6 µs`."""
-    return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.1f} µs"
-
-
-def _events(told: Told) -> Iterable[Line]:
-    for event in told.events:
+def _events(history: JobHistory) -> Iterable[Line]:
+    for event in history.events:
         kind = "decision" if event.event == "governor" else "event"
         yield Line(event.at, kind, _event_words(event))
 
 
 def _event_words(event: EventRow) -> str:
-    words = event.words or event.reason.replace("_", " ")
     if event.event == "governor":
-        return words
-    name = event.event.replace("_", " ")
-    return f"{name}: {words}" if event.words else name
+        return event.words or event.reason.replace("_", " ")
+    name = event_title(event.event).replace("_", " ")
+    return f"{name}: {event.words}" if event.words else name
 
 
-def _slowdowns(told: Told) -> Iterable[Line]:
-    by_epoch = {(row.attempt, row.epoch): row.at for row in told.epochs}
-    for slow in told.slowdowns:
-        words = (
-            f"slow since epoch {slow.since_epoch} by factor {slow.factor:.2f} "
-            f"(noticed at epoch {slow.detected_epoch}, confidence {slow.confidence:.0%}); cause: "
-            f"{slow.cause.replace('_', ' ')}"
-        )
+def _slowdowns(history: JobHistory) -> Iterable[Line]:
+    by_epoch = {(row.attempt, row.epoch): row.at for row in history.epochs}
+    for slow in history.slowdowns:
+        note = f" (noticed at epoch {slow.detected_epoch}, {slow.confidence:.0%} sure)"
+        words = slowdown_words(slow.factor, slow.since_epoch, slow.cause, note)
         yield Line(slow.at, "slowdown", words, slow.evidence)
         if slow.ended_epoch is not None:
             at = by_epoch.get((slow.attempt, slow.ended_epoch), slow.at)
-            yield Line(max(at, slow.at), "slowdown", f"back to speed after epoch {slow.ended_epoch}")
+            yield Line(max(at, slow.at), "slowdown", f"at full speed again after epoch {slow.ended_epoch}")
 
 
-def _stretches(told: Told, marks: Sequence[float]) -> Iterable[Line]:
-    """Put into one sentence each stretch of reports that no mark interrupts; told at its end."""
+def _stretches(history: JobHistory, marks: Sequence[float]) -> Iterable[Line]:
+    """Yield one sentence for each stretch of reports without a mark in between, at the instant of its end."""
     cold: float | None = None
-    for stretch in _cut(told.epochs, marks):
-        costs = [cost for cost in map(cost_of, stretch) if cost is not None]
+    for stretch in _cut(history.epochs, marks):
+        costs = [cost for row in stretch if (cost := row.sample_s) is not None]
         typical = median(costs) if costs else None
         yield Line(stretch[-1].at, "work", _stretch_words(stretch, typical, cold))
         if cold is None and typical is not None and len(costs) >= LEAST_QUIET_EPOCHS:
@@ -145,46 +132,46 @@ def _stretch_words(stretch: Sequence[EpochRow], typical: float | None, cold: flo
     return words
 
 
-def _sum(told: Told, at: float) -> Line:
-    trained_s = sum(row.wall_s for row in told.epochs)
-    stood_s = _stood_still_s(told.events)
-    steps = [row for row in told.decisions if row.acted and not row.carried and row.action not in ("probe", "tell")]
-    in_slot_s = sum((attempt.ended_at or at) - attempt.started_at for attempt in told.attempts)
+def _summary(history: JobHistory, at: float) -> Line:
+    trained_s = sum(row.wall_s for row in history.epochs)
+    paused_s = _paused_s(history.events)
+    steps = sum(row.is_step for row in history.decisions)
+    in_slot_s = sum((attempt.ended_at or at) - attempt.started_at for attempt in history.attempts)
     parts = [
-        f"{told.job.state} after {_duration(in_slot_s)} in the slot over {_counted(len(told.attempts), 'attempt')}"
+        f"{history.job.state} after {duration(in_slot_s)} in the slot over {counted(len(history.attempts), 'attempt')}"
     ]
-    if told.epochs:
-        parts.append(f"{_duration(trained_s)} of it training")
-    if stood_s:
-        parts.append(f"{_duration(stood_s)} standing still")
-    parts.append(_counted(len(steps), "step") + " of the governor")
+    if history.epochs:
+        parts.append(f"{duration(trained_s)} of it training")
+    if paused_s:
+        parts.append(f"{duration(paused_s)} of it paused")
+    parts.append(counted(steps, "step") + " of the governor")
     return Line(at, "end", ", ".join(parts))
 
 
-def _hint(told: Told, at: float) -> Iterable[Line]:
-    """Yield how to relearn, after a run that was slow from beginning to end though the machine is as fast as ever.
+def _hint(history: JobHistory, at: float) -> Iterable[Line]:
+    """Yield how to relearn, after a run that was slow from beginning to end although the machine was not slow.
 
-    Only while a baseline from before the run still stands: later ones, learned at this speed, need no hint.
+    Only while there is a baseline from before the run: later ones, learned at this speed, need no hint.
     """
-    attempt = told.attempts[-1] if told.attempts else None
+    attempt = history.attempts[-1] if history.attempts else None
     if attempt is None or attempt.ended_at is None:
         return
     began_at = attempt.started_at
-    slow = next((row for row in told.slowdowns if row.attempt == attempt.number), None)
-    if slow is None or not (_was_always_slow(told, slow) and _is_not_the_machine(slow)):
+    slow = next((row for row in history.slowdowns if row.attempt == attempt.number), None)
+    if slow is None or not (_was_always_slow(history, slow) and _is_not_the_machine(slow)):
         return
-    if any(row.learned_at < began_at for row in told.baselines):
-        named = f"{told.job.model} {told.job.horizon}"
+    if any(row.learned_at < began_at for row in history.baselines):
+        named = f"{history.job.model} {history.job.horizon}"
         words = (
-            f"if this is how fast {named} is now, `cbi-queue governor relearn '{named}'` forgets the cold baseline that "
-            "it was held against; the next run learns it anew"
+            f"if this is how fast {named} is now, `cbi-queue governor relearn '{named}'` forgets the cold baseline "
+            "that it was compared with; the next run learns a new one"
         )
         yield Line(at, "hint", words)
 
 
-def _was_always_slow(told: Told, slow: SlowdownRow) -> bool:
-    """Tell whether *slow* lasted from the first report of its attempt that counts to the last."""
-    epochs = [row for row in told.epochs if row.attempt == slow.attempt]
+def _was_always_slow(history: JobHistory, slow: SlowdownRow) -> bool:
+    """Return True if *slow* lasted from the first report of its attempt that counts to the last."""
+    epochs = [row for row in history.epochs if row.attempt == slow.attempt]
     counted = [row.epoch for row in epochs[1:] if not row.resumed]
     return slow.ended_epoch is None and bool(counted) and slow.since_epoch <= counted[0]
 
@@ -193,7 +180,7 @@ def _is_not_the_machine(slow: SlowdownRow) -> bool:
     return slow.cause == Cause.UNKNOWN and any(words.startswith(NOT_THE_MACHINE) for words in slow.evidence)
 
 
-def _stood_still_s(events: Sequence[EventRow]) -> float:
+def _paused_s(events: Sequence[EventRow]) -> float:
     total, since = 0.0, None
     for event in events:
         if event.target == "paused":
@@ -203,35 +190,24 @@ def _stood_still_s(events: Sequence[EventRow]) -> float:
     return total
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def rows_of(ledger: Ledger, telemetry: Path, name: str) -> Told:
-    """Fetch everything that is known of one job.
+def history_of(ledger: Ledger, telemetry: TelemetryReader, name: str) -> JobHistory:
+    """Read all rows of one job.
 
     Args:
-        ledger: open for looking.
-        telemetry: the telemetry file; a story without it has events only.
+        ledger: read-only is enough.
+        telemetry: without its rows a story has events only.
         name: number or name of the job.
 
     Raises:
-        UnknownJob: when no job is called so.
+        UnknownJob: when there is no such job.
     """
     job = find_job(ledger, name)
-    return Told(
+    return JobHistory(
         job,
         attempts_of(ledger, job.id),
         events_of(ledger, job.id),
-        epochs_of(telemetry, job.id),
-        slowdowns_of(telemetry, job.id),
-        decisions_of(telemetry, job.id),
+        telemetry.epochs(job.id),
+        telemetry.slowdowns(job.id),
+        telemetry.decisions(job.id),
         [row for row in what_was_learned(ledger).baselines if row.is_called(f"{job.model} {job.horizon}")],
     )

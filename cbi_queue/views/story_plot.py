@@ -1,29 +1,28 @@
-"""A picture of a job's story: the cost of each report, its slow-downs shaded, the governor's steps marked. SVG text; pure.
+"""The work picture of a job with axes and labels, as an SVG document: `cbi-queue governor why --plot`. Pure.
 
-A pace that was in force already when its trainer began, or moved again, is no step and has a mark of its own.
 Drawn by hand because a plotting library would weigh more than the whole command line.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from cbi_queue.views.story import cost_of
+from cbi_queue.views.work_picture import Frame, work_picture
+from cbi_queue.wording import duration, per_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
-    from cbi_queue.views.story import Told
+    from cbi_queue.views.story import JobHistory
+    from cbi_queue.views.work_picture import SlowBand, StepMark, WorkPicture
 
-WIDTH, HEIGHT = 900.0, 320.0
-LEFT, RIGHT, TOP, BOTTOM = 64.0, 16.0, 40.0, 44.0
+FRAME = Frame(width=900.0, height=320.0, left=64.0, right=16.0, top=40.0, bottom=44.0, most_points=800)
+LEFT, RIGHT, CEILING, FLOOR = FRAME.x(0), FRAME.x(1), FRAME.y(1), FRAME.y(0)
 COLOURS = {
     "work": "#2563eb",
     "slow": "#fca5a5",
-    "step": "#b45309",
+    "downward": "#b45309",
     "upward": "#15803d",
     "carried": "#6b7280",
     "ink": "#374151",
@@ -32,76 +31,46 @@ COLOURS = {
 STYLE = "font-family:system-ui,sans-serif;font-size:12px"
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """Seconds since the first report and milliseconds a sample, to the picture's coordinates."""
-
-    span_s: float
-    top_ms: float
-
-    def x(self, seconds: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * min(max(seconds / self.span_s, 0.0), 1.0)
-
-    def y(self, cost_ms: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(cost_ms / self.top_ms, 1.0)
+def draw(history: JobHistory) -> str:
+    """Return the picture as an SVG document; without two reports whose cost is known, one that says so."""
+    name = history.job.name
+    picture = work_picture(history.epochs, history.slowdowns, history.decisions, FRAME)
+    if picture is None:
+        words = "nothing to draw: fewer than two reports with a number of samples"
+        return _document(name, [_text(FRAME.x(0.5), FRAME.y(0.5), words, "middle")])
+    line = f'<polyline points="{picture.points}" fill="none" stroke="{COLOURS["work"]}" stroke-width="1.5"/>'
+    marks = (shape for number, step in enumerate(picture.steps) for shape in _mark(number, step))
+    return _document(name, [*map(_band, picture.slow), *_axes(picture), *marks, line, *map(_label, picture.slow)])
 
 
-def draw(told: Told) -> str:
-    """Return the picture as an SVG document; one that says so when no report was recorded."""
-    points = [(row.at, cost * 1e3) for row in told.epochs if (cost := cost_of(row)) is not None]
-    if not points:
-        return _document(told.job.name, [_text(WIDTH / 2, HEIGHT / 2, "no work was recorded", "middle")])
-    begin = points[0][0]
-    scale = _Scale(max(points[-1][0] - begin, 1e-9), max(cost for _, cost in points) * 1.15)
-    shapes = [
-        *_slow(told.slowdowns, told, begin, scale),
-        *_axes(scale),
-        *_steps([row for row in told.decisions if row.acted and row.action != "probe"], begin, scale),
-        _line([(scale.x(at - begin), scale.y(cost)) for at, cost in points]),
-    ]
-    return _document(told.job.name, shapes)
+def _band(slow: SlowBand) -> str:
+    return (
+        f'<rect x="{slow.x}" y="{CEILING}" width="{max(slow.width, 2.0)}" height="{FLOOR - CEILING}" '
+        f'fill="{COLOURS["slow"]}" opacity="0.45"/>'
+    )
 
 
-def _slow(slowdowns: Sequence[SlowdownRow], told: Told, begin: float, scale: _Scale) -> Iterable[str]:
-    ended_at = {(row.attempt, row.epoch): row.at for row in told.epochs}
-    last = told.epochs[-1].at
-    for slow in slowdowns:
-        key = (slow.attempt, slow.since_epoch - 1)
-        left = scale.x(ended_at.get(key, slow.at) - begin)
-        right = scale.x(ended_at.get((slow.attempt, slow.ended_epoch or -1), last) - begin)
-        height = HEIGHT - TOP - BOTTOM
-        yield (
-            f'<rect x="{left:.1f}" y="{TOP}" width="{max(right - left, 2.0):.1f}" height="{height}" '
-            f'fill="{COLOURS["slow"]}" opacity="0.45"/>'
-        )
-        yield _text((left + right) / 2, TOP + 14, f"{slow.cause.replace('_', ' ')} {slow.factor:.2f}x", "middle")
+def _label(slow: SlowBand) -> str:
+    return _text(slow.x + slow.width / 2, CEILING + 14, slow.label, "middle")
 
 
-def _axes(scale: _Scale) -> Iterable[str]:
-    floor, left = HEIGHT - BOTTOM, LEFT
-    yield f'<path d="M{left} {TOP}V{floor}H{WIDTH - RIGHT}" fill="none" stroke="{COLOURS["faint"]}"/>'
-    for share in (0.0, 0.5, 1.0):
-        cost = scale.top_ms * share
-        yield _text(left - 6, scale.y(cost) + 4, f"{cost:.3g}", "end")
-        yield _text(scale.x(scale.span_s * share), floor + 16, f"{scale.span_s * share:.0f} s", "middle")
-    yield _text(left, TOP - 10, "milliseconds a sample", "start")
-    yield _text(WIDTH - RIGHT, HEIGHT - 8, "seconds since the first report", "end")
+def _axes(picture: WorkPicture) -> Iterable[str]:
+    yield f'<path d="M{LEFT} {CEILING}V{FLOOR}H{RIGHT}" fill="none" stroke="{COLOURS["faint"]}"/>'
+    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+        yield _text(LEFT - 6, FRAME.y(share) + 4, per_sample(picture.top * share) if share else "0", "end")
+        row = picture.rows[round(share * (len(picture.rows) - 1))]
+        yield _text(FRAME.x(share), FLOOR + 16, f"{row.unit} {row.epoch}", anchor)
+        yield _text(FRAME.x(share), FLOOR + 32, f"after {duration(row.at - picture.rows[0].at)}" * bool(share), anchor)
+    cut = f"; cut above {per_sample(picture.top)}, the highest is {per_sample(max(picture.costs))}"
+    yield _text(LEFT, CEILING - 10, "time a sample" + (cut if picture.is_cut else ""), "start")
 
 
-def _steps(decisions: Sequence[DecisionRow], begin: float, scale: _Scale) -> Iterable[str]:
-    for number, row in enumerate(decisions):
-        x = scale.x(row.at - begin)
-        colour = COLOURS["carried" if row.carried else "upward" if row.upward else "step"]
-        dashes = "" if row.carried else ' stroke-dasharray="4 3"'
-        label = row.action.replace("_", " ") + ("" if row.value is None else f" {row.value:g}")
-        label += " goes on" if row.carried else ""
-        yield f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{colour}"{dashes}/>'
-        yield _text(x + 3, TOP + 30 + 14 * (number % 5), label, "start", colour)
-
-
-def _line(points: Sequence[tuple[float, float]]) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline points="{path}" fill="none" stroke="{COLOURS["work"]}" stroke-width="1.5"/>'
+def _mark(number: int, step: StepMark) -> Iterable[str]:
+    colour = COLOURS[step.kind]
+    is_carried = step.kind == "carried"
+    dashes = "" if is_carried else ' stroke-dasharray="4 3"'
+    yield f'<path d="M{step.x} {CEILING}V{FLOOR}" stroke="{colour}"{dashes}/>'
+    yield _text(step.x + 3, CEILING + 30 + 14 * (number % 5), step.label + " continues" * is_carried, "start", colour)
 
 
 def _text(x: float, y: float, words: str, anchor: str, colour: str = COLOURS["ink"]) -> str:
@@ -110,8 +79,8 @@ def _text(x: float, y: float, words: str, anchor: str, colour: str = COLOURS["in
 
 def _document(title: str, shapes: Iterable[str]) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" style="{STYLE}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {FRAME.width:.0f} {FRAME.height:.0f}" style="{STYLE}">'
         f"<title>{escape(title)}</title>"
-        f'<rect width="{WIDTH:.0f}" height="{HEIGHT:.0f}" fill="#ffffff"/>'
+        f'<rect width="{FRAME.width:.0f}" height="{FRAME.height:.0f}" fill="#ffffff"/>'
         f"{_text(LEFT, 14, title, 'start')}" + "".join(shapes) + "</svg>\n"
     )

@@ -1,8 +1,7 @@
-"""Which parameters of a job decide what a sample costs: runs that differ in them are not compared with each other.
+"""Add the parameters that decide what a sample costs to a fingerprint: only runs of equal cost are compared with each other.
 
-Trainers name what they see (shapes, rows, device, threads, library); this adds the rest of the parameters, so that a
-cheaper variant does not become the cold baseline of a dearer one. Neighbour: `session`, which adds it to a trainer's
-fingerprint.
+Trainers name shapes, rows, device, threads and library; without the parameters, a cheap variant would become the cold
+baseline of an expensive one. Which parameters do not change the cost is in the model's catalogue row.
 """
 
 from __future__ import annotations
@@ -16,23 +15,13 @@ if TYPE_CHECKING:
     from cbi_queue.protocol import Started
     from cbi_queue.spec import JobSpec
 
-FREE = frozenset(
-    {
-        "seed", "learning_rate", "weight_decay", "gradient_clip",
-        "epochs", "n_estimators", "patience", "early_stopping_rounds",
-        "validation_rows", "backtest_rows", "embargo_rows",
-    }
-)  # fmt: skip
-"""What changes the outcome or the length of a run, but not what one sample costs."""
-SWITCHES = frozenset({"dropout"})
-"""Shares that cost the same at any value but zero."""
-
 
 def with_cost(started: Started, spec: JobSpec) -> Started:
     """Return *started* with the parameters that decide the cost of a sample in its fingerprint, where it has one."""
     if started.fingerprint is None:
         return started
-    params = spec.typed_params.model_dump(mode="json", exclude=set(FREE))
-    params = {name: bool(value) if name in SWITCHES else value for name, value in params.items()}
+    model = spec.entry
+    params = spec.typed_params.model_dump(mode="json", exclude=set(model.same_cost))
+    params = {name: bool(value) if name in model.same_cost_unless_zero else value for name, value in params.items()}
     digest = sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:8]
     return replace(started, fingerprint=f"{started.fingerprint} params={digest}")

@@ -1,4 +1,4 @@
-"""What tests of the command line share: a home with a job in every state that needs no trainer."""
+"""Shared by the tests of the command line: an installation with a job in every state that needs no trainer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory) -> Path:
-    """A home whose ledger holds a job in every state that needs no trainer, with attempts, logs and events."""
+    """An installation with a job in every state that needs no trainer, with attempts, logs and events."""
     home = Home(tmp_path_factory.mktemp("home"))
     (home.root / "config.toml").touch()
     home.settings.make_layout()
@@ -43,6 +43,6 @@ def prepared(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def home(prepared, tmp_path) -> Home:
-    """A copy of the prepared home."""
+    """A copy of the prepared installation."""
     shutil.copytree(prepared, tmp_path / "home")
     return Home(tmp_path / "home")

@@ -171,6 +171,17 @@ def test_tables_fit_eighty_columns_and_keep_names_whole(home, line):
         assert "…" not in said
 
 
+@pytest.mark.parametrize(("line", "whole"), [("plan show --no-data", "quick-features-1m"), ("estimate", "  fits")])
+def test_tables_of_plans_drop_columns_rather_than_squeeze_them(home, line, whole):
+    """At 80 columns a verdict of two letters a line, or half a name, is of no use."""
+    said = home.run(*line.split(), "schedules/quickstart.yaml", COLUMNS="80")
+
+    table = said.partition("\n\n")[0].splitlines()
+    assert max(map(len, table)) <= 80
+    assert "…" not in said
+    assert whole in said
+
+
 @pytest.mark.parametrize("line", ["status", "list --all", "budget"])
 def test_a_piped_table_has_one_line_for_each_row(home, line):
     said = home.run(*line.split())
@@ -189,7 +200,7 @@ def test_names_and_words_cannot_move_the_cursor(home, line):
     with home.ledger() as ledger:
         ledger.conn.execute("UPDATE jobs SET name = ? WHERE id = 5", (EVIL,))
         ledger.conn.execute("UPDATE jobs SET veto = ?, state = 'held' WHERE id = 5", (EVIL,))
-        ledger.tell("note", "note", job_id=5, words=EVIL)
+        ledger.add_event("note", "note", job_id=5, words=EVIL)
         ledger.conn.execute("INSERT INTO holds VALUES ('thermal', 'drain', ?, 1, NULL)", (EVIL,))
 
     child = home.start(*line.split(), COLUMNS="200")

@@ -11,13 +11,13 @@ from cbi_queue.lifecycle import Outcome, Reason
 
 def test_the_slot_is_paused_and_resumed_in_words(home):
     assert home.run("pause") == (
-        "Paused: paused by the user. `cbi-queue resume` goes on.\nNo daemon is running; the hold waits for it.\n"
+        "Paused. `cbi-queue resume` lifts this hold.\nNo daemon is running; the hold applies when one starts.\n"
     )
     assert "Slot closed: too hot" in home.run("pause", "--reason", "too hot", "--for", "2h") + home.run("status")
     assert home.json("pause", "--evict")["mode"] == "evict"
     assert home.json("resume") == {"lifted": True, "holds": []}
     assert home.run("resume") == "The queue was not paused by the user.\n"
-    assert "is no length of time" in home.run("pause", "--for", "soon", code=2)
+    assert "is not a length of time" in home.run("pause", "--for", "soon", code=2)
 
 
 def test_jobs_are_held_released_called_off_and_retried(home):
@@ -43,7 +43,7 @@ def test_every_failed_job_is_retried_except_where_a_later_one_took_its_place(hom
     assert [entry["name"] for entry in home.json("retry", "--failed")] == ["naive-failed-1w"]
     home.run("cancel", "naive-failed-1w")
     assert home.run("retry", "--failed") == "No job has failed.\n"
-    assert "name the jobs, or say --failed" in home.run("retry", code=2)
+    assert "name the jobs, or use --failed" in home.run("retry", code=2)
 
 
 def test_priorities_and_parameters_are_changed(home):
@@ -61,10 +61,13 @@ def test_priorities_and_parameters_are_changed(home):
     assert dump(home.settings.ledger_path) == before
 
 
-def test_waiting_ends_with_the_jobs_and_tells_how_they_ended(home):
+def test_waiting_ends_with_the_jobs_and_prints_how_they_ended(home):
     assert home.run("wait", "naive-succeeded-1w") == ""
-    home.run("wait", "naive-succeeded-1w", "naive-failed-1w", code=1)
-    assert "Gave up waiting." in home.run("wait", "net-1w", "--timeout", "0.3s", code=75)
+    said = home.run("wait", "naive-succeeded-1w", "naive-failed-1w", code=1)
+    assert "naive-failed-1w" in said
+    assert "is failed: it ended without success" in said
+    assert "naive-succeeded-1w" not in said
+    assert "Gave up waiting" in home.run("wait", "net-1w", "--timeout", "0.3s", code=75)
     waiting = home.start("wait", "net-1w")
     with home.ledger() as ledger:
         claim(ledger, 5)
@@ -73,10 +76,10 @@ def test_waiting_ends_with_the_jobs_and_tells_how_they_ended(home):
     waiting.communicate()
 
 
-def test_waiting_ends_where_nothing_moves_by_itself(home):
+def test_waiting_ends_when_the_jobs_cannot_start_without_the_user(home):
     """A script that waits for a held job, or one behind a failed one, must not wait for ever."""
     home.run("cancel", "net-1w")
 
-    assert "naive-next-1w (job 6) is waiting and cannot move by itself." in home.run("wait", "naive-next-1w", code=1)
+    assert "naive-next-1w (job 6) is waiting: it cannot start without you" in home.run("wait", "naive-next-1w", code=1)
     assert "is held" in home.run("wait", "naive-held-1w", code=1)
     home.run("wait", code=1)

@@ -38,7 +38,7 @@ def test_a_log_cannot_clear_the_terminal(home):
 
 
 def test_a_followed_log_is_printed_whole_over_roll_overs_and_attempts(home):
-    """What is printed around a roll-over, and half a letter at the end of a look, must not be lost."""
+    """What is printed around a roll-over, and half a letter at the end of a read, must not be lost."""
     log = home.settings.training_log_dir / "net-1w.log"
     with home.ledger() as ledger:
         ledger.conn.execute("UPDATE attempts SET log_path = ?", (str(log),))
@@ -50,7 +50,7 @@ def test_a_followed_log_is_printed_whole_over_roll_overs_and_attempts(home):
             seen.extend(child.stdout.read() or b"")
             return text.encode() in seen
 
-        until(lambda: printed("last line\n"), "the log as it stands")
+        until(lambda: printed("last line\n"), "the log so far")
         with log.open("ab") as stream:
             stream.write("before ü".encode()[:-1])
         until(lambda: printed("before "), "the line as far as it came")

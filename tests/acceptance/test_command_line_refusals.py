@@ -105,7 +105,7 @@ def test_a_changed_plan_of_a_live_job_is_refused(home):
         (["list", "--state", "tired"], "'tired' is not one of"),
         (["enqueue"], "Missing argument"),
         (["enqueue", "absent.yaml"], "absent.yaml: cannot be read: no such file"),
-        (["show", "net-1m"], "no job is called 'net-1m'; near: net-1w"),
+        (["show", "net-1m"], "no job is called 'net-1m'; similar names: net-1w"),
         (["show", "99999999999999999999"], "no job is called"),
         (["cancel", "net-1m", "net-1w"], "no job is called 'net-1m'"),
         (["show", "a\x1b[31m"], "no job is called 'a\\x1b[31m'"),

@@ -15,7 +15,7 @@ NET_1W, LSTM_1M = "feed_forward 1w rows=400 threads=2", "lstm 1m rows=400 thread
 
 @pytest.fixture
 def taught(home):
-    """A home whose ledger knows what two models cost, and one probe."""
+    """An installation whose ledger has the cold baselines of two models, and one probe."""
     with home.ledger() as ledger:
         store_baselines(ledger, NET_1W, {32: COLD, None: COLD})
         store_baselines(ledger, LSTM_1M, {32: COLD})
@@ -42,16 +42,16 @@ def test_what_is_known_is_listed(taught):
 
 
 def test_before_the_first_run_nothing_is_known(home):
-    assert "No run has taught a cold baseline yet" in home.run("governor", "baselines")
-    assert "nothing to forget" in home.run("governor", "relearn", "--all")
+    assert "No cold baseline has been learned yet" in home.run("governor", "baselines")
+    assert "nothing to delete" in home.run("governor", "relearn", "--all")
 
 
 def test_relearning_prints_what_it_forgot_and_asks_nothing(taught):
     said = taught.run("governor", "relearn", "feed_forward 1w")
 
-    assert f"Forgot {NET_1W}, micro-batch 32: 1.23 ms a sample, learned " in said
-    assert f"Forgot {NET_1W}: 1.23 ms a sample" in said
-    assert "goes on" not in said
+    assert f"Deleted {NET_1W}, micro-batch 32: 1.23 ms a sample, learned " in said
+    assert f"Deleted {NET_1W}: 1.23 ms a sample" in said
+    assert "keeps its baseline" not in said
     assert known(taught) == ([LSTM_1M], ["cpu"])
 
 
@@ -65,8 +65,8 @@ def test_everything_can_be_forgotten_at_once(taught):
 
 
 def test_a_dry_run_says_what_it_would_do(taught):
-    assert f"Would forget {LSTM_1M}, micro-batch 32" in taught.run("governor", "relearn", "lstm", "--dry-run")
-    assert "Would forget the calibration probe matmul-1 on cpu: 20.1 ms" in taught.run(
+    assert f"Would delete {LSTM_1M}, micro-batch 32" in taught.run("governor", "relearn", "lstm", "--dry-run")
+    assert "Would delete the calibration probe matmul-1 on cpu: 20.1 ms" in taught.run(
         "governor", "relearn", "--probes", "--dry-run"
     )
     assert known(taught) == ([NET_1W, NET_1W, LSTM_1M], ["cpu"])
@@ -77,17 +77,17 @@ def test_a_job_that_trains_is_told_to_go_on_as_it_began(taught):
         job = find_job(ledger, "net-1w")
         assert claim(ledger, job.id)
 
-    assert "goes on" not in taught.run("governor", "relearn", "lstm")
+    assert "keeps its baseline" not in taught.run("governor", "relearn", "lstm")
     said = taught.run("governor", "relearn", "feed_forward")
 
-    assert f"net-1w (job {job.id}) goes on with what it began with; this applies from its next attempt." in said
+    assert f"net-1w (job {job.id}) keeps its baseline for now; this applies from its next attempt." in said
 
 
 @pytest.mark.parametrize("verb", ["baselines", "relearn"])
 def test_an_unknown_name_is_refused_with_what_there_is(taught, verb):
     said = taught.run("governor", verb, "lstm", "ls", code=2)
 
-    assert "no cold baseline is called 'ls'; there is: feed_forward, lstm" in said
+    assert "no cold baseline matches 'ls'; known models: feed_forward, lstm" in said
     assert known(taught) == ([NET_1W, NET_1W, LSTM_1M], ["cpu"])
 
 
@@ -95,7 +95,7 @@ def test_an_unknown_name_is_refused_with_what_there_is(taught, verb):
 def test_what_to_forget_must_be_said_in_one_way(taught, arguments):
     said = taught.run("governor", "relearn", *arguments, code=2)
 
-    assert "name models or fingerprints, or say --all" in said
+    assert "name models or fingerprints, or use --all" in said
     assert known(taught) == ([NET_1W, NET_1W, LSTM_1M], ["cpu"])
 
 

@@ -62,7 +62,7 @@ def test_a_small_day_from_plan_to_leaderboard(installation: Installation) -> Non
 
 
 def test_ctrl_c_in_a_terminal_checkpoints_and_leaves_a_resumable_queue(installation: Installation) -> None:
-    """What a person does when the machine is needed: nothing is lost, and `worker` goes on."""
+    """The machine is needed for something else: nothing is lost, and `worker` continues."""
     master, terminal = pty.openpty()
     run = subprocess.Popen(
         [*COMMAND, "run", str(plan(installation, epochs=40))],
@@ -81,7 +81,7 @@ def test_ctrl_c_in_a_terminal_checkpoints_and_leaves_a_resumable_queue(installat
     assert run.returncode == 130
     read(master, screen)
     os.close(master)
-    assert b"The queue goes on with" in screen
+    assert b"continues the queue" in screen
     assert installation.job("net-1w").state is JobState.QUEUED
     assert installation.attempts("net-1w")[0].outcome is Outcome.INTERRUPTED
     installation.cli("edit", "net-1w", "retries=0")
@@ -91,7 +91,7 @@ def test_ctrl_c_in_a_terminal_checkpoints_and_leaves_a_resumable_queue(installat
 
 def training_epoch(installation: Installation, master: int, screen: bytearray) -> None:
     """Wait for the second epoch while the screen is being read, so that the display never blocks."""
-    from cbi_queue.telemetry.telemetry import epochs_of
+    from support.telemetry_rows import epochs_of
 
     job = installation.job("net-1w").id
     until(lambda: read(master, screen) and len(epochs_of(installation.settings.telemetry_path, job)) >= 2, "two epochs")

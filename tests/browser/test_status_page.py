@@ -32,7 +32,7 @@ ARGUMENTS = [
     "--disable-default-apps", "--disable-sync", "--no-first-run",
 ]  # fmt: skip
 SOON_MS = 15_000
-"""Until a change in the ledger shows: a look every 2 s, on a machine that is busy with other tests."""
+"""Until a change in the ledger shows: the page refreshes every 2 s, on a machine that is busy with other tests."""
 PHONE = {"width": 390, "height": 844}
 PATIENT = 90_000
 SLOW = {"factor": 1.42, "since_epoch": 3, "confidence": 0.93, "cause": "heat", "evidence": ["the level is heavy"]}
@@ -70,7 +70,7 @@ def site(tmp_path: Path) -> ApiInstallation:
 
 
 class Watched:
-    """A page with everything that it said to the console and asked of the network."""
+    """A page, with its console messages and network requests."""
 
     def __init__(self, browser: Browser, url: str, **options: object) -> None:
         self.context = browser.new_context(**options)
@@ -125,7 +125,7 @@ def test_the_page_shows_the_running_job_the_budget_and_the_queue(watch):
 
 
 def test_a_change_appears_without_a_reload_and_keeps_focus_scroll_and_folds(watch, site):
-    """Nobody loses their place because the page looked again."""
+    """Readers do not lose their place when the page refreshes."""
     site.enqueue(*({"name": f"later-{number}"} for number in range(30)))
     watched = watch(viewport={"width": 900, "height": 500})
     page = watched.page
@@ -150,8 +150,8 @@ def test_a_change_appears_without_a_reload_and_keeps_focus_scroll_and_folds(watc
     assert watched.complaints == []
 
 
-def test_the_governor_is_seen_at_work_without_a_reload(watch, site):
-    """A slow-down and its cause appear while one looks, and what is unknown says why where the mouse rests."""
+def test_the_governor_panel_follows_without_a_reload(watch, site):
+    """A slow-down and its cause appear while the page is open, and an unknown reading shows why on hover."""
     site.stand(2, readings={"thermal": {"unknown": "this machine has no sensor of heat"}})
     watched = watch()
     watched.see("Full speed")
@@ -161,7 +161,7 @@ def test_the_governor_is_seen_at_work_without_a_reload(watch, site):
 
     site.stand(2, rung="works 70% of the time", duty=0.7, left_alone_s={"memory": 3000.0}, **SLOW)
     watched.see("Slow since epoch 3 by factor 1.42 (93% sure), cause heat.")
-    watched.see("Memory is left alone for another")
+    watched.see("Memory: no steps for another")
 
     assert "works 70% of the time" in watched.page.locator(".headline").inner_text()
     assert "the level is heavy" in panel.inner_text()
@@ -182,7 +182,7 @@ def test_what_people_wrote_is_shown_as_text_and_never_run(watch, site):
     assert watched.complaints == []
 
 
-def test_nothing_is_asked_of_the_network_but_this_server(watch, site):
+def test_nothing_is_loaded_from_elsewhere(watch, site):
     watched = watch()
     with watched.page.expect_response(f"{site.url}/status"):
         pass
@@ -208,11 +208,11 @@ def test_it_fits_a_phone_and_keeps_its_contrast_in_either_scheme(watch, site, sc
     assert [seen for seen in contrasts if seen[1] < 4.5] == []
 
 
-def test_a_server_that_is_gone_is_told_with_the_time_and_forgotten_when_it_is_back(browser, site):
+def test_the_page_shows_since_when_the_server_is_gone_until_it_is_back(browser, site):
     with site.daemon():
         with site.server():
             watched = Watched(browser, site.url)
-        watched.see("Not reachable since ")
+        watched.see("Server not reachable since ")
         lost = watched.page.locator("#lost").inner_text()
         assert re.search(r"since \d\d:\d\d:\d\d\.", lost)
         assert watched.page.locator(".headline").inner_text() == "now is training."
@@ -222,7 +222,7 @@ def test_a_server_that_is_gone_is_told_with_the_time_and_forgotten_when_it_is_ba
 
 
 def test_a_hidden_tab_asks_for_nothing(watch):
-    """A page that is left open for a week costs nothing while nobody looks at it."""
+    """A page that is left open for a week costs nothing while it is hidden."""
     watched = watch()
     page = watched.page
     page.evaluate(HIDE)
@@ -243,7 +243,7 @@ def test_it_works_without_javascript(watch):
     assert "UTC" in page.locator("header time").inner_text()
 
 
-def test_times_are_shown_where_the_reader_is(watch):
+def test_times_are_shown_in_the_readers_time_zone(watch):
     page = watch(timezone_id="Asia/Tokyo").page
     time = page.locator("header time")
 
@@ -277,4 +277,4 @@ CONTRASTS = """() => {
     }
     return seen;
 }"""
-"""The contrast of every text with what lies under it, by WCAG 2: 4.5 is what small text needs."""
+"""The contrast of every text with its background, by WCAG 2; small text needs 4.5."""

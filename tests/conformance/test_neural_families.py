@@ -16,7 +16,7 @@ from cbi_queue.models.catalogue import MODELS
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Probed, Restored, Started
 from jobs.data.feature_store import cache_files
 from jobs.process.channel import StopRequested
-from jobs.registry import TRAINERS, trainer_for
+from jobs.registry import trainer_for
 from jobs.torch_backend.probe import WORKLOADS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("torch_as_found")
 
-NETS = [model for model, backend in TRAINERS if backend == "torch"]
+NETS = [model for model, entry in MODELS.items() if "torch" in entry.backends]
 DAYS = 420
 """The last days of the real series: what is tested is the arithmetic."""
 BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5, "epochs": 2, "patience": 9}

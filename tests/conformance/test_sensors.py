@@ -199,14 +199,14 @@ def test_a_failing_sensor_is_unknown_alone_and_known_again_when_it_recovers(sett
 def test_a_reading_of_another_kind_is_garbage(settings):
     monitor = Monitor(settings, crew(thermal=Saboteur("thermal", "bad", is_slow=False, fail=wrong_kind)))
     monitor.sample(50.0)
-    assert "no thermal reading" in monitor.latest(50.0).thermal.why
+    assert "not a thermal reading" in monitor.latest(50.0).thermal.why
 
 
 def test_a_stale_reading_is_unknown(settings):
     """A sensor that goes on telling what it saw an hour ago is worse than a dead one."""
     monitor = Monitor(settings, crew(sleep=Saboteur("sleep", "bad", is_slow=False, fail=stale)))
     monitor.sample(5000.0)
-    assert "3600 s old" in monitor.latest(5000.0).sleep.why
+    assert "60 min old" in monitor.latest(5000.0).sleep.why
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
+import pytest
 from pydantic import TypeAdapter
 from support.api_installation import BROWSER, scores
 
@@ -19,7 +21,7 @@ SLOW = {"factor": 1.42, "since_epoch": 3, "confidence": 0.93, "cause": "heat", "
 
 
 def govern(site, words: str) -> None:
-    """Let `net`, job 1, be slow since epoch 3 of 6 and be paced for it."""
+    """Record that `net`, job 1, is slow since epoch 3 of 6 and is paced for it."""
     telemetry = Telemetry(site.settings.telemetry_path)
     why = Attribution(Cause.HEAT, 0.9, ("the level is heavy",))
     record_slowdown(telemetry, Slowdown(2, 3, 1.42, 0.93), why, job_id=1, attempt=1)
@@ -28,7 +30,7 @@ def govern(site, words: str) -> None:
     telemetry.close()
 
 
-def test_status_is_a_page_for_a_browser_and_json_for_everybody_else(site, client):
+def test_status_is_a_page_for_a_browser_and_json_for_other_clients(site, client):
     site.enqueue({"name": "a"})
 
     assert client.get("/status", headers=BROWSER).headers["content-type"].startswith("text/html")
@@ -60,8 +62,32 @@ def test_the_json_is_the_snapshot_that_the_command_line_prints(site, client):
     assert {**client.get("/api/status").json(), "at": 0} == {**expected, "at": 0}
 
 
+@pytest.mark.parametrize("path", ["/status", "/api/status", "/api/jobs/net", "/api/jobs/net/why"])
+def test_an_answer_opens_the_telemetry_once_and_the_ledger_once(site, client, monkeypatch, path):
+    """Every further connection costs time, and shows another instant beside the first."""
+    site.enqueue({"name": "net"})
+    site.start_next()
+    site.report("net", [0.5, 0.4, 0.3, 0.2])
+    site.stand(1, duty=0.7, **SLOW)
+    govern(site, "paced to 70 %")
+    opened: list[str] = []
+    connect = sqlite3.connect
+
+    def counted(target, *args, **options):
+        opened.append(target.removesuffix("?mode=ro").rpartition("/")[2])
+        return connect(target, *args, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+
+    with site.daemon():
+        assert client.get(path, headers=BROWSER).status_code == 200
+
+    assert opened.count("telemetry.db") == 1
+    assert opened.count("ledger.db") == 2, "one to check the schema, one to read"
+
+
 def test_health_is_good_without_a_daemon_and_503_without_a_ledger(site, client):
-    """It answers for the page and the ledger; a dead worker is told, and is no reason to restart the page."""
+    """It reports on the page and the ledger; a missing daemon is no reason to restart the page."""
     alive = client.get("/healthz")
     with site.daemon():
         assert client.get("/healthz").json()["daemon"]["is_running"] is True
@@ -75,7 +101,7 @@ def test_health_is_good_without_a_daemon_and_503_without_a_ledger(site, client):
 
 
 def test_head_answers_as_get_does_without_the_body(site, client):
-    """What watches a server from outside asks with HEAD, and must not read a refusal as trouble."""
+    """Monitoring sends HEAD, and must not take a refusal for a fault."""
     site.enqueue({"name": "a"})
     paths = [
         "/healthz",
@@ -97,14 +123,14 @@ def test_head_answers_as_get_does_without_the_body(site, client):
     assert client.head("/healthz", headers={"Host": "elsewhere"}).status_code == 400
 
 
-def test_a_broken_ledger_is_told_in_the_form_that_was_asked_for(site, client):
+def test_a_broken_ledger_is_reported_in_the_form_that_was_requested(site, client):
     site.settings.ledger_path.write_bytes(b"not a database" * 100)
 
     as_json, page = client.get("/api/jobs"), client.get("/status", headers=BROWSER)
 
     assert as_json.status_code == page.status_code == 503
     assert set(as_json.json()) == {"error", "hint"}
-    assert "The queue cannot be seen." in page.text
+    assert "The queue cannot be read." in page.text
 
 
 def test_jobs_are_filtered_by_state_family_and_horizon(site, client):
@@ -162,7 +188,7 @@ def test_a_log_is_cut_to_its_last_lines(site, client):
 
 
 def test_a_log_outside_the_folder_of_logs_is_not_served(site, client, tmp_path):
-    """The ledger names the file; a row that names another file, also by way of a link, must not open it."""
+    """The ledger names the file; a row that names another file, also through a link, must not open it."""
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     link = site.settings.training_log_dir / "link.log"
@@ -202,7 +228,7 @@ def test_budget_and_leaderboard(site, client):
     ]  # fmt: skip
 
 
-def test_the_governor_is_told_with_its_own_holds_and_no_other(site, client):
+def test_the_governor_is_shown_with_the_holds_that_it_placed_and_no_other(site, client):
     site.enqueue({"name": "net"})
     site.start_next()
     site.stand(1, rung="works 70% of the time", duty=0.7, **SLOW)
@@ -222,7 +248,7 @@ def test_the_governor_is_told_with_its_own_holds_and_no_other(site, client):
     )  # fmt: skip
 
 
-def test_the_story_of_a_job_is_the_one_that_the_command_line_tells(site, client):
+def test_the_story_of_a_job_is_the_one_that_the_command_line_prints(site, client):
     site.enqueue({"name": "net"})
     site.start_next()
     site.report("net", [0.5, 0.4, 0.3, 0.2])
@@ -272,12 +298,12 @@ def test_the_page_shows_everything_and_escapes_what_people_wrote(site, client, b
     assert "&lt;img src=x" in page
     assert "<script>alert" not in page
     assert "<img" not in page
-    for shown in ("epoch 3/20", "waits for now (running)", "+25.00 %", "lifts itself at", "<polyline", "1 failed"):
+    for shown in ("epoch 3/20", "waits for now (running)", "+25.00 %", "expires at", "<polyline", "1 failed"):
         assert shown in page, shown
     assert read_token(site.settings) not in page
 
 
-def test_the_page_shows_what_the_governor_sees_does_and_decided(site, client):
+def test_the_page_shows_what_the_governor_reads_does_and_decided(site, client):
     site.enqueue({"name": "net"})
     site.start_next()
     site.report("net", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
@@ -304,7 +330,7 @@ def test_the_page_shows_what_the_governor_sees_does_and_decided(site, client):
     assert "<b>97" not in page
 
 
-def test_the_page_never_calls_an_old_look_of_the_governor_the_present(site, client):
+def test_the_page_never_shows_an_old_report_of_the_governor_as_the_present(site, client):
     site.enqueue({"name": "net"})
     site.start_next()
     site.stand(1, age_s=600.0, rung="works 70% of the time", duty=0.7, **SLOW)
@@ -312,12 +338,12 @@ def test_the_page_never_calls_an_old_look_of_the_governor_the_present(site, clie
     with site.daemon():
         page = client.get("/status", headers=BROWSER).text
 
-    assert "Not known: the daemon wrote last 10 min ago" in page
+    assert "Unknown: the daemon&#39;s last report is 10 min old" in page
     assert "works 70%" not in page
     assert "Slow since" not in page
 
 
-def test_the_page_tells_a_newcomer_what_to_do_first(client):
+def test_the_page_shows_a_newcomer_what_to_do_first(client):
     page = client.get("/status", headers=BROWSER).text
 
     assert "cbi-queue enqueue schedules/quickstart.yaml" in page
@@ -334,7 +360,7 @@ def test_the_page_never_says_that_a_job_trains_while_no_daemon_runs(site, client
         alive = client.get("/status", headers=BROWSER).text
 
     assert "a is training." not in dead
-    assert "goes on from its last checkpoint" in dead
+    assert "resumes from its last checkpoint" in dead
     assert "a is training." in alive
 
 

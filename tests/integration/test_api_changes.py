@@ -1,4 +1,4 @@
-"""What the API changes, for whom, and whom it refuses."""
+"""What the API changes, and which requests it refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cbi_queue.ledger.holds import holds_in_force, place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason
 
 
-def test_changes_ask_for_the_token_and_say_where_it_is(site, client, bearer):
+def test_changes_need_the_token_and_the_refusal_names_its_path(site, client, bearer):
     site.enqueue({"name": "a"})
     routes = ["pause", "resume", *(f"jobs/a/{verb}" for verb in ("cancel", "hold", "release", "retry", "priority"))]
     for wrong in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer ö".encode()}):
@@ -27,7 +27,7 @@ def test_changes_ask_for_the_token_and_say_where_it_is(site, client, bearer):
     assert client.post("/api/jobs/a/hold", headers=bearer).status_code == 200
 
 
-def test_the_token_is_for_its_owner_only_and_is_made_anew_when_others_could_read_it(site):
+def test_the_token_is_for_its_owner_only_and_is_replaced_when_others_could_read_it(site):
     first = ensure_token(site.settings)
     assert ensure_token(site.settings) == first
     assert stat.S_IMODE(site.settings.token_path.stat().st_mode) == 0o600
@@ -59,7 +59,7 @@ def close_for(site, *reasons: HoldReason) -> None:
 
 
 @pytest.mark.parametrize("body", [None, {}, {"all": False}])
-def test_resume_leaves_the_governors_holds_alone_unless_it_is_told_otherwise(site, client, bearer, body):
+def test_resume_leaves_the_governors_holds_in_force_by_default(site, client, bearer, body):
     close_for(site, HoldReason.USER, HoldReason.THERMAL, HoldReason.MEMORY)
 
     answer = client.post("/api/resume", json=body, headers=bearer).json()
@@ -69,7 +69,7 @@ def test_resume_leaves_the_governors_holds_alone_unless_it_is_told_otherwise(sit
 
 
 def test_resume_with_all_lifts_the_governors_holds_too_and_no_other(site, client, bearer):
-    """As `cbi-queue resume --all` does; a disk that is not there is nobody's to lift."""
+    """As `cbi-queue resume --all` does; the hold of a missing disk is lifted by no command."""
     close_for(site, HoldReason.USER, HoldReason.THERMAL, HoldReason.MEMORY, HoldReason.VOLUME)
 
     answer = client.post("/api/resume", json={"all": True}, headers=bearer).json()
@@ -83,7 +83,7 @@ def test_resume_with_all_lifts_the_governors_holds_too_and_no_other(site, client
 
 
 @pytest.mark.parametrize("body", [{"all": "yes please"}, {"everything": True}, [True]])
-def test_a_resume_that_makes_no_sense_is_refused_and_lifts_nothing(site, client, bearer, body):
+def test_an_invalid_resume_is_refused_and_lifts_nothing(site, client, bearer, body):
     close_for(site, HoldReason.USER, HoldReason.THERMAL)
 
     answer = client.post("/api/resume", json=body, headers=bearer)
@@ -104,7 +104,7 @@ def test_the_governors_holds_are_not_lifted_without_the_token(site, client):
 @pytest.mark.parametrize(
     "body", [{"mode": "stop"}, {"reason": " \n"}, {"reason": "x" * 201}, {"for_s": 0}, {"for_s": -1}, {"until": 5}]
 )
-def test_a_pause_that_makes_no_sense_is_refused(site, client, bearer, body):
+def test_an_invalid_pause_is_refused(site, client, bearer, body):
     answer = client.post("/api/pause", json=body, headers=bearer)
 
     assert answer.status_code == 422
@@ -138,7 +138,7 @@ def test_cancelling_the_job_in_the_slot_marks_it_and_leaves_the_rest_to_the_slot
         assert queries.find_job(ledger, "a").cancel_requested_at is not None
 
 
-def test_a_change_that_cannot_be_is_409_and_changes_nothing(site, client, bearer):
+def test_a_change_that_the_state_does_not_allow_is_409_and_changes_nothing(site, client, bearer):
     site.enqueue({"name": "a"})
 
     answer = client.post("/api/jobs/a/release", headers=bearer)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 from support.api_installation import BROWSER
+from support.telemetry_rows import decisions_of
 
 from cbi_queue.cli import cli
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.readings.values import HeatLevel
-from cbi_queue.telemetry.governor_log import decisions_of, record_decision
+from cbi_queue.telemetry.governor_log import record_decision
 from cbi_queue.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def paced(site: ApiInstallation) -> Iterator[ApiInstallation]:
 def test_the_page_marks_it_and_counts_no_step(paced: ApiInstallation, client: TestClient) -> None:
     page = client.get("/status", headers=BROWSER).text
 
-    assert '<line class="carried" x1="0.0"' in page
+    assert '<line class="carried" x1="3.0"' in page
     assert "steps: 0" in page
-    assert "pace that goes on" in page
+    assert "pace carried over" in page
     assert "step down" not in page
 
 
@@ -74,5 +75,5 @@ def test_the_api_the_history_and_the_story_tell_it(paced: ApiInstallation, clien
 
     assert decision["carried"] is True
     assert (row["carried"], row["value"]) == (True, 0.6)
-    assert "pace 0.6 (goes on)" in table
+    assert "pace 0.6 (continued)" in table
     assert "no steps of the governor" in story[-1]["words"]

@@ -374,7 +374,8 @@ def test_each_end_for_want_of_memory_halves_the_micro_batch_until_the_limit(ledg
     assert [row.outcome for row in queries.attempts_of(ledger, number)] == ["oom"] * (MAX_OOMS + 1)
     words = [event.words for event in queries.events_of(ledger, number) if event.event == "requeue"]
     assert (
-        words[0] == "out of memory; comes back with micro-batch 32, gradients accumulated to the same effective batch"
+        words[0]
+        == "out of memory; will be retried with micro-batch 32, gradients accumulated to the same effective batch"
     )
 
 
@@ -385,7 +386,7 @@ def test_a_model_without_batches_comes_back_as_it_was(ledger):
     assert downgrade_or_fail(ledger, number, "killed", exit_code=-9)
 
     assert job(ledger, number).micro_batch is None
-    assert queries.events_of(ledger, number)[-1].words.startswith("killed; comes back in a fresh process")
+    assert queries.events_of(ledger, number)[-1].words.startswith("killed; will be retried in a new process")
 
 
 # --- cancellation

@@ -118,7 +118,7 @@ def test_a_connection_that_does_not_checkpoint_lets_the_log_grow(ledger, ledger_
     before = ledger_path.stat().st_size
     with ledger.write():
         for number in range(1200):
-            ledger.tell("filler", "filler", words="x" * 4000 + str(number))
+            ledger.add_event("filler", "filler", words="x" * 4000 + str(number))
 
     assert ledger_path.stat().st_size == before
     assert (ledger_path.parent / "ledger.db-wal").stat().st_size > 1200 * 4096

@@ -54,7 +54,7 @@ def test_a_pause_stands_still_and_a_resume_goes_on_to_the_same_result(installati
     installation.until_epoch("paused", 3)
 
     said = installation.cli("pause", "--reason", "too hot")
-    assert "stands still" in said
+    assert "is paused" in said
     assert installation.job("paused").state is JobState.PAUSED
     written = installation.log_of("paused").read_text()
     installation.cli("status", "--json")
@@ -292,8 +292,8 @@ def test_a_trainer_stopped_from_outside_goes_on(installation: Installation) -> N
     assert [a.outcome for a in installation.attempts("touched")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
 
 
-def test_a_killed_trainer_counts_as_out_of_memory_and_comes_back_smaller(installation: Installation) -> None:
-    """On macOS the kernel kills the process with the most memory and says nothing."""
+def test_a_killed_trainer_continues_unchanged(installation: Installation) -> None:
+    """Memory was never short here: whoever killed it, the model must not change."""
     installation.enqueue({**NET, "name": "killed", "retries": 0})
     installation.start_daemon("--until-empty")
     installation.until_epoch("killed", 2)
@@ -301,9 +301,8 @@ def test_a_killed_trainer_counts_as_out_of_memory_and_comes_back_smaller(install
     os.kill(installation.trainer("killed").pid, signal.SIGKILL)
 
     job = installation.until_state("killed", "succeeded")
-    assert [a.outcome for a in installation.attempts("killed")] == [Outcome.OOM, Outcome.SUCCESS]
-    assert job.micro_batch == 32
-    assert job.errors == 0
+    assert [a.outcome for a in installation.attempts("killed")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
+    assert (job.micro_batch, job.ooms, job.errors) == (None, 0, 0)
 
 
 def test_an_idle_daemon_takes_up_a_new_job_by_itself(installation: Installation) -> None:

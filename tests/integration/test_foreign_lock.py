@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.scripted_slot import STARTED, ScriptedSlot
+from support.telemetry_rows import decisions_of
 from support.waiting import until
 
 from cbi_queue.errors import LedgerBusy
@@ -21,7 +22,6 @@ from cbi_queue.ledger.holds import holds_in_force, lift_hold, place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Note, Started
 from cbi_queue.readings.values import HeatLevel, MemoryReading, PressureLevel
-from cbi_queue.telemetry.governor_log import decisions_of
 from workers.daemon import Daemon
 from workers.governor.governor_hold import GovernorHold
 from workers.slot.slot import Slot
@@ -114,18 +114,18 @@ def words_of(slot: ScriptedSlot, event: str) -> list[str]:
     return [words for name, _, words in slot.events() if name == event]
 
 
-def test_a_hurried_write_waits_once_and_the_next_ones_not_at_all(ledger: Ledger, foreign: Foreign) -> None:
+def test_a_brief_write_waits_once_and_the_next_ones_not_at_all(ledger: Ledger, foreign: Foreign) -> None:
     """A check makes half a dozen writes; a second for each would be a pause that comes too late."""
     waits: list[str] = []
     foreign.lock()
     ledger.conn.set_trace_callback(lambda sql: waits.append(sql) if "busy_timeout" in sql else None)
 
-    with ledger.hurried():
+    with ledger.brief_lock_waits():
         for _ in range(3):
             with pytest.raises(LedgerBusy, match="another program has kept it locked"):
-                ledger.tell("x", "x")
+                ledger.add_event("x", "x")
         foreign.let_go()
-        ledger.tell("x", "x")
+        ledger.add_event("x", "x")
 
     usual = "PRAGMA busy_timeout = 5000"
     assert [wait for wait in waits if wait != usual] == [f"PRAGMA busy_timeout = {ms}" for ms in (1000, 0, 0, 0)]
@@ -183,7 +183,7 @@ def let_hold_end_under_lock(
     slot.check(attempt_governor, int(hold.until_s - slot.now_s) - 1)
     assert slot.slot_governor.state.hold is hold
     foreign.lock()
-    with slot.ledger.hurried():
+    with slot.ledger.brief_lock_waits():
         slot.check(attempt_governor, seconds)
     assert holds_in_force(slot.ledger)
     foreign.let_go()
@@ -297,7 +297,7 @@ def test_of_two_holds_under_a_lock_only_the_last_gets_a_row(ledger: Ledger, fore
     assert hold.copy_to(ledger)
     place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "by the user")
     foreign.lock()
-    with ledger.hurried():
+    with ledger.brief_lock_waits():
         hold.carry_out(Decision(1.0, Action.RESUME, Cause.HEAT, "cool"))
         assert not hold.copy_to(ledger)
         assert [row.reason for row in hold.obeyed(ledger)] == [HoldReason.USER]
@@ -340,19 +340,18 @@ def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: ScriptedSlo
     attempt_governor = slot.attempt_governor()
     foreign.lock()
     slot.heat(HeatLevel.TRAPPING)
-    with slot.ledger.hurried():
+    with slot.ledger.brief_lock_waits():
         slot.check(attempt_governor, 4)
     assert [hold.reason for hold in slot.slot_governor.holds(slot.ledger)] == [HoldReason.THERMAL]
     entry = Slot(slot.settings, slot.telemetry, 0, slot.slot_governor)
-    entry.open_ledger = lambda: slot.ledger
     job = queries.find_job(slot.ledger, "net")
     slot.cool()
     slot.pass_second()
-    assert not entry.admit(job)
+    assert not entry.admit(slot.ledger, job)
     assert not holds_in_force(slot.ledger)
 
     foreign.let_go()
-    entry.admit(job)
+    entry.admit(slot.ledger, job)
 
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
 

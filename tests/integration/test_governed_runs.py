@@ -17,13 +17,13 @@ from support.governed_installation import (
     script,
     until_decision,
 )
+from support.telemetry_rows import decisions_of, last_standing, samples_between
 from support.waiting import until
 
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import last_events
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState, Outcome
-from cbi_queue.telemetry.governor_log import decisions_of, last_standing, samples_between
 
 if TYPE_CHECKING:
     from support.installation import Installation
@@ -86,7 +86,7 @@ def test_the_story_says_why_with_times_and_figures(governed: Installation) -> No
     governed.cli("governor", "why", "hot", "--plot", str(picture))
 
     assert "trapping" in words
-    assert "stands still" in words
+    assert "paused until it has cooled" in words
     assert told[-1]["kind"] == "end"
     assert "pause" in picture.read_text()
     assert "pause" in governed.cli("governor", "history")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.scripted_slot import STARTED, ScriptedSlot, seen_work
+from support.telemetry_rows import decisions_of, epochs_of, last_standing, slowdowns_of
 
 from cbi_queue.governor.values import Action, Attribution, Cause
 from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
@@ -15,8 +16,7 @@ from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored, Started
 from cbi_queue.readings.values import HeatLevel, Unknown
-from cbi_queue.telemetry.governor_log import decisions_of, last_standing, slowdowns_of
-from cbi_queue.telemetry.telemetry import Telemetry, epochs_of
+from cbi_queue.telemetry.telemetry import Telemetry
 from workers.governor.governor_hold import CAUSES
 from workers.governor.slot_governor import SlotGovernor
 from workers.sensors.monitor import Monitor

@@ -114,8 +114,8 @@ def test_people_get_a_table_with_a_picture():
     assert "trace-102.jsonl" in result.stdout
     assert "▁▁▁" in result.stdout
     told = " ".join(result.stdout.split())
-    assert "nothing was measured that says why" in told
-    assert "would probe: the work is" in told
+    assert "no measurement shows why" in told
+    assert "would probe: a sample takes" in told
 
 
 def test_the_policy_without_readings_asks_for_a_probe_and_takes_no_step():

@@ -1,4 +1,4 @@
-"""What the snapshot says of the governor: the present when it is the present, and never that all is well when nobody knows."""
+"""What the snapshot shows of the governor: the present only when it is known, never that all is well otherwise."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FOREIGN_WORDS = {"full speed", "nothing is training"}
 
 @pytest.fixture
 def busy(site: ApiInstallation) -> Iterator[ApiInstallation]:
-    """A queue whose daemon lives and trains the job `net`."""
+    """A queue whose daemon runs and trains the job `net`."""
     site.enqueue({"name": "net"}, {"name": "later"})
     site.start_next()
     with site.daemon():
@@ -44,7 +44,7 @@ def busy(site: ApiInstallation) -> Iterator[ApiInstallation]:
 
 
 def write(site: ApiInstallation, age_s: float = 0.0, **controls: Any) -> None:
-    """Write what the daemon writes about `net`, *age_s* seconds ago."""
+    """Record what the daemon reports about `net`, *age_s* seconds ago."""
     site.stand(controls.pop("job_id", 1), age_s, **{"readings": READINGS, **controls})
 
 
@@ -61,7 +61,7 @@ def on_screen(status: QueueStatus) -> str:
     return said.getvalue()
 
 
-def test_a_calm_job_is_told_in_one_line(busy):
+def test_a_calm_job_is_summed_up_in_one_line(busy):
     write(busy)
 
     seen = take_status(busy.settings)
@@ -79,7 +79,7 @@ def test_an_advisory_temperature_is_shown_as_one(busy):
     assert "heat nominal, 97 °C (advisory)" in take_status(busy.settings).governor.words
 
 
-def test_pacing_and_a_slow_down_are_told_with_the_job(busy):
+def test_pacing_and_a_slow_down_are_shown_with_the_job(busy):
     write(busy, rung="works 70% of the time", duty=0.7, **SLOW)
 
     seen = take_status(busy.settings)
@@ -90,31 +90,31 @@ def test_pacing_and_a_slow_down_are_told_with_the_job(busy):
     assert seen.governor.evidence == ("the level is heavy",)
 
 
-def test_what_is_left_alone_is_told_for_as_long_as_that_holds(busy):
-    """Or a machine at HEAVY whose governor does nothing looks as if nobody watched it."""
+def test_what_is_not_acted_on_is_shown_for_as_long_as_that_lasts(busy):
+    """Otherwise a governor that does nothing on a hot machine looks broken."""
     left_s = {"heat": 3600.0, "heat level": 90.0, "memory": 4.0, "a cause of tomorrow": 600.0}
     write(busy, 10.0, left_alone_s=left_s)
 
     told = take_status(busy.settings).governor.left_alone
 
     assert told == (
-        "heat is not paced against for another 59 min: a slower pace did not help",
-        "the heat level is not believed for another 80 s: it did not follow the work",
-        "a cause of tomorrow is left alone for another 9 min: a step against it did not help",
+        "heat: no pacing for another 60 min, because a slower pace did not help",
+        "heat level: ignored for another 80 s, because it did not follow the work",
+        "a cause of tomorrow: no steps for another 10 min, because the last one did not help",
     )
 
 
-def test_the_command_tells_what_is_left_alone(busy):
+def test_the_command_shows_what_is_not_acted_on(busy):
     write(busy, 10.0, left_alone_s={"memory": 3600.0})
     kept = {name: value for name, value in busy.environ.items() if name.startswith("CBI_")}
 
     said = CliRunner().invoke(cli, ["governor", "status"], env=kept).output
 
-    assert "\nMemory is left alone for another 59 min, or until it was clear: standing aside did not ease it.\n" in said
+    assert "\nMemory: no steps for another 60 min or until it has eased, because making room did not help.\n" in said
 
 
 @pytest.mark.parametrize("told", [None, [1], {"heat": "long"}, {"heat": None}])
-def test_what_a_daemon_of_another_version_wrote_of_it_is_left_out(busy, told):
+def test_what_a_daemon_of_another_version_reported_of_it_is_omitted(busy, told):
     write(busy, left_alone_s=told)
 
     seen = take_status(busy.settings).governor
@@ -122,16 +122,18 @@ def test_what_a_daemon_of_another_version_wrote_of_it_is_left_out(busy, told):
     assert (seen.is_stale, seen.left_alone) == (False, ())
 
 
-@pytest.mark.parametrize(("age_s", "why"), [(600.0, "the daemon wrote last 10 min ago"), (-60.0, "lies in the future")])
+@pytest.mark.parametrize(
+    ("age_s", "why"), [(600.0, "the daemon's last report is 10 min old"), (-60.0, "lies in the future")]
+)
 def test_what_is_old_or_from_the_future_is_not_the_present(busy, age_s, why):
-    """A daemon that hangs must not look as if it watched over the machine."""
+    """A daemon that hangs must not look as if it were at work."""
     write(busy, age_s, rung="works 70% of the time", duty=0.7, **SLOW)
 
     seen = take_status(busy.settings)
 
     governor = seen.governor
     assert governor.is_stale
-    assert governor.words.startswith("not known: ")
+    assert governor.words.startswith("unknown: ")
     assert why in governor.words
     assert (governor.rung, governor.duty, governor.factor, governor.mode, governor.readings) == (
         None, None, None, None, {},
@@ -140,8 +142,8 @@ def test_what_is_old_or_from_the_future_is_not_the_present(busy, age_s, why):
     assert seen.slot.words == "net is training"
 
 
-def test_without_a_daemon_nothing_fresh_is_believed(site):
-    """What it wrote a second before it died says nothing of now."""
+def test_without_a_daemon_a_fresh_report_is_not_the_present(site):
+    """What it reported a second before it died is not the present."""
     site.enqueue({"name": "net"})
     site.start_next()
     write(site)
@@ -153,10 +155,10 @@ def test_without_a_daemon_nothing_fresh_is_believed(site):
     assert not any(words in seen.governor.words for words in FOREIGN_WORDS)
 
 
-def test_before_any_daemon_wrote_nothing_is_known(busy):
+def test_before_the_first_report_nothing_is_known(busy):
     governor = take_status(busy.settings).governor
 
-    assert (governor.words, governor.at) == ("not known: no daemon has written anything yet", None)
+    assert (governor.words, governor.at) == ("unknown: no daemon has reported yet", None)
     assert governor.is_stale
 
 
@@ -174,7 +176,7 @@ def test_garbage_is_not_good_news(busy, body):
     json.dumps(seen.as_json(), allow_nan=False)
 
 
-def test_unknown_heat_and_a_number_that_is_none_are_said_to_be_unknown(busy):
+def test_unknown_heat_and_a_number_that_is_not_finite_are_shown_as_unknown(busy):
     write(
         busy, readings={"thermal": {"unknown": "no sensor"}, "memory": {"source": "x", "available_mib": float("nan")}}
     )
@@ -186,45 +188,56 @@ def test_unknown_heat_and_a_number_that_is_none_are_said_to_be_unknown(busy):
     assert "unknown" in governor.readings["memory"]
 
 
-def test_what_was_written_of_another_job_is_not_told_of_this_one(busy):
+def test_what_was_reported_about_another_job_is_not_shown_for_this_one(busy):
     write(busy, job_id=7, rung="works 70% of the time", duty=0.7, **SLOW)
 
     seen = take_status(busy.settings)
 
-    assert seen.governor.doing == "has not heard from the running job yet"
+    assert seen.governor.doing == "no report from the running job yet"
     assert (seen.governor.duty, seen.governor.factor) == (None, None)
     assert seen.slot.words == "net is training"
 
 
-def test_a_governor_that_only_watches_is_not_said_to_pace(busy):
+def test_a_governor_in_watch_mode_is_not_shown_to_pace(busy):
     write(busy, mode="watch", rung="works 70% of the time", duty=0.7)
 
     seen = take_status(busy.settings)
 
-    assert seen.governor.doing == "only watches (would be: works 70% of the time)"
+    assert seen.governor.doing == "watch only (would be: works 70% of the time)"
     assert seen.slot.words == "net is training"
 
 
-def test_a_job_that_the_governor_holds_is_told_with_the_cause(busy):
+def test_a_job_that_the_governor_paused_is_shown_with_the_cause(busy):
+    write(busy, rung="is paused because of heat")
+    with busy.ledger() as ledger:
+        pause(ledger, 1, "106 °C")
+
+    seen = take_status(busy.settings)
+
+    assert seen.slot.words == "net is paused because of heat"
+    assert seen.governor.doing == "is paused because of heat"
+
+
+def test_a_daemon_from_before_an_upgrade_may_still_call_a_pause_by_its_old_name(busy):
+    """The page is upgraded and restarted before the daemon, which finishes its job first."""
     write(busy, rung="stands still because of heat")
     with busy.ledger() as ledger:
         pause(ledger, 1, "106 °C")
 
     seen = take_status(busy.settings)
 
-    assert seen.slot.words == "net stands still because of heat"
-    assert seen.governor.doing == "stands still because of heat"
+    assert seen.slot.words == "net is paused because of heat"
 
 
-def test_a_job_that_others_hold_is_not_said_to_run_at_full_speed(busy):
+def test_a_job_that_the_user_paused_is_not_shown_at_full_speed(busy):
     write(busy)
     with busy.ledger() as ledger:
         pause(ledger, 1, "too loud")
 
     seen = take_status(busy.settings)
 
-    assert seen.governor.doing == "stands still, not by the governor (else: full speed)"
-    assert seen.slot.words == "net stands still"
+    assert seen.governor.doing == "is paused, not by the governor (otherwise: full speed)"
+    assert seen.slot.words == "net is paused"
 
 
 def test_the_last_decisions_come_newest_first_with_the_names_of_their_jobs(busy):

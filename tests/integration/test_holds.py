@@ -88,7 +88,7 @@ def test_sweeping_removes_what_expired_and_tells_each_once(ledger):
 
     assert [hold.reason for hold in holds_in_force(ledger)] == ["thermal"]
     expired = [(reason, words) for event, reason, words in told(ledger) if event == "hold_expired"]
-    assert sorted(expired) == [("sleep", "the lid is shut: its time is over"), ("user", "a nap: its time is over")]
+    assert sorted(expired) == [("sleep", "the lid is shut: expired"), ("user", "a nap: expired")]
 
 
 def test_a_hold_of_a_clock_that_was_set_back_lasts_its_own_time_from_now(ledger):

@@ -22,7 +22,7 @@ class Trainer:
     def __init__(self):
         self.handed = []
 
-    def train(self, job_id, attempt_id):
+    def train(self, _ledger, job_id, attempt_id):
         """Note it."""
         self.handed.append((job_id, attempt_id))
 
@@ -34,7 +34,7 @@ def trainer():
 
 @pytest.fixture
 def huey(ledger_path, trainer):
-    made = LedgerHuey(ledger_path, admit=lambda _job: True, train=trainer.train)
+    made = LedgerHuey(ledger_path, admit=lambda _ledger, _job: True, train=trainer.train)
     yield made
     made.ledger().close()
 
@@ -65,7 +65,7 @@ def test_a_job_that_is_not_admitted_is_not_touched(ledger, ledger_path):
     """A refusal undoes nothing, because nothing was done."""
     number = add(ledger)
     asked = []
-    huey = LedgerHuey(ledger_path, admit=asked.append, train=Trainer().train)
+    huey = LedgerHuey(ledger_path, admit=lambda _ledger, row: asked.append(row), train=Trainer().train)
 
     assert huey.dequeue() is None
 

@@ -1,4 +1,4 @@
-"""How much time the running job still takes: at the pace in force, and never a guess."""
+"""How much time the running job still takes: at the current pace, and never a guess."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BEGAN_S = 10_000.0
 
 @pytest.fixture
 def busy(site: ApiInstallation) -> Iterator[ApiInstallation]:
-    """A queue whose daemon lives and trains the job `net`, number 1."""
+    """A queue whose daemon runs and trains the job `net`, number 1."""
     site.enqueue({"name": "net"})
     site.start_next()
     with site.daemon():
@@ -54,7 +54,7 @@ def report(
 
 
 def pace(site: ApiInstallation, duty: float, *, at_s: float) -> None:
-    """Write down that the governor paced `net` *at_s* seconds after the reports began."""
+    """Record that the governor paced `net` *at_s* seconds after the reports began."""
     telemetry = Telemetry(site.settings.telemetry_path)
     decision = Decision(0.0, Action.PACE, Cause.HEAT, "too hot", value=duty)
     record_decision(telemetry, decision, job_id=1, attempt=1, epoch=0, acted=True)
@@ -77,7 +77,7 @@ def on_screen(site: ApiInstallation) -> str:
 @pytest.mark.parametrize(
     ("mode", "duty", "share"), [("on", 1.0, 1.0), ("on", 0.6, 0.6), ("watch", 0.6, 1.0), ("off", 1.0, 1.0)]
 )
-def test_the_end_is_as_far_away_as_the_pace_makes_it(busy, mode, duty, share):
+def test_the_time_left_follows_from_the_pace(busy, mode, duty, share):
     """Reports leave rests out: 80 epochs of 3 s each take 400 s where 60 % of the time is worked."""
     report(busy, range(16, 21), wall_s=3.0, gap_s=3.0 / share)
     busy.stand(1, mode=mode, duty=duty)
@@ -88,15 +88,15 @@ def test_the_end_is_as_far_away_as_the_pace_makes_it(busy, mode, duty, share):
     assert seen.remaining_s == pytest.approx(80 * 3.0 / share)
 
 
-def test_the_page_says_that_the_time_of_an_epoch_is_work_when_rests_come_on_top(busy, client):
-    """Or eighty epochs of 3 s and 6 min 40 s would look like a sum that is wrong."""
+def test_the_page_calls_the_time_of_an_epoch_work_when_rests_come_on_top(busy, client):
+    """Otherwise eighty epochs of 3 s beside 6 min 40 s would look like an error."""
     report(busy, range(16, 21), wall_s=3.0, gap_s=5.0)
     busy.stand(1, duty=0.6)
 
     page = client.get("/status", headers=BROWSER).text
 
     assert "<dt>Per epoch</dt><dd>3 s of work</dd>" in page
-    assert "<dt>About left</dt><dd>6 min 40 s</dd>" in page
+    assert "<dt>Estimated time left</dt><dd>6 min 40 s</dd>" in page
 
 
 def test_a_pace_that_has_just_begun_counts_at_once(busy):
@@ -108,7 +108,7 @@ def test_a_pace_that_has_just_begun_counts_at_once(busy):
     assert progress(busy).remaining_s == pytest.approx(80 * 30.0 / 0.5)
 
 
-def test_rests_that_are_cut_short_are_seen_from_report_to_report(busy):
+def test_rests_that_are_cut_short_are_measured_between_reports(busy):
     """No rest is longer than a minute: a fit of 300 s at half the time takes 360 s, not 600."""
     pace(busy, 0.5, at_s=1.0)
     report(busy, range(16, 21), wall_s=300.0, gap_s=360.0)
@@ -117,7 +117,7 @@ def test_rests_that_are_cut_short_are_seen_from_report_to_report(busy):
     assert progress(busy).remaining_s == pytest.approx(80 * 360.0)
 
 
-def test_a_job_that_stands_still_has_no_time_left_but_says_so(busy, client):
+def test_a_paused_job_is_shown_as_paused_and_without_a_time_left(busy, client):
     report(busy, range(16, 21), wall_s=3.0, gap_s=3.0)
     busy.stand(1)
     assert "about 4 min" in on_screen(busy)
@@ -125,24 +125,24 @@ def test_a_job_that_stands_still_has_no_time_left_but_says_so(busy, client):
         pause(ledger, 1, "too loud")
 
     assert progress(busy).remaining_s is None
-    assert "epoch 20/100  stands still" in on_screen(busy)
+    assert "epoch 20/100  paused" in on_screen(busy)
     page = client.get("/status", headers=BROWSER).text
-    assert "<dt>About left</dt><dd>stands still</dd>" in page
+    assert "<dt>Estimated time left</dt><dd>paused</dd>" in page
     assert client.get("/api/status").json()["slot"]["progress"]["remaining_s"] is None
 
 
-def test_a_pace_that_nobody_knows_gives_no_time(busy, client):
-    """A daemon that wrote last ten minutes ago may have paced the job since."""
+def test_an_unknown_pace_gives_no_time_left(busy, client):
+    """A daemon whose last report is ten minutes old may have paced the job since."""
     report(busy, range(16, 21), wall_s=0.5, gap_s=0.5)
     busy.stand(1, age_s=600.0)
 
     assert progress(busy).remaining_s is None
     assert " left" not in on_screen(busy)
-    assert "<dt>About left</dt><dd>\N{EN DASH}</dd>" in client.get("/status", headers=BROWSER).text
+    assert "<dt>Estimated time left</dt><dd>\N{EN DASH}</dd>" in client.get("/status", headers=BROWSER).text
 
 
-def test_without_a_duty_the_time_between_reports_tells_it(busy):
-    """As after a fault of the governor's own: it has no more say, and no figure."""
+def test_without_a_duty_the_pace_is_measured_between_reports(busy):
+    """As after a fault in the governor: it is ignored then, and reports no duty."""
     report(busy, range(16, 21), wall_s=12.0, gap_s=20.0)
     busy.stand(1, duty=None)
 
@@ -161,7 +161,7 @@ def test_a_pause_between_two_reports_is_not_taken_for_a_pace(busy):
 
 
 def test_a_job_that_a_dead_daemon_left_has_no_time_left(site):
-    """It stands until another daemon starts, and nobody knows when."""
+    """It waits for another daemon, and it is not known when one starts."""
     site.enqueue({"name": "net"})
     site.start_next()
     report(site, range(16, 21), wall_s=3.0, gap_s=3.0)
@@ -181,7 +181,7 @@ def test_reports_of_blocks_of_rounds_are_timed_by_the_round(busy):
 
 
 def test_the_first_report_of_a_later_attempt_is_of_one_epoch(busy):
-    """It went on from a checkpoint: its count says nothing of how much it did itself."""
+    """It resumed from a checkpoint: its count includes the epochs of earlier attempts."""
     with busy.ledger() as ledger:
         requeue(ledger, 1, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE)
     busy.start_next()

@@ -21,7 +21,7 @@ from support.waiting import until
 from cbi_queue import clock
 from cbi_queue.ledger.holds import lift_hold, place_hold
 from cbi_queue.ledger.settlement import requeue
-from cbi_queue.ledger.waits import keep_back, put_off
+from cbi_queue.ledger.waits import wait_for_machine, wait_for_memory
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState, Outcome, Reason
 from workers.keep_awake import LINUX, MACOS, MOST_LOSSES, TRY_AGAIN_S, KeepAwake, awake_command
 
@@ -168,7 +168,7 @@ def test_an_empty_slot_keeps_the_machine_awake_while_the_queue_goes_on_by_itself
     place_hold(ledger, HoldReason.MEMORY, HoldMode.EVICT, "memory is short", for_s=900.0)
     assert is_wanted(ledger, awake), "the governor's hold ends by itself"
     lift_hold(ledger, HoldReason.MEMORY, "there is room")
-    keep_back(ledger, number, "the machine is too hot to start")
+    wait_for_machine(ledger, number, "the machine is too hot to start")
     assert is_wanted(ledger, awake), "it starts as soon as it has cooled"
 
     place_hold(ledger, HoldReason.USER, HoldMode.DRAIN, "no more today")
@@ -184,7 +184,7 @@ def test_nothing_that_could_start_lets_the_machine_sleep(tool, awake, ledger):
 
     number = add(ledger, "large")
     assert is_wanted(ledger, awake)
-    put_off(ledger, number, "needs 20 GiB of 4 GiB that are free", 30.0)
+    wait_for_memory(ledger, number, "needs 20 GiB of 4 GiB that are free", 30.0)
 
     assert not is_wanted(ledger, awake), "somebody has to make room first"
 
@@ -323,7 +323,7 @@ def test_an_assertion_that_somebody_ended_is_taken_again_but_not_for_ever(tool, 
 
     assert not awake.is_held
     assert tool.life().count("begins") == MOST_LOSSES
-    assert "was ended 3 times from outside" in caplog.messages[-1]
+    assert "was ended 3 times by another program or a user" in caplog.messages[-1]
 
 
 def test_what_was_given_up_is_tried_again_after_a_while(tool, awake, monkeypatch):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cbi_queue.lifecycle import Outcome, Reason
-from workers.trainer.ending import Seen, Verdict, classify_ending
+from workers.trainer.ending import Seen, Settlement, classify_ending
 from workers.trainer.last_output import LAST_BYTES, refused_memory
 
 if TYPE_CHECKING:
@@ -38,7 +38,11 @@ def test_a_library_that_really_aborts_for_memory_is_understood(tmp_path: Path) -
 
     ending = classify_ending(Seen(done.returncode, complete=False, memory_refused=refused_memory(log_path)))
 
-    assert (ending.verdict, ending.outcome, ending.reason) == (Verdict.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY)
+    assert (ending.settlement, ending.outcome, ending.reason) == (
+        Settlement.DOWNGRADE,
+        Outcome.OOM,
+        Reason.OUT_OF_MEMORY,
+    )
     assert "bytes failed" in ending.words
 
 

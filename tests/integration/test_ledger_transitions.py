@@ -67,7 +67,7 @@ def test_a_transition_without_words_tells_the_reason_in_words(ledger):
     number = add(ledger)
     claim(ledger, number)
 
-    assert events_of(ledger, number)[-1].words == "its turn in the slot"
+    assert events_of(ledger, number)[-1].words == "it was next in the queue"
 
 
 def forbidden(ledger, sql, *values):

@@ -13,16 +13,17 @@ from support.installation import NAIVE, NET
 from cbi_queue import clock
 from cbi_queue.hardware import PROFILES
 from cbi_queue.hardware.fit import Need
-from cbi_queue.hardware.memory import PRIORS, Peak, Shape, line_for
+from cbi_queue.hardware.memory import Peak, line_for
 from cbi_queue.ledger import Ledger, claims, queries
 from cbi_queue.ledger.enqueue import enqueue
 from cbi_queue.ledger.peaks import KEPT_A_KIND, PeakRow, expected_mib, peaks_by_backend, peaks_of, store_peak
 from cbi_queue.ledger.verbs import cancel, edit
-from cbi_queue.ledger.waits import look_again
+from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import JobState, Outcome
+from cbi_queue.models.memory_formulas import DENSE, Shape
 from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
 from cbi_queue.spec import DayPlan, JobSpec
-from workers.slot.admission import PRESSURE_MOST_S, Admission
+from workers.slot.admission import MAX_PRESSURE_S, Admission
 from workers.trainer.memory_taken import Taken
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def test_a_job_that_does_not_fit_just_now_waits_with_its_figures_and_lets_others
     assert (job.state, job.reason, job.micro_batch) == (JobState.QUEUED, "memory_short", None)
     (words,) = words_of(ledger, "big", "waits")
     assert words is not None
-    assert words.endswith("300 MiB are free just now")
+    assert words.endswith("300 MiB are free now")
     assert next_job(ledger) == "small"
 
 
@@ -89,7 +90,7 @@ def test_free_memory_that_was_read_while_the_last_trainer_held_it_puts_no_job_of
     now = FakeClock(1000.0)
     monkeypatch.setattr(clock, "boot_s", now)
     held = replace(free(300.0), at_s=999.0)
-    admission.given_back()
+    admission.trainer_ended()
 
     assert not admission.admit(ledger, queries.find_job(ledger, "big"), held)
     assert next_job(ledger) == "big"
@@ -137,7 +138,7 @@ def test_a_level_that_is_stuck_does_not_stop_the_queue(
     monkeypatch.setattr(clock, "monotonic_s", now)
     job, stuck = queries.find_job(ledger, "small"), free(None, PressureLevel.WARN)
     assert not admission.admit(ledger, job, stuck)
-    now.advance(PRESSURE_MOST_S - 1)
+    now.advance(MAX_PRESSURE_S - 1)
     assert not admission.admit(ledger, job, stuck)
     now.advance(1)
     assert admission.admit(ledger, job, stuck)
@@ -153,7 +154,7 @@ def test_a_sensor_that_falls_silent_under_pressure_opens_no_gate_but_not_for_eve
     small, big = queries.find_job(ledger, "small"), queries.find_job(ledger, "big")
     assert admission.admit(ledger, small, silent), "what was never pressed keeps nobody back"
     assert not admission.admit(ledger, small, free(None, PressureLevel.CRITICAL))
-    now.advance(PRESSURE_MOST_S - 1)
+    now.advance(MAX_PRESSURE_S - 1)
     assert not admission.admit(ledger, big, silent)
     (words,) = words_of(ledger, "big", "waits")
     assert words is not None
@@ -216,7 +217,7 @@ def test_a_job_that_could_never_fit_is_looked_at_again_once_it_is_edited(ledger:
 
     admission.admit(ledger, queries.find_job(ledger, "big"), free(50_000.0))
     assert next_job(ledger) == "small"
-    look_again(ledger)
+    recheck_unfit(ledger)
     assert next_job(ledger) == "big"
 
 
@@ -248,7 +249,7 @@ def need(feature_dir: Path) -> Need:
     spec = JobSpec.model_validate({"day": 1, **BIG})
     schema = json.loads((feature_dir / "1w_features.manifest.json").read_text())
     shape = Shape(schema["rows"], len(schema["schema"]) - 2, "the feature cache")
-    return Need("feed_forward", spec.params, shape, PRIORS["dense"], 512)
+    return Need("feed_forward", spec.params, shape, DENSE.line, 512)
 
 
 def test_what_fits_only_smaller_starts_smaller_for_good_and_says_so(ledger: Ledger, feature_dir: Path) -> None:
@@ -304,7 +305,17 @@ def test_peaks_of_another_device_and_older_ones_do_not_count(ledger: Ledger) -> 
 
 def test_an_attempt_s_own_peak_does_not_sweeten_what_was_expected_of_it(ledger: Ledger) -> None:
     job_id = queries.find_job(ledger, "big").id
-    peak = PeakRow(job_id, 1, "lstm", "torch", "cpu", 32, 10.0, 5000.0, at=0.0)
+    peak = PeakRow(
+        job_id=job_id,
+        attempt=1,
+        model="lstm",
+        backend="torch",
+        device="cpu",
+        micro_batch=32,
+        formula_mib=10.0,
+        measured_mib=5000.0,
+        at=0.0,
+    )
     expected = line_for("lstm", "torch", [])
     assert expected_mib(ledger, peak) == expected.base_mib + 10.0 * expected.factor
 
@@ -347,7 +358,7 @@ def test_a_run_starts_smaller_and_its_peak_stands_beside_the_estimate(
     (after,) = json.loads(installation.cli("estimate", "--json", str(plan)))["jobs"]
     assert after["measured_micro_batch"] == 128
     assert 100 < after["measured_mib"] < 4000
-    assert "Memory: took " in installation.cli("show", "big")
+    assert " at its peak" in installation.cli("show", "big")
 
 
 def test_a_plan_whose_job_can_never_fit_is_refused_with_the_figures(installation: Installation) -> None:
@@ -360,4 +371,4 @@ def test_a_plan_whose_job_can_never_fit_is_refused_with_the_figures(installation
         assert "even with micro-batch 1; one trainer may hold 300 MiB here (tight; 5031 rows" in said
     table = installation.cli("estimate", str(plan), code=2)
     assert "cannot fit" in table
-    assert "Budget: tight (as set); one trainer may hold 300 MiB" in table
+    assert "Hardware profile tight (as set): one trainer may use 300 MiB" in table

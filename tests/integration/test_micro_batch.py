@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.governed_installation import LONG_NET, PAGING, script, until_decision
 from support.scripted_slot import STARTED, ScriptedSlot
+from support.telemetry_rows import epochs_of
 from support.waiting import until
 
 from cbi_queue.ledger import queries
@@ -16,7 +17,6 @@ from cbi_queue.ledger.settlement import downgrade_or_fail, requeue
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import MicroBatchChanged
 from cbi_queue.readings.values import FootprintReading, MemoryReading, PressureLevel
-from cbi_queue.telemetry.telemetry import epochs_of
 
 if TYPE_CHECKING:
     from support.installation import Installation
@@ -71,7 +71,7 @@ def test_what_ran_out_of_memory_is_the_most_from_then_on(slot: ScriptedSlot) -> 
 
     job = job_of(slot, attempt_governor)
     assert (job.micro_batch, full_micro_batch(job), first_micro_batch(slot.ledger, job)) == (16, 16, 16)
-    assert "comes back with micro-batch 16," in slot.events()[0][2]
+    assert "will be retried with micro-batch 16," in slot.events()[0][2]
 
 
 def test_each_change_is_told_once_and_back_at_the_full_one_nothing_is_kept(slot: ScriptedSlot) -> None:
@@ -114,7 +114,7 @@ def test_the_next_attempt_begins_lowered_only_under_a_governor_that_can_raise_it
     governed.cli("pause", "--evict")
     governed.until_state("tight", "queued")
     kept = lowered(governed)
-    assert f"Micro-batch {kept} for now, by the governor" in governed.cli("show", "tight")
+    assert f"Micro-batch lowered to {kept} by the governor" in governed.cli("show", "tight")
     daemon.terminate()
     daemon.wait(30)
 

@@ -194,7 +194,7 @@ def test_a_file_that_is_no_database_is_told_with_how_to_restore(tmp_path):
     with pytest.raises(LedgerError, match="not a database") as refused:
         Ledger.open(path)
 
-    assert str(tmp_path / "backups") in refused.value.hint
+    assert "cbi-queue restore newest" in (refused.value.hint or "")
     assert path.read_bytes() == b"certainly not a database\n" * 100
 
 

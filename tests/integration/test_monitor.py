@@ -304,7 +304,7 @@ def test_a_script_takes_the_place_of_every_sensor(environ, tmp_path):
     assert rows["thermal"]["words"] == "heavy"
     assert rows["thermal"]["source"] == "a Mac"
     assert rows["gpu"]["words"] == "unknown: unplugged"
-    assert rows["memory"]["words"] == "unknown: the script says nothing of it", "nothing real is mixed in"
+    assert rows["memory"]["words"] == "unknown: the script has no reading of it", "nothing real is mixed in"
 
 
 def test_a_script_that_starts_with_the_trainer_waits_for_watch(environ, tmp_path):
@@ -373,4 +373,4 @@ def test_the_doctor_names_every_sensor_and_calls_none_bad(environ: dict[str, str
     assert heat["seen"].startswith("heavy; ")
     assert heat["seen"].endswith(" s old, from a Mac, firm")
     unknown = [f for f in findings.values() if f is not heat]
-    assert all(f["verdict"] == "note" and "says nothing of it" in f["seen"] for f in unknown)
+    assert all(f["verdict"] == "note" and "has no reading of it" in f["seen"] for f in unknown)

@@ -14,7 +14,7 @@ from support.installation import NAIVE
 from cbi_queue.ledger import claims
 from cbi_queue.ledger.enqueue import enqueue
 from cbi_queue.ledger.queries import events_of, find_job
-from cbi_queue.ledger.settlement import MAX_OOMS, SUSPECT_DEATHS, downgrade_or_fail, requeue_after_death
+from cbi_queue.ledger.settlement import CRASHES_TO_WAIT, MAX_OOMS, downgrade_or_fail, requeue_after_crash
 from cbi_queue.ledger.verbs import retry
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.spec import DayPlan, JobSpec
@@ -69,7 +69,7 @@ def test_a_net_whose_batch_does_not_fit_finishes_with_a_smaller_micro_batch(inst
     assert job.ooms == len(outcomes) - 1
     assert "can't allocate memory" in (installation.attempts("wide")[0].error or "")
     told = [event.words or "" for event in installation.events("wide") if event.reason == "out_of_memory"]
-    assert [f"comes back with micro-batch {4096 // 2 ** (n + 1)}" in words for n, words in enumerate(told)] == (
+    assert [f"will be retried with micro-batch {4096 // 2 ** (n + 1)}" in words for n, words in enumerate(told)] == (
         [True] * job.ooms
     )
     (run,) = installation.settings.models.glob("local/1w/wide-*")
@@ -122,10 +122,10 @@ def test_a_micro_batch_of_one_is_the_floor_and_comes_back_after_a_wait(ledger: L
     assert find_job(ledger, "j").state is JobState.FAILED
     told = [event.words for event in events_of(ledger, job_id) if event.reason == "out_of_memory"]
     assert told == [
-        "boom; comes back with micro-batch 1, gradients accumulated to the same effective batch",
-        "boom; comes back with micro-batch 1, the smallest there is, in 60 s",
-        "boom; comes back with micro-batch 1, the smallest there is, in 120 s",
-        "boom (out of memory 4 times, last with micro-batch 1, the smallest there is)",
+        "boom; will be retried with micro-batch 1, gradients accumulated to the same effective batch",
+        "boom; will be retried with micro-batch 1, the smallest possible, in 60 s",
+        "boom; will be retried with micro-batch 1, the smallest possible, in 2 min",
+        "boom (out of memory 4 times, last with micro-batch 1, the smallest possible)",
     ]
 
 
@@ -139,10 +139,10 @@ def test_a_large_batch_comes_back_three_times_and_no_more(ledger: Ledger) -> Non
 @pytest.mark.parametrize(
     ("job", "words", "waits"),
     [
-        ({"family": "trees", "model": "lightgbm_dart"}, "boom; comes back with half the bins and threads", None),
+        ({"family": "trees", "model": "lightgbm_dart"}, "boom; will be retried with half the bins and threads", None),
         (
             {"family": "statistical", "model": "ets"},
-            "boom; comes back in a fresh process; it has no batch that could be smaller, in 30 s",
+            "boom; will be retried in a new process; it has no batch that could be smaller, in 30 s",
             30,
         ),
     ],
@@ -158,18 +158,18 @@ def test_a_model_without_batches_says_what_is_smaller_instead(
     assert find_job(ledger, "j").micro_batch is None
 
 
-def test_deaths_of_daemons_take_nothing_from_the_tries_after_running_out_of_memory(ledger: Ledger) -> None:
-    """They halve the micro-batch too, but the job has never run out of memory; and the words count what happened."""
+def test_crashes_of_the_daemon_use_none_of_the_retries_after_running_out_of_memory(ledger: Ledger) -> None:
+    """Nor do they change the micro-batch; and the words count what happened."""
     job_id = claimed(ledger, family="simple_neural", model="lstm", params={"batch_size": 512})
     for _ in range(5):
-        requeue_after_death(ledger, job_id, SUSPECT_DEATHS, backoff_s=0.0)
+        requeue_after_crash(ledger, job_id, CRASHES_TO_WAIT, backoff_s=0.0)
         ledger.conn.execute("UPDATE jobs SET not_before = NULL")
         assert claims.claim(ledger, job_id)
-    assert find_job(ledger, "j").micro_batch == 16
+    assert find_job(ledger, "j").micro_batch is None
 
     assert [again(ledger, job_id) for _ in range(MAX_OOMS + 1)] == [True, True, True, False]
 
-    assert events_of(ledger, job_id)[-1].words == "boom (out of memory 4 times, last with micro-batch 2)"
+    assert events_of(ledger, job_id)[-1].words == "boom (out of memory 4 times, last with micro-batch 64)"
     retry(ledger, ["j"])
     assert claims.claim(ledger, job_id)
     assert again(ledger, job_id), "a retry by hand gives all of them back"

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.installation import NET
+from support.telemetry_rows import decisions_of, slowdowns_of
 from support.waiting import until
 
 from cbi_queue.lifecycle import JobState, Outcome
-from cbi_queue.telemetry.governor_log import decisions_of, slowdowns_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

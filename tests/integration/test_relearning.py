@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.ledger_rows import add_in, dump_of
 from support.scripted_slot import STARTED, ScriptedSlot
+from support.telemetry_rows import slowdowns_of
 
 from cbi_queue import clock
 from cbi_queue.errors import Refused
@@ -29,8 +30,8 @@ from cbi_queue.ledger.queries import events_of, job_in_slot, last_events
 from cbi_queue.ledger.settlement import finish
 from cbi_queue.lifecycle import JobState
 from cbi_queue.protocol import EpochReport, Finished, Probed
-from cbi_queue.telemetry.governor_log import slowdowns_of
-from cbi_queue.views.story import rows_of, tell
+from cbi_queue.telemetry.reader import TelemetryReader
+from cbi_queue.views.story import history_of, story_of
 from workers.chores import register_chores
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def test_a_name_is_a_model_a_fingerprint_or_its_leading_words(
 def test_a_name_that_calls_nothing_is_refused_with_what_there_is(taught: Ledger, name: str) -> None:
     """`ls` must not forget what `lstm` costs, nor `lstm 1` that of two horizons."""
     before = dump_of(taught)
-    with pytest.raises(Refused, match=f"no cold baseline is called {name!r}; there is: gru, lstm"):
+    with pytest.raises(Refused, match=f"no cold baseline matches {name!r}; known models: gru, lstm"):
         relearn(taught, ["gru", name])
     assert dump_of(taught) == before
 
@@ -91,7 +92,7 @@ def test_relearning_forgets_what_was_named_and_says_so_in_an_event(taught: Ledge
     assert fingerprints(what_was_learned(taught)) == {GRU_1W}
     assert cold_probe(taught, "cpu", "matmul-1") == pytest.approx(0.5)
     (event,) = last_events(taught, 1)
-    assert (event.event, event.words) == ("relearn", "forgot 4 cold baselines (lstm); the next runs learn anew")
+    assert (event.event, event.words) == ("relearn", "forgot 4 cold baselines (lstm); the next runs learn again")
 
 
 def test_probes_are_forgotten_only_where_that_was_asked(taught: Ledger) -> None:
@@ -128,7 +129,7 @@ def test_a_baseline_that_no_run_confirms_goes_in_time(slot: ScriptedSlot) -> Non
 def test_the_daemon_drops_it_among_its_daily_chores(slot: ScriptedSlot) -> None:
     store_baselines(slot.ledger, "old", {32: COLD})
     slot.now_s += (UNCONFIRMED_DAYS + 1) * 86_400
-    huey = LedgerHuey(slot.settings.ledger_path, admit=bool, train=divmod)
+    huey = LedgerHuey(slot.settings.ledger_path, admit=pow, train=pow)
     register_chores(huey, slot.settings)
 
     with closing(huey.ledger()):
@@ -159,7 +160,9 @@ def run(slot: ScriptedSlot, name: str, wall_s: float, *, probe_s: float = 0.5, l
 
 
 def story(slot: ScriptedSlot, number: int) -> list[str]:
-    return [line.words for line in tell(rows_of(slot.ledger, slot.telemetry_path, str(number))) if line.kind == "hint"]
+    with TelemetryReader(slot.telemetry_path) as telemetry:
+        story = story_of(history_of(slot.ledger, telemetry, str(number)))
+    return [line.words for line in story if line.kind == "hint"]
 
 
 @pytest.fixture

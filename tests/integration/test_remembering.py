@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.governed_installation import HEAVY, LONG_NET, script
+from support.telemetry_rows import decisions_of, last_memory, last_standing, samples_between
 from support.waiting import until
 
 from cbi_queue.governor.values import Cause
@@ -17,7 +18,6 @@ from cbi_queue.ledger.holds import holds_in_force, lift_hold
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.readings.values import HeatLevel
-from cbi_queue.telemetry.governor_log import decisions_of, last_memory, last_standing, samples_between
 from workers.governor.state_store import WRITE_EVERY_S
 
 if TYPE_CHECKING:

@@ -54,7 +54,7 @@ def test_all_lifts_the_governors_holds_too_and_no_other(site, resume):
     said = resume("--all")
 
     assert left(site) == ["volume"]
-    assert "thermal and memory: they come back if their cause is still there" in said
+    assert "thermal and memory; it places them again if the cause persists" in said
     with site.ledger() as ledger:
         lifted = [event.reason for event in last_events(ledger, 3)]
     assert set(lifted) == {"user", "thermal", "memory"}

@@ -1,4 +1,4 @@
-"""`cbi-queue runtime`: a runtime is whole or not there. A script stands for Python and pip; the command is the real one."""
+"""`cbi-queue runtime`: a runtime is complete or absent. A script takes the place of Python and pip; the command is real."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def home(tmp_path) -> Home:
 
 @pytest.fixture
 def calls(tmp_path):
-    """What the fake Python was asked so far, by its first words."""
+    """The commands of the fake Python so far."""
     log = tmp_path / "calls.jsonl"
 
     def read() -> list[str]:
@@ -108,7 +108,7 @@ def test_installing_again_fetches_nothing(home, calls):
     assert calls().count("-m pip install") == 1
 
 
-def test_another_python_makes_it_anew(home, calls):
+def test_another_python_rebuilds_it(home, calls):
     install(home)
     install(home, FAKE_VERSION="3 11")
 
@@ -119,7 +119,7 @@ def test_another_python_makes_it_anew(home, calls):
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
-        ({"FAKE_PIP": "1"}, "ended with status 1, its own words are above; nothing was installed"),
+        ({"FAKE_PIP": "1"}, "failed with exit code 1 (its output is above); nothing was installed"),
         ({"FAKE_TRIAL": "Symbol not found: _TF_GetInputByName"}, "cannot train: Symbol not found: _TF_GetInputByName"),
     ],
 )
@@ -164,12 +164,12 @@ def test_a_python_that_is_too_new_is_refused_with_what_is_allowed(home, calls):
     words = install(home, code=2, FAKE_VERSION="3 14")
 
     assert "is Python 3.14" in words
-    assert "needs Python 3.11 or 3.12" in words
+    assert "need Python 3.11 or 3.12" in words
     assert calls() == ["-c import sys; print(*sys.version_info[:2])"]
 
 
 def test_what_is_no_python_is_refused(home):
-    assert "is no Python that runs" in home.run("runtime", "install", "tensorflow", "--python", "/bin/false", code=2)
+    assert "did not run as a Python" in home.run("runtime", "install", "tensorflow", "--python", "/bin/false", code=2)
 
 
 def test_a_dry_run_prints_the_commands_and_changes_nothing(home, calls):
@@ -185,7 +185,7 @@ def test_two_installations_do_not_meet(home):
     home.settings.runtimes_dir.mkdir(parents=True)
     with (home.settings.runtimes_dir / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another `runtime install` is at work" in install(home, code=2)
+        assert "another `runtime install` is running" in install(home, code=2)
 
 
 def test_a_runtime_is_not_replaced_under_a_running_trainer(home):
@@ -195,8 +195,8 @@ def test_a_runtime_is_not_replaced_under_a_running_trainer(home):
         attempt = claim(ledger, number)
         record_trainer(ledger, attempt.id, pid=1, started=0.0, log_path="/log", run_dir="/run", settings={})
 
-    assert "trains on the tensorflow runtime just now" in home.run("runtime", "remove", "tensorflow", code=2)
-    assert "trains on the tensorflow runtime just now" in install(home, code=2)
+    assert "is training on the tensorflow runtime" in home.run("runtime", "remove", "tensorflow", code=2)
+    assert "is training on the tensorflow runtime" in install(home, code=2)
     assert left(home) == {"tensorflow"}
 
 
@@ -212,7 +212,7 @@ def test_a_check_tells_what_is_wrong_and_fails(home):
     install(home)
     log = str(home.root / "calls.jsonl")
 
-    assert "fine on /device:CPU:0" in home.run("runtime", "check", FAKE_LOG=log)
+    assert "works on /device:CPU:0" in home.run("runtime", "check", FAKE_LOG=log)
     assert "no Metal" in home.run("runtime", "check", code=1, FAKE_LOG=log, FAKE_TRIAL="no Metal")
 
 
@@ -231,7 +231,7 @@ def test_jobs_without_a_runtime_are_refused_with_the_remedy(home):
 
 
 def test_a_copy_of_the_code_is_enough_to_run_a_trainer(tmp_path):
-    """As from an installed package, where no tree can be looked into."""
+    """As from an installed package, where there is no source tree."""
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
     for name in ("cbi_queue", "jobs"):

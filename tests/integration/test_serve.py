@@ -34,7 +34,7 @@ def test_a_real_server_refuses_a_rebound_name_obeys_the_token_and_stays_small(si
 
 
 def test_it_never_loads_what_makes_a_process_heavy(site):
-    """Pandas and numpy come along with sqlite-utils where they are installed."""
+    """sqlite-utils imports pandas and numpy where they are installed."""
     program = (
         "import sys\n"
         "from starlette.testclient import TestClient\n"
@@ -55,7 +55,7 @@ def test_it_never_loads_what_makes_a_process_heavy(site):
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
-def test_a_port_in_use_is_refused_with_the_port_and_the_way_out(site):
+def test_a_port_in_use_is_refused_with_the_port_and_the_remedy(site):
     with site.server():
         done = _serve(site)
 
@@ -65,7 +65,7 @@ def test_a_port_in_use_is_refused_with_the_port_and_the_way_out(site):
 
 
 def test_serve_starts_before_anything_else_and_prints_the_address_and_where_the_token_is(site):
-    """The page may be the first thing that a newcomer starts: it makes the ledger."""
+    """The page may be the first thing that a newcomer starts: it creates the ledger."""
     site.settings.ledger_path.unlink()
 
     with site.server() as process:
@@ -81,7 +81,7 @@ def test_an_address_that_others_can_reach_is_served_with_a_warning(site):
     assert "Warning: 0.0.0.0 is reachable from other machines" in said
 
 
-def test_an_address_that_is_not_ours_is_refused(site):
+def test_an_address_of_another_machine_is_refused(site):
     done = _serve(site, "--host", "192.0.2.1")
 
     assert done.returncode == 2

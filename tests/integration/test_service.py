@@ -59,7 +59,7 @@ def test_install_and_uninstall_leave_only_what_is_not_ours(home, manager):
     nothing = home.service("uninstall", "--manager", manager)
 
     assert removed.stdout.splitlines() == [f"removed {worker}", f"removed {api}"]
-    assert nothing.stdout.splitlines() == ["no service file was there"]
+    assert nothing.stdout.splitlines() == ["there was no service file; nothing changed"]
     assert list(worker.parent.iterdir()) == [neighbour]
     assert ledger.exists()
 
@@ -86,7 +86,7 @@ def test_launchd_loads_a_first_install(home):
     done = home.service("install", "--only", "worker", "--manager", "launchd")
 
     assert done.returncode == 0, done.stderr
-    assert _without_looks(home.commands) == [
+    assert _without_queries(home.commands) == [
         f"launchctl enable {target}",
         f"launchctl bootstrap gui/{os.getuid()} {plist}",
         f"launchctl kickstart {target}",
@@ -109,7 +109,7 @@ def test_launchd_ends_the_old_instance_and_waits_for_its_label(home):
         f"launchctl bootout {target}",
         f"launchctl print {target}",
     ]
-    assert _without_looks(home.commands)[1:] == [
+    assert _without_queries(home.commands)[1:] == [
         f"launchctl enable {target}",
         bootstrap,
         bootstrap,
@@ -126,7 +126,7 @@ def test_launchd_restarts_with_sigterm_before_any_kill(home):
     done = home.service("restart", "--only", "worker", "--manager", "launchd")
 
     assert done.returncode == 0, done.stderr
-    assert _without_looks(home.commands) == [f"launchctl kill SIGTERM {target}", f"launchctl kickstart -k {target}"]
+    assert _without_queries(home.commands) == [f"launchctl kill SIGTERM {target}", f"launchctl kickstart -k {target}"]
 
 
 def test_restarting_what_is_not_loaded_says_so(home):
@@ -141,13 +141,13 @@ def test_restarting_what_is_not_loaded_says_so(home):
 
 
 def test_systemd_reads_enables_and_restarts_what_ran(home):
-    """Enable --now leaves a running unit alone, so its old definition would go on."""
+    """`enable --now` leaves a running unit alone, so its old file would stay in use."""
     home.put_program("systemctl", SYSTEMCTL)
 
     done = home.service("install", "--only", "worker", "--manager", "systemd")
 
     assert done.returncode == 0, done.stderr
-    assert _without_looks(home.commands) == [
+    assert _without_queries(home.commands) == [
         "systemctl --user daemon-reload",
         "systemctl --user enable --now cbi-queue-worker.service",
         "systemctl --user restart cbi-queue-worker.service",
@@ -162,7 +162,7 @@ def test_systemd_stops_before_the_file_goes(home):
     done = home.service("uninstall", "--manager", "systemd")
 
     assert done.returncode == 0, done.stderr
-    assert _without_looks(home.commands) == [
+    assert _without_queries(home.commands) == [
         "systemctl --user disable --now cbi-queue-worker.service cbi-queue-api.service",
         "systemctl --user daemon-reload",
     ]
@@ -212,9 +212,9 @@ def test_installing_beside_a_daemon_in_a_terminal_says_why_nothing_will_train(ho
     assert f"the daemon with pid {os.getpid()} holds the slot" in done.stderr
 
 
-def _without_looks(commands: list[str]) -> list[str]:
-    looks = (" print ", " show ", " show-environment")
-    return [command for command in commands if not any(look in command for look in looks)]
+def _without_queries(commands: list[str]) -> list[str]:
+    queries = (" print ", " show ", " show-environment")
+    return [command for command in commands if not any(query in command for query in queries)]
 
 
 def await_until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:

@@ -21,7 +21,7 @@ from cbi_queue.views.snapshot import daemon_status, take_status
 
 @pytest.fixture
 def settings(tmp_path, new_ledger):
-    """Settings of a home of its own, with an empty ledger."""
+    """Settings of a separate installation with an empty ledger."""
     (tmp_path / "config.toml").touch()
     seen = load_settings(
         {
@@ -51,7 +51,7 @@ def test_the_job_in_the_slot_with_its_progress(settings, ledger, state, shown):
     for epoch in range(1, 5):
         telemetry.record(number, 1, "epoch", EpochReport(epoch, 10, 2.0, validation_loss=0.5))
     telemetry.close()
-    assert take_status(settings).slot.state == "left", "nobody trains it without a daemon"
+    assert take_status(settings).slot.state == "left", "without a daemon it is not trained"
     lock = SlotLock(settings.lock_path)
     lock.try_acquire()
 
@@ -71,7 +71,7 @@ def test_progress_of_an_earlier_attempt_is_not_shown_as_that_of_this_one(setting
     assert take_status(settings).slot.progress is None
 
 
-def test_a_closed_slot_says_every_reason(settings, ledger):
+def test_a_closed_slot_shows_every_reason(settings, ledger):
     place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "too loud")
     place_hold(ledger, HoldReason.VOLUME, HoldMode.EVICT, "the disk is gone", for_s=3600)
 
@@ -107,7 +107,7 @@ def test_a_daemon_that_runs_is_named_and_an_orphan_is_not_called_one(settings, t
     lock.release()
 
     assert not seen.is_running
-    assert "its last trainer is still leaving the slot" in seen.words
+    assert "its last trainer has not left the slot yet" in seen.words
 
 
 BUSY = """
@@ -128,7 +128,7 @@ print(count)
 
 
 def test_the_status_is_of_one_instant_while_jobs_come_in(settings, ledger, tmp_path):
-    """A job that comes in between two looks has needs that the first look did not see."""
+    """A job that is enqueued between two queries has needs that the first query did not return."""
     writer = python(BUSY, settings.ledger_path, tmp_path / "stop")
     assert writer.stdout.readline() == "ready\n"
 
@@ -141,7 +141,7 @@ def test_the_status_is_of_one_instant_while_jobs_come_in(settings, ledger, tmp_p
     assert int(finished(writer)) > 1
 
 
-def test_looking_changes_nothing(settings, ledger):
+def test_reading_the_status_changes_nothing(settings, ledger):
     number = add(ledger)
     claim(ledger, number)
     place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "a nap", for_s=0.0)

@@ -1,4 +1,4 @@
-"""Per-epoch rows in a file of their own, which may be lost but never stops the queue."""
+"""The telemetry file, which may be lost but never stops the queue."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from support.telemetry_rows import decisions_of, epochs_of
 
 from cbi_queue import clock
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.protocol import EpochReport
+from cbi_queue.telemetry import reader as telemetry_reader
 from cbi_queue.telemetry import telemetry
-from cbi_queue.telemetry.governor_log import decisions_of, record_decision
-from cbi_queue.telemetry.telemetry import Telemetry, epochs_of
+from cbi_queue.telemetry.governor_log import record_decision
+from cbi_queue.telemetry.reader import TelemetryReader
+from cbi_queue.telemetry.telemetry import Telemetry
 
 
 def report(epoch, **fields):
@@ -87,17 +90,17 @@ BEFORE_CARRIED = """
     );
     INSERT INTO decisions VALUES (1, 1000.0, 7, 1, 3, 'pace', 'heat', 'too hot', 0.8, 0, 0, 1, '{"duty": 0.8}');
 """
-"""A file as the version made it whose decisions did not say whether they only carried a pace over."""
+"""A file of the version whose decisions had no `carried`."""
 
 
-def test_a_file_of_an_earlier_version_is_read_as_it_is_and_written_on(tmp_path):
-    """The page may look before the daemon of the new version has opened it."""
+def test_a_file_of_an_earlier_version_is_read_as_it_is_and_continued(tmp_path):
+    """The page may read it before the daemon of the new version has opened it."""
     path = tmp_path / "telemetry.db"
     with closing(sqlite3.connect(path)) as conn:
         conn.executescript(BEFORE_CARRIED)
     (old,) = decisions_of(path, 7)
 
-    for words in ("goes on", "goes on still"):
+    for words in ("continues", "still continues"):
         writing = Telemetry(path)
         decision = Decision(0.0, Action.PACE, Cause.HEAT, words, value=0.8, carried=True)
         record_decision(writing, decision, job_id=7, attempt=2, epoch=3, acted=True)
@@ -107,8 +110,8 @@ def test_a_file_of_an_earlier_version_is_read_as_it_is_and_written_on(tmp_path):
     assert rows[0] == old
     assert (old.words, old.acted, old.carried, old.figures) == ("too hot", True, False, {"duty": 0.8})
     assert [(row.words, row.acted, row.carried) for row in rows[1:]] == [
-        ("goes on", True, True),
-        ("goes on still", True, True),
+        ("continues", True, True),
+        ("still continues", True, True),
     ]
 
 
@@ -127,7 +130,7 @@ def unusable(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["no database", "a folder", "no folder", "another schema"])
-def test_an_unusable_file_is_told_once_and_never_raises(tmp_path, kind, caplog):
+def test_an_unusable_file_is_logged_once_and_never_raises(tmp_path, kind, caplog):
     path = unusable(tmp_path, kind)
 
     with caplog.at_level(logging.WARNING):
@@ -174,3 +177,62 @@ def test_a_file_that_was_locked_for_a_while_is_used_again(tmp_path, monkeypatch)
 def test_a_reader_of_a_missing_file_finds_nothing_and_makes_none(tmp_path):
     assert epochs_of(tmp_path / "telemetry.db", 7) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_everything_that_one_reader_is_asked_is_of_one_instant(tmp_path):
+    """Otherwise one part of a page could show an epoch that another part does not have yet."""
+    path = tmp_path / "telemetry.db"
+    writing = Telemetry(path)
+    writing.record(7, 1, "epoch", report(1))
+    writing.commit()
+
+    with TelemetryReader(path) as reader:
+        writing.record(7, 1, "epoch", report(2))
+        decision = Decision(0.0, Action.PACE, Cause.HEAT, "too hot", value=0.8)
+        record_decision(writing, decision, job_id=7, attempt=1, epoch=2, acted=True)
+        writing.close()
+        seen = [row.epoch for row in reader.epochs(7)], reader.decisions(7)
+
+    assert seen == ([1], [])
+    assert (len(epochs_of(path, 7)), len(decisions_of(path, 7))) == (2, 1)
+
+
+def ask_everything(path):
+    with TelemetryReader(path) as reader:
+        return [
+            reader.epochs(7), reader.decisions(), reader.slowdowns(7), reader.last_standing(), reader.governor_state(),
+            reader.last_sample_at(7), reader.samples(0.0, 1e12),
+        ]  # fmt: skip
+
+
+NOTHING = [[], [], [], None, None, None, []]
+
+
+@pytest.mark.parametrize("kind", ["no database", "a folder", "no folder", "another schema", "missing"])
+def test_a_reader_of_an_unusable_file_finds_nothing(tmp_path, kind):
+    assert ask_everything(unusable(tmp_path, kind)) == NOTHING
+
+
+def test_a_reader_of_a_truncated_file_finds_nothing_and_raises_nothing(tmp_path):
+    path = tmp_path / "telemetry.db"
+    writing = Telemetry(path)
+    for epoch in range(500):
+        writing.record(7, 1, "epoch", report(epoch))
+    writing.close()
+    path.write_bytes(path.read_bytes()[:8192])
+
+    assert ask_everything(path) == NOTHING
+
+
+def test_a_reader_waits_for_a_lock_once_however_much_it_is_asked(tmp_path, monkeypatch):
+    """A page waits a second for a locked file, not a second for each of its queries."""
+    path = tmp_path / "telemetry.db"
+    monkeypatch.setattr(telemetry_reader, "LOCK_TIMEOUT_S", 0.2)
+    with closing(sqlite3.connect(path)) as other:  # without a WAL, so that a writer keeps readers out
+        other.execute("CREATE TABLE epochs (at REAL)")
+        other.commit()
+        other.execute("BEGIN EXCLUSIVE")
+        began_s = clock.monotonic_s()
+
+        assert ask_everything(path) == NOTHING
+        assert clock.monotonic_s() - began_s < 2 * 0.2 + 0.5

@@ -149,7 +149,7 @@ class Undying(TrainerProcess):
     def kill(self) -> None:
         """Be sent the signal, and live on."""
 
-    def end_family(self) -> None:
+    def kill_leftovers(self) -> None:
         """The same for its group."""
 
 

@@ -61,8 +61,7 @@ def worker(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Itera
     )
     assert lock.try_acquire()
     slot = Slot(settings, telemetry, lock.descriptor, slot_governor)
-    huey = LedgerHuey(settings.ledger_path, admit=lambda _job: True, train=slot.train)
-    slot.open_ledger = huey.ledger
+    huey = LedgerHuey(settings.ledger_path, admit=lambda _ledger, _job: True, train=slot.train)
     yield huey
     huey.ledger().close()
     slot_governor.stop()

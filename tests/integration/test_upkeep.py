@@ -25,7 +25,7 @@ while not Path(sys.argv[2]).exists():
     with ledger.write() as conn:
         count += 1
         conn.execute("UPDATE meta SET value = ? WHERE key = 'left'", (str(count),))
-        ledger.tell("pair", "pair", words=str(count))
+        ledger.add_event("pair", "pair", words=str(count))
         conn.execute("UPDATE meta SET value = ? WHERE key = 'right'", (str(count),))
 print(count)
 """
@@ -35,7 +35,7 @@ def test_a_backup_taken_while_another_process_writes_shows_one_instant(ledger, l
     """Half of a transaction in a backup is a damaged ledger on the day it is needed."""
     ledger.conn.execute("INSERT INTO meta VALUES ('left', '0'), ('right', '0')")
     for number in range(200):
-        ledger.tell("filler", "filler", words="x" * 4000 + str(number))
+        ledger.add_event("filler", "filler", words="x" * 4000 + str(number))
     writer = python(WRITER, ledger_path, tmp_path / "stop")
     assert writer.stdout.readline() == "ready\n"
     until(lambda: ledger.conn.execute("SELECT value FROM meta WHERE key = 'left'").fetchone()[0] != "0", "writes")
@@ -88,7 +88,7 @@ def test_a_copy_that_does_not_pass_its_check_is_told_and_leaves_no_file(ledger, 
 
 def test_a_damaged_copy_is_told_and_leaves_no_file(ledger, ledger_path, tmp_path):
     for number in range(300):
-        ledger.tell("filler", "filler", words="x" * 2000 + str(number))
+        ledger.add_event("filler", "filler", words="x" * 2000 + str(number))
     ledger.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     ledger.close()
     content = bytearray(ledger_path.read_bytes())

@@ -145,7 +145,7 @@ def test_a_name_that_no_job_has_is_unknown_and_nothing_worse(ledger, name):
         queries.find_job(ledger, name)
 
     assert unknown.value.exit_code == 2
-    assert ("near: lightgbm-1m" in unknown.value.message) == (name == "lightgbm-1n")
+    assert ("similar names: lightgbm-1m" in unknown.value.message) == (name == "lightgbm-1n")
 
 
 def test_a_cancelled_job_in_the_slot_is_marked_and_goes_on_until_the_slot_ends_it(ledger):

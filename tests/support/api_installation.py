@@ -1,4 +1,4 @@
-"""A queue of its own for tests of the status page: real settings, a real ledger, jobs moved through its own functions."""
+"""A separate queue for tests of the status page: real settings, a real ledger, jobs moved through its own functions."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 STARTS_WITHIN_S = 30.0
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-"""What a browser says that it wants."""
+"""What a browser accepts."""
 JOB = {"day": 1, "family": "trees", "model": "lightgbm_dart", "horizon": "1w"}
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
@@ -53,13 +53,13 @@ def scores(skill: float, *, rows: int = 504) -> dict[str, Any]:
 
 @functools.cache
 def _empty_ledger() -> bytes:
-    """A ledger as a first command makes it; made once, because migrating is the slowest part of these tests."""
+    """A ledger as a first command creates it; created once, because migrating is the slowest part of these tests."""
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "ledger.db") as ledger:
         return ledger.conn.serialize()
 
 
 class ApiInstallation:
-    """Settings below one folder, and what a test does to the queue there."""
+    """Settings below one folder, and the changes that a test makes to the queue there."""
 
     def __init__(self, path: Path) -> None:
         config = path / "config.toml"
@@ -115,7 +115,7 @@ class ApiInstallation:
         telemetry.close()
 
     def stand(self, job_id: int | None, age_s: float = 0.0, **standing: Any) -> None:
-        """Write what the governor of a living daemon writes about a job, *age_s* seconds ago: calm, and nothing known."""
+        """Record what a running daemon reports about a job, *age_s* seconds ago: calm, and no readings."""
         calm = {
             "mode": "on", "profile": "test", "job_id": job_id, "readings": {}, "cost_share": 0.013, "rung": "full speed",
             "duty": 1.0, "micro_batch": 32, "factor": None, "since_epoch": None, "confidence": None, "cause": None,
@@ -138,7 +138,7 @@ class ApiInstallation:
 
     @contextmanager
     def daemon(self) -> Iterator[None]:
-        """Hold the slot's lock, as a living daemon does."""
+        """Hold the slot's lock, as a running daemon does."""
         lock = SlotLock(self.settings.lock_path)
         assert lock.try_acquire()
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.telemetry.governor_log import decisions_of
 from support.installation import NET
+from support.telemetry_rows import decisions_of
 from support.waiting import until
 
 if TYPE_CHECKING:

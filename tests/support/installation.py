@@ -136,7 +136,7 @@ class Installation:
 
     def until_epoch(self, name: object, epoch: int, within_s: float = 60.0) -> None:
         """Wait until the running attempt of a job has reported *epoch* epochs."""
-        from cbi_queue.telemetry.telemetry import epochs_of
+        from support.telemetry_rows import epochs_of
 
         def reached() -> bool:
             number = len(self.attempts(name))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cbi_queue.governor.diagnosis.diagnosis import Diagnosis
 from cbi_queue.governor.governor import Governor
 from cbi_queue.governor.state.state import GovernorState
-from cbi_queue.governor.values import Action, Attribution, Baseline, Cause, Slowdown, Work
+from cbi_queue.governor.values import SURE, Action, Attribution, Baseline, Cause, Slowdown, Work
 from cbi_queue.hardware.thresholds import Thresholds
 from cbi_queue.readings.values import (
     FootprintReading,
@@ -29,7 +29,7 @@ STEPS = frozenset(Action) - {Action.TELL, Action.PROBE}
 
 
 class ScriptedDiagnosis(Diagnosis):
-    """Slow by order: the test says since when, how much, and why."""
+    """Slow by script: the test sets since when, how much, and why."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -40,7 +40,7 @@ class ScriptedDiagnosis(Diagnosis):
         evidence = (f"the test says {cause}",)
         self.script = (Slowdown(1, 3, factor, 0.9, since_s), Attribution(cause, confidence, evidence))
 
-    def saw_work(self, work: Work) -> None:
+    def record_work(self, work: Work) -> None:
         """Leave the work to the script."""
 
     def check(self, *_: object) -> None:
@@ -49,16 +49,16 @@ class ScriptedDiagnosis(Diagnosis):
 
     def wants_probe(self, *_: object) -> bool:
         """Ask when the script is unsure."""
-        return self.attribution is not None and self.attribution.confidence < 0.6
+        return self.attribution is not None and self.attribution.confidence < SURE
 
 
 def thermal(now_s: float, level: HeatLevel | None = None, temp_c: float | None = None) -> ThermalReading:
-    """Heat as a sensor tells it."""
+    """Return heat as a sensor reads it."""
     return ThermalReading(now_s, "scripted", level=level, temp_c=temp_c)
 
 
 def memory_of(now_s: float, level: PressureLevel = PressureLevel.NORMAL, **figures: float) -> MemoryReading:
-    """Memory of a machine with 16 GiB."""
+    """Return memory of a machine with 16 GiB."""
     return MemoryReading(now_s, "scripted", level=level, total_mib=16384.0, **figures)
 
 
@@ -92,9 +92,15 @@ class Ride:
         self.state = state or GovernorState(thresholds or Thresholds())
         self.diagnosis = ScriptedDiagnosis()
         self.governor = Governor(
-            self.state.thresholds, self.state, can=can, one_shot=one_shot, micro_batch=micro_batch,
-            baselines=baselines or {}, device=device, diagnosis=self.diagnosis,
-        )  # fmt: skip
+            self.state.thresholds,
+            self.state,
+            can=can,
+            one_shot=one_shot,
+            micro_batch=micro_batch,
+            baselines=baselines or {},
+            device=device,
+            diagnosis=self.diagnosis,
+        )
         self.now_s = now_s
         self.duty, self.micro_batch, self.paused = 1.0, micro_batch, False
         self.seconds_per_sample = 0.01
@@ -113,7 +119,7 @@ class Ride:
     def run(
         self, seconds: float, readings: Callable[[float], Readings], *, every_s: float = 5.0, works: bool = True
     ) -> list[Decision]:
-        """Let time pass: work reports while not paused, a look every *every_s*; return the decisions of that time."""
+        """Pass time: work reports while not paused, a check every *every_s*; return the decisions of that time."""
         first = len(self.decisions)
         until_s = self.now_s + seconds
         while self.now_s < until_s:
@@ -144,7 +150,7 @@ class Ride:
 
 
 def unknown(now_s: float) -> Readings:
-    """Say nothing at all."""
+    """Return readings in which nothing is known."""
     return Readings.unknown("no sensor", now_s)
 
 

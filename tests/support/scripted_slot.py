@@ -143,10 +143,10 @@ class ScriptedTrainer:
         """As on the process."""
         return self.suspended
 
-    def remember_children(self) -> None:
+    def note_children(self) -> None:
         """It has none."""
 
-    def end_family(self) -> None:
+    def kill_leftovers(self) -> None:
         """It has none."""
 
 
@@ -243,7 +243,14 @@ class ScriptedSlot:
         """The watch over an attempt; `run` plays the trainer's script."""
         job, attempt = self.claim(**keys)
         return Supervision(
-            self.settings, self.ledger, self.telemetry, self.trainer, job, attempt, self.slot_governor, self.stopping
+            self.settings,
+            self.ledger,
+            self.telemetry,
+            trainer=self.trainer,
+            job=job,
+            attempt=attempt,
+            slot_governor=self.slot_governor,
+            stopping=self.stopping,
         )
 
     def check(self, attempt_governor: AttemptGovernor, seconds: int) -> None:

@@ -101,7 +101,7 @@ def test_progress_is_plain_enough_for_json() -> None:
 def test_the_first_model_too_many_is_found() -> None:
     families = ["meta"] * 3 + ["trees"] + ["meta"] * 3
     assert budget.first_over(families) == [
-        (6, "the week's budget is 5 meta-learners models; these plans hold 6; this is the first too many")
+        (6, "the week's budget is 5 meta-learners models; these plans hold 6; this is the first one too many")
     ]
 
 

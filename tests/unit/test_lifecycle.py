@@ -13,6 +13,7 @@ from cbi_queue.lifecycle import (
     HoldMode,
     JobState,
     Reason,
+    event_title,
 )
 
 ARROWS = {
@@ -31,6 +32,13 @@ ARROWS = {
     "retry": ("failed cancelled vetoed", "queued"),
 }
 """The diagram of the module, written a second time."""
+
+
+def test_people_read_ready_where_the_ledger_stores_satisfy():
+    titles = {t.name: event_title(t.name) for t in TRANSITIONS}
+
+    assert titles.pop("satisfy") == "ready"
+    assert all(title == name for name, title in titles.items())
 
 
 def test_the_table_holds_the_arrows_of_the_diagram_and_no_other():

@@ -155,9 +155,12 @@ def test_the_line_that_the_next_test_spoils_is_good():
         (line_of().replace(b"0.5", b"-Infinity"), "not a protocol line"),
         (line_of().replace(b"0.5", b"1e999"), "not a protocol line"),
         (line_of().replace(b"0.5", b"9" * 5000), "not a protocol line"),
-        (line_of(v=PROTOCOL_VERSION + 1), f"version {PROTOCOL_VERSION + 1} came, {PROTOCOL_VERSION} is spoken here"),
-        (line_of(v=1), f"protocol version 1 came, {PROTOCOL_VERSION} is spoken here"),
-        (line_of(v=True), "protocol version True came"),
+        (
+            line_of(v=PROTOCOL_VERSION + 1),
+            f"received protocol version {PROTOCOL_VERSION + 1}; this version of cbi-queue uses {PROTOCOL_VERSION}",
+        ),
+        (line_of(v=1), f"received protocol version 1; this version of cbi-queue uses {PROTOCOL_VERSION}"),
+        (line_of(v=True), "received protocol version True"),
         (line_of(v=[1]), "protocol version"),
         (line_of(type="dance"), "unknown line type 'dance'"),
         (line_of(type=["epoch"]), "unknown line type"),
@@ -176,7 +179,7 @@ def test_the_line_that_the_next_test_spoils_is_good():
         (b'{"v":2,"type":"failed","kind":"mood","error":"x"}', "wrong fields"),
         (b'{"v":2,"type":"failed","kind":[],"error":"x"}', "wrong fields"),
         (b'{"v":2,"type":"restored","epoch":1,"path":"p","rejected":"text"}', "rejected cannot be"),
-        (b" " * (MAX_LINE_BYTES + 1), f"a line of {MAX_LINE_BYTES + 1} bytes came"),
+        (b" " * (MAX_LINE_BYTES + 1), f"received a line of {MAX_LINE_BYTES + 1} bytes"),
     ],
     ids=lambda value: repr(value[:40]),
 )
@@ -229,6 +232,9 @@ def test_the_name_of_a_broken_file_in_an_error_can_be_told_and_stored():
 
 def test_what_is_left_out_has_its_default():
     assert decode_report(b'{"v":2,"type":"restored","epoch":3,"path":"p"}') == Restored(3, "p")
-    begin = decode_directive(encode(Begin(Assignment(1, 1, "l", "i", {}, "/r", "/e", "/p"))))
+    assignment = Assignment(
+        job_id=1, attempt=1, ledger_id="l", identity="i", spec={}, run_dir="/r", exports_dir="/e", processed_dir="/p"
+    )
+    begin = decode_directive(encode(Begin(assignment)))
     assert isinstance(begin, Begin)
     assert begin.assignment.grace_s == 20.0

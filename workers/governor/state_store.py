@@ -13,7 +13,8 @@ from cbi_queue import clock
 from cbi_queue.governor.state.record import Moment, RecordFault, state_from_json, state_to_json
 from cbi_queue.governor.values import Cause
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.telemetry.governor_log import last_memory, record_memory
+from cbi_queue.telemetry.governor_log import record_memory
+from cbi_queue.telemetry.reader import TelemetryReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,8 @@ class StateStore:
     def restore(self, thresholds: Thresholds) -> GovernorState | None:
         """Return what the last daemon wrote, its times on this boot's clock; None when there is nothing to trust."""
         try:
-            record = last_memory(self._path)
+            with TelemetryReader(self._path) as telemetry:
+                record = telemetry.governor_state()
             if record is None:
                 return None
             state, age_s = state_from_json(record, thresholds, self._now())

@@ -1,13 +1,13 @@
-"""At boot: what becomes of a row left in the slot by a daemon that died.
+"""What becomes, at boot, of a row that a crashed daemon left in the slot.
 
 | found | what it becomes | why |
 |---|---|---|
-| its trainer still lives | first woken and waited for, then ended by identity | it saw the hang-up and checkpoints |
+| its trainer is still alive | resumed and waited for, then ended by identity | it notices that the daemon is gone, and saves a checkpoint |
 | a complete run folder signed by this attempt | succeeded (or vetoed) | the folder is believed over a missing row |
-| the user had asked for its cancellation | cancelled | nobody was there to do it |
-| the second daemon in a row that died while it trained, no new checkpoint | queued after a wait, with half the micro-batch | it may be what takes the daemon down |
-| the third one | held | it would go on without end; the user looks and releases it |
-| anything else | queued, attempt interrupted | it goes on from its last checkpoint; no retry is counted |
+| the user had asked to cancel it | cancelled | no daemon was there to do it |
+| second crash in a row after it had reported work, no new checkpoint | queued after a wait, unchanged | the job may be what crashes the daemon |
+| third crash | held | it would never end; the user looks into it and releases it |
+| anything else | queued, attempt interrupted | it continues from its last checkpoint; no retry is counted |
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
+from cbi_queue.errors import SlotStuck
 from cbi_queue.ledger import Ledger, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.process_identity import ProcessIdentity
-from workers.recovery.daemon_deaths import deaths_in_a_row
+from workers.recovery.crash_count import crashes_in_a_row
 from workers.slot.settling import settle, signed_manifest
-from workers.trainer.ending import Ending, Verdict
+from workers.trainer.ending import Ending, Settlement
 
 if TYPE_CHECKING:
     import threading
@@ -39,12 +40,12 @@ _POLL_S = 0.05
 
 
 def end_orphan(settings: Settings, stop: threading.Event) -> None:
-    """Wait for a trainer whose daemon died; end it when its grace time is over. Returns early when *stop* is set."""
+    """Wait for a trainer whose daemon crashed; end it after its grace time. Returns early when *stop* is set."""
     orphan = find_orphan(settings)
     if orphan is None:
         return
     if not orphan.is_alive():
-        _end_lock_keepers(settings.lock_path, orphan.pid)
+        _end_lock_holders(settings.lock_path, orphan.pid)
         return
     logger.info("event=orphan.waited_for pid=%d", orphan.pid)
     orphan.signal_group(signal.SIGCONT)
@@ -54,8 +55,25 @@ def end_orphan(settings: Settings, stop: threading.Event) -> None:
         _gone_within(orphan, settings.grace_s, stop)
 
 
+def end_unlocked_trainer(settings: Settings, stop: threading.Event) -> None:
+    """End the recorded trainer if it lives although the slot's lock was free: it may have lost its copy of the lock.
+
+    Raises:
+        SlotStuck: when even SIGKILL does not end it.
+    """
+    orphan = find_orphan(settings)
+    if orphan is None or not orphan.is_alive():
+        return
+    logger.warning("event=orphan.without_lock pid=%d", orphan.pid)
+    end_orphan(settings, stop)
+    if orphan.is_alive() and not stop.is_set():
+        raise SlotStuck(
+            f"cannot start: the trainer with pid {orphan.pid}, left by a daemon that died, cannot be killed"
+        )
+
+
 def find_orphan(settings: Settings) -> ProcessIdentity | None:
-    """Return the trainer that stands in the slot's row, alive or not; None when no row names one."""
+    """Return the trainer that the row in the slot names, alive or not; None when no row names one."""
     if not settings.ledger_path.exists():
         return None
     with Ledger.open_readonly(settings.ledger_path) as ledger:
@@ -64,14 +82,14 @@ def find_orphan(settings: Settings) -> ProcessIdentity | None:
     return _trainer_of(attempt)
 
 
-def _end_lock_keepers(lock_path: Path, group: int) -> None:
-    """End what a dead trainer left behind with the slot's lock in its hands.
+def _end_lock_holders(lock_path: Path, group: int) -> None:
+    """Kill the processes of a dead trainer's group that still hold the slot's lock.
 
-    Told by what they hold, not by the number of their group alone: that number may long be somebody else's.
+    The number of the group alone is not enough: another program's group may have it by now.
     """
     import psutil
 
-    real_path = os.path.realpath(lock_path)  # as the kernel names it, whatever links lead there
+    real_path = os.path.realpath(lock_path)  # as the kernel names it, links resolved
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             in_group = os.getpgid(process.pid) == group
@@ -93,8 +111,8 @@ def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:
         if job.cancel_requested_at is not None:
             settlement.cancel_in_slot(ledger, job.id)
         else:
-            deaths = deaths_in_a_row(ledger, settings.telemetry_path, job, attempt) if attempt else 0
-            settlement.requeue_after_death(ledger, job.id, deaths, backoff_s=settings.backoff_s)
+            crashes = crashes_in_a_row(ledger, settings.telemetry_path, job, attempt) if attempt else 0
+            settlement.requeue_after_crash(ledger, job.id, crashes, backoff_s=settings.backoff_s)
     logger.info("event=job.recovered job_id=%d", job.id)
     return job.id
 
@@ -105,7 +123,7 @@ def _settle_if_complete(settings: Settings, ledger: Ledger, job: JobRow, attempt
     manifest, _ = signed_manifest(Path(job.run_dir), ledger.ledger_id, job.id, attempt.number)
     if manifest is None:
         return False
-    ending = Ending(Verdict.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
+    ending = Ending(Settlement.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
     settle(ledger, job, ending, manifest, exit_code=None, backoff_s=settings.backoff_s)
     return True
 

@@ -1,8 +1,8 @@
 """Sensors: one source a file, each returning a typed reading of `cbi_queue.readings`, or `Unknown` with why.
 
-They look and decide nothing. `sensor` says what one is, `choice` which a machine has, `answers` how they are asked
-without being trusted, `plausibility` what they may say, `composition` how several make one reading, `scripted` and
-`recording` how a trace stands in for them. `workers.sensors.monitor` asks them all.
+They measure and decide nothing. `sensor` defines what one is, `choice` which a machine has, `answers` reads them
+without trusting them, `plausibility` checks the values, `composition` makes one reading out of several, `scripted` and
+`recording` replace them by a trace. `monitor` reads them all.
 """
 
 from __future__ import annotations

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from cbi_queue.errors import CbiError
 from cbi_queue.settings import load_settings
+from cbi_queue.standard_streams import prepare_streams
 from workers.sensors.recording import read_once, record
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print what the sensors say as JSON, or record it; return 0, or 2 when refused."""
+    """Print the readings of the sensors as JSON, or record them; return 0, or 2 when refused."""
+    prepare_streams()
     options = _parser().parse_args(arguments)
     try:
         settings = load_settings()

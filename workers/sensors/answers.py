@@ -1,7 +1,7 @@
-"""Ask a sensor without trusting it: it may raise, hang, lie or be slow, and the answer is a reading or `Unknown`.
+"""Read a sensor without trusting it: it may raise, hang, be wrong or slow; the result is a reading or `Unknown`.
 
-A quick sensor is asked in the monitor's own thread. A slow one is asked in a thread of its own; one that hangs keeps
-that thread, becomes `Unknown`, and is not asked again before it has come back.
+A quick sensor is read in the monitor's thread. A slow one is read in a separate thread; one that hangs keeps that
+thread, becomes `Unknown`, and is not read again before it has returned.
 """
 
 from __future__ import annotations
@@ -17,56 +17,56 @@ if TYPE_CHECKING:
     from cbi_queue.readings.values import Reading
     from workers.sensors.sensor import Sensor
 
-NOT_ASKED = "it was not asked yet"
+NOT_ASKED = "it has not been read yet"
 TIMEOUT_S = 5.0
-"""Seconds after which a slow sensor counts as hung; commands are given up a second before."""
+"""Seconds after which a slow sensor counts as hung; commands are killed a second before."""
 
 
 def ask(sensor: Sensor, now_s: float) -> Reading | Unknown:
-    """Return what *sensor* says, or `Unknown` with what went wrong; never raises."""
+    """Return the reading of *sensor*, or `Unknown` with what went wrong; never raises."""
     try:
         return checked(sensor.kind, sensor.read(now_s), now_s)
     except FileNotFoundError as exc:
-        return Unknown(f"{exc.filename or exc} is not there", now_s)
-    except Exception as exc:  # noqa: BLE001 - a sensor that fails in whatever way is an unknown reading, never a dead monitor
+        return Unknown(f"{exc.filename or exc} does not exist", now_s)
+    except Exception as exc:  # noqa: BLE001 - however a sensor fails, the reading is unknown and the monitor runs on
         return Unknown(f"it failed with {type(exc).__name__}: {exc}", now_s)
 
 
 @dataclass
 class _Question:
-    """One question to a sensor; a slow one answers it in its own thread."""
+    """One read of a sensor; a slow one is read in a separate thread."""
 
     asked_s: float
     answer: Reading | Unknown | None = None
     is_outdated: bool = False
-    """What it was about has changed since: the answer will not count."""
+    """The trainer has changed since: the answer will not be used."""
 
 
 class Answers:
-    """The last answer of one sensor. Asked by the monitor's thread, collected and outdated by any."""
+    """The last answer of one sensor. `ask` is for the monitor's thread, the other methods for any."""
 
     def __init__(self, sensor: Sensor, timeout_s: float = TIMEOUT_S) -> None:
-        """Ask *sensor*; when it is slow, wait for at most *timeout_s* seconds."""
+        """Read *sensor*; a slow one counts as hung after *timeout_s* seconds."""
         self.sensor = sensor
         self.latest: Reading | Unknown = Unknown(NOT_ASKED, 0.0)
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._open: _Question | None = None
-        self._looks = 0
+        self._samples = 0
 
     @property
     def is_waiting(self) -> bool:
-        """Tell whether a slow sensor still owes an answer."""
+        """True while a slow sensor has not answered."""
         question = self._open
         return question is not None and question.answer is None
 
     def ask(self, now_s: float, *, out_of_turn: bool = False) -> None:
-        """Bring `latest` up to date if it is the sensor's turn (or *out_of_turn*), or begin to; returns at once."""
+        """Read the sensor if it is its turn (or *out_of_turn*); a slow one answers later. Returns at once."""
         self.collect(now_s)
         if self._open is not None:
             return
-        is_due = out_of_turn or self._looks % self.sensor.every == 0
-        self._looks += 1
+        is_due = out_of_turn or self._samples % self.sensor.every == 0
+        self._samples += 1
         if not is_due:
             return
         self._open = question = _Question(now_s)
@@ -78,7 +78,7 @@ class Answers:
             self.collect(now_s)
 
     def collect(self, now_s: float) -> None:
-        """Take the answer if it has come; call a slow sensor hung when it is overdue."""
+        """Store the answer if it has come; a slow sensor that is overdue becomes `Unknown`."""
         with self._lock:
             question = self._open
             if question is None:
@@ -91,10 +91,10 @@ class Answers:
                 self.latest = Unknown(f"it did not answer within {self._timeout_s:g} s", now_s)
 
     def outdate(self) -> None:
-        """Forget what was said, and what is about to be: it was about another trainer. The next look is its turn."""
+        """Forget the last answer and a pending one: the trainer has changed. The next sample reads the sensor."""
         with self._lock:
             self.latest = Unknown(NOT_ASKED, 0.0)
-            self._looks = 0
+            self._samples = 0
             if self._open is not None:
                 self._open.is_outdated = True
 

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from workers.sensors.sensor import Sensor
 
 THERMAL_KEY_SEEN = "thermal-key-seen"
-"""File of the state folder that remembers that macOS really sets the thermal key."""
+"""File of the state folder that records that macOS does set the thermal key."""
 
 
 def sensors_for(settings: Settings, platform: str = sys.platform) -> list[Sensor]:
-    """Return the sensors of *platform* (as `sys.platform` names it), or those of the script that settings name.
+    """Return the sensors of *platform* (as `sys.platform` names it), or those of the script named in the settings.
 
     Raises:
         SettingsError: when the script cannot be read.
@@ -38,9 +38,15 @@ def _of_linux(settings: Settings) -> list[Sensor]:
     processes = LinuxPlatform()
     heat_of_gpu: list[Sensor] = [NvidiaHeat()] if settings.profile.startswith("cuda") else []
     return [
-        *heat_of_gpu, LinuxThermal(), LinuxMemory(), Footprint(processes), Contention(processes), Nvidia(), LinuxPower(),
+        *heat_of_gpu,
+        LinuxThermal(),
+        LinuxMemory(),
+        Footprint(processes),
+        Contention(processes),
+        Nvidia(),
+        LinuxPower(),
         Sleep(),
-    ]  # fmt: skip
+    ]
 
 
 def _of_macos(settings: Settings) -> list[Sensor]:
@@ -55,6 +61,15 @@ def _of_macos(settings: Settings) -> list[Sensor]:
 
     processes, macmon = MacPlatform(), MacmonPipe()
     return [
-        MacThermal(settings.thermal_key, settings.state_dir / THERMAL_KEY_SEEN), MacmonHeat(macmon), MacMemory(), VmStat(), Footprint(processes), Contention(processes),
-        MacGpu(), MacmonGpu(macmon), LowPowerMode(), MacPriority(), Sleep(),
-    ]  # fmt: skip
+        MacThermal(settings.thermal_key, settings.state_dir / THERMAL_KEY_SEEN),
+        MacmonHeat(macmon),
+        MacMemory(),
+        VmStat(),
+        Footprint(processes),
+        Contention(processes),
+        MacGpu(),
+        MacmonGpu(macmon),
+        LowPowerMode(),
+        MacPriority(),
+        Sleep(),
+    ]

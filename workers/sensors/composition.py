@@ -1,10 +1,10 @@
-"""One reading of a kind out of what several sensors say of it. Pure.
+"""Compose one reading of a kind from the readings of several sensors. Pure.
 
-Each field comes from the most trusted sensor that tells it; sensors are given in order of trust. Heat is the
-exception: temperature and limit stay together and are those of the chip nearest to its limit, and one sensor that saw
-throttling is enough, among firm sensors where one tells it. The whole is as old as its oldest part, as trusted as its
-most trusted one, and names every source, advisory ones as such. So an advisory temperature can stand beside a firm
-level: it is named as advisory in the reading, is shown, and decides nothing, neither for heat nor against it.
+Each field comes from the most trusted sensor that has it; sensors are given in order of trust. Heat is the exception:
+temperature and limit stay together and are those of the chip nearest to its limit, and one sensor that saw throttling
+is enough, among firm sensors where one reports it. The result is as old as its oldest part, as trusted as its most
+trusted one, and names every source, advisory ones as such. So a firm level can come with an advisory temperature: the
+reading marks it as advisory; it is shown and decides nothing, neither for heat nor against it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def composed(answers: Sequence[tuple[str, Reading | Unknown]], now_s: float) -> 
     """Return one reading out of *answers*, all of one kind.
 
     Args:
-        answers: name of the sensor and what it says, the most trusted first.
-        now_s: the present boot-clock second.
+        answers: name and answer of each sensor, the most trusted first.
+        now_s: the current boot-clock second.
 
     Returns:
-        `Unknown`, with every sensor's reason, when none says anything.
+        `Unknown`, with every sensor's reason, when none has a reading.
     """
     parts = [answer for _, answer in answers if isinstance(answer, Reading)]
     if not parts:
@@ -56,11 +56,12 @@ def _all_unknown(answers: Sequence[tuple[str, Reading | Unknown]], now_s: float)
 def _first_known(parts: Sequence[Reading]) -> dict[str, Any]:
     own = [f.name for f in fields(parts[0]) if f.name not in {"at_s", "source", "trust"}]
     return {
-        name: next((v for part in parts if _says(v := getattr(part, name))), getattr(parts[0], name)) for name in own
+        name: next((v for part in parts if _is_known(v := getattr(part, name))), getattr(parts[0], name))
+        for name in own
     }
 
 
-def _says(value: Any) -> bool:
+def _is_known(value: Any) -> bool:
     return value is not None and value != ()
 
 
@@ -68,27 +69,27 @@ def _heat(parts: Sequence[Reading]) -> dict[str, Any]:
     heats = [part for part in parts if isinstance(part, ThermalReading)]
     if not heats:
         return {}
-    tellers = {figure: _tellers(heats, figure) for figure in HEAT_FIGURES}
-    if temps := tellers["temp_c"]:
+    sources = {figure: _sources(heats, figure) for figure in HEAT_FIGURES}
+    if temps := sources["temp_c"]:
         nearest = max(temps, key=lambda part: (part.temp_c or 0.0) - (part.limit_c or ASSUMED_LIMIT_C))
-        tellers |= {"temp_c": [nearest], "limit_c": [nearest]}
-    told: dict[str, Any] = {figure: getattr(those[0], figure) for figure, those in tellers.items() if those}
-    if throttled := tellers["throttled"]:
-        told["throttled"] = any(part.throttled for part in throttled)
-    return {**told, "advisory": _advisory(tellers) if heats[0].trust is Trust.FIRM else ()}
+        sources |= {"temp_c": [nearest], "limit_c": [nearest]}
+    known: dict[str, Any] = {figure: getattr(those[0], figure) for figure, those in sources.items() if those}
+    if throttled := sources["throttled"]:
+        known["throttled"] = any(part.throttled for part in throttled)
+    return {**known, "advisory": _advisory(sources) if heats[0].trust is Trust.FIRM else ()}
 
 
-def _tellers(heats: Sequence[ThermalReading], figure: str) -> list[ThermalReading]:
-    """Return the parts that tell *figure*: those whose word on it is firm or, where there is none, the others."""
-    telling = [part for part in heats if getattr(part, figure) is not None]
-    return [part for part in telling if part.decides(figure)] or telling
+def _sources(heats: Sequence[ThermalReading], figure: str) -> list[ThermalReading]:
+    """Return the parts that have *figure*: those in which it is firm or, where there is none, the others."""
+    having = [part for part in heats if getattr(part, figure) is not None]
+    return [part for part in having if part.decides(figure)] or having
 
 
-def _advisory(tellers: Mapping[str, Sequence[ThermalReading]]) -> tuple[str, ...]:
-    """Return the figures that only advisory sensors tell; `_tellers` never mixes them with firm ones."""
+def _advisory(sources: Mapping[str, Sequence[ThermalReading]]) -> tuple[str, ...]:
+    """Return the figures that only advisory sensors have; `_sources` never mixes them with firm ones."""
     return tuple(
         figure
-        for figure, those in tellers.items()
+        for figure, those in sources.items()
         if those and getattr(those[0], figure) is not None and not those[0].decides(figure)
     )
 

@@ -1,8 +1,7 @@
-"""The monitor: one thread that looks at every sensor, again and again, and keeps the latest readings with their age.
+"""The monitor: one thread that reads every sensor periodically and keeps the latest readings with their age.
 
-It decides nothing and waits for nobody: quick sensors are read here, slow ones each in a thread of their own
-(`sensors.answers`). Whatever a sensor does, the thread lives on and the reading is `Unknown` with why, logged once per
-change. Neighbours: `sensors.choice` (which sensors), the slot (which asks `latest` and tells whom to `watch`).
+It decides nothing and never waits: quick sensors are read here, slow ones each in a separate thread (`answers`).
+However a sensor fails, the thread runs on and the reading is `Unknown` with why, logged once per change.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.readings.as_json import KINDS
 from cbi_queue.readings.values import Reading, Readings, Unknown
+from cbi_queue.wording import span
 from workers.sensors.answers import NOT_ASKED, Answers
 from workers.sensors.composition import composed
-from workers.sensors.process_tree import FIRST_LOOK, NO_TRAINER
+from workers.sensors.process_tree import FIRST_SAMPLE, NO_TRAINER
 from workers.sensors.sensor import Closing, Following, Watching
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FRESH_PERIODS = 5
-"""Samples that a reading outlives: a slow sensor is asked at every third or fourth."""
+"""Sample periods for which a reading is used: a slow sensor is read at every third or fourth."""
 STOP_TIMEOUT_S = 5.0
-EXPECTED = frozenset({NOT_ASKED, NO_TRAINER, FIRST_LOOK})
-"""Reasons for being unknown that come and go with every job."""
+EXPECTED = frozenset({NOT_ASKED, NO_TRAINER, FIRST_SAMPLE})
+"""Reasons for being unknown that are normal with every job."""
 
 
 class Monitor:
-    """The sampling thread and what it last saw."""
+    """The sampling thread and the latest readings."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Monitor:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._trainer: ProcessIdentity | None = None
-        self._told: dict[int, str] = {}
+        self._logged: dict[int, str] = {}
         self._fault = ""
 
     @property
@@ -71,14 +71,14 @@ class Monitor:
         return FRESH_PERIODS * self._period_s
 
     def start(self) -> None:
-        """Begin to sample; nothing when it has begun."""
+        """Begin to sample. May be called twice."""
         if self._thread is None:
             self._over.clear()
             self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and let go of what sensors hold; a hung sensor is left behind. May be called twice."""
+        """End the thread and close the sensors; a hung sensor is abandoned. May be called twice."""
         self._over.set()
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -88,9 +88,9 @@ class Monitor:
                 self._guarded(answers.sensor.close, f"closing {answers.sensor.name}")
 
     def watch(self, trainer: ProcessIdentity | None) -> None:
-        """Look at *trainer* and everything that it starts from now on; None: there is no trainer.
+        """Measure *trainer* and everything that it starts from now on; None: there is no trainer.
 
-        What was read of another trainer is forgotten at once: its footprint must not be taken for the next one's.
+        Readings of another trainer are forgotten at once: its footprint must not be taken for the next one's.
         """
         if trainer == self._trainer:
             return
@@ -101,34 +101,34 @@ class Monitor:
                 answers.outdate()
 
     def work_begins(self) -> None:
-        """Tell the sensors that the trainer has prepared and begins to work."""
+        """Notify the sensors that the trainer has prepared and begins to work."""
         for answers in self._answers:
             if isinstance(answers.sensor, Following):
                 answers.sensor.work_begins()
 
     def latest(self, now_s: float | None = None) -> Readings:
-        """Return the latest readings of every kind, those too old at *now_s* (default: now) as `Unknown`."""
+        """Return the latest readings of every kind, `Unknown` where too old at *now_s* (default: now)."""
         at_s = clock.boot_s() if now_s is None else now_s
         answers = self.answers(at_s)
         kinds = {
             kind: composed([(sensor.name, answer) for sensor, answer in answers if sensor.kind == kind], at_s)
             for kind in KINDS
         }
-        return Readings(**kinds).fresh(at_s, self.max_age_s)  # type: ignore[arg-type]  # `checked` saw to the classes
+        return Readings(**kinds).fresh(at_s, self.max_age_s)  # type: ignore[arg-type]  # see `checked`
 
     def answers(self, now_s: float) -> list[tuple[Sensor, Reading | Unknown]]:
-        """Return what each sensor said last, in order of trust, what is too old at *now_s* as `Unknown`."""
+        """Return the last answer of each sensor in order of trust, `Unknown` where too old at *now_s*."""
         self.collect(now_s)
         return [(answers.sensor, self._fresh(answers.latest, now_s)) for answers in self._answers]
 
     def sample(self, now_s: float, *, out_of_turn: bool = False) -> None:
-        """Ask every sensor whose turn it is, or all of them *out_of_turn*. Slow ones answer later."""
+        """Read every sensor whose turn it is, or all of them *out_of_turn*. Slow ones answer later."""
         for answers in self._answers:
             answers.ask(now_s, out_of_turn=out_of_turn)
-            self._tell(answers)
+            self._log_change(answers)
 
     def collect(self, now_s: float) -> bool:
-        """Take what slow sensors have answered by now; return whether none owes an answer."""
+        """Store the answers of slow sensors; return True if none is missing."""
         for answers in self._answers:
             answers.collect(now_s)
         return not any(answers.is_waiting for answers in self._answers)
@@ -149,18 +149,18 @@ class Monitor:
         age_s = now_s - answer.at_s
         if isinstance(answer, Unknown) or age_s <= self.max_age_s:
             return answer
-        return Unknown(f"its last reading is {age_s:.0f} s old", answer.at_s)
+        return Unknown(f"its last reading is {span(age_s)} old", answer.at_s)
 
-    def _tell(self, answers: Answers) -> None:
-        """Log that a sensor became unknown, for another reason, or known again; what each job brings is no news."""
+    def _log_change(self, answers: Answers) -> None:
+        """Log that a sensor became unknown, for another reason, or known again; not the reasons in `EXPECTED`."""
         answer = answers.latest
         if isinstance(answer, Unknown) and answer.why in EXPECTED:
             return
         word = _without_numbers(answer.why) if isinstance(answer, Unknown) else ""
-        before = self._told.get(id(answers))
+        before = self._logged.get(id(answers))
         if word == before or (not word and before is None):
             return
-        self._told[id(answers)] = word
+        self._logged[id(answers)] = word
         if isinstance(answer, Unknown):
             logger.info(
                 "event=sensor.unknown kind=%s sensor=%r why=%r", answers.sensor.kind, answers.sensor.name, answer.why

@@ -1,6 +1,6 @@
-"""What a reading may say at all. Whatever a sensor hands back beyond that is garbage, and so `Unknown`.
+"""Check that the values of a reading are possible; other answers of a sensor become `Unknown`.
 
-Ranges are generous: they catch broken sensors and misread units, not odd machines. Sentinels of single sensors
+Ranges are wide: they catch broken sensors and misread units, not unusual machines. Placeholders of single sensors
 (6.7 degrees of a core that is switched off) are caught where they are parsed.
 """
 
@@ -37,7 +37,7 @@ RANGES: dict[str, tuple[float, float]] = {
         (0.0, MOST_MIB),
     ),
 }  # fmt: skip
-"""Field -> lowest and highest believable value."""
+"""Field -> lowest and highest possible value."""
 
 _CLASSES: dict[str, type] = {
     "source": str,
@@ -55,29 +55,29 @@ def believable_temp_c(value: float) -> float | None:
 
 
 def checked(kind: str, answer: Any, now_s: float) -> Reading | Unknown:
-    """Return *answer* if it is a believable reading of *kind*, else `Unknown` with what is wrong.
+    """Return *answer* if it is a possible reading of *kind*, else `Unknown` with what is wrong.
 
     Args:
         kind: the field of `Readings` that it is for.
-        answer: whatever a sensor handed back.
-        now_s: the present boot-clock second.
+        answer: what the sensor returned.
+        now_s: the current boot-clock second.
     """
     if isinstance(answer, Unknown):
         return answer
     if not isinstance(answer, KINDS[kind]):
-        return Unknown(f"it answered with {type(answer).__name__} {answer!r:.80}, which is no {kind} reading", now_s)
+        return Unknown(f"it returned {type(answer).__name__} {answer!r:.80}, which is not a {kind} reading", now_s)
     fault = _fault(kind, answer, now_s)
     return answer if fault is None else Unknown(fault, now_s)
 
 
 def _fault(kind: str, reading: Reading, now_s: float) -> str | None:
     if not _is_number(reading.at_s) or reading.at_s > now_s + 1.0:
-        return f"it claims to be of second {reading.at_s!r}, and now is {now_s:.0f}"
+        return f"its time is second {reading.at_s!r}, but now is {now_s:.0f}"
     for f in fields(reading):
         if (fault := _field_fault(kind, f.name, str(f.type), getattr(reading, f.name))) is not None:
             return fault
     if isinstance(reading, ThermalReading) and (reading.level, reading.temp_c, reading.throttled) == (None, None, None):
-        return "it says nothing of heat"
+        return "it has no figure of heat"
     return None
 
 
@@ -87,9 +87,9 @@ def _field_fault(kind: str, name: str, declared: str, value: Any) -> str | None:
     if name in RANGES:
         low, high = RANGES[name]
         fits = _is_number(value) and low <= value <= high
-        return None if fits else f"{name} is {value!r}; believable is {low:g} to {high:g}"
+        return None if fits else f"{name} is {value!r}; possible is {low:g} to {high:g}"
     allowed = _LEVELS[kind] if name == "level" else _CLASSES.get(name, bool if declared.startswith("bool") else object)
-    return None if isinstance(value, allowed) else f"{name} is {value!r}, no {allowed.__name__}"
+    return None if isinstance(value, allowed) else f"{name} is {value!r}, not a {allowed.__name__}"
 
 
 def _is_number(value: Any) -> bool:

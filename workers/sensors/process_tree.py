@@ -1,8 +1,8 @@
 """The trainer and everything it started: its memory, its share of the processor against that of others, and whether it
-was stopped. How a platform tells these is in `linux_tree` and `macos_tree`.
+was stopped. Each platform reads these in its `tree` module.
 
-Others' processor time is the machine's less the tree's, so no other process is ever looked at. The tree's own time
-includes that of its children that ended, so a short-lived child is not taken for a stranger.
+Others' processor time is the machine's less the tree's, so no other process is ever read. The tree's own time includes
+that of its children that ended, so a short-lived child is not counted as another program.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cbi_queue.readings.values import ContentionReading, FootprintReading, Unknown
+from workers.sensors.sensor import TrainerSensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from cbi_queue.process_identity import ProcessIdentity
 
 NO_TRAINER = "no trainer runs"
-FIRST_LOOK = "processor time is told between two looks, and this was the first"
+FIRST_SAMPLE = "processor time is measured between two samples, and this was the first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class TreeActivity:
 
 
 class Platform(Protocol):
-    """How one operating system tells about processes and processors."""
+    """Processes and processors of one operating system."""
 
     name: str
     """The source, for people."""
@@ -57,13 +58,13 @@ class Platform(Protocol):
         """Return what those of *pids* that still run have done."""
 
     def busy_s(self) -> float | None:
-        """Return processor seconds that anybody used on the slot's cores since boot; None when it cannot be told."""
+        """Return processor seconds used by all processes on the slot's cores since boot; None when not known."""
 
     def stall_share(self) -> float | None:
-        """Return the share of the last ten seconds in which some task waited for a processor, where it is known."""
+        """Return the share of the last ten seconds in which some task waited for a processor; None when not known."""
 
 
-class Footprint:
+class Footprint(TrainerSensor):
     """Memory of the trainer's tree."""
 
     kind = "footprint"
@@ -71,14 +72,9 @@ class Footprint:
     every = 3
 
     def __init__(self, platform: Platform) -> None:
-        """Ask *platform*."""
+        """Read from *platform*."""
         self.name = f"{platform.name}, memory of the trainer's tree"
         self._platform = platform
-        self._trainer: ProcessIdentity | None = None
-
-    def watch(self, trainer: ProcessIdentity | None) -> None:
-        """Look at *trainer* from now on."""
-        self._trainer = trainer
 
     def read(self, now_s: float) -> FootprintReading | Unknown:
         """Take a reading."""
@@ -99,31 +95,26 @@ class Footprint:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Sample:
     at_s: float
     trainer: ProcessIdentity | None
-    """None: no tree was there to be told apart."""
+    """None: no trainer was running."""
     busy_s: float
     tree_s: float
 
 
-class Contention:
-    """Who used the processor between two looks."""
+class Contention(TrainerSensor):
+    """Who used the processor between two samples."""
 
     kind = "contention"
     is_slow = False
     every = 1
 
     def __init__(self, platform: Platform) -> None:
-        """Ask *platform*."""
+        """Read from *platform*."""
         self.name = f"{platform.name}, processor time"
         self._platform = platform
-        self._trainer: ProcessIdentity | None = None
-        self._last: _Look | None = None
-
-    def watch(self, trainer: ProcessIdentity | None) -> None:
-        """Tell *trainer* and what it starts apart from others from now on."""
-        self._trainer = trainer
+        self._last: _Sample | None = None
 
     def read(self, now_s: float) -> ContentionReading | Unknown:
         """Take a reading; the first one after the trainer changed has nothing to compare with."""
@@ -132,23 +123,23 @@ class Contention:
         activity = self._platform.activity_of(pids)
         busy_s = self._platform.busy_s()
         if busy_s is None:
-            return Unknown(f"{self._platform.name} does not tell how busy the processors are", now_s)
-        look = _Look(now_s, trainer if pids else None, busy_s, activity.cpu_s)
-        last, self._last = self._last, look
-        if last is None or last.trainer != look.trainer or now_s <= last.at_s:
-            return Unknown(FIRST_LOOK, now_s)
-        return self._between(last, look, is_stopped=activity.is_stopped if pids else None)
+            return Unknown(f"{self._platform.name} does not show how busy the processors are", now_s)
+        sample = _Sample(now_s, trainer if pids else None, busy_s, activity.cpu_s)
+        last, self._last = self._last, sample
+        if last is None or last.trainer != sample.trainer or now_s <= last.at_s:
+            return Unknown(FIRST_SAMPLE, now_s)
+        return self._between(last, sample, is_stopped=activity.is_stopped if pids else None)
 
-    def _between(self, last: _Look, look: _Look, *, is_stopped: bool | None) -> ContentionReading:
-        span_s = look.at_s - last.at_s
-        tree = max(0.0, look.tree_s - last.tree_s) / span_s
-        busy = max(0.0, look.busy_s - last.busy_s) / span_s
+    def _between(self, last: _Sample, sample: _Sample, *, is_stopped: bool | None) -> ContentionReading:
+        span_s = sample.at_s - last.at_s
+        tree = max(0.0, sample.tree_s - last.tree_s) / span_s
+        busy = max(0.0, sample.busy_s - last.busy_s) / span_s
         return ContentionReading(
-            look.at_s,
+            sample.at_s,
             self._platform.name,
             cores=self._platform.cores,
             others_cores=max(0.0, busy - tree),
-            trainer_cores=tree if look.trainer else None,
+            trainer_cores=tree if sample.trainer else None,
             stall_share=self._platform.stall_share(),
             trainer_stopped=is_stopped,
         )

@@ -1,4 +1,4 @@
-"""Show what the sensors of this machine say, once, or record it as a trace that `scripted` replays.
+"""Show the readings of this machine's sensors once, or record them as a trace that `scripted` replays.
 
 A trace names the kind of machine and never its owner: no host name, no user, no path, no command line of a process.
 """
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
     from workers.sensors.sensor import Sensor
 
-BETWEEN_LOOKS_S = 1.0
-"""Seconds between the two looks that rates and shares need."""
+BETWEEN_SAMPLES_S = 1.0
+"""Seconds between the two samples that rates and shares need."""
 SLOW_S = 6.0
-"""Seconds that slow sensors get to answer; a hung one is given up by then."""
+"""Seconds that slow sensors get to answer; a hung one counts as unknown by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One sensor and what it says."""
+    """One sensor and its answer."""
 
     kind: str
     sensor: str
@@ -55,7 +55,7 @@ class Shown:
 
     @classmethod
     def of(cls, sensor: Sensor, answer: Reading | Unknown, now_s: float) -> Shown:
-        """Describe what *sensor* said."""
+        """Describe the answer of *sensor*."""
         known = None if isinstance(answer, Unknown) else answer
         return cls(
             kind=sensor.kind,
@@ -69,11 +69,11 @@ class Shown:
 
 
 def read_once(settings: Settings, pid: int | None = None) -> list[Shown]:
-    """Ask every sensor twice, a second apart, and return what each says then.
+    """Read every sensor twice, a second apart, and return the second answers.
 
     Args:
         settings: which sensors.
-        pid: process whose tree is looked at as a trainer's would be.
+        pid: process whose tree is measured like a trainer's.
 
     Raises:
         Refused: when there is no such process.
@@ -81,7 +81,7 @@ def read_once(settings: Settings, pid: int | None = None) -> list[Shown]:
     with _monitor(settings, pid) as monitor:
         monitor.sample(clock.boot_s(), out_of_turn=True)
         _wait_until(lambda: monitor.collect(clock.boot_s()), SLOW_S)
-        threading.Event().wait(BETWEEN_LOOKS_S)
+        threading.Event().wait(BETWEEN_SAMPLES_S)
         monitor.sample(clock.boot_s(), out_of_turn=True)
         _wait_until(lambda: monitor.collect(clock.boot_s()), SLOW_S)
         now_s = clock.boot_s()
@@ -95,8 +95,8 @@ def record(settings: Settings, path: Path, for_s: float | None, pid: int | None 
         The number of samples written.
 
     Raises:
-        Refused: when the file exists or cannot be made, or there is no such process.
-        CbiError: when the disk refuses a line.
+        Refused: when the file exists or cannot be created, or there is no such process.
+        CbiError: when a sample cannot be written.
     """
     over = threading.Event()
     with _monitor(settings, pid) as monitor, _new_file(path) as file:
@@ -106,10 +106,10 @@ def record(settings: Settings, path: Path, for_s: float | None, pid: int | None 
         try:
             over.wait(for_s)
         except KeyboardInterrupt:
-            print("interrupted; what was recorded stays", file=sys.stderr)
+            print("interrupted; the recorded samples are kept", file=sys.stderr)
         monitor.stop()
         if writer.fault is not None:
-            raise CbiError(f"the disk refused sample {writer.samples + 1} of {path}: {writer.fault.strerror}")
+            raise CbiError(f"cannot write sample {writer.samples + 1} to {path}: {writer.fault.strerror}")
         return writer.samples
 
 
@@ -161,7 +161,7 @@ def machine_words() -> str:
 def _monitor(settings: Settings, pid: int | None) -> Iterator[Monitor]:
     trainer = ProcessIdentity.of(pid) if pid is not None else None
     if pid is not None and trainer is None:
-        raise Refused(f"there is no process {pid} to look at", hint="`ps` lists the processes that run")
+        raise Refused(f"there is no process {pid}", hint="`ps` lists the running processes")
     monitor = Monitor(settings)
     monitor.watch(trainer)
     try:

@@ -1,9 +1,10 @@
 """Sensors that replay a trace, recorded on a real machine or written by hand, in place of measuring.
 
-A trace is JSON lines: a header `{"sensor_trace": 1, …}`, then `{"t_s": 12.0, "thermal": {…}, …}` in order of time. A kind
-that a line leaves out keeps its value; one that no line told so far is `Unknown`. Time runs from the first look or, with
-`"starts": "trainer"` (or `"work"`), from the first trainer (its first `Started`) on; until then the first line holds. After the last line the readings are
-`Unknown`, unless the header says `"hold": true`. Source of the values: `cbi_queue.readings.as_json`.
+A trace is JSON lines: a header `{"sensor_trace": 1, …}`, then `{"t_s": 12.0, "thermal": {…}, …}` in order of time. A
+kind that a line leaves out keeps its value; one that no line has had so far is `Unknown`. Time runs from the first
+sample or, with `"starts": "trainer"` (or `"work"`), from the first trainer (its first `Started`) on; until then the
+first line applies. After the last line the readings are `Unknown`, unless the header has `"hold": true`. The values are those of
+`cbi_queue.readings.as_json`.
 """
 
 from __future__ import annotations
@@ -43,17 +44,17 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A whole trace: what each kind says from each line on."""
+    """A whole trace: the readings of each kind from each line on."""
 
     name: str
     header: Header
     times_s: tuple[float, ...]
     """Second of each line on the trace's own clock, rising."""
     lines: tuple[dict[str, Reading | Unknown], ...]
-    """What holds from that second on; times of readings are on the trace's clock."""
+    """The readings from that second on; their times are on the trace's clock."""
 
     def at(self, t_s: float) -> tuple[float, dict[str, Reading | Unknown]] | None:
-        """Return the line that holds at second *t_s*, with its second; None after the end."""
+        """Return the line that applies at second *t_s*, with its second; None after the end."""
         if t_s > self.times_s[-1] + self.header.period_s and not self.header.hold:
             return None
         index = max(0, bisect_right(self.times_s, t_s) - 1)
@@ -65,10 +66,10 @@ def parse_script(text: str, name: str) -> Script:
 
     Args:
         text: the whole file.
-        name: what messages call it.
+        name: its name in messages.
 
     Raises:
-        SettingsError: with the number of the line, when it is no trace of this version.
+        SettingsError: with the number of the line, when it is not a trace of this version.
     """
     rows = [(number, _object(line, name, number)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not rows or rows[0][1].get("sensor_trace") != VERSION:
@@ -82,7 +83,9 @@ def parse_script(text: str, name: str) -> Script:
     for number, row in rows[1:]:
         t_s = row.pop("t_s", None)
         if isinstance(t_s, bool) or not isinstance(t_s, (int, float)) or (times and t_s <= times[-1]):
-            raise SettingsError(f"{name}, line {number}: t_s is {t_s!r}; allowed is a number above the line before's")
+            raise SettingsError(
+                f"{name}, line {number}: t_s is {t_s!r}; allowed is a number above that of the line before"
+            )
         known = {**known, **_readings(row, float(t_s), name, number)}
         times.append(float(t_s))
         lines.append(known)
@@ -93,9 +96,9 @@ def _object(line: str, name: str, number: int) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except ValueError as exc:
-        raise SettingsError(f"{name}, line {number}: no JSON: {exc}") from exc
+        raise SettingsError(f"{name}, line {number}: not JSON: {exc}") from exc
     if not isinstance(value, dict):
-        raise SettingsError(f"{name}, line {number}: an object is needed, got {value!r}")
+        raise SettingsError(f"{name}, line {number}: expected an object, got {value!r}")
     return value
 
 
@@ -127,29 +130,29 @@ class Player:
         self._started_s: float | None = None
 
     def start(self, now_s: float, event: str) -> None:
-        """Start at *now_s* if *event* ("monitor", "trainer" or "work") is what the header starts at, and it is the first."""
+        """Start at *now_s* if the header starts at *event* ("monitor", "trainer" or "work"), unless it has started."""
         if self._started_s is None and event == self.script.header.starts:
             self._started_s = now_s
 
     def reading(self, kind: str, now_s: float) -> Reading | Unknown:
-        """Return what the script says of *kind* at boot-clock second *now_s*, as if it had just been measured."""
+        """Return the script's reading of *kind* at boot-clock second *now_s*, as if it had just been measured."""
         self.start(now_s, "monitor")
         t_s = 0.0 if self._started_s is None else now_s - self._started_s
         found = self.script.at(t_s)
         if found is None:
-            return Unknown("the script is over", now_s)
+            return Unknown("the script has ended", now_s)
         line_s, line = found
-        told = line.get(kind)
-        if told is None:
-            return Unknown("the script says nothing of it", now_s)
-        return _moved(told, now_s - line_s, now_s - t_s)
+        reading = line.get(kind)
+        if reading is None:
+            return Unknown("the script has no reading of it", now_s)
+        return _moved(reading, now_s - line_s, now_s - t_s)
 
 
-def _moved(told: Reading | Unknown, by_s: float, woken_by_s: float) -> Reading | Unknown:
-    """Put a reading of the trace on the boot clock: a held one stays as fresh as it was; a waking stays in the past."""
-    if isinstance(told, SleepReading) and told.woke_at_s is not None:
-        told = replace(told, woke_at_s=told.woke_at_s + woken_by_s)
-    return replace(told, at_s=told.at_s + by_s)
+def _moved(reading: Reading | Unknown, by_s: float, woken_by_s: float) -> Reading | Unknown:
+    """Put a reading of the trace on the boot clock: a held one keeps its age, a waking stays in the past."""
+    if isinstance(reading, SleepReading) and reading.woke_at_s is not None:
+        reading = replace(reading, woke_at_s=reading.woke_at_s + woken_by_s)
+    return replace(reading, at_s=reading.at_s + by_s)
 
 
 class Scripted:
@@ -159,7 +162,7 @@ class Scripted:
     every = 1
 
     def __init__(self, kind: str, player: Player) -> None:
-        """Tell *kind* as *player* plays it."""
+        """Return readings of *kind* as *player* plays them."""
         self.kind = kind
         self.name = f"script {player.script.name}"
         self._player = player
@@ -174,7 +177,7 @@ class Scripted:
         self._player.start(clock.boot_s(), "work")
 
     def read(self, now_s: float) -> Reading | Unknown:
-        """Return what the script says now."""
+        """Return the script's reading now."""
         return self._player.reading(self.kind, now_s)
 
 

@@ -1,8 +1,7 @@
-"""What every sensor is: a name, a kind of reading, and `read`. And how sensors look outside: files and commands.
+"""What every sensor is: a name, a kind of reading, and `read`. And how sensors read files and run commands.
 
-A sensor never raises on purpose: what it cannot tell is `Unknown` with why. What it raises by accident, and what it
-says beyond reason, is caught one level up (`answers`, `plausibility`). Neighbours: `choice` (which sensors a machine
-has), `workers.sensors.monitor` (which asks them).
+What a sensor cannot measure is `Unknown` with why. What it raises, and impossible values, are caught one level up
+(`answers`, `plausibility`).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from cbi_queue.readings.values import Reading, Unknown
 
 COMMAND_TIMEOUT_S = 4.0
-"""Seconds that a command gets; the monitor gives up on its sensor a little later."""
+"""Seconds that a command gets; its sensor counts as hung a little later."""
 
 Runner = Callable[[Sequence[str]], str]
 """Runs a command and returns its standard output; raises OSError or `subprocess.SubprocessError`."""
@@ -33,28 +32,38 @@ class Sensor(Protocol):
     kind: str
     """Field of `Readings` that it fills, or part of it."""
     is_slow: bool
-    """It may hang or take long (a command, a driver): it is asked in a thread of its own."""
+    """It may hang or take long (a command, a driver): it is read in a separate thread."""
     every: int
-    """It is asked at every n-th sample, 1 to 4: what costs more is asked less often, and stays fresh (5 samples)."""
+    """It is read at every n-th sample, 1 to 4: expensive sensors are read less often, and stay fresh (5 samples)."""
 
     def read(self, now_s: float) -> Reading | Unknown:
-        """Take a reading; *now_s* is the present boot-clock second and becomes its time."""
+        """Take a reading; *now_s* is the current boot-clock second and becomes its time."""
 
 
 @runtime_checkable
 class Watching(Protocol):
-    """A sensor that looks at the trainer's processes."""
+    """A sensor that measures the trainer's processes."""
 
     def watch(self, trainer: ProcessIdentity | None) -> None:
-        """Look at *trainer* and what it starts from now on; None: there is no trainer."""
+        """Measure *trainer* and what it starts from now on; None: there is no trainer."""
+
+
+class TrainerSensor:
+    """The part of a `Watching` sensor that stores the trainer."""
+
+    _trainer: ProcessIdentity | None = None
+
+    def watch(self, trainer: ProcessIdentity | None) -> None:
+        """Measure *trainer* from now on; None: there is no trainer."""
+        self._trainer = trainer
 
 
 @runtime_checkable
 class Following(Protocol):
-    """A sensor that wants to know when a trainer's work begins: a script that starts with it."""
+    """A sensor that needs to know when a trainer's work begins: a script that starts then."""
 
     def work_begins(self) -> None:
-        """Take note that a trainer has prepared and begins to work."""
+        """Note that a trainer has prepared and begins to work."""
 
 
 @runtime_checkable
@@ -62,12 +71,12 @@ class Closing(Protocol):
     """A sensor that holds something: a child process, a token, a driver's session."""
 
     def close(self) -> None:
-        """Let it go; may be called twice."""
+        """Release it. May be called twice."""
 
 
 def run_command(arguments: Sequence[str]) -> str:
-    """Run a command of the system in the C locale (a comma for a decimal point has fooled parsers) and return its
-    output; its exit code tells nothing (`notifyutil` fails with 0) and is ignored.
+    """Run a command of the system in the C locale (for decimal points) and return its output; its exit code is ignored,
+    because `notifyutil` fails with 0.
 
     Raises:
         OSError: when there is no such command.
@@ -82,7 +91,7 @@ def run_command(arguments: Sequence[str]) -> str:
 
 
 def read_text(path: str | Path) -> str | None:
-    """Return the content of a small kernel file; None when it is not there or may not be read."""
+    """Return the content of a small kernel file; None when it does not exist or may not be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - half the cost, at every sample
             return file.read()

@@ -1,6 +1,6 @@
-"""Whether the machine slept: the boot clock goes on in sleep, the monotonic clock stands still (`clock.py`).
+"""Whether the machine slept: the boot clock runs during sleep, the monotonic clock does not (`clock.py`).
 
-A virtual machine that its host freezes may stop both clocks; that sleep is not seen.
+A virtual machine that its host freezes may stop both clocks; that sleep is not noticed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHORTEST_S = 2.0
-"""Seconds that the clocks must part by between two looks to be called sleep; less is the time between two calls."""
+"""Seconds by which the clocks must diverge between two samples to count as sleep; less is between two calls."""
 
 
 class Sleep:
-    """Seconds asleep since the first look, and the last waking seen."""
+    """Seconds asleep since the first sample, and the last waking."""
 
     name = "boot clock against monotonic clock"
     kind = "sleep"

@@ -1,3 +1,3 @@
-"""The slot: admit, spawn, watch, settle."""
+"""The slot: admit a job, spawn its trainer, supervise it, settle it."""
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Before the claim: does the next job's memory fit here at all, into what is free now, and with which micro-batch?
 
-A refusal undoes nothing: the job stays queued, its reason says what it waits for, and it is looked at again. After an
-attempt, what it really took is stored beside the formula. Neighbours: `slot` (asks, and tells of ends),
-`cbi_queue.hardware.fit` (decides), `cbi_queue.ledger.waits` and `peaks` (write it down).
+A refusal undoes nothing: the job stays queued, its reason states what it waits for, and it is checked again. After an
+attempt, the memory that it really used is stored beside the figure of the formula.
 """
 
 from __future__ import annotations
@@ -18,29 +17,28 @@ from cbi_queue.hardware.memory import formula_mib, kind_of, line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.peaks import peaks_of, store_peak
-from cbi_queue.ledger.waits import keep_back, pass_over, put_off, start_with
+from cbi_queue.ledger.waits import lower_micro_batch, mark_unfit, wait_for_machine, wait_for_memory
 from cbi_queue.lifecycle import Reason
-from cbi_queue.readings.values import PressureLevel, Unknown
+from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.ledger import JobRow, Ledger
-    from cbi_queue.readings.values import MemoryReading
     from workers.trainer.memory_taken import Taken
 
 logger = logging.getLogger(__name__)
 
-LOOK_AGAIN_S = 30.0
-"""Seconds that a job which does not fit just now lets others go first: what fills the memory ends in minutes."""
+RECHECK_S = 30.0
+"""Seconds that a job which does not fit now leaves the slot to others: what fills the memory ends in minutes."""
 WHAT_TO_DO = "make its parameters smaller with `cbi-queue edit`, or choose another profile"
-PRESSURE_MOST_S = 900.0
-"""Seconds that a pressure level alone keeps jobs back: longer, and a level that is stuck would stop the queue."""
+MAX_PRESSURE_S = 900.0
+"""Seconds that memory pressure alone keeps jobs from starting: longer, and a stuck level would stop the queue."""
 
 
 class Admission:
-    """Looks at the memory of jobs on one machine."""
+    """Check the memory of jobs on one machine."""
 
     def __init__(self, profile: HardwareProfile, processed_dir: Path) -> None:
         """Admit by the limits of *profile*; the shapes of data are read from *processed_dir*."""
@@ -48,47 +46,41 @@ class Admission:
         self._processed_dir = processed_dir
         self._pressed_since_s: float | None = None
         self._pressed = ""
-        self._given_back_s = float("-inf")
+        self._trainer_ended_s = float("-inf")
 
     def admit(
-        self, ledger: Ledger, job: JobRow, memory: MemoryReading | Unknown | None, strain: str | None = None
+        self, ledger: Ledger, job: JobRow, memory: MemoryReading | Unknown | None, governor_refusal: str | None = None
     ) -> bool:
-        """Tell whether *job* may start now; write down why not, and a smaller micro-batch that it is to start with.
+        """Return True if *job* may start now; record why not, or a smaller micro-batch that it is to start with.
 
         Args:
-            ledger: to write into; a ledger that cannot be written lets the job in: memory is watched while it trains.
+            ledger: to write into; when it cannot be written the job is admitted if it fits: memory is watched while
+                it trains.
             job: the next one.
-            memory: what the monitor says; None when nobody samples.
-            strain: why the governor lets no job start; None when it does.
+            memory: the monitor's reading; None without a monitor.
+            governor_refusal: why the governor lets no job start; None when it does.
         """
-        strained = strain or self._pressure(memory)
-        seen = fit(self.need(ledger, job), self.limit_mib(job), _available_mib(memory))
-        waits = seen.verdict in (Verdict.WAITS, Verdict.CANNOT)
-        if seen.verdict is Verdict.WAITS and self._is_outdated(memory):
+        refusal = governor_refusal or self._pressure(memory)
+        found = fit(self.need(ledger, job), self.limit_mib(job), _available_mib(memory))
+        if found.verdict is Verdict.WAITS and self._is_outdated(memory):
             return False
+        may_start = refusal is None and found.verdict not in (Verdict.WAITS, Verdict.CANNOT)
         try:
-            if strained is not None and job.reason is not Reason.MACHINE_STRAINED:
-                keep_back(ledger, job.id, strained)
-            elif strained is None and seen.verdict is Verdict.CANNOT:
-                words = f"{seen.words}: {WHAT_TO_DO}"
-                if pass_over(ledger, job.id, words, LOOK_AGAIN_S):
-                    logger.error("event=job.cannot_fit job_id=%d name=%s why=%r", job.id, job.name, words)
-            elif strained is None and waits:
-                put_off(ledger, job.id, seen.words, LOOK_AGAIN_S)
-            if strained is not None or waits:
-                return False
-            self._tell(ledger, job, seen, memory)
+            if may_start:
+                self._record_start(ledger, job, found, memory)
+            else:
+                _record_wait(ledger, job, found, refusal)
         except (LedgerError, sqlite3.Error) as exc:
             logger.warning("event=admission.not_written job_id=%d why=%r", job.id, str(exc))
-        return strained is None and not waits
+        return may_start
 
-    def given_back(self) -> None:
-        """Take note that a trainer has gone: what was read before counts the memory that it held."""
-        self._given_back_s = clock.boot_s()
+    def trainer_ended(self) -> None:
+        """Note that a trainer has ended: earlier readings include the memory that it used."""
+        self._trainer_ended_s = clock.boot_s()
 
     def _is_outdated(self, memory: MemoryReading | Unknown | None) -> bool:
-        """Tell whether the last trainer still held its memory when *memory* was read: the next sample is awaited."""
-        return memory is not None and not isinstance(memory, Unknown) and memory.at_s <= self._given_back_s
+        """Return True if *memory* was read while the last trainer still ran: the next sample is awaited."""
+        return isinstance(memory, MemoryReading) and memory.at_s <= self._trainer_ended_s
 
     def need(self, ledger: Ledger, job: JobRow) -> Need:
         """Return what the memory of *job* depends on."""
@@ -98,16 +90,16 @@ class Admission:
         return Need(job.model, params, shape, line, first_micro_batch(ledger, job))
 
     def limit_mib(self, job: JobRow) -> float | None:
-        """Return the memory that one trainer of *job* may hold here, MiB."""
+        """Return the memory that one trainer of *job* may use here, MiB."""
         return self._profile.limit_mib(kind_of(job.model))
 
     def learn(self, ledger: Ledger, job: JobRow, attempt: int, taken: Taken) -> None:
-        """Store what a finished attempt took: the larger of what the trainer and the monitor measured.
+        """Store the peak memory of a finished attempt: the larger of the trainer's and the monitor's figures.
 
         On a GPU the resident set is only the host's part; without the system's own figure nothing is learned there.
         """
-        seen = [mib for mib in (taken.footprint_mib, taken.rss_mib if taken.device == "cpu" else None) if mib]
-        if not seen or taken.device in {"", "cuda"}:
+        measured = [mib for mib in (taken.footprint_mib, taken.rss_mib if taken.device == "cpu" else None) if mib]
+        if not measured or taken.device in {"", "cuda"}:
             return
         shape = shape_from_cache(self._processed_dir, job.horizon)
         if shape is None:
@@ -115,46 +107,66 @@ class Admission:
         formula = formula_mib(job.model, job.spec.get("params", {}), shape, taken.micro_batch)
         try:
             store_peak(
-                ledger, job.id, attempt, model=job.model, backend=job.backend, device=taken.device, micro_batch=taken.micro_batch,
-                formula_mib=formula, measured_mib=max(seen),
-            )  # fmt: skip
+                ledger,
+                job.id,
+                attempt,
+                model=job.model,
+                backend=job.backend,
+                device=taken.device,
+                micro_batch=taken.micro_batch,
+                formula_mib=formula,
+                measured_mib=max(measured),
+            )
         except (LedgerError, sqlite3.Error) as exc:
             logger.warning("event=peak.not_written job_id=%d why=%r", job.id, str(exc))
 
     def _pressure(self, memory: MemoryReading | Unknown | None) -> str | None:
-        """Return why nothing should start while the system itself calls memory short; None when it does not.
+        """Return why nothing should start while the system itself reports that memory is short; None when it does not.
 
-        A sensor that falls silent then opens no gate: it does so just when the machine thrashes. A level can be stuck: after `PRESSURE_MOST_S` one job is let in, and what it meets is the governor's to watch.
+        When the sensor stops reporting meanwhile, the pressure counts as unchanged: a thrashing machine can be the
+        cause. A level can be stuck: after `MAX_PRESSURE_S` one job may start, and the governor watches its memory.
         """
-        words = self._pressed_words(memory)
+        words = self._pressure_words(memory)
         if words is None:
             self._pressed_since_s = None
             return None
         now_s = clock.monotonic_s()
         if self._pressed_since_s is None:
             self._pressed_since_s = now_s
-        return words if now_s - self._pressed_since_s < PRESSURE_MOST_S else None
+        return words if now_s - self._pressed_since_s < MAX_PRESSURE_S else None
 
-    def _pressed_words(self, memory: MemoryReading | Unknown | None) -> str | None:
-        """Say how memory is pressed, or was when its level could last be read; None when it is not."""
-        level = None if memory is None or isinstance(memory, Unknown) else memory.level
+    def _pressure_words(self, memory: MemoryReading | Unknown | None) -> str | None:
+        """Return the memory pressure in words, as it is or as it was last read; None when there is none."""
+        level = memory.level if isinstance(memory, MemoryReading) else None
         if memory is None or level is PressureLevel.NORMAL:
             return None
-        if level is not None and not isinstance(memory, Unknown):
+        if level is not None and isinstance(memory, MemoryReading):
             self._pressed = f"{level.name.lower()} ({memory.source})"
             return f"the system's memory pressure is {self._pressed}"
         if self._pressed_since_s is None:
             return None
-        why = memory.why if isinstance(memory, Unknown) else f"{memory.source} tells no level any more"
+        why = memory.why if isinstance(memory, Unknown) else f"{memory.source} no longer reports a level"
         return f"the system's memory pressure was {self._pressed} when it could last be read: {why}"
 
-    def _tell(self, ledger: Ledger, job: JobRow, seen: Fit, memory: MemoryReading | Unknown | None) -> None:
-        """Tell of a smaller micro-batch in the job's story, and of what was not known in the log."""
-        if seen.verdict is Verdict.SMALLER and seen.chosen.micro_batch is not None:
-            start_with(ledger, job.id, seen.chosen.micro_batch, seen.words)
+    def _record_start(self, ledger: Ledger, job: JobRow, found: Fit, memory: MemoryReading | Unknown | None) -> None:
+        """Record a smaller micro-batch, and log what was not known."""
+        if found.verdict is Verdict.SMALLER and found.chosen.micro_batch is not None:
+            lower_micro_batch(ledger, job.id, found.chosen.micro_batch, found.words)
         if isinstance(memory, Unknown):
-            logger.info("event=admission.blind job_id=%d seen=%r why=%r", job.id, seen.words, memory.why)
+            logger.info("event=admission.blind job_id=%d seen=%r why=%r", job.id, found.words, memory.why)
+
+
+def _record_wait(ledger: Ledger, job: JobRow, found: Fit, refusal: str | None) -> None:
+    if refusal is not None:
+        if job.reason is not Reason.MACHINE_STRAINED:
+            wait_for_machine(ledger, job.id, refusal)
+    elif found.verdict is Verdict.CANNOT:
+        words = f"{found.words}: {WHAT_TO_DO}"
+        if mark_unfit(ledger, job.id, words, RECHECK_S):
+            logger.error("event=job.cannot_fit job_id=%d name=%s why=%r", job.id, job.name, words)
+    else:
+        wait_for_memory(ledger, job.id, found.words, RECHECK_S)
 
 
 def _available_mib(memory: MemoryReading | Unknown | None) -> float | None:
-    return None if memory is None or isinstance(memory, Unknown) else memory.available_mib
+    return memory.available_mib if isinstance(memory, MemoryReading) else None

@@ -1,4 +1,4 @@
-"""What a trainer reports, taken in: epochs to the telemetry, news to the job's events, last words kept."""
+"""Process what a trainer reports: epochs go to the telemetry, news to the job's events; its last report is kept."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ class Intake:
         pausing: Pausing,
         attempt_governor: AttemptGovernor,
     ) -> None:
-        """Take in what the trainer of *attempt* reports; its news are written through *unwritten*."""
+        """Process what the trainer of *attempt* reports; events are written through *pending_writes*."""
         self._pending_writes = pending_writes
         self._telemetry = telemetry
         self._attempt = attempt
         self._pausing = pausing
         self._attempt_governor = attempt_governor
         self._unit = "epoch"
-        self.greeted = False
+        self.sent_hello = False
         self.left_checkpoint = False
         self.finished: Finished | None = None
         self.failed: Failed | None = None
 
     @property
     def has_ended(self) -> bool:
-        """True once the trainer said its last word."""
+        """True once the trainer has sent its last report."""
         return self.finished is not None or self.failed is not None
 
-    def take(self, report: Report) -> None:
-        """Take in one report."""
+    def process(self, report: Report) -> None:
+        """Process one report."""
         match report:
             case Hello():
-                self.greeted = True
+                self.sent_hello = True
             case Started():
                 self._unit = report.unit
                 self._pausing.is_one_shot = report.one_shot
@@ -76,34 +76,34 @@ class Intake:
             case Probed():
                 self._attempt_governor.probed(report)
             case Paused():
-                self._pausing.stands_still()
+                self._pausing.confirm()
             case Finished():
                 self.finished = report
             case Failed():
                 self.failed = report
             case _:
-                self._take_news(report)
+                self._process_news(report)
 
-    def _take_news(self, report: Report) -> None:
+    def _process_news(self, report: Report) -> None:
         match report:
             case Restored():
                 self._attempt_governor.restored(report.epoch)
-                self._tell_restored(report)
+                self._write_restored(report)
             case CheckpointSaved():
                 self.left_checkpoint = True
             case CheckpointFailed():
-                words = f"epoch {report.epoch} was not stored: {report.why}; the earlier checkpoint stands"
-                self._tell("checkpoint_failed", words)
+                words = f"epoch {report.epoch} was not stored: {report.why}; the earlier checkpoint is kept"
+                self._write("checkpoint_failed", words)
             case Note():
-                self._tell("note", report.text)
+                self._write("note", report.text)
             case _:
                 pass
 
-    def _tell_restored(self, report: Restored) -> None:
+    def _write_restored(self, report: Restored) -> None:
         for fault in report.rejected:
-            self._tell("checkpoint_rejected", f"{fault}; the previous checkpoint is used")
+            self._write("checkpoint_rejected", f"{fault}; the previous checkpoint is used")
         exactly = "" if report.exact else f" (not exactly: {report.note})"
-        self._tell("restored", f"goes on after epoch {report.epoch}{exactly}")
+        self._write("restored", f"continues after epoch {report.epoch}{exactly}")
 
-    def _tell(self, event: str, words: str) -> None:
+    def _write(self, event: str, words: str) -> None:
         self._pending_writes.tell(event, event, job_id=self._attempt.job_id, words=words)

@@ -1,4 +1,4 @@
-"""From how an attempt ended to its settlement in the ledger."""
+"""Settle an ended attempt in the ledger."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import faults, read_manifest
-from cbi_queue.ledger import queries, settlement
-from cbi_queue.lifecycle import Outcome, Reason
-from workers.trainer.ending import Ending, Verdict
+from cbi_queue.ledger import settlement
+from cbi_queue.lifecycle import Reason
+from workers.trainer.ending import Ending, Settlement
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def signed_manifest(run_dir: Path, ledger_id: str, job_id: int, attempt: int) -> tuple[Manifest | None, str]:
-    """Return the folder's manifest when this very attempt signed it and every file matches its checksum.
+    """Return the folder's manifest if this attempt signed it and every file matches its checksum.
 
     Returns:
         The manifest and "", or None and what is wrong with the folder.
@@ -37,10 +37,10 @@ def signed_manifest(run_dir: Path, ledger_id: str, job_id: int, attempt: int) ->
 def settle(
     ledger: Ledger, job: JobRow, ending: Ending, manifest: Manifest | None, *, exit_code: int | None, backoff_s: float
 ) -> None:
-    """Record what *ending* says, with the settlement of that name."""
-    logger.info("event=job.%s job_id=%d reason=%s exit=%s", ending.verdict, job.id, ending.reason, exit_code)
-    match ending.verdict:
-        case Verdict.FINISH if manifest is not None:
+    """Settle *job* in the ledger as *ending* states."""
+    logger.info("event=job.%s job_id=%d reason=%s exit=%s", ending.settlement, job.id, ending.reason, exit_code)
+    match ending.settlement:
+        case Settlement.FINISH if manifest is not None:
             settlement.finish(
                 ledger,
                 job.id,
@@ -50,30 +50,17 @@ def settle(
                 reason=ending.reason,
                 exit_code=exit_code,
             )
-        case Verdict.CANCEL:
+        case Settlement.CANCEL:
             settlement.cancel_in_slot(ledger, job.id, exit_code=exit_code)
-        case Verdict.RETRY:
+        case Settlement.RETRY:
             wait_s = backoff_s if ending.waits else 0.0
             settlement.retry_or_fail(ledger, job.id, ending.words, backoff_s=wait_s, exit_code=exit_code)
-        case Verdict.DOWNGRADE:
+        case Settlement.DOWNGRADE:
             settlement.downgrade_or_fail(ledger, job.id, ending.words, backoff_s=backoff_s, exit_code=exit_code)
-        case Verdict.REQUEUE:
-            wait_s = _wait_s(ledger, job, backoff_s) if ending.reason is Reason.STOPPED_OUTSIDE else 0.0
-            settlement.requeue(
-                ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code, wait_s=wait_s
-            )
+        case Settlement.REQUEUE if ending.reason is Reason.STOPPED_OUTSIDE:
+            wait_s = backoff_s if ending.waits else 0.0
+            settlement.requeue_after_kill(ledger, job.id, ending.words, exit_code=exit_code, backoff_s=wait_s)
+        case Settlement.REQUEUE:
+            settlement.requeue(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)
         case _:
             settlement.fail(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)
-
-
-def _wait_s(ledger: Ledger, job: JobRow, backoff_s: float) -> float:
-    """Seconds until a job that something outside stopped is tried again: doubles each time in a row.
-
-    What stopped it may do so again at once; meanwhile other jobs have their turn.
-    """
-    in_a_row = 0
-    for attempt in reversed(queries.attempts_of(ledger, job.id)[:-1]):
-        if attempt.outcome is not Outcome.INTERRUPTED:
-            break
-        in_a_row += 1
-    return settlement.backoff(backoff_s, in_a_row)

@@ -1,8 +1,4 @@
-"""The slot: what Huey's one worker runs. Admit, spawn, supervise, settle; the claim lies in between, in the storage.
-
-Neighbours: `cbi_queue.huey_queue` (which calls `admit` and `train`), `trainer_process` (the child), `supervision`
-(the watch), `ending` (the verdict), `cbi_queue.ledger.settlement` (the record).
-"""
+"""The slot: what Huey's one worker runs. `admit` before the claim; then `train`: spawn, supervise, settle."""
 
 from __future__ import annotations
 
@@ -23,12 +19,12 @@ from cbi_queue.protocol import Assignment
 from workers.slot.admission import Admission
 from workers.slot.settling import settle, signed_manifest
 from workers.slot.supervision import Supervision, TrainerStuck
-from workers.trainer.ending import Ending, Seen, Verdict, classify_ending
+from workers.trainer.ending import Ending, Seen, Settlement, classify_ending
 from workers.trainer.last_output import refused_memory
+from workers.trainer.memory_evidence import KillRecords, evidence_of_shortage
 from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from cbi_queue.artifacts import Manifest
@@ -46,33 +42,27 @@ class Slot:
     def __init__(
         self, settings: Settings, telemetry: Telemetry, lock_descriptor: int, slot_governor: SlotGovernor
     ) -> None:
-        """Use the slot whose lock is held under *lock_descriptor*, governed by *governance*."""
+        """Use the slot whose lock is open as *lock_descriptor*."""
         self._settings = settings
         self._telemetry = telemetry
         self._lock_descriptor = lock_descriptor
         self._slot_governor = slot_governor
         self._profile = profile_for(settings.profile, settings.profiles_dir).profile
         self._admission = Admission(self._profile, settings.processed_dir)
-        self.open_ledger: Callable[[], Ledger] | None = None
         self.stopping = threading.Event()
 
-    def admit(self, job: JobRow) -> bool:
-        """Tell whether the next job may be claimed now: the daemon goes on, the data are there, its memory fits."""
-        if self.stopping.is_set() or self._volume_is_missing() or self.open_ledger is None:
+    def admit(self, ledger: Ledger, job: JobRow) -> bool:
+        """Return True if the next job may be claimed: the daemon runs on, the data are there, its memory fits."""
+        if self.stopping.is_set() or self._volume_is_missing():
             return False
-        ledger = self.open_ledger()
-        with ledger.hurried():
+        with ledger.brief_lock_waits():
             if not self._slot_governor.update_hold_row(ledger):
                 return False
-        memory, strain = self._slot_governor.readings().memory, self._slot_governor.why_not_start()
-        return self._admission.admit(ledger, job, memory, strain)
+        memory = self._slot_governor.readings().memory
+        return self._admission.admit(ledger, job, memory, self._slot_governor.why_not_start())
 
-    def train(self, job_id: int, attempt_id: int) -> None:
-        """Run the claimed attempt to its end and settle it; whatever goes wrong, the row is settled."""
-        if self.open_ledger is None:
-            msg = "the slot was not given a ledger"
-            raise RuntimeError(msg)
-        ledger = self.open_ledger()
+    def train(self, ledger: Ledger, job_id: int, attempt_id: int) -> None:
+        """Run the claimed attempt to its end and settle it, also when the slot itself fails."""
         job = queries.find_job(ledger, str(job_id))
         logger.info("event=job.claimed job_id=%d name=%s attempt=%d", job.id, job.name, job.attempts)
         try:
@@ -81,14 +71,14 @@ class Slot:
             logger.error("event=trainer.stuck job_id=%d why=%r", job_id, exc.message)  # noqa: TRY400 - no fault of ours
         except Exception as exc:
             logger.exception("event=slot.error job_id=%d", job_id)
-            self._let_go(ledger, job_id, exc)
+            self._settle_error(ledger, job_id, exc)
 
-    def _let_go(self, ledger: Ledger, job_id: int, exc: Exception) -> None:
+    def _settle_error(self, ledger: Ledger, job_id: int, exc: Exception) -> None:
         """Settle a job that the slot itself could not run; a missing volume is not the job's fault."""
         if self._volume_is_missing():
             settlement.requeue(ledger, job_id, Outcome.EVICTED, Reason.VOLUME_GONE)
             return
-        error = f"the slot could not run it: {type(exc).__name__}: {exc}"
+        error = f"the slot could not run the job: {type(exc).__name__}: {exc}"
         settlement.retry_or_fail(ledger, job_id, error, backoff_s=self._settings.backoff_s, exit_code=None)
 
     def _train(self, ledger: Ledger, job: JobRow, attempt_id: int) -> None:
@@ -101,15 +91,25 @@ class Slot:
             return
         log_path = self._log_path(job, attempt)
         lowered = lowered_micro_batch(ledger, job)
-        begins_with = job.micro_batch if lowered is None else self._goes_on_with(job, lowered)
+        begins_with = job.micro_batch
+        if lowered is not None:  # without a governor nothing would raise it again
+            begins_with = lowered if self._slot_governor.acts else full_micro_batch(job)
+        kill_records = KillRecords()
         trainer = TrainerProcess(self._setup(job, log_path))
         try:
             self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
             trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path, begins_with))
-            watch = Supervision(
-                self._settings, ledger, self._telemetry, trainer, job, attempt, self._slot_governor, self.stopping
+            supervision = Supervision(
+                self._settings,
+                ledger,
+                self._telemetry,
+                trainer=trainer,
+                job=job,
+                attempt=attempt,
+                slot_governor=self._slot_governor,
+                stopping=self.stopping,
             )
-            exit_code = watch.run()
+            exit_code = supervision.run()
         except TrainerStuck:
             raise
         except BaseException:
@@ -118,39 +118,41 @@ class Slot:
             raise
         finally:
             trainer.close()
-            self._admission.given_back()
+            self._admission.trainer_ended()
             self._telemetry.commit()
         manifest, fault = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
         ending = classify_ending(
             Seen(
                 exit_code,
                 complete=manifest is not None,
-                failed=watch.intake.failed,
-                stop_cause=watch.stop_cause,
+                failed=supervision.intake.failed,
+                stop_cause=supervision.stop_cause,
                 volume_missing=self._volume_is_missing(),
                 timeout_s=job.timeout_s,
-                greeted=watch.intake.greeted,
-                killed_by_us=watch.killed_by_us,
-                left_checkpoint=watch.intake.left_checkpoint,
+                sent_hello=supervision.intake.sent_hello,
+                killed_by_us=supervision.killed_by_us,
+                left_checkpoint=supervision.intake.left_checkpoint,
                 memory_refused=refused_memory(log_path),
-                fault=fault if watch.intake.finished else None,
+                memory_evidence=self._shortage(kill_records, supervision),
+                fault=fault if supervision.intake.finished else None,
             )
         )
         self._settle(ledger, job, ending, manifest, exit_code)
         if manifest is not None:
-            self._admission.learn(ledger, job, attempt.number, watch.took(manifest.peak_rss_mib))
+            self._admission.learn(ledger, job, attempt.number, supervision.took(manifest.peak_rss_mib))
 
-    def _goes_on_with(self, job: JobRow, lowered: int) -> int | None:
-        """Return the micro-batch after the governor has *lowered* it: without a governor nobody would raise it again."""
-        return lowered if self._slot_governor.acts else full_micro_batch(job)
+    def _shortage(self, records: KillRecords, supervision: Supervision) -> str | None:
+        """Return what shows that memory was short when the trainer ended; None when nothing does."""
+        memory, footprint_mib = self._slot_governor.readings().memory, supervision.took(None).footprint_mib
+        return evidence_of_shortage(records, memory, footprint_mib, self._profile.working_set_mib)
 
     def _settle_found(self, ledger: Ledger, job: JobRow, run_dir: Path) -> bool:
-        """Believe a folder that an interrupted or evicted attempt had completed while nobody could look at it."""
+        """Finish the job if an interrupted or evicted attempt had completed its folder, unnoticed at the time."""
         for attempt in queries.attempts_of(ledger, job.id):
             if attempt.outcome in (Outcome.INTERRUPTED, Outcome.EVICTED):
                 manifest, _ = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
                 if manifest is not None and manifest.identity == job.identity:
-                    ending = Ending(Verdict.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
+                    ending = Ending(Settlement.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
                     self._settle(ledger, job, ending, manifest, None)
                     return True
         return False
@@ -158,10 +160,10 @@ class Slot:
     def _settle(
         self, ledger: Ledger, job: JobRow, ending: Ending, manifest: Manifest | None, exit_code: int | None
     ) -> None:
-        """Record how the attempt ended; what the ledger cannot take now is no error of the job.
+        """Record how the attempt ended; a ledger that cannot be written now is not an error of the job.
 
-        Its row then stays in the slot until the worker clears the gate. It comes back, and `_settle_found` believes a
-        complete folder.
+        Its row then stays in the slot until the worker finds it there and queues it again; then `_settle_found` accepts
+        a complete folder.
         """
         try:
             settle(ledger, job, ending, manifest, exit_code=exit_code, backoff_s=self._settings.backoff_s)

@@ -1,3 +1,3 @@
-"""The trainer as the slot sees it: a child process, its memory, its end."""
+"""The trainer, seen from the slot: a child process, its pauses, its memory, its end."""
 
 from __future__ import annotations

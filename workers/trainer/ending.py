@@ -1,7 +1,7 @@
-"""How an attempt ended, told from what was seen: pure classification, no action.
+"""How an attempt ended, classified from what was seen. Pure.
 
-The order of the questions matters: a complete run folder is believed over everything, then what we asked for, then
-what the trainer said, then its exit status.
+The order of the checks matters: a complete run folder is believed over everything else, then comes what we asked for,
+then what the trainer reported, then its exit status.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.protocol import ExitCode, FailureKind
+from cbi_queue.wording import duration
 
 if TYPE_CHECKING:
     from cbi_queue.protocol import Failed
@@ -28,7 +29,7 @@ class StopCause(StrEnum):
     TIMEOUT = "timeout"
 
 
-class Verdict(StrEnum):
+class Settlement(StrEnum):
     """What the slot does with the job."""
 
     FINISH = "finish"
@@ -41,14 +42,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A verdict with its reason, in words that are true."""
+    """What the slot does with the job, and why."""
 
-    verdict: Verdict
+    settlement: Settlement
     outcome: Outcome
     reason: Reason
     words: str
     waits: bool = True
-    """Whether a retry waits first: what went wrong would do so again at once, or may pass with time."""
+    """True when a retry waits first: the same error would come again at once, or may pass with time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,88 +64,95 @@ class Seen:
     stop_cause: StopCause | None = None
     volume_missing: bool = False
     timeout_s: float | None = None
-    greeted: bool = True
-    """The trainer came up far enough to speak."""
+    sent_hello: bool = True
+    """The trainer started far enough to report."""
     killed_by_us: bool = False
-    """We sent SIGKILL, because it did not leave in its grace time."""
+    """We sent SIGKILL, because it did not exit within its grace time."""
     left_checkpoint: bool = False
     """It stored a checkpoint: the next attempt begins further on than this one did."""
     memory_refused: str | None = None
-    """What an aborted trainer printed last, if that says that memory was refused it (`last_words`)."""
+    """The last line that an aborted trainer printed, if it shows that an allocation was refused (`last_output`)."""
+    memory_evidence: str | None = None
+    """What shows that memory was short when it ended (`memory_evidence`); None: nothing does."""
     fault: str | None = None
-    """What is wrong with the folder of a run that said it had finished."""
-
-
-_STOPS: dict[StopCause, tuple[Verdict, Outcome, Reason]] = {
-    StopCause.CANCEL: (Verdict.CANCEL, Outcome.CANCELLED, Reason.USER),
-    StopCause.TIMEOUT: (Verdict.FAIL, Outcome.TIMED_OUT, Reason.TIMED_OUT),
-    StopCause.EVICT: (Verdict.REQUEUE, Outcome.EVICTED, Reason.EVICTED),
-    StopCause.RECYCLE: (Verdict.REQUEUE, Outcome.EVICTED, Reason.RECYCLED),
-    StopCause.DAEMON: (Verdict.REQUEUE, Outcome.INTERRUPTED, Reason.DAEMON_STOPPED),
-}
+    """What is wrong with the folder of a run that reported that it had finished."""
 
 
 def classify_ending(seen: Seen) -> Ending:
-    """Say what becomes of the job."""
+    """Return what becomes of the job."""
     if seen.complete:
-        return Ending(Verdict.FINISH, Outcome.SUCCESS, Reason.DONE, "trained, scored and stored")
+        return Ending(Settlement.FINISH, Outcome.SUCCESS, Reason.DONE, "trained, scored and stored")
     if seen.stop_cause is not None:
         return _stopped(seen, seen.stop_cause)
     if seen.volume_missing:
-        words = "the data volume vanished; it goes on from its last checkpoint when the volume is back"
-        return Ending(Verdict.REQUEUE, Outcome.EVICTED, Reason.VOLUME_GONE, words)
+        words = "the data volume is gone; the job continues from its last checkpoint when the volume is back"
+        return Ending(Settlement.REQUEUE, Outcome.EVICTED, Reason.VOLUME_GONE, words)
     if seen.failed is not None:
-        return _told(seen, seen.failed)
+        return _failed(seen, seen.failed)
     if seen.fault is not None:
-        words = f"it said that it had finished, but its run folder is not whole: {seen.fault}"
-        return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, words)
+        return _error(f"the trainer reported that it had finished, but its run folder is not valid: {seen.fault}")
     return _silent(seen)
 
 
 def _stopped(seen: Seen, cause: StopCause) -> Ending:
-    verdict, outcome, reason = _STOPS[cause]
-    words = {
-        StopCause.CANCEL: "cancelled; the trainer and its children are gone",
-        StopCause.TIMEOUT: f"it ran longer than its timeout of {seen.timeout_s or 0:.0f} s",
-        StopCause.EVICT: "evicted by a hold on the slot",
-        StopCause.RECYCLE: "its memory kept growing; a fresh process goes on from its checkpoint",
-        StopCause.DAEMON: "the daemon was stopped",
-    }[cause]
-    return Ending(verdict, outcome, reason, words)
+    match cause:
+        case StopCause.CANCEL:
+            words = "cancelled; the trainer and its child processes have ended"
+            return Ending(Settlement.CANCEL, Outcome.CANCELLED, Reason.USER, words)
+        case StopCause.TIMEOUT:
+            words = f"it ran longer than its timeout of {duration(seen.timeout_s)}"
+            return Ending(Settlement.FAIL, Outcome.TIMED_OUT, Reason.TIMED_OUT, words)
+        case StopCause.EVICT:
+            return Ending(Settlement.REQUEUE, Outcome.EVICTED, Reason.EVICTED, "evicted by a hold on the slot")
+        case StopCause.RECYCLE:
+            words = "its memory kept growing; it continues from its checkpoint in a new process"
+            return Ending(Settlement.REQUEUE, Outcome.EVICTED, Reason.RECYCLED, words)
+        case StopCause.DAEMON:
+            return Ending(Settlement.REQUEUE, Outcome.INTERRUPTED, Reason.DAEMON_STOPPED, "the daemon was stopped")
 
 
-def _told(seen: Seen, failed: Failed) -> Ending:
+def _failed(seen: Seen, failed: Failed) -> Ending:
     if failed.kind is FailureKind.BROKEN_SPEC:
-        return Ending(Verdict.FAIL, Outcome.ERROR, Reason.BROKEN_SPEC, failed.error)
+        return Ending(Settlement.FAIL, Outcome.ERROR, Reason.BROKEN_SPEC, failed.error)
     if failed.kind is FailureKind.OUT_OF_MEMORY:
-        return Ending(Verdict.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY, failed.error)
-    waits = failed.kind is FailureKind.DISK_FULL or not seen.left_checkpoint
-    return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, failed.error, waits)
+        return _out_of_memory(failed.error)
+    return _error(failed.error, waits=failed.kind is FailureKind.DISK_FULL or not seen.left_checkpoint)
 
 
 def _silent(seen: Seen) -> Ending:
     exit_code = seen.exit_code
     if seen.killed_by_us:
-        words = "the trainer did not exit in its grace time and was killed"
-        return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, words)
+        return _error("the trainer did not exit within its grace time and was killed")
     if exit_code == -signal.SIGKILL:
-        words = "killed by the system (SIGKILL that we did not send): taken as out of memory"
-        return Ending(Verdict.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY, words)
+        return _killed(seen)
     if exit_code == ExitCode.OUT_OF_MEMORY:
-        words = "the trainer ran out of memory and could not say more"
-        return Ending(Verdict.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY, words)
+        return _out_of_memory("the trainer ran out of memory and could not report more")
     if exit_code == -signal.SIGABRT and seen.memory_refused is not None:
-        words = f"a library ended the trainer because memory was refused: {seen.memory_refused}"
-        return Ending(Verdict.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY, words)
-    if exit_code in _OUTSIDE_SIGNALS or (exit_code == ExitCode.STOPPED and seen.greeted):
-        words = f"something outside stopped the trainer; it {describe_exit(exit_code)}"
-        return Ending(Verdict.REQUEUE, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, words)
-    words = f"the trainer {describe_exit(exit_code)} without a word"
-    return Ending(Verdict.RETRY, Outcome.ERROR, Reason.ERROR, words, waits=not seen.left_checkpoint)
+        return _out_of_memory(f"a library aborted the trainer because memory was refused: {seen.memory_refused}")
+    if exit_code in _OUTSIDE_SIGNALS or (exit_code == ExitCode.STOPPED and seen.sent_hello):
+        words = f"the trainer was stopped by another program or a user: it {describe_exit(exit_code)}"
+        return Ending(Settlement.REQUEUE, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, words)
+    return _error(f"the trainer {describe_exit(exit_code)} and reported no error", waits=not seen.left_checkpoint)
+
+
+def _killed(seen: Seen) -> Ending:
+    """Blame memory only on evidence: otherwise the job, and so its result, stays as it is."""
+    if seen.memory_evidence is not None:
+        return _out_of_memory(f"killed with SIGKILL, not by cbi-queue: {seen.memory_evidence}")
+    words = "killed with SIGKILL, not by cbi-queue; nothing shows that memory was short: it continues unchanged"
+    return Ending(Settlement.REQUEUE, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, words, not seen.left_checkpoint)
+
+
+def _error(words: str, *, waits: bool = True) -> Ending:
+    return Ending(Settlement.RETRY, Outcome.ERROR, Reason.ERROR, words, waits)
+
+
+def _out_of_memory(words: str) -> Ending:
+    return Ending(Settlement.DOWNGRADE, Outcome.OOM, Reason.OUT_OF_MEMORY, words)
 
 
 _OUTSIDE_SIGNALS = frozenset({-signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT})
-"""What a logout, a shutdown or a person sends; before the trainer can heed them they end it."""
+"""What a logout, a shutdown or a person sends; they end a trainer that has not installed its handlers yet."""
 
 
 def describe_exit(exit_code: int | None) -> str:

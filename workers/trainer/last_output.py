@@ -1,7 +1,6 @@
-"""What a trainer that aborted wrote last: libraries in C++ and Rust end the process themselves when memory is refused.
+"""The last output of an aborted trainer: libraries in C++ and Rust abort the process when memory is refused.
 
-No exception reaches Python then and no report the slot; only the attempt's log tells. Neighbours: `slot`, which asks;
-`ending`, which classifies.
+No exception reaches Python then, and no report the slot; only the attempt's log shows it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LAST_BYTES = 65_536
-"""What is read of the log's end: the words, and the stacks that are printed after them."""
+"""How much of the log's end is read: the message, and the stacks that are printed after it."""
 _REFUSED = re.compile(
     rb"""^(?:
       memory\ allocation\ of\ \d+\ bytes\ failed                                       # Rust: Polars
@@ -28,12 +27,12 @@ _REFUSED = re.compile(
 
 
 def refused_memory(log_path: Path) -> str | None:
-    """Return the line of an attempt's log that says that memory was refused; None when there is none.
+    """Return the line of an attempt's log that shows that memory was refused; None when there is none.
 
-    Only a whole line counts: a message that mentions memory is no reason to train with less.
+    Only a whole line counts: a message that merely mentions memory must not lower the micro-batch.
 
     Args:
-        log_path: of this attempt alone; one that is gone or cannot be read says nothing.
+        log_path: the log of this attempt; one that is missing or unreadable counts as without such a line.
     """
     end = b""
     with contextlib.suppress(OSError), log_path.open("rb") as log:

@@ -1,4 +1,4 @@
-"""The most memory that one attempt was seen to hold."""
+"""The peak memory of one attempt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one attempt took of the memory."""
+    """The peak memory of one attempt."""
 
     device: str
     """What it trained on: cpu | cuda | mps; empty when it never started."""
@@ -16,4 +16,4 @@ class Taken:
     rss_mib: float | None
     """Peak of the resident set, as the trainer measured it."""
     footprint_mib: float | None
-    """Largest footprint of the trainer and its children that the monitor saw."""
+    """Largest footprint of the trainer and its children that the monitor measured."""

@@ -1,8 +1,8 @@
 """The trainer as a child process: spawn it, read its reports, send it directives, end it.
 
-A fresh `python -m jobs` per attempt, by exec and never by fork alone, in a process group of its own, with the
-slot's lock inherited. Its stdout and stderr go straight into the attempt's log, so they outlive the daemon; reports
-come on a pipe of their own, so that no library's printing can garble them.
+A new `python -m jobs` per attempt, by exec and never by fork alone, in its own process group, with the slot's lock
+inherited. Its stdout and stderr go straight into the attempt's log, so they do not depend on the daemon; reports have
+their own pipe, so that no output of a library can corrupt them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from cbi_queue.protocol import (
     decode_report,
     encode,
 )
+from cbi_queue.standard_streams import above_standard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ class TrainerProcess:
 
     def __init__(self, setup: TrainerSetup) -> None:
         """Spawn the process; it waits for `begin` before it does any work."""
-        report_read, report_write = os.pipe()
+        report_read, report_write = map(above_standard, os.pipe())
         try:
             self._process = _spawn(setup, report_write)
         except BaseException:
@@ -80,34 +81,34 @@ class TrainerProcess:
         return self._suspended_at_s is not None
 
     def was_stopped_by_us(self, at_s: float) -> bool:
-        """Tell whether our own SIGSTOP may have kept it stopped at second *at_s* of the boot clock."""
+        """Return True if our own SIGSTOP may have kept it stopped at second *at_s* of the boot clock."""
         return self.is_suspended or at_s <= self._woken_boot_s
 
     def begin(self, assignment: Assignment) -> None:
-        """Let it start work."""
+        """Make it start work."""
         self._send(Begin(assignment))
 
     def pause(self) -> None:
-        """Ask it to stand still at its next safe point."""
+        """Ask it to pause at its next safe point."""
         self._send(Pause())
 
     def suspend(self) -> None:
-        """Make the kernel stop the whole group, where it is: for work without safe points."""
+        """Make the kernel stop the whole group at once: for work without safe points."""
         self.identity.signal_group(signal.SIGSTOP)
         self._suspended_at_s = clock.monotonic_s()
 
     def resume(self) -> None:
-        """Let it go on, and tell it how long the kernel kept it: it could not see that itself."""
+        """Make it resume, and send how long the kernel kept it stopped, which it cannot measure itself."""
         at_s = self._suspended_at_s
         self._send(Resume(suspended_s=0.0 if at_s is None else clock.monotonic_s() - at_s))
         self._wake()
 
     def pace(self, duty: float) -> None:
-        """Let it work only *duty* of the time: above 0; 1 is full speed."""
+        """Make it work only *duty* of the time: above 0; 1 is full speed."""
         self._send(Pace(duty))
 
     def set_micro_batch(self, micro_batch: int) -> None:
-        """Let it go on with *micro_batch* samples at once, the effective batch as it is."""
+        """Make it use *micro_batch* samples at once; the effective batch stays."""
         self._send(SetMicroBatch(micro_batch))
 
     def probe(self) -> None:
@@ -115,34 +116,34 @@ class TrainerProcess:
         self._send(Probe())
 
     def ask_to_stop(self) -> None:
-        """Ask it to checkpoint and leave."""
+        """Ask it to save a checkpoint and exit."""
         self._send(Stop())
         self._wake()
 
     def terminate(self) -> None:
         """SIGTERM the group."""
-        self.remember_children()
+        self.note_children()
         self._wake()
         self.identity.signal_group(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL the process with everything it started."""
-        self.remember_children()
+        self.note_children()
         self.identity.kill_tree()
-        self.end_family()
+        self.kill_leftovers()
 
-    def remember_children(self) -> None:
-        """Note who it started so far, wherever they moved: once it is gone, nobody can tell."""
+    def note_children(self) -> None:
+        """Note the processes it has started so far, in whatever group: after its end they can no longer be found."""
         self._children.update(self.identity.descendants())
 
-    def end_family(self) -> None:
-        """SIGKILL whatever it left running: its group, and every child that was seen."""
+    def kill_leftovers(self) -> None:
+        """SIGKILL what it left running: its group, and every child that was noted."""
         self.identity.kill_leftovers()
         for child in self._children:
             child.kill()
 
     def next_report(self, timeout_s: float) -> Report | None:
-        """Return the next report; None when none came in time or no more will come (`reports_ended`)."""
+        """Return the next report; None when none came in time or none will come any more (`reports_ended`)."""
         if self.reports_ended:
             self.wait(timeout_s)
             return None
@@ -159,7 +160,7 @@ class TrainerProcess:
         return self._process.poll()
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for the end; None when it did not come in time."""
+        """Wait for its end and return the exit status; None when it has not ended in time."""
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -178,7 +179,7 @@ class TrainerProcess:
 
     def _send(self, directive: Directive) -> None:
         stdin = self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # it has just ended; the exit code tells
+        with contextlib.suppress(BrokenPipeError):  # it has just ended; the exit code shows how
             if stdin is not None and not stdin.closed:
                 stdin.write(encode(directive))
                 stdin.flush()
@@ -208,13 +209,13 @@ def _spawn(setup: TrainerSetup, report_descriptor: int) -> subprocess.Popen[byte
 
 
 KEEP_FREED = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
-"""glibc's heap keeps what is freed (bytes): blocks below 1 GiB, up to 8 GiB in all. Left to itself it hands every large
-tensor back to the kernel, and takes the page faults again at the next step; `jobs.process.heap` gives back on pause. Other
-C libraries do not know these names; what the user set for them stands."""
+"""Makes glibc's heap keep freed memory (bytes): blocks below 1 GiB, up to 8 GiB in all. By default it returns every
+large tensor to the kernel and has the page faults again at the next step; `jobs.process.heap` returns the memory on a pause.
+Other C libraries ignore these variables; values set by the user win."""
 
 
 def trainer_environment(threads: int) -> dict[str, str]:
-    """Return the trainer's environment: ours, with thread counts held down.
+    """Return the trainer's environment: ours, with limited thread counts.
 
     Two OpenMP processes that each take all cores run 15 to 30 times slower than with a passive wait policy.
     """

@@ -1,13 +1,14 @@
-// Looks at the page again every two seconds and changes only what differs, so that scroll, focus, an open fold and a
-// selection stay. Old and new are compared by position: the page's sections are always all there. Stands still while the tab is hidden. Writes every <time> in the reader's own time zone.
+// Fetches the page every two seconds and changes only what differs, so that scroll, focus, an open fold and a selection
+// stay. Old and new are compared by position: every section is always present. Nothing is fetched while the tab is hidden.
+// Every <time> is shown in the reader's time zone.
 "use strict";
 
-const LOOK_MS = 2000;
-const GIVE_UP_MS = 10000;
+const REFRESH_MS = 2000;
+const TIMEOUT_MS = 10000;
 const lost = document.getElementById("lost");
 let lastSeen = new Date();
 let timer = null;
-let looking = false;
+let refreshing = false;
 
 function localTime(at) {
   const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
@@ -69,36 +70,36 @@ function show(html) {
 }
 
 function showLost(error) {
-  const what = error instanceof NoPage ? "No page in the server's answers" : "Not reachable";
-  const words = `${what} since ${localTime(lastSeen)}. What you see is from then. Start it again: cbi-queue serve`;
+  const what = error instanceof NoPage ? "The server sends no status page" : "Server not reachable";
+  const words = `${what} since ${localTime(lastSeen)}. This page shows the state at that time. To start the server: cbi-queue serve`;
   if (lost.textContent !== words) lost.textContent = words;
   lost.hidden = false;
   document.body.classList.add("stale");
 }
 
-async function look() {
-  if (looking) return;
-  looking = true;
+async function refresh() {
+  if (refreshing) return;
+  refreshing = true;
   clearTimeout(timer);
   try {
     const answer = await fetch(window.location.href, {
       headers: { Accept: "text/html" },
       cache: "no-store",
-      signal: AbortSignal.timeout(GIVE_UP_MS),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     show(await answer.text());
   } catch (error) {
     showLost(error);
   } finally {
-    looking = false;
-    if (!document.hidden) timer = setTimeout(look, LOOK_MS);
+    refreshing = false;
+    if (!document.hidden) timer = setTimeout(refresh, REFRESH_MS);
   }
 }
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) clearTimeout(timer);
-  else look();
+  else refresh();
 });
 
 localise(document);
-if (!document.hidden) timer = setTimeout(look, LOOK_MS);
+if (!document.hidden) timer = setTimeout(refresh, REFRESH_MS);

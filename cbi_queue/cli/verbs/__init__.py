@@ -1,3 +1,3 @@
-"""One verb a file, imported when called."""
+"""One file per verb, imported when the verb is called."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`cbi-queue budget`: the week's 60 to 70 models, family by horizon."""
+"""`cbi-queue budget`: how many of the week's 60 to 70 models are done, by family and horizon."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
 from cbi_queue.views.snapshot import take_status
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from cbi_queue.budget import RowProgress, Standing
 
 
-@click.command(epilog="Examples:\n\n\b\n  cbi-queue budget\n  cbi-queue budget --json | jq .total")
+@click.command(epilog=examples("budget", "budget --json | jq .total"))
 @json_option
 def command(as_json: bool) -> None:
-    """Show progress against the week's budget of models: days 1 to 7, bars and feature caches not counted."""
+    """Show how many of the week's planned models are done: days 1 to 7, without baselines and feature caches."""
     budget = take_status(load_settings()).budget
     if as_json:
         print_json(asdict(budget))

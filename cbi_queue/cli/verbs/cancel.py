@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import click
 
-from cbi_queue.cli.arguments import job_names_argument
-from cbi_queue.cli.ledger_access import daemon_is_running, ledger_for_writing, wait_for_effect
-from cbi_queue.cli.output import json_option, print_changed, printable
+from cbi_queue.cli.arguments import examples, job_names_argument, json_option
+from cbi_queue.cli.ledger_access import daemon_is_running, wait_for_effect, writable_ledger
+from cbi_queue.cli.output import print_changed, printable
 from cbi_queue.ledger import verbs
 from cbi_queue.ledger.queries import find_job
 from cbi_queue.settings import load_settings
 
 
-@click.command(epilog="Examples:\n\n\b\n  cbi-queue cancel lightgbm-1m\n  cbi-queue cancel 12 13 14")
+@click.command(epilog=examples("cancel lightgbm-1m", "cancel 12 13 14"))
 @job_names_argument()
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> None:
-    """Call jobs off. A running trainer is ended with its children; its last checkpoint stays for `retry`."""
-    with ledger_for_writing() as ledger:
+    """Cancel jobs. A running trainer is ended with its child processes; `retry` continues from its last checkpoint."""
+    with writable_ledger() as ledger:
         jobs = verbs.cancel(ledger, names)
         numbers = [str(job.id) for job in jobs]
         live = daemon_is_running(load_settings())
@@ -27,5 +27,5 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     print_changed("Cancelled", [job for job in jobs if job.state.is_final], as_json=as_json)
     for job in jobs:
         if not job.state.is_final and not as_json:
-            why = "it is ending" if live else "no daemon is running; the next one will not go on with it"
+            why = "its trainer is ending" if live else "no daemon is running; the next one will not resume it"
             click.echo(f"Cancelling {printable(job.name)} (job {job.id}): {why}")

@@ -1,6 +1,6 @@
 """`cbi-queue data sample`: build the sample exports.
 
-The work is done by `python -m jobs.sample_data` in the trainers' interpreter: the command line imports no data library.
+`python -m jobs.sample_data` does the work on the trainers' Python, because the command line imports no data library.
 """
 
 from __future__ import annotations
@@ -10,28 +10,26 @@ import sys
 
 import click
 
+from cbi_queue.cli.arguments import examples, json_option
 from cbi_queue.errors import Refused
 from cbi_queue.settings import load_settings
 
 
-@click.group(epilog="Examples:\n\n\b\n  cbi-queue data sample")
+@click.group(epilog=examples("data sample"))
 def command() -> None:
-    """Build the data that models are trained on."""
+    """Build sample data to train on."""
 
 
 @command.command(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue data sample\n"
-    "  cbi-queue data sample --json\n"
-    "  cbi-queue data sample --force      overwrite exports of your own",
+    epilog=examples("data sample", "data sample --json", "data sample --force      overwrite your own exports")
 )
-@click.option("--force", is_flag=True, help="Overwrite files that did not come from this command.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--force", is_flag=True, help="Overwrite files that this command did not write.")
+@json_option
 def sample(force: bool, as_json: bool) -> None:
-    """Write five sample exports from real daily series: WTI crude, S&P 500, NASDAQ, VIX.
+    """Write five sample exports from real daily series.
 
-    The raw series go to TrainingData/raw, the joined exports to TrainingData/exports, one per horizon. WTI stands in
-    for soybean oil. Needs no network. Doing it again changes nothing.
+    The series are WTI crude, S&P 500, NASDAQ and VIX; WTI takes the place of soybean oil. They go to TrainingData/raw,
+    the joined exports to TrainingData/exports, one file per horizon. Needs no network. A second run changes nothing.
     """
     settings = load_settings()
     settings.make_layout()
@@ -42,6 +40,7 @@ def sample(force: bool, as_json: bool) -> None:
         code = subprocess.run([python, "-m", "jobs.sample_data", *folders, *flags], check=False).returncode
     except OSError as exc:
         raise Refused(
-            f"cannot start {python}: {exc.strerror}", hint="check `native` in the settings' [runtimes]"
+            f"cannot start {python}: {exc.strerror}",
+            hint="correct `native` in [runtimes] of the settings file (docs/operations.md)",
         ) from exc
     sys.exit(code if code >= 0 else 128 - code)

@@ -1,4 +1,4 @@
-"""`cbi-queue doctor`: is this machine, and this installation, fit to train?"""
+"""`cbi-queue doctor`: can this machine and this installation train?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.output import json_option, print_json
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import print_json
 from cbi_queue.settings import load_settings
 
 if TYPE_CHECKING:
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
 
 
-@click.command(epilog="Examples:\n\n\b\n  cbi-queue doctor\n  cbi-queue doctor --json")
+@click.command(epilog=examples("doctor", "doctor --json"))
 @json_option
 def command(as_json: bool) -> None:
-    """Check this machine and installation. Exit code 1 when something would stop the queue."""
+    """Check this machine and this installation; each problem is printed with its remedy.
+
+    Exit codes: 0 nothing stops the queue (a `note` does not), 1 something does (marked BAD).
+    """
     from cbi_queue.doctor import examine
 
     findings = examine(load_settings())

@@ -1,4 +1,4 @@
-"""`cbi-queue enqueue FILE...`: the jobs of day plans become rows, all of them or none."""
+"""`cbi-queue enqueue FILE...`: add the jobs of day plans to the queue, all of them or none."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.arguments import plan_files_argument
-from cbi_queue.cli.output import json_option, print_json
+from cbi_queue.cli.arguments import examples, json_option, plan_files_argument
+from cbi_queue.cli.output import print_json
+from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,16 +20,14 @@ if TYPE_CHECKING:
     from cbi_queue.spec import DayPlan, JobSpec
 
 
-@click.command(
-    epilog="Examples:\n\n\b\n  cbi-queue enqueue schedules/day1.yaml\n  cbi-queue enqueue schedules/day*.yaml --json"
-)
+@click.command(epilog=examples("enqueue schedules/day1.yaml", "enqueue schedules/day*.yaml --json"))
 @plan_files_argument
 @json_option
 def command(files: tuple[Path, ...], as_json: bool) -> None:
-    """Put the jobs of day plans into the queue.
+    """Add the jobs of day plans to the queue.
 
-    The plans are checked as a whole first; with one complaint nothing is enqueued. A job that is already there, whatever
-    became of it, is left alone: the same plan twice changes nothing.
+    All plans are checked first; if there is one complaint, nothing is enqueued. A job that is in the queue already is
+    left alone, whatever its state, so enqueuing the same plan twice changes nothing. Exit codes: 0 done, 2 refused.
     """
     from cbi_queue.settings import load_settings
 
@@ -36,7 +35,7 @@ def command(files: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         print_json({"new": _plain(done.new), "already_there": _plain(done.already_there)})
         return
-    tell_enqueued(done)
+    print_enqueued(done)
 
 
 def enqueue_files(settings: Settings, files: Sequence[Path]) -> Enqueued:
@@ -44,44 +43,40 @@ def enqueue_files(settings: Settings, files: Sequence[Path]) -> Enqueued:
 
     Raises:
         PlanError: with every complaint.
-        Refused: when the queue has a live job of the same name and another content.
+        Refused: when a job of the same name with other content has not ended.
     """
+    from cbi_queue.errors import PlanError
     from cbi_queue.ledger import Ledger
     from cbi_queue.ledger.enqueue import enqueue
 
     settings.make_state_dir()
     with Ledger.open(settings.ledger_path) as ledger:
-        return enqueue(ledger, checked_plans(settings, ledger, files))
+        plans = checked_plans(settings, ledger, files)
+        if complaints := without_runtime(settings, plans):
+            raise PlanError(complaints)
+        return enqueue(ledger, plans)
 
 
-def checked_plans(settings: Settings, ledger: Ledger, files: Sequence[Path]) -> list[DayPlan]:
-    """Read and check *files* against the machine, the data and the jobs that are there."""
+def checked_plans(
+    settings: Settings, ledger: Ledger | None, files: Sequence[Path], *, no_data: bool = False
+) -> list[DayPlan]:
+    """Read *files* and check them against the machine, the data (unless *no_data*) and the jobs in the ledger."""
     from cbi_queue.hardware.detection import profile_for
     from cbi_queue.ledger.peaks import peaks_by_backend
     from cbi_queue.plan import read_plans
 
-    plans = read_plans(
+    return read_plans(
         files,
         profile=profile_for(settings.profile, settings.profiles_dir).profile,
-        exports_dir=settings.exports_dir,
-        processed_dir=settings.processed_dir,
-        known_jobs=jobs_in(ledger),
-        peaks=peaks_by_backend(ledger),
+        exports_dir=None if no_data else settings.exports_dir,
+        processed_dir=None if no_data else settings.processed_dir,
+        known_jobs=jobs_in(ledger) if ledger else None,
+        peaks=peaks_by_backend(ledger) if ledger else None,
     )
-    refuse_without_runtime(settings, plans)
-    return plans
-
-
-def refuse_without_runtime(settings: Settings, plans: Sequence[DayPlan]) -> None:
-    """Raise PlanError for jobs whose backend has no Python here: on ours they could only fail."""
-    from cbi_queue.errors import PlanError
-
-    if complaints := without_runtime(settings, plans):
-        raise PlanError(complaints)
 
 
 def without_runtime(settings: Settings, plans: Sequence[DayPlan]) -> list[str]:
-    """Say in words which jobs have no Python to train on, a line for each plan and backend."""
+    """Return a complaint for each plan and backend whose runtime is not installed: its jobs could only fail."""
     from cbi_queue.runtimes import absent
 
     words = []
@@ -90,39 +85,35 @@ def without_runtime(settings: Settings, plans: Sequence[DayPlan]) -> list[str]:
             names = [job.name for job in plan.jobs if job.backend == backend]
             first = f"{names[0]} needs" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more need"
             words.append(
-                f"{plan.source}: {first} the {backend} runtime, which is not installed; make it with "
-                f"`cbi-queue runtime install {backend}`, or write `backend: torch`"
+                f"{plan.source}: {first} the {backend} runtime, which is not installed; run "
+                f"`cbi-queue runtime install {backend}`, or write `backend: torch` in the plan"
             )
     return words
 
 
 def jobs_in(ledger: Ledger) -> dict[str, JobSpec]:
-    """Return the newest job of every name in the ledger, as a spec that `needs` may point to."""
+    """Return the newest job of each name in the ledger, as specs that `needs` may name."""
     from cbi_queue.ledger.queries import all_jobs
     from cbi_queue.spec import JobSpec
 
     return {job.name: JobSpec.model_construct(**job.spec) for job in all_jobs(ledger)}
 
 
-def tell_enqueued(done: Enqueued) -> None:
-    """Say in words what enqueuing did."""
+def print_enqueued(done: Enqueued) -> None:
+    """Print what enqueuing did."""
     if done.new:
-        waiting = sum(1 for standing in done.new if standing.state == "waiting")
+        waiting = sum(1 for job in done.new if job.state == "waiting")
         tail = f", {waiting} of them waiting for jobs they need" if waiting else ""
-        click.echo(f"Enqueued {_jobs(len(done.new))}{tail}.")
+        click.echo(f"Enqueued {counted(len(done.new), 'job')}{tail}.")
     if done.already_there:
         states: dict[str, int] = {}
-        for standing in done.already_there:
-            states[standing.state] = states.get(standing.state, 0) + 1
-        told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        click.echo(f"{_jobs(len(done.already_there)).capitalize()} already there and left alone ({told}).")
+        for job in done.already_there:
+            states[job.state] = states.get(job.state, 0) + 1
+        by_state = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        click.echo(f"{counted(len(done.already_there), 'job')} already there and left alone ({by_state}).")
     if not done.new:
         click.echo("Nothing changed. `cbi-queue retry NAME` queues an ended job again.")
 
 
-def _jobs(count: int) -> str:
-    return f"{count} job" if count == 1 else f"{count} jobs"
-
-
-def _plain(standings: tuple[EnqueuedJob, ...]) -> list[dict[str, object]]:
-    return [{"id": s.job_id, "name": s.name, "state": s.state} for s in standings]
+def _plain(jobs: tuple[EnqueuedJob, ...]) -> list[dict[str, object]]:
+    return [{"id": job.job_id, "name": job.name, "state": job.state} for job in jobs]

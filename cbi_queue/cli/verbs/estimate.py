@@ -1,48 +1,50 @@
-"""`cbi-queue estimate FILE...`: what each job of day plans needs of this machine's memory, beside what was measured."""
+"""`cbi-queue estimate FILE...`: the memory that each job of a plan needs, and the memory that earlier runs used."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import plan_files_argument
-from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.cli.arguments import examples, json_option, plan_files_argument
+from cbi_queue.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from cbi_queue.hardware.detection import ChosenProfile
     from cbi_queue.ledger import Ledger
-    from cbi_queue.settings import Settings
     from cbi_queue.spec import JobSpec
     from cbi_queue.views.memory_table import MemoryRow, MemoryTable
 
 
 @click.command(
-    epilog="Examples:\n\n\b\n  cbi-queue estimate schedules/day4.yaml\n  cbi-queue estimate --json schedules/day*.yaml\n\n"
-    "Exit codes: 0 every job can fit, 2 a plan has complaints or a job cannot fit."
+    epilog=examples(
+        "estimate schedules/day4.yaml",
+        "estimate --json schedules/day*.yaml",
+        more="Exit codes: 0 every job fits, 2 a plan has complaints or a job cannot fit.",
+    )
 )
 @plan_files_argument
 @json_option
 @click.pass_context
 def command(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
-    """Estimate the memory of every job of day plans; changes nothing.
+    """Estimate the memory that each job of a plan needs on this machine; changes nothing.
 
-    Formula: what the hardware guide's formula says. Likely: corrected by what earlier runs really took. Verdict: whether
-    the job fits, at which micro-batch, or would have to wait now.
+    The column "formula" is the estimate by formula (docs/hardware.md), "likely" the same corrected by what earlier runs
+    used, "measured" the peak of the newest run. The verdict is whether the job fits, with which micro-batch it starts,
+    or whether it would have to wait for memory now.
     """
+    from cbi_queue.cli.ledger_access import existing_ledger
     from cbi_queue.hardware.detection import profile_for
     from cbi_queue.settings import load_settings
     from cbi_queue.views.memory_table import MemoryTable
 
     settings = load_settings()
     chosen = profile_for(settings.profile, settings.profiles_dir)
-    with _ledger(settings) as ledger:
+    with existing_ledger(settings) as ledger:
         table = MemoryTable(settings, chosen.profile, ledger)
         rows = [table.row(job) for job in _jobs(files, chosen, ledger)]
     if as_json:
@@ -52,15 +54,8 @@ def command(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
     ctx.exit(2 if any(row.verdict == "cannot" for row in rows) else 0)
 
 
-def _ledger(settings: Settings) -> AbstractContextManager[Ledger | None]:
-    """Open the ledger for looking; looking makes none."""
-    from cbi_queue.ledger import Ledger
-
-    return Ledger.open_readonly(settings.ledger_path) if settings.ledger_path.exists() else nullcontext()
-
-
 def _jobs(files: Sequence[Path], chosen: ChosenProfile, ledger: Ledger | None) -> list[JobSpec]:
-    """Read the plans, with every check but that of memory: its verdict is what the table is for."""
+    """Read and check the plans without the memory check, whose result is what the table shows."""
     from cbi_queue.cli.verbs.enqueue import jobs_in
     from cbi_queue.plan import read_plans
 
@@ -86,7 +81,8 @@ def _print(rows: Sequence[MemoryRow], chosen: ChosenProfile, table: MemoryTable)
     from cbi_queue.views.memory_table import verdict_words
 
     columns = (
-        "job", "model", ">batch", ">formula", ">likely", "?>at most", "?>micro-batch 1", ">starts with", "?>measured", "verdict",
+        "job", "model", ">batch", ">formula", ">likely", "?>at most", "?>micro-batch 1", "?>starts with", "?>measured",
+        "verdict",
     )  # fmt: skip
     print_table(
         "Memory in MiB",
@@ -107,13 +103,15 @@ def _print(rows: Sequence[MemoryRow], chosen: ChosenProfile, table: MemoryTable)
 
 def _lines(rows: Sequence[MemoryRow], chosen: ChosenProfile, table: MemoryTable) -> list[str]:
     profile = chosen.profile
-    free = "not told by this system" if table.available_mib is None else f"{table.available_mib:.0f} MiB"
+    free = "not known on this system" if table.available_mib is None else f"{table.available_mib:.0f} MiB"
     limit = "not known" if profile.working_set_mib is None else f"{profile.working_set_mib:.0f} MiB"
-    card = "" if profile.accelerator_mib is None else f", {profile.accelerator_mib:.0f} MiB of it a net on the GPU"
-    lines = [f"Budget: {profile.name} ({chosen.why}); one trainer may hold {limit}{card}; free now: {free}."]
+    card = "" if profile.accelerator_mib is None else f", a net on the GPU {profile.accelerator_mib:.0f} MiB of it"
+    lines = [f"Hardware profile {profile.name} ({chosen.why}): one trainer may use {limit}{card}; free now: {free}."]
     if profile.goal_mib is not None:
         above = sum(row.corrected_mib > profile.goal_mib for row in rows)
-        lines.append(f"Goal of the guide: {profile.goal_mib:.0f} MiB a job; {above} of {len(rows)} are above it.")
+        lines.append(
+            f"Goal: at most {profile.goal_mib:.0f} MiB a job (docs/hardware.md); {above} of {len(rows)} jobs need more."
+        )
     lines += [f"Data: {shape}." for shape in sorted({row.shape for row in rows})]
     lines += [f"Corrected {source}." for source in sorted({_source(row.source) for row in rows})]
     lines += [f"{row.name}: {row.words}." for row in rows if row.verdict != "fits"]

@@ -1,4 +1,4 @@
-"""`cbi-queue leaderboard`: the trained models of each horizon against the bars."""
+"""`cbi-queue leaderboard`: the trained models of each horizon against the baselines."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.ledger_access import ledger_for_looking
-from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.ledger_access import readonly_ledger
+from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.ledger.queries import all_jobs
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.views.leaderboard import rank
+from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
     from cbi_queue.views.leaderboard import LeaderboardRow
@@ -21,19 +23,20 @@ COLUMNS = (
 )  # fmt: skip
 
 MARGIN = 0.0005
-"""Least skill that counts as beating naive: what the table shows as +0.001; less is the same forecast."""
+"""Least skill that counts as beating naive: shown as +0.001; with less, the forecast is the same."""
 
 
-@click.command(epilog="Examples:\n\n\b\n  cbi-queue leaderboard\n  cbi-queue leaderboard --horizon 1m --json")
+@click.command(epilog=examples("leaderboard", "leaderboard --horizon 1m --json"))
 @click.option("--horizon", type=click.Choice(HORIZONS), help="Only this horizon.")
 @json_option
 def command(horizon: str | None, as_json: bool) -> None:
-    """Rank the trained models of each horizon against the naive bars.
+    """Rank the trained models of each horizon against the baselines (naive, seasonal_naive, drift).
 
-    Skill is 1 - MASE / naive's MASE on the same rows of the backtest, which nothing was selected on: above 0 beats
-    naive, below 0 loses to it. Direction is the share of moves whose sign was right, Sharpe that of following it.
+    Skill is 1 - MASE / naive's MASE on the same rows of the backtest, on which nothing was selected: above 0 is better
+    than naive, below 0 worse. Direction is the share of moves whose sign was forecast correctly; Sharpe is the Sharpe
+    ratio of following that sign.
     """
-    with ledger_for_looking() as ledger:
+    with readonly_ledger() as ledger:
         boards = rank(all_jobs(ledger))
     chosen = {name: rows for name, rows in boards.items() if horizon in (None, name)}
     if as_json:
@@ -48,20 +51,20 @@ def command(horizon: str | None, as_json: bool) -> None:
 
 
 def _row(row: LeaderboardRow) -> tuple[str, ...]:
-    name = f"{row.name} (bar)" if row.is_bar else row.name
+    name = f"{row.name} (baseline)" if row.is_bar else row.name
     return (
-        str(row.place or "-"), name, row.model, _number(row.skill_mase, "+.3f"), _number(row.mape_pct, ".2f"),
+        str(row.place or UNKNOWN), name, row.model, _number(row.skill_mase, "+.3f"), _number(row.mape_pct, ".2f"),
         _number(row.mase, ".3f"), _number(row.rmse, ".3f"), _number(row.directional_accuracy, ".2f"),
         _number(row.sharpe, "+.2f"), _number(row.rows, "d"), _number(row.fit_s, ".1f"),
     )  # fmt: skip
 
 
 def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+    return UNKNOWN if value is None else format(value, form)
 
 
 def _verdict(rows: list[LeaderboardRow]) -> str:
-    """Say plainly whether anything beats naive."""
+    """Return in words which models beat naive."""
     winners = [row.name for row in rows if not row.is_bar and row.skill_mase is not None and row.skill_mase >= MARGIN]
     if not winners:
         return "No model beats naive here."

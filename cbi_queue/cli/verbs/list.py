@@ -1,29 +1,31 @@
-"""`cbi-queue list`: jobs, one a line."""
+"""`cbi-queue list`: one line per job."""
 
 from __future__ import annotations
 
 import click
 
-from cbi_queue.cli.ledger_access import ledger_for_looking
-from cbi_queue.cli.output import ago, json_option, print_json, print_table
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.ledger_access import readonly_ledger
+from cbi_queue.cli.output import ago, print_json, print_table
 from cbi_queue.ledger.queries import all_jobs
 from cbi_queue.lifecycle import REASON_WORDS, JobState
 from cbi_queue.models.kinds import HORIZONS, Family
 
 
-@click.command(
-    epilog="Examples:\n\n\b\n  cbi-queue list\n  cbi-queue list --state failed\n  cbi-queue list --all --json"
-)
-@click.option("--all", "show_all", is_flag=True, help="Also the jobs that have ended.")
+@click.command(epilog=examples("list", "list --state failed", "list --all --json"))
+@click.option("--all", "show_all", is_flag=True, help="Include the jobs that have ended.")
 @click.option(
-    "--state", type=click.Choice([state.value for state in JobState]), multiple=True, help="Only these states."
+    "--state",
+    type=click.Choice([state.value for state in JobState]),
+    multiple=True,
+    help="Only jobs in this state. May be given several times.",
 )
 @click.option("--family", type=click.Choice([family.value for family in Family]), help="Only this family.")
 @click.option("--horizon", type=click.Choice(HORIZONS), help="Only this horizon.")
 @json_option
 def command(show_all: bool, state: tuple[str, ...], family: str | None, horizon: str | None, as_json: bool) -> None:
-    """List jobs: those still to be done, or with --all every one."""
-    with ledger_for_looking() as ledger:
+    """List the jobs that have not ended, or all jobs with --all."""
+    with readonly_ledger() as ledger:
         jobs = [
             job
             for job in all_jobs(ledger)
@@ -35,7 +37,9 @@ def command(show_all: bool, state: tuple[str, ...], family: str | None, horizon:
         keys = ("id", "name", "day", "family", "model", "horizon", "state", "reason", "priority", "attempts")
         print_json([{key: getattr(job, key) for key in keys} for job in jobs])
     elif not jobs:
-        click.echo("No such jobs." if show_all or state else "Nothing is left to do. `--all` lists the ended jobs too.")
+        click.echo(
+            "No job matches." if show_all or state else "Nothing is left to do. `--all` lists the ended jobs too."
+        )
     else:
         rows = (
             (str(j.id), j.name, j.model, j.horizon, j.state, str(j.priority), ago(j.changed_at), REASON_WORDS[j.reason])

@@ -1,4 +1,4 @@
-"""`cbi-queue logs NAME`: what the trainer printed; `-f` follows it, across attempts."""
+"""`cbi-queue logs NAME`: what the trainer printed; `-f` follows it across attempts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from cbi_queue.cli.arguments import job_name_argument
-from cbi_queue.cli.ledger_access import ledger_for_looking
+from cbi_queue.cli.arguments import examples, job_name_argument
+from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import printable_lines
 from cbi_queue.errors import Refused
 from cbi_queue.ledger.queries import attempts_of, find_job
@@ -24,20 +24,18 @@ FOLLOW_S = 0.2
 _CHUNK = 65_536
 
 
-@click.command(
-    epilog="Examples:\n\n\b\n  cbi-queue logs lightgbm-1m\n  cbi-queue logs -f feed-forward-1m\n  cbi-queue logs 12 --attempt 1"
-)
+@click.command(epilog=examples("logs lightgbm-1m", "logs -f feed-forward-1m", "logs 12 --attempt 1"))
 @job_name_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on printing until the job has ended (or Ctrl-C).")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until the job has ended, or Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(0), help="Only the last N lines.")
-@click.option("--attempt", type=click.IntRange(1), help="The log of this attempt; default: the newest.")
+@click.option("--attempt", type=click.IntRange(1), help="The log of this attempt. Default: the newest.")
 def command(name: str, follow: bool, lines: int | None, attempt: int | None) -> None:
-    """Print a job's training log. On a terminal, control characters in it are shown and not obeyed."""
+    """Print a job's training log. On a terminal, control characters in it are printed as escapes."""
     number, path = _find(name, attempt, wait=follow)
     log = _Log(path, lines)
     try:
         while True:
-            ended, newer = _look(name, number) if follow else (True, None)
+            ended, newer = _ended_and_newer(name, number) if follow else (True, None)
             log.print_new()
             if newer and attempt is None:
                 number, path = newer
@@ -52,7 +50,7 @@ def command(name: str, follow: bool, lines: int | None, attempt: int | None) -> 
 
 def _find(name: str, attempt: int | None, *, wait: bool) -> tuple[int, Path]:
     while True:
-        with ledger_for_looking() as ledger:
+        with readonly_ledger() as ledger:
             job = find_job(ledger, name)
             logs = {a.number: Path(a.log_path) for a in attempts_of(ledger, job.id) if a.log_path}
         number = attempt or max(logs, default=0)
@@ -61,21 +59,21 @@ def _find(name: str, attempt: int | None, *, wait: bool) -> tuple[int, Path]:
         if not wait or job.state.is_final or attempt:
             raise Refused(
                 f"job {job.id} {job.name} has no log of attempt {number or 1}; it is {job.state}",
-                hint=None if job.state.is_final else "`-f` waits until it starts",
+                hint=None if job.state.is_final else "`cbi-queue logs -f` waits until it starts",
             )
         time.sleep(FOLLOW_S)
 
 
-def _look(name: str, number: int) -> tuple[bool, tuple[int, Path] | None]:
-    """Tell whether the job has ended, and which newer attempt has a log."""
-    with ledger_for_looking() as ledger:
+def _ended_and_newer(name: str, number: int) -> tuple[bool, tuple[int, Path] | None]:
+    """Return whether the job has ended, and the newest attempt after *number* that has a log."""
+    with readonly_ledger() as ledger:
         job = find_job(ledger, name)
         newer = [(a.number, Path(a.log_path)) for a in attempts_of(ledger, job.id) if a.log_path and a.number > number]
     return job.state.is_final, newer[-1] if newer else None
 
 
 class _Log:
-    """A log that is read while it grows, and while the trainer rolls it over."""
+    """A log that is read while the trainer appends to it and rolls it over."""
 
     def __init__(self, path: Path, lines: int | None = None) -> None:
         self._path = path
@@ -88,7 +86,7 @@ class _Log:
             self._stream.seek(len(content) - sum(map(len, kept)))
 
     def print_new(self) -> None:
-        """Print what came since the last call: the rest of the file, then the one that took its place, if one did."""
+        """Print what was written since the last call: the rest of the file, then the file that replaced it, if any."""
         self._print_rest()
         if self._was_rolled_over():
             self._print_rest()
@@ -115,6 +113,6 @@ class _Log:
 
 
 def _print_safely() -> Callable[[bytes], None]:
-    """Return what prints bytes on a terminal: decoded (a letter may come in two parts), control characters shown."""
+    """Return a function that prints bytes on a terminal: decoded across chunks, control characters escaped."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     return lambda chunk: click.echo(printable_lines(decoder.decode(chunk)), nl=False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cbi_queue.cli.ledger_access import daemon_is_running, ledger_for_writing, wait_for_effect
-from cbi_queue.cli.output import DurationType, json_option, local_time, print_json, printable
+from cbi_queue.cli.arguments import DurationType, examples, json_option
+from cbi_queue.cli.ledger_access import daemon_is_running, wait_for_effect, writable_ledger
+from cbi_queue.cli.output import local_time, print_json, printable
 from cbi_queue.ledger.holds import place_hold
 from cbi_queue.ledger.queries import job_in_slot
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState
@@ -15,21 +16,24 @@ DEFAULT_WORDS = "paused by the user"
 
 
 @click.command(
-    epilog='Examples:\n\n\b\n  cbi-queue pause --reason "too hot"\n  cbi-queue pause --for 30m\n'
-    "  cbi-queue pause --drain      let the current job end\n"
-    "  cbi-queue pause --evict      checkpoint it and free its memory"
+    epilog=examples(
+        'pause --reason "too hot"',
+        "pause --for 30m",
+        "pause --drain      finish the current job, start nothing new",
+        "pause --evict      checkpoint the current job and free its memory",
+    )
 )
-@click.option("--reason", "words", default=DEFAULT_WORDS, show_default=True, help="Words that the status shows.")
-@click.option("--for", "for_s", type=DurationType(), help="Lift the hold by itself after 30m, 2h, …")
-@click.option("--drain", is_flag=True, help="Let the current job end; claim nothing new.")
-@click.option("--evict", is_flag=True, help="Checkpoint the current job and free its memory.")
+@click.option("--reason", "words", default=DEFAULT_WORDS, show_default=True, help="Shown by `status` and on the page.")
+@click.option("--for", "for_s", type=DurationType(), help="Lift the hold automatically after this time: 30m, 2h, …")
+@click.option("--drain", is_flag=True, help="Let the current job finish; start nothing new.")
+@click.option("--evict", is_flag=True, help="Checkpoint the current job, end its process and queue it again.")
 @json_option
 def command(words: str, for_s: float | None, drain: bool, evict: bool, as_json: bool) -> None:
-    """Close the slot: the current job stands still in memory (or drains, or is evicted), nothing new starts."""
+    """Pause the slot: the current job is paused in memory, and no new job starts until `resume`."""
     if drain and evict:
-        raise click.UsageError("say --drain or --evict, not both")
+        raise click.UsageError("use --drain or --evict, not both")
     chosen = HoldMode.DRAIN if drain else HoldMode.EVICT if evict else HoldMode.PAUSE
-    with ledger_for_writing() as ledger:
+    with writable_ledger() as ledger:
         before = job_in_slot(ledger)
         hold = place_hold(ledger, HoldReason.USER, chosen, _one_line(words), for_s=for_s)
         live = daemon_is_running(load_settings())
@@ -40,11 +44,12 @@ def command(words: str, for_s: float | None, drain: bool, evict: bool, as_json: 
         return
     until = f" until {local_time(hold.expires_at)}" if hold.expires_at else ""
     done = "Draining" if drain else "Paused"
-    click.echo(f"{done}{until}: {printable(hold.words)}. `cbi-queue resume` goes on.")
+    reason = "" if hold.words == DEFAULT_WORDS else f": {printable(hold.words)}"
+    click.echo(f"{done}{until}{reason}. `cbi-queue resume` lifts this hold.")
     if before is not None:
         click.echo(_about(before.name, chosen, effective=effective and (not evict or job is None)))
     if not live:
-        click.echo("No daemon is running; the hold waits for it.")
+        click.echo("No daemon is running; the hold applies when one starts.")
 
 
 def _is_effective(job: object, mode: HoldMode) -> bool:
@@ -56,15 +61,15 @@ def _is_effective(job: object, mode: HoldMode) -> bool:
 
 def _about(name: str, mode: HoldMode, *, effective: bool) -> str:
     if mode is HoldMode.DRAIN:
-        return f"{name} may end; nothing new starts."
+        return f"{name} finishes; nothing new starts."
     if mode is HoldMode.EVICT:
-        left = "wrote its checkpoint, left the slot and goes on after `resume`"
+        left = "wrote its checkpoint and left the slot; it continues after `resume`"
         return f"{name} {left}." if effective else f"{name} is still writing its checkpoint."
-    return f"{name} stands still." if effective else f"{name} has not reached a point where it can stand still yet."
+    return f"{name} is paused." if effective else f"{name} has not reached a point where it can be paused yet."
 
 
 def _one_line(words: str) -> str:
     cleaned = "".join(character if character.isprintable() else " " for character in words).strip()
     if not cleaned or len(cleaned) > 200:
-        raise click.BadParameter("write 1 to 200 characters", param_hint="--reason")
+        raise click.BadParameter("must have 1 to 200 characters", param_hint="--reason")
     return cleaned

@@ -1,4 +1,4 @@
-"""`cbi-queue plan check|show|schema`: look at day plans before anything is enqueued; changes nothing."""
+"""`cbi-queue plan check|show|schema`: check and show day plans before anything is enqueued; changes nothing."""
 
 from __future__ import annotations
 
@@ -6,36 +6,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import plan_files_argument
-from cbi_queue.cli.output import duration, json_option, print_json, print_table
+from cbi_queue.cli.arguments import examples, json_option, plan_files_argument
+from cbi_queue.cli.output import print_json, print_table
+from cbi_queue.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from cbi_queue.settings import Settings
     from cbi_queue.spec import DayPlan, JobSpec
 
-_NO_DATA = click.option("--no-data", is_flag=True, help="Do not ask whether exports and feature caches exist.")
+_NO_DATA = click.option("--no-data", is_flag=True, help="Do not check that exports and feature caches exist.")
 
 
-@click.group(
-    epilog="Examples:\n\n\b\n  cbi-queue plan check schedules/day*.yaml\n  cbi-queue plan show schedules/quickstart.yaml"
-)
+@click.group(epilog=examples("plan check schedules/day*.yaml", "plan show schedules/quickstart.yaml"))
 def command() -> None:
-    """Check, show or describe day plans; changes nothing."""
+    """Check or show day plans; changes nothing."""
 
 
 @command.command(
-    epilog="Examples:\n\n\b\n  cbi-queue plan check schedules/day1.yaml\n"
-    "  cbi-queue plan check --no-data --json schedules/day*.yaml\n\nExit codes: 0 fine, 2 there are complaints."
+    epilog=examples(
+        "plan check schedules/day1.yaml",
+        "plan check --no-data --json schedules/day*.yaml",
+        more="Exit codes: 0 no complaints, 2 complaints.",
+    )
 )
 @plan_files_argument
 @_NO_DATA
 @json_option
 @click.pass_context
 def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: bool) -> None:
-    """Check plans together: every complaint, or what they hold."""
+    """Check plans: print every complaint, or a summary."""
     from cbi_queue.errors import PlanError
 
     try:
@@ -54,14 +55,12 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
         _print_summary(plans, summary)
 
 
-@command.command(
-    epilog="Examples:\n\n\b\n  cbi-queue plan show schedules/day1.yaml\n  cbi-queue plan show --json schedules/day*.yaml"
-)
+@command.command(epilog=examples("plan show schedules/day1.yaml", "plan show --json schedules/day*.yaml"))
 @plan_files_argument
 @_NO_DATA
 @json_option
 def show(files: tuple[Path, ...], no_data: bool, as_json: bool) -> None:
-    """Show the expanded jobs in the order in which they run."""
+    """Show the jobs of plans, expanded, in the order in which they run."""
     from cbi_queue.plan import execution_order
 
     plans = _read(files, no_data=no_data)
@@ -73,8 +72,10 @@ def show(files: tuple[Path, ...], no_data: bool, as_json: bool) -> None:
 
 
 @command.command(
-    epilog="Examples:\n\n\b\n  cbi-queue plan schema > day-plan.schema.json\n\n"
-    "First line of a plan: # yaml-language-server: $schema=day-plan.schema.json"
+    epilog=examples(
+        "plan schema > day-plan.schema.json",
+        more="Then make this the first line of a plan: # yaml-language-server: $schema=day-plan.schema.json",
+    )
 )
 @json_option
 def schema(as_json: bool) -> None:  # noqa: ARG001 # a schema is JSON either way
@@ -85,34 +86,17 @@ def schema(as_json: bool) -> None:  # noqa: ARG001 # a schema is JSON either way
 
 
 def _read(files: Sequence[Path], *, no_data: bool) -> list[DayPlan]:
-    from cbi_queue.hardware.detection import profile_for
-    from cbi_queue.plan import read_plans
+    from cbi_queue.cli.ledger_access import existing_ledger
+    from cbi_queue.cli.verbs.enqueue import checked_plans
     from cbi_queue.settings import load_settings
 
     settings = load_settings()
-    return read_plans(
-        files,
-        profile=profile_for(settings.profile, settings.profiles_dir).profile,
-        exports_dir=None if no_data else settings.exports_dir,
-        processed_dir=None if no_data else settings.processed_dir,
-        **_of_the_ledger(settings),
-    )
-
-
-def _of_the_ledger(settings: Settings) -> dict[str, Any]:
-    """Return the jobs in the ledger, which satisfy `needs`, and what runs took; looking creates no ledger."""
-    if not settings.ledger_path.exists():
-        return {}
-    from cbi_queue.cli.verbs.enqueue import jobs_in
-    from cbi_queue.ledger import Ledger
-    from cbi_queue.ledger.peaks import peaks_by_backend
-
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
-        return {"known_jobs": jobs_in(ledger), "peaks": peaks_by_backend(ledger)}
+    with existing_ledger(settings) as ledger:
+        return checked_plans(settings, ledger, files, no_data=no_data)
 
 
 def _without_runtime(plans: Sequence[DayPlan]) -> list[str]:
-    """Say what `enqueue` would refuse on this machine; the plan itself may be fine."""
+    """Return what `enqueue` would refuse on this machine although the plan is correct."""
     from cbi_queue.cli.verbs.enqueue import without_runtime
     from cbi_queue.settings import load_settings
 
@@ -120,7 +104,7 @@ def _without_runtime(plans: Sequence[DayPlan]) -> list[str]:
 
 
 def _summary(plans: Sequence[DayPlan]) -> dict[str, Any]:
-    """Gather what `check` prints: jobs by family and horizon, order, budget, notes."""
+    """Return what `check` prints: jobs by family and horizon, order, budget, notes."""
     from dataclasses import asdict
 
     from cbi_queue import budget
@@ -146,24 +130,26 @@ def _summary(plans: Sequence[DayPlan]) -> dict[str, Any]:
 
 
 def _notes(plans: Sequence[DayPlan], families: Iterable[str]) -> list[str]:
-    """Say what is worth knowing and no complaint."""
+    """Return what is worth knowing but not a complaint."""
     from cbi_queue import budget
+    from cbi_queue.models import catalogue
 
     days = {plan.day for plan in plans}
     notes = []
     if any(budget.is_in_week(day) for day in days) and not budget.is_whole_week(days):
         short = ", ".join(f"{row.words} {count} of {row.minimum}" for row, count in budget.shortfalls(families))
-        absent = ", ".join(str(day) for day in sorted(budget.WEEK_DAYS - days))
+        absent = sorted(budget.WEEK_DAYS - days)
+        missing = f"day {absent[0]} is" if len(absent) == 1 else f"days {', '.join(map(str, absent))} are"
         if short:
-            notes.append(f"below the week's minimum: {short}; no complaint, because day {absent} is not given")
+            notes.append(f"below the week's minimum: {short}; not a complaint, because {missing} not among the files")
     if outside := [plan.source for plan in plans if not budget.is_in_week(plan.day)]:
-        notes.append(f"outside the week and its budget: {', '.join(outside)}")
-    return notes
+        notes.append(f"not counted in the week's budget: {', '.join(outside)}")
+    return [*notes, *map(str, catalogue.outside().faults)]
 
 
 def _print_summary(plans: Sequence[DayPlan], summary: dict[str, Any]) -> None:
     for plan in plans:
-        click.echo(f"{plan.source}: day {plan.day}, {len(plan.jobs)} jobs. {plan.title}")
+        click.echo(f"{plan.source}: day {plan.day}, {counted(len(plan.jobs), 'job')}. {plan.title}")
     click.echo()
     _print_counts(summary["jobs"])
     click.echo()
@@ -171,7 +157,7 @@ def _print_summary(plans: Sequence[DayPlan], summary: dict[str, Any]) -> None:
     click.echo()
     for note in summary["notes"]:
         click.echo(f"note: {note}")
-    click.echo(f"fine: {len(summary['order'])} jobs, every need met, no circle; nothing was enqueued")
+    click.echo(f"OK: {counted(len(summary['order']), 'job')}, every `needs` resolves, no cycle; nothing was enqueued")
 
 
 def _print_counts(counts: dict[str, dict[str, int]]) -> None:
@@ -195,12 +181,14 @@ def _print_budget(progress: dict[str, Any]) -> None:
 
 
 _LIMITS = ("minimum", "planned", "maximum")
+_JOB_COLUMNS = (
+    ">#", "name", "?family", "?model", "horizon", "needs", ">priority", "?>retries", "?>timeout", "parameters",
+)  # fmt: skip
 
 
 def _print_jobs(jobs: Sequence[JobSpec]) -> None:
-    columns = (">#", "name", "family", "model", "horizon", "needs", ">priority", ">retries", ">timeout", "parameters")
     rows = [(str(number), *_job_cells(job)) for number, job in enumerate(jobs, 1)]
-    print_table(f"{len(jobs)} jobs in execution order", columns, rows)
+    print_table(f"{counted(len(jobs), 'job')} in execution order", _JOB_COLUMNS, rows)
 
 
 def _job_cells(job: JobSpec) -> tuple[str, ...]:
@@ -210,6 +198,6 @@ def _job_cells(job: JobSpec) -> tuple[str, ...]:
 
 
 def _changed_params(job: JobSpec) -> str:
-    """Write the parameters that differ from the model's defaults."""
+    """Return the parameters that differ from the model's defaults."""
     defaults = job.entry.params().model_dump(mode="json")
     return ", ".join(f"{key}={value}" for key, value in job.params.items() if value != defaults[key])

@@ -1,4 +1,4 @@
-"""`cbi-queue profile list|show|detect`: the hardware profiles, and which one holds here."""
+"""`cbi-queue profile list|show|detect`: the hardware profiles, and which one fits this machine."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from cbi_queue.hardware import HardwareProfile
 
 
-@click.group(
-    epilog="Examples:\n\n\b\n  cbi-queue profile list\n  cbi-queue profile show m4-16gb\n  cbi-queue profile detect"
-)
+@click.group(epilog=examples("profile list", "profile show m4-16gb", "profile detect"))
 def command() -> None:
-    """Look at hardware profiles; changes nothing."""
+    """Show hardware profiles: memory limits, devices and the governor's thresholds. Changes nothing."""
 
 
-@command.command("list", epilog="Examples:\n\n\b\n  cbi-queue profile list --json")
+@command.command("list", epilog=examples("profile list --json"))
 @json_option
 def list_(as_json: bool) -> None:
-    """List the profiles that ship and your own; a bad file is refused with its place."""
+    """List the shipped profiles and your own. A faulty file is refused with its line."""
     from cbi_queue.hardware import known_profiles, profile_named
     from cbi_queue.settings import load_settings
 
@@ -36,21 +35,21 @@ def list_(as_json: bool) -> None:
     print_table("Hardware profiles, MiB", columns, map(_row, profiles))
 
 
-@command.command(epilog="Examples:\n\n\b\n  cbi-queue profile show cuda --json")
+@command.command(epilog=examples("profile show cuda --json"))
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show one profile as its file says, every threshold included."""
+    """Show one profile as its file defines it, with every threshold."""
     from cbi_queue.hardware import profile_named
     from cbi_queue.settings import load_settings
 
     _show(profile_named(name, load_settings().profiles_dir), "", as_json=as_json)
 
 
-@command.command(epilog="Examples:\n\n\b\n  cbi-queue profile detect")
+@command.command(epilog=examples("profile detect"))
 @json_option
 def detect(as_json: bool) -> None:
-    """Show the profile that suits this machine, fitted to it, and why; a CBI_PROFILE is not looked at."""
+    """Show the profile that fits this machine, and why. CBI_PROFILE is ignored."""
     from cbi_queue.hardware.detection import AUTO, profile_for
     from cbi_queue.settings import load_settings
 
@@ -67,9 +66,9 @@ def _show(profile: HardwareProfile, why: str, *, as_json: bool) -> None:
     click.secho(f"{profile.name}: {profile.words}", bold=True)
     if why:
         click.echo(why)
-    print_table(
-        "", ("key", "value"), [(key, _cell(value)) for key, value in plain.items() if key not in {"name", "words"}]
-    )
+    absent = "none" if why else "as detected"
+    figures = [(key, _cell(value, absent)) for key, value in plain.items() if key not in {"name", "words"}]
+    print_table("", ("key", "value"), figures)
     click.echo()
     rows = [
         (key, _cell(value), profile.thresholds.limits_of(key).unit, profile.thresholds.limits_of(key).why)
@@ -84,12 +83,14 @@ def _row(profile: HardwareProfile) -> tuple[str, ...]:
 
 
 def _plain(profile: HardwareProfile) -> dict[str, Any]:
-    return asdict(profile)
+    another = "a kind that no profile names"
+    other = {"batch": profile.batch_ceiling_for(another), "precision": profile.precision_for(another)}
+    return {**asdict(profile), "kinds_not_named": other}
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, absent: str = "as detected") -> str:
     if value is None:
-        return "the machine's"
+        return absent
     if isinstance(value, dict):
         return ", ".join(f"{key} {each}" for key, each in value.items())
     if isinstance(value, tuple):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import click
 
-from cbi_queue.cli.arguments import job_names_argument
-from cbi_queue.cli.ledger_access import ledger_for_writing
-from cbi_queue.cli.output import json_option, print_changed
+from cbi_queue.cli.arguments import examples, job_names_argument, json_option
+from cbi_queue.cli.ledger_access import writable_ledger
+from cbi_queue.cli.output import print_changed
 from cbi_queue.ledger import verbs
 
 
-@click.command(epilog="Examples:\n\n\b\n  cbi-queue release lightgbm-1m\n  cbi-queue release 12 13 14")
+@click.command(epilog=examples("release lightgbm-1m", "release 12 13 14"))
 @job_names_argument()
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> None:
-    """Let held jobs go on."""
-    with ledger_for_writing() as ledger:
+    """Release held jobs: they are queued again, or wait for the jobs that they need."""
+    with writable_ledger() as ledger:
         jobs = verbs.release(ledger, names)
     print_changed("Released", jobs, as_json=as_json)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.arguments import job_names_argument
-from cbi_queue.cli.ledger_access import ledger_for_writing
-from cbi_queue.cli.output import json_option, print_changed
+from cbi_queue.cli.arguments import examples, job_names_argument, json_option
+from cbi_queue.cli.ledger_access import writable_ledger
+from cbi_queue.cli.output import print_changed
 from cbi_queue.ledger import verbs
 from cbi_queue.ledger.queries import all_jobs
 from cbi_queue.lifecycle import JobState
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import Ledger
 
 
-@click.command(epilog="Examples:\n\n\b\n  cbi-queue retry lightgbm-1m\n  cbi-queue retry --failed")
+@click.command(epilog=examples("retry lightgbm-1m", "retry --failed"))
 @job_names_argument(required=False)
-@click.option("--failed", "all_failed", is_flag=True, help="Every job that failed.")
+@click.option("--failed", "all_failed", is_flag=True, help="Retry every failed job.")
 @json_option
 def command(names: tuple[str, ...], all_failed: bool, as_json: bool) -> None:
-    """Queue failed, cancelled or vetoed jobs again; their retries are restored and their checkpoints kept."""
+    """Queue failed, cancelled or vetoed jobs again, with all their retries; they continue from their checkpoints."""
     if bool(names) == all_failed:
-        raise click.UsageError("name the jobs, or say --failed")
-    with ledger_for_writing() as ledger:
+        raise click.UsageError("name the jobs, or use --failed")
+    with writable_ledger() as ledger:
         chosen = _failed(ledger) if all_failed else names
         jobs = verbs.retry(ledger, chosen)
     print_changed("Retried", jobs, as_json=as_json)
@@ -34,6 +34,6 @@ def command(names: tuple[str, ...], all_failed: bool, as_json: bool) -> None:
 
 
 def _failed(ledger: Ledger) -> list[str]:
-    """Number the failed jobs, except those that a later job of the same name took the place of."""
+    """Return the numbers of the failed jobs, except those replaced by a later job of the same name."""
     newest = {job.name: job for job in all_jobs(ledger)}
     return [str(job.id) for job in newest.values() if job.state is JobState.FAILED]

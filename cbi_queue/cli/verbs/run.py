@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cbi_queue import clock
-from cbi_queue.cli.arguments import plan_files_argument
+from cbi_queue.cli.arguments import examples, plan_files_argument
 from cbi_queue.cli.output import printable
-from cbi_queue.cli.verbs.enqueue import enqueue_files, tell_enqueued
+from cbi_queue.cli.verbs.enqueue import enqueue_files, print_enqueued
 from cbi_queue.errors import SlotTaken
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.waits import why_it_waits
@@ -30,35 +30,33 @@ if TYPE_CHECKING:
     from cbi_queue.views.snapshot import QueueStatus
 
 STOP_S = 60.0
-"""Seconds that the daemon may take to checkpoint and end after Ctrl-C: more than its own budget of 45 s."""
+"""Seconds that the daemon may take to checkpoint and end after Ctrl-C: more than the 45 s it allows itself."""
 
 PAGE_S = 15.0
-"""Seconds that the status page may take to come up."""
+"""Seconds within which the status page must answer."""
 
 
-@click.command(
-    epilog="Examples:\n\n\b\n  cbi-queue run schedules/quickstart.yaml\n  cbi-queue run schedules/day1.yaml --page"
-)
+@click.command(epilog=examples("run schedules/quickstart.yaml", "run schedules/day1.yaml --page"))
 @plan_files_argument
-@click.option("--page", is_flag=True, help="Serve the status page meanwhile.")
+@click.option("--page", is_flag=True, help="Serve the status page at the same time.")
 def command(files: tuple[Path, ...], page: bool) -> None:
     """Enqueue plans and train until the queue is empty, with a live display.
 
-    Ctrl-C checkpoints the running job and leaves a queue that `cbi-queue worker` or another `run` goes on with. Exit
-    codes: 0 done, 1 a job failed or cannot run, 2 refused input, 75 another daemon holds the slot, 130 stopped by Ctrl-C.
+    Ctrl-C checkpoints the running job; `cbi-queue worker` or another `run` continues the queue. Exit codes: 0 done,
+    1 a job failed or cannot run, 2 refused input, 75 another daemon holds the slot, 130 stopped by Ctrl-C.
     """
     settings = load_settings()
     settings.make_state_dir()
     _refuse_second_daemon(settings)
-    tell_enqueued(enqueue_files(settings, files))
+    print_enqueued(enqueue_files(settings, files))
     with _page(settings) if page else contextlib.nullcontext():
         code = _train(settings)
-    _tell_unfit(settings)
+    _print_unfit(settings)
     sys.exit(code)
 
 
-def _tell_unfit(settings: Settings) -> None:
-    """Name the jobs that were left because they can never fit."""
+def _print_unfit(settings: Settings) -> None:
+    """Print the jobs that were not trained because they can never fit."""
     with Ledger.open_readonly(settings.ledger_path) as ledger:
         for job in queries.unfit(ledger):
             click.echo(
@@ -70,13 +68,13 @@ def _refuse_second_daemon(settings: Settings) -> None:
     holder = SlotLock(settings.lock_path).holder()
     if holder is not None:
         raise SlotTaken(
-            f"nothing was enqueued: the slot is taken by the daemon with pid {holder.pid}",
+            f"nothing was enqueued: the daemon with pid {holder.pid} holds the slot",
             holder_pid=holder.pid,
         )
 
 
 def _train(settings: Settings) -> int:
-    """Run the daemon as a child and watch it; Ctrl-C goes to it as one SIGTERM."""
+    """Run the daemon as a child process and show it; Ctrl-C reaches it as one SIGTERM."""
     started_at = clock.epoch_s()
     daemon = subprocess.Popen(
         [sys.executable, "-P", "-m", "workers", "--until-empty", "--quiet"],
@@ -96,7 +94,7 @@ def _train(settings: Settings) -> int:
 
 
 def _show(settings: Settings, daemon: subprocess.Popen[bytes], started_at: float) -> None:
-    """Show the live status on a terminal, or one line per ended job elsewhere, until the daemon ends."""
+    """Show the live status on a terminal, or one line per event elsewhere, until the daemon ends."""
     from cbi_queue.cli.status_view import follow_in_lines, show_until
 
     def is_over(_status: QueueStatus) -> bool:
@@ -109,14 +107,14 @@ def _show(settings: Settings, daemon: subprocess.Popen[bytes], started_at: float
 
 
 def _stop(daemon: subprocess.Popen[bytes]) -> int:
-    click.echo("\nStopping: the running job checkpoints …")
+    click.echo("\nStopping: the running job writes its checkpoint …")
     daemon.send_signal(signal.SIGTERM)
     try:
         daemon.wait(STOP_S)
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
-    click.echo("Stopped. The queue goes on with `cbi-queue worker --until-empty`.")
+    click.echo("Stopped. `cbi-queue worker --until-empty` continues the queue.")
     return 130
 
 
@@ -129,7 +127,11 @@ def _page(settings: Settings) -> Iterator[None]:
         stdout=subprocess.DEVNULL,
     )
     answers = _answers(settings, server)
-    click.echo(f"Status page: http://{settings.host}:{settings.port}/status" if answers else "There is no status page.")
+    click.echo(
+        f"Status page: http://{settings.host}:{settings.port}/status"
+        if answers
+        else "The status page did not start; training continues without it."
+    )
     try:
         yield
     finally:
@@ -138,7 +140,7 @@ def _page(settings: Settings) -> Iterator[None]:
 
 
 def _answers(settings: Settings, server: subprocess.Popen[bytes]) -> bool:
-    """Wait until the page answers; False when its process ended instead (it then said why)."""
+    """Wait until the page answers; return False if its process ended instead, which then printed why."""
     deadline = clock.monotonic_s() + PAGE_S
     while server.poll() is None and clock.monotonic_s() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((settings.host, settings.port), timeout=0.2):

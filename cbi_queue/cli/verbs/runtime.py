@@ -1,4 +1,4 @@
-"""`cbi-queue runtime install|list|check|remove`: Pythons of their own for backends that need other packages."""
+"""`cbi-queue runtime install|list|check|remove`: a separate Python for each backend that needs other packages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.output import json_option, print_json, print_table
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.errors import Refused
 from cbi_queue.runtimes import BACKENDS, install, recipe_for, remove, runtime_of, try_out
 from cbi_queue.runtimes.install import commands, find_python
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from cbi_queue.runtimes import Runtime
     from cbi_queue.settings import Settings
 
-_ORIGINS = {"settings": "set in [runtimes]", "installed": "made by `runtime install`", "own": "cbi-queue's own Python"}
+_ORIGINS = {"settings": "set in [runtimes]", "installed": "`runtime install`", "own": "cbi-queue's own Python"}
 _SHOWN = ("native", "torch", *BACKENDS)
 
 
@@ -30,34 +31,34 @@ def _backend(*, required: bool = True) -> Callable[[Any], Any]:
 
 
 @click.group(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue runtime install tensorflow\n"
-    "  cbi-queue runtime check\n"
-    "  cbi-queue runtime remove tensorflow\n\n"
-    "More: docs/runtimes.md"
+    epilog=examples(
+        "runtime install tensorflow", "runtime check", "runtime remove tensorflow", more="See docs/runtimes.md."
+    )
 )
 def command() -> None:
-    """Make and check the Python that trains a backend whose packages cannot live beside cbi-queue's."""
+    """Install and check a separate Python for a backend whose packages conflict with those of cbi-queue."""
 
 
 @command.command(
     "install",
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue runtime install tensorflow --dry-run          what would be run\n"
-    "  cbi-queue runtime install tensorflow\n"
-    "  cbi-queue runtime install tensorflow --python /opt/homebrew/bin/python3.12\n"
-    "  cbi-queue runtime install tensorflow --newer            macOS: tensorflow 2.19.1 in place of 2.16.2",
+    epilog=examples(
+        "runtime install tensorflow --dry-run   print the commands",
+        "runtime install tensorflow",
+        "runtime install tensorflow --python /opt/homebrew/bin/python3.12",
+        "runtime install tensorflow --newer     macOS: 2.19.1, not 2.16.2",
+    ),
 )
 @_backend()
-@click.option("--python", metavar="PATH", help="Python to make it from. Default: the first that fits.")
-@click.option("--newer", is_flag=True, help="On macOS, the newest TensorFlow that the Metal plug-in loads into.")
-@click.option("--dry-run", is_flag=True, help="Print what would be run; change nothing.")
+@click.option("--python", metavar="PATH", help="Python to build it from. Default: the first that fits.")
+@click.option("--newer", is_flag=True, help="On macOS: the newest TensorFlow that works with the Metal plug-in.")
+@click.option("--dry-run", is_flag=True, help="Print the commands; change nothing.")
 @json_option
 def install_verb(backend: str, python: str | None, newer: bool, dry_run: bool, as_json: bool) -> None:
-    """Make a runtime in the state folder; jobs of its backend use it without any setting.
+    """Install a runtime in the state folder.
 
-    Held versions are fetched by pip, by your pip's configuration. What was there before stays until the new one has
-    trained a tiny net for one step; when anything fails, nothing is left behind. Doing it again changes nothing.
+    Jobs of its backend then use it without any setting. pip fetches pinned versions, with your pip configuration. An
+    existing runtime is replaced only when the new one has trained a tiny net for one step; if anything fails, nothing
+    is changed. Running it again changes nothing.
     """
     settings = load_settings()
     recipe = recipe_for(backend, system=sys.platform, machine=platform.machine(), newer=newer)
@@ -74,23 +75,23 @@ def install_verb(backend: str, python: str | None, newer: bool, dry_run: bool, a
         settings,
         recipe,
         python=python,
-        tell=lambda words: click.echo(words, err=as_json),
+        report=lambda words: click.echo(words, err=as_json),
         output_fd=2 if as_json else 1,
     )
     if as_json:
         print_json({"backend": backend, "folder": str(done.folder), "change": done.change})
         return
     click.echo({
-        "made": f"The runtime is in {done.folder}. Jobs with `backend: {backend}` use it from now on.",
-        "refreshed": f"The runtime in {done.folder} has the code of this cbi-queue now; its packages were right already.",
-        "none": f"The runtime in {done.folder} is as it should be; nothing changed.",
+        "made": f"Installed in {done.folder}. Jobs with `backend: {backend}` use it from now on.",
+        "refreshed": f"Updated cbi-queue itself in {done.folder}; its packages were up to date.",
+        "none": f"The runtime in {done.folder} is up to date; nothing changed.",
     }[done.change])  # fmt: skip
 
 
-@command.command("list", epilog="Examples:\n\n\b\n  cbi-queue runtime list\n  cbi-queue runtime list --json")
+@command.command("list", epilog=examples("runtime list", "runtime list --json"))
 @json_option
 def list_verb(as_json: bool) -> None:
-    """List what trains each backend. Starts nothing; `check` tries them."""
+    """List the Python of each backend. Starts none of them; `check` does."""
     settings = load_settings()
     runtimes = [runtime_of(settings, backend) for backend in dict.fromkeys((*_SHOWN, *settings.runtimes))]
     if as_json:
@@ -100,14 +101,12 @@ def list_verb(as_json: bool) -> None:
     print_table("", ("backend", "comes from", "?made from", "Python"), rows)
 
 
-@command.command(
-    "check", epilog="Examples:\n\n\b\n  cbi-queue runtime check\n  cbi-queue runtime check tensorflow --json"
-)
+@command.command("check", epilog=examples("runtime check", "runtime check tensorflow --json"))
 @_backend(required=False)
 @json_option
 @click.pass_context
 def check_verb(ctx: click.Context, backend: str | None, as_json: bool) -> None:
-    """Let runtimes train a tiny net for one step. Exit code 1 when one cannot."""
+    """Train a tiny net for one step on each runtime. Exit code 1 when one cannot."""
     settings = load_settings()
     settings.make_state_dir()
     found = [
@@ -118,37 +117,35 @@ def check_verb(ctx: click.Context, backend: str | None, as_json: bool) -> None:
     for name, trial in [] if as_json else found:
         if trial.fault is None:
             seen = ", ".join(f"{key} {value}" for key, value in trial.seen.items() if key != "devices")
-            click.echo(f"{name}: fine on {', '.join(trial.seen.get('devices', []))}; {seen}")
+            click.echo(f"{name}: works on {', '.join(trial.seen.get('devices', []))}; {seen}")
         else:
             click.echo(f"{name}: {trial.fault}")
     ctx.exit(1 if any(trial.fault for _, trial in found) else 0)
 
 
-@command.command("remove", epilog="Examples:\n\n\b\n  cbi-queue runtime remove tensorflow")
+@command.command("remove", epilog=examples("runtime remove tensorflow"))
 @_backend()
 def remove_verb(backend: str) -> None:
-    """Take an installed runtime away and give its space back."""
+    """Delete an installed runtime."""
     settings = load_settings()
     _refuse_in_use(settings, backend)
     if remove(settings, backend):
         click.echo(f"Removed {settings.runtimes_dir / backend}.")
     else:
-        click.echo(f"There is no {settings.runtimes_dir / backend}; nothing changed.")
+        click.echo(f"{settings.runtimes_dir / backend} does not exist; nothing changed.")
 
 
 def _refuse_in_use(settings: Settings, backend: str) -> None:
-    """Raise Refused while a trainer runs on the runtime that is about to be replaced."""
-    if not settings.ledger_path.exists():
-        return
-    from cbi_queue.ledger import Ledger
+    """Raise Refused while a trainer runs on the runtime that would be replaced or removed."""
+    from cbi_queue.cli.ledger_access import existing_ledger
     from cbi_queue.ledger.queries import job_in_slot
 
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
-        job = job_in_slot(ledger)
+    with existing_ledger(settings) as ledger:
+        job = job_in_slot(ledger) if ledger else None
     if job is not None and job.backend == backend:
         raise Refused(
-            f"job {job.id} ({job.name}) trains on the {backend} runtime just now",
-            hint="wait for it (`cbi-queue wait`), or `cbi-queue pause --evict` and come back",
+            f"job {job.id} ({job.name}) is training on the {backend} runtime",
+            hint=f"wait for it (`cbi-queue wait {job.name}`), or stop it first with `cbi-queue pause --evict`",
         )
 
 

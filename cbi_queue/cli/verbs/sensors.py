@@ -1,4 +1,4 @@
-"""`cbi-queue sensors show|record`: what the sensors of this machine say, and a trace of it for others to replay."""
+"""`cbi-queue sensors show|record`: the readings of this machine's sensors, and a trace of them to replay."""
 
 from __future__ import annotations
 
@@ -8,47 +8,46 @@ from dataclasses import asdict
 
 import click
 
-from cbi_queue.cli.output import DurationType, json_option, print_json, print_table
+from cbi_queue.cli.arguments import DurationType, examples, json_option
+from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.views.sensors import read_sensors, sensors_command
+from cbi_queue.wording import UNKNOWN, span
 
-_pid = click.option("--pid", type=click.IntRange(min=1), help="Look at this process as if it were the trainer.")
+_pid = click.option("--pid", type=click.IntRange(min=1), help="Measure this process as if it were the trainer.")
 
 
-@click.group(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue sensors show\n"
-    "  cbi-queue sensors record trace.jsonl --for 10m\n\n"
-    "More: docs/sensors.md"
-)
+@click.group(epilog=examples("sensors show", "sensors record trace.jsonl --for 10m", more="See docs/sensors.md."))
 def command() -> None:
-    """Look at heat, memory, processors, GPU, power and sleep as the daemon does."""
+    """Show or record the daemon's readings of heat, memory, processors, GPU, power and sleep."""
 
 
-@command.command(epilog="Examples:\n\n\b\n  cbi-queue sensors show\n  cbi-queue sensors show --pid 4711 --json")
+@command.command(epilog=examples("sensors show", "sensors show --pid 4711 --json"))
 @_pid
 @json_option
 def show(pid: int | None, as_json: bool) -> None:
-    """Ask every sensor once: its value, age, source and trust. Takes a second or two."""
+    """Read every sensor once: source, trust, age and value. Takes a second or two."""
     rows = read_sensors(pid)
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    cells = [(row.kind, row.source, row.trust or "-", f"{row.age_s:.1f} s", row.words) for row in rows]
-    print_table("", ("kind", "source", "trust", ">age", "value"), cells)
+    cells = [(row.kind, row.source, row.trust or UNKNOWN, span(row.age_s), row.words) for row in rows]
+    print_table("", ("kind", "?source", "trust", ">age", "value"), cells)
 
 
 @command.command(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue sensors record trace.jsonl            until Ctrl-C\n"
-    "  cbi-queue sensors record trace.jsonl --for 10m --pid 4711"
+    epilog=examples(
+        "sensors record trace.jsonl            until Ctrl-C", "sensors record trace.jsonl --for 10m --pid 4711"
+    )
 )
 @click.argument("file", type=click.Path(dir_okay=False))
-@click.option("--for", "seconds", type=DurationType(), help="How long, as 90s, 10m or 2h. Default: until Ctrl-C.")
+@click.option(
+    "--for", "seconds", type=DurationType(), help="Stop after this time: 90s, 10m, 2h. Default: until Ctrl-C."
+)
 @_pid
 def record(file: str, seconds: float | None, pid: int | None) -> None:
-    """Record what the sensors say to a new FILE, one line a sample, for CBI_SENSORS_SCRIPT to replay.
+    """Record readings into a new FILE, one line per sample.
 
-    The file names the kind of machine; it holds no host name, user, path or name of a process.
+    CBI_SENSORS_SCRIPT replays the file. It names the kind of machine, but no host, user, path or process.
     """
     length = [] if seconds is None else ["--seconds", str(seconds)]
     tree = [] if pid is None else ["--pid", str(pid)]

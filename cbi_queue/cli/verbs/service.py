@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cbi_queue import service
-from cbi_queue.cli.output import json_option, print_json
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import print_json
 from cbi_queue.errors import SlotTaken
-from cbi_queue.service.definition import PARTS, define, worries
+from cbi_queue.service.definition import PARTS, define, risks
 from cbi_queue.settings import load_settings
+from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cbi_queue.service.commands import Step
+    from cbi_queue.service.commands import Command
     from cbi_queue.service.definition import Definition, PartStatus
     from cbi_queue.settings import Settings
 
-_only = click.option("--only", type=click.Choice(PARTS), help="Leave the other part alone. Default: both.")
+_only = click.option("--only", type=click.Choice(PARTS), help="Only this part. Default: both.")
 _manager = click.option(
-    "--manager", type=click.Choice(service.MANAGERS), help="Service manager. Default: that of this platform."
+    "--manager", type=click.Choice(service.MANAGERS), help="Service manager. Default: the one of this platform."
 )
-_dry_run = click.option("--dry-run", is_flag=True, help="Print files and commands; change nothing.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Print the files and commands; change nothing.")
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -38,35 +40,30 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return add
 
 
-@click.group(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue service install\n"
-    "  cbi-queue service status\n"
-    "  cbi-queue service uninstall\n\n"
-    "More: docs/service.md"
-)
+@click.group(epilog=examples("service install", "service status", "service uninstall", more="See docs/service.md."))
 def command() -> None:
-    """Run the worker and the status page in the background, from login on, restarted after a crash."""
+    """Run the worker and the status page in the background: started at login, restarted after a crash."""
 
 
 @command.command(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue service install --dry-run            look before anything is written\n"
-    "  cbi-queue service install\n"
-    "  cbi-queue service install --only worker --no-start"
+    epilog=examples(
+        "service install --dry-run     print files and commands",
+        "service install",
+        "service install --only worker --no-start",
+    )
 )
 @_options(_only, _manager, _dry_run)
-@click.option("--no-start", is_flag=True, help="Write the files only.")
+@click.option("--no-start", is_flag=True, help="Write the files, but do not start the services.")
 def install(only: str | None, manager: str | None, dry_run: bool, no_start: bool) -> None:
-    """Write the service files with the settings now in force, and start the services.
+    """Write the service files and start the services.
 
-    Doing it again is how a change of settings or of the installation reaches a running service: it is stopped in
-    good order (the trainer checkpoints) and started anew.
+    The files hold the current settings. Run it again after a change of settings or of the installation: the running
+    services are stopped (the trainer writes its checkpoint) and started with the new ones.
     """
     settings, chosen = load_settings(), service.manager_named(manager)
     definitions = _definitions(settings, only)
-    for worry in dict.fromkeys(worry for definition in definitions for worry in worries(definition, settings)):
-        click.secho(f"Warning: {worry}", fg="yellow", err=True)
+    for risk in dict.fromkeys(risk for definition in definitions for risk in risks(definition, settings)):
+        click.secho(f"Warning: {risk}", fg="yellow", err=True)
     if dry_run:
         _show_files(chosen, definitions)
         _show_steps([] if no_start else chosen.start_steps(_parts(only)))
@@ -74,33 +71,29 @@ def install(only: str | None, manager: str | None, dry_run: bool, no_start: bool
     done = service.install(chosen, definitions, settings, start=not no_start)
     _report(done, "wrote")
     if not no_start:
-        click.echo(f"started with {chosen.name}; `cbi-queue service status` says how they stand")
+        click.echo(f"started by {chosen.name}; `cbi-queue service status` shows their state")
 
 
-@command.command(
-    epilog="Examples:\n\n\b\n  cbi-queue service uninstall\n  cbi-queue service uninstall --only api --dry-run"
-)
+@command.command(epilog=examples("service uninstall", "service uninstall --only api --dry-run"))
 @_options(_only, _manager, _dry_run)
 def uninstall(only: str | None, manager: str | None, dry_run: bool) -> None:
-    """Stop the services and remove their files. Queue, models and logs stay."""
+    """Stop the services and remove their files. The queue, models and logs stay."""
     chosen = service.manager_named(manager)
     if dry_run:
         _show_steps(chosen.remove_steps(_parts(only)))
         for part in _parts(only):
-            click.echo(f"# would remove, if it is there: {chosen.path_of(part)}")
+            click.echo(f"# would remove, if it exists: {chosen.path_of(part)}")
         return
     done = service.uninstall(chosen, _parts(only))
     _report(done, "removed")
     if not done.changed:
-        click.echo("no service file was there")
+        click.echo("there was no service file; nothing changed")
 
 
-@command.command(
-    epilog="Examples:\n\n\b\n  cbi-queue service status\n  cbi-queue service status --json | jq '.[].state'"
-)
+@command.command(epilog=examples("service status", "service status --json | jq '.[].state'"))
 @_options(_only, _manager, json_option)
 def status(only: str | None, manager: str | None, as_json: bool) -> None:
-    """Show how the service manager sees the services. `cbi-queue status` says what the worker itself does."""
+    """Show the state of the services in the service manager. `cbi-queue status` shows what the worker does."""
     chosen = service.manager_named(manager)
     found = service.statuses(chosen, _definitions(load_settings(), only))
     if as_json:
@@ -110,12 +103,13 @@ def status(only: str | None, manager: str | None, as_json: bool) -> None:
         click.echo("\n".join(_words(part)))
 
 
-@command.command(epilog="Examples:\n\n\b\n  cbi-queue service restart\n  cbi-queue service restart --only worker")
+@command.command(epilog=examples("service restart", "service restart --only worker"))
 @_options(_only, _manager, _dry_run)
 def restart(only: str | None, manager: str | None, dry_run: bool) -> None:
-    """Stop the services in good order and start them again; the trainer goes on from its checkpoint.
+    """Stop the services and start them again.
 
-    The files stay as they are: after a change of settings use `install`.
+    The trainer continues from its checkpoint. The service files stay as they are: after a change of settings, run
+    `install`.
     """
     chosen = service.manager_named(manager)
     if dry_run:
@@ -139,12 +133,12 @@ def _show_files(manager: service.ServiceManager, definitions: Iterable[Definitio
         click.echo(manager.render(definition).decode())
 
 
-def _show_steps(steps: Iterable[Step]) -> None:
+def _show_steps(steps: Iterable[Command]) -> None:
     for step in steps:
         click.echo(f"# would run: {step}")
 
 
-def _report(done: service.Done, verb: str) -> None:
+def _report(done: service.ServiceChange, verb: str) -> None:
     for path in done.changed:
         click.echo(f"{verb} {path}")
     for path in done.unchanged:
@@ -154,15 +148,15 @@ def _report(done: service.Done, verb: str) -> None:
 
 
 def _words(part: PartStatus) -> list[str]:
-    """Word one part: a line on how it stands, a line on its file."""
+    """Return one part in words: a line on its state, a line on its file."""
     facts = [part.state]
     facts += [f"pid {part.pid}"] * (part.pid is not None)
-    facts += [f"{part.restarts} restarts"] * bool(part.restarts)
+    facts += [counted(part.restarts or 0, "restart")] * bool(part.restarts)
     meaning = " (another daemon holds the slot)" if part.last_exit == str(SlotTaken.exit_code) else ""
     facts += [f"last exit {part.last_exit}{meaning}"] * (part.last_exit not in {None, "(never exited)"})
     file = {
         None: "not installed",
         True: part.file,
-        False: f"{part.file}, written with other settings: `cbi-queue service install` renews it",
+        False: f"{part.file}, out of date: run `cbi-queue service install`",
     }[part.current]
     return [f"{part.part}: {', '.join(facts)}", f"  {file}"]

@@ -1,4 +1,4 @@
-"""`cbi-queue show NAME`: one job in full."""
+"""`cbi-queue show NAME`: everything about one job."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import job_name_argument
-from cbi_queue.cli.ledger_access import ledger_for_looking
-from cbi_queue.cli.output import duration, json_option, local_time, print_json, print_table, printable
+from cbi_queue.cli.arguments import examples, job_name_argument, json_option
+from cbi_queue.cli.ledger_access import readonly_ledger
+from cbi_queue.cli.output import local_time, print_json, print_table, printable
 from cbi_queue.ledger.micro_batch import lowered_micro_batch
 from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
-from cbi_queue.lifecycle import REASON_WORDS
+from cbi_queue.lifecycle import REASON_WORDS, event_title
+from cbi_queue.wording import duration
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow
     from cbi_queue.ledger.peaks import PeakRow
 
 
-@click.command(epilog="Examples:\n\n\b\n  cbi-queue show lightgbm-1m\n  cbi-queue show 12 --json")
+@click.command(epilog=examples("show lightgbm-1m", "show 12 --json"))
 @job_name_argument
 @json_option
 def command(name: str, as_json: bool) -> None:
     """Show one job: its spec, attempts and events."""
-    with ledger_for_looking() as ledger:
+    with readonly_ledger() as ledger:
         job = find_job(ledger, name)
         attempts, events = attempts_of(ledger, job.id), events_of(ledger, job.id)
         peak = peaks_of_jobs(ledger, [job.id]).get(job.id)
@@ -57,13 +58,15 @@ def _print(
         f"Parameters: {params or 'none'}",
     ]
     if job.micro_batch:
-        lines.append(f"Micro-batch lowered to {job.micro_batch}; the events say why")
+        lines.append(f"Micro-batch lowered to {job.micro_batch}; the events below show why")
     if lowered and not job.state.is_final:
-        lines.append(f"Micro-batch {lowered} for now, by the governor; it grows again when memory has been calm")
+        lines.append(
+            f"Micro-batch lowered to {lowered} by the governor; it is raised again when memory pressure stays low"
+        )
     if peak:
         batch = f" with micro-batch {peak.micro_batch}" if peak.micro_batch else ""
-        told = f"estimated were {expected:.0f} (formula {peak.formula_mib:.1f})"
-        lines.append(f"Memory: took {peak.measured_mib:.0f} MiB at its peak{batch} on {peak.device}; {told}")
+        estimate = f"the estimate was {expected:.0f} MiB (formula {peak.formula_mib:.1f})"
+        lines.append(f"Memory: {peak.measured_mib:.0f} MiB at its peak{batch} on {peak.device}; {estimate}")
     if job.run_dir:
         lines.append(f"Run folder: {job.run_dir}")
     click.secho(printable(f"Job {job.id} {job.name}"), bold=True)
@@ -77,7 +80,7 @@ def _print(
 
 
 def _attempt(attempt: AttemptRow) -> tuple[str, ...]:
-    took = duration(attempt.ended_at - attempt.started_at) if attempt.ended_at else "runs now"
+    took = duration(attempt.ended_at - attempt.started_at) if attempt.ended_at else "running"
     memory = f"{attempt.peak_rss_mib:.0f} MiB" if attempt.peak_rss_mib else ""
     started = local_time(attempt.started_at)
     return (str(attempt.number), started, took, attempt.outcome or "", memory, attempt.error or "")
@@ -85,4 +88,4 @@ def _attempt(attempt: AttemptRow) -> tuple[str, ...]:
 
 def _event(event: EventRow) -> tuple[str, ...]:
     change = f"{event.source or ''} → {event.target}".strip() if event.target else ""
-    return (local_time(event.at), event.event, change, event.words or "")
+    return (local_time(event.at), event_title(event.event), change, event.words or "")

@@ -1,4 +1,4 @@
-"""`cbi-queue status`: one snapshot, or one again and again."""
+"""`cbi-queue status`: one snapshot, or one that is refreshed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.output import json_option, print_json
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import print_json
 from cbi_queue.settings import load_settings
 from cbi_queue.views.snapshot import take_status
 
@@ -16,13 +17,11 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 
-@click.command(
-    epilog="Examples:\n\n\b\n  cbi-queue status\n  cbi-queue status --watch\n  cbi-queue status --json | jq .slot"
-)
+@click.command(epilog=examples("status", "status --watch", "status --json | jq .slot"))
 @json_option
-@click.option("--watch", is_flag=True, help="Look again every second until Ctrl-C (with --json: one line a look).")
+@click.option("--watch", is_flag=True, help="Refresh until Ctrl-C; with --json, print one line each second.")
 def command(as_json: bool, watch: bool) -> None:
-    """Show the slot, the queue, the holds and the budget."""
+    """Show the slot, the queue, the holds and the budget of the week."""
     settings = load_settings()
     if watch and as_json:
         _stream(settings)

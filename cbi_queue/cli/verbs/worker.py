@@ -1,4 +1,4 @@
-"""`cbi-queue worker`: the daemon in this terminal; `--until-empty` ends when nothing is left to train."""
+"""`cbi-queue worker`: the daemon in this terminal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import sys
 
 import click
 
+from cbi_queue.cli.arguments import examples
 
-@click.command(epilog="Examples:\n\n\b\n  cbi-queue worker\n  cbi-queue worker --until-empty")
+
+@click.command(epilog=examples("worker", "worker --until-empty"))
 @click.option("--until-empty", is_flag=True, help="End when nothing is left to train.")
 def command(until_empty: bool) -> None:
     """Run the daemon in this terminal.
 
-    Ctrl-C checkpoints the running job and gives it back to the queue. Exit codes: 0 done, 1 a job failed
-    or cannot run (with --until-empty), 75 another daemon holds the slot.
+    Ctrl-C checkpoints the running job and queues it again. Exit codes: 0 done, 1 a job failed or cannot run (with
+    --until-empty), 75 another daemon holds the slot.
     """
     arguments = [sys.executable, "-P", "-m", "workers"] + (["--until-empty"] if until_empty else [])
     sys.stdout.flush()

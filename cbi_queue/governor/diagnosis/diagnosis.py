@@ -1,7 +1,4 @@
-"""Is the work slow, and why: detector, evidence and attribution of one attempt, side by side. Pure.
-
-Neighbours: `detector`, `evidence` and `attribution` (which do it), `governor` (which asks).
-"""
+"""Is the work slow, and why: detector, evidence and attribution of one attempt, side by side. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ class Diagnosis:
     """What the governor knows of the work."""
 
     def __init__(self, baselines: Mapping[int | None, Baseline]) -> None:
-        """Start from what earlier runs taught: cold cost by micro-batch."""
+        """Start from the cold cost that earlier runs learned, by micro-batch."""
         self._baselines = dict(baselines)
         self._detector = Detector(baselines)
         self._evidence = EvidenceWindow()
@@ -34,39 +31,36 @@ class Diagnosis:
         self.slowdown: Slowdown | None = None
         """The slow-down in force."""
         self.attribution: Attribution | None = None
-        """Its cause, as of the last look."""
-
-    def saw_work(self, work: Work) -> None:
-        """Take a report of finished work in."""
-        before, self.slowdown = self.slowdown, self._detector.observe(work)
-        if before is None or self.slowdown is None or before.since_epoch != self.slowdown.since_epoch:
-            self.attribution, self._found_s = None, float("-inf")
-        self._evidence.saw_work(work)
-        self._micro_batch = work.micro_batch
+        """Its cause, as of the last check."""
 
     @property
     def ended_slowdown(self) -> Slowdown | None:
         """The slow-down that ended last."""
         return self._detector.last_ended
 
-    def saw_probe(self, at_s: float, wall_s: float, cold_s: float | None) -> None:
-        """Take the answer of a calibration probe in, and what it takes on the cold machine, where that is known."""
-        self._evidence.saw_probe(at_s, wall_s, cold_s)
+    def record_work(self, work: Work) -> None:
+        """Record a report of finished work."""
+        before, self.slowdown = self.slowdown, self._detector.observe(work)
+        if before is None or self.slowdown is None or before.since_epoch != self.slowdown.since_epoch:
+            self.attribution, self._found_s = None, float("-inf")
+        self._evidence.add_work(work)
+        self._micro_batch = work.micro_batch
+
+    def record_probe(self, at_s: float, wall_s: float, cold_s: float | None) -> None:
+        """Record the answer of a calibration probe; the cause is looked for again at the next check."""
+        self._evidence.add_probe(at_s, wall_s, cold_s)
         self._found_s = float("-inf")
 
     def check(self, now_s: float, readings: Readings) -> None:
-        """Take readings in, and find the cause of the slow-down in force, if there is one."""
-        self._evidence.saw_readings(now_s, readings)
-        if self.slowdown is None:
-            self.attribution = None
-            self._found_s = float("-inf")
-        elif not 0.0 <= now_s - self._found_s < AGAIN_S:
+        """Record readings, and find the cause of the slow-down in force, if there is one."""
+        self._evidence.add_readings(now_s, readings)
+        if self.slowdown is not None and not 0.0 <= now_s - self._found_s < AGAIN_S:
             self._found_s = now_s
             evidence = self._evidence.evidence(self.slowdown, self._baselines.get(self._micro_batch))
             self.attribution = attribute(self.slowdown, evidence)
 
     def wants_probe(self, now_s: float) -> bool:
-        """Tell whether a calibration probe would help to find the cause."""
+        """Return True if a calibration probe would help to find the cause."""
         return self.slowdown is not None and wants_probe(
             self.slowdown, self.attribution, now_s, self._evidence.probed_at_s
         )

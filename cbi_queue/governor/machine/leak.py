@@ -22,7 +22,7 @@ LEAST_GROWTH_MIB = 48.0
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What the footprint does with each epoch."""
+    """A footprint that grows with each epoch."""
 
     mib_per_epoch: float
     epochs_left: float
@@ -39,8 +39,8 @@ class FootprintTrend:
         self._micro_batch: int | None = None
         self._slope: float | None = None
 
-    def see(self, epoch: int, footprint_mib: float, micro_batch: int | None) -> None:
-        """Take the footprint at the end of *epoch* in; of several within one epoch the last counts."""
+    def add(self, epoch: int, footprint_mib: float, micro_batch: int | None) -> None:
+        """Add the footprint at the end of *epoch*; of several within one epoch the last counts."""
         if micro_batch != self._micro_batch:
             self._points.clear()
             self._micro_batch = micro_batch
@@ -56,7 +56,7 @@ class FootprintTrend:
         return Growth(self._slope, (limit_mib - self._points[-1][1]) / self._slope, limit_mib)
 
     def _believed_slope(self) -> float | None:
-        """Return MiB an epoch, above zero; None when the footprint does not grow, or not for long enough to say."""
+        """Return MiB an epoch, above zero; None when the footprint does not grow, or too few epochs are known."""
         # The first point may still hold what preparation left behind.
         points = list(self._points)[1:]
         grown_mib = points[-1][1] - points[0][1] if len(points) >= self._least_reports - 1 else 0.0

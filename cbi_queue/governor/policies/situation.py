@@ -1,20 +1,20 @@
-"""What the policies look at: one instant of readings, work and standing, put together by `governor`. Pure values."""
+"""What the policies decide from: one instant of readings, work and the trainer's controls. Pure values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.values import Cause
+from cbi_queue.governor.values import Action, Cause, Decision
 
 if TYPE_CHECKING:
-    from cbi_queue.governor.machine.grades import Graded
-    from cbi_queue.governor.state.state import GovernorState
-    from cbi_queue.governor.values import Attribution, Cause, Slowdown
-    from cbi_queue.hardware.thresholds import Thresholds
+    from collections.abc import Mapping
 
-SURE = 0.6
-"""Confidence from which a cause is acted on; below it the probe is asked first."""
+    from cbi_queue.governor.machine.grades import Graded
+    from cbi_queue.governor.machine.leak import Growth
+    from cbi_queue.governor.state.state import GovernorState
+    from cbi_queue.governor.values import Attribution, Slowdown
+    from cbi_queue.hardware.thresholds import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,17 @@ class Situation:
     controls: TrainerControls
     heat: Graded
     pressure: Graded
-    slowdown: Slowdown | None = None
-    attribution: Attribution | None = None
-    probe_would_help: bool = False
-    healthy_s: float = -1.0
-    """Seconds for which the work has been at its cold cost, seen by reports; -1 when that cannot be said."""
-    seconds_per_sample: float | None = None
-    """Of the last minutes at the present rung."""
-    footprint_mib: float | None = None
-    total_mib: float | None = None
+    slowdown: Slowdown | None
+    attribution: Attribution | None
+    probe_would_help: bool
+    healthy_s: float
+    """Seconds for which reports have shown the work at its cold cost; -1 when they have not, or the last is overdue."""
+    seconds_per_sample: float | None
+    """Of the last minutes at the pace and micro-batch in force."""
+    footprint_mib: float | None
+    total_mib: float | None
+    growth: Growth | None
+    """Of the trainer's memory with each epoch."""
 
     @property
     def factor(self) -> float:
@@ -43,30 +45,37 @@ class Situation:
         return self.slowdown.factor if self.slowdown else 1.0
 
     @property
+    def slow_words(self) -> str:
+        """Return in words how slow the work is."""
+        return f"a sample takes {self.factor:.2f} times as long as on the cold machine"
+
+    @property
     def slow_since_s(self) -> float | None:
         """When the slow-down in force began."""
         return self.slowdown.since_s if self.slowdown else None
 
-    def is_slow_by(self, cause: Cause) -> bool:
-        """Tell whether the work is slow and the evidence speaks for *cause*, surely enough to act."""
-        found = self.attribution
-        return self.slowdown is not None and found is not None and found.cause is cause and found.confidence >= SURE
-
     @property
-    def duty(self) -> float:
-        """Share of the time that the trainer really works."""
-        return self.state.duty if self.controls.can_pace else 1.0
+    def is_slow_for_heat(self) -> bool:
+        """True when the work is slow and heat is surely the cause."""
+        found = self.attribution
+        return self.slowdown is not None and found is not None and found.cause is Cause.HEAT and found.is_sure
+
+    def notify(self, key: str, cause: Cause, words: str, figures: Mapping[str, float]) -> Decision | None:
+        """Return a decision that only tells people; None when one with this *key* was made within `tell_gap_s`."""
+        if not self.state.may_say(key, self.now_s, self.thresholds.tell_gap_s):
+            return None
+        return Decision(self.now_s, Action.TELL, cause, words, figures=dict(figures))
 
 
 @dataclass(slots=True)
 class TrainerControls:
-    """Where one trainer stands, and what it can be told."""
+    """What one trainer obeys, and its micro-batch."""
 
     can: frozenset[str]
     one_shot: bool
     micro_batch: int | None
     full_micro_batch: int | None
-    """What it would train with if nobody had lowered it for now: the governor never goes above."""
+    """The largest that the governor may set: what the trainer would have without any lowering."""
 
     @property
     def can_pace(self) -> bool:

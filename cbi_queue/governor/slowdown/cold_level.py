@@ -9,8 +9,8 @@ so that it follows the work down at once, and up by no more than `CREEP` in all:
 must not become the new normal one report at a time.
 
 From run to run, `merged` moves a stored baseline down to a faster quiet run at once and up by at most `RISE_PER_RUN`.
-Only quiet reports count in either, so a run that was hot from its first report teaches nothing, once there is a
-stored baseline to know it by. Neighbours: `detector` (which says what is quiet), `ledger.learned` (which keeps them).
+Only quiet reports count in either, so a run that was hot from its first report changes nothing once there is a stored
+baseline.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 WINDOW = 64
-"""Quiet reports that a level looks back on: enough for a median within 1 % at a scatter of 5 %."""
+"""Quiet reports that a level is the median of: enough to be within 1 % at a scatter of 5 %."""
 SETTLED = 8
 """Quiet reports from which a run's own median is believed against a stored baseline."""
 CREEP = 0.05
@@ -36,12 +36,14 @@ RISE_PER_RUN = 0.02
 """Most that a stored baseline may rise with one run, as a share."""
 STORED_REPORTS = 100_000
 """Where the count of reports behind a stored baseline stops."""
+FLOOR = 1.12
+"""Factor over the cold level that is let pass as quiet: drift of clocks, caches, other programs."""
 SLACK = 1.15
 """How far above its ceiling a derived level may lie: larger batches can fit a cache less well."""
 FIRSTS = 3
 """Slow reports from which the level of a new micro-batch is derived."""
 LEAST_TO_STORE = 16
-"""Quiet reports below which a run teaches nothing for later runs."""
+"""Quiet reports below which a run changes nothing for later runs."""
 
 
 def robust_spread(values: Sequence[float]) -> float:
@@ -61,14 +63,14 @@ class ColdLevel:
         floor: float = 0.0,
         slowed_by: float = 1.0,
     ) -> None:
-        """Start from the *stored* baseline of earlier runs, or from what the limits say of a level never seen.
+        """Start from the *stored* baseline of earlier runs, or from the limits of a level never seen.
 
         Args:
             stored: what earlier runs learned.
             ceiling: seconds per sample that the level cannot lie above.
             floor: seconds per sample that a level derived from slow reports cannot lie below.
             slowed_by: factor by which the work is slow as the level is first met; above 1, the first reports divided
-                by it stand for the level until the work is seen to be faster.
+                by it are the level until the work is seen to be faster.
         """
         self._stored = self._start = stored
         self._ceiling, self._floor, self._slowed_by = ceiling * SLACK, floor, slowed_by
@@ -77,7 +79,8 @@ class ColdLevel:
         self._cpu: deque[float] = deque(maxlen=WINDOW)
         self._anchor = min(stored.seconds_per_sample if stored else math.inf, self._ceiling)
         self._median = math.nan
-        self._spread = stored.spread if stored else 0.0
+        self.spread = stored.spread if stored else 0.0
+        """Robust relative scatter of quiet reports; that of earlier runs until this run has enough."""
         self.own_reports = 0
         """Quiet reports of this run behind the level."""
 
@@ -92,11 +95,6 @@ class ColdLevel:
         return self.own_reports + (self._start.reports if self._start else 0)
 
     @property
-    def spread(self) -> float:
-        """Robust relative scatter of quiet reports; that of earlier runs until this run has enough of its own."""
-        return self._spread
-
-    @property
     def seconds_per_sample(self) -> float:
         """The cold level; `is_known` must hold."""
         if self._start is not None and self.own_reports < SETTLED:
@@ -104,7 +102,7 @@ class ColdLevel:
         return min(self._median, self._anchor * (1.0 + CREEP))
 
     def learn(self, seconds_per_sample: float, cpu_per_sample: float | None = None) -> None:
-        """Take in one quiet report (or, for a level met in the middle of a slow-down, one of its first reports)."""
+        """Add one quiet report (or, for a level met in the middle of a slow-down, one of its first reports)."""
         if self._slowed_by > 1.0:
             self._derive(seconds_per_sample)
             return
@@ -114,7 +112,7 @@ class ColdLevel:
         self.own_reports += 1
         self._median = median(self._quiet)
         if len(self._quiet) >= SETTLED:
-            self._spread = robust_spread(self._quiet)
+            self.spread = robust_spread(self._quiet)
         if len(self._quiet) == WINDOW:
             self._anchor = min(self._anchor, self._median)
 
@@ -135,28 +133,25 @@ class ColdLevel:
             self.learn(report)
 
     def learned(self) -> Baseline | None:
-        """Return what this run's quiet reports say, merged with the stored baseline; None when that is too little."""
+        """Return this run's quiet level merged with the stored baseline; the latter alone after too few reports."""
         if self.own_reports < LEAST_TO_STORE:
             return self._stored
         cpu = median(self._cpu) if self._cpu else None
-        own = Baseline(self.seconds_per_sample, self._spread, self.own_reports, cpu)
-        return merged(self._stored, own)
+        return merged(self._stored, Baseline(self.seconds_per_sample, self.spread, self.own_reports, cpu))
 
 
 def merged(stored: Baseline | None, own: Baseline) -> Baseline:
     """Return the baseline to keep: *own* at once when it is faster, else *stored* raised by at most RISE_PER_RUN."""
     if stored is None:
         return own
-    level = min(own.seconds_per_sample, stored.seconds_per_sample * (1.0 + RISE_PER_RUN))
+    cpu = own.cpu_per_sample
+    if cpu is None:
+        cpu = stored.cpu_per_sample
+    elif stored.cpu_per_sample is not None:
+        cpu = min(cpu, stored.cpu_per_sample * (1.0 + RISE_PER_RUN))
     return Baseline(
-        seconds_per_sample=level,
+        seconds_per_sample=min(own.seconds_per_sample, stored.seconds_per_sample * (1.0 + RISE_PER_RUN)),
         spread=fmean((stored.spread, own.spread)),
         reports=min(stored.reports + own.reports, STORED_REPORTS),
-        cpu_per_sample=_merged_cpu(stored.cpu_per_sample, own.cpu_per_sample),
+        cpu_per_sample=cpu,
     )
-
-
-def _merged_cpu(stored: float | None, own: float | None) -> float | None:
-    if stored is None or own is None:
-        return stored if own is None else own
-    return min(own, stored * (1.0 + RISE_PER_RUN))

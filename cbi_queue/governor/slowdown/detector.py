@@ -1,33 +1,32 @@
 """Is the work slow? An online detector over seconds per sample. Pure; bounded memory and bounded work per report.
 
-Reports are put together into bins of at least `bin_s`, so that epochs of milliseconds do not drown in their own
-scatter. A bin with cost c (seconds per sample) is held against the cold level b of its micro-batch (`baselines`),
-with relative scatter s of quiet bins:
+Reports are added up into bins of at least `bin_s`, so that epochs of milliseconds do not drown in their own scatter.
+A bin with cost c (seconds per sample) is compared with the cold level b of its micro-batch (`cold_level`), whose quiet
+bins have the relative scatter s:
 
     k    = max(ln floor, spreads * s)                       the slow-down that is let pass
     vote = clip((ln(c / b) - k) / ln(full / floor), -1, 1)  one spike is one vote, however tall
     lost = (min(c / b, lost_cap) - e^k) * b * samples       seconds lost beyond what is let pass
 
-Votes add up, never below zero (a one-sided CUSUM with clipped increments): the slow stretch begins at the first vote
-above zero. It is a slow-down when a bin with such a vote ends and it has all of
+Votes add up, never below zero (a one-sided CUSUM with clipped increments); slow work begins at the first vote above
+zero. It is a slow-down when a bin with such a vote ends and there are all of
 
-- `alarm_votes` votes from at least `least_bins` bins: sure enough. A stop of one or two epochs never has them;
+- `alarm_votes` votes from at least `least_bins` bins: a stop of one or two epochs never has them;
 - `alarm_s` seconds: other programs on a machine come and go within tenths of a second;
-- `lost_s` seconds lost, and `burst_gain` times what the largest recent burst cost. A burst is a slow stretch that
-  went by itself, unalarmed or within `burst_s` of its beginning. So a machine that is often disturbed teaches its
-  detector patience, up to `burst_cap_s`; what was learned fades by `burst_fade` a bin.
+- `lost_s` seconds lost, and `burst_gain` times what the largest recent burst cost. A burst is slow work that ended
+  without an alarm, or within `burst_s` of its beginning. So on a machine that is often disturbed the detector waits
+  longer, up to `burst_cap_s`; that memory fades by `burst_fade` a bin.
 
-It has ended when as a second CUSUM, of bins below `quiet_floor`, reaches `quiet_votes`. Only bins outside any slow
-stretch teach the cold level. A third CUSUM, of bins faster than the level, says that what was taken for cold was
-not: the level starts again from them, and the run up to there was slow in hindsight (`last_ended`).
+It has ended when a second CUSUM, of bins below `quiet_floor`, reaches `quiet_votes`. Only bins outside slow work count
+for the cold level. A third CUSUM, of bins faster than the level, shows that what was taken for cold was not: the level
+starts again from them, and the run up to there was slow in hindsight (`last_ended`).
 
 Not counted at all: the first `warm_up` reports, disturbed ones, and those with unaccounted time before them (sleep).
-Each micro-batch has a level of its own. One that was never seen can cost at most what the known one does, times the
-ratio of the batches when it is smaller; met in the middle of a slow-down, its cold level is taken as its cost over
-the factor of that slow-down, until it shows that it can be faster.
+Each micro-batch has its own level. One that was never seen can cost at most what the known one does, times the ratio of
+the batches when it is smaller; met in the middle of a slow-down, its cold level is its cost over the factor of that
+slow-down, until it shows that it can be faster.
 
 The confidence is (1 - 2^(-votes / alarm_votes)) * n / (n + 2), n being the quiet reports behind the level.
-Neighbours: `values` (what comes in and goes out), `attribution` (why it is slow).
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cbi_queue.governor.slowdown.cold_level import SETTLED, ColdLevel
-from cbi_queue.governor.slowdown.cusum import Bin, Stretch
+from cbi_queue.governor.slowdown.cold_level import FLOOR, SETTLED, ColdLevel
+from cbi_queue.governor.slowdown.cusum import Bin, Cusum
 from cbi_queue.governor.values import Baseline, Slowdown, Work
 
 if TYPE_CHECKING:
@@ -49,11 +48,11 @@ class DetectorSettings:
     """Thresholds, chosen on recorded trainings (`benchmarks/detector_recall.py`); their neighbours score alike."""
 
     bin_s: float = 0.05
-    """Seconds of work that are weighed as one; shorter reports are put together."""
+    """Seconds of work that are weighed as one; shorter reports are added up."""
     warm_up: int = 1
     """Reports left out after the start: compilation, first touch of memory."""
-    floor: float = 1.12
-    """Factor over the cold level that is let pass: drift of clocks, caches, neighbours."""
+    floor: float = FLOOR
+    """Factor over the cold level that is let pass."""
     full: float = 1.2
     """Factor from which a bin has a full vote: the least slow-down that must be found."""
     spreads: float = 2.5
@@ -63,17 +62,17 @@ class DetectorSettings:
     least_bins: int = 3
     """Bins that make a slow-down, at least."""
     alarm_s: float = 0.7
-    """Seconds that a slow stretch must have lasted."""
+    """Seconds that slow work must have lasted."""
     lost_s: float = 0.11
     """Seconds that it must have cost."""
     lost_cap: float = 1.5
-    """Factor above which a bin counts as this slow, so that one spike cannot pay for a stretch."""
+    """Factor above which a bin counts as this slow, so that one spike cannot make an alarm."""
     burst_gain: float = 1.8
-    """Times the largest recent burst that a slow stretch must have cost."""
+    """Times the largest recent burst that slow work must have cost."""
     burst_s: float = 3.0
     """Seconds within which an alarm that ended is counted as a burst, too."""
     burst_cap_s: float = 0.15
-    """Most that a burst is remembered to have cost: the detector becomes patient, never deaf."""
+    """Most that a burst is remembered to have cost: the detector waits longer, but not for ever."""
     burst_fade: float = 0.997
     """Share of that memory left after one more bin: half is gone after 230."""
     quiet_floor: float = 1.10
@@ -83,11 +82,11 @@ class DetectorSettings:
     faster_votes: float = 4.0
     """Votes that show the cold level to be too high."""
     gap_s: float = 5.0
-    """Seconds without account before a report from which it is not counted: the machine slept."""
+    """Unaccounted seconds before a report from which it is not counted: the machine slept."""
 
 
 class Detector:
-    """Watches one run. Says what is slow since when and how much, for as long as it is."""
+    """Watches one run: since when its work is slow, and by how much."""
 
     def __init__(
         self, baselines: Mapping[int | None, Baseline] | None = None, settings: DetectorSettings | None = None
@@ -103,10 +102,9 @@ class Detector:
         self._levels = {micro_batch: ColdLevel(stored) for micro_batch, stored in (baselines or {}).items()}
         self._level = ColdLevel()
         self._micro_batch: int | None = None
-        self._seen_any = False
         self._warming = self._set.warm_up
         self._bin: Bin | None = None
-        self._slow, self._quiet, self._fast = Stretch(), Stretch(), Stretch()
+        self._slow, self._quiet, self._fast = Cusum(), Cusum(), Cusum()
         self._burst_s = 0.0
         self._worst_s = 0.0
         self._level_since: Work | None = None
@@ -116,8 +114,8 @@ class Detector:
         """The slow-down that ended last; one seen in hindsight has its `detected_epoch` after its `ended_epoch`."""
 
     def observe(self, work: Work) -> Slowdown | None:
-        """Take in one report of finished work; return the slow-down in force after it, None when there is none."""
-        if work.micro_batch != self._micro_batch or not self._seen_any:
+        """Add one report of finished work; return the slow-down in force after it, None when there is none."""
+        if work.micro_batch != self._micro_batch or self._level_since is None:
             self._change_micro_batch(work)
         if self._warming > 0 or not self._counts(work):
             self._warming = max(0, self._warming - 1)
@@ -138,7 +136,7 @@ class Detector:
         return {micro_batch: baseline for micro_batch, baseline in found.items() if baseline is not None}
 
     def cold_level(self) -> float | None:
-        """Return the seconds per sample that work is held against at the micro-batch at hand; None: nothing known."""
+        """Return the cold seconds per sample at the micro-batch in use; None: not known."""
         return self._level.seconds_per_sample if self._level.is_known else None
 
     def _counts(self, work: Work) -> bool:
@@ -146,14 +144,14 @@ class Detector:
         return sound and not work.disturbed and work.gap_s <= self._set.gap_s
 
     def _change_micro_batch(self, work: Work) -> None:
-        """Turn to the level of the report's micro-batch; derive what can be said of one never seen."""
+        """Switch to the level of the report's micro-batch; derive one for a batch never seen."""
         before, known = self._micro_batch, self._level
         self._micro_batch, self._bin = work.micro_batch, None
         if work.micro_batch not in self._levels:
             self._levels[work.micro_batch] = self._derived_level(known, before, work.micro_batch)
             if self.current is None:
                 self._slow.clear()
-        self._level, self._level_since, self._seen_any = self._levels[work.micro_batch], work, True
+        self._level, self._level_since = self._levels[work.micro_batch], work
         self._fast.clear()
 
     def _derived_level(self, known: ColdLevel, before: int | None, after: int | None) -> ColdLevel:
@@ -172,7 +170,7 @@ class Detector:
             return
         excess = math.log(piece.seconds_per_sample / self._level.seconds_per_sample)
         passed = max(math.log(self._set.floor), self._set.spreads * self._level.spread)
-        self._fast.take(piece, self._vote(-excess - passed))
+        self._fast.add(piece, self._vote(-excess - passed))
         if self._fast.votes >= self._set.faster_votes:
             self._start_level_again(piece)
             return
@@ -190,7 +188,7 @@ class Detector:
 
     def _look_for_slowdown(self, piece: Bin, excess: float, passed: float) -> None:
         vote = self._vote(excess - passed)
-        self._slow.take(piece, vote, self._lost_s(piece, excess, passed))
+        self._slow.add(piece, vote, self._lost_s(piece, excess, passed))
         self._burst_s *= self._set.burst_fade
         self._worst_s = max(self._worst_s, self._slow.lost_s)
         if self._slow.is_empty:
@@ -200,7 +198,7 @@ class Detector:
         elif vote > 0.0 and self._is_slowdown():
             self.current = Slowdown(self._slow.since_epoch, piece.last_epoch, 1.0, 0.0, self._slow.since_s)
             self._quiet.clear()
-            self._tell_extent(self.current)
+            self._update_extent(self.current)
 
     def _is_slowdown(self) -> bool:
         slow, limits = self._slow, self._set
@@ -214,11 +212,11 @@ class Detector:
     def _look_for_end(self, current: Slowdown, piece: Bin, excess: float, passed: float) -> None:
         sure = self._set.alarm_votes
         lost_s = self._lost_s(piece, excess, passed)
-        self._slow.take(piece, self._vote(excess - passed), lost_s, at_least=sure, at_most=8.0 * sure)
+        self._slow.add(piece, self._vote(excess - passed), lost_s, at_least=sure, at_most=8.0 * sure)
         self._worst_s = max(self._worst_s, self._slow.lost_s)
-        self._quiet.take(piece, self._vote(math.log(self._set.quiet_floor / self._set.floor) + passed - excess))
+        self._quiet.add(piece, self._vote(math.log(self._set.quiet_floor / self._set.floor) + passed - excess))
         if self._quiet.votes < self._set.quiet_votes:
-            self._tell_extent(current)
+            self._update_extent(current)
             return
         if self._quiet.since_s - current.since_s <= self._set.burst_s:
             self._remember_burst(self._worst_s)
@@ -226,7 +224,7 @@ class Detector:
         ended = replace(current, factor=max(factor, 1.0))
         self._end(ended, max(current.since_epoch, self._quiet.since_epoch - 1))
 
-    def _tell_extent(self, current: Slowdown) -> None:
+    def _update_extent(self, current: Slowdown) -> None:
         known = self._level.reports
         factor = self._slow.seconds_per_sample / self._level.seconds_per_sample
         sureness = 1.0 - 2.0 ** (-self._slow.votes / self._set.alarm_votes)
@@ -244,7 +242,7 @@ class Detector:
         self._quiet.clear()
 
     def _start_level_again(self, piece: Bin) -> None:
-        """Believe the faster bins; what came before at this micro-batch was slow, if it was long enough to tell."""
+        """Believe the faster bins; what came before at this micro-batch was slow, if it lasted long enough."""
         since, too_high = self._level_since, self._level
         last_slow_epoch = self._fast.since_epoch - 1
         was = too_high.seconds_per_sample

@@ -1,7 +1,7 @@
 """How much work gets done: seconds per sample of the last minutes, over reports of any length. Pure.
 
-A mean and no median: a chip that falls off a cliff and comes back is fast or slow and nothing in between, and what
-counts is how much gets done over both.
+A mean and not a median: a chip that falls off a cliff and recovers is either fast or slow, and what counts is how much
+gets done over both.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from cbi_queue.governor.values import Work
 
 BUCKET_S = 5.0
-"""Working seconds that make one figure: epochs of milliseconds are added up, longer ones stand alone."""
+"""Working seconds that make one figure: epochs of milliseconds are added up, longer ones are kept alone."""
 SPAN_S = 300.0
-"""Working seconds that are looked back on: longer than two minutes of a chip that cools itself off."""
-KEPT = int(SPAN_S / BUCKET_S)
+"""Working seconds that count: longer than two minutes of a chip that cools itself."""
 
 
 @dataclass(slots=True)
@@ -27,15 +26,15 @@ class _Bucket:
     samples: int
 
 
-class Output:
-    """Seconds per sample since the last change of rung."""
+class Throughput:
+    """Seconds per sample since the last change of pace or micro-batch."""
 
     def __init__(self) -> None:
-        self._buckets: deque[_Bucket] = deque(maxlen=KEPT)
+        self._buckets: deque[_Bucket] = deque(maxlen=int(SPAN_S / BUCKET_S))
         self._from_s = float("-inf")
 
-    def see(self, work: Work) -> None:
-        """Take one report in. One that a pause fell into, or that began before the last change, does not count."""
+    def add(self, work: Work) -> None:
+        """Add one report; one that was disturbed, or began before the last change, does not count."""
         began_s = work.at_s - work.wall_s
         if work.disturbed or work.samples <= 0 or work.wall_s <= 0.0 or began_s < self._from_s:
             return
@@ -45,8 +44,8 @@ class Output:
         else:
             self._buckets.append(_Bucket(began_s, work.wall_s, work.samples))
 
-    def begin(self, now_s: float) -> None:
-        """Forget what was before *now_s*: the rung has changed."""
+    def restart(self, now_s: float) -> None:
+        """Forget what was before *now_s*, when pace or micro-batch changed."""
         self._buckets.clear()
         self._from_s = now_s
 

@@ -8,7 +8,7 @@ from cbi_queue.models.parameters.common import EvaluationParams
 
 
 class NaiveParams(EvaluationParams):
-    """The last price stays: the bar that every model must pass."""
+    """The last price stays: the baseline that every model should beat."""
 
 
 class SeasonalNaiveParams(EvaluationParams):
@@ -19,14 +19,14 @@ class SeasonalNaiveParams(EvaluationParams):
 
 
 class DriftParams(EvaluationParams):
-    """The mean log return of the training block goes on."""
+    """The mean log return of the training block continues."""
 
 
 class RollingFitParams(EvaluationParams):
     """A statistical model refitted along the way on the last prices."""
 
     refit_every_rows: int = Field(default=21, ge=1, le=504)
-    """Trading days between refits; between them the parameters stand still."""
+    """Trading days between refits; between them the parameters stay the same."""
     history_rows: int = Field(default=1000, ge=100, le=10000)
     """Trading days that each fit sees."""
     season_rows: int = Field(default=1, ge=1, le=252)

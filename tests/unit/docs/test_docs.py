@@ -37,7 +37,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "con
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 EVERYTHING = "\n".join(TEXTS.values())
 LIFECYCLE = TEXTS["docs/lifecycle.md"]
-OPERATIONS = TEXTS["docs/operations.md"]
+OPERATIONS, SETTINGS = TEXTS["docs/operations.md"], TEXTS["docs/settings.md"]
 DEFAULTS = {field.name: field.default for field in fields(Settings) if field.default not in {MISSING, None}}
 
 
@@ -109,7 +109,7 @@ ENDINGS = {
     10: {"failed": Failed(FailureKind.DISK_FULL, "x")},
     11: {"fault": "metrics.json is missing"},
     12: {"killed_by_us": True},
-    13: {"exit_code": -9},
+    13: {"exit_code": -9, "memory_evidence": "memory pressure was critical"},
     14: {"exit_code": int(ExitCode.OUT_OF_MEMORY)},
     15: {"exit_code": -6, "memory_refused": "memory allocation of 8388608 bytes failed"},
     16: {"exit_code": -15},
@@ -120,14 +120,14 @@ ENDINGS = {
 
 
 def test_the_order_of_questions_about_an_ending_is_the_code_s() -> None:
-    rows = rows_below(LIFECYCLE, "#", "what was seen", "verdict", "outcome", "reason")
+    rows = rows_below(LIFECYCLE, "#", "what was seen", "settlement", "outcome", "reason")
     assert [int(row[0]) for row in rows] == list(ENDINGS)
-    for number, _, verdict, outcome, reason in rows:
+    for number, _, expected, outcome, reason in rows:
         for later in (later for later in ENDINGS if later >= int(number)):
             seen = Seen(**{"exit_code": 1, "complete": False, **ENDINGS[later], **ENDINGS[int(number)]})
             ending = classify_ending(seen)
-            told = [verdict, *names_in(outcome), *names_in(reason)]
-            assert told == [ending.verdict, ending.outcome, ending.reason], f"row {number} beside row {later}"
+            told = [expected, *names_in(outcome), *names_in(reason)]
+            assert told == [ending.settlement, ending.outcome, ending.reason], f"row {number} beside row {later}"
 
 
 def test_the_table_of_recovery_is_the_module_s() -> None:
@@ -150,8 +150,8 @@ def test_the_numbers_of_coming_back_are_the_code_s() -> None:
 
 
 def setting_rows() -> dict[str, list[str]]:
-    """Setting -> the rest of its row in docs/operations.md."""
-    rows = rows_below(OPERATIONS, "setting", "variable", "unit", "default", "allowed", "why")
+    """Setting -> the rest of its row in docs/settings.md."""
+    rows = rows_below(SETTINGS, "setting", "variable", "unit", "default", "allowed", "why")
     return {names_in(row[0])[0]: row[1:] for row in rows}
 
 
@@ -266,6 +266,18 @@ def test_every_relative_link_leads_somewhere(page: str) -> None:
             assert anchor[1:] in anchors_of(path.read_text(encoding="utf-8")), (
                 f"{page}: no heading for {target}{anchor}"
             )
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    """Paths may leave out `cbi_queue/`. A folder ends in a slash."""
+    named = re.findall(
+        r"`((?:[\w.-]+/)+[\w-]+\.(?:py|md|toml|yaml|html|txt)|(?:cbi_queue|workers|jobs|tests)/(?:[\w.-]+/)*)`",
+        TEXTS[page],
+    )
+    folders = (ROOT, ROOT / "cbi_queue")
+    skipped = "CHANGELOG.md"
+    assert page == skipped or [name for name in named if not any((folder / name).exists() for folder in folders)] == []
 
 
 def test_every_page_of_the_documentation_is_in_its_index() -> None:

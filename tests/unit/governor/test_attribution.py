@@ -49,7 +49,7 @@ def cause_of(**figures):
         (Cause.DATA, {"data_growth": 0.9, "probe_ratio": 1.0}),
     ],
 )
-def test_each_cause_is_told_by_its_figures_with_reasons(cause, figures):
+def test_each_cause_is_found_by_its_figures_with_reasons(cause, figures):
     found = cause_of(**figures)
     assert found.cause is cause
     assert found.confidence >= 0.3
@@ -60,7 +60,7 @@ def test_each_cause_is_told_by_its_figures_with_reasons(cause, figures):
     "figures",
     [
         {},
-        {"cpu_ratio": 1.5},  # slower, but nobody looked whether others use the processor
+        {"cpu_ratio": 1.5},  # slower, but what others use is not known
         {"probe_ratio": 1.5},
         {"heat_level": HeatLevel.NOMINAL, "temp_c": 60.0, "throttled": False},
         {"cpu_ratio": 1.0},
@@ -106,8 +106,8 @@ def test_waiting_speaks_against_heat():
 
 def test_the_strongest_reason_comes_first_and_doubts_last():
     found = cause_of(heat_level=HeatLevel.HEAVY, throttled=True, temp_c=104.0, limit_c=105.0, cpu_ratio=1.0)
-    assert found.evidence[0] == "the hardware counts that it was slowed for heat"
-    assert found.evidence[-1].startswith("but the processor itself is not slower: it needs 1.00 times")
+    assert found.evidence[0] == "the hardware reports that it throttled because of heat"
+    assert found.evidence[-1].startswith("but the processor itself is not slower: a sample takes 1.00 times")
 
 
 def test_only_known_figures_are_kept():
@@ -137,7 +137,7 @@ def test_a_window_that_saw_nothing_knows_nothing():
 def test_unknown_readings_stay_unknown():
     window = EvidenceWindow()
     for second in range(200):
-        window.saw_readings(second, Readings.unknown("the sensor hangs", second))
+        window.add_readings(second, Readings.unknown("the sensor hangs", second))
     assert window.evidence(SLOW) == Evidence(factor=1.5, slow_s=99.0)
 
 
@@ -145,7 +145,7 @@ def test_figures_before_and_during_are_told_apart():
     window = EvidenceWindow()
     for second in range(200):
         slow = second >= 100
-        window.saw_readings(
+        window.add_readings(
             second,
             quiet(
                 second,
@@ -161,8 +161,8 @@ def test_figures_before_and_during_are_told_apart():
             ),
         )
     for epoch in range(20):
-        window.saw_work(work(epoch, 1.5, 1.3, data_s=0.3) if epoch >= 10 else work(epoch, 1.0, 0.9, data_s=0.1))
-    window.saw_probe(150.0, 0.3, 0.2)
+        window.add_work(work(epoch, 1.5, 1.3, data_s=0.3) if epoch >= 10 else work(epoch, 1.0, 0.9, data_s=0.1))
+    window.add_probe(150.0, 0.3, 0.2)
 
     seen = window.evidence(SLOW)
 
@@ -184,9 +184,9 @@ def test_figures_before_and_during_are_told_apart():
 def test_what_was_before_is_remembered_through_a_long_slowdown():
     window = EvidenceWindow()
     for second in range(100):
-        window.saw_readings(second, quiet(second, contention=ContentionReading(second, "x", others_cores=0.1)))
+        window.add_readings(second, quiet(second, contention=ContentionReading(second, "x", others_cores=0.1)))
     for second in range(100, 2000):
-        window.saw_readings(second, quiet(second, contention=ContentionReading(second, "x", others_cores=1.5)))
+        window.add_readings(second, quiet(second, contention=ContentionReading(second, "x", others_cores=1.5)))
         seen = window.evidence(SLOW)
     assert (seen.others_cores, seen.others_cores_before) == (1.5, 0.1)
 
@@ -194,7 +194,7 @@ def test_what_was_before_is_remembered_through_a_long_slowdown():
 def test_a_run_that_starts_slow_is_compared_with_the_stored_processor_time():
     window = EvidenceWindow()
     for epoch in range(11, 20):
-        window.saw_work(work(epoch, 1.5, 1.4))
+        window.add_work(work(epoch, 1.5, 1.4))
     seen = window.evidence(SLOW, Baseline(0.001, 0.01, 50, cpu_per_sample=0.0009))
     assert seen.cpu_ratio == pytest.approx(1.4 / 0.9)
 
@@ -203,20 +203,20 @@ def test_processor_time_says_nothing_when_an_accelerator_does_the_work():
     """A hot GPU would otherwise look like a trainer that waits for its processor."""
     window = EvidenceWindow()
     for epoch in range(20):
-        window.saw_work(work(epoch, 1.5 if epoch >= 10 else 1.0, 0.1))
+        window.add_work(work(epoch, 1.5 if epoch >= 10 else 1.0, 0.1))
     assert window.evidence(SLOW).cpu_ratio is None
 
 
 def test_disturbed_work_is_no_evidence():
     window = EvidenceWindow()
     for epoch in range(20):
-        window.saw_work(work(epoch, 1.0, 0.9, disturbed=epoch >= 10))
+        window.add_work(work(epoch, 1.0, 0.9, disturbed=epoch >= 10))
     assert window.evidence(SLOW).cpu_ratio is None
 
 
 def test_a_probe_from_before_the_slowdown_says_nothing_of_it():
     window = EvidenceWindow()
-    window.saw_probe(99.0, 0.4, 0.2)
+    window.add_probe(99.0, 0.4, 0.2)
     assert window.evidence(SLOW).probe_ratio is None
     assert window.probed_at_s == 99.0
 
@@ -225,8 +225,8 @@ def test_a_probe_from_before_the_slowdown_says_nothing_of_it():
 def test_a_probe_is_held_against_the_cold_time_that_came_with_it(wall_s, cold_s, ratio):
     """A faster one than any before was cold itself; where no cold time is known, nothing is."""
     window = EvidenceWindow()
-    window.saw_probe(140.0, 0.8, 0.2)
-    window.saw_probe(150.0, wall_s, cold_s)
+    window.add_probe(140.0, 0.8, 0.2)
+    window.add_probe(150.0, wall_s, cold_s)
     assert window.evidence(SLOW).probe_ratio == (None if ratio is None else pytest.approx(ratio))
 
 
@@ -241,7 +241,7 @@ def test_a_probe_is_held_against_the_cold_time_that_came_with_it(wall_s, cold_s,
         (0.8, Cause.HEAT, 0.9, None, False),
         (0.2, Cause.UNKNOWN, 0.0, None, False),
         (0.8, Cause.UNKNOWN, 0.0, 150.0, False),
-        (0.8, Cause.UNKNOWN, 0.0, 99.0, True),  # before the slow-down began: says nothing of it
+        (0.8, Cause.UNKNOWN, 0.0, 99.0, True),  # before the slow-down began: it shows nothing of it
         (0.8, Cause.UNKNOWN, 0.0, 60.0, True),
         (0.8, Cause.UNKNOWN, 0.0, 195.0, False),
     ],

@@ -1,4 +1,4 @@
-"""The detector: slow work is told from spikes, bursts, warm-up, other batches and sleep."""
+"""The detector: slow work is distinguished from spikes, bursts, warm-up, other batches and sleep."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_quiet_work_raises_no_alarm():
 
 
 @pytest.mark.parametrize(("factor", "within"), [(1.2, 16), (1.5, 6), (2.5, 4)])
-def test_a_lasting_slowdown_is_told_with_its_beginning_and_factor(factor, within):
+def test_a_lasting_slowdown_is_found_with_its_beginning_and_factor(factor, within):
     """The user reads these figures: since which epoch, and how slow."""
     run = Run()
     run.go(60)
@@ -100,7 +100,7 @@ def test_a_second_slowdown_is_an_alarm_of_its_own():
 @pytest.mark.parametrize("stop_factor", [1.4, 5.0, 200.0])
 @pytest.mark.parametrize("length", [1, 2])
 def test_a_spike_of_one_or_two_epochs_is_no_slowdown(stop_factor, length):
-    """A stop of twenty seconds is told by its length, not by its height."""
+    """A stop of twenty seconds is recognised by its length, not by its height."""
     run = Run()
     run.go(60)
     for _ in range(5):
@@ -194,7 +194,7 @@ def test_a_run_that_starts_hot_is_seen_against_the_stored_baseline():
     assert found.factor == pytest.approx(1.5, rel=0.05)
 
 
-def test_a_hot_start_without_a_baseline_is_told_in_hindsight():
+def test_a_hot_start_without_a_baseline_is_found_in_hindsight():
     run = Run()
     run.go(40, 1.6)
     assert run.alarms == []

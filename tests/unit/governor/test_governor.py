@@ -131,7 +131,7 @@ def test_a_cause_that_no_rung_helps_is_told_once_and_nothing_is_done(cause: Caus
     ride.diagnosis.slow(cause, 2.5)
     ride.run(4 * 3600, at_level(HeatLevel.NOMINAL), every_s=20.0)
     assert [one.action for one in ride.decisions] == [Action.TELL]
-    assert "2.50 times slower" in ride.decisions[0].words
+    assert "a sample takes 2.50 times as long" in ride.decisions[0].words
     assert f"the test says {cause}" in ride.decisions[0].words
 
 
@@ -179,14 +179,14 @@ def test_a_hold_that_another_lifted_is_forgotten() -> None:
     """The user lifts a thermal hold: the governor must not go on counting the pause as its own."""
     ride = Ride()
     ride.run(20, at_level(HeatLevel.TRAPPING))
-    assert ride.governor.rung.words == "stands still because of heat"
+    assert ride.governor.rung.words == "is paused because of heat"
     ride.state.hold = None
     assert ride.governor.rung.held_for is None
     assert check_empty_slot(ride.now_s, unknown(ride.now_s), ride.state) is None
 
 
 def test_nothing_is_decided_while_the_user_pauses() -> None:
-    """What stands still for another reason neither costs the governor's budget nor climbs its ladder."""
+    """A pause for another reason neither costs the governor's budget nor climbs its ladder."""
     ride = Ride()
     for second in range(0, 3600, 10):
         now_s = ride.now_s + second

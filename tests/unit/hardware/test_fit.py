@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from cbi_queue.hardware.fit import Need, Verdict, fit
-from cbi_queue.hardware.memory import Line, Shape
+from cbi_queue.models.memory_formulas import Line, Shape
 
 LINE = Line(100.0, 2.0, 0.5, spread_mib=10.0)
 PARAMS = {"hidden_size": 1, "sequence_length": 256, "batch_size": 32}
@@ -62,7 +62,7 @@ def test_memory_that_is_short_just_now_makes_a_job_wait_and_not_smaller() -> Non
     """A micro-batch stays with a job for life; what fills the memory just now does not."""
     found = fit(net(), 1000.0, 200.0)
     assert (found.verdict, found.chosen.micro_batch) == (Verdict.WAITS, 32)
-    assert found.words.endswith("200 MiB are free just now")
+    assert found.words.endswith("200 MiB are free now")
 
 
 def test_what_is_not_known_is_neither_promised_nor_refused() -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from cbi_queue.hardware import estimators
 from cbi_queue.hardware.memory import (
     LAST_PEAKS,
-    PRIORS,
     Estimate,
     Peak,
-    Shape,
-    formula_for,
     formula_mib,
     kind_of,
     line_for,
     prior_for,
 )
+from cbi_queue.models import memory_formulas
 from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.memory_formulas import BOOSTING, CONVOLUTIONAL, DENSE, RECURRENT_1_LAYER, TABLE, Shape
 
 SHAPE = Shape(5000, 200, "a test")
 
@@ -31,25 +29,33 @@ def peaks(model: str, *points: tuple[float, float]) -> list[Peak]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_has_a_formula_above_zero_and_the_catalogue_s_kind(model: str) -> None:
-    """The daemon asks without loading the catalogue; a net that is new there must be new here as well."""
+def test_every_model_has_a_formula_above_zero_and_only_nets_have_a_batch_kind(model: str) -> None:
     assert formula_mib(model, defaults(model), SHAPE, None) > 0
-    assert formula_for(model) in PRIORS
     assert kind_of(model) == MODELS[model].batch_kind
-    assert (formula_for(model) in {"table", "boosting"}) == (MODELS[model].batch_kind is None)
+    assert (MODELS[model].memory in {TABLE, BOOSTING}) == (MODELS[model].batch_kind is None)
+
+
+def test_the_job_of_a_model_that_is_gone_counts_as_a_table() -> None:
+    """A row of the ledger may outlive the package that brought its model."""
+    assert formula_mib("gone", {}, SHAPE, None) == TABLE.mib({}, SHAPE, 1)
+    assert kind_of("gone") is None
 
 
 @pytest.mark.parametrize(
     ("model", "changed", "expected"),
     [
-        ("lstm", {}, estimators.recurrent(256, 32, 128, 1, 200)),
-        ("gru_2_layer", {"hidden_size": 64}, estimators.recurrent(256, 32, 64, 2, 200)),
-        ("tcn", {"batch_size": 16}, estimators.convolutional(256, 16, 64, 4, 200)),
-        ("attention", {"sequence_length": 128}, estimators.transformer(128, 16, 128, 2, 2)),
-        ("feed_forward", {"hidden": [32]}, estimators.dense(32, 64, [32], 200)),
-        ("xgboost_dart", {"max_depth": 8}, estimators.boosting(5000, 200, 8, num_trees=200)),
-        ("lightgbm_dart", {}, estimators.boosting(5000, 200, 5, num_trees=500)),
-        ("lightgbm_dart", {"max_depth": -1, "num_leaves": 4096}, estimators.boosting(5000, 200, 12, num_trees=500)),
+        ("lstm", {}, memory_formulas.recurrent(256, 32, 128, 1, 200)),
+        ("gru_2_layer", {"hidden_size": 64}, memory_formulas.recurrent(256, 32, 64, 2, 200)),
+        ("tcn", {"batch_size": 16}, memory_formulas.convolutional(256, 16, 64, 4, 200)),
+        ("attention", {"sequence_length": 128}, memory_formulas.transformer(128, 16, 128, 2, 2)),
+        ("feed_forward", {"hidden": [32]}, memory_formulas.dense(32, 64, [32], 200)),
+        ("xgboost_dart", {"max_depth": 8}, memory_formulas.boosting(5000, 200, 8, num_trees=200)),
+        ("lightgbm_dart", {}, memory_formulas.boosting(5000, 200, 5, num_trees=500)),
+        (
+            "lightgbm_dart",
+            {"max_depth": -1, "num_leaves": 4096},
+            memory_formulas.boosting(5000, 200, 12, num_trees=500),
+        ),
     ],
 )
 def test_a_job_s_numbers_go_into_the_formula(model: str, changed: dict, expected: float) -> None:
@@ -57,26 +63,26 @@ def test_a_job_s_numbers_go_into_the_formula(model: str, changed: dict, expected
 
 
 def test_the_micro_batch_stands_in_for_the_batch() -> None:
-    assert formula_mib("lstm", defaults("lstm"), SHAPE, 4) == estimators.recurrent(256, 4, 128, 1, 200)
+    assert formula_mib("lstm", defaults("lstm"), SHAPE, 4) == memory_formulas.recurrent(256, 4, 128, 1, 200)
 
 
 def test_trees_of_any_depth_have_no_more_leaves_than_rows() -> None:
     """2^64 nodes of 64 bytes would refuse a plan that runs in 200 MB."""
     deep = formula_mib("xgboost_dart", defaults("xgboost_dart", max_depth=64), SHAPE, None)
-    assert deep == estimators.boosting(5000, 200, 13, num_trees=200)
+    assert deep == memory_formulas.boosting(5000, 200, 13, num_trees=200)
 
 
 def test_without_runs_the_line_that_ships_holds_and_tensorflow_is_doubted() -> None:
-    assert line_for("lstm", "torch", []) == prior_for("lstm", "torch") == PRIORS["recurrent"]
+    assert line_for("lstm", "torch", []) == prior_for("lstm", "torch") == RECURRENT_1_LAYER.line
     foreign = line_for("lstm", "tensorflow", [])
-    assert foreign.base_mib > PRIORS["recurrent"].base_mib
+    assert foreign.base_mib > RECURRENT_1_LAYER.line.base_mib
     assert foreign.doubt == 1.0
 
 
 def test_a_base_and_a_slope_are_read_from_runs_that_lie_apart() -> None:
     line = line_for("lstm", "torch", peaks("lstm", (10, 430), (60, 830), (110, 1230), (160, 1630)))
     assert (line.base_mib, line.factor, line.samples) == pytest.approx((350, 8, 4))
-    assert line.doubt < PRIORS["recurrent"].doubt
+    assert line.doubt < RECURRENT_1_LAYER.line.doubt
     assert Estimate(200, line, 64).corrected_mib == pytest.approx(1950)
 
 
@@ -89,7 +95,7 @@ def test_one_disturbed_run_moves_nothing() -> None:
 
 def test_runs_of_one_size_tell_a_base_and_no_slope() -> None:
     """From formulas 1 MB apart the noise of a resident set would make a slope of 40."""
-    prior = PRIORS["dense"]
+    prior = DENSE.line
     line = line_for("feed_forward", "torch", peaks("feed_forward", (4, 440), (5, 480), (4.5, 460)))
     assert (line.factor, line.doubt) == (prior.factor, prior.doubt)
     assert Estimate(4.5, line, 64).corrected_mib == pytest.approx(460, abs=5)
@@ -103,14 +109,14 @@ def test_what_runs_lie_apart_widens_what_a_job_should_stay_below() -> None:
 
 def test_a_model_without_runs_moves_with_its_backend() -> None:
     """A machine whose torch takes 100 MB more does so for every net."""
-    moved = [Peak("lstm", 10, PRIORS["recurrent"].base_mib + 85 + 100 + noise) for noise in (-2, 0, 2)]
+    moved = [Peak("lstm", 10, RECURRENT_1_LAYER.line.base_mib + 85 + 100 + noise) for noise in (-2, 0, 2)]
     line = line_for("tcn", "torch", moved)
-    assert line.base_mib == pytest.approx(PRIORS["convolutional"].base_mib + 100)
-    assert (line.factor, line.samples) == (PRIORS["convolutional"].factor, 3)
+    assert line.base_mib == pytest.approx(CONVOLUTIONAL.line.base_mib + 100)
+    assert (line.factor, line.samples) == (CONVOLUTIONAL.line.factor, 3)
 
 
 def test_two_runs_are_believed_by_nobody() -> None:
-    assert line_for("lstm", "torch", peaks("lstm", (10, 5000), (60, 9000))) == PRIORS["recurrent"]
+    assert line_for("lstm", "torch", peaks("lstm", (10, 5000), (60, 9000))) == RECURRENT_1_LAYER.line
 
 
 def test_old_runs_are_forgotten() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from cbi_queue.cli.verbs.profile import command as profile_verb
 from cbi_queue.errors import SettingsError
 from cbi_queue.hardware import PROFILES, known_profiles, profile_named
-from cbi_queue.hardware.profile import KINDS
 from cbi_queue.hardware.profiles import SHIPPED, SHIPPED_FOLDER
+from cbi_queue.models.catalogue import BATCH_KINDS
 
 M4 = PROFILES["m4-16gb"]
 
@@ -44,7 +47,7 @@ def test_the_sixteen_gigabyte_machine_has_the_guide_s_figures() -> None:
     assert M4.goal_mib == 1.5 * 1024
     assert M4.working_set_mib == pytest.approx(10.67 * 1024, rel=0.001)
     assert M4.accelerator_mib == pytest.approx(0.8 * M4.working_set_mib, rel=0.001)
-    assert {M4.precision_for(kind) for kind in KINDS} == {"float16"}
+    assert {M4.precision_for(kind) for kind in BATCH_KINDS} == {"float16"}
 
 
 def test_larger_machines_have_their_own_documents_figures() -> None:
@@ -61,6 +64,34 @@ def test_a_model_that_is_no_net_computes_in_float32_within_the_whole_working_set
     assert M4.precision_for(None) == "float32"
     assert M4.limit_mib(None) == M4.working_set_mib
     assert M4.limit_mib("tcn") == M4.accelerator_mib
+
+
+def test_a_kind_of_net_that_a_profile_does_not_name_gets_the_smallest_ceiling_and_float32() -> None:
+    """A new kind of net needs no edit of six files; half precision and large batches are for what was tried."""
+    assert M4.batch_ceiling_for("recurrent_3_layer") == 16
+    assert PROFILES["cuda"].batch_ceiling_for("recurrent_3_layer") == 64
+    assert PROFILES["cuda"].precision_for("recurrent_3_layer") == "float32"
+    assert M4.batch_ceiling_for(None) is None
+
+
+def test_a_profile_may_leave_kinds_out_and_name_kinds_from_outside(own) -> None:
+    """It stays valid when the package of such a kind is removed."""
+    mine = own('extends = "m4-16gb"\n[batch_ceilings]\nacme-wavenet = 48\n[precision]\nacme-wavenet = "float16"\n')
+    assert (mine.batch_ceiling_for("acme-wavenet"), mine.precision_for("acme-wavenet")) == (48, "float16")
+    whole = (SHIPPED_FOLDER / "m4-16gb.toml").read_text()
+    few = "".join(
+        line for line in whole.splitlines(keepends=True) if not line.startswith(("tcn", "attention", "finbert"))
+    )
+    assert own(few).batch_ceiling_for("tcn") == 32
+    none = (
+        few.replace("feed_forward = 64", "").replace("recurrent_1_layer = 64", "").replace("recurrent_2_layer = 32", "")
+    )
+    assert "[batch_ceilings] is empty; name at least one of feed_forward, " in refused(own, none)
+
+
+def test_the_profile_shown_states_what_holds_for_other_kinds() -> None:
+    shown = json.loads(CliRunner().invoke(profile_verb, ["show", "cuda", "--json"]).output)
+    assert shown["kinds_not_named"] == {"batch": 64, "precision": "float32"}
 
 
 def test_a_card_has_memory_of_its_own() -> None:
@@ -114,7 +145,7 @@ def test_an_own_file_hides_the_shipped_one_and_may_extend_it(own, tmp_path: Path
         ("[batch_ceilings]\ntcn = 0", "batch_ceilings.tcn is 0; allowed: a whole number from 1"),
         ('[precision]\ntcn = "int8"', "precision.tcn is 'int8'; allowed: float32, bfloat16, float16"),
         ("[governor]\nhot_c = 900", "[governor]: hot_c is 900"),
-        ("[governor]\nhott_c = 90", "[governor]: 'hott_c' is no threshold"),
+        ("[governor]\nhott_c = 90", "[governor]: 'hott_c' is not a threshold"),
         ("hero_sequence_ceiling = 100", "hero_sequence_ceiling is 100; it must be at least sequence_ceiling, 256"),
         ("words = 7", "words is 7; allowed: a line of text"),
         ("batch_ceilings = 7", "batch_ceilings is 7; allowed: a table"),
@@ -168,7 +199,7 @@ def test_the_documented_figures_are_the_files(name: str) -> None:
         assert (memory, working) == ("the machine's", f"{profile.working_set_share:g} of it")
     assert (devices, {precision}) == (", ".join(profile.devices), set(profile.precision.values()))
     *ceilings, sequence = cells(name, 1)
-    assert ceilings == [str(profile.batch_ceilings[kind]) for kind in KINDS]
+    assert ceilings == [str(profile.batch_ceilings[kind]) for kind in BATCH_KINDS]
     assert sequence == f"{profile.sequence_ceiling} ({profile.hero_sequence_ceiling})"
 
 

@@ -55,7 +55,7 @@ def test_what_is_no_number_is_refused(value: object) -> None:
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     """A typing error must not leave the default in force unnoticed."""
-    with pytest.raises(SettingsError, match=r"'hot' is no threshold.*hot_c"):
+    with pytest.raises(SettingsError, match=r"'hot' is not a threshold.*hot_c"):
         thresholds_from({"hot": 90})
 
 

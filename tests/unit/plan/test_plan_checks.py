@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from support.plan_files import M4, accept, jobs, refuse
 
-from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.catalogue import SHIPPED
 from cbi_queue.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def test_two_caches_of_one_horizon_that_differ_are_refused(tmp_path: Path) -> No
     assert refuse(tmp_path, plan(features("a"), other)) == [
         (
             "plan.yaml:4: jobs[1].params: 'a', plan.yaml:3, builds the cache of 1w with other params; "
-            "every model of a horizon reads the same one"
+            "all models of a horizon read the same cache"
         )
     ]
 
@@ -74,7 +74,7 @@ def test_a_need_that_nobody_answers_to_is_refused(tmp_path: Path) -> None:
     assert refuse(tmp_path, plan(features("features-1w"), naive("n", needs="other, feature-1w"))) == [
         (
             "plan.yaml:4: jobs[1].needs[0]: needs 'other', which is neither in the given plans nor in the queue; "
-            "give the file that holds it as well, or enqueue that first"
+            "pass the file that defines it as well, or enqueue that file first"
         ),
         (
             "plan.yaml:4: jobs[1].needs[1]: needs 'feature-1w', which is neither in the given plans nor in the queue "
@@ -143,13 +143,13 @@ def test_one_hero_run_a_plan_may_be_twice_as_long(tmp_path: Path) -> None:
     assert refuse(tmp_path, plan(net("a", sequence_length=512), net("b", sequence_length=257))) == [
         (
             "plan.yaml:4: jobs[1].params.sequence_length: 257 is too long; allowed: at most 256 steps on m4-16gb; "
-            "the one hero run of this plan is 'a', line 3"
+            "this plan already has a hero run, 'a', line 3"
         )
     ]
     assert refuse(tmp_path, plan(net("a", sequence_length=513))) == [
         (
             "plan.yaml:3: jobs[0].params.sequence_length: 513 is too long; allowed: at most 256 steps on m4-16gb, "
-            "or 512 for a single hero run a plan"
+            "or 512 for one hero run per plan"
         )
     ]
 
@@ -160,7 +160,7 @@ def test_each_plan_has_a_hero_run_of_its_own(tmp_path: Path) -> None:
 
 def test_attention_is_never_a_hero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its memory grows with the square of the length."""
-    monkeypatch.setitem(MODELS, "feed_forward", replace(MODELS["feed_forward"], batch_kind="attention"))
+    monkeypatch.setitem(SHIPPED, "feed_forward", replace(SHIPPED["feed_forward"], batch_kind="attention"))
     (found,) = refuse(tmp_path, plan(net("a", sequence_length=257, batch_size=16)))
     assert found.endswith(
         "params.sequence_length: 257 is too long for attention; allowed: at most 256 steps on m4-16gb"
@@ -180,7 +180,7 @@ def test_a_features_job_without_its_export_is_refused(tmp_path: Path) -> None:
 def test_a_model_without_features_in_its_needs_is_refused(tmp_path: Path) -> None:
     (found,) = refuse(tmp_path, plan(features("f"), naive("n")), processed_dir=tmp_path)
     assert found == (
-        "plan.yaml:4: jobs[1]: no input for 1w: put the features job of 1w into `needs`, "
+        "plan.yaml:4: jobs[1]: no input for 1w: add the features job of 1w to `needs`, "
         "or build 1w_features.parquet first"
     )
 
@@ -217,7 +217,7 @@ def trees(count: int, day: int) -> str:
 def test_a_week_with_too_many_trees_is_refused_at_the_first_too_many(tmp_path: Path) -> None:
     assert accept(tmp_path, trees(10, 1), trees(10, 2))
     assert refuse(tmp_path, trees(10, 1), trees(11, 2)) == [
-        "plan1.yaml:3: jobs[0]: the week's budget is 15 to 20 trees models; these plans hold 21; this is the first too many"
+        "plan1.yaml:3: jobs[0]: the week's budget is 15 to 20 trees models; these plans hold 21; this is the first one too many"
     ]
 
 

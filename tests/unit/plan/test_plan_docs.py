@@ -14,7 +14,9 @@ from cbi_queue.errors import PlanError
 from cbi_queue.hardware import PROFILES
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS
-from cbi_queue.models.parameters.common import EvaluationParams
+from cbi_queue.models.parameters.common import EvaluationParams, ModelParams
+from cbi_queue.models.parameters.neural import NeuralParams
+from cbi_queue.models.parameters.statistical import RollingFitParams
 from cbi_queue.plan import read_plans
 from cbi_queue.plan.complaints import words_for
 from cbi_queue.plan.document import Defaults, JobEntry, PlanFile
@@ -56,16 +58,35 @@ def expected_rows(params: type, names: list[str]) -> list[str]:
     ]
 
 
-def test_the_shared_parameters_are_listed_with_range_and_default() -> None:
-    assert parameter_rows("## Models") == expected_rows(EvaluationParams, list(EvaluationParams.model_fields))
+SHARED = {
+    EvaluationParams: "## Models",
+    RollingFitParams: "### Every model that is refitted",
+    NeuralParams: "### Every net",
+}
+"""What several models share -> where it is listed, once."""
+
+
+def names_of(params: type[ModelParams]) -> list[str]:
+    """The parameters that no shared table lists as they are: new ones, and those with another default or range."""
+    listed = {
+        row
+        for shared in SHARED
+        if shared in params.__mro__[1:]
+        for row in expected_rows(shared, list(shared.model_fields))
+    }
+    return [name for name in params.model_fields if not listed.issuperset(expected_rows(params, [name]))]
+
+
+@pytest.mark.parametrize("params", SHARED)
+def test_what_models_share_is_listed_once_with_range_and_default(params: type[ModelParams]) -> None:
+    assert parameter_rows(SHARED[params]) == expected_rows(params, names_of(params))
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_parameter_of_every_model_is_listed_with_range_and_default(model: str) -> None:
     entry = MODELS[model]
     heading = next(line for line in TEXT.splitlines() if line.startswith("### ") and f"`{model}`" in line)
-    own = [name for name in entry.params.model_fields if name not in EvaluationParams.model_fields]
-    assert parameter_rows(heading) == expected_rows(entry.params, own)
+    assert parameter_rows(heading) == expected_rows(entry.params, names_of(entry.params))
     assert f"family `{entry.family}`, backend `{'`, `'.join(entry.backends)}`" in heading
 
 

@@ -207,8 +207,8 @@ def test_a_default_that_no_job_can_take_is_a_misspelling(tmp_path: Path) -> None
         "day: 0\ndefaults:\n  backend: torch\n  params: {lag: [1]}\njobs:\n- {name: f, family: features, horizon: 1w}\n"
     )
     assert refuse(tmp_path, text) == [
-        "plan.yaml:3: defaults.backend: unknown backend for any job here: 'torch'; allowed: native",
-        "plan.yaml:4: defaults.params.lag: no job of this plan knows the parameter 'lag' (did you mean 'lags'?)",
+        "plan.yaml:3: defaults.backend: no job of this plan runs on the backend 'torch'; allowed: native",
+        "plan.yaml:4: defaults.params.lag: no job of this plan has a parameter 'lag' (did you mean 'lags'?)",
     ]
 
 

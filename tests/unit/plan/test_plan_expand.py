@@ -96,7 +96,7 @@ def test_a_placeholder_is_substituted_and_never_evaluated() -> None:
     ("matrix", "complaint"),
     [
         ("{horizon: [1w, 1x]}", "jobs[0].matrix.horizon[1]: '1x' is not allowed; allowed: one of 1w, 1m, 3m, 6m, 12m"),
-        ("{horizon: [1w, 1w]}", "jobs[0].matrix.horizon[1]: '1w' stands twice in this list"),
+        ("{horizon: [1w, 1w]}", "jobs[0].matrix.horizon[1]: '1w' appears twice in this list"),
         ("{horizon: []}", "jobs[0].matrix.horizon: a list of 0 entries is not allowed; allowed: a list of at least 1"),
         ("{horizon: 1w}", "jobs[0].matrix.horizon: '1w' is not allowed; allowed: a list of at least 1"),
         ("{horizn: [1w]}", "jobs[0].matrix.horizn: unknown matrix key 'horizn' (did you mean 'horizon'?); allowed: horizon, model, params.NAME"),
@@ -147,7 +147,7 @@ def test_the_limit_counts_the_whole_plan(tmp_path: Path) -> None:
     text = plan(*(f"name: l{i}, horizon: 1w, matrix: {{params.seed: [{seeds}]}}" for i in range(2)))
     assert refuse(tmp_path, text) == [
         (
-            "plan.yaml:4: jobs[1].matrix: expands to 300 jobs after 300 before it; a plan may hold 500; "
+            "plan.yaml:4: jobs[1].matrix: expands to 300 jobs in addition to 300 before it; a plan may hold 500; "
             "shorten a list or split the plan"
         )
     ]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from cbi_queue.cli.arguments import PlanFile, shipped_folder
+from cbi_queue.cli.arguments import PlanPath, shipped_folder
 
 
 def convert(value: str) -> Path:
     """What the argument becomes."""
-    return PlanFile().convert(value, None, None)
+    return PlanPath().convert(value, None, None)
 
 
 def test_a_shipped_plan_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,10 @@ def test_a_file_out_of_all_proportion_is_refused_without_much_work(
         (b"# only a comment\n", "plan.yaml:1: the file is empty; a plan needs at least `day` and `jobs`"),
         (b"day: 1\ntitle: caf\xe9\n", "plan.yaml:2: byte 17 (0xe9) is not UTF-8; save it as UTF-8"),
         (b"\xff\xfed\x00a\x00", "plan.yaml:1: byte 0 (0xff) is not UTF-8; save it as UTF-8"),
-        (b"day: 1\n---\nday: 2\n", "plan.yaml:2: a second document starts here (`---`); a plan is one document a file"),
+        (
+            b"day: 1\n---\nday: 2\n",
+            "plan.yaml:2: a second document starts here (`---`); a plan file holds one document",
+        ),
         (b"day: 1\n\x00\n", "plan.yaml:2: column 1: the character U+0000 is not allowed in YAML"),
         (b"- 1\n", "plan.yaml:1: the list [1] is not allowed; allowed: a mapping"),
         (b"hello\n", "plan.yaml:1: 'hello' is not allowed; allowed: a mapping"),
@@ -134,7 +137,7 @@ def test_a_bare_placeholder_in_a_list_is_told_to_wear_quotes(tmp_path: Path) -> 
 def test_a_duplicate_key_is_refused_naming_both_lines(tmp_path: Path) -> None:
     """Most readers take the last one silently, and the first setting is lost."""
     complaints = refuse(tmp_path, "day: 1\ntitle: a\nday: 2\njobs: []\n")
-    assert complaints[0] == "plan.yaml:3: day: this key stands twice; first in line 1"
+    assert complaints[0] == "plan.yaml:3: day: this key appears twice; first in line 1"
 
 
 def test_a_key_that_is_a_list_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Readings survive the way through JSON with their ages, and words say what they say."""
+"""Readings keep their ages through JSON, and their words have every figure."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_kind_that_is_absent_is_unknown():
     ("kind", "value", "complaint"),
     [
         ("heat", {}, "no reading 'heat'"),
-        ("thermal", [], "must be an object"),
+        ("thermal", [], "allowed is an object"),
         ("thermal", {"temp": 50}, "has no 'temp'"),
         ("thermal", {"at_s": 5}, "has no 'at_s'"),
         ("thermal", {"level": 2}, "allowed: nominal, moderate"),
@@ -98,7 +98,7 @@ def test_a_kind_that_is_absent_is_unknown():
         ("thermal", {"advisory": "temp_c"}, "tuple"),
         ("thermal", {"advisory": ["temp"]}, "names 'temp'; allowed: level, temp_c"),
         ("thermal", {"unknown": 5}, "as text"),
-        ("thermal", {"unknown": "x", "level": "heavy"}, "only why"),
+        ("thermal", {"unknown": "x", "level": "heavy"}, "only a reason"),
         ("memory", {"level": "heavy"}, "allowed: normal, warn, critical"),
         ("footprint", {"processes": 1.5}, "int"),
         ("footprint", {"footprint_mib": None}, "finite number"),
@@ -114,16 +114,16 @@ def test_what_is_no_reading_is_refused_with_the_value_seen(kind, value, complain
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("thermal", "heavy, 97 °C (advisory, slows itself at 105), slowed by heat just now"),
+        ("thermal", "heavy, 97 °C (advisory, slows itself at 105), slowed by heat now"),
         ("memory", ("pressure warn, 5.6 GiB of 16.0 GiB available, 1.0 GiB in swap, 12.5 MiB/s swapped out, "
                    "8.3 GiB compressed, 25% of the time some task waited for memory")),
         ("footprint", "640 MiB in 3 processes, 3 MiB of it swapped"),
         ("contention", ("others use 1.50 of 10 cores, the trainer 2.00, 50% of the time some task waited for a core, "
                        "the trainer is stopped")),
-        ("gpu", ("93% busy, 1410 of 1980 MHz, 71 °C, held back by sw_power_cap, sw_thermal_slowdown, "
+        ("gpu", ("93% busy, 1410 of 1980 MHz, 71 °C, limited by sw_power_cap, sw_thermal_slowdown, "
                 "10.0 GiB of 80.0 GiB used")),
-        ("power", "Low Power Mode on, background, less than an ordinary foreground process gets"),
-        ("sleep", "slept 3600 s in all"),
+        ("power", "Low Power Mode on, background, with less processor time than an ordinary foreground process"),
+        ("sleep", "slept 60 min in total"),
     ],
 )  # fmt: skip
 def test_words_give_every_figure(kind, words):
@@ -133,6 +133,6 @@ def test_words_give_every_figure(kind, words):
 def test_words_leave_out_what_is_not_known():
     """A missing figure must not be read as 0."""
     assert reading_words(ThermalReading(1.0, "x", temp_c=60.0)) == "60 °C"
-    assert reading_words(MemoryReading(1.0, "x", total_mib=16384.0)) == "16.0 GiB in all"
+    assert reading_words(MemoryReading(1.0, "x", total_mib=16384.0)) == "16.0 GiB in total"
     assert reading_words(Unknown("unplugged", 1.0)) == "unknown: unplugged"
     assert reading_words(PowerReading(1.0, "x")) == "nothing"

@@ -25,7 +25,7 @@ SAMPLES = Path(__file__).parents[2] / "data" / "launchctl"
     ],
 )
 def test_the_jobs_own_fields_are_read_from_launchctl(sample, wanted):
-    """Nested blocks say `state = active` of something else; only the first level is the job."""
+    """Nested blocks have a `state = active` of something else; only the first level is the job."""
     fields = launchd.parse_print((SAMPLES / f"{sample}.txt").read_text())
 
     assert fields.items() >= wanted.items()
@@ -43,7 +43,7 @@ def test_an_answer_in_another_form_yields_nothing_rather_than_nonsense():
 
 
 def test_properties_are_read_from_systemctl():
-    """An equals sign may stand in a value."""
+    """A value may contain an equals sign."""
     text = "LoadState=loaded\nActiveState=active\nSubState=running\nMainPID=1234\nNRestarts=2\nX=a=b\n"
 
     assert systemd.parse_show(text)["MainPID"] == "1234"

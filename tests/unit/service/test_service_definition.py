@@ -14,7 +14,7 @@ import pytest
 
 from cbi_queue.errors import Refused
 from cbi_queue.service import launchd, systemd
-from cbi_queue.service.definition import PARTS, Definition, define, fill, worries
+from cbi_queue.service.definition import PARTS, Definition, define, fill, risks
 from cbi_queue.settings import Settings, load_settings
 
 AWKWARD = '/srv/Tom\'s "big" disk 100% $HOME %h @PYTHON@ ü \\n;#'
@@ -132,7 +132,7 @@ def test_awkward_paths_survive_the_plist(part):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_unit_restarts_on_failure_but_not_when_the_slot_is_taken(part):
-    """Exit 75 means that another daemon trains: trying again every few seconds helps nobody."""
+    """Exit 75 means that another daemon trains: trying again every few seconds is of no use."""
     lines = systemd.render(definition_for(part)).decode().splitlines()
 
     for line in (
@@ -210,7 +210,7 @@ def test_a_placeholder_inside_a_value_is_left_alone():
 
 
 def test_every_placeholder_of_the_sources_is_filled():
-    """A source with a placeholder that nobody fills is a mistake at build time."""
+    """A template with a placeholder that is never filled is a mistake at build time."""
     for part in PARTS:
         assert not TEMPLATE_MARK.search(launchd.render(definition_for(part)).decode())
         assert not TEMPLATE_MARK.search(systemd.render(definition_for(part)).decode())
@@ -226,7 +226,7 @@ def test_a_state_folder_on_a_removable_disk_is_refused(state):
 
 
 def test_a_state_folder_that_links_to_the_volume_is_refused(tmp_path):
-    """The name of a path says nothing about the disk it is on."""
+    """The name of a path does not show the disk it is on."""
     (tmp_path / "disk").mkdir()
     (tmp_path / "state").symlink_to(tmp_path / "disk")
 
@@ -259,14 +259,14 @@ def test_a_working_directory_that_a_unit_cannot_say_is_refused(state):
 )
 def test_an_interpreter_that_will_be_cleared_away_is_worried_about(python):
     """It installs today and does not start after the next clean-up."""
-    assert "gets cleared" in worries(definition_for(python=python), settings_for())[0]
+    assert "is cleared from time to time" in risks(definition_for(python=python), settings_for())[0]
 
 
 def test_an_interpreter_on_the_volume_is_worried_about():
     """The service could not even start to wait for the disk."""
     settings = settings_for(EXTERNAL_DRIVE="/mnt/disk")
 
-    (worry,) = worries(definition_for(python="/mnt/disk/venv/bin/python"), settings)
+    (risk,) = risks(definition_for(python="/mnt/disk/venv/bin/python"), settings)
 
-    assert "while the disk is away" in worry
-    assert worries(definition_for(python="/opt/venv/bin/python"), settings) == []
+    assert "while the disk is not mounted" in risk
+    assert risks(definition_for(python="/opt/venv/bin/python"), settings) == []

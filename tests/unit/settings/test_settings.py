@@ -54,7 +54,7 @@ def test_every_field_has_an_environment_variable_or_says_that_it_has_none():
     without = {field.name for field in fields(Settings)} - with_variable
 
     assert set(VALUES) == with_variable
-    assert without == {"runtimes", "config_file"}, "both can only be told in a file, or by CBI_CONFIG"
+    assert without == {"runtimes", "config_file"}, "both can only be set in a file, or by CBI_CONFIG"
 
 
 def test_every_field_says_its_variable_beneath_it():

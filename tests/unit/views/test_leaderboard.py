@@ -1,4 +1,4 @@
-"""The ranking against naive: what counts, what ties, and that the bars are always there."""
+"""The ranking against naive: what counts, what ties, and that the baselines are always listed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_job(job_id, model, skill, *, horizon="1w", name=None, state=JobState.SU
     return JobRow(**{**values, **changes})
 
 
-def test_models_are_ranked_by_skill_with_the_bars_between_them():
+def test_models_are_ranked_by_skill_with_the_baselines_between_them():
     jobs = [
         make_job(1, "naive", 0.0),
         make_job(2, "drift", 0.1),
@@ -46,8 +46,8 @@ def test_models_are_ranked_by_skill_with_the_bars_between_them():
     assert (board[0].mase, board[0].rows, board[0].fit_s) == (pytest.approx(0.8), 504, 1.5)
 
 
-def test_a_bar_that_nobody_trained_is_listed_and_naive_has_its_scores_from_the_models():
-    """A model is never shown without what it has to beat."""
+def test_an_untrained_baseline_is_listed_and_naive_takes_its_scores_from_the_models():
+    """A model is never shown without the baselines that it has to beat."""
     short, long = make_job(1, "ets", -0.2, metrics=scores(-0.2, rows=100)), make_job(2, "auto_arima", 0.2)
 
     board = rank([short, long])["1w"]
@@ -63,7 +63,7 @@ def test_a_bar_that_nobody_trained_is_listed_and_naive_has_its_scores_from_the_m
     assert (naive.job_id, naive.skill_mase, naive.rows) == (None, 0.0, 504)
 
 
-def test_equal_skill_by_mase_is_told_apart_by_rmse_and_then_by_name():
+def test_equal_skill_by_mase_is_ordered_by_rmse_and_then_by_name():
     better_rmse = scores(0.1)
     better_rmse["backtest"]["skill_rmse"] = 0.2
     jobs = [
@@ -90,7 +90,7 @@ def test_only_scored_jobs_that_succeeded_count_and_of_one_name_the_newest():
 
 
 def test_a_model_without_a_skill_comes_last_and_has_no_place():
-    """Naive's error can be zero, and then no skill exists; that is not the worst skill, it is none."""
+    """Naive's error can be zero; there is no skill then, which is not the same as the worst skill."""
     unknown = scores(0.0)
     unknown["backtest"]["skill_mae"] = None
 
@@ -100,7 +100,7 @@ def test_a_model_without_a_skill_comes_last_and_has_no_place():
     assert (places["bad"], places["unknown"]) == (2, None)
 
 
-def test_horizons_stand_in_their_order_and_apart():
+def test_each_horizon_has_its_own_board_shortest_first():
     jobs = [make_job(1, "ets", 0.1, horizon="12m"), make_job(2, "ets", 0.2, horizon="1m")]
 
     ranked = rank(jobs)

@@ -1,4 +1,4 @@
-"""The story of a job: events, stretches of work and slow-downs in the order of time, with figures that were recorded."""
+"""The story of a job: events, stretches of work and slow-downs in the order of time, with recorded figures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
 from cbi_queue.lifecycle import JobState, Outcome, Reason
 from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
 from cbi_queue.telemetry.telemetry import EpochRow
-from cbi_queue.views.story import Told, tell
-from cbi_queue.views.story_plot import LEFT, TOP, draw
+from cbi_queue.views.story import JobHistory, story_of
+from cbi_queue.views.story_plot import CEILING, LEFT, draw
 
 JOB = JobRow(
     7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None, 0,
@@ -35,7 +35,7 @@ def epochs(first, last, begin, wall_s):
 
 
 def told(**changes):
-    usual = Told(
+    usual = JobHistory(
         JOB,
         [ATTEMPT],
         [
@@ -51,8 +51,8 @@ def told(**changes):
     return replace(usual, **changes)
 
 
-def test_the_story_goes_forward_in_time_and_ends_with_its_sum():
-    lines = tell(told())
+def test_the_story_goes_forward_in_time_and_ends_with_a_summary():
+    lines = story_of(told())
 
     assert [line.at for line in lines] == sorted(line.at for line in lines)
     assert lines[-1].kind == "end"
@@ -60,33 +60,39 @@ def test_the_story_goes_forward_in_time_and_ends_with_its_sum():
     assert "1 step of the governor" in lines[-1].words
 
 
-def test_a_slow_down_is_told_with_cause_figures_and_evidence():
-    line = next(line for line in tell(told()) if line.kind == "slowdown")
+def test_a_job_whose_needs_are_met_is_called_ready():
+    met = event(1, 0.5, "satisfy", "every job it needs has succeeded", "waiting", "queued")
 
-    assert line.words == "slow since epoch 11 by factor 2.00 (noticed at epoch 12, confidence 93%); cause: heat"
+    assert story_of(told(events=[met]))[0].words == "ready: every job it needs has succeeded"
+
+
+def test_a_slow_down_comes_with_cause_figures_and_evidence():
+    line = next(line for line in story_of(told()) if line.kind == "slowdown")
+
+    assert line.words == "slow since epoch 11 by factor 2.00 (noticed at epoch 12, 93% sure), cause heat"
     assert line.evidence == SLOW.evidence
 
 
-def test_the_end_of_a_slow_down_is_told_too():
-    assert any(line.words == "back to speed after epoch 14" for line in tell(told()))
+def test_the_end_of_a_slow_down_is_in_the_story():
+    assert any(line.words == "at full speed again after epoch 14" for line in story_of(told()))
 
 
 def test_a_stretch_of_work_has_its_cost_and_is_compared_with_the_first():
-    work = [line.words for line in tell(told()) if line.kind == "work"]
+    work = [line.words for line in story_of(told()) if line.kind == "work"]
 
-    assert work[0] == "epochs 1 to 10 of 40: 10.00 s each, 10.00 ms a sample, micro-batch 32"
-    assert work[-1].endswith("20.00 ms a sample (2.00 times the first stretch), micro-batch 32")
+    assert work[0] == "epochs 1 to 10 of 40: 10.00 s each, 10 ms a sample, micro-batch 32"
+    assert work[-1].endswith("20 ms a sample (2.00 times the first stretch), micro-batch 32")
 
 
 def test_work_without_a_number_of_samples_has_no_invented_cost():
     blind = [replace(row, samples=None) for row in told().epochs]
 
-    work = [line.words for line in tell(told(epochs=blind)) if line.kind == "work"]
+    work = [line.words for line in story_of(told(epochs=blind)) if line.kind == "work"]
 
     assert all("a sample" not in words for words in work)
 
 
-def test_time_standing_still_is_the_time_between_pause_and_resume():
+def test_the_time_paused_is_the_time_between_pause_and_resume():
     events = [
         event(1, 10.0, "pause", "hot", "running", "paused"),
         event(2, 40.0, "resume", None, "paused", "running"),
@@ -94,11 +100,11 @@ def test_time_standing_still_is_the_time_between_pause_and_resume():
         event(4, 65.0, "cancel", None, "paused", "cancelled"),
     ]
 
-    assert "35.0 s standing still" in tell(told(events=events))[-1].words
+    assert "35 s of it paused" in story_of(told(events=events))[-1].words
 
 
 def test_a_job_that_never_ran_has_a_story_all_the_same():
-    lines = tell(told(events=[], epochs=[], slowdowns=[], attempts=[], decisions=[]))
+    lines = story_of(told(events=[], epochs=[], slowdowns=[], attempts=[], decisions=[]))
 
     assert [line.kind for line in lines] == ["end"]
 
@@ -106,23 +112,23 @@ def test_a_job_that_never_ran_has_a_story_all_the_same():
 def test_steps_that_were_only_considered_are_not_counted():
     watched = [replace(PACED, acted=False)]
 
-    assert "no steps of the governor" in tell(told(decisions=watched))[-1].words
+    assert "no steps of the governor" in story_of(told(decisions=watched))[-1].words
 
 
 def test_a_pace_that_is_carried_over_is_no_step_of_the_job():
-    """The job before was paced; this one was only told so as it began."""
+    """The job before it was paced; this one was given that pace as it began."""
     carried = replace(PACED, at=0.6, carried=True)
 
-    assert "no steps of the governor" in tell(told(decisions=[carried]))[-1].words
-    assert "1 step of the governor" in tell(told(decisions=[carried, PACED]))[-1].words
+    assert "no steps of the governor" in story_of(told(decisions=[carried]))[-1].words
+    assert "1 step of the governor" in story_of(told(decisions=[carried, PACED]))[-1].words
 
 
 def test_the_picture_begins_at_the_pace_that_is_carried_over():
     picture = draw(told(decisions=[replace(PACED, at=0.6, carried=True)]))
 
-    assert "pace 0.8 goes on" in picture
+    assert "pace 0.8 continues" in picture
     assert "stroke-dasharray" not in picture, "dashes mark steps"
-    assert f"M{LEFT:.1f} {TOP}V" in picture
+    assert f"M{LEFT} {CEILING}V" in picture
 
 
 def test_the_picture_is_an_svg_with_the_slow_down_and_the_step():
@@ -141,4 +147,4 @@ def test_a_name_cannot_break_out_of_the_picture():
 
 
 def test_a_picture_without_work_says_so():
-    assert "no work was recorded" in draw(told(epochs=[]))
+    assert "fewer than two reports" in draw(told(epochs=[]))

@@ -11,7 +11,7 @@ from cbi_queue.ledger.rows import AttemptRow, JobRow
 from cbi_queue.lifecycle import JobState, Outcome, Reason
 from cbi_queue.telemetry.governor_log import SlowdownRow
 from cbi_queue.telemetry.telemetry import EpochRow
-from cbi_queue.views.story import Told, tell
+from cbi_queue.views.story import JobHistory, story_of
 
 JOB = JobRow(
     7, 1, 1, "lstm-1m", "simple_neural", "lstm", "1m", "torch", {}, "ab", JobState.SUCCEEDED, Reason.DONE, 0, 1, None, 0,
@@ -24,15 +24,15 @@ OLD = BaselineRow("lstm 1m rows=400", 32, 0.007, 0.02, 900, None, -50.0)
 
 
 EPOCHS = [EpochRow(7, 1, n, 40, "epoch", n * 10.0, 10.0, 1000, 0.1, 0.2, 32, False) for n in range(1, 15)]
-TOLD = Told(JOB, [ATTEMPT], [], EPOCHS, [ALWAYS_SLOW], [], [OLD])
+TOLD = JobHistory(JOB, [ATTEMPT], [], EPOCHS, [ALWAYS_SLOW], [], [OLD])
 
 
 def hints(**changes):
-    return [line.words for line in tell(replace(TOLD, **changes)) if line.kind == "hint"]
+    return [line.words for line in story_of(replace(TOLD, **changes)) if line.kind == "hint"]
 
 
 def test_a_run_that_was_always_slow_on_a_sound_machine_ends_with_how_to_relearn():
-    story = tell(TOLD)
+    story = story_of(TOLD)
 
     assert [line.kind for line in story][-2:] == ["end", "hint"]
     assert story[-1].words.startswith("if this is how fast lstm 1m is now, `cbi-queue governor relearn 'lstm 1m'`")
@@ -57,12 +57,12 @@ def test_a_run_that_was_always_slow_on_a_sound_machine_ends_with_how_to_relearn(
     ids=lambda changes: f"{next(iter(changes))}",
 )
 def test_no_other_story_ends_with_it(changes):
-    """Relearning on a hot or busy machine would make its slowness the normal."""
+    """Relearning on a hot or busy machine would make slow work the baseline."""
     assert hints(**changes) == []
 
 
 def test_epochs_that_do_not_count_do_not_hide_that_a_run_was_always_slow():
-    """An epoch into which a pause fell is no evidence; the first one never is."""
+    """An epoch with a pause in it is not evidence; neither is the first."""
     disturbed = [replace(row, resumed=row.epoch == 2) for row in EPOCHS]
 
     assert hints(epochs=disturbed, slowdowns=[replace(ALWAYS_SLOW, since_epoch=3)])

@@ -1,9 +1,9 @@
-"""Memory of a Linux machine, or of the control group that the slot lives in, whichever leaves less.
+"""Memory of a Linux machine, or of the control group that the slot runs in, whichever has less available.
 
 Reads `/proc/meminfo`, `/proc/vmstat` (pages swapped out), `/proc/pressure/memory`, and of every control group from ours
-upwards the limit, the use and what of it the kernel can give up at once (`inactive_file`, as Kubernetes counts it).
-Control groups of version 2 and, where the memory controller is still mounted so, version 1. Never a pressure *level*:
-Linux has none; the stall share stands in its place. Source: proc_meminfo(5), Documentation/admin-guide/cgroup-v2.rst.
+upwards the limit, the use and the part of it that the kernel can free at once (`inactive_file`, as in Kubernetes).
+Control groups of version 2 and, where the memory controller is mounted that way, version 1. Linux has no pressure
+*level*; the stall share replaces it. Source: proc_meminfo(5), Documentation/admin-guide/cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 _PAGES_OUT = re.compile(r"^pswpout (\d+)$", re.MULTILINE)
 NO_LIMIT = 2**60
-"""Bytes from which on a limit is none: version 1 writes the largest whole number of pages."""
+"""Bytes from which on a limit means "no limit": version 1 writes the largest whole number of pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class GroupMemory:
 
     @property
     def available(self) -> int:
-        """What may still be taken before the limit."""
+        """Bytes that may still be used before the limit."""
         return max(0, self.limit - self.current + min(self.reclaimable, self.current))
 
 
 @dataclass(frozen=True, slots=True)
 class GroupFiles:
-    """What a version of control groups calls its files."""
+    """The file names of one version of control groups."""
 
     limit: str
     current: str
@@ -57,7 +57,7 @@ V1 = GroupFiles("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactiv
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
-    """Return the lines of `/proc/meminfo` as name -> bytes; lines that are not in kB are left out."""
+    """Return the lines of `/proc/meminfo` as name -> bytes; lines that are not in kB are ignored."""
     rows = (line.split() for line in text.splitlines())
     return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3 and row[1].isdigit()}
 
@@ -69,13 +69,13 @@ def parse_counters(text: str) -> dict[str, int]:
 
 
 def parse_pages_out(text: str) -> int | None:
-    """Return `pswpout` of `/proc/vmstat`: pages written to swap since boot; None when it is not told."""
+    """Return `pswpout` of `/proc/vmstat`: pages written to swap since boot; None when it is missing."""
     match = _PAGES_OUT.search(text)
     return int(match[1]) if match else None
 
 
 def parse_limit(text: str) -> int | None:
-    """Return the bytes of a `memory.max`; None when it says `max`, a number that means none, or nothing."""
+    """Return the bytes of a `memory.max`; None when it is `max`, a number that means no limit, or empty."""
     word = text.strip()
     return int(word) if word.isdigit() and int(word) < NO_LIMIT else None
 
@@ -100,7 +100,7 @@ def parse_own_groups(text: str) -> Iterator[tuple[GroupFiles, str]]:
 
 
 class LinuxMemory:
-    """Memory that there is, that can be had, and what goes to swap."""
+    """Total and available memory, and what is swapped out."""
 
     name = "/proc/meminfo"
     kind = "memory"
@@ -118,7 +118,7 @@ class LinuxMemory:
         """Take a reading."""
         info = parse_meminfo(read_text(f"{self._proc}/meminfo") or "")
         if "MemTotal" not in info or "MemAvailable" not in info:
-            return Unknown(f"{self._proc}/meminfo does not tell MemTotal and MemAvailable", now_s)
+            return Unknown(f"{self._proc}/meminfo has no MemTotal and MemAvailable", now_s)
         total, available, source = info["MemTotal"], info["MemAvailable"], self.name
         for group, path in self._limits():
             if group.limit < total or group.available < available:

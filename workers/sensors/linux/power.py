@@ -1,20 +1,16 @@
 """What Linux grants the trainer: niceness, scheduling policy, and the firmware's power profile.
 
-Source: sched(7): SCHED_IDLE runs only when nobody else wants to, SCHED_BATCH a little less than others; and
-Documentation/userspace-api/sysfs-platform_profile.rst. The trainer inherits both from the daemon, which is looked at
+Source: sched(7): SCHED_IDLE runs only when no other task wants to, SCHED_BATCH a little less than others; and
+Documentation/userspace-api/sysfs-platform_profile.rst. The trainer inherits both from the daemon, which is measured
 while no trainer runs.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from cbi_queue.readings.values import PowerReading, Unknown
-from workers.sensors.sensor import read_text
-
-if TYPE_CHECKING:
-    from cbi_queue.process_identity import ProcessIdentity
+from workers.sensors.sensor import TrainerSensor, read_text
 
 POLICIES = {0: "", 1: "fifo", 2: "round robin", 3: "batch", 5: "idle", 6: "deadline"}
 """Numbers of `sched_getscheduler(2)`; the ordinary one has no name."""
@@ -22,22 +18,22 @@ SAVING_PROFILES = frozenset({"low-power", "quiet", "cool"})
 
 
 def service_class_words(nice: int, policy: int) -> str:
-    """Name the class: `ordinary`, `nice 10`, `idle`, `batch, nice 5`."""
+    """Return the class in words: `ordinary`, `nice 10`, `idle`, `batch, nice 5`."""
     words = [POLICIES.get(policy, f"policy {policy}"), f"nice {nice}" if nice else ""]
     return ", ".join(word for word in words if word) or "ordinary"
 
 
 def is_demoted(nice: int, policy: int) -> bool:
-    """Tell whether an ordinary foreground process gets more than this one."""
+    """Return True if an ordinary foreground process gets more than this one."""
     return nice > 0 or policy in {3, 5}
 
 
 def parse_power_profile(text: str | None) -> bool | None:
-    """Tell from `/sys/firmware/acpi/platform_profile` whether the machine saves power; None when it does not say."""
+    """Return True if `/sys/firmware/acpi/platform_profile` names a saving profile; None when it is missing or empty."""
     return None if text is None or not text.strip() else text.strip() in SAVING_PROFILES
 
 
-class LinuxPower:
+class LinuxPower(TrainerSensor):
     """Niceness, policy and power profile."""
 
     name = "nice and scheduling policy"
@@ -48,11 +44,6 @@ class LinuxPower:
     def __init__(self, profile: str = "/sys/firmware/acpi/platform_profile") -> None:
         """Read the power profile from *profile*."""
         self._profile = profile
-        self._trainer: ProcessIdentity | None = None
-
-    def watch(self, trainer: ProcessIdentity | None) -> None:
-        """Look at *trainer*; None: at this process."""
-        self._trainer = trainer
 
     def read(self, now_s: float) -> PowerReading | Unknown:
         """Take a reading."""

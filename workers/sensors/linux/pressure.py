@@ -12,7 +12,7 @@ _SOME = re.compile(r"^some avg10=(\d+(?:\.\d+)?) ", re.MULTILINE)
 
 
 def parse_pressure(text: str) -> float | None:
-    """Return `some avg10` of a pressure file as a share, 0 to 1; None when it is not there or beyond 100 %."""
+    """Return `some avg10` of a pressure file as a share, 0 to 1; None when it is missing or above 100 %."""
     match = _SOME.search(text)
     share = float(match[1]) / 100 if match else None
     return share if share is None or share <= 1.0 else None

@@ -1,7 +1,7 @@
 """Heat of the processor on Linux: temperatures of hwmon and thermal zones, and the kernel's throttle counters.
 
-Only sensors that sit on the processor count; `acpitz` and the like measure the board. A temperature is believed
-between 15 and 125 degrees Celsius. A virtual machine usually shows none of these files: then heat is unknown, not low.
+Only sensors on the processor count; others, such as `acpitz`, measure the board. A temperature counts between 15 and
+125 degrees Celsius. A virtual machine usually has none of these files: then heat is unknown, not low.
 Source: Documentation/hwmon/{coretemp,k10temp}.rst (millidegrees; `crit` is where an Intel core slows itself),
 Documentation/driver-api/thermal/sysfs-api.rst (`passive` trip points slow the chip), and
 arch/x86/kernel/cpu/mce/therm_throt.c (`*_throttle_count`).
@@ -18,9 +18,9 @@ from workers.sensors.rates import Rise
 from workers.sensors.sensor import read_text
 
 CPU_CHIPS = frozenset({"coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal"})
-"""hwmon chips that sit on the processor."""
+"""hwmon chips on the processor."""
 CPU_ZONES = ("x86_pkg_temp", "cpu", "soc", "cluster", "tctl", "package")
-"""Beginnings of the types of thermal zones that do."""
+"""First letters of the types of thermal zones on the processor."""
 LIMITS_C = (60.0, 120.0)
 """Degrees between which a limit of a chip can lie; drivers also write 0 and 65261."""
 
@@ -34,7 +34,7 @@ class Spot:
 
 
 def parse_millidegrees(text: str | None) -> float | None:
-    """Return degrees Celsius; None when the text is no number or no temperature of a running chip."""
+    """Return degrees Celsius; None when the text is not a number or not a temperature of a running chip."""
     try:
         return believable_temp_c(int(text or "") / 1000)
     except ValueError:
@@ -42,13 +42,13 @@ def parse_millidegrees(text: str | None) -> float | None:
 
 
 def parse_limit_c(text: str | None) -> float | None:
-    """Return the limit in degrees Celsius; None when it is none."""
+    """Return the limit in degrees Celsius; None when it is not a possible one."""
     temp_c = parse_millidegrees(text)
     return temp_c if temp_c is not None and LIMITS_C[0] <= temp_c <= LIMITS_C[1] else None
 
 
 class LinuxThermal:
-    """The hottest spot of the processor, and whether it was slowed for heat since the last look."""
+    """The hottest spot of the processor, and whether it was slowed because of heat since the last sample."""
 
     name = "hwmon"
     kind = "thermal"
@@ -63,7 +63,7 @@ class LinuxThermal:
         self._rise = Rise()
 
     def read(self, now_s: float) -> ThermalReading | Unknown:
-        """Take a reading; look for the files again as long as there are none."""
+        """Take a reading; search for the files again as long as there are none."""
         if not self._spots and not self._counters:
             self._discover()
         temps = [(temp_c, spot) for spot in self._spots if (temp_c := self._temp_c(spot)) is not None]
@@ -108,10 +108,10 @@ class LinuxThermal:
 
     def _why_none(self) -> str:
         if self._spots:
-            return f"none of {len(self._spots)} temperature sensors of the processor gives a believable temperature"
+            return f"none of {len(self._spots)} temperature sensors of the processor has a possible temperature"
         if self._counters:
-            return "the throttle counters tell something only from the second look on"
-        return "this machine shows no temperature of its processor and no throttle counters, as is usual in a VM"
+            return "the throttle counters are compared from the second sample on"
+        return "this machine has no temperature of its processor and no throttle counters, as is usual in a VM"
 
 
 def _sibling(temp_input: Path, what: str) -> Path:

@@ -1,9 +1,9 @@
-"""Processes and processors of Linux, read from `/proc` without asking for any process but the trainer's.
+"""Processes and processors of Linux, read from `/proc`; only the trainer's processes are read.
 
-Memory of several processes is PSS and swapped PSS (`smaps_rollup`), in which a page shared by n processes counts one n-th
-in each. The kernel walks every page for it, so the resident memory of a lone or a large process is taken as it stands:
-what those share with others is the code of libraries. Source: proc_pid_stat(5),
-proc_pid_smaps(5), proc_stat(5), proc_tid_children(5).
+Memory of several processes is PSS and swapped PSS (`smaps_rollup`), in which a page shared by n processes counts one
+n-th in each. The kernel walks every page for it, so the resident memory of a single or a large process is used instead: what
+those share with others is the code of libraries. Source: proc_pid_stat(5), proc_pid_smaps(5), proc_stat(5),
+proc_tid_children(5).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ProcessStat(NamedTuple):
 
 
 def parse_stat(text: str) -> ProcessStat | None:
-    """Read `/proc/PID/stat`, whose second field, the name, may hold spaces and brackets; None when it is garbage."""
+    """Read `/proc/PID/stat`, whose second field, the name, may hold spaces and brackets; None if invalid."""
     fields = text[text.rfind(")") + 2 :].split()
     times = fields[11:15]
     if len(times) < 4 or not all(word.lstrip("-").isdigit() for word in times):
@@ -50,7 +50,7 @@ def parse_kib(text: str) -> dict[str, int]:
 
 
 def parse_rollup(text: str) -> ProcessMemory | None:
-    """Return proportional memory from `smaps_rollup`; None when it is not told."""
+    """Return proportional memory from `smaps_rollup`; None when it is missing."""
     kib = parse_kib(text)
     if "Pss" not in kib:
         return None
@@ -68,7 +68,7 @@ def parse_status(text: str) -> ProcessMemory | None:
 
 
 def parse_busy_ticks(text: str, cpus: Iterable[int] | None = None) -> int | None:
-    """Return ticks that `/proc/stat` counts as used, of all processors or of those in *cpus*; None when it is garbage.
+    """Return ticks that `/proc/stat` counts as used, of all processors or of those in *cpus*; None if invalid.
 
     Used is user (guests included), nice, system, irq, softirq and steal: what a hypervisor took is use by others.
     """
@@ -119,7 +119,7 @@ class LinuxPlatform:
         return [int(child) for listed in lists for child in listed.split()]
 
     def memory_of(self, pids: Sequence[int]) -> list[ProcessMemory]:
-        """Return PSS and swapped PSS where processes share, may be read and cost little, else resident and swapped."""
+        """Return PSS and swapped PSS of several small processes that may be read, else resident and swapped memory."""
         is_shared = len(pids) > 1
         memories = (self._memory_of(pid, is_shared=is_shared) for pid in pids)
         return [memory for memory in memories if memory is not None]
@@ -136,7 +136,7 @@ class LinuxPlatform:
         return TreeActivity(sum(s.cpu_ticks for s in stats) * self._tick_s, any(s.state == "T" for s in stats))
 
     def busy_s(self) -> float | None:
-        """Return processor seconds used by anybody, the hypervisor included, on the cores that the slot may use."""
+        """Return processor seconds used by all, the hypervisor included, on the cores that the slot may use."""
         ticks = parse_busy_ticks(read_text(f"{self._proc}/stat") or "", self._cpus)
         return None if ticks is None else ticks * self._tick_s
 

@@ -1,6 +1,6 @@
 """Use of the GPU of a Mac, system-wide, from `ioreg`; no root.
 
-The statistics are one line of the accelerator's node. `In use system memory (driver)` is another figure than `In use
+The statistics are one line of the accelerator's node. `In use system memory (driver)` is not the same figure as `In use
 system memory`: names are matched up to their closing quote. An idle desktop shows 16 to 20 per cent. Source: captures
 of an M4 (AGXAcceleratorG16G), exelban/stats `Modules/GPU/reader.swift` for the older name of the figure.
 """
@@ -8,7 +8,6 @@ of an M4 (AGXAcceleratorG16G), exelban/stats `Modules/GPU/reader.swift` for the 
 from __future__ import annotations
 
 import re
-import subprocess
 from typing import TYPE_CHECKING
 
 from cbi_queue.readings.values import GpuReading, Unknown
@@ -32,7 +31,7 @@ def parse_ioreg(text: str) -> list[dict[str, int]]:
 
 
 class MacGpu:
-    """The accelerator: how busy it is, and the memory that it holds."""
+    """The accelerator: how busy it is, and the memory that it uses."""
 
     name = "ioreg"
     kind = "gpu"
@@ -45,13 +44,10 @@ class MacGpu:
 
     def read(self, now_s: float) -> GpuReading | Unknown:
         """Take a reading of the busiest accelerator."""
-        try:
-            nodes = parse_ioreg(self._run(COMMAND))
-        except (OSError, subprocess.SubprocessError) as exc:
-            return Unknown(f"ioreg did not run: {exc}", now_s)
+        nodes = parse_ioreg(self._run(COMMAND))
         shares = [(node[name] / 100, node) for node in nodes for name in BUSY if name in node]
         if not shares:
-            return Unknown(f"ioreg shows {len(nodes)} accelerators and the use of none", now_s)
+            return Unknown(f"ioreg lists {len(nodes)} accelerators, but shows for none how busy it is", now_s)
         busy, node = max(shares, key=lambda pair: pair[0])
         used_mib = node[IN_USE] / MIB if IN_USE in node else None
         return GpuReading(now_s, self.name, busy_share=busy, memory_used_mib=used_mib)

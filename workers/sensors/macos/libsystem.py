@@ -1,8 +1,8 @@
-"""The calls into macOS that need no root: notify(3), sysctl by name, and what `libproc` tells of a process.
+"""The calls into macOS that need no root: notify(3), sysctl by name, and `libproc` for single processes.
 
 Layouts and names as in Apple's published sources: Libnotify `notify.h`, xnu `bsd/sys/resource.h` (rusage_info_v0),
-`bsd/sys/sysctl.h` (xsw_usage) and `bsd/sys/proc_info.h` (proc_taskinfo). Reading bytes is apart from calling, so that it
-is tested without a Mac; tests hand in a stand-in for the library.
+`bsd/sys/sysctl.h` (xsw_usage) and `bsd/sys/proc_info.h` (proc_taskinfo). Bytes are parsed in separate functions, which
+are tested without a Mac; tests pass a fake library.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def parse_priority(data: bytes) -> int:
 
 
 class LibSystem:
-    """The library, loaded when it is first needed."""
+    """The library, loaded on first use."""
 
     def __init__(self, lib: Any = None) -> None:
         """Call *lib*; default: the system's own."""
@@ -82,7 +82,7 @@ class LibSystem:
         """Return a token for the state of a notify(3) key.
 
         Raises:
-            OSError: when this is no Mac.
+            OSError: when this is not a Mac.
             LibSystemFault: when it is refused.
         """
         token = ctypes.c_int()
@@ -92,7 +92,7 @@ class LibSystem:
         return token.value
 
     def notify_state(self, token: int) -> int:
-        """Return the state behind a token: 64 bits, 0 also for a key that nobody ever set."""
+        """Return the state behind a token: 64 bits, 0 also for a key that was never set."""
         state = ctypes.c_uint64()
         code = self._lib.notify_get_state(ctypes.c_int(token), ctypes.byref(state))
         if code != NOTIFY_STATUS_OK:
@@ -100,7 +100,7 @@ class LibSystem:
         return state.value
 
     def notify_cancel(self, token: int) -> None:
-        """Give a token back."""
+        """Release a token."""
         self._lib.notify_cancel(ctypes.c_int(token))
 
     def sysctl(self, name: str, size: int) -> bytes:

@@ -1,8 +1,9 @@
-"""Temperatures, and use and clock of the GPU, of an Apple chip from `macmon pipe`, where it is installed: a child process that prints a line a second.
+"""Temperatures, and use and clock of the GPU, of an Apple chip from `macmon pipe`, where it is installed.
 
-Advisory: single sensors of a cluster that is switched off tell sentinels (6.7, 9.8, 4.633, exactly 40.0, 0.0), and names
-move between releases. A temperature of exactly 40.0 is left out, as is what no running chip has. Source: the readme of
-vladkens/macmon 0.7 and 0.8; oshi/oshi#3529, vladkens/macmon#12, exelban/stats#3271 for the sentinels.
+A child process that prints a line a second. Advisory: sensors of a cluster that is switched off report placeholders
+(6.7, 9.8, 4.633, exactly 40.0, 0.0), and names change between releases. A temperature of exactly 40.0 is ignored, as is
+one that no running chip has. Source: the readme of vladkens/macmon 0.7 and 0.8; oshi/oshi#3529, vladkens/macmon#12,
+exelban/stats#3271 for the placeholders.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ RESTART_AFTER_S = 60.0
 
 
 class MacmonFault(ValueError):
-    """A line of macmon is not understood; the message says how."""
+    """macmon has no usable line; the message states why."""
 
 
 @dataclass(frozen=True, slots=True)
 class MacmonLine:
-    """What one line tells; None for what it does not, or not believably."""
+    """The figures of one line; None where missing or impossible."""
 
     temp_c: float | None
     """The hotter of the averages of CPU and GPU."""
@@ -49,20 +50,20 @@ def parse_macmon(line: str) -> MacmonLine:
     """Read a line of `macmon pipe`, of version 0.7 (`gpu_usage: [MHz, share]`) or 0.8 (`gpu_freq_mhz`, …).
 
     Raises:
-        MacmonFault: when it is no JSON object.
+        MacmonFault: when it is not a JSON object.
     """
     try:
         row = json.loads(line)
     except ValueError as exc:
-        raise MacmonFault(f"macmon printed no JSON: {line.strip()[:80]!r}") from exc
+        raise MacmonFault(f"macmon did not print JSON: {line.strip()[:80]!r}") from exc
     if not isinstance(row, dict):
-        raise MacmonFault(f"macmon printed {line.strip()[:80]!r}, an object was expected")
+        raise MacmonFault(f"macmon printed {line.strip()[:80]!r}; expected an object")
     temps = row.get("temp")
-    told = [_temp_c(temps.get(name)) for name in TEMPERATURES] if isinstance(temps, dict) else []
+    known = [_temp_c(temps.get(name)) for name in TEMPERATURES] if isinstance(temps, dict) else []
     usage = row.get("gpu_usage")
     old_mhz, old_share = usage if isinstance(usage, list) and len(usage) == 2 else (None, None)
     return MacmonLine(
-        max((temp_c for temp_c in told if temp_c is not None), default=None),
+        max((temp_c for temp_c in known if temp_c is not None), default=None),
         _within(row.get("gpu_active_ratio", old_share), 1.0),
         _within(row.get("gpu_freq_mhz", old_mhz), MOST_MHZ),
     )
@@ -82,7 +83,7 @@ class MacmonPipe:
     """The child process and its last line, shared by the sensors that read it."""
 
     def __init__(self, command: Sequence[str] = COMMAND, boot_s: Callable[[], float] = clock.boot_s) -> None:
-        """Run *command* from the first look on; *boot_s* says when its lines came."""
+        """Run *command* from the first sample on; *boot_s* is the clock that times its lines."""
         self._command, self._boot_s = command, boot_s
         self._lock = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
@@ -94,7 +95,7 @@ class MacmonPipe:
         """Return the last line and the second at which it came; start macmon if it does not run.
 
         Raises:
-            MacmonFault: when it is not installed, or there is no line that can be understood.
+            MacmonFault: when it is not installed, or has no usable line.
         """
         if shutil.which(self._command[0]) is None:
             raise MacmonFault("macmon is not installed (brew install macmon)")
@@ -105,7 +106,7 @@ class MacmonPipe:
         return last[0], parse_macmon(last[1])
 
     def close(self) -> None:
-        """End the child; may be called twice."""
+        """End the child. May be called twice."""
         with self._lock:
             self._closed = True
             child, self._child = self._child, None
@@ -148,12 +149,12 @@ class MacmonHeat:
     def read(self, now_s: float) -> ThermalReading | Unknown:
         """Take a reading, as old as the line."""
         try:
-            at_s, told = self._pipe.latest(now_s)
+            at_s, line = self._pipe.latest(now_s)
         except MacmonFault as exc:
             return Unknown(str(exc), now_s)
-        if told.temp_c is None:
-            return Unknown("macmon gives no believable temperature", at_s)
-        return ThermalReading(at_s, self.name, Trust.ADVISORY, temp_c=told.temp_c)
+        if line.temp_c is None:
+            return Unknown("macmon reports no possible temperature", at_s)
+        return ThermalReading(at_s, self.name, Trust.ADVISORY, temp_c=line.temp_c)
 
     def close(self) -> None:
         """End macmon."""
@@ -161,16 +162,16 @@ class MacmonHeat:
 
 
 class MacmonGpu(MacmonHeat):
-    """Use and clock of the GPU, as macmon tells them."""
+    """Use and clock of the GPU, as macmon reports them."""
 
     kind = "gpu"
 
     def read(self, now_s: float) -> GpuReading | Unknown:  # type: ignore[override]  # another kind, by `kind`
         """Take a reading, as old as the line."""
         try:
-            at_s, told = self._pipe.latest(now_s)
+            at_s, line = self._pipe.latest(now_s)
         except MacmonFault as exc:
             return Unknown(str(exc), now_s)
-        if told.gpu_share is None and told.gpu_mhz is None:
-            return Unknown("macmon tells nothing of the GPU", at_s)
-        return GpuReading(at_s, self.name, Trust.ADVISORY, busy_share=told.gpu_share, clock_mhz=told.gpu_mhz)
+        if line.gpu_share is None and line.gpu_mhz is None:
+            return Unknown("macmon reports no figures of the GPU", at_s)
+        return GpuReading(at_s, self.name, Trust.ADVISORY, busy_share=line.gpu_share, clock_mhz=line.gpu_mhz)

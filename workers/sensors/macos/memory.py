@@ -1,8 +1,8 @@
 """Memory of a Mac: the kernel's pressure level, swap, and the compressor.
 
-No "available" figure is given: active pages count as available in `kern.memorystatus_level`, and psutil's ignores the
-compressor; both look fine while a Mac swaps. The level turns late (WARN: the compressor holds half of what can be paged),
-so swap-outs and the compressor stand beside it. Source: xnu `kern_memorystatus_notify.c` (levels 1, 2, 4),
+There is no "available" figure: active pages count as available in `kern.memorystatus_level`, and psutil's ignores the
+compressor; both look fine while a Mac swaps. The level changes late (WARN: the compressor holds half of what can be
+paged), so swap-outs and the compressor are read too. Source: xnu `kern_memorystatus_notify.c` (levels 1, 2, 4),
 system_cmds `vm_stat.c`.
 """
 
@@ -28,12 +28,12 @@ _AMOUNT = r"\s*=\s*(\d+(?:[.,]\d+)?)([KMGT])"
 
 
 def pressure_level(value: int) -> PressureLevel | None:
-    """Return the level of 1, 2 or 4; None for any other number, which is no level."""
+    """Return the level of 1, 2 or 4; None for any other number."""
     return PressureLevel(value) if value in {1, 2, 4} else None
 
 
 def parse_swap_usage_text(text: str) -> SwapUsage | None:
-    """Read `total = 13312.00M  used = 11625.69M …`, with a point or a comma; None when it is not there."""
+    """Read `total = 13312.00M  used = 11625.69M …`, with a point or a comma; None when it is missing."""
     total, used = (re.search(rf"\b{word}{_AMOUNT}", text) for word in ("total", "used"))
     if total is None or used is None:
         return None
@@ -47,7 +47,7 @@ def parse_sysctl(text: str) -> dict[str, str]:
 
 
 def parse_vm_stat(text: str) -> tuple[int, dict[str, int]] | None:
-    """Return page size in bytes and counters of `vm_stat`, by their name without quotes; None when it is garbage."""
+    """Return page size in bytes and counters of `vm_stat`, by their name without quotes; None if invalid."""
     size = re.search(r"page size of (\d+) bytes", text)
     if size is None:
         return None
@@ -69,7 +69,7 @@ class MacMemory:
     every = 1
 
     def __init__(self, lib: LibSystem | None = None, run: Runner = run_command) -> None:
-        """Ask *lib*, or *run* sysctl when that is refused."""
+        """Call *lib*, or *run* sysctl when that fails."""
         self._lib, self._run = lib or LibSystem(), run
 
     def read(self, now_s: float) -> MemoryReading | Unknown:
@@ -84,13 +84,13 @@ class MacMemory:
 
     def _read_by_command(self, refusal: Exception, now_s: float) -> MemoryReading | Unknown:
         try:
-            told = parse_sysctl(self._run(["/usr/sbin/sysctl", LEVEL, TOTAL, SWAP]))
+            values = parse_sysctl(self._run(["/usr/sbin/sysctl", LEVEL, TOTAL, SWAP]))
         except (OSError, subprocess.SubprocessError) as exc:
             return Unknown(f"{refusal}; and sysctl did not run: {exc}", now_s)
-        if not told.get(LEVEL, "").isdigit() or not told.get(TOTAL, "").isdigit():
-            return Unknown(f"sysctl told no pressure level, but {told!r:.120}", now_s)
-        swap = parse_swap_usage_text(told.get(SWAP, ""))
-        return _reading(int(told[LEVEL]), int(told[TOTAL]) / MIB, swap, "sysctl command", now_s)
+        if not values.get(LEVEL, "").isdigit() or not values.get(TOTAL, "").isdigit():
+            return Unknown(f"sysctl printed no pressure level, but {values!r:.120}", now_s)
+        swap = parse_swap_usage_text(values.get(SWAP, ""))
+        return _reading(int(values[LEVEL]), int(values[TOTAL]) / MIB, swap, "sysctl command", now_s)
 
 
 def _reading(
@@ -104,7 +104,7 @@ def _reading(
 
 
 class VmStat:
-    """What the compressor holds, and how fast memory goes to swap."""
+    """How much the compressor holds, and how fast memory is swapped out."""
 
     name = "vm_stat"
     kind = "memory"
@@ -118,13 +118,10 @@ class VmStat:
 
     def read(self, now_s: float) -> MemoryReading | Unknown:
         """Take a reading; the rate of swapping needs a second one."""
-        try:
-            told = parse_vm_stat(self._run(["/usr/bin/vm_stat"]))
-        except (OSError, subprocess.SubprocessError) as exc:
-            return Unknown(f"vm_stat did not run: {exc}", now_s)
-        if told is None or "Pages occupied by compressor" not in told[1]:
-            return Unknown("vm_stat tells nothing of the compressor", now_s)
-        page, counters = told
+        parsed = parse_vm_stat(self._run(["/usr/bin/vm_stat"]))
+        if parsed is None or "Pages occupied by compressor" not in parsed[1]:
+            return Unknown("vm_stat prints no figure of the compressor", now_s)
+        page, counters = parsed
         swapouts = counters.get("Swapouts")
         return MemoryReading(
             now_s,

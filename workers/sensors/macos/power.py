@@ -1,23 +1,21 @@
 """What macOS grants the trainer: Low Power Mode (`pmset -g`), and the priority that its service class gives it.
 
 A launchd job of class Background runs on efficiency cores and gets about an eighth of the GPU; Standard has priority 20
-where an app has 31 and more. The priority is read from the process (`proc_pidinfo`), because `launchctl print` is no
-interface. How priorities map to classes was measured by others on macOS 26.2: advisory.
+where an app has 31 and more. The priority is read from the process (`proc_pidinfo`), because the output of `launchctl
+print` is not stable. How priorities map to classes was measured by others on macOS 26.2: advisory.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 from typing import TYPE_CHECKING
 
 from cbi_queue.readings.values import PowerReading, Trust, Unknown
 from workers.sensors.macos.libsystem import LibSystem
-from workers.sensors.sensor import run_command
+from workers.sensors.sensor import TrainerSensor, run_command
 
 if TYPE_CHECKING:
-    from cbi_queue.process_identity import ProcessIdentity
     from workers.sensors.sensor import Runner
 
 BACKGROUND_MOST, STANDARD_MOST = 10, 30
@@ -32,7 +30,7 @@ def parse_low_power_mode(text: str) -> bool | None:
 
 
 def service_class(priority: int) -> str:
-    """Name the class that a priority belongs to."""
+    """Return the name of the class that a priority belongs to."""
     if priority <= BACKGROUND_MOST:
         return "background"
     return "standard" if priority <= STANDARD_MOST else "interactive"
@@ -52,16 +50,13 @@ class LowPowerMode:
 
     def read(self, now_s: float) -> PowerReading | Unknown:
         """Take a reading."""
-        try:
-            mode = parse_low_power_mode(self._run(["/usr/bin/pmset", "-g"]))
-        except (OSError, subprocess.SubprocessError) as exc:
-            return Unknown(f"pmset did not run: {exc}", now_s)
+        mode = parse_low_power_mode(self._run(["/usr/bin/pmset", "-g"]))
         if mode is None:
-            return Unknown("pmset -g has no line lowpowermode", now_s)
+            return Unknown("pmset -g prints no line lowpowermode", now_s)
         return PowerReading(now_s, self.name, low_power_mode=mode)
 
 
-class MacPriority:
+class MacPriority(TrainerSensor):
     """The service class of the trainer, or of this process while there is no trainer."""
 
     name = "proc_pidinfo"
@@ -70,13 +65,8 @@ class MacPriority:
     every = 1
 
     def __init__(self, lib: LibSystem | None = None) -> None:
-        """Ask *lib*."""
+        """Call *lib*."""
         self._lib = lib or LibSystem()
-        self._trainer: ProcessIdentity | None = None
-
-    def watch(self, trainer: ProcessIdentity | None) -> None:
-        """Look at *trainer*; None: at this process."""
-        self._trainer = trainer
 
     def read(self, now_s: float) -> PowerReading | Unknown:
         """Take a reading."""

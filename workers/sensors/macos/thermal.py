@@ -1,11 +1,10 @@
 """Thermal pressure of macOS, without root: the notify(3) key that the system sets, by libSystem, else by `notifyutil`.
 
-Level 0 is also what a key has that nobody ever set (a virtual machine, or a Mac on which the key is not published). So
-"nominal" is advisory until the key has ever been seen above 0, which a file remembers; any higher level is firm at
-once. Levels may stay nominal
-while the chip slows: they are evidence beside the speed of the work. Source: Libc `OSThermalNotification.h` (levels 0 to
-4 on macOS; iOS counts 0, 10, … 50), Libnotify `notifyutil.c` (exit code 0 also when it failed).
-Not used: NSProcessInfo.thermalState (stale without a run loop), `pmset -g therm` (says nothing on Apple silicon).
+Level 0 is also the state of a key that was never set (a virtual machine, or a Mac on which the key is not published).
+So "nominal" is advisory until the key has been seen above 0, which a file records; any higher level is firm at once.
+The level may stay nominal while the chip slows down: it is evidence beside the speed of the work. Source: Libc
+`OSThermalNotification.h` (levels 0 to 4 on macOS; iOS counts 0, 10, … 50), Libnotify `notifyutil.c` (exit code 0 also when it failed).
+Not used: NSProcessInfo.thermalState (stale without a run loop), `pmset -g therm` (prints no level on Apple silicon).
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ LEVELS = frozenset(HeatLevel)
 
 
 class NotifyFault(Exception):
-    """The key told no thermal level; the message says what it told."""
+    """The key has no thermal level; the message states what it has."""
 
 
 def parse_notifyutil(text: str, key: str) -> int:
     """Return the state that `notifyutil -g KEY` printed: the last word of a line `KEY STATE`.
 
     Raises:
-        NotifyFault: for `KEY: Failed with code N` and whatever else is no state of that key.
+        NotifyFault: for `KEY: Failed with code N` and any other output that is not a state of that key.
     """
     for line in reversed(text.splitlines()):
         words = line.split()
@@ -47,10 +46,10 @@ def heat_level(state: int) -> HeatLevel:
     """Return the level of a state.
 
     Raises:
-        NotifyFault: for a number that macOS does not use: another system's scale must not be read as this one's.
+        NotifyFault: for a number that macOS does not use: it may be of another system's scale.
     """
     if state not in LEVELS:
-        raise NotifyFault(f"the key says {state}; macOS knows levels 0 to 4")
+        raise NotifyFault(f"the key is {state}; macOS uses levels 0 to 4")
     return HeatLevel(state)
 
 
@@ -64,11 +63,11 @@ class MacThermal:
     def __init__(
         self, key: str, seen: Path | None = None, lib: LibSystem | None = None, run: Runner = run_command
     ) -> None:
-        """Read *key* by *lib*, or by *run*ning notifyutil when that is refused.
+        """Read *key* by *lib*, or by *run*ning notifyutil when that fails.
 
         Args:
             key: the notify(3) key.
-            seen: file that holds the key once it was above 0; None: only this process remembers.
+            seen: file in which the key is stored once it was above 0; None: it is only kept in this process.
             lib: the system's library.
             run: runs a command.
         """
@@ -91,13 +90,13 @@ class MacThermal:
         return ThermalReading(now_s, f"{source}, never seen above 0", Trust.ADVISORY, level=level)
 
     def close(self) -> None:
-        """Give the token back."""
+        """Release the token."""
         token, self._token = self._token, None
         if token is not None:
             self._lib.notify_cancel(token)
 
     def _remember(self) -> None:
-        """Keep in mind that somebody sets the key. A file that cannot be written costs trust after a restart, no more."""
+        """Record that the key is set on this Mac; if the file cannot be written, only this process knows."""
         self._was_above_0 = True
         if self._seen is not None:
             with contextlib.suppress(OSError):

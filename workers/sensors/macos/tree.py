@@ -1,7 +1,7 @@
 """Processes and processors of a Mac: phys_footprint and processor time by `proc_pid_rusage`, the rest by psutil.
 
 Resident memory misses what is compressed and what the GPU maps; phys_footprint counts both. Processor time of children
-that ended is not told: it then counts as others', a moment long.
+that ended is not available: for a moment it counts as that of others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class MacPlatform:
     name = "proc_pid_rusage"
 
     def __init__(self, lib: LibSystem | None = None) -> None:
-        """Ask *lib*."""
+        """Call *lib*."""
         self._lib = lib or LibSystem()
         self.cores = psutil.cpu_count() or 1
 
@@ -36,7 +36,7 @@ class MacPlatform:
         return [root.pid, *(identity.pid for identity in root.descendants())]
 
     def memory_of(self, pids: Sequence[int]) -> list[ProcessMemory]:
-        """Return phys_footprint; what of it is compressed or swapped is not told."""
+        """Return phys_footprint; how much of it is compressed or swapped is not known."""
         used = [usage for pid in pids if (usage := self._lib.rusage(pid)) is not None]
         return [ProcessMemory(usage.footprint_mib, None) for usage in used]
 
@@ -46,12 +46,12 @@ class MacPlatform:
         return TreeActivity(sum(usage.cpu_s for usage in used), any(map(_is_stopped, pids)))
 
     def busy_s(self) -> float | None:
-        """Return processor seconds used by anybody since boot."""
+        """Return processor seconds used by all processes since boot."""
         times = psutil.cpu_times()
         return times.user + times.system + times.nice
 
     def stall_share(self) -> float | None:
-        """Return None: macOS does not tell how long tasks waited."""
+        """Return None: macOS does not report how long tasks waited."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""NVIDIA's management library (NVML) through ctypes: the eight calls that the sensor needs, and their names for things.
+"""NVIDIA's management library (NVML) through ctypes: the calls and constants that the sensor needs.
 
 Called directly, because the library comes with the driver and a binding would have to be installed beside it. Source:
 nvml.h of CUDA 12 (functions, enumerations and structures have kept their numbers since NVML 5).
@@ -23,12 +23,12 @@ REASONS: dict[int, str] = {
     0x80: "hw_power_brake_slowdown",
     0x100: "display_clock_setting",
 }
-"""Bits of the clock event reasons. Bit 1, idle, holds nothing back and is left out."""
+"""Bits of the clock event reasons. Bit 1, idle, limits nothing and is left out."""
 THERMAL_REASONS = frozenset({"sw_thermal_slowdown", "hw_thermal_slowdown"})
 
 
 class NvmlFault(Exception):
-    """NVML refused; the message is its own."""
+    """NVML reported an error; the message is NVML's."""
 
 
 class Utilization(ctypes.Structure):
@@ -44,7 +44,7 @@ class Memory(ctypes.Structure):
 
 
 def reason_names(mask: int) -> tuple[str, ...]:
-    """Name the bits of a mask of clock event reasons."""
+    """Return the names of the bits of a mask of clock event reasons."""
     return tuple(name for bit, name in REASONS.items() if mask & bit)
 
 
@@ -60,7 +60,7 @@ class Nvml:
 
         Raises:
             OSError: when there is no such library.
-            NvmlFault: when it refuses.
+            NvmlFault: when it reports an error.
         """
         self._lib = lib if lib is not None else ctypes.CDLL(LIBRARY)
         self._must("nvmlInit_v2")
@@ -75,7 +75,7 @@ class Nvml:
         self._lib.nvmlShutdown()
 
     def temp_c(self) -> int | None:
-        """Return the temperature of the chip; it raises when the device has gone, as the first call of a look."""
+        """Return the temperature of the chip; as the first call of a sample it raises when the device is gone."""
         return self._number("nvmlDeviceGetTemperature", ctypes.c_uint(TEMPERATURE_GPU))
 
     def slowdown_c(self) -> int | None:
@@ -83,7 +83,7 @@ class Nvml:
         return self._number("nvmlDeviceGetTemperatureThreshold", ctypes.c_uint(THRESHOLD_SLOWDOWN))
 
     def clock_mhz(self) -> int | None:
-        """Return the present clock of the multiprocessors."""
+        """Return the current clock of the multiprocessors."""
         return self._number("nvmlDeviceGetClockInfo", ctypes.c_uint(CLOCK_SM))
 
     def max_clock_mhz(self) -> int | None:
@@ -91,23 +91,22 @@ class Nvml:
         return self._number("nvmlDeviceGetMaxClockInfo", ctypes.c_uint(CLOCK_SM))
 
     def throttle_reasons(self) -> tuple[str, ...] | None:
-        """Return why clocks are below what they could be."""
+        """Return why the clocks are below their maximum."""
         mask = ctypes.c_ulonglong()
-        told = self._may("nvmlDeviceGetCurrentClocksThrottleReasons", self._device, ctypes.byref(mask))
-        return reason_names(mask.value) if told else None
+        is_known = self._may("nvmlDeviceGetCurrentClocksThrottleReasons", self._device, ctypes.byref(mask))
+        return reason_names(mask.value) if is_known else None
 
     def busy_share(self) -> float | None:
         """Return the share of time in which some kernel ran, 0 to 1."""
         rates = Utilization()
-        return (
-            rates.gpu / 100 if self._may("nvmlDeviceGetUtilizationRates", self._device, ctypes.byref(rates)) else None
-        )
+        is_known = self._may("nvmlDeviceGetUtilizationRates", self._device, ctypes.byref(rates))
+        return rates.gpu / 100 if is_known else None
 
     def memory_bytes(self) -> tuple[int, int] | None:
-        """Return memory used and in all."""
+        """Return used and total memory."""
         memory = Memory()
-        told = self._may("nvmlDeviceGetMemoryInfo", self._device, ctypes.byref(memory))
-        return (memory.used, memory.total) if told else None
+        is_known = self._may("nvmlDeviceGetMemoryInfo", self._device, ctypes.byref(memory))
+        return (memory.used, memory.total) if is_known else None
 
     def _number(self, function: str, *arguments: Any) -> int | None:
         value = ctypes.c_uint()
@@ -119,7 +118,7 @@ class Nvml:
             raise NvmlFault(f"{function}: {self._words(code)}")
 
     def _may(self, function: str, *arguments: Any) -> bool:
-        """Call; return False when this device has no such figure or keeps it from us."""
+        """Call; return False when this device has no such figure or we may not read it."""
         code = getattr(self._lib, function)(*arguments)
         if code in {NOT_SUPPORTED, NO_PERMISSION}:
             return False

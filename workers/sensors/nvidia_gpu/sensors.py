@@ -1,6 +1,6 @@
-"""The NVIDIA device that trains: temperature, clocks, what holds them back, memory, use. Through NVML.
+"""The NVIDIA device that trains: temperature, clocks, what limits them, memory, use. Through NVML.
 
-The first device of CUDA_VISIBLE_DEVICES, else device 0. Without a driver the reading is `Unknown`. Neighbours: `nvml`.
+The first device of CUDA_VISIBLE_DEVICES, else device 0. Without a driver the reading is `Unknown`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NO_DRIVER = "there is no NVIDIA driver (libnvidia-ml.so.1)"
 
 
 def chosen_device(environ: Mapping[str, str]) -> str | None:
-    """Return index or UUID of the device that a trainer takes first; None when it may take none."""
+    """Return index or UUID of the first device that a trainer may use; None when it may use none."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return "0"
@@ -32,23 +32,23 @@ def chosen_device(environ: Mapping[str, str]) -> str | None:
 
 
 class Nvidia:
-    """The device, as NVML tells it."""
+    """The device, as NVML reports it."""
 
     name = "NVML"
     kind = "gpu"
-    is_slow = True  # a driver in trouble does not come back from a call
+    is_slow = True  # a call into a faulty driver may never return
     every = 2
 
     def __init__(self, lib: Any = None, environ: Mapping[str, str] = os.environ) -> None:
-        """Ask *lib* (default: the driver's library) for the device that *environ* names."""
+        """Use *lib* (default: the driver's library) and the device that *environ* names."""
         self._lib, self._environ = lib, environ
         self._session: Nvml | None = None
         self._lock = threading.Lock()
 
     def read(self, now_s: float) -> GpuReading | Unknown:
         """Take a reading."""
-        reading = self._look(now_s, _gpu)
-        return reading if isinstance(reading, (GpuReading, Unknown)) else Unknown("NVML gave no figure", now_s)
+        reading = self._read(now_s, _gpu)
+        return reading if isinstance(reading, (GpuReading, Unknown)) else Unknown("NVML reported no figure", now_s)
 
     def close(self) -> None:
         """End the session, unless a call is stuck in it."""
@@ -58,7 +58,7 @@ class Nvidia:
             finally:
                 self._lock.release()
 
-    def _look(self, now_s: float, take: Callable[[Nvml, float], Reading | Unknown]) -> Reading | Unknown:
+    def _read(self, now_s: float, take: Callable[[Nvml, float], Reading | Unknown]) -> Reading | Unknown:
         device = chosen_device(self._environ)
         if device is None:
             return Unknown("CUDA_VISIBLE_DEVICES hides every device", now_s)
@@ -86,8 +86,8 @@ class NvidiaHeat(Nvidia):
 
     def read(self, now_s: float) -> ThermalReading | Unknown:  # type: ignore[override]  # another kind, by `kind`
         """Take a reading."""
-        reading = self._look(now_s, _heat)
-        return reading if isinstance(reading, (ThermalReading, Unknown)) else Unknown("NVML gave no heat", now_s)
+        reading = self._read(now_s, _heat)
+        return reading if isinstance(reading, (ThermalReading, Unknown)) else Unknown("NVML reported no heat", now_s)
 
 
 def _gpu(nvml: Nvml, now_s: float) -> GpuReading:
@@ -108,7 +108,7 @@ def _gpu(nvml: Nvml, now_s: float) -> GpuReading:
 def _heat(nvml: Nvml, now_s: float) -> ThermalReading | Unknown:
     temp_c, limit_c, reasons = _believable(nvml.temp_c()), nvml.slowdown_c(), nvml.throttle_reasons()
     if temp_c is None and reasons is None:
-        return Unknown("the device tells NVML neither its temperature nor what holds it back", now_s)
+        return Unknown("NVML reports neither temperature nor throttling of the device", now_s)
     throttled = None if reasons is None else bool(THERMAL_REASONS & set(reasons))
     return ThermalReading(now_s, Nvidia.name, temp_c=temp_c, limit_c=limit_c, throttled=throttled)
 

@@ -1,21 +1,18 @@
-"""`cbi-queue governor`: a group of verbs, each a file of its own."""
+"""`cbi-queue governor`: a group of verbs, one file each."""
 
 from __future__ import annotations
 
 import click
 
+from cbi_queue.cli.arguments import examples
 from cbi_queue.cli.verbs.governor import baselines, history, relearn, replay, status, why
 
 
 @click.group(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue governor status\n"
-    "  cbi-queue governor why lstm-1m\n"
-    "  cbi-queue governor relearn lstm\n\n"
-    "More: docs/governor.md"
+    epilog=examples("governor status", "governor why lstm-1m", "governor relearn lstm", more="See docs/governor.md.")
 )
 def command() -> None:
-    """Look at what the governor sees, does and has learned; let it learn anew."""
+    """Show what the governor measures, decides and has learned; reset what it has learned."""
 
 
 for verb in (status, history, why, baselines, relearn, replay):

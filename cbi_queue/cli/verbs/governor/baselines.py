@@ -1,4 +1,4 @@
-"""`cbi-queue governor baselines`: what earlier runs taught about the cold machine."""
+"""`cbi-queue governor baselines`: the cost of work on the cold machine, learned from earlier runs."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ from dataclasses import asdict
 
 import click
 
-from cbi_queue.cli.arguments import model_names_argument
-from cbi_queue.cli.ledger_access import ledger_for_looking
-from cbi_queue.cli.output import json_option, local_time, print_json, print_table
+from cbi_queue.cli.arguments import examples, json_option, model_names_argument
+from cbi_queue.cli.ledger_access import readonly_ledger
+from cbi_queue.cli.output import local_time, print_json, print_table
 from cbi_queue.ledger.learned import BaselineRow, what_was_learned
-from cbi_queue.views.story import per_sample
+from cbi_queue.wording import per_sample
 
 
 @click.command(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue governor baselines\n"
-    "  cbi-queue governor baselines lstm 'gru 1w' --json\n\n"
-    "Exit codes: 0 listed, 2 a name calls no baseline."
+    epilog=examples(
+        "governor baselines",
+        "governor baselines lstm 'gru 1w' --json",
+        more="Exit codes: 0 listed, 2 no baseline has that name.",
+    )
 )
 @model_names_argument
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> None:
-    """List the cold costs that slow-downs are measured against, and the cold times of the calibration probes.
+    """List the cold baselines and calibration probes.
 
-    MODEL is a model, a fingerprint or its leading words ('lstm 1w'). Default: all. A fingerprint that says 'by processor
-    time' counts processor milliseconds in place of samples. `governor relearn` forgets baselines.
+    Slow-downs are measured against the cold baselines; `governor relearn` deletes them. MODEL is a model, a fingerprint
+    or its first words ('lstm 1w'). Default: all. A fingerprint with 'by processor time' counts processor milliseconds
+    instead of samples.
     """
-    with ledger_for_looking() as ledger:
+    with readonly_ledger() as ledger:
         found = what_was_learned(ledger, names)
     if as_json:
         print_json(asdict(found))
@@ -36,7 +38,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         columns = (">a sample", "?>spread", "?>micro-batch", "?>reports", "learned", "fingerprint")
         print_table("Cold baselines", columns, map(_cells, found.baselines))
     else:
-        click.echo("No run has taught a cold baseline yet.")
+        click.echo("No cold baseline has been learned yet.")
     if found.probes:
         click.echo()
         rows = [

@@ -1,38 +1,40 @@
-"""`cbi-queue governor history`: what the governor decided, newest last."""
+"""`cbi-queue governor history`: the governor's decisions, newest last."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.ledger_access import ledger_for_looking
-from cbi_queue.cli.output import json_option, local_time, print_json, print_table
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import local_time, print_json, print_table
 from cbi_queue.ledger.queries import all_jobs, find_job
 from cbi_queue.settings import load_settings
-from cbi_queue.telemetry.governor_log import DecisionRow, decisions_of
+from cbi_queue.views.snapshot import open_snapshot
+
+if TYPE_CHECKING:
+    from cbi_queue.telemetry.governor_log import DecisionRow
 
 
 @click.command(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue governor history\n"
-    "  cbi-queue governor history --job lstm-1m\n"
-    "  cbi-queue governor history --last 200 --json"
+    epilog=examples("governor history", "governor history --job lstm-1m", "governor history --last 200 --json")
 )
 @click.option("--job", "name", help="Only decisions about this job (name or number).")
-@click.option("--last", default=50, show_default=True, type=click.IntRange(1, 100_000), help="How many, at most.")
+@click.option(
+    "--last", default=50, show_default=True, type=click.IntRange(1, 100_000), help="Number of decisions, at most."
+)
 @json_option
 def command(name: str | None, last: int, as_json: bool) -> None:
-    """List the governor's decisions with their causes and words."""
-    path = load_settings().telemetry_path
-    with ledger_for_looking() as ledger:
+    """List the governor's decisions with their causes, newest last."""
+    with open_snapshot(load_settings()) as (ledger, telemetry):
         job_id = find_job(ledger, name).id if name is not None else None
         names = {job.id: job.name for job in all_jobs(ledger)}
-    rows = decisions_of(path, job_id, last=last)
+        rows = telemetry.decisions(job_id, last=last)
     if as_json:
         print_json([{**asdict(row), "job": names.get(row.job_id or -1)} for row in rows])
     elif not rows:
-        click.echo("The governor has decided nothing yet.")
+        click.echo("The governor has made no decision yet.")
     else:
         columns = ("when", "?job", "?>epoch", "step", "cause", "words")
         print_table("Decisions of the governor", columns, (_cells(row, names) for row in rows))
@@ -40,8 +42,8 @@ def command(name: str | None, last: int, as_json: bool) -> None:
 
 def _cells(row: DecisionRow, names: dict[int, str]) -> tuple[str, ...]:
     step = row.action.replace("_", " ") + ("" if row.value is None else f" {row.value:g}")
-    told = (("undo", row.undo), ("goes on", row.carried), ("not carried out", not row.acted))
-    marks = "".join(f" ({word})" for word, is_so in told if is_so)
+    marks = (("undo", row.undo), ("continued", row.carried), ("not carried out", not row.acted))
+    suffix = "".join(f" ({word})" for word, applies in marks if applies)
     epoch = "" if row.epoch is None else str(row.epoch)
     job = names.get(row.job_id, "") if row.job_id is not None else "(between jobs)"
-    return (local_time(row.at), job, epoch, step + marks, row.cause.replace("_", " "), row.words)
+    return (local_time(row.at), job, epoch, step + suffix, row.cause.replace("_", " "), row.words)

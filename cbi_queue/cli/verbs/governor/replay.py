@@ -1,4 +1,4 @@
-"""`cbi-queue governor replay`: what the governor would see and do in recorded trainings."""
+"""`cbi-queue governor replay`: what the governor would detect and do in recorded trainings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.output import json_option, print_table, printable
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import print_table, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,19 +18,20 @@ if TYPE_CHECKING:
     from cbi_queue.governor.values import Decision
     from cbi_queue.replay.replay import Alarm, Replay
 
-BARS = "▁▂▃▄▅▆▇█"
-BAR_CELLS = 48
-"""Characters that picture a trace, whatever its length."""
+BLOCKS = "▁▂▃▄▅▆▇█"
+PICTURE_COLUMNS = 48
+"""Width of the picture of a trace, whatever its length."""
 TALLEST = 2.5
-"""Factor over the trace's typical cost that fills a bar."""
+"""Factor over the trace's typical cost at which a block is full."""
 _trace_files = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue governor replay traces/*.jsonl\n"
-    "  cbi-queue governor replay --json run.jsonl --baselines earlier.jsonl | jq .factor\n\n"
-    "Exit codes: 0 replayed, 2 a file was refused and nothing was replayed."
+    epilog=examples(
+        "governor replay traces/*.jsonl",
+        "governor replay --json run.jsonl --baselines earlier.jsonl | jq .factor",
+        more="Exit codes: 0 replayed, 2 a file was refused and nothing was replayed.",
+    )
 )
 @click.argument("files", nargs=-1, required=True, type=_trace_files)
 @click.option(
@@ -37,15 +39,15 @@ _trace_files = click.Path(path_type=Path, dir_okay=False)
     "others",
     multiple=True,
     type=_trace_files,
-    help="A further trace of the same model, for its cold cost only. May be given several times.",
+    help="Another trace of the same model, used only for its cold cost. May be given several times.",
 )
 @json_option
 def command(files: tuple[Path, ...], others: tuple[Path, ...], as_json: bool) -> None:
-    """Replay recorded epoch times through the governor: every slow-down it sees, and what it would do.
+    """Replay recorded epoch times through the governor.
 
-    With several FILES, each is held against the cold cost that the other ones of its model show, as a run is against
-    its stored baseline. One that is alone is judged as the first run of its model. With --json, slow-downs only, one
-    object a line.
+    Prints each slow-down that it detects, and what it would do. With several FILES, each is compared with the cold cost
+    of the other traces of its model, as a run is with its stored baseline. A single trace is treated as the first run
+    of its model. --json prints the slow-downs only, one object per line.
     """
     from cbi_queue.replay.replay import read_traces, replay
 
@@ -99,15 +101,15 @@ def _row(alarm: Alarm) -> tuple[str, ...]:
 
 
 def _picture(one: Replay) -> str:
-    """Draw seconds per sample over the trace, each bar the mean of its part, its foot at the cold cost."""
+    """Draw seconds per sample over the trace; each block is the mean of its part, the lowest the cold cost."""
     costs = [_relative(one, index) for index in range(len(one.trace.work))]
-    cells = min(BAR_CELLS, len(costs))
+    cells = min(PICTURE_COLUMNS, len(costs))
     parts = [costs[cell * len(costs) // cells : (cell + 1) * len(costs) // cells] for cell in range(cells)]
-    return "".join(BARS[_height(fmean(part))] for part in parts)
+    return "".join(BLOCKS[_height(fmean(part))] for part in parts)
 
 
 def _height(factor: float) -> int:
-    return max(0, min(len(BARS) - 1, round((factor - 1.0) / (TALLEST - 1.0) * (len(BARS) - 1))))
+    return max(0, min(len(BLOCKS) - 1, round((factor - 1.0) / (TALLEST - 1.0) * (len(BLOCKS) - 1))))
 
 
 def _relative(one: Replay, index: int) -> float:

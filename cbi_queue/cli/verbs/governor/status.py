@@ -1,4 +1,4 @@
-"""`cbi-queue governor status`: what the sensors say, what the governor makes of it, which holds it placed."""
+"""`cbi-queue governor status`: the readings, the governor's diagnosis and its holds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cbi_queue import clock
-from cbi_queue.cli.ledger_access import ledger_for_looking
-from cbi_queue.cli.output import ago, json_option, print_json, print_table, printable
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import ago, print_json, print_table, printable
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import job_in_slot
 from cbi_queue.lifecycle import HoldReason
@@ -17,8 +17,9 @@ from cbi_queue.readings.as_json import KINDS, readings_from_json
 from cbi_queue.readings.in_words import reading_words
 from cbi_queue.readings.values import Unknown
 from cbi_queue.settings import load_settings
-from cbi_queue.telemetry.governor_log import last_standing
 from cbi_queue.views.governor import STALE_S, left_alone_words
+from cbi_queue.views.snapshot import open_snapshot
+from cbi_queue.wording import span
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import HoldRow
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 OURS = frozenset({HoldReason.THERMAL, HoldReason.MEMORY})
 
 
-@click.command(epilog="Examples:\n\n\b\n  cbi-queue governor status\n  cbi-queue governor status --json")
+@click.command(epilog=examples("governor status", "governor status --json"))
 @json_option
 def command(as_json: bool) -> None:
-    """Show what the governor sees, thinks and does now."""
+    """Show the readings, the diagnosis and the holds."""
     settings = load_settings()
-    with ledger_for_looking() as ledger:
+    with open_snapshot(settings) as (ledger, telemetry):
         job, holds = job_in_slot(ledger), [hold for hold in holds_in_force(ledger) if hold.reason in OURS]
-    found = last_standing(settings.telemetry_path)
+        found = telemetry.last_standing()
     if as_json:
         at, standing = found or (None, None)
         print_json(
@@ -51,19 +52,19 @@ def command(as_json: bool) -> None:
     profile = found[1]["profile"] if found else settings.profile
     click.echo(f"Governor {settings.governor}, profile {profile}, job {job.name if job else 'none'}")
     if found is None:
-        click.echo("No daemon has sampled anything yet; `cbi-queue sensors show` looks at the sensors once.")
+        click.echo("No daemon has taken a sample yet; `cbi-queue sensors show` reads the sensors once.")
         return
     _print(*found, holds)
 
 
 def _print(at: float, standing: dict[str, Any], holds: list[HoldRow]) -> None:
     if clock.epoch_s() - at > STALE_S:
-        click.secho(f"This is old: the daemon wrote it {ago(at)}.", fg="yellow")
+        click.secho(f"This is out of date: the daemon wrote it {ago(at)}.", fg="yellow")
     click.echo(printable(_work_words(standing)))
     for sentence in standing.get("evidence", ()):
         click.echo(f"  - {printable(sentence)}")
     share = standing.get("cost_share")
-    click.echo(f"Cost of its steps: {'not known' if share is None else f'{share:.1%} of the last day'}")
+    click.echo(f"Time lost to its steps: {'not known' if share is None else f'{share:.1%} of the last day'}")
     for sentence in left_alone_words(standing, max(0.0, clock.epoch_s() - at)):
         click.echo(printable(f"{sentence[:1].upper()}{sentence[1:]}."))
     for hold in holds:
@@ -77,18 +78,18 @@ def _print(at: float, standing: dict[str, Any], holds: list[HoldRow]) -> None:
 
 def _work_words(standing: dict[str, Any]) -> str:
     if standing.get("job_id") is None:
-        return "Nothing is training."
+        return "No job is training."
     rung = standing.get("rung") or "full speed"
     factor = standing.get("factor")
     if factor is None:
-        return f"At {rung}; the work is as quick as on the cold machine, as far as it is known."
+        return f"At {rung}; no slow-down against the cold baseline is known."
     cause = (standing.get("cause") or "unknown").replace("_", " ")
     since, sure = standing["since_epoch"], standing["confidence"]
-    return f"At {rung}; slow since epoch {since} by factor {factor:.2f} (confidence {sure:.0%}), cause: {cause}."
+    return f"At {rung}; slow since epoch {since} by a factor of {factor:.2f}, cause: {cause} (confidence {sure:.0%})."
 
 
 def _reading(kind: str, reading: Reading | Unknown, now_s: float) -> tuple[str, ...]:
     words = reading_words(reading)
     if isinstance(reading, Unknown):
         return (kind, "", "", "", words)
-    return (kind, f"{now_s - reading.at_s:.0f} s", reading.source, reading.trust, words)
+    return (kind, span(now_s - reading.at_s), reading.source, reading.trust, words)

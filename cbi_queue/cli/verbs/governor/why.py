@@ -1,4 +1,4 @@
-"""`cbi-queue governor why JOB`: the story of one job in sentences, or as a picture."""
+"""`cbi-queue governor why JOB`: the history of one job in sentences, or as a picture."""
 
 from __future__ import annotations
 
@@ -8,51 +8,48 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.arguments import job_name_argument
-from cbi_queue.cli.ledger_access import ledger_for_looking
-from cbi_queue.cli.output import json_option, local_time, print_json, printable
+from cbi_queue.cli.arguments import examples, job_name_argument, json_option
+from cbi_queue.cli.output import local_time, print_json, printable
 from cbi_queue.errors import Refused
 from cbi_queue.settings import load_settings
-from cbi_queue.views.story import rows_of, tell
+from cbi_queue.views.snapshot import open_snapshot
+from cbi_queue.views.story import history_of, story_of
 
 if TYPE_CHECKING:
-    from cbi_queue.views.story import Line, Told
+    from cbi_queue.views.story import JobHistory, Line
 
 COLOURS = {"decision": "yellow", "slowdown": "red", "end": "cyan", "work": "bright_black", "hint": "green"}
 
 
-@click.command(
-    epilog="Examples:\n\n\b\n"
-    "  cbi-queue governor why lstm-1m\n"
-    "  cbi-queue governor why 12 --json\n"
-    "  cbi-queue governor why lstm-1m --plot why.svg"
-)
+@click.command(epilog=examples("governor why lstm-1m", "governor why 12 --json", "governor why lstm-1m --plot why.svg"))
 @job_name_argument
-@click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this SVG file.")
+@click.option(
+    "--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it into this SVG file."
+)
 @json_option
 def command(name: str, picture: Path | None, as_json: bool) -> None:
-    """Tell what happened to a job while it trained, and why: times, figures, evidence, steps."""
-    with ledger_for_looking() as ledger:
-        told = rows_of(ledger, load_settings().telemetry_path, name)
+    """Show what happened to a job, and why."""
+    with open_snapshot(load_settings()) as (ledger, telemetry):
+        history = history_of(ledger, telemetry, name)
     if picture is not None:
-        _draw(told, picture)
-    lines = tell(told)
+        _draw(history, picture)
+    lines = story_of(history)
     if as_json:
-        print_json({"job": told.job.name, "id": told.job.id, "story": [asdict(line) for line in lines]})
+        print_json({"job": history.job.name, "id": history.job.id, "story": [asdict(line) for line in lines]})
         return
-    click.secho(printable(f"Job {told.job.id} {told.job.name}"), bold=True)
+    click.secho(printable(f"Job {history.job.id} {history.job.name}"), bold=True)
     for line in lines:
         _print(line)
 
 
-def _draw(told: Told, picture: Path) -> None:
+def _draw(history: JobHistory, picture: Path) -> None:
     from cbi_queue.views.story_plot import draw
 
     try:
-        picture.write_text(draw(told), encoding="utf-8")
+        picture.write_text(draw(history), encoding="utf-8")
     except OSError as exc:
         raise Refused(
-            f"cannot draw the story into {picture}: {exc.strerror}", hint="name a file you may write"
+            f"cannot write the picture to {picture}: {exc.strerror}", hint="name a file that you may write"
         ) from exc
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.entry import SAME_COST, SAME_COST_UNLESS_ZERO
 from cbi_queue.protocol import Started
 from cbi_queue.spec import JobSpec
-from jobs.process.fingerprint import FREE, with_cost
+from jobs.process.fingerprint import with_cost
 
 
 def fingerprint(model: str, **params: object) -> str:
@@ -48,8 +49,9 @@ def test_variants_of_the_same_cost_share_a_baseline(model: str, params: dict[str
     assert fingerprint(model, **params) == fingerprint(model)
 
 
-def test_what_is_called_free_are_parameters_of_models() -> None:
-    assert set().union(*(entry.params.model_fields for entry in MODELS.values())) >= FREE
+def test_what_costs_nothing_are_parameters_of_models() -> None:
+    parameters = set().union(*(entry.params.model_fields for entry in MODELS.values()))
+    assert parameters >= SAME_COST | SAME_COST_UNLESS_ZERO
 
 
 def test_a_trainer_without_a_fingerprint_gets_none() -> None:

@@ -9,6 +9,7 @@ from support.sensor_samples import FakeLibSystem, hanging, printing, refusing, r
 
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.readings.values import Trust, Unknown
+from workers.sensors.answers import ask
 from workers.sensors.macos.gpu import MacGpu, parse_ioreg
 from workers.sensors.macos.libsystem import LibSystem, parse_rusage
 from workers.sensors.macos.power import LowPowerMode, MacPriority, parse_low_power_mode
@@ -47,7 +48,7 @@ def test_the_busiest_accelerator_and_the_older_name_count():
     "run", [refusing, hanging, printing(""), printing('"PerformanceStatistics" = {"In use system memory"=1}')]
 )
 def test_a_gpu_that_tells_no_use_is_unknown(run):
-    assert isinstance(MacGpu(run).read(3.0), Unknown)
+    assert isinstance(ask(MacGpu(run), 3.0), Unknown)
 
 
 @pytest.mark.parametrize(("mode", "is_on"), [(0, False), (1, True)])
@@ -59,7 +60,7 @@ def test_low_power_mode_is_its_own_line(mode, is_on):
 
 @pytest.mark.parametrize("run", [refusing, hanging, printing("System-wide power settings:\n powermode 1\n")])
 def test_a_mac_without_the_line_has_an_unknown_mode(run):
-    assert isinstance(LowPowerMode(run).read(1.0), Unknown)
+    assert isinstance(ask(LowPowerMode(run), 1.0), Unknown)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from support.sensor_samples import FakeLibSystem, hanging, printing, refusing, sample
 
 from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
+from workers.sensors.answers import ask
 from workers.sensors.macos.libsystem import LibSystem, SwapUsage, parse_swap_usage
 from workers.sensors.macos.memory import (
     MacMemory,
@@ -108,4 +109,4 @@ def test_the_compressor_is_physical_and_swapping_is_a_rate():
 
 @pytest.mark.parametrize("run", [refusing, hanging, printing(""), printing("Mach Virtual\n")])
 def test_without_vm_stat_the_compressor_is_unknown(run):
-    assert isinstance(VmStat(run).read(4.0), Unknown)
+    assert isinstance(ask(VmStat(run), 4.0), Unknown)

@@ -87,7 +87,7 @@ def test_when_neither_answers_heat_is_unknown_with_why(lib, run):
 
 def test_an_ios_value_is_unknown(lib):
     lib.state = 30
-    assert sensor(lib).read(5.0) == Unknown("the key says 30; macOS knows levels 0 to 4", 5.0)
+    assert sensor(lib).read(5.0) == Unknown("the key is 30; macOS uses levels 0 to 4", 5.0)
 
 
 def test_the_token_is_registered_once_and_given_back_once(lib):

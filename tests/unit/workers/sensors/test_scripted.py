@@ -49,7 +49,7 @@ def test_a_kind_that_a_line_leaves_out_keeps_its_value():
 
 
 def test_a_kind_that_no_line_told_is_unknown():
-    assert player().reading("gpu", 0.0) == Unknown("the script says nothing of it", 0.0)
+    assert player().reading("gpu", 0.0) == Unknown("the script has no reading of it", 0.0)
 
 
 def test_after_its_end_a_script_says_nothing():
@@ -57,7 +57,7 @@ def test_after_its_end_a_script_says_nothing():
     played = player()
     played.reading("thermal", 0.0)
     assert isinstance(played.reading("thermal", 32.0), ThermalReading)
-    assert played.reading("thermal", 32.1) == Unknown("the script is over", 32.1)
+    assert played.reading("thermal", 32.1) == Unknown("the script has ended", 32.1)
 
 
 def test_a_script_that_holds_keeps_its_last_value():
@@ -102,9 +102,9 @@ def test_a_waking_stays_where_it_was():
         ("", 'header with "sensor_trace": 1'),
         ('{"t_s": 0}', 'header with "sensor_trace": 1'),
         ('{"sensor_trace": 2}', 'header with "sensor_trace": 1'),
-        ("[1]", "line 1: an object is needed"),
+        ("[1]", "line 1: expected an object"),
         (trace(), "no sample follows"),
-        (trace({"t_s": 0.0}) + "\n{", "line 3: no JSON"),
+        (trace({"t_s": 0.0}) + "\n{", "line 3: not JSON"),
         (trace({"t_s": 5.0}, {"t_s": 5.0}), "line 3: t_s is 5.0"),
         (trace({"t_s": True}), "line 2: t_s is True"),
         (trace({"thermal": {}}), "line 2: t_s is None"),

@@ -1,17 +1,23 @@
-"""The memory formulas of the hardware guide, exactly as printed there. Pure.
+"""How much memory a model takes: the formulas of the hardware guide, and the one that each model uses. Pure.
 
-Each returns MB as the guide prints them: bytes over 1024², so MiB. They are the guide's arithmetic and nothing more; the
-sizes in the guide's own comments ("~800 MB" beside a formula that gives 12) are not theirs. What a training really
-takes is learned on top, in `memory`. A feed-forward net has no formula there; `dense` is ours, in the same manner.
+The functions are the guide's arithmetic as printed, in its MB, which are MiB (bytes over 1024²). The sizes in the guide's
+own comments ("~800 MB" beside a formula that gives 12) do not follow from them. A feed-forward net has no formula there;
+`dense` is ours, in the same manner.
+
+A `MemoryFormula` applies one of them to the parameters of a job, and holds the line from the formula to the memory that a
+training really takes, as measured on this project's own trainers: base + factor * formula. `hardware.memory` corrects that
+line by what earlier runs took.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 MIB = 1024**2
 FOUNDATION_MODELS: dict[str, float] = {
@@ -101,3 +107,76 @@ def dense(seq_len: int, batch_size: int, hidden: Sequence[int], n_features: int)
     activation_memory = batch_size * sum(widths[1:]) * 4
     weight_memory = sum(inputs * units for inputs, units in pairwise(widths)) * 4
     return (input_memory + activation_memory + 2 * weight_memory) / MIB * 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The data of a job."""
+
+    rows: int
+    features: int
+    source: str
+    """Where the two numbers are from, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Memory over formula: base_mib + factor * formula, in MiB."""
+
+    base_mib: float
+    factor: float
+    doubt: float
+    """Relative doubt about the factor: 0.3 is 30 %."""
+    spread_mib: float = 0.0
+    """How far runs lie from the line, MiB."""
+    samples: int = 0
+    """Runs that it was learned from; 0: it is the one that ships."""
+    source: str = "as measured on this project's own trainers"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFormula:
+    """One formula, applied to the parameters of a job."""
+
+    mib: Callable[[Mapping[str, Any], Shape, int], float]
+    """Parameters with every default filled in, data, samples that go through a net at once -> MiB, above zero."""
+    line: Line
+    """From the formula to what a training takes, while there are too few runs to learn it from. Those below: torch 2.13,
+    LightGBM and XGBoost on one thread of a processor, whole runs, with evaluation, best weights and checkpoints."""
+
+
+def _tree_depth(params: Mapping[str, Any], rows: int) -> int:
+    """Return the depth of a full binary tree that holds what these trees may hold: no leaf is empty."""
+    allowed = params.get("max_depth", -1)
+    leaves = min(params.get("num_leaves", rows), max(rows, 2))
+    most = max(1, math.ceil(math.log2(leaves)))
+    return most if allowed < 1 else min(allowed, most)
+
+
+def _recurrent(layers: int) -> MemoryFormula:
+    return MemoryFormula(
+        lambda p, data, batch: recurrent(p["sequence_length"], batch, p["hidden_size"], layers, data.features),
+        Line(400.0, 8.5, 0.3),
+    )
+
+
+TABLE = MemoryFormula(lambda _, data, __: max(data.rows * data.features * 8 / MIB, 0.01), Line(290.0, 4.0, 0.3))
+"""For models that hold their data and little else."""
+BOOSTING = MemoryFormula(
+    lambda p, data, _: boosting(data.rows, data.features, _tree_depth(p, data.rows), num_trees=p["n_estimators"]),
+    Line(220.0, 1.0, 0.3),
+)
+RECURRENT_1_LAYER, RECURRENT_2_LAYER = _recurrent(1), _recurrent(2)
+CONVOLUTIONAL = MemoryFormula(
+    lambda p, data, batch: convolutional(
+        p["sequence_length"], batch, p["channels"], len(p["dilations"]), data.features
+    ),
+    Line(380.0, 2.8, 0.3),
+)
+TRANSFORMER = MemoryFormula(
+    lambda p, _, batch: transformer(p["sequence_length"], batch, p["d_model"], p["heads"], p["layers"]),
+    Line(470.0, 2.1, 0.3),
+)
+DENSE = MemoryFormula(
+    lambda p, data, batch: dense(p["sequence_length"], batch, p["hidden"], data.features), Line(390.0, 4.5, 0.3)
+)

@@ -9,7 +9,7 @@ import pytest
 
 from cbi_queue import clock
 from cbi_queue.errors import LedgerError, VolumeMissing
-from workers.daemon import _is_empty, _Look
+from workers.daemon import _is_empty, _PeriodicCheck
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import Ledger
@@ -34,39 +34,39 @@ class Act:
     [LedgerError("full"), VolumeMissing("gone"), sqlite3.OperationalError("disk I/O error"), OSError(5, "I/O error")],
     ids=lambda error: type(error).__name__,
 )
-def test_a_look_that_fails_is_told_of_and_taken_again(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_check_that_fails_is_logged_and_repeated(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """A full disk or a vanished volume is what the daemon is there to outlive."""
     act = Act(error)
-    look = _Look("volume", 0.0, act)
+    check = _PeriodicCheck("volume", 0.0, act)
 
-    look.take_when_due()
+    check.run_when_due()
     act.error = None
-    look.take_when_due()
+    check.run_when_due()
 
     assert act.times == 2
     assert [record.message for record in caplog.records] == [f"event=look.failed name=volume why={str(error)!r}"]
 
 
-def test_a_look_waits_for_its_time_also_after_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_waits_for_its_time_also_after_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a broken disk would be asked ten times a second."""
     now = [100.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
     act = Act(OSError("no"))
-    look = _Look("volume", 5.0, act)
+    check = _PeriodicCheck("volume", 5.0, act)
 
     for now[0] in (100.0, 102.0, 104.9):
-        look.take_when_due()
+        check.run_when_due()
     assert act.times == 1
 
     now[0] = 105.0
-    look.take_when_due()
+    check.run_when_due()
     assert act.times == 2
 
 
 def test_a_fault_of_our_own_is_not_hidden() -> None:
     """A guard against the world's troubles must not swallow a bug."""
     with pytest.raises(ZeroDivisionError):
-        _Look("volume", 0.0, Act(ZeroDivisionError())).take_when_due()
+        _PeriodicCheck("volume", 0.0, Act(ZeroDivisionError())).run_when_due()
 
 
 def test_a_queue_that_cannot_be_read_is_not_taken_for_an_empty_one(ledger: Ledger) -> None:

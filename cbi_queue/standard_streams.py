@@ -1,0 +1,74 @@
+"""Standard input, output and error, made safe at the start of every process of ours.
+
+A service manager, cron or a shell (`<&-`) may start a process with some of them closed. The next file that is opened
+then gets number 0, 1 or 2, and a child's redirection overwrites it: a slot lock that is lost this way lets two trainers
+run at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIRST_FREE = 3
+"""Lowest descriptor that no child's redirection touches."""
+_LOST = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+
+
+def prepare_streams() -> None:
+    """Open `/dev/null` in place of closed streams, and show letters that the terminal's encoding lacks as `?`."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            _point_at_null(number)
+        if getattr(sys, name) is None:  # as the interpreter leaves it when the descriptor was closed
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - open as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def above_standard(descriptor: int) -> int:
+    """Return *descriptor*, or a copy of it above 2 in its place when it is lower; not inherited by default."""
+    if descriptor >= FIRST_FREE:
+        return descriptor
+    lifted = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
+    os.close(descriptor)
+    return lifted
+
+
+@contextlib.contextmanager
+def guarded_output() -> Iterator[None]:
+    """Prepare the streams; when what the body prints cannot be written, end with one line on standard error and 1."""
+    prepare_streams()
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as exc:
+        if exc.filename is not None or exc.errno not in _LOST:
+            raise
+        with contextlib.suppress(OSError):
+            if exc.errno != errno.EPIPE:  # the reader left: it knows
+                print(f"Error: cannot write the output: {exc.strerror}", file=sys.stderr, flush=True)
+        _point_at_null(sys.stdout.fileno())  # the interpreter flushes once more at its end
+        raise SystemExit(1) from None
+
+
+def _point_at_null(number: int) -> None:
+    opened = os.open(os.devnull, os.O_RDWR)
+    if opened != number:
+        os.dup2(opened, number)
+        os.close(opened)
+    os.set_inheritable(number, True)

@@ -1,0 +1,101 @@
+"""The telemetry file open for reading, as of one instant: every question to one reader sees the same rows.
+
+A file that is missing, locked or damaged has no rows, and a table that an older version did not make is empty: nothing
+that reads telemetry fails because of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any, Self
+
+from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
+from cbi_queue.telemetry.telemetry import EpochRow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCK_TIMEOUT_S = 1.0
+"""Seconds to wait for another program's lock, once for all that the reader is asked."""
+
+
+class TelemetryReader:
+    """One connection and one read transaction; open it once per page, snapshot or verb, as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file at *path* and fix the instant whose rows are read."""
+        self._conn = _open_for_reading(path)
+
+    def __enter__(self) -> Self:
+        """Return the reader, which closes itself at the end of the `with`."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Close the connection."""
+        if self._conn is not None:
+            self._conn.close()
+
+    def epochs(self, job_id: int, *, last: int | None = None) -> list[EpochRow]:
+        """Return a job's epochs in time order: all, or the newest *last*."""
+        sql = "SELECT * FROM epochs WHERE job_id = ? ORDER BY attempt DESC, epoch DESC LIMIT ?"
+        return [EpochRow.of(row) for row in reversed(self._select(sql, job_id, -1 if last is None else last))]
+
+    def decisions(self, job_id: int | None = None, *, last: int | None = None) -> list[DecisionRow]:
+        """Return the decisions about a job (None: about all), oldest first: all, or the newest *last*."""
+        sql = "SELECT * FROM decisions WHERE ? IS NULL OR job_id = ? ORDER BY id DESC LIMIT ?"
+        rows = self._select(sql, job_id, job_id, -1 if last is None else last)
+        return [DecisionRow.of(row) for row in reversed(rows)]
+
+    def slowdowns(self, job_id: int) -> list[SlowdownRow]:
+        """Return the slow-downs of a job, oldest first."""
+        rows = self._select("SELECT * FROM slowdowns WHERE job_id = ? ORDER BY attempt, since_epoch", job_id)
+        return [SlowdownRow.of(row) for row in rows]
+
+    def last_standing(self) -> tuple[float, dict[str, Any]] | None:
+        """Return what the governor last reported of itself, and when; None when it never did.
+
+        Raises:
+            ValueError: when it is not JSON.
+        """
+        rows = self._select("SELECT at, body FROM standing")
+        return (rows[0][0], json.loads(rows[0][1])) if rows else None
+
+    def governor_state(self) -> str | None:
+        """Return the governor's state as it was last written, unchecked; None when there is none."""
+        rows = self._select("SELECT body FROM governor_memory")
+        return str(rows[0][0]) if rows else None
+
+    def last_sample_at(self, job_id: int) -> float | None:
+        """Return the instant of the last sample taken while *job_id* was in the slot; None when there is none."""
+        rows = self._select("SELECT MAX(at) FROM samples WHERE job_id = ?", job_id)
+        return rows[0][0] if rows else None
+
+    def samples(self, begin: float, end: float) -> list[tuple[float, dict[str, Any]]]:
+        """Return the samples between two instants, oldest first, each with its instant."""
+        rows = self._select("SELECT at, readings FROM samples WHERE at BETWEEN ? AND ? ORDER BY at", begin, end)
+        return [(at, json.loads(body)) for at, body in rows]
+
+    def _select(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        if self._conn is None:
+            return []
+        try:
+            return self._conn.execute(sql, values).fetchall()
+        except sqlite3.Error:
+            return []
+
+
+def _open_for_reading(path: Path) -> sqlite3.Connection | None:
+    try:
+        conn = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None
+        )
+    except sqlite3.Error:
+        return None
+    try:
+        conn.execute("BEGIN")
+        conn.execute("SELECT COUNT(*) FROM sqlite_master")  # BEGIN alone does not fix the instant, the first read does
+    except sqlite3.Error:
+        conn.close()
+        return None
+    return conn
