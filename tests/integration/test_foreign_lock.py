@@ -1,4 +1,4 @@
-"""Another program that keeps the ledger locked makes the watch over a trainer neither deaf nor slow, and loses nothing."""
+"""Another program that keeps the ledger locked neither blocks nor delays the supervision loop, and loses nothing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from support.waiting import until
 
 from cbi_queue.errors import LedgerBusy
 from cbi_queue.governor.policies.heat_policy import LEVEL
-from cbi_queue.governor.values import Action, Cause
+from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger import ledger as ledger_module
-from cbi_queue.ledger.holds import holds_in_force
+from cbi_queue.ledger.holds import holds_in_force, lift_hold, place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Note, Started
 from cbi_queue.readings.values import HeatLevel, MemoryReading, PressureLevel
 from workers.daemon import Daemon
+from workers.governor.governor_hold import GovernorHold
 from workers.slot.slot import Slot
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from workers.governor.attempt_governor import AttemptGovernor
 
 GUARD_S = 60.0
-"""Seconds after which a lock that the code under test waits for is let go, so that the test fails and does not hang."""
+"""Seconds after which a lock that the code under test waits for is released, so that the test fails and does not hang."""
 
 
 class Foreign:
@@ -92,8 +93,8 @@ def at_second(slot: ScriptedSlot, acts: dict[int, Callable[[], None]]) -> None:
     slot.trainer.pass_second = pass_second
 
 
-def told_under_lock(slot: ScriptedSlot, foreign: Foreign, directive: str) -> list[bool]:
-    """Note at each *directive* that the trainer hears whether the ledger was locked then."""
+def sent_under_lock(slot: ScriptedSlot, foreign: Foreign, directive: str) -> list[bool]:
+    """Note at each *directive* that the trainer receives whether the ledger was locked then."""
     heard: list[bool] = []
     before = getattr(slot.trainer, directive)
 
@@ -114,7 +115,7 @@ def words_of(slot: ScriptedSlot, event: str) -> list[str]:
 
 
 def test_a_brief_write_waits_once_and_the_next_ones_not_at_all(ledger: Ledger, foreign: Foreign) -> None:
-    """A look makes half a dozen writes; a second for each would be a pause that comes too late."""
+    """A check makes half a dozen writes; a second for each would be a pause that comes too late."""
     waits: list[str] = []
     foreign.lock()
     ledger.conn.set_trace_callback(lambda sql: waits.append(sql) if "busy_timeout" in sql else None)
@@ -135,9 +136,9 @@ def test_a_brief_write_waits_once_and_the_next_ones_not_at_all(ledger: Ledger, f
 def test_a_trainer_is_paused_at_once_and_the_hold_written_when_the_lock_is_gone(
     slot: ScriptedSlot, foreign: Foreign
 ) -> None:
-    """The machine gets no cooler while somebody looks at the database."""
+    """The machine gets no cooler while another program reads the database."""
     seen: list[Any] = []
-    paused = told_under_lock(slot, foreign, "pause")
+    paused = sent_under_lock(slot, foreign, "pause")
     slot.trainer.reports = works_for(40)
 
     def let_go() -> None:
@@ -158,11 +159,11 @@ def test_a_trainer_is_paused_at_once_and_the_hold_written_when_the_lock_is_gone(
     assert len([words for words in words_of(slot, "governor") if "trapping" in words]) == 1
 
 
-def test_a_trainer_goes_on_when_it_is_cool_though_its_pause_was_never_written(
+def test_a_trainer_resumes_when_it_is_cool_though_its_pause_was_never_written(
     slot: ScriptedSlot, foreign: Foreign
 ) -> None:
-    """A hold that stands in no row needs no row to be lifted."""
-    resumed = told_under_lock(slot, foreign, "resume")
+    """A hold without a row ends like any other."""
+    resumed = sent_under_lock(slot, foreign, "resume")
     slot.trainer.reports = works_for(60)
     at_second(slot, {2: foreign.lock, 3: lambda: slot.heat(HeatLevel.TRAPPING), 10: slot.cool, 55: foreign.let_go})
 
@@ -174,91 +175,152 @@ def test_a_trainer_goes_on_when_it_is_cool_though_its_pause_was_never_written(
 
 
 def let_hold_end_under_lock(
-    slot: ScriptedSlot, attempt_governor: AttemptGovernor, foreign: Foreign, tries: int
+    slot: ScriptedSlot, attempt_governor: AttemptGovernor, foreign: Foreign, seconds: int
 ) -> None:
-    """Let a hold's time end while another program edits the ledger, and look *tries* times at it."""
+    """Let a hold's time end while another program edits the ledger, for *seconds*."""
     hold = slot.slot_governor.state.hold
     assert hold is not None
     slot.check(attempt_governor, int(hold.until_s - slot.now_s) - 1)
     assert slot.slot_governor.state.hold is hold
     foreign.lock()
     with slot.ledger.brief_lock_waits():
-        slot.check(attempt_governor, tries)
+        slot.check(attempt_governor, seconds)
     assert holds_in_force(slot.ledger)
     foreign.let_go()
 
 
-def ends_told(slot: ScriptedSlot) -> list[bool]:
+def recorded_ends(slot: ScriptedSlot) -> list[bool]:
     """Whether each end of a hold that was written down was carried out."""
     slot.telemetry.commit()
     return [row.acted for row in decisions_of(slot.telemetry_path) if row.action == Action.RESUME]
 
 
-def test_a_level_is_refuted_once_though_the_ledger_refused_the_end_of_its_hold_seven_times(
+def test_the_end_of_a_hold_is_decided_once_though_its_row_cannot_be_lifted_for_seven_seconds(
     slot: ScriptedSlot, foreign: Foreign
 ) -> None:
-    """Each further try would double the time for which the level is not believed, and write a row."""
+    """Each further end would double the time for which the level is not believed, and write a row."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
     slot.check(attempt_governor, 4)
 
-    let_hold_end_under_lock(slot, attempt_governor, foreign, tries=7)
+    let_hold_end_under_lock(slot, attempt_governor, foreign, seconds=7)
     slot.check(attempt_governor, 1)
 
-    memory = slot.slot_governor.state
+    state = slot.slot_governor.state
     assert not holds_in_force(slot.ledger)
-    assert memory.refutations[LEVEL].times == 1
-    assert [action for _, action in memory.steps[Cause.HEAT]] == [Action.PAUSE, Action.RESUME]
-    assert ends_told(slot) == [False, True]
+    assert state.refutations[LEVEL].times == 1
+    assert [step.action for step in state.steps] == [Action.PAUSE, Action.RESUME]
+    assert recorded_ends(slot) == [True]
     attempt_governor._pending_writes.catch_up()
-    assert len([words for words in words_of(slot, "governor") if words.startswith("could not be carried out")]) == 1
+    assert len(words_of(slot, "hold_lifted")) == 1
+    assert len([words for words in words_of(slot, "governor") if "after 30 s" in words]) == 1
 
 
-def test_memory_is_not_refuted_by_ends_that_the_ledger_refused(slot: ScriptedSlot, foreign: Foreign) -> None:
-    """One pause that eased nothing is one, not as many as there were tries to end it."""
+def test_a_pause_that_eased_nothing_counts_once_though_its_row_cannot_be_lifted(
+    slot: ScriptedSlot, foreign: Foreign
+) -> None:
+    """Two would make memory another program's; the next pause is a new one, also while the old row is there."""
     attempt_governor = slot.attempt_governor(Started(total_epochs=1000, samples=1000, can=("pace",)))
     slot.sensors["memory"].said = MemoryReading(
         0.0, "told", level=PressureLevel.CRITICAL, total_mib=16384.0, available_mib=200.0
     )
     slot.check(attempt_governor, 10)
+    (first,) = holds_in_force(slot.ledger)
 
-    let_hold_end_under_lock(slot, attempt_governor, foreign, tries=5)
+    let_hold_end_under_lock(slot, attempt_governor, foreign, seconds=5)
     slot.check(attempt_governor, 1)
 
-    memory = slot.slot_governor.state
-    assert not holds_in_force(slot.ledger)
-    assert memory.relief.uneased == 1
-    assert Cause.MEMORY not in memory.refutations
+    state = slot.slot_governor.state
+    assert [step.action for step in state.steps] == [Action.PAUSE, Action.RESUME, Action.PAUSE]
+    assert state.relief.uneased == 1
+    assert Cause.MEMORY not in state.refutations
+    (second,) = holds_in_force(slot.ledger)
+    assert second.since > first.since
+    assert [hold.since for hold in slot.slot_governor.holds(slot.ledger)] == [slot.now_s + 1.8e9 - 3]
 
 
-def test_heat_that_is_back_before_its_hold_could_be_lifted_keeps_it(slot: ScriptedSlot, foreign: Foreign) -> None:
-    """And the pauses of the hour are still to be had: nothing has ended."""
-    resumed = told_under_lock(slot, foreign, "resume")
+def test_heat_that_is_back_before_the_row_of_its_hold_could_be_lifted_is_held_for_again(
+    slot: ScriptedSlot, foreign: Foreign
+) -> None:
+    """The trainer resumes when it is cool and is paused when it is hot, whatever the ledger shows; then the row is true."""
+    resumed, paused = (sent_under_lock(slot, foreign, directive) for directive in ("resume", "pause"))
     seen: list[Any] = []
     slot.trainer.reports = works_for(60)
 
     def look() -> None:
-        seen.append([action for _, action in slot.slot_governor.state.steps[Cause.HEAT]])
+        steps = slot.slot_governor.state.steps
+        seen.append([step.action for step in steps if step.action is not Action.PACE])
         seen.append([hold.reason for hold in holds_in_force(slot.ledger)])
         seen.append(slot.trainer.suspended)
 
     back_s = 10 + int(slot.slot_governor.thresholds.pause_min_s + slot.slot_governor.thresholds.clear_s)
     acts = {
         2: lambda: slot.heat(HeatLevel.TRAPPING), 7: slot.cool, 8: foreign.lock,
-        back_s: lambda: slot.heat(HeatLevel.TRAPPING), back_s + 2: foreign.let_go, back_s + 4: look,
-        back_s + 5: slot.stopping.set,
+        back_s: lambda: slot.heat(HeatLevel.TRAPPING), back_s + 5: foreign.let_go, back_s + 7: look,
+        back_s + 8: slot.stopping.set,
     }  # fmt: skip
     at_second(slot, acts)
     slot.supervised().run()
 
-    assert ends_told(slot) == [False]
-    assert seen == [[Action.PAUSE], [HoldReason.THERMAL], True]
-    assert resumed == []
+    assert recorded_ends(slot) == [True]
+    assert seen == [[Action.PAUSE, Action.RESUME, Action.PAUSE], [HoldReason.THERMAL], True]
+    assert (paused, resumed) == ([False, True], [True])
+
+
+def test_a_hold_that_the_user_lifts_is_over_though_the_ledger_is_locked_afterwards(
+    slot: ScriptedSlot, foreign: Foreign
+) -> None:
+    """Reading takes no lock: the trainer resumes at the next check, and nothing is placed again for a cool machine."""
+    resumed = sent_under_lock(slot, foreign, "resume")
+    slot.trainer.reports = works_for(40)
+
+    def lift_and_lock() -> None:
+        slot.cool()
+        lift_hold(slot.ledger, HoldReason.THERMAL, "resumed by the user")
+        foreign.lock()
+
+    at_second(slot, {2: lambda: slot.heat(HeatLevel.TRAPPING), 8: lift_and_lock, 10: slot.stopping.set})
+    slot.supervised().run()
+
+    assert resumed == [True]
+    assert recorded_ends(slot) == []
+    assert slot.slot_governor.state.hold is None
+    foreign.let_go()
+    assert slot.slot_governor.update_hold_row(slot.ledger)
+    assert not holds_in_force(slot.ledger)
+
+
+def test_of_two_holds_under_a_lock_only_the_last_gets_a_row(ledger: Ledger, foreign: Foreign) -> None:
+    """The slot obeys the one in force; the row of another reason, whose hold has ended, is obeyed no more."""
+    hold = GovernorHold()
+    hold.carry_out(Decision(0.0, Action.PAUSE, Cause.HEAT, "hot", figures={"for_s": 60.0}))
+    assert hold.copy_to(ledger)
+    place_hold(ledger, HoldReason.USER, HoldMode.PAUSE, "by the user")
+    foreign.lock()
+    with ledger.brief_lock_waits():
+        hold.carry_out(Decision(1.0, Action.RESUME, Cause.HEAT, "cool"))
+        assert not hold.copy_to(ledger)
+        assert [row.reason for row in hold.obeyed(ledger)] == [HoldReason.USER]
+        hold.carry_out(Decision(2.0, Action.PAUSE, Cause.MEMORY, "tight", figures={"for_s": 60.0}))
+        hold.carry_out(Decision(3.0, Action.EVICT, Cause.MEMORY, "still tight", figures={"for_s": 60.0}))
+        assert not hold.copy_to(ledger)
+        assert [row.words for row in hold.obeyed(ledger)] == ["by the user", "still tight"]
+        foreign.let_go()
+        assert hold.copy_to(ledger)
+
+    assert {row.reason: row.mode for row in holds_in_force(ledger)} == {
+        HoldReason.USER: HoldMode.PAUSE,
+        HoldReason.MEMORY: HoldMode.EVICT,
+    }
+    assert [(row.event, row.words) for row in queries.last_events(ledger, 2)] == [
+        ("hold_placed", "still tight (evict)"),
+        ("hold_lifted", "cool"),
+    ]
 
 
 def test_a_stop_is_obeyed_and_no_news_is_lost_while_the_ledger_is_locked(slot: ScriptedSlot, foreign: Foreign) -> None:
-    """What was reported meanwhile stands in the story as of when it was reported."""
-    stopped = told_under_lock(slot, foreign, "ask_to_stop")
+    """What was reported meanwhile has in the story the time at which it was reported."""
+    stopped = sent_under_lock(slot, foreign, "ask_to_stop")
     slot.trainer.reports = [STARTED, None, Note("a word"), MicroBatchChanged(3, 16), *[None] * 30]
     slot.trainer.stops_after = 5
     at_second(slot, {2: foreign.lock, 8: slot.stopping.set, 11: foreign.let_go})
@@ -274,13 +336,13 @@ def test_a_stop_is_obeyed_and_no_news_is_lost_while_the_ledger_is_locked(slot: S
 
 
 def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: ScriptedSlot, foreign: Foreign) -> None:
-    """The trainer made room and left; the next one must not take it before the ledger can say so."""
+    """The trainer left to free its memory; the next one must not take it before the hold has its row."""
     attempt_governor = slot.attempt_governor()
     foreign.lock()
     slot.heat(HeatLevel.TRAPPING)
     with slot.ledger.brief_lock_waits():
         slot.check(attempt_governor, 4)
-    assert slot.slot_governor.unplaced_hold is not None
+    assert [hold.reason for hold in slot.slot_governor.holds(slot.ledger)] == [HoldReason.THERMAL]
     entry = Slot(slot.settings, slot.telemetry, 0, slot.slot_governor)
     job = queries.find_job(slot.ledger, "net")
     slot.cool()
@@ -297,7 +359,7 @@ def test_no_job_starts_beside_a_hold_that_could_not_be_written(slot: ScriptedSlo
 def test_a_daemon_that_cannot_write_down_a_vanished_volume_still_ends_when_told(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The main thread hears the signals; it must not wait for somebody's edit."""
+    """The main thread receives the signals; it must not wait for another program's edit."""
     volume = tmp_path / "volume"
     installation.overrides |= {"EXTERNAL_DRIVE": str(volume), "CBI_VOLUME_CHECK_S": "0.1", "CBI_GRACE_S": "0.1"}
     mounted = [True]

@@ -1,4 +1,4 @@
-"""The governor's place in the slot: what goes wrong beside it costs no training, and what it writes down is true."""
+"""The governor in the slot: what goes wrong around it costs no training, and what it records is true."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from support.scripted_slot import STARTED, ScriptedSlot, seen_work
 from support.telemetry_rows import decisions_of, epochs_of, last_standing, slowdowns_of
 
 from cbi_queue.governor.values import Action, Attribution, Cause
-from cbi_queue.ledger.holds import holds_in_force, place_hold
+from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
 from cbi_queue.ledger.settlement import cancel_in_slot
-from cbi_queue.lifecycle import HoldMode, HoldReason
+from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, HoldMode, HoldReason
 from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored, Started
 from cbi_queue.readings.values import HeatLevel, Unknown
 from cbi_queue.telemetry.telemetry import Telemetry
+from workers.governor.governor_hold import CAUSES
 from workers.governor.slot_governor import SlotGovernor
 from workers.sensors.monitor import Monitor
 from workers.trainer.ending import StopCause
@@ -44,10 +45,10 @@ def forbid_writing(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("method", ["check", "saw_work"])
-def test_a_bug_in_the_governor_costs_it_its_say_and_the_training_nothing(
+def test_a_bug_in_the_governor_ends_its_part_in_the_attempt_and_costs_the_training_nothing(
     slot: ScriptedSlot, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
-    """Told once with its traceback; the trainer goes on at full speed and the sensors are sampled on."""
+    """It is logged once with its traceback; the trainer runs at full speed, and samples are still taken."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.HEAVY)
     slot.check(attempt_governor, 4)
@@ -67,8 +68,8 @@ def test_a_bug_in_the_governor_costs_it_its_say_and_the_training_nothing(
     attempt_governor.ended()
 
 
-def test_a_bug_during_a_hold_does_not_leave_the_job_standing(slot: ScriptedSlot) -> None:
-    """Nobody else would lift that hold before it expires."""
+def test_a_bug_during_a_hold_does_not_leave_the_job_paused(slot: ScriptedSlot) -> None:
+    """Nothing else would lift that hold before it expires."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
     slot.check(attempt_governor, 4)
@@ -83,7 +84,7 @@ def test_a_bug_during_a_hold_does_not_leave_the_job_standing(slot: ScriptedSlot)
 def test_a_bug_in_the_check_empty_slot_leaves_neither_a_hold_nor_a_dead_daemon(
     slot: ScriptedSlot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The main thread takes that look once a second for weeks."""
+    """The main thread makes that check once a second for weeks."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
     slot.check(attempt_governor, 4)
@@ -138,7 +139,7 @@ def test_a_governor_is_not_blind_between_two_samples_however_rare(slot: Scripted
 
 
 def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: ScriptedSlot) -> None:
-    """Or the job would stand until the hold expires, while the governor believes that it works."""
+    """The job resumes at once; only the row would say that it is paused until the hold expires."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
     slot.check(attempt_governor, 4)
@@ -146,7 +147,8 @@ def test_a_hold_that_could_not_be_lifted_is_lifted_as_soon_as_it_can(slot: Scrip
     forbid_writing(slot.ledger)
     slot.check(attempt_governor, 10)
     assert holds_in_force(slot.ledger)
-    assert not [row for row in decisions(slot) if row.action == Action.RESUME and row.acted]
+    assert slot.slot_governor.holds(slot.ledger) == []
+    assert [row.acted for row in decisions(slot) if row.action == Action.RESUME] == [True]
 
     slot.ledger.conn.execute("PRAGMA query_only = 0")
     slot.check(attempt_governor, 3)
@@ -160,7 +162,7 @@ def decisions(slot: ScriptedSlot) -> list[Any]:
 
 
 def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once(slot: ScriptedSlot) -> None:
-    """A full disk cools nothing: the trainer stands still, and the row follows."""
+    """A full disk cools nothing: the trainer is paused, and the row follows."""
     attempt_governor = slot.attempt_governor()
     forbid_writing(slot.ledger)
     slot.heat(HeatLevel.TRAPPING)
@@ -169,18 +171,17 @@ def test_a_hold_that_cannot_be_written_is_in_force_all_the_same_and_decided_once
 
     (pause,) = [row for row in decisions(slot) if row.action == Action.PAUSE]
     assert pause.acted
-    assert slot.slot_governor.unplaced_hold is not None
-    assert slot.slot_governor.unplaced_hold.words == pause.words
+    assert [hold.words for hold in slot.slot_governor.holds(slot.ledger)] == [pause.words]
     assert not holds_in_force(slot.ledger)
 
     slot.ledger.conn.execute("PRAGMA query_only = 0")
     slot.check(attempt_governor, 1)
 
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
-    assert slot.slot_governor.unplaced_hold is None
+    assert [hold.words for hold in slot.slot_governor.holds(slot.ledger)] == [pause.words]
 
 
-def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: ScriptedSlot) -> None:
+def test_the_check_of_an_empty_slot_leaves_the_telemetry_to_others(slot: ScriptedSlot) -> None:
     """It lifts a hold, a job starts at once, and from then on only the slot's thread writes there."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
@@ -199,7 +200,7 @@ def test_the_look_at_an_empty_slot_leaves_the_telemetry_to_others(slot: Scripted
     assert [row.epoch for row in epochs_of(slot.telemetry_path, job.id)] == [1]
 
 
-def test_the_slots_own_stop_is_not_taken_for_somebody_elses(slot: ScriptedSlot) -> None:
+def test_the_slots_own_stop_is_not_taken_for_that_of_another_program(slot: ScriptedSlot) -> None:
     """A pause of work without safe points is a SIGSTOP of ours; seen by the sensor, it would explain any slowness."""
     attempt_governor = slot.attempt_governor()
     slot.stopped()
@@ -258,12 +259,12 @@ def test_the_rests_of_a_pace_do_not_count_towards_the_timeout(slot: ScriptedSlot
 
 
 def test_a_timeout_still_ends_a_paced_job(slot: ScriptedSlot) -> None:
-    """Its working time counts as ever."""
+    """Its working time counts."""
     assert run_paced(slot, seconds=40).stop_cause is StopCause.TIMEOUT
 
 
 @pytest.mark.parametrize("last", [None, Finished()], ids=["asked to stop", "finished"])
-def test_nothing_is_decided_about_a_trainer_that_is_on_its_way_out(slot: ScriptedSlot, last: Any) -> None:
+def test_nothing_is_decided_about_a_trainer_that_is_leaving(slot: ScriptedSlot, last: Any) -> None:
     """A hold for its sake would close the slot for the next job, and a SIGSTOP would keep it from leaving."""
     slot.trainer.reports = [STARTED, *[EpochReport(n, 1000, 1.0) for n in range(1, 5)]]
     slot.trainer.reports += [last, *[None] * 6] if last else [None] * 60
@@ -296,7 +297,7 @@ def test_only_a_governor_that_acts_asks_for_a_probe(
     assert len(slot.trainer.named("probe")) == probes
 
 
-def test_a_probe_of_no_time_is_not_believed(slot: ScriptedSlot) -> None:
+def test_a_probe_of_no_time_is_ignored(slot: ScriptedSlot) -> None:
     """A broken clock in the trainer must not divide the governor by zero."""
     attempt_governor = slot.attempt_governor()
     attempt_governor.probed(Probed("cpu", "matmul-1", wall_s=0.5))
@@ -311,7 +312,7 @@ def test_a_probe_of_no_time_is_not_believed(slot: ScriptedSlot) -> None:
 
 
 def test_a_run_that_was_slow_from_its_first_report_is_written_down_in_hindsight(slot: ScriptedSlot) -> None:
-    """Only the end of it shows that it was slow; `why` tells of it all the same."""
+    """Only the end of it shows that it was slow; `why` shows it all the same."""
     attempt_governor = slot.attempt_governor()
     slot.work(attempt_governor, range(1, 31), 2.0)
     slot.work(attempt_governor, range(31, 60), 1.0)
@@ -344,7 +345,7 @@ def test_a_slow_down_does_not_inherit_the_cause_of_the_one_before(slot: Scripted
     assert rows[0].ended_epoch is not None
 
 
-def test_a_decision_of_a_resumed_attempt_tells_the_epoch_that_the_job_has_reached(slot: ScriptedSlot) -> None:
+def test_a_decision_of_a_resumed_attempt_has_the_epoch_that_the_job_has_reached(slot: ScriptedSlot) -> None:
     """Epochs of earlier attempts are finished epochs, too."""
     slot.heat(HeatLevel.HEAVY)
     slot.trainer.reports = [Restored(50, "checkpoint"), STARTED, *[None] * 5]
@@ -352,9 +353,14 @@ def test_a_decision_of_a_resumed_attempt_tells_the_epoch_that_the_job_has_reache
     assert {row.epoch for row in decisions(slot)} == {50}
 
 
+def test_the_governor_knows_a_cause_for_each_reason_that_is_its_own() -> None:
+    """Else it would neither take such a hold over nor end it."""
+    assert set(CAUSES) == set(HOLDS_OF_THE_GOVERNOR)
+
+
 def left_by_a_dead_daemon(slot: ScriptedSlot, mode: HoldMode = HoldMode.PAUSE) -> None:
     """A hold as the governor of a daemon that died left it, five seconds ago."""
-    place_hold(slot.ledger, HoldReason.THERMAL, mode, "heat level trapping: work stands still", for_s=960.0)
+    place_hold(slot.ledger, HoldReason.THERMAL, mode, "heat level trapping: training is paused", for_s=960.0)
     slot.now_s += 5.0
 
 
@@ -372,7 +378,7 @@ def test_a_hold_that_a_dead_daemon_left_ends_when_the_machine_is_cool(slot: Scri
     assert not holds_in_force(slot.ledger)
 
 
-def test_a_hold_that_a_dead_daemon_left_ends_in_its_time_when_no_sensor_speaks(slot: ScriptedSlot) -> None:
+def test_a_hold_that_a_dead_daemon_left_ends_in_its_time_when_no_sensor_can_be_read(slot: ScriptedSlot) -> None:
     """It is held no longer than the daemon that placed it would have."""
     left_by_a_dead_daemon(slot)
     for sensor in slot.sensors.values():
@@ -388,7 +394,7 @@ def test_a_hold_that_a_dead_daemon_left_ends_in_its_time_when_no_sensor_speaks(s
 def test_a_governor_that_may_not_act_lifts_what_an_acting_one_left(
     make_slot: Callable[[str], ScriptedSlot], mode: str
 ) -> None:
-    """Whoever switches the governor off wants the queue to run."""
+    """A user who switches the governor off wants the queue to run."""
     slot = make_slot(mode)
     left_by_a_dead_daemon(slot)
     place_hold(slot.ledger, HoldReason.USER, HoldMode.PAUSE, "paused by the user")
@@ -398,8 +404,27 @@ def test_a_governor_that_may_not_act_lifts_what_an_acting_one_left(
     assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.USER]
 
 
+def test_between_jobs_a_hold_gets_its_row_late_and_is_over_when_the_user_lifts_it(slot: ScriptedSlot) -> None:
+    """Also when no job asks to start."""
+    attempt_governor = slot.attempt_governor()
+    forbid_writing(slot.ledger)
+    slot.heat(HeatLevel.TRAPPING)
+    slot.check(attempt_governor, 4)
+    slot.ledger.conn.execute("PRAGMA query_only = 0")
+    cancel_in_slot(slot.ledger, attempt_governor._job.id)
+    assert not holds_in_force(slot.ledger)
+
+    slot.check_idle(1)
+    assert [hold.reason for hold in holds_in_force(slot.ledger)] == [HoldReason.THERMAL]
+    resume_slot(slot.ledger, lift_all=True)
+    slot.check_idle(1)
+
+    assert slot.slot_governor.state.hold is None
+    assert not holds_in_force(slot.ledger)
+
+
 def test_cancelling_a_job_during_a_hold_leaves_words_that_are_true(slot: ScriptedSlot) -> None:
-    """The slot stays closed for the heat; no job stands still any more."""
+    """The slot stays closed for the heat; no job is paused any more."""
     attempt_governor = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
     slot.check(attempt_governor, 4)

@@ -1,4 +1,4 @@
-"""What the governor knew outlives its daemon: written into the telemetry, taken up by the next one, never trusted blindly."""
+"""The governor's state outlives its daemon: written into the telemetry, restored by the next one, never trusted blindly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cbi_queue.ledger.holds import holds_in_force, lift_hold
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.readings.values import HeatLevel
-from workers.governor.state_store import KEEP_EVERY_S
+from workers.governor.state_store import WRITE_EVERY_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def next_daemon(slot: ScriptedSlot, killed: AttemptGovernor | None = None, after_s: float = 5.0) -> SlotGovernor:
-    """The governance of a daemon that starts after this one was killed; its job goes, and what was not committed."""
+    """The governor of a daemon that starts after this one was killed; its job is gone, and what was not committed."""
     if killed is not None:
         cancel_in_slot(slot.ledger, killed._job.id)
     if slot.telemetry._conn is not None:
@@ -54,13 +54,13 @@ def paced(slot: ScriptedSlot) -> AttemptGovernor:
 
 
 def record(slot: ScriptedSlot) -> dict[str, Any]:
-    """What is written down."""
+    """The record that is stored."""
     text = last_memory(slot.telemetry_path)
     assert text is not None
     return json.loads(text)
 
 
-def test_the_pace_in_force_goes_on_and_counts_as_the_one_step_that_it_was(
+def test_the_pace_in_force_stays_and_counts_as_the_one_step_that_it_was(
     slot: ScriptedSlot, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The machine is as hot as before the crash, and a second step would be one too many."""
@@ -96,10 +96,10 @@ def test_what_was_refuted_stays_refuted(slot: ScriptedSlot, caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("mode", ["watch", "off"])
-def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
+def test_a_governor_that_may_not_act_neither_writes_nor_restores_a_state(
     make_slot: Callable[[str], ScriptedSlot], mode: str
 ) -> None:
-    """What it believes to be in force never was, and what was is let go."""
+    """What it believes to be in force never was, and what was is undone."""
     acting = make_slot("on")
     killed = paced(acting)
     written = record(acting)
@@ -119,15 +119,15 @@ def test_a_governor_that_may_not_act_neither_leaves_nor_takes_a_memory(
 
 
 def test_the_account_of_the_day_is_written_now_and_then(slot: ScriptedSlot) -> None:
-    """It moves with every look; a kill may cost it half a minute and no more."""
+    """It changes with every check; a kill may cost it half a minute and no more."""
     attempt_governor = slot.attempt_governor()
     slot.check(attempt_governor, 2)
     written = record(slot)
-    slot.check(attempt_governor, int(KEEP_EVERY_S) - 3)
+    slot.check(attempt_governor, int(WRITE_EVERY_S) - 3)
     assert record(slot) == written
     slot.check(attempt_governor, 5)
     (cost,) = record(slot)["costs"]
-    assert cost["watched_s"] == pytest.approx(KEEP_EVERY_S, abs=2.0)
+    assert cost["watched_s"] == pytest.approx(WRITE_EVERY_S, abs=2.0)
 
 
 def test_the_end_of_an_attempt_is_written(slot: ScriptedSlot) -> None:
@@ -138,7 +138,7 @@ def test_the_end_of_an_attempt_is_written(slot: ScriptedSlot) -> None:
     assert record(slot)["costs"][0]["watched_s"] == 19.0
 
 
-def test_a_hold_comes_back_with_what_was_seen_since(slot: ScriptedSlot) -> None:
+def test_a_hold_is_restored_with_what_was_seen_since(slot: ScriptedSlot) -> None:
     """A level that fell during it is no level that never falls, though the next daemon only saw it high."""
     killed = slot.attempt_governor()
     slot.heat(HeatLevel.TRAPPING)
@@ -149,7 +149,7 @@ def test_a_hold_comes_back_with_what_was_seen_since(slot: ScriptedSlot) -> None:
     slot.check(killed, 1)
     before = slot.slot_governor.state.hold
     assert before is not None
-    slot.slot_governor.remember(slot.telemetry, at_once=True)
+    slot.slot_governor.store_state(slot.telemetry, at_once=True)
 
     hold = next_daemon(slot, killed).state.hold
 
@@ -183,7 +183,7 @@ def test_a_hold_is_ended_between_jobs_and_the_end_is_written(slot: ScriptedSlot)
 
 
 @pytest.mark.parametrize("body", ["", "null", '{"version": 2}', b"\xff\x00", 7])
-def test_a_damaged_record_is_refused_whole_and_told_once(
+def test_a_damaged_record_is_refused_whole_and_logged_once(
     slot: ScriptedSlot, caplog: pytest.LogCaptureFixture, body: object
 ) -> None:
     """The governor begins as after the first start, and its next record takes the place of the damaged one."""
@@ -215,7 +215,7 @@ def test_a_fault_of_the_governor_is_not_left_to_the_next_daemon(slot: ScriptedSl
     assert record(slot)["steps"] == []
 
 
-def test_a_telemetry_file_of_an_earlier_version_gets_its_place_for_the_memory(slot: ScriptedSlot) -> None:
+def test_a_telemetry_file_of_an_earlier_version_gets_its_place_for_the_state(slot: ScriptedSlot) -> None:
     """An update finds none, and leaves one."""
     with closing(sqlite3.connect(slot.telemetry_path)) as conn, conn:
         conn.execute("DROP TABLE governor_memory")
@@ -230,7 +230,7 @@ def test_a_telemetry_file_of_an_earlier_version_gets_its_place_for_the_memory(sl
 
 
 def test_telemetry_that_cannot_be_used_costs_neither_the_pace_nor_the_start(slot: ScriptedSlot) -> None:
-    """The governor's memory is worth less than the training."""
+    """The governor's state is worth less than the training."""
     slot.telemetry.close()
     slot.telemetry_path.write_bytes(b"this is no database at all" * 100)
 
@@ -244,14 +244,14 @@ def test_telemetry_that_cannot_be_used_costs_neither_the_pace_nor_the_start(slot
 
 
 def hot_for_s(installation: Installation, since: float) -> float:
-    """Seconds after the instant *since* over which the stored samples say that it is hot."""
+    """Seconds after the instant *since* over which the stored samples show heat."""
     samples = samples_between(installation.settings.telemetry_path, since, since + 3600)
     hot = [at for at, readings in samples if readings["thermal"].get("level") == "heavy"]
     return hot[-1] - hot[0] if hot else 0.0
 
 
 def paces(installation: Installation) -> list[DecisionRow]:
-    """Every pace that was decided, told anew or not, oldest first."""
+    """Every pace that was decided, carried or not, oldest first."""
     return [row for row in decisions_of(installation.settings.telemetry_path) if row.action == "pace"]
 
 
@@ -271,7 +271,7 @@ def hurry(installation: Installation) -> None:
 
 
 def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_hour(governed: Installation) -> None:
-    """A pace, its undoing and a pace again are the three steps that this hour has, whoever takes them."""
+    """A pace, its undoing and a pace again are the three steps that this hour has, whichever daemon takes them."""
     hurry(governed)
     governed.enqueue({**LONG_NET, "name": "hot"})
     script(governed, (0.0, HEAVY))
@@ -284,7 +284,7 @@ def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_h
     carried = until(
         lambda: next((row for row in paces(governed) if is_carried(row)), None), "the pace is carried over", 60.0
     )
-    judged_within_s = 7.0  # by then the last step would have been undone, or taken anew
+    judged_within_s = 7.0  # by then the last step would have been undone, or taken again
     until(lambda: hot_for_s(governed, carried.at) > judged_within_s, "it stays hot", 60.0)
 
     assert [(row.value, row.attempt, is_carried(row)) for row in paces(governed)] == [

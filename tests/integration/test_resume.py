@@ -8,8 +8,6 @@ import pytest
 from click.testing import CliRunner
 
 from cbi_queue.cli import cli
-from cbi_queue.governor.state.state import Hold
-from cbi_queue.governor.values import Cause
 from cbi_queue.ledger.holds import holds_in_force, place_hold
 from cbi_queue.ledger.queries import last_events
 from cbi_queue.lifecycle import HoldMode, HoldReason
@@ -71,11 +69,11 @@ def test_the_governor_forgets_a_hold_that_was_lifted_so(site, resume):
     """Else it would wait for a hold that is gone, and never place another."""
     close_for(site, HoldReason.THERMAL)
     slot_governor = SlotGovernor(site.settings)
-    slot_governor.state.hold = Hold(Cause.HEAT, 0.0, 1e9, evicted=False, least=None)
     with site.ledger() as ledger:
-        slot_governor.notice_lifted_hold(ledger)
+        slot_governor.take_over(ledger)
+        slot_governor.update_hold_row(ledger)
         assert slot_governor.state.hold is not None
         resume("--all")
-        slot_governor.notice_lifted_hold(ledger)
+        slot_governor.update_hold_row(ledger)
 
     assert slot_governor.state.hold is None

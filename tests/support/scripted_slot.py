@@ -226,7 +226,14 @@ class ScriptedSlot:
         pausing = Pausing(self.ledger, self.trainer, job.id)
         pending_writes = PendingWrites(self.ledger)
         attempt_governor = AttemptGovernor(
-            self.slot_governor, self.ledger, self.telemetry, self.trainer, job, attempt, pausing, pending_writes
+            self.slot_governor,
+            self.ledger,
+            self.telemetry,
+            trainer=self.trainer,
+            job=job,
+            attempt=attempt,
+            pausing=pausing,
+            pending_writes=pending_writes,
         )
         if started is not None:
             attempt_governor.started(started)

@@ -1,16 +1,15 @@
-"""One attempt under the governor: its reports go in as work, decisions come out, and the slot acts on them here.
+"""One attempt under the governor: its reports go in as work, and the decisions that come out are carried out here.
 
-The governor itself is pure and lives in `cbi_queue.governor`; this is where its decisions become directives, holds,
-events and rows. Whatever goes wrong in here (a ledger that cannot be written, a sensor that lies, a fault of the
-governor's own) never costs the training. Neighbours: `supervision` (calls `look`), `intake` (hands the reports on),
-`parts` (makes work of them), `slot_governor` (what outlives the attempt), `cbi_queue.telemetry.governor_log` (the rows).
+The governor itself is pure (`cbi_queue.governor`); here its decisions become directives, holds, events and rows.
+Nothing that goes wrong here costs the training: not a ledger that cannot be written, not a wrong sensor, not a fault of
+the governor itself.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,7 +30,6 @@ from workers.trainer.memory_taken import Taken
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cbi_queue.governor.state.state import Hold
     from cbi_queue.governor.values import Attribution, Baseline, Decision, Slowdown
     from cbi_queue.ledger import AttemptRow, JobRow, Ledger
     from cbi_queue.protocol import MicroBatchChanged, Probed, Started, StepsReport
@@ -46,20 +44,21 @@ logger = logging.getLogger(__name__)
 
 
 class AttemptGovernor:
-    """The governor of one attempt, with hands."""
+    """The governor of one attempt, with what carries out its decisions."""
 
     def __init__(
         self,
         slot_governor: SlotGovernor,
         ledger: Ledger,
         telemetry: Telemetry,
+        *,
         trainer: TrainerProcess,
         job: JobRow,
         attempt: AttemptRow,
         pausing: Pausing,
         pending_writes: PendingWrites,
     ) -> None:
-        """Watch *trainer*'s process tree from now on; the governor itself begins with the trainer's `Started`."""
+        """Sample *trainer*'s process tree from now on; the governor itself begins with the trainer's `Started`."""
         self._slot_governor, self._ledger, self._telemetry = slot_governor, ledger, telemetry
         self._trainer, self._job, self._attempt, self._pausing = trainer, job, attempt, pausing
         self._pending_writes = pending_writes
@@ -75,13 +74,13 @@ class AttemptGovernor:
         self._ended: Slowdown | None = None
         self._next_look_s = 0.0
         self.duty = 1.0
-        """Share of the time that the trainer was told to work."""
+        """Share of the time that the trainer is to work."""
         self.wants_recycling = False
-        """True once a fresh process is to go on from the checkpoint."""
+        """True once a fresh process is to continue from the checkpoint."""
         slot_governor.monitor.watch(trainer.identity)
 
     def started(self, report: Started) -> None:
-        """Begin to govern: fetch what earlier runs of equal cost taught."""
+        """Begin to govern, with the baselines of earlier runs of equal cost."""
         self._started, self._reported_work = report, ReportedWork(gets_dearer=report.gets_dearer)
         self._slot_governor.monitor.work_begins()
         with self._harmless("started"):
@@ -103,21 +102,21 @@ class AttemptGovernor:
             self._trainer.probe()  # the first run of its kind: what the machine gives while nothing is slow yet
 
     def restored(self, epoch: int) -> None:
-        """Take note of the epochs that earlier attempts finished."""
+        """Note the epochs that earlier attempts finished."""
         self._epoch = epoch
 
     def worked(self, report: EpochReport | StepsReport) -> None:
-        """Show the governor an epoch, or a part of a long one."""
+        """Give the governor an epoch, or a part of a long one."""
         with self._harmless("worked"):
             work = self._reported_work.work_of(report, self._gap_s())
             if isinstance(report, EpochReport):
                 self._epoch = report.epoch
             if self._governor is not None and work is not None:
                 self._governor.saw_work(work)
-                self._tell_slowdown(self._governor)
+                self._record_slowdowns(self._governor)
 
     def probed(self, report: Probed) -> None:
-        """Show the governor what the calibration probe measured, and remember the coldest; no time is no measure."""
+        """Give the governor what the calibration probe measured, and keep the coldest; a probe of no time is ignored."""
         if report.wall_s <= 0.0:
             return
         with self._harmless("probed"):
@@ -128,7 +127,7 @@ class AttemptGovernor:
             self._pending_writes.write("probe", store)
 
     def micro_batch_changed(self, report: MicroBatchChanged) -> None:
-        """Let the next attempt of the job begin with the new micro-batch, too."""
+        """Note the new micro-batch; the next attempt of the job begins with it, too."""
         with self._harmless("micro_batch_changed"):
             if self._governor is not None:
                 self._governor.saw_micro_batch(report.micro_batch)
@@ -136,31 +135,31 @@ class AttemptGovernor:
             self._pending_writes.write("micro_batch", keep)
 
     def check(self, *, is_leaving: bool = False) -> None:
-        """Let the governor look, about once a second, and do what it decides.
+        """Make the governor decide, about once a second, and carry its decision out.
 
         Args:
-            is_leaving: the trainer is on its way out; nothing is decided about it any more.
+            is_leaving: the trainer has been stopped or has finished; nothing is decided about it any more.
         """
         if clock.monotonic_s() < self._next_look_s:
             return
         self._next_look_s = clock.monotonic_s() + GOVERNOR_LOOK_S
-        with self._harmless("look"):
-            self._slot_governor.place_hold(self._ledger)
+        with self._harmless("check"):
+            self._slot_governor.update_hold_row(self._ledger)
             readings = self._readings()
             self._slot_governor.note(self._telemetry, self._job.id, readings, self._governor)
-            self._slot_governor.remember(self._telemetry)
+            self._slot_governor.store_state(self._telemetry)
             if isinstance(readings.footprint, FootprintReading):
                 self._footprint_mib = max(self._footprint_mib or 0.0, readings.footprint.footprint_mib)
             if self._governor is not None and self._slot_governor.is_watching and not is_leaving:
                 self._decide(self._governor, readings)
 
     def ended(self) -> None:
-        """Keep what this attempt taught; stop watching its processes."""
+        """Store what this attempt taught; stop sampling its processes."""
         with self._harmless("ended"):
             self._slot_governor.monitor.watch(None)
-            self._slot_governor.place_hold(self._ledger)
+            self._slot_governor.update_hold_row(self._ledger)
             self._slot_governor.note(self._telemetry, None, self._slot_governor.readings(), None)
-            self._slot_governor.remember(self._telemetry, at_once=True)
+            self._slot_governor.store_state(self._telemetry, at_once=True)
             if self._governor is not None and self._started is not None and self._started.fingerprint:
                 learned.store_baselines(
                     self._ledger, self._started.fingerprint, self._governor.learned(), began_with=self._began_with
@@ -175,29 +174,26 @@ class AttemptGovernor:
 
     @contextmanager
     def _harmless(self, doing: str) -> Iterator[None]:
-        """Let nothing that goes wrong in the body cost the training.
+        """Keep what goes wrong in the body from the training.
 
-        What the ledger cannot do is logged. A fault of our own is logged once with its traceback, told in the job's
-        story, and the governor has no more say in this attempt: the trainer goes on at full speed, only watched.
+        What the ledger cannot do is logged. A fault of the governor itself is logged once with its traceback and
+        written into the job's story; for the rest of the attempt the trainer runs at full speed and is only sampled.
         """
         try:
             yield
         except (LedgerError, sqlite3.Error) as exc:
             logger.warning("event=governor.ledger doing=%s job_id=%d why=%r", doing, self._job.id, str(exc))
-        except Exception as exc:  # noqa: BLE001 - a fault of the governor's must not cost the training
+        except Exception as exc:  # noqa: BLE001 - a fault of the governor must not cost the training
             self._slot_governor.log_once(doing, exc)
             self._governor = None
-            self._let_go(f"the governor failed ({type(exc).__name__}: {exc}); it only samples until this attempt ends")
-
-    def _let_go(self, words: str) -> None:
-        if self.duty < 1.0:
-            self._pace(1.0)
-        with suppress(LedgerError, sqlite3.Error):
-            self._slot_governor.start_anew(self._ledger)
-        self._pending_writes.tell("governor_failed", "governor_failed", job_id=self._job.id, words=words)
+            if self.duty < 1.0:
+                self._pace(1.0)
+            self._slot_governor.start_again(self._ledger)
+            words = f"the governor failed ({type(exc).__name__}: {exc}); until this attempt ends it only takes samples"
+            self._pending_writes.tell("governor_failed", "governor_failed", job_id=self._job.id, words=words)
 
     def _readings(self) -> Readings:
-        """Return the latest readings; a stop of the trainer that was our own is nobody else's."""
+        """Return the latest readings, without a stop of the trainer that was the slot's own."""
         readings = self._slot_governor.readings()
         seen = readings.contention
         if isinstance(seen, ContentionReading) and self._trainer.was_stopped_by_us(seen.at_s):
@@ -205,22 +201,14 @@ class AttemptGovernor:
         return readings
 
     def _decide(self, governor: Governor, readings: Readings) -> None:
-        slot_governor = self._slot_governor
-        if slot_governor.acts:
-            slot_governor.notice_lifted_hold(self._ledger)
-        with slot_governor.deciding:
-            before = slot_governor.state.hold
-            idle = self._pausing.is_ordered and before is None
+        with self._slot_governor.deciding:
+            idle = self._pausing.is_ordered and self._slot_governor.state.hold is None
             decision = governor.check(clock.boot_s(), readings, idle=idle)
-        if decision is not None:
-            self._carry_out(decision, before)
-
-    def _carry_out(self, decision: Decision, before: Hold | None) -> None:
-        """Act, write down what was decided and whether it was done, and tell it; a directive needs no ledger."""
-        acts = self._slot_governor.acts
-        acted = acts and self._act(decision, before)
-        if not acted and self._slot_governor.was_refused_before:
+        if decision is None:
             return
+        acts = self._slot_governor.acts
+        if acts:
+            self._act(decision)
         logger.info("event=governor.%s job_id=%d cause=%s", decision.action, self._job.id, decision.cause)
         record_decision(
             self._telemetry,
@@ -228,16 +216,14 @@ class AttemptGovernor:
             job_id=self._job.id,
             attempt=self._attempt.number,
             epoch=self._epoch,
-            acted=acted,
+            acted=acts,
         )
-        self._slot_governor.remember(self._telemetry, at_once=True)
+        self._slot_governor.store_state(self._telemetry, at_once=True)
         if decision.action is not Action.PROBE:
-            prefix = "" if acted else "could not be carried out: " if acts else "would have acted, but only watches: "
-            self._pending_writes.tell(
-                "governor", decision.cause, job_id=self._job.id, words=f"{prefix}{decision.words}"
-            )
+            words = decision.words if acts else f"would have acted, but only watches: {decision.words}"
+            self._pending_writes.tell("governor", decision.cause, job_id=self._job.id, words=words)
 
-    def _act(self, decision: Decision, before: Hold | None) -> bool:
+    def _act(self, decision: Decision) -> None:
         match decision.action:
             case Action.PROBE:
                 self._trainer.probe()
@@ -248,15 +234,14 @@ class AttemptGovernor:
             case Action.RECYCLE:
                 self.wants_recycling = True
             case _:
-                return self._slot_governor.act_on_slot(self._ledger, decision, before)
-        return True
+                self._slot_governor.act_on_slot(self._ledger, decision)
 
     def _pace(self, duty: float) -> None:
         self._trainer.pace(duty)
         self.duty = duty
 
-    def _tell_slowdown(self, governor: Governor) -> None:
-        """Write a slow-down down as it begins, changes its cause, and ends; also one that shows only in hindsight."""
+    def _record_slowdowns(self, governor: Governor) -> None:
+        """Record a slow-down as it begins, changes its cause, and ends; also one that shows only in hindsight."""
         ended, slow = governor.ended_slowdown, governor.slowdown
         if ended is not None and ended != self._ended:
             self._record(ended, self._cause if _is_same(ended, self._slow) else None)
@@ -270,7 +255,7 @@ class AttemptGovernor:
         record_slowdown(self._telemetry, slowdown, cause, job_id=self._job.id, attempt=self._attempt.number)
 
     def _gap_s(self) -> float:
-        """Seconds that the machine slept since the last report; what nobody knows is told once it is known."""
+        """Return the seconds that the machine slept since the last report; those not known now count once they are."""
         before, slept_s = self._slept_s, self._slot_governor.slept_s()
         if slept_s is None:
             return 0.0

@@ -1,8 +1,8 @@
-"""The governor's decisions about the slot, carried out: its holds, placed and lifted in the ledger.
+"""The governor's hold on the slot, and its row in the ledger.
 
-A hold that cannot be written yet (another program has the ledger locked, the disk is full) is in force all the same:
-the watch obeys it, no job is admitted beside it, and it is written as soon as that can be done.
-Neighbours: `slot_governor` (which decides when), `supervision` (which obeys), `cbi_queue.ledger.holds` (the rows).
+The hold is in force as soon as it is decided, and over as soon as its end is: the slot obeys what is kept here. The row
+is a copy, for people and for the next daemon. It follows as soon as the ledger can be written, and when it is gone (the
+user lifted it, or it expired) the hold is over, too.
 """
 
 from __future__ import annotations
@@ -25,80 +25,67 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CAUSES = {HoldReason.THERMAL: Cause.HEAT, HoldReason.MEMORY: Cause.MEMORY}
+"""Reason of the hold -> cause that the governor knows it by."""
+REASONS = {cause: reason for reason, cause in CAUSES.items()}
+MODES = {Action.PAUSE: HoldMode.PAUSE, Action.EVICT: HoldMode.EVICT}
+
 
 class GovernorHold:
-    """The governor's hold on the slot, written or not. For the slot's thread and the main thread."""
+    """The one hold of the governor. For the slot's thread and the main thread."""
 
     def __init__(self) -> None:
-        """Begin without one."""
-        self._unplaced: HoldRow | None = None
-        self._refused = 0
-        self._writing = threading.Lock()
+        """Begin without a hold."""
+        self.in_force: HoldRow | None = None
+        self._copied: HoldRow | None = None
+        """What the ledger has, as far as is known here."""
+        self._end_words = ""
+        self._lock = threading.RLock()
 
-    @property
-    def unplaced(self) -> HoldRow | None:
-        """The hold that is in force and stands in no row yet; None: there is none."""
-        return self._unplaced
+    def carry_out(self, decision: Decision) -> None:
+        """Begin or end a hold as *decision* says; an action that concerns the trainer alone changes nothing."""
+        if (mode := MODES.get(decision.action)) is not None:
+            now, for_s = clock.epoch_s(), decision.figures["for_s"]
+            self.in_force = HoldRow(REASONS[decision.cause], mode, decision.words, now, now + for_s)
+        elif decision.action is Action.RESUME:
+            self.end(decision.words)
 
-    @property
-    def was_refused_before(self) -> bool:
-        """True when the hold could not be lifted, and the time before that neither."""
-        return self._refused > 1
+    def take_over(self, row: HoldRow) -> None:
+        """Make a row that an earlier daemon left the hold in force."""
+        self.in_force = self._copied = row
 
-    def carry_out(self, ledger: Ledger, decision: Decision) -> None:
-        """Carry out a decision that concerns the slot's holds; the others are the trainer's.
+    def end(self, words: str) -> None:
+        """End the hold, if there is one; *words* say why."""
+        self.in_force, self._end_words = None, words
 
-        Raises:
-            LedgerError, sqlite3.Error: when a hold could not be lifted; it stays in force.
-        """
-        with self._writing:
-            if decision.action in {Action.PAUSE, Action.EVICT}:
-                self._unplaced, self._refused = _row_of(decision), 0
-                self._place(ledger)
-            elif decision.action is Action.RESUME:
-                self._refused += 1
-                self._lift(ledger, decision)
-                self._refused = 0
+    def obeyed(self, ledger: Ledger) -> list[HoldRow]:
+        """Return the holds that the slot obeys: those of others as the ledger has them, the governor's as it is here."""
+        with self._lock:
+            rows, copied = holds_in_force(ledger), self._copied
+            others = [row for row in rows if copied is None or row.reason is not copied.reason]
+            if copied is not None and copied is self.in_force and others == rows:
+                self.in_force = self._copied = None  # the user lifted it, or it expired
+            return others if self.in_force is None else [*others, self.in_force]
 
-    def place(self, ledger: Ledger) -> bool:
-        """Write a hold that stands in no row yet; tell whether none is left that does not."""
-        if self._unplaced is None:
-            return True
-        with self._writing:
-            return self._place(ledger)
-
-    def forget(self) -> None:
-        """Let go of a hold that stands in no row yet, and of what the ledger refused."""
-        self._unplaced, self._refused = None, 0
-
-    def _place(self, ledger: Ledger) -> bool:
-        hold = self._unplaced
-        if hold is None:
-            return True
-        for_s = None if hold.expires_at is None else hold.expires_at - clock.epoch_s()
-        try:
-            if for_s is None or for_s > 0.0:
-                place_hold(ledger, hold.reason, hold.mode, hold.words, for_s=for_s)
-        except (LedgerError, sqlite3.Error) as exc:
-            if not ledger.met_lock:
-                logger.warning("event=hold.not_written reason=%s why=%r", hold.reason, str(exc))
-            return False
-        self._unplaced = None
+    def copy_to(self, ledger: Ledger) -> bool:
+        """Bring the hold and its row together; return False when the ledger cannot be used now: try again later."""
+        with self._lock:
+            try:
+                if self._copied is not None:
+                    self.obeyed(ledger)
+                self._write(ledger, self.in_force)
+            except (LedgerError, sqlite3.Error) as exc:
+                if not ledger.met_lock:
+                    hold = self.in_force or self._copied
+                    logger.warning("event=hold.not_written reason=%s why=%r", hold and hold.reason, str(exc))
+                return False
         return True
 
-    def _lift(self, ledger: Ledger, decision: Decision) -> None:
-        reason = hold_reason(decision.cause)
-        if self._unplaced is None or any(hold.reason is reason for hold in holds_in_force(ledger)):
-            lift_hold(ledger, reason, decision.words)
-        self._unplaced = None
-
-
-def hold_reason(cause: Cause) -> HoldReason:
-    """Return under which reason the governor holds the slot for *cause*."""
-    return HoldReason.MEMORY if cause is Cause.MEMORY else HoldReason.THERMAL
-
-
-def _row_of(decision: Decision) -> HoldRow:
-    mode = HoldMode.PAUSE if decision.action is Action.PAUSE else HoldMode.EVICT
-    now = clock.epoch_s()
-    return HoldRow(hold_reason(decision.cause), mode, decision.words, now, now + decision.figures["for_s"])
+    def _write(self, ledger: Ledger, hold: HoldRow | None) -> None:
+        if self._copied is not None and (hold is None or hold.reason is not self._copied.reason):
+            lift_hold(ledger, self._copied.reason, self._end_words)
+            self._copied = None
+        if hold is not None and hold is not self._copied:
+            for_s = None if hold.expires_at is None else hold.expires_at - clock.epoch_s()
+            place_hold(ledger, hold.reason, hold.mode, hold.words, for_s=for_s)
+            self._copied = hold

@@ -1,34 +1,28 @@
-"""What the governor keeps across attempts: the monitor, the profile's thresholds, its memory; and its hands on the slot.
+"""The governor's state across attempts: one per daemon, with the sensors' monitor and the hold on the slot.
 
-The slot's thread and the main thread take turns with the memory: who looks or asks holds `deciding`. Whose telemetry it
-is that just now may be written (the slot's while a trainer runs, the main thread's between jobs) writes it down, too. A
-fault of the governor's own ends here: it is logged once with its traceback, and the governor starts anew without a hold.
-Neighbours: `attempt_governor` (one attempt under it), `daemon` (starts and stops it, and looks between jobs), `monitor` (the
-sensors), `state_store` (what brings the memory to the next daemon), `cbi_queue.governor` (which decides).
+The slot's thread and the main thread take turns with the state: who lets the governor decide holds `deciding`. The
+telemetry belongs to the slot's thread while a trainer runs, and to the main thread between jobs. A fault of the governor
+itself ends here: it is logged once with its traceback, and the governor starts again from scratch without a hold.
 """
 
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
-from cbi_queue.errors import LedgerError
 from cbi_queue.governor.policies.heat_policy import HOLD_MARGIN_S
-from cbi_queue.governor.policies.slot_policy import check_empty_slot, may_start, take_back_end
+from cbi_queue.governor.policies.slot_policy import check_empty_slot, may_start
 from cbi_queue.governor.state.state import GovernorState, Hold
-from cbi_queue.governor.values import Cause
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.holds import holds_in_force, lift_hold
-from cbi_queue.lifecycle import HoldReason
 from cbi_queue.readings.as_json import readings_to_json
 from cbi_queue.readings.values import Readings, Unknown
 from cbi_queue.telemetry.governor_log import record_decision, record_sample, record_standing
-from workers.governor.governor_hold import GovernorHold, hold_reason
+from workers.governor.governor_hold import CAUSES, GovernorHold
 from workers.governor.state_store import StateStore
 from workers.sensors.monitor import FRESH_PERIODS, Monitor
 
@@ -44,15 +38,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GOVERNOR_LOOK_S = 1.0
-"""Seconds between looks of the governor: sensors are read every two, and no step has to come faster."""
+"""Seconds between checks of the governor: sensors are read every two, and no step has to come faster."""
 NOTE_S = 2.0
 """Seconds between samples in the telemetry."""
-CAUSES = {HoldReason.THERMAL: Cause.HEAT, HoldReason.MEMORY: Cause.MEMORY}
-"""The reasons under which the governor, and nobody else, holds the slot."""
 
 
 class SlotGovernor:
-    """The governor's standing house: one per daemon."""
+    """The governor's state that all attempts share, with what carries out its decisions about the slot."""
 
     def __init__(self, settings: Settings) -> None:
         """Prepare; nothing is sampled before `start`."""
@@ -62,7 +54,7 @@ class SlotGovernor:
         self.monitor = Monitor(settings)
         self._mode, self._profile = settings.governor, profile.name
         self.deciding = threading.Lock()
-        """Held by whoever lets the governor look or answer: its memory is not made for two at once."""
+        """Held while the governor decides or its state is written: that is not made for two threads at once."""
         self._state_store = StateStore(settings.telemetry_path)
         self._governor_hold = GovernorHold()
         self._lock = threading.Lock()
@@ -72,7 +64,7 @@ class SlotGovernor:
 
     @property
     def is_watching(self) -> bool:
-        """False when the governor is switched off: then it only samples."""
+        """False when the governor is switched off: only samples are taken then."""
         return self._mode != "off"
 
     @property
@@ -89,176 +81,139 @@ class SlotGovernor:
         self.monitor.stop()
 
     def readings(self) -> Readings:
-        """Return the latest readings, with what is stale made Unknown; all of it, when they cannot be put together."""
+        """Return the latest readings, stale ones as Unknown; all Unknown when the monitor fails."""
         try:
             return self.monitor.latest(clock.boot_s())
-        except Exception as exc:  # noqa: BLE001 - a monitor that fails in whatever way is an unknown reading
+        except Exception as exc:  # noqa: BLE001 - whatever the fault, nothing is known
             self.log_once("readings", exc)
             return Readings.unknown(f"the monitor failed with {type(exc).__name__}", clock.boot_s())
 
     def slept_s(self) -> float | None:
-        """Seconds that the machine has slept since the daemon started; None while nobody knows."""
+        """Return the seconds that the machine has slept since the daemon started; None when not known."""
         sleep = self.readings().sleep
         return None if isinstance(sleep, Unknown) else sleep.slept_s
 
     def why_not_start(self) -> str | None:
-        """Return why no job may start now; None when nothing speaks against it."""
+        """Return why no job may start now; None when one may."""
         if not self.acts:
             return None
         readings = self.readings()
         try:
             with self.deciding:
                 return may_start(clock.boot_s(), readings, self.state)
-        except Exception as exc:  # noqa: BLE001 - a fault of the governor's must not stop the queue
+        except Exception as exc:  # noqa: BLE001 - a fault of the governor must not stop the queue
             self.log_once("why_not_start", exc)
             return None
 
     def take_over(self, ledger: Ledger) -> None:
-        """Go on where the governor of an earlier daemon stopped: take up its memory, and answer for the holds it left.
+        """Continue where the governor of an earlier daemon stopped: with its state, and with the hold that it left.
 
-        Which holds there are, the ledger says. One that this governor may not act on is lifted: nobody would look
-        whether its cause is gone.
+        The ledger is believed about which holds there are. One that this governor may not act on is lifted, since
+        nothing would end it when its cause is gone.
         """
         if self.acts:
-            self.state = self._state_store.recall(self.thresholds) or self.state
-        remembered, self.state.hold = self.state.hold, None
+            self.state = self._state_store.restore(self.thresholds) or self.state
+        stored, self.state.hold = self.state.hold, None
         for row in holds_in_force(ledger):
             if row.reason not in CAUSES:
                 continue
             if self.acts and self.state.hold is None:
-                self.state.hold = _hold_of(row, remembered)
+                self.state.hold = _hold_of(row, stored)
+                self._governor_hold.take_over(row)
             else:
-                lift_hold(ledger, row.reason, f"the governor is in mode {self._mode} since the daemon was restarted")
+                lift_hold(ledger, row.reason, f"the daemon was restarted with the governor in mode {self._mode}")
 
     def check_idle_slot(self, ledger: Ledger, telemetry: Telemetry) -> None:
-        """Between jobs: sample, and lift a hold of the governor's own when its cause is gone."""
+        """Between jobs: sample, and end the governor's hold when its cause is gone."""
         if queries.job_in_slot(ledger) is not None:
             return
         readings = self.readings()
         self.note(telemetry, None, readings, None)
-        if not self.acts:
-            telemetry.commit()
-            return
-        try:
-            self.notice_lifted_hold(ledger)
-            self._act_between_jobs(ledger, telemetry, readings)
-        except (LedgerError, sqlite3.Error):
-            raise
-        except Exception as exc:  # noqa: BLE001 - a fault of the governor's must not end the daemon
-            self.log_once("idle look", exc)
-            self.start_anew(ledger)
-        finally:
-            self.remember(telemetry)
-            telemetry.commit()  # a job may start at once; from then on only the slot's thread writes there
+        if self.acts:
+            self.update_hold_row(ledger)
+            try:
+                self._decide_between_jobs(ledger, telemetry, readings)
+            except Exception as exc:  # noqa: BLE001 - a fault of the governor must not end the daemon
+                self.log_once("idle check", exc)
+                self.start_again(ledger)
+            self.store_state(telemetry)
+        telemetry.commit()  # a job may start at once; from then on only the slot's thread writes there
 
-    def _act_between_jobs(self, ledger: Ledger, telemetry: Telemetry, readings: Readings) -> None:
+    def _decide_between_jobs(self, ledger: Ledger, telemetry: Telemetry, readings: Readings) -> None:
         with self.deciding:
-            before = self.state.hold
             decision = check_empty_slot(clock.boot_s(), readings, self.state)
         if decision is not None:
-            acted = self.act_on_slot(ledger, decision, before)
-            if not acted and self.was_refused_before:
-                return
-            record_decision(telemetry, decision, job_id=None, attempt=None, epoch=None, acted=acted)
-            self.remember(telemetry, at_once=True)
+            self.act_on_slot(ledger, decision)
+            record_decision(telemetry, decision, job_id=None, attempt=None, epoch=None, acted=True)
+            self.store_state(telemetry, at_once=True)
 
-    def act_on_slot(self, ledger: Ledger, decision: Decision, before: Hold | None) -> bool:
-        """Carry out a decision about the slot's holds; tell whether it is done.
+    def act_on_slot(self, ledger: Ledger, decision: Decision) -> None:
+        """Begin or end the governor's hold as *decision* says; its row follows as soon as the ledger can be written."""
+        self._governor_hold.carry_out(decision)
+        self._governor_hold.copy_to(ledger)
 
-        A hold that cannot be written yet is in force all the same (`unplaced_hold`), until `place_hold` can.
+    def holds(self, ledger: Ledger) -> list[HoldRow]:
+        """Return every hold that the slot obeys, the governor's also while it has no row yet."""
+        return self._governor_hold.obeyed(ledger)
 
-        Args:
-            ledger: that has the holds.
-            decision: of the governor; what concerns the trainer alone changes nothing here.
-            before: the hold that was in force before it. When the ledger cannot be written, it cannot be lifted, and
-                the memory becomes again what it was: the next look decides by what it sees then.
+    def update_hold_row(self, ledger: Ledger) -> bool:
+        """Bring the governor's hold and its row together; return False when the ledger cannot be used now.
+
+        A hold that the user lifted, or that expired, is over for the governor, too.
         """
-        try:
-            self._governor_hold.carry_out(ledger, decision)
-        except (LedgerError, sqlite3.Error) as exc:
-            if not self.was_refused_before:
-                logger.warning("event=decision.not_carried_out action=%s why=%r", decision.action, str(exc))
-            if before is not None:
-                with self.deciding:
-                    take_back_end(self.state, before)
-            return False
-        return True
+        is_current = self._governor_hold.copy_to(ledger)
+        if self.acts and self._governor_hold.in_force is None:
+            self.state.hold = None
+        return is_current
 
-    @property
-    def was_refused_before(self) -> bool:
-        """True when the ledger refused the last end of a hold, and the one before it: that was told then."""
-        return self._governor_hold.was_refused_before
+    def start_again(self, ledger: Ledger) -> None:
+        """Forget everything, and end the hold in force: what decided it cannot be trusted to end it."""
+        self.state = GovernorState(self.thresholds)
+        self._state_store.write_soon()
+        self._governor_hold.end("the governor failed and starts again from scratch")
+        self._governor_hold.copy_to(ledger)
 
-    @property
-    def unplaced_hold(self) -> HoldRow | None:
-        """A hold of the governor's that is in force and stands in no row yet; None: there is none."""
-        return self._governor_hold.unplaced
+    def store_state(self, telemetry: Telemetry, *, at_once: bool = False) -> None:
+        """Write the state for the next daemon: *at_once* after a decision, every half minute otherwise.
 
-    def place_hold(self, ledger: Ledger) -> bool:
-        """Write a hold that stands in no row yet; tell whether none is left that does not."""
-        return self._governor_hold.place(ledger)
-
-    def start_anew(self, ledger: Ledger) -> None:
-        """Forget everything, and lift the hold in force: what decided it cannot be trusted to end it."""
-        hold, self.state = self.state.hold, GovernorState(self.thresholds)
-        self._state_store.keep_soon()
-        self._governor_hold.forget()
-        if hold is not None and self.acts:
-            lift_hold(ledger, hold_reason(hold.cause), "the governor failed and starts anew")
-
-    def remember(self, telemetry: Telemetry, *, at_once: bool = False) -> None:
-        """Write the memory down for the next daemon: *at_once* after a decision, now and then otherwise.
-
-        A governor that only watches leaves none: what it believes to be in force never was.
+        A governor that only watches writes none: what it believes to be in force never was.
         """
         if self.acts:
-            self._state_store.keep(telemetry, self.state, self.deciding, at_once=at_once)
+            self._state_store.write(telemetry, self.state, self.deciding, at_once=at_once)
 
     def log_once(self, doing: str, exc: Exception) -> None:
-        """Log a fault of our own with its traceback; one that only repeats the last is not logged again."""
+        """Log a fault of the governor with its traceback; one that only repeats the last is not logged again."""
         if self._faults.get(doing) != repr(exc):
             logger.error("event=governor.failed doing=%r", doing, exc_info=exc)
         self._faults[doing] = repr(exc)
 
-    def notice_lifted_hold(self, ledger: Ledger) -> None:
-        """Tell the governor when a person lifted its hold, or its time was over."""
-        hold = self.state.hold
-        if self._governor_hold.unplaced is not None:
-            return
-        if hold is not None and hold_reason(hold.cause) not in {held.reason for held in holds_in_force(ledger)}:
-            self.state.hold_is_gone()
-
     def note(self, telemetry: Telemetry, job_id: int | None, readings: Readings, governor: Governor | None) -> None:
-        """Write down, every few seconds and when the job changes, what the sensors say and the governor makes of it."""
+        """Write a sample and what *governor* makes of it, every few seconds and when the job changes."""
         with self._lock:
             if clock.monotonic_s() < self._next_note_s and job_id == self._noted_job:
                 return
             self._next_note_s, self._noted_job = clock.monotonic_s() + NOTE_S, job_id
-        plain = readings_to_json(readings, clock.boot_s())
-        record_sample(telemetry, job_id, plain)
-        record_standing(telemetry, self._standing(job_id, plain, governor))
-
-    def _standing(self, job_id: int | None, readings: dict[str, Any], governor: Governor | None) -> dict[str, Any]:
         now_s = clock.boot_s()
-        standing: dict[str, Any] = {
+        plain = readings_to_json(readings, now_s)
+        record_sample(telemetry, job_id, plain)
+        standing = {
             "mode": self._mode,
             "profile": self._profile,
             "job_id": job_id,
-            "readings": readings,
+            "readings": plain,
             "cost_share": self.state.spent_share(now_s),
             "left_alone_s": self.state.left_alone_s(now_s),
         }
-        return standing if governor is None else {**standing, **governor_standing(governor)}
+        record_standing(telemetry, standing if governor is None else standing | _view_of_job(governor))
 
 
 def _with_age_of(settings: Settings, thresholds: Thresholds) -> Thresholds:
-    """Let a reading be as old as the monitor lets it be: one put together from sensors has the age of its oldest part."""
+    """Allow a reading the age that the monitor allows: one put together from sensors is as old as its oldest part."""
     oldest_s = max(thresholds.reading_max_age_s, FRESH_PERIODS * settings.sample_s)
     return replace(thresholds, reading_max_age_s=oldest_s)
 
 
-def governor_standing(governor: Governor) -> dict[str, Any]:
-    """Return what *governor* thinks of its job, as plain values."""
+def _view_of_job(governor: Governor) -> dict[str, Any]:
     slowdown, attribution = governor.slowdown, governor.attribution
     return {
         "rung": governor.rung.words,
@@ -272,10 +227,11 @@ def governor_standing(governor: Governor) -> dict[str, Any]:
     }
 
 
-def _hold_of(row: HoldRow, remembered: Hold | None) -> Hold:
-    """Return the hold that stands in the ledger as the governor that placed it knew it; no trainer stands still for it."""
-    if remembered is not None and remembered.cause is CAUSES[row.reason]:
-        return replace(remembered, evicted=True)
+def _hold_of(row: HoldRow, stored: Hold | None) -> Hold:
+    """Return the hold of *row* as the governor that placed it knew it; its trainer has left."""
+    if stored is not None and stored.cause is CAUSES[row.reason]:
+        return replace(stored, evicted=True)
     now, boot_s = clock.epoch_s(), clock.boot_s()
-    left_s = 0.0 if row.expires_at is None else row.expires_at - now - HOLD_MARGIN_S
-    return Hold(CAUSES[row.reason], boot_s - max(0.0, now - row.since), boot_s + left_s, evicted=True, least=None)
+    since_s = boot_s - max(0.0, now - row.since)
+    until_s = boot_s + (0.0 if row.expires_at is None else row.expires_at - now - HOLD_MARGIN_S)
+    return Hold(CAUSES[row.reason], since_s, until_s, evicted=True, least=None, least_level=None)

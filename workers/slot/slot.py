@@ -56,7 +56,7 @@ class Slot:
         if self.stopping.is_set() or self._volume_is_missing():
             return False
         with ledger.brief_lock_waits():
-            if not self._slot_governor.place_hold(ledger):
+            if not self._slot_governor.update_hold_row(ledger):
                 return False
         memory = self._slot_governor.readings().memory
         return self._admission.admit(ledger, job, memory, self._slot_governor.why_not_start())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.errors import CbiError, LedgerBusy, LedgerError
 from cbi_queue.ledger import claims
-from cbi_queue.ledger.holds import holds_in_force, strongest_mode, sweep_expired
+from cbi_queue.ledger.holds import strongest_mode, sweep_expired
 from cbi_queue.lifecycle import HoldMode
 from workers.governor.attempt_governor import AttemptGovernor
 from workers.pending_writes import PendingWrites
@@ -165,9 +165,7 @@ class Supervision:
     def _check_holds(self) -> None:
         if self.stop_cause is not None:
             return
-        holds = holds_in_force(self._ledger)
-        if (unplaced := self._slot_governor.unplaced_hold) is not None:
-            holds.append(unplaced)
+        holds = self._slot_governor.holds(self._ledger)
         mode = strongest_mode(holds)
         if mode is HoldMode.EVICT:
             self._order_stop(StopCause.EVICT)

@@ -81,7 +81,7 @@ def test_what_is_said_of_a_trainer_that_cannot_be_paced_names_no_pace() -> None:
     ride.run(T.pause_max_s + 60, TRAPPING)
 
     assert [one.action for one in ride.steps[:2]] == [Action.PAUSE, Action.RESUME]
-    assert ride.steps[1].words.endswith("the job goes on")
+    assert ride.steps[1].words.endswith("the job resumes")
 
 
 def test_what_a_second_pace_gains_is_on_top_of_the_first() -> None:

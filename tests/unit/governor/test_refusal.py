@@ -1,4 +1,4 @@
-"""A refused start is for one strain and one job: the next one is refused anew."""
+"""A refusal to start is for one time of heat or pressure and one job: the next one is refused again."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ COOL, TRAPPING = at_level(HeatLevel.NOMINAL), at_level(HeatLevel.TRAPPING)
 
 @pytest.fixture
 def let_in() -> GovernorState:
-    """A memory that kept jobs back for heat until one was let in all the same."""
+    """A state that refused starts for heat until one job was let in all the same."""
     state = GovernorState(T)
     assert may_start(0.0, TRAPPING(0.0), state) is not None
     assert may_start(T.pause_max_s, TRAPPING(T.pause_max_s), state) is None
     return state
 
 
-def test_heat_that_comes_back_after_hours_of_cool_training_keeps_the_next_job_back(let_in: GovernorState) -> None:
-    """Or one refusal would open the gate for the rest of the daemon's life."""
+def test_heat_that_returns_after_hours_of_cool_training_refuses_the_next_job(let_in: GovernorState) -> None:
+    """Or one refusal would open the slot for the rest of the daemon's life."""
     ride = Ride(state=let_in, now_s=T.pause_max_s)
     ride.run(6 * 3600, COOL)
 
@@ -40,7 +40,7 @@ def test_each_job_that_is_let_in_waited_for_itself(let_in: GovernorState) -> Non
 
 
 def test_a_refusal_of_a_queue_that_was_emptied_is_forgotten_when_it_has_eased() -> None:
-    """Nobody asked for hours; the slot was looked at all the same."""
+    """No job asked for hours; the slot was checked all the same."""
     state = GovernorState(T)
     assert may_start(0.0, TRAPPING(0.0), state) is not None
     check_empty_slot(100.0, COOL(100.0), state)
