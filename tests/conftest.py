@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(rooms.TESTS).parts[0]
         if folder in MARKS_OF_FOLDERS:
             item.add_marker(MARKS_OF_FOLDERS[folder])
-        if _starts_processes(item):
+        if folder == "browser" or _starts_processes(item):
             item.add_marker("process")
 
 

@@ -135,7 +135,7 @@ def test_a_ledger_that_cannot_be_used_ends_with_one_and_says_how_to_restore(home
     for arguments in (["status"], ["list"], ["resume"], ["status", "--json"]):
         said = home.run(*arguments, code=1)
         assert "cannot read the ledger" in said
-        assert "restore the newest file of" in said
+        assert "cbi-queue restore newest" in said
     assert any(f["subject"] == "ledger" and f["verdict"] == "bad" for f in home.json("doctor", code=1))
 
 

@@ -75,7 +75,7 @@ def commands(python_with_example: tuple[Path, Path], installation: Installation)
 
 
 def test_an_installed_family_is_planned_trained_scored_and_ranked(commands: Commands) -> None:
-    assert "fine: 2 jobs" in commands.run("plan", "check", "ewma.yaml")
+    assert "OK: 2 jobs" in commands.run("plan", "check", "ewma.yaml")
     assert "ewma_drift" in commands.run("plan", "schema")
     assert "likely" in commands.run("estimate", "ewma.yaml")
 

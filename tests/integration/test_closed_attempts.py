@@ -13,7 +13,8 @@ from cbi_queue.ledger.settlement import (
     fail,
     finish,
     requeue,
-    requeue_after_death,
+    requeue_after_crash,
+    requeue_after_kill,
     retry_or_fail,
 )
 from cbi_queue.lifecycle import Outcome, Reason
@@ -24,7 +25,8 @@ ENDS = {
     "requeue": lambda ledger, number: requeue(ledger, number, Outcome.INTERRUPTED, Reason.DAEMON_STOPPED, "stopped"),
     "retry": lambda ledger, number: retry_or_fail(ledger, number, "Boom", backoff_s=0.0, exit_code=1),
     "downgrade": lambda ledger, number: downgrade_or_fail(ledger, number, "killed", exit_code=-9),
-    "death": lambda ledger, number: requeue_after_death(ledger, number, 2, backoff_s=0.0),
+    "crash": lambda ledger, number: requeue_after_crash(ledger, number, 2, backoff_s=0.0),
+    "kill": lambda ledger, number: requeue_after_kill(ledger, number, "killed", exit_code=-9, backoff_s=0.0),
     "cancel": lambda ledger, number: cancel_in_slot(ledger, number, exit_code=-15),
 }
 """Every way in which an attempt ends."""

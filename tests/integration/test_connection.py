@@ -130,7 +130,7 @@ def test_looking_cannot_change_anything(ledger, ledger_path):
 
     with Ledger.open_readonly(ledger_path) as looking:
         assert queries.find_job(looking, "naive-1w").id == 1
-        for attempt in (lambda: add(looking, "other"), lambda: looking.tell("x", "x")):
+        for attempt in (lambda: add(looking, "other"), lambda: looking.add_event("x", "x")):
             with pytest.raises(LedgerError, match="readonly"):
                 attempt()
 

@@ -249,7 +249,7 @@ def test_a_crash_that_left_a_checkpoint_goes_on_at_once_and_one_that_did_not_wai
     job = installation.until_state("crashing", "queued")
     first, second = (e.words or "" for e in installation.events("crashing") if e.event == "requeue")
     assert first == "the trainer crashed with SIGSEGV and reported no error; attempt 2 of 6 at once"
-    assert second == "the trainer crashed with SIGSEGV and reported no error; attempt 3 of 6 in 1200 s"
+    assert second == "the trainer crashed with SIGSEGV and reported no error; attempt 3 of 6 in 20 min"
     assert [a.outcome for a in installation.attempts("crashing")] == [Outcome.ERROR] * 2
     assert job.errors == 2
 

@@ -160,6 +160,7 @@ class TrainerProcess:
         return seen
 
 
+@pytest.mark.process
 def test_a_hang_up_and_a_kill_cost_time_and_no_bits(job):
     """The daemon dies in attempt 1, the trainer in attempt 2: attempt 3 ends as a run that was left alone."""
     params = {"epochs": 8, "patience": 8, "sequence_length": 16}  # long enough to be caught in the middle
@@ -186,6 +187,7 @@ def test_a_hang_up_and_a_kill_cost_time_and_no_bits(job):
     assert scores.items() <= json.loads(_content(whole, "metrics.json")).items()
 
 
+@pytest.mark.process
 def test_a_trainer_does_not_load_a_compiler_that_it_has_no_use_for(job, monkeypatch, capfd):
     """Two seconds of every start, after a crash, too, and 70 MiB of a machine that has 16 GB."""
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
