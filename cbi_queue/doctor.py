@@ -5,6 +5,7 @@ Changes nothing, except that it creates the state folder and writes one probe fi
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import subprocess
@@ -12,6 +13,8 @@ import sys
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cbi_queue.errors import CbiError
@@ -25,8 +28,7 @@ from cbi_queue.views.snapshot import daemon_status
 from cbi_queue.wording import counted, memory_size, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
     from cbi_queue.settings import Settings
 
@@ -199,31 +201,57 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
     installed = {backend for backend in BACKENDS if runtime_of(settings, backend).origin == "installed"}
     for backend in sorted({"native", "torch", *installed, *settings.runtimes}):
         interpreter = settings.interpreter_for(backend)
-        missing = _missing_libraries(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
-        if missing is None:
-            yield _bad(f"runtime {backend}", f"{interpreter} does not start", "correct [runtimes] in the settings file")
-        elif "jobs" in missing:
-            yield _bad(f"runtime {backend}", f"{interpreter} does not have cbi-queue", "install cbi-queue there")
+        subject, again = f"runtime {backend}", f"run `cbi-queue runtime install {backend}`"
+        probed = _probe_runtime(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
+        if probed is None:
+            yield _bad(subject, f"{interpreter} does not start", "correct [runtimes] in the settings file")
+            continue
+        missing, code = probed
+        if "jobs" in missing:
+            yield _bad(subject, f"{interpreter} does not have cbi-queue", "install cbi-queue there")
         elif missing and backend in NET_LIBRARIES:
-            seen = f"{interpreter} does not have {', '.join(missing)}"
-            yield _bad(f"runtime {backend}", seen, f"run `cbi-queue runtime install {backend}`")
+            yield _bad(subject, f"{interpreter} does not have {', '.join(missing)}", again)
         elif missing:
             advice = "install cbi-queue[train] there; jobs that need these libraries fail until then"
-            yield _note(f"runtime {backend}", f"{interpreter} does not have {', '.join(missing)}", advice)
+            yield _note(subject, f"{interpreter} does not have {', '.join(missing)}", advice)
+        elif code != _code_digest():
+            advice = again if backend in installed else "install this cbi-queue there again"
+            yield _note(subject, f"{interpreter} has other trainer code than this cbi-queue", advice)
         else:
-            yield _ok(f"runtime {backend}", interpreter)
+            yield _ok(subject, interpreter)
 
 
-def _missing_libraries(interpreter: str, libraries: tuple[str, ...]) -> list[str] | None:
-    code = "import importlib.util,sys\nprint(*[n for n in sys.argv[1:] if importlib.util.find_spec(n) is None])"
+_PROBE = """
+import hashlib, importlib.util, pathlib, sys
+print(*[name for name in sys.argv[1:] if importlib.util.find_spec(name) is None])
+jobs, digest = importlib.util.find_spec("jobs"), hashlib.sha256()
+for path in sorted(pathlib.Path(jobs.origin).parent.rglob("*.py")) if jobs else ():
+    digest.update(path.read_bytes())
+print(digest.hexdigest())
+"""
+"""Prints the libraries that are missing, then the SHA-256 of the trainer's code, which may be an older copy."""
+
+
+def _probe_runtime(interpreter: str, libraries: Iterable[str]) -> tuple[list[str], str] | None:
+    """Return the missing libraries and the digest of the trainer's code; None when *interpreter* does not start."""
     try:
         done = subprocess.run(
-            [interpreter, "-P", "-c", code, "jobs", *libraries],
+            [interpreter, "-P", "-c", _PROBE, "jobs", *libraries],
             capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        missing, code = done.stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired, ValueError):
         return None
-    return done.stdout.split() if done.returncode == 0 else None
+    return (missing.split(), code) if done.returncode == 0 else None
+
+
+def _code_digest() -> str:
+    """Return what `_PROBE` prints for our own trainer's code."""
+    digest, spec = hashlib.sha256(), find_spec("jobs")
+    folder = Path(spec.origin).parent if spec and spec.origin else Path()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _exports(settings: Settings) -> Iterator[Finding]:

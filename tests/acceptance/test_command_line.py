@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import click
 import pytest
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from support.command_installation import EXECUTABLE
 from support.ledger_rows import add, dump
 
+import jobs
 from cbi_queue.cli import VERBS, cli
 
 EVIL = "naive-\x1b[31mred\x07\r"
@@ -280,3 +282,22 @@ def test_looking_at_a_ledger_that_another_program_writes_to_does_not_wait(home):
 
         assert len(home.json("list", "--all")) == 7
         assert home.json("status")["counts"]["queued"] == 1
+
+
+@pytest.mark.process
+def test_doctor_names_a_runtime_whose_trainer_code_is_not_ours(home, tmp_path):
+    """A copy made before an upgrade trains with the code that it was made from."""
+    site = tmp_path / "site"
+    shutil.copytree(Path(jobs.__file__).parent, site / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{site}" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (home.root / "config.toml").write_text(f'[runtimes]\nnative = "{python}"\n')
+
+    def finding():
+        return next(one for one in home.json("doctor") if one["subject"] == "runtime native")
+
+    assert finding()["verdict"] == "ok"
+    (site / "jobs" / "registry.py").write_text("# an older one\n")
+    assert finding()["verdict"] == "note"
+    assert "other trainer code" in finding()["seen"]
