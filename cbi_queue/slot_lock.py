@@ -42,6 +42,14 @@ class SlotLock:
             raise RuntimeError(msg)
         return self._descriptor
 
+    @property
+    def is_in_place(self) -> bool:
+        """True while the file at the path is the one that is locked: otherwise another process can lock a new one."""
+        try:
+            return os.path.samestat(os.fstat(self.descriptor), self._path.stat())
+        except OSError:
+            return False
+
     def try_acquire(self) -> bool:
         """Take the slot if it is free; return True if this process holds it now."""
         if self._descriptor is not None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Stopped
 from cbi_queue.spec import JobSpec
 from jobs.process.channel import Channel, StopRequested
@@ -100,6 +101,9 @@ def _train(assignment: Assignment, channel: Channel) -> None:
 
 def _spec(assignment: Assignment) -> JobSpec:
     """Check the spec again: this runtime may have another version of cbi-queue than the one that planned the job."""
+    model = assignment.spec.get("model")
+    if model not in MODELS:
+        raise BrokenSpec(f"this runtime has no model {model!r}: the package that brings it is not installed there")
     try:
         return JobSpec.model_validate(assignment.spec)
     except ValidationError as exc:

@@ -56,6 +56,7 @@ def _backup(ledger: Ledger, settings: Settings) -> None:
     try:
         path = back_up(ledger, settings.backup_dir)
     except (OSError, sqlite3.Error) as exc:
+        logger.warning("event=backup.failed folder=%s why=%r", settings.backup_dir, str(exc))
         ledger.add_event("backup_failed", "backup", words=f"the daily backup failed: {exc}")
         return
     prune_backups(settings.backup_dir, BACKUPS_KEPT)

@@ -16,6 +16,7 @@ from cbi_queue import clock
 from cbi_queue.errors import CbiError, LedgerBusy, LedgerError, LedgerLost, SlotStuck
 from cbi_queue.huey_queue import EmbeddedConsumer, LedgerHuey
 from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
+from cbi_queue.ledger.connection import is_damage
 from cbi_queue.ledger.file_watch import LedgerFile
 from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.slot_lock import SlotLock
@@ -59,6 +60,7 @@ class Daemon:
         self._stop = threading.Event()
         self._began_after_event = 0
         self._file: LedgerFile | None = None
+        self._lock: SlotLock | None = None
         self._lost: str | None = None
 
     def run(self) -> int:
@@ -88,7 +90,7 @@ class Daemon:
         ledger = Ledger.open(self._settings.ledger_path, patience_s=DAEMON_PATIENCE_S, checkpoints=True)
         telemetry = Telemetry(self._settings.telemetry_path)
         try:
-            self._file = LedgerFile(self._settings.ledger_path)
+            self._file, self._lock = LedgerFile(self._settings.ledger_path), lock
             self._began_after_event = queries.last_event_id(ledger)
             if not self._take_over(ledger, slot_governor):
                 return 0
@@ -101,7 +103,9 @@ class Daemon:
         finally:
             slot_governor.stop()
             telemetry.close()
-            if self._lost is None:
+            if self._lost is None or self._file is None or self._file.is_in_place:
+                with suppress(sqlite3.Error):  # brings a log that was deleted from its folder into the ledger
+                    ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 ledger.close()
 
     def _take_over(self, ledger: Ledger, slot_governor: SlotGovernor) -> bool:
@@ -175,16 +179,25 @@ class Daemon:
         )
         while not self._stop.wait(POLL_S):
             for check in checks:
-                check.run_when_due()
+                if (damage := check.run_when_due()) is not None:
+                    self._give_up(damage)
             if self._until_empty and _is_empty(ledger):
                 return
 
     def _check_file(self) -> None:
         """Stop when the ledger's file is no longer the one that was opened: what is written to it would be lost."""
-        self._lost = self._file.fault() if self._file else None
-        if self._lost is not None:
-            logger.error("event=ledger.lost why=%r", self._lost)
-            self._stop.set()
+        fault = self._file.fault() if self._file else None
+        if fault is None and self._lock is not None and not self._lock.is_in_place:
+            fault = f"the slot's lock {self._settings.lock_path} was deleted or replaced: a second daemon could start"
+        if fault is not None:
+            self._give_up(fault)
+
+    def _give_up(self, fault: str) -> None:
+        """Have the trainer checkpoint, and end with *fault*."""
+        if self._lost is None:
+            logger.error("event=ledger.lost why=%r", fault)
+            self._lost = fault
+        self._stop.set()
 
     def _exit_code(self, ledger: Ledger) -> int:
         """Return 1 when an until-empty run leaves a job failed, waiting, held or unfit; else 0."""
@@ -201,16 +214,26 @@ class _PeriodicCheck:
         self._every_s = every_s
         self._act = act
         self._next_s = 0.0
+        self._logged: str | None = None
 
-    def run_when_due(self) -> None:
-        """Run it if it is due; log an error and try again next time."""
+    def run_when_due(self) -> str | None:
+        """Run it if it is due; log an error, once while it stays the same, and try again next time.
+
+        Returns:
+            What is wrong with the ledger when the error shows that its file is damaged; else None.
+        """
         if clock.monotonic_s() < self._next_s:
-            return
+            return None
         self._next_s = clock.monotonic_s() + self._every_s
         try:
             self._act()
         except (CbiError, sqlite3.Error, OSError) as exc:
-            logger.warning("event=look.failed name=%s why=%r", self._name, str(exc))
+            if str(exc) != self._logged:
+                logger.warning("event=look.failed name=%s why=%r", self._name, str(exc))
+            self._logged = str(exc)
+            return f"the ledger is damaged: {exc}" if is_damage(exc) else None
+        self._logged = None
+        return None
 
 
 def _is_empty(ledger: Ledger) -> bool:

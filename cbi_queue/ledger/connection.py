@@ -52,7 +52,7 @@ def connect(path: Path | str, *, checkpoints: bool = False, readonly: bool = Fal
     try:
         conn = sqlite3.connect(target, uri=readonly, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     except sqlite3.Error as exc:
-        raise LedgerError(f"cannot open the ledger {path}: {exc}") from exc
+        raise LedgerError(f"cannot open the ledger {path}: {exc}", hint=advice(Path(path), exc)) from exc
     try:
         conn.row_factory = sqlite3.Row
         if not readonly:
@@ -60,7 +60,7 @@ def connect(path: Path | str, *, checkpoints: bool = False, readonly: bool = Fal
     except BaseException as exc:
         conn.close()
         if isinstance(exc, sqlite3.Error):
-            raise LedgerError(f"cannot open the ledger {path}: {exc}") from exc
+            raise LedgerError(f"cannot open the ledger {path}: {exc}", hint=advice(Path(path), exc)) from exc
         raise
     return conn
 
@@ -93,6 +93,20 @@ def _switch_to_wal(conn: sqlite3.Connection) -> None:
 def is_busy(exc: sqlite3.Error) -> bool:
     """Return True if the error only means that another connection holds the lock."""
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def is_damage(exc: BaseException) -> bool:
+    """Return True if *exc*, or what it was raised from, shows that the file itself is damaged or is not a database."""
+    damaged = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    codes = (getattr(each, "sqlite_errorcode", 0) & 0xFF for each in (exc, exc.__cause__))
+    return any(code in damaged for code in codes)
+
+
+def advice(path: Path, exc: sqlite3.Error) -> str:
+    """Advise to restore a backup only when the file itself is damaged: a full disk damages nothing."""
+    if is_damage(exc):
+        return "`cbi-queue restore` lists the backups; `cbi-queue restore newest` brings the newest one back"
+    return f"free up space on the disk of {path.parent} and make its files readable and writable; the ledger is not damaged"
 
 
 class WriteTransaction:

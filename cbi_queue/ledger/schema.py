@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.errors import LedgerError
 from cbi_queue.ledger.backups import backup_paths
-from cbi_queue.ledger.connection import connect, refuse_unsafe_disk
+from cbi_queue.ledger.connection import advice, connect, refuse_unsafe_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def schema_version(path: Path) -> int:
         try:
             return int(conn.execute("PRAGMA user_version").fetchone()[0])
         except sqlite3.Error as exc:
-            raise LedgerError(f"cannot read the ledger {path}: {exc}", hint=_hint(path, exc)) from exc
+            raise LedgerError(f"cannot read the ledger {path}: {exc}", hint=advice(path, exc)) from exc
 
 
 def ensure_schema(path: Path) -> None:
@@ -67,11 +67,3 @@ def why_lost(path: Path) -> str | None:
         return None
     what = "is empty" if path.exists() else "is missing"
     return f"the ledger {path} {what}, but there are backups of it ({len(backups)}, the newest {backups[0].name})"
-
-
-def _hint(path: Path, exc: sqlite3.Error) -> str:
-    """Advise to restore a backup only when the file itself is damaged: a full disk damages nothing."""
-    damaged = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-    if getattr(exc, "sqlite_errorcode", 0) & 0xFF in damaged:
-        return "`cbi-queue restore` lists the backups; `cbi-queue restore newest` brings the newest one back"
-    return f"free up space on the disk of {path.parent} and make the file readable; the ledger itself is not damaged"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,10 @@ import pytest
 from support.installation import NET
 from support.waiting import until
 
+from cbi_queue.errors import LedgerError
+from cbi_queue.ledger.backups import inspect, restore
 from cbi_queue.ledger.file_watch import LedgerFile
+from cbi_queue.ledger.schema import SCHEMA_VERSION
 from cbi_queue.ledger.upkeep import back_up
 
 if TYPE_CHECKING:
@@ -41,6 +45,18 @@ def empty(ledger: Path) -> None:
     os.truncate(ledger, 0)
 
 
+def cut(ledger: Path) -> None:
+    os.truncate(ledger, 8192)
+
+
+def delete_log(ledger: Path) -> None:
+    ledger.with_name("ledger.db-wal").unlink()
+
+
+def delete_lock(ledger: Path) -> None:
+    ledger.with_name("slot.lock").unlink()
+
+
 def move_folder(ledger: Path) -> None:
     """As when the disk below it vanishes."""
     ledger.rename(ledger.with_suffix(".gone"))
@@ -48,7 +64,15 @@ def move_folder(ledger: Path) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "words"),
-    [(delete, "deleted"), (replace, "replaced"), (empty, "emptied"), (move_folder, "deleted")],
+    [
+        (delete, "deleted"),
+        (replace, "replaced"),
+        (empty, "cut from"),
+        (cut, "cut from"),
+        (move_folder, "deleted"),
+        (delete_log, "write-ahead log"),
+        (delete_lock, "lock"),
+    ],
 )
 def test_a_ledger_that_is_taken_away_ends_the_daemon_with_words(
     installation: Installation, harm: Callable[[Path], None], words: str
@@ -70,6 +94,8 @@ def test_a_ledger_that_is_taken_away_ends_the_daemon_with_words(
     assert not trainer.is_alive()
     assert run_dir
     assert any((installation.root / run_dir / "checkpoints").iterdir())
+    if harm is delete_log:  # what was in the log is in the ledger
+        assert installation.job("net").state == "queued"
     delete(installation.settings.ledger_path)  # what the end of a test reads would be refused
 
 
@@ -100,10 +126,13 @@ def test_a_backup_is_restored_and_the_old_files_are_kept(installation: Installat
 
     (listed,) = json.loads(installation.cli("restore", "--json"))
     assert (listed["backup"], listed["jobs"], listed["unfinished"], listed["fault"]) == (backup.name, 1, 1, None)
-    done = json.loads(installation.cli("restore", backup.name, "--json"))
+    installation.cli("restore", str(backup))
+    done = json.loads(installation.cli("restore", "newest", "--json"))  # perhaps within the same second
 
     assert [job["name"] for job in json.loads(installation.cli("list", "--json"))] == ["first"]
-    with closing(sqlite3.connect(f"{done['replaced']}/ledger.db")) as conn:
+    kept = sorted(installation.settings.state_dir.glob("replaced-*"))
+    assert (len(kept), str(kept[-1])) == (2, done["replaced"])
+    with closing(sqlite3.connect(kept[0] / "ledger.db")) as conn:
         assert conn.execute("SELECT COUNT(*) FROM jobs").fetchone() == (2,)
     assert installation.settings.ledger_path.stat().st_mode & 0o777 == 0o600
 
@@ -117,9 +146,21 @@ def test_a_damaged_or_unknown_backup_is_refused_and_nothing_changes(installation
         file.seek(size // 2)
         file.write(b"\x5a" * (size // 3))
 
-    for wanted in (backup.name, "newest", "../ledger.db", "ledger-20200101T000000Z.db"):
+    folder = installation.settings.backup_dir
+    os.mkfifo(folder / "ledger-20990101T000000Z.db")
+    (folder / "ledger-20990102T000000Z.db").symlink_to(installation.settings.ledger_path)
+    shutil.copy(installation.settings.ledger_path, folder / "ledger-20990103T000000Z.db")
+    with closing(sqlite3.connect(folder / "ledger-20990103T000000Z.db")) as conn:
+        conn.execute("PRAGMA user_version = 99")
+        conn.execute("PRAGMA journal_mode = DELETE")
+    with closing(sqlite3.connect(folder / "ledger-20990104T000000Z.db")) as conn:
+        conn.execute("CREATE TABLE jobs (state)")
+    strange = [path.name for path in folder.glob("ledger-2099*")]
+    for wanted in (backup.name, "newest", "../ledger.db", "ledger-20200101T000000Z.db", *strange):
         assert "Restored" not in installation.cli("restore", wanted, code=2)
-    assert "ok" not in installation.cli("restore")
+    faults = {row["backup"]: row["fault"] for row in json.loads(installation.cli("restore", "--json"))}
+    assert all(faults.values())
+    assert "newer cbi-queue (schema 99" in faults["ledger-20990103T000000Z.db"]
     assert installation.job("net").state == "queued"
     assert not list(installation.settings.state_dir.glob("replaced-*"))
 
@@ -170,3 +211,27 @@ def test_watching_the_file_drops_no_lock_of_sqlite(installation: Installation) -
         installation.cli("pause")  # a process of its own, which closes its connection
         assert log.stat().st_ino == before
         assert ledger.conn.execute("SELECT COUNT(*) FROM holds").fetchone()[0] == 1
+
+
+def test_a_restore_that_fails_leaves_the_ledger_as_it_was(installation: Installation) -> None:
+    """The disk fills up while the copy is made."""
+    installation.enqueue({**NET, "name": "net"})
+    with installation.ledger() as ledger:
+        backup = back_up(ledger, installation.settings.backup_dir)
+    installation.enqueue({**NET, "name": "later"})
+
+    def full(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(LedgerError, match=r"No space left on device; the ledger is as it was"):
+        restore(inspect(backup, SCHEMA_VERSION), installation.settings.ledger_path, full)
+    assert installation.job("later").state == "queued"
+    assert not list(installation.settings.state_dir.glob("replaced-*"))
+    assert not list(installation.settings.state_dir.glob(".ledger.db*"))
+
+
+def test_backups_that_cannot_be_read_are_no_reason_to_begin_an_empty_queue(installation: Installation) -> None:
+    delete(installation.settings.ledger_path)
+    installation.settings.backup_dir.write_text("")
+    assert "cannot read the folder of backups" in installation.cli("status", code=1)
+    assert not installation.settings.ledger_path.exists()

@@ -139,7 +139,9 @@ def _killed(seen: Seen) -> Ending:
     """Blame memory only on evidence: otherwise the job, and so its result, stays as it is."""
     if seen.memory_evidence is not None:
         return _out_of_memory(f"killed with SIGKILL, not by cbi-queue: {seen.memory_evidence}")
-    words = "killed with SIGKILL, not by cbi-queue; nothing shows that memory was short: it continues unchanged"
+    words = (
+        "killed with SIGKILL, not by cbi-queue; nothing shows that memory was short, so nothing about the job changes"
+    )
     return Ending(Settlement.REQUEUE, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, words, not seen.left_checkpoint)
 
 

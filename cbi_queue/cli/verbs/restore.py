@@ -8,15 +8,15 @@ from cbi_queue.cli.arguments import examples, json_option
 from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.errors import SlotTaken
 from cbi_queue.ledger.backups import Backup, backup_paths, chosen, inspect, restore
-from cbi_queue.ledger.schema import ensure_schema
+from cbi_queue.ledger.schema import SCHEMA_VERSION, ensure_schema
 from cbi_queue.settings import load_settings
 from cbi_queue.slot_lock import SlotLock
 
 
 @click.command(
     epilog=examples(
-        "restore                                 list the backups, each read from end to end",
-        "restore newest                          restore the newest sound one",
+        "restore            list the backups and check each",
+        "restore newest     restore the newest sound one",
         "restore ledger-20261121T075723Z.db",
         more="Exit codes: 0 done, 2 refused, 75 a daemon is running.",
     )
@@ -31,7 +31,7 @@ def command(backup: str | None, as_json: bool) -> None:
     """
     settings = load_settings()
     if backup is None:
-        _list([inspect(path) for path in backup_paths(settings.backup_dir)], as_json=as_json)
+        _list([inspect(path, SCHEMA_VERSION) for path in backup_paths(settings.backup_dir)], as_json=as_json)
         return
     settings.make_state_dir()
     lock = SlotLock(settings.lock_path)
@@ -42,9 +42,8 @@ def command(backup: str | None, as_json: bool) -> None:
             holder_pid=holder.pid if holder else None,
         )
     try:
-        found = chosen(settings.backup_dir, backup)
-        kept = restore(found, settings.ledger_path)
-        ensure_schema(settings.ledger_path)
+        found = chosen(settings.backup_dir, backup, SCHEMA_VERSION)
+        kept = restore(found, settings.ledger_path, ensure_schema)
     finally:
         lock.release()
     if as_json:
