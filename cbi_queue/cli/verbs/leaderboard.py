@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cbi_queue.views.leaderboard import LeaderboardRow
 
 COLUMNS = (
-    ">place", "name", "model", ">skill", ">MAPE %", ">MASE", ">RMSE", ">direction", ">Sharpe", ">rows", ">fit s",
+    ">place", "name", "?model", ">skill", "?>MAPE %", ">MASE", "?>RMSE", "?>direction", "?>Sharpe", "?>rows", "?>fit s",
 )  # fmt: skip
 
 MARGIN = 0.0005
