@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.hardware.memory import Peak
-    from cbi_queue.models.memory_formulas import Line, Shape
+    from cbi_queue.models.memory_formulas import CorrectionLine, Shape
     from cbi_queue.spec import JobSpec
 
 
@@ -41,7 +41,7 @@ class Need:
     model: str
     params: Mapping[str, Any]
     shape: Shape
-    line: Line
+    line: CorrectionLine
     micro_batch: int | None
     """The micro-batch that it would start with: its effective batch, or less after a downgrade; None for models without batches."""
 

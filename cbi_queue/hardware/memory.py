@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.memory_formulas import TABLE, Line, MemoryFormula, Shape
+from cbi_queue.models.memory_formulas import TABLE, CorrectionLine, MemoryFormula, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ class Estimate:
 
     formula_mib: float
     """The memory by the formula."""
-    line: Line
+    line: CorrectionLine
     micro_batch: int | None
     """None for models without batches."""
 
@@ -88,7 +88,7 @@ def _formula_of(model: str) -> MemoryFormula:
     return entry.memory if entry is not None else TABLE
 
 
-def line_for(model: str, backend: str, peaks: Sequence[Peak]) -> Line:
+def line_for(model: str, backend: str, peaks: Sequence[Peak]) -> CorrectionLine:
     """Return the line of *model* on *backend*: learned from its own runs, else shifted by other runs, else as it ships.
 
     Args:
@@ -105,15 +105,17 @@ def line_for(model: str, backend: str, peaks: Sequence[Peak]) -> Line:
     return prior
 
 
-def prior_for(model: str, backend: str) -> Line:
+def prior_for(model: str, backend: str) -> CorrectionLine:
     """Return the line that ships for *model* on *backend*."""
     line = _formula_of(model).line
     if backend != "tensorflow":
         return line
-    return Line(line.base_mib + TENSORFLOW_EXTRA_MIB, line.factor, NEVER_RUN_DOUBT, source="never run on tensorflow")
+    return CorrectionLine(
+        line.base_mib + TENSORFLOW_EXTRA_MIB, line.factor, NEVER_RUN_DOUBT, source="never run on tensorflow"
+    )
 
 
-def _learned(prior: Line, own: Sequence[Peak], source: str) -> Line:
+def _learned(prior: CorrectionLine, own: Sequence[Peak], source: str) -> CorrectionLine:
     """Fit by medians: the slope of pairs that lie apart (Theil and Sen), then the base.
 
     Without such pairs, the slope that ships and its doubt are kept.
@@ -128,10 +130,10 @@ def _learned(prior: Line, own: Sequence[Peak], source: str) -> Line:
     rests = [peak.measured_mib - factor * peak.formula_mib for peak in own]
     base = max(median(rests), 0.0)
     spread = 3 * 1.4826 * median(abs(rest - base) for rest in rests)
-    return Line(base, factor, 0.1 if has_slope else prior.doubt, spread, len(own), source)
+    return CorrectionLine(base, factor, 0.1 if has_slope else prior.doubt, spread, len(own), source)
 
 
-def _shifted(prior: Line, peaks: Sequence[Peak], backend: str) -> Line:
+def _shifted(prior: CorrectionLine, peaks: Sequence[Peak], backend: str) -> CorrectionLine:
     """Shift the line that ships by how far the runs of other models were from theirs."""
     missed = []
     for peak in peaks:
@@ -140,4 +142,4 @@ def _shifted(prior: Line, peaks: Sequence[Peak], backend: str) -> Line:
     shift = median(missed)
     spread = 3 * 1.4826 * median(abs(miss - shift) for miss in missed)
     source = f"{len(peaks)} runs of other models on {backend}"
-    return Line(max(prior.base_mib + shift, 0.0), prior.factor, prior.doubt, spread, len(peaks), source)
+    return CorrectionLine(max(prior.base_mib + shift, 0.0), prior.factor, prior.doubt, spread, len(peaks), source)

@@ -120,7 +120,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CorrectionLine:
     """Memory over formula: base_mib + factor * formula, in MiB."""
 
     base_mib: float
@@ -140,7 +140,7 @@ class MemoryFormula:
 
     mib: Callable[[Mapping[str, Any], Shape, int], float]
     """Parameters with every default filled in, data, samples that go through a net at once -> MiB, above zero."""
-    line: Line
+    line: CorrectionLine
     """From the formula to what a training takes, while there are too few runs to learn it from. Those below: torch 2.13,
     LightGBM and XGBoost on one thread of a processor, whole runs, with evaluation, best weights and checkpoints."""
 
@@ -156,27 +156,30 @@ def _tree_depth(params: Mapping[str, Any], rows: int) -> int:
 def _recurrent(layers: int) -> MemoryFormula:
     return MemoryFormula(
         lambda p, data, batch: recurrent(p["sequence_length"], batch, p["hidden_size"], layers, data.features),
-        Line(400.0, 8.5, 0.3),
+        CorrectionLine(400.0, 8.5, 0.3),
     )
 
 
-TABLE = MemoryFormula(lambda _, data, __: max(data.rows * data.features * 8 / MIB, 0.01), Line(290.0, 4.0, 0.3))
+TABLE = MemoryFormula(
+    lambda _, data, __: max(data.rows * data.features * 8 / MIB, 0.01), CorrectionLine(290.0, 4.0, 0.3)
+)
 """For models that hold their data and little else."""
 BOOSTING = MemoryFormula(
     lambda p, data, _: boosting(data.rows, data.features, _tree_depth(p, data.rows), num_trees=p["n_estimators"]),
-    Line(220.0, 1.0, 0.3),
+    CorrectionLine(220.0, 1.0, 0.3),
 )
 RECURRENT_1_LAYER, RECURRENT_2_LAYER = _recurrent(1), _recurrent(2)
 CONVOLUTIONAL = MemoryFormula(
     lambda p, data, batch: convolutional(
         p["sequence_length"], batch, p["channels"], len(p["dilations"]), data.features
     ),
-    Line(380.0, 2.8, 0.3),
+    CorrectionLine(380.0, 2.8, 0.3),
 )
 TRANSFORMER = MemoryFormula(
     lambda p, _, batch: transformer(p["sequence_length"], batch, p["d_model"], p["heads"], p["layers"]),
-    Line(470.0, 2.1, 0.3),
+    CorrectionLine(470.0, 2.1, 0.3),
 )
 DENSE = MemoryFormula(
-    lambda p, data, batch: dense(p["sequence_length"], batch, p["hidden"], data.features), Line(390.0, 4.5, 0.3)
+    lambda p, data, batch: dense(p["sequence_length"], batch, p["hidden"], data.features),
+    CorrectionLine(390.0, 4.5, 0.3),
 )

@@ -7,9 +7,9 @@ import itertools
 import pytest
 
 from cbi_queue.hardware.fit import Need, Verdict, fit
-from cbi_queue.models.memory_formulas import Line, Shape
+from cbi_queue.models.memory_formulas import CorrectionLine, Shape
 
-LINE = Line(100.0, 2.0, 0.5, spread_mib=10.0)
+LINE = CorrectionLine(100.0, 2.0, 0.5, spread_mib=10.0)
 PARAMS = {"hidden_size": 1, "sequence_length": 256, "batch_size": 32}
 
 

@@ -20,7 +20,7 @@ HEAD = """
 from cbi_queue.models.entry import ModelEntry
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.kinds import Family
-from cbi_queue.models.memory_formulas import Line, MemoryFormula
+from cbi_queue.models.memory_formulas import CorrectionLine, MemoryFormula
 
 def row(**changed):
     given = dict(
@@ -101,8 +101,11 @@ def test_a_name_that_ships_is_found_without_looking_outside(monkeypatch: pytest.
             "AttributeError: module 'acme' has no attribute 'Nothing'",
         ),
         ("MODELS = {'x': row(params_class='builtins:dict')}", "its parameter class builtins:dict is not a ModelParams"),
-        ("MODELS = {'x': row(memory=MemoryFormula(lambda *_: 0.0, Line(1, 1, 1)))}", "memory formula gives no amount"),
-        ("MODELS = {'x': row(memory=MemoryFormula(lambda: 1.0, Line(1, 1, 1)))}", "TypeError: "),
+        (
+            "MODELS = {'x': row(memory=MemoryFormula(lambda *_: 0.0, CorrectionLine(1, 1, 1)))}",
+            "memory formula gives no amount",
+        ),
+        ("MODELS = {'x': row(memory=MemoryFormula(lambda: 1.0, CorrectionLine(1, 1, 1)))}", "TypeError: "),
         ("MODELS = {'x': row(memory=MemoryFormula(lambda *_: 1.0, None))}", "AttributeError: "),
     ],
 )
@@ -152,11 +155,13 @@ def test_the_working_directory_is_not_searched(install, monkeypatch: pytest.Monk
 
 def test_a_formula_that_fails_later_counts_as_a_table(install) -> None:
     """The daemon asks before every claim: the code of a package must not end it."""
-    install("MODELS = {'x': row(memory=MemoryFormula(lambda p, d, b: 1 / (b - 2), Line(1, 1, 1)))}")
+    install("MODELS = {'x': row(memory=MemoryFormula(lambda p, d, b: 1 / (b - 2), CorrectionLine(1, 1, 1)))}")
     memory = find_outside(SHIPPED).models
     assert not memory, "negative for a batch of one"
     data = Shape(100, 5, "a test")
-    install("MODELS = {'y': row(memory=MemoryFormula(lambda p, d, b: 7 / (3 - b), Line(1, 1, 1)))}", name="other")
+    install(
+        "MODELS = {'y': row(memory=MemoryFormula(lambda p, d, b: 7 / (3 - b), CorrectionLine(1, 1, 1)))}", name="other"
+    )
     formula = find_outside(SHIPPED).models["y"].memory
     assert formula.mib({}, data, 1) == 3.5
     assert formula.mib({}, data, 3) == formula.mib({}, data, 4) == TABLE.mib({}, data, 1)
