@@ -116,8 +116,8 @@ def _file_of(parent: str, child: Path, files: Mapping[str, Path]) -> Path:
 
 def _checked(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as exc:
         raise SettingsError(f"cannot read the hardware profile {path}: {exc}") from exc
     for key, value in table.items():
         if key not in _CHECKS:

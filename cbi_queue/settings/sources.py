@@ -74,8 +74,8 @@ def _read_config(env: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
             )
         return None, {}
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as exc:
         raise SettingsError(f"cannot read settings from {path}: {exc}") from exc
     known = {f.name for f in fields(Settings)} - {"config_file"}
     if unknown := sorted(set(table) - known):

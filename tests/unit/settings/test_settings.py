@@ -243,3 +243,17 @@ def test_the_default_of_threads_leaves_room_only_where_there_is_some(config, mon
         seen.append(load_settings(config()).threads)
 
     assert seen == [1, 2, 1, 8, 1]
+
+
+def test_a_byte_order_mark_is_read_as_in_plans(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbfport = 8765\n")
+    assert load_settings({"CBI_CONFIG": str(path)}).port == 8765
+
+
+@pytest.mark.parametrize("text", ["port = " + "9" * 5000, "runtimes = " + "[" * 3000, "port = \x00"])
+def test_a_file_that_breaks_the_reader_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=r"cannot read settings from .*config\.toml"):
+        load_settings({"CBI_CONFIG": str(path)})
