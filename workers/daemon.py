@@ -45,7 +45,8 @@ FILE_CHECK_S = 1.0
 SPARE_S = 5.0
 """Seconds beyond the trainer's grace that stopping may take: SIGKILL, settling, closing."""
 _LOST_HINT = (
-    "a job that was training has left a checkpoint. `cbi-queue restore` lists the backups; then start the daemon again"
+    "`cbi-queue doctor` checks the ledger; if it is gone or damaged, `cbi-queue restore` lists the backups. "
+    "Then start the daemon again"
 )
 _STUCK_HINT = "the service starts the daemon again by itself; in a terminal, start it again when that process is gone"
 

@@ -193,7 +193,9 @@ def requeue_after_crash(ledger: Ledger, job_id: int, crashes: int, *, backoff_s:
         _requeue(ledger, job_id, Outcome.INTERRUPTED, Reason.DAEMON_DIED, words, error=error, wait_s=backoff_s)
 
 
-def requeue_after_kill(ledger: Ledger, job_id: int, error: str, *, exit_code: int | None, backoff_s: float) -> None:
+def requeue_after_kill(
+    ledger: Ledger, job_id: int, error: str, *, exit_code: int | None, left_checkpoint: bool, backoff_s: float
+) -> None:
     """Settle a job whose trainer was ended from outside: queued after a wait that doubles each time, then held.
 
     Args:
@@ -201,27 +203,30 @@ def requeue_after_kill(ledger: Ledger, job_id: int, error: str, *, exit_code: in
         job_id: the job in the slot.
         error: what ended it, in words.
         exit_code: of the trainer.
-        backoff_s: the wait after the first time, seconds; 0 when it left a checkpoint: then it is never held either.
+        left_checkpoint: it made progress: it is queued at once, and not held.
+        backoff_s: the wait after the first time, seconds.
     """
     with ledger.write():
         if _is_cancelled(ledger, job_id, exit_code):
             return
         before = _interruptions_before(ledger, job_id)
-        wait_s = backoff(backoff_s, before)
+        kills = 1 + sum(1 for _ in itertools.takewhile(lambda code: code == -signal.SIGKILL, before))
         _requeue(
             ledger, job_id, Outcome.INTERRUPTED, Reason.STOPPED_OUTSIDE, error,
-            error=error, exit_code=exit_code, wait_s=wait_s,
+            error=error, exit_code=exit_code, wait_s=0.0 if left_checkpoint else backoff(backoff_s, len(before)),
         )  # fmt: skip
-        if exit_code == -signal.SIGKILL and backoff_s and before + 1 >= KILLS_TO_HOLD:
-            _hold(ledger, job_id, Reason.KILLED_REPEATEDLY, f"{error}, {before + 1} times in a row")
+        if exit_code == -signal.SIGKILL and not left_checkpoint and kills >= KILLS_TO_HOLD:
+            error = f"the trainer was killed {kills} times in a row, not by cbi-queue, the last time without a new checkpoint"
+            _hold(ledger, job_id, Reason.KILLED_REPEATEDLY, error)
 
 
-def _interruptions_before(ledger: Ledger, job_id: int) -> int:
-    """Count the attempts in a row, before the open one, that were interrupted."""
-    outcomes = ledger.conn.execute(
-        "SELECT outcome FROM attempts WHERE job_id = ? AND ended_at IS NOT NULL ORDER BY number DESC", (job_id,)
+def _interruptions_before(ledger: Ledger, job_id: int) -> list[int | None]:
+    """Return the exit codes of the interrupted attempts in a row before the open one, newest first."""
+    rows = ledger.conn.execute(
+        "SELECT outcome, exit_code FROM attempts WHERE job_id = ? AND ended_at IS NOT NULL ORDER BY number DESC",
+        (job_id,),
     )
-    return sum(1 for _ in itertools.takewhile(lambda row: row["outcome"] == Outcome.INTERRUPTED, outcomes))
+    return [row["exit_code"] for row in itertools.takewhile(lambda row: row["outcome"] == Outcome.INTERRUPTED, rows)]
 
 
 def _hold(ledger: Ledger, job_id: int, reason: Reason, error: str) -> None:

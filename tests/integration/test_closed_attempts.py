@@ -26,7 +26,9 @@ ENDS = {
     "retry": lambda ledger, number: retry_or_fail(ledger, number, "Boom", backoff_s=0.0, exit_code=1),
     "downgrade": lambda ledger, number: downgrade_or_fail(ledger, number, "killed", exit_code=-9),
     "crash": lambda ledger, number: requeue_after_crash(ledger, number, 2, backoff_s=0.0),
-    "kill": lambda ledger, number: requeue_after_kill(ledger, number, "killed", exit_code=-9, backoff_s=0.0),
+    "kill": lambda ledger, number: requeue_after_kill(
+        ledger, number, "killed", exit_code=-9, left_checkpoint=False, backoff_s=0.0
+    ),
     "cancel": lambda ledger, number: cancel_in_slot(ledger, number, exit_code=-15),
 }
 """Every way in which an attempt ends."""

@@ -13,7 +13,7 @@ from cbi_queue import clock
 from cbi_queue.artifacts import CHECKPOINT_FOLDER
 from cbi_queue.ledger import queries, verbs
 from cbi_queue.ledger.claims import claim, record_trainer
-from cbi_queue.ledger.settlement import requeue
+from cbi_queue.ledger.settlement import requeue, requeue_after_kill
 from cbi_queue.lifecycle import JobState, Outcome, Reason
 from cbi_queue.protocol import EpochReport
 from workers.recovery.recovery import settle_leftovers
@@ -196,3 +196,31 @@ def test_an_attempt_without_a_trainer_counts_nothing(machine: Machine, monkeypat
     machine.now_s += 60.0
     monkeypatch.setattr(clock, "boot_s", lambda: 20.0)
     assert machine.settle().micro_batch is None
+
+
+def killed(machine: Machine, *, left_checkpoint: bool = False, exit_code: int = -9) -> JobRow:
+    """End an attempt as a signal from outside does; return the job."""
+    machine.attempt(SHORT_S)
+    requeue_after_kill(
+        machine.ledger, machine.number, "killed", exit_code=exit_code, left_checkpoint=left_checkpoint, backoff_s=0.0
+    )
+    return queries.find_job(machine.ledger, str(machine.number))
+
+
+def test_a_trainer_that_is_killed_three_times_in_a_row_is_held_unchanged(machine: Machine) -> None:
+    """It would only be killed again; what it trains does not change."""
+    for state in (JobState.QUEUED, JobState.QUEUED, JobState.HELD):
+        job = killed(machine)
+        assert (job.state, job.micro_batch, job.ooms, job.errors) == (state, None, 0, 0)
+    assert job.reason == Reason.KILLED_REPEATEDLY
+    assert machine.words().startswith("the trainer was killed 3 times in a row, not by cbi-queue")
+
+
+def test_stops_and_progress_are_no_kills_in_a_row(machine: Machine) -> None:
+    """Two orderly stops of the daemon and one kill are one kill."""
+    for _ in range(2):
+        machine.attempt(SHORT_S)
+        requeue(machine.ledger, machine.number, Outcome.INTERRUPTED, Reason.DAEMON_STOPPED, exit_code=75)
+    assert killed(machine).state is JobState.QUEUED
+    assert killed(machine, exit_code=-15).state is JobState.QUEUED
+    assert [killed(machine, left_checkpoint=True).state for _ in range(4)] == [JobState.QUEUED] * 4

@@ -58,8 +58,14 @@ def settle(
         case Settlement.DOWNGRADE:
             settlement.downgrade_or_fail(ledger, job.id, ending.words, backoff_s=backoff_s, exit_code=exit_code)
         case Settlement.REQUEUE if ending.reason is Reason.STOPPED_OUTSIDE:
-            wait_s = backoff_s if ending.waits else 0.0
-            settlement.requeue_after_kill(ledger, job.id, ending.words, exit_code=exit_code, backoff_s=wait_s)
+            settlement.requeue_after_kill(
+                ledger,
+                job.id,
+                ending.words,
+                exit_code=exit_code,
+                left_checkpoint=not ending.waits,
+                backoff_s=backoff_s,
+            )
         case Settlement.REQUEUE:
             settlement.requeue(ledger, job.id, ending.outcome, ending.reason, ending.words, exit_code=exit_code)
         case _:
