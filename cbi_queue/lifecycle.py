@@ -2,7 +2,7 @@
 
 ::
 
-    (enqueue) ──► queued ◄──────────── satisfy ─── waiting ◄── (enqueue, needs not met)
+    (enqueue) ──► queued ◄──────────── satisfy ─── waiting ◄── (enqueue, needs not met; await_needs, data changed)
                   │  ▲ ▲                           │  ▲
              hold │  │ │ release              hold │  │ await_needs (release, retry)
                   ▼  │ │                           ▼  │
@@ -154,7 +154,7 @@ def _transition(name: str, sources: str, target: str) -> Transition:
 SATISFY = _transition("satisfy", "waiting", "queued")
 HOLD = _transition("hold", "queued waiting", "held")
 RELEASE = _transition("release", "held", "queued")
-AWAIT_NEEDS = _transition("await_needs", "held failed cancelled vetoed", "waiting")
+AWAIT_NEEDS = _transition("await_needs", "queued held failed cancelled vetoed", "waiting")
 CLAIM = _transition("claim", "queued", "running")
 PAUSE = _transition("pause", "running", "paused")
 RESUME = _transition("resume", "paused", "running")

@@ -1,7 +1,7 @@
 """What a job is: `JobSpec` and `DayPlan`, frozen and validated values.
 
 A spec is the content of a job, not its state; its identity is the hash of that content, so enqueuing the same plan twice
-changes nothing. Parameters are checked against the parameter class of the model.
+changes nothing. The snapshot of the data belongs to it: on other data the same model is another job. Parameters are checked against the parameter class of the model.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.catalogue import entry_for, models_of, outside
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cbi_queue.models.entry import ModelEntry
     from cbi_queue.models.parameters.common import ModelParams
 
@@ -48,6 +51,10 @@ class JobSpec(BaseModel):
     """Further attempts after an error. Crashes, evictions and stops do not count."""
     timeout_s: float | None = Field(default=None, gt=0, le=14 * 86400)
     """Seconds one attempt may run, pauses excluded; None: no limit."""
+    dataset: Name = DEFAULT
+    """The data set that it reads."""
+    snapshot: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Which snapshot of the data set it reads, set when it is enqueued; None: whatever is there."""
 
     @model_validator(mode="before")
     @classmethod
@@ -87,13 +94,34 @@ class JobSpec(BaseModel):
         return self.entry.params.model_validate(self.params)
 
     def canonical_json(self) -> str:
-        """The spec as JSON with sorted keys: what is stored and hashed."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """The spec as JSON with sorted keys: what is stored and hashed.
+
+        The default data set and an unknown snapshot are left out, so jobs of older versions keep their identity.
+        """
+        body = self.model_dump(mode="json")
+        for key, default in (("dataset", DEFAULT), ("snapshot", None)):
+            if body[key] == default:
+                del body[key]
+        return _canonical(body)
 
 
 def identity_of(canonical_json: str) -> str:
     """Return the hex SHA-256 of a spec's canonical JSON."""
     return hashlib.sha256(canonical_json.encode()).hexdigest()
+
+
+def content_of(spec: Mapping[str, Any]) -> str:
+    """Return the identity of a stored spec apart from its data: equal for the same job on two snapshots."""
+    return identity_of(_canonical({key: value for key, value in spec.items() if key != "snapshot"}))
+
+
+def on_snapshot(spec: Mapping[str, Any], snapshot: str) -> str:
+    """Return the canonical JSON of a stored spec that reads *snapshot* instead."""
+    return _canonical({**spec, "snapshot": snapshot})
+
+
+def _canonical(body: Mapping[str, Any]) -> str:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def check_params(entry: ModelEntry, params: dict[str, Any]) -> ModelParams:

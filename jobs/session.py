@@ -24,8 +24,10 @@ from pydantic import ValidationError
 
 from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Stopped
+from cbi_queue.models.kinds import Family
+from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Note, Stopped
 from cbi_queue.spec import JobSpec
+from jobs.data.feature_store import check_snapshot
 from jobs.process.channel import Channel, StopRequested
 from jobs.process.fingerprint import with_cost
 from jobs.process.log_rollover import roll_in_background
@@ -91,6 +93,8 @@ def _train(assignment: Assignment, channel: Channel) -> None:
     reopen_folder(task.run_dir)
     trainer = trainer_for(task.spec.model, task.spec.backend)
     channel.safe_point(0)
+    if task.spec.family != Family.FEATURES and (snapshot := check_snapshot(task.processed_dir, task.spec)):
+        channel.report(Note(f"trains on snapshot {snapshot[:8]} of the data set {task.spec.dataset}"))
     channel.report(with_cost(trainer.prepare(task), task.spec))
     finished = trainer.train(task)
     finished = replace(finished, peak_rss_mib=peak_rss_mib())

@@ -17,6 +17,7 @@ from cbi_queue.api.models import Holds, JobName, PauseBody, PriorityBody, Proble
 from cbi_queue.api.token import require_token
 from cbi_queue.ledger import Ledger, verbs
 from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
+from cbi_queue.ledger.renewal import present_data
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.views.snapshot import JobLine, every_line
 
@@ -80,8 +81,12 @@ def release(name: JobName, settings: AppSettings) -> JobLine:
 
 @router.post("/jobs/{name}/retry", responses=ON_JOBS)
 def retry(name: JobName, settings: AppSettings) -> JobLine:
-    """Queue a failed, cancelled or vetoed job again; its checkpoints are kept."""
-    return _change(settings, name, verbs.retry)
+    """Queue a failed, cancelled or vetoed job again; its checkpoints are kept, unless its data have changed."""
+
+    def on_present_data(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
+        return verbs.retry(ledger, names, present_data(ledger, settings, names))
+
+    return _change(settings, name, on_present_data)
 
 
 @router.post("/jobs/{name}/priority", responses=ON_JOBS)

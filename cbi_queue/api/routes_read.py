@@ -74,10 +74,13 @@ def governor(settings: AppSettings) -> GovernorNow:
 
 
 @router.get("/api/leaderboard")
-def leaderboard(settings: AppSettings) -> dict[Horizon, list[LeaderboardRow]]:
-    """Return horizon -> trained models and baselines, best first by skill against naive on the backtest block."""
+def leaderboard(settings: AppSettings) -> dict[str, list[LeaderboardRow]]:
+    """Return board -> trained models and baselines, best first by skill against naive on the backtest block.
+
+    A board is named by its horizon, as `1w`, and where there are several, by its data set and older snapshot.
+    """
     with Ledger.open_readonly(settings.ledger_path) as ledger:
-        return rank(queries.all_jobs(ledger))  # type: ignore[return-value] # its keys are HORIZONS
+        return rank(queries.all_jobs(ledger))
 
 
 @router.get("/api/jobs")

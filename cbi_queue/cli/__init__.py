@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "profile": "Show the hardware profiles and the one that fits this machine.",
     "data": "Build the sample exports from real daily series.",
     "enqueue": "Add the jobs of day plans to the queue.",
+    "refresh": "Queue the jobs of plans again whose data have changed.",
     "run": "Enqueue plans and train until the queue is empty, with a live display.",
     "worker": "Run the daemon in this terminal.",
     "status": "Show the slot, the queue, the holds and the budget of the week.",

@@ -10,6 +10,7 @@ import json
 import subprocess
 from typing import TYPE_CHECKING
 
+from cbi_queue.datasets.place import export_path, manifest_path
 from cbi_queue.models.memory_formulas import Shape
 
 if TYPE_CHECKING:
@@ -33,9 +34,8 @@ print(export.rows, len(feature_names(export.series, FeatureParams())))
 
 def shape_from_cache(processed_dir: Path, horizon: str) -> Shape | None:
     """Read the manifest of *horizon*'s feature cache; None when there is none that can be read."""
-    path = processed_dir / f"{horizon}_features.manifest.json"
     try:
-        body = json.loads(path.read_bytes())
+        body = json.loads(manifest_path(processed_dir, horizon).read_bytes())
         rows, names = int(body["rows"]), [name for name, _ in body["schema"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -45,7 +45,7 @@ def shape_from_cache(processed_dir: Path, horizon: str) -> Shape | None:
 
 def shape_from_export(exports_dir: Path, horizon: str, interpreter: str) -> Shape | None:
     """Have *interpreter* read the schema of *horizon*'s export; None without an export, or without a library for it there."""
-    export = exports_dir / f"production_training_data_{horizon}.parquet"
+    export = export_path(exports_dir, horizon)
     if not export.is_file():
         return None
     command = [interpreter, "-P", "-c", _ASK, str(export)]

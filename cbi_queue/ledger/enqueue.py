@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
+from cbi_queue.datasets.snapshots import Snapshots
 from cbi_queue.errors import Refused
+from cbi_queue.ledger.renewal import NOT_STARTED, change_snapshot, follow, live_features
+from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
-from cbi_queue.spec import identity_of
+from cbi_queue.models.kinds import Family
+from cbi_queue.spec import content_of, identity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from cbi_queue.datasets.snapshots import Key
     from cbi_queue.ledger.ledger import Ledger
     from cbi_queue.spec import DayPlan, JobSpec
 
@@ -31,6 +37,9 @@ class EnqueuedJob:
     name: str
     job_id: int
     state: JobState
+    data: str = "same"
+    """same: on the data as they are. changed: queued again, because they changed. older: trained on an older snapshot,
+    and left as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,8 @@ class Enqueued:
 
     new: tuple[EnqueuedJob, ...]
     already_there: tuple[EnqueuedJob, ...]
+    renewed: tuple[EnqueuedJob, ...] = ()
+    """Jobs that had not started, of any plan, and now read the new data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +60,123 @@ class _Candidate:
     source: int
     """Index of the plan it came from."""
 
+    @property
+    def key(self) -> Key:
+        """Its data set and horizon."""
+        return self.spec.dataset, self.spec.horizon
 
-def enqueue(ledger: Ledger, plans: Sequence[DayPlan]) -> Enqueued:
+    @property
+    def builds_features(self) -> bool:
+        """True for the job that builds what the others of its key read."""
+        return self.spec.family == Family.FEATURES
+
+
+_NOTHING_KNOWN = Snapshots()
+
+
+def enqueue(
+    ledger: Ledger, plans: Sequence[DayPlan], data: Snapshots = _NOTHING_KNOWN, *, refresh: bool = False
+) -> Enqueued:
     """Put every job of *plans* that is not there yet into the queue, in one transaction.
 
-    A job is the same when its whole spec is the same, whatever its state: the same plan twice changes nothing.
+    A job is the same when its whole spec is the same, whatever its state: the same plan twice changes nothing. When
+    the data have changed, the jobs that build features and those that failed are queued again, and what has not
+    started follows (`renewal`).
+
+    Args:
+        ledger: open for writing.
+        plans: checked.
+        data: what the exports and the caches hold now.
+        refresh: queue again what was trained on other data as well.
 
     Raises:
         Refused: when two jobs given, or one given and a live one, have the same name and another content, or when a
             need is unknown; nothing was changed.
     """
-    candidates = _without_doubles(_candidate(spec, index) for index, plan in enumerate(plans) for spec in plan.jobs)
     with ledger.write():
-        known = _by_identity(ledger, candidates)
-        fresh = [c for c in candidates if c.identity not in known]
+        written = ((spec, index) for index, plan in enumerate(plans) for spec in plan.jobs)
+        candidates = _without_doubles(
+            _candidate(spec, index) for spec, index in _on_their_snapshots(ledger, list(written), data)
+        )
+        standing = {c.spec.name: _standing(ledger, c, data, refresh=refresh) for c in candidates}
+        fresh = [c for c in candidates if not isinstance(standing[c.spec.name], EnqueuedJob)]
+        there = {name: found for name, found in standing.items() if isinstance(found, EnqueuedJob)}
         _refuse_changed_live_jobs(ledger, fresh)
-        added = _insert(ledger, plans, fresh, known)
-    there = tuple(known[c.identity] for c in candidates if c.identity in known)
-    return Enqueued(new=tuple(added), already_there=there)
+        added = [
+            replace(job, data="changed") if standing[job.name] == "changed" else job
+            for job in _insert(ledger, plans, fresh, there)
+        ]
+        renewed = _renew(ledger, candidates)
+    return Enqueued(new=tuple(added), already_there=tuple(there.values()), renewed=renewed)
+
+
+def _on_their_snapshots(
+    ledger: Ledger, written: list[tuple[JobSpec, int]], data: Snapshots
+) -> Iterator[tuple[JobSpec, int]]:
+    """Yield each job with the snapshot that it is going to read: that of the features which will stand when it starts."""
+    built = {(spec.dataset, spec.horizon) for spec, _ in written if spec.family == Family.FEATURES}
+    for spec, index in written:
+        key = spec.dataset, spec.horizon
+        if key in built:
+            snapshot = data.exports.get(key)
+        elif (builder := live_features(ledger, key)) is not None:
+            snapshot = builder.snapshot
+        else:
+            snapshot = data.caches.get(key, data.exports.get(key))
+        yield spec.model_copy(update={"snapshot": snapshot}), index
+
+
+def _standing(ledger: Ledger, job: _Candidate, data: Snapshots, *, refresh: bool) -> EnqueuedJob | str:
+    """Return the job of the ledger that *job* is, or why it has to be queued: `new`, or its data have `changed`."""
+    same = _newest(ledger, "identity", job.identity)
+    if same is not None:
+        is_gone = job.builds_features and data.exports.get(job.key) != data.caches.get(job.key)
+        return "changed" if is_gone and same.state is JobState.SUCCEEDED else _there(same)
+    other = _newest(ledger, "name", job.spec.name)
+    if other is None or content_of(other.spec) != content_of(json.loads(job.spec_json)):
+        return "new"
+    if job.spec.snapshot is None or other.state in NOT_STARTED:
+        return _there(other)
+    if not other.state.is_final:
+        return _there(other, data="older")
+    return _after_its_end(other, job, data, refresh=refresh)
+
+
+def _after_its_end(other: JobRow, job: _Candidate, data: Snapshots, *, refresh: bool) -> EnqueuedJob | str:
+    """Decide about a job that ended on another snapshot, or on one that was not recorded."""
+    is_unknown = other.snapshot is None
+    if job.builds_features:
+        is_built = is_unknown and data.caches.get(job.key) == job.spec.snapshot
+        return _there(other) if is_built and other.state is JobState.SUCCEEDED else "changed"
+    if refresh or other.state is JobState.FAILED:
+        return "changed"
+    return _there(other, data="same" if is_unknown else "older")
+
+
+def _there(job: JobRow, data: str = "same") -> EnqueuedJob:
+    return EnqueuedJob(job.name, job.id, job.state, data)
+
+
+def _newest(ledger: Ledger, column: str, value: str) -> JobRow | None:
+    sql = f"SELECT * FROM jobs WHERE {column} = ? ORDER BY id DESC LIMIT 1"  # noqa: S608 - our own words
+    row = ledger.conn.execute(sql, (value,)).fetchone()
+    return JobRow.of(row) if row else None
+
+
+def _renew(ledger: Ledger, candidates: Sequence[_Candidate]) -> tuple[EnqueuedJob, ...]:
+    """Let what has not started follow the features that these plans build."""
+    renewed = []
+    for candidate in candidates:
+        if not candidate.builds_features or candidate.spec.snapshot is None:
+            continue
+        builder = live_features(ledger, candidate.key)
+        if builder is None or builder.name != candidate.spec.name or builder.state.is_in_slot:
+            continue
+        if builder.snapshot not in {None, candidate.spec.snapshot}:
+            change_snapshot(ledger, builder, candidate.spec.snapshot)
+            renewed.append(builder)
+        renewed += follow(ledger, candidate.key, candidate.spec.snapshot, builder.id)
+    return tuple(EnqueuedJob(job.name, job.id, job.state) for job in renewed)
 
 
 def _candidate(spec: JobSpec, source: int) -> _Candidate:
@@ -85,17 +195,6 @@ def _without_doubles(candidates: Iterable[_Candidate]) -> list[_Candidate]:
                 hint="give one of the two another name",
             )
     return list(by_name.values())
-
-
-def _by_identity(ledger: Ledger, candidates: Iterable[_Candidate]) -> dict[str, EnqueuedJob]:
-    found = {}
-    for candidate in candidates:
-        row = ledger.conn.execute(
-            "SELECT id, name, state FROM jobs WHERE identity = ? ORDER BY id DESC LIMIT 1", (candidate.identity,)
-        ).fetchone()
-        if row:
-            found[candidate.identity] = EnqueuedJob(row["name"], row["id"], JobState(row["state"]))
-    return found
 
 
 def _refuse_changed_live_jobs(ledger: Ledger, fresh: Sequence[_Candidate]) -> None:
@@ -180,10 +279,10 @@ def _insert_plans(ledger: Ledger, plans: Sequence[DayPlan], used: set[int], now:
 
 
 def _needed_ids(ledger: Ledger, spec: JobSpec, ids: Mapping[str, int], known: Mapping[str, EnqueuedJob]) -> set[int]:
-    there = {job.name: job.job_id for job in known.values()}
     needed = set()
     for name in spec.needs:
-        job_id = ids.get(name) or there.get(name) or _latest_named(ledger, name)
+        there = known.get(name)
+        job_id = ids.get(name) or (there.job_id if there else _latest_named(ledger, name))
         if job_id is None:
             raise Refused(
                 f"cannot enqueue {spec.name}: it needs {name!r}, which is neither in these plans nor in the queue"

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState, Outcome, Reason
 
 if TYPE_CHECKING:
@@ -54,6 +55,17 @@ class JobRow:
     def of(cls, row: sqlite3.Row) -> JobRow:
         """Read a row of `SELECT * FROM jobs`."""
         return cls(*_read(cls, row))
+
+    @property
+    def dataset(self) -> str:
+        """The data set that it reads."""
+        return str(self.spec.get("dataset", DEFAULT))
+
+    @property
+    def snapshot(self) -> str | None:
+        """The snapshot of the data set that it reads; None when it was enqueued before snapshots were known."""
+        found = self.spec.get("snapshot")
+        return found if isinstance(found, str) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from cbi_queue import clock
 from cbi_queue.errors import Refused, StaleTransition
 from cbi_queue.ledger.queries import find_job
+from cbi_queue.ledger.renewal import take_present_data
 from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
 from cbi_queue.spec import JobSpec, identity_of
@@ -19,6 +20,7 @@ from cbi_queue.spec import JobSpec, identity_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cbi_queue.datasets.snapshots import Snapshots
     from cbi_queue.ledger.ledger import Ledger
     from cbi_queue.ledger.rows import JobRow
 
@@ -37,10 +39,17 @@ def release(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
     return _each(ledger, names, lambda job: _back_to_queue(ledger, job, RELEASE, {}))
 
 
-def retry(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
-    """Queue failed, cancelled or vetoed jobs again, with their retries restored and their checkpoints kept."""
+def retry(ledger: Ledger, names: Sequence[str], data: Snapshots | None = None) -> list[JobRow]:
+    """Queue failed, cancelled or vetoed jobs again, with their retries restored and their checkpoints kept.
+
+    Jobs whose data differ from *data*, the present ones, get those, and start without their checkpoints.
+    """
     fresh = {"errors": 0, "ooms": 0, "not_before": None, "cancel_requested_at": None, "veto": None, "metrics": None}
-    return _each(ledger, names, lambda job: _back_to_queue(ledger, job, RETRY, fresh))
+    with ledger.write():
+        jobs = _each(ledger, names, lambda job: _back_to_queue(ledger, job, RETRY, fresh))
+        if data is not None:
+            take_present_data(ledger, jobs, data)
+    return jobs
 
 
 def cancel(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.catalogue import MODELS, models_of, outside
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.complaints import KeyPath, not_allowed, schema_at, seen, unknown, words_for
@@ -39,6 +40,7 @@ class JobDraft:
     family: str | None = None
     model: str | None = None
     horizon: str | None = None
+    dataset: str = DEFAULT
     name: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     """The parameters that are right; with every default filled in when all are."""
@@ -62,6 +64,7 @@ def build(entry: Entry, combination: Combination, day: int, complain: Complain) 
     values, broken = combination.values, set(entry.broken)
     _find_model(draft, values, broken, complain)
     _find_horizon(draft, values, broken, complain)
+    draft.dataset = values.get("dataset") or DEFAULT
     _check_params(draft, values, broken, complain)
     _name(draft, values, combination, broken, complain)
     _name_needs(draft, values, broken, complain)
@@ -77,7 +80,7 @@ def build(entry: Entry, combination: Combination, day: int, complain: Complain) 
 
 
 def _spec(draft: JobDraft, values: dict[str, Any], complain: Complain) -> JobSpec | None:
-    named = {key: getattr(draft, key) for key in ("name", "family", "model", "horizon", "params")}
+    named = {key: getattr(draft, key) for key in ("name", "family", "model", "horizon", "dataset", "params")}
     try:
         return JobSpec.model_validate({**named, **values, "needs": tuple(draft.needs)})
     except ValidationError as exc:
@@ -152,7 +155,7 @@ def params_schema(params: type[ModelParams]) -> dict[str, Any]:
 
 
 def _facts(draft: JobDraft, values: dict[str, Any]) -> dict[str, Any]:
-    known = {"horizon": draft.horizon, "model": draft.model}
+    known = {"horizon": draft.horizon, "model": draft.model, "dataset": draft.dataset}
     return {**{key: value for key, value in known.items() if value is not None}, **values.get("params", {})}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cbi_queue import budget
+from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
 from cbi_queue.hardware.fit import why_it_cannot_fit
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
@@ -36,9 +37,9 @@ class Surroundings:
 
     profile: HardwareProfile
     exports_dir: Path | None
-    """Where the Parquet exports are; None: not checked."""
+    """Where the Parquet exports of the default data set are; None: not checked."""
     processed_dir: Path | None
-    """Where feature caches are; None: not checked."""
+    """Where its feature caches are; None: not checked."""
     known_jobs: Mapping[str, JobSpec]
     """Jobs in the ledger, by name."""
     peaks: Mapping[str, Sequence[Peak]] = field(default_factory=dict)
@@ -115,18 +116,19 @@ def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], c
 
 
 def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
-    """Complain about features jobs that would build one horizon's cache differently: the later one would replace it.
+    """Complain about features jobs that would build one cache differently: the later one would replace it.
 
     With equal parameters, the later one finds the cache and leaves it.
     """
-    first: dict[str, tuple[PlanDraft, JobDraft]] = {}
+    first: dict[tuple[str, str], tuple[PlanDraft, JobDraft]] = {}
     for plan, job in _each(plans):
         if job.family != Family.FEATURES or job.horizon is None:
             continue
-        other, builder = first.setdefault(job.horizon, (plan, job))
+        other, builder = first.setdefault((job.dataset, job.horizon), (plan, job))
         if builder.params != job.params:
             line = other.source.line_of(builder.at)
-            text = f"{builder.name!r}, {other.source.name}:{line}, builds the cache of {job.horizon} with other params"
+            of = f"{job.horizon}{_of_dataset(job.dataset)}"
+            text = f"{builder.name!r}, {other.source.name}:{line}, builds the cache of {of} with other params"
             _complain(plan, complaints, job.place("params"), f"{text}; all models of a horizon read the same cache")
 
 
@@ -153,7 +155,8 @@ def check_memory(plan: PlanDraft, around: Surroundings, complaints: Complaints) 
     for job in plan.jobs:
         if job.spec is None:
             continue
-        text = why_it_cannot_fit(job.spec, around.profile, around.processed_dir, around.peaks)
+        processed_dir = around.processed_dir and of_dataset(around.processed_dir, job.dataset)
+        text = why_it_cannot_fit(job.spec, around.profile, processed_dir, around.peaks)
         if text is not None:
             _complain(plan, complaints, job.at, text)
 
@@ -190,25 +193,40 @@ def check_data(
         if job.family == Family.FEATURES:
             _check_export(plan, job, around.exports_dir, complaints)
         elif around.processed_dir is not None and job.needs_known and not _has_cache(job, by_name, around):
-            text = (
-                f"no input for {job.horizon}: add the features job of {job.horizon} to `needs`, "
-                f"or build {around.processed_dir / f'{job.horizon}_features.parquet'} first"
-            )
+            cache = of_dataset(around.processed_dir, job.dataset) / f"{job.horizon}_features.parquet"
+            of = f"{job.horizon}{_of_dataset(job.dataset)}"
+            text = f"no input for {of}: add the features job of {of} to `needs`, or build {cache} first"
             _complain(plan, complaints, (*job.at, "needs") if job.needs else job.at, text)
 
 
 def _check_export(plan: PlanDraft, job: JobDraft, exports_dir: Path | None, complaints: Complaints) -> None:
     if exports_dir is None:
         return
-    export = exports_dir / f"production_training_data_{job.horizon}.parquet"
-    if not export.is_file():
+    export = export_path(of_dataset(exports_dir, job.dataset), job.horizon or "")
+    if export.is_file():
+        return
+    if job.dataset == DEFAULT:
         text = f"the input {export} is missing; export it, or build the sample with `cbi-queue data sample`"
         _complain(plan, complaints, job.place("horizon"), text)
+    elif not export.parent.is_dir():
+        known = (folder.name for folder in exports_dir.parent.glob(f"{ROOM}/*") if folder.is_dir())
+        text = f"there is no data set {job.dataset!r}{did_you_mean(job.dataset, known)}"
+        hint = f"import it with `cbi-queue data import FILE --dataset {job.dataset}`"
+        _complain(plan, complaints, job.place("dataset"), f"{text}; {hint}")
+    else:
+        text = f"the data set {job.dataset} has no export for {job.horizon}: {export} is missing"
+        hint = f"`cbi-queue data import FILE --dataset {job.dataset}` makes one file for every horizon"
+        _complain(plan, complaints, job.place("horizon"), f"{text}; {hint}")
+
+
+def _of_dataset(dataset: str) -> str:
+    return "" if dataset == DEFAULT else f" of the data set {dataset}"
 
 
 def _has_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> bool:
     """True when the features of the job's horizon come from a job it needs, however far back, or lie on disk."""
-    if around.processed_dir is not None and (around.processed_dir / f"{job.horizon}_features.parquet").is_file():
+    folder = around.processed_dir and of_dataset(around.processed_dir, job.dataset)
+    if folder is not None and (folder / f"{job.horizon}_features.parquet").is_file():
         return True
     pending, looked_at = list(job.needs), set[str]()
     while pending:
@@ -220,7 +238,8 @@ def _has_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundi
         if needed is None:
             # An unmet need has its own complaint; what it would have built is not known.
             return True
-        if needed.family == Family.FEATURES and needed.horizon in {job.horizon, None}:
+        is_builder = needed.family == Family.FEATURES and needed.dataset == job.dataset
+        if is_builder and needed.horizon in {job.horizon, None}:
             return True
         pending.extend(needed.needs)
     return False

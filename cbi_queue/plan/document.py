@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
 
 MAX_TIMEOUT_S = 14 * 86400
@@ -22,6 +23,8 @@ Priority = Annotated[int, Field(ge=-1000, le=1000)]
 Retries = Annotated[int, Field(ge=0, le=20)]
 Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] | Annotated[str, Field(max_length=20)] | None
 
+
+DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 
 _KEYS = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -56,6 +59,8 @@ class JobEntry(BaseModel):
     """Which model of the family; may be left out when the family has exactly one."""
     horizon: Horizon | None = None
     """How far ahead the price is forecast. Required, here or in the matrix."""
+    dataset: DatasetName | None = None
+    """Data set that it reads; default: the one of the plan."""
     backend: str | None = None
     """Runtime that trains it; default: the model's first."""
     params: dict[str, Any] = Field(default_factory=dict)
@@ -69,7 +74,7 @@ class JobEntry(BaseModel):
     timeout: Timeout = None
     """Longest time of one attempt, pauses excluded: seconds, or text like 90s, 10m, 2h, 1d. null: no limit."""
     matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
-    """Lists for horizon, model or params.NAME: one job for each combination, in the order written."""
+    """Lists for horizon, model, dataset or params.NAME: one job for each combination, in the order written."""
 
 
 class PlanFile(BaseModel):
@@ -81,6 +86,8 @@ class PlanFile(BaseModel):
     """Day of the week's plan, 1 to 7; 0 and other days do not count towards the week's budget."""
     title: str = Field(default="", max_length=200)
     """One line for people."""
+    dataset: DatasetName = DEFAULT
+    """Data set of every job that names none (`cbi-queue data list`); default: the seed's exports folder."""
     defaults: Defaults = Field(default_factory=Defaults)
     """Values for jobs that do not set their own."""
     jobs: list[JobEntry] = Field(min_length=1, max_length=500)

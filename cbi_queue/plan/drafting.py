@@ -132,6 +132,9 @@ class _Reading:
         """Fill in the default backend and parameters where the model knows them, remembering where they stand."""
         values, origins = dict(combination.values), dict(combination.origins)
         raw = self._source.data["jobs"][entry.index]
+        if values.get("dataset") is None and ("dataset",) not in self._unusable:
+            values["dataset"] = self._source.data.get("dataset")
+            origins["dataset",] = ("dataset",)
         for key in _SIMPLE_DEFAULTS:
             if key in defaults and key not in raw:
                 origins[key,] = ("defaults", key)

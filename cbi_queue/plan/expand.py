@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.complaints import KeyPath, did_you_mean, not_allowed, seen, unknown
+from cbi_queue.spec import NAME_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_JOBS = 500
 """Most jobs of one plan. A week's budget has 70 models; 500 leaves room for sweeps and still lists on one page."""
+
+_PLAIN_AXES = ("horizon", "model", "dataset")
+"""Keys of a job that a matrix may list; the others are `params.NAME`."""
 
 Complain = Callable[[KeyPath, str], None]
 """Records a complaint about a key of the current file."""
@@ -47,7 +51,7 @@ class Axis:
     """One key of a matrix."""
 
     key: str
-    """`horizon`, `model` or `params.NAME`."""
+    """`horizon`, `model`, `dataset` or `params.NAME`."""
     choices: tuple[tuple[Any, KeyPath], ...]
     """Each value with the place where it is written."""
 
@@ -80,10 +84,10 @@ def axes_of(entry: Entry, complain: Complain) -> list[Axis]:
 
 def _is_axis(key: str, place: KeyPath, entry: Entry, complain: Complain) -> bool:
     name = key.removeprefix("params.")
-    if key not in {"horizon", "model"} and (name == key or not name):
+    if key not in _PLAIN_AXES and (name == key or not name):
         params = [f"params.{known}" for known in entry.values.get("params", {})]
-        meant = did_you_mean(key, ["horizon", "model", *params])
-        complain(place, f"unknown matrix key {seen(key)}{meant}; allowed: horizon, model, params.NAME")
+        meant = did_you_mean(key, [*_PLAIN_AXES, *params])
+        complain(place, f"unknown matrix key {seen(key)}{meant}; allowed: {', '.join(_PLAIN_AXES)}, params.NAME")
         return False
     is_written = entry.values.get(key) is not None if name == key else name in entry.values.get("params", {})
     if is_written:
@@ -102,6 +106,8 @@ def _choices(key: str, listed: list[Any], place: KeyPath, complain: Complain) ->
             complain(at, not_allowed(value, f"one of {', '.join(HORIZONS)}"))
         elif key == "model" and not isinstance(value, str):
             complain(at, not_allowed(value, "the name of a model"))
+        elif key == "dataset" and not (isinstance(value, str) and re.fullmatch(NAME_PATTERN, value)):
+            complain(at, not_allowed(value, "the name of a data set"))
         else:
             choices.append((value, at))
         taken.add(repr(value))
@@ -123,7 +129,7 @@ def combinations(entry: Entry, axes: list[Axis]) -> list[Combination]:
         values["params"] = dict(values.get("params", {}))
         origins: dict[KeyPath, KeyPath] = {}
         for axis, (value, at) in zip(axes, chosen, strict=True):
-            if axis.key in {"horizon", "model"}:
+            if axis.key in _PLAIN_AXES:
                 values[axis.key] = value
                 origins[axis.key,] = at
             else:

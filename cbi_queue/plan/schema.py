@@ -16,6 +16,7 @@ from cbi_queue.models import kinds
 from cbi_queue.models.catalogue import MODELS, SHIPPED, models_of
 from cbi_queue.models.kinds import Family
 from cbi_queue.plan.document import TIMEOUT_PATTERN, Defaults, JobEntry, PlanFile
+from cbi_queue.spec import NAME_PATTERN
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -57,6 +58,7 @@ def _matrix(base: dict[str, Any]) -> dict[str, Any]:
         "properties": {
             "horizon": {**choices, "items": {"enum": list(kinds.HORIZONS)}},
             "model": {**choices, "items": {"enum": list(MODELS)}},
+            "dataset": {**choices, "items": {"type": "string", "pattern": NAME_PATTERN}},
         },
         "patternProperties": {r"^params\..+$": choices},
         "additionalProperties": False,

@@ -99,6 +99,11 @@ class Settings:
         return self.state_dir / "slot.lock"
 
     @property
+    def hashes_path(self) -> Path:
+        """SHA-256 of large exports, so that they need not be read at each look; may be deleted."""
+        return self.state_dir / "export-hashes.json"
+
+    @property
     def token_path(self) -> Path:
         """Secret that the API requires for changes; readable by the owner only."""
         return self.state_dir / "api-token"

@@ -1,9 +1,11 @@
-"""The trained models of each horizon, ranked by how much better than naive they forecast. Pure: rows in, rows out.
+"""The trained models of each board, ranked by how much better than naive they forecast. Pure: rows in, rows out.
 
 The backtest block ranks, because no model was selected on it. Models may be scored on different rows, whose errors
 cannot be compared, so they are ranked by skill = 1 - error / naive's error on the same rows: 0 equals naive, above 0
 beats it. MASE is MAE divided by a constant, so skill by MASE is skill by MAE. The baselines (naive, seasonal naive,
 drift) are always listed. One that was not trained has no scores, except naive, whose scores come with every model.
+
+Scores on different data cannot be compared either: every data set, and every snapshot of it, has boards of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import BARS, HORIZONS
@@ -52,21 +55,50 @@ class LeaderboardRow:
     """Trading days that were scored."""
     fit_s: float | None
     """Working seconds of the fit."""
+    horizon: str = ""
+    dataset: str = DEFAULT
+    snapshot: str | None = None
+    """Which snapshot of the data set every row of its board was scored on; None when it was not recorded."""
 
 
 def rank(jobs: Iterable[JobRow]) -> dict[str, list[LeaderboardRow]]:
-    """Rank the succeeded jobs and the baselines of each horizon, best first.
+    """Rank the succeeded jobs and the baselines of each board, best first.
 
     Args:
         jobs: any jobs; those that did not succeed or were not scored are omitted, and of several jobs of one name
             only the newest counts.
 
     Returns:
-        Horizon -> rows, shortest horizon first; horizons without a scored job are omitted.
+        Title of the board -> rows. A title is the horizon, as `1w`; then the data set, unless it is the default one;
+        then, for any but the newest snapshot of the two, `older data` and its first characters. The newest boards
+        come first: the default data set, then by name; the shortest horizon first.
     """
-    newest = {job.name: job for job in sorted(jobs, key=lambda job: job.id) if _is_scored(job)}
-    by_horizon = {horizon: [job for job in newest.values() if job.horizon == horizon] for horizon in HORIZONS}
-    return {horizon: _ranked(scored) for horizon, scored in by_horizon.items() if scored}
+    newest: dict[tuple[str, str, str | None, str], JobRow] = {}
+    for job in sorted((job for job in jobs if _is_scored(job)), key=lambda job: job.id):
+        newest[job.dataset, job.horizon, job.snapshot, job.name] = job
+    boards: dict[tuple[str, str, str | None], list[JobRow]] = {}
+    for job in newest.values():
+        boards.setdefault((job.dataset, job.horizon, job.snapshot), []).append(job)
+    latest: dict[tuple[str, str], str | None] = {}
+    for dataset, horizon, snapshot in sorted(boards, key=lambda key: max(job.id for job in boards[key])):
+        latest[dataset, horizon] = snapshot
+
+    def place(key: tuple[str, str, str | None]) -> tuple[Any, ...]:
+        dataset, horizon, snapshot = key
+        is_older = latest[dataset, horizon] != snapshot
+        order = HORIZONS.index(horizon) if horizon in HORIZONS else len(HORIZONS)
+        return is_older, dataset != DEFAULT, dataset, order, -max(job.id for job in boards[key])
+
+    return {
+        board_title(*key, is_newest=latest[key[0], key[1]] == key[2]): _ranked(boards[key])
+        for key in sorted(boards, key=place)
+    }
+
+
+def board_title(dataset: str, horizon: str, snapshot: str | None, *, is_newest: bool) -> str:
+    """Name the board of one horizon and snapshot of a data set."""
+    of_dataset = "" if dataset == DEFAULT else f" {dataset}"
+    return f"{horizon}{of_dataset}" if is_newest else f"{horizon}{of_dataset} older data {(snapshot or 'unknown')[:8]}"
 
 
 def _is_scored(job: JobRow) -> bool:
@@ -76,7 +108,17 @@ def _is_scored(job: JobRow) -> bool:
 def _ranked(jobs: list[JobRow]) -> list[LeaderboardRow]:
     rows = [_row(job) for job in jobs] + _untrained_baselines(jobs)
     rows.sort(key=_order)
-    return [replace(row, place=place) if row.skill_mase is not None else row for place, row in enumerate(rows, start=1)]
+    first = jobs[0]
+    return [
+        replace(
+            row,
+            place=place if row.skill_mase is not None else None,
+            horizon=first.horizon,
+            dataset=first.dataset,
+            snapshot=first.snapshot,
+        )
+        for place, row in enumerate(rows, start=1)
+    ]
 
 
 def _order(row: LeaderboardRow) -> tuple[Any, ...]:

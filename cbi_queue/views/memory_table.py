@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbi_queue.datasets.place import of_dataset
 from cbi_queue.hardware.fit import Verdict, fit, need_of
 from cbi_queue.hardware.memory import kind_of
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache, shape_from_export
 from cbi_queue.ledger.peaks import peaks_by_backend, peaks_of_jobs
 from cbi_queue.ledger.queries import all_jobs
-from cbi_queue.spec import identity_of
+from cbi_queue.spec import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +70,7 @@ class MemoryTable:
         self._settings, self._profile = settings, profile
         self._peaks: Mapping[str, Sequence[Peak]] = peaks_by_backend(ledger) if ledger else {}
         self._measured = _measured(ledger) if ledger else {}
-        self._shapes: dict[str, Shape] = {}
+        self._shapes: dict[tuple[str, str], Shape] = {}
         self._available_mib = available_mib(profile)
 
     @property
@@ -78,12 +80,12 @@ class MemoryTable:
 
     def row(self, job: JobSpec) -> MemoryRow:
         """Estimate one job."""
-        shape = self._shape(job.horizon)
+        shape = self._shape(job.dataset, job.horizon)
         need = need_of(job, shape, self._peaks)
         limit = self._profile.limit_mib(kind_of(job.model))
         found = fit(need, limit, self._available_mib)
         planned, smallest = need.at(need.micro_batch), list(need.smaller())[-1]
-        measured = self._measured.get(identity_of(job.canonical_json()))
+        measured = self._measured.get(content_of(json.loads(job.canonical_json())))
         return MemoryRow(
             name=job.name,
             model=job.model,
@@ -103,15 +105,15 @@ class MemoryTable:
             measured_micro_batch=measured.micro_batch if measured else None,
         )
 
-    def _shape(self, horizon: str) -> Shape:
-        if horizon not in self._shapes:
-            settings = self._settings
-            self._shapes[horizon] = (
-                shape_from_cache(settings.processed_dir, horizon)
-                or shape_from_export(settings.exports_dir, horizon, settings.interpreter_for("native"))
+    def _shape(self, dataset: str, horizon: str) -> Shape:
+        if (dataset, horizon) not in self._shapes:
+            exports_dir = of_dataset(self._settings.exports_dir, dataset)
+            self._shapes[dataset, horizon] = (
+                shape_from_cache(of_dataset(self._settings.processed_dir, dataset), horizon)
+                or shape_from_export(exports_dir, horizon, self._settings.interpreter_for("native"))
                 or ASSUMED
             )
-        return self._shapes[horizon]
+        return self._shapes[dataset, horizon]
 
 
 def verdict_words(row: MemoryRow) -> str:
@@ -136,7 +138,7 @@ def available_mib(profile: HardwareProfile) -> float | None:
 
 
 def _measured(ledger: Ledger) -> dict[str, PeakRow]:
-    """Return the newest measured peak by the job's identity."""
+    """Return the newest measured peak by the job's content, whatever its data."""
     jobs = all_jobs(ledger)
     peaks = peaks_of_jobs(ledger, (job.id for job in jobs))
-    return {job.identity: peaks[job.id] for job in jobs if job.id in peaks}
+    return {content_of(job.spec): peaks[job.id] for job in jobs if job.id in peaks}

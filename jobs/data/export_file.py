@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cbi_queue.datasets.place import export_path
 from jobs.data.features import DATE, PRICE, Series, look_back_rows
 from jobs.trainer import BrokenSpec
 
@@ -91,7 +92,7 @@ def find_export(exports_dir: Path, horizon: str) -> Path:
         BrokenSpec: when the file does not exist.
         FileNotFoundError: when the folder does not exist, as after unplugging a disk: a later attempt may find it.
     """
-    path = exports_dir / f"production_training_data_{horizon}.parquet"
+    path = export_path(exports_dir, horizon)
     if not exports_dir.is_dir():
         raise FileNotFoundError(
             errno.ENOENT, "the folder of the exports does not exist; is its volume mounted?", exports_dir

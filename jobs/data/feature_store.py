@@ -11,9 +11,15 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import sha256_of, write_json
+from cbi_queue.datasets.place import manifest_path
+from cbi_queue.datasets.snapshots import built_from
+from jobs.trainer import BrokenSpec
+
+if TYPE_CHECKING:
+    from cbi_queue.spec import JobSpec
 
 FEATURE_CODE_VERSION = 1
 """Raise it when features change for a reason outside the files below."""
@@ -62,13 +68,32 @@ class CacheFiles:
 
 def cache_files(processed_dir: Path, horizon: str) -> CacheFiles:
     """Return the two files of *horizon*."""
-    stem = f"{horizon}_features"
-    return CacheFiles(processed_dir / f"{stem}.parquet", processed_dir / f"{stem}.manifest.json")
+    return CacheFiles(processed_dir / f"{horizon}_features.parquet", manifest_path(processed_dir, horizon))
 
 
-def cache_key(source_sha256: str, params: dict[str, Any]) -> dict[str, Any]:
+def cache_key(source_sha256: str, params: dict[str, Any], snapshot: str | None = None) -> dict[str, Any]:
     """Return everything that decides the cache's content: equal keys, equal columns."""
-    return {"source_sha256": source_sha256, "params": params, "code_version": code_version()}
+    return {
+        "source_sha256": source_sha256,
+        "snapshot": snapshot or source_sha256,
+        "params": params,
+        "code_version": code_version(),
+    }
+
+
+def check_snapshot(processed_dir: Path, spec: JobSpec) -> str | None:
+    """Return which snapshot a model is going to train on; None when the features do not say.
+
+    Raises:
+        BrokenSpec: when it is another one than the job was enqueued for.
+    """
+    built = built_from(processed_dir, spec.horizon)
+    if built is None or spec.snapshot in {None, built}:
+        return built
+    raise BrokenSpec(
+        f"the features of {spec.horizon} in {processed_dir} are of snapshot {built[:8]}, and this job was enqueued for "
+        f"{str(spec.snapshot)[:8]}; `cbi-queue retry {spec.name}` trains it on the features as they are"
+    )
 
 
 def code_version() -> str:

@@ -13,11 +13,14 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from cbi_queue.artifacts import atomic_file, sha256_of, write_json
+from cbi_queue.datasets.description import read_description
+from cbi_queue.datasets.snapshots import snapshot_of
 from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.protocol import EpochReport, Finished, Note, Started
 from jobs.data.export_file import Export, chunks, find_export, open_export
 from jobs.data.feature_store import cache_files, cache_key
 from jobs.data.features import engineer, feature_names, look_back_rows
+from jobs.trainer import BrokenSpec
 from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock
 from jobs.training.work_reports import BlockReports
@@ -56,7 +59,11 @@ class FeatureCache:
         self._params = FeatureParams.model_validate(task.spec.params)
         self._source = find_export(task.exports_dir, task.spec.horizon)
         self._stamp = _stamp(self._source)
-        self._key = cache_key(sha256_of(self._source), self._params.model_dump(mode="json"))
+        self._description = read_description(task.exports_dir)
+        source_sha256 = sha256_of(self._source)
+        self._snapshot = snapshot_of(source_sha256, self._description)
+        self._refuse_other_snapshot(task)
+        self._key = cache_key(source_sha256, self._params.model_dump(mode="json"), self._snapshot)
         self._files = cache_files(task.processed_dir, task.spec.horizon)
         self._files.remove_leftovers()
         why_not = self._files.why_not_reusable(self._key)
@@ -76,12 +83,21 @@ class FeatureCache:
             "features": len(manifest["schema"]) - 2,
             "reused": self._export is None,
             "input_sha256": manifest["source_sha256"],
+            "snapshot": self._snapshot,
             "seconds": round(self._clock.worked_s, 3),
             "path": str(self._files.parquet),
         }
         write_json(task.run_dir / "metrics.json", metrics)
         write_json(task.run_dir / "feature_schema.json", {k: manifest[k] for k in ("schema", "series", "notes")})
         return Finished(metrics)
+
+    def _refuse_other_snapshot(self, task: Task) -> None:
+        wanted = task.spec.snapshot
+        if wanted not in {None, self._snapshot}:
+            raise BrokenSpec(
+                f"{self._source} changed after this job was enqueued: it is snapshot {self._snapshot[:8]}, the job is for "
+                f"{str(wanted)[:8]}; `cbi-queue retry {task.spec.name}` builds the features of the present export"
+            )
 
     def _prepare_build(self, task: Task) -> Started:
         task.channel.probe = probe_cpu

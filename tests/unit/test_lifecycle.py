@@ -20,7 +20,7 @@ ARROWS = {
     "satisfy": ("waiting", "queued"),
     "hold": ("queued waiting", "held"),
     "release": ("held", "queued"),
-    "await_needs": ("held failed cancelled vetoed", "waiting"),
+    "await_needs": ("queued held failed cancelled vetoed", "waiting"),
     "claim": ("queued", "running"),
     "pause": ("running", "paused"),
     "resume": ("paused", "running"),

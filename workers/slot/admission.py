@@ -11,6 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
+from cbi_queue.datasets.place import of_dataset
 from cbi_queue.errors import LedgerError
 from cbi_queue.hardware.fit import Fit, Need, Verdict, fit
 from cbi_queue.hardware.memory import formula_mib, kind_of, line_for
@@ -84,7 +85,7 @@ class Admission:
 
     def need(self, ledger: Ledger, job: JobRow) -> Need:
         """Return what the memory of *job* depends on."""
-        shape = shape_from_cache(self._processed_dir, job.horizon) or ASSUMED
+        shape = shape_from_cache(of_dataset(self._processed_dir, job.dataset), job.horizon) or ASSUMED
         params = job.spec.get("params", {})
         line = line_for(job.model, job.backend, peaks_of(ledger, job.backend))
         return Need(job.model, params, shape, line, first_micro_batch(ledger, job))
@@ -101,7 +102,7 @@ class Admission:
         measured = [mib for mib in (taken.footprint_mib, taken.rss_mib if taken.device == "cpu" else None) if mib]
         if not measured or taken.device in {"", "cuda"}:
             return
-        shape = shape_from_cache(self._processed_dir, job.horizon)
+        shape = shape_from_cache(of_dataset(self._processed_dir, job.dataset), job.horizon)
         if shape is None:
             return
         formula = formula_mib(job.model, job.spec.get("params", {}), shape, taken.micro_batch)

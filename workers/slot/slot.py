@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import run_dir_for
+from cbi_queue.datasets.place import of_dataset
 from cbi_queue.errors import CbiError, LedgerError, VolumeMissing
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.hardware.memory import kind_of
@@ -228,8 +229,8 @@ class Slot:
             identity=job.identity,
             spec=job.spec,
             run_dir=str(run_dir),
-            exports_dir=str(self._settings.exports_dir),
-            processed_dir=str(self._settings.processed_dir),
+            exports_dir=str(of_dataset(self._settings.exports_dir, job.dataset)),
+            processed_dir=str(of_dataset(self._settings.processed_dir, job.dataset)),
             threads=self._settings.threads,
             micro_batch=micro_batch,
             devices=self._profile.devices,

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from cbi_queue.datasets.snapshots import Snapshots
     from cbi_queue.ledger import Ledger
     from cbi_queue.ledger.enqueue import Enqueued, EnqueuedJob
     from cbi_queue.settings import Settings
     from cbi_queue.spec import DayPlan, JobSpec
+
+NAMES_SHOWN = 4
 
 
 @click.command(epilog=examples("enqueue schedules/day1.yaml", "enqueue schedules/day*.yaml --json"))
@@ -27,19 +30,21 @@ def command(files: tuple[Path, ...], as_json: bool) -> None:
     """Add the jobs of day plans to the queue.
 
     All plans are checked first; if there is one complaint, nothing is enqueued. A job that is in the queue already is
-    left alone, whatever its state, so enqueuing the same plan twice changes nothing. Exit codes: 0 done, 2 refused.
+    left alone, whatever its state, so enqueuing the same plan twice changes nothing. When an export has changed, its
+    features are built again and jobs that have not started follow; what was trained stays (`cbi-queue refresh` trains
+    it again). Exit codes: 0 done, 2 refused.
     """
     from cbi_queue.settings import load_settings
 
     done = enqueue_files(load_settings(), files)
     if as_json:
-        print_json({"new": _plain(done.new), "already_there": _plain(done.already_there)})
+        print_json(as_plain(done))
         return
     print_enqueued(done)
 
 
-def enqueue_files(settings: Settings, files: Sequence[Path]) -> Enqueued:
-    """Read, check and enqueue *files* in one transaction.
+def enqueue_files(settings: Settings, files: Sequence[Path], *, refresh: bool = False) -> Enqueued:
+    """Read, check and enqueue *files* in one transaction; *refresh*: what was trained on other data as well.
 
     Raises:
         PlanError: with every complaint.
@@ -54,7 +59,15 @@ def enqueue_files(settings: Settings, files: Sequence[Path]) -> Enqueued:
         plans = checked_plans(settings, ledger, files)
         if complaints := without_runtime(settings, plans):
             raise PlanError(complaints)
-        return enqueue(ledger, plans)
+        return enqueue(ledger, plans, snapshots_of(settings, plans), refresh=refresh)
+
+
+def snapshots_of(settings: Settings, plans: Sequence[DayPlan]) -> Snapshots:
+    """Look at the exports and caches that the jobs of *plans* read."""
+    from cbi_queue.datasets.snapshots import look
+
+    keys = [(job.dataset, job.horizon) for plan in plans for job in plan.jobs]
+    return look(settings.exports_dir, settings.processed_dir, keys, settings.hashes_path)
 
 
 def checked_plans(
@@ -105,15 +118,32 @@ def print_enqueued(done: Enqueued) -> None:
         waiting = sum(1 for job in done.new if job.state == "waiting")
         tail = f", {waiting} of them waiting for jobs they need" if waiting else ""
         click.echo(f"Enqueued {counted(len(done.new), 'job')}{tail}.")
+    if changed := [job.name for job in done.new if job.data == "changed"]:
+        click.echo(f"The data changed: queued again on the new snapshot: {_some(changed)}.")
+    if done.renewed:
+        names = _some([job.name for job in done.renewed])
+        click.echo(f"The data changed: not started yet, and now for the new snapshot: {names}.")
     if done.already_there:
         states: dict[str, int] = {}
         for job in done.already_there:
             states[job.state] = states.get(job.state, 0) + 1
         by_state = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         click.echo(f"{counted(len(done.already_there), 'job')} already there and left alone ({by_state}).")
-    if not done.new:
+    if older := [job.name for job in done.already_there if job.data == "older"]:
+        click.echo(f"On an older snapshot of the data, and left as they are: {_some(older)}.")
+        click.echo("`cbi-queue refresh FILE` trains them on the present one.")
+    if not done.new and not done.renewed:
         click.echo("Nothing changed. `cbi-queue retry NAME` queues an ended job again.")
 
 
+def _some(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= NAMES_SHOWN else [*names[: NAMES_SHOWN - 1], f"{len(names) - 3} more"])
+
+
+def as_plain(done: Enqueued) -> dict[str, list[dict[str, object]]]:
+    """Return what enqueuing did as plain JSON values."""
+    return {"new": _plain(done.new), "already_there": _plain(done.already_there), "renewed": _plain(done.renewed)}
+
+
 def _plain(jobs: tuple[EnqueuedJob, ...]) -> list[dict[str, object]]:
-    return [{"id": job.job_id, "name": job.name, "state": job.state} for job in jobs]
+    return [{"id": job.job_id, "name": job.name, "state": job.state, "data": job.data} for job in jobs]

@@ -33,12 +33,13 @@ def command(horizon: str | None, as_json: bool) -> None:
     """Rank the trained models of each horizon against the baselines (naive, seasonal_naive, drift).
 
     Skill is 1 - MASE / naive's MASE on the same rows of the backtest, on which nothing was selected: above 0 is better
-    than naive, below 0 worse. Direction is the share of moves whose sign was forecast correctly; Sharpe is the Sharpe
+    than naive, below 0 worse. Models on different data sets, or snapshots of one, are never in one table; the newest
+    come first. Direction is the share of moves whose sign was forecast correctly; Sharpe is the Sharpe
     ratio of following that sign.
     """
     with readonly_ledger() as ledger:
         boards = rank(all_jobs(ledger))
-    chosen = {name: rows for name, rows in boards.items() if horizon in (None, name)}
+    chosen = {name: rows for name, rows in boards.items() if horizon in (None, rows[0].horizon)}
     if as_json:
         print_json({name: [asdict(row) for row in rows] for name, rows in chosen.items()})
     elif not chosen:

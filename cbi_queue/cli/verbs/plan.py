@@ -48,7 +48,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
         ctx.exit(exc.exit_code)
     summary = _summary(plans)
     if not no_data:
-        summary["notes"] += _without_runtime(plans)
+        summary["notes"] += _without_runtime(plans) + _stale_features(plans)
     if as_json:
         print_json(summary)
     else:
@@ -101,6 +101,22 @@ def _without_runtime(plans: Sequence[DayPlan]) -> list[str]:
     from cbi_queue.settings import load_settings
 
     return without_runtime(load_settings(), plans)
+
+
+def _stale_features(plans: Sequence[DayPlan]) -> list[str]:
+    """Return where the features on the disk are those of an earlier export."""
+    from cbi_queue.cli.verbs.enqueue import snapshots_of
+    from cbi_queue.datasets.place import DEFAULT
+    from cbi_queue.settings import load_settings
+
+    words = []
+    for dataset, horizon in snapshots_of(load_settings(), plans).stale():
+        of = horizon if dataset == DEFAULT else f"{horizon} of the data set {dataset}"
+        words.append(
+            f"the export of {of} changed since its features were built; `run` or `enqueue` of a plan with its features "
+            "job builds them again, `cbi-queue refresh` trains every model of the plan on them"
+        )
+    return words
 
 
 def _summary(plans: Sequence[DayPlan]) -> dict[str, Any]:

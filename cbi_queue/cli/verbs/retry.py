@@ -11,7 +11,9 @@ from cbi_queue.cli.ledger_access import writable_ledger
 from cbi_queue.cli.output import print_changed
 from cbi_queue.ledger import verbs
 from cbi_queue.ledger.queries import all_jobs
+from cbi_queue.ledger.renewal import present_data
 from cbi_queue.lifecycle import JobState
+from cbi_queue.settings import load_settings
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import Ledger
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
 @click.option("--failed", "all_failed", is_flag=True, help="Retry every failed job.")
 @json_option
 def command(names: tuple[str, ...], all_failed: bool, as_json: bool) -> None:
-    """Queue failed, cancelled or vetoed jobs again, with all their retries; they continue from their checkpoints."""
+    """Queue failed, cancelled or vetoed jobs again, with all their retries; they continue from their checkpoints.
+
+    When their data have changed since, they start on the data as they are now.
+    """
     if bool(names) == all_failed:
         raise click.UsageError("name the jobs, or use --failed")
     with writable_ledger() as ledger:
         chosen = _failed(ledger) if all_failed else names
-        jobs = verbs.retry(ledger, chosen)
+        jobs = verbs.retry(ledger, chosen, present_data(ledger, load_settings(), chosen))
     print_changed("Retried", jobs, as_json=as_json)
     if not jobs and not as_json:
         click.echo("No job has failed.")

@@ -54,6 +54,7 @@ def _print(
     params = ", ".join(f"{key}={value}" for key, value in job.spec.get("params", {}).items())
     lines = [
         f"{job.model} ({job.family}), horizon {job.horizon}, day {job.day}, priority {job.priority}",
+        f"Data set {job.dataset}, snapshot {job.snapshot[:8] if job.snapshot else 'not recorded'}",
         f"{job.state}: {job.veto or REASON_WORDS[job.reason]}",
         f"Parameters: {params or 'none'}",
     ]

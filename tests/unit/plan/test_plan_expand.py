@@ -99,7 +99,7 @@ def test_a_placeholder_is_substituted_and_never_evaluated() -> None:
         ("{horizon: [1w, 1w]}", "jobs[0].matrix.horizon[1]: '1w' appears twice in this list"),
         ("{horizon: []}", "jobs[0].matrix.horizon: a list of 0 entries is not allowed; allowed: a list of at least 1"),
         ("{horizon: 1w}", "jobs[0].matrix.horizon: '1w' is not allowed; allowed: a list of at least 1"),
-        ("{horizn: [1w]}", "jobs[0].matrix.horizn: unknown matrix key 'horizn' (did you mean 'horizon'?); allowed: horizon, model, params.NAME"),
+        ("{horizn: [1w]}", "jobs[0].matrix.horizn: unknown matrix key 'horizn' (did you mean 'horizon'?); allowed: horizon, model, dataset, params.NAME"),
         ("{num_leaves: [31], horizon: [1w]}", "jobs[0].matrix.num_leaves: unknown matrix key 'num_leaves'; allowed: horizon"),
         ("{horizon: [1w], params.num_leaves: [1]}", "jobs[0].matrix.params.num_leaves[0]: 1 is not allowed; allowed: a whole number from 2 to 4096"),
         ("{horizon: [1w], params.num_leave: [31]}", "jobs[0].matrix.params.num_leave[0]: unknown parameter 'num_leave' (did you mean 'num_leaves'?)"),
