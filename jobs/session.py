@@ -79,7 +79,9 @@ def _work(assignment: Assignment, channel: Channel) -> int:
     except StopRequested:
         channel.report(Stopped(channel.last_epoch, checkpointed=channel.has_checkpoint))
         return ExitCode.STOPPED
-    except Exception as exc:  # noqa: BLE001 - a top loop
+    except BaseException as exc:  # a top loop; a panic of Rust code is no Exception
+        if not isinstance(exc, Exception) and not _is_panic(exc):
+            raise
         kind = classify(exc)
         channel.report(Failed(kind, _one_line(exc)))
         with contextlib.suppress(OSError):  # the disk that is full may be the log's
@@ -161,7 +163,7 @@ def note_presence(assignment: Assignment) -> None:
 
 def classify(exc: BaseException) -> FailureKind:
     """Return what kind of failure an exception is."""
-    if isinstance(exc, BrokenSpec):
+    if isinstance(exc, BrokenSpec) or _is_panic(exc):
         return FailureKind.BROKEN_SPEC
     if is_out_of_memory(exc):
         return FailureKind.OUT_OF_MEMORY
@@ -170,8 +172,15 @@ def classify(exc: BaseException) -> FailureKind:
     return FailureKind.ERROR
 
 
+def _is_panic(exc: BaseException) -> bool:
+    """Return True for a panic of Polars: it derives from BaseException, and the same data cause it again."""
+    return type(exc).__name__ == "PanicException"
+
+
 def _one_line(exc: BaseException) -> str:
     text = " ".join(str(exc).split())[:500]
+    if _is_panic(exc):
+        return f"the data library failed on these data: {text}"
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 

@@ -44,8 +44,6 @@ class DataSet(BaseModel):
     """Only columns that differ from the default."""
     missing_price: Literal["refuse", "drop"] = "refuse"
     """What happens to days without a usable price."""
-    label: Literal["log_return", "difference"] = "log_return"
-    """What is forecast: log p[t+h] - log p[t], or p[t+h] - p[t], which takes prices of 0 and below as well."""
     max_features: int | None = Field(default=None, ge=1, le=100_000)
     """Most features; the columns that cover the fewest days, and then those most like another, go first."""
     cost_per_turnover: float = Field(default=0.0005, ge=0, le=0.1)

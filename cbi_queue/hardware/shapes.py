@@ -24,11 +24,13 @@ ASK_TIMEOUT_S = 20.0
 _ASK = """
 import sys
 from pathlib import Path
+from cbi_queue.datasets.description import read_description
 from cbi_queue.models.parameters.features import FeatureParams
 from jobs.data.export_file import open_export
 from jobs.data.features import feature_names
-export = open_export(Path(sys.argv[1]), FeatureParams(), lambda: None)
-print(export.rows, len(feature_names(export.series, FeatureParams())))
+path = Path(sys.argv[1])
+export = open_export(path, FeatureParams(), lambda: None, read_description(path.parent))
+print(export.rows, len(feature_names(export.series, FeatureParams(), export.as_is)))
 """
 
 

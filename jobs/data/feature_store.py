@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 FEATURE_CODE_VERSION = 1
 """Raise it when features change for a reason outside the files below."""
-_CODE = ("features.py", "rolling_moments.py", "export_file.py")
+_CODE = (
+    "as_of.py",
+    "columns.py",
+    "export_check.py",
+    "export_file.py",
+    "feature_cap.py",
+    "features.py",
+    "rolling_moments.py",
+    "safe_names.py",
+)
 """Files of this package whose text decides what a feature is."""
 
 

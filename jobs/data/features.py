@@ -47,18 +47,21 @@ def look_back_rows(params: FeatureParams) -> int:
     return max(max(params.lags) + 1, max(params.windows, default=0))
 
 
-def feature_names(series: Sequence[Series], params: FeatureParams) -> tuple[str, ...]:
+def feature_names(series: Sequence[Series], params: FeatureParams, as_is: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names of the feature columns in their order."""
-    return tuple(_features(series, params))
+    return (*_features(series, params), *as_is)
 
 
-def engineer(frame: pl.DataFrame, series: Sequence[Series], params: FeatureParams) -> pl.DataFrame:
+def engineer(
+    frame: pl.DataFrame, series: Sequence[Series], params: FeatureParams, as_is: Sequence[str] = ()
+) -> pl.DataFrame:
     """Compute every feature of *frame*.
 
     Args:
         frame: `date` (Date) and one Float64 column per series, in time order, gaps as null.
         series: what the columns are; the first is the price.
         params: lags and windows.
+        as_is: columns of *frame* whose value is the feature.
 
     Returns:
         `date`, `price` (Float64), then the features (Float32), as many rows as came in.
@@ -66,7 +69,7 @@ def engineer(frame: pl.DataFrame, series: Sequence[Series], params: FeatureParam
     # Two stages: first what many features share, then all features in parallel (half the time of one stage).
     shared = _with_moments(_with_returns(frame, series), series, params)
     features = [_finite(expression).alias(name) for name, expression in _features(series, params).items()]
-    return shared.select(DATE, PRICE, *features)
+    return shared.select(DATE, PRICE, *features, *(_finite(pl.col(name)).alias(name) for name in as_is))
 
 
 def _finite(expression: pl.Expr) -> pl.Expr:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from cbi_queue.artifacts import atomic_file, sha256_of, write_json
 from cbi_queue.datasets.description import read_description
 from cbi_queue.datasets.snapshots import snapshot_of
+from cbi_queue.errors import Refused
 from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.protocol import EpochReport, Finished, Note, Started
 from jobs.data.export_file import Export, chunks, find_export, open_export
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cbi_queue.datasets.description import DataSet
     from jobs.trainer import Task
 
 CHUNK_ROWS = 65_536
@@ -59,7 +61,7 @@ class FeatureCache:
         self._params = FeatureParams.model_validate(task.spec.params)
         self._source = find_export(task.exports_dir, task.spec.horizon)
         self._stamp = _stamp(self._source)
-        self._description = read_description(task.exports_dir)
+        self._description = _description_of(task.exports_dir)
         source_sha256 = sha256_of(self._source)
         self._snapshot = snapshot_of(source_sha256, self._description)
         self._refuse_other_snapshot(task)
@@ -101,10 +103,12 @@ class FeatureCache:
 
     def _prepare_build(self, task: Task) -> Started:
         task.channel.probe = probe_cpu
-        self._export = export = open_export(self._source, self._params, lambda: task.channel.safe_point(0))
+        self._export = export = open_export(
+            self._source, self._params, lambda: task.channel.safe_point(0), self._description
+        )
         for note in export.notes:
             task.channel.report(Note(note))
-        features = len(feature_names(export.series, self._params))
+        features = len(feature_names(export.series, self._params, export.as_is))
         if not self._chunk_rows:
             self._chunk_rows = max(LEAST_CHUNK_ROWS, min(CHUNK_ROWS, CHUNK_CELLS // features))
         return Started(
@@ -140,6 +144,9 @@ class FeatureCache:
             "rows": export.rows,
             "schema": schema,
             "series": [{"name": s.name, "returns": "log" if s.is_log else "difference"} for s in export.series],
+            "as_is": list(export.as_is),
+            "spacing": export.spacing.as_json(),
+            "cost_per_turnover": self._description.cost_per_turnover,
             "notes": list(export.notes),
             "output_sha256": output_sha256,
         }
@@ -173,8 +180,15 @@ def engineered(export: Export, params: FeatureParams, chunk_rows: int) -> Iterat
     before: pl.DataFrame | None = None
     for chunk in chunks(export, chunk_rows):
         known = chunk if before is None else pl.concat([before, chunk])
-        yield engineer(known, export.series, params).slice(known.height - chunk.height)
+        yield engineer(known, export.series, params, export.as_is).slice(known.height - chunk.height)
         before = known.tail(look_back_rows(params))
+
+
+def _description_of(exports_dir: Path) -> DataSet:
+    try:
+        return read_description(exports_dir)
+    except Refused as exc:
+        raise BrokenSpec(f"{exc.message}; {exc.hint}") from exc
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.api_installation import ApiInstallation
+from support.exports import EXPORT
+from support.fakes import ScriptedChannel, make_task
 from support.scripted_slot import QUICK, ScriptedSlot
 
 from cbi_queue.ledger import Ledger
+from cbi_queue.protocol import Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import polars as pl
     from starlette.testclient import TestClient
     from support.installation import Installation
 
@@ -86,3 +90,35 @@ def bearer(site: ApiInstallation, client: TestClient) -> dict[str, str]:
     from cbi_queue.api.token import read_token
 
     return {"Authorization": f"Bearer {read_token(site.settings)}"}
+
+
+@pytest.fixture
+def panel(sample_exports: Path) -> pl.DataFrame:
+    """The sample: date, price, sp500, nasdaq, and vix, which starts late."""
+    import polars as pl
+
+    return pl.read_parquet(sample_exports / EXPORT)
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Callable[..., tuple[str, list[str]]]:
+    """Build features of a frame (None: no export at all); return the channel's reports and the cache's columns."""
+    import polars as pl
+
+    from jobs.families.feature_cache import FeatureCache
+
+    def run(frame: pl.DataFrame | None, **params: object) -> tuple[str, list[str]]:
+        for name in ("exports", "processed"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        if frame is not None:
+            frame.write_parquet(tmp_path / "exports" / EXPORT)
+        channel = ScriptedChannel()
+        spec = {"family": "features", "model": "feature_cache", "params": params}
+        task = make_task(tmp_path / "run", spec, tmp_path / "processed", tmp_path / "exports", channel)
+        family = FeatureCache()
+        family.prepare(task)
+        family.train(task)
+        notes = "\n".join(note.text for note in channel.of_type(Note))
+        return notes, pl.read_parquet_schema(tmp_path / "processed" / "1m_features.parquet").names()
+
+    return run

@@ -7,51 +7,11 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
-from support.fakes import ScriptedChannel, make_task
+from support.exports import EXPORT, at, complaint
+from support.fakes import make_task
 
-from cbi_queue.protocol import Note
-from jobs.data import export_file
+from jobs.data import export_check, export_file
 from jobs.families.feature_cache import FeatureCache
-from jobs.trainer import BrokenSpec
-
-EXPORT = "production_training_data_1m.parquet"
-
-
-@pytest.fixture
-def panel(sample_exports) -> pl.DataFrame:
-    return pl.read_parquet(sample_exports / EXPORT)
-
-
-@pytest.fixture
-def attempt(tmp_path):
-    """Build features of a frame (None: no export at all); return the channel's reports and the cache's columns."""
-
-    def run(frame: pl.DataFrame | None, **params) -> tuple[str, list[str]]:
-        for name in ("exports", "processed"):
-            (tmp_path / name).mkdir(exist_ok=True)
-        if frame is not None:
-            frame.write_parquet(tmp_path / "exports" / EXPORT)
-        channel = ScriptedChannel()
-        spec = {"family": "features", "model": "feature_cache", "params": params}
-        task = make_task(tmp_path / "run", spec, tmp_path / "processed", tmp_path / "exports", channel)
-        family = FeatureCache()
-        family.prepare(task)
-        family.train(task)
-        notes = "\n".join(note.text for note in channel.of_type(Note))
-        return notes, pl.read_parquet_schema(tmp_path / "processed" / "1m_features.parquet").names()
-
-    return run
-
-
-def at(row: int, column: str, value: object) -> pl.Expr:
-    """The column with another value in one row."""
-    return pl.when(pl.int_range(pl.len()) == row).then(value).otherwise(column).alias(column)
-
-
-def complaint(attempt, frame: pl.DataFrame | None, **params) -> str:
-    with pytest.raises(BrokenSpec) as caught:
-        attempt(frame, **params)
-    return str(caught.value)
 
 
 def test_no_export(attempt):
@@ -104,7 +64,9 @@ def test_a_column_named_in_the_params_that_is_not_there(attempt, panel):
 
 
 def test_dates_as_text(attempt, panel):
-    assert "allowed are Date and Datetime" in complaint(attempt, panel.with_columns(pl.col("date").cast(pl.String)))
+    assert "of type text; allowed are dates or times" in complaint(
+        attempt, panel.with_columns(pl.col("date").cast(pl.String))
+    )
 
 
 def test_prices_as_text(attempt, panel):
@@ -122,7 +84,7 @@ def test_a_date_twice(attempt, panel):
 
 
 def test_a_date_twice_across_two_chunks(attempt, panel, monkeypatch):
-    monkeypatch.setattr(export_file, "CHECK_ROWS", 8)
+    monkeypatch.setattr(export_check, "CHECK_ROWS", 8)
     assert "in row 8" in complaint(attempt, panel.with_columns(at(8, "date", panel["date"][7])))
 
 
@@ -159,14 +121,32 @@ def test_just_enough_rows(attempt, panel):
     assert len(attempt(panel.head(156))[1]) > 2
 
 
-@pytest.mark.parametrize("name", ["S&P 500", "5day", "naïve", "x" * 65])
-def test_a_column_that_cannot_name_features(attempt, panel, name):
-    assert "cannot name features" in complaint(attempt, panel.rename({"sp500": name}))
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("S&P 500", "SnP_500"),
+        ("5day", "c_5day"),
+        ("naïve", "naive"),
+        ("x" * 65, "x" * 64),
+        ("Δ", "column"),
+        ("a b", "a_b"),
+    ],
+)
+def test_a_column_that_cannot_name_features_gets_a_name_that_can(attempt, panel, name, safe):
+    notes, columns = attempt(panel.rename({"sp500": name}))
+    assert f"columns whose names cannot name features: {name!r} as {safe!r}" in notes
+    assert f"{safe}_ret_0" in columns
+
+
+def test_no_two_columns_get_the_same_name(attempt, panel):
+    notes, columns = attempt(panel.rename({"sp500": "a b", "nasdaq": "a-b", "vix": "a_b"}))
+    assert "'a b' as 'a_b_2', 'a-b' as 'a_b_3'" in notes
+    assert {"a_b_ret_0", "a_b_2_ret_0", "a_b_3_ret_0"} <= set(columns)
 
 
 def test_a_covariate_called_price_beside_another_price(attempt, panel):
-    text = complaint(attempt, panel.rename({"price": "close", "vix": "price"}), price_column="close")
-    assert "column 'price' cannot name features" in text
+    notes, _ = attempt(panel.rename({"price": "close", "vix": "price"}), price_column="close")
+    assert "'price' as 'price_2'" in notes
 
 
 def test_a_price_of_another_name_is_called_price_in_the_cache(attempt, panel):
@@ -176,9 +156,9 @@ def test_a_price_of_another_name_is_called_price_in_the_cache(attempt, panel):
 
 def test_what_is_not_a_number_is_left_out_and_said(attempt, panel):
     notes, columns = attempt(panel.with_columns(pl.lit("ZL").alias("symbol"), pl.lit(value=True).alias("is_open")))
-    assert "column 'symbol' is left out: its type String is not a number" in notes
-    assert "column 'is_open' is left out: its type Boolean is not a number" in notes
-    assert not [name for name in columns if name.startswith(("symbol", "is_open"))]
+    assert "column 'symbol' is left out: its type text is not a number" in notes
+    assert "true and false are used as they are, as 1 and 0: is_open" in notes
+    assert [name for name in columns if name.startswith(("symbol", "is_open"))] == ["is_open"]
 
 
 def test_a_label_column_never_becomes_a_feature(attempt, panel):
@@ -202,7 +182,7 @@ def test_a_column_without_any_value_is_left_out_and_said(attempt, panel):
 
 
 def test_gaps_are_counted_and_left_empty(attempt, panel, monkeypatch):
-    monkeypatch.setattr(export_file, "CHECK_ROWS", 1000)
+    monkeypatch.setattr(export_check, "CHECK_ROWS", 1000)
     holes = panel.with_columns(
         pl.when(pl.int_range(pl.len()).is_in([3999, 4000, 4500])).then(None).otherwise("vix").alias("vix")
     )
@@ -213,7 +193,7 @@ def test_gaps_are_counted_and_left_empty(attempt, panel, monkeypatch):
 @pytest.mark.parametrize(("value", "kind"), [(252, "differences"), (253, "logarithms; 1 later")])
 def test_the_first_252_values_settle_what_returns_are(attempt, panel, monkeypatch, value, kind):
     """Values are counted, not rows, and from chunk to chunk."""
-    monkeypatch.setattr(export_file, "CHECK_ROWS", 100)
+    monkeypatch.setattr(export_check, "CHECK_ROWS", 100)
     row = 40 + value - 1
     late = pl.when(pl.int_range(pl.len()) >= 40).then(pl.col("sp500")).alias("late")
     notes, columns = attempt(panel.with_columns(late).with_columns(at(row, "late", 0.0)))

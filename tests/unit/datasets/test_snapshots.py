@@ -87,7 +87,7 @@ def test_a_description_that_cannot_be_read_is_refused_by_name(tmp_path, content)
 
 
 def test_a_description_comes_back_as_it_was_written(tmp_path):
-    chosen = DataSet(columns={"rsi": {"role": "as_is"}}, label="difference", missing_price="drop")
+    chosen = DataSet(columns={"rsi": {"role": "as_is"}}, missing_price="drop")
     write_description(tmp_path, chosen)
 
     assert read_description(tmp_path) == chosen

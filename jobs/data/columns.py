@@ -1,0 +1,173 @@
+"""The columns of an export: which are read, under which name, and how their values become dates and numbers.
+
+Everything that a Parquet file may hold is either converted here, by Arrow, or named in a note or a fault; Polars, which
+ends with a panic on types that it does not know, sees only dates and floats.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cbi_queue.datasets.description import Column
+from jobs.data.features import CALENDAR, DATE, PRICE
+from jobs.data.safe_names import safe_names
+
+if TYPE_CHECKING:
+    from cbi_queue.datasets.description import DataSet
+    from cbi_queue.models.parameters.features import FeatureParams
+
+LABEL_NAME = re.compile(r"(target|label|y|future|fwd|forward)(_|\Z)", re.IGNORECASE)
+"""Columns that exports for other tools hold beside the data: the label itself, computed from later rows."""
+_INDEX_NAME = re.compile(r"__index_level_\d+__\Z")
+
+
+@dataclass(slots=True)
+class Columns:
+    """What is read from a file, and what is not."""
+
+    date: str
+    price: str
+    covariates: dict[str, str] = field(default_factory=dict)
+    """Name in the features -> name in the file, in the file's order."""
+    roles: dict[str, Column] = field(default_factory=dict)
+    """Those with a choice, by their name in the features."""
+    notes: list[str] = field(default_factory=list)
+    """What is left out or renamed, and why."""
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def as_is(self) -> tuple[str, ...]:
+        """Covariates whose value is the feature."""
+        return tuple(name for name in self.covariates if name in self.roles and self.roles[name].role == "as_is")
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Covariates that features are made of."""
+        as_is = set(self.as_is)
+        return tuple(name for name in self.covariates if name not in as_is)
+
+    def frame(self, batch: pa.RecordBatch) -> pl.DataFrame:
+        """Convert a batch: `date` (Date), `price` and the covariates (Float64, NaN as null), in the file's order.
+
+        Raises:
+            pa.ArrowException: when a value cannot be converted.
+        """
+        own = {DATE: _days(batch.column(self.date)), PRICE: _numbers(batch.column(self.price))}
+        numbers = {name: _numbers(batch.column(original)) for name, original in self.covariates.items()}
+        table = pl.DataFrame(pa.table({**own, **numbers}))
+        return table.with_columns(pl.col(DATE).cast(pl.Date), pl.selectors.float().fill_nan(None))
+
+
+def columns_of(schema: pa.Schema, params: FeatureParams, chosen: DataSet) -> Columns:
+    """Decide about every column of *schema*; what is wrong is in `faults`, all of it at once."""
+    found = Columns(params.date_column, params.price_column)
+    have = ", ".join(schema.names[:40]) or "no columns"
+    for key, name, what, is_right in (
+        ("date_column", found.date, "dates or times", _is_date),
+        ("price_column", found.price, "numbers", is_number),
+    ):
+        if schema.names.count(name) != 1:
+            number = "no column" if name not in schema.names else "more than one column"
+            found.faults.append(f"{number} {name!r} ({key}); it has {have}")
+        elif not is_right(schema.field(name).type):
+            kind = words_of(schema.field(name).type)
+            remedy = "`cbi-queue data import` reads text" if pa.types.is_string(schema.field(name).type) else ""
+            found.faults.append(f"column {name!r} is of type {kind}; allowed are {what}{remedy and '; ' + remedy}")
+    _take_covariates(found, schema, chosen)
+    return found
+
+
+def _take_covariates(found: Columns, schema: pa.Schema, chosen: DataSet) -> None:
+    index = index_columns(schema)
+    wanted = []
+    for name in dict.fromkeys(schema.names):
+        if name not in {found.date, found.price}:
+            why = _why_not(name, schema, index, chosen)
+            if why is None:
+                wanted.append(name)
+            else:
+                found.notes.append(f"column {name!r} is left out: {why}")
+    safe = safe_names(wanted, taken=(DATE, PRICE, *CALENDAR))
+    found.covariates = {safe[name]: name for name in wanted}
+    renamed = [f"{name!r} as {safe[name]!r}" for name in wanted if safe[name] != name]
+    if renamed:
+        found.notes.append(f"columns whose names cannot name features: {', '.join(renamed)}")
+    known = {**{name: safe_name for safe_name, name in found.covariates.items()}, **{n: n for n in found.covariates}}
+    for name, column in chosen.columns.items():
+        if name in known:
+            found.roles[known[name]] = column
+        elif name not in schema.names:
+            found.faults.append(f"dataset.json has a choice for column {name!r}, which is not there")
+    flags = [name for name, of in found.covariates.items() if pa.types.is_boolean(schema.field(of).type)]
+    for name in flags:
+        found.roles.setdefault(name, Column(role="as_is"))
+    if flags:
+        found.notes.append(f"true and false are used as they are, as 1 and 0: {', '.join(flags)}")
+
+
+def _why_not(name: str, schema: pa.Schema, index: set[str], chosen: DataSet) -> str | None:
+    kind = schema.field(schema.names.index(name)).type
+    if name in chosen.columns and chosen.columns[name].role == "ignore":
+        return "its role is ignore"
+    if schema.names.count(name) > 1:
+        return "several columns have that name"
+    if name in index:
+        return "it is the row number or index that pandas stored"
+    if LABEL_NAME.match(name):
+        return "its name is that of a label, which would leak the future to the models"
+    return None if is_number(kind) else f"its type {words_of(kind)} is not a number"
+
+
+def index_columns(schema: pa.Schema) -> set[str]:
+    """Return the columns that pandas wrote as the index, by its metadata or by their names."""
+    found = {name for name in schema.names if _INDEX_NAME.match(name)}
+    try:
+        stored = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+        return found | {name for name in stored if isinstance(name, str)}
+    except (ValueError, AttributeError, RecursionError, TypeError):
+        return found
+
+
+def is_number(kind: Any) -> bool:
+    """Return True for a type whose values have a number: also decimals of any width, booleans, categories of numbers."""
+    if pa.types.is_dictionary(kind):
+        return is_number(kind.value_type)
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def _is_date(kind: Any) -> bool:
+    return any(is_kind(kind) for is_kind in (pa.types.is_date, pa.types.is_timestamp))
+
+
+def words_of(kind: Any) -> str:
+    """Name a type as people do."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text"
+    if pa.types.is_dictionary(kind):
+        return f"categories of {words_of(kind.value_type)}"
+    return "a list or a structure" if pa.types.is_nested(kind) else str(kind)
+
+
+def _days(column: Any) -> Any:
+    """Convert dates and times to days; a time with a zone to the day in that zone."""
+    if pa.types.is_timestamp(column.type):
+        if column.type.tz:
+            column = pc.local_timestamp(column)
+        return pc.cast(pc.floor_temporal(column, unit="day"), pa.timestamp("ms"), safe=False)
+    return pc.cast(column, pa.date32(), safe=False) if pa.types.is_date64(column.type) else column
+
+
+def _numbers(column: Any) -> Any:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_boolean(column.type):
+        column = pc.cast(column, pa.int8())
+    return pc.cast(column, pa.float64(), safe=False)

@@ -1,0 +1,330 @@
+"""Everything that is wrong with an export, at once, with counts, columns, days and the remedy; and what is worth knowing.
+
+Reads the file from end to end, a chunk at a time. `plan check`, `doctor` and `data check` print it before a job is
+claimed, and the features job refuses what has a fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from jobs.data.export_file import Export, read_chunks, read_columns
+from jobs.data.feature_cap import capped, too_many
+from jobs.data.features import DATE, PRICE, Series, look_back_rows
+from jobs.data.spacing import spacing_of
+from jobs.trainer import BrokenSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cbi_queue.datasets.description import DataSet
+    from cbi_queue.models.parameters.features import FeatureParams
+    from jobs.data.columns import Columns
+
+CHECK_ROWS = 262_144
+"""Most rows checked together: a few MiB a column."""
+CHECK_CELLS = 1 << 22
+FULL_ROWS = 30
+"""Fewest rows with every window full that an export must have; fewer is an incomplete file, not a history."""
+SETTLING_VALUES = 252
+"""First values of a covariate, about a year, that decide whether its returns are logarithms. Only features of that year
+can depend on a later row through it; with fewer values, more series would wrongly be taken for positive."""
+LARGEST = 1e30
+"""Largest magnitude of a value: its square must stay finite in float64, and the feature in float32."""
+ROLL_GAP = 12.0
+"""Standard deviations of a daily log return beyond which a jump is named: a roll between contracts, a split, an error."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What the check of one export found."""
+
+    path: Path
+    rows: int = 0
+    first_day: str | None = None
+    last_day: str | None = None
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    export: Export | None = None
+    """None when there are faults."""
+    coverage: dict[str, float] = field(default_factory=dict)
+    """Share of the rows on which each covariate has a value, and its original name's order."""
+
+
+def check_export(path: Path, params: FeatureParams, chosen: DataSet, safe_point: Callable[[], None]) -> Report:
+    """Check the export at *path*; never raises for what is wrong with the file, only for a disk that fails.
+
+    Raises:
+        OSError: when the disk fails, so that a later attempt may succeed.
+    """
+    report = Report(path)
+    try:
+        columns = read_columns(path, params, chosen)
+        report.notes += columns.notes
+        report.faults += columns.faults
+        if not columns.faults:
+            _Pass(report, columns, params, chosen).run(safe_point)
+    except BrokenSpec as exc:
+        report.faults.append(str(exc))
+    except BaseException as exc:
+        if type(exc).__name__ != "PanicException":  # derives from BaseException
+            raise
+        report.faults.append(f"cannot be read: the data library failed on it ({str(exc)[:200]}); export it again")
+    return report
+
+
+class _Tally:
+    """Rows of one column with the same fault: how many, and the first."""
+
+    def __init__(self, words: str) -> None:
+        self.words, self.rows = words, 0
+        self.first_row, self.first_day, self.first_value = 0, "", ""
+
+    def add(self, bad: np.ndarray, first_row: int, days: np.ndarray, values: np.ndarray) -> None:
+        if not bad.any():
+            return
+        if not self.rows:
+            at = int(bad.argmax())
+            self.first_row, self.first_day = first_row + at, day_text(int(days[at]))
+            self.first_value = (
+                day_text(int(values[at])) if values.dtype.kind == "i" else _number_text(float(values[at]))
+            )
+        self.rows += int(bad.sum())
+
+    def sentence(self) -> str:
+        return self.words.format(
+            n=f"{self.rows:,}", row=self.first_row, day=self.first_day, value=self.first_value, s="s" * (self.rows > 1)
+        )
+
+
+_NO_DATE = -(2**31)
+"""Stands for a missing date among days since 1970."""
+_FIRST_DAY, _LAST_DAY = date(1600, 1, 1).toordinal() - 719163, date(9999, 1, 1).toordinal() - 719163
+"""Days since 1970 between which a date is believed."""
+
+
+def day_text(day: int) -> str:
+    """Write a day since 1970; also one that no calendar of Python's has."""
+    if day == _NO_DATE:
+        return "None"
+    ordinal = day + 719163
+    return str(date.fromordinal(ordinal)) if 1 <= ordinal <= date.max.toordinal() else f"{day} days from 1970"
+
+
+def _number_text(value: float) -> str:
+    return "None" if np.isnan(value) else f"{value:.12g}"
+
+
+class _Pass:
+    """One pass over the rows."""
+
+    def __init__(self, report: Report, columns: Columns, params: FeatureParams, chosen: DataSet) -> None:
+        self._report, self._columns, self._params, self._chosen = report, columns, params, chosen
+        date_, price = columns.date, columns.price
+        at = f"column {price!r} is {{value}} in row {{row}} ({{day}})"
+        self._no_date = _Tally(
+            f"{{n}} row{{s}} without a date: column {date_!r} is None in row {{row}}; every row needs one"
+        )
+        self._odd_date = _Tally(
+            f"{{n}} date{{s}} outside 1600 to 9998: column {date_!r} is {{value}} in row {{row}}; the file may be damaged"
+        )
+        self._again = _Tally(
+            f"{{n}} date{{s}} twice: column {date_!r} is {{value}} in row {{row}} and the row before; one row a date is allowed"
+        )
+        self._back = _Tally(
+            f"{{n}} row{{s}} out of order: column {date_!r} is {{value}} in row {{row}}, before the row above it; dates must "
+            "rise: sort the export by date"
+        )
+        self._no_price = _Tally(
+            f"{{n}} day{{s}} without a price, first {{day}}: {at}; every row needs a price above 0; fill "
+            "them in the export, or leave these days out with `cbi-queue data edit missing_price=drop`"
+        )
+        self._low_price = _Tally(
+            f"{{n}} price{{s}} of 0 or below, first {{day}}: {at}; log returns need prices above 0"
+        )
+        self._huge_price = _Tally(
+            f"{{n}} price{{s}} beyond {LARGEST:g}, first {{day}}: {at}; allowed are prices above 0 up to that"
+        )
+        self._huge: dict[str, _Tally] = {}
+        self._dropped = 0
+        self._days: list[np.ndarray] = []
+        self._prices: list[np.ndarray] = []
+        self._seen = {name: _Seen() for name in columns.covariates}
+
+    def run(self, safe_point: Callable[[], None]) -> None:
+        columns, rows, last = self._columns, 0, None
+        size = min(CHECK_ROWS, max(1024, CHECK_CELLS // max(len(columns.covariates), 1)))
+        for chunk in read_chunks(self._report.path, columns, list(columns.covariates), size):
+            last = self._check(chunk, rows, last)
+            rows += chunk.height
+            safe_point()
+        self._conclude(rows)
+
+    def _check(self, chunk: pl.DataFrame, row: int, last: int | None) -> int | None:
+        days = chunk[DATE].to_physical().fill_null(_NO_DATE).to_numpy().astype(np.int64)
+        price = chunk[PRICE].to_numpy()
+        self._check_dates(days, row, last)
+        self._check_price(price, days, row)
+        kept = chunk.filter(pl.col(PRICE).is_not_null()) if self._chosen.missing_price == "drop" else chunk
+        for name, seen in self._seen.items():
+            values = chunk[name]
+            largest = values.abs().max()
+            if largest is not None and largest > LARGEST:  # type: ignore[operator] # a float column's
+                words = (
+                    f"{{n}} value{{s}} beyond {LARGEST:g}: column {self._columns.covariates[name]!r} is {{value}} in row "
+                    "{row} ({day}); allowed are smaller numbers and missing values"
+                )
+                tally = self._huge.setdefault(name, _Tally(words))
+                array = values.to_numpy()
+                tally.add(np.abs(np.nan_to_num(array, nan=0.0, posinf=np.inf)) > LARGEST, row, days, array)
+            seen.add(kept[name])
+        self._days.append(days)
+        self._prices.append(price)
+        return int(days[-1]) if len(days) else last
+
+    def _check_dates(self, days: np.ndarray, row: int, last: int | None) -> None:
+        missing = days == _NO_DATE
+        self._no_date.add(missing, row, days, days)
+        self._odd_date.add(~missing & ((days < _FIRST_DAY) | (days >= _LAST_DAY)), row, days, days)
+        before = np.concatenate([[_NO_DATE if last is None else last], days[:-1]])
+        both = ~missing & (before != _NO_DATE)
+        self._again.add(both & (days == before), row, days, days)
+        self._back.add(both & (days < before), row, days, days)
+
+    def _check_price(self, price: np.ndarray, days: np.ndarray, row: int) -> None:
+        missing = np.isnan(price)
+        if self._chosen.missing_price == "drop":
+            self._dropped += int(missing.sum())
+        else:
+            self._no_price.add(missing, row, days, price)
+        self._low_price.add(~missing & (price <= 0), row, days, price)
+        self._huge_price.add(~missing & (np.abs(price) > LARGEST), row, days, price)
+
+    def _conclude(self, rows: int) -> None:
+        report = self._report
+        tallies = [
+            self._no_date,
+            self._odd_date,
+            self._again,
+            self._back,
+            self._no_price,
+            self._low_price,
+            self._huge_price,
+        ]
+        report.faults += [tally.sentence() for tally in (*tallies, *self._huge.values()) if tally.rows]
+        days = np.concatenate(self._days) if self._days else np.array([], dtype=np.int64)
+        price = np.concatenate(self._prices) if self._prices else np.array([])
+        report.rows = used = rows - self._dropped
+        if rows:
+            report.first_day, report.last_day = day_text(int(days[0])), day_text(int(days[-1]))
+        if self._dropped:
+            first = day_text(int(days[int(np.isnan(price).argmax())]))
+            report.notes.append(
+                f"{self._dropped:,} days without a price are left out, first {first} (missing_price: drop)"
+            )
+        needed = look_back_rows(self._params) + FULL_ROWS
+        if used < needed:
+            report.faults.append(
+                f"it has {used} rows; with a longest look-back of {look_back_rows(self._params)} rows, at least {needed} are "
+                "needed; export a longer history, or shorten `lags` and `windows` of the features job"
+            )
+        as_is = set(self._columns.as_is)
+        report.notes += [
+            note
+            for name, seen in self._seen.items()
+            for note in seen.notes(self._columns.covariates[name], has_returns=name not in as_is)
+        ]
+        report.coverage = {name: seen.values / max(used, 1) for name, seen in self._seen.items()}
+        if not report.faults:
+            self._finish(days, price, used)
+
+    def _finish(self, days: np.ndarray, price: np.ndarray, used: int) -> None:
+        report, columns = self._report, self._columns
+        kept = ~np.isnan(price)
+        spacing = spacing_of(days[kept], price[kept])
+        report.notes += [*spacing.notes(), *_jumps(days[kept], price[kept])]
+        as_is = [name for name in columns.as_is if self._seen[name].values]
+        series = [Series(PRICE, is_log=bool((price[kept] > 0).all()))]
+        series += [Series(n, is_log=self._seen[n].starts_positive) for n in columns.series if self._seen[n].values]
+        export = Export(
+            path=report.path,
+            rows=used,
+            columns=columns,
+            series=tuple(series),
+            as_is=tuple(as_is),
+            spacing=spacing,
+            drops_missing_price=self._chosen.missing_price == "drop",
+            notes=tuple(report.notes),
+        )
+        export = capped(export, self._params, self._chosen.max_features, report.coverage)
+        report.notes = list(export.notes)
+        if (fault := too_many(export, self._params)) is not None:
+            report.faults.append(fault)
+        else:
+            report.export = export
+
+
+def _jumps(days: np.ndarray, price: np.ndarray) -> Iterator[str]:
+    """Name moves that no market makes in a day: they may be rolls between contracts."""
+    if len(price) < 100 or not (price > 0).all():
+        return
+    moves = np.diff(np.log(price))
+    spread = float(np.median(np.abs(moves))) * 1.4826
+    far = np.flatnonzero(np.abs(moves) > ROLL_GAP * spread) if spread > 0 else np.array([], dtype=np.int64)
+    if len(far):
+        at = int(far[np.abs(moves[far]).argmax()])
+        yield (
+            f"{len(far)} jumps of the price are beyond {ROLL_GAP:g} standard deviations, the largest "
+            f"{np.expm1(moves[at]):+.0%} on {day_text(int(days[at + 1]))}: if they are rolls between contracts, export a "
+            "back-adjusted series; the models take them for moves of the market"
+        )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was found in one covariate so far."""
+
+    values: int = 0
+    gaps: int = 0
+    """Missing values after the first present one."""
+    starts_positive: bool = True
+    """None of the first `SETTLING_VALUES` values is 0 or below."""
+    without_log: int = 0
+    """Values of 0 or below."""
+
+    def add(self, column: pl.Series) -> None:
+        """Add the next chunk of the column, in which NaN is already null."""
+        there = column.len() - column.null_count()
+        started_at = 0 if self.values else column.is_not_null().arg_max() or 0
+        if there or self.values:
+            self.gaps += column.slice(started_at).null_count()
+        if self.values < SETTLING_VALUES:
+            first = column.drop_nulls().head(SETTLING_VALUES - self.values)
+            self.starts_positive = self.starts_positive and bool((first > 0).all())
+        self.values += there
+        self.without_log += int((column <= 0).sum())
+
+    def notes(self, name: str, *, has_returns: bool) -> Iterator[str]:
+        """Yield what the user should know of the column."""
+        if not self.values:
+            yield f"column {name!r} is left out: it has no values"
+        elif self.gaps:
+            yield f"column {name!r} lacks {self.gaps} values after its first; windows that contain a gap stay empty"
+        if not has_returns or not self.values:
+            return
+        if not self.starts_positive:
+            yield (
+                f"column {name!r} is not above 0 in all of its first {SETTLING_VALUES} values: its returns are "
+                "differences, not logarithms"
+            )
+        elif self.without_log:
+            yield (
+                f"column {name!r} is above 0 in its first {SETTLING_VALUES} values, so its returns are logarithms; "
+                f"{self.without_log} later ones are not, and windows that contain one stay empty"
+            )
