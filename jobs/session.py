@@ -32,7 +32,7 @@ from jobs.process.channel import Channel, StopRequested
 from jobs.process.fingerprint import with_cost
 from jobs.process.log_rollover import roll_in_background
 from jobs.process.out_of_memory import is_out_of_memory
-from jobs.registry import trainer_for
+from jobs.registry import trainer_of
 from jobs.trainer import BrokenSpec, Task
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _work(assignment: Assignment, channel: Channel) -> int:
 def _train(assignment: Assignment, channel: Channel) -> None:
     task = Task(assignment, _spec(assignment), channel)
     reopen_folder(task.run_dir)
-    trainer = trainer_for(task.spec.model, task.spec.backend)
+    trainer = trainer_of(task.spec)
     channel.safe_point(0)
     if task.spec.family != Family.FEATURES and (snapshot := check_snapshot(task.processed_dir, task.spec)):
         channel.report(Note(f"trains on snapshot {snapshot[:8]} of the data set {task.spec.dataset}"))

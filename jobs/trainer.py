@@ -1,7 +1,7 @@
 """What every model family implements, and what it receives.
 
 A family is a class with `prepare` and `train`, in one file of `jobs.families`, found by `jobs.registry`. It calls
-`load_frame`, `holdout_split`, `record_run` and a loop, and stays small that way.
+`load_frame`, `split_of`, `record_run` and a loop, and stays small that way.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cbi_queue.artifacts import CHECKPOINT_FOLDER
 if TYPE_CHECKING:
     from cbi_queue.protocol import Assignment, Finished, Started
     from cbi_queue.spec import JobSpec
+    from jobs.evaluation.walk_forward import Refit
     from jobs.process.channel import Channel
 
 
@@ -33,6 +34,8 @@ class Task:
     assignment: Assignment
     spec: JobSpec
     channel: Channel
+    refit: Refit | None = None
+    """The fit of a walk-forward run that this is; None for the whole run."""
 
     @property
     def run_dir(self) -> Path:
@@ -41,8 +44,9 @@ class Task:
 
     @property
     def checkpoint_dir(self) -> Path:
-        """Where checkpoints of this job live, shared by its attempts; may not exist yet."""
-        return self.run_dir / CHECKPOINT_FOLDER
+        """Where checkpoints of this job (or of its present refit) live, shared by its attempts; may not exist yet."""
+        folder = self.run_dir / CHECKPOINT_FOLDER
+        return folder / self.refit.folder if self.refit else folder
 
     @property
     def processed_dir(self) -> Path:

@@ -7,6 +7,7 @@ bins, threads) are stored too, and a checkpoint of others is refused: the run th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,9 +61,9 @@ class BoostingCheckpoints:
                 self._channel.report(Note(f"training starts from round 1, no checkpoint can be used: {why}"))
             return None
         facts, arrays = found.state.facts, found.state.arrays
-        progress = BoostingProgress(
-            found.state.epoch, arrays["model"].tobytes(), arrays["best"].tobytes(), **facts["standing"]
-        )
+        standing = facts["standing"]
+        standing = {**standing, "best_rmse": math.inf if standing["best_rmse"] is None else standing["best_rmse"]}
+        progress = BoostingProgress(found.state.epoch, arrays["model"].tobytes(), arrays["best"].tobytes(), **standing)
         self._safe_rounds = progress.rounds
         self._pace.paid(progress.worked_s, 0.0)
         self._channel.report(Restored(progress.rounds, str(found.path), rejected=found.rejected))
@@ -90,7 +91,8 @@ class BoostingCheckpoints:
         self._pace.paid(clock.worked_s, cost_s)
 
     def _checkpoint(self, now: BoostingProgress) -> Checkpoint:
-        progress = {"best_round": now.best_round, "best_rmse": now.best_rmse, "worked_s": now.worked_s}
+        best_rmse = now.best_rmse if math.isfinite(now.best_rmse) else None  # JSON has no infinity
+        progress = {"best_round": now.best_round, "best_rmse": best_rmse, "worked_s": now.worked_s}
         arrays = {"model": np.frombuffer(now.model, np.uint8), "best": np.frombuffer(now.best, np.uint8)}
         return Checkpoint(now.rounds, 0, {"around": self._conditions, "standing": progress}, arrays)
 

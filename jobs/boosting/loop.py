@@ -28,6 +28,9 @@ REPORT_EVERY_ROUNDS = 10
 REPORT_EVERY_S = 0.25
 """A report is sent after the first round that reaches either; short rounds would otherwise flood the slot."""
 
+KEEP_EVERY_ROUNDS = 10
+"""Rounds between two models kept where no validation block says which is best."""
+
 
 class Rounds(Protocol):
     """A boosted model while it is trained."""
@@ -36,8 +39,8 @@ class Rounds(Protocol):
         """Add one round; return False when nothing was left to split: the model is not usable after that."""
         ...
 
-    def validation_rmse(self) -> float:
-        """Return the error on the validation block after the last round."""
+    def validation_rmse(self) -> float | None:
+        """Return the error on the validation block after the last round; None where there is no such block."""
         ...
 
     def train_rmse(self) -> float | None:
@@ -62,9 +65,10 @@ class Boosted:
     """The outcome of a loop."""
 
     model: bytes
-    """The best model by validation RMSE, as written in its round."""
+    """The best model by validation RMSE, as written in its round; without a validation block the last."""
     best_round: int
     best_rmse: float
+    """Infinite without a validation block."""
     rounds: int
     """Rounds trained."""
     fit_s: float
@@ -147,14 +151,24 @@ class BoostingLoop:
         self._grew = self._model.update()
         self._done += 1
         rmse = self._model.validation_rmse()
-        if not self._best or (self._grew and rmse < self._best_rmse):
-            self._best, self._best_round, self._best_rmse = self._model.snapshot(), self._done, rmse
+        if not self._best or (self._grew and self._is_better(rmse)):
+            self._best, self._best_round = self._model.snapshot(), self._done
+            self._best_rmse = self._best_rmse if rmse is None else rmse
         rounds = self._done - self._reports.reported
         if self._is_over or rounds >= REPORT_EVERY_ROUNDS or self._reports.wall_s >= REPORT_EVERY_S:
             samples, train_rmse = self._samples * rounds, self._model.train_rmse()
             self._reports.send(self._done, samples, train_loss=train_rmse, validation_loss=rmse)
         if self._checkpoints:
             self._checkpoints.save_if_due(self._clock, self._progress)
+
+    def _is_better(self, rmse: float | None) -> bool:
+        """Return True if the present model is to be kept. Without a validation block the last round is.
+
+        Such a model is also kept on the way: when nothing is left to split, the model after that round is unusable.
+        """
+        if rmse is None:
+            return self._done >= self._rounds or self._done % KEEP_EVERY_ROUNDS == 0
+        return rmse < self._best_rmse
 
     def _progress(self) -> BoostingProgress:
         worked_s = self._clock.worked_s

@@ -15,7 +15,7 @@ from cbi_queue.protocol import Note, Started
 from jobs.boosting.checkpoints import BoostingCheckpoints
 from jobs.boosting.loop import BoostingLoop
 from jobs.data.series import load_frame
-from jobs.evaluation.splits import holdout_split
+from jobs.evaluation.splits import split_of
 from jobs.results.run_folder import record_run
 from jobs.training.checkpoint import digest_of
 from jobs.training.probe import probe_cpu
@@ -64,7 +64,7 @@ class BoostedRun:
         self._task = replace(task, assignment=replace(task.assignment, threads=self.limits.threads))
         self._params = params
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
-        self.split = holdout_split(self.frame, params.validation_rows, params.backtest_rows, params.embargo_rows)
+        self.split = split_of(task, self.frame)
         task.channel.probe = probe_cpu
 
     def started(self, shape: str, library: str, *, resumes_exactly: bool) -> Started:

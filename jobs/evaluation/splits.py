@@ -6,8 +6,8 @@ rows are dropped (purged) until none do, and *embargo_rows* more, because featur
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from jobs.trainer import BrokenSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cbi_queue.models.parameters.common import EvaluationParams
     from jobs.data.series import ForecastFrame
+    from jobs.trainer import Task
 
 MIN_TRAIN_ROWS = 100
 """Fewer training rows than this are refused: nothing learned from them can be distinguished from luck."""
@@ -24,50 +26,92 @@ MIN_TRAIN_ROWS = 100
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Three blocks of row positions in time order: `train` learns, `validation` selects, `backtest` only judges."""
+    """Blocks of row positions in time order: `train` learns, `validation` selects, `backtest` and `final` only judge."""
 
     train: np.ndarray
     """(rows,) int64, contiguous positions."""
     validation: np.ndarray
+    """Empty for a refit, whose length an earlier fit selected."""
     backtest: np.ndarray
     purge_rows: int
     """h: rows dropped before a block because their labels would reach into it."""
     embargo_rows: int
     """Rows dropped beyond the purge."""
+    final: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Kept closed until somebody asks for it; empty for a hold-out."""
+
+    @property
+    def gap_rows(self) -> int:
+        """Rows between two blocks."""
+        return self.purge_rows + self.embargo_rows
 
     def blocks(self) -> dict[str, np.ndarray]:
-        """Return the blocks by name, in time order."""
-        return {"train": self.train, "validation": self.validation, "backtest": self.backtest}
+        """Return the blocks that have rows by name, in time order."""
+        named = {"train": self.train, "validation": self.validation, "backtest": self.backtest, "final": self.final}
+        return {name: rows for name, rows in named.items() if len(rows)}
 
 
-def holdout_split(frame: ForecastFrame, validation_rows: int, backtest_rows: int, embargo_rows: int) -> Split:
-    """Cut the rows with known labels into train | gap | validation | gap | backtest, each gap h + *embargo_rows* rows.
+def split_of(task: Task, frame: ForecastFrame) -> Split:
+    """Return the split that *task* trains and forecasts by: that of its present refit, else that of its scheme.
 
-    The last row before a block that starts at s is s - h - 1 - embargo: its label window ends at s - 1 - embargo.
+    Raises:
+        BrokenSpec: when too few rows remain to train on.
+    """
+    return task.refit.split if task.refit else split_by(frame, cast("EvaluationParams", task.spec.typed_params))
+
+
+def split_by(frame: ForecastFrame, params: EvaluationParams) -> Split:
+    """Return the split of the scheme that *params* name.
+
+    Raises:
+        BrokenSpec: as `split_of`.
+    """
+    if params.scheme == "holdout":
+        return holdout_split(frame, params.validation_rows, params.backtest_rows, params.embargo_rows)
+    backtest_rows = params.windows * params.refit_every_rows
+    return holdout_split(
+        frame, params.validation_rows, backtest_rows, params.embargo_rows, final_rows=params.final_block_rows
+    )
+
+
+def holdout_split(
+    frame: ForecastFrame, validation_rows: int, backtest_rows: int, embargo_rows: int, *, final_rows: int = 0
+) -> Split:
+    """Cut the rows with known labels into train | gap | validation | gap | backtest (| gap | final).
+
+    Each gap is h + *embargo_rows* rows. The last row before a block that starts at s is s - h - 1 - embargo: its label
+    window ends at s - 1 - embargo.
 
     Raises:
         BrokenSpec: when fewer than MIN_TRAIN_ROWS training rows remain, with the figures.
     """
     known = int(np.isfinite(frame.y).sum())  # the known labels are the first rows: only the last h are unknown
     gap = frame.horizon_days + embargo_rows
-    backtest_start = known - backtest_rows
+    final_start = known - final_rows
+    backtest_end = final_start - gap if final_rows else known
+    backtest_start = backtest_end - backtest_rows
     validation_start = backtest_start - gap - validation_rows
     train_rows = validation_start - gap
     if train_rows < MIN_TRAIN_ROWS:
         msg = (
             f"{frame.rows} rows leave {max(train_rows, 0)} to train on, {MIN_TRAIN_ROWS} are needed: backtest "
-            f"{backtest_rows}, validation {validation_rows}, two gaps of {frame.horizon_days} purged + {embargo_rows} "
-            f"embargo rows, {frame.horizon_days} last rows without a label; shorten validation_rows, backtest_rows or "
-            "embargo_rows, or use a longer series"
+            f"{backtest_rows}, validation {validation_rows}, {_final_words(final_rows)} gaps of {frame.horizon_days} "
+            f"purged + {embargo_rows} embargo rows, {frame.horizon_days} last rows without a label; shorten "
+            "validation_rows, the backtest or embargo_rows, or use a longer series"
         )
         raise BrokenSpec(msg)
     return Split(
         train=np.arange(train_rows),
         validation=np.arange(validation_start, validation_start + validation_rows),
-        backtest=np.arange(backtest_start, known),
+        backtest=np.arange(backtest_start, backtest_end),
         purge_rows=frame.horizon_days,
         embargo_rows=embargo_rows,
+        final=np.arange(final_start, known),
     )
+
+
+def _final_words(final_rows: int) -> str:
+    return f"final block {final_rows}, three" if final_rows else "two"
 
 
 def purged_folds(
@@ -103,7 +147,7 @@ def describe(frame: ForecastFrame, split: Split) -> dict[str, Any]:
     """Return the split in dates and gaps, as JSON values for metrics.json."""
     blocks = split.blocks()
     return {
-        "scheme": "train | gap | validation | gap | backtest, in time order; a gap is purge + embargo rows",
+        "scheme": f"{' | gap | '.join(blocks)}, in time order; a gap is purge + embargo rows",
         "purge_rows": split.purge_rows,
         "embargo_rows": split.embargo_rows,
         "gap_rows": {

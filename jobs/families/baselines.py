@@ -17,7 +17,7 @@ import numpy as np
 
 from cbi_queue.protocol import EpochReport, Started
 from jobs.data.series import load_frame
-from jobs.evaluation.splits import holdout_split
+from jobs.evaluation.splits import split_of
 from jobs.results.run_folder import record_run
 from jobs.trainer import BrokenSpec
 
@@ -57,9 +57,9 @@ class _Baseline(ABC):
 
     def prepare(self, task: Task) -> Started:
         """Load and split the features (of which a baseline uses the price alone)."""
-        self.params = p = cast("EvaluationParams", task.spec.typed_params)
+        self.params = cast("EvaluationParams", task.spec.typed_params)
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
-        self.split = holdout_split(self.frame, p.validation_rows, p.backtest_rows, p.embargo_rows)
+        self.split = split_of(task, self.frame)
         name = f"{task.spec.model} {task.spec.horizon} {self.frame.rows} rows"
         return Started(total_epochs=1, unit="fit", one_shot=True, samples=len(self.split.train), fingerprint=name)
 

@@ -78,15 +78,17 @@ class _LightGBMRounds:
         names = list(frame.feature_names)
         learned = lgb.Dataset(frame.x[train], frame.y[train], params=params, feature_name=names)
         self._booster = lgb.Booster(params, learned)
-        watched = lgb.Dataset(frame.x[validation], frame.y[validation], reference=learned, params=params)
-        self._booster.add_valid(watched, "validation")
+        self._is_judged = len(validation) > 0
+        if self._is_judged:
+            watched = lgb.Dataset(frame.x[validation], frame.y[validation], reference=learned, params=params)
+            self._booster.add_valid(watched, "validation")
 
     def update(self) -> bool:
         # True from LightGBM: no leaf could be split. It then leaves the dropped trees negated.
         return not self._booster.update()
 
-    def validation_rmse(self) -> float:
-        return float(self._booster.eval_valid()[0][2])
+    def validation_rmse(self) -> float | None:
+        return float(self._booster.eval_valid()[0][2]) if self._is_judged else None
 
     def train_rmse(self) -> float:
         return float(self._booster.eval_train()[0][2])

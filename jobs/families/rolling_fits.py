@@ -26,7 +26,7 @@ from statsforecast.ets import forecast_ets, forward_ets
 from cbi_queue.artifacts import write_atomic
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored, Started
 from jobs.data.series import load_frame
-from jobs.evaluation.splits import holdout_split
+from jobs.evaluation.splits import split_of
 from jobs.process.channel import StopRequested
 from jobs.results.run_folder import record_run
 from jobs.training.probe import probe_cpu
@@ -63,13 +63,15 @@ class _Fits:
 
 
 class _RollingFit(ABC):
-    """Walks forward. A subclass fits on log prices and forecasts from a fit."""
+    """Walks forward by itself, whatever the scheme. A subclass fits on log prices and forecasts from a fit."""
+
+    walks_forward = True
 
     def prepare(self, task: Task) -> Started:
         """Load and split the series, plan the refits, restore those of an earlier attempt."""
         self.params = p = cast("RollingFitParams", task.spec.typed_params)
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
-        self.split = holdout_split(self.frame, p.validation_rows, p.backtest_rows, p.embargo_rows)
+        self.split = split_of(task, self.frame)
         self.chunks = list(refit_chunks(self.frame, self.split, p.refit_every_rows))
         self.done = _restored(task, self.frame.source_sha256)
         name = f"{task.spec.model} {task.spec.horizon} history{p.history_rows} season{p.season_rows} cpu"
@@ -209,10 +211,10 @@ class ETS(_RollingFit):
 def refit_chunks(frame: ForecastFrame, split: Split, refit_every_rows: int) -> Iterator[np.ndarray]:
     """Yield the rows that share a fit: at most *refit_every_rows* consecutive days; the fit is made on the first.
 
-    Validation, backtest and the last h rows, whose outcome is not known yet, are forecast.
+    Validation, backtest, final block and the last h rows, whose outcome is not known yet, are forecast.
     """
     future = np.flatnonzero(~np.isfinite(frame.y))
-    rows = np.concatenate([split.validation, split.backtest, future])
+    rows = np.concatenate([split.validation, split.backtest, split.final, future])
     group = (rows - rows[0]) // refit_every_rows
     for number in np.unique(group):
         yield rows[group == number]

@@ -83,13 +83,14 @@ class _XGBoostRounds:
 
     def __init__(self, frame: ForecastFrame, split: Split, params: dict[str, Any]) -> None:
         self._train = _matrix(frame, split.train, params["nthread"])
-        self._validation = _matrix(frame, split.validation, params["nthread"])
+        self._validation = _matrix(frame, split.validation, params["nthread"]) if len(split.validation) else None
         self._params = params
-        self._booster = xgb.Booster(params, [self._train, self._validation])
+        self._known = [self._train, *([self._validation] if self._validation else [])]
+        self._booster = xgb.Booster(params, self._known)
         self._round = 0
 
     def resume(self, model: bytes, rounds: int) -> None:
-        self._booster = xgb.Booster(self._params, [self._train, self._validation], model_file=bytearray(model))
+        self._booster = xgb.Booster(self._params, self._known, model_file=bytearray(model))
         self._round = rounds
 
     def update(self) -> bool:
@@ -97,7 +98,9 @@ class _XGBoostRounds:
         self._round += 1
         return True
 
-    def validation_rmse(self) -> float:
+    def validation_rmse(self) -> float | None:
+        if self._validation is None:
+            return None
         return float(self._booster.eval(self._validation).rsplit(":", 1)[1])  # "[0]\teval-rmse:0.0123"
 
     def train_rmse(self) -> None:

@@ -9,6 +9,7 @@ stays. Knows no features, no scores and no files.
 from __future__ import annotations
 
 import gc
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,8 @@ class KerasLoop(NetLoop):
 
     def _validation_loss(self) -> float:
         rows = self._data.validation
+        if not len(rows):
+            return math.nan
         errors = self._forecast(rows).astype(np.float64) - self._data.y[rows]  # (n,)
         return float(np.mean(errors**2))
 

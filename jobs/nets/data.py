@@ -13,7 +13,7 @@ import numpy as np
 
 from jobs.data.series import load_frame
 from jobs.data.standardise import fit_standardiser
-from jobs.evaluation.splits import MIN_TRAIN_ROWS, holdout_split
+from jobs.evaluation.splits import MIN_TRAIN_ROWS, split_of
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -40,15 +40,13 @@ class NeuralData:
     train: np.ndarray
     """(n,) int64: training rows with a full window behind them."""
 
-    @property
-    def validation(self) -> np.ndarray:
-        """(n,) int64: the validation rows, which select the best weights."""
-        return self.split.validation
+    forecast_rows: np.ndarray
+    """(n,) int64: every row with a full window, including the last ones, which have no label; of a refit, its own."""
 
     @property
-    def forecast_rows(self) -> np.ndarray:
-        """(n,) int64: every row with a full window, including the last ones, which have no label."""
-        return np.arange(self.sequence_length - 1, self.frame.rows)
+    def validation(self) -> np.ndarray:
+        """(n,) int64: the validation rows, which select the best weights; none in a refit."""
+        return self.split.validation
 
 
 def load_neural_data(task: Task) -> NeuralData:
@@ -59,7 +57,7 @@ def load_neural_data(task: Task) -> NeuralData:
     """
     params = cast("NeuralParams", task.spec.typed_params)
     frame = load_frame(task.processed_dir, task.spec.horizon)
-    split = holdout_split(frame, params.validation_rows, params.backtest_rows, params.embargo_rows)
+    split = split_of(task, frame)
     standardiser = fit_standardiser(frame.x[split.train], frame.y[split.train])
     return NeuralData(
         frame,
@@ -69,6 +67,7 @@ def load_neural_data(task: Task) -> NeuralData:
         y=standardiser.label(frame.y),
         sequence_length=params.sequence_length,
         train=_rows_with_window(split.train, params.sequence_length),
+        forecast_rows=split.backtest if task.refit else np.arange(params.sequence_length - 1, frame.rows),
     )
 
 

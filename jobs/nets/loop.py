@@ -174,7 +174,7 @@ class NetLoop(ABC):
 
     @abstractmethod
     def _validation_loss(self) -> float:
-        """Return the mean loss of the validation samples."""
+        """Return the mean loss of the validation samples; NaN without any."""
 
     @abstractmethod
     def _forecast(self, rows: Any) -> Any:

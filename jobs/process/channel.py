@@ -13,13 +13,17 @@ import contextlib
 import os
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from cbi_queue.errors import ProtocolError
 from cbi_queue.protocol import (
     Begin,
+    CheckpointFailed,
     CheckpointSaved,
+    EpochReport,
     ExitCode,
+    MicroBatchChanged,
     Note,
     Pace,
     Pause,
@@ -29,6 +33,7 @@ from cbi_queue.protocol import (
     Resume,
     Resumed,
     SetMicroBatch,
+    StepsReport,
     Stop,
     decode_directive,
     encode,
@@ -83,6 +88,7 @@ class Channel:
         self.probe: Callable[[], Probed] | None = None
         """The calibration probe of this trainer's device; None: a request for it is ignored."""
         self._hard_exit_s: float | None = None
+        self._before, self._later = 0, 0
         self._last_epoch = 0
         self._checkpointed_at: int | None = None
 
@@ -145,6 +151,8 @@ class Channel:
         Raises:
             ProtocolError: when the report itself cannot be sent (a number that is not finite).
         """
+        if self._before or self._later:
+            message = self._counted(message)
         line = encode(message)
         if isinstance(message, CheckpointSaved | Restored):
             self._checkpointed_at = message.epoch
@@ -153,6 +161,13 @@ class Channel:
         with self._writing, contextlib.suppress(BrokenPipeError):
             self._up.write(line)
             self._up.flush()
+
+    def count_from(self, before: int, later: int) -> None:
+        """Count epochs on from *before*, those of earlier fits of this run, with *later* more to come after this fit's.
+
+        What a fit reports and passes to `safe_point` then stands for the whole run.
+        """
+        self._before, self._later = before, later
 
     def safe_point(self, epoch: int) -> None:
         """Obey the directives: wait while paused, rest while paced, probe, raise when a stop was requested, else return.
@@ -163,7 +178,7 @@ class Channel:
         Raises:
             StopRequested: when a stop was requested, by a directive, by SIGTERM, or by the daemon's death.
         """
-        self._last_epoch = epoch
+        self._last_epoch = epoch = epoch + self._before
         if self._paused or self._probe_wanted or self._duty < 1.0:
             self._obey_orders(epoch)
         if self._stopping:
@@ -208,11 +223,19 @@ class Channel:
     def _pause(self, epoch: int) -> None:
         """Wait until a Resume or a stop."""
         with self._idle.waiting():
-            self.report(Paused(epoch))
+            self.report(Paused(epoch))  # counted by `safe_point`
             self.on_pause()
             self._wait_for(lambda: not self._paused or self._stopping)
         if not self._stopping:
             self.report(Resumed(epoch))
+
+    def _counted(self, message: Message) -> Message:
+        if isinstance(message, EpochReport):
+            total = self._before + message.total_epochs + self._later
+            return replace(message, epoch=self._before + message.epoch, total_epochs=total)
+        if isinstance(message, StepsReport | CheckpointSaved | CheckpointFailed | Restored | MicroBatchChanged):
+            return replace(message, epoch=self._before + message.epoch)
+        return message
 
     def _run_probe(self) -> None:
         """Run the calibration probe; its time is not working time, and its epoch is no cold baseline.

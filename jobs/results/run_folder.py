@@ -18,6 +18,8 @@ from cbi_queue.artifacts import atomic_file, write_atomic, write_json
 from cbi_queue.protocol import Finished
 from jobs.evaluation.scoring import MASE_SEASON_ROWS, score
 from jobs.evaluation.splits import describe
+from jobs.evaluation.walk_forward import Recorded
+from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +49,7 @@ def record_run(
     preproc: dict[str, Any],
     details: dict[str, Any] | None = None,
 ) -> Finished:
-    """Score the run, fill its folder and return the metrics for the leaderboard.
+    """Score the run, fill its folder and return the metrics for the leaderboard; a refit is only handed in.
 
     Args:
         task: whose folder is filled.
@@ -60,6 +62,12 @@ def record_run(
         preproc: what was done to the features, as JSON values, enough to do it again.
         details: further metrics of this family (best round, refits), finite or None.
     """
+    if task.refit:
+        recorded = Recorded(predicted, fit_s, predict_s, model_files, preproc, details or {})
+        if split is not task.refit.split:
+            raise BrokenSpec(f"{task.spec.model} does not take its split from split_of, so it cannot be walked forward")
+        task.refit.recorded.append(recorded)
+        return Finished()
     metrics = {
         **score(frame, split, predicted),
         "fit_s": round(fit_s, 3),
@@ -99,11 +107,14 @@ def _circumstances(task: Task, frame: ForecastFrame, split: Split) -> dict[str, 
         "threads": task.assignment.threads,
         "split": describe(frame, split),
         "mase_season_rows": MASE_SEASON_ROWS,
-        "libraries": {
-            "python": sys.version.split()[0],
-            **{name: sys.modules[name].__version__ for name in _LIBRARIES if name in sys.modules},
-        },
+        "libraries": library_versions(),
     }
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the loaded libraries that matter to a result, by name."""
+    loaded = {name: sys.modules[name].__version__ for name in _LIBRARIES if name in sys.modules}
+    return {"python": sys.version.split()[0], **loaded}
 
 
 def _write_model(path: Path, content: bytes | Callable[[Path], object]) -> None:

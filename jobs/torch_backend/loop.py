@@ -8,6 +8,7 @@ differs (no model here may use batch statistics). Knows no features, no scores a
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -45,10 +46,12 @@ waiting at every step instead would leave a fast device idle between small steps
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Row numbers of the samples, (n,) int64 each, on the data's device; none empty, none before `first_row`."""
+    """Row numbers of the samples, (n,) int64 each, on the data's device; none before `first_row`."""
 
     train: torch.Tensor
+    """Never empty."""
     validation: torch.Tensor
+    """Empty where no block selects: every epoch is then trained and the last weights are kept."""
 
 
 class TorchLoop(NetLoop):
@@ -164,7 +167,7 @@ class TorchLoop(NetLoop):
 
     def _validation_loss(self) -> float:
         rows = self._blocks.validation
-        return self._passes.mean_loss(self._forecast(rows), rows)
+        return self._passes.mean_loss(self._forecast(rows), rows) if len(rows) else math.nan
 
     def _recut(self, micro_batch: int) -> None:
         """Do nothing: the net takes any number of windows at once."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class ModelParams(BaseModel):
@@ -20,10 +23,27 @@ Days = Annotated[int, Field(ge=1, le=504)]
 class EvaluationParams(ModelParams):
     """How every forecasting model is split and scored."""
 
+    scheme: Literal["holdout", "walk_forward"] = "holdout"
+    """holdout: one fit, judged on the last rows, quick. walk_forward: fitted again and again on all rows known by then,
+    as it would have been used."""
+    windows: int = Field(default=8, ge=1, le=200)
+    """walk_forward: blocks of refit_every_rows that judge; together the backtest."""
+    refit_every_rows: int = Field(default=63, ge=1, le=504)
+    """walk_forward: trading days that one fit forecasts before the next one."""
+    final_block_rows: int = Field(default=252, ge=0, le=5000)
+    """walk_forward: trading days at the end that stay closed until they are asked for; 0 for none."""
     validation_rows: int = Field(default=504, ge=30, le=5000)
     """Trading days of the validation block, which selects."""
     backtest_rows: int = Field(default=504, ge=30, le=5000)
-    """Trading days of the last block, which only judges."""
+    """holdout: trading days of the last block, which only judges."""
     embargo_rows: int = Field(default=21, ge=0, le=504)
     """Trading days left out beyond the purge of one horizon."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
+
+    def refitted(self, selection: Mapping[str, Any]) -> Self:  # noqa: ARG002 - models that select a length use it
+        """Return the parameters of a fit after the one that selected.
+
+        Args:
+            selection: metrics of the fit whose length the validation block selected, as in its `details`.
+        """
+        return self

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field
 
 from cbi_queue.models.parameters.common import EvaluationParams
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class NeuralParams(EvaluationParams):
@@ -23,6 +26,11 @@ class NeuralParams(EvaluationParams):
     """Largest gradient norm."""
     patience: int = Field(default=12, ge=1, le=10000)
     """Epochs without a better validation loss before stopping; the best weights are restored."""
+
+    def refitted(self, selection: Mapping[str, Any]) -> Self:
+        """Train for as many epochs as the selection's best ones took."""
+        epochs = selection.get("best_epoch") or self.epochs
+        return self.model_copy(update={"epochs": epochs, "patience": epochs})
 
 
 class FeedForwardParams(NeuralParams):

@@ -26,7 +26,7 @@ class RollingFitParams(EvaluationParams):
     """A statistical model refitted along the way on the last prices."""
 
     refit_every_rows: int = Field(default=21, ge=1, le=504)
-    """Trading days between refits; between them the parameters stay the same."""
+    """Trading days between refits, in either scheme; between them the parameters stay the same."""
     history_rows: int = Field(default=1000, ge=100, le=10000)
     """Trading days that each fit sees."""
     season_rows: int = Field(default=1, ge=1, le=252)

@@ -13,7 +13,7 @@ import numpy as np
 
 from cbi_queue.protocol import EpochReport, Started
 from jobs.data.series import load_frame
-from jobs.evaluation.splits import holdout_split
+from jobs.evaluation.splits import split_of
 from jobs.results.run_folder import record_run
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class EwmaDrift:
         """Load the data, split it, and announce one report for each half-life."""
         self._params = p = cast("EwmaDriftParams", task.spec.typed_params)
         self._frame = load_frame(task.processed_dir, task.spec.horizon)
-        self._split = holdout_split(self._frame, p.validation_rows, p.backtest_rows, p.embargo_rows)
+        self._split = split_of(task, self._frame)
         return Started(
             total_epochs=len(p.half_lives),
             unit="fit",
