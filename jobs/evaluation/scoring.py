@@ -8,9 +8,12 @@ does not exist here (the direction of a forecast of no change) is None and not z
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from jobs.evaluation.significance import tested_skill
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,7 +31,7 @@ Score = dict[str, float | int | None]
 def score(
     frame: ForecastFrame, split: Split, predicted: np.ndarray, *, cost_per_turnover: float = 0.0
 ) -> dict[str, dict[str, Score] | Score]:
-    """Score *predicted* on the validation and backtest blocks, and the naive forecast on the same rows.
+    """Score *predicted* on every block after the training block, and the naive forecast on the same rows.
 
     Args:
         frame: the rows.
@@ -37,19 +40,31 @@ def score(
         cost_per_turnover: share of the position's value that a full turnover costs, for the Sharpe ratio.
 
     Returns:
-        {"validation": Score, "backtest": Score, "naive": {"validation": Score, "backtest": Score}}; a model's Score
-        also has skill_mae, skill_rmse and skill_mape = 1 - error / naive's error: above zero is better than naive.
+        {"validation": Score, "backtest": Score, "naive": {"validation": Score, "backtest": Score}}, and "final" where
+        there is such a block; a model's Score also has skill_mae, skill_rmse and skill_mape = 1 - error / naive's error
+        (above zero is better than naive) and, prefixed skill_, how sure the first is: `significance.SkillTest`.
     """
     scale = mase_scale(frame.price[split.train])
     naive = np.where(np.isfinite(predicted), 0.0, np.nan)
     own: dict[str, Score] = {}
     naive_scores: dict[str, Score] = {}
-    for name in ("validation", "backtest"):
-        rows = split.blocks()[name]
+    for name, rows in split.blocks().items():
+        if name == "train":
+            continue
         naive_scores[name] = score_block(frame, rows, naive, scale, cost_per_turnover=cost_per_turnover)
         own[name] = score_block(frame, rows, predicted, scale, cost_per_turnover=cost_per_turnover)
         own[name] |= skills(own[name], naive_scores[name])
+        own[name] |= _tested(frame, rows, predicted)
     return {**own, "naive": naive_scores}
+
+
+def _tested(frame: ForecastFrame, rows: np.ndarray, predicted: np.ndarray) -> Score:
+    scored = rows[np.isfinite(predicted[rows])]
+    actual = frame.price[scored] * np.exp(frame.y[scored])
+    with np.errstate(over="ignore"):
+        miss = np.abs(frame.price[scored] * np.exp(predicted[scored]) - actual)
+    tested = tested_skill(miss, np.abs(frame.price[scored] - actual), frame.horizon_days)
+    return {f"skill_{name}": value for name, value in asdict(tested).items()}
 
 
 def score_block(
@@ -76,6 +91,7 @@ def score_block(
         "directional_accuracy": directional_accuracy(f, y),
         "sharpe": sharpe(pnl),
         "sharpe_days": len(pnl),
+        **_shape(pnl),
     }
 
 
@@ -149,6 +165,15 @@ def sharpe(pnl: np.ndarray) -> float | None:
     if deviation <= 1e-12:  # equal daily P&L leaves rounding noise, not a spread
         return None
     return _finite(float(pnl.mean()) / deviation * math.sqrt(TRADING_DAYS_PER_YEAR))
+
+
+def _shape(pnl: np.ndarray) -> Score:
+    """Return skewness and kurtosis (3: normal) of daily P&L, which a deflated Sharpe ratio needs; None without spread."""
+    deviation = float(pnl.std()) if len(pnl) > 1 else 0.0
+    if deviation <= 1e-12:
+        return {"sharpe_skew": None, "sharpe_kurtosis": None}
+    z = (pnl - pnl.mean()) / deviation
+    return {"sharpe_skew": float((z**3).mean()), "sharpe_kurtosis": float((z**4).mean())}
 
 
 def skills(own: Score, naive: Score) -> Score:

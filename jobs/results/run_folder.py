@@ -16,6 +16,7 @@ import numpy as np
 
 from cbi_queue.artifacts import atomic_file, write_atomic, write_json
 from cbi_queue.protocol import Finished
+from jobs.evaluation.conformal import COVERAGES, half_widths, measured_coverage
 from jobs.evaluation.scoring import MASE_SEASON_ROWS, score
 from jobs.evaluation.splits import describe
 from jobs.evaluation.walk_forward import Recorded
@@ -68,8 +69,11 @@ def record_run(
             raise BrokenSpec(f"{task.spec.model} does not take its split from split_of, so it cannot be walked forward")
         task.refit.recorded.append(recorded)
         return Finished()
+    widths, covered = _intervals(frame, split, predicted)
     metrics = {
         **score(frame, split, predicted),
+        "coverage": covered,
+        "scheme": getattr(task.spec.typed_params, "scheme", "holdout"),
         "fit_s": round(fit_s, 3),
         "predict_s": round(predict_s, 4),
         "rows": {name: len(rows) for name, rows in split.blocks().items()},
@@ -80,7 +84,7 @@ def record_run(
     write_json(task.run_dir / METRICS, {**metrics, **_circumstances(task, frame, split)})
     write_json(task.run_dir / SCHEMA, feature_schema(frame))
     write_json(task.run_dir / PREPROC, preproc)
-    _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted)
+    _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
     write_atomic(task.run_dir / TRAINING_HASH, _training_hash(task, frame).encode())
     return Finished(metrics=metrics)
 
@@ -125,8 +129,13 @@ def _write_model(path: Path, content: bytes | Callable[[Path], object]) -> None:
         content(part)
 
 
-def _write_predictions(path: Path, frame: ForecastFrame, split: Split, predicted: np.ndarray) -> None:
-    """Write one row a forecast: date, price, block, predicted_return, predicted_price, actual_price (null: unknown)."""
+def _write_predictions(
+    path: Path, frame: ForecastFrame, split: Split, predicted: np.ndarray, widths: Mapping[str, np.ndarray]
+) -> None:
+    """Write one row a forecast: date, target_date, price, block, predicted return and price, intervals, actual_price.
+
+    Null: not known. A target date after the last row counts weekdays, since nobody knows the holidays to come.
+    """
     import polars as pl
 
     kept = np.flatnonzero(np.isfinite(predicted))
@@ -135,15 +144,54 @@ def _write_predictions(path: Path, frame: ForecastFrame, split: Split, predicted
     table = pl.DataFrame(
         {
             "date": frame.dates[kept],
+            "target_date": target_dates(frame)[kept],
             "price": frame.price[kept],
             "block": block_names(frame, split)[kept].tolist(),
             "predicted_return": predicted[kept],
             "predicted_price": forecast,
+            **_bounds(forecast, kept, widths),
             "actual_price": frame.price[kept] * np.exp(frame.y[kept]),
         }
-    ).with_columns(pl.col("actual_price").fill_nan(None))
+    ).with_columns(pl.selectors.float().fill_nan(None))
     with atomic_file(path) as part:
         table.write_parquet(part)
+
+
+def target_dates(frame: ForecastFrame) -> np.ndarray:
+    """Return (rows,) datetime64[D]: the day h rows later."""
+    ahead = np.busday_offset(frame.dates[-1], np.arange(1, frame.horizon_days + 1), roll="forward")
+    return np.concatenate([frame.dates, ahead])[frame.horizon_days :]
+
+
+def _bounds(forecast: np.ndarray, kept: np.ndarray, widths: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    bounds: dict[str, np.ndarray] = {}
+    for percent, width in widths.items():
+        with np.errstate(over="ignore"):
+            bounds[f"lower_{percent}"] = forecast * np.exp(-width[kept])
+            bounds[f"upper_{percent}"] = forecast * np.exp(width[kept])
+    return bounds
+
+
+def _intervals(
+    frame: ForecastFrame, split: Split, predicted: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the half-widths by percent, (rows,) each, and the measured coverage in each block after the training block.
+
+    Only rows forecast out of sample teach how far the model misses.
+    """
+    honest = predicted.copy()
+    honest[split.train] = np.nan
+    widths: dict[str, np.ndarray] = {}
+    covered: dict[str, Any] = {}
+    for coverage in COVERAGES:
+        percent = f"{coverage:.0%}".removesuffix("%")
+        widths[percent] = half_widths(frame.y, honest, frame.horizon_days, coverage)
+        covered[percent] = {
+            name: measured_coverage(frame.y[rows], honest[rows], widths[percent][rows])
+            for name, rows in split.blocks().items()
+            if name != "train"
+        }
+    return widths, covered
 
 
 def block_names(frame: ForecastFrame, split: Split) -> np.ndarray:
