@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cbi_queue.artifacts import CHECKPOINT_FOLDER
 
 if TYPE_CHECKING:
     from cbi_queue.protocol import Assignment, Finished, Started
     from cbi_queue.spec import JobSpec
-    from jobs.evaluation.walk_forward import Refit
     from jobs.process.channel import Channel
 
 
@@ -27,6 +26,23 @@ class BrokenRuntime(BrokenSpec):
     """The Python that runs the trainer has no such library, or one that does not load; retrying cannot help."""
 
 
+class OneFit(Protocol):
+    """One fit of a walk-forward run: `jobs.evaluation.walk_forward.Refit`, as far as a family may see it."""
+
+    split: Any
+    recorded: list[Any]
+
+    @property
+    def selects(self) -> bool:
+        """True for the first fit, whose length the validation block chooses."""
+        ...
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder for this fit's own checkpoints."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One attempt at one job, as a family sees it."""
@@ -34,7 +50,7 @@ class Task:
     assignment: Assignment
     spec: JobSpec
     channel: Channel
-    refit: Refit | None = None
+    refit: OneFit | None = None
     """The fit of a walk-forward run that this is; None for the whole run."""
 
     @property

@@ -12,8 +12,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jobs.data.series import ForecastFrame
 
 LEAST_BLOCKS = 3
 """Blocks of 2h rows below which nothing is said: two values have no spread worth the name."""
@@ -165,3 +169,30 @@ def deflated_sharpe(
         best = (1 - g) * normal.inv_cdf(1 - 1 / trials) + g * normal.inv_cdf(1 - 1 / (trials * math.e))
         best_of_luck = float(np.std(trial_sharpes, ddof=1)) * best
     return normal.cdf((daily_sharpe - best_of_luck) * math.sqrt(days - 1) / math.sqrt(spread))
+
+
+SHRINKAGES = (1.0, 0.75, 0.5, 0.25)
+
+
+def shrinkage_of(frame: ForecastFrame, rows: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the factor, 0 to 1, by which forecasts should be shrunk towards naive's (no change): 0 makes them naive's.
+
+    The one with the least mean error on the validation *rows*, if its skill there is at least one standard error above
+    zero; else 0, also where there are too few independent rows to say.
+
+    Args:
+        frame: the rows.
+        rows: the validation block.
+        predicted: (rows of the frame,) f[t].
+    """
+    scored = rows[np.isfinite(predicted[rows])]
+    price, f, h = frame.price[scored], predicted[scored], frame.horizon_days
+    actual = price * np.exp(frame.y[scored])
+    naive_miss = np.abs(price - actual)
+    with np.errstate(over="ignore"):
+        misses = {factor: np.abs(price * np.exp(factor * f) - actual) for factor in SHRINKAGES}
+    best = min(misses, key=lambda factor: float(misses[factor].sum()))
+    tested = tested_skill(misses[best], naive_miss, h)
+    if tested.se is None:
+        return 0.0
+    return best if 1.0 - float(misses[best].sum() / naive_miss.sum()) >= tested.se else 0.0

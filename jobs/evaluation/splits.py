@@ -57,7 +57,9 @@ def split_of(task: Task, frame: ForecastFrame) -> Split:
     Raises:
         BrokenSpec: when too few rows remain to train on.
     """
-    return task.refit.split if task.refit else split_by(frame, cast("EvaluationParams", task.spec.typed_params))
+    if task.refit:
+        return cast("Split", task.refit.split)
+    return split_by(frame, cast("EvaluationParams", task.spec.typed_params))
 
 
 def split_by(frame: ForecastFrame, params: EvaluationParams) -> Split:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from cbi_queue.protocol import Note
+from jobs.data.standardise import least_rows
 from jobs.nets.data import load_neural_data
 from jobs.process.heap import give_back
 from jobs.results.run_folder import record_run
@@ -46,7 +47,18 @@ class NetRun(ABC):
         """Report which device was refused, and return the report of what is about to be trained."""
         for refusal in self._placement.refusals:
             self._task.channel.report(Note(f"trains on {self._placement.device} instead: {refusal}"))
+        if self._task.refit is None or self._task.refit.selects:
+            self._name_unused_columns()
         return self.loop.started()
+
+    def _name_unused_columns(self) -> None:
+        names, sparse = self.data.frame.feature_names, self.data.standardiser.sparse
+        if len(sparse):
+            first = ", ".join(names[column] for column in sparse[:3])
+            more = f" and {len(sparse) - 3} more" if len(sparse) > 3 else ""
+            least = least_rows(len(self.data.split.train))
+            text = f"{len(sparse)} of {len(names)} features are not used, fewer than {least} training rows have them: {first}{more}"
+            self._task.channel.report(Note(text))
 
     def finish(self) -> Finished:
         """Train, forecast every row with a full window, record the run.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbi_queue.artifacts import atomic_file, write_atomic, write_json
+from cbi_queue.models.kinds import BARS
 from cbi_queue.protocol import Finished
 from jobs.evaluation.conformal import COVERAGES, half_widths, measured_coverage
+from jobs.evaluation.guardrails import verdicts, veto_words
 from jobs.evaluation.scoring import MASE_SEASON_ROWS, score
+from jobs.evaluation.significance import shrinkage_of
 from jobs.evaluation.splits import describe
 from jobs.evaluation.walk_forward import Recorded
 from jobs.trainer import BrokenSpec
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 
 METRICS, SCHEMA, PREDICTIONS = "metrics.json", "feature_schema.json", "predictions.parquet"
 PREPROC, TRAINING_HASH = "preproc.json", "training_hash.txt"
+FINAL_BLOCK = "final_block.json"
+"""Scores of the block that stays closed: they are in no table until somebody opens it."""
 PROMISED_FILES = (METRICS, SCHEMA, PREDICTIONS, PREPROC, TRAINING_HASH)
 """The files of every forecasting run, in addition to the model's own."""
 
@@ -69,10 +75,19 @@ def record_run(
             raise BrokenSpec(f"{task.spec.model} does not take its split from split_of, so it cannot be walked forward")
         task.refit.recorded.append(recorded)
         return Finished()
+    factor = (
+        shrinkage_of(frame, split.validation, predicted) if getattr(task.spec.typed_params, "shrink", False) else 1.0
+    )
+    predicted = factor * predicted
     widths, covered = _intervals(frame, split, predicted)
+    scores = score(frame, split, predicted)
+    found = verdicts(frame, split, predicted, scores, is_baseline=task.spec.model in BARS)
+    final = {"final": scores.pop("final", None), "naive": scores["naive"].pop("final", None)}
     metrics = {
-        **score(frame, split, predicted),
+        **scores,
+        "verdicts": [asdict(verdict) for verdict in found],
         "coverage": covered,
+        "shrinkage": factor,
         "scheme": getattr(task.spec.typed_params, "scheme", "holdout"),
         "fit_s": round(fit_s, 3),
         "predict_s": round(predict_s, 4),
@@ -82,11 +97,13 @@ def record_run(
     for name, content in model_files.items():
         _write_model(task.run_dir / name, content)
     write_json(task.run_dir / METRICS, {**metrics, **_circumstances(task, frame, split)})
+    if final["final"]:
+        write_json(task.run_dir / FINAL_BLOCK, final)
     write_json(task.run_dir / SCHEMA, feature_schema(frame))
-    write_json(task.run_dir / PREPROC, preproc)
+    write_json(task.run_dir / PREPROC, {**preproc, "forecast_factor": factor})
     _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
     write_atomic(task.run_dir / TRAINING_HASH, _training_hash(task, frame).encode())
-    return Finished(metrics=metrics)
+    return Finished(metrics=metrics, veto=veto_words(found))
 
 
 def feature_schema(frame: ForecastFrame) -> dict[str, Any]:
@@ -189,7 +206,7 @@ def _intervals(
         covered[percent] = {
             name: measured_coverage(frame.y[rows], honest[rows], widths[percent][rows])
             for name, rows in split.blocks().items()
-            if name != "train"
+            if name in ("validation", "backtest")
         }
     return widths, covered
 

@@ -27,6 +27,9 @@ class NeuralParams(EvaluationParams):
     patience: int = Field(default=12, ge=1, le=10000)
     """Epochs without a better validation loss before stopping; the best weights are restored."""
 
+    shrink: bool = True
+    """Shrink the forecasts towards no change, by the factor that the validation block supports; 0 makes them naive's."""
+
     def refitted(self, selection: Mapping[str, Any]) -> Self:
         """Train for as many epochs as the selection's best ones took."""
         epochs = selection.get("best_epoch") or self.epochs
