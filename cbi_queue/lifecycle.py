@@ -13,7 +13,7 @@
                running ──────────────┤
                 │ ▲ │                │
           pause │ │ └─ finish ─► succeeded
-                ▼ │ resume   veto ─► vetoed     ─┐
+                ▼ │ resume   veto ─► vetoed     ─┐ accept ─► succeeded
                paused ───────fail ─► failed      ├─ retry ─► queued | waiting
                         cancel ────► cancelled  ─┘
 
@@ -164,9 +164,11 @@ FAIL = _transition("fail", "running paused", "failed")
 REQUEUE = _transition("requeue", "running paused", "queued")
 CANCEL = _transition("cancel", "queued waiting held running paused", "cancelled")
 RETRY = _transition("retry", "failed cancelled vetoed", "queued")
+ACCEPT = _transition("accept", "vetoed", "succeeded")
 
 TRANSITIONS: tuple[Transition, ...] = (
     SATISFY, HOLD, RELEASE, AWAIT_NEEDS, CLAIM, PAUSE, RESUME, FINISH, VETO, FAIL, REQUEUE, CANCEL, RETRY,
+    ACCEPT,
 )  # fmt: skip
 
 

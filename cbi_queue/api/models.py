@@ -150,6 +150,13 @@ class ResumeBody(_Model):
     """Lift the governor's holds too, for heat (`thermal`) and for memory; it places them again if the cause remains."""
 
 
+class AcceptBody(_Model):
+    """Why a vetoed result is accepted."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S", examples=["checked by hand"])]
+    """Kept with the result."""
+
+
 class PriorityBody(_Model):
     """The new priority."""
 

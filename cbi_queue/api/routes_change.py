@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Depends
 
 from cbi_queue.api.dependencies import AppSettings
-from cbi_queue.api.models import Holds, JobName, PauseBody, PriorityBody, Problem, ResumeBody
+from cbi_queue.api.models import AcceptBody, Holds, JobName, PauseBody, PriorityBody, Problem, ResumeBody
 from cbi_queue.api.token import require_token
 from cbi_queue.ledger import Ledger, verbs
 from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
@@ -87,6 +87,12 @@ def retry(name: JobName, settings: AppSettings) -> JobLine:
         return verbs.retry(ledger, names, present_data(ledger, settings, names))
 
     return _change(settings, name, on_present_data)
+
+
+@router.post("/jobs/{name}/accept", responses=ON_JOBS)
+def accept(name: JobName, body: AcceptBody, settings: AppSettings) -> JobLine:
+    """Accept the result of a vetoed job for a reason; jobs that need it may start."""
+    return _change(settings, name, lambda ledger, names: verbs.accept(ledger, names, body.reason))
 
 
 @router.post("/jobs/{name}/priority", responses=ON_JOBS)

@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "cancel": "Cancel jobs; a running trainer is ended with its child processes.",
     "hold": "Hold queued jobs until `release`.",
     "release": "Release held jobs.",
+    "accept": "Accept results that a guardrail vetoed.",
     "retry": "Queue failed, cancelled or vetoed jobs again.",
     "priority": "Change the priority of jobs that have not ended.",
     "edit": "Change the parameters, priority, retries or timeout of a waiting job.",

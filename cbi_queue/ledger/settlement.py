@@ -54,7 +54,7 @@ def finish(
             ledger.apply(VETO, job_id, Reason.GUARDRAIL, words=veto, metrics=stored, veto=veto)
         _close_attempt(ledger, job_id, Outcome.SUCCESS, exit_code=exit_code, peak_rss_mib=peak_rss_mib)
         if veto is None:
-            _satisfy_dependents(ledger, job_id)
+            satisfy_dependents(ledger, job_id)
 
 
 def fail(
@@ -310,7 +310,8 @@ def _close_attempt(
     )
 
 
-def _satisfy_dependents(ledger: Ledger, job_id: int) -> None:
+def satisfy_dependents(ledger: Ledger, job_id: int) -> None:
+    """Queue the jobs that waited for *job_id* and now need nothing more."""
     ready = ledger.conn.execute(
         """
         SELECT d.id FROM needs n JOIN jobs d ON d.id = n.job_id

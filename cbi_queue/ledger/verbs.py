@@ -13,8 +13,9 @@ from cbi_queue import clock
 from cbi_queue.errors import Refused, StaleTransition
 from cbi_queue.ledger.queries import find_job
 from cbi_queue.ledger.renewal import take_present_data
+from cbi_queue.ledger.settlement import satisfy_dependents
 from cbi_queue.ledger.waits import recheck_unfit
-from cbi_queue.lifecycle import AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
+from cbi_queue.lifecycle import ACCEPT, AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
 from cbi_queue.spec import JobSpec, identity_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,19 @@ def retry(ledger: Ledger, names: Sequence[str], data: Snapshots | None = None) -
         if data is not None:
             take_present_data(ledger, jobs, data)
     return jobs
+
+
+def accept(ledger: Ledger, names: Sequence[str], words: str) -> list[JobRow]:
+    """Accept the results of vetoed jobs as they are, for a reason; jobs that waited for them are queued.
+
+    The verdict stays with the result, and so do the words.
+    """
+
+    def change(job: JobRow) -> None:
+        ledger.apply(ACCEPT, job.id, Reason.USER, words=words)
+        satisfy_dependents(ledger, job.id)
+
+    return _each(ledger, names, change)
 
 
 def cancel(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:

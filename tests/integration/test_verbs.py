@@ -20,6 +20,7 @@ OUTCOMES = {
         "queued": "cancelled", "waiting": "cancelled", "held": "cancelled", "running": "running", "paused": "paused",
     },
     "retry": {"failed": "queued", "vetoed": "queued", "cancelled": "queued"},
+    "accept": {"vetoed": "succeeded"},
     "priority": {state: state for state in ("queued", "waiting", "held", "running", "paused")},
     "edit": {state: state for state in ("queued", "waiting", "held")},
 }  # fmt: skip
@@ -31,6 +32,7 @@ CALLS = {
     "release": lambda ledger, name: verbs.release(ledger, [name]),
     "cancel": lambda ledger, name: verbs.cancel(ledger, [name]),
     "retry": lambda ledger, name: verbs.retry(ledger, [name]),
+    "accept": lambda ledger, name: verbs.accept(ledger, [name], "checked by hand"),
     "priority": lambda ledger, name: verbs.set_priority(ledger, [name], 7),
     "edit": lambda ledger, name: [verbs.edit(ledger, name, {"priority": 7})],
 }
@@ -257,3 +259,17 @@ def test_a_failed_job_is_counted_as_failed_since_its_end_only(ledger, monkeypatc
     assert [row.id for row in queries.failed_since(ledger, began_after)] == [number]
     assert queries.failed_since(ledger, queries.last_event_id(ledger)) == []
     assert job(ledger, number).errors == 0, "a timeout is no error"
+
+
+def test_an_accepted_result_lets_the_jobs_that_need_it_start_and_keeps_the_verdict(ledger):
+    number = add_in(ledger, JobState.VETOED, "leaky")
+    veto = job(ledger, number).veto
+    enqueue(ledger, [plan(spec("after", needs=("leaky",)))])
+    assert queries.find_job(ledger, "after").state is JobState.WAITING
+
+    verbs.accept(ledger, ["leaky"], "the spread is known at the close")
+
+    assert queries.find_job(ledger, "after").state is JobState.QUEUED
+    assert job(ledger, number).veto == veto
+    [accepted] = [event for event in queries.events_of(ledger, number) if event.event == "accept"]
+    assert accepted.words == "the spread is known at the close"

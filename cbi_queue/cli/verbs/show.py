@@ -13,7 +13,7 @@ from cbi_queue.cli.output import local_time, print_json, print_table, printable
 from cbi_queue.ledger.micro_batch import lowered_micro_batch
 from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
-from cbi_queue.lifecycle import REASON_WORDS, event_title
+from cbi_queue.lifecycle import REASON_WORDS, JobState, event_title
 from cbi_queue.wording import duration
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _print(
     lines = [
         f"{job.model} ({job.family}), horizon {job.horizon}, day {job.day}, priority {job.priority}",
         f"Data set {job.dataset}, snapshot {job.snapshot[:8] if job.snapshot else 'not recorded'}",
-        f"{job.state}: {job.veto or REASON_WORDS[job.reason]}",
+        f"{job.state}: {_state_words(job)}",
         f"Parameters: {params or 'none'}",
     ]
     if job.micro_batch:
@@ -78,6 +78,12 @@ def _print(
         print_table("Attempts", columns, map(_attempt, attempts))
     click.echo()
     print_table("Events", ("when", "event", "?state", "words"), map(_event, events))
+
+
+def _state_words(job: JobRow) -> str:
+    if job.veto and job.state is JobState.SUCCEEDED:
+        return f"accepted by the user, although {job.veto}"
+    return job.veto or REASON_WORDS[job.reason]
 
 
 def _attempt(attempt: AttemptRow) -> tuple[str, ...]:
