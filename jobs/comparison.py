@@ -40,7 +40,12 @@ def compare(group: Group) -> dict[str, Any]:
         {"rows": common rows, "set": {name: p or None}, "superior_p": p or None, "deflated": {name: 0..1 or None}}
     """
     names = [run["name"] for run in group["runs"]]
-    said: dict[str, Any] = {"rows": 0, "set": dict.fromkeys(names), "superior_p": None, "deflated": _deflated(group["runs"])}
+    said: dict[str, Any] = {
+        "rows": 0,
+        "set": dict.fromkeys(names),
+        "superior_p": None,
+        "deflated": _deflated(group["runs"]),
+    }
     losses, rows = _losses(group["runs"])
     said["rows"] = rows
     block = 2 * int(group["horizon_days"])

@@ -88,6 +88,8 @@ class PlanFile(BaseModel):
     """One line for people."""
     dataset: DatasetName = DEFAULT
     """Data set of every job that names none (`cbi-queue data list`); default: the seed's exports folder."""
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    """How every model of this plan is split and judged: scheme, windows, refit_every_rows and the other shared parameters."""
     defaults: Defaults = Field(default_factory=Defaults)
     """Values for jobs that do not set their own."""
     jobs: list[JobEntry] = Field(min_length=1, max_length=500)

@@ -73,6 +73,7 @@ class _Reading:
         good = {key: value for key, value in data.items() if (key,) not in self._unusable}
         plan = PlanDraft(self._source, good.get("day"), good.get("title", ""))
         defaults = self._without_broken(good.get("defaults", {}), ("defaults",))
+        self._evaluation = self._without_broken(good.get("evaluation", {}), ("evaluation",))
         for index, raw in enumerate(good.get("jobs", [])):
             self._draft_entry(plan, self._entry(index, raw, defaults), defaults)
         plan.complete = plan.complete and bool(plan.jobs)
@@ -144,11 +145,16 @@ class _Reading:
             return Combination(values, origins, combination.appended)
         if values.get("backend") is None and defaults.get("backend") in model.backends:
             values["backend"] = defaults["backend"]
-        for name, value in defaults.get("params", {}).items():
-            if name in model.params.model_fields and name not in values["params"]:
-                values["params"] = {**values["params"], name: value}
-                origins["params", name] = ("defaults", "params", name)
+        for place, params in self._param_defaults(defaults):
+            for name, value in params.items():
+                if name in model.params.model_fields and name not in values["params"]:
+                    values["params"] = {**values["params"], name: value}
+                    origins["params", name] = (*place, name)
         return Combination(values, origins, combination.appended)
+
+    def _param_defaults(self, defaults: dict[str, Any]) -> tuple[tuple[KeyPath, dict[str, Any]], ...]:
+        """Return where parameters for several jobs stand, and which, the nearest to a job first."""
+        return (("defaults", "params"), defaults.get("params", {})), (("evaluation",), self._evaluation)
 
     def _check_defaults_used(self, plan: PlanDraft, defaults: dict[str, Any]) -> None:
         """Complain about a default that no job can take; only when every job could be read."""
@@ -161,10 +167,11 @@ class _Reading:
             text = f"no job of this plan runs on the backend {backend!r}{did_you_mean(backend, known)}"
             self.complain(("defaults", "backend"), f"{text}; allowed: {', '.join(sorted(known))}")
         known = {name for model in models for name in model.params.model_fields}
-        for name in defaults.get("params", {}):
-            if name not in known:
-                meant = did_you_mean(name, sorted(known))
-                self.complain(("defaults", "params", name), f"no job of this plan has a parameter {name!r}{meant}")
+        for place, params in self._param_defaults(defaults):
+            for name in params:
+                if name not in known:
+                    meant = did_you_mean(name, sorted(known))
+                    self.complain((*place, name), f"no job of this plan has a parameter {name!r}{meant}")
 
 
 def _sentence(error: ErrorDetails) -> tuple[KeyPath, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.models import kinds
 from cbi_queue.models.catalogue import MODELS, SHIPPED, models_of
 from cbi_queue.models.kinds import Family
+from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.plan.document import TIMEOUT_PATTERN, Defaults, JobEntry, PlanFile
 from cbi_queue.spec import NAME_PATTERN
 
@@ -38,6 +39,8 @@ def plan_schema() -> dict[str, Any]:
         parameters = _described(entry.params)
         definitions |= parameters.pop("$defs", {})
         definitions[_definition(model, entry)] = {**parameters, "title": f"Parameters of {model}"}
+    shared = _described(EvaluationParams)
+    schema["properties"]["evaluation"] |= {key: shared[key] for key in ("properties", "additionalProperties")}
     job = definitions["JobEntry"]
     job["properties"]["model"]["anyOf"][0]["enum"] = list(MODELS)
     job["properties"]["matrix"] = _matrix(job["properties"]["matrix"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.evaluation.significance import tested_skill
+from jobs.evaluation.significance import skill_test
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,7 +63,7 @@ def _tested(frame: ForecastFrame, rows: np.ndarray, predicted: np.ndarray) -> Sc
     actual = frame.price[scored] * np.exp(frame.y[scored])
     with np.errstate(over="ignore"):
         miss = np.abs(frame.price[scored] * np.exp(predicted[scored]) - actual)
-    tested = tested_skill(miss, np.abs(frame.price[scored] - actual), frame.horizon_days)
+    tested = skill_test(miss, np.abs(frame.price[scored] - actual), frame.horizon_days)
     return {f"skill_{name}": value for name, value in asdict(tested).items()}
 
 

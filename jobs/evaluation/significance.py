@@ -43,7 +43,7 @@ class SkillTest:
     dm_p_value: float | None = None
 
 
-def tested_skill(miss: np.ndarray, naive_miss: np.ndarray, horizon_days: int) -> SkillTest:
+def skill_test(miss: np.ndarray, naive_miss: np.ndarray, horizon_days: int) -> SkillTest:
     """Test skill = 1 - sum(miss) / sum(naive_miss) against zero.
 
     Args:
@@ -67,7 +67,9 @@ def tested_skill(miss: np.ndarray, naive_miss: np.ndarray, horizon_days: int) ->
     freedom = n / block - 1.0
     half = t_quantile(LEVEL, freedom) * se
     p_value = two_sided_p(skill / se, freedom) if se > 0 else None
-    return SkillTest(independent, se, skill - half, skill + half, p_value, statistic, dm_p_value)
+    return SkillTest(
+        independent, se, skill - half, skill + half, p_value=p_value, dm_statistic=statistic, dm_p_value=dm_p_value
+    )
 
 
 def diebold_mariano(difference: np.ndarray, horizon_days: int) -> tuple[float | None, float | None]:
@@ -192,7 +194,7 @@ def shrinkage_of(frame: ForecastFrame, rows: np.ndarray, predicted: np.ndarray) 
     with np.errstate(over="ignore"):
         misses = {factor: np.abs(price * np.exp(factor * f) - actual) for factor in SHRINKAGES}
     best = min(misses, key=lambda factor: float(misses[factor].sum()))
-    tested = tested_skill(misses[best], naive_miss, h)
+    tested = skill_test(misses[best], naive_miss, h)
     if tested.se is None:
         return 0.0
     return best if 1.0 - float(misses[best].sum() / naive_miss.sum()) >= tested.se else 0.0

@@ -78,7 +78,7 @@ def record_run(
     factor = (
         shrinkage_of(frame, split.validation, predicted) if getattr(task.spec.typed_params, "shrink", False) else 1.0
     )
-    predicted = factor * predicted
+    predicted = factor * predicted + 0.0  # no negative zeros
     widths, covered = _intervals(frame, split, predicted)
     scores = score(frame, split, predicted)
     found = verdicts(frame, split, predicted, scores, is_baseline=task.spec.model in BARS)

@@ -24,10 +24,21 @@ from support.fakes import make_task
 from cbi_queue.artifacts import reopen_folder
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
-from cbi_queue.protocol import EpochReport, Finished, Message, Pause, Paused, Resume, Resumed, Started, decode_report
+from cbi_queue.protocol import (
+    EpochReport,
+    Finished,
+    Message,
+    Pause,
+    Paused,
+    Restored,
+    Resume,
+    Resumed,
+    Started,
+    decode_report,
+)
 from jobs.data.series import load_frame
 from jobs.process.channel import Channel, StopRequested
-from jobs.registry import trainer_for
+from jobs.registry import trainer_for, trainer_of
 from jobs.results.run_folder import PREDICTIONS, PROMISED_FILES
 
 if TYPE_CHECKING:
@@ -37,7 +48,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("torch_as_found")]
 HORIZON = "1w"
 BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5}
-NET = BLOCKS | {"epochs": 2, "sequence_length": 16, "batch_size": 256, "patience": 10}
+NET = BLOCKS | {"epochs": 2, "sequence_length": 16, "batch_size": 256, "patience": 10, "shrink": False}
 ROLLING = BLOCKS | {"history_rows": 120, "refit_every_rows": 40}
 SMALL: dict[str, dict[str, Any]] = {
     "feature_cache": {"lags": [1, 5], "windows": [5]},
@@ -105,13 +116,17 @@ class Bench:
         number = len(list(self._root.iterdir()))
         return self._root / f"{model}-{number}"
 
-    def run(self, model: str, slot: Slot | None = None, run_dir: Path | None = None, attempt: int = 1) -> Run:
+    def run(
+        self, model: str, slot: Slot | None = None, run_dir: Path | None = None, attempt: int = 1, **params: Any
+    ) -> Run:
         """Do what the session does between taking the assignment and completing the folder."""
-        family = present(model)
+        present(model)
         slot, run_dir = slot or Slot(), run_dir or self.folder(model)
         processed = self._processed(model, run_dir)
-        spec = {"family": MODELS[model].family, "model": model, "horizon": HORIZON, "params": SMALL.get(model, BLOCKS)}
+        params = SMALL.get(model, BLOCKS) | params
+        spec = {"family": MODELS[model].family, "model": model, "horizon": HORIZON, "params": params}
         task = make_task(run_dir, spec, processed, self._exports, slot.channel)
+        family = trainer_of(task.spec)
         task = replace(task, assignment=replace(task.assignment, attempt=attempt))
         reopen_folder(run_dir)
         run = Run(run_dir, processed, slot)
@@ -318,3 +333,73 @@ def test_the_files_alone_give_the_predictions_again(bench: Bench, model: str) ->
 def model_files(run: Run) -> list[str]:
     """The files beside those that every forecasting run has."""
     return sorted(path.name for path in run.run_dir.glob("model*"))
+
+
+WALK = {"scheme": "walk_forward", "windows": 3, "refit_every_rows": 40, "final_block_rows": 60}
+WALKED = ("drift", "lightgbm_dart", "xgboost_dart", "auto_arima", "feed_forward")
+"""One of each kind: what walks forward does not depend on the net."""
+
+
+@pytest.fixture(scope="module")
+def walked(bench: Bench) -> Callable[[str], Run]:
+    done: dict[str, Run] = {}
+
+    def run(model: str) -> Run:
+        return done.setdefault(model, done.get(model) or bench.run(model, **WALK))
+
+    return run
+
+
+@pytest.mark.parametrize("model", WALKED)
+def test_a_walk_forward_run_forecasts_every_judged_row_and_none_that_it_learned_from(walked, model: str) -> None:
+    run = walked(model)
+    table = run.outcome()
+
+    counted = dict(table["block"].value_counts().iter_rows())
+    assert counted == {"validation": 60, "backtest": 120, "final": 60, "future": 5}
+    metrics = json.loads((run.run_dir / "metrics.json").read_text())
+    assert metrics["scheme"] == "walk_forward"
+    assert "final" not in metrics, "it stays closed"
+    assert json.loads((run.run_dir / "final_block.json").read_text())["final"]["rows"] == 60
+    reports = run.slot.of_type(EpochReport)
+    epochs = [report.epoch for report in reports]
+    assert epochs == sorted(set(epochs)), "counted over all fits"
+    assert reports[-1].epoch == reports[-1].total_epochs
+
+
+@pytest.mark.parametrize("model", WALKED)
+@pytest.mark.parametrize("stop_after", [1, 4])
+def test_a_walk_forward_run_that_is_stopped_goes_on_with_the_fit_it_was_at(
+    bench: Bench, walked, model: str, stop_after: int
+) -> None:
+    whole = walked(model)
+    reports = whole.slot.of_type(EpochReport)
+    stop_at = reports[min(len(reports) - 2, len(reports) * stop_after // 5)].epoch
+    run_dir = bench.folder(model)
+    slot = Slot(
+        lambda channel, message: (
+            channel.stop() if isinstance(message, EpochReport) and message.epoch >= stop_at else None
+        )
+    )
+    with pytest.raises(StopRequested):
+        bench.run(model, slot, run_dir, **WALK)
+    stored = (run_dir / "checkpoints" / "refits.json").is_file()
+
+    again = bench.run(model, run_dir=run_dir, attempt=2, **WALK)
+
+    assert again.outcome().equals(whole.outcome())
+    if stored:
+        assert again.slot.of_type(Restored), "what was done is not done again"
+        assert again.slot.of_type(EpochReport)[0].epoch > 1
+
+
+@pytest.mark.parametrize("model", ["lightgbm_dart", "feed_forward"])
+def test_a_refit_learns_from_what_came_after_the_training_block(bench: Bench, walked, model: str) -> None:
+    """Judged by a fit of four years ago, the last window is forecast otherwise than by one of last quarter."""
+    table = walked(model).outcome().filter(pl.col("block") == "backtest")
+    one_fit = bench.run(model, **WALK | {"windows": 1, "refit_every_rows": 120}).outcome()
+    both = table.join(one_fit, on="date")
+
+    first = both.head(40)
+    assert first["predicted_return"].to_list() == first["predicted_return_right"].to_list(), "the same first refit"
+    assert both.tail(40)["predicted_return"].to_list() != both.tail(40)["predicted_return_right"].to_list()

@@ -17,6 +17,7 @@ from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.models.parameters.common import EvaluationParams, ModelParams
 from cbi_queue.models.parameters.neural import NeuralParams
 from cbi_queue.models.parameters.statistical import RollingFitParams
+from cbi_queue.models.parameters.trees import BoostedParams
 from cbi_queue.plan import read_plans
 from cbi_queue.plan.complaints import words_for
 from cbi_queue.plan.document import Defaults, JobEntry, PlanFile
@@ -60,6 +61,7 @@ def expected_rows(params: type, names: list[str]) -> list[str]:
 
 SHARED = {
     EvaluationParams: "## Models",
+    BoostedParams: "### Every boosted model",
     RollingFitParams: "### Every model that is refitted",
     NeuralParams: "### Every net",
 }

@@ -113,7 +113,7 @@ def test_names_models_and_columns_are_checked(tmp_path: Path, job: str, complain
         ("day: 1\njobs: []", "plan.yaml:2: jobs: a list of 0 entries is not allowed; allowed: a list of 1 to 500"),
         ("day: 1\njobs: {}", "plan.yaml:2: jobs: a mapping is not allowed; allowed: a list of 1 to 500 entries"),
         ("day: 1\njobs: [x]", "plan.yaml:2: jobs[0]: 'x' is not allowed; allowed: a mapping"),
-        ("dya: 1\njobs: []", "plan.yaml:1: dya: unknown key 'dya' (did you mean 'day'?); allowed: day, title, dataset, defaults, jobs"),
+        ("dya: 1\njobs: []", "plan.yaml:1: dya: unknown key 'dya' (did you mean 'day'?); allowed: day, title, dataset, evaluation, defaults, jobs"),
         ("day: 400\njobs: []", "plan.yaml:1: day: 400 is not allowed; allowed: a whole number from 0 to 366"),
         ("day: on\njobs: []", "plan.yaml:1: day: 'on' is not allowed; allowed: a whole number from 0 to 366"),
         ("day: 1\ndefaults: {name: x}\njobs: []", "plan.yaml:2: defaults.name: unknown key 'name'; allowed: retries, timeout"),

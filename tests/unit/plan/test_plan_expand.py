@@ -33,8 +33,8 @@ def test_a_matrix_over_models_gives_each_its_own_parameters(tmp_path: Path) -> N
     text = "day: 0\njobs:\n- {name: 'x-{model}', family: statistical, horizon: 1w, matrix: {model: [naive, ets]}}\n"
     read = jobs(tmp_path, text)
     assert [(name, job.model) for name, job in read.items()] == [("x-naive", "naive"), ("x-ets", "ets")]
-    assert "refit_every_rows" in read["x-ets"].params
-    assert "refit_every_rows" not in read["x-naive"].params
+    assert "history_rows" in read["x-ets"].params
+    assert "history_rows" not in read["x-naive"].params
 
 
 def test_a_name_without_placeholders_ends_in_the_values(tmp_path: Path) -> None:
@@ -171,3 +171,32 @@ def test_combinations_whose_names_collide_are_refused(tmp_path: Path) -> None:
         "the name"
     )
     assert complaint in refuse(tmp_path, text)
+
+
+def test_evaluation_is_for_every_model_of_the_plan_and_nearer_values_win(tmp_path: Path) -> None:
+    text = (
+        "day: 0\n"
+        "evaluation: {scheme: walk_forward, windows: 4, refit_every_rows: 21}\n"
+        "defaults: {params: {windows: 5}}\n"
+        "jobs:\n"
+        "  - {name: features, family: features, horizon: 1w}\n"
+        "  - {name: a, family: statistical, model: drift, horizon: 1w, needs: [features]}\n"
+        "  - {name: b, family: statistical, model: naive, horizon: 1w, needs: [features], params: {windows: 6}}\n"
+    )
+    features, drift, naive = jobs(tmp_path, text).values()
+
+    assert "scheme" not in features.params
+    assert (drift.params["scheme"], drift.params["windows"], drift.params["refit_every_rows"]) == (
+        "walk_forward",
+        5,
+        21,
+    )
+    assert naive.params["windows"] == 6
+
+
+def test_a_wrong_value_or_key_of_evaluation_is_complained_about_on_its_line(tmp_path: Path) -> None:
+    text = "day: 0\nevaluation:\n  scheme: walking\n  windos: 4\njobs:\n  - {name: a, family: statistical, model: drift, horizon: 1w}\n"
+    assert refuse(tmp_path, text) == [
+        "plan.yaml:3: evaluation.scheme: 'walking' is not allowed; allowed: one of holdout, walk_forward",
+        "plan.yaml:4: evaluation.windos: no job of this plan has a parameter 'windos' (did you mean 'windows'?)",
+    ]
