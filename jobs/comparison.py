@@ -88,12 +88,14 @@ def _twins(losses: dict[str, np.ndarray]) -> dict[str, str]:
 
 
 def _confidence_set(losses: dict[str, np.ndarray], block: int) -> dict[str, float]:
-    import pandas as pd
     from arch.bootstrap import MCS
 
-    mcs = MCS(pd.DataFrame(losses), size=SET_SIZE, reps=RESAMPLES, block_size=block, method="R", seed=0)
+    mcs = MCS(
+        np.column_stack(list(losses.values())), size=SET_SIZE, reps=RESAMPLES, block_size=block, method="R", seed=0
+    )
     mcs.compute()
-    return {str(name): float(p) for name, p in mcs.pvalues["Pvalue"].items()}
+    names = list(losses)
+    return {names[int(column)]: float(p) for column, p in mcs.pvalues["Pvalue"].items()}
 
 
 def _superior(losses: dict[str, np.ndarray], naive: str, block: int) -> float:
@@ -123,7 +125,7 @@ def main() -> None:
     for key, group in json.load(sys.stdin).items():
         try:
             said[key] = compare(group)
-        except (OSError, ValueError, KeyError) as exc:
+        except Exception as exc:  # noqa: BLE001 - a top loop: one board must not cost the others
             said[key] = {"error": f"{type(exc).__name__}: {' '.join(str(exc).split())[:300]}"}
     json.dump(said, sys.stdout, allow_nan=False)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cbi_queue.models.catalogue import MODELS, models_of
+from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.plan.build import JobDraft, build
 from cbi_queue.plan.complaints import Complaints, KeyPath, did_you_mean, not_allowed, schema_at, unknown, words_for
 from cbi_queue.plan.document import TIMEOUT_WORDS, JobEntry, PlanFile
@@ -21,9 +22,12 @@ from cbi_queue.plan.yaml_source import Source, read_source
 from cbi_queue.spec import DayPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
+
+    from cbi_queue.models.entry import ModelEntry
 
 
 _SIMPLE_DEFAULTS = ("retries", "timeout", "priority")
@@ -147,7 +151,7 @@ class _Reading:
             values["backend"] = defaults["backend"]
         for place, params in self._param_defaults(defaults):
             for name, value in params.items():
-                if name in model.params.model_fields and name not in values["params"]:
+                if name in _taken(model, place) and name not in values["params"]:
                     values["params"] = {**values["params"], name: value}
                     origins["params", name] = (*place, name)
         return Combination(values, origins, combination.appended)
@@ -166,12 +170,19 @@ class _Reading:
             known = {name for model in models for name in model.backends}
             text = f"no job of this plan runs on the backend {backend!r}{did_you_mean(backend, known)}"
             self.complain(("defaults", "backend"), f"{text}; allowed: {', '.join(sorted(known))}")
-        known = {name for model in models for name in model.params.model_fields}
         for place, params in self._param_defaults(defaults):
+            known = {name for model in models for name in _taken(model, place)}
             for name in params:
                 if name not in known:
                     meant = did_you_mean(name, sorted(known))
                     self.complain((*place, name), f"no job of this plan has a parameter {name!r}{meant}")
+
+
+def _taken(model: ModelEntry, place: KeyPath) -> Iterable[str]:
+    """Return the parameters that *model* takes from *place*: from `evaluation` only those of how it is judged."""
+    if place != ("evaluation",):
+        return model.params.model_fields
+    return EvaluationParams.model_fields if issubclass(model.params, EvaluationParams) else ()
 
 
 def _sentence(error: ErrorDetails) -> tuple[KeyPath, str]:

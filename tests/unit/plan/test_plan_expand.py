@@ -177,7 +177,7 @@ def test_evaluation_is_for_every_model_of_the_plan_and_nearer_values_win(tmp_pat
     text = (
         "day: 0\n"
         "evaluation: {scheme: walk_forward, windows: 4, refit_every_rows: 21}\n"
-        "defaults: {params: {windows: 5}}\n"
+        "defaults: {params: {refit_every_rows: 42}}\n"
         "jobs:\n"
         "  - {name: features, family: features, horizon: 1w}\n"
         "  - {name: a, family: statistical, model: drift, horizon: 1w, needs: [features]}\n"
@@ -186,10 +186,11 @@ def test_evaluation_is_for_every_model_of_the_plan_and_nearer_values_win(tmp_pat
     features, drift, naive = jobs(tmp_path, text).values()
 
     assert "scheme" not in features.params
+    assert features.params["windows"] == [5, 10, 21, 63, 126], "of the rolling statistics: another thing"
     assert (drift.params["scheme"], drift.params["windows"], drift.params["refit_every_rows"]) == (
         "walk_forward",
-        5,
-        21,
+        4,
+        42,
     )
     assert naive.params["windows"] == 6
 
