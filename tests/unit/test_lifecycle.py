@@ -30,6 +30,7 @@ ARROWS = {
     "requeue": ("running paused", "queued"),
     "cancel": ("queued waiting held running paused", "cancelled"),
     "retry": ("failed cancelled vetoed", "queued"),
+    "accept": ("vetoed", "succeeded"),
 }
 """The diagram of the module, written a second time."""
 
