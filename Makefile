@@ -20,9 +20,11 @@ help: ## Show this list
 
 env: $(STAMP) ## Make the environment .venv from the pinned versions
 
-$(STAMP): pyproject.toml constraints/lock.txt
+$(STAMP): pyproject.toml constraints/lock.txt constraints/hashes.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cbi-queue needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 env")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps --require-hashes --requirement constraints/hashes.txt
+	@# The rest has no hashes (constraints/README.md): torch, which may come from a disk, and cbi-queue itself.
 	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints/lock.txt --editable '.[train,dev]'
 	@# On every core; pip uses one. Files for other versions of Python do not compile, and are not imported.
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true

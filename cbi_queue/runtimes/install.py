@@ -119,8 +119,8 @@ def find_python(recipe: Recipe, named: str | None) -> Python:
 def commands(recipe: Recipe, python: str, folder: Path) -> list[list[str]]:
     """Return the commands that make the environment in *folder* and install its packages."""
     inside = str(folder / "bin" / "python")
-    pip = [inside, "-m", "pip", "install", "--disable-pip-version-check", "--requirement", str(recipe.requirements)]
-    return [[python, "-m", "venv", str(folder)], pip]
+    pip = [inside, "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes"]
+    return [[python, "-m", "venv", str(folder)], [*pip, "--requirement", str(recipe.requirements)]]
 
 
 def _make(settings: Settings, recipe: Recipe, python: Python, report: Callable[[str], None], output_fd: int) -> None:

@@ -13,15 +13,33 @@ from cbi_queue.models.catalogue import MODELS
 from cbi_queue.runtimes.recipes import BACKENDS, RECIPES, recipe_for
 from cbi_queue.runtimes.trial import MODULES
 
-HELD = re.compile(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*( ; .+)?")
+HELD = re.compile(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*( ; [^-]+)?( --hash=sha256:[0-9a-f]{64})+")
+
+CONSTRAINTS = Path(__file__).parents[3] / "constraints"
+
+
+def requirements(path: Path) -> list[str]:
+    """The requirements of a file, each with its hashes on one line."""
+    text = re.sub(r" \\\n +", " ", path.read_text())
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_every_package_of_make_env_but_torch_has_its_hashes():
+    """Torch's CPU build comes from another index or a disk, with other hashes than PyPI's."""
+    hashed = requirements(CONSTRAINTS / "hashes.txt")
+
+    assert [line for line in hashed if not HELD.fullmatch(line)] == []
+    held = {line.partition(" --hash")[0] for line in hashed}
+    assert held ^ set(requirements(CONSTRAINTS / "lock.txt")) == {"torch==2.13.0"}
+    assert "--require-hashes --requirement constraints/hashes.txt" in (CONSTRAINTS.parent / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_a_recipe_holds_one_version_of_everything_and_what_it_promises(recipe):
-    lines = [line for line in recipe.requirements.read_text().splitlines() if line and not line.startswith("#")]
+    lines = requirements(recipe.requirements)
 
-    assert all(HELD.fullmatch(line) for line in lines)
-    held = dict(line.split(" ; ")[0].split("==") for line in lines)
+    assert [line for line in lines if not HELD.fullmatch(line)] == [], "a version, and the hashes of its files"
+    held = dict(re.split(" ; | --hash", line)[0].split("==") for line in lines)
     for name, version in re.findall(r"([\w-]+) ([0-9.]+)", recipe.words.lower()):
         assert held[name] == version
     assert {"numpy", "polars", "pydantic", "safetensors"} <= held.keys(), "what the trainers themselves import"
