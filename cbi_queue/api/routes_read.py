@@ -147,10 +147,7 @@ def events(
 ) -> EventsPage:
     """Return the events after a given one, oldest first; to follow, pass `last_id` as `after` next time."""
     with Ledger.open_readonly(settings.ledger_path) as ledger:
-        newest = queries.last_events(ledger, 1)
-        behind = newest[0].id - after if newest else 0
-        found = [event for event in queries.last_events(ledger, max(0, behind)) if event.id > after]
-    page = found[::-1][:limit]
+        page = queries.events_after(ledger, after, limit)
     return EventsPage(events=page, last_id=page[-1].id if page else after)
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 """A job's number as SQLite can hold it; anything else can only be a name."""
+MOST_NAMES = 500
+"""Newest names that an unknown one is compared with: a wrong name must not cost more the longer the queue was in use."""
+LONGEST_NAME = 100
+"""Letters of an unknown name that are compared."""
 
 
 def find_job(ledger: Ledger, name: str) -> JobRow:
@@ -29,7 +33,7 @@ def find_job(ledger: Ledger, name: str) -> JobRow:
         return row
     import difflib
 
-    near = difflib.get_close_matches(name, job_names(ledger), n=3)
+    near = difflib.get_close_matches(name[:LONGEST_NAME], _newest_names(ledger), n=3)
     raise UnknownJob(
         f"no job is called {name!r}" + (f"; similar names: {', '.join(near)}" if near else ""),
         hint="`cbi-queue list --all` shows every job with its number",
@@ -42,6 +46,11 @@ def _one(ledger: Ledger, sql: str, *values: object) -> JobRow | None:
 
 def _jobs(ledger: Ledger, sql: str, *values: object) -> list[JobRow]:
     return [JobRow.of(row) for row in ledger.conn.execute(sql, values)]
+
+
+def _newest_names(ledger: Ledger) -> list[str]:
+    rows = ledger.conn.execute("SELECT name FROM jobs ORDER BY id DESC LIMIT ?", (MOST_NAMES,))
+    return list(dict.fromkeys(row["name"] for row in rows))
 
 
 def job_names(ledger: Ledger) -> list[str]:
@@ -90,6 +99,12 @@ def events_of(ledger: Ledger, job_id: int) -> list[EventRow]:
 def last_events(ledger: Ledger, count: int) -> list[EventRow]:
     """Return the newest *count* events, newest first."""
     rows = ledger.conn.execute("SELECT * FROM events ORDER BY id DESC LIMIT ?", (count,))
+    return [EventRow.of(row) for row in rows]
+
+
+def events_after(ledger: Ledger, event_id: int, count: int) -> list[EventRow]:
+    """Return the *count* events that follow the event *event_id*, oldest first."""
+    rows = ledger.conn.execute("SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", (event_id, count))
     return [EventRow.of(row) for row in rows]
 
 
