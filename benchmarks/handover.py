@@ -23,7 +23,8 @@ from benchmarks.measuring import Line, Target, in_ms
 from cbi_queue.protocol import Hello
 from workers.daemon import Daemon
 from workers.slot import slot
-from workers.trainer.trainer_process import TrainerProcess, TrainerSetup, trainer_environment
+from workers.trainer.environment import trainer_environment
+from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

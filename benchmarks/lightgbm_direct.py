@@ -20,7 +20,7 @@ from benchmarks.installation import installation
 from benchmarks.measuring import Line, Target, alternate, ratios, seconds
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.spec import JobSpec
-from workers.trainer.trainer_process import trainer_environment
+from workers.trainer.environment import trainer_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

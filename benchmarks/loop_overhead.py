@@ -21,7 +21,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measuring import Line, Target, in_ms, interval, ratios
-from workers.trainer.trainer_process import trainer_environment
+from workers.trainer.environment import trainer_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

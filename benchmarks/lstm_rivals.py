@@ -30,7 +30,7 @@ from cbi_queue.protocol import Assignment, Begin, EpochReport, Failed, Finished,
 from cbi_queue.spec import JobSpec, identity_of
 from jobs.data.feature_store import cache_files
 from jobs.sample_data import build
-from workers.trainer.trainer_process import KEEP_FREED, trainer_environment
+from workers.trainer.environment import KEEP_FREED, trainer_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

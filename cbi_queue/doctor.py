@@ -23,6 +23,7 @@ from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_syste
 from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
 from cbi_queue.models.catalogue import outside
 from cbi_queue.runtimes import BACKENDS, runtime_of
+from cbi_queue.settings.state_folder import open_parents
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status
 from cbi_queue.wording import counted, memory_size, span
@@ -106,6 +107,9 @@ def _state_disk(settings: Settings) -> Iterator[Finding]:
     seen = f"{settings.state_dir} on {kind or 'an unknown file system'}"
     if kind in UNSAFE_FILE_SYSTEMS:
         yield _bad("state folder", seen, "set CBI_STATE_DIR to a folder on the internal disk")
+    elif parents := open_parents(settings.state_dir):
+        advice = f"`chmod o-w {parents[0]}`: another account could put a folder in the place of yours"
+        yield _note("state folder", f"{seen}, below {parents[0]}, where everyone may rename it", advice)
     else:
         yield _ok("state folder", seen)
     yield from _space("state folder", settings.state_dir)

@@ -1,4 +1,4 @@
-"""Standard input, output and error, made safe at the start of every process of ours.
+"""Standard input, output and error, and the umask, made safe at the start of every process of ours.
 
 A service manager, cron or a shell (`<&-`) may start a process with some of them closed. The next file that is opened
 then gets number 0, 1 or 2, and a child's redirection overwrites it: a slot lock that is lost this way lets two trainers
@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 
 FIRST_FREE = 3
 """Lowest descriptor that no child's redirection touches."""
+PRIVATE = 0o077
+"""The umask of every process of ours: ledger, logs, token, models and checkpoints are the user's own."""
 _LOST = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 def prepare_streams() -> None:
-    """Open `/dev/null` in place of closed streams, and show letters that the terminal's encoding lacks as `?`."""
+    """Open `/dev/null` in place of closed streams, and show letters that the terminal's encoding lacks as `?`.
+
+    Files that this process and its children make are for their owner only.
+    """
+    os.umask(PRIVATE)
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)

@@ -6,6 +6,7 @@ A complaint names the variable or the file, the value and what is allowed. No ot
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -47,6 +48,7 @@ RANGES: dict[str, tuple[float, float]] = {
 """Least and greatest value of each setting that is a number."""
 _CHOICES: dict[str, tuple[str, ...]] = {"governor": ("on", "watch", "off")}
 _PATHS = frozenset({"state_dir", "repo", "training_data", "models", "logs", "volume", "sensors_script"})
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTEGERS = frozenset({"threads", "port", "log_max_bytes", "log_keep", "keep_days"})
 
 
@@ -99,6 +101,8 @@ def _convert(name: str, value: Any, source: str) -> Any:
         return _absolute(f"{source}: {name}", value)
     if name in RANGES:
         return _number(name, value, source)
+    if name == "trainer_environment":
+        return _names(name, value, source)
     if not isinstance(value, str):
         raise SettingsError(f"{source}: {name} is {value!r}; allowed is a text in quotes")
     if value not in _CHOICES.get(name, (value,)):
@@ -118,6 +122,13 @@ def _number(name: str, value: Any, source: str) -> float | int:
         what = "a whole number from " if kind is int else ""
         raise SettingsError(f"{source}: {name} is {value!r}; allowed is {what}{low:,} to {high:,}")
     return number
+
+
+def _names(name: str, value: Any, source: str) -> tuple[str, ...]:
+    found = [each.strip() for each in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(found, list) or not all(isinstance(each, str) and _VARIABLE.fullmatch(each) for each in found):
+        raise SettingsError(f'{source}: {name} is {value!r}; allowed are names of variables, such as ["AWS_PROFILE"]')
+    return tuple(dict.fromkeys(found))
 
 
 def _absolute(what: str, value: Any) -> Path:

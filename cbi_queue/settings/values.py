@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import SettingsError, VolumeMissing
+from cbi_queue.settings.state_folder import keep_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,9 @@ class Settings:
     threads: int = 1
     """Threads of the trainer (OMP_NUM_THREADS). CBI_THREADS. Default: all cores but two; both cores of a machine with
     two, because the daemon itself needs almost none."""
+    trainer_environment: tuple[str, ...] = field(default_factory=tuple)
+    """Environment variables that trainers get beside those that libraries need, by name. CBI_TRAINER_ENVIRONMENT, with
+    commas between. Default: none, so that no password of the shell that started the daemon reaches a trainer."""
     grace_s: float = 20.0
     """Seconds that a trainer has to checkpoint before SIGKILL. CBI_GRACE_S. Well within the 60 s of the service
     manager."""
@@ -173,19 +177,20 @@ class Settings:
             folder.mkdir(parents=True, exist_ok=True)
 
     def make_state_dir(self) -> None:
-        """Create the state folder, accessible to its owner only.
+        """Create the state folder, accessible to its owner only; close one that others can read.
 
         Raises:
             VolumeMissing: when the folder is on the volume and the volume is not mounted.
-            SettingsError: when it cannot be created.
+            SettingsError: when it cannot be created, or belongs to another user.
         """
         if self.volume is not None and self.state_dir.is_relative_to(self.volume):
             self.require_volume()
         try:
             self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            keep_private(self.state_dir, self.token_path)
         except OSError as exc:
             raise SettingsError(
-                f"cannot create the state folder {self.state_dir}: {exc.strerror}",
+                f"cannot create the state folder {self.state_dir}, or keep it private: {exc.strerror}",
                 hint="set CBI_STATE_DIR to a folder on the internal disk that you may write to",
             ) from exc
 

@@ -43,7 +43,7 @@ def roll_if_large(path: Path, max_bytes: int, keep: int) -> bool:
     except FileNotFoundError:
         return False
     fresh_path = path.with_name(f"{path.name}.new")
-    fresh = os.open(fresh_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    fresh = os.open(fresh_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         _shift(path, keep)
         fresh_path.replace(path)

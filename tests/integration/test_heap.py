@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from workers.trainer.trainer_process import KEEP_FREED, trainer_environment
+from workers.trainer.environment import KEEP_FREED, trainer_environment
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's heap is set up this way")
 

@@ -193,6 +193,7 @@ class Slot:
             log_path=log_path,
             working_dir=self._settings.state_dir,
             lock_descriptor=self._lock_descriptor,
+            passed_variables=self._settings.trainer_environment,
         )
 
     def _record(

@@ -33,6 +33,7 @@ from cbi_queue.protocol import (
     encode,
 )
 from cbi_queue.standard_streams import above_standard
+from workers.trainer.environment import trainer_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,8 @@ class TrainerSetup:
     log_path: Path
     working_dir: Path
     lock_descriptor: int
+    passed_variables: tuple[str, ...] = ()
+    """Environment variables that it gets beside those that libraries need."""
 
 
 class TrainerProcess:
@@ -202,33 +205,7 @@ def _spawn(setup: TrainerSetup, report_descriptor: int) -> subprocess.Popen[byte
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=setup.working_dir,
-            env=trainer_environment(setup.threads),
+            env=trainer_environment(setup.threads, setup.passed_variables),
             pass_fds=(report_descriptor, setup.lock_descriptor),
             process_group=0,
         )
-
-
-KEEP_FREED = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
-"""Makes glibc's heap keep freed memory (bytes): blocks below 1 GiB, up to 8 GiB in all. By default it returns every
-large tensor to the kernel and has the page faults again at the next step; `jobs.process.heap` returns the memory on a pause.
-Other C libraries ignore these variables; values set by the user win."""
-
-
-def trainer_environment(threads: int) -> dict[str, str]:
-    """Return the trainer's environment: ours, with limited thread counts.
-
-    Two OpenMP processes that each take all cores run 15 to 30 times slower than with a passive wait policy.
-    """
-    count = str(threads)
-    return {
-        **KEEP_FREED,
-        **os.environ,
-        "OMP_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "passive",
-        "OPENBLAS_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "VECLIB_MAXIMUM_THREADS": count,
-        "POLARS_MAX_THREADS": count,
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONFAULTHANDLER": "1",
-    }

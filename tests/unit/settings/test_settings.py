@@ -18,7 +18,7 @@ VALUES = {
     "volume": "/vol/ume", "profile": "m4-16gb", "governor": "watch", "trainer_memory_mib": 512.5, "threads": 3,
     "grace_s": 7.5, "backoff_s": 1.5, "poll_s": 0.05,
     "volume_check_s": 3.5, "host": "0.0.0.0", "port": 8123, "log_max_bytes": 123456, "log_keep": 5, "keep_days": 30,
-    "sample_s": 0.5, "thermal_key": "own.key", "sensors_script": "/tra/ce",
+    "sample_s": 0.5, "thermal_key": "own.key", "sensors_script": "/tra/ce", "trainer_environment": "AWS_PROFILE,OWN",
 }  # fmt: skip
 """A value unlike its default for every field with an environment variable."""
 IN_FILE = {
@@ -26,6 +26,7 @@ IN_FILE = {
     "governor": "off",
     "log_max_bytes": 2000,
     "poll_s": 0.125,
+    "trainer_environment": "PROXY",
 }
 """Another value, written in the file."""
 
@@ -47,7 +48,7 @@ def toml(value):
 
 
 def plain(value):
-    return str(value) if isinstance(value, Path) else value
+    return ",".join(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
 
 
 def test_every_field_has_an_environment_variable_or_says_that_it_has_none():
@@ -78,6 +79,14 @@ def test_the_environment_is_believed_over_the_file_and_the_file_over_the_default
     if name != "state_dir":
         assert plain(getattr(from_file, name)) == in_file != default
     assert plain(getattr(from_both, name)) == value != in_file
+
+
+def test_names_for_trainers_are_a_list_or_a_text_with_commas(config):
+    for written in ('["AWS_PROFILE", "OWN"]', '"AWS_PROFILE, OWN"'):
+        assert load_settings(config(f"trainer_environment = {written}")).trainer_environment == ("AWS_PROFILE", "OWN")
+    for wrong in ("7", "true", '["A=1"]', '[""]', '["A B"]', "[7]", '"A,,B"', '"AWS_*"', "{}"):
+        with pytest.raises(SettingsError, match=r"trainer_environment is .* allowed are names of variables"):
+            load_settings(config(f"trainer_environment = {wrong}"))
 
 
 def test_an_empty_variable_is_no_value(config):
