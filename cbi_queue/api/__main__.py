@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from cbi_queue.api.app import create_app
+from cbi_queue.api.connections import PatientConnection
 from cbi_queue.api.middleware import url_of
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.settings import load_settings
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 STOPS_WITHIN_S = 3
 """Seconds that open requests get to finish when the server is stopped."""
-MOST_CONNECTIONS = 64
+LOOPBACKS = ("127.0.0.1", "::1")
+"""Both are always taken: `localhost` may mean either, and whoever listened on the other would be sent the token."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +60,7 @@ def serve(settings: Settings, *, open_browser: bool = False) -> None:
         Refused: when the server cannot listen on the address.
     """
     app = create_app(settings)
-    listener = listen(settings)
+    listeners = listen(settings)
     _announce(settings)
     if open_browser:
         import webbrowser
@@ -66,33 +68,55 @@ def serve(settings: Settings, *, open_browser: bool = False) -> None:
         webbrowser.open(url_of(settings))  # the socket listens already, so the browser's request waits for the server
     config = uvicorn.Config(
         app,
+        http=PatientConnection,
         access_log=False,
-        log_level="warning",
+        log_level="error",  # a stranger's odd requests must not fill the log
         ws="none",
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=STOPS_WITHIN_S,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=listeners)
 
 
-def listen(settings: Settings) -> socket.socket:
-    """Open the listening socket.
+def listen(settings: Settings) -> list[socket.socket]:
+    """Open the listening sockets: of the address that is set, and of both loopbacks.
 
     Raises:
-        Refused: when the server cannot listen on the address.
+        Refused: when the server cannot listen on one of them.
     """
+    listeners: list[socket.socket] = []
     try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((settings.host, settings.port), family=family)
+        for host in _addresses(settings.host):
+            if (listener := _listen_on(host, settings.port, is_asked_for=not listeners)) is not None:
+                listeners.append(listener)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _addresses(host: str) -> list[str]:
+    """Return *host* first, then the loopbacks that it does not include."""
+    if host.lower() == "localhost":
+        return [*LOOPBACKS]
+    included = {"0.0.0.0": LOOPBACKS[0], "::": LOOPBACKS[1]}.get(host, host)  # noqa: S104 - compared with
+    return [host, *(each for each in LOOPBACKS if each != included)]
+
+
+def _listen_on(host: str, port: int, *, is_asked_for: bool) -> socket.socket | None:
+    """Listen on one address; None for a loopback that this machine does not have, where nobody else can listen."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
     except OSError as exc:
-        where = f"{settings.host}:{settings.port}"
+        where = f"{f'[{host}]' if ':' in host else host}:{port}"
         if exc.errno == errno.EADDRINUSE:
-            hint = f"use another port: cbi-queue serve --port {_another(settings.port)}"
-            raise Refused(
-                f"cannot serve on {where}: another program listens on port {settings.port}", hint=hint
-            ) from exc
+            hint = f"use another port: cbi-queue serve --port {_another(port)}"
+            raise Refused(f"cannot serve on {where}: another program listens on port {port}", hint=hint) from exc
+        if not is_asked_for and exc.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, socket.EAI_ADDRFAMILY}:
+            return None
         hint = "use `--host 127.0.0.1`, and a `--port` of 1024 or above"
         raise Refused(f"cannot serve on {where}: {exc.strerror or exc}", hint=hint) from exc
 

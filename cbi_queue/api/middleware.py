@@ -1,8 +1,9 @@
-"""Checks of every request (Host, Origin, size of the body) and the headers of every answer.
+"""Checks of every request (Host, Origin, token, size of the body) and the headers of every answer.
 
 The page listens on loopback and has no login, so an attack comes through the browser: a site that points its own name
 at 127.0.0.1 (DNS rebinding) still sends that name as Host, and a form on another site sends its Origin. Both are
-refused. A numeric address cannot be rebound, because it is not looked up.
+refused. A numeric address cannot be rebound, because it is not looked up. Nothing of a body is read before the token
+has been checked, and a refused connection is closed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
+from cbi_queue.api.token import why_no_change
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from cbi_queue.settings import Settings
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 65_536
 """Largest body of a request; none needs more than a kilobyte."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SENT_ONCE = ("host", "origin", "authorization", "content-length", "content-type")
+"""Headers of which a second one is refused: programs differ in which of the two they believe."""
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 HTTP_PORT = 80
 
@@ -78,6 +85,7 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         """Wrap *app*."""
         self._app = app
+        self._settings = settings
         self._hosts = AllowedHosts(settings.host, settings.port)
         self._url = url_of(settings)
 
@@ -96,15 +104,21 @@ class Guard:
         await (refusal or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
-        hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0] not in self._hosts:
-            seen = hosts[0] if hosts else "none"
-            return refuse(400, f"the Host header names {seen!r}, which is not this server", f"open {self._url}")
-        if method in SAFE_METHODS:
-            return None
-        origin = headers.get("origin")
-        if origin is not None and not self._hosts.is_own_origin(origin):
-            return refuse(403, f"a page from {origin!r} may not change anything here", "use curl or the command line")
+        if twice := [name for name in SENT_ONCE if len(headers.getlist(name)) > 1]:
+            return refuse(400, f"the request has two {twice[0].title()} headers", "send it once")
+        host = headers.get("host")
+        if host is None or host not in self._hosts:
+            return refuse(
+                400, f"the Host header names {host or 'none'!r}, which is not this server", f"open {self._url}"
+            )
+        if method not in SAFE_METHODS:
+            origin = headers.get("origin")
+            if origin is not None and not self._hosts.is_own_origin(origin):
+                return refuse(
+                    403, f"a page from {origin!r} may not change anything here", "use curl or the command line"
+                )
+            if (why := why_no_change(self._settings, headers.get("authorization"))) is not None:
+                return refuse(401, *why, headers={"WWW-Authenticate": "Bearer"})
         return _body_refusal(headers)
 
 
@@ -124,9 +138,10 @@ def _add_headers(message: Message) -> None:
     headers.setdefault("Cache-Control", NO_STORE)
 
 
-def refuse(status: int, error: str, hint: str | None) -> JSONResponse:
-    """Return the answer of a refusal: {error, hint}."""
-    return JSONResponse({"error": error, "hint": hint}, status_code=status)
+def refuse(status: int, error: str, hint: str | None, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return the answer of a refusal: {error, hint}; the connection is closed after it."""
+    sent = {"Connection": "close", **(headers or {})}
+    return JSONResponse({"error": error, "hint": hint}, status_code=status, headers=sent)
 
 
 def url_of(settings: Settings) -> str:

@@ -1,5 +1,6 @@
-"""The API's POST routes. Each needs the token and calls the ledger function that the command of the same name calls.
+"""The API's POST routes. Each calls the ledger function that the command of the same name calls.
 
+Each needs the token, which `middleware.Guard` has checked before a route is called.
 A change is in the ledger when the answer is sent; the daemon acts on it at its next check, a tenth of a second later.
 """
 
@@ -10,11 +11,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Security
 
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.models import AcceptBody, Holds, JobName, PauseBody, PriorityBody, Problem, ResumeBody
-from cbi_queue.api.token import require_token
+from cbi_queue.api.token import bearer
 from cbi_queue.ledger import Ledger, verbs
 from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
 from cbi_queue.ledger.renewal import present_data
@@ -33,7 +34,7 @@ PATIENCE_S = 5.0
 router = APIRouter(
     prefix="/api",
     tags=["change"],
-    dependencies=[Depends(require_token)],
+    dependencies=[Security(bearer)],
     responses={
         401: {"model": Problem, "description": "No token, or a wrong one."},
         503: {"model": Problem, "description": "The ledger is locked or cannot be written."},

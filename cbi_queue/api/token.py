@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from fastapi import HTTPException, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 
 from cbi_queue.artifacts import write_atomic
 
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 TOKEN_BYTES = 32
 _OTHERS_BITS = 0o077
 
-_bearer = HTTPBearer(auto_error=False, description="The text of the file `api-token` in the state folder.")
+bearer = HTTPBearer(auto_error=False, description="The text of the file `api-token` in the state folder.")
+"""How the OpenAPI document says that a route needs the token; `middleware.Guard` checks it."""
 
 
 def ensure_token(settings: Settings) -> str:
@@ -43,18 +43,11 @@ def read_token(settings: Settings) -> str | None:
         return None
 
 
-def require_token(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> None:
-    """Refuse the request unless it carries the token.
-
-    Raises:
-        HTTPException: 401, with the path of the token.
-    """
-    settings: Settings = request.app.state.settings
+def why_no_change(settings: Settings, authorization: str | None) -> tuple[str, str] | None:
+    """Return error and hint for a change whose Authorization header does not carry the token; None if it does."""
     token = read_token(settings)
-    given = credentials.credentials.encode() if credentials else b""
-    if token is None or not hmac.compare_digest(given, token.encode()):
-        what = "the token is wrong" if credentials else "changes need a token, and none was sent"
-        hint = f"send `Authorization: Bearer TOKEN`; the token is in {settings.token_path}"
-        raise HTTPException(401, {"error": what, "hint": hint}, headers={"WWW-Authenticate": "Bearer"})
+    scheme, _, given = (authorization or "").strip().partition(" ")
+    if token is not None and scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
+        return None
+    what = "the token is wrong" if authorization else "changes need a token, and none was sent"
+    return what, f"send `Authorization: Bearer TOKEN`; the token is in {settings.token_path}"
