@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 """What group and others may do; nothing of it is left in the state folder."""
+OWN_NAMES = frozenset(
+    {
+        "ledger.db",
+        "telemetry.db",
+        "slot.lock",
+        "api-token",
+        "daemon.log",
+        "backups",
+        "runtimes",
+        "config.toml",
+        "profiles",
+    }
+)
+"""By any of these a folder is known as a state folder; on macOS the settings lie there, too."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -59,20 +73,15 @@ def _is_open(folder: Path) -> bool:
 
 
 def _close(folder: Path, mode: int, token: Path) -> None:
-    for path, found in _inside(folder):
-        if found.st_uid != os.geteuid():
-            raise SettingsError(
-                f"the state folder {folder} is open to other accounts (mode {mode:04o}), and {path} in it belongs to "
-                f"{_user(found.st_uid)}: somebody may have put it there",
-                hint="look at it; delete it or `chown` it, then run the command again",
-            )
+    _refuse_to_close(folder, f"the state folder {folder} is open to other accounts (mode {mode:04o})", mode)
     folder.chmod(stat.S_IRWXU)
     if folder.stat().st_mode & OTHERS:
         raise SettingsError(
             f"the state folder {folder} is open to other accounts (mode {mode:04o}), and its disk keeps no permissions",
             hint="set CBI_STATE_DIR to a folder on the internal disk",
         )
-    for path, found in _inside(folder):
+    for path in (*folder.iterdir(), *(folder / "backups").glob("*")):
+        found = path.lstat()
         if found.st_mode & OTHERS and not stat.S_ISLNK(found.st_mode):
             path.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS)
     renewed = ""
@@ -86,6 +95,22 @@ def _close(folder: Path, mode: int, token: Path) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+def _refuse_to_close(folder: Path, seen: str, mode: int) -> None:
+    """Raise for a folder that is not ours to close, such as /tmp or a home, and for one where somebody put something."""
+    names = {path.name for path in folder.iterdir()}
+    if mode & stat.S_ISVTX or (names and not names & OWN_NAMES):
+        raise SettingsError(
+            f"{seen} and holds other things than cbi-queue's: closing it could lock others out of them",
+            hint="set CBI_STATE_DIR to a folder of its own; if this is one, `chmod 700` it",
+        )
+    for path, found in _inside(folder):
+        if found.st_uid != os.geteuid():
+            raise SettingsError(
+                f"{seen}, and {path} in it belongs to {_user(found.st_uid)}: somebody may have put it there",
+                hint="look at it; delete it or `chown` it, then run the command again",
+            )
 
 
 def _inside(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:

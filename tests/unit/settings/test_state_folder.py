@@ -44,7 +44,7 @@ def test_a_new_folder_is_its_owners_whatever_the_umask(settings, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o775, 0o770, 0o755, 0o750, 0o711, 0o1777])
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o770, 0o755, 0o750, 0o711])
 def test_an_open_folder_is_closed_once_with_a_word(settings, capsys, mode):
     settings.make_state_dir()
     (settings.backup_dir).mkdir(mode=0o755)
@@ -98,12 +98,25 @@ def test_what_another_user_put_into_an_open_folder_is_named_and_nothing_changes(
     assert mode_of(settings.state_dir) == 0o777, "refused, and not half mended"
 
 
+@pytest.mark.parametrize(("mode", "own"), [(0o755, False), (0o777, False), (0o1777, False), (0o1777, True)])
+def test_a_folder_with_other_things_is_never_closed(settings, mode, own):
+    """CBI_STATE_DIR=/tmp or =$HOME, by root or by mistake, must lock nobody out."""
+    settings.make_state_dir()
+    (settings.state_dir / ("ledger.db" if own else "letter.txt")).touch(mode=0o644)
+    settings.state_dir.chmod(mode)
+
+    with pytest.raises(SettingsError, match="holds other things than cbi-queue's"):
+        settings.make_state_dir()
+    assert mode_of(settings.state_dir) == mode
+    assert {path.stat().st_mode & 0o777 for path in settings.state_dir.iterdir()} == {0o644}
+
+
 def test_a_link_in_an_open_folder_leads_to_no_change_outside(settings, tmp_path):
     outside = tmp_path / "outside"
     outside.touch()
     outside.chmod(0o644)
     settings.make_state_dir()
-    (settings.state_dir / "link").symlink_to(outside)
+    (settings.state_dir / "ledger.db").symlink_to(outside)
     settings.state_dir.chmod(0o755)
 
     settings.make_state_dir()
