@@ -103,7 +103,7 @@ def _refuse_to_close(folder: Path, seen: str, mode: int) -> None:
     if mode & stat.S_ISVTX or (names and not names & OWN_NAMES):
         raise SettingsError(
             f"{seen} and holds other things than cbi-queue's: closing it could lock others out of them",
-            hint="set CBI_STATE_DIR to a folder of its own; if this is one, `chmod 700` it",
+            hint="set CBI_STATE_DIR to a folder of its own, which may be a new one",
         )
     for path, found in _inside(folder):
         if found.st_uid != os.geteuid():
