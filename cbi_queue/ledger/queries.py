@@ -116,6 +116,13 @@ def last_events(ledger: Ledger, count: int) -> list[EventRow]:
     return [EventRow.of(row) for row in rows]
 
 
+def last_backup_event(ledger: Ledger) -> EventRow | None:
+    """Return the event of the last daily backup, made or failed; None before the first."""
+    sql = "SELECT * FROM events WHERE event IN ('backup', 'backup_failed') ORDER BY id DESC LIMIT 1"
+    row = ledger.conn.execute(sql).fetchone()
+    return EventRow.of(row) if row else None
+
+
 def last_event_id(ledger: Ledger) -> int:
     """Return the number of the newest event, 0 when there is none; later events have larger ones."""
     return int(ledger.conn.execute("SELECT coalesce(MAX(id), 0) FROM events").fetchone()[0])

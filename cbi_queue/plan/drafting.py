@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from cbi_queue.plan.complaints import Complaints
-
     from cbi_queue.models.entry import ModelEntry
+    from cbi_queue.plan.complaints import Complaints
 
 
 _SIMPLE_DEFAULTS = ("retries", "timeout", "priority")

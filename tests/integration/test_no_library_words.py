@@ -8,10 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
 from pydantic import ValidationError
 
-from cbi_queue.cli import cli
 from cbi_queue.errors import CbiError
 from cbi_queue.ledger import queries
 from cbi_queue.models.catalogue import MODELS
@@ -39,24 +37,6 @@ VALUES = [
 def ours(text: str) -> None:
     """Fail if *text* has words of a library."""
     assert (found := LIBRARY_WORDS.search(text)) is None, f"{found[0]!r} in {text[:600]}"
-
-
-@pytest.fixture
-def on_the_line(site: ApiInstallation, monkeypatch: pytest.MonkeyPatch):
-    """Call the command line on the queue of `site`; return exit code and everything that was said."""
-    for name, value in site.environ.items():
-        if name.startswith("CBI_"):
-            monkeypatch.setenv(name, value)
-
-    def call(*arguments: str, **environ: str) -> tuple[int, str]:
-        done = CliRunner().invoke(cli, list(arguments), env=environ)
-        said = done.output
-        if isinstance(done.exception, CbiError):
-            return done.exception.exit_code, f"{said}{done.exception.message} {done.exception.hint}"
-        assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-        return done.exit_code, said
-
-    return call
 
 
 def content_of(site: ApiInstallation, name: str) -> tuple[Any, ...]:
