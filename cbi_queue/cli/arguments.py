@@ -39,6 +39,17 @@ class DurationType(click.ParamType[float]):
         return seconds
 
 
+class Whole(click.IntRange):
+    """A whole number on the command line, read as in a plan: `12`, not `012`, `1_2` or `12.0`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, when it is one and in range."""
+        if isinstance(value, str) and type(core_value(value)) is not int:
+            self.fail(f"{value!r} is not a whole number such as 12", param, ctx)
+        number: int = super().convert(value, param, ctx)
+        return number
+
+
 def job_names_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add `NAME...`: names or numbers of jobs."""
     metavar = "NAME..." if required else "[NAME]..."

@@ -144,7 +144,7 @@ def _summary(history: JobHistory, at: float) -> Line:
             "end",
             f"{job.state}: it was never in the slot" if job.state.is_final else f"{job.state}: not started yet",
         )
-    parts = [f"{duration(in_slot_s)} in the slot in {counted(attempts, 'attempt')}"]
+    parts = [counted(attempts, "attempt"), f"{duration(in_slot_s)} in the slot"]
     if history.epochs:
         parts.append(f"{duration(trained_s)} of it training")
     if paused_s:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from typing import TYPE_CHECKING
@@ -144,3 +145,24 @@ def test_a_verb_that_reads_opens_the_ledger_once(site: ApiInstallation, on_the_l
         opened.clear()
         assert on_the_line(*verb.split())[0] == 0
         assert sum("ledger.db" in each for each in opened) == 1, verb
+
+
+@pytest.mark.parametrize("value", ["1_0", "010", "0x1", "1.0", "\u0661", " 1", "9" * 5000])
+@pytest.mark.parametrize("verb", ["priority a {}", "logs a --attempt {}", "logs a -n {}", "governor history --last {}"])
+def test_a_number_of_an_option_is_written_as_in_a_plan(
+    site: ApiInstallation, on_the_line, verb: str, value: str
+) -> None:
+    site.enqueue({"name": "a"})
+    code, said = on_the_line(*(part.replace("{}", value) for part in verb.split()))
+    assert (code, "is not a whole number such as 12" in said) == (2, True)
+
+
+def test_the_end_of_a_story_is_a_sentence_whatever_happened(site: ApiInstallation, on_the_line) -> None:
+    site.enqueue({"name": "a"}, {"name": "b"})
+    assert on_the_line("governor", "why", "a")[1].rstrip().endswith("queued: not started yet")
+    with site.ledger() as ledger:
+        verbs.cancel(ledger, ["b"])
+        claims.claim(ledger, 1)
+    assert on_the_line("governor", "why", "b")[1].rstrip().endswith("cancelled: it was never in the slot")
+    last = on_the_line("governor", "why", "a")[1].splitlines()[-1]
+    assert re.search(r"running so far: 1 attempt, .* in the slot; the governor took no step$", last), last

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from cbi_queue.cli.arguments import examples, job_name_argument
+from cbi_queue.cli.arguments import Whole, examples, job_name_argument
 from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import printable_lines
 from cbi_queue.errors import Refused
@@ -29,8 +29,8 @@ _CHUNK = 65_536
 @click.command(epilog=examples("logs lightgbm-1m", "logs -f feed-forward-1m", "logs 12 --attempt 1"))
 @job_name_argument
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until the job has ended, or Ctrl-C.")
-@click.option("-n", "--lines", type=click.IntRange(0), help="Only the last N lines.")
-@click.option("--attempt", type=click.IntRange(1), help="The log of this attempt. Default: the newest.")
+@click.option("-n", "--lines", type=Whole(0), help="Only the last N lines.")
+@click.option("--attempt", type=Whole(1), help="The log of this attempt. Default: the newest.")
 def command(name: str, follow: bool, lines: int | None, attempt: int | None) -> None:
     """Print a job's training log. On a terminal, control characters in it are printed as escapes."""
     number, path = _find(name, attempt, wait=follow)

@@ -57,7 +57,7 @@ def test_the_story_goes_forward_in_time_and_ends_with_a_summary():
 
     assert [line.at for line in lines] == sorted(line.at for line in lines)
     assert lines[-1].kind == "end"
-    assert "succeeded: 3 min 20 s in the slot in 1 attempt" in lines[-1].words
+    assert "succeeded: 1 attempt, 3 min 20 s in the slot" in lines[-1].words
     assert "; the governor took 1 step" in lines[-1].words
 
 
