@@ -17,9 +17,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cbi_queue import clock
 from cbi_queue.errors import CbiError
 from cbi_queue.hardware.detection import profile_for
+from cbi_queue.ledger import Ledger
+from cbi_queue.ledger.backups import backup_paths
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
+from cbi_queue.ledger.queries import last_backup_event
 from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
 from cbi_queue.models.catalogue import outside
 from cbi_queue.runtimes import BACKENDS, runtime_of
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 WAL_RESET_FIXED = (3, 51, 3)
 """First SQLite without the WAL-reset race between two connections that checkpoint; cbi-queue avoids it in any case."""
 LOW_SPACE_GIB = 5.0
+STALE_BACKUP_S = 2 * 86_400
+"""Seconds since the last backup from which one is overdue."""
 PROBE_TIMEOUT_S = 10.0
 LIBRARIES = ("polars", "lightgbm", "xgboost", "statsforecast", "torch")
 NET_LIBRARIES = {"tensorflow": ("polars", "safetensors", "tensorflow")}
@@ -142,6 +148,24 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield _bad("ledger", f"{settings.ledger_path} is damaged: {fault}", advice)
     else:
         yield _ok("ledger", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")
+        if version == SCHEMA_VERSION:
+            yield _backups(settings)
+
+
+def _backups(settings: Settings) -> Finding:
+    """Report the last daily backup: one that failed was otherwise seen in the daemon's log only."""
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        event = last_backup_event(ledger)
+    found = backup_paths(settings.backup_dir)
+    held = f"{counted(len(found), 'backup')} in {settings.backup_dir}"
+    if event is not None and event.event == "backup_failed":
+        advice = "make room on its disk and make the folder writable; the daemon tries again the next day (UTC)"
+        return _bad("daily backup", f"{event.words}, {span(clock.epoch_s() - event.at)} ago; {held}", advice)
+    if event is None or not found:
+        return _ok("daily backup", f"{held}; a running daemon makes one a day")
+    age_s = clock.epoch_s() - event.at
+    seen = f"{held}, the last made {span(age_s)} ago"
+    return _ok("daily backup", seen) if age_s < STALE_BACKUP_S else _note("daily backup", seen, "start the daemon")
 
 
 def _damage(path: Path) -> str | None:

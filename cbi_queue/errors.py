@@ -52,14 +52,14 @@ class SettingsError(Refused):
 
 
 class PlanError(Refused):
-    """The day plan has complaints; nothing was enqueued."""
+    """The day plan has complaints."""
 
-    def __init__(self, complaints: Sequence[str]) -> None:
-        """Store every complaint; each names file, line and key."""
+    def __init__(self, complaints: Sequence[str], effect: str = "") -> None:
+        """Store every complaint; each names file, line and key. *effect*: what did not happen because of them."""
         self.complaints = tuple(complaints)
         count = len(self.complaints)
         noun = "complaint" if count == 1 else "complaints"
-        super().__init__(f"{count} {noun}; nothing was enqueued\n" + "\n".join(self.complaints))
+        super().__init__(f"{count} {noun}{effect}\n" + "\n".join(self.complaints))
 
 
 class UnknownJob(Refused):

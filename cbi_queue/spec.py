@@ -10,11 +10,14 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
 
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.catalogue import entry_for, models_of, outside
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
+from cbi_queue.values.words import OF_PYDANTIC, fault_words, placed
+from cbi_queue.values.written import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +28,29 @@ if TYPE_CHECKING:
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,79}$"
 """Names become folder names: lower case, no separators, no leading dot, at most 80 characters."""
 
+MAX_TIMEOUT_S = 14 * 86400
+TIMEOUT_WORDS = "seconds, or text like 90s, 10m, 2h, 1d; more than 0, at most 14d; or null for no limit"
+
+
+def timeout_seconds(written: object) -> float | None:
+    """Return a timeout as written in seconds; None: no limit.
+
+    Raises:
+        ValueError: when it is not a time, or outside the range.
+    """
+    if written is None:
+        return None
+    seconds = seconds_of(written)
+    if seconds is None or not 0 < seconds <= MAX_TIMEOUT_S:
+        raise ValueError(TIMEOUT_WORDS)
+    return seconds
+
+
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+STRICTLY = "strictly"
+"""Validation context that makes `JobSpec` check its parameters strictly too."""
 
 
 class JobSpec(BaseModel):
@@ -45,11 +70,11 @@ class JobSpec(BaseModel):
     """As written plus every default filled in: plain JSON values."""
     needs: tuple[Name, ...] = ()
     """Names of the jobs that must have succeeded first."""
-    priority: int = Field(default=0, ge=-1000, le=1000)
+    priority: int = Field(default=0, strict=True, ge=-1000, le=1000)
     """Higher runs first; equal priorities run in plan order."""
-    retries: int = Field(default=1, ge=0, le=20)
+    retries: int = Field(default=1, strict=True, ge=0, le=20)
     """Further attempts after an error. Crashes, evictions and stops do not count."""
-    timeout_s: float | None = Field(default=None, gt=0, le=14 * 86400)
+    timeout_s: float | None = Field(default=None, strict=True, gt=0, le=MAX_TIMEOUT_S)
     """Seconds one attempt may run, pauses excluded; None: no limit."""
     dataset: Name = DEFAULT
     """The data set that it reads."""
@@ -58,12 +83,14 @@ class JobSpec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in(cls, raw: Any) -> Any:
+    def _fill_in(cls, raw: Any, info: ValidationInfo) -> Any:
         """Fill in the model's default backend and parameters, so that the identity covers everything that runs."""
         if not isinstance(raw, dict) or (entry := entry_for(raw.get("family"), raw.get("model"))) is None:
             return raw
         filled = {"backend": entry.default_backend, **raw}
-        filled["params"] = check_params(entry, raw.get("params") or {}).model_dump(mode="json")
+        filled["params"] = check_params(entry, raw.get("params") or {}, strict=info.context == STRICTLY).model_dump(
+            mode="json"
+        )
         return filled
 
     @model_validator(mode="after")
@@ -124,13 +151,41 @@ def _canonical(body: Mapping[str, Any]) -> str:
     return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def check_params(entry: ModelEntry, params: dict[str, Any]) -> ModelParams:
-    """Check *params* against the model's class.
+def strict_spec(raw: Mapping[str, Any]) -> JobSpec:
+    """Check a spec as strictly as a plan is checked: no text for numbers, no true for 1, no 12.0 for 12.
+
+    Raises:
+        ValueError: with every fault in words.
+    """
+    try:
+        return JobSpec.model_validate(raw, context=STRICTLY)
+    except ValidationError as exc:
+        raise ValueError(spec_faults(exc, raw)) from exc
+
+
+def spec_faults(exc: ValidationError, raw: Mapping[str, Any]) -> str:
+    """Return what pydantic found wrong with the spec *raw*, in our words, on one line."""
+    schema = JobSpec.model_json_schema()
+    if (entry := entry_for(raw.get("family"), raw.get("model"))) is not None:
+        params = entry.params.model_json_schema()
+        schema["properties"]["params"] = params
+        schema["$defs"] = {**schema["$defs"], **params.get("$defs", {})}
+    found = (
+        placed(*fault_words(error, schema, "parameter" if error["loc"][:1] == ("params",) else "key"))
+        for error in exc.errors(include_url=False)
+    )
+    return "; ".join(dict.fromkeys(found))
+
+
+def check_params(entry: ModelEntry, params: dict[str, Any], *, strict: bool = False) -> ModelParams:
+    """Check *params* against the model's class; *strict*: by the rules of `strict_spec`.
 
     Raises:
         ValidationError: located below `params`, so that a plan can name the key.
     """
     try:
+        if strict:
+            return entry.params.model_validate_json(json.dumps(params), strict=True)
         return entry.params.model_validate(params)
     except ValidationError as exc:
         raise ValidationError.from_exception_data(
@@ -140,7 +195,10 @@ def check_params(entry: ModelEntry, params: dict[str, Any]) -> ModelParams:
 
 
 def _line_error(error: Any) -> dict[str, Any]:
-    return {key: error[key] for key in ("type", "input", "ctx") if key in error}
+    found = {key: error[key] for key in ("type", "input", "ctx") if key in error}
+    if error["type"] not in {*OF_PYDANTIC, "value_error", "assertion_error"}:
+        found["type"] = PydanticCustomError(error["type"], error["msg"])
+    return found
 
 
 class DayPlan(BaseModel):

@@ -20,6 +20,8 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
+    if 0 < seconds < 0.001:
+        return "under 1 ms"
     if 0 < seconds < 10:
         return f"{seconds:.2g} s"
     whole = max(0, round(seconds))

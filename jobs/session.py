@@ -26,7 +26,7 @@ from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
 from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Note, Stopped
-from cbi_queue.spec import JobSpec
+from cbi_queue.spec import JobSpec, spec_faults
 from jobs.data.feature_store import check_snapshot
 from jobs.process.channel import Channel, StopRequested
 from jobs.process.fingerprint import with_cost
@@ -113,7 +113,7 @@ def _spec(assignment: Assignment) -> JobSpec:
     try:
         return JobSpec.model_validate(assignment.spec)
     except ValidationError as exc:
-        raise BrokenSpec(f"this runtime's cbi-queue cannot read the job: {exc}") from exc
+        raise BrokenSpec(f"this runtime's cbi-queue cannot read the job: {spec_faults(exc, assignment.spec)}") from exc
 
 
 def _manifest(assignment: Assignment, finished: Finished) -> Manifest:

@@ -57,7 +57,8 @@ def _backup(ledger: Ledger, settings: Settings) -> None:
         path = back_up(ledger, settings.backup_dir)
     except (OSError, sqlite3.Error) as exc:
         logger.warning("event=backup.failed folder=%s why=%r", settings.backup_dir, str(exc))
-        ledger.add_event("backup_failed", "backup", words=f"the daily backup failed: {exc}")
+        why = getattr(exc, "strerror", None) or exc
+        ledger.add_event("backup_failed", "backup", words=f"the daily backup into {settings.backup_dir} failed: {why}")
         return
     prune_backups(settings.backup_dir, BACKUPS_KEPT)
     ledger.add_event("backup", "backup", words=f"the ledger was backed up to {path.name}")

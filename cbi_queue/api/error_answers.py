@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from cbi_queue.api.middleware import refuse
 from cbi_queue.api.routes_page import error_page, wants_html
 from cbi_queue.errors import CbiError, LedgerError, Refused, StaleTransition, UnknownJob, VolumeMissing
+from cbi_queue.values.words import fault_words, placed
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -51,12 +52,30 @@ def _database(request: Request, exc: Exception) -> Response:
 def _invalid(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestValidationError):
         raise exc
-    found = "; ".join(f"{_place(error['loc'])}: {error['msg']}, got {error.get('input')!r}" for error in exc.errors())
-    return _answer(request, 422, found, "what is allowed is in /openapi.json and docs/api.md")
+    schema = _schema_of(request)
+    found = dict.fromkeys(_fault(error, schema) for error in exc.errors())
+    return _answer(request, 422, "; ".join(found), "what is allowed is in /openapi.json and docs/api.md")
 
 
-def _place(loc: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in loc[1:]) or str(loc[0])
+def _fault(error: Any, schema: dict[str, Any]) -> str:
+    if error["type"] == "json_invalid":
+        return f"the body is not JSON: {error['ctx']['error']}, at character {error['loc'][-1]}"
+    if error["type"] == "missing" and error["loc"] == ("body",):
+        return "the body is missing; it takes a JSON object"
+    key, text = fault_words(error, schema)
+    return placed(key[1:] or key, text)
+
+
+def _schema_of(request: Request) -> dict[str, Any]:
+    """Return the JSON Schema of what the route of *request* takes: `body`, `query` and `path`."""
+    openapi = request.app.openapi()
+    operation = openapi["paths"][request.scope["route"].path][request.method.lower()]
+    places: dict[str, dict[str, Any]] = {"query": {}, "path": {}, "header": {}}
+    for one in operation.get("parameters", ()):
+        places[one["in"]][one["name"]] = one["schema"]
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    properties = {"body": body, **{place: {"properties": found} for place, found in places.items()}}
+    return {"$defs": openapi["components"]["schemas"], "properties": properties}
 
 
 def _http(request: Request, exc: Exception) -> Response:

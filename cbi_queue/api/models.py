@@ -7,16 +7,19 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cbi_queue.ledger import AttemptRow, EventRow, HoldRow, JobRow
 from cbi_queue.lifecycle import HoldMode
 from cbi_queue.telemetry.telemetry import EpochRow
+from cbi_queue.values.written import core_value
 from cbi_queue.views.governor import GovernorStatus
 from cbi_queue.views.snapshot import DaemonStatus, HoldLine
 from cbi_queue.views.story import Line
 
 LONGEST_HOLD_S = 366 * 86_400
+Whole = Annotated[int, BeforeValidator(core_value), Field(strict=True)]
+"""A whole number in the address of a request, read as in a plan: `12`, not `012` or `1_2`."""
 JobName = Annotated[str, Path(description="Number or name of a job.", examples=["lightgbm-31-1w"])]
 
 
@@ -139,14 +142,14 @@ class PauseBody(_Model):
         "paused by the user"
     )
     """Why, for people: the status shows it."""
-    for_s: Annotated[float, Field(gt=0, le=LONGEST_HOLD_S, examples=[1800])] | None = None
+    for_s: Annotated[float, Field(strict=True, gt=0, le=LONGEST_HOLD_S, examples=[1800])] | None = None
     """Seconds after which the hold expires; null: it stays until it is lifted."""
 
 
 class ResumeBody(_Model):
     """Which holds to lift."""
 
-    all: bool = False
+    all: Annotated[bool, Field(strict=True)] = False
     """Lift the governor's holds too, for heat (`thermal`) and for memory; it places them again if the cause remains."""
 
 
@@ -160,7 +163,7 @@ class AcceptBody(_Model):
 class PriorityBody(_Model):
     """The new priority."""
 
-    priority: Annotated[int, Field(ge=-1000, le=1000, examples=[10])]
+    priority: Annotated[int, Field(strict=True, ge=-1000, le=1000, examples=[10])]
     """Higher runs first."""
 
 

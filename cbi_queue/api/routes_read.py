@@ -15,7 +15,7 @@ from fastapi.responses import PlainTextResponse
 import cbi_queue
 from cbi_queue import clock
 from cbi_queue.api.dependencies import AppSettings
-from cbi_queue.api.models import EventsPage, GovernorNow, Health, JobDetail, JobName, JobStory, Problem
+from cbi_queue.api.models import EventsPage, GovernorNow, Health, JobDetail, JobName, JobStory, Problem, Whole
 from cbi_queue.budget import BudgetProgress
 from cbi_queue.errors import CbiError
 from cbi_queue.ledger import AttemptRow, Ledger, queries
@@ -125,8 +125,8 @@ def why(name: JobName, settings: AppSettings) -> JobStory:
 def log(
     name: JobName,
     settings: AppSettings,
-    tail: Annotated[int, Query(ge=1, le=100_000, description="Newest lines.")] = 200,
-    attempt: Annotated[int | None, Query(ge=1, description="Number of the attempt; default: the newest.")] = None,
+    tail: Annotated[Whole, Query(ge=1, le=100_000, description="Newest lines.")] = 200,
+    attempt: Annotated[Whole | None, Query(ge=1, description="Number of the attempt; default: the newest.")] = None,
 ) -> PlainTextResponse:
     """Return the last lines that the trainer printed."""
     with Ledger.open_readonly(settings.ledger_path) as ledger:
@@ -142,8 +142,8 @@ def log(
 @router.get("/api/events")
 def events(
     settings: AppSettings,
-    after: Annotated[int, Query(ge=0, description="Number of the last event already known.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Annotated[Whole, Query(ge=0, description="Number of the last event already known.")] = 0,
+    limit: Annotated[Whole, Query(ge=1, le=1000)] = 100,
 ) -> EventsPage:
     """Return the events after a given one, oldest first; to follow, pass `last_id` as `after` next time."""
     with Ledger.open_readonly(settings.ledger_path) as ledger:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
+
+from cbi_queue.values.written import core_value, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +26,6 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
 
 
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
-
-
 class DurationType(click.ParamType[float]):
     """A length of time on the command line: `90`, `90s`, `30m`, `2h`, `1d`."""
 
@@ -36,12 +33,21 @@ class DurationType(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Turn the text into seconds."""
-        if isinstance(value, (int, float)):
-            return float(value)
-        match = _DURATION.match(str(value).strip())
-        if match is None or not 0 < (seconds := float(match[1]) * _SECONDS[match[2]]) <= 366 * 86400:
+        seconds = seconds_of(core_value(value) if isinstance(value, str) else value)
+        if seconds is None or not 0 < seconds <= 366 * 86400:
             self.fail(f"{value!r} is not a length of time; write 90s, 30m, 2h or 1d (at most 366d)", param, ctx)
         return seconds
+
+
+class Whole(click.IntRange):
+    """A whole number on the command line, read as in a plan: `12`, not `012`, `1_2` or `12.0`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, when it is one and in range."""
+        if isinstance(value, str) and type(core_value(value)) is not int:
+            self.fail(f"{value!r} is not a whole number such as 12", param, ctx)
+        number: int = super().convert(value, param, ctx)
+        return number
 
 
 def job_names_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

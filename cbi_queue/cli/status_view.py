@@ -15,7 +15,7 @@ from rich.text import Text
 from cbi_queue import clock
 from cbi_queue.cli.output import STATE_COLOURS, ago, console, fitted_table, local_time, printable
 from cbi_queue.ledger import Ledger
-from cbi_queue.ledger.queries import find_job, last_events
+from cbi_queue.ledger.queries import job_numbered, last_events
 from cbi_queue.lifecycle import event_title
 from cbi_queue.views.snapshot import take_status
 from cbi_queue.wording import duration
@@ -68,7 +68,7 @@ def follow_in_lines(settings: Settings, is_over: Callable[[QueueStatus], bool], 
             over = is_over(take_status(settings))
             for event in reversed(last_events(ledger, 1000)):
                 if event.id > last_id and event.at >= since and event.event not in QUIET_EVENTS:
-                    name = find_job(ledger, str(event.job_id)).name if event.job_id else ""
+                    name = job_numbered(ledger, event.job_id).name if event.job_id else ""
                     line = f"{local_time(event.at)}  {event.event:<10} {name:<28} {event.words or ''}".rstrip()
                     print(printable(line), flush=True)
                 last_id = max(last_id, event.id)

@@ -5,7 +5,6 @@ Every number stands with its unit and its reason in the TOML file of its profile
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,8 @@ from cbi_queue.hardware.profile import HardwareProfile
 from cbi_queue.hardware.thresholds import thresholds_from
 from cbi_queue.models.catalogue import BATCH_KINDS
 from cbi_queue.models.outside import KIND_MARK
+from cbi_queue.values.toml_source import read_toml
+from cbi_queue.values.words import seen, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,19 +116,16 @@ def _file_of(parent: str, child: Path, files: Mapping[str, Path]) -> Path:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as exc:
-        raise SettingsError(f"cannot read the hardware profile {path}: {exc}") from exc
-    for key, value in table.items():
+    file = read_toml(path, "the hardware profile")
+    for key, value in file.table.items():
         if key not in _CHECKS:
-            raise SettingsError(f"{path}: unknown key {key!r}; allowed: {', '.join(_CHECKS)}")
-        table[key] = _CHECKS[key](f"{path}: {key}", value)
-    return table
+            raise SettingsError(f"{file.place(key)}: {unknown('key', key, _CHECKS)}")
+        file.table[key] = _CHECKS[key](f"{file.place(key)}: {key}", value)
+    return file.table
 
 
 def _refuse(where: str, value: object, allowed: str) -> SettingsError:
-    return SettingsError(f"{where} is {value!r}; allowed: {allowed}")
+    return SettingsError(f"{where} is {seen(value)}; allowed: {allowed}")
 
 
 def _text(where: str, value: object) -> str:
@@ -162,8 +160,8 @@ def _per_kind(check: Callable[[str, object], Any]) -> Callable[[str, object], di
     def check_table(where: str, value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _refuse(where, value, f"a table with {', '.join(BATCH_KINDS)}")
-        if unknown := [kind for kind in value if kind not in BATCH_KINDS and KIND_MARK not in kind]:
-            raise _refuse(f"{where}.{unknown[0]}", value[unknown[0]], f"only {', '.join(BATCH_KINDS)}")
+        if strange := [kind for kind in value if kind not in BATCH_KINDS and KIND_MARK not in kind]:
+            raise _refuse(f"{where}.{strange[0]}", value[strange[0]], f"only {', '.join(BATCH_KINDS)}")
         return {kind: check(f"{where}.{kind}", each) for kind, each in value.items()}
 
     return check_table

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import SettingsError
+from cbi_queue.values.words import seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -218,15 +219,15 @@ def thresholds_from(table: Mapping[str, Any], source: str = "the [governor] tabl
 
 def _number(name: str, value: Any, limits: Limits, source: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise SettingsError(f"{source}: {name} is {value!r}; it must be {_range_words(limits)}")
+        raise SettingsError(f"{source}: {name} is {seen(value)}; it must be {_range_words(limits)}")
     if not limits.low <= value <= limits.high:
-        raise SettingsError(f"{source}: {name} is {value:g} {limits.unit}; it must be {_range_words(limits)}")
+        raise SettingsError(f"{source}: {name} is {seen(value)} {limits.unit}; it must be {_range_words(limits)}")
     return float(value)
 
 
 def _paces(value: Any, limits: Limits, source: str) -> tuple[float, ...]:
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= 4:
-        raise SettingsError(f"{source}: paces is {value!r}; it must be a list of one to four shares of time")
+        raise SettingsError(f"{source}: paces is {seen(value)}; it must be a list of one to four shares of time")
     paces = tuple(_number("paces", each, limits, source) for each in value)
     if any(later >= earlier for earlier, later in pairwise(paces)):
         raise SettingsError(f"{source}: paces is {list(paces)}; each must be below the one before, as [0.8, 0.6, 0.45]")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from cbi_queue import clock
 from cbi_queue.errors import LedgerBusy, LedgerError, StaleTransition
 from cbi_queue.ledger.connection import WriteTransaction, connect, refuse_unsafe_disk
-from cbi_queue.ledger.schema import ensure_schema
+from cbi_queue.ledger.schema import ensure_schema, open_current
 from cbi_queue.lifecycle import FINAL_STATES, REASON_WORDS, Reason, Transition
 
 if TYPE_CHECKING:
@@ -53,9 +53,12 @@ class Ledger:
 
     @classmethod
     def open_readonly(cls, path: Path) -> Ledger:
-        """Open the ledger read-only."""
-        ensure_schema(path)
-        return cls(connect(path, readonly=True))
+        """Open the ledger read-only, with one connection when its schema is current; create or migrate it first if not."""
+        conn = open_current(path)
+        if conn is None:
+            ensure_schema(path)
+            conn = connect(path, readonly=True)
+        return cls(conn)
 
     def close(self) -> None:
         """Close the connection. May be called twice."""
@@ -148,9 +151,9 @@ class Ledger:
         row = self.conn.execute("SELECT name, state FROM jobs WHERE id = ?", (job_id,)).fetchone()
         seen = row["state"] if row else None
         named = f"job {job_id} {row['name']}" if row else f"job {job_id}"
-        allowed = ", ".join(sorted(transition.sources))
+        allowed = " or ".join(sorted(transition.sources))
         return StaleTransition(
-            f"cannot {transition.name} {named}: it is {seen or 'unknown'}; allowed from: {allowed}",
+            f"cannot {transition.name} {named}: it is {seen or 'unknown'}, not {allowed}",
             job_id=job_id,
             state=seen,
         )

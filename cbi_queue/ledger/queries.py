@@ -6,31 +6,43 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.errors import UnknownJob
+from cbi_queue.errors import Refused, UnknownJob
 from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
 from cbi_queue.lifecycle import Reason
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
 
-_NUMBER = re.compile(r"[0-9]{1,18}\Z")
-"""A job's number as SQLite can hold it; anything else can only be a name."""
 MOST_NAMES = 500
 """Newest names that an unknown one is compared with: a wrong name must not cost more the longer the queue was in use."""
 LONGEST_NAME = 100
 """Letters of an unknown name that are compared."""
+_NUMBER = re.compile(r"#?([1-9][0-9]{0,17})")
+"""A job's number as SQLite can hold it, `12` or `#12`; anything else can only be a name."""
 
 
 def find_job(ledger: Ledger, name: str) -> JobRow:
-    """Return the job called *name*: its number, or its name (then the newest of that name).
+    """Return the job called *name*: its number (`12` or `#12`), or its name (then the newest of that name).
+
+    Plans refuse names of digits only. A ledger of an earlier version may have such a job: its name means that job as
+    long as no other job has that number.
 
     Raises:
         UnknownJob: with the nearest names.
+        Refused: when *name* is the number of one job and the name of another.
     """
-    if _NUMBER.match(name) and (row := _one(ledger, "SELECT * FROM jobs WHERE id = ?", int(name))):
-        return row
-    if name.isascii() and (row := _one(ledger, "SELECT * FROM jobs WHERE name = ? ORDER BY id DESC LIMIT 1", name)):
-        return row
+    match = _NUMBER.fullmatch(name)
+    by_number = _one(ledger, "SELECT * FROM jobs WHERE id = ?", int(match[1])) if match else None
+    by_name = (
+        _one(ledger, "SELECT * FROM jobs WHERE name = ? ORDER BY id DESC LIMIT 1", name) if name.isascii() else None
+    )
+    if by_number and by_name and by_number.id != by_name.id:
+        raise Refused(
+            f"{name} is the number of job {by_number.id}, {by_number.name}, and the name of job {by_name.id}",
+            hint=f"write '#{by_number.id}' for the first or '#{by_name.id}' for the second, with the quotes",
+        )
+    if found := by_number or by_name:
+        return found
     import difflib
 
     near = difflib.get_close_matches(name[:LONGEST_NAME], _newest_names(ledger), n=3)
@@ -38,6 +50,17 @@ def find_job(ledger: Ledger, name: str) -> JobRow:
         f"no job is called {name!r}" + (f"; similar names: {', '.join(near)}" if near else ""),
         hint="`cbi-queue list --all` shows every job with its number",
     )
+
+
+def job_numbered(ledger: Ledger, job_id: int) -> JobRow:
+    """Return the job with that number.
+
+    Raises:
+        UnknownJob: when there is none.
+    """
+    if (found := _one(ledger, "SELECT * FROM jobs WHERE id = ?", job_id)) is None:
+        raise UnknownJob(f"no job has the number {job_id}")
+    return found
 
 
 def _one(ledger: Ledger, sql: str, *values: object) -> JobRow | None:
@@ -106,6 +129,13 @@ def events_after(ledger: Ledger, event_id: int, count: int) -> list[EventRow]:
     """Return the *count* events that follow the event *event_id*, oldest first."""
     rows = ledger.conn.execute("SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", (event_id, count))
     return [EventRow.of(row) for row in rows]
+
+
+def last_backup_event(ledger: Ledger) -> EventRow | None:
+    """Return the event of the last daily backup, made or failed; None before the first."""
+    sql = "SELECT * FROM events WHERE event IN ('backup', 'backup_failed') ORDER BY id DESC LIMIT 1"
+    row = ledger.conn.execute(sql).fetchone()
+    return EventRow.of(row) if row else None
 
 
 def last_event_id(ledger: Ledger) -> int:

@@ -29,10 +29,33 @@ def schema_version(path: Path) -> int:
     if not path.exists():
         return 0
     with closing(connect(path, readonly=True)) as conn:
-        try:
-            return int(conn.execute("PRAGMA user_version").fetchone()[0])
-        except sqlite3.Error as exc:
-            raise LedgerError(f"cannot read the ledger {path}: {exc}", hint=advice(path, exc)) from exc
+        return _version_of(conn, path)
+
+
+def open_current(path: Path) -> sqlite3.Connection | None:
+    """Open the ledger at *path* read-only; None when it is absent, or its schema is not that of this version.
+
+    Raises:
+        LedgerError: when the file is not a database.
+    """
+    if not path.exists():
+        return None
+    conn = connect(path, readonly=True)
+    try:
+        if _version_of(conn, path) == SCHEMA_VERSION:
+            return conn
+    except BaseException:
+        conn.close()
+        raise
+    conn.close()
+    return None
+
+
+def _version_of(conn: sqlite3.Connection, path: Path) -> int:
+    try:
+        return int(conn.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as exc:
+        raise LedgerError(f"cannot read the ledger {path}: {exc}", hint=advice(path, exc)) from exc
 
 
 def ensure_schema(path: Path) -> None:

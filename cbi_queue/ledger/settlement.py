@@ -12,7 +12,7 @@ from cbi_queue.ledger.claims import cancel_requested
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.queries import ooms_of
 from cbi_queue.ledger.rows import JobRow
-from cbi_queue.lifecycle import CANCEL, FAIL, FINISH, HOLD, REQUEUE, SATISFY, VETO, Outcome, Reason
+from cbi_queue.lifecycle import CANCEL, FAIL, FINISH, HOLD, REASON_WORDS, REQUEUE, SATISFY, VETO, Outcome, Reason
 from cbi_queue.models.kinds import Family
 from cbi_queue.wording import span
 
@@ -267,7 +267,7 @@ def _requeue(
 ) -> None:
     not_before = clock.epoch_s() + wait_s if wait_s else None
     ledger.apply(REQUEUE, job_id, reason, words=words, not_before=not_before, **columns)
-    _close_attempt(ledger, job_id, outcome, error=error, exit_code=exit_code)
+    _close_attempt(ledger, job_id, outcome, error=error or words or REASON_WORDS[reason], exit_code=exit_code)
 
 
 def _can_shrink(job: JobRow, used: int | None) -> bool:

@@ -5,18 +5,19 @@ Jobs are given by number or name. A verb either changes all of them or refuses a
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
 
 from cbi_queue import clock
 from cbi_queue.errors import Refused, StaleTransition
-from cbi_queue.ledger.queries import find_job
+from cbi_queue.ledger.queries import find_job, job_numbered
+from cbi_queue.ledger.refusals import refusal
 from cbi_queue.ledger.renewal import take_present_data
 from cbi_queue.ledger.settlement import satisfy_dependents
 from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import ACCEPT, AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
-from cbi_queue.spec import JobSpec, identity_of
+from cbi_queue.spec import identity_of, strict_spec, timeout_seconds
+from cbi_queue.values.words import not_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cbi_queue.datasets.snapshots import Snapshots
     from cbi_queue.ledger.ledger import Ledger
     from cbi_queue.ledger.rows import JobRow
+    from cbi_queue.spec import JobSpec
 
 EDITABLE = ("priority", "retries", "timeout_s")
 """Keys of a spec, each a column of the row, that `edit` changes besides `params.*`. Another name, model, horizon or
@@ -32,12 +34,12 @@ need would be another job."""
 
 def hold(ledger: Ledger, names: Sequence[str], words: str | None = None) -> list[JobRow]:
     """Hold queued or waiting jobs until they are released."""
-    return _each(ledger, names, lambda job: ledger.apply(HOLD, job.id, Reason.USER, words=words))
+    return _each(ledger, names, "hold", lambda job: ledger.apply(HOLD, job.id, Reason.USER, words=words))
 
 
 def release(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
     """Release held jobs: to the queue, or to waiting while a job they need has not succeeded."""
-    return _each(ledger, names, lambda job: _back_to_queue(ledger, job, RELEASE, {}))
+    return _each(ledger, names, "release", lambda job: _back_to_queue(ledger, job, RELEASE, {}))
 
 
 def retry(ledger: Ledger, names: Sequence[str], data: Snapshots | None = None) -> list[JobRow]:
@@ -47,7 +49,7 @@ def retry(ledger: Ledger, names: Sequence[str], data: Snapshots | None = None) -
     """
     fresh = {"errors": 0, "ooms": 0, "not_before": None, "cancel_requested_at": None, "veto": None, "metrics": None}
     with ledger.write():
-        jobs = _each(ledger, names, lambda job: _back_to_queue(ledger, job, RETRY, fresh))
+        jobs = _each(ledger, names, "retry", lambda job: _back_to_queue(ledger, job, RETRY, fresh))
         if data is not None:
             take_present_data(ledger, jobs, data)
     return jobs
@@ -63,12 +65,12 @@ def accept(ledger: Ledger, names: Sequence[str], words: str) -> list[JobRow]:
         ledger.apply(ACCEPT, job.id, Reason.USER, words=words)
         satisfy_dependents(ledger, job.id)
 
-    return _each(ledger, names, change)
+    return _each(ledger, names, "accept", change)
 
 
 def cancel(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
     """Cancel jobs. A job in the slot is only marked here: the slot ends its trainer and then settles it."""
-    return _each(ledger, names, lambda job: _cancel_one(ledger, job))
+    return _each(ledger, names, "cancel", lambda job: _cancel_one(ledger, job))
 
 
 def set_priority(ledger: Ledger, names: Sequence[str], priority: int) -> list[JobRow]:
@@ -79,7 +81,7 @@ def set_priority(ledger: Ledger, names: Sequence[str], priority: int) -> list[Jo
         ledger.conn.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, job.id))
         ledger.add_event("priority", Reason.USER, job_id=job.id, words=f"priority {job.priority} → {priority}")
 
-    return _each(ledger, names, change)
+    return _each(ledger, names, "change the priority of", change)
 
 
 def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
@@ -99,7 +101,7 @@ def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
     with ledger.write() as conn:
         job = find_job(ledger, name)
         if job.state not in (JobState.QUEUED, JobState.WAITING, JobState.HELD):
-            raise Refused(f"cannot edit job {job.id} {job.name}: it is {job.state}; allowed: queued, waiting, held")
+            raise refusal("edit", job)
         spec = _changed_spec(job, changes)
         text = spec.model_copy(update={key: job.spec[key] for key in EDITABLE}).canonical_json()
         conn.execute(
@@ -109,12 +111,17 @@ def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
         if "params.batch_size" in changes:
             conn.execute("UPDATE jobs SET micro_batch = NULL WHERE id = ?", (job.id,))
         recheck_unfit(ledger, job.id)
-        words = ", ".join(f"{key} = {value!r}" for key, value in changes.items())
-        ledger.add_event("edit", Reason.USER, job_id=job.id, words=words)
-        return find_job(ledger, str(job.id))
+        ledger.add_event("edit", Reason.USER, job_id=job.id, words=change_words(changes))
+        return job_numbered(ledger, job.id)
 
 
-def _each(ledger: Ledger, names: Sequence[str], act: Any) -> list[JobRow]:
+def change_words(changes: Mapping[str, Any]) -> str:
+    """Return what `edit` changed, with values as a plan writes them: `params.epochs = 50, timeout = 2h`."""
+    written = {key: value if isinstance(value, str) else json.dumps(value) for key, value in changes.items()}
+    return ", ".join(f"{key} = {value}" for key, value in written.items())
+
+
+def _each(ledger: Ledger, names: Sequence[str], verb: str, act: Any) -> list[JobRow]:
     """Apply *act* to every named job in one transaction; return the jobs as they are afterwards."""
     with ledger.write():
         jobs = list({job.id: job for job in (find_job(ledger, name) for name in names)}.values())
@@ -122,8 +129,8 @@ def _each(ledger: Ledger, names: Sequence[str], act: Any) -> list[JobRow]:
             try:
                 act(job)
             except StaleTransition as exc:
-                raise Refused(f"{exc.message}; nothing was changed") from exc
-        return [find_job(ledger, str(job.id)) for job in jobs]
+                raise refusal(verb, job) from exc
+        return [job_numbered(ledger, job.id) for job in jobs]
 
 
 def _cancel_one(ledger: Ledger, job: JobRow) -> None:
@@ -160,7 +167,14 @@ def _refuse_second_live(ledger: Ledger, job: JobRow) -> None:
 
 def _refuse_final(job: JobRow, doing: str) -> None:
     if job.state.is_final:
-        raise Refused(f"cannot {doing} job {job.id} {job.name}: it has already ended ({job.state})")
+        raise refusal(doing, job)
+
+
+def _timeout(job: JobRow, key: str, value: object) -> float | None:
+    try:
+        return timeout_seconds(value)
+    except ValueError as exc:
+        raise Refused(f"cannot edit job {job.id} {job.name}: {key}: {not_allowed(value, str(exc))}") from exc
 
 
 def _changed_spec(job: JobRow, changes: Mapping[str, Any]) -> JobSpec:
@@ -168,12 +182,13 @@ def _changed_spec(job: JobRow, changes: Mapping[str, Any]) -> JobSpec:
     for key, value in changes.items():
         if key.startswith("params."):
             raw["params"][key.removeprefix("params.")] = value
+        elif key in {"timeout", "timeout_s"}:
+            raw["timeout_s"] = _timeout(job, key, value)
         elif key in EDITABLE:
             raw[key] = value
         else:
             raise Refused(f"cannot edit {key!r} of job {job.id}; allowed: params.NAME, {', '.join(EDITABLE)}")
     try:
-        return JobSpec.model_validate(raw)
-    except ValidationError as exc:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in exc.errors())
-        raise Refused(f"cannot edit job {job.id} {job.name}: {found}") from exc
+        return strict_spec(raw)
+    except ValueError as exc:
+        raise Refused(f"cannot edit job {job.id} {job.name}: {exc}") from exc

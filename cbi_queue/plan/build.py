@@ -17,17 +17,16 @@ from pydantic import ValidationError
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.catalogue import MODELS, models_of, outside
 from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.plan.complaints import KeyPath, not_allowed, schema_at, seen, unknown, words_for
-from cbi_queue.plan.document import timeout_seconds
 from cbi_queue.plan.expand import Combination, filled
-from cbi_queue.spec import NAME_PATTERN, JobSpec
+from cbi_queue.spec import NAME_PATTERN, JobSpec, spec_faults, timeout_seconds
+from cbi_queue.values.words import KeyPath, fault_words, not_allowed, unknown
 
 if TYPE_CHECKING:
-    from cbi_queue.models.entry import ModelEntry
     from cbi_queue.models.parameters.common import ModelParams
     from cbi_queue.plan.expand import Complain, Entry
 
 NAME_WORDS = "lower-case letters, digits, dot, dash, underscore; at most 80, the first a letter or digit"
+DIGITS_WORDS = "a name of digits only could be taken for the number of another job; add a letter, as in {!r}"
 
 
 @dataclass(slots=True)
@@ -85,8 +84,7 @@ def _spec(draft: JobDraft, values: dict[str, Any], complain: Complain) -> JobSpe
         return JobSpec.model_validate({**named, **values, "needs": tuple(draft.needs)})
     except ValidationError as exc:
         # Every key was checked above; what is left are rules between keys that the spec itself holds.
-        for error in exc.errors():
-            complain(draft.at, f"{'.'.join(map(str, error['loc']))}: {error['msg']}".removeprefix(": "))
+        complain(draft.at, spec_faults(exc, named))
         return None
 
 
@@ -131,21 +129,10 @@ def _check_params(draft: JobDraft, values: dict[str, Any], broken: set[str], com
         spoilt = {error["loc"][0] for error in exc.errors() if error["loc"]}
         draft.params = {key: value for key, value in values["params"].items() if key not in spoilt}
         for error in exc.errors():
-            key, text = _params_sentence(entry, error["type"], error["loc"], error["input"], error["msg"])
+            key, text = fault_words(error, params_schema(entry.params), "parameter")
             complain(draft.place("params", *key), text)
     else:
         draft.params = checked.model_dump(mode="json")
-
-
-def _params_sentence(entry: ModelEntry, kind: str, loc: KeyPath, value: object, message: str) -> tuple[KeyPath, str]:
-    if kind == "extra_forbidden":
-        return loc, unknown("parameter", str(loc[-1]), entry.params.model_fields)
-    fragment, walked = schema_at(params_schema(entry.params), loc)
-    if not walked:
-        return loc, f"{message} (seen: {seen(value)})"
-    if kind in {"too_long", "too_short"} and isinstance(value, list):
-        return walked, f"a list of {len(value)} entries is not allowed; allowed: {words_for(fragment)}"
-    return walked, not_allowed(value, words_for(fragment))
 
 
 @lru_cache(maxsize=64)
@@ -181,6 +168,9 @@ def _name(
         return
     ending = "".join(f"-{value}" for value in combination.appended)
     draft.name = _filled(draft, values["name"], values, ("name",), complain, ending)
+    if draft.name is not None and draft.name.isdigit():
+        complain((*draft.at, "name"), f"{draft.name!r} is not allowed; {DIGITS_WORDS.format(f'job-{draft.name}')}")
+        draft.name = None
     if draft.name is None:
         broken.add("name")
 

@@ -14,8 +14,8 @@ from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
 from cbi_queue.hardware.fit import why_it_cannot_fit
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
-from cbi_queue.plan.complaints import Complaints, KeyPath, did_you_mean
 from cbi_queue.plan.order import circles
+from cbi_queue.values.words import KeyPath, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.hardware.memory import Peak
     from cbi_queue.plan.build import JobDraft
+    from cbi_queue.plan.complaints import Complaints
     from cbi_queue.plan.drafting import PlanDraft
     from cbi_queue.spec import JobSpec
 

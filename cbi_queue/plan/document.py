@@ -6,15 +6,14 @@ the sentence below a field is what an editor shows. Ranges equal those of `spec.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
+from cbi_queue.spec import MAX_TIMEOUT_S
 
-MAX_TIMEOUT_S = 14 * 86400
 MAX_NEEDS = 50
 
 Template = Annotated[str, Field(min_length=1, max_length=120)]
@@ -94,29 +93,3 @@ class PlanFile(BaseModel):
     """Values for jobs that do not set their own."""
     jobs: list[JobEntry] = Field(min_length=1, max_length=500)
     """The jobs, in plan order."""
-
-
-TIMEOUT_PATTERN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-TIMEOUT_WORDS = "seconds, or text like 90s, 10m, 2h, 1d; more than 0, at most 14d; or null for no limit"
-
-
-def timeout_seconds(written: float | str | None) -> float | None:
-    """Return a timeout as written in seconds; None: no limit.
-
-    Raises:
-        ValueError: when it is not a time, or outside the range.
-    """
-    if written is None:
-        return None
-    seconds = float(written) if not isinstance(written, str) else _parsed(written)
-    if not 0 < seconds <= MAX_TIMEOUT_S:
-        raise ValueError(TIMEOUT_WORDS)
-    return seconds
-
-
-def _parsed(written: str) -> float:
-    match = TIMEOUT_PATTERN.fullmatch(written)
-    if match is None:
-        raise ValueError(TIMEOUT_WORDS)
-    return float(match[1]) * _SECONDS[match[2]]

@@ -15,19 +15,18 @@ from pydantic import ValidationError
 from cbi_queue.models.catalogue import MODELS, models_of
 from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.plan.build import JobDraft, build
-from cbi_queue.plan.complaints import Complaints, KeyPath, did_you_mean, not_allowed, schema_at, unknown, words_for
-from cbi_queue.plan.document import TIMEOUT_WORDS, JobEntry, PlanFile
+from cbi_queue.plan.document import JobEntry, PlanFile
 from cbi_queue.plan.expand import MAX_JOBS, Combination, Entry, axes_of, combinations, count_of
 from cbi_queue.plan.yaml_source import Source, read_source
-from cbi_queue.spec import DayPlan
+from cbi_queue.spec import TIMEOUT_WORDS, DayPlan
+from cbi_queue.values.words import KeyPath, did_you_mean, fault_words, not_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from pydantic_core import ErrorDetails
-
     from cbi_queue.models.entry import ModelEntry
+    from cbi_queue.plan.complaints import Complaints
 
 
 _SIMPLE_DEFAULTS = ("retries", "timeout", "priority")
@@ -92,8 +91,10 @@ class _Reading:
         try:
             PlanFile.model_validate_json(json.dumps(self._source.data), strict=True)
         except ValidationError as exc:
-            for error in exc.errors(include_url=False, include_context=False):
-                key, text = _sentence(error)
+            for error in exc.errors(include_url=False):
+                key, text = fault_words(error, _document_schema())
+                if key and key[-1] == "timeout":
+                    text = not_allowed(error["input"], TIMEOUT_WORDS)
                 spoilt = key if error["type"] != "missing" else (*key, error["loc"][-1])
                 self._unusable.add(spoilt)
                 self._broken.update(spoilt[:length] for length in range(1, len(spoilt) + 1))
@@ -183,22 +184,6 @@ def _taken(model: ModelEntry, place: KeyPath) -> Iterable[str]:
     if place != ("evaluation",):
         return model.params.model_fields
     return EvaluationParams.model_fields if issubclass(model.params, EvaluationParams) else ()
-
-
-def _sentence(error: ErrorDetails) -> tuple[KeyPath, str]:
-    """Where and what: one pydantic error about the document, in our words."""
-    loc, kind, value = tuple(error["loc"]), error["type"], error["input"]
-    if kind == "extra_forbidden":
-        around, _ = schema_at(_document_schema(), loc[:-1])
-        return loc, unknown("key", str(loc[-1]), around["properties"])
-    fragment, walked = schema_at(_document_schema(), loc)
-    if kind == "missing":
-        return loc[:-1], f"the key {loc[-1]!r} is missing; it takes {words_for(fragment)}"
-    if kind in {"too_long", "too_short"} and isinstance(value, list):
-        return walked, f"a list of {len(value)} entries is not allowed; allowed: {words_for(fragment)}"
-    meant = did_you_mean(value, fragment["enum"]) if isinstance(value, str) and "enum" in fragment else ""
-    allowed = TIMEOUT_WORDS if walked and walked[-1] == "timeout" else words_for(fragment)
-    return walked, not_allowed(value, allowed).replace("; allowed", f"{meant}; allowed", 1)
 
 
 @cache

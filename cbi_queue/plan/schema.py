@@ -16,8 +16,9 @@ from cbi_queue.models import kinds
 from cbi_queue.models.catalogue import MODELS, SHIPPED, models_of
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.parameters.common import EvaluationParams
-from cbi_queue.plan.document import TIMEOUT_PATTERN, Defaults, JobEntry, PlanFile
+from cbi_queue.plan.document import Defaults, JobEntry, PlanFile
 from cbi_queue.spec import NAME_PATTERN
+from cbi_queue.values.written import DURATION
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -50,7 +51,7 @@ def plan_schema() -> dict[str, Any]:
         {"properties": {"matrix": {"required": ["horizon"]}}, "required": ["matrix"]},
     ]
     for keys in (job, definitions["Defaults"]):
-        keys["properties"]["timeout"]["anyOf"][1]["pattern"] = f"^{TIMEOUT_PATTERN.pattern}$"
+        keys["properties"]["timeout"]["anyOf"][1]["pattern"] = f"^{DURATION.pattern}$"
     return {"$schema": SCHEMA_ID, **schema}
 
 

@@ -17,12 +17,14 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.reader import ReaderError
 
-from cbi_queue.plan.complaints import shortened
+from cbi_queue.plan.complaints import Complaints
+from cbi_queue.values.words import shortened
+from cbi_queue.values.written import character_words, core_value, look_alikes, not_utf8_words
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cbi_queue.plan.complaints import Complaints, KeyPath
+    from cbi_queue.values.words import KeyPath
 
 MAX_BYTES = 256 * 1024
 """Largest file. 500 jobs written out one by one take half of it."""
@@ -30,6 +32,9 @@ MAX_DEPTH = 16
 """Deepest nesting; a plan needs 6."""
 _LONGEST_PROBLEM = 160
 """Characters of the parser's own words that a complaint repeats; they may quote the file."""
+_MOST_BLANKS = 20
+"""Look-alike blanks that are named one by one."""
+_USE_SPACES = "write an ordinary space, or put the text in quotes"
 MAX_NODES = 20_000
 """Most keys and values in a file; 500 jobs of 20 keys have as many."""
 
@@ -56,7 +61,24 @@ def read_source(path: Path, complaints: Complaints) -> Source | None:
     """Read *path*; None when it is unreadable as a whole. What is wrong goes to *complaints*."""
     name = str(path)
     text = _text_of(path, complaints)
-    if text is None:
+    return None if text is None else _read_text(name, text, complaints)
+
+
+def read_value(text: str) -> Any:
+    """Return the value that *text*, given for a key on a command line, has in a plan.
+
+    Raises:
+        ValueError: with what is wrong, in words, when a plan could not hold it.
+    """
+    complaints = Complaints()
+    source = _read_text("", text, complaints) if text.strip() else Source("", None, {})
+    if found := complaints.sentences():
+        raise ValueError("; ".join(re.sub(r"^(:[0-9]+)?: ", "", each) for each in found))
+    return None if source is None else source.data
+
+
+def _read_text(name: str, text: str, complaints: Complaints) -> Source | None:
+    if _complain_of_blanks(name, text, complaints):
         return None
     try:
         composer = _Composer(text)
@@ -74,6 +96,19 @@ def read_source(path: Path, complaints: Complaints) -> Source | None:
     reader = _Reader(name, composer.tags, complaints)
     data = reader.plain(root, ())
     return Source(name, data, reader.lines)
+
+
+_QUOTED_OR_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\n]|\'\')*\'|(?:^|(?<=\s))#[^\n]*', re.MULTILINE)
+
+
+def _complain_of_blanks(name: str, text: str, complaints: Complaints) -> bool:
+    """Complain about blanks that only look like spaces, outside quotes and comments; return True if there are any."""
+    found = look_alikes(text, _QUOTED_OR_COMMENT)
+    for line, column, character in found[:_MOST_BLANKS]:
+        complaints.add(
+            name, line, (), f"column {column}: {character_words(character)} looks like a space; {_USE_SPACES}"
+        )
+    return bool(found)
 
 
 def _text_of(path: Path, complaints: Complaints) -> str | None:
@@ -94,8 +129,8 @@ def _text_of(path: Path, complaints: Complaints) -> str | None:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        line = content.count(b"\n", 0, exc.start) + 1
-        complaints.add(name, line, (), f"byte {exc.start} (0x{content[exc.start]:02x}) is not UTF-8; save it as UTF-8")
+        line, words = not_utf8_words(exc)
+        complaints.add(name, line, (), words)
         return None
 
 
@@ -144,6 +179,8 @@ def _words_of(exc: Exception, text: str) -> tuple[int | None, str]:
         where = "" if mark is None else f"column {mark.column + 1}: "
         context = f" {exc.context}" if exc.context else ""
         problem = str(exc.problem)[:_LONGEST_PROBLEM]
+        if "'\\t'" in problem:
+            return _line(mark), f"{where}a tab (U+0009) cannot indent or begin a value in YAML; use spaces"
         hint = "; text with {placeholders} needs quotes inside [ ]" if problem.endswith("got '{'") else ""
         return _line(mark), f"{where}broken YAML{context}: {problem}{hint}"
     return None, f"broken YAML: {str(exc)[:_LONGEST_PROBLEM]}"
@@ -213,29 +250,3 @@ _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u20
 
 def _is_printable(character: str) -> bool:
     return unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"} and character not in _BIDI_CONTROLS
-
-
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,30})")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]{1,30}|(0|[1-9][0-9]{0,30})(\.[0-9]{0,30})?)([eE][-+]?[0-9]{1,5})?")
-_INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_WORDS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-
-
-def core_value(text: str) -> str | int | float | bool | None:
-    """Read an unquoted scalar by YAML 1.2's core rules; what is not a number, true, false or null stays text.
-
-    A leading zero keeps a number text (`010` is 8 to some readers and 10 to others).
-    """
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _INFINITE.fullmatch(text):
-        return float(text.replace(".", ""))
-    return text

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import write_json
-from cbi_queue.runtimes.recipes import BACKENDS, LIBRARIES
+from cbi_queue.runtimes.recipes import LIBRARIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,9 +45,10 @@ class Runtime:
     """The Python that trains a backend on this machine."""
 
     backend: str
-    interpreter: str
+    interpreter: str | None
+    """None when no Python of this machine can train it."""
     origin: str
-    """settings | installed | own: from [runtimes], by `runtime install`, or cbi-queue's own Python."""
+    """settings | installed | own | absent: from [runtimes], by `runtime install`, cbi-queue's own Python, or none."""
     record: Record | None = None
     """Only of an installed one."""
 
@@ -59,19 +60,16 @@ def runtime_of(settings: Settings, backend: str) -> Runtime:
         return Runtime(backend, interpreter, "settings")
     folder = settings.runtimes_dir / backend
     if not interpreter.startswith(str(folder)):
+        library = LIBRARIES.get(backend)
+        if library is not None and importlib.util.find_spec(library) is None:
+            return Runtime(backend, None, "absent")
         return Runtime(backend, interpreter, "own")
     return Runtime(backend, interpreter, "installed", read_record(folder))
 
 
 def absent(settings: Settings, backends: Iterable[str]) -> list[str]:
     """Return those of *backends* that have no Python: none set, none installed, and no library in this one."""
-    return [
-        backend
-        for backend in dict.fromkeys(backends)
-        if backend in BACKENDS
-        and runtime_of(settings, backend).origin == "own"
-        and importlib.util.find_spec(LIBRARIES[backend]) is None
-    ]
+    return [backend for backend in dict.fromkeys(backends) if runtime_of(settings, backend).origin == "absent"]
 
 
 def read_record(folder: Path) -> Record | None:

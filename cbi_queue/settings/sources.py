@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import SettingsError
 from cbi_queue.settings.values import Settings, default_config_path
+from cbi_queue.values.toml_source import read_toml
+from cbi_queue.values.words import seen, unknown
+from cbi_queue.values.written import core_value, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from cbi_queue.values.toml_source import TomlFile
 
 _OTHER_NAMES = {
     "repo": "CBI_V14_REPO",
@@ -61,7 +65,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environ is None else environ
     config_file, from_file = _read_config(env)
     values: dict[str, Any] = {**from_file, **_from_environment(env)}
-    runtimes = _runtimes(values.pop("runtimes", {}), config_file)
+    runtimes = values.pop("runtimes", {})
     checked = {name: _convert(name, value, source) for name, (value, source) in values.items()}
     return Settings(**_with_defaults(checked), runtimes=runtimes, config_file=config_file)
 
@@ -75,25 +79,31 @@ def _read_config(env: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
                 f"CBI_CONFIG names {path}, which does not exist", hint="create the file, or unset CBI_CONFIG"
             )
         return None, {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as exc:
-        raise SettingsError(f"cannot read settings from {path}: {exc}") from exc
+    file = read_toml(path, "settings from")
     known = {f.name for f in fields(Settings)} - {"config_file"}
-    if unknown := sorted(set(table) - known):
-        raise SettingsError(f"{path}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    return path, {name: (value, str(path)) for name, value in table.items()}
+    if wrong := sorted(set(file.table) - known):
+        raise SettingsError(f"{file.place(wrong[0])}: {unknown('setting', wrong[0], sorted(known))}")
+    runtimes = _runtimes(file, file.table.pop("runtimes", {}))
+    return path, {"runtimes": runtimes, **{name: (value, file.place(name)) for name, value in file.table.items()}}
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    return {name: (env[variable], variable) for variable, name in ENVIRONMENT.items() if env.get(variable)}
+    """Return setting -> value and variable; text of a setting that is a number is read as a plan reads it."""
+    return {
+        name: (core_value(env[variable]) if name in RANGES else env[variable], variable)
+        for variable, name in ENVIRONMENT.items()
+        if env.get(variable)
+    }
 
 
-def _runtimes(value: Any, config_file: Path | None) -> dict[str, str]:
-    table, source = value if isinstance(value, tuple) else (value, config_file)
-    if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
-        raise SettingsError(f"{source}: [runtimes] maps a backend to the path of a Python; this is {table!r}")
-    return {name: str(Path(path).expanduser()) for name, path in table.items()}
+def _runtimes(file: TomlFile, table: Any) -> dict[str, str]:
+    if not isinstance(table, dict):
+        where = file.place("runtimes")
+        raise SettingsError(f"{where}: [runtimes] maps a backend to the path of a Python; this is {seen(table)}")
+    return {
+        name: str(_absolute(f"{file.place(f'runtimes.{name}')}: the Python of {name}", path))
+        for name, path in table.items()
+    }
 
 
 def _convert(name: str, value: Any, source: str) -> Any:
@@ -104,24 +114,23 @@ def _convert(name: str, value: Any, source: str) -> Any:
     if name == "trainer_environment":
         return _names(name, value, source)
     if not isinstance(value, str):
-        raise SettingsError(f"{source}: {name} is {value!r}; allowed is a text in quotes")
+        raise SettingsError(f"{source}: {name} is {seen(value)}; allowed is a text in quotes")
     if value not in _CHOICES.get(name, (value,)):
-        raise SettingsError(f"{source}: {name} is {value!r}; allowed: {', '.join(_CHOICES[name])}")
+        raise SettingsError(f"{source}: {name} is {seen(value)}; allowed: {', '.join(_CHOICES[name])}")
     return value
 
 
 def _number(name: str, value: Any, source: str) -> float | int:
+    """Check a number as a plan does: no text, no true for 1, no 12.0 for 12; a length of time may have a unit."""
     low, high = RANGES[name]
-    kind = int if name in _INTEGERS else float
-    try:
-        number = kind(value)
-    except (TypeError, ValueError, OverflowError):
-        number = None
-    rounded = isinstance(value, float) and number != value
-    if number is None or rounded or isinstance(value, bool) or not low <= number <= high:
-        what = "a whole number from " if kind is int else ""
-        raise SettingsError(f"{source}: {name} is {value!r}; allowed is {what}{low:,} to {high:,}")
-    return number
+    if name.endswith("_s"):
+        number, what = seconds_of(value), "seconds, or text like 90s or 2m, from "
+    else:
+        is_number = isinstance(value, int if name in _INTEGERS else int | float) and not isinstance(value, bool)
+        number, what = value if is_number else None, "a whole number from " if name in _INTEGERS else ""
+    if number is None or not low <= number <= high:
+        raise SettingsError(f"{source}: {name} is {seen(value)}; allowed is {what}{low:,} to {high:,}")
+    return number if name in _INTEGERS else float(number)
 
 
 def _names(name: str, value: Any, source: str) -> tuple[str, ...]:
@@ -133,14 +142,15 @@ def _names(name: str, value: Any, source: str) -> tuple[str, ...]:
 
 def _absolute(what: str, value: Any) -> Path:
     if not isinstance(value, str) or not value.isprintable():
-        raise SettingsError(f"{what} is {value!r}; allowed is a path without control characters")
+        raise SettingsError(f"{what} is {seen(value)}; allowed is a path without control characters")
     try:
         path = Path(value).expanduser()
     except RuntimeError as exc:
-        raise SettingsError(f"{what} is {value!r}, but that user does not exist") from exc
+        raise SettingsError(f"{what} is {seen(value)}, but that user does not exist") from exc
     if not path.is_absolute():
         raise SettingsError(
-            f"{what} is {value!r}; write an absolute path, because a service does not start in your folder"
+            f"{what} is {seen(value)}; write an absolute path or one that begins with ~, because a service does not "
+            "start in your folder"
         )
     return path
 

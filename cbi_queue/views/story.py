@@ -137,15 +137,21 @@ def _summary(history: JobHistory, at: float) -> Line:
     paused_s = _paused_s(history.events)
     steps = sum(row.is_step for row in history.decisions)
     in_slot_s = sum((attempt.ended_at or at) - attempt.started_at for attempt in history.attempts)
-    parts = [
-        f"{history.job.state} after {duration(in_slot_s)} in the slot over {counted(len(history.attempts), 'attempt')}"
-    ]
+    job, attempts = history.job, len(history.attempts)
+    if not attempts:
+        return Line(
+            at,
+            "end",
+            f"{job.state}: it was never in the slot" if job.state.is_final else f"{job.state}: not started yet",
+        )
+    parts = [counted(attempts, "attempt"), f"{duration(in_slot_s)} in the slot"]
     if history.epochs:
         parts.append(f"{duration(trained_s)} of it training")
     if paused_s:
         parts.append(f"{duration(paused_s)} of it paused")
-    parts.append(counted(steps, "step") + " of the governor")
-    return Line(at, "end", ", ".join(parts))
+    acted = f"the governor took {counted(steps, 'step')}" if steps else "the governor took no step"
+    so_far = "" if job.state.is_final else " so far"
+    return Line(at, "end", f"{job.state}{so_far}: {', '.join(parts)}; {acted}")
 
 
 def _hint(history: JobHistory, at: float) -> Iterable[Line]:

@@ -1,6 +1,6 @@
 """TensorFlow and Keras, imported once and here: threads, repeatability, precision, device.
 
-Every other module of the Keras backend takes `tf` and `keras` from here, so that a missing library or a Metal plug-in
+Every other module of the Keras backend takes `tf` and `keras` from here, so that a missing library or a tensorflow-metal
 that does not fit fails the job with the remedy, before anything else is done.
 """
 

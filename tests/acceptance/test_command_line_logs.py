@@ -18,8 +18,8 @@ def test_a_log_is_printed_as_it_is_into_a_pipe(home):
     assert home.run("logs", "net-1w") == "first line\nümlaut\n\x1b[2Jcleared\nlast line\n"
     assert home.run("logs", "net-1w", "-n", "1") == "last line\n"
     assert home.run("logs", "net-1w", "-n", "0") == ""
-    assert "has no log of attempt 3" in home.run("logs", "net-1w", "--attempt", "3", code=2)
-    assert "has no log of attempt 1" in home.run("logs", "naive-held-1w", code=2)
+    assert "has no attempt 3; it has only attempt 1" in home.run("logs", "net-1w", "--attempt", "3", code=2)
+    assert "there is no log of job 7 naive-held-1w: it has not started yet" in home.run("logs", "naive-held-1w", code=2)
     (home.settings.training_log_dir / "net-1w.log").unlink()
     with home.ledger() as ledger:
         ledger.conn.execute("UPDATE attempts SET log_path = '/nowhere/at-all.log' WHERE log_path IS NOT NULL")

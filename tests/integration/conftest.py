@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 from support.api_installation import ApiInstallation
 from support.exports import EXPORT
 from support.fakes import ScriptedChannel, make_task
@@ -122,3 +123,24 @@ def attempt(tmp_path: Path) -> Callable[..., tuple[str, list[str]]]:
         return notes, pl.read_parquet_schema(tmp_path / "processed" / "1m_features.parquet").names()
 
     return run
+
+
+@pytest.fixture
+def on_the_line(site: ApiInstallation, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Call the command line on the queue of `site`; return exit code and everything that was said."""
+    from cbi_queue.cli import cli
+    from cbi_queue.errors import CbiError
+
+    for name, value in site.environ.items():
+        if name.startswith("CBI_"):
+            monkeypatch.setenv(name, value)
+
+    def call(*arguments: str, **environ: str) -> tuple[int, str]:
+        done = CliRunner().invoke(cli, list(arguments), env=environ)
+        said = done.output
+        if isinstance(done.exception, CbiError):
+            return done.exception.exit_code, f"{said}{done.exception.message} {done.exception.hint}"
+        assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+        return done.exit_code, said
+
+    return call

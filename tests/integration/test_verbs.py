@@ -137,6 +137,33 @@ def test_a_name_stands_for_its_newest_job_and_a_number_for_exactly_one(ledger):
     assert queries.find_job(ledger, str(old)).id == old
 
 
+def test_a_number_may_be_written_with_its_sign(ledger):
+    number = add(ledger, "a")
+    assert queries.find_job(ledger, f"#{number}").id == number
+    with pytest.raises(UnknownJob):
+        queries.find_job(ledger, f"0{number}")
+
+
+@pytest.mark.parametrize("verb", OUTCOMES)
+def test_a_name_of_digits_from_an_earlier_version_never_competes_with_a_number(ledger, verb):
+    """Plans refuse such names now; a ledger may still hold them."""
+    second, first = add(ledger, "2"), add(ledger, "1")
+    assert (second, first) == (1, 2)
+    before = dump_of(ledger)
+
+    for either in ("1", "2"):
+        with pytest.raises(
+            Refused, match=f"{either} is the number of job {either}, .*, and the name of job"
+        ) as refused:
+            CALLS[verb](ledger, either)
+        assert "write '#" in refused.value.hint
+    assert dump_of(ledger) == before
+    assert queries.find_job(ledger, "#1").name == "2"
+    assert queries.job_numbered(ledger, 2).name == "1"
+    seventh = add(ledger, "77")
+    assert queries.find_job(ledger, "77").id == seventh, "no job has that number"
+
+
 @pytest.mark.parametrize(
     "name", ["lightgbm-1n", "0", "99999999999999999999", "9" * 5000, "٣", "\udcff", "a\x00b", "", "-1", "' OR 1=1"]
 )

@@ -18,6 +18,8 @@ from cbi_queue import clock
 from cbi_queue.errors import SettingsError
 from cbi_queue.readings.as_json import KINDS, ReadingFault, reading_from_json
 from cbi_queue.readings.values import Reading, SleepReading, Unknown
+from cbi_queue.values.words import seen
+from cbi_queue.values.written import not_utf8_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 VERSION = 1
 STARTS = ("monitor", "trainer", "work")
 DEFAULT_PERIOD_S = 2.0
+MOST_S = 1e9
+"""Largest second of a trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,50 +70,52 @@ def parse_script(text: str, name: str) -> Script:
 
     Args:
         text: the whole file.
-        name: its name in messages.
+        name: its name, shown as the source of its readings.
 
     Raises:
         SettingsError: with the number of the line, when it is not a trace of this version.
     """
-    rows = [(number, _object(line, name, number)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    rows = [(number, _object(line, number)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not rows or rows[0][1].get("sensor_trace") != VERSION:
-        raise SettingsError(f'{name}: the first line must be a header with "sensor_trace": {VERSION}')
+        raise SettingsError(f'the first line must be a header with "sensor_trace": {VERSION}')
     if len(rows) == 1:
-        raise SettingsError(f"{name}: no sample follows the header")
-    header = _header(rows[0][1], name)
+        raise SettingsError("no sample follows the header")
+    header = _header(rows[0][1])
     times: list[float] = []
     lines: list[dict[str, Reading | Unknown]] = []
     known: dict[str, Reading | Unknown] = {}
     for number, row in rows[1:]:
         t_s = row.pop("t_s", None)
-        if isinstance(t_s, bool) or not isinstance(t_s, (int, float)) or (times and t_s <= times[-1]):
-            raise SettingsError(
-                f"{name}, line {number}: t_s is {t_s!r}; allowed is a number above that of the line before"
-            )
+        if not _is_number(t_s) or (times and t_s <= times[-1]):
+            raise SettingsError(f"line {number}: t_s is {seen(t_s)}; allowed is a number above that of the line before")
         known = {**known, **_readings(row, float(t_s), name, number)}
         times.append(float(t_s))
         lines.append(known)
     return Script(name, header, tuple(times), tuple(lines))
 
 
-def _object(line: str, name: str, number: int) -> dict[str, Any]:
+def _object(line: str, number: int) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except ValueError as exc:
-        raise SettingsError(f"{name}, line {number}: not JSON: {exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise SettingsError(f"line {number} is not JSON: {seen(line.strip())}") from exc
     if not isinstance(value, dict):
-        raise SettingsError(f"{name}, line {number}: expected an object, got {value!r}")
+        raise SettingsError(f"line {number}: {seen(value)} is not allowed; allowed: an object")
     return value
 
 
-def _header(row: dict[str, Any], name: str) -> Header:
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MOST_S <= value <= MOST_S
+
+
+def _header(row: dict[str, Any]) -> Header:
     period_s, starts, hold = (row.get(key) for key in ("period_s", "starts", "hold"))
-    if starts not in {None, *STARTS}:
-        raise SettingsError(f"{name}: starts is {starts!r}; allowed: {', '.join(STARTS)}")
-    if hold not in {None, True, False}:
-        raise SettingsError(f"{name}: hold is {hold!r}; allowed: true, false")
-    if period_s is not None and (not isinstance(period_s, (int, float)) or not 0 < period_s <= 3600):
-        raise SettingsError(f"{name}: period_s is {period_s!r}; allowed is above 0 to 3600")
+    if starts not in (None, *STARTS):
+        raise SettingsError(f"starts is {seen(starts)}; allowed: {', '.join(STARTS)}")
+    if hold is not None and not isinstance(hold, bool):
+        raise SettingsError(f"hold is {seen(hold)}; allowed: true, false")
+    if period_s is not None and not (_is_number(period_s) and 0 < period_s <= 3600):
+        raise SettingsError(f"period_s is {seen(period_s)}; allowed is above 0 to 3600")
     about = ", ".join(str(row[key]) for key in ("machine", "platform", "recorded_at") if key in row)
     return Header(period_s or DEFAULT_PERIOD_S, starts or "monitor", bool(hold), about)
 
@@ -118,7 +124,7 @@ def _readings(row: dict[str, Any], t_s: float, name: str, number: int) -> dict[s
     try:
         return {kind: reading_from_json(kind, value, t_s, source=name) for kind, value in row.items()}
     except ReadingFault as exc:
-        raise SettingsError(f"{name}, line {number}: {exc}") from exc
+        raise SettingsError(f"line {number}: {exc}") from exc
 
 
 class Player:
@@ -181,6 +187,9 @@ class Scripted:
         return self._player.reading(self.kind, now_s)
 
 
+_HINT = "correct the file, or the setting that names it: sensors_script, CBI_SENSORS_SCRIPT"
+
+
 def scripted_sensors(path: Path) -> list[Sensor]:
     """Return one sensor for each kind, all playing the trace in *path* on one clock.
 
@@ -188,10 +197,12 @@ def scripted_sensors(path: Path) -> list[Sensor]:
         SettingsError: when it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(
-            f"cannot read the sensors' script {path}: {exc}", hint="correct CBI_SENSORS_SCRIPT"
-        ) from exc
-    player = Player(parse_script(text, path.name))
+        player = Player(parse_script(path.read_text(encoding="utf-8-sig"), path.name))
+    except UnicodeDecodeError as exc:
+        line, words = not_utf8_words(exc)
+        raise SettingsError(f"cannot use the sensors' script {path}: line {line}: {words}", hint=_HINT) from exc
+    except OSError as exc:
+        raise SettingsError(f"cannot read the sensors' script {path}: {exc.strerror}", hint=_HINT) from exc
+    except SettingsError as exc:
+        raise SettingsError(f"cannot use the sensors' script {path}: {exc.message}", hint=_HINT) from exc
     return [Scripted(kind, player) for kind in KINDS]

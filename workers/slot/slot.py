@@ -64,7 +64,7 @@ class Slot:
 
     def train(self, ledger: Ledger, job_id: int, attempt_id: int) -> None:
         """Run the claimed attempt to its end and settle it, also when the slot itself fails."""
-        job = queries.find_job(ledger, str(job_id))
+        job = queries.job_numbered(ledger, job_id)
         logger.info("event=job.claimed job_id=%d name=%s attempt=%d", job.id, job.name, job.attempts)
         try:
             self._train(ledger, job, attempt_id)

@@ -56,9 +56,12 @@ def enqueue_files(settings: Settings, files: Sequence[Path], *, refresh: bool = 
 
     settings.make_state_dir()
     with Ledger.open(settings.ledger_path) as ledger:
-        plans = checked_plans(settings, ledger, files)
-        if complaints := without_runtime(settings, plans):
-            raise PlanError(complaints)
+        try:
+            plans = checked_plans(settings, ledger, files)
+            if complaints := without_runtime(settings, plans):
+                raise PlanError(complaints)
+        except PlanError as exc:
+            raise PlanError(exc.complaints, "; nothing was enqueued") from exc
         return enqueue(ledger, plans, snapshots_of(settings, plans), refresh=refresh)
 
 

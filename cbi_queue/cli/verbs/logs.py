@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from cbi_queue.cli.arguments import examples, job_name_argument
+from cbi_queue.cli.arguments import Whole, examples, job_name_argument
 from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import printable_lines
 from cbi_queue.errors import Refused
 from cbi_queue.ledger.queries import attempts_of, find_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from cbi_queue.ledger import AttemptRow, JobRow
 
 FOLLOW_S = 0.2
 _CHUNK = 65_536
@@ -27,8 +29,8 @@ _CHUNK = 65_536
 @click.command(epilog=examples("logs lightgbm-1m", "logs -f feed-forward-1m", "logs 12 --attempt 1"))
 @job_name_argument
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until the job has ended, or Ctrl-C.")
-@click.option("-n", "--lines", type=click.IntRange(0), help="Only the last N lines.")
-@click.option("--attempt", type=click.IntRange(1), help="The log of this attempt. Default: the newest.")
+@click.option("-n", "--lines", type=Whole(0), help="Only the last N lines.")
+@click.option("--attempt", type=Whole(1), help="The log of this attempt. Default: the newest.")
 def command(name: str, follow: bool, lines: int | None, attempt: int | None) -> None:
     """Print a job's training log. On a terminal, control characters in it are printed as escapes."""
     number, path = _find(name, attempt, wait=follow)
@@ -52,16 +54,28 @@ def _find(name: str, attempt: int | None, *, wait: bool) -> tuple[int, Path]:
     while True:
         with readonly_ledger() as ledger:
             job = find_job(ledger, name)
-            logs = {a.number: Path(a.log_path) for a in attempts_of(ledger, job.id) if a.log_path}
+            attempts = attempts_of(ledger, job.id)
+        logs = {a.number: Path(a.log_path) for a in attempts if a.log_path}
         number = attempt or max(logs, default=0)
         if number in logs:
             return number, logs[number]
         if not wait or job.state.is_final or attempt:
-            raise Refused(
-                f"job {job.id} {job.name} has no log of attempt {number or 1}; it is {job.state}",
-                hint=None if job.state.is_final else "`cbi-queue logs -f` waits until it starts",
-            )
+            raise _no_log(job, attempts, attempt)
         time.sleep(FOLLOW_S)
+
+
+def _no_log(job: JobRow, attempts: Sequence[AttemptRow], attempt: int | None) -> Refused:
+    named, numbers = f"job {job.id} {job.name}", [each.number for each in attempts]
+    if not numbers:
+        ended = job.state.is_final
+        hint = None if ended else f"`cbi-queue logs -f {job.name}` waits until it starts"
+        return Refused(
+            f"there is no log of {named}: it {'never started' if ended else 'has not started yet'}", hint=hint
+        )
+    if attempt is not None and attempt not in numbers:
+        last = f"attempts 1 to {numbers[-1]}" if len(numbers) > 1 else f"only attempt {numbers[-1]}"
+        return Refused(f"{named} has no attempt {attempt}; it has {last}", hint="without --attempt: the newest log")
+    return Refused(f"attempt {attempt or numbers[-1]} of {named} ended before it had a log")
 
 
 def _ended_and_newer(name: str, number: int) -> tuple[bool, tuple[int, Path] | None]:

@@ -173,7 +173,7 @@ def _print_summary(plans: Sequence[DayPlan], summary: dict[str, Any]) -> None:
     click.echo()
     for note in summary["notes"]:
         click.echo(f"note: {note}")
-    click.echo(f"OK: {counted(len(summary['order']), 'job')}, every `needs` resolves, no cycle; nothing was enqueued")
+    click.echo(f"OK: {counted(len(summary['order']), 'job')}, every `needs` resolves, no cycle")
 
 
 def _print_counts(counts: dict[str, dict[str, int]]) -> None:

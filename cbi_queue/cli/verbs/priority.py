@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cbi_queue.cli.arguments import complete_names, examples, json_option
+from cbi_queue.cli.arguments import Whole, complete_names, examples, json_option
 from cbi_queue.cli.ledger_access import writable_ledger
 from cbi_queue.cli.output import print_json
 from cbi_queue.ledger import verbs
@@ -14,7 +14,7 @@ from cbi_queue.ledger import verbs
     context_settings={"ignore_unknown_options": True}, epilog=examples("priority lightgbm-1m 10", "priority 12 13 -5")
 )
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_names, metavar="NAME...")
-@click.argument("value", type=click.IntRange(-1000, 1000))
+@click.argument("value", type=Whole(-1000, 1000))
 @json_option
 def command(names: tuple[str, ...], value: int, as_json: bool) -> None:
     """Set the priority of jobs that have not ended, -1000 to 1000; higher runs first."""

@@ -15,6 +15,7 @@ from cbi_queue.errors import Refused
 from cbi_queue.runtimes import BACKENDS, install, recipe_for, remove, runtime_of, try_out
 from cbi_queue.runtimes.install import commands, find_python
 from cbi_queue.settings import load_settings
+from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
     from cbi_queue.runtimes import Runtime
     from cbi_queue.settings import Settings
 
-_ORIGINS = {"settings": "set in [runtimes]", "installed": "`runtime install`", "own": "cbi-queue's own Python"}
+_ORIGINS = {
+    "settings": "set in [runtimes]",
+    "installed": "`runtime install`",
+    "own": "cbi-queue's own Python",
+    "absent": "not installed",
+}
 _SHOWN = ("native", "torch", *BACKENDS)
 
 
@@ -50,7 +56,7 @@ def command() -> None:
 )
 @_backend()
 @click.option("--python", metavar="PATH", help="Python to build it from. Default: the first that fits.")
-@click.option("--newer", is_flag=True, help="On macOS: the newest TensorFlow that works with the Metal plug-in.")
+@click.option("--newer", is_flag=True, help="On macOS: the newest TensorFlow that works with tensorflow-metal.")
 @click.option("--dry-run", is_flag=True, help="Print the commands; change nothing.")
 @json_option
 def install_verb(backend: str, python: str | None, newer: bool, dry_run: bool, as_json: bool) -> None:
@@ -97,8 +103,11 @@ def list_verb(as_json: bool) -> None:
     if as_json:
         print_json([_plain(runtime) for runtime in runtimes])
         return
-    rows = [(r.backend, _ORIGINS[r.origin], _made(r), r.interpreter) for r in runtimes]
+    rows = [(r.backend, _ORIGINS[r.origin], _made(r), r.interpreter or UNKNOWN) for r in runtimes]
     print_table("", ("backend", "comes from", "?made from", "Python"), rows)
+    for runtime in runtimes:
+        if runtime.interpreter is None:
+            click.echo(f"Jobs with `backend: {runtime.backend}` need `cbi-queue runtime install {runtime.backend}`.")
 
 
 @command.command("check", epilog=examples("runtime check", "runtime check tensorflow --json"))

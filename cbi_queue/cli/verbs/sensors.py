@@ -8,12 +8,12 @@ from dataclasses import asdict
 
 import click
 
-from cbi_queue.cli.arguments import DurationType, examples, json_option
+from cbi_queue.cli.arguments import DurationType, Whole, examples, json_option
 from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.views.sensors import read_sensors, sensors_command
 from cbi_queue.wording import UNKNOWN, span
 
-_pid = click.option("--pid", type=click.IntRange(min=1), help="Measure this process as if it were the trainer.")
+_pid = click.option("--pid", type=Whole(min=1), help="Measure this process as if it were the trainer.")
 
 
 @click.group(epilog=examples("sensors show", "sensors record trace.jsonl --for 10m", more="See docs/sensors.md."))

@@ -7,12 +7,12 @@ import sys
 
 import click
 
-from cbi_queue.cli.arguments import examples
+from cbi_queue.cli.arguments import Whole, examples
 
 
 @click.command(epilog=examples("serve", "serve --port 8001 --open", more="See docs/api.md."))
 @click.option("--host", help="Address to listen on. Default: CBI_HOST, else 127.0.0.1 (this machine only).")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on. Default: CBI_PORT, else 8000.")
+@click.option("--port", type=Whole(1, 65535), help="Port to listen on. Default: CBI_PORT, else 8000.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
 def command(host: str | None, port: int | None, open_browser: bool) -> None:
     """Serve the status page and the API until Ctrl-C.

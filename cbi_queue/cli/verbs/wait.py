@@ -41,12 +41,12 @@ def command(names: tuple[str, ...], timeout_s: float | None) -> None:
 
 def _over(ledger: Ledger, numbers: list[int]) -> bool:
     with ledger.snapshot():
-        ended = [queries.find_job(ledger, str(number)).state.is_final for number in numbers]
+        ended = [queries.job_numbered(ledger, number).state.is_final for number in numbers]
         return (bool(ended) and all(ended)) or queries.workload(ledger).is_empty
 
 
 def _print_unsuccessful(ledger: Ledger, numbers: list[int]) -> None:
-    for job in (queries.find_job(ledger, str(number)) for number in numbers):
+    for job in (queries.job_numbered(ledger, number) for number in numbers):
         if job.state is not JobState.SUCCEEDED:
             how = "ended without success" if job.state.is_final else "cannot start without you"
             why = f"`cbi-queue show {job.id}` shows why"
@@ -56,4 +56,4 @@ def _print_unsuccessful(ledger: Ledger, numbers: list[int]) -> None:
 def _all_well(ledger: Ledger, numbers: list[int], began_after_event: int) -> bool:
     if not numbers:
         return not queries.failed_since(ledger, began_after_event)
-    return all(queries.find_job(ledger, str(number)).state is JobState.SUCCEEDED for number in numbers)
+    return all(queries.job_numbered(ledger, number).state is JobState.SUCCEEDED for number in numbers)

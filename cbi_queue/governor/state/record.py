@@ -100,4 +100,4 @@ def _read(form: TypeAdapter[_T], text: str, written_s: float = 0.0) -> _T:
     except ValidationError as exc:
         error = exc.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, error["loc"])) or "the record"
-        raise RecordFault(f"{where} is {str(error['input'])[:80]!r}: {error['msg']}") from exc
+        raise RecordFault(f"{where} is {str(error['input'])[:80]!r}, which no record of this version can hold") from exc

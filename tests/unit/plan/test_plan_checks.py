@@ -37,6 +37,20 @@ def plan(*entries: str, day: int = 0) -> str:
     return f"day: {day}\njobs:\n{''.join(entries)}"
 
 
+def test_a_name_of_digits_only_is_refused_because_numbers_mean_jobs_too(tmp_path: Path) -> None:
+    """`cbi-queue cancel 1` once cancelled the job with the number 1, and not the one named 1."""
+    assert refuse(tmp_path, plan(features("'1'"), features("'007'", "1m"), features("v1", "3m"))) == [
+        (
+            "plan.yaml:3: jobs[0].name: '1' is not allowed; a name of digits only could be taken for the number of another "
+            "job; add a letter, as in 'job-1'"
+        ),
+        (
+            "plan.yaml:4: jobs[1].name: '007' is not allowed; a name of digits only could be taken for the number of "
+            "another job; add a letter, as in 'job-007'"
+        ),
+    ]
+
+
 def test_a_name_taken_in_the_same_file_is_refused(tmp_path: Path) -> None:
     assert refuse(tmp_path, plan(features("a"), features("a"))) == [
         "plan.yaml:4: jobs[1].name: the name 'a' is already taken by plan.yaml:3; names are unique"

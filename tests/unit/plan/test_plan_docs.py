@@ -19,10 +19,10 @@ from cbi_queue.models.parameters.neural import NeuralParams
 from cbi_queue.models.parameters.statistical import RollingFitParams
 from cbi_queue.models.parameters.trees import BoostedParams
 from cbi_queue.plan import read_plans
-from cbi_queue.plan.complaints import words_for
 from cbi_queue.plan.document import Defaults, JobEntry, PlanFile
 from cbi_queue.plan.expand import MAX_JOBS
 from cbi_queue.plan.yaml_source import MAX_BYTES, MAX_DEPTH, MAX_NODES
+from cbi_queue.values.words import words_for
 
 TEXT = (Path(__file__).parents[3] / "docs" / "day-plans.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(?:yaml|text)\n(.*?)```", TEXT, flags=re.DOTALL)

@@ -11,7 +11,8 @@ from support.call_counting import calls_of
 from support.plan_files import accept, refuse, refuse_bytes, write
 
 from cbi_queue.plan.complaints import Complaints
-from cbi_queue.plan.yaml_source import MAX_BYTES, core_value, read_source
+from cbi_queue.plan.yaml_source import MAX_BYTES, read_source
+from cbi_queue.values.written import core_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,3 +185,33 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
 def test_the_smallest_plan_is_accepted(tmp_path: Path) -> None:
     (plan,) = accept(tmp_path, "day: 0\njobs:\n- {name: f, family: features, horizon: 1w}\n")
     assert (plan.day, plan.title, [job.name for job in plan.jobs]) == (0, "", ["f"])
+
+
+@pytest.mark.parametrize("code", [0xA0, 0x2007, 0x202F, 0x3000, 0x200B, 0x2060, 0xFEFF])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("day:{}1\njobs: []\n", "plan.yaml:1: column 5"),
+        ("day: 1\n{}title: x\njobs: []\n", "plan.yaml:2: column 1"),
+        ("day: 1\njobs:\n- {{name: a,{}family: features}}\n", "plan.yaml:3: column 12"),
+        ("day: 1{}\njobs: []\n", "plan.yaml:1: column 7"),
+    ],
+)
+def test_a_blank_that_only_looks_like_a_space_is_named_on_its_line(
+    tmp_path: Path, code: int, text: str, place: str
+) -> None:
+    """They come from web pages and word processors; nobody sees them, and YAML takes them for letters."""
+    (complaint,) = refuse(tmp_path, text.format(chr(code)))
+    assert complaint.startswith(f"{place}: U+{code:04X} ")
+    assert complaint.endswith("looks like a space; write an ordinary space, or put the text in quotes")
+
+
+def test_such_blanks_in_quotes_and_comments_are_the_writers_own(tmp_path: Path) -> None:
+    job = "jobs:\n- {name: f, family: features, horizon: 1w}\n"
+    (plan,) = accept(tmp_path, f"day: 0 # d\u00e8s 5\u202f%\ntitle: 'a\u00a0b'\n{job}")
+    assert plan.title == "a\u00a0b"
+
+
+def test_a_tab_is_named(tmp_path: Path) -> None:
+    (complaint,) = refuse(tmp_path, "day: 1\njobs:\n\t- {name: a}\n")
+    assert complaint == "plan.yaml:3: column 1: a tab (U+0009) cannot indent or begin a value in YAML; use spaces"

@@ -188,7 +188,7 @@ def test_a_number_outside_its_range_is_refused_with_its_source(config, variable,
 
 @pytest.mark.parametrize("value", ["1.5", "inf", "nan", "true", '"eight"', "[]", "{}"])
 def test_a_file_with_another_kind_of_number_is_refused_with_its_name(config, value):
-    with pytest.raises(SettingsError, match=r"config\.toml: threads is"):
+    with pytest.raises(SettingsError, match=r"config\.toml:1: threads is"):
         load_settings(config(f"threads = {value}"))
 
 
@@ -212,7 +212,10 @@ def test_a_file_with_a_value_of_the_wrong_kind_is_refused(config, text):
 
 
 def test_an_unknown_key_is_refused_with_the_known_ones(config):
-    with pytest.raises(SettingsError, match=r"unknown setting 'thread'; known: backoff_s, .*volume_check_s"):
+    with pytest.raises(
+        SettingsError,
+        match=r"config\.toml:1: unknown setting 'thread' \(did you mean 'threads'\?\); allowed: backoff_s, .*volume_check_s",
+    ):
         load_settings(config("thread = 2"))
 
 
@@ -239,9 +242,24 @@ def test_runtimes_name_an_interpreter_per_backend(config):
     assert seen.interpreter_for("native") == sys.executable
 
 
-@pytest.mark.parametrize("text", ["runtimes = 7", "[runtimes]\ntorch = 7"])
-def test_runtimes_of_another_kind_are_refused(config, text):
-    with pytest.raises(SettingsError, match=r"\[runtimes\] maps a backend to the path of a Python"):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("runtimes = 7", r"config\.toml:1: \[runtimes\] maps a backend to the path of a Python; this is 7"),
+        ("[runtimes]\ntorch = 7", r"config\.toml:2: the Python of torch is 7; allowed is a path"),
+        (
+            '[runtimes]\n\ntorch = "venv/bin/python"',
+            r"config\.toml:3: the Python of torch is 'venv/bin/python'; write an ab",
+        ),
+        (
+            '[runtimes]\ntorch = "python3.12"',
+            r"config\.toml:2: the Python of torch is 'python3.12'; write an absolute path",
+        ),
+    ],
+)
+def test_runtimes_of_another_kind_or_place_are_refused(config, text, told):
+    """A relative path would mean another Python in every folder; it is refused like every other path of the settings."""
+    with pytest.raises(SettingsError, match=told):
         load_settings(config(text))
 
 

@@ -57,8 +57,8 @@ def test_the_story_goes_forward_in_time_and_ends_with_a_summary():
 
     assert [line.at for line in lines] == sorted(line.at for line in lines)
     assert lines[-1].kind == "end"
-    assert "succeeded after 3 min 20 s in the slot over 1 attempt" in lines[-1].words
-    assert "1 step of the governor" in lines[-1].words
+    assert "succeeded: 1 attempt, 3 min 20 s in the slot" in lines[-1].words
+    assert "; the governor took 1 step" in lines[-1].words
 
 
 def test_a_job_whose_needs_are_met_is_called_ready():
@@ -113,15 +113,15 @@ def test_a_job_that_never_ran_has_a_story_all_the_same():
 def test_steps_that_were_only_considered_are_not_counted():
     watched = [replace(PACED, acted=False)]
 
-    assert "no steps of the governor" in story_of(told(decisions=watched))[-1].words
+    assert "the governor took no step" in story_of(told(decisions=watched))[-1].words
 
 
 def test_a_pace_that_is_carried_over_is_no_step_of_the_job():
     """The job before it was paced; this one was given that pace as it began."""
     carried = replace(PACED, at=0.6, carried=True)
 
-    assert "no steps of the governor" in story_of(told(decisions=[carried]))[-1].words
-    assert "1 step of the governor" in story_of(told(decisions=[carried, PACED]))[-1].words
+    assert "the governor took no step" in story_of(told(decisions=[carried]))[-1].words
+    assert "; the governor took 1 step" in story_of(told(decisions=[carried, PACED]))[-1].words
 
 
 def test_the_picture_begins_at_the_pace_that_is_carried_over():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.arguments import Whole, examples, json_option
 from cbi_queue.cli.output import local_time, print_json, print_table
 from cbi_queue.ledger.queries import all_jobs, find_job
 from cbi_queue.settings import load_settings
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     epilog=examples("governor history", "governor history --job lstm-1m", "governor history --last 200 --json")
 )
 @click.option("--job", "name", help="Only decisions about this job (name or number).")
-@click.option(
-    "--last", default=50, show_default=True, type=click.IntRange(1, 100_000), help="Number of decisions, at most."
-)
+@click.option("--last", default=50, show_default=True, type=Whole(1, 100_000), help="Number of decisions, at most.")
 @json_option
 def command(name: str | None, last: int, as_json: bool) -> None:
     """List the governor's decisions with their causes, newest last."""

@@ -51,6 +51,9 @@ def command(names: tuple[str, ...], every: bool, probes: bool, dry_run: bool, as
         return
     for words in _words(found, "Would delete" if dry_run else "Deleted"):
         click.echo(printable(words))
+    if found == Learned():
+        asked = [*["cold baseline"] * every, *["time of a calibration probe"] * probes]
+        click.echo(f"There was nothing to delete: no {' and no '.join(asked)} has been learned.")
     if in_slot is not None:
         name = printable(in_slot.name)
         click.echo(f"{name} (job {in_slot.id}) keeps its baseline for now; this applies from its next attempt.")
@@ -68,5 +71,3 @@ def _words(found: Learned, verb: str) -> Iterator[str]:
         yield f"{verb} {row.fingerprint}{batch}: {cost} a sample, learned {since}"
     for probe in found.probes:
         yield f"{verb} the calibration probe {probe.workload} on {probe.device}: {probe.wall_s * 1e3:.1f} ms"
-    if found == Learned():
-        yield "Nothing has been learned yet; there is nothing to delete."

@@ -8,7 +8,7 @@ import pytest
 
 from cbi_queue.errors import SettingsError
 from cbi_queue.readings.values import HeatLevel, ThermalReading, Unknown
-from workers.sensors.scripted import Player, Scripted, parse_script
+from workers.sensors.scripted import Player, Scripted, parse_script, scripted_sensors
 
 
 def trace(*rows: dict, **header: object) -> str:
@@ -102,21 +102,30 @@ def test_a_waking_stays_where_it_was():
         ("", 'header with "sensor_trace": 1'),
         ('{"t_s": 0}', 'header with "sensor_trace": 1'),
         ('{"sensor_trace": 2}', 'header with "sensor_trace": 1'),
-        ("[1]", "line 1: expected an object"),
+        ("[1]", "line 1: the list [1] is not allowed; allowed: an object"),
         (trace(), "no sample follows"),
-        (trace({"t_s": 0.0}) + "\n{", "line 3: not JSON"),
+        (trace({"t_s": 0.0}) + "\n{", "line 3 is not JSON: '{'"),
         (trace({"t_s": 5.0}, {"t_s": 5.0}), "line 3: t_s is 5.0"),
-        (trace({"t_s": True}), "line 2: t_s is True"),
-        (trace({"thermal": {}}), "line 2: t_s is None"),
+        (trace({"t_s": True}), "line 2: t_s is true"),
+        (trace({"thermal": {}}), "line 2: t_s is null"),
         (trace({"t_s": 0, "heat": {}}), "line 2: there is no reading 'heat'"),
         (trace({"t_s": 0, **heat("hot")}), "line 2: thermal.level is 'hot'"),
         (trace({"t_s": 0}, starts="daemon"), "starts is 'daemon'"),
         (trace({"t_s": 0}, hold="yes"), "hold is 'yes'"),
         (trace({"t_s": 0}, period_s=0), "period_s is 0"),
+        (trace({"t_s": 0}, starts=[]), "starts is the list []"),
+        (trace({"t_s": 0}, hold={}), "hold is a mapping"),
+        (trace({"t_s": float("nan")}), "line 2: t_s is nan"),
+        (trace({"t_s": 0}) + "\n" + "[" * 5000, "line 3 is not JSON"),
+        (trace({"t_s": 0}) + '\n{"t_s": ' + "9" * 5000 + "}", "line 3 is not JSON"),
+        ("\udce4", "line 1: byte 0 (0xe4) is not UTF-8"),
     ],
 )
-def test_a_script_that_is_none_is_refused_with_its_line(text, complaint):
+def test_a_script_that_is_none_is_refused_with_its_path_and_line(tmp_path, text, complaint):
+    path = tmp_path / "wave.jsonl"
+    path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(SettingsError) as refused:
-        parse_script(text, "wave.jsonl")
-    assert "wave.jsonl" in refused.value.message
+        scripted_sensors(path)
+    assert refused.value.message.startswith(f"cannot use the sensors' script {path}: ")
     assert complaint in refused.value.message
+    assert "CBI_SENSORS_SCRIPT" in refused.value.hint
