@@ -15,6 +15,8 @@ from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic rea
 from cbi_queue.spec import MAX_TIMEOUT_S
 
 MAX_NEEDS = 50
+MAX_WINDOWS = 200
+"""Most windows of a walk-forward evaluation."""
 
 Template = Annotated[str, Field(min_length=1, max_length=120)]
 """A job name that may hold placeholders: `lgbm-{horizon}-{num_leaves}`."""

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from cbi_queue.models.catalogue import MODELS, models_of
 from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.plan.build import JobDraft, build
-from cbi_queue.plan.document import JobEntry, PlanFile
+from cbi_queue.plan.document import MAX_WINDOWS, JobEntry, PlanFile
 from cbi_queue.plan.expand import MAX_JOBS, Combination, Entry, axes_of, combinations, count_of
 from cbi_queue.plan.yaml_source import Source, read_source
 from cbi_queue.spec import TIMEOUT_WORDS, DayPlan
@@ -76,7 +76,7 @@ class _Reading:
         good = {key: value for key, value in data.items() if (key,) not in self._unusable}
         plan = PlanDraft(self._source, good.get("day"), good.get("title", ""))
         defaults = self._without_broken(good.get("defaults", {}), ("defaults",))
-        self._evaluation = self._without_broken(good.get("evaluation", {}), ("evaluation",))
+        self._evaluation = self._read_evaluation(self._without_broken(good.get("evaluation", {}), ("evaluation",)))
         for index, raw in enumerate(good.get("jobs", [])):
             self._draft_entry(plan, self._entry(index, raw, defaults), defaults)
         plan.complete = plan.complete and bool(plan.jobs)
@@ -154,8 +154,27 @@ class _Reading:
             for name, value in params.items():
                 if name in _taken(model, place) and name not in values["params"]:
                     values["params"] = {**values["params"], name: value}
-                    origins["params", name] = (*place, name)
+                    written = (
+                        "windows" if place == ("evaluation",) and name not in self._source.data["evaluation"] else name
+                    )
+                    origins["params", name] = (*place, written)
         return Combination(values, origins, combination.appended)
+
+    def _read_evaluation(self, written: dict[str, Any]) -> dict[str, Any]:
+        """Return *written* with `windows` as the rows that they make together."""
+        if "windows" not in written:
+            return written
+        windows, rest = written["windows"], {key: value for key, value in written.items() if key != "windows"}
+        if "backtest_rows" in rest:
+            self.complain(
+                ("evaluation", "windows"), "windows and backtest_rows both say how long the backtest is; keep one"
+            )
+            return rest
+        each = rest.get("refit_every_rows", EvaluationParams.model_fields["refit_every_rows"].default)
+        if not isinstance(windows, int) or isinstance(windows, bool) or not 1 <= windows <= MAX_WINDOWS:
+            self.complain(("evaluation", "windows"), not_allowed(windows, f"a whole number from 1 to {MAX_WINDOWS}"))
+            return rest
+        return {**rest, "backtest_rows": windows * each} if isinstance(each, int) else rest
 
     def _param_defaults(self, defaults: dict[str, Any]) -> tuple[tuple[KeyPath, dict[str, Any]], ...]:
         """Return where parameters for several jobs stand, and which, the nearest to a job first."""
@@ -173,6 +192,7 @@ class _Reading:
             self.complain(("defaults", "backend"), f"{text}; allowed: {', '.join(sorted(known))}")
         for place, params in self._param_defaults(defaults):
             known = {name for model in models for name in _taken(model, place)}
+            known |= {"windows"} if place == ("evaluation",) else set()
             for name in params:
                 if name not in known:
                     meant = did_you_mean(name, sorted(known))

@@ -16,7 +16,7 @@ from cbi_queue.models import kinds
 from cbi_queue.models.catalogue import MODELS, SHIPPED, models_of
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.parameters.common import EvaluationParams
-from cbi_queue.plan.document import Defaults, JobEntry, PlanFile
+from cbi_queue.plan.document import MAX_WINDOWS, Defaults, JobEntry, PlanFile
 from cbi_queue.spec import NAME_PATTERN
 from cbi_queue.values.written import DURATION
 
@@ -41,6 +41,10 @@ def plan_schema() -> dict[str, Any]:
         definitions |= parameters.pop("$defs", {})
         definitions[_definition(model, entry)] = {**parameters, "title": f"Parameters of {model}"}
     shared = _described(EvaluationParams)
+    shared["properties"]["windows"] = {
+        "type": "integer", "minimum": 1, "maximum": MAX_WINDOWS,
+        "description": "Blocks of refit_every_rows that judge, instead of backtest_rows, their product.",
+    }  # fmt: skip
     schema["properties"]["evaluation"] |= {key: shared[key] for key in ("properties", "additionalProperties")}
     job = definitions["JobEntry"]
     job["properties"]["model"]["anyOf"][0]["enum"] = list(MODELS)

@@ -68,11 +68,9 @@ def split_by(frame: ForecastFrame, params: EvaluationParams) -> Split:
     Raises:
         BrokenSpec: as `split_of`.
     """
-    if params.scheme == "holdout":
-        return holdout_split(frame, params.validation_rows, params.backtest_rows, params.embargo_rows)
-    backtest_rows = params.windows * params.refit_every_rows
+    final_rows = params.final_block_rows if params.scheme == "walk_forward" else 0
     return holdout_split(
-        frame, params.validation_rows, backtest_rows, params.embargo_rows, final_rows=params.final_block_rows
+        frame, params.validation_rows, params.backtest_rows, params.embargo_rows, final_rows=final_rows
     )
 
 

@@ -335,7 +335,7 @@ def model_files(run: Run) -> list[str]:
     return sorted(path.name for path in run.run_dir.glob("model*"))
 
 
-WALK = {"scheme": "walk_forward", "windows": 3, "refit_every_rows": 40, "final_block_rows": 60}
+WALK = {"scheme": "walk_forward", "backtest_rows": 120, "refit_every_rows": 40, "final_block_rows": 60}
 WALKED = ("drift", "lightgbm_dart", "xgboost_dart", "auto_arima", "feed_forward")
 """One of each kind: what walks forward does not depend on the net."""
 
@@ -397,7 +397,7 @@ def test_a_walk_forward_run_that_is_stopped_goes_on_with_the_fit_it_was_at(
 def test_a_refit_learns_from_what_came_after_the_training_block(bench: Bench, walked, model: str) -> None:
     """Judged by a fit of four years ago, the last window is forecast otherwise than by one of last quarter."""
     table = walked(model).outcome().filter(pl.col("block") == "backtest")
-    one_fit = bench.run(model, **WALK | {"windows": 1, "refit_every_rows": 120}).outcome()
+    one_fit = bench.run(model, **WALK | {"refit_every_rows": 120}).outcome()
     both = table.join(one_fit, on="date")
 
     first = both.head(40)

@@ -26,8 +26,6 @@ class EvaluationParams(ModelParams):
     scheme: Literal["holdout", "walk_forward"] = "holdout"
     """holdout: one fit, judged on the last rows, quick. walk_forward: fitted again and again on all rows known by then,
     as it would have been used."""
-    windows: int = Field(default=8, ge=1, le=200)
-    """walk_forward: blocks of refit_every_rows that judge; together the backtest."""
     refit_every_rows: int = Field(default=63, ge=1, le=504)
     """walk_forward: trading days that one fit forecasts before the next one."""
     final_block_rows: int = Field(default=252, ge=0, le=5000)
@@ -35,7 +33,7 @@ class EvaluationParams(ModelParams):
     validation_rows: int = Field(default=504, ge=30, le=5000)
     """Trading days of the validation block, which selects."""
     backtest_rows: int = Field(default=504, ge=30, le=5000)
-    """holdout: trading days of the last block, which only judges."""
+    """Trading days of the block that only judges."""
     embargo_rows: int = Field(default=21, ge=0, le=504)
     """Trading days left out beyond the purge of one horizon."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)

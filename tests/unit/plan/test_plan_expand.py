@@ -181,18 +181,18 @@ def test_evaluation_is_for_every_model_of_the_plan_and_nearer_values_win(tmp_pat
         "jobs:\n"
         "  - {name: features, family: features, horizon: 1w}\n"
         "  - {name: a, family: statistical, model: drift, horizon: 1w, needs: [features]}\n"
-        "  - {name: b, family: statistical, model: naive, horizon: 1w, needs: [features], params: {windows: 6}}\n"
+        "  - {name: b, family: statistical, model: naive, horizon: 1w, needs: [features], params: {backtest_rows: 60}}\n"
     )
     features, drift, naive = jobs(tmp_path, text).values()
 
     assert "scheme" not in features.params
     assert features.params["windows"] == [5, 10, 21, 63, 126], "of the rolling statistics: another thing"
-    assert (drift.params["scheme"], drift.params["windows"], drift.params["refit_every_rows"]) == (
+    assert (drift.params["scheme"], drift.params["backtest_rows"], drift.params["refit_every_rows"]) == (
         "walk_forward",
-        4,
+        84,
         42,
     )
-    assert naive.params["windows"] == 6
+    assert naive.params["backtest_rows"] == 60
 
 
 def test_a_wrong_value_or_key_of_evaluation_is_complained_about_on_its_line(tmp_path: Path) -> None:

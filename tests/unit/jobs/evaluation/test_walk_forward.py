@@ -34,7 +34,7 @@ def test_every_judged_row_is_forecast_once_by_a_fit_that_could_not_know_it(
     frame = frame_with(2500, horizon_days)
     params = LightGBMDartParams(
         scheme="walk_forward",
-        windows=windows,
+        backtest_rows=max(30, windows * every),
         refit_every_rows=every,
         final_block_rows=final,
         validation_rows=100,
@@ -61,7 +61,7 @@ def test_the_windows_are_those_of_skfolio() -> None:
     h, embargo, every = 21, 10, 63
     frame = frame_with(2000, h)
     params = LightGBMDartParams(
-        scheme="walk_forward", windows=8, refit_every_rows=every, final_block_rows=0, embargo_rows=embargo
+        scheme="walk_forward", backtest_rows=8 * every, refit_every_rows=every, final_block_rows=0, embargo_rows=embargo
     )
     split = split_by(frame, params)
     ours = [(fit.split.train, fit.split.backtest) for fit in refits_of(frame, split, every)[1:-1]]
