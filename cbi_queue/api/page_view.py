@@ -112,5 +112,5 @@ def _losses(status: QueueStatus, epochs: Sequence[EpochRow]) -> LossLine | None:
 
 def _board(horizon: str, rows: Sequence[LeaderboardRow]) -> Board:
     best = [row for row in rows if not row.is_bar][:MODELS_SHOWN]
-    shown = tuple(row for row in rows if row.is_bar or row in best)
+    shown = tuple(row for row in rows if row.is_bar or row in best or row.damage is not None)
     return Board(horizon, shown, more=len(rows) - len(shown))

@@ -252,6 +252,8 @@ def _line(ledger: Ledger, job: JobRow, needs: dict[int, list[int]], by_id: dict[
 
 
 def _why(ledger: Ledger, job: JobRow, open_needs: list[JobRow]) -> str:
+    if job.damage is not None:
+        return f"its run is damaged: {job.damage}"
     if job.state is JobState.WAITING and open_needs:
         return "waits for " + ", ".join(f"{need.name} ({need.state})" for need in open_needs)
     if job.state is JobState.QUEUED and job.reason in (
