@@ -41,7 +41,7 @@ EPOCHS_BEFORE = 3
 """Epochs that the first attempt trains at least before it ends."""
 PATIENCE_S = 120.0
 _EPOCH = re.compile(r"^(\d+)/\d+ in ([\d.]+) s", re.MULTILINE)
-_RESTORED = re.compile(r"^goes on after (\d+)", re.MULTILINE)
+_RESTORED = re.compile(r"^continues from the checkpoint after (\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
