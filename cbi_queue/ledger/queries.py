@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import UnknownJob
@@ -25,7 +25,7 @@ def find_job(ledger: Ledger, name: str) -> JobRow:
     """
     if _NUMBER.match(name) and (row := _one(ledger, "SELECT * FROM jobs WHERE id = ?", int(name))):
         return row
-    if name.isascii() and (row := _one(ledger, "SELECT * FROM jobs WHERE name = ? ORDER BY id DESC LIMIT 1", name)):
+    if row := newest_named(ledger, name):
         return row
     import difflib
 
@@ -34,6 +34,11 @@ def find_job(ledger: Ledger, name: str) -> JobRow:
         f"no job is called {name!r}" + (f"; similar names: {', '.join(near)}" if near else ""),
         hint="`cbi-queue list --all` shows every job with its number",
     )
+
+
+def newest_named(ledger: Ledger, name: str) -> JobRow | None:
+    """Return the newest job of this very name; None when there is none."""
+    return _one(ledger, "SELECT * FROM jobs WHERE name = ? ORDER BY id DESC LIMIT 1", name) if name.isascii() else None
 
 
 def _one(ledger: Ledger, sql: str, *values: object) -> JobRow | None:
@@ -52,6 +57,30 @@ def job_names(ledger: Ledger) -> list[str]:
 def all_jobs(ledger: Ledger) -> list[JobRow]:
     """Return every job in plan order."""
     return _jobs(ledger, "SELECT * FROM jobs ORDER BY id")
+
+
+_DATA_OF_SPEC = "json_patch('{}', json_object('dataset', json_extract(spec, '$.dataset'), 'snapshot', json_extract(spec, '$.snapshot'))) AS spec"
+_WITHOUT_SPEC = ", ".join(_DATA_OF_SPEC if field.name == "spec" else field.name for field in fields(JobRow))
+"""Of a job's spec only the data that it reads: `json_patch` leaves out what is null."""
+_BRIEF = _WITHOUT_SPEC.replace("metrics", "NULL AS metrics")
+
+
+def brief_jobs(ledger: Ledger, where: str = "1", *values: object) -> list[JobRow]:
+    """Return the jobs in plan order, of their specs only the data set and its snapshot, and without metrics: reading
+    those takes most of the time of a list.
+
+    Args:
+        ledger: open.
+        where: an SQL condition of our own words on the columns of `jobs`, with `?` for each of *values*.
+        values: what stands for them.
+    """
+    return _jobs(ledger, f"SELECT {_BRIEF} FROM jobs WHERE {where} ORDER BY id", *values)  # noqa: S608 - our own words
+
+
+def scored_jobs(ledger: Ledger) -> list[JobRow]:
+    """Return every job that succeeded and has metrics, in plan order, of its spec only the data."""
+    where = "state = 'succeeded' AND metrics IS NOT NULL"
+    return _jobs(ledger, f"SELECT {_WITHOUT_SPEC} FROM jobs WHERE {where} ORDER BY id")  # noqa: S608 - our own words
 
 
 def job_in_slot(ledger: Ledger) -> JobRow | None:

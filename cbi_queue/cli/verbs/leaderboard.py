@@ -10,7 +10,7 @@ import click
 from cbi_queue.cli.arguments import examples, json_option
 from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import print_json, print_table, printable
-from cbi_queue.ledger.queries import all_jobs
+from cbi_queue.ledger.queries import scored_jobs
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.views.leaderboard import rank
 from cbi_queue.wording import UNKNOWN
@@ -39,7 +39,7 @@ def command(horizon: str | None, as_json: bool) -> None:
     that `cbi-queue verify` found damaged is marked and not ranked.
     """
     with readonly_ledger() as ledger:
-        boards = rank(all_jobs(ledger))
+        boards = rank(scored_jobs(ledger))
     chosen = {name: rows for name, rows in boards.items() if horizon in (None, rows[0].horizon)}
     if as_json:
         print_json({name: [asdict(row) for row in rows] for name, rows in chosen.items()})
