@@ -94,7 +94,7 @@ def test_a_long_table_is_laid_out_as_a_short_one(
 
 def test_a_row_of_a_long_table_takes_little_work(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [(str(n), f"net-{n}", "queued") for n in range(2 * output.LONG_TABLE)]
-    assert calls_of(lambda: output.print_table("", (">job", "name", "why"), rows)) < 120 * len(rows)
+    assert calls_of(lambda: output.print_table("", (">job", "name", "why"), rows)) < 300 * len(rows)
 
 
 def test_the_page_shows_the_first_jobs_and_how_many_more(queue: ApiInstallation) -> None:
