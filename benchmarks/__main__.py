@@ -27,7 +27,7 @@ def main() -> int:
     lines: list[Line] = []
     for benchmark in chosen(options.names):
         print(f"{benchmark.name}: {benchmark.words} …", file=sys.stderr, flush=True)
-        lines += _measured(benchmark, options.rounds)
+        lines += _measured(benchmark, options.rounds, smallest=options.smallest)
         loads.append(load())
     heading = f"{machine()}; load average {' → '.join(loads)} between the benchmarks."
     if options.markdown:
@@ -39,11 +39,11 @@ def main() -> int:
     return 0 if all(line.values for line in lines) else 1
 
 
-def _measured(benchmark: Benchmark, rounds: int | None) -> list[Line]:
+def _measured(benchmark: Benchmark, rounds: int | None, *, smallest: bool) -> list[Line]:
     """Return the benchmark's lines, or one that says why it could not be measured: the others still count."""
     try:
-        return benchmark.run(rounds)
-    except Exception as exc:  # noqa: BLE001 - whatever one benchmark fails with, the others have been measured
+        return benchmark.run_smallest() if smallest else benchmark.run(rounds)
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - whatever one fails with, the others have been measured
         traceback.print_exc()
         return [Line(benchmark.name, "", (), note=f"not measured: {type(exc).__name__}: {exc}")]
 
@@ -57,6 +57,11 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; default: all that are not slow")
     parser.add_argument("--rounds", type=int, help="rounds of each; default: what each needs")
+    parser.add_argument(
+        "--smallest",
+        action="store_true",
+        help="one round of each at the smallest size: shows that it runs, not how fast",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table into this Markdown file, too")
     options = parser.parse_args()

@@ -29,27 +29,30 @@ def lines(rounds: int) -> list[Line]:
 
 
 def _watch(home: Installation) -> Footprint:
-    port = _free_port()
+    port = free_port()
     with home.process("-m", "cbi_queue.cli", "serve", "--port", str(port)) as server:
-        until(lambda: _answers(port), "the server to answer")
+        until(lambda: answers(port), "the server to answer")
         for path in PATHS * TIMES:
-            _get(port, path)
+            get(port, path)
         return Footprint.of(server.pid)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Return True once the server at *port* answers."""
     try:
-        _get(port, "/api/status")
+        get(port, "/api/status")
     except urllib.error.URLError:
         return False
     return True
 
 
-def _get(port: int, path: str) -> None:
+def get(port: int, path: str) -> None:
+    """Ask for *path* and read the answer to its end."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
         answer.read()

@@ -31,8 +31,10 @@ JOB: dict[str, Any] = {
     "family": "trees",
     "model": "lightgbm_dart",
     "horizon": "1w",
-    "params": {"n_estimators": 600, "early_stopping_rounds": None},
+    "params": {"early_stopping_rounds": None},
 }
+TREES = 600
+"""Boosting rounds."""
 PLAIN = str(Path(__file__).with_name("lightgbm_plain.py"))
 
 
@@ -49,7 +51,7 @@ def lines(rounds: int) -> list[Line]:
     added = tuple(job - process for job, process in zip(whole_jobs[1:], whole_processes[1:], strict=True))
     return [
         Line(
-            f"LightGBM through the queue / direct call, {JOB['params']['n_estimators']} rounds",
+            f"LightGBM through the queue / direct call, {TREES} rounds",
             "x",
             ratios(queued, direct),
             Target(1.05),
@@ -66,7 +68,7 @@ def lines(rounds: int) -> list[Line]:
 
 def _through_queue(home: Installation, name: str, whole: list[float]) -> float:
     """Train one job with a real daemon; return its loop's seconds and note those from claim to settled row."""
-    home.enqueue({**JOB, "name": name})
+    home.enqueue({**_job(), "name": name})
     home.work_off()
     with Ledger.open_readonly(home.settings.ledger_path) as ledger:
         job = queries.find_job(ledger, name)
@@ -81,7 +83,7 @@ def _through_queue(home: Installation, name: str, whole: list[float]) -> float:
 def _direct(home: Installation, whole: list[float]) -> float:
     """Train in a plain process with a trainer's thread counts; return its loop's seconds and note the process's."""
     settings = home.settings
-    spec = JobSpec.model_validate({"day": 1, "name": "direct", **JOB}).model_dump_json()
+    spec = JobSpec.model_validate({"day": 1, "name": "direct", **_job()}).model_dump_json()
     command = [sys.executable, "-P", PLAIN, str(settings.processed_dir), spec, str(settings.threads)]
     environ = {**home.environ, **_threads(settings.threads)}
     printed: list[str] = []
@@ -93,6 +95,10 @@ def _direct(home: Installation, whole: list[float]) -> float:
         )
     )
     return float(printed[0])
+
+
+def _job() -> dict[str, Any]:
+    return {**JOB, "params": {**JOB["params"], "n_estimators": TREES}}
 
 
 def _threads(threads: int) -> dict[str, str]:

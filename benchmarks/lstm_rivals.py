@@ -57,7 +57,7 @@ class Turn:
 
 def lines(rounds: int) -> list[Line]:
     """Measure *rounds* rounds."""
-    python = _environment()
+    python = _environment() if RIVALS else Path(sys.executable)
     with tempfile.TemporaryDirectory() as raw:
         folder = Path(raw)
         _furnish(folder)
@@ -70,7 +70,8 @@ def lines(rounds: int) -> list[Line]:
             order = list(takes)[number % 3 :] + list(takes)[: number % 3]
             for name in order:
                 turns[name].append(takes[name](number))
-    return [line for name in RIVALS for line in _compared(turns["ours"], turns[name], name)]
+    alone = Line("LSTM, samples a second, ours", "1/s", tuple(turn.samples_s for turn in turns["ours"]))
+    return [line for name in RIVALS for line in _compared(turns["ours"], turns[name], name)] or [alone]
 
 
 def _compared(ours: list[Turn], theirs: list[Turn], name: str) -> list[Line]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchmarks.measuring import Line
 
 
@@ -20,24 +24,78 @@ class Benchmark:
     rounds: int
     slow: bool = False
     """Runs only when it is named."""
+    smallest: Mapping[str, object] = field(default_factory=dict)
+    """Constants of its module, with values that let it run in seconds and say nothing."""
 
     def run(self, rounds: int | None = None) -> list[Line]:
         """Measure; by default as many rounds as the benchmark needs for a steady median."""
         lines: list[Line] = importlib.import_module(f"benchmarks.{self.module}").lines(rounds or self.rounds)
         return lines
 
+    def run_smallest(self) -> list[Line]:
+        """Run one round at the smallest size: to know that it runs, not to measure.
+
+        Raises:
+            AttributeError: when its module no longer has a constant of `smallest`.
+        """
+        module = importlib.import_module(f"benchmarks.{self.module}")
+        with contextlib.ExitStack() as changes:
+            for name, value in self.smallest.items():
+                changes.enter_context(patch.object(module, name, value))
+            return self.run(1)
+
 
 BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark("enqueue", "enqueue_jobs", "70 jobs into the ledger, against the bare transaction", 30),
-    Benchmark("claim", "claim_to_settle", "claim to settle of a no-op job, against stock Huey", 12),
+    Benchmark(
+        "claim", "claim_to_settle", "claim to settle of a no-op job, against stock Huey", 12, smallest={"BATCH": 10}
+    ),
     Benchmark("status", "quick_verbs", "`cbi-queue status --json` and `--help`, against a bare interpreter", 15),
+    Benchmark(
+        "large-queue",
+        "large_queue",
+        "verbs and page on a queue of 10,000 jobs, in processor time and memory",
+        3,
+        smallest={"JOBS": 50},
+    ),
     Benchmark("pick-up", "pick_up", "how long a job waits for an idle daemon", 15),
-    Benchmark("handover", "handover", "one job's end to the next trainer's first line, against a bare start", 6),
-    Benchmark("crash", "crash_recovery", "from a crash of trainer or daemon to training again", 3, slow=True),
-    Benchmark("idle-page", "idle_page", "memory of `cbi-queue serve` after a few requests", 3),
-    Benchmark("idle-daemon", "idle_daemon", "memory and CPU of the daemon with nothing to do, over a minute", 1),
-    Benchmark("monitor", "monitor_cost", "processor time of the monitor while a model trains, over a minute", 1),
-    Benchmark("lightgbm", "lightgbm_direct", "LightGBM through the queue, against a direct call", 5),
+    Benchmark(
+        "handover",
+        "handover",
+        "one job's end to the next trainer's first line, against a bare start",
+        6,
+        smallest={"JOBS": 2},
+    ),
+    Benchmark(
+        "crash",
+        "crash_recovery",
+        "from a crash of trainer or daemon to training again",
+        3,
+        slow=True,
+        smallest={"MOST_CRASHES": 1, "EPOCHS_BEFORE": 2, "SIZE": {"sequence_length": 4, "hidden_size": 8}},
+    ),
+    Benchmark("idle-page", "idle_page", "memory of `cbi-queue serve` after a few requests", 3, smallest={"TIMES": 1}),
+    Benchmark(
+        "idle-daemon",
+        "idle_daemon",
+        "memory and CPU of the daemon with nothing to do, over a minute",
+        1,
+        smallest={"SETTLING_S": 0.1, "WATCHED_S": 0.5},
+    ),
+    Benchmark(
+        "monitor",
+        "monitor_cost",
+        "processor time of the monitor while a model trains, over a minute",
+        1,
+        smallest={"SETTLING_S": 0.1, "WATCHED_S": 0.5},
+    ),
+    Benchmark(
+        "lightgbm",
+        "lightgbm_direct",
+        "LightGBM through the queue, against a direct call",
+        5,
+        smallest={"TREES": 5},
+    ),
     Benchmark("detector", "detector_recall", "slow-downs found, delays and false alarms on recorded trainings", 1),
     Benchmark(
         "week",
@@ -45,6 +103,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "a week of 65 jobs in simulated time and heat, with and without us",
         1,
         slow=True,
+        smallest={"MOST_SCENARIOS": 1},
     ),
     Benchmark(
         "week-sweep",
@@ -52,11 +111,34 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "the same week, swept over heat sinks, rooms, fans, sensors and their faults; a round is 60 of 1152 weeks",
         3,
         slow=True,
+        smallest={"FRACTIONS": 1152},
     ),
-    Benchmark("checkpoints", "checkpoint_cost", "share of training that checkpoints take", 1, slow=True),
-    Benchmark("loop", "loop_overhead", "training with monitor, channel and reports, against the same loop without", 40),
-    Benchmark("lstm", "lstm_rivals", "an LSTM, against neuralforecast and darts", 5, slow=True),
-    Benchmark("features", "feature_streaming", "memory of the feature cache on 10 million rows", 1, slow=True),
+    Benchmark(
+        "checkpoints",
+        "checkpoint_cost",
+        "share of training that checkpoints take",
+        1,
+        slow=True,
+        smallest={"EPOCHS": 12},
+    ),
+    Benchmark(
+        "loop",
+        "loop_overhead",
+        "training with monitor, channel and reports, against the same loop without",
+        40,
+        smallest={"SMALLEST": {"hidden_size": 2}},
+    ),
+    Benchmark(
+        "lstm", "lstm_rivals", "an LSTM, against neuralforecast and darts", 5, slow=True, smallest={"RIVALS": ()}
+    ),
+    Benchmark(
+        "features",
+        "feature_streaming",
+        "memory of the feature cache on 10 million rows",
+        1,
+        slow=True,
+        smallest={"ROWS": 10_000},
+    ),
 )
 
 

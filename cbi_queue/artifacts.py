@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -20,9 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
 
 MANIFEST_NAME = "manifest.json"
 CHECKPOINT_FOLDER = "checkpoints"
+MOST_MANIFEST_BYTES = 4 << 20
+"""Largest manifest that is read; one of ours takes a few KiB."""
 _F_FULLFSYNC = 51
 """`fcntl` command of macOS that flushes the drive's own cache; `fsync` there does not (fsync(2))."""
 
@@ -133,10 +137,11 @@ def reopen_folder(run_dir: Path) -> None:
 
 def complete_folder(run_dir: Path, manifest: Manifest) -> Manifest:
     """List every file of the folder except checkpoints in the manifest and write it, which completes the folder."""
+    paths = {name: run_dir / name for name in _files_below(run_dir)}
     files = {
-        str(path.relative_to(run_dir)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-        for path in sorted(run_dir.rglob("*"))
-        if path.is_file() and not _is_passing(path.relative_to(run_dir))
+        name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for name, path in paths.items()
+        if path.is_file() and not path.is_symlink()
     }
     full = Manifest(**{**asdict(manifest), "files": files})
     write_json(run_dir / MANIFEST_NAME, asdict(full))
@@ -145,13 +150,70 @@ def complete_folder(run_dir: Path, manifest: Manifest) -> Manifest:
 
 def read_manifest(run_dir: Path) -> Manifest | None:
     """Return the folder's manifest; None when there is none, or it is not as `complete_folder` writes it."""
+    return open_manifest(run_dir)[0]
+
+
+def open_manifest(run_dir: Path) -> tuple[Manifest | None, str]:
+    """Return the folder's manifest and "", or None and why it cannot be believed, in words. Follows no link."""
+    if not run_dir.is_dir() or run_dir.is_symlink():
+        return None, f"the run folder {run_dir} is {_what_else(run_dir)}"
     try:
-        body = json.loads((run_dir / MANIFEST_NAME).read_bytes())
+        with _open_inside(run_dir, MANIFEST_NAME) as stream:
+            content = stream.read(MOST_MANIFEST_BYTES + 1)
+    except OSError as exc:
+        return None, f"its manifest {_unreadable(exc)}"
+    if len(content) > MOST_MANIFEST_BYTES:
+        return None, f"its manifest is larger than {MOST_MANIFEST_BYTES >> 20} MiB, which none of ours is"
+    manifest = _parsed(content)
+    if manifest is None:
+        return None, "its manifest is damaged"
+    outside = next((name for name in manifest.files if not _is_inside(name)), None)
+    if outside is not None:
+        return None, f"its manifest names {outside[:80]!r}, which is outside the run folder and was not read"
+    return manifest, ""
+
+
+def _parsed(content: bytes) -> Manifest | None:
+    try:
+        body = json.loads(content)
         json.dumps(body, allow_nan=False).encode()
         manifest = Manifest(**body)
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return None
     return manifest if _is_well_formed(manifest) else None
+
+
+def _what_else(path: Path) -> str:
+    return "a link, and links are not followed" if path.is_symlink() else "no folder" if path.exists() else "missing"
+
+
+def _unreadable(exc: OSError) -> str:
+    if isinstance(exc, FileNotFoundError):
+        return "is missing"
+    return str(exc) if isinstance(exc, NoRegularFile) else f"cannot be read: {exc.strerror}"
+
+
+class NoRegularFile(OSError):
+    """Something else than a file of its own lies where a result should be: a link, a pipe, a folder."""
+
+
+def _open_inside(run_dir: Path, name: str) -> BufferedReader:
+    """Open the file *name* below *run_dir* for reading, without following a link on the way and without waiting.
+
+    Raises:
+        NoRegularFile: when it, or a folder on the way, is a link, or it is no regular file.
+        OSError: from the file system.
+    """
+    path = run_dir / name
+    if any(
+        folder.is_symlink() for folder in (path, *path.parents) if folder.is_relative_to(run_dir) and folder != run_dir
+    ):
+        raise NoRegularFile("is a link, and links are not followed")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NoRegularFile("is no regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _is_well_formed(manifest: Manifest) -> bool:
@@ -167,24 +229,38 @@ def _is_well_formed(manifest: Manifest) -> bool:
 
 
 def _is_entry(name: str, entry: object) -> bool:
-    path = PurePosixPath(name)
-    inside = bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
-    return inside and isinstance(entry, dict) and type(entry.get("bytes")) is int and type(entry.get("sha256")) is str
+    is_sized = isinstance(entry, dict) and type(entry.get("bytes")) is int and type(entry.get("sha256")) is str
+    return bool(PurePosixPath(name).parts) and "\0" not in name and is_sized
+
+
+def _is_inside(name: str) -> bool:
+    return not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
 
 
 def faults(run_dir: Path, manifest: Manifest) -> list[str]:
-    """Compare every file with the manifest; return what is missing or differs, in words."""
+    """Compare every file with the manifest; return what is missing or differs, in words. Follows no link."""
     found = []
     for name, wanted in manifest.files.items():
-        path = run_dir / name
         try:
-            if path.stat().st_size != wanted["bytes"] or sha256_of(path) != wanted["sha256"]:
-                found.append(f"{name} differs from its checksum")
-        except FileNotFoundError:
-            found.append(f"{name} is missing")
+            with _open_inside(run_dir, name) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                same = size == wanted["bytes"] and hashlib.file_digest(stream, "sha256").hexdigest() == wanted["sha256"]
         except OSError as exc:
-            found.append(f"{name} cannot be read: {exc.strerror}")
+            found.append(f"{name} {_unreadable(exc)}")
+        else:
+            if not same:
+                found.append(f"{name} differs from its checksum")
     return found
+
+
+def unnamed_files(run_dir: Path, manifest: Manifest) -> list[str]:
+    """Return the files below the folder that the manifest does not name: they are no part of the result."""
+    return [name for name in _files_below(run_dir) if name not in manifest.files]
+
+
+def _files_below(run_dir: Path) -> list[str]:
+    found = (path.relative_to(run_dir) for path in sorted(run_dir.rglob("*")) if not path.is_dir() or path.is_symlink())
+    return [str(relative) for relative in found if not _is_passing(relative)]
 
 
 def _is_passing(relative: Path) -> bool:

@@ -23,6 +23,7 @@ from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.backups import backup_paths
 from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
+from cbi_queue.ledger.damage import sample_runs
 from cbi_queue.ledger.queries import last_backup_event
 from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
 from cbi_queue.models.catalogue import outside
@@ -43,6 +44,8 @@ LOW_SPACE_GIB = 5.0
 STALE_BACKUP_S = 2 * 86_400
 """Seconds since the last backup from which one is overdue."""
 PROBE_TIMEOUT_S = 10.0
+MOST_SAMPLED_BYTES = 256 << 20
+"""Most that the runs of the sample hold together: about a second of reading."""
 LIBRARIES = ("polars", "lightgbm", "xgboost", "statsforecast", "torch")
 NET_LIBRARIES = {"tensorflow": ("polars", "safetensors", "tensorflow")}
 """What a backend with a separate runtime needs instead."""
@@ -73,8 +76,8 @@ def _bad(subject: str, seen: str, advice: str | None) -> Finding:
 def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _runtimes, _exports, _daemon,
-        _sensors,
+        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _runtimes, _exports, _runs,
+        _daemon, _sensors,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
 
@@ -288,6 +291,32 @@ def _exports(settings: Settings) -> Iterator[Finding]:
         yield _ok("exports", f"{counted(len(found), 'file')} in {settings.exports_dir}")
     else:
         yield _note("exports", f"none in {settings.exports_dir}", "`cbi-queue data sample` builds sample exports")
+
+
+def _runs(settings: Settings) -> Iterator[Finding]:
+    """Check a few finished runs, marking none; the other checks say what is wrong with the ledger or the volume."""
+    try:
+        settings.require_volume()
+        if schema_version(settings.ledger_path) != SCHEMA_VERSION or not settings.models.is_dir():
+            return
+        with Ledger.open_readonly(settings.ledger_path) as ledger:
+            sample = sample_runs(ledger, settings.models, MOST_SAMPLED_BYTES)
+    except (CbiError, sqlite3.Error):
+        return
+    if not sample.finished:
+        return
+    damaged = [check for check in sample.checks if check.damage is not None]
+    seen = f"{len(sample.checks)} of {counted(sample.finished, 'finished run')} checked"
+    advice = "`cbi-queue verify` checks every run and marks the damaged ones"
+    for check in damaged:
+        yield _bad("results", f"the run of job {check.job_id} {check.name} is damaged: {check.damage}", advice)
+    if sample.marked:
+        known = f"{counted(sample.marked, 'run is', 'runs are')} marked as damaged"
+        yield _bad("results", known, "`cbi-queue leaderboard` names them; `cbi-queue retry NAME` trains one again")
+    if not sample.checks:
+        yield _note("results", seen, advice)
+    elif not damaged:
+        yield _ok("results", f"{seen}, all intact; `cbi-queue verify` checks every one")
 
 
 def _daemon(settings: Settings) -> Iterator[Finding]:

@@ -12,8 +12,8 @@
                   ▼                  │
                running ──────────────┤
                 │ ▲ │                │
-          pause │ │ └─ finish ─► succeeded
-                ▼ │ resume   veto ─► vetoed     ─┐ accept ─► succeeded
+          pause │ │ └─ finish ─► succeeded      ─┐ (damaged, or features)
+                ▼ │ resume   veto ─► vetoed     ─┤ accept ─► succeeded
                paused ───────fail ─► failed      ├─ retry ─► queued | waiting
                         cancel ────► cancelled  ─┘
 
@@ -154,7 +154,7 @@ def _transition(name: str, sources: str, target: str) -> Transition:
 SATISFY = _transition("satisfy", "waiting", "queued")
 HOLD = _transition("hold", "queued waiting", "held")
 RELEASE = _transition("release", "held", "queued")
-AWAIT_NEEDS = _transition("await_needs", "queued held failed cancelled vetoed", "waiting")
+AWAIT_NEEDS = _transition("await_needs", "queued held failed cancelled vetoed succeeded", "waiting")
 CLAIM = _transition("claim", "queued", "running")
 PAUSE = _transition("pause", "running", "paused")
 RESUME = _transition("resume", "paused", "running")
@@ -163,7 +163,7 @@ VETO = _transition("veto", "running paused", "vetoed")
 FAIL = _transition("fail", "running paused", "failed")
 REQUEUE = _transition("requeue", "running paused", "queued")
 CANCEL = _transition("cancel", "queued waiting held running paused", "cancelled")
-RETRY = _transition("retry", "failed cancelled vetoed", "queued")
+RETRY = _transition("retry", "failed cancelled vetoed succeeded", "queued")
 ACCEPT = _transition("accept", "vetoed", "succeeded")
 
 TRANSITIONS: tuple[Transition, ...] = (

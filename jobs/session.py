@@ -25,8 +25,9 @@ from pydantic import ValidationError
 from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
-from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Note, Stopped
+from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Stopped
 from cbi_queue.spec import JobSpec, spec_faults
+from jobs.data.cache_repair import mend_cache
 from jobs.data.feature_store import check_snapshot
 from jobs.process.channel import Channel, StopRequested
 from jobs.process.fingerprint import with_cost
@@ -95,8 +96,11 @@ def _train(assignment: Assignment, channel: Channel) -> None:
     reopen_folder(task.run_dir)
     trainer = trainer_of(task.spec)
     channel.safe_point(0)
-    if task.spec.family != Family.FEATURES and (snapshot := check_snapshot(task.processed_dir, task.spec)):
-        channel.report(Note(f"trains on snapshot {snapshot[:8]} of the data set {task.spec.dataset}"))
+    if task.spec.family != Family.FEATURES:
+        mend_cache(task)
+        if snapshot := check_snapshot(task.processed_dir, task.spec):
+            with contextlib.suppress(OSError):  # the disk of the log may be full
+                print(f"data set {task.spec.dataset}, snapshot {snapshot[:8]}", flush=True)
     channel.report(with_cost(trainer.prepare(task), task.spec))
     finished = trainer.train(task)
     finished = replace(finished, peak_rss_mib=peak_rss_mib())

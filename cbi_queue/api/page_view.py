@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 MODELS_SHOWN = 4
 """Best models of each horizon on the page, beside the baselines."""
 QUEUE_SHOWN = 12
-"""Jobs of the queue that are shown at first; the rest is folded."""
+"""Jobs of the queue that are shown at first; the next ones are folded."""
+QUEUE_LISTED = 200
+"""Jobs of the queue on the page at all: more would make each refresh slow, and nobody reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def page_view(settings: Settings) -> PageView:
     """
     with open_snapshot(settings) as (ledger, telemetry):
         status = status_of(settings, ledger, telemetry)
-        ranked = rank(queries.all_jobs(ledger))
+        ranked = rank(queries.scored_jobs(ledger))
         epochs = telemetry.epochs(status.slot.job.id) if status.slot.job else []
         governor = governor_panel(telemetry, status, epochs)
     mood, headline = _headline(status)
@@ -112,5 +114,5 @@ def _losses(status: QueueStatus, epochs: Sequence[EpochRow]) -> LossLine | None:
 
 def _board(horizon: str, rows: Sequence[LeaderboardRow]) -> Board:
     best = [row for row in rows if not row.is_bar][:MODELS_SHOWN]
-    shown = tuple(row for row in rows if row.is_bar or row in best)
+    shown = tuple(row for row in rows if row.is_bar or row in best or row.damage is not None)
     return Board(horizon, shown, more=len(rows) - len(shown))

@@ -20,7 +20,7 @@ from cbi_queue import clock
 from cbi_queue.api.charts import FRAME, stacked
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.formats import FILTERS
-from cbi_queue.api.page_view import QUEUE_SHOWN, page_view, why_waiting
+from cbi_queue.api.page_view import QUEUE_LISTED, QUEUE_SHOWN, page_view, why_waiting
 from cbi_queue.lifecycle import event_title
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.views.snapshot import QueueStatus, take_status
@@ -42,6 +42,7 @@ _TEMPLATES.globals.update(
     horizons=HORIZONS,
     frame=FRAME,
     queue_shown=QUEUE_SHOWN,
+    queue_listed=QUEUE_LISTED,
     version=cbi_queue.__version__,
 )
 

@@ -80,7 +80,7 @@ def leaderboard(settings: AppSettings) -> dict[str, list[LeaderboardRow]]:
     A board is named by its horizon, as `1w`, and where there are several, by its data set and older snapshot.
     """
     with Ledger.open_readonly(settings.ledger_path) as ledger:
-        return rank(queries.all_jobs(ledger))
+        return rank(queries.scored_jobs(ledger))
 
 
 @router.get("/api/jobs")

@@ -27,6 +27,7 @@ VERBS: dict[str, str] = {
     "logs": "Print or follow a job's training log.",
     "budget": "Show how many of the week's planned models are done.",
     "leaderboard": "Rank the trained models of each horizon against the baselines.",
+    "verify": "Check that the results of finished runs are what they were.",
     "pause": "Pause the slot: pause, drain or evict the job in it.",
     "resume": "Lift the hold of `pause`: the job in the slot resumes, new jobs start.",
     "cancel": "Cancel jobs; a running trainer is ended with its child processes.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from cbi_queue import clock
 from cbi_queue.wording import UNKNOWN, span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -24,6 +25,8 @@ PIPE_COLUMNS = 200
 """Width of a line when the output is not a terminal: wide enough that no table folds."""
 WORDS_COLUMNS = 24
 """Least width of the last column of a table, which holds the sentences."""
+LONG_TABLE = 200
+"""Rows from which a table is laid out line by line: the library takes 50 microseconds a cell."""
 STATE_COLOURS = {
     "running": "green", "paused": "yellow", "queued": "cyan", "waiting": "blue", "held": "magenta",
     "succeeded": "green", "vetoed": "yellow", "failed": "red", "cancelled": "bright_black",
@@ -33,6 +36,16 @@ STATE_COLOURS = {
 def print_json(value: Any) -> None:
     """Print *value* as JSON, refusing NaN."""
     click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """Print *values* as a JSON list, one after the other, so that a long one needs no memory."""
+    before = "["
+    for value in values:
+        text = json.dumps(value, indent=2, allow_nan=False, default=str).replace("\n", "\n  ")
+        click.echo(f"{before}\n  {text}", nl=False)
+        before = ","
+    click.echo("[]" if before == "[" else "\n]")
 
 
 def printable(text: str) -> str:
@@ -59,7 +72,42 @@ def console() -> Console:
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table that fits the terminal."""
     screen = console()
-    screen.print(fitted_table(title, columns, rows, screen.width))
+    listed = list(rows)
+    if len(listed) <= LONG_TABLE:
+        screen.print(fitted_table(title, columns, listed, screen.width))
+        return
+    for line in _long_table(title, columns, listed, screen.width):
+        click.echo(line)
+
+
+def _long_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Yield the lines of a table of many rows, laid out as `fitted_table` does, in a hundredth of the time."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    kept = _kept_columns(columns, cells, width)
+    names = [columns[index].lstrip("?>") for index in kept]
+    wide = [max(len(name), *(len(row[index]) for row in cells)) for name, index in zip(names, kept, strict=True)]
+    before = sum(wide[:-1]) + 2 * len(wide[:-1])
+    last = max(WORDS_COLUMNS, width - before)
+
+    def line(values: Sequence[str], style: Callable[[str, str], str]) -> str:
+        padded = [
+            value.rjust(size) if ">" in columns[index] else value.ljust(size)
+            for value, size, index in zip(values, wide, kept, strict=True)
+        ]
+        first, *more = [values[-1]] if len(values[-1]) <= last else textwrap.wrap(values[-1], last)
+        shown = [style(value, cell) for value, cell in zip(values[:-1], padded[:-1], strict=True)]
+        return ("\n" + " " * before).join(["  ".join([*shown, style(values[-1], first)]).rstrip(), *more])
+
+    if title:
+        yield title
+    yield line(names, lambda _value, cell: click.style(cell, bold=True))
+    for row in cells:
+        yield line([row[index] for index in kept], _coloured)
+
+
+def _coloured(value: str, cell: str) -> str:
+    colour = STATE_COLOURS.get(value)
+    return click.style(cell, fg=colour) if colour else cell
 
 
 def fitted_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Table:

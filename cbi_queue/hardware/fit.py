@@ -7,11 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from cbi_queue.hardware.memory import Estimate, formula_mib, kind_of, line_for
-from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
     from typing import Any
 
     from cbi_queue.hardware import HardwareProfile
@@ -110,17 +108,16 @@ def _smaller(planned: Estimate, chosen: Estimate, limit_mib: float) -> str:
 
 
 def why_it_cannot_fit(
-    job: JobSpec, profile: HardwareProfile, processed_dir: Path | None, peaks: Mapping[str, Sequence[Peak]]
+    job: JobSpec, profile: HardwareProfile, shape: Shape, peaks: Mapping[str, Sequence[Peak]]
 ) -> str | None:
     """Return the figures that rule *job* out on this machine; None when it may fit.
 
     Args:
         job: the whole job.
         profile: the machine.
-        processed_dir: feature caches, whose manifests state rows and features; None: both are assumed.
+        shape: rows and features of its data.
         peaks: memory that earlier runs on each backend took.
     """
-    shape = (shape_from_cache(processed_dir, job.horizon) if processed_dir else None) or ASSUMED
     found = fit(need_of(job, shape, peaks), profile.limit_mib(kind_of(job.model)))
     if found.verdict is not Verdict.CANNOT:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.datasets.snapshots import Snapshots
@@ -28,6 +28,10 @@ _INSERT_JOB = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_EVENT = "INSERT INTO events (at, job_id, event, reason, target, words) VALUES (?, ?, 'enqueue', ?, ?, ?)"
+
+
+VALUES_A_QUERY = 500
+"""SQLite before 3.32 takes 999 values in one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,12 @@ def enqueue(
         candidates = _without_doubles(
             _candidate(spec, index) for spec, index in _on_their_snapshots(ledger, list(written), data)
         )
-        standing = {c.spec.name: _standing(ledger, c, data, refresh=refresh) for c in candidates}
+        same = _newest_by(ledger, "identity", [c.identity for c in candidates])
+        named = _newest_by(ledger, "name", [c.spec.name for c in candidates if c.identity not in same])
+        standing = {
+            c.spec.name: _standing(c, same.get(c.identity), named.get(c.spec.name), data, refresh=refresh)
+            for c in candidates
+        }
         fresh = [c for c in candidates if not isinstance(standing[c.spec.name], EnqueuedJob)]
         there = {name: found for name, found in standing.items() if isinstance(found, EnqueuedJob)}
         _refuse_changed_live_jobs(ledger, fresh)
@@ -115,24 +124,33 @@ def _on_their_snapshots(
 ) -> Iterator[tuple[JobSpec, int]]:
     """Yield each job with the snapshot that it is going to read: that of the features which will stand when it starts."""
     built = {(spec.dataset, spec.horizon) for spec, _ in written if spec.family == Family.FEATURES}
+    live = {key: live_features(ledger, key) for key in {(spec.dataset, spec.horizon) for spec, _ in written} - built}
     for spec, index in written:
         key = spec.dataset, spec.horizon
         if key in built:
             snapshot = data.exports.get(key)
-        elif (builder := live_features(ledger, key)) is not None:
+        elif (builder := live[key]) is not None:
             snapshot = builder.snapshot
         else:
             snapshot = data.caches.get(key, data.exports.get(key))
         yield spec.model_copy(update={"snapshot": snapshot}), index
 
 
-def _standing(ledger: Ledger, job: _Candidate, data: Snapshots, *, refresh: bool) -> EnqueuedJob | str:
-    """Return the job of the ledger that *job* is, or why it has to be queued: `new`, or its data have `changed`."""
-    same = _newest(ledger, "identity", job.identity)
+def _standing(
+    job: _Candidate, same: JobRow | None, other: JobRow | None, data: Snapshots, *, refresh: bool
+) -> EnqueuedJob | str:
+    """Return the job of the ledger that *job* is, or why it has to be queued: `new`, or its data have `changed`.
+
+    Args:
+        job: that is given.
+        same: the newest job of its identity.
+        other: the newest job of its name, where none has its identity.
+        data: what the exports and the caches hold now.
+        refresh: queue again what was trained on other data as well.
+    """
     if same is not None:
         is_gone = job.builds_features and data.exports.get(job.key) != data.caches.get(job.key)
         return "changed" if is_gone and same.state is JobState.SUCCEEDED else _there(same)
-    other = _newest(ledger, "name", job.spec.name)
     if other is None or content_of(other.spec) != content_of(json.loads(job.spec_json)):
         return "new"
     if job.spec.snapshot is None or other.state in NOT_STARTED:
@@ -157,10 +175,9 @@ def _there(job: JobRow, data: str = "same") -> EnqueuedJob:
     return EnqueuedJob(job.name, job.id, job.state, data)
 
 
-def _newest(ledger: Ledger, column: str, value: str) -> JobRow | None:
-    sql = f"SELECT * FROM jobs WHERE {column} = ? ORDER BY id DESC LIMIT 1"  # noqa: S608 - our own words
-    row = ledger.conn.execute(sql, (value,)).fetchone()
-    return JobRow.of(row) if row else None
+def _newest_by(ledger: Ledger, column: str, values: Sequence[str]) -> dict[str, JobRow]:
+    sql = f"SELECT * FROM jobs WHERE {column} IN ({{}}) ORDER BY id"  # noqa: S608 - our own words
+    return {getattr(job, column): job for job in map(JobRow.of, _select_each(ledger, sql, values))}
 
 
 def _renew(ledger: Ledger, candidates: Sequence[_Candidate]) -> tuple[EnqueuedJob, ...]:
@@ -197,14 +214,17 @@ def _without_doubles(candidates: Iterable[_Candidate]) -> list[_Candidate]:
     return list(by_name.values())
 
 
+def _select_each(ledger: Ledger, sql: str, values: Sequence[str]) -> Iterator[Any]:
+    """Yield the rows of *sql*, whose `{}` stands for *values*, some hundreds of them at a time."""
+    for first in range(0, len(values), VALUES_A_QUERY):
+        some = values[first : first + VALUES_A_QUERY]
+        yield from ledger.conn.execute(sql.format(", ".join("?" * len(some))), some)
+
+
 def _refuse_changed_live_jobs(ledger: Ledger, fresh: Sequence[_Candidate]) -> None:
-    clashes = []
-    for candidate in fresh:
-        row = ledger.conn.execute(
-            "SELECT id, state FROM jobs WHERE name = ? AND ended_at IS NULL", (candidate.spec.name,)
-        ).fetchone()
-        if row:
-            clashes.append(f"{candidate.spec.name}: job {row['id']} is {row['state']} with other content")
+    sql = "SELECT name, id, state FROM jobs WHERE name IN ({}) AND ended_at IS NULL"
+    rows = _select_each(ledger, sql, [candidate.spec.name for candidate in fresh])
+    clashes = [f"{name}: job {job_id} is {state} with other content" for name, job_id, state in rows]
     if clashes:
         raise Refused(
             "cannot enqueue, because live jobs have the same name and another content:\n  " + "\n  ".join(clashes),
@@ -241,24 +261,27 @@ def _insert(
     conn.executemany(_INSERT_JOB, rows)
     conn.executemany(_INSERT_EVENT, events)
     conn.executemany("INSERT INTO needs VALUES (?, ?)", [(job, need) for job, all_ in needs.items() for need in all_])
-    for job in added:
-        _take_over_needs(ledger, job)
+    _take_over_needs(ledger, ids)
     return added
 
 
-def _take_over_needs(ledger: Ledger, new: EnqueuedJob) -> None:
-    """Make jobs that need an earlier job of this name, which ended without success, need the new one instead."""
+def _take_over_needs(ledger: Ledger, ids: Mapping[str, int]) -> None:
+    """Make jobs that need an earlier job of a new one's name, which ended without success, need the new one instead."""
     rows = ledger.conn.execute(
         """
-        SELECT n.job_id, n.needs_id FROM needs n JOIN jobs old ON old.id = n.needs_id JOIN jobs d ON d.id = n.job_id
-        WHERE old.name = ? AND old.state IN ('failed', 'vetoed', 'cancelled') AND d.state != 'succeeded'
-        """,
-        (new.name,),
+        SELECT n.job_id, n.needs_id, old.name FROM needs n
+        JOIN jobs old ON old.id = n.needs_id JOIN jobs d ON d.id = n.job_id
+        WHERE old.state IN ('failed', 'vetoed', 'cancelled') AND d.state != 'succeeded'
+        """
     ).fetchall()
-    for row in rows:
-        ledger.conn.execute("UPDATE needs SET needs_id = ? WHERE job_id = ? AND needs_id = ?", (new.job_id, *row))
-        words = f"needs {new.name} as enqueued again (job {new.job_id} instead of job {row['needs_id']})"
-        ledger.add_event("needs_renewed", Reason.NEEDS_OPEN, job_id=row["job_id"], words=words)
+    for job_id, needs_id, name in rows:
+        if (new_id := ids.get(name)) is None:
+            continue
+        ledger.conn.execute(
+            "UPDATE needs SET needs_id = ? WHERE job_id = ? AND needs_id = ?", (new_id, job_id, needs_id)
+        )
+        words = f"needs {name} as enqueued again (job {new_id} instead of job {needs_id})"
+        ledger.add_event("needs_renewed", Reason.NEEDS_OPEN, job_id=job_id, words=words)
 
 
 def _next_id(ledger: Ledger) -> int:

@@ -190,7 +190,14 @@ def create_learned(db: Database) -> None:
     db.execute("CREATE INDEX peaks_by_kind ON memory_peaks (kind, backend, id)")
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (create_jobs, create_attempts, create_holds, create_learned)
+def add_damage(db: Database) -> None:
+    """What `verify` found wrong with the run folder of an ended job."""
+    db.execute("ALTER TABLE jobs ADD COLUMN damage TEXT")
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (
+    create_jobs, create_attempts, create_holds, create_learned, add_damage,
+)  # fmt: skip
 """Append only. `user_version` counts the steps that were applied."""
 
 

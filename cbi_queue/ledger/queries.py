@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import Refused, UnknownJob
@@ -33,9 +33,7 @@ def find_job(ledger: Ledger, name: str) -> JobRow:
     """
     match = _NUMBER.fullmatch(name)
     by_number = _one(ledger, "SELECT * FROM jobs WHERE id = ?", int(match[1])) if match else None
-    by_name = (
-        _one(ledger, "SELECT * FROM jobs WHERE name = ? ORDER BY id DESC LIMIT 1", name) if name.isascii() else None
-    )
+    by_name = newest_named(ledger, name)
     if by_number and by_name and by_number.id != by_name.id:
         raise Refused(
             f"{name} is the number of job {by_number.id}, {by_number.name}, and the name of job {by_name.id}",
@@ -63,6 +61,11 @@ def job_numbered(ledger: Ledger, job_id: int) -> JobRow:
     return found
 
 
+def newest_named(ledger: Ledger, name: str) -> JobRow | None:
+    """Return the newest job of this very name; None when there is none."""
+    return _one(ledger, "SELECT * FROM jobs WHERE name = ? ORDER BY id DESC LIMIT 1", name) if name.isascii() else None
+
+
 def _one(ledger: Ledger, sql: str, *values: object) -> JobRow | None:
     return next(iter(_jobs(ledger, sql, *values)), None)
 
@@ -84,6 +87,30 @@ def job_names(ledger: Ledger) -> list[str]:
 def all_jobs(ledger: Ledger) -> list[JobRow]:
     """Return every job in plan order."""
     return _jobs(ledger, "SELECT * FROM jobs ORDER BY id")
+
+
+_DATA_OF_SPEC = "json_patch('{}', json_object('dataset', json_extract(spec, '$.dataset'), 'snapshot', json_extract(spec, '$.snapshot'))) AS spec"
+_WITHOUT_SPEC = ", ".join(_DATA_OF_SPEC if field.name == "spec" else field.name for field in fields(JobRow))
+"""Of a job's spec only the data that it reads: `json_patch` leaves out what is null."""
+_BRIEF = _WITHOUT_SPEC.replace("metrics", "NULL AS metrics")
+
+
+def brief_jobs(ledger: Ledger, where: str = "1", *values: object) -> list[JobRow]:
+    """Return the jobs in plan order, of their specs only the data set and its snapshot, and without metrics: reading
+    those takes most of the time of a list.
+
+    Args:
+        ledger: open.
+        where: an SQL condition of our own words on the columns of `jobs`, with `?` for each of *values*.
+        values: what stands for them.
+    """
+    return _jobs(ledger, f"SELECT {_BRIEF} FROM jobs WHERE {where} ORDER BY id", *values)  # noqa: S608 - our own words
+
+
+def scored_jobs(ledger: Ledger) -> list[JobRow]:
+    """Return every job that succeeded and has metrics, in plan order, of its spec only the data."""
+    where = "state = 'succeeded' AND metrics IS NOT NULL"
+    return _jobs(ledger, f"SELECT {_WITHOUT_SPEC} FROM jobs WHERE {where} ORDER BY id")  # noqa: S608 - our own words
 
 
 def job_in_slot(ledger: Ledger) -> JobRow | None:

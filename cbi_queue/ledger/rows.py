@@ -50,6 +50,8 @@ class JobRow:
     enqueued_at: float
     changed_at: float
     ended_at: float | None
+    damage: str | None = None
+    """What the last check of its run folder found wrong; None: nothing, or not checked yet."""
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> JobRow:

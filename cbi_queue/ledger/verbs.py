@@ -16,6 +16,7 @@ from cbi_queue.ledger.renewal import take_present_data
 from cbi_queue.ledger.settlement import satisfy_dependents
 from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import ACCEPT, AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
+from cbi_queue.models.kinds import Family
 from cbi_queue.spec import identity_of, strict_spec, timeout_seconds
 from cbi_queue.values.words import not_allowed
 
@@ -45,11 +46,12 @@ def release(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
 def retry(ledger: Ledger, names: Sequence[str], data: Snapshots | None = None) -> list[JobRow]:
     """Queue failed, cancelled or vetoed jobs again, with their retries restored and their checkpoints kept.
 
-    Jobs whose data differ from *data*, the present ones, get those, and start without their checkpoints.
+    A job that succeeded is run again only when its run was found damaged, or when it builds a feature cache. Jobs whose
+    data differ from *data*, the present ones, get those, and start without their checkpoints.
     """
-    fresh = {"errors": 0, "ooms": 0, "not_before": None, "cancel_requested_at": None, "veto": None, "metrics": None}
+    fresh = dict.fromkeys(("not_before", "cancel_requested_at", "veto", "metrics", "damage"))
     with ledger.write():
-        jobs = _each(ledger, names, "retry", lambda job: _back_to_queue(ledger, job, RETRY, fresh))
+        jobs = _each(ledger, names, "retry", lambda job: _retry_one(ledger, job, {"errors": 0, "ooms": 0, **fresh}))
         if data is not None:
             take_present_data(ledger, jobs, data)
     return jobs
@@ -131,6 +133,12 @@ def _each(ledger: Ledger, names: Sequence[str], verb: str, act: Any) -> list[Job
             except StaleTransition as exc:
                 raise refusal(verb, job) from exc
         return [job_numbered(ledger, job.id) for job in jobs]
+
+
+def _retry_one(ledger: Ledger, job: JobRow, columns: dict[str, Any]) -> None:
+    if job.state is JobState.SUCCEEDED and job.damage is None and job.family != Family.FEATURES:
+        raise refusal("retry", job)
+    _back_to_queue(ledger, job, RETRY, columns)
 
 
 def _cancel_one(ledger: Ledger, job: JobRow) -> None:

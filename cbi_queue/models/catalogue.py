@@ -136,4 +136,4 @@ def entry_for(family: object, model: object) -> ModelEntry | None:
 
 def models_of(family: str) -> tuple[str, ...]:
     """Names of the models of *family*, in catalogue order."""
-    return tuple(name for name, entry in MODELS.items() if entry.family == family)
+    return tuple(name for name, entry in {**SHIPPED, **outside().models}.items() if entry.family == family)

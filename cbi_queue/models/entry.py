@@ -7,6 +7,7 @@ A row names code as "module:Class" and imports it only when asked: its parameter
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -70,5 +71,5 @@ class ModelEntry:
 def imported(reference: str) -> type:
     """Import the class that *reference* names, as "module:Class"."""
     module, _, name = reference.partition(":")
-    found: type = getattr(importlib.import_module(module), name)
+    found: type = getattr(sys.modules.get(module) or importlib.import_module(module), name)
     return found

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cbi_queue.datasets.place import DEFAULT
-from cbi_queue.models.catalogue import MODELS, models_of, outside
+from cbi_queue.models.catalogue import MODELS, entry_for, models_of, outside
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.expand import Combination, filled
 from cbi_queue.spec import NAME_PATTERN, JobSpec, spec_faults, timeout_seconds
@@ -93,11 +93,13 @@ def _find_model(draft: JobDraft, values: dict[str, Any], broken: set[str], compl
     if "family" in broken or "model" in broken or draft.family is None:
         broken.add("model")
         return
-    known, written = models_of(draft.family), values.get("model")
+    written = values.get("model")
+    if isinstance(written, str) and entry_for(draft.family, written) is not None:
+        draft.model = written
+        return
+    known = models_of(draft.family)
     if written is None and len(known) == 1:
         draft.model = known[0]
-    elif written in known:
-        draft.model = written
     else:
         broken.add("model")
         if written is None:

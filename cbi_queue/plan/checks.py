@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import budget
 from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
 from cbi_queue.hardware.fit import why_it_cannot_fit
+from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
 from cbi_queue.plan.order import circles
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.hardware.memory import Peak
+    from cbi_queue.models.memory_formulas import Shape
     from cbi_queue.plan.build import JobDraft
     from cbi_queue.plan.complaints import Complaints
     from cbi_queue.plan.drafting import PlanDraft
@@ -153,11 +155,15 @@ def check_ceilings(plan: PlanDraft, profile: HardwareProfile, complaints: Compla
 
 def check_memory(plan: PlanDraft, around: Surroundings, complaints: Complaints) -> None:
     """Complain about jobs that could never fit into the machine's memory."""
+    shapes: dict[tuple[str, str], Shape] = {}  # read once for the many jobs of a horizon
     for job in plan.jobs:
         if job.spec is None:
             continue
-        processed_dir = around.processed_dir and of_dataset(around.processed_dir, job.dataset)
-        text = why_it_cannot_fit(job.spec, around.profile, processed_dir, around.peaks)
+        key = job.dataset, job.spec.horizon
+        if key not in shapes:
+            folder = around.processed_dir and of_dataset(around.processed_dir, job.dataset)
+            shapes[key] = (shape_from_cache(folder, job.spec.horizon) if folder else None) or ASSUMED
+        text = why_it_cannot_fit(job.spec, around.profile, shapes[key], around.peaks)
         if text is not None:
             _complain(plan, complaints, job.at, text)
 

@@ -144,8 +144,7 @@ class _Reading:
         for key in _SIMPLE_DEFAULTS:
             if key in defaults and key not in raw:
                 origins[key,] = ("defaults", key)
-        known = models_of(values.get("family", ""))
-        model = MODELS.get(str(values.get("model") or (known[0] if len(known) == 1 else "")))
+        model = MODELS.get(str(values.get("model") or _only_model_of(values.get("family", ""))))
         if model is None:
             return Combination(values, origins, combination.appended)
         if values.get("backend") is None and defaults.get("backend") in model.backends:
@@ -204,6 +203,11 @@ def _taken(model: ModelEntry, place: KeyPath) -> Iterable[str]:
     if place != ("evaluation",):
         return model.params.model_fields
     return EvaluationParams.model_fields if issubclass(model.params, EvaluationParams) else ()
+
+
+def _only_model_of(family: str) -> str:
+    known = models_of(family)
+    return known[0] if len(known) == 1 else ""
 
 
 @cache

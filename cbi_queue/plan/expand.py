@@ -20,8 +20,8 @@ from cbi_queue.values.words import KeyPath, did_you_mean, not_allowed, seen, unk
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_JOBS = 500
-"""Most jobs of one plan. A week's budget has 70 models; 500 leaves room for sweeps and still lists on one page."""
+MAX_JOBS = 10_000
+"""Most jobs of one plan: what checking, enqueuing and listing are quick with (`python -m benchmarks large-queue`)."""
 
 _PLAIN_AXES = ("horizon", "model", "dataset")
 """Keys of a job that a matrix may list; the others are `params.NAME`."""

@@ -4,6 +4,7 @@ The backtest block ranks, because no model was selected on it. Models may be sco
 cannot be compared, so they are ranked by skill = 1 - error / naive's error on the same rows: 0 equals naive, above 0
 beats it. MASE is MAE divided by a constant, so skill by MASE is skill by MAE. The baselines (naive, seasonal naive,
 drift) are always listed. One that was not trained has no scores, except naive, whose scores come with every model.
+A run that was found damaged is listed last, without place and scores.
 
 Scores on different data cannot be compared either: every data set, and every snapshot of it, has boards of its own.
 """
@@ -59,6 +60,8 @@ class LeaderboardRow:
     dataset: str = DEFAULT
     snapshot: str | None = None
     """Which snapshot of the data set every row of its board was scored on; None when it was not recorded."""
+    damage: str | None = None
+    """What the last check of its run folder found wrong; it is then not ranked."""
 
 
 def rank(jobs: Iterable[JobRow]) -> dict[str, list[LeaderboardRow]]:
@@ -106,19 +109,18 @@ def _is_scored(job: JobRow) -> bool:
 
 
 def _ranked(jobs: list[JobRow]) -> list[LeaderboardRow]:
-    rows = [_row(job) for job in jobs] + _untrained_baselines(jobs)
+    intact = [job for job in jobs if job.damage is None]
+    rows = [_row(job) for job in intact] + _untrained_baselines(intact)
     rows.sort(key=_order)
     first = jobs[0]
-    return [
-        replace(
-            row,
-            place=place if row.skill_mase is not None else None,
-            horizon=first.horizon,
-            dataset=first.dataset,
-            snapshot=first.snapshot,
-        )
-        for place, row in enumerate(rows, start=1)
-    ]
+    placed = [replace(row, place=n) if row.skill_mase is not None else row for n, row in enumerate(rows, start=1)]
+    placed += [_damaged_row(job) for job in jobs if job.damage is not None]
+    return [replace(row, horizon=first.horizon, dataset=first.dataset, snapshot=first.snapshot) for row in placed]
+
+
+def _damaged_row(job: JobRow) -> LeaderboardRow:
+    row = _scored_row({}, job_id=job.id, name=job.name, family=job.family, model=job.model, fit_s=None)
+    return replace(row, damage=job.damage)
 
 
 def _order(row: LeaderboardRow) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ Instants are seconds since 1970 UTC; a value that is not known is None, never ze
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
@@ -60,6 +60,10 @@ class JobLine:
     ended_at: float | None
     needs: tuple[str, ...]
     """Names of the jobs that it still waits for."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,9 @@ class QueueStatus:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self)
+        lines = {"queue": self.queue, "ended": self.ended}  # thousands, perhaps: `asdict` copies each value deeply
+        plain = {name: [line.as_json() for line in listed] for name, listed in lines.items()}
+        return {**asdict(replace(self, queue=(), ended=())), **plain}
 
 
 def take_status(settings: Settings) -> QueueStatus:
@@ -148,11 +154,12 @@ def open_snapshot(settings: Settings) -> Iterator[tuple[Ledger, TelemetryReader]
 def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) -> QueueStatus:
     """Put the status together from what `open_snapshot` opened."""
     now = clock.epoch_s()
-    jobs = queries.all_jobs(ledger)
+    jobs = queries.brief_jobs(ledger)
     needs = queries.needs_of(ledger)
     holds = holds_in_force(ledger)
     by_id = {job.id: job for job in jobs}
-    lines = {job.id: _line(ledger, job, needs, by_id) for job in jobs}
+    shown = [*(job for job in jobs if job.ended_at is None), *_newest_ended(jobs)]
+    lines = {job.id: _line(ledger, job, needs, by_id) for job in shown}
     names = {job.id: job.name for job in jobs}
     in_slot = next((job for job in jobs if job.state.is_in_slot), None)
     daemon = daemon_status(settings)
@@ -174,7 +181,7 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
 def every_line(ledger: Ledger) -> list[JobLine]:
     """Return every job in plan order, as lists show it."""
     with ledger.snapshot():
-        jobs = queries.all_jobs(ledger)
+        jobs = queries.brief_jobs(ledger)
         needs = queries.needs_of(ledger)
         by_id = {job.id: job for job in jobs}
         return [_line(ledger, job, needs, by_id) for job in jobs]
@@ -252,6 +259,8 @@ def _line(ledger: Ledger, job: JobRow, needs: dict[int, list[int]], by_id: dict[
 
 
 def _why(ledger: Ledger, job: JobRow, open_needs: list[JobRow]) -> str:
+    if job.damage is not None:
+        return f"its run is damaged: {job.damage}"
     if job.state is JobState.WAITING and open_needs:
         return "waits for " + ", ".join(f"{need.name} ({need.state})" for need in open_needs)
     if job.state is JobState.QUEUED and job.reason in (

@@ -2,13 +2,14 @@
 
 `<horizon>_features.parquet` holds the columns; `<horizon>_features.manifest.json`, written after it, records what it was
 built from (SHA-256 of the export, the parameters, the code) and its checksum. After a crash between the two the checksum
-does not match, and both are built again. `jobs.families.feature_cache` is the only writer.
+does not match, and both are built again. Writers are `jobs.families.feature_cache` and, for a damaged one, `cache_repair`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,10 @@ class CacheFiles:
     manifest: Path
 
     def read_manifest(self) -> dict[str, Any] | None:
-        """Return the manifest, or None when there is none or it cannot be read."""
+        """Return the manifest, or None when there is none, it is a link, or it cannot be read."""
         try:
+            if not _is_own_file(self.manifest):
+                return None
             body = json.loads(self.manifest.read_bytes())
         except (OSError, ValueError):
             return None
@@ -58,8 +61,22 @@ class CacheFiles:
             return "there is no cache yet" if not self.parquet.exists() else "the cache has no readable manifest"
         if changed := sorted(name for name, value in key.items() if body.get(name) != value):
             return f"{', '.join(changed)} changed"
-        if not self.parquet.is_file():
+        return self._damage_of_parquet(body)
+
+    def damage(self) -> str | None:
+        """Return what is wrong with the cache, in words; None when it is whole, or when there is none at all."""
+        body = self.read_manifest()
+        if body is not None:
+            return self._damage_of_parquet(body)
+        if not os.path.lexists(self.parquet) and not os.path.lexists(self.manifest):
+            return None
+        return f"its manifest is {'damaged, or a link' if os.path.lexists(self.manifest) else 'missing'}"
+
+    def _damage_of_parquet(self, body: dict[str, Any]) -> str | None:
+        if not os.path.lexists(self.parquet):
             return "the cache's Parquet file is missing"
+        if not _is_own_file(self.parquet):
+            return "the cache's Parquet file is a link, or no regular file"
         if sha256_of(self.parquet) != body.get("output_sha256"):
             return "the cache's Parquet file does not match its checksum"
         return None
@@ -73,6 +90,10 @@ class CacheFiles:
         for final in (self.parquet, self.manifest):
             for part in final.parent.glob(f".{final.name}.*.part"):
                 part.unlink(missing_ok=True)
+
+
+def _is_own_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def cache_files(processed_dir: Path, horizon: str) -> CacheFiles:

@@ -99,14 +99,14 @@ def label(price: np.ndarray, horizon_days: int) -> np.ndarray:
 
 def _source_of(files: CacheFiles, horizon: str) -> str:
     """Check that the cache exists and is whole; return the checksum of its export."""
-    again = f"run the features job of horizon {horizon}"
+    again = f"`cbi-queue retry` the features job of horizon {horizon}"
     if not files.parquet.is_file() or not files.manifest.is_file():
         absent = files.manifest if files.parquet.is_file() else files.parquet
-        msg = f"{absent} is missing: {again} first"
+        msg = f"{absent} is missing: run the features job of horizon {horizon} first, or {again}"
         raise BrokenSpec(msg)
     manifest = files.read_manifest() or {}
-    if manifest.get("output_sha256") != sha256_of(files.parquet):
-        msg = f"{files.parquet} is not the file that {files.manifest.name} was written for: {again} again"
+    if files.parquet.is_symlink() or manifest.get("output_sha256") != sha256_of(files.parquet):
+        msg = f"{files.parquet} is not the file that {files.manifest.name} was written for: {again}"
         raise BrokenSpec(msg)
     return str(manifest["source_sha256"])
 

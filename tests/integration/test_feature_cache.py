@@ -18,10 +18,11 @@ from support.fakes import FakeClock, ScriptedChannel, make_task
 from cbi_queue.artifacts import sha256_of
 from cbi_queue.protocol import EpochReport, Finished, Note, Started
 from jobs.data import feature_store
+from jobs.data.feature_build import SourceChanged
 from jobs.data.feature_store import cache_files
 from jobs.data.series import load_frame
 from jobs.families import feature_cache
-from jobs.families.feature_cache import FeatureCache, SourceChanged
+from jobs.families.feature_cache import FeatureCache
 from jobs.process.channel import StopRequested
 
 TESTS = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ ARROWS = {
     "satisfy": ("waiting", "queued"),
     "hold": ("queued waiting", "held"),
     "release": ("held", "queued"),
-    "await_needs": ("queued held failed cancelled vetoed", "waiting"),
+    "await_needs": ("queued held failed cancelled vetoed succeeded", "waiting"),
     "claim": ("queued", "running"),
     "pause": ("running", "paused"),
     "resume": ("paused", "running"),
@@ -29,7 +29,7 @@ ARROWS = {
     "fail": ("running paused", "failed"),
     "requeue": ("running paused", "queued"),
     "cancel": ("queued waiting held running paused", "cancelled"),
-    "retry": ("failed cancelled vetoed", "queued"),
+    "retry": ("failed cancelled vetoed succeeded", "queued"),
     "accept": ("vetoed", "succeeded"),
 }
 """The diagram of the module, written a second time."""
@@ -50,12 +50,11 @@ def test_the_table_holds_the_arrows_of_the_diagram_and_no_other():
 
 
 @pytest.mark.parametrize("state", JobState)
-def test_every_state_is_reached_and_only_success_is_never_left(state):
+def test_every_state_is_reached_and_left(state):
     reached = {JobState.QUEUED, JobState.WAITING} | {t.target for t in TRANSITIONS}
-    leaving = [t for t in TRANSITIONS if state in t.sources]
 
     assert state in reached
-    assert bool(leaving) == (state is not JobState.SUCCEEDED)
+    assert [t for t in TRANSITIONS if state in t.sources]
 
 
 def test_between_two_states_there_is_at_most_one_arrow():

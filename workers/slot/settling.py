@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from cbi_queue.artifacts import faults, read_manifest
+from cbi_queue.artifacts import faults, open_manifest
 from cbi_queue.ledger import settlement
 from cbi_queue.lifecycle import Reason
 from workers.trainer.ending import Ending, Settlement
@@ -25,9 +25,9 @@ def signed_manifest(run_dir: Path, ledger_id: str, job_id: int, attempt: int) ->
     Returns:
         The manifest and "", or None and what is wrong with the folder.
     """
-    manifest = read_manifest(run_dir)
+    manifest, fault = open_manifest(run_dir)
     if manifest is None:
-        return None, f"{run_dir} has no readable manifest"
+        return None, f"{run_dir}: {fault}"
     if (manifest.ledger_id, manifest.job_id, manifest.attempt) != (ledger_id, job_id, attempt):
         return None, f"the manifest of {run_dir} is of another attempt"
     found = faults(run_dir, manifest)

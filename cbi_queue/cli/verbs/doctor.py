@@ -23,7 +23,7 @@ MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "r
 def command(as_json: bool) -> None:
     """Check this machine and this installation; each problem is printed with its remedy.
 
-    Exit codes: 0 nothing stops the queue (a `note` does not), 1 something does (marked BAD).
+    Exit codes: 0 nothing stops the queue (a `note` does not), 1 something does, or a result is damaged (marked BAD).
     """
     from cbi_queue.doctor import examine
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +14,7 @@ from cbi_queue.cli.output import print_json
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from cbi_queue.datasets.snapshots import Snapshots
@@ -55,7 +58,7 @@ def enqueue_files(settings: Settings, files: Sequence[Path], *, refresh: bool = 
     from cbi_queue.ledger.enqueue import enqueue
 
     settings.make_state_dir()
-    with Ledger.open(settings.ledger_path) as ledger:
+    with _uncollected(), Ledger.open(settings.ledger_path) as ledger:
         try:
             plans = checked_plans(settings, ledger, files)
             if complaints := without_runtime(settings, plans):
@@ -73,6 +76,16 @@ def snapshots_of(settings: Settings, plans: Sequence[DayPlan]) -> Snapshots:
     return look(settings.exports_dir, settings.processed_dir, keys, settings.hashes_path)
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leave the garbage collector out: a plan's thousands of jobs live to the end, and looking at them takes a tenth."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def checked_plans(
     settings: Settings, ledger: Ledger | None, files: Sequence[Path], *, no_data: bool = False
 ) -> list[DayPlan]:
@@ -86,7 +99,7 @@ def checked_plans(
         profile=profile_for(settings.profile, settings.profiles_dir).profile,
         exports_dir=None if no_data else settings.exports_dir,
         processed_dir=None if no_data else settings.processed_dir,
-        known_jobs=jobs_in(ledger) if ledger else None,
+        known_jobs=JobsInLedger(ledger) if ledger else None,
         peaks=peaks_by_backend(ledger) if ledger else None,
     )
 
@@ -107,12 +120,31 @@ def without_runtime(settings: Settings, plans: Sequence[DayPlan]) -> list[str]:
     return words
 
 
-def jobs_in(ledger: Ledger) -> dict[str, JobSpec]:
-    """Return the newest job of each name in the ledger, as specs that `needs` may name."""
-    from cbi_queue.ledger.queries import all_jobs
-    from cbi_queue.spec import JobSpec
+class JobsInLedger(Mapping[str, "JobSpec"]):
+    """The newest job of each name in the ledger, as specs that `needs` may name; each is looked up when it is asked for."""
 
-    return {job.name: JobSpec.model_construct(**job.spec) for job in all_jobs(ledger)}
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __getitem__(self, name: str) -> JobSpec:
+        """Return the newest job of this very name."""
+        from cbi_queue.ledger.queries import newest_named
+        from cbi_queue.spec import JobSpec
+
+        job = newest_named(self._ledger, name)
+        if job is None:
+            raise KeyError(name)
+        return JobSpec.model_construct(**job.spec)
+
+    def __iter__(self) -> Iterator[str]:
+        """Return every name."""
+        from cbi_queue.ledger.queries import job_names
+
+        return iter(job_names(self._ledger))
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return sum(1 for _ in self)
 
 
 def print_enqueued(done: Enqueued) -> None:

@@ -56,11 +56,11 @@ def command(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
 
 def _jobs(files: Sequence[Path], chosen: ChosenProfile, ledger: Ledger | None) -> list[JobSpec]:
     """Read and check the plans without the memory check, whose result is what the table shows."""
-    from cbi_queue.cli.verbs.enqueue import jobs_in
+    from cbi_queue.cli.verbs.enqueue import JobsInLedger
     from cbi_queue.plan import read_plans
 
     without_limit = replace(chosen.profile, working_set_mib=None, accelerator_mib=None)
-    plans = read_plans(files, profile=without_limit, known_jobs=jobs_in(ledger) if ledger else None)
+    plans = read_plans(files, profile=without_limit, known_jobs=JobsInLedger(ledger) if ledger else None)
     return [job for plan in plans for job in plan.jobs]
 
 

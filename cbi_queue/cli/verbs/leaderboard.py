@@ -9,8 +9,8 @@ import click
 
 from cbi_queue.cli.arguments import examples, json_option
 from cbi_queue.cli.ledger_access import readonly_ledger
-from cbi_queue.cli.output import print_json, print_table
-from cbi_queue.ledger.queries import all_jobs
+from cbi_queue.cli.output import print_json, print_table, printable
+from cbi_queue.ledger.queries import scored_jobs
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.views.leaderboard import rank
 from cbi_queue.wording import UNKNOWN
@@ -35,10 +35,11 @@ def command(horizon: str | None, as_json: bool) -> None:
     Skill is 1 - MASE / naive's MASE on the same rows of the backtest, on which nothing was selected: above 0 is better
     than naive, below 0 worse. Models on different data sets, or snapshots of one, are never in one table; the newest
     come first. Direction is the share of moves whose sign was forecast correctly; Sharpe is the Sharpe
-    ratio of following that sign.
+    ratio of following that sign. A run
+    that `cbi-queue verify` found damaged is marked and not ranked.
     """
     with readonly_ledger() as ledger:
-        boards = rank(all_jobs(ledger))
+        boards = rank(scored_jobs(ledger))
     chosen = {name: rows for name, rows in boards.items() if horizon in (None, rows[0].horizon)}
     if as_json:
         print_json({name: [asdict(row) for row in rows] for name, rows in chosen.items()})
@@ -48,11 +49,17 @@ def command(horizon: str | None, as_json: bool) -> None:
         for name, rows in chosen.items():
             print_table(f"Horizon {name}, backtest", COLUMNS, map(_row, rows))
             click.echo(_verdict(rows))
+            for row in rows:
+                if row.damage is not None:
+                    click.echo(
+                        printable(f"Not ranked, its run is damaged: {row.name} (job {row.job_id}): {row.damage}")
+                    )
             click.echo()
 
 
 def _row(row: LeaderboardRow) -> tuple[str, ...]:
-    name = f"{row.name} (baseline)" if row.is_bar else row.name
+    mark = " (damaged)" if row.damage is not None else " (baseline)" if row.is_bar else ""
+    name = f"{row.name}{mark}"
     return (
         str(row.place or UNKNOWN), name, row.model, _number(row.skill_mase, "+.3f"), _number(row.mape_pct, ".2f"),
         _number(row.mase, ".3f"), _number(row.rmse, ".3f"), _number(row.directional_accuracy, ".2f"),
@@ -69,4 +76,4 @@ def _verdict(rows: list[LeaderboardRow]) -> str:
     winners = [row.name for row in rows if not row.is_bar and row.skill_mase is not None and row.skill_mase >= MARGIN]
     if not winners:
         return "No model beats naive here."
-    return f"{len(winners)} of {sum(not row.is_bar for row in rows)} models beat naive here: {', '.join(winners)}."
+    return f"{len(winners)} of {sum(not row.is_bar and row.damage is None for row in rows)} models beat naive here: {', '.join(winners)}."

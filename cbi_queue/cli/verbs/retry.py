@@ -10,7 +10,7 @@ from cbi_queue.cli.arguments import examples, job_names_argument, json_option
 from cbi_queue.cli.ledger_access import writable_ledger
 from cbi_queue.cli.output import print_changed
 from cbi_queue.ledger import verbs
-from cbi_queue.ledger.queries import all_jobs
+from cbi_queue.ledger.queries import brief_jobs
 from cbi_queue.ledger.renewal import present_data
 from cbi_queue.lifecycle import JobState
 from cbi_queue.settings import load_settings
@@ -27,6 +27,7 @@ def command(names: tuple[str, ...], all_failed: bool, as_json: bool) -> None:
     """Queue failed, cancelled or vetoed jobs again, with all their retries; they continue from their checkpoints.
 
     When their data have changed since, they start on the data as they are now.
+    A job that succeeded can be run again only after `cbi-queue verify` found its run damaged, or when it builds features.
     """
     if bool(names) == all_failed:
         raise click.UsageError("name the jobs, or use --failed")
@@ -40,5 +41,5 @@ def command(names: tuple[str, ...], all_failed: bool, as_json: bool) -> None:
 
 def _failed(ledger: Ledger) -> list[str]:
     """Return the numbers of the failed jobs, except those replaced by a later job of the same name."""
-    newest = {job.name: job for job in all_jobs(ledger)}
+    newest = {job.name: job for job in brief_jobs(ledger)}
     return [str(job.id) for job in newest.values() if job.state is JobState.FAILED]

@@ -58,6 +58,8 @@ def _print(
         f"{job.state}: {_state_words(job)}",
         f"Parameters: {params or 'none'}",
     ]
+    if job.damage:
+        lines.append(f"DAMAGED run, not ranked: {job.damage}; `cbi-queue retry {job.name}` trains it again")
     if job.micro_batch:
         lines.append(f"Micro-batch lowered to {job.micro_batch}; the events below show why")
     if lowered and not job.state.is_final:

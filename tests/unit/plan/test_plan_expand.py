@@ -120,13 +120,13 @@ def test_a_parameter_given_in_both_places_is_refused(tmp_path: Path) -> None:
     ]
 
 
-def test_ten_thousand_jobs_are_refused_with_their_count_before_one_is_made(tmp_path: Path) -> None:
+def test_a_hundred_thousand_jobs_are_refused_with_their_count_before_one_is_made(tmp_path: Path) -> None:
     axes = ", ".join(
         f"params.{name}: [{', '.join(map(str, range(2, 12)))}]"
-        for name in ("seed", "num_leaves", "max_depth", "max_bin")
+        for name in ("seed", "num_leaves", "max_depth", "max_bin", "n_estimators")
     )
     assert refuse(tmp_path, plan(f"name: l, horizon: 1w, matrix: {{{axes}}}")) == [
-        "plan.yaml:3: jobs[0].matrix: expands to 10000 jobs; a plan may hold 500; shorten a list or split the plan"
+        "plan.yaml:3: jobs[0].matrix: expands to 100000 jobs; a plan may hold 10000; shorten a list or split the plan"
     ]
 
 
@@ -143,20 +143,24 @@ def test_a_matrix_of_astronomical_size_is_no_more_work_than_it_is_to_read(tmp_pa
 
 
 def test_the_limit_counts_the_whole_plan(tmp_path: Path) -> None:
-    seeds = ", ".join(map(str, range(300)))
+    seeds = ", ".join(map(str, range(6000)))
     text = plan(*(f"name: l{i}, horizon: 1w, matrix: {{params.seed: [{seeds}]}}" for i in range(2)))
     assert refuse(tmp_path, text) == [
         (
-            "plan.yaml:4: jobs[1].matrix: expands to 300 jobs in addition to 300 before it; a plan may hold 500; "
+            "plan.yaml:4: jobs[1].matrix: expands to 6000 jobs in addition to 6000 before it; a plan may hold 10000; "
             "shorten a list or split the plan"
         )
     ]
 
 
-def test_five_hundred_jobs_are_allowed(tmp_path: Path) -> None:
+def test_ten_thousand_jobs_are_allowed(tmp_path: Path) -> None:
     assert (
-        len(jobs(tmp_path, plan(f"name: l, horizon: 1w, matrix: {{params.seed: [{', '.join(map(str, range(500)))}]}}")))
-        == 500
+        len(
+            jobs(
+                tmp_path, plan(f"name: l, horizon: 1w, matrix: {{params.seed: [{', '.join(map(str, range(10_000)))}]}}")
+            )
+        )
+        == 10_000
     )
 
 

@@ -9,7 +9,7 @@ import click
 
 from cbi_queue.cli.arguments import Whole, examples, json_option
 from cbi_queue.cli.output import local_time, print_json, print_table
-from cbi_queue.ledger.queries import all_jobs, find_job
+from cbi_queue.ledger.queries import brief_jobs, find_job
 from cbi_queue.settings import load_settings
 from cbi_queue.views.snapshot import open_snapshot
 
@@ -27,7 +27,7 @@ def command(name: str | None, last: int, as_json: bool) -> None:
     """List the governor's decisions with their causes, newest last."""
     with open_snapshot(load_settings()) as (ledger, telemetry):
         job_id = find_job(ledger, name).id if name is not None else None
-        names = {job.id: job.name for job in all_jobs(ledger)}
+        names = {job.id: job.name for job in brief_jobs(ledger)}
         rows = telemetry.decisions(job_id, last=last)
     if as_json:
         print_json([{**asdict(row), "job": names.get(row.job_id or -1)} for row in rows])
