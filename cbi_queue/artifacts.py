@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME = "manifest.json"
 CHECKPOINT_FOLDER = "checkpoints"
+MAY_DIFFER = "may_differ"
+"""Key of a run's metrics: why an undisturbed run could have given other numbers, a list of words; absent: it could not."""
 _F_FULLFSYNC = 51
 """`fcntl` command of macOS that flushes the drive's own cache; `fsync` there does not (fsync(2))."""
 

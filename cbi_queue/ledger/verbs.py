@@ -106,7 +106,7 @@ def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
             "UPDATE jobs SET spec = ?, identity = ?, priority = ?, retries = ?, timeout_s = ? WHERE id = ?",
             (text, identity_of(text), spec.priority, spec.retries, spec.timeout_s, job.id),
         )
-        if "params.batch_size" in changes:
+        if changes.keys() & {"params.batch_size", "params.grain"}:
             conn.execute("UPDATE jobs SET micro_batch = NULL WHERE id = ?", (job.id,))
         recheck_unfit(ledger, job.id)
         words = ", ".join(f"{key} = {value!r}" for key, value in changes.items())
