@@ -55,6 +55,9 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     ),
     Benchmark("checkpoints", "checkpoint_cost", "share of training that checkpoints take", 1, slow=True),
     Benchmark("loop", "loop_overhead", "training with monitor, channel and reports, against the same loop without", 40),
+    Benchmark(
+        "grains", "grains", "an epoch of each net in pieces of a fixed size, against whole batches", 7, slow=True
+    ),
     Benchmark("lstm", "lstm_rivals", "an LSTM, against neuralforecast and darts", 5, slow=True),
     Benchmark("features", "feature_streaming", "memory of the feature cache on 10 million rows", 1, slow=True),
 )
