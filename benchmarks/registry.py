@@ -139,6 +139,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         slow=True,
         smallest={"ROWS": 10_000},
     ),
+    Benchmark(
+        "grains",
+        "grains",
+        "an epoch of each net in pieces of a fixed size, against whole batches",
+        7,
+        slow=True,
+        smallest={"FEATURES": 8, "PARTS": (1, 2)},
+    ),
 )
 
 

@@ -27,6 +27,8 @@ MANIFEST_NAME = "manifest.json"
 CHECKPOINT_FOLDER = "checkpoints"
 MOST_MANIFEST_BYTES = 4 << 20
 """Largest manifest that is read; one of ours takes a few KiB."""
+MAY_DIFFER = "may_differ"
+"""Key of a run's metrics: why an undisturbed run could have given other numbers, a list of words; absent: it could not."""
 _F_FULLFSYNC = 51
 """`fcntl` command of macOS that flushes the drive's own cache; `fsync` there does not (fsync(2))."""
 

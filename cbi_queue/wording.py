@@ -10,6 +10,8 @@ import math
 
 UNKNOWN = "\N{EN DASH}"
 """Stands in tables, on the page and in lines of figures for a value that is not known."""
+OTHER_NUMBERS = "statistically the same training, other numbers"
+"""What a micro-batch below the grain means for the result: float32 rounds sums of other pieces otherwise."""
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 
 

@@ -52,6 +52,8 @@ class _Store:
 
     conditions: dict[str, Any]
     fits: list[_Done] = field(default_factory=list)
+    may_differ: list[str] = field(default_factory=list)
+    """Of the task, when the last of them was done."""
 
 
 class WalkForward:
@@ -162,6 +164,7 @@ class WalkForward:
     def _save(self, task: Task) -> None:
         """Store the fits so far; a full disk costs what was stored, not the run."""
         started_s, path = time.monotonic(), task.checkpoint_dir / STORE
+        self._store.may_differ = task.may_differ
         content = json.dumps(asdict(self._store), sort_keys=True, allow_nan=False).encode()
         task.channel.count_from(0, 0)
         try:
@@ -178,7 +181,7 @@ class WalkForward:
             return fresh
         try:
             raw = json.loads(path.read_bytes())
-            found = _Store(raw["conditions"], [_Done(**fit) for fit in raw["fits"]])
+            found = _Store(raw["conditions"], [_Done(**fit) for fit in raw["fits"]], raw.get("may_differ", []))
         except (ValueError, TypeError, KeyError) as exc:
             task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({exc})"))
             return fresh
@@ -187,5 +190,7 @@ class WalkForward:
             why = f"other {', '.join(changed)}" if changed else f"{len(found.fits)} fits"
             task.channel.report(Note(f"starts from the first fit: {path} was written with {why}"))
             return fresh
+        for reason in found.may_differ:
+            task.note_difference(reason)
         task.channel.report(Restored(sum(fit.epochs for fit in found.fits), str(path)))
         return found

@@ -6,7 +6,7 @@ A family is a class with `prepare` and `train`, in one file of `jobs.families`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,6 +52,14 @@ class Task:
     channel: Channel
     refit: OneFit | None = None
     """The fit of a walk-forward run that this is; None for the whole run."""
+    may_differ: list[str] = field(default_factory=list)
+    """Why an undisturbed run could have ended with other numbers, in words: `note_difference` adds to it, and
+    `record_run` puts it into the metrics. Empty: the numbers are those of an undisturbed run."""
+
+    def note_difference(self, words: str, *, what: str | None = None) -> None:
+        """Note in *words* why the result may differ, unless a reason with *what* (default: all of them) is known."""
+        if not any((what or words) in known for known in self.may_differ):
+            self.may_differ.append(words)
 
     @property
     def run_dir(self) -> Path:

@@ -52,6 +52,8 @@ class PageView:
     losses: LossLine | None
     governor: GovernorPanel
     boards: tuple[Board, ...]
+    any_may_differ: bool
+    """True when a shown model's numbers may differ from those of an undisturbed run."""
     is_empty: bool
     """True when nothing was ever enqueued."""
 
@@ -68,13 +70,15 @@ def page_view(settings: Settings) -> PageView:
         epochs = telemetry.epochs(status.slot.job.id) if status.slot.job else []
         governor = governor_panel(telemetry, status, epochs)
     mood, headline = _headline(status)
+    boards = tuple(_board(horizon, rows) for horizon, rows in ranked.items())
     return PageView(
         status=status,
         headline=headline,
         mood=mood,
         losses=_losses(status, epochs),
         governor=governor,
-        boards=tuple(_board(horizon, rows) for horizon, rows in ranked.items()),
+        boards=boards,
+        any_may_differ=any(row.may_differ for board in boards for row in board.rows),
         is_empty=not status.counts,
     )
 

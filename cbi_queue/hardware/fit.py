@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cbi_queue.hardware.memory import Estimate, formula_mib, kind_of, line_for
+from cbi_queue.hardware.memory import Estimate, formula_mib, kind_of, line_for, planned_micro_batch
+from cbi_queue.wording import OTHER_NUMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ class Verdict(StrEnum):
 
     FITS = "fits"
     SMALLER = "smaller"
-    """It fits with a smaller micro-batch; gradients accumulate to the same effective batch."""
+    """It fits with a smaller micro-batch: statistically the same training, other numbers."""
     WAITS = "waits"
     """It would fit, but not into what is free now."""
     CANNOT = "cannot"
@@ -41,7 +42,7 @@ class Need:
     shape: Shape
     line: CorrectionLine
     micro_batch: int | None
-    """The micro-batch that it would start with: its effective batch, or less after a downgrade; None for models without batches."""
+    """The micro-batch that it would start with: its batch or grain, or less after a downgrade; None for models without batches."""
 
     def at(self, micro_batch: int | None) -> Estimate:
         """Estimate it with this micro-batch."""
@@ -103,7 +104,7 @@ def _smaller(planned: Estimate, chosen: Estimate, limit_mib: float) -> str:
     return (
         f"with micro-batch {planned.micro_batch} it may need up to {planned.safe_mib:.0f} MiB, {limit_mib:.0f} MiB are "
         f"allowed; starts with micro-batch {chosen.micro_batch}, about {chosen.corrected_mib:.0f} MiB, gradients "
-        f"accumulated to the effective batch"
+        f"accumulated to the effective batch: {OTHER_NUMBERS}"
     )
 
 
@@ -127,4 +128,4 @@ def why_it_cannot_fit(
 def need_of(job: JobSpec, shape: Shape, peaks: Mapping[str, Sequence[Peak]]) -> Need:
     """Return what the memory of *job* on data of *shape* depends on."""
     line = line_for(job.model, job.backend, peaks.get(job.backend, ()))
-    return Need(job.model, job.params, shape, line, job.params.get("batch_size"))
+    return Need(job.model, job.params, shape, line, planned_micro_batch(job.params))

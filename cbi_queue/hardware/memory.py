@@ -71,6 +71,12 @@ def kind_of(model: str) -> str | None:
     return entry.batch_kind if entry is not None else None
 
 
+def planned_micro_batch(params: Mapping[str, Any]) -> int | None:
+    """Return the most samples that a plan lets through a net at once: its grain or batch; None for other models."""
+    sizes = [size for size in (params.get("batch_size"), params.get("grain")) if isinstance(size, int)]
+    return min(sizes, default=None)
+
+
 def formula_mib(model: str, params: Mapping[str, Any], shape: Shape, micro_batch: int | None) -> float:
     """Return the memory of *model* by its formula, in MiB; above zero.
 
@@ -78,9 +84,9 @@ def formula_mib(model: str, params: Mapping[str, Any], shape: Shape, micro_batch
         model: name in the catalogue; the job of a model that is no longer there counts as a table of its data.
         params: the job's parameters, every default filled in.
         shape: rows and features of its data.
-        micro_batch: samples that go through a net at once; None: `batch_size`.
+        micro_batch: samples that go through a net at once; None: as planned.
     """
-    return _formula_of(model).mib(params, shape, micro_batch or params.get("batch_size", 1))
+    return _formula_of(model).mib(params, shape, micro_batch or planned_micro_batch(params) or 1)
 
 
 def _formula_of(model: str) -> MemoryFormula:

@@ -141,7 +141,7 @@ class Thresholds:
         0.03, "share of footprint", 0, 0.5, "a halving that frees less has not helped: the memory is not the batch's"
     )
     min_micro_batch: float = _threshold(
-        1.0, "samples", 1, 1024, "gradients accumulate to the same effective batch, so even 1 trains the same model"
+        1.0, "samples", 1, 1024, "gradients accumulate: also with 1 it is statistically the same training"
     )
     evict_after_s: float = _threshold(
         120.0,

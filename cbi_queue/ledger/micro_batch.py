@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from cbi_queue.hardware.memory import planned_micro_batch
+from cbi_queue.wording import OTHER_NUMBERS
+
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
     from cbi_queue.ledger.rows import JobRow
@@ -19,8 +22,7 @@ LOWERED = "micro_batch"
 
 def full_micro_batch(job: JobRow) -> int | None:
     """Return the most that an attempt of *job* may train with; None for a model without batches."""
-    most = job.micro_batch or job.spec.get("params", {}).get("batch_size")
-    return most if isinstance(most, int) else None
+    return job.micro_batch or planned_micro_batch(job.spec.get("params", {}))
 
 
 def first_micro_batch(ledger: Ledger, job: JobRow) -> int | None:
@@ -59,6 +61,8 @@ def keep_micro_batch(ledger: Ledger, job: JobRow, micro_batch: int) -> None:
             f"UPDATE attempts SET settings = {change} WHERE job_id = ?3 AND ended_at IS NULL",  # noqa: S608 - our own
             (f"$.{LOWERED}", lowered, job.id),
         )
-        accumulated = "" if full is None else ", gradients accumulated to the same effective batch"
-        words = f"trains with micro-batch {micro_batch}{accumulated}"
+        words = f"trains with micro-batch {micro_batch}"
+        if full is not None:
+            numbers = "as planned" if lowered is None else OTHER_NUMBERS
+            words += f", gradients accumulated to the same effective batch: {numbers}"
         ledger.add_event("micro_batch", "micro_batch", job_id=job.id, words=words)

@@ -8,13 +8,14 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
+from cbi_queue.hardware.memory import planned_micro_batch
 from cbi_queue.ledger.claims import cancel_requested
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.queries import ooms_of
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import CANCEL, FAIL, FINISH, HOLD, REASON_WORDS, REQUEUE, SATISFY, VETO, Outcome, Reason
 from cbi_queue.models.kinds import Family
-from cbi_queue.wording import span
+from cbi_queue.wording import OTHER_NUMBERS, span
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
@@ -146,7 +147,7 @@ def downgrade_or_fail(
         job, ooms = _job(ledger, job_id), ooms_of(ledger, job_id)
         used = first_micro_batch(ledger, job)
         if ooms >= MAX_OOMS:
-            is_planned = used is None or used == job.spec.get("params", {}).get("batch_size")
+            is_planned = used is None or used == planned_micro_batch(job.spec.get("params", {}))
             last = "everything as planned" if is_planned else f"micro-batch {used}"
             smallest = ", the smallest possible" if used == 1 else ""
             words = f"{error} (out of memory {ooms + 1} times, last with {last}{smallest})"
@@ -278,11 +279,11 @@ def _how_retried(job: JobRow, used: int | None) -> str:
     """Return how the next attempt differs from the one that *used* this micro-batch."""
     smaller = _halved(used)
     if smaller is not None and _can_shrink(job, used):
-        return f"with micro-batch {smaller}, gradients accumulated to the same effective batch"
+        return f"with micro-batch {smaller}, gradients accumulated to the same effective batch: {OTHER_NUMBERS}"
     if smaller is not None:
         return f"with micro-batch {smaller}, the smallest possible"
     if job.family == Family.TREES:
-        return "with half the bins and threads"
+        return "with half the bins and threads, which make another model"
     return "in a new process; it has no batch that could be smaller"
 
 

@@ -110,7 +110,7 @@ def edit(ledger: Ledger, name: str, changes: Mapping[str, Any]) -> JobRow:
             "UPDATE jobs SET spec = ?, identity = ?, priority = ?, retries = ?, timeout_s = ? WHERE id = ?",
             (text, identity_of(text), spec.priority, spec.retries, spec.timeout_s, job.id),
         )
-        if "params.batch_size" in changes:
+        if changes.keys() & {"params.batch_size", "params.grain"}:
             conn.execute("UPDATE jobs SET micro_batch = NULL WHERE id = ?", (job.id,))
         recheck_unfit(ledger, job.id)
         ledger.add_event("edit", Reason.USER, job_id=job.id, words=change_words(changes))

@@ -157,7 +157,7 @@ class Resumed(Message):
 
 @dataclass(frozen=True, slots=True)
 class MicroBatchChanged(Message):
-    """The trainer now uses another micro-batch (and accumulates more or fewer: the effective batch stays)."""
+    """The trainer now uses another micro-batch, and accumulates more or fewer to the same effective batch."""
 
     type: ClassVar[str] = "micro_batch_changed"
     epoch: int

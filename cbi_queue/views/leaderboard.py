@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.artifacts import MAY_DIFFER
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import JobRow
 
 NAIVE = "naive"
+MARK = "*"
+"""Stands behind the name of a model whose numbers may differ from those of an undisturbed run."""
+MARK_WORDS = "an undisturbed run may give other numbers; `cbi-queue show NAME` says why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class LeaderboardRow:
     """Which snapshot of the data set every row of its board was scored on; None when it was not recorded."""
     damage: str | None = None
     """What the last check of its run folder found wrong; it is then not ranked."""
+    may_differ: tuple[str, ...] = ()
+    """Why an undisturbed run could have given other numbers; empty: it could not."""
 
 
 def rank(jobs: Iterable[JobRow]) -> dict[str, list[LeaderboardRow]]:
@@ -104,6 +110,12 @@ def board_title(dataset: str, horizon: str, snapshot: str | None, *, is_newest: 
     return f"{horizon}{of_dataset}" if is_newest else f"{horizon}{of_dataset} older data {(snapshot or 'unknown')[:8]}"
 
 
+def may_differ(job: JobRow) -> tuple[str, ...]:
+    """Return why an undisturbed run of *job* could have given other numbers; none while it has no result."""
+    reasons = (job.metrics or {}).get(MAY_DIFFER)
+    return tuple(map(str, reasons)) if isinstance(reasons, list) else ()
+
+
 def _is_scored(job: JobRow) -> bool:
     return job.state is JobState.SUCCEEDED and "backtest" in (job.metrics or {})
 
@@ -138,6 +150,7 @@ def _row(job: JobRow) -> LeaderboardRow:
         family=job.family,
         model=job.model,
         fit_s=metrics.get("fit_s"),
+        may_differ=may_differ(job),
     )
 
 
@@ -163,7 +176,14 @@ def _naive_score(jobs: list[JobRow]) -> dict[str, Any]:
 
 
 def _scored_row(
-    score: dict[str, Any], *, job_id: int | None, name: str, family: str, model: str, fit_s: float | None
+    score: dict[str, Any],
+    *,
+    job_id: int | None,
+    name: str,
+    family: str,
+    model: str,
+    fit_s: float | None,
+    may_differ: tuple[str, ...] = (),
 ) -> LeaderboardRow:
     return LeaderboardRow(
         place=None,
@@ -181,4 +201,5 @@ def _scored_row(
         sharpe=score.get("sharpe"),
         rows=score.get("rows"),
         fit_s=fit_s,
+        may_differ=may_differ,
     )

@@ -60,7 +60,9 @@ class BoostedRun:
         planned = MemoryLimits(params.max_bin, task.assignment.threads)
         self.limits = planned.halved(task.assignment.thrift)
         if self.limits != planned:
-            task.channel.report(Note(_downgrade_words(planned, self.limits)))
+            words = _downgrade_words(planned, self.limits)
+            task.channel.report(Note(f"{words}; fewer bins make another model, and metrics.json records them"))
+            task.note_difference(words)
         self._task = replace(task, assignment=replace(task.assignment, threads=self.limits.threads))
         self._params = params
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
@@ -142,5 +144,5 @@ class BoostedRun:
 def _downgrade_words(planned: MemoryLimits, allowed: MemoryLimits) -> str:
     return (
         f"uses less memory after running out of it: {allowed.bins} bins instead of {planned.bins}, {allowed.threads} "
-        f"threads instead of {planned.threads}; fewer bins make another model, and metrics.json records them"
+        f"threads instead of {planned.threads}"
     )

@@ -2,8 +2,8 @@
 
 A run that is stopped anywhere and continued ends on the CPU like an undisturbed one: order and dropout are functions of
 (seed, epoch, step), a step counts whole or not at all, and the rest is in the checkpoint. A new micro-batch ends the
-`fit` after the current step; the net is then built again with as many more accumulations, and the effective batch
-stays. Knows no features, no scores and no files.
+`fit` after the current step; the net is then built again with as many more accumulations: below the grain that is
+statistically the same training, other numbers. Knows no features, no scores and no files.
 """
 
 from __future__ import annotations

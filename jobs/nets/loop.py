@@ -86,6 +86,7 @@ class NetLoop(ABC):
         """
         self._task, self._params, self._channel = task, params, task.channel
         self._state, self._shape, self._probe, self._shrink = state, shape, probe, shrink
+        self._grain = grain_of(params)
         self._steps = steps_of(shape.samples, params.batch_size)
         self._resumption = Resumption(task, state, circumstances, digest, pace=pace, now_s=now_s)
         self._reports = WorkReports(self._channel, self._resumption.clock, params.epochs, data_s)
@@ -140,6 +141,7 @@ class NetLoop(ABC):
             StopRequested: when a stop was requested, after a checkpoint was written (or reported as failed).
         """
         self._resumption.begin()
+        self._note_micro_batch()
         if self._resumption.take_restarted():
             self._reports.disturb()
         with self._resumption.leaving_a_checkpoint():
@@ -201,7 +203,7 @@ class NetLoop(ABC):
     @property
     def _wanted_micro_batch(self) -> int:
         wanted = self._channel.wanted_micro_batch
-        return self.micro_batch if wanted is None else min(max(wanted, 1), self._params.batch_size)
+        return self.micro_batch if wanted is None else min(max(wanted, 1), self._grain)
 
     def _apply_micro_batch(self) -> None:
         """Change to the micro-batch that was ordered. Only between two steps: a step is cut in one way or the other."""
@@ -209,15 +211,28 @@ class NetLoop(ABC):
             return
         self._recut(micro_batch)
         self._resumption.change_micro_batch(micro_batch)
+        self._note_micro_batch()
         self._shrink()
         self._reports.disturb()
         self._channel.report(MicroBatchChanged(self.progress.epoch, micro_batch))
+
+    def _note_micro_batch(self) -> None:
+        """Note that the gradients are summed in other pieces from now on, the first time that they are."""
+        if self.micro_batch < self._grain:
+            changed = f"micro-batch {self.micro_batch} instead of {self._grain}"
+            self._task.note_difference(f"{changed} from epoch {self.progress.epoch + 1} on", what=changed)
 
     def _probed(self) -> Probed:
         with self._resumption.clock.set_cpu_aside():  # the channel leaves out its wall time
             return self._probe()
 
 
+def grain_of(params: NeuralParams) -> int:
+    """Return the most samples whose gradient is computed in one piece."""
+    return min(params.grain or params.batch_size, params.batch_size)
+
+
 def assigned_micro_batch(task: Task, params: NeuralParams) -> int:
-    """Return the micro-batch that an attempt begins with: the assigned one, at most the whole batch."""
-    return min(task.assignment.micro_batch or params.batch_size, params.batch_size)
+    """Return the micro-batch that an attempt begins with: the assigned one, at most the grain."""
+    grain = grain_of(params)
+    return min(task.assignment.micro_batch or grain, grain)

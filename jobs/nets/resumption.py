@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cbi_queue.artifacts import MAY_DIFFER
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
 from jobs.nets.progress import NetProgress
 from jobs.process.channel import StopRequested
@@ -75,6 +76,7 @@ class Resumption:
         self.clock = WorkClock(task.channel, now_s)
         self._channel, self._assigned_micro_batch = task.channel, task.assignment.micro_batch
         self._state, self._data_digest = state, data_digest
+        self._task = task
         self._folder = CheckpointFolder(task.checkpoint_dir, task.assignment.identity)
         self._pace = pace or CheckpointPace()
         self._to_report: Note | Restored | None = None
@@ -100,11 +102,19 @@ class Resumption:
         changes = self.circumstances.changes_since(stored)
         if not self.circumstances.device.startswith("cpu"):
             changes.append(f"equal bits are not promised on {self.circumstances.device}")
+        for reason in checkpoint.facts.get(MAY_DIFFER, []):
+            self._task.note_difference(reason)
+        words = ", ".join(changes)
+        if others := ", ".join(
+            change for change in changes if not change.startswith("micro_batch ")
+        ):  # the loop notes it
+            words_of_others = f"continued after epoch {self._state.progress.epoch}: {others}"
+            self._task.note_difference(words_of_others, what=others)
         self._to_report = Restored(
             self._state.progress.epoch,
             str(found.path),
             exact=not changes,
-            note=f"equal within floating-point tolerance, not to the bit: {', '.join(changes)}" if changes else None,
+            note=f"statistically the same training, other numbers: {words}" if changes else None,
             rejected=found.rejected,
         )
 
@@ -162,7 +172,11 @@ class Resumption:
 
     def _checkpoint(self) -> Checkpoint:
         facts, arrays = self._state.capture()
-        facts |= {"circumstances": self.circumstances.as_facts(), "data": self._data_digest}
+        facts |= {
+            "circumstances": self.circumstances.as_facts(),
+            "data": self._data_digest,
+            MAY_DIFFER: self._task.may_differ,
+        }
         return self._state.progress.checkpoint(facts, arrays)
 
     def _misfit(self, checkpoint: Checkpoint) -> str | None:

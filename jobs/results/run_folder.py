@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbi_queue.artifacts import atomic_file, write_atomic, write_json
+from cbi_queue.artifacts import MAY_DIFFER, atomic_file, write_atomic, write_json
 from cbi_queue.models.kinds import BARS
 from cbi_queue.protocol import Finished
 from jobs.evaluation.conformal import COVERAGES, half_widths, measured_coverage
@@ -93,6 +93,7 @@ def record_run(
         "predict_s": round(predict_s, 4),
         "rows": {name: len(rows) for name, rows in split.blocks().items()},
         **(details or {}),
+        **({MAY_DIFFER: task.may_differ} if task.may_differ else {}),
     }
     for name, content in model_files.items():
         _write_model(task.run_dir / name, content)

@@ -2,8 +2,9 @@
 
 A run that is stopped anywhere and continued any number of times ends on the CPU with the same bits as an undisturbed
 one: order and dropout are functions of (seed, epoch, step), a step counts whole or not at all, and the rest is in the
-checkpoint. A smaller micro-batch accumulates to the same effective batch, so that only the order of floating-point sums
-differs (no model here may use batch statistics). Knows no features, no scores and no files.
+checkpoint. Gradients are computed in pieces of a micro-batch, which begins at the grain, and added in the order of the
+batch. A micro-batch below the grain cuts other pieces, and float32 rounds otherwise: statistically the same training,
+other numbers (no model here may use batch statistics). Knows no features, no scores and no files.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ class TorchLoop(NetLoop):
     def _forecast(self, rows: torch.Tensor) -> torch.Tensor:
         self.model.eval()
         # where inputs are most of the memory, no gradient saves little: after a downgrade one micro-batch at a time
-        size = self.micro_batch * (EVALUATION_FACTOR if self.micro_batch == self._params.batch_size else 1)
+        size = self.micro_batch * (EVALUATION_FACTOR if self.micro_batch == self._grain else 1)
         predicted = []
         for piece in pieces(rows, size):
             self._safe_point()

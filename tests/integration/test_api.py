@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 
 import pytest
+from click.testing import CliRunner
 from pydantic import TypeAdapter
 from support.api_installation import BROWSER, scores
 
 from cbi_queue.api.token import read_token
+from cbi_queue.cli.verbs.leaderboard import command as leaderboard_verb
+from cbi_queue.cli.verbs.show import command as show_verb
 from cbi_queue.governor.values import Action, Attribution, Cause, Decision, Slowdown
 from cbi_queue.ledger.holds import place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason
@@ -226,6 +230,39 @@ def test_budget_and_leaderboard(site, client):
     assert [(row["place"], row["name"]) for row in board["1w"]] == [
         (1, "a"), (2, "naive"), (None, "drift"), (None, "seasonal_naive"),
     ]  # fmt: skip
+
+
+def test_a_model_that_may_differ_from_an_undisturbed_run_is_marked_everywhere(site, client):
+    """One mark for a smaller micro-batch and for a continuation that was not exact; none for the others."""
+    reason = "micro-batch 32 instead of 64 from epoch 4 on"
+    site.enqueue({"name": "a"}, {"name": "b"})
+    site.start_next()
+    site.finish("a", scores(0.1))
+    words = "An undisturbed run may give other numbers"
+    assert words not in client.get("/status", headers=BROWSER).text
+    assert "*" not in said_by(site, leaderboard_verb, [])
+
+    site.start_next()
+    site.finish("b", {**scores(0.25), "may_differ": [reason]})
+
+    rows = {row["name"]: row["may_differ"] for row in client.get("/api/leaderboard").json()["1w"]}
+    assert (rows["a"], rows["b"], rows["naive"]) == ([], [reason], [])
+    page = client.get("/status", headers=BROWSER).text
+    assert page.count(f'<abbr title="{words}: {reason}">*</abbr>') == 1
+    assert f"* {words}." in page
+    board = said_by(site, leaderboard_verb, [])
+    assert re.search(r"^ *1 +b \* ", board, re.MULTILINE)
+    assert "\n* an undisturbed run may give other numbers; `cbi-queue show NAME` says why.\n" in board
+    assert json.loads(said_by(site, leaderboard_verb, ["--json"]))["1w"][0]["may_differ"] == [reason]
+    assert f"May differ from an undisturbed run: {reason}" in said_by(site, show_verb, ["b"])
+    assert "May differ" not in said_by(site, show_verb, ["a"])
+
+
+def said_by(site, verb, arguments) -> str:
+    """What a verb prints on that queue."""
+    done = CliRunner(env=site.environ).invoke(verb, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 def test_the_governor_is_shown_with_the_holds_that_it_placed_and_no_other(site, client):

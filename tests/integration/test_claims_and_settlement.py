@@ -392,7 +392,8 @@ def test_each_end_for_want_of_memory_halves_the_micro_batch_until_the_limit(ledg
     words = [event.words for event in queries.events_of(ledger, number) if event.event == "requeue"]
     assert (
         words[0]
-        == "out of memory; will be retried with micro-batch 32, gradients accumulated to the same effective batch"
+        == "out of memory; will be retried with micro-batch 32, gradients accumulated to the same effective batch: "
+        "statistically the same training, other numbers"
     )
 
 

@@ -13,6 +13,7 @@ from support.installation import NAIVE
 
 from cbi_queue.ledger import claims
 from cbi_queue.ledger.enqueue import enqueue
+from cbi_queue.ledger.micro_batch import full_micro_batch
 from cbi_queue.ledger.queries import events_of, find_job
 from cbi_queue.ledger.settlement import CRASHES_TO_WAIT, MAX_OOMS, downgrade_or_fail, requeue_after_crash
 from cbi_queue.ledger.verbs import retry
@@ -122,7 +123,10 @@ def test_a_micro_batch_of_one_is_the_floor_and_comes_back_after_a_wait(ledger: L
     assert find_job(ledger, "j").state is JobState.FAILED
     told = [event.words for event in events_of(ledger, job_id) if event.reason == "out_of_memory"]
     assert told == [
-        "boom; will be retried with micro-batch 1, gradients accumulated to the same effective batch",
+        (
+            "boom; will be retried with micro-batch 1, gradients accumulated to the same effective batch: "
+            "statistically the same training, other numbers"
+        ),
         "boom; will be retried with micro-batch 1, the smallest possible, in 60 s",
         "boom; will be retried with micro-batch 1, the smallest possible, in 2 min",
         "boom (out of memory 4 times, last with micro-batch 1, the smallest possible)",
@@ -139,7 +143,11 @@ def test_a_large_batch_comes_back_three_times_and_no_more(ledger: Ledger) -> Non
 @pytest.mark.parametrize(
     ("job", "words", "waits"),
     [
-        ({"family": "trees", "model": "lightgbm_dart"}, "boom; will be retried with half the bins and threads", None),
+        (
+            {"family": "trees", "model": "lightgbm_dart"},
+            "boom; will be retried with half the bins and threads, which make another model",
+            None,
+        ),
         (
             {"family": "statistical", "model": "ets"},
             "boom; will be retried in a new process; it has no batch that could be smaller, in 30 s",
@@ -174,3 +182,10 @@ def test_crashes_of_the_daemon_use_none_of_the_retries_after_running_out_of_memo
     assert claims.claim(ledger, job_id)
     assert again(ledger, job_id), "a retry by hand gives all of them back"
     assert find_job(ledger, "j").ooms == 1
+
+
+def test_a_grain_in_the_plan_is_the_most_that_goes_through_at_once(ledger: Ledger) -> None:
+    job_id = claimed(ledger, family="simple_neural", model="gru", params={"batch_size": 64, "grain": 16})
+    assert full_micro_batch(find_job(ledger, "j")) == 16
+    assert downgrade_or_fail(ledger, job_id, "boom", exit_code=-9)
+    assert find_job(ledger, "j").micro_batch == 8

@@ -12,7 +12,7 @@ from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import print_json, print_table, printable
 from cbi_queue.ledger.queries import scored_jobs
 from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.views.leaderboard import rank
+from cbi_queue.views.leaderboard import MARK, MARK_WORDS, rank
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def command(horizon: str | None, as_json: bool) -> None:
     Skill is 1 - MASE / naive's MASE on the same rows of the backtest, on which nothing was selected: above 0 is better
     than naive, below 0 worse. Models on different data sets, or snapshots of one, are never in one table; the newest
     come first. Direction is the share of moves whose sign was forecast correctly; Sharpe is the Sharpe
-    ratio of following that sign. A run
-    that `cbi-queue verify` found damaged is marked and not ranked.
+    ratio of following that sign. A run that `cbi-queue verify` found damaged is marked and not ranked. A star marks a
+    model whose training was changed on the way, so that an undisturbed run may give other numbers.
     """
     with readonly_ledger() as ledger:
         boards = rank(scored_jobs(ledger))
@@ -49,6 +49,8 @@ def command(horizon: str | None, as_json: bool) -> None:
         for name, rows in chosen.items():
             print_table(f"Horizon {name}, backtest", COLUMNS, map(_row, rows))
             click.echo(_verdict(rows))
+            if any(row.may_differ for row in rows):
+                click.echo(f"{MARK} {MARK_WORDS}.")
             for row in rows:
                 if row.damage is not None:
                     click.echo(
@@ -59,7 +61,7 @@ def command(horizon: str | None, as_json: bool) -> None:
 
 def _row(row: LeaderboardRow) -> tuple[str, ...]:
     mark = " (damaged)" if row.damage is not None else " (baseline)" if row.is_bar else ""
-    name = f"{row.name}{mark}"
+    name = f"{row.name}{mark}" + (f" {MARK}" if row.may_differ else "")
     return (
         str(row.place or UNKNOWN), name, row.model, _number(row.skill_mase, "+.3f"), _number(row.mape_pct, ".2f"),
         _number(row.mase, ".3f"), _number(row.rmse, ".3f"), _number(row.directional_accuracy, ".2f"),

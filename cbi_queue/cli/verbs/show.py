@@ -14,7 +14,8 @@ from cbi_queue.ledger.micro_batch import lowered_micro_batch
 from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import REASON_WORDS, JobState, event_title
-from cbi_queue.wording import duration
+from cbi_queue.views.leaderboard import may_differ
+from cbi_queue.wording import OTHER_NUMBERS, duration
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow
@@ -61,11 +62,13 @@ def _print(
     if job.damage:
         lines.append(f"DAMAGED run, not ranked: {job.damage}; `cbi-queue retry {job.name}` trains it again")
     if job.micro_batch:
-        lines.append(f"Micro-batch lowered to {job.micro_batch}; the events below show why")
+        lines.append(f"Micro-batch at most {job.micro_batch}: {OTHER_NUMBERS}. The events below show why")
     if lowered and not job.state.is_final:
         lines.append(
-            f"Micro-batch lowered to {lowered} by the governor; it is raised again when memory pressure stays low"
+            f"Micro-batch lowered to {lowered} by the governor: {OTHER_NUMBERS}; it is raised again when memory "
+            "pressure stays low"
         )
+    lines += [f"May differ from an undisturbed run: {reason}" for reason in may_differ(job)]
     if peak:
         batch = f" with micro-batch {peak.micro_batch}" if peak.micro_batch else ""
         estimate = f"the estimate was {expected:.0f} MiB (formula {peak.formula_mib:.1f})"

@@ -15,7 +15,7 @@ from cbi_queue.governor.policies.heat_policy import HOLD_MARGIN_S
 from cbi_queue.governor.policies.memory_relief import note_held, steps_are_used_up, why_no_step
 from cbi_queue.governor.state.state import Hold
 from cbi_queue.governor.values import Action, Cause, Decision
-from cbi_queue.wording import span
+from cbi_queue.wording import OTHER_NUMBERS, span
 
 if TYPE_CHECKING:
     from cbi_queue.governor.policies.situation import Situation
@@ -84,7 +84,7 @@ class MemoryPolicy:
         relapsed = situation.now_s - self._last_up_s < self._up_wait_s(situation)
         self._relapses = self._relapses + 1 if relapsed else 0
         self._halving = Halving(situation.now_s, situation.footprint_mib, situation.pressure.grade)
-        change = f"micro-batch {situation.controls.micro_batch} to {half}; the effective batch does not change"
+        change = f"micro-batch {situation.controls.micro_batch} to {half}, {OTHER_NUMBERS}"
         return _set_micro_batch(situation, half, f"{_words(situation)}: {change}")
 
     def _up(self, situation: Situation) -> Decision | None:

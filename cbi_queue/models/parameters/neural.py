@@ -18,6 +18,9 @@ class NeuralParams(EvaluationParams):
     epochs: int = Field(default=100, ge=1, le=10000)
     batch_size: int = Field(default=32, ge=1, le=4096)
     """Effective batch; a downgrade shrinks the micro-batch and accumulates to the same."""
+    grain: int | None = Field(default=None, ge=1, le=4096)
+    """Most samples whose gradient is computed in one piece: a micro-batch lowered no further changes no bit. null: the
+    whole batch."""
     sequence_length: int = Field(default=256, ge=1, le=4096)
     """Trading days that one window looks back."""
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
