@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 TARGET = Target(1.03)
 FEATURES = 152
 PARTS = (1, 2, 4, 8)
+ONLY = ""
+"""Name of the one net to measure; empty: all."""
 SCHEDULES = Path(__file__).parents[1] / "schedules"
 
 
 def lines(rounds: int) -> list[Line]:
     """Measure *rounds* rounds."""
-    command = [sys.executable, "-m", "benchmarks.grains", str(rounds)]
+    command = [sys.executable, "-m", "benchmarks.grains", str(rounds), ONLY]
     done = subprocess.run(command, env=trainer_environment(1), stdout=subprocess.PIPE, check=True)
     told: dict[str, dict[str, list[float]]] = json.loads(done.stdout)
     return [
@@ -66,6 +68,7 @@ def main() -> None:
     compute_repeatably(1)
     plans = read_plans(sorted(SCHEDULES.glob("day*.yaml")), profile=profile_named("m4-16gb"))
     nets = {job.model: job for plan in plans for job in plan.jobs if job.backend == "torch"}
+    nets = {model: job for model, job in nets.items() if sys.argv[2] in ("", model)}
     told = {}
     with tempfile.TemporaryDirectory() as folder:
         for model, job in nets.items():

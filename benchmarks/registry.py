@@ -145,7 +145,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "an epoch of each net in pieces of a fixed size, against whole batches",
         7,
         slow=True,
-        smallest={"FEATURES": 8, "PARTS": (1, 2)},
+        smallest={"ONLY": "feed_forward"},
     ),
 )
 
