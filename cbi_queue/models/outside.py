@@ -7,13 +7,17 @@ this module as an exception, because the daemon reads the rows too: what cannot 
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import re
+import signal
 import sys
+import threading
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cbi_queue.models.entry import ModelEntry
 from cbi_queue.models.kinds import Family
@@ -29,6 +33,9 @@ KIND_MARK = "-"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _LONGEST_REASON = 200
+LOADS_WITHIN_S = 20.0
+"""Seconds that a package may take to load its catalogue; one that hangs must not stop the daemon."""
+_OF_THE_USER = "Ctrl-C"
 _DATA = Shape(1000, 10, "a check")
 
 
@@ -64,8 +71,14 @@ def find_outside(shipped: Mapping[str, ModelEntry]) -> Outside:
     rows: list[tuple[str, str, ModelEntry]] = []
     for package, point in _entry_points(faults):
         try:
-            loaded = dict(point.load())
-        except (Exception, SystemExit) as exc:  # noqa: BLE001 - the code of a package may raise anything
+            with _tamed():
+                loaded = dict(point.load())
+        except KeyboardInterrupt as exc:
+            if exc.args == (_OF_THE_USER,):
+                raise
+            faults.append(Fault(package, f"its entry point {point.name!r} cannot be loaded: {_reason(exc)}"))
+            continue
+        except BaseException as exc:  # noqa: BLE001 - the code of a package may raise anything
             faults.append(Fault(package, f"its entry point {point.name!r} cannot be loaded: {_reason(exc)}"))
             continue
         for name, entry in loaded.items():
@@ -81,6 +94,47 @@ def find_outside(shipped: Mapping[str, ModelEntry]) -> Outside:
             faults.append(Fault(package, f"its model {name!r} is refused: {rivals or 'it'} declares that name as well"))
     usable = [row for row in rows if claims[row[0]] == 1]
     return Outside({n: entry for n, _, entry in usable}, {n: package for n, package, _ in usable}, tuple(faults))
+
+
+@contextlib.contextmanager
+def _tamed() -> Iterator[None]:
+    """Limit what the code of a package can do in the body: it prints to standard error, and takes `LOADS_WITHIN_S` at most.
+
+    A package that raises KeyboardInterrupt is told from the user's Ctrl-C, and `os._exit` ends only the package. Nothing
+    helps against code in C that never returns. Threads other than the main one have no limit: only that can be interrupted.
+    """
+
+    def too_long(_signum: int, _frame: object) -> None:
+        raise TimeoutError(f"it was still loading after {LOADS_WITHIN_S:g} s")
+
+    def ctrl_c(_signum: int, _frame: object) -> None:
+        raise KeyboardInterrupt(_OF_THE_USER)
+
+    leave = os._exit
+
+    def leave_unless_package(status: int) -> NoReturn:
+        if threading.current_thread() is threading.main_thread():
+            raise SystemExit(f"it called os._exit({status})")
+        leave(status)
+
+    with contextlib.redirect_stdout(sys.stderr):
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        interrupts = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        before = signal.signal(signal.SIGALRM, too_long)
+        if interrupts:
+            signal.signal(signal.SIGINT, ctrl_c)
+        os._exit = leave_unless_package
+        left_s, _ = signal.setitimer(signal.ITIMER_REAL, LOADS_WITHIN_S, 1.0)  # again, in case the package catches it
+        try:
+            yield
+        finally:
+            os._exit = leave
+            signal.setitimer(signal.ITIMER_REAL, left_s)
+            signal.signal(signal.SIGALRM, before)
+            if interrupts:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _entry_points(faults: list[Fault]) -> Iterator[tuple[str, EntryPoint]]:
