@@ -5,21 +5,17 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
 
 from cbi_queue.standard_streams import prepare_streams
 
 
 def main() -> int:
-    """Handle signals from the first moment, parse the one argument and run the session.
+    """Parse the one argument and run the session.
 
-    A shutdown or a logout may come while the libraries are still being imported. The kernel sends SIGHUP when the
-    daemon dies while this process is stopped. Both mean: write a checkpoint and exit.
+    Until there is something to save, SIGTERM and SIGHUP end this process at once, even inside a library that is being
+    imported; the session handles them from then on.
     """
     prepare_streams()
-    asked_to_stop = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, lambda _signum, _frame: asked_to_stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     parser = argparse.ArgumentParser(prog="python -m jobs", description="Trainer process of cbi-queue's slot.")
@@ -28,7 +24,7 @@ def main() -> int:
 
     from jobs.session import run_session
 
-    return int(run_session(arguments.report_fd, asked_to_stop))
+    return int(run_session(arguments.report_fd))
 
 
 if __name__ == "__main__":

@@ -37,8 +37,6 @@ from jobs.registry import trainer_of
 from jobs.trainer import BrokenSpec, Task
 
 if TYPE_CHECKING:
-    import threading
-
     from cbi_queue.protocol import Assignment
 
 _EXIT_CODES = {
@@ -49,18 +47,10 @@ _EXIT_CODES = {
 }
 
 
-def run_session(report_fd: int, asked_to_stop: threading.Event) -> int:
-    """Speak the protocol on *report_fd* and standard input; return the exit code.
-
-    Args:
-        report_fd: open descriptor for the reports.
-        asked_to_stop: set when a signal came before this session could handle it.
-    """
+def run_session(report_fd: int) -> int:
+    """Speak the protocol on *report_fd*, an open descriptor, and standard input; return the exit code."""
     channel = Channel(os.fdopen(report_fd, "wb"), os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False))
-    for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, lambda _signum, _frame: channel.stop())
-    if asked_to_stop.is_set():
-        channel.stop()
+    channel.has_nothing_to_save = True
     channel.listen()
     channel.report(Hello(os.getpid(), sys.version.split()[0]))
     begin = channel.wait_begin()
@@ -101,7 +91,11 @@ def _train(assignment: Assignment, channel: Channel) -> None:
         if snapshot := check_snapshot(task.processed_dir, task.spec):
             with contextlib.suppress(OSError):  # the disk of the log may be full
                 print(f"data set {task.spec.dataset}, snapshot {snapshot[:8]}", flush=True)
-    channel.report(with_cost(trainer.prepare(task), task.spec))
+    started = with_cost(trainer.prepare(task), task.spec)
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, lambda _signum, _frame: channel.stop())
+    channel.has_nothing_to_save = False
+    channel.report(started)
     finished = trainer.train(task)
     finished = replace(finished, peak_rss_mib=peak_rss_mib())
     complete_folder(task.run_dir, _manifest(assignment, finished))

@@ -87,6 +87,8 @@ class Channel:
         """Called once when a pause begins (not a rest while paced): frees cached memory."""
         self.probe: Callable[[], Probed] | None = None
         """The calibration probe of this trainer's device; None: a request for it is ignored."""
+        self.has_nothing_to_save = False
+        """True while a stop ends this process at once, even inside a library that is being imported."""
         self._hard_exit_s: float | None = None
         self._before, self._later = 0, 0
         self._last_epoch = 0
@@ -186,7 +188,9 @@ class Channel:
         self._idle.work_begins()
 
     def stop(self) -> None:
-        """Request a stop, as a Stop directive does (SIGTERM calls this)."""
+        """Request a stop, as a Stop directive does (SIGTERM calls this); end at once when there is nothing to save."""
+        if self.has_nothing_to_save:
+            os._exit(int(ExitCode.STOPPED))
         with self._changed:
             if self._stopping:
                 return
