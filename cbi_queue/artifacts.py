@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.regular_files import check_folder, open_stream
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import BufferedReader
@@ -123,15 +125,21 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, (text + "\n").encode())
 
 
-def sha256_of(path: Path) -> str:
-    """Return the hex SHA-256 of a file's content."""
-    with path.open("rb") as stream:
+def sha256_of(path: Path, *, follow: bool = False) -> str:
+    """Return the hex SHA-256 of a regular file's content; *follow* a link only to a file of the user."""
+    with open_stream(path, follow=follow) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def reopen_folder(run_dir: Path) -> None:
-    """Create the folder (never its parents) and remove an old manifest: from here on it is not complete."""
+    """Create the folder (never its parents) and remove an old manifest: from here on it is not complete.
+
+    Raises:
+        OSError: from the file system, or because a link or a file is in the place of the folder.
+    """
+    check_folder(run_dir)
     run_dir.mkdir(exist_ok=True)
+    check_folder(run_dir / CHECKPOINT_FOLDER)
     (run_dir / MANIFEST_NAME).unlink(missing_ok=True)
     for part in run_dir.rglob(".*.part"):
         part.unlink(missing_ok=True)

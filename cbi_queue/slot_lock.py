@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.errors import CbiError, SlotTaken
 from cbi_queue.process_identity import ProcessIdentity
+from cbi_queue.regular_files import in_words, open_file, read_text
 from cbi_queue.standard_streams import above_standard
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ class SlotLock:
         """Take the slot if it is free; return True if this process holds it now."""
         if self._descriptor is not None:
             return True
-        descriptor = above_standard(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            descriptor = above_standard(open_file(self._path, os.O_RDWR | os.O_CREAT))
+        except OSError as exc:
+            raise in_words(exc) from exc
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -81,7 +85,7 @@ class SlotLock:
     def holder(self) -> ProcessIdentity | None:
         """Return the daemon that the file names, if that process is alive."""
         try:
-            body = json.loads(self._path.read_text())
+            body = json.loads(read_text(self._path))
             identity = ProcessIdentity(int(body["pid"]), float(body["started"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -112,9 +116,11 @@ class SlotLock:
 def is_slot_taken(path: Path) -> bool:
     """Return True if a daemon or an orphaned trainer holds the slot now."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = open_file(path, os.O_RDWR)
     except FileNotFoundError:
         return False
+    except OSError as exc:
+        raise in_words(exc) from exc
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

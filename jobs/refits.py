@@ -17,6 +17,7 @@ import numpy as np
 
 from cbi_queue.artifacts import write_atomic
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
+from cbi_queue.regular_files import LARGE, read_whole
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import split_of
 from jobs.evaluation.walk_forward import refits_of
@@ -177,12 +178,12 @@ class WalkForward:
     def _restored(self, task: Task) -> _Store:
         """Return the fits of an earlier attempt under the same conditions, else none."""
         path, fresh = task.checkpoint_dir / STORE, _Store(self._conditions(task))
-        if not path.is_file():
-            return fresh
         try:
-            raw = json.loads(path.read_bytes())
+            raw = json.loads(read_whole(path, LARGE))
             found = _Store(raw["conditions"], [_Done(**fit) for fit in raw["fits"]], raw.get("may_differ", []))
-        except (ValueError, TypeError, KeyError) as exc:
+        except FileNotFoundError:
+            return fresh
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as exc:
             task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({exc})"))
             return fresh
         changed = sorted(name for name, now in fresh.conditions.items() if found.conditions.get(name) != now)

@@ -141,7 +141,7 @@ def _write(path: Path, table: pa.Table, notes: dict[str, str]) -> Built:
     pq.write_table(table.replace_schema_metadata(metadata), stream, compression="zstd")
     content = stream.getvalue()
     digest = hashlib.sha256(content).hexdigest()
-    is_there = path.exists() and sha256_of(path) == digest
+    is_there = path.exists() and sha256_of(path, follow=True) == digest
     if not is_there:
         write_atomic(path, content)
     dates = table["date"]

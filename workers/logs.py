@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import queue
 import sys
 import threading
 import time
 from logging.handlers import RotatingFileHandler
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from cbi_queue.regular_files import open_to_append
 
 if TYPE_CHECKING:
     from cbi_queue.settings import Settings
@@ -51,10 +55,21 @@ class TerminalHandler(logging.Handler):
             self._lines.task_done()
 
 
+class _LogFile(RotatingFileHandler):
+    """Appends to a regular file only."""
+
+    def _open(self) -> TextIO:  # type: ignore[override]
+        return io.TextIOWrapper(open_to_append(Path(self.baseFilename)), encoding=self.encoding)
+
+
 def set_up_logging(settings: Settings, *, to_terminal: bool) -> None:
-    """Log to the state folder and, with *to_terminal*, to stderr."""
+    """Log to the state folder and, with *to_terminal*, to stderr.
+
+    Raises:
+        OSError: when the log cannot be opened, or is not a regular file.
+    """
     handlers: list[logging.Handler] = [
-        RotatingFileHandler(
+        _LogFile(
             settings.daemon_log_path, maxBytes=settings.log_max_bytes, backupCount=settings.log_keep, encoding="utf-8"
         )
     ]

@@ -21,6 +21,7 @@ from cbi_queue.errors import CbiError
 from cbi_queue.ledger import AttemptRow, Ledger, queries
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, JobState
 from cbi_queue.models.kinds import Family, Horizon
+from cbi_queue.regular_files import open_stream
 from cbi_queue.settings import Settings
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
 from cbi_queue.views.snapshot import JobLine, QueueStatus, daemon_status, every_line, open_snapshot, take_status
@@ -164,13 +165,14 @@ def _log_path(settings: Settings, name: str, attempts: list[AttemptRow], number:
     path = logs[chosen].resolve()
     if not path.is_relative_to(settings.training_log_dir.resolve()):
         error = f"the log of job {name} lies outside {settings.training_log_dir} and is not served"
-        raise HTTPException(404, {"error": error, "hint": f"`cbi-queue logs {name}` prints it"})
+        hint = None if logs[chosen].is_symlink() else f"`cbi-queue logs {name}` prints it"
+        raise HTTPException(404, {"error": error, "hint": hint})
     return path
 
 
 def last_lines(path: Path, count: int) -> str:
     """Return the last *count* lines of a file, of its last `TAIL_BYTES` bytes at most."""
-    with path.open("rb") as stream:
+    with open_stream(path) as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - TAIL_BYTES))
         lines = stream.read(TAIL_BYTES).splitlines(keepends=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fastapi.security import HTTPBearer
 
 from cbi_queue.artifacts import write_atomic
+from cbi_queue.regular_files import check_file, read_text
 
 if TYPE_CHECKING:
     from cbi_queue.settings import Settings
@@ -26,9 +27,14 @@ bearer = HTTPBearer(auto_error=False, description="The text of the file `api-tok
 
 
 def ensure_token(settings: Settings) -> str:
-    """Return the token; create one when there is none, or when others could have read it."""
+    """Return the token; create one when there is none, or when others could have read it.
+
+    Raises:
+        OSError: when something else than a file is in its place, or it cannot be written.
+    """
+    check_file(settings.token_path)
     token = read_token(settings)
-    if token is None or settings.token_path.stat().st_mode & _OTHERS_BITS:
+    if token is None or settings.token_path.lstat().st_mode & _OTHERS_BITS:
         settings.make_state_dir()
         token = secrets.token_urlsafe(TOKEN_BYTES)
         write_atomic(settings.token_path, f"{token}\n".encode())
@@ -38,7 +44,7 @@ def ensure_token(settings: Settings) -> str:
 def read_token(settings: Settings) -> str | None:
     """Return the token, or None when there is none."""
     try:
-        return settings.token_path.read_text(encoding="ascii").strip() or None
+        return read_text(settings.token_path, encoding="ascii").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cbi_queue.artifacts import write_json
 from cbi_queue.datasets.place import DESCRIPTION_NAME
 from cbi_queue.errors import Refused
+from cbi_queue.regular_files import read_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,12 +68,12 @@ def read_description(exports_dir: Path) -> DataSet:
     """
     path = exports_dir / DESCRIPTION_NAME
     try:
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(read_whole(path, follow=True))
     except FileNotFoundError:
         return DataSet()
     except (OSError, ValueError, RecursionError) as exc:
         raise Refused(
-            f"{path} cannot be read as JSON: {exc}",
+            f"{path} cannot be read as JSON: {getattr(exc, 'strerror', None) or exc}",
             hint="correct the file, or delete it: every choice then has its default",
         ) from exc
     return checked_description(raw, str(path))

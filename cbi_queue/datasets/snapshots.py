@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cbi_queue.artifacts import sha256_of, write_json
 from cbi_queue.datasets.description import read_description
 from cbi_queue.datasets.place import export_path, manifest_path, of_dataset
+from cbi_queue.regular_files import LARGE, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,7 +77,7 @@ def built_from(processed_dir: Path, horizon: str) -> str | None:
     """Return the snapshot that *horizon*'s feature cache was built from; None when there is no readable cache."""
     path = manifest_path(processed_dir, horizon)
     try:
-        body = json.loads(path.read_bytes())
+        body = json.loads(read_whole(path, LARGE))
         found = body.get("snapshot", body.get("source_sha256"))
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
@@ -93,7 +94,7 @@ class _Remembered:
         self._changed = False
         if path is not None:
             try:
-                known = json.loads(path.read_bytes())
+                known = json.loads(read_whole(path, LARGE))
                 self._known = known if isinstance(known, dict) else {}
             except (OSError, ValueError, RecursionError):
                 pass
@@ -102,12 +103,12 @@ class _Remembered:
         try:
             status = path.stat()
             if status.st_size <= SMALL_BYTES or self._path is None:
-                return sha256_of(path)
+                return sha256_of(path, follow=True)
             stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
             known = self._known.get(str(path))
             if isinstance(known, list) and known[:3] == stamp and isinstance(known[-1], str):
                 return known[-1]
-            found = sha256_of(path)
+            found = sha256_of(path, follow=True)
         except OSError:
             return None
         self._known[str(path)] = [*stamp, found]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.datasets.place import export_path, manifest_path
 from cbi_queue.models.memory_formulas import Shape
+from cbi_queue.regular_files import LARGE, read_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ print(export.rows, len(feature_names(export.series, FeatureParams(), export.as_i
 def shape_from_cache(processed_dir: Path, horizon: str) -> Shape | None:
     """Read the manifest of *horizon*'s feature cache; None when there is none that can be read."""
     try:
-        body = json.loads(manifest_path(processed_dir, horizon).read_bytes())
+        body = json.loads(read_whole(manifest_path(processed_dir, horizon), LARGE))
         rows, names = int(body["rows"]), [name for name, _ in body["schema"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -12,6 +12,7 @@ exclusive lock.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import sys
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.errors import LedgerBusy, LedgerError
+from cbi_queue.regular_files import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +35,8 @@ CHECKPOINT_PAGES = 1000
 PAGE_BYTES = 1024
 """Size of a page in a new ledger, a quarter of SQLite's default: rows are small, and a commit writes every page that it
 touches (about eight) to the log and to the disk."""
+_WRITES = "even a reader of the ledger must write to the state folder"
+_ELSEWHERE = "set CBI_STATE_DIR to another folder; the ledger is not damaged"
 _PAUSE_S = 0.01
 """Seconds between tries where SQLite reports busy at once, without its own wait."""
 
@@ -48,6 +52,16 @@ def connect(path: Path | str, *, checkpoints: bool = False, readonly: bool = Fal
     Raises:
         LedgerError: when the file cannot be opened or is not a database.
     """
+    try:
+        for each in (Path(path), *_beside(Path(path))):
+            check_file(each)
+            if not readonly and each.exists() and not os.access(each, os.W_OK):
+                raise PermissionError(errno.EACCES, "this user may not write to it", str(each))
+    except OSError as exc:
+        hint = "move it away; `cbi-queue restore` lists the backups"
+        if isinstance(exc, PermissionError):
+            hint = f"make it its own, or {_ELSEWHERE}"
+        raise LedgerError(f"cannot open the ledger {exc.filename}: {exc.strerror}", hint=hint) from exc
     target = f"{Path(path).absolute().as_uri()}?mode=ro" if readonly else str(path)
     try:
         conn = sqlite3.connect(target, uri=readonly, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -106,7 +120,23 @@ def advice(path: Path, exc: sqlite3.Error) -> str:
     """Advise to restore a backup only when the file itself is damaged: a full disk damages nothing."""
     if is_damage(exc):
         return "`cbi-queue restore` lists the backups; `cbi-queue restore newest` brings the newest one back"
+    folder = path.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        with contextlib.suppress(OSError):
+            if os.statvfs(folder).f_flag & os.ST_RDONLY:
+                return f"{_WRITES} {folder}, and its disk is read-only: make it writable, or {_ELSEWHERE}"
+        return f"{_WRITES} {folder}, and this user may not: make the folder its own, or {_ELSEWHERE}"
+    unwritable = [
+        str(each) for each in (path, *_beside(path)) if each.exists() and not os.access(each, os.R_OK | os.W_OK)
+    ]
+    if unwritable:
+        return f"this user may not read and write {', '.join(unwritable)}: make it its own, or {_ELSEWHERE}"
     return f"free up space on the disk of {path.parent} and make its files readable and writable; the ledger is not damaged"
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Return SQLite's own files beside the database at *path*."""
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
 class WriteTransaction:

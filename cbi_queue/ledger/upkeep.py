@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.artifacts import atomic_file
 from cbi_queue.ledger.backups import PREFIX
+from cbi_queue.regular_files import check_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,7 @@ def back_up(ledger: Ledger, folder: Path) -> Path:
     Raises:
         sqlite3.DatabaseError: when the copy is damaged; no file is left behind.
     """
+    check_folder(folder)
     folder.mkdir(exist_ok=True, mode=0o700)
     stamp = clock.utc_now().strftime("%Y%m%dT%H%M%SZ")
     target = folder / f"{BACKUP_PREFIX}{stamp}.db"

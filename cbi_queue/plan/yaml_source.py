@@ -18,6 +18,7 @@ from yaml.composer import ComposerError
 from yaml.reader import ReaderError
 
 from cbi_queue.plan.complaints import Complaints
+from cbi_queue.regular_files import open_stream
 from cbi_queue.values.words import shortened
 from cbi_queue.values.written import character_words, core_value, look_alikes, not_utf8_words
 
@@ -115,11 +116,11 @@ def _text_of(path: Path, complaints: Complaints) -> str | None:
     """Read at most MAX_BYTES of UTF-8 from a regular file; never block on a pipe or a device."""
     name = str(path)
     try:
-        if not path.is_file():
-            complaints.add(name, None, (), "cannot be read: " + ("not a file" if path.exists() else "no such file"))
-            return None
-        with path.open("rb") as file:
+        with open_stream(path, follow=True) as file:
             content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        complaints.add(name, None, (), "cannot be read: no such file")
+        return None
     except (OSError, ValueError) as exc:
         complaints.add(name, None, (), f"cannot be read: {getattr(exc, 'strerror', None) or exc}")
         return None

@@ -6,6 +6,7 @@ other traces of the same model; a trace that is alone has none, like the first r
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from cbi_queue.governor.slowdown.detector import Detector
 from cbi_queue.governor.state.state import GovernorState
 from cbi_queue.governor.values import Attribution, Cause
 from cbi_queue.readings.values import Readings
+from cbi_queue.regular_files import read_text
 from cbi_queue.replay.traces import BrokenTrace, cold_baselines, read_trace
 
 if TYPE_CHECKING:
@@ -148,10 +150,7 @@ def _alarm(trace: Trace, slowdown: Slowdown, found: Attribution | None) -> Alarm
 
 def _read(path: Path) -> Trace:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise Refused(f"{path} has more than {MAX_BYTES:,} bytes: it is no trace of epochs")
-        with path.open(encoding="utf-8") as lines:
-            return read_trace(lines)
+        return read_trace(io.StringIO(read_text(path, MAX_BYTES, follow=True)))
     except OSError as exc:
         raise Refused(f"cannot read the trace {path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:

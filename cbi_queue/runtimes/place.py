@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import write_json
+from cbi_queue.regular_files import read_text
 from cbi_queue.runtimes.recipes import LIBRARIES
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def absent(settings: Settings, backends: Iterable[str]) -> list[str]:
 def read_record(folder: Path) -> Record | None:
     """Return the record of the runtime in *folder*; None when there is no complete runtime."""
     try:
-        return Record(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        return Record(**json.loads(read_text(folder / RECORD)))
     except (OSError, ValueError, TypeError):
         return None
 

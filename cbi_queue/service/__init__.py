@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cbi_queue import artifacts
 from cbi_queue.errors import ServiceError
+from cbi_queue.regular_files import read_whole
 from cbi_queue.service.commands import require_importable
 from cbi_queue.service.definition import foreground
 from cbi_queue.service.launchd import Launchd
@@ -149,14 +150,22 @@ def statuses(manager: ServiceManager, definitions: Iterable[Definition]) -> list
     for definition in definitions:
         status = manager.status_of(definition.part)
         file = manager.path_of(definition.part)
-        current = file.read_bytes() == manager.render(definition) if status.installed else None
+        current = _content_of(file) == manager.render(definition) if status.installed else None
         found.append(replace(status, current=current))
     return found
 
 
+def _content_of(path: Path) -> bytes | None:
+    """Return the file's content; None when there is no file, or it cannot be read."""
+    try:
+        return read_whole(path, follow=True)
+    except OSError:
+        return None
+
+
 def _write(path: Path, content: bytes) -> bool:
     """Write *content* unless the file has it already; return True if it was written."""
-    if path.is_file() and path.read_bytes() == content:
+    if _content_of(path) == content:
         return False
     with _as_service_error(f"write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
+from cbi_queue.regular_files import check_file
 from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
 from cbi_queue.telemetry.telemetry import EpochRow
 
@@ -87,10 +88,11 @@ class TelemetryReader:
 
 def _open_for_reading(path: Path) -> sqlite3.Connection | None:
     try:
+        check_file(path)
         conn = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None
         )
-    except sqlite3.Error:
+    except (sqlite3.Error, OSError):
         return None
     try:
         conn.execute("BEGIN")

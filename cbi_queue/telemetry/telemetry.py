@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
+from cbi_queue.regular_files import check_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,6 +158,7 @@ class Telemetry:
 def _open_for_writing(path: Path) -> sqlite3.Connection | None:
     conn = None
     try:
+        check_file(path)
         conn = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = NORMAL")

@@ -7,6 +7,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cbi_queue.errors import SettingsError
+from cbi_queue.regular_files import read_text
 from cbi_queue.values.written import character_words, look_alikes, not_utf8_words
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def read_toml(path: Path, what: str) -> TomlFile:
         SettingsError: when it cannot be read, or is no TOML; with its line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, follow=True, encoding="utf-8-sig")
     except UnicodeDecodeError as exc:
         line, words = not_utf8_words(exc)
         raise SettingsError(f"cannot read {what} {path}:{line}: {words}") from exc

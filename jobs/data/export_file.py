@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from cbi_queue.datasets.description import DataSet
 from cbi_queue.datasets.place import export_path
+from cbi_queue.regular_files import check_file
 from jobs.data.as_of import as_known
 from jobs.data.columns import Columns, columns_of
 from jobs.data.features import DATE, PRICE
@@ -114,7 +115,11 @@ def find_export(exports_dir: Path, horizon: str) -> Path:
         raise FileNotFoundError(
             errno.ENOENT, "the folder of the exports does not exist; is its volume mounted?", exports_dir
         )
-    if not path.is_file():
+    try:
+        check_file(path, follow=True)
+    except OSError as exc:
+        raise BrokenSpec(f"{path} cannot be read: {exc.strerror}; put the export there") from exc
+    if not path.exists():
         raise BrokenSpec(
             f"{path} is missing; import one with `cbi-queue data import FILE`, or build the sample with: "
             "cbi-queue data sample"

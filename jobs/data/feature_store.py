@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.artifacts import sha256_of, write_json
 from cbi_queue.datasets.place import manifest_path
 from cbi_queue.datasets.snapshots import built_from
+from cbi_queue.regular_files import LARGE, read_whole
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class CacheFiles:
         try:
             if not _is_own_file(self.manifest):
                 return None
-            body = json.loads(self.manifest.read_bytes())
+            body = json.loads(read_whole(self.manifest, LARGE))
         except (OSError, ValueError):
             return None
         return body if isinstance(body, dict) else None

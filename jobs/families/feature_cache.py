@@ -46,7 +46,7 @@ class FeatureCache:
         self._source = find_export(task.exports_dir, task.spec.horizon)
         self._stamp = stamp_of(self._source)
         self._description = description_of(task.exports_dir)
-        source_sha256 = sha256_of(self._source)
+        source_sha256 = sha256_of(self._source, follow=True)
         self._snapshot = snapshot_of(source_sha256, self._description)
         self._refuse_other_snapshot(task)
         self._key = cache_key(source_sha256, self._params.model_dump(mode="json"), self._snapshot)

@@ -25,6 +25,7 @@ from statsforecast.ets import forecast_ets, forward_ets
 
 from cbi_queue.artifacts import write_atomic
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored, Started
+from cbi_queue.regular_files import LARGE, check_folder, read_whole
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import split_of
 from jobs.process.channel import StopRequested
@@ -226,6 +227,7 @@ def _save(task: Task, done: _Fits) -> None:
     path = task.checkpoint_dir / CHECKPOINT_FILE
     content = _as_json(asdict(done))
     try:
+        check_folder(path.parent)
         path.parent.mkdir(exist_ok=True)
         write_atomic(path, content)
     except OSError as exc:
@@ -241,11 +243,11 @@ def _restored(task: Task, source_sha256: str) -> _Fits:
     """
     path = task.checkpoint_dir / CHECKPOINT_FILE
     fresh = _Fits(task.assignment.identity, source_sha256, LIBRARY)
-    if not path.is_file():
-        return fresh
     try:
-        found = _Fits(**json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as exc:
+        found = _Fits(**json.loads(read_whole(path, LARGE)))
+    except FileNotFoundError:
+        return fresh
+    except (OSError, ValueError, TypeError, RecursionError) as exc:
         task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({exc})"))
         return fresh
     if (found.identity, found.source_sha256) != (fresh.identity, fresh.source_sha256):

@@ -12,6 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from cbi_queue.regular_files import open_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,12 +40,12 @@ def roll_if_large(path: Path, max_bytes: int, keep: int) -> bool:
         OSError: from the file system; stdout and stderr then still lead to the same file as before.
     """
     try:
-        if path.stat().st_size <= max_bytes:
+        if path.lstat().st_size <= max_bytes:
             return False
     except FileNotFoundError:
         return False
     fresh_path = path.with_name(f"{path.name}.new")
-    fresh = os.open(fresh_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    fresh = open_file(fresh_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         _shift(path, keep)
         fresh_path.replace(path)

@@ -20,6 +20,7 @@ import numpy as np
 import safetensors.numpy
 
 from cbi_queue.artifacts import atomic_file, flush_folder
+from cbi_queue.regular_files import check_folder, read_whole
 from jobs.training.tensor_file import LENGTH_BYTES, pieces_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
+MAX_BYTES = 1 << 32
+"""Bytes that a checkpoint may have; those of the nets here have a few million."""
 KEPT = 2
 """Checkpoints kept: the newest, and the one that is used when the newest is damaged."""
 
@@ -127,6 +130,7 @@ class CheckpointFolder:
 
     def _make_folder(self) -> None:
         """Make the folder, never its parents: a missing parent means that the volume is gone."""
+        check_folder(self.folder)
         if not self.folder.is_dir():
             self.folder.mkdir(exist_ok=True)
             flush_folder(self.folder.parent)
@@ -141,7 +145,7 @@ class CheckpointFolder:
         return max((_sequence(path) for path in self._paths()), default=0) + 1
 
     def _read(self, path: Path) -> Checkpoint:
-        content = path.read_bytes()
+        content = read_whole(path, MAX_BYTES)
         if path.name.split("-")[2].removesuffix(path.suffix) != hashlib.sha256(content).hexdigest():
             msg = f"incomplete or changed: its {len(content)} bytes do not match the checksum in its name"
             raise _RejectedError(msg)

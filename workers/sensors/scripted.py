@@ -18,6 +18,7 @@ from cbi_queue import clock
 from cbi_queue.errors import SettingsError
 from cbi_queue.readings.as_json import KINDS, ReadingFault, reading_from_json
 from cbi_queue.readings.values import Reading, SleepReading, Unknown
+from cbi_queue.regular_files import LARGE, read_text
 from cbi_queue.values.words import seen
 from cbi_queue.values.written import not_utf8_words
 
@@ -197,7 +198,7 @@ def scripted_sensors(path: Path) -> list[Sensor]:
         SettingsError: when it cannot be read.
     """
     try:
-        player = Player(parse_script(path.read_text(encoding="utf-8-sig"), path.name))
+        player = Player(parse_script(read_text(path, LARGE, follow=True, encoding="utf-8-sig"), path.name))
     except UnicodeDecodeError as exc:
         line, words = not_utf8_words(exc)
         raise SettingsError(f"cannot use the sensors' script {path}: line {line}: {words}", hint=_HINT) from exc

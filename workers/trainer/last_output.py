@@ -10,6 +10,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from cbi_queue.regular_files import open_stream
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -35,7 +37,7 @@ def refused_memory(log_path: Path) -> str | None:
         log_path: the log of this attempt; one that is missing or unreadable counts as without such a line.
     """
     end = b""
-    with contextlib.suppress(OSError), log_path.open("rb") as log:
+    with contextlib.suppress(OSError), open_stream(log_path) as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
         end = log.read()
     found = _REFUSED.search(end)

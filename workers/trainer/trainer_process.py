@@ -32,6 +32,7 @@ from cbi_queue.protocol import (
     decode_report,
     encode,
 )
+from cbi_queue.regular_files import open_to_append
 from cbi_queue.standard_streams import above_standard
 from workers.trainer.environment import trainer_environment
 
@@ -198,7 +199,7 @@ class TrainerProcess:
 
 
 def _spawn(setup: TrainerSetup, report_descriptor: int) -> subprocess.Popen[bytes]:
-    with setup.log_path.open("ab") as log:
+    with open_to_append(setup.log_path) as log:
         return subprocess.Popen(
             [setup.interpreter, "-P", "-m", "jobs", "--report-fd", str(report_descriptor)],
             stdin=subprocess.PIPE,

@@ -64,7 +64,7 @@ def test_a_large_export_is_read_once_and_again_when_it_changes(tmp_path, monkeyp
     export.write_bytes(b"rows")
     read = []
     monkeypatch.setattr(
-        snapshots, "sha256_of", lambda path: read.append(path) or hashlib.sha256(path.read_bytes()).hexdigest()
+        snapshots, "sha256_of", lambda path, **_: read.append(path) or hashlib.sha256(path.read_bytes()).hexdigest()
     )
 
     for _ in range(2):

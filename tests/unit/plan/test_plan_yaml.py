@@ -162,7 +162,11 @@ def test_an_impossible_escape_is_broken_yaml_and_no_crash(tmp_path: Path) -> Non
 def test_a_missing_file_a_folder_and_a_pipe_cannot_be_read(tmp_path: Path) -> None:
     """Opening a pipe would wait for ever for somebody to write."""
     os.mkfifo(tmp_path / "pipe")
-    for name, words in (("absent", "no such file"), (".", "not a file"), ("pipe", "not a file")):
+    for name, words in (
+        ("absent", "no such file"),
+        (".", "it is a folder, not a file"),
+        ("pipe", "it is a pipe, not a file"),
+    ):
         complaints = Complaints()
         assert read_source(tmp_path / name, complaints) is None
         assert complaints.sentences() == [f"{tmp_path / name}: cannot be read: {words}"]

@@ -11,6 +11,7 @@ import click
 from cbi_queue.cli.arguments import examples, job_name_argument, json_option
 from cbi_queue.cli.output import local_time, print_json, printable
 from cbi_queue.errors import Refused
+from cbi_queue.regular_files import check_file
 from cbi_queue.settings import load_settings
 from cbi_queue.views.snapshot import open_snapshot
 from cbi_queue.views.story import history_of, story_of
@@ -46,6 +47,7 @@ def _draw(history: JobHistory, picture: Path) -> None:
     from cbi_queue.views.story_plot import draw
 
     try:
+        check_file(picture, follow=True)
         picture.write_text(draw(history), encoding="utf-8")
     except OSError as exc:
         raise Refused(
