@@ -8,9 +8,11 @@ import os
 import sys
 
 from cbi_queue.errors import CbiError, LedgerBusy, LedgerLost
+from cbi_queue.models.catalogue import outside
+from cbi_queue.regular_files import in_words
 from cbi_queue.settings import load_settings
 from cbi_queue.standard_streams import prepare_streams
-from workers.daemon import Daemon, install_signals
+from workers.daemon import STOPPED_BY_CTRL_C, Daemon, install_signals
 from workers.logs import set_up_logging
 
 logger = logging.getLogger(__name__)
@@ -31,19 +33,30 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
         settings.make_state_dir()
         set_up_logging(settings, to_terminal=not options.quiet)
+        for fault in outside().faults:  # loaded here, in the main thread, where a package that hangs can be interrupted
+            logger.warning("event=package.refused why=%r", str(fault))
         daemon = Daemon(settings, until_empty=options.until_empty)
         install_signals(daemon)
-        return daemon.run()
+        code = daemon.run()
     except LedgerLost as exc:
         logger.error("event=daemon.ended why=%r", exc.message)  # noqa: TRY400 - no fault of ours
         print(f"Error: {exc.message}\nHint: {exc.hint}", file=sys.stderr, flush=True)
         logging.shutdown()
         os._exit(1)  # closing the ledger would remove the write-ahead log of whatever lies at its path now
     except CbiError as exc:
-        print(f"Error: {exc.message}", file=sys.stderr)
-        if exc.hint:
-            print(f"Hint: {exc.hint}", file=sys.stderr)
-        return 1 if isinstance(exc, LedgerBusy) else exc.exit_code
+        return _refused(exc)
+    except OSError as exc:
+        if exc.filename is None:
+            raise
+        return _refused(in_words(exc))
+    return STOPPED_BY_CTRL_C if daemon.was_interrupted else code
+
+
+def _refused(exc: CbiError) -> int:
+    print(f"Error: {exc.message}", file=sys.stderr)
+    if exc.hint:
+        print(f"Hint: {exc.hint}", file=sys.stderr)
+    return 1 if isinstance(exc, LedgerBusy) else exc.exit_code
 
 
 if __name__ == "__main__":

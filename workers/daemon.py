@@ -6,6 +6,7 @@ Wiring and signals only. A signal handler only sets a flag.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sqlite3
 import threading
@@ -44,6 +45,8 @@ FILE_CHECK_S = 1.0
 """Seconds between checks that the ledger's file is still the one that was opened."""
 SPARE_S = 5.0
 """Seconds beyond the trainer's grace that stopping may take: SIGKILL, settling, closing."""
+STOPPED_BY_CTRL_C = 130
+"""Exit code: 128 and the number of SIGINT, as shells report it."""
 _LOST_HINT = (
     "`cbi-queue doctor` checks the ledger; if it is gone or damaged, `cbi-queue restore` lists the backups. "
     "Then start the daemon again"
@@ -63,6 +66,8 @@ class Daemon:
         self._file: LedgerFile | None = None
         self._lock: SlotLock | None = None
         self._lost: str | None = None
+        self.was_interrupted = False
+        """True once Ctrl-C asked for the end."""
 
     def run(self) -> int:
         """Run until stopped (or until the queue is empty); return the exit code.
@@ -85,6 +90,13 @@ class Daemon:
     def stop(self, _signum: int | None = None, _frame: FrameType | None = None) -> None:
         """Ask for an orderly end. May be called twice."""
         self._stop.set()
+
+    def interrupt(self, _signum: int | None = None, _frame: FrameType | None = None) -> None:
+        """Stop as Ctrl-C asks for; the second time at once, and the trainer then leaves with its checkpoint by itself."""
+        if self.was_interrupted:
+            os._exit(STOPPED_BY_CTRL_C)
+        self.was_interrupted = True
+        self.stop()
 
     def _run_in_slot(self, lock: SlotLock) -> int:
         slot_governor = SlotGovernor(self._settings)
@@ -277,5 +289,7 @@ def _why_stuck(settings: Settings) -> str:
 
 def install_signals(daemon: Daemon) -> None:
     """Make SIGTERM, SIGINT and SIGHUP ask *daemon* for an orderly end."""
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, daemon.stop)
+    signal.signal(signal.SIGINT, daemon.interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `cbi-queue worker` blocked it until here

@@ -16,6 +16,8 @@ from cbi_queue.api.app import create_app
 from cbi_queue.api.connections import PatientConnection
 from cbi_queue.api.middleware import url_of
 from cbi_queue.errors import CbiError, Refused
+from cbi_queue.models.catalogue import outside
+from cbi_queue.regular_files import in_words
 from cbi_queue.settings import load_settings
 from cbi_queue.standard_streams import prepare_streams
 
@@ -38,19 +40,30 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `cbi-queue serve` blocked it until here
+    outside()  # in the main thread, where a package that hangs can be interrupted
     try:
         serve(load_settings(), open_browser=options.open)
     except CbiError as exc:
-        print(f"Error: {exc.message}", file=sys.stderr)
-        if exc.hint:
-            print(f"Hint: {exc.hint}", file=sys.stderr)
-        return exc.exit_code
+        return _refused(exc)
+    except OSError as exc:
+        if exc.filename is None:
+            raise
+        return _refused(in_words(exc))
     return 0
 
 
-def _leave(_signum: int, _frame: FrameType | None) -> None:
+def _refused(exc: CbiError) -> int:
+    print(f"Error: {exc.message}", file=sys.stderr)
+    if exc.hint:
+        print(f"Hint: {exc.hint}", file=sys.stderr)
+    return exc.exit_code
+
+
+def _leave(signum: int, _frame: FrameType | None) -> None:
     """Exit cleanly: uvicorn raises the signal again once it has shut down."""
-    sys.exit(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(130 if signum == signal.SIGINT else 0)
 
 
 def serve(settings: Settings, *, open_browser: bool = False) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -53,6 +55,16 @@ VERBS: dict[str, str] = {
 class LazyVerbs(click.Group):
     """A group that imports a verb only when it is called; the list of verbs needs no import."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; Ctrl-C ends it with 130, without a traceback however often it is pressed."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            from cbi_queue.cli.output import STOPPED_BY_CTRL_C
+
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            ctx.exit(STOPPED_BY_CTRL_C)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return every verb, in the order of a working day."""
         return list(VERBS)
@@ -89,7 +101,7 @@ class LazyVerbs(click.Group):
     cls=LazyVerbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="`cbi-queue VERB --help` shows examples. Exit codes: 0 done, 1 a job or the command failed, 2 the input was "
-    "refused and nothing was changed, 75 another daemon holds the slot.",
+    "refused and nothing was changed, 75 another daemon holds the slot, 130 stopped by Ctrl-C.",
 )
 @click.version_option(cbi_queue.__version__, prog_name="cbi-queue")
 def cli() -> None:
@@ -113,9 +125,19 @@ def _run() -> None:
     try:
         cli(standalone_mode=True)
     except CbiError as exc:
-        from cbi_queue.cli.output import printable_lines
+        _refuse(exc)
+    except OSError as exc:
+        if exc.filename is None:
+            raise
+        from cbi_queue.regular_files import in_words
 
-        click.secho(printable_lines(f"Error: {exc.message}"), fg="red", err=True)
-        if exc.hint:
-            click.echo(printable_lines(f"Hint: {exc.hint}"), err=True)
-        sys.exit(exc.exit_code)
+        _refuse(in_words(exc))
+
+
+def _refuse(exc: CbiError) -> NoReturn:
+    from cbi_queue.cli.output import printable_lines
+
+    click.secho(printable_lines(f"Error: {exc.message}"), fg="red", err=True)
+    if exc.hint:
+        click.echo(printable_lines(f"Hint: {exc.hint}"), err=True)
+    sys.exit(exc.exit_code)

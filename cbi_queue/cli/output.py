@@ -27,6 +27,8 @@ WORDS_COLUMNS = 24
 """Least width of the last column of a table, which holds the sentences."""
 LONG_TABLE = 200
 """Rows from which a table is laid out line by line: the library takes 50 microseconds a cell."""
+STOPPED_BY_CTRL_C = 130
+"""Exit code: 128 and the number of SIGINT, as shells report it."""
 STATE_COLOURS = {
     "running": "green", "paused": "yellow", "queued": "cyan", "waiting": "blue", "held": "magenta",
     "succeeded": "green", "vetoed": "yellow", "failed": "red", "cancelled": "bright_black",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -44,8 +43,7 @@ def print_status(status: QueueStatus) -> None:
 
 def watch_status(settings: Settings) -> None:
     """Show the status in place until Ctrl-C."""
-    with contextlib.suppress(KeyboardInterrupt):
-        show_until(settings, lambda _status: False)
+    show_until(settings, lambda _status: False)
 
 
 def show_until(settings: Settings, is_over: Callable[[QueueStatus], bool]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
 import sys
 import threading
 from contextlib import contextmanager
@@ -106,6 +107,7 @@ def record(settings: Settings, path: Path, for_s: float | None, pid: int | None 
         try:
             over.wait(for_s)
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             print("interrupted; the recorded samples are kept", file=sys.stderr)
         monitor.stop()
         if writer.fault is not None:

@@ -16,6 +16,7 @@ from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import printable_lines
 from cbi_queue.errors import Refused
 from cbi_queue.ledger.queries import attempts_of, find_job
+from cbi_queue.regular_files import open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,19 +36,16 @@ def command(name: str, follow: bool, lines: int | None, attempt: int | None) -> 
     """Print a job's training log. On a terminal, control characters in it are printed as escapes."""
     number, path = _find(name, attempt, wait=follow)
     log = _Log(path, lines)
-    try:
-        while True:
-            ended, newer = _ended_and_newer(name, number) if follow else (True, None)
-            log.print_new()
-            if newer and attempt is None:
-                number, path = newer
-                log = _Log(path)
-            elif ended:
-                return
-            else:
-                time.sleep(FOLLOW_S)
-    except KeyboardInterrupt:
-        return
+    while True:
+        ended, newer = _ended_and_newer(name, number) if follow else (True, None)
+        log.print_new()
+        if newer and attempt is None:
+            number, path = newer
+            log = _Log(path)
+        elif ended:
+            return
+        else:
+            time.sleep(FOLLOW_S)
 
 
 def _find(name: str, attempt: int | None, *, wait: bool) -> tuple[int, Path]:
@@ -110,13 +108,13 @@ class _Log:
 
     def _open(self) -> BinaryIO:
         try:
-            return self._path.open("rb")
+            return open_stream(self._path)
         except OSError as exc:
             raise Refused(f"cannot read the log {self._path}: {exc.strerror}") from exc
 
     def _was_rolled_over(self) -> bool:
         try:
-            return not os.path.samestat(self._path.stat(), os.fstat(self._stream.fileno()))
+            return not os.path.samestat(self._path.lstat(), os.fstat(self._stream.fileno()))
         except FileNotFoundError:
             return False
 

@@ -8,13 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from cbi_queue import clock
 from cbi_queue.cli.arguments import examples, plan_files_argument
-from cbi_queue.cli.output import printable
+from cbi_queue.cli.output import STOPPED_BY_CTRL_C, printable
 from cbi_queue.cli.verbs.enqueue import enqueue_files, print_enqueued
 from cbi_queue.errors import SlotTaken
 from cbi_queue.ledger import Ledger, queries
@@ -25,6 +25,7 @@ from cbi_queue.slot_lock import SlotLock
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import FrameType
 
     from cbi_queue.settings import Settings
     from cbi_queue.views.snapshot import QueueStatus
@@ -42,8 +43,8 @@ PAGE_S = 15.0
 def command(files: tuple[Path, ...], page: bool) -> None:
     """Enqueue plans and train until the queue is empty, with a live display.
 
-    Ctrl-C checkpoints the running job; `cbi-queue worker` or another `run` continues the queue. Exit codes: 0 done,
-    1 a job failed or cannot run, 2 refused input, 75 another daemon holds the slot, 130 stopped by Ctrl-C.
+    Ctrl-C checkpoints the running job, a second one does not wait for that; `cbi-queue worker` or another `run` continues
+    the queue. Exit codes: 0 done, 1 a job failed or cannot run, 2 refused input, 75 another daemon holds the slot, 130 stopped by Ctrl-C.
     """
     settings = load_settings()
     settings.make_state_dir()
@@ -81,16 +82,23 @@ def _train(settings: Settings) -> int:
         process_group=0,
         stdin=subprocess.DEVNULL,
     )
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def interrupt(_signum: int, _frame: FrameType | None) -> NoReturn:
+        daemon.send_signal(signal.SIGTERM)  # here, so that it is told whatever a second Ctrl-C interrupts
+        raise KeyboardInterrupt
+
+    previous = {signum: signal.signal(signum, interrupt) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         _show(settings, daemon, started_at)
         return daemon.wait()
-    except KeyboardInterrupt:
-        return _stop(daemon)
+    except BaseException as exc:
+        _stop(daemon)
+        if not isinstance(exc, KeyboardInterrupt):
+            raise
+        return STOPPED_BY_CTRL_C
     finally:
-        signal.signal(signal.SIGTERM, previous)
-        if daemon.poll() is None:
-            _stop(daemon)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
 
 
 def _show(settings: Settings, daemon: subprocess.Popen[bytes], started_at: float) -> None:
@@ -106,16 +114,19 @@ def _show(settings: Settings, daemon: subprocess.Popen[bytes], started_at: float
         follow_in_lines(settings, is_over, since=started_at)
 
 
-def _stop(daemon: subprocess.Popen[bytes]) -> int:
-    click.echo("\nStopping: the running job writes its checkpoint …")
+def _stop(daemon: subprocess.Popen[bytes]) -> None:
+    """Wait until the daemon has ended; a second Ctrl-C leaves it to end by itself."""
     daemon.send_signal(signal.SIGTERM)
     try:
+        click.echo("\nStopping: the running job writes its checkpoint …")
         daemon.wait(STOP_S)
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
+    except KeyboardInterrupt:
+        click.echo(f"Not waiting: the daemon (pid {daemon.pid}) ends by itself once the checkpoint is written.")
+        return
     click.echo("Stopped. `cbi-queue worker --until-empty` continues the queue.")
-    return 130
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
@@ -18,10 +19,11 @@ def command(host: str | None, port: int | None, open_browser: bool) -> None:
     """Serve the status page and the API until Ctrl-C.
 
     The page is read-only and works without a worker. Changes through the API need a token; its file is printed at the
-    start. Exit codes: 0 done, 2 cannot listen on the address.
+    start. Exit codes: 0 stopped by SIGTERM, 2 cannot listen on the address, 130 stopped by Ctrl-C.
     """
     given = {"CBI_HOST": host, "CBI_PORT": str(port) if port else None}
     environment = {**os.environ, **{name: value for name, value in given.items() if value}}
     arguments = [sys.executable, "-P", "-m", "cbi_queue.api"] + (["--open"] if open_browser else [])
     sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the server can handle it
     os.execve(sys.executable, arguments, environment)  # noqa: S606 - the server takes this process over: one pid

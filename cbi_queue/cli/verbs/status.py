@@ -38,9 +38,6 @@ def command(as_json: bool, watch: bool) -> None:
 
 
 def _stream(settings: Settings) -> None:
-    try:
-        while True:
-            click.echo(json.dumps(take_status(settings).as_json(), allow_nan=False))
-            time.sleep(1.0)
-    except KeyboardInterrupt:
-        return
+    while True:
+        click.echo(json.dumps(take_status(settings).as_json(), allow_nan=False))
+        time.sleep(1.0)
