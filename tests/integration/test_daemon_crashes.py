@@ -405,20 +405,6 @@ def test_25_kills_of_the_daemon_at_random_moments_lose_nothing(installation: Ins
 
 
 @pytest.mark.torture
-@pytest.mark.timeout(3600)
-def test_200_kills_of_the_daemon_at_random_moments_lose_nothing(installation: Installation) -> None:
-    """The long version, run by `make torture`."""
-    short = {**NET["params"], "epochs": 25, "patience": 25}
-    installation.enqueue({**NET, "name": "net-undisturbed", "params": short})
-    assert installation.start_daemon("--until-empty", wait=False).wait(60) == 0
-    refill(installation, 0)
-
-    storm(installation, kills=200, seed=random.SystemRandom().randrange(2**32))
-
-    check_after_storm(installation)
-
-
-@pytest.mark.torture
 @pytest.mark.timeout(300)
 def test_a_daemon_stopped_for_a_minute_goes_on(installation: Installation) -> None:
     """The long version of the stopped daemon."""

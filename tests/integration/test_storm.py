@@ -1,0 +1,39 @@
+"""The promise of the project for every model: kills at random moments lose nothing, double nothing and change no bit."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from support.storm import Storm
+
+from cbi_queue.models.catalogue import SHIPPED
+
+if TYPE_CHECKING:
+    from support.installation import Installation
+
+KILLS = int(os.environ.get("STORM_KILLS", "300"))
+SEED = int(os.environ.get("STORM_SEED", random.SystemRandom().randrange(2**32)))
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+def test_kills_of_daemon_and_trainer_over_every_model_change_nothing(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """STORM_KILLS and STORM_SEED choose how many, and which dice; Keras takes part where its Python is named."""
+    interpreter = os.environ.get("CBI_TEST_TENSORFLOW_PYTHON")
+    if interpreter:
+        (installation.root / "config.toml").write_text(f'[runtimes]\ntensorflow = "{interpreter}"\n')
+    storm = Storm(installation, SEED, ("tensorflow",) if interpreter else ())
+    with capsys.disabled():
+        print(f"\nstorm: {KILLS} kills, seed {SEED}", flush=True)
+    storm.rage(KILLS)
+    faults = storm.faults()
+    with capsys.disabled():
+        print(storm.table())
+    assert not faults
+    assert storm.kills.total() >= KILLS
+    assert {kind.removesuffix("-tensorflow") for kind in storm.rows} == set(SHIPPED)

@@ -1,0 +1,226 @@
+"""A storm: small real jobs of every model, while daemon, trainer or both are killed at random moments."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from cbi_queue.artifacts import sha256_of
+from cbi_queue.ledger import Ledger, queries
+from cbi_queue.lifecycle import JobState
+from cbi_queue.models.catalogue import SHIPPED
+from cbi_queue.process_identity import ProcessIdentity
+
+if TYPE_CHECKING:
+    from support.installation import Installation
+
+REFERENCE = "undisturbed"
+FEATURES_HORIZON = "1m"
+"""Horizon of the features jobs: the others read the cache of 1w, so theirs can be deleted and built again."""
+KINDS = ("daemon", "trainer", "both")
+LONGEST_LIFE_S = 6.0
+_EPOCHS = {"epochs": 6, "patience": 6, "sequence_length": 4, "batch_size": 256}
+_FITS = {"refit_every_rows": 252, "history_rows": 120, "season_rows": 1}
+_PARAMS: dict[str, dict[str, Any]] = {
+    "lightgbm_dart": {"n_estimators": 60, "num_leaves": 7, "max_depth": 3, "early_stopping_rounds": None},
+    "xgboost_dart": {"n_estimators": 30, "max_depth": 3, "early_stopping_rounds": None},
+    "auto_arima": {**_FITS, "max_p": 1, "max_q": 1},
+    "ets": _FITS,
+    "feed_forward": {**_EPOCHS, "epochs": 25, "patience": 25, "hidden": [32]},
+    **{each: {**_EPOCHS, "hidden_size": 8} for each in ("lstm", "gru", "lstm_2_layer", "gru_2_layer")},
+    "tcn": {**_EPOCHS, "channels": 8, "dilations": [1, 2]},
+    "attention": {**_EPOCHS, "d_model": 8, "layers": 1},
+}
+
+
+def jobs_of(batch: object, backends: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """One small job of each shipped model, and one more for each of *backends* that it has."""
+    jobs = []
+    for model, entry in SHIPPED.items():
+        horizon = FEATURES_HORIZON if model == "feature_cache" else "1w"
+        job = {"family": str(entry.family), "model": model, "horizon": horizon, "params": _PARAMS.get(model, {})}
+        jobs.append({**job, "name": f"{batch}-{model}"})
+        jobs += [
+            {**job, "name": f"{batch}-{model}-{backend}", "backend": backend}
+            for backend in backends
+            if backend in entry.trainers
+        ]
+    return jobs
+
+
+@dataclass
+class Row:
+    """What the storm did to one kind of job."""
+
+    jobs: int = 0
+    attempts: int = 0
+    restored: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    changed: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Storm:
+    """One storm over one installation."""
+
+    installation: Installation
+    seed: int
+    backends: tuple[str, ...] = ()
+    kills: Counter[str] = field(default_factory=Counter)
+    rows: dict[str, Row] = field(default_factory=dict)
+    batches: int = 0
+
+    def __post_init__(self) -> None:
+        """Seed the dice."""
+        self._dice = random.Random(self.seed)
+        self._features: str | None = None
+
+    def rage(self, kills: int) -> None:
+        """Run every job undisturbed; then kill *kills* times over batches of the same jobs, and let the last one finish."""
+        self._enqueue(REFERENCE)
+        assert self._daemon().wait(600) == 0, self._unsuccessful()
+        self._features = self._digest()
+        while self.kills.total() < kills:
+            self._enqueue(f"storm{self.batches}")
+            while self._is_busy() and self.kills.total() < kills:
+                self._strike()
+            self._finish()
+
+    def faults(self) -> list[str]:
+        """Compare everything with the undisturbed run; return what was lost, doubled, changed or ran side by side."""
+        with Ledger.open_readonly(self.installation.settings.ledger_path) as ledger:
+            query = "SELECT id, name, state FROM jobs"
+            jobs = {row["id"]: (row["name"], row["state"]) for row in ledger.conn.execute(query)}
+            query = "SELECT job_id, COUNT(*) n, SUM(outcome = 'success') won FROM attempts GROUP BY job_id"
+            attempts = {row["job_id"]: (row["n"], row["won"]) for row in ledger.conn.execute(query)}
+            query = "SELECT job_id, SUM(event = 'finish') f, SUM(event = 'restored') r FROM events GROUP BY job_id"
+            events = {row["job_id"]: (row["f"], row["r"]) for row in ledger.conn.execute(query)}
+            found = (
+                [] if ledger.conn.execute("PRAGMA integrity_check").fetchone()[0] == "ok" else ["the ledger is damaged"]
+            )
+        for number, (name, state) in jobs.items():
+            row = self._row(name)
+            (tries, won), (finished, restored) = attempts.get(number, (0, 0)), events.get(number, (0, 0))
+            row.jobs, row.attempts, row.restored = row.jobs + 1, row.attempts + tries, row.restored + restored
+            if state != JobState.SUCCEEDED:
+                found.append(f"lost: {name} is {state}")
+            elif (won, finished) != (1, 1):
+                found.append(f"doubled: {name} has {won} successes and {finished} ends")
+            elif not self._is_same(name):
+                row.changed.append(name)
+        found += [f"changed: {name}" for row in self.rows.values() for name in row.changed]
+        found += ["two trainers at once" for entry in self.installation.overlaps() if not entry["alone"]]
+        return found
+
+    def table(self) -> str:
+        """What happened to each kind of job, after `faults`; at most 80 columns."""
+        head = f"{'job':<26} {'continues':<10} {'jobs':>4} {'tries':>5} {'resumed':>7} {'killed with':>13}  changed"
+        lines = [head]
+        for kind, row in self.rows.items():
+            model = kind.removesuffix("-tensorflow")
+            struck = "/".join(str(row.kills[each]) for each in KINDS)
+            begins = SHIPPED[model].resumes_from
+            lines.append(
+                f"{kind:<26} {begins:<10} {row.jobs:>4} {row.attempts:>5} {row.restored:>7} {struck:>13}  {len(row.changed)}"
+            )
+        struck = ", ".join(f"{self.kills[each]} {each}" for each in KINDS)
+        lines.append(f"killed with: daemon/trainer/both. Seed {self.seed}; {self.kills.total()} kills: {struck}.")
+        return "\n".join(lines)
+
+    def _strike(self) -> None:
+        """Start a daemon, and kill it, its trainer or both after a random time."""
+        daemon, kind = self._daemon(), self._dice.choice(KINDS)
+        life_s = self._dice.uniform(0.05, LONGEST_LIFE_S)
+        try:
+            daemon.wait(life_s)
+        except subprocess.TimeoutExpired:
+            job, trainer = self._in_slot()
+            if trainer is None and kind != "daemon":
+                kind = "daemon"
+            if kind != "daemon":
+                trainer.signal_group(signal.SIGKILL)
+            if kind == "trainer":
+                time.sleep(self._dice.uniform(0.0, 1.0))  # the daemon settles it, or is stopped while it does
+                daemon.send_signal(signal.SIGTERM)
+            else:
+                daemon.kill()
+            self.kills[kind] += 1
+            if job is not None:
+                self._row(job).kills[kind] += 1
+        daemon.wait(60)
+
+    def _finish(self) -> None:
+        for _ in range(5):
+            if not self._is_busy():
+                break
+            self._daemon().wait(600)
+        digest = self._digest()
+        if digest != self._features:
+            self._row("x-feature_cache").changed.append(f"the cache after batch {self.batches}")
+
+    def _enqueue(self, batch: str) -> None:
+        for path in self._cache().parent.glob(f"{FEATURES_HORIZON}_features*"):
+            path.unlink()
+        jobs = jobs_of(batch, self.backends)
+        self._dice.shuffle(jobs)  # the first ones of a batch are hit most
+        self.installation.enqueue(*jobs)
+        self.batches += 1
+
+    def _daemon(self) -> subprocess.Popen[bytes]:
+        return self.installation.start_daemon("--until-empty", wait=False)
+
+    def _is_busy(self) -> bool:
+        """Return True while a job has not ended; one that was held after several kills is released, as its words ask."""
+        with self.installation.ledger() as ledger:
+            held = [r["name"] for r in ledger.conn.execute("SELECT name FROM jobs WHERE state = 'held'")]
+            query = "SELECT COUNT(*) FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'vetoed', 'cancelled')"
+            busy = ledger.conn.execute(query).fetchone()[0] > 0
+        if held:
+            self.installation.cli("release", *held)
+        return busy
+
+    def _in_slot(self) -> tuple[str | None, ProcessIdentity | None]:
+        with Ledger.open_readonly(self.installation.settings.ledger_path) as ledger:
+            row = ledger.conn.execute(
+                "SELECT name, trainer_pid, trainer_started FROM attempts JOIN jobs ON jobs.id = job_id "
+                "WHERE attempts.ended_at IS NULL"
+            ).fetchone()
+        if row is None:
+            return None, None
+        pid, started = row["trainer_pid"], row["trainer_started"]
+        return row["name"], ProcessIdentity(pid, started) if pid is not None else None
+
+    def _row(self, name: str) -> Row:
+        return self.rows.setdefault(name.partition("-")[2], Row())
+
+    def _unsuccessful(self) -> str:
+        with Ledger.open_readonly(self.installation.settings.ledger_path) as ledger:
+            rows = ledger.conn.execute("SELECT name, state FROM jobs WHERE state != 'succeeded'").fetchall()
+        return "; ".join(f"{r['name']} {r['state']}\n{self.installation.story(r['name'])}" for r in rows)
+
+    def _cache(self) -> Path:
+        return self.installation.settings.processed_dir / f"{FEATURES_HORIZON}_features.parquet"
+
+    def _digest(self) -> str | None:
+        return sha256_of(self._cache()) if self._cache().exists() else None
+
+    def _is_same(self, name: str) -> bool:
+        kind = name.partition("-")[2]
+        return kind == "feature_cache" or self._forecast(name) == self._forecast(f"{REFERENCE}-{kind}")
+
+    def _forecast(self, name: str) -> list[bytes]:
+        """Every column of a job's predictions, bit for bit."""
+        with Ledger.open_readonly(self.installation.settings.ledger_path) as ledger:
+            folder = Path(queries.find_job(ledger, name).run_dir or "")
+        table = pl.read_parquet(folder / "predictions.parquet")
+        return [column.name.encode() + column.to_numpy().tobytes() for column in table if column.dtype != pl.String] + [
+            str(column.to_list()).encode() for column in table if column.dtype == pl.String
+        ]
