@@ -53,7 +53,7 @@ def test_a_killed_daemon_loses_nothing_and_the_orphan_leaves_the_slot(installati
 
     assert not orphan.is_alive()
     assert [a.outcome for a in installation.attempts("orphaned")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
-    assert installation.events("orphaned")[2].reason == "daemon_died"
+    assert "daemon_died" in [event.reason for event in installation.events("orphaned")]
     assert weights(installation, "orphaned") == weights(installation, "plain")
     assert all(entry["alone"] for entry in installation.overlaps())
 
