@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import write_json
 from cbi_queue.models.kinds import HORIZON_DAYS
+from cbi_queue.regular_files import LARGE, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -84,7 +85,7 @@ def compute_comparisons(path: Path, boards: Mapping[str, list[JobRow]], interpre
 
 def _stored(path: Path) -> dict[str, Any]:
     try:
-        stored = json.loads(path.read_bytes())
+        stored = json.loads(read_whole(path, LARGE))
     except (OSError, ValueError):
         return {}
     return stored if isinstance(stored, dict) else {}
