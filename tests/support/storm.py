@@ -27,11 +27,13 @@ FEATURES_HORIZON = "1m"
 """Horizon of the features jobs: the others read the cache of 1w, so theirs can be deleted and built again."""
 KINDS = ("daemon", "trainer", "both")
 LONGEST_LIFE_S = 6.0
-_EPOCHS = {"epochs": 6, "patience": 6, "sequence_length": 4, "batch_size": 256}
+_WALK = {"scheme": "walk_forward", "backtest_rows": 252, "refit_every_rows": 63, "final_block_rows": 0}
+"""Six fits a job: what is killed after one of them goes on from there, which is what the comparison is about."""
+_EPOCHS = {**_WALK, "epochs": 6, "patience": 6, "sequence_length": 4, "batch_size": 256, "shrink": False}
 _FITS = {"refit_every_rows": 252, "history_rows": 120, "season_rows": 1}
 _PARAMS: dict[str, dict[str, Any]] = {
-    "lightgbm_dart": {"n_estimators": 60, "num_leaves": 7, "max_depth": 3, "early_stopping_rounds": None},
-    "xgboost_dart": {"n_estimators": 30, "max_depth": 3, "early_stopping_rounds": None},
+    "lightgbm_dart": {**_WALK, "n_estimators": 60, "num_leaves": 7, "max_depth": 3, "early_stopping_rounds": None},
+    "xgboost_dart": {**_WALK, "n_estimators": 30, "max_depth": 3, "early_stopping_rounds": None},
     "auto_arima": {**_FITS, "max_p": 1, "max_q": 1},
     "ets": _FITS,
     "feed_forward": {**_EPOCHS, "epochs": 25, "patience": 25, "hidden": [32]},
