@@ -7,7 +7,8 @@ Figures: C1 8 J/K, R1 1.0 K/W (time constant 8 s); C2 250 J/K, R2 1.3 K/W at lea
 idle 2.5 W. The fan begins at 95 °C and is full at 105 °C. They are fitted to scattered published points of a base M4
 mini and are swept widely, because no published curve of its throttling was found. Clock and power: P_dynamic ~ f^2
 (1.62 GHz at 50 W, 1.05 to 1.23 at 21 to 28 W, 0.54 at 7.9 W were seen on one chip). Leakage adds 0.3 % of the dynamic
-power a degree above 60 °C (an assumption).
+power a degree above 60 °C (an assumption). What a smaller micro-batch changes is not known of this chip, so it is set
+by place (`Batching`): by default it hardly lowers power and makes samples dearer.
 """
 
 from __future__ import annotations
@@ -30,6 +31,23 @@ CLIFF_CLOCK = 0.2
 
 
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """What each halving of the micro-batch changes, as shares of power and of work."""
+
+    saves_power: float = 0.02
+    costs_work: float = 0.04
+    """More calls for the same samples: caches, launches."""
+
+    def power(self, halvings: float) -> float:
+        """Return the factor on a job's power."""
+        return (1.0 - self.saves_power) ** halvings
+
+    def work(self, halvings: float) -> float:
+        """Return the factor on the work that gets done at the same clock."""
+        return (1.0 - self.costs_work) ** halvings
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What is swept about the machine."""
 
@@ -41,6 +59,7 @@ class Surroundings:
     """Where the chip begins to throttle."""
     cliff: bool = False
     """It falls to a fifth of its speed for two minutes, instead of throttling just as far as needed."""
+    batching: Batching = Batching()
 
 
 @cache

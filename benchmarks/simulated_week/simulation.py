@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_left
 from dataclasses import dataclass, replace
@@ -72,7 +73,7 @@ class Week:
     """The queue, the machine and the strategy, simulated step by step."""
 
     def __init__(self, scenario: Scenario, strategy: Strategy, jobs: Sequence[Job]) -> None:
-        self._machine = Machine(scenario.around)
+        self._machine, self._batching = Machine(scenario.around), scenario.around.batching
         self._sensor = Sensor(scenario.sensor, self._machine.die_c)
         self._strategy = strategy
         self._jobs = jobs
@@ -110,11 +111,15 @@ class Week:
 
     def _train(self, job: Job, longest_s: float) -> None:
         done_s, epoch, epoch_done_s, epoch_wall_s, was_paused, disturbed = 0.0, 0, 0.0, 0.0, False, False
-        length_s = job.epoch_s * self._scatter()
+        length_s, micro_batch = job.epoch_s * self._scatter(), self._strategy.orders.micro_batch
         while done_s < job.cold_s and self._may_continue(longest_s):
             orders = self._strategy.orders
             duty = 0.0 if orders.paused else orders.duty
-            work_s = self._pass_time(STEP_S, job.power_w, duty)
+            if orders.micro_batch != micro_batch:
+                micro_batch, disturbed = orders.micro_batch, True
+            halvings = math.log2(job.micro_batch / micro_batch) if job.micro_batch and micro_batch else 0.0
+            power_w = job.power_w * self._batching.power(halvings)
+            work_s = self._pass_time(STEP_S, power_w, duty) * self._batching.work(halvings)
             if duty <= 0.0:
                 was_paused = True
                 self._idle_s += STEP_S

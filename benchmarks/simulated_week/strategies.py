@@ -119,6 +119,7 @@ class Governed:
             one_shot=job.one_shot,
             micro_batch=job.micro_batch,
             baselines=self._learned.get(job.fingerprint, {}),
+            kind=job.fingerprint,
         )
 
     def record_work(self, work: Work) -> None:

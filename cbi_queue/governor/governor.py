@@ -91,10 +91,11 @@ class Governor:
         full = None if micro_batch is None else max(micro_batch, full_micro_batch or micro_batch)
         self._t = thresholds
         self._state = state
-        self._controls = TrainerControls(can, one_shot, micro_batch, full)
+        self._controls = TrainerControls(can, one_shot, micro_batch, full, kind, is_known=bool(baselines))
         self._diagnosis = diagnosis or Diagnosis(baselines)
         self._on_gpu = device == "cuda"
         self._memory_policy = MemoryPolicy(kind)
+        state.begin_with(kind, is_known=bool(baselines))
         self._trend = FootprintTrend(int(thresholds.leak_reports))
         self._throughput = Throughput()
         self._stored = frozenset(baselines)
@@ -203,6 +204,7 @@ class Governor:
     def _situation(self, now_s: float, readings: Readings, heat: Graded, pressure: Graded) -> Situation:
         memory_reading, slowdown = known(readings.memory), self.slowdown
         total_mib = memory_reading.total_mib if memory_reading else None
+        since_s = slowdown.since_s if slowdown else None
         return Situation(
             now_s=now_s,
             thresholds=self._t,
@@ -214,7 +216,8 @@ class Governor:
             attribution=self.attribution,
             probe_would_help=self._diagnosis.wants_probe(now_s),
             healthy_s=self._healthy_s(now_s),
-            seconds_per_sample=self._throughput.seconds_per_sample(slowdown.since_s if slowdown else None),
+            seconds_per_sample=self._throughput.seconds_per_sample(since_s),
+            standard_error=self._throughput.standard_error(since_s),
             footprint_mib=self._footprint_mib,
             total_mib=total_mib,
             growth=self._trend.growth(total_mib * self._t.leak_limit_share) if total_mib else None,

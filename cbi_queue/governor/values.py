@@ -121,6 +121,10 @@ class Action(StrEnum):
     """Only tell people: a slow-down against which there is no step, or a step that is not taken."""
 
 
+HEAT_LADDER = (Action.PACE, Action.MICRO_BATCH, Action.PAUSE)
+"""Rungs that may be used against heat, in the order in which they are tried unless the user says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to do, why, and on what evidence. Becomes a row that the page can show."""

@@ -50,6 +50,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "sample_s": (0.2, 60.0),
 }
 """Least and greatest value of each setting that is a number."""
+LISTS: dict[str, tuple[str, ...]] = {"heat_ladder": ("pace", "micro_batch", "pause")}
+"""What each setting that is a list may hold, every word at most once, in any order."""
 _CHOICES: dict[str, tuple[str, ...]] = {"governor": ("on", "watch", "off")}
 _PATHS = frozenset({"state_dir", "repo", "training_data", "models", "logs", "volume", "sensors_script"})
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -113,6 +115,8 @@ def _convert(name: str, value: Any, source: str) -> Any:
         return _number(name, value, source)
     if name == "trainer_environment":
         return _names(name, value, source)
+    if name in LISTS:
+        return _words(name, value, source)
     if not isinstance(value, str):
         raise SettingsError(f"{source}: {name} is {seen(value)}; allowed is a text in quotes")
     if value not in _CHOICES.get(name, (value,)):
@@ -138,6 +142,18 @@ def _names(name: str, value: Any, source: str) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(each, str) and _VARIABLE.fullmatch(each) for each in found):
         raise SettingsError(f'{source}: {name} is {value!r}; allowed are names of variables, such as ["AWS_PROFILE"]')
     return tuple(dict.fromkeys(found))
+
+
+def _words(name: str, value: Any, source: str) -> tuple[str, ...]:
+    """Return the words of a TOML list, or of a text from the environment that separates them by commas."""
+    words = [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+    allowed = LISTS[name]
+    is_list = isinstance(words, list) and words and all(isinstance(word, str) for word in words)
+    if not is_list or len(set(words)) < len(words) or not set(words) <= set(allowed):
+        raise SettingsError(
+            f"{source}: {name} is {seen(value)}; allowed is one or more of {', '.join(allowed)}, each once, in any order"
+        )
+    return tuple(words)
 
 
 def _absolute(what: str, value: Any) -> Path:

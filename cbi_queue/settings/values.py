@@ -47,6 +47,9 @@ class Settings:
     governor: str = "on"
     """What the thermal and memory governor may do: on; watch (record decisions, carry out none); off (only sample).
     CBI_GOVERNOR."""
+    heat_ladder: tuple[str, ...] = ("pace", "micro_batch", "pause")
+    """What the governor may do against heat, in this order: pace, micro_batch, pause; each at most once. A list in the
+    TOML file. CBI_HEAT_LADDER, separated by commas. Default: all three; a pause comes last because it does no work."""
     threads: int = 1
     """Threads of the trainer (OMP_NUM_THREADS). CBI_THREADS. Default: all cores but two; both cores of a machine with
     two, because the daemon itself needs almost none."""

@@ -10,11 +10,14 @@ from functools import cache
 
 import pytest
 
-from benchmarks.simulated_week.scenarios import CLIFF, COOL, NO_FAN, SILENT, STUCK
+from benchmarks.simulated_week.machine import Surroundings
+from benchmarks.simulated_week.scenarios import CLIFF, COOL, DEAR, FRUGAL, NO_FAN, SILENT, STUCK
 from benchmarks.simulated_week.simulation import Outcome, Scenario, Week
 from benchmarks.simulated_week.strategies import Governed, NoGovernor, PauseOnLevel
 from benchmarks.simulated_week.week_plan import week
 from cbi_queue.budget import TOTAL
+from cbi_queue.governor.policies.batch_rung import MACHINE_FAILURES
+from cbi_queue.governor.values import HEAT_LADDER, Action
 from cbi_queue.hardware.thresholds import Thresholds
 
 ALL = [COOL, NO_FAN, SILENT, STUCK, CLIFF]
@@ -64,6 +67,23 @@ def test_a_chip_that_falls_off_a_cliff_falls_less_often_with_us_and_loses_next_t
     assert none.hours > 14  # far from the cold 12 hours
     assert ours.limit_h < 0.9 * none.limit_h
     assert ours.hours < 1.05 * none.hours
+
+
+def test_a_smaller_micro_batch_is_kept_where_it_helps_and_given_up_where_it_does_not() -> None:
+    """A room that is too hot, and nets alone: what the rung wins, and what finding out costs."""
+    jobs = [job for job in week() if job.fingerprint in {"attention", "tft", "inception"}]
+    hours: dict[tuple[str, str], float] = {}
+    for batching in ("frugal", "dear"):
+        place = Surroundings(35, 2.5, fan=False, batching=FRUGAL if batching == "frugal" else DEAR)
+        for rung, ladder in (("with", HEAT_LADDER), ("without", (Action.PACE, Action.PAUSE))):
+            governed = Governed()
+            governed.state.heat_ladder = ladder
+            hours[batching, rung] = Week(Scenario("", place), governed, jobs).run().hours
+            halved = [one for one in governed.tally.decisions if one.action is Action.MICRO_BATCH and not one.upward]
+            most = {("frugal", "with"): 100, ("dear", "with"): MACHINE_FAILURES + 1}.get((batching, rung), 0)
+            assert len(halved) <= most
+    assert hours["frugal", "with"] < 0.98 * hours["frugal", "without"]
+    assert hours["dear", "with"] < 1.005 * hours["dear", "without"]
 
 
 def test_silent_throttling_costs_next_to_nothing_on_top() -> None:

@@ -88,6 +88,7 @@ class Ride:
         baselines: dict[int | None, Baseline] | None = None,
         thresholds: Thresholds | None = None,
         device: str = "cpu",
+        full_micro_batch: int | None = None,
     ) -> None:
         self.state = state or GovernorState(thresholds or Thresholds())
         self.diagnosis = ScriptedDiagnosis()
@@ -99,6 +100,7 @@ class Ride:
             micro_batch=micro_batch,
             baselines=baselines or {},
             device=device,
+            full_micro_batch=full_micro_batch,
             diagnosis=self.diagnosis,
         )
         self.now_s = now_s

@@ -16,6 +16,7 @@ from cbi_queue import clock
 from cbi_queue.governor.policies.heat_policy import HOLD_MARGIN_S
 from cbi_queue.governor.policies.slot_policy import check_empty_slot, may_start
 from cbi_queue.governor.state.state import GovernorState, Hold
+from cbi_queue.governor.values import Action
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.holds import holds_in_force, lift_hold
@@ -50,7 +51,8 @@ class SlotGovernor:
         """Prepare; nothing is sampled before `start`."""
         profile = profile_for(settings.profile, settings.profiles_dir).profile
         self.thresholds = _with_age_of(settings, profile.thresholds)
-        self.state = GovernorState(self.thresholds)
+        self._heat_ladder = tuple(Action(rung) for rung in settings.heat_ladder)
+        self.state = GovernorState(self.thresholds, self._heat_ladder)
         self.monitor = Monitor(settings)
         self._mode, self._profile = settings.governor, profile.name
         self.deciding = threading.Lock()
@@ -113,6 +115,7 @@ class SlotGovernor:
         """
         if self.acts:
             self.state = self._state_store.restore(self.thresholds) or self.state
+            self.state.heat_ladder = self._heat_ladder
         stored, self.state.hold = self.state.hold, None
         for row in holds_in_force(ledger):
             if row.reason not in CAUSES:
@@ -168,7 +171,7 @@ class SlotGovernor:
 
     def start_again(self, ledger: Ledger) -> None:
         """Forget everything, and end the hold in force: what decided it cannot be trusted to end it."""
-        self.state = GovernorState(self.thresholds)
+        self.state = GovernorState(self.thresholds, self._heat_ladder)
         self._state_store.write_soon()
         self._governor_hold.end("the governor failed and starts again from scratch")
         self._governor_hold.copy_to(ledger)

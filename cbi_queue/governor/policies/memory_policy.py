@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.machine.grades import Grade
+from cbi_queue.governor.policies.batch_rung import is_lowered
 from cbi_queue.governor.policies.heat_policy import HOLD_MARGIN_S
 from cbi_queue.governor.policies.memory_relief import note_held, steps_are_used_up, why_no_step
 from cbi_queue.governor.state.state import Hold
@@ -88,10 +89,16 @@ class MemoryPolicy:
         return _set_micro_batch(situation, half, f"{_words(situation)}: {change}")
 
     def _up(self, situation: Situation) -> Decision | None:
-        """Double the micro-batch once memory has been clear for long."""
+        """Double the micro-batch once memory has been clear for long, unless it is small because of heat."""
         now_s, double, wait_s = situation.now_s, situation.controls.doubled(), self._up_wait_s(situation)
         clear_s = situation.state.pressure.lasts_s(Grade.CLEAR, now_s)
-        if double is None or clear_s < wait_s or now_s - self._last_up_s < wait_s or steps_are_used_up(situation):
+        if (
+            is_lowered(situation)
+            or double is None
+            or clear_s < wait_s
+            or now_s - self._last_up_s < wait_s
+            or steps_are_used_up(situation)
+        ):
             return None
         self._last_up_s = now_s
         words = (

@@ -34,6 +34,8 @@ class Situation:
     """Seconds for which reports have shown the work at its cold cost; -1 when they have not, or the last is overdue."""
     seconds_per_sample: float | None
     """Of the last minutes at the pace and micro-batch in force."""
+    standard_error: float | None
+    """Relative, of that figure; None from too few reports."""
     footprint_mib: float | None
     total_mib: float | None
     growth: Growth | None
@@ -76,6 +78,10 @@ class TrainerControls:
     micro_batch: int | None
     full_micro_batch: int | None
     """The largest that the governor may set: what the trainer would have without any lowering."""
+    kind: str = "any"
+    """Fingerprint of the trainer: what was found of it holds for later ones of the same."""
+    is_known: bool = False
+    """True when it began with a cold baseline."""
 
     @property
     def can_pace(self) -> bool:

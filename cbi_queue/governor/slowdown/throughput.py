@@ -6,8 +6,10 @@ gets done over both.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ BUCKET_S = 5.0
 """Working seconds that make one figure: epochs of milliseconds are added up, longer ones are kept alone."""
 SPAN_S = 300.0
 """Working seconds that count: longer than two minutes of a chip that cools itself."""
+LEAST_FIGURES = 3
+"""Figures from which their scatter is known."""
 
 
 @dataclass(slots=True)
@@ -51,9 +55,21 @@ class Throughput:
 
     def seconds_per_sample(self, since_s: float | None = None) -> float | None:
         """Return the mean of the last `SPAN_S` working seconds that began at *since_s* or later; None without any."""
-        wall_s, samples = 0.0, 0
+        counted = self._counted(since_s)
+        wall_s = sum(bucket.wall_s for bucket in counted)
+        return wall_s / sum(bucket.samples for bucket in counted) if wall_s >= BUCKET_S else None
+
+    def standard_error(self, since_s: float | None = None) -> float | None:
+        """Return the relative standard error of that mean, by the scatter of its figures; None from too few."""
+        costs = [bucket.wall_s / bucket.samples for bucket in self._counted(since_s)]
+        return stdev(costs) / fmean(costs) / math.sqrt(len(costs)) if len(costs) >= LEAST_FIGURES else None
+
+    def _counted(self, since_s: float | None) -> list[_Bucket]:
+        counted: list[_Bucket] = []
+        wall_s = 0.0
         for bucket in reversed(self._buckets):
             if wall_s >= SPAN_S or (since_s is not None and bucket.began_s < since_s):
                 break
-            wall_s, samples = wall_s + bucket.wall_s, samples + bucket.samples
-        return wall_s / samples if wall_s >= BUCKET_S else None
+            wall_s += bucket.wall_s
+            counted.append(bucket)
+        return counted

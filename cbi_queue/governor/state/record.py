@@ -61,11 +61,13 @@ _MOMENT, _RECORD = TypeAdapter(Moment), TypeAdapter(_Record)
 def state_to_json(state: GovernorState, now: Moment) -> str:
     """Return *state* as one JSON object; *now* is this instant, by the clock that its times are of.
 
+    What earlier versions do not know is left out while it says nothing, so that they can read the record.
+
     Raises:
         RecordFault: when it holds a value that `state_from_json` would refuse.
     """
     record = _Record(version=1, **vars(now), **_persisted(state))
-    text = _RECORD.dump_json(record, by_alias=True, context=now.boot_s).decode()
+    text = _RECORD.dump_json(record, by_alias=True, exclude_defaults=True, context=now.boot_s).decode()
     _read(_RECORD, text, now.boot_s)
     return text
 

@@ -6,7 +6,7 @@ a grade "lasts since" only by continuous readings, and what was measured of a tr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 from cbi_queue.governor.machine.grades import Grade, GradeHistory
 from cbi_queue.governor.state import stored
 from cbi_queue.governor.state.cost_account import DAY_S, CostAccount, StoredCosts
-from cbi_queue.governor.values import Action, Cause  # noqa: TC001 - pydantic reads annotations
+from cbi_queue.governor.values import HEAT_LADDER, Action, Cause
 
 if TYPE_CHECKING:
     from cbi_queue.hardware.thresholds import Thresholds
@@ -59,6 +59,9 @@ class Trial:
     grade: Grade | None
     level: stored.Level | None
     temp_c: stored.Celsius | None
+    micro_batch_before: stored.Samples | None = None
+    micro_batch: stored.Samples | None = None
+    """What is on trial when it is not a pace; None: a pace is."""
 
 
 @dataclass(slots=True)
@@ -79,8 +82,22 @@ class Relief:
     """Pauses and evictions that left memory as tight as before."""
     held_mib: Annotated[float, Field(ge=0.0, le=1e9)] | None
     """Footprint of the trainer when it was last told to free its memory; None when unknown."""
-    batch_no_help: Annotated[set[Annotated[str, Field(min_length=1, max_length=1000)]], Field(max_length=1000)]
+    batch_no_help: Annotated[set[stored.Fingerprint], Field(max_length=1000)]
     """Fingerprints of trainers whose footprint a smaller micro-batch did not reduce."""
+
+
+@dataclass(slots=True)
+class BatchRecord:
+    """What a smaller micro-batch has done against heat for one model on this machine."""
+
+    model: stored.Fingerprint
+    helped: stored.Count
+    """Trials that were kept."""
+    failed: stored.Count
+    lowered: bool
+    """True while the micro-batch is small because of heat."""
+    is_known: bool
+    """True once an attempt began with a cold baseline: a later one without shows that the model is to be relearned."""
 
 
 @dataclass(slots=True)
@@ -114,6 +131,11 @@ _REFUTATIONS = stored.StoredAs(
     write=lambda refutations: list(refutations.values()),
     read=lambda refutations: {one.what: one for one in refutations},
 )
+_BATCH_RECORDS = stored.StoredAs(
+    Annotated[list[BatchRecord], Field(max_length=1000)],
+    write=lambda records: list(records.values())[-1000:],
+    read=lambda records: {one.model: one for one in records},
+)
 _SAID = stored.StoredAs(
     Annotated[list[_Said], Field(max_length=200)],
     write=lambda said: [_Said(what, at_s) for what, at_s in said.items()],
@@ -146,13 +168,15 @@ class PersistedState:
     account: Annotated[CostAccount, stored.StoredAs(StoredCosts, CostAccount.costs, CostAccount), Field(alias="costs")]
     said: Annotated[dict[str, float], _SAID]
     """Remark -> boot-clock second at which it was made last."""
+    batch_records: Annotated[dict[str, BatchRecord], _BATCH_RECORDS] = field(default_factory=dict)
+    """Fingerprint -> what a smaller micro-batch did for it."""
 
 
 class GovernorState(PersistedState):
     """Everything about the slot that outlives an attempt."""
 
-    def __init__(self, thresholds: Thresholds) -> None:
-        """Begin at full pace, with no hold and nothing refuted."""
+    def __init__(self, thresholds: Thresholds, heat_ladder: tuple[Action, ...] = HEAT_LADDER) -> None:
+        """Begin at full pace, with no hold and nothing refuted; *heat_ladder*: rungs against heat, in order."""
         super().__init__(
             duty=1.0,
             proven_duty=1.0,
@@ -171,6 +195,7 @@ class GovernorState(PersistedState):
             said={},
         )
         self.thresholds = thresholds
+        self.heat_ladder = heat_ladder
         self.heat = GradeHistory()
         self.pressure = GradeHistory()
         self.last_look_s: float | None = None
@@ -237,9 +262,24 @@ class GovernorState(PersistedState):
         """Return the share of the last day's work that pacing and pauses cost."""
         return self.account.share(now_s)
 
+    def begin_with(self, model: str, *, is_known: bool) -> None:
+        """Forget what a smaller micro-batch did for *model* when its cold baseline was forgotten since.
+
+        Args:
+            model: fingerprint of the attempt that begins.
+            is_known: True when it begins with a cold baseline.
+        """
+        record = self.batch_records.get(model)
+        if record is not None and record.is_known and not is_known:
+            del self.batch_records[model]
+        elif record is not None:
+            record.is_known = is_known
+
     def start_attempt(self, now_s: float) -> None:
         """Prepare for another trainer: what was measured of the last one's speed does not count for this one."""
         self.refused_since_s = None
+        if self.trial is not None and self.trial.micro_batch is not None:
+            self.trial = None
         if self.trial is not None:
             self.trial.seconds_per_sample = None
         if self.last_trained_s is None or now_s - self.last_trained_s > FORGET_RUNG_S:

@@ -64,6 +64,8 @@ Duty = Annotated[float, Field(ge=0.1, le=1.0)]
 Level = Annotated[float, Field(ge=0.0, le=4.0)]
 Celsius = Annotated[float, Field(ge=-100.0, le=1000.0)]
 Count = Annotated[int, Field(ge=0, le=1000)]
+Samples = Annotated[int, Field(ge=1, le=10**9)]
+Fingerprint = Annotated[str, Field(min_length=1, max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 

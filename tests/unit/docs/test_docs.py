@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import re
 import shlex
 from dataclasses import MISSING, fields
@@ -165,7 +166,9 @@ def test_every_setting_has_its_row_with_its_variable() -> None:
 def test_defaults_and_ranges_of_settings_are_the_code_s() -> None:
     rows = setting_rows()
     for name in DEFAULTS.keys() - {"threads"}:  # depends on the machine
-        assert names_in(rows[name][2]) == [str(DEFAULTS[name])], name
+        default = DEFAULTS[name]
+        told = json.dumps(default) if isinstance(default, tuple) else str(default)
+        assert names_in(rows[name][2]) == [told], name
     for name, (low, high) in RANGES.items():
         assert [float(number) for number in rows[name][3].split(" to ")] == [low, high], name
     assert names_in(rows["profile"][3]) == ["auto", *PROFILES]

@@ -40,7 +40,7 @@ def test_slow_work_for_heat_is_paced_one_rung_and_kept_when_more_gets_done() -> 
 
 def test_a_pace_that_gains_nothing_is_taken_back_and_heat_is_left_alone() -> None:
     """Silent throttling that pacing does not lift must not cost throughput on top."""
-    ride = Ride()
+    ride = Ride(micro_batch=None)
     ride.diagnosis.slow(Cause.HEAT, 1.5)
     ride.seconds_per_sample = 0.015
 
@@ -276,7 +276,7 @@ def test_what_cannot_be_paced_is_paused_only_near_damage() -> None:
 
 def test_the_budget_ends_comfort_and_says_so_but_never_safety() -> None:
     """Pacing may cost its share of a day and not more, unless damage is near."""
-    ride = Ride()
+    ride = Ride(micro_batch=None)
     for _ in range(72):
         ride.state.account.charge(ride.now_s, 300.0, 0.9)
     ride.diagnosis.slow(Cause.HEAT, 2.0)

@@ -19,11 +19,13 @@ VALUES = {
     "grace_s": 7.5, "backoff_s": 1.5, "poll_s": 0.05,
     "volume_check_s": 3.5, "host": "0.0.0.0", "port": 8123, "log_max_bytes": 123456, "log_keep": 5, "keep_days": 30,
     "sample_s": 0.5, "thermal_key": "own.key", "sensors_script": "/tra/ce", "trainer_environment": "AWS_PROFILE,OWN",
+    "heat_ladder": "pause,micro_batch",
 }  # fmt: skip
 """A value unlike its default for every field with an environment variable."""
 IN_FILE = {
     **{name: f"/file{value}" if isinstance(value, str) else 9 for name, value in VALUES.items()},
     "governor": "off",
+    "heat_ladder": "pace",
     "log_max_bytes": 2000,
     "poll_s": 0.125,
     "trainer_environment": "PROXY",
@@ -87,6 +89,13 @@ def test_names_for_trainers_are_a_list_or_a_text_with_commas(config):
     for wrong in ("7", "true", '["A=1"]', '[""]', '["A B"]', "[7]", '"A,,B"', '"AWS_*"', "{}"):
         with pytest.raises(SettingsError, match=r"trainer_environment is .* allowed are names of variables"):
             load_settings(config(f"trainer_environment = {wrong}"))
+
+
+@pytest.mark.parametrize("value", ['"pace,pace"', '["pause", "pause"]', "[]", '["evict"]', "[3]", "7", '","', "{}"])
+def test_a_ladder_with_an_unknown_a_doubled_or_no_rung_is_refused(config, value):
+    """A rung that is never tried, or tried twice, is a slip of the pen."""
+    with pytest.raises(SettingsError, match=r"config.toml: heat_ladder is .*; allowed is one or more of pace, micro_b"):
+        load_settings(config(f"heat_ladder = {value}"))
 
 
 def test_an_empty_variable_is_no_value(config):
