@@ -118,6 +118,11 @@ class Governor:
         return self._diagnosis.ended_slowdown
 
     @property
+    def ended_attribution(self) -> Attribution | None:
+        """The cause of the slow-down that ended last."""
+        return self._diagnosis.ended_attribution
+
+    @property
     def attribution(self) -> Attribution | None:
         """The cause of the slow-down in force, as of the last check."""
         return self._diagnosis.attribution

@@ -111,6 +111,7 @@ class AttemptGovernor:
             work = self._reported_work.work_of(report, self._gap_s())
             if isinstance(report, EpochReport):
                 self._epoch = report.epoch
+                self._slot_governor.monitor.epoch_done()
             if self._governor is not None and work is not None:
                 self._governor.saw_work(work)
                 self._record_slowdowns(self._governor)
@@ -144,6 +145,8 @@ class AttemptGovernor:
             return
         self._next_look_s = clock.monotonic_s() + GOVERNOR_LOOK_S
         with self._harmless("check"):
+            if self._pausing.is_ordered:
+                self._slot_governor.monitor.work_rests()
             self._slot_governor.update_hold_row(self._ledger)
             readings = self._readings()
             self._slot_governor.note(self._telemetry, self._job.id, readings, self._governor)
@@ -244,7 +247,8 @@ class AttemptGovernor:
         """Record a slow-down as it begins, changes its cause, and ends; also one that shows only in hindsight."""
         ended, slow = governor.ended_slowdown, governor.slowdown
         if ended is not None and ended != self._ended:
-            self._record(ended, self._cause if _is_same(ended, self._slow) else None)
+            known = self._cause if _is_same(ended, self._slow) else None
+            self._record(ended, known or governor.ended_attribution)
             self._ended = ended
         if slow is not None:
             known = self._cause if _is_same(slow, self._slow) else None

@@ -106,6 +106,18 @@ class Monitor:
             if isinstance(answers.sensor, Following):
                 answers.sensor.work_begins()
 
+    def epoch_done(self) -> None:
+        """Notify the sensors that the trainer has finished an epoch."""
+        for answers in self._answers:
+            if isinstance(answers.sensor, Following):
+                answers.sensor.epoch_done()
+
+    def work_rests(self) -> None:
+        """Notify the sensors that the trainer is paused now; to be repeated while it is."""
+        for answers in self._answers:
+            if isinstance(answers.sensor, Following):
+                answers.sensor.work_rests()
+
     def latest(self, now_s: float | None = None) -> Readings:
         """Return the latest readings of every kind, `Unknown` where too old at *now_s* (default: now)."""
         at_s = clock.boot_s() if now_s is None else now_s

@@ -3,7 +3,9 @@
 A trace is JSON lines: a header `{"sensor_trace": 1, …}`, then `{"t_s": 12.0, "thermal": {…}, …}` in order of time. A
 kind that a line leaves out keeps its value; one that no line has had so far is `Unknown`. Time runs from the first
 sample or, with `"starts": "trainer"` (or `"work"`), from the first trainer (its first `Started`) on; until then the
-first line applies. After the last line the readings are `Unknown`, unless the header has `"hold": true`. The values are those of
+first line applies. After the last line the readings are `Unknown`, unless the header has `"hold": true`. With `epoch_s` the
+script follows the training: an epoch moves it on by that many seconds, or by as many as it took if those are fewer, so that
+it is the same story on a machine that is busy; while the trainer is paused it runs by the clock. The values are those of
 `cbi_queue.readings.as_json`.
 """
 
@@ -43,6 +45,8 @@ class Header:
     """Seconds between samples; the last line is valid for that long."""
     starts: str = "monitor"
     hold: bool = False
+    epoch_s: float | None = None
+    """Seconds of the trace that pass with an epoch, at most; None: it runs by the clock."""
     about: str = ""
     """Machine, platform and instant of the recording, for people."""
 
@@ -117,8 +121,13 @@ def _header(row: dict[str, Any]) -> Header:
         raise SettingsError(f"hold is {seen(hold)}; allowed: true, false")
     if period_s is not None and not (_is_number(period_s) and 0 < period_s <= 3600):
         raise SettingsError(f"period_s is {seen(period_s)}; allowed is above 0 to 3600")
+    epoch_s = row.get("epoch_s")
+    if epoch_s is not None and not (_is_number(epoch_s) and 0 < epoch_s <= 3600):
+        raise SettingsError(f"epoch_s is {seen(epoch_s)}; allowed is above 0 to 3600")
+    if epoch_s is not None and starts != "work":
+        raise SettingsError(f'epoch_s is set, and starts is {seen(starts)}; with it, starts must be "work"')
     about = ", ".join(str(row[key]) for key in ("machine", "platform", "recorded_at") if key in row)
-    return Header(period_s or DEFAULT_PERIOD_S, starts or "monitor", bool(hold), about)
+    return Header(period_s or DEFAULT_PERIOD_S, starts or "monitor", bool(hold), epoch_s, about)
 
 
 def _readings(row: dict[str, Any], t_s: float, name: str, number: int) -> dict[str, Reading | Unknown]:
@@ -135,16 +144,29 @@ class Player:
         """Play *script*."""
         self.script = script
         self._started_s: float | None = None
+        self._t_s, self._moved_s = 0.0, 0.0
 
     def start(self, now_s: float, event: str) -> None:
         """Start at *now_s* if the header starts at *event* ("monitor", "trainer" or "work"), unless it has started."""
         if self._started_s is None and event == self.script.header.starts:
-            self._started_s = now_s
+            self._started_s = self._moved_s = now_s
+
+    def move(self, now_s: float, at_most_s: float = float("inf")) -> None:
+        """Move a script that follows the training on to *now_s*, by *at_most_s* seconds; later calls begin there."""
+        if self._started_s is not None and now_s > self._moved_s:
+            self._t_s += min(now_s - self._moved_s, at_most_s)
+            self._moved_s = now_s
+
+    def _now(self, now_s: float) -> float:
+        """Return the second of the trace."""
+        if self._started_s is None:
+            return 0.0
+        return now_s - self._started_s if self.script.header.epoch_s is None else self._t_s
 
     def reading(self, kind: str, now_s: float) -> Reading | Unknown:
         """Return the script's reading of *kind* at boot-clock second *now_s*, as if it had just been measured."""
         self.start(now_s, "monitor")
-        t_s = 0.0 if self._started_s is None else now_s - self._started_s
+        t_s = self._now(now_s)
         found = self.script.at(t_s)
         if found is None:
             return Unknown("the script has ended", now_s)
@@ -182,6 +204,15 @@ class Scripted:
     def work_begins(self) -> None:
         """Start the script, if it starts with the work."""
         self._player.start(clock.boot_s(), "work")
+
+    def epoch_done(self) -> None:
+        """Move a script on that follows the training."""
+        if (epoch_s := self._player.script.header.epoch_s) is not None:
+            self._player.move(clock.boot_s(), epoch_s)
+
+    def work_rests(self) -> None:
+        """Let a script that follows the training run by the clock."""
+        self._player.move(clock.boot_s())  # one that does not has no use for it
 
     def read(self, now_s: float) -> Reading | Unknown:
         """Return the script's reading now."""

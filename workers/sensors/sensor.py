@@ -60,10 +60,16 @@ class TrainerSensor:
 
 @runtime_checkable
 class Following(Protocol):
-    """A sensor that needs to know when a trainer's work begins: a script that starts then."""
+    """A sensor that needs to know how a trainer's work goes: a script that follows it."""
 
     def work_begins(self) -> None:
         """Note that a trainer has prepared and begins to work."""
+
+    def epoch_done(self) -> None:
+        """Note that a trainer has finished an epoch."""
+
+    def work_rests(self) -> None:
+        """Note that a trainer is paused now."""
 
 
 @runtime_checkable

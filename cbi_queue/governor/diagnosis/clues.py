@@ -25,6 +25,10 @@ KEPT_SHARE = 0.9
 QUIET_OTHERS_CORES = 0.3
 """Cores' worth that a quiet desktop uses beside the trainer."""
 BUSY_OTHERS_CORES = 0.6
+STALLED = 0.2
+"""Share of the time in which some task waited for a processor, from which that counts."""
+NO_IDLE_SHARE = 0.9
+"""Share of the cores in use from which none is idle."""
 SLOW_PROBE = FLOOR
 """Probe over its cold time from which the machine is slow."""
 NORMAL_PROBE = 1.06
@@ -140,16 +144,30 @@ def _memory(evidence: Evidence) -> Iterator[Clue]:
 def _contention(evidence: Evidence) -> Iterator[Clue]:
     others, before = evidence.others_cores, evidence.others_cores_before
     stall, stall_before = evidence.cpu_stall_share, evidence.cpu_stall_share_before
-    crowded = others is not None and others >= BUSY_OTHERS_CORES and others - (before or 0.0) >= QUIET_OTHERS_CORES
-    if crowded:
+    starved = _is_starved(evidence)
+    has_risen = others is not None and others >= BUSY_OTHERS_CORES and others - (before or 0.0) >= QUIET_OTHERS_CORES
+    if others is not None and (has_risen or starved):
         was = "" if before is None else f" ({before:.1f} before)"
         of = "" if evidence.cores is None else f" of {evidence.cores}"
         yield Clue(Cause.CONTENTION, 0.6, f"other programs use {others:.1f}{of} cores{was}")
-    if stall is not None and stall >= 0.2 and stall - (stall_before or 0.0) >= 0.15:
+    if stall is not None and stall >= STALLED and (starved or stall - (stall_before or 0.0) >= 0.15):
         yield Clue(Cause.CONTENTION, 0.35, f"programs waited for a processor {stall:.0%} of the time")
-    if crowded and _waits(evidence):
+    if (has_risen or starved) and _waits(evidence):
         words = f"the trainer waits: a sample takes {evidence.factor:.2f} times its cold time, but only "
         yield Clue(Cause.CONTENTION, 0.4, f"{words}{evidence.cpu_ratio:.2f} times its cold processor time")
+
+
+def _is_starved(evidence: Evidence) -> bool:
+    """Return True when the trainer waits and gets less than it had, while others leave no core idle.
+
+    Then it is they who have its time, however much they used before.
+    """
+    others, got, had = evidence.others_cores, evidence.trainer_cores, evidence.trainer_cores_before
+    if others is None or got is None or had is None or not _waits(evidence):
+        return False
+    is_full = evidence.cores is not None and others + got >= NO_IDLE_SHARE * evidence.cores
+    is_crowded = is_full or (evidence.cpu_stall_share or 0.0) >= STALLED
+    return is_crowded and others >= BUSY_OTHERS_CORES and got <= KEPT_SHARE * had
 
 
 def _service_class(evidence: Evidence) -> Iterator[Clue]:

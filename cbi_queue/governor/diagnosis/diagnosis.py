@@ -32,6 +32,8 @@ class Diagnosis:
         """The slow-down in force."""
         self.attribution: Attribution | None = None
         """Its cause, as of the last check."""
+        self.ended_attribution: Attribution | None = None
+        """The cause of the slow-down that ended last."""
 
     @property
     def ended_slowdown(self) -> Slowdown | None:
@@ -40,10 +42,15 @@ class Diagnosis:
 
     def record_work(self, work: Work) -> None:
         """Record a report of finished work."""
-        before, self.slowdown = self.slowdown, self._detector.observe(work)
+        ended, before, self.slowdown = self.ended_slowdown, self.slowdown, self._detector.observe(work)
+        self._evidence.add_work(work)
+        if (over := self.ended_slowdown) is not None and over is not ended:
+            was_in_force = before is not None and before.since_epoch == over.since_epoch
+            # One that shows only in hindsight was never in force; what was measured then says why.
+            known = self.attribution if was_in_force else None
+            self.ended_attribution = known or attribute(over, self._evidence.evidence(over))
         if before is None or self.slowdown is None or before.since_epoch != self.slowdown.since_epoch:
             self.attribution, self._found_s = None, float("-inf")
-        self._evidence.add_work(work)
         self._micro_batch = work.micro_batch
 
     def record_probe(self, at_s: float, wall_s: float, cold_s: float | None) -> None:

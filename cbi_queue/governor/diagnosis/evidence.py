@@ -25,6 +25,8 @@ KEPT_READINGS = 256
 KEPT_WORK = 128
 LATEST = 32
 """Latest readings (and reports) of a slow-down that count: causes change while it lasts."""
+LEAST_BEFORE_S = 5.0
+"""Seconds of work from which what was read before a slow-down shows how it was then; after less it began slow."""
 LEAST_BUSY_CORES = 0.8
 """Cores below which the trainer's processor time shows nothing: an accelerator does the work."""
 
@@ -98,6 +100,7 @@ class EvidenceWindow:
         self._work: deque[Work] = deque(maxlen=KEPT_WORK)
         self._probe_ratio: float | None = None
         self._before: _Before | None = None
+        self._first_work: Work | None = None
         self.probed_at_s: float | None = None
         """Boot-clock second of the last probe; None before the first."""
 
@@ -107,6 +110,7 @@ class EvidenceWindow:
 
     def add_work(self, work: Work) -> None:
         """Add one report."""
+        self._first_work = self._first_work or work
         self._work.append(work)
 
     def add_probe(self, at_s: float, wall_s: float, cold_s: float | None) -> None:
@@ -124,13 +128,15 @@ class EvidenceWindow:
         """Return what is known of *slowdown*.
 
         Args:
-            slowdown: in force.
+            slowdown: in force, or over.
             cold: baseline of the micro-batch in use; used where nothing was seen before the slow-down.
         """
         since_s = slowdown.since_s
         before = self._remembered_before(since_s)
-        during = [readings for at_s, readings in list(self._readings)[-LATEST:] if at_s >= since_s]
-        work = [one for one in self._work if one.at_s > since_s and not one.disturbed][-LATEST:]
+        until_s = self._end_s(slowdown)
+        readings_then = [one for one in self._readings if one[0] <= until_s][-LATEST:]
+        during = [readings for at_s, readings in readings_then if at_s >= since_s]
+        work = [one for one in self._work if since_s < one.at_s <= until_s and not one.disturbed][-LATEST:]
         ends_s = [at_s for at_s, _ in self._readings or [(since_s, None)]] + [one.at_s for one in self._work]
         is_probed = self.probed_at_s is not None and self.probed_at_s >= since_s
         clock = _middle(_of(during, "gpu", "clock_mhz"))
@@ -162,10 +168,22 @@ class EvidenceWindow:
             **_of_work(work, before.work, cold),
         )
 
+    def _end_s(self, slowdown: Slowdown) -> float:
+        """Return when *slowdown* ended; infinity while it lasts, or when its last report is no longer kept."""
+        last = slowdown.ended_epoch
+        ends_s = [one.at_s for one in self._work if last is not None and one.epoch <= last]
+        return ends_s[-1] if ends_s else float("inf")
+
+    def _began_slow(self, since_s: float) -> bool:
+        """Return True when the attempt was slow from its first reports: nothing before them shows a quiet machine."""
+        first = self._first_work
+        return first is not None and since_s - first.at_s < max(LEAST_BEFORE_S, 2 * first.wall_s)
+
     def _remembered_before(self, since_s: float) -> _Before:
         """Keep what came before this slow-down for as long as it lasts, though the window moves on."""
         if self._before is None or self._before.since_s != since_s:
             earlier = [readings for at_s, readings in self._readings if at_s < since_s]
+            earlier = [] if self._began_slow(since_s) else earlier
             self._before = _Before(
                 since_s,
                 tuple(one for one in self._work if one.at_s <= since_s and not one.disturbed),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cbi_queue.governor.diagnosis.attribution import attribute, wants_probe
+from cbi_queue.governor.diagnosis.diagnosis import Diagnosis
 from cbi_queue.governor.diagnosis.evidence import Evidence, EvidenceWindow
 from cbi_queue.governor.values import Attribution, Baseline, Cause, Slowdown, Work
 from cbi_queue.readings.values import (
@@ -41,6 +42,19 @@ def cause_of(**figures):
         (Cause.MEMORY, {"swap_out_mib_s": 25.0}),
         (Cause.CONTENTION, {"others_cores": 1.8, "others_cores_before": 0.1, "cpu_ratio": 1.02}),
         (Cause.CONTENTION, {"others_cores": 1.9, "cores": 2, "cpu_stall_share": 0.6}),
+        (  # as crowded as before, but now the trainer is crowded out
+            Cause.CONTENTION,
+            {
+                "others_cores": 1.8,
+                "others_cores_before": 1.7,
+                "cores": 2,
+                "cpu_ratio": 1.07,
+                "cpu_stall_share": 0.98,
+                "cpu_stall_share_before": 0.95,
+                "trainer_cores": 0.2,
+                "trainer_cores_before": 0.9,
+            },
+        ),
         (Cause.SERVICE_CLASS, {"trainer_stopped": True}),
         (Cause.SERVICE_CLASS, {"demoted": True, "service_class": "background"}),
         (Cause.SERVICE_CLASS, {"low_power_mode": True, "cpu_ratio": 1.5, "others_cores": 0.1, "probe_ratio": 1.5}),
@@ -66,6 +80,15 @@ def test_each_cause_is_found_by_its_figures_with_reasons(cause, figures):
         {"cpu_ratio": 1.0},
         {"probe_ratio": 1.0, "others_cores": 0.1},
         {"others_cores": 0.7, "others_cores_before": 0.7, "cores": 10},  # as busy as before
+        # it gets less of the processor, but cores are idle: something unseen keeps it waiting
+        {
+            "others_cores": 0.7,
+            "others_cores_before": 0.7,
+            "cores": 10,
+            "cpu_ratio": 1.0,
+            "trainer_cores": 0.3,
+            "trainer_cores_before": 0.9,
+        },
         {"cpu_ratio": 1.0, "heat_level": HeatLevel.MODERATE},  # warm, but kept waiting by something unseen
     ],
 )
@@ -189,6 +212,44 @@ def test_what_was_before_is_remembered_through_a_long_slowdown():
         window.add_readings(second, quiet(second, contention=ContentionReading(second, "x", others_cores=1.5)))
         seen = window.evidence(SLOW)
     assert (seen.others_cores, seen.others_cores_before) == (1.5, 0.1)
+
+
+@pytest.mark.parametrize(("first_s", "before"), [(98.0, None), (20.0, 1.7)])
+def test_programs_that_are_there_from_the_first_epoch_are_the_cause_of_its_slowness(first_s, before):
+    """What was read before the first report is the same crowd, not the quiet machine of the cold baseline."""
+    window = EvidenceWindow()
+    for second in range(130):
+        crowd = ContentionReading(second, "x", cores=2, others_cores=1.7, stall_share=0.99)
+        window.add_readings(second, quiet(second, contention=crowd))
+    for number in range(20):
+        window.add_work(Work(number, first_s + 2.0 * number, 1.5, 1000, 32, cpu_s=0.9))
+
+    seen = window.evidence(SLOW, Baseline(0.001, 0.01, 50, cpu_per_sample=0.0009))
+    found = attribute(SLOW, seen)
+
+    assert seen.others_cores_before == before
+    assert found.cause is (Cause.CONTENTION if before is None else Cause.UNKNOWN)
+    if before is None:
+        assert found.is_sure
+        assert "programs waited for a processor 99% of the time" in found.evidence
+        assert "other programs use 1.7 of 2 cores" in found.evidence
+
+
+def test_slowness_that_shows_only_in_hindsight_has_its_cause_from_what_was_read_then():
+    """A first run on a busy machine: nothing to compare with until the others leave."""
+    diagnosis, at_s = Diagnosis({}), 0.0
+    for epoch in range(60):
+        crowded = epoch < 30
+        at_s += (wall_s := 2.0 if crowded else 1.0)
+        diagnosis.record_work(Work(epoch, at_s, wall_s, 1000, 32, cpu_s=0.9))
+        crowd = ContentionReading(at_s, "x", cores=2, others_cores=1.8 if crowded else 0.0, stall_share=0.9)
+        diagnosis.check(at_s, quiet(at_s, contention=crowd))
+
+    over = diagnosis.ended_slowdown
+    assert over is not None
+    assert over.detected_epoch > over.ended_epoch
+    assert diagnosis.ended_attribution.cause is Cause.CONTENTION
+    assert "other programs use 1.8 of 2 cores" in diagnosis.ended_attribution.evidence
 
 
 def test_a_run_that_starts_slow_is_compared_with_the_stored_processor_time():

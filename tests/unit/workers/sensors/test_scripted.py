@@ -76,6 +76,43 @@ def test_a_script_may_wait_for_the_first_trainer():
     assert played.reading("thermal", 531.0).level is HeatLevel.MODERATE, "a second trainer does not start it again"
 
 
+def test_a_script_that_follows_the_training_tells_the_same_story_at_any_speed(monkeypatch):
+    """On a busy machine an epoch takes ten times as long; on a quick one the story is no quicker than the clock."""
+    now = [1000.0]
+    monkeypatch.setattr("workers.sensors.scripted.clock.boot_s", lambda: now[0])
+    for wall_s, epochs in ((10.0, 10), (1.0, 10), (0.5, 20)):
+        played = player(starts="work", epoch_s=1.0)
+        sensors = [Scripted(kind, played) for kind in ("thermal", "memory")]
+        for sensor in sensors:
+            sensor.epoch_done()  # of a trainer that has not begun: nothing moves
+            sensor.work_begins()
+        levels = []
+        for _ in range(epochs):
+            now[0] += wall_s
+            levels.append(sensors[0].read(now[0]).level)
+            for sensor in sensors:
+                sensor.epoch_done()
+        assert set(levels) == {HeatLevel.NOMINAL}
+        assert sensors[0].read(now[0] + 500.0).level is HeatLevel.HEAVY, "without an epoch it stands still"
+
+
+def test_a_script_that_follows_the_training_goes_on_while_the_trainer_is_paused(monkeypatch):
+    """Or it would be paused in heat that never ends."""
+    now = [0.0]
+    monkeypatch.setattr("workers.sensors.scripted.clock.boot_s", lambda: now[0])
+    played = player(starts="work", epoch_s=1.0)
+    sensor = Scripted("thermal", played)
+    sensor.work_begins()
+    for _ in range(10):
+        now[0] += 3.0
+        sensor.epoch_done()
+    assert sensor.read(now[0]).level is HeatLevel.HEAVY
+    for _ in range(20):
+        now[0] += 1.0
+        sensor.work_rests()
+    assert sensor.read(now[0]).level is HeatLevel.MODERATE
+
+
 def test_losing_the_trainer_starts_nothing():
     played = player(starts="trainer")
     Scripted("thermal", played).watch(None)
@@ -111,6 +148,8 @@ def test_a_waking_stays_where_it_was():
         (trace({"t_s": 0, "heat": {}}), "line 2: there is no reading 'heat'"),
         (trace({"t_s": 0, **heat("hot")}), "line 2: thermal.level is 'hot'"),
         (trace({"t_s": 0}, starts="daemon"), "starts is 'daemon'"),
+        (trace({"t_s": 0}, starts="work", epoch_s=0), "epoch_s is 0; allowed is above 0"),
+        (trace({"t_s": 0}, epoch_s=1), 'with it, starts must be "work"'),
         (trace({"t_s": 0}, hold="yes"), "hold is 'yes'"),
         (trace({"t_s": 0}, period_s=0), "period_s is 0"),
         (trace({"t_s": 0}, starts=[]), "starts is the list []"),
