@@ -71,6 +71,7 @@ class Reason(StrEnum):
     NEEDS_MET = "needs_met"
     MEMORY_SHORT = "memory_short"
     MEMORY_NEVER = "memory_never"
+    GPU_TAKEN = "gpu_taken"
     MACHINE_STRAINED = "machine_strained"
     CLAIMED = "claimed"
     HOLD_IN_FORCE = "hold_in_force"
@@ -101,6 +102,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.NEEDS_MET: "every job it needs has succeeded",
     Reason.MEMORY_SHORT: "too little memory is free at the moment; the job is checked again soon",
     Reason.MEMORY_NEVER: "it needs more memory than one trainer may use; edit its parameters or choose another profile",
+    Reason.GPU_TAKEN: "another program holds memory of the GPU; the job is checked again soon",
     Reason.MACHINE_STRAINED: "the machine is too hot, or too short of memory, to start a job",
     Reason.CLAIMED: "it was next in the queue",
     Reason.HOLD_IN_FORCE: "a hold on the slot is in force",

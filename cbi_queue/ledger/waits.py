@@ -25,6 +25,17 @@ def wait_for_memory(ledger: Ledger, job_id: int, words: str, for_s: float) -> No
     _wait(ledger, job_id, Reason.MEMORY_SHORT, words, clock.epoch_s() + for_s)
 
 
+def wait_for_gpu(ledger: Ledger, job_id: int, words: str, for_s: float) -> None:
+    """Make the queued job wait *for_s* seconds for the GPU's memory; write an event when it begins to wait."""
+    _wait(ledger, job_id, Reason.GPU_TAKEN, words, clock.epoch_s() + for_s)
+
+
+def note_shared_gpu(ledger: Ledger, job_id: int, words: str) -> None:
+    """Write an event that the job starts beside others on the GPU."""
+    with ledger.write():
+        ledger.add_event("gpu", Reason.GPU_TAKEN, job_id=job_id, words=words)
+
+
 def mark_unfit(ledger: Ledger, job_id: int, words: str, for_s: float) -> bool:
     """Make the queued job wait because its memory can never fit here; it is checked again after *for_s* seconds.
 

@@ -79,6 +79,7 @@ def _gpu(r: GpuReading) -> Iterable[str | None]:
     yield f"limited by {', '.join(r.throttle_reasons)}" if r.throttle_reasons else None
     total = "" if r.memory_total_mib is None else f" of {memory_size(r.memory_total_mib)}"
     yield None if r.memory_used_mib is None else f"{memory_size(r.memory_used_mib)}{total} used"
+    yield f"memory held by {', '.join(r.others)}" if r.others else None
 
 
 def _power(r: PowerReading) -> Iterable[str | None]:

@@ -139,6 +139,10 @@ class GpuReading(Reading):
     """As named by NVML: sw_thermal_slowdown, hw_thermal_slowdown, hw_power_brake_slowdown, sw_power_cap, …"""
     memory_used_mib: float | None = None
     memory_total_mib: float | None = None
+    others: tuple[str, ...] = ()
+    """Processes outside the trainer's tree that hold its memory, in words, the largest first; NVML only."""
+    others_mib: float | None = None
+    """What they hold in all; None: not known, of one of them or of any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,11 @@ class Settings:
     heat_ladder: tuple[str, ...] = ("pace", "micro_batch", "pause")
     """What the governor may do against heat, in this order: pace, micro_batch, pause; each at most once. A list in the
     TOML file. CBI_HEAT_LADDER, separated by commas. Default: all three; a pause comes last because it does no work."""
+    foreign_gpu: str = "wait"
+    """When another program holds memory of the GPU, a net may wait or train beside it. CBI_FOREIGN_GPU. NVIDIA only."""
+    foreign_gpu_mib: float = 500.0
+    """MiB of the GPU's memory that other programs hold in all, from which that counts. CBI_FOREIGN_GPU_MIB. A desktop's
+    helpers hold some hundred."""
     threads: int = 1
     """Threads of the trainer (OMP_NUM_THREADS). CBI_THREADS. Default: all cores but two; both cores of a machine with
     two, because the daemon itself needs almost none."""

@@ -266,6 +266,7 @@ def _why(ledger: Ledger, job: JobRow, open_needs: list[JobRow]) -> str:
     if job.state is JobState.QUEUED and job.reason in (
         Reason.MEMORY_SHORT,
         Reason.MEMORY_NEVER,
+        Reason.GPU_TAKEN,
         Reason.MACHINE_STRAINED,
     ):
         return why_it_waits(ledger, job.id)

@@ -112,12 +112,16 @@ class FakeNvml:
         self.codes: dict[str, int] = {}
         """Function -> code that it returns in place of success."""
         self.temp_c, self.reasons, self.busy = 71, 0x1, 93
+        self.processes: dict[int, tuple[str, int]] = {}
+        """pid -> name and bytes of the device's memory."""
         self.sessions = 0
         self.nvmlErrorString = _ErrorString()
 
     def __getattr__(self, name: str):
         def call(*arguments) -> int:
             code = self.codes.get(name, 0)
+            if code == 0 and name.startswith("nvmlDeviceGetComputeRunningProcesses"):
+                return self._fill_processes(*arguments[1:])
             if code == 0:
                 self._fill(name, arguments)
             return code
@@ -125,6 +129,14 @@ class FakeNvml:
         if not name.startswith("nvml"):
             raise AttributeError(name)
         return call
+
+    def _fill_processes(self, count, infos) -> int:
+        room, count._obj.value = count._obj.value, len(self.processes)
+        if len(self.processes) > room:
+            return 7
+        for info, (pid, (_, used)) in zip(infos, self.processes.items(), strict=False):
+            info.pid, info.used = pid, used
+        return 0
 
     def _fill(self, name: str, arguments) -> None:
         self.sessions += {"nvmlInit_v2": 1, "nvmlShutdown": -1}.get(name, 0)
@@ -139,6 +151,8 @@ class FakeNvml:
             arguments[-1]._obj.value = numbers[name]
         elif name == "nvmlDeviceGetUtilizationRates":
             arguments[-1]._obj.gpu = self.busy
+        elif name == "nvmlSystemGetProcessName":
+            arguments[1].value = self.processes[arguments[0].value][0].encode()
         elif name == "nvmlDeviceGetMemoryInfo":
             arguments[-1]._obj.used, arguments[-1]._obj.total = 10 * 2**30, 80 * 2**30
 

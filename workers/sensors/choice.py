@@ -43,7 +43,7 @@ def _of_linux(settings: Settings) -> list[Sensor]:
         LinuxMemory(),
         Footprint(processes),
         Contention(processes),
-        Nvidia(),
+        Nvidia(platform=processes),
         LinuxPower(),
         Sleep(),
     ]

@@ -33,7 +33,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "swap_out_mib_s": (0.0, 2.0**20),
     **dict.fromkeys(
         ("total_mib", "available_mib", "swap_used_mib", "compressed_mib", "footprint_mib", "swapped_mib",
-         "memory_used_mib", "memory_total_mib"),
+         "memory_used_mib", "memory_total_mib", "others_mib"),
         (0.0, MOST_MIB),
     ),
 }  # fmt: skip
@@ -44,6 +44,7 @@ _CLASSES: dict[str, type] = {
     "trust": Trust,
     "throttle_reasons": tuple,
     "advisory": tuple,
+    "others": tuple,
     "service_class": str,
 }
 _LEVELS: dict[str, type] = {"thermal": HeatLevel, "memory": PressureLevel}

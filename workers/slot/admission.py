@@ -18,9 +18,17 @@ from cbi_queue.hardware.memory import formula_mib, kind_of, line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.peaks import peaks_of, store_peak
-from cbi_queue.ledger.waits import lower_micro_batch, mark_unfit, wait_for_machine, wait_for_memory
+from cbi_queue.ledger.waits import (
+    lower_micro_batch,
+    mark_unfit,
+    note_shared_gpu,
+    wait_for_gpu,
+    wait_for_machine,
+    wait_for_memory,
+)
 from cbi_queue.lifecycle import Reason
-from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
+from cbi_queue.readings.values import GpuReading, MemoryReading, PressureLevel, Reading, Unknown
+from workers.sensors.answers import NOT_ASKED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 RECHECK_S = 30.0
 """Seconds that a job which does not fit now leaves the slot to others: what fills the memory ends in minutes."""
+MOST_HOLDERS = 3
+"""Other programs on the GPU that are named."""
 WHAT_TO_DO = "make its parameters smaller with `cbi-queue edit`, or choose another profile"
 MAX_PRESSURE_S = 900.0
 """Seconds that memory pressure alone keeps jobs from starting: longer, and a stuck level would stop the queue."""
@@ -41,16 +51,38 @@ MAX_PRESSURE_S = 900.0
 class Admission:
     """Check the memory of jobs on one machine."""
 
-    def __init__(self, profile: HardwareProfile, processed_dir: Path) -> None:
-        """Admit by the limits of *profile*; the shapes of data are read from *processed_dir*."""
+    def __init__(
+        self,
+        profile: HardwareProfile,
+        processed_dir: Path,
+        *,
+        shares_gpu: bool = False,
+        foreign_gpu_mib: float = 500.0,
+    ) -> None:
+        """Admit by the limits of *profile*; the shapes of data are read from *processed_dir*.
+
+        Args:
+            profile: of this machine.
+            processed_dir: of the feature caches.
+            shares_gpu: a net starts beside other programs on the GPU instead of waiting for them.
+            foreign_gpu_mib: what they must hold of its memory in all, to count.
+        """
         self._profile = profile
+        self._shares_gpu, self._foreign_gpu_mib = shares_gpu, foreign_gpu_mib
+        self._made_s = clock.boot_s()
         self._processed_dir = processed_dir
         self._pressed_since_s: float | None = None
         self._pressed = ""
         self._trainer_ended_s = float("-inf")
 
     def admit(
-        self, ledger: Ledger, job: JobRow, memory: MemoryReading | Unknown | None, governor_refusal: str | None = None
+        self,
+        ledger: Ledger,
+        job: JobRow,
+        memory: MemoryReading | Unknown | None,
+        governor_refusal: str | None = None,
+        *,
+        gpu: GpuReading | Unknown | None = None,
     ) -> bool:
         """Return True if *job* may start now; record why not, or a smaller micro-batch that it is to start with.
 
@@ -60,15 +92,27 @@ class Admission:
             job: the next one.
             memory: the monitor's reading; None without a monitor.
             governor_refusal: why the governor lets no job start; None when it does.
+            gpu: the monitor's reading; None without a monitor.
         """
         refusal = governor_refusal or self._pressure(memory)
         found = fit(self.need(ledger, job), self.limit_mib(job), _available_mib(memory))
         if found.verdict is Verdict.WAITS and self._is_outdated(memory):
             return False
         may_start = refusal is None and found.verdict not in (Verdict.WAITS, Verdict.CANNOT)
+        holders = None
+        if may_start and self._trains_on_cuda(job):
+            if self._is_outdated(gpu) or self._is_unread(gpu):
+                return False
+            holders = self._foreign_holders(gpu)
+            may_start = holders is None or self._shares_gpu
         try:
             if may_start:
                 self._record_start(ledger, job, found, memory)
+                if holders is not None:
+                    note_shared_gpu(ledger, job.id, f"starts beside others on the GPU: {holders}")
+            elif holders is not None:
+                hint = "foreign_gpu = beside in the settings lets it start beside them"
+                wait_for_gpu(ledger, job.id, f"waits for memory of the GPU: {holders}; {hint}", RECHECK_S)
             else:
                 _record_wait(ledger, job, found, refusal)
         except (LedgerError, sqlite3.Error) as exc:
@@ -79,9 +123,29 @@ class Admission:
         """Note that a trainer has ended: earlier readings include the memory that it used."""
         self._trainer_ended_s = clock.boot_s()
 
-    def _is_outdated(self, memory: MemoryReading | Unknown | None) -> bool:
-        """Return True if *memory* was read while the last trainer still ran: the next sample is awaited."""
-        return isinstance(memory, MemoryReading) and memory.at_s <= self._trainer_ended_s
+    def _is_outdated(self, reading: Reading | Unknown | None) -> bool:
+        """Return True if *reading* was taken while the last trainer still ran: the next sample is awaited."""
+        return isinstance(reading, Reading) and reading.at_s <= self._trainer_ended_s
+
+    def _trains_on_cuda(self, job: JobRow) -> bool:
+        return kind_of(job.model) is not None and self._profile.devices[0] == "cuda"
+
+    def _is_unread(self, gpu: GpuReading | Unknown | None) -> bool:
+        """Return True while the GPU has not been looked at since the start; a sensor that hangs is not waited for."""
+        is_new = clock.boot_s() - self._made_s < RECHECK_S
+        return is_new and isinstance(gpu, Unknown) and gpu.why == NOT_ASKED
+
+    def _foreign_holders(self, gpu: GpuReading | Unknown | None) -> str | None:
+        """Return in words who holds memory of the GPU; None when no one does, little of it, or nothing can be read.
+
+        How much one holds may be unknown: it counts then.
+        """
+        if not isinstance(gpu, GpuReading) or not gpu.others:
+            return None
+        if gpu.others_mib is not None and gpu.others_mib < self._foreign_gpu_mib:
+            return None
+        more = len(gpu.others) - MOST_HOLDERS
+        return ", ".join([*gpu.others[:MOST_HOLDERS], *([f"{more} more"] if more > 0 else [])])
 
     def need(self, ledger: Ledger, job: JobRow) -> Need:
         """Return what the memory of *job* depends on."""

@@ -49,7 +49,12 @@ class Slot:
         self._lock_descriptor = lock_descriptor
         self._slot_governor = slot_governor
         self._profile = profile_for(settings.profile, settings.profiles_dir).profile
-        self._admission = Admission(self._profile, settings.processed_dir)
+        self._admission = Admission(
+            self._profile,
+            settings.processed_dir,
+            shares_gpu=settings.foreign_gpu == "beside",
+            foreign_gpu_mib=settings.foreign_gpu_mib,
+        )
         self.stopping = threading.Event()
 
     def admit(self, ledger: Ledger, job: JobRow) -> bool:
@@ -59,8 +64,9 @@ class Slot:
         with ledger.brief_lock_waits():
             if not self._slot_governor.update_hold_row(ledger):
                 return False
-        memory = self._slot_governor.readings().memory
-        return self._admission.admit(ledger, job, memory, self._slot_governor.why_not_start())
+        readings = self._slot_governor.readings()
+        refusal = self._slot_governor.why_not_start()
+        return self._admission.admit(ledger, job, readings.memory, refusal, gpu=readings.gpu)
 
     def train(self, ledger: Ledger, job_id: int, attempt_id: int) -> None:
         """Run the claimed attempt to its end and settle it, also when the slot itself fails."""

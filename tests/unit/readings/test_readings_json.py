@@ -39,6 +39,7 @@ FULL = Readings(
     gpu=GpuReading(
         99.0, "NVML", busy_share=0.93, clock_mhz=1410.0, max_clock_mhz=1980.0, temp_c=71.0,
         throttle_reasons=("sw_power_cap", "sw_thermal_slowdown"), memory_used_mib=10240.0, memory_total_mib=81920.0,
+        others=("blender (process 11): 9.0 GiB",), others_mib=9216.0,
     ),
     power=PowerReading(99.5, "pmset -g", low_power_mode=True, service_class="background", demoted=True),
     sleep=SleepReading(100.0, "clocks", slept_s=3600.0, woke_at_s=40.0),
@@ -121,7 +122,7 @@ def test_what_is_no_reading_is_refused_with_the_value_seen(kind, value, complain
         ("contention", ("others use 1.50 of 10 cores, the trainer 2.00, 50% of the time some task waited for a core, "
                        "the trainer is stopped")),
         ("gpu", ("93% busy, 1410 of 1980 MHz, 71 °C, limited by sw_power_cap, sw_thermal_slowdown, "
-                "10.0 GiB of 80.0 GiB used")),
+                "10.0 GiB of 80.0 GiB used, memory held by blender (process 11): 9.0 GiB")),
         ("power", "Low Power Mode on, background, with less processor time than an ordinary foreground process"),
         ("sleep", "slept 60 min in total"),
     ],

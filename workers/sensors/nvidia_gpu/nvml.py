@@ -10,7 +10,11 @@ import ctypes
 from typing import Any
 
 LIBRARY = "libnvidia-ml.so.1"
-SUCCESS, NOT_SUPPORTED, NO_PERMISSION = 0, 3, 4
+SUCCESS, NOT_SUPPORTED, NO_PERMISSION, INSUFFICIENT_SIZE = 0, 3, 4, 7
+NOT_AVAILABLE = 2**64 - 1
+"""Memory of a process that the driver does not tell."""
+MOST_PROCESSES = 4096
+NAME_BYTES = 256
 TEMPERATURE_GPU, THRESHOLD_SLOWDOWN, CLOCK_SM = 0, 1, 1
 
 REASONS: dict[int, str] = {
@@ -41,6 +45,17 @@ class Memory(ctypes.Structure):
     """nvmlMemory_t, in bytes."""
 
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+class Process(ctypes.Structure):
+    """nvmlProcessInfo_t of the functions whose names end in `_v3`."""
+
+    _fields_ = (
+        ("pid", ctypes.c_uint),
+        ("used", ctypes.c_ulonglong),
+        ("gpu_instance", ctypes.c_uint),
+        ("compute_instance", ctypes.c_uint),
+    )
 
 
 def reason_names(mask: int) -> tuple[str, ...]:
@@ -107,6 +122,36 @@ class Nvml:
         memory = Memory()
         is_known = self._may("nvmlDeviceGetMemoryInfo", self._device, ctypes.byref(memory))
         return (memory.used, memory.total) if is_known else None
+
+    def processes(self) -> list[tuple[int, int | None]] | None:
+        """Return (pid, bytes or None where not told) of what computes on the device; None when that is not known.
+
+        What only draws is left out. In a container the pids are those of the host.
+        """
+        try:
+            ask = self._lib.nvmlDeviceGetComputeRunningProcesses_v3
+        except AttributeError:
+            return None  # a driver before 510
+        count = ctypes.c_uint(64)
+        while True:
+            found = (Process * count.value)()
+            room, code = count.value, ask(self._device, ctypes.byref(count), found)
+            if code != INSUFFICIENT_SIZE or count.value > MOST_PROCESSES:
+                break
+            count.value = max(count.value, room) * 2  # more may start between two calls
+        if code in {NOT_SUPPORTED, NO_PERMISSION}:
+            return None
+        if code != SUCCESS:
+            raise NvmlFault(f"nvmlDeviceGetComputeRunningProcesses_v3: {self._words(code)}")
+        held = {one.pid: None if one.used == NOT_AVAILABLE else int(one.used) for one in found[: count.value]}
+        return list(held.items())
+
+    def name_of(self, pid: int) -> str | None:
+        """Return the name of the program of process *pid*, without its folder; None when it is not told."""
+        name = ctypes.create_string_buffer(NAME_BYTES)
+        code = self._lib.nvmlSystemGetProcessName(ctypes.c_uint(pid), name, ctypes.c_uint(NAME_BYTES))
+        told = name.value.decode(errors="replace").rpartition("/")[2] if code == SUCCESS else ""
+        return "".join(letter for letter in told if letter.isprintable()).strip()[:40] or None
 
     def _number(self, function: str, *arguments: Any) -> int | None:
         value = ctypes.c_uint()

@@ -10,13 +10,16 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.readings.values import GpuReading, ThermalReading, Unknown
+from cbi_queue.wording import memory_size
 from workers.sensors.nvidia_gpu.nvml import THERMAL_REASONS, Nvml, NvmlFault
 from workers.sensors.plausibility import believable_temp_c
+from workers.sensors.sensor import TrainerSensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from cbi_queue.readings.values import Reading
+    from workers.sensors.process_tree import Platform
 
 MIB = 2**20
 NO_DRIVER = "there is no NVIDIA driver (libnvidia-ml.so.1)"
@@ -31,7 +34,7 @@ def chosen_device(environ: Mapping[str, str]) -> str | None:
     return first if first and first != "-1" else None
 
 
-class Nvidia:
+class Nvidia(TrainerSensor):
     """The device, as NVML reports it."""
 
     name = "NVML"
@@ -39,15 +42,24 @@ class Nvidia:
     is_slow = True  # a call into a faulty driver may never return
     every = 2
 
-    def __init__(self, lib: Any = None, environ: Mapping[str, str] = os.environ) -> None:
-        """Use *lib* (default: the driver's library) and the device that *environ* names."""
-        self._lib, self._environ = lib, environ
+    def __init__(
+        self, lib: Any = None, environ: Mapping[str, str] = os.environ, platform: Platform | None = None
+    ) -> None:
+        """Use *lib* (default: the driver's library) and the device that *environ* names.
+
+        Args:
+            lib: stands in for the driver's library.
+            environ: names the device.
+            platform: knows the trainer's tree; without it the trainer counts among the others.
+        """
+        self._lib, self._environ, self._platform = lib, environ, platform
         self._session: Nvml | None = None
         self._lock = threading.Lock()
 
     def read(self, now_s: float) -> GpuReading | Unknown:
         """Take a reading."""
-        reading = self._read(now_s, _gpu)
+        ours = self._platform.members(self._trainer) if self._platform and self._trainer else ()
+        reading = self._read(now_s, lambda nvml, at_s: _gpu(nvml, at_s, ours))
         return reading if isinstance(reading, (GpuReading, Unknown)) else Unknown("NVML reported no figure", now_s)
 
     def close(self) -> None:
@@ -90,8 +102,11 @@ class NvidiaHeat(Nvidia):
         return reading if isinstance(reading, (ThermalReading, Unknown)) else Unknown("NVML reported no heat", now_s)
 
 
-def _gpu(nvml: Nvml, now_s: float) -> GpuReading:
-    memory = nvml.memory_bytes()
+def _gpu(nvml: Nvml, now_s: float, ours: Sequence[int]) -> GpuReading:
+    memory, processes = nvml.memory_bytes(), nvml.processes()
+    others = [(pid, held) for pid, held in processes or () if pid not in ours and held != 0]
+    others.sort(key=lambda one: -(one[1] or 0))
+    told = [held for _, held in others if held is not None]
     return GpuReading(
         now_s,
         Nvidia.name,
@@ -102,7 +117,14 @@ def _gpu(nvml: Nvml, now_s: float) -> GpuReading:
         throttle_reasons=nvml.throttle_reasons() or (),
         memory_used_mib=memory[0] / MIB if memory else None,
         memory_total_mib=memory[1] / MIB if memory else None,
+        others=tuple(_named(nvml, pid, held) for pid, held in others),
+        others_mib=sum(told) / MIB if processes is not None and len(told) == len(others) else None,
     )
+
+
+def _named(nvml: Nvml, pid: int, held: int | None) -> str:
+    size = "an unknown part" if held is None else memory_size(held / MIB)
+    return f"{nvml.name_of(pid) or 'a program'} (process {pid}): {size}"
 
 
 def _heat(nvml: Nvml, now_s: float) -> ThermalReading | Unknown:

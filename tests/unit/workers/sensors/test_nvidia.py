@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from support.sensor_samples import FakeNvml
 
+from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.readings.values import GpuReading, ThermalReading, Unknown
-from workers.sensors.nvidia_gpu.nvml import reason_names
+from workers.sensors.nvidia_gpu.nvml import NOT_AVAILABLE, reason_names
 from workers.sensors.nvidia_gpu.sensors import NO_DRIVER, Nvidia, NvidiaHeat, chosen_device
 
 
@@ -20,6 +21,7 @@ def test_a_device_tells_heat_clocks_use_and_memory(lib):
     assert Nvidia(lib, {}).read(3.0) == GpuReading(
         3.0, "NVML", busy_share=0.93, clock_mhz=1410, max_clock_mhz=1980, temp_c=71.0,
         throttle_reasons=("sw_power_cap", "sw_thermal_slowdown"), memory_used_mib=10240, memory_total_mib=81920,
+        others_mib=0,
     )  # fmt: skip
 
 
@@ -47,6 +49,48 @@ def test_what_the_device_does_not_support_is_left_out(lib):
 def test_a_device_that_tells_no_heat_is_unknown(lib):
     lib.codes = {"nvmlDeviceGetTemperature": 3, "nvmlDeviceGetCurrentClocksThrottleReasons": 3}
     assert isinstance(NvidiaHeat(lib, {}).read(3.0), Unknown)
+
+
+class Tree:
+    """A platform whose trainer is process 700 with a child 701."""
+
+    def members(self, _root):
+        """Return the tree."""
+        return (700, 701)
+
+
+def test_who_else_holds_memory_is_told_by_name_and_the_trainer_is_not(lib):
+    lib.processes = {
+        700: ("/usr/bin/python3", 6 * 2**30), 701: ("/usr/bin/python3", 2**30),
+        11: ("/opt/blender/blender", 9 * 2**30), 12: ("Xwayland", 40 * 2**20),
+    }  # fmt: skip
+    sensor = Nvidia(lib, {}, Tree())
+    sensor.watch(ProcessIdentity(700, 1.0))
+    seen = sensor.read(3.0)
+    assert seen.others == ("blender (process 11): 9.0 GiB", "Xwayland (process 12): 40 MiB")
+    assert seen.others_mib == 9 * 1024 + 40
+
+    sensor.watch(None)
+    assert len(sensor.read(4.0).others) == 4, "without a trainer all are others"
+
+
+def test_what_a_process_holds_may_be_unknown_and_is_never_taken_for_nothing(lib):
+    lib.processes = {11: ("", NOT_AVAILABLE), 12: ("a", 2**20)}
+    seen = Nvidia(lib, {}).read(3.0)
+    assert seen.others_mib is None
+    assert seen.others == ("a (process 12): 1 MiB", "a program (process 11): an unknown part")
+
+
+def test_many_processes_are_all_counted(lib):
+    lib.processes = dict.fromkeys(range(1, 301), ("x", 2**20))
+    assert Nvidia(lib, {}).read(3.0).others_mib == 300
+
+
+@pytest.mark.parametrize("code", [3, 4])
+def test_a_driver_that_does_not_tell_who_holds_memory_leaves_it_open(lib, code):
+    lib.codes = {"nvmlDeviceGetComputeRunningProcesses_v3": code}
+    seen = Nvidia(lib, {}).read(3.0)
+    assert (seen.others, seen.others_mib, seen.temp_c) == ((), None, 71.0)
 
 
 def test_a_lost_device_is_unknown_and_found_again_in_a_new_session(lib):
