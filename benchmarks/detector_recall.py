@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -37,6 +37,10 @@ NEIGHBOURS: dict[str, tuple[float, ...]] = {
     "alarm_votes": (2.0, 3.0),
     "alarm_s": (0.5, 0.6, 0.8),
     "lost_s": (0.09, 0.10, 0.12, 0.13),
+    "steady_bins": (3, 5),
+    "steady_range": (0.0, 0.06, 0.1),
+    "steady_s": (0.3, 0.5),
+    "steady_lost_s": (0.06, 0.1),
     "lost_cap": (1.4, 1.65, 1.8),
     "burst_gain": (1.0, 1.4, 1.6, 2.0),
     "burst_fade": (0.99, 0.999),
@@ -47,6 +51,8 @@ NEIGHBOURS: dict[str, tuple[float, ...]] = {
 FACTORS, ROUNDS = (1.2, 1.3, 1.5, 2.0), 40
 LENGTHS: dict[float, tuple[int, ...]] = {0.1: (100, 200, 500), 1.0: (5, 10, 20, 50), 30.0: (5, 10, 20, 50)}
 """Time scale -> epochs that a made-up slow-down lasts. At 0.1 an epoch takes about 8 ms, at 30 some 3 s."""
+LATE_EPOCHS, LATE_S = 3, 1.0
+"""Delay beyond which a slow-down was found late: epochs, and seconds where epochs last milliseconds."""
 BLOCK, LEAD, TAIL = 20, 120, 40
 SETTLING = 3
 SEED = 7
@@ -65,8 +71,14 @@ def _lines(how: str, found: Score) -> list[Line]:
     false = f"{found.false_alarms} in {found.quiet_epochs}"
     return [
         Line(f"slow-downs found, traces {how}", "", (found.recall,), Target(0.95, at_most=False), recall),
-        Line(f"delay, traces {how}", "epochs", (median(found.delays),), Target(3.0), f"{sorted(found.delays)}"),
-        Line(f"delay, feed-forward, traces {how}", "s", (median(found.delays_s),), Target(1.0), delays_s),
+        Line(
+            f"delay, traces {how}",
+            "epochs",
+            (median(found.delays),),
+            Target(float(LATE_EPOCHS)),
+            f"{sorted(found.delays)}",
+        ),
+        Line(f"delay, feed-forward, traces {how}", "s", (median(found.delays_s),), Target(LATE_S), delays_s),
         Line(f"false alarms per 1,000 quiet epochs, traces {how}", "", (found.false_per_1000,), Target(1.0), false),
     ]
 
@@ -93,8 +105,9 @@ def _score(
 
 def _words(found: Score) -> str:
     delay_s = f"{median(found.delays_s):.2f} s" if found.delays_s else "-"
+    late = sum(delay > LATE_EPOCHS for delay in found.delays)
     return (
-        f"{found.found}/{found.slowdowns} found, delay {median(found.delays):.1f} epochs, ff {delay_s}, "
+        f"{found.found}/{found.slowdowns} found, delay {median(found.delays):.1f} epochs ({late} late), ff {delay_s}, "
         f"{found.false_alarms} false ({found.false_per_1000:.2f} per 1,000)"
     )
 
@@ -111,31 +124,31 @@ def print_neighbours(traces: Sequence[Trace], labels: Sequence[Labelled]) -> Non
 
 
 def _loss(found: Score) -> float:
-    """Weigh a score as the targets do: a miss costs most, then false alarms, then delay."""
-    late = max(0.0, median(found.delays) - 3.0) if found.delays else 0.0
-    late_s = max(0.0, median(found.delays_s) - 1.0) if found.delays_s else 0.0
-    return 5.0 * (found.slowdowns - found.found) + found.false_alarms + 2.0 * late + 5.0 * late_s
+    """Weigh a score as the targets do: a miss costs most, then a false alarm, then each slow-down found late."""
+    late = sum(delay > LATE_EPOCHS for delay in found.delays) + sum(delay_s > LATE_S for delay_s in found.delays_s)
+    return 5.0 * (found.slowdowns - found.found) + found.false_alarms + 0.5 * late
 
 
 def print_cross_validation(traces: Sequence[Trace], labels: Sequence[Labelled]) -> None:
-    """Choose the settings on all traces but every fourth, score them on those, and print the sum."""
+    """Leave each trace out in turn: choose the settings on all others, score them on that one, and print the sum."""
     candidates = [
-        replace(DetectorSettings(), floor=floor, alarm_s=alarm_s, lost_s=lost_s, burst_gain=gain)
-        for floor, alarm_s, lost_s, gain in product((1.10, 1.12, 1.14), (0.5, 0.7), (0.08, 0.12, 0.16), (0.0, 1.8))
+        replace(DetectorSettings(), alarm_s=alarm_s, steady_range=steady_range, steady_lost_s=lost_s)
+        for alarm_s, steady_range, lost_s in product((0.6, 0.7), (0.0, 0.04, 0.06, 0.08, 0.10), (0.06, 0.08, 0.10))
     ]
     by_trace = [
         [score([label], [a for a in alarms if a.trace == label.name]) for label in labels]
-        for alarms in (_alarms(traces, candidate, alone=False) for candidate in candidates)
+        for alarms in (_alarms(traces, candidate, alone=True) for candidate in candidates)
     ]
-    held_out, picks = Score(), []
-    for fold in range(4):
-        losses = [_loss(_sum([s for i, s in enumerate(scores) if i % 4 != fold])) for scores in by_trace]
-        pick = min(range(len(candidates)), key=losses.__getitem__)
-        picks.append(candidates[pick])
-        held_out = _sum([held_out, *(s for i, s in enumerate(by_trace[pick]) if i % 4 == fold)])
-    print(f"\nFour folds, {len(candidates)} settings, scored on traces that did not choose: {_words(held_out)}")
-    for pick in picks:
-        print(f"  chosen: floor {pick.floor} alarm_s {pick.alarm_s} lost_s {pick.lost_s} burst_gain {pick.burst_gain}")
+    held_out, picks = Score(), Counter[str]()
+    for left_out in range(len(labels)):
+        losses = [_loss(_sum([s for i, s in enumerate(scores) if i != left_out])) for scores in by_trace]
+        number = min(range(len(candidates)), key=losses.__getitem__)
+        pick = candidates[number]
+        picks[f"alarm_s {pick.alarm_s} steady_range {pick.steady_range} steady_lost_s {pick.steady_lost_s}"] += 1
+        held_out = _sum([held_out, by_trace[number][left_out]])
+    print(f"\nLeave one out, {len(candidates)} settings, scored on traces that did not choose: {_words(held_out)}")
+    for words, times in picks.most_common():
+        print(f"  chosen {times} times: {words}")
 
 
 def _sum(scores: Sequence[Score]) -> Score:

@@ -17,6 +17,10 @@ zero. It is a slow-down when a bin with such a vote ends and there are all of
   without an alarm, or within `burst_s` of its beginning. So on a machine that is often disturbed the detector waits
   longer, up to `burst_cap_s`; that memory fades by `burst_fade` a bin.
 
+Steady slow work needs neither so long nor so much: when the latest `steady_bins` bins are all slow and within
+`steady_range` of each other, `steady_lost_s` seconds lost are enough. A chip that slows itself holds its speed, while
+other programs come and go.
+
 It has ended when a second CUSUM, of bins below `quiet_floor`, reaches `quiet_votes`. Only bins outside slow work count
 for the cold level. A third CUSUM, of bins faster than the level, shows that what was taken for cold was not: the level
 starts again from them, and the run up to there was slow in hindsight (`last_ended`).
@@ -65,6 +69,14 @@ class DetectorSettings:
     """Seconds that slow work must have lasted."""
     lost_s: float = 0.11
     """Seconds that it must have cost."""
+    steady_bins: int = 4
+    """Latest bins that must be slow and cost the same for slow work to be steady."""
+    steady_range: float = 0.08
+    """Most by which the dearest of them may exceed the cheapest, as a share."""
+    steady_s: float = 0.4
+    """Seconds that steady slow work must have lasted."""
+    steady_lost_s: float = 0.08
+    """Seconds that steady slow work must have cost, however short it is."""
     lost_cap: float = 1.5
     """Factor above which a bin counts as this slow, so that one spike cannot make an alarm."""
     burst_gain: float = 1.8
@@ -195,19 +207,25 @@ class Detector:
             self._remember_burst(self._worst_s)
             if self._fast.is_empty:
                 self._level.learn(piece.seconds_per_sample, piece.cpu_per_sample)
-        elif vote > 0.0 and self._is_slowdown():
+        elif vote > 0.0 and self._is_slowdown(passed):
             self.current = Slowdown(self._slow.since_epoch, piece.last_epoch, 1.0, 0.0, self._slow.since_s)
             self._quiet.clear()
             self._update_extent(self.current)
 
-    def _is_slowdown(self) -> bool:
+    def _is_slowdown(self, passed: float) -> bool:
         slow, limits = self._slow, self._set
-        return (
-            slow.votes >= limits.alarm_votes
-            and slow.bins >= limits.least_bins
-            and slow.wall_s >= limits.alarm_s
-            and slow.lost_s >= max(limits.lost_s, limits.burst_gain * self._burst_s)
-        )
+        if slow.votes < limits.alarm_votes or slow.bins < limits.least_bins:
+            return False
+        if self._is_steady(passed):
+            return slow.wall_s >= limits.steady_s and slow.lost_s >= limits.steady_lost_s
+        return slow.wall_s >= limits.alarm_s and slow.lost_s >= max(limits.lost_s, limits.burst_gain * self._burst_s)
+
+    def _is_steady(self, passed: float) -> bool:
+        """Return True if the latest bins are all slow and cost the same: a throttled chip holds its speed, bursts vary."""
+        latest = list(self._slow.costs)[-self._set.steady_bins :]
+        low, high = min(latest), max(latest)
+        is_slow = low > self._level.seconds_per_sample * math.exp(passed)
+        return len(latest) == self._set.steady_bins and is_slow and high <= low * (1.0 + self._set.steady_range)
 
     def _look_for_end(self, current: Slowdown, piece: Bin, excess: float, passed: float) -> None:
         sure = self._set.alarm_votes

@@ -143,11 +143,36 @@ def test_a_tall_spike_cannot_pay_for_a_mild_stretch():
 
 
 def test_a_burst_of_half_a_second_is_no_slowdown():
-    """Other programs come and go: four slow epochs of a tenth of a second each are theirs."""
+    """Other programs come and go, and take now more, now less: four slow epochs of a tenth of a second are theirs."""
     run = Run()
     run.go(60)
-    run.go(4, 1.6)
+    for factor in (1.4, 1.8, 1.5, 1.7):
+        run.go(1, factor)
     run.go(20)
+    run.go(3, 1.6)
+    run.go(20)
+    assert run.alarms == []
+
+
+@pytest.mark.parametrize("factor", [1.35, 1.5, 2.0])
+def test_slow_work_that_holds_its_speed_is_found_at_the_fourth_epoch(factor):
+    """A chip that slows itself is as slow in each epoch; epochs of other cost need longer to be believed."""
+    steady, varying = Run(), Run()
+    steady.go(60)
+    steady.go(4, factor)
+    varying.go(60)
+    for turn in (0.93, 1.07, 0.93, 1.07):
+        varying.go(1, factor * turn)
+    assert [alarm.detected_epoch for alarm in steady.alarms] == [63]
+    assert len(varying.alarms) == (factor > 1.6)  # more than 0.7 s and lost enough, steady or not
+
+
+def test_steady_bursts_of_milliseconds_are_no_slowdown():
+    """Four bins of short epochs are a fifth of a second: too short to be anything but another program."""
+    run = Run(epoch_s=0.01)
+    run.go(300)
+    run.go(22, 1.5)
+    run.go(100)
     assert run.alarms == []
 
 
@@ -283,12 +308,14 @@ def test_bursts_of_the_machine_teach_patience_but_not_deafness():
     alone.go(60)
     taught.go(60)
     for _ in range(4):
-        taught.go(4, 1.45)
+        for factor in (1.3, 1.6, 1.35, 1.55):
+            taught.go(1, factor)
         taught.go(15)
     delays = []
     for run in (alone, taught):
         begun = run.epoch
-        run.go(40, 1.4)
+        for turn in (0.93, 1.07) * 20:
+            run.go(1, 1.4 * turn)
         delays.append(run.alarms[-1].detected_epoch - begun)
     assert taught.alarms[-1].since_epoch == 136
     assert delays[0] < delays[1] <= 10
