@@ -51,6 +51,8 @@ class Report:
     last_day: str | None = None
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """Those of the notes that concern the rows: spacing, jumps, days that are left out."""
     export: Export | None = None
     """None when there are faults."""
     coverage: dict[str, float] = field(default_factory=dict)
@@ -225,7 +227,7 @@ class _Pass:
             report.first_day, report.last_day = day_text(int(days[0])), day_text(int(days[-1]))
         if self._dropped:
             first = day_text(int(days[int(np.isnan(price).argmax())]))
-            report.notes.append(
+            report.warnings.append(
                 f"{self._dropped:,} days without a price are left out, first {first} (missing_price: drop)"
             )
         needed = look_back_rows(self._params) + FULL_ROWS
@@ -248,7 +250,8 @@ class _Pass:
         report, columns = self._report, self._columns
         kept = ~np.isnan(price)
         spacing = spacing_of(days[kept], price[kept])
-        report.notes += [*spacing.notes(), *_jumps(days[kept], price[kept])]
+        report.warnings += [*spacing.notes(), *_jumps(days[kept], price[kept])]
+        report.notes += report.warnings
         as_is = [name for name in columns.as_is if self._seen[name].values]
         series = [Series(PRICE, is_log=bool((price[kept] > 0).all()))]
         series += [Series(n, is_log=self._seen[n].starts_positive) for n in columns.series if self._seen[n].values]
