@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from cbi_queue.wording import counted
 from jobs.data.export_file import Export, read_chunks, read_columns
 from jobs.data.feature_cap import capped, too_many
 from jobs.data.features import DATE, PRICE, Series, look_back_rows
@@ -228,7 +229,7 @@ class _Pass:
         if self._dropped:
             first = day_text(int(days[int(np.isnan(price).argmax())]))
             report.warnings.append(
-                f"{self._dropped:,} days without a price are left out, first {first} (missing_price: drop)"
+                f"{counted(self._dropped, 'day')} without a price left out, first {first} (missing_price: drop)"
             )
         needed = look_back_rows(self._params) + FULL_ROWS
         if used < needed:
@@ -283,7 +284,7 @@ def _jumps(days: np.ndarray, price: np.ndarray) -> Iterator[str]:
     if len(far):
         at = int(far[np.abs(moves[far]).argmax()])
         yield (
-            f"{len(far)} jumps of the price are beyond {ROLL_GAP:g} standard deviations, the largest "
+            f"{counted(len(far), 'jump')} of the price beyond {ROLL_GAP:g} standard deviations, the largest "
             f"{np.expm1(moves[at]):+.0%} on {day_text(int(days[at + 1]))}: if they are rolls between contracts, export a "
             "back-adjusted series; the models take them for moves of the market"
         )

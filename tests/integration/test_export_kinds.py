@@ -36,7 +36,7 @@ def test_days_without_a_price_can_be_left_out(attempt, panel, tmp_path):
     write_description(tmp_path / "exports", DataSet(missing_price="drop"))
     notes, _ = attempt(panel.with_columns(at(4000, "price", None)))
     built = pl.read_parquet(tmp_path / "processed" / "1m_features.parquet")
-    assert "1 days without a price are left out" in notes
+    assert "1 day without a price left out" in notes
     assert built["date"].to_list() == [day for row, day in enumerate(panel["date"]) if row != 4000]
 
 
