@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 LOOKED_AT_BYTES = 1 << 17
 SEPARATORS = (",", ";", "\t", "|")
+_VALUE = re.compile(r"[-+]?[\d.,]*\d[\d.,]*\Z|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -61,7 +63,7 @@ def form_of(path: Path) -> Form:
             "tab or |"
         )
     cells = next(csv.reader([lines[header]], delimiter=separator))
-    if sum(_is_number(cell) for cell in cells) > len(cells) // 2:
+    if 2 * sum(_is_value(cell.strip()) for cell in cells) >= len(cells):
         raise BrokenSpec(
             f"{path} has no line of column names: its first row is {lines[header][:80]!r}; write one above it"
         )
@@ -95,12 +97,9 @@ def _table(lines: list[str]) -> tuple[str, int, int]:
     return best[2], best[3], best[4]
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.strip().replace(",", "."))
-    except ValueError:
-        return False
-    return True
+def _is_value(cell: str) -> bool:
+    """Return True for a number or a date, which no column is called."""
+    return _VALUE.match(cell) is not None
 
 
 def _unique(names: list[str]) -> tuple[str, ...]:
