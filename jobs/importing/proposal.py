@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from jobs.importing.source import Source
 
-SAMPLE_ROWS = 5_000
+SAMPLE_ROWS = 1_000
 _DATE_NAMES = (
     "date",
     "day",
@@ -76,12 +76,14 @@ def propose(
     """
     connection = source.connection
     connection.execute(f"CREATE TEMP TABLE sample AS SELECT * FROM source LIMIT {SAMPLE_ROWS}")
+    connection.execute("SET preserve_insertion_order = false")  # the rows are put in order of their dates at the end
     texts = [name for name, kind in source.columns.items() if kind == "text"]
     number_form = _number_form(source, texts, decimal)
     filled = _counts(source, {name: text_of(name) for name in texts})
     numeric = _counts(source, {name: number_form.sql(name) for name in texts})
     flags = _counts(source, {name: flag_sql(name) for name in texts})
-    day = _named(source, date, "--date") or _date_column(source, filled, date_form)
+    words = [name for name in texts if not _is_mostly(numeric[name], filled[name])]
+    day = _named(source, date, "--date") or _date_column(source, filled, words, date_form)
     form = _form_of(source, day, date_form)
     numbers, left_out = [], dict(source.left_out)
     for name, kind in source.columns.items():
@@ -152,12 +154,14 @@ def _normal(name: str) -> str:
     )
 
 
-def _date_column(source: Source, filled: dict[str, int], form: str | None) -> str:
+def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], form: str | None) -> str:
+    """Propose the column of the dates; one that holds numbers only can be YYYYMMDD, and no other form."""
     typed = [name for name, kind in source.columns.items() if kind == "date"]
     forms = [form] if form else list(DATE_FORMS)
     found = list(typed)
     for name in (name for name, kind in source.columns.items() if kind == "text" and filled[name]):
-        counts = _counts(source, {each: _plausible(date_sql(name, each)) for each in forms if each in DATE_FORMS})
+        possible = [each for each in forms if each in DATE_FORMS and (name in words or each == "YYYYMMDD")]
+        counts = _counts(source, {each: _plausible(date_sql(name, each)) for each in possible})
         if counts and max(counts.values()) >= _MOSTLY * filled[name]:
             found.append(name)
     for wanted in _DATE_NAMES:

@@ -59,7 +59,7 @@ def open_source(paths: Sequence[Path], work: Path, threads: int, memory_mib: int
         raise BrokenSpec("CSV and Parquet files cannot be imported together; import one kind at a time")
     connection = duckdb.connect()
     connection.execute(
-        f"SET threads = {threads}; SET memory_limit = '{memory_mib}MiB'; SET preserve_insertion_order = true"
+        f"SET threads = {threads}; SET memory_limit = '{memory_mib}MiB'; SET preserve_insertion_order = true; SET enable_progress_bar = false"
     )
     connection.execute("SET temp_directory = ?", [str(work)])
     columns, left_out = (_open_text if kinds == {"text"} else _open_parquet)(connection, files, work)

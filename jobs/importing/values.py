@@ -58,6 +58,14 @@ def date_sql(column: str, form: str) -> str:
     return f"CAST(try_strptime({day_text_of(column)}, '{DATE_FORMS[form]}') AS DATE)"
 
 
+def plain_date_sql(column: str, form: str) -> str:
+    """Return SQL for the date where nothing but the date is written, NULL elsewhere: much faster."""
+    text = quoted(column)
+    if form == "YYYY-MM-DD":
+        return f"CASE WHEN length({text}) = 10 THEN TRY_CAST({text} AS DATE) END"
+    return f"CAST(try_strptime({text}, '{DATE_FORMS[form]}') AS DATE)"
+
+
 @dataclass(frozen=True, slots=True)
 class NumberForm:
     """How numbers are written."""
@@ -75,6 +83,13 @@ class NumberForm:
         signed = f"regexp_replace({bare}, '^\\((.*)\\)$', '-\\1')"
         point = f"replace({signed}, ',', '.')" if self.decimal == "," else signed
         return f"TRY_CAST({point} AS DOUBLE)"
+
+    def plain_sql(self, column: str) -> str:
+        """Return SQL for the number where it is written without anything else, NULL elsewhere: much faster."""
+        text = quoted(column)
+        if self.decimal == ",":
+            return f"CASE WHEN NOT contains({text}, '.') THEN TRY_CAST(replace({text}, ',', '.') AS DOUBLE) END"
+        return f"nullif(TRY_CAST({text} AS DOUBLE), 'nan'::DOUBLE)"
 
 
 POINT, COMMA = NumberForm("."), NumberForm(",")
