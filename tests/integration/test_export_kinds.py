@@ -14,6 +14,7 @@ import pytest
 from support.exports import EXPORT, at, complaint
 
 from cbi_queue.datasets.description import DataSet, write_description
+from jobs.data.series import load_frame
 from jobs.trainer import BrokenSpec
 
 
@@ -161,6 +162,7 @@ def test_another_spacing_is_named_with_what_a_horizon_means(attempt, tmp_path, p
     assert words in notes
     manifest = json.loads((tmp_path / "processed" / "1m_features.manifest.json").read_text())
     assert manifest["spacing"]["periods_per_year"] == {7: 52.0, 30: 12.0, 1: 365.0}[step]
+    assert load_frame(tmp_path / "processed", "1m").periods_per_year == manifest["spacing"]["periods_per_year"]
 
 
 def test_the_sample_is_daily_and_has_no_such_notes(attempt, tmp_path, panel):
