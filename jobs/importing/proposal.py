@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jobs.importing.values import (
+    ALL_FORMS,
     COMMA,
-    DATE_FORMS,
+    EPOCH_FORMS,
     POINT,
     NumberForm,
     comma_votes_sql,
@@ -45,6 +46,7 @@ _PRICE_NAMES = (
     "price", "settle", "settlement", "settlement_price", "settle_price", "close", "adj_close", "close_last", "last",
     "px_last", "px_settle", "closing_price", "value",
 )  # fmt: skip
+_OF_NUMBERS = ("YYYYMMDD", *EPOCH_FORMS)
 _MOSTLY = 0.95
 """Share of a column's values that must be numbers, or dates, for it to be one."""
 
@@ -149,6 +151,7 @@ def _named(source: Source, name: str | None, option: str) -> str | None:
 
 
 def _normal(name: str) -> str:
+    name = name.replace("*", " ").replace("_", " ")
     return "_".join(name.lower().replace("/", " ").replace("(", " ").replace(")", " ").replace(".", " ").split()).strip(
         "_"
     )
@@ -157,10 +160,10 @@ def _normal(name: str) -> str:
 def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], form: str | None) -> str:
     """Propose the column of the dates; one that holds numbers only can be YYYYMMDD, and no other form."""
     typed = [name for name, kind in source.columns.items() if kind == "date"]
-    forms = [form] if form else list(DATE_FORMS)
+    forms = [form] if form else list(ALL_FORMS)
     found = list(typed)
     for name in (name for name, kind in source.columns.items() if kind == "text" and filled[name]):
-        possible = [each for each in forms if each in DATE_FORMS and (name in words or each == "YYYYMMDD")]
+        possible = [each for each in forms if each in ALL_FORMS and (name in words) != (each in _OF_NUMBERS)]
         counts = _counts(source, {each: _plausible(date_sql(name, each)) for each in possible})
         if counts and max(counts.values()) >= _MOSTLY * filled[name]:
             found.append(name)
@@ -172,7 +175,7 @@ def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], f
     if not found:
         raise BrokenSpec(
             f"no column holds dates; the file has {', '.join(list(source.columns)[:30])}. Name it with --date, and its form "
-            f"with --date-format, one of: {', '.join(DATE_FORMS)}"
+            f"with --date-format, one of: {', '.join(ALL_FORMS)}"
         )
     raise BrokenSpec(f"several columns hold dates: {', '.join(found)}; name one with --date")
 
@@ -186,15 +189,15 @@ def _form_of(source: Source, day: str, wanted: str | None) -> str | None:
     if source.columns[day] == "date":
         return None
     if wanted is not None:
-        if wanted not in DATE_FORMS:
-            raise BrokenSpec(f"--date-format {wanted!r} is not known; allowed: {', '.join(DATE_FORMS)}")
+        if wanted not in ALL_FORMS:
+            raise BrokenSpec(f"--date-format {wanted!r} is not known; allowed: {', '.join(ALL_FORMS)}")
         return wanted
-    counts = _counts(source, {form: _plausible(date_sql(day, form)) for form in DATE_FORMS})
+    counts = _counts(source, {form: _plausible(date_sql(day, form)) for form in ALL_FORMS})
     best = max(counts.values())
     fitting = [form for form, count in counts.items() if count == best and count]
     if not fitting:
         raise BrokenSpec(
-            f"column {day!r} holds no dates in a known form: {_example(source, day)}; allowed forms: {', '.join(DATE_FORMS)}"
+            f"column {day!r} holds no dates in a known form: {_example(source, day)}; allowed forms: {', '.join(ALL_FORMS)}"
         )
     return fitting[0] if len(fitting) == 1 else _apart(source, day, fitting)
 

@@ -41,7 +41,9 @@ class Source:
     """Name -> why, for columns that are not in the view."""
 
 
-def open_source(paths: Sequence[Path], work: Path, threads: int, memory_mib: int = 512) -> Source:
+def open_source(
+    paths: Sequence[Path], work: Path, threads: int, memory_mib: int = 512, *, parallel: bool = True
+) -> Source:
     """Open *paths*, files and folders of part files, as one relation.
 
     Args:
@@ -49,6 +51,7 @@ def open_source(paths: Sequence[Path], work: Path, threads: int, memory_mib: int
         work: an empty folder for what has to be rewritten.
         threads: for DuckDB.
         memory_mib: DuckDB's limit; beyond it, it works on the disk.
+        parallel: False for CSV with line breaks inside quotes.
 
     Raises:
         BrokenSpec: naming the file and what is wrong with it.
@@ -62,7 +65,10 @@ def open_source(paths: Sequence[Path], work: Path, threads: int, memory_mib: int
         f"SET threads = {threads}; SET memory_limit = '{memory_mib}MiB'; SET preserve_insertion_order = true; SET enable_progress_bar = false"
     )
     connection.execute("SET temp_directory = ?", [str(work)])
-    columns, left_out = (_open_text if kinds == {"text"} else _open_parquet)(connection, files, work)
+    if kinds == {"text"}:
+        columns, left_out = _open_text(connection, files, work, parallel=parallel)
+    else:
+        columns, left_out = _open_parquet(connection, files, work)
     return Source(connection, tuple(map(str, files)), columns, left_out)
 
 
@@ -96,7 +102,7 @@ def _kind(file: Path) -> str:
 
 
 def _open_text(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], work: Path
+    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], work: Path, *, parallel: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     first = form_of(files[0])
     reads = []
@@ -113,7 +119,7 @@ def _open_text(
         reads.append(
             f"SELECT * FROM read_csv({_text(str(readable))}, delim = {_text(form.separator)}, quote = '\"', escape = '\"', "
             f"header = false, skip = {form.lines_before_header + 1}, columns = {names}, auto_detect = false, "
-            "null_padding = true, strict_mode = false, max_line_size = 4000000)"
+            f"null_padding = true, strict_mode = false, parallel = {str(parallel).lower()}, max_line_size = 4000000)"
         )
     connection.execute(f"CREATE VIEW source AS {' UNION ALL '.join(reads)}")
     return dict.fromkeys(first.names, "text"), {}

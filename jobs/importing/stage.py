@@ -54,7 +54,8 @@ def stage(request: dict[str, Any]) -> dict[str, Any]:
     """
     work, found = Path(request["work"]), _Staging()
     chosen = checked_description(request.get("description") or {}, "the choices of the data set")
-    source = open_source([Path(file) for file in request["files"]], work, request.get("threads") or 1)
+    files = [Path(file) for file in request["files"]]
+    source = open_source(files, work, request.get("threads") or 1, parallel=request.get("parallel", True))
     proposal = propose(
         source,
         date=request.get("date"),
@@ -88,9 +89,7 @@ def stage(request: dict[str, Any]) -> dict[str, Any]:
         "coverage": report.coverage,
     }
     found.notes += [note for note in report.notes if note not in report.warnings]
-    found.faults += [
-        fault.replace("`cbi-queue data edit missing_price=drop`", "`--missing-price drop`") for fault in report.faults
-    ]
+    found.faults += [_in_the_file(fault, proposal) for fault in report.faults]
     if report.export is not None:
         features = features_of(report.export, FeatureParams())
         answer |= {
@@ -99,6 +98,16 @@ def stage(request: dict[str, Any]) -> dict[str, Any]:
             "spacing": report.export.spacing.as_json(),
         }
     return answer
+
+
+def _in_the_file(fault: str, proposal: Proposal) -> str:
+    """Name columns as the file does, and the remedy as this command takes it."""
+    own = fault.replace(f"column {PRICE!r}", f"column {proposal.price!r}").replace(
+        f"column {DATE!r}", f"column {proposal.date!r}"
+    )
+    return own.replace("`cbi-queue data edit missing_price=drop`", "`--missing-price drop`").replace(
+        "`cbi-queue data edit max_features=", "`--set max_features="
+    )
 
 
 def _read(source: Source, proposal: Proposal, found: _Staging) -> dict[str, str]:
@@ -238,11 +247,21 @@ def _write(source: Source, path: Path) -> None:
     )
 
 
+def _staged(request: dict[str, Any]) -> dict[str, Any]:
+    """Stage; a file with line breaks inside quotes, which cannot be read in parallel, once more."""
+    try:
+        return stage(request)
+    except duckdb.Error as exc:
+        if "parallel" not in str(exc):
+            raise
+    return stage({**request, "parallel": False})
+
+
 def main() -> int:
     """Answer the request on standard input; return the exit code."""
     request = json.load(sys.stdin)
     try:
-        answer = stage(request)
+        answer = _staged(request)
     except (BrokenSpec, CbiError) as exc:
         answer = {"faults": [str(exc)]}
     except duckdb.Error as exc:

@@ -53,14 +53,25 @@ def day_text_of(column: str) -> str:
     return f"regexp_replace({text_of(column)}, '{_TIME}', '')"
 
 
+EPOCH_FORMS = {"epoch seconds": (r"^\d{9,10}$", 1_000_000), "epoch milliseconds": (r"^\d{12,13}$", 1_000)}
+"""Times since 1970 in UTC: what they look like, and their unit in microseconds."""
+ALL_FORMS = (*DATE_FORMS, *EPOCH_FORMS)
+
+
 def date_sql(column: str, form: str) -> str:
     """Return SQL for the date in a text column that is written in *form*, NULL where it is not."""
+    if form in EPOCH_FORMS:
+        pattern, unit = EPOCH_FORMS[form]
+        number = f"TRY_CAST({text_of(column)} AS BIGINT)"
+        return f"CASE WHEN regexp_matches({text_of(column)}, '{pattern}') THEN CAST(make_timestamp({number} * {unit}) AS DATE) END"
     return f"CAST(try_strptime({day_text_of(column)}, '{DATE_FORMS[form]}') AS DATE)"
 
 
 def plain_date_sql(column: str, form: str) -> str:
     """Return SQL for the date where nothing but the date is written, NULL elsewhere: much faster."""
     text = quoted(column)
+    if form in EPOCH_FORMS:
+        return date_sql(column, form)
     if form == "YYYY-MM-DD":
         return f"CASE WHEN length({text}) = 10 THEN TRY_CAST({text} AS DATE) END"
     return f"CAST(try_strptime({text}, '{DATE_FORMS[form]}') AS DATE)"

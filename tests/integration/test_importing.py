@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cbi_queue.errors import Refused
-from jobs.importing.stage import stage
+from jobs.importing.stage import _staged, stage
 from jobs.importing.values import DATE_FORMS
 from jobs.trainer import BrokenSpec
 
@@ -252,3 +252,19 @@ def test_a_column_may_have_any_name(read, name):
     answer, frame = read(table(head=f"Day,Close,{quoted}"), price="Close", date="Day")
     assert list(answer["columns"].values()) == [name]
     assert frame.width == 3
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_times_since_1970_are_dates(read, unit):
+    stamps = [int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp()) * unit for day in DAYS]
+    rows = [f"{stamp},{price:.2f}" for stamp, price in zip(stamps, PRICES, strict=True)]
+    assert is_right(read("\n".join(["time,close", *rows]))[1])
+
+
+def test_line_breaks_inside_quotes_are_no_new_row(tmp_path):
+    lines = table().splitlines()
+    text = "\n".join([f"{lines[0]},Note", *(f'{line},"a, ""b""\nc"' for line in lines[1:])])
+    (tmp_path / "data.csv").write_text(text)
+    (tmp_path / "work").mkdir()
+    answer = _staged({"files": [str(tmp_path / "data.csv")], "work": str(tmp_path / "work")})
+    assert is_right(pl.read_parquet(answer["staged"]))

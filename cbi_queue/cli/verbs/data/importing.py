@@ -17,6 +17,8 @@ from cbi_queue.settings import load_settings
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cbi_queue.datasets.importing import Wanted
 
 COLUMNS_SHOWN = 12
@@ -88,7 +90,7 @@ def import_files(
         with staged(settings, wanted, description) as answer:
             faults, answer["imported"] = answer.get("faults") or [], False
             if not as_json:
-                _print(answer, dataset)
+                _print(answer, dataset, files)
             if not faults and not dry_run and (yes or as_json or _agreed()):
                 commit(wanted, answer, description, shadows)
                 answer["imported"] = True
@@ -117,8 +119,8 @@ def _remove_if_empty(exports_dir: Path) -> None:
             folder.rmdir()
 
 
-def _print(answer: dict[str, Any], dataset: str) -> None:
-    click.secho(f"Data set {dataset}, from {counted(len(answer.get('files', ())), 'file')}", bold=True)
+def _print(answer: dict[str, Any], dataset: str, given: Sequence[Path]) -> None:
+    click.secho(f"Data set {dataset}, from {counted(len(answer.get('files', given)), 'file')}", bold=True)
     lines = []
     if "date" in answer:
         lines += [_column_line("date", answer, answer.get("date_format")), _column_line("price", answer, None)]
