@@ -132,6 +132,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "lstm", "lstm_rivals", "an LSTM, against neuralforecast and darts", 5, slow=True, smallest={"RIVALS": ()}
     ),
     Benchmark(
+        "own-data",
+        "own_data",
+        "import of a million rows, against pandas; `plan check` with and without data",
+        3,
+        slow=True,
+        smallest={"ROWS": 2_000},
+    ),
+    Benchmark(
         "features",
         "feature_streaming",
         "memory of the feature cache on 10 million rows",

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cbi_queue import clock
+from cbi_queue.datasets.inspection import Request, inspect_exports
+from cbi_queue.datasets.place import every_exports_dir, exports_in
 from cbi_queue.errors import CbiError
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import Ledger
@@ -286,11 +288,25 @@ def _code_digest() -> str:
 
 
 def _exports(settings: Settings) -> Iterator[Finding]:
-    found = sorted(path.name for path in settings.exports_dir.glob("production_training_data_*.parquet"))
-    if found:
-        yield _ok("exports", f"{counted(len(found), 'file')} in {settings.exports_dir}")
-    else:
-        yield _note("exports", f"none in {settings.exports_dir}", "`cbi-queue data sample` builds sample exports")
+    found = [path for folder in every_exports_dir(settings.exports_dir) for path in exports_in(folder)]
+    if not found:
+        advice = "`cbi-queue data import FILE` brings your own data, `cbi-queue data sample` builds sample exports"
+        yield _note("exports", f"none in {settings.exports_dir}", advice)
+        return
+    yield _ok("exports", f"{counted(len(found), 'file')} in {settings.exports_dir} and named data sets")
+    interpreter, requests = settings.interpreter_for("native"), [Request(path) for path in found]
+    checked = inspect_exports(interpreter, requests, settings.checks_path, settings.hashes_path)
+    if checked is None:
+        yield _note("exports", "were not opened: the trainers' Python lacks its libraries", None)
+        return
+    for path, inspection in zip(found, checked, strict=True):
+        subject = f"export {path.name}" if path.parent == settings.exports_dir else f"export {path}"
+        for fault in inspection.faults:
+            if fault.startswith("no column"):
+                yield _note(subject, fault, "a plan may name other columns: `date_column`, `price_column`")
+            else:
+                yield _bad(subject, fault, "`cbi-queue data check` shows the whole data set")
+        yield from (_note(subject, warning) for warning in inspection.warnings)
 
 
 def _runs(settings: Settings) -> Iterator[Finding]:

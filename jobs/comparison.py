@@ -109,11 +109,13 @@ def _superior(losses: dict[str, np.ndarray], naive: str, block: int) -> float:
 
 def _deflated(runs: list[dict[str, Any]]) -> dict[str, float | None]:
     known = [run for run in runs if run.get("sharpe") is not None and run.get("sharpe_kurtosis") is not None]
-    year = math.sqrt(TRADING_DAYS_PER_YEAR)
-    tried = np.array([run["sharpe"] / year for run in known for _ in range(max(int(run.get("trials") or 1), 1))])
+    daily = {
+        run["name"]: run["sharpe"] / math.sqrt(run.get("periods_per_year") or TRADING_DAYS_PER_YEAR) for run in known
+    }
+    tried = np.array([daily[run["name"]] for run in known for _ in range(max(int(run.get("trials") or 1), 1))])
     return dict.fromkeys(run["name"] for run in runs) | {
         run["name"]: deflated_sharpe(
-            run["sharpe"] / year, run["sharpe_days"], run["sharpe_skew"], run["sharpe_kurtosis"], tried
+            daily[run["name"]], run["sharpe_days"], run["sharpe_skew"], run["sharpe_kurtosis"], tried
         )
         for run in known
     }

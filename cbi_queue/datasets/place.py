@@ -38,6 +38,19 @@ def export_path(exports_dir: Path, horizon: str) -> Path:
     return shared if shared.is_file() and not own.is_file() else own
 
 
+def exports_in(exports_dir: Path) -> list[Path]:
+    """Return every export in the folder of one data set, by name."""
+    return sorted(
+        path for path in exports_dir.glob("production_training_data*.parquet") if not path.name.startswith(".")
+    )
+
+
+def every_exports_dir(default_folder: Path) -> list[Path]:
+    """Return the folder of the exports of every data set that has one, the default one first."""
+    named = sorted(default_folder.parent.glob(f"{ROOM}/*/{default_folder.name}"))
+    return [folder for folder in [default_folder, *named] if folder.is_dir()]
+
+
 def manifest_path(processed_dir: Path, horizon: str) -> Path:
     """Return the path of the manifest of *horizon*'s feature cache."""
     return processed_dir / f"{horizon}_features.manifest.json"

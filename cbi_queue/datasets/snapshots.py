@@ -62,7 +62,7 @@ def look(exports_dir: Path, processed_dir: Path, keys: Iterable[Key], hashes: Pa
     Raises:
         Refused: when the description of a data set cannot be read.
     """
-    exports, caches, remembered = {}, {}, _Remembered(hashes)
+    exports, caches, remembered = {}, {}, Remembered(hashes)
     for dataset, horizon in dict.fromkeys(keys):
         folder = of_dataset(exports_dir, dataset)
         if (sha256 := remembered.sha256_of(export_path(folder, horizon))) is not None:
@@ -85,10 +85,11 @@ def built_from(processed_dir: Path, horizon: str) -> str | None:
     return found if is_there and isinstance(found, str) else None
 
 
-class _Remembered:
+class Remembered:
     """SHA-256 by path, good while size, time of change and inode stay; the trainer reads the file itself in any case."""
 
     def __init__(self, path: Path | None) -> None:
+        """Remember in *path*; None: not at all."""
         self._path = path
         self._known: dict[str, list[object]] = {}
         self._changed = False
@@ -100,6 +101,7 @@ class _Remembered:
                 pass
 
     def sha256_of(self, path: Path) -> str | None:
+        """Return the SHA-256 of a file; None when it cannot be read."""
         try:
             status = path.stat()
             if status.st_size <= SMALL_BYTES or self._path is None:
@@ -116,5 +118,6 @@ class _Remembered:
         return found
 
     def save(self) -> None:
+        """Write what is new."""
         if self._path is not None and self._changed and self._path.parent.is_dir():
             write_json(self._path, self._known)

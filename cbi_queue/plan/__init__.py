@@ -7,11 +7,12 @@
     drafting      keys checked, defaults filled in
     expand        matrix and placeholders -> combinations
     build         combination -> JobSpec
-    checks        between jobs and plans; machine, data, budget
+    checks        between jobs and plans; machine, budget
+    data_checks   input: exports opened, caches, rows enough
     order         circles and execution order
     complaints    file:line: key: value seen; what is allowed
 
-Reads plan files and checks that input files exist; writes nothing, and does not know the queue: the jobs already there are
+Reads plan files and has input files checked; writes nothing, and does not know the queue: the jobs already there are
 an argument.
 """
 
@@ -25,9 +26,10 @@ from cbi_queue.plan.drafting import draft_of
 from cbi_queue.plan.order import execution_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from cbi_queue.datasets.inspection import Inspection, Request
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.hardware.memory import Peak
     from cbi_queue.spec import DayPlan, JobSpec
@@ -43,6 +45,8 @@ def read_plans(
     processed_dir: Path | None = None,
     known_jobs: Mapping[str, JobSpec] | None = None,
     peaks: Mapping[str, Sequence[Peak]] | None = None,
+    inspect: Callable[[Sequence[Request]], list[Inspection] | None] | None = None,
+    notes: list[str] | None = None,
 ) -> list[DayPlan]:
     """Read day plans and check them, each by itself and all together.
 
@@ -53,6 +57,8 @@ def read_plans(
         processed_dir: where feature caches are; None: features are not checked.
         known_jobs: jobs already in the ledger by name; `needs` may name them.
         peaks: memory that earlier runs on each backend took, to check that every job can fit.
+        inspect: opens exports (`datasets.inspection`); None: they are not opened.
+        notes: takes what is worth knowing of the data, but is no complaint.
 
     Raises:
         PlanError: with every complaint of every file; nothing was changed.
@@ -63,7 +69,15 @@ def read_plans(
         complaints.add(str(path), None, (), "this file is given twice")
     drafts = [draft_of(path, complaints) for path in dict.fromkeys(given)]
     read = [draft for draft in drafts if draft is not None]
-    around = Surroundings(profile, exports_dir, processed_dir, known_jobs or {}, peaks or {})
+    around = Surroundings(
+        profile=profile,
+        exports_dir=exports_dir,
+        processed_dir=processed_dir,
+        known_jobs=known_jobs or {},
+        peaks=peaks or {},
+        inspect=inspect,
+        notes=notes if notes is not None else [],
+    )
     check_all(read, around, complaints, all_read=len(read) == len(drafts))
     complaints.raise_if_any()
     return [draft.plan() for draft in read]

@@ -10,18 +10,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cbi_queue import budget
-from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
+from cbi_queue.datasets.place import of_dataset
 from cbi_queue.hardware.fit import why_it_cannot_fit
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
+from cbi_queue.plan.data_checks import check_data, of_dataset_words
 from cbi_queue.plan.order import circles
 from cbi_queue.values.words import KeyPath, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from cbi_queue.datasets.inspection import Inspection, Request
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.hardware.memory import Peak
     from cbi_queue.models.memory_formulas import Shape
@@ -47,6 +49,10 @@ class Surroundings:
     """Jobs in the ledger, by name."""
     peaks: Mapping[str, Sequence[Peak]] = field(default_factory=dict)
     """Memory that earlier runs on each backend took."""
+    inspect: Callable[[Sequence[Request]], list[Inspection] | None] | None = None
+    """Opens exports; None: they are not opened."""
+    notes: list[str] = field(default_factory=list)
+    """Takes what is worth knowing of the data, but is no complaint."""
 
 
 def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Complaints, *, all_read: bool) -> None:
@@ -130,7 +136,7 @@ def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
         other, builder = first.setdefault((job.dataset, job.horizon), (plan, job))
         if builder.params != job.params:
             line = other.source.line_of(builder.at)
-            of = f"{job.horizon}{_of_dataset(job.dataset)}"
+            of = f"{job.horizon}{of_dataset_words(job.dataset)}"
             text = f"{builder.name!r}, {other.source.name}:{line}, builds the cache of {of} with other params"
             _complain(plan, complaints, job.place("params"), f"{text}; all models of a horizon read the same cache")
 
@@ -188,68 +194,6 @@ def _sequence_text(
         return f"{length} is too long; {most}, or {profile.hero_sequence_ceiling} for one hero run per plan"
     line = plan.source.line_of(hero.at)
     return f"{length} is too long; {most}; this plan already has a hero run, {hero.name!r}, line {line}"
-
-
-def check_data(
-    plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], around: Surroundings, complaints: Complaints
-) -> None:
-    """Complain about jobs whose input is neither on disk nor made by a job they need."""
-    for plan, job in _each(plans):
-        if job.family is None or job.horizon is None:
-            continue
-        if job.family == Family.FEATURES:
-            _check_export(plan, job, around.exports_dir, complaints)
-        elif around.processed_dir is not None and job.needs_known and not _has_cache(job, by_name, around):
-            cache = of_dataset(around.processed_dir, job.dataset) / f"{job.horizon}_features.parquet"
-            of = f"{job.horizon}{_of_dataset(job.dataset)}"
-            text = f"no input for {of}: add the features job of {of} to `needs`, or build {cache} first"
-            _complain(plan, complaints, (*job.at, "needs") if job.needs else job.at, text)
-
-
-def _check_export(plan: PlanDraft, job: JobDraft, exports_dir: Path | None, complaints: Complaints) -> None:
-    if exports_dir is None:
-        return
-    export = export_path(of_dataset(exports_dir, job.dataset), job.horizon or "")
-    if export.is_file():
-        return
-    if job.dataset == DEFAULT:
-        text = f"the input {export} is missing; export it, or build the sample with `cbi-queue data sample`"
-        _complain(plan, complaints, job.place("horizon"), text)
-    elif not export.parent.is_dir():
-        known = (folder.name for folder in exports_dir.parent.glob(f"{ROOM}/*") if folder.is_dir())
-        text = f"there is no data set {job.dataset!r}{did_you_mean(job.dataset, known)}"
-        hint = f"import it with `cbi-queue data import FILE --dataset {job.dataset}`"
-        _complain(plan, complaints, job.place("dataset"), f"{text}; {hint}")
-    else:
-        text = f"the data set {job.dataset} has no export for {job.horizon}: {export} is missing"
-        hint = f"`cbi-queue data import FILE --dataset {job.dataset}` makes one file for every horizon"
-        _complain(plan, complaints, job.place("horizon"), f"{text}; {hint}")
-
-
-def _of_dataset(dataset: str) -> str:
-    return "" if dataset == DEFAULT else f" of the data set {dataset}"
-
-
-def _has_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> bool:
-    """True when the features of the job's horizon come from a job it needs, however far back, or lie on disk."""
-    folder = around.processed_dir and of_dataset(around.processed_dir, job.dataset)
-    if folder is not None and (folder / f"{job.horizon}_features.parquet").is_file():
-        return True
-    pending, looked_at = list(job.needs), set[str]()
-    while pending:
-        name = pending.pop()
-        if name in looked_at:
-            continue
-        looked_at.add(name)
-        needed = by_name.get(name) or around.known_jobs.get(name)
-        if needed is None:
-            # An unmet need has its own complaint; what it would have built is not known.
-            return True
-        is_builder = needed.family == Family.FEATURES and needed.dataset == job.dataset
-        if is_builder and needed.horizon in {job.horizon, None}:
-            return True
-        pending.extend(needed.needs)
-    return False
 
 
 def check_budget(plans: Sequence[PlanDraft], complaints: Complaints) -> None:

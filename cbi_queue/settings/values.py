@@ -116,6 +116,11 @@ class Settings:
         return self.state_dir / "export-hashes.json"
 
     @property
+    def checks_path(self) -> Path:
+        """What was found in exports, by their content; may be deleted."""
+        return self.state_dir / "export-checks.json"
+
+    @property
     def token_path(self) -> Path:
         """Secret that the API requires for changes; readable by the owner only."""
         return self.state_dir / "api-token"

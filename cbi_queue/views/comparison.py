@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FILE_NAME = "comparison.json"
 TIMEOUT_S = 120.0
 KEPT_BOARDS = 200
-_FIGURES = ("sharpe", "sharpe_days", "sharpe_skew", "sharpe_kurtosis")
+_FIGURES = ("sharpe", "sharpe_days", "sharpe_skew", "sharpe_kurtosis", "periods_per_year")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from cbi_queue.wording import counted
 from jobs.data.export_file import Export, read_chunks, read_columns
 from jobs.data.feature_cap import capped, too_many
 from jobs.data.features import DATE, PRICE, Series, look_back_rows
@@ -51,6 +52,8 @@ class Report:
     last_day: str | None = None
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """Those of the notes that concern the rows: spacing, jumps, days that are left out."""
     export: Export | None = None
     """None when there are faults."""
     coverage: dict[str, float] = field(default_factory=dict)
@@ -225,8 +228,8 @@ class _Pass:
             report.first_day, report.last_day = day_text(int(days[0])), day_text(int(days[-1]))
         if self._dropped:
             first = day_text(int(days[int(np.isnan(price).argmax())]))
-            report.notes.append(
-                f"{self._dropped:,} days without a price are left out, first {first} (missing_price: drop)"
+            report.warnings.append(
+                f"{counted(self._dropped, 'day')} without a price left out, first {first} (missing_price: drop)"
             )
         needed = look_back_rows(self._params) + FULL_ROWS
         if used < needed:
@@ -248,7 +251,8 @@ class _Pass:
         report, columns = self._report, self._columns
         kept = ~np.isnan(price)
         spacing = spacing_of(days[kept], price[kept])
-        report.notes += [*spacing.notes(), *_jumps(days[kept], price[kept])]
+        report.warnings += [*spacing.notes(), *_jumps(days[kept], price[kept])]
+        report.notes += report.warnings
         as_is = [name for name in columns.as_is if self._seen[name].values]
         series = [Series(PRICE, is_log=bool((price[kept] > 0).all()))]
         series += [Series(n, is_log=self._seen[n].starts_positive) for n in columns.series if self._seen[n].values]
@@ -280,7 +284,7 @@ def _jumps(days: np.ndarray, price: np.ndarray) -> Iterator[str]:
     if len(far):
         at = int(far[np.abs(moves[far]).argmax()])
         yield (
-            f"{len(far)} jumps of the price are beyond {ROLL_GAP:g} standard deviations, the largest "
+            f"{counted(len(far), 'jump')} of the price beyond {ROLL_GAP:g} standard deviations, the largest "
             f"{np.expm1(moves[at]):+.0%} on {day_text(int(days[at + 1]))}: if they are rolls between contracts, export a "
             "back-adjusted series; the models take them for moves of the market"
         )

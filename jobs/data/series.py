@@ -9,7 +9,7 @@ y[t] = log p[t+h] - log p[t] the label, f[t] the forecast of y[t], x[t] the feat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +48,10 @@ class ForecastFrame:
     """h: trading days ahead, counted by row."""
     source_sha256: str
     """Identifies the export that the features were built from."""
+    periods_per_year: float = 252.0
+    """Rows of a year, by the spacing of the data: 252 for trading days, 52 for weeks."""
+    cost_per_turnover: float = 0.0
+    """Cost of changing the position by its whole value, as a share of it; a choice about the data set."""
 
     @property
     def rows(self) -> int:
@@ -63,7 +67,13 @@ def load_frame(processed_dir: Path, horizon: str) -> ForecastFrame:
     """
     files = cache_files(processed_dir, horizon)
     source_sha256 = _source_of(files, horizon)
-    return frame_of(_read_table(files.parquet, horizon), HORIZON_DAYS[horizon], source_sha256)
+    frame = frame_of(_read_table(files.parquet, horizon), HORIZON_DAYS[horizon], source_sha256)
+    manifest = files.read_manifest() or {}
+    return replace(
+        frame,
+        periods_per_year=float(manifest.get("spacing", {}).get("periods_per_year", frame.periods_per_year)),
+        cost_per_turnover=float(manifest.get("cost_per_turnover", frame.cost_per_turnover)),
+    )
 
 
 def frame_of(table: pl.DataFrame, horizon_days: int, source_sha256: str) -> ForecastFrame:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cbi_queue.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -69,11 +71,11 @@ class Spacing:
                 f"{self.periods_per_year:.3g} rows"
             )
         elif self.weekend_rows:
-            yield f"{self.weekend_rows} rows are on a Saturday or Sunday"
+            yield f"{counted(self.weekend_rows, 'row')} on a Saturday or Sunday"
         if self.long_gaps:
             yield (
-                f"{self.long_gaps} gaps are longer than {LONG_GAP_DAYS} days, the longest {self.longest_gap_days} days "
-                f"after {self.longest_gap_after}: a horizon counts rows, and so jumps over them"
+                f"{counted(self.long_gaps, 'gap')} of more than {LONG_GAP_DAYS} days, the longest {self.longest_gap_days} "
+                f"days after {self.longest_gap_after}: a horizon counts rows, and so jumps over them"
             )
 
 

@@ -79,7 +79,7 @@ def _too_good(backtest: Mapping[str, Any]) -> Verdict | None:
     if skill is not None and skill > MOST_SKILL:
         words = f"skill {skill:+.2f} on the backtest is beyond belief (above {MOST_SKILL:g}): look for a column that knows the future"
         return Verdict("too good to be true", "veto", words)
-    if sharpe is not None and sharpe > max(MOST_SHARPE, 2.0 * _sharpe_se(days)):
+    if sharpe is not None and sharpe > max(MOST_SHARPE, 2.0 * _sharpe_se(days, backtest)):
         words = f"Sharpe {sharpe:+.2f} on the backtest is beyond belief (above {MOST_SHARPE:g}): look for a column that knows the future"
         return Verdict("too good to be true", "veto", words)
     return None
@@ -89,14 +89,14 @@ def _overfitted(validation: Mapping[str, Any], backtest: Mapping[str, Any]) -> V
     before, after = validation["sharpe"], backtest["sharpe"]
     if before is None or after is None or (gap := before - after) <= OVERFITTING_GAP:
         return None
-    se = math.hypot(_sharpe_se(validation["sharpe_days"]), _sharpe_se(backtest["sharpe_days"]))
+    se = math.hypot(*(_sharpe_se(block["sharpe_days"], block) for block in (validation, backtest)))
     words = f"Sharpe {before:+.2f} on validation, {after:+.2f} on the backtest: {gap:.2f} less, standard error {se:.2f}"
     return Verdict("overfitting", "veto" if gap > TRIP_SIGMAS * se else "warn", words)
 
 
-def _sharpe_se(days: int) -> float:
+def _sharpe_se(days: int, block: Mapping[str, Any]) -> float:
     """Return the standard error of an annualised Sharpe ratio near zero: 1 / sqrt(years)."""
-    return math.sqrt(TRADING_DAYS_PER_YEAR / days) if days else math.inf
+    return math.sqrt(block.get("periods_per_year", TRADING_DAYS_PER_YEAR) / days) if days else math.inf
 
 
 def _constant(predicted: np.ndarray, split: Split) -> Verdict | None:

@@ -29,7 +29,7 @@ Score = dict[str, float | int | None]
 
 
 def score(
-    frame: ForecastFrame, split: Split, predicted: np.ndarray, *, cost_per_turnover: float = 0.0
+    frame: ForecastFrame, split: Split, predicted: np.ndarray, *, cost_per_turnover: float | None = None
 ) -> dict[str, dict[str, Score] | Score]:
     """Score *predicted* on every block after the training block, and the naive forecast on the same rows.
 
@@ -37,7 +37,8 @@ def score(
         frame: the rows.
         split: the blocks; the training block scales MASE.
         predicted: (rows,) float64, f[t]; NaN where nothing was forecast: such rows are left out of both.
-        cost_per_turnover: share of the position's value that a full turnover costs, for the Sharpe ratio.
+        cost_per_turnover: share of the position's value that a full turnover costs, for the Sharpe ratio; None: as
+            the data set says.
 
     Returns:
         {"validation": Score, "backtest": Score, "naive": {"validation": Score, "backtest": Score}}, and "final" where
@@ -68,7 +69,12 @@ def _tested(frame: ForecastFrame, rows: np.ndarray, predicted: np.ndarray) -> Sc
 
 
 def score_block(
-    frame: ForecastFrame, rows: np.ndarray, predicted: np.ndarray, scale: float, *, cost_per_turnover: float = 0.0
+    frame: ForecastFrame,
+    rows: np.ndarray,
+    predicted: np.ndarray,
+    scale: float,
+    *,
+    cost_per_turnover: float | None = None,
 ) -> Score:
     """Score one block.
 
@@ -84,12 +90,14 @@ def score_block(
     with np.errstate(over="ignore"):  # a forecast beyond a float's range gives infinity here and None below
         forecast = frame.price[scored] * np.exp(f)
         error = price_errors(forecast, frame.price[scored] * np.exp(y), scale)
-    pnl = staggered_pnl(predicted[rows], _next_return(frame, rows), frame.horizon_days, cost_per_turnover)
+    cost = frame.cost_per_turnover if cost_per_turnover is None else cost_per_turnover
+    pnl = staggered_pnl(predicted[rows], _next_return(frame, rows), frame.horizon_days, cost)
     return {
         "rows": len(scored),
         **error,
         "directional_accuracy": directional_accuracy(f, y),
-        "sharpe": sharpe(pnl),
+        "sharpe": sharpe(pnl, frame.periods_per_year),
+        "periods_per_year": frame.periods_per_year,
         "sharpe_days": len(pnl),
         **_shape(pnl),
     }
@@ -157,14 +165,17 @@ def staggered_pnl(
     return pnl[np.isfinite(pnl)]
 
 
-def sharpe(pnl: np.ndarray) -> float | None:
-    """Return mean / sd * sqrt(252) of daily P&L (sd with n - 1); None for fewer than two days or no movement."""
+def sharpe(pnl: np.ndarray, periods_per_year: float = TRADING_DAYS_PER_YEAR) -> float | None:
+    """Return mean / sd * sqrt(periods a year) of the P&L of each row (sd with n - 1).
+
+    None for fewer than two rows or no movement.
+    """
     if len(pnl) < 2:
         return None
     deviation = float(pnl.std(ddof=1))
     if deviation <= 1e-12:  # equal daily P&L leaves rounding noise, not a spread
         return None
-    return _finite(float(pnl.mean()) / deviation * math.sqrt(TRADING_DAYS_PER_YEAR))
+    return _finite(float(pnl.mean()) / deviation * math.sqrt(periods_per_year))
 
 
 def _shape(pnl: np.ndarray) -> Score:

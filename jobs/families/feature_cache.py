@@ -44,6 +44,7 @@ class FeatureCache:
         self._clock.start(0.0)
         self._params = FeatureParams.model_validate(task.spec.params)
         self._source = find_export(task.exports_dir, task.spec.horizon)
+        task.processed_dir.mkdir(exist_ok=True)  # never its parents: the volume may be gone
         self._stamp = stamp_of(self._source)
         self._description = description_of(task.exports_dir)
         source_sha256 = sha256_of(self._source, follow=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 from support.command_installation import Home
 from support.ledger_rows import NET, add, add_in
@@ -24,7 +26,11 @@ def prepared(tmp_path_factory) -> Path:
     (home.root / "config.toml").touch()
     home.settings.make_layout()
     for horizon in ("1w", "1m"):
-        (home.settings.exports_dir / f"production_training_data_{horizon}.parquet").touch()
+        days = pl.date_range(date(2000, 1, 3), date(2008, 1, 1), "1d", eager=True)
+        export = pl.DataFrame({"date": days.filter(days.dt.weekday() < 6)}).with_columns(
+            price=pl.int_range(1, pl.len() + 1)
+        )
+        export.write_parquet(home.settings.exports_dir / f"production_training_data_{horizon}.parquet")
         (home.settings.processed_dir / f"{horizon}_features.parquet").touch()
     with home.ledger() as ledger:
         for state in (JobState.SUCCEEDED, JobState.VETOED, JobState.FAILED, JobState.CANCELLED):

@@ -14,6 +14,7 @@ import pytest
 from support.exports import EXPORT, at, complaint
 
 from cbi_queue.datasets.description import DataSet, write_description
+from jobs.data.series import load_frame
 from jobs.trainer import BrokenSpec
 
 
@@ -36,7 +37,7 @@ def test_days_without_a_price_can_be_left_out(attempt, panel, tmp_path):
     write_description(tmp_path / "exports", DataSet(missing_price="drop"))
     notes, _ = attempt(panel.with_columns(at(4000, "price", None)))
     built = pl.read_parquet(tmp_path / "processed" / "1m_features.parquet")
-    assert "1 days without a price are left out" in notes
+    assert "1 day without a price left out" in notes
     assert built["date"].to_list() == [day for row, day in enumerate(panel["date"]) if row != 4000]
 
 
@@ -161,6 +162,7 @@ def test_another_spacing_is_named_with_what_a_horizon_means(attempt, tmp_path, p
     assert words in notes
     manifest = json.loads((tmp_path / "processed" / "1m_features.manifest.json").read_text())
     assert manifest["spacing"]["periods_per_year"] == {7: 52.0, 30: 12.0, 1: 365.0}[step]
+    assert load_frame(tmp_path / "processed", "1m").periods_per_year == manifest["spacing"]["periods_per_year"]
 
 
 def test_the_sample_is_daily_and_has_no_such_notes(attempt, tmp_path, panel):

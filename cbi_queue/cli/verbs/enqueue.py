@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -14,9 +15,10 @@ from cbi_queue.cli.output import print_json
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from cbi_queue.datasets.inspection import Inspection, Request
     from cbi_queue.datasets.snapshots import Snapshots
     from cbi_queue.ledger import Ledger
     from cbi_queue.ledger.enqueue import Enqueued, EnqueuedJob
@@ -87,9 +89,16 @@ def _uncollected() -> Iterator[None]:
 
 
 def checked_plans(
-    settings: Settings, ledger: Ledger | None, files: Sequence[Path], *, no_data: bool = False
+    settings: Settings,
+    ledger: Ledger | None,
+    files: Sequence[Path],
+    *,
+    no_data: bool = False,
+    notes: list[str] | None = None,
 ) -> list[DayPlan]:
-    """Read *files* and check them against the machine, the data (unless *no_data*) and the jobs in the ledger."""
+    """Read *files* and check them against the machine, the data (unless *no_data*) and the jobs in the ledger; *notes* takes what is
+    worth knowing of the data.
+    """
     from cbi_queue.hardware.detection import profile_for
     from cbi_queue.ledger.peaks import peaks_by_backend
     from cbi_queue.plan import read_plans
@@ -101,7 +110,17 @@ def checked_plans(
         processed_dir=None if no_data else settings.processed_dir,
         known_jobs=JobsInLedger(ledger) if ledger else None,
         peaks=peaks_by_backend(ledger) if ledger else None,
+        inspect=None if no_data else inspector(settings),
+        notes=notes,
     )
+
+
+def inspector(settings: Settings) -> Callable[[Sequence[Request]], list[Inspection] | None]:
+    """Return what opens exports with these settings, each content once."""
+    from cbi_queue.datasets.inspection import inspect_exports
+
+    interpreter = settings.interpreter_for("native")
+    return partial(inspect_exports, interpreter, memory=settings.checks_path, hashes=settings.hashes_path)
 
 
 def without_runtime(settings: Settings, plans: Sequence[DayPlan]) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cbi_queue.spec import DayPlan, JobSpec
 
-_NO_DATA = click.option("--no-data", is_flag=True, help="Do not check that exports and feature caches exist.")
+_NO_DATA = click.option("--no-data", is_flag=True, help="Do not look at exports and feature caches.")
 
 
 @click.group(epilog=examples("plan check schedules/day*.yaml", "plan show schedules/quickstart.yaml"))
@@ -40,7 +40,8 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
     from cbi_queue.errors import PlanError
 
     try:
-        plans = _read(files, no_data=no_data)
+        notes: list[str] = []
+        plans = _read(files, no_data=no_data, notes=notes)
     except PlanError as exc:
         if not as_json:
             raise
@@ -48,7 +49,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
         ctx.exit(exc.exit_code)
     summary = _summary(plans)
     if not no_data:
-        summary["notes"] += _without_runtime(plans) + _stale_features(plans)
+        summary["notes"] += _without_runtime(plans) + _stale_features(plans) + notes
     if as_json:
         print_json(summary)
     else:
@@ -85,14 +86,14 @@ def schema(as_json: bool) -> None:  # noqa: ARG001 # a schema is JSON either way
     print_json(plan_schema())
 
 
-def _read(files: Sequence[Path], *, no_data: bool) -> list[DayPlan]:
+def _read(files: Sequence[Path], *, no_data: bool, notes: list[str] | None = None) -> list[DayPlan]:
     from cbi_queue.cli.ledger_access import existing_ledger
     from cbi_queue.cli.verbs.enqueue import checked_plans
     from cbi_queue.settings import load_settings
 
     settings = load_settings()
     with existing_ledger(settings) as ledger:
-        return checked_plans(settings, ledger, files, no_data=no_data)
+        return checked_plans(settings, ledger, files, no_data=no_data, notes=notes)
 
 
 def _without_runtime(plans: Sequence[DayPlan]) -> list[str]:

@@ -16,6 +16,8 @@ class ModelParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+MIN_TRAIN_ROWS = 100
+"""Fewest rows of a training block."""
 ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Days = Annotated[int, Field(ge=1, le=504)]
 
@@ -45,3 +47,9 @@ class EvaluationParams(ModelParams):
             selection: metrics of the fit whose length the validation block selected, as in its `details`.
         """
         return self
+
+    def rows_needed(self, horizon_days: int) -> int:
+        """Return the fewest rows of features that leave `MIN_TRAIN_ROWS` to train on."""
+        final = self.final_block_rows if self.scheme == "walk_forward" else 0
+        gaps = (3 if final else 2) * (horizon_days + self.embargo_rows)
+        return MIN_TRAIN_ROWS + self.validation_rows + self.backtest_rows + final + gaps + horizon_days

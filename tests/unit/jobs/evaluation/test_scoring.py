@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -138,3 +139,18 @@ def test_a_random_guess_has_no_skill_on_a_random_walk() -> None:
     assert block["skill_mae"] < 0
     assert block["directional_accuracy"] == pytest.approx(0.5, abs=0.04)
     assert abs(block["sharpe"]) < 1.0
+
+
+def test_a_ratio_a_year_follows_the_spacing_of_the_rows_and_the_cost_of_the_data_set() -> None:
+    """52 weeks, not 252: a weekly series would otherwise look more than twice as good as it is."""
+    daily = frame_with(random_walk(1000), 5)
+    split = holdout_split(daily, 100, 100, 5)
+    guess = np.random.default_rng(7).normal(0, 0.04, 1000)
+
+    def block(**data: float) -> dict[str, object]:
+        scores: dict[str, object] = score(replace(daily, **data), split, guess)["backtest"]
+        return scores
+
+    plain = block()["sharpe"]
+    assert block(periods_per_year=52.0)["sharpe"] == pytest.approx(plain * (52 / 252) ** 0.5)
+    assert block(cost_per_turnover=0.01)["sharpe"] < plain

@@ -15,12 +15,7 @@ from cbi_queue.errors import Refused
 from cbi_queue.settings import load_settings
 
 
-@click.group(epilog=examples("data sample"))
-def command() -> None:
-    """Build sample data to train on."""
-
-
-@command.command(
+@click.command(
     epilog=examples("data sample", "data sample --json", "data sample --force      overwrite your own exports")
 )
 @click.option("--force", is_flag=True, help="Overwrite files that this command did not write.")

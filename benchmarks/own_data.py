@@ -1,0 +1,102 @@
+"""Bringing data in: a large CSV beside pandas' own read and write, and `plan check` with and without opening the exports.
+
+The import also finds the form of the file, checks every row and reports; pandas only reads and writes. Both are whole
+processes, imports included. The series is a random walk: only its size matters here.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.installation import installation
+from benchmarks.measuring import Line, Target, alternate, in_ms, in_seconds, ratios, seconds
+
+if TYPE_CHECKING:
+    from benchmarks.installation import Installation
+
+ROWS = 1_000_000
+COVARIATES = 6
+PLAN = Path(__file__).parents[1] / "schedules" / "quickstart.yaml"
+COMMAND = str(Path(sys.executable).with_name("cbi-queue"))
+_PANDAS = "import sys, pandas as pd; pd.read_csv(sys.argv[1], parse_dates=['Date']).to_parquet(sys.argv[2])"
+
+
+def lines(rounds: int) -> list[Line]:
+    """Measure *rounds* rounds of each pair."""
+    with installation() as home:
+        home.settings.make_layout()
+        raw, exports = str(home.settings.training_data / "raw"), str(home.settings.exports_dir)
+        home.python("-m", "jobs.sample_data", "--raw", raw, "--exports", exports)
+        (home.root / "state").mkdir(exist_ok=True)
+        csv = _write_csv(home.root / "large.csv")
+        ours, pandas = alternate(lambda: _stage(home, csv), lambda: _pandas(home, csv), rounds)
+        opened, closed = alternate(lambda: _check(home), lambda: _check(home, "--no-data"), rounds)
+        first, again = alternate(lambda: _first_check(home), lambda: _check(home, "--no-data"), rounds)
+    return [
+        Line(
+            f"import of a CSV of {ROWS:,} rows / pandas' read and write",
+            "x",
+            ratios(ours, pandas),
+            Target(1.0),
+            f"import {in_seconds(ours)}, pandas {in_seconds(pandas)}",
+        ),
+        Line(
+            "`plan check` with data that it has seen / `--no-data`",
+            "x",
+            ratios(opened, closed),
+            Target(2.0),
+            f"with {in_ms(opened)}, without {in_ms(closed)}",
+        ),
+        Line(
+            "`plan check` with new data / `--no-data`",
+            "x",
+            ratios(first, again),
+            None,
+            f"with {in_ms(first)}, without {in_ms(again)}",
+        ),
+    ]
+
+
+def _write_csv(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    days = np.datetime64("1700-01-01") + np.arange(ROWS)
+    values = 50.0 * np.exp(rng.normal(0, 1e-3, (ROWS, COVARIATES + 1)).cumsum(axis=0))
+    with path.open("w", encoding="utf-8") as file:
+        file.write("Date,Close," + ",".join(f"x{column}" for column in range(COVARIATES)) + "\n")
+        for first in range(0, ROWS, 50_000):
+            rows = zip(days[first : first + 50_000], values[first : first + 50_000], strict=True)
+            file.writelines(f"{day},{','.join(f'{value:.4f}' for value in row)}\n" for day, row in rows)
+    return path
+
+
+def _stage(home: Installation, csv: Path) -> float:
+    work = home.root / "staging"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    request = json.dumps({"files": [str(csv)], "work": str(work), "threads": 2})
+    command = [sys.executable, "-P", "-m", "jobs.importing.stage"]
+    return seconds(lambda: subprocess.run(command, input=request, text=True, check=True, stdout=subprocess.DEVNULL))
+
+
+def _pandas(home: Installation, csv: Path) -> float:
+    command = [sys.executable, "-c", _PANDAS, str(csv), str(home.root / "pandas.parquet")]
+    return seconds(lambda: subprocess.run(command, check=True))
+
+
+def _first_check(home: Installation) -> float:
+    home.settings.checks_path.unlink(missing_ok=True)
+    return _check(home)
+
+
+def _check(home: Installation, *options: str) -> float:
+    command = [COMMAND, "plan", "check", *options, str(PLAN)]
+    return seconds(
+        lambda: subprocess.run(command, env=home.environ, cwd=home.root, check=True, stdout=subprocess.DEVNULL)
+    )

@@ -1,0 +1,172 @@
+"""`cbi-queue data import FILE...`: read CSV or Parquet files into a data set."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.output import print_json, printable
+from cbi_queue.cli.verbs.data.options import dataset_option
+from cbi_queue.datasets.place import DEFAULT, of_dataset
+from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.settings import load_settings
+from cbi_queue.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cbi_queue.datasets.importing import Wanted
+
+COLUMNS_SHOWN = 12
+
+
+@click.command(
+    name="import",
+    epilog=examples(
+        "data import zl.csv --dataset zl",
+        "data import zl.csv --dataset zl --date Date --price Settle --missing-price drop --yes",
+        "data import exports/part-*.parquet --horizons 1w,1m --dry-run",
+        more="Exit codes: 0 imported (or, with --dry-run, could be), 2 refused; nothing was changed.",
+    ),
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@dataset_option
+@click.option("--date", metavar="COLUMN", help="Column of the dates; proposed when not named.")
+@click.option("--price", metavar="COLUMN", help="Column that is forecast; proposed when not named.")
+@click.option("--horizons", metavar="LIST", help="Only for these, as in 1w,1m; default: one export for all.")
+@click.option("--date-format", metavar="FORM", help="Form of the dates, such as MM/DD/YYYY, when it cannot be told.")
+@click.option("--decimal", type=click.Choice([".", ","]), help="Decimal sign, when it cannot be told.")
+@click.option("--missing-price", type=click.Choice(["refuse", "drop"]), help="What happens to days without a price.")
+@click.option("--set", "choices", multiple=True, metavar="KEY=VALUE", help="A choice as in `data edit`; repeatable.")
+@click.option("--replace", is_flag=True, help="Replace exports that no import wrote.")
+@click.option("--dry-run", is_flag=True, help="Say what would be imported, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def import_files(
+    files: tuple[Path, ...],
+    dataset: str,
+    date: str | None,
+    price: str | None,
+    horizons: str | None,
+    date_format: str | None,
+    decimal: str | None,
+    missing_price: str | None,
+    choices: tuple[str, ...],
+    replace: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Read CSV or Parquet files, or folders of them, into a data set.
+
+    Separator, decimal sign, form of the dates, and the columns of date and price are found, shown, and asked about before
+    anything is written. Text columns are left out. An import again replaces the data set's data; its choices stay.
+    """
+    from cbi_queue.datasets.choices import with_choices
+    from cbi_queue.datasets.description import read_description
+    from cbi_queue.datasets.importing import Wanted, commit, refuse_foreign, staged
+
+    settings = load_settings()
+    settings.make_layout()
+    exports_dir = of_dataset(settings.exports_dir, dataset)
+    wanted = Wanted(
+        files=files,
+        exports_dir=exports_dir,
+        horizons=_horizons(horizons),
+        date=date,
+        price=price,
+        date_format=date_format,
+        decimal=decimal,
+    )
+    typed = [*choices, *([f"missing_price={missing_price}"] if missing_price else [])]
+    is_new = not exports_dir.exists()
+    shadows = refuse_foreign(wanted, replace=replace)
+    description = with_choices(read_description(exports_dir), typed)
+    try:
+        with staged(settings, wanted, description) as answer:
+            faults, answer["imported"] = answer.get("faults") or [], False
+            if not as_json:
+                _print(answer, dataset, files)
+            if not faults and not dry_run and (yes or as_json or _agreed()):
+                commit(wanted, answer, description, shadows)
+                answer["imported"] = True
+    finally:
+        if is_new:
+            _remove_if_empty(exports_dir)
+    _conclude(wanted, answer, dataset, as_json=as_json, dry_run=dry_run)
+
+
+def _horizons(written: str | None) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in written.split(",") if part.strip()) if written else ()
+    if unknown := [part for part in found if part not in HORIZONS]:
+        raise click.UsageError(f"--horizons: {unknown[0]!r} is not allowed; allowed: {', '.join(HORIZONS)}")
+    return tuple(dict.fromkeys(found))
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise click.UsageError("nothing was imported: this is no terminal to ask on; write --yes, or --dry-run")
+    return click.confirm("Import this?", default=True)
+
+
+def _remove_if_empty(exports_dir: Path) -> None:
+    for folder in (exports_dir, exports_dir.parent):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _print(answer: dict[str, Any], dataset: str, given: Sequence[Path]) -> None:
+    click.secho(f"Data set {dataset}, from {counted(len(answer.get('files', given)), 'file')}", bold=True)
+    lines = []
+    if "date" in answer:
+        lines += [_column_line("date", answer, answer.get("date_format")), _column_line("price", answer, None)]
+        lines.append(f"other columns   {_some(list(answer['columns'].values()))}")
+    if answer.get("decimal") == ",":
+        lines.append("numbers         decimal comma")
+    lines += [f"left out        {printable(name)}: {why}" for name, why in answer.get("left_out", {}).items()]
+    if answer.get("rows") is not None:
+        lines.append(f"rows            {answer['rows']:,}, {answer['first_day']} to {answer['last_day']}")
+    if "features" in answer:
+        lines.append(f"features        {answer['features']:,}, about {answer['memory_mib']:,.0f} MiB in a model")
+    lines += [f"note            {note}" for note in [*answer.get("notes", ()), *answer.get("warnings", ())]]
+    for line in lines:
+        click.echo(printable(line))
+    for fault in answer.get("faults") or []:
+        click.secho(printable(f"wrong           {fault}"), fg="red")
+
+
+def _column_line(what: str, answer: dict[str, Any], form: str | None) -> str:
+    proposed = " (proposed)" if what in answer["proposed"] else ""
+    return f"{what:<15} {answer[what]}{f', as {form}' if form else ''}{proposed}"
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return "none"
+    return ", ".join(names[:COLUMNS_SHOWN]) + (
+        f" and {len(names) - COLUMNS_SHOWN} more" if len(names) > COLUMNS_SHOWN else ""
+    )
+
+
+def _conclude(wanted: Wanted, answer: dict[str, Any], dataset: str, *, as_json: bool, dry_run: bool) -> None:
+    faults = answer.get("faults") or []
+    if as_json:
+        answer.pop("staged", None)
+        print_json({"dataset": dataset, **answer, "targets": [str(path) for path in wanted.targets]})
+    elif faults:
+        click.echo("Nothing was imported.", err=True)
+    elif answer["imported"]:
+        click.echo(f"Imported: {', '.join(str(path) for path in wanted.targets)}")
+        in_plan = "" if dataset == DEFAULT else f"Write `dataset: {dataset}` into a plan to use it; "
+        click.echo(f"{in_plan}`cbi-queue data show{_option(dataset)}` shows it.")
+    else:
+        click.echo("Nothing was changed." if dry_run else "Nothing was imported.")
+    sys.exit(2 if faults else 0)
+
+
+def _option(dataset: str) -> str:
+    return "" if dataset == DEFAULT else f" --dataset {dataset}"

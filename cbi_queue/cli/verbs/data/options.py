@@ -1,0 +1,69 @@
+"""What the verbs about data share: `--dataset`, the settings, the jobs that use a data set."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbi_queue.datasets.place import DEFAULT, every_exports_dir, of_dataset
+from cbi_queue.errors import Refused
+from cbi_queue.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cbi_queue.ledger import JobRow
+    from cbi_queue.settings import Settings
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}\Z")
+
+
+def _check_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if not _NAME.match(value) or ".." in value:
+        raise click.BadParameter(
+            f"{value!r} is no name of a data set; allowed: lower-case letters, digits, dot, dash, underscore; at most 80"
+        )
+    return value
+
+
+def dataset_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--dataset`, passed as `dataset`."""
+    option = click.option(
+        "--dataset", default=DEFAULT, show_default=True, metavar="NAME", callback=_check_name, help="Which data set."
+    )
+    return option(function)
+
+
+def existing(dataset: str) -> tuple[Settings, Path]:
+    """Return the settings and the folder of the exports of *dataset*.
+
+    Raises:
+        Refused: when there is no such data set.
+    """
+    settings = load_settings()
+    folder = of_dataset(settings.exports_dir, dataset)
+    if not folder.is_dir():
+        names = ", ".join(names_of(settings)) or "none"
+        raise Refused(
+            f"there is no data set {dataset!r}; there are: {names}",
+            hint=f"`cbi-queue data import FILE --dataset {dataset}` makes one",
+        )
+    return settings, folder
+
+
+def names_of(settings: Settings) -> list[str]:
+    """Return the name of every data set that has a folder."""
+    folders = every_exports_dir(settings.exports_dir)
+    return [DEFAULT if folder == settings.exports_dir else folder.parent.name for folder in folders]
+
+
+def jobs_of(settings: Settings, dataset: str) -> list[JobRow]:
+    """Return every job of the ledger that reads *dataset*."""
+    from cbi_queue.cli.ledger_access import existing_ledger
+    from cbi_queue.ledger.queries import all_jobs
+
+    with existing_ledger(settings) as ledger:
+        return [job for job in all_jobs(ledger) if job.dataset == dataset] if ledger else []

@@ -1,0 +1,55 @@
+"""Choices about a data set as they are typed: `missing_price=drop`, `columns.rsi.role=as_is`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from cbi_queue.datasets.description import Column, DataSet, checked_description
+from cbi_queue.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PLAIN = ("missing_price", "max_features", "cost_per_turnover")
+OF_COLUMN = tuple(Column.model_fields)
+
+
+def with_choices(description: DataSet, typed: Sequence[str]) -> DataSet:
+    """Return *description* with what was *typed*, KEY=VALUE each; `null` takes a choice back.
+
+    Raises:
+        Refused: naming the key, the value and what is allowed.
+    """
+    body: dict[str, Any] = description.model_dump(mode="json", exclude_defaults=True)
+    for text in typed:
+        key, equals, written = text.partition("=")
+        if not equals or not key.strip():
+            raise Refused(f"cannot read {text!r}; write KEY=VALUE, for example missing_price=drop")
+        _put(body, key.strip(), _value(text, written))
+    return checked_description(body, "cannot choose")
+
+
+def _value(text: str, written: str) -> Any:
+    try:
+        return yaml.safe_load(written)
+    except yaml.YAMLError as exc:
+        raise Refused(f"cannot read the value of {text!r}; write it as in a plan, such as 5 or as_is") from exc
+
+
+def _put(body: dict[str, Any], key: str, value: Any) -> None:
+    if key in PLAIN:
+        target, last = body, key
+    elif key.startswith("columns.") and key.count(".") >= 2:
+        name, _, last = key.removeprefix("columns.").rpartition(".")
+        if last not in OF_COLUMN:
+            raise Refused(f"{key!r} is no choice about a column; allowed: {', '.join(OF_COLUMN)}")
+        target = body.setdefault("columns", {}).setdefault(name, {})
+    else:
+        columns = ", ".join(f"columns.NAME.{field}" for field in OF_COLUMN)
+        raise Refused(f"{key!r} is no choice about a data set; allowed: {', '.join(PLAIN)}, {columns}")
+    if value is None:
+        target.pop(last, None)
+    else:
+        target[last] = value

@@ -1,0 +1,166 @@
+"""Is the input of every job there, and good enough? Opens the exports that the plans' features jobs read.
+
+Nothing that can be known before a claim is found out in training: a job's rows are counted as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cbi_queue.datasets.inspection import Request
+from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import HORIZON_DAYS, Family
+from cbi_queue.models.parameters.common import EvaluationParams
+from cbi_queue.values.words import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from cbi_queue.datasets.inspection import Inspection
+    from cbi_queue.datasets.snapshots import Key
+    from cbi_queue.plan.build import JobDraft
+    from cbi_queue.plan.checks import Surroundings
+    from cbi_queue.plan.complaints import Complaints
+    from cbi_queue.plan.drafting import PlanDraft
+    from cbi_queue.values.words import KeyPath
+
+
+def check_data(
+    plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], around: Surroundings, complaints: Complaints
+) -> None:
+    """Complain about jobs whose input is neither on disk nor made by a job they need, or cannot be trained on."""
+    builders: list[tuple[PlanDraft, JobDraft]] = []
+    for plan, job in _each(plans):
+        if job.family is None or job.horizon is None:
+            continue
+        if job.family == Family.FEATURES:
+            if around.exports_dir is not None and _has_export(plan, job, around.exports_dir, complaints):
+                builders.append((plan, job))
+        elif around.processed_dir is not None and job.needs_known and not _has_cache(job, by_name, around):
+            cache = of_dataset(around.processed_dir, job.dataset) / f"{job.horizon}_features.parquet"
+            of = f"{job.horizon}{of_dataset_words(job.dataset)}"
+            text = f"no input for {of}: add the features job of {of} to `needs`, or build {cache} first"
+            _complain(plan, complaints, (*job.at, "needs") if job.needs else job.at, text)
+    rows = _open_exports(builders, around, complaints)
+    _check_rows(plans, rows, complaints)
+
+
+def _complain(plan: PlanDraft, complaints: Complaints, key: KeyPath, text: str) -> None:
+    complaints.add(plan.source.name, plan.source.line_of(key), key, text)
+
+
+def _each(plans: Sequence[PlanDraft]) -> Iterator[tuple[PlanDraft, JobDraft]]:
+    for plan in plans:
+        for job in plan.jobs:
+            yield plan, job
+
+
+def _has_export(plan: PlanDraft, job: JobDraft, exports_dir: Path, complaints: Complaints) -> bool:
+    export = export_path(of_dataset(exports_dir, job.dataset), job.horizon or "")
+    if export.exists():
+        return True
+    if job.dataset == DEFAULT:
+        text = f"the input {export} is missing; export it, or build the sample with `cbi-queue data sample`"
+        _complain(plan, complaints, job.place("horizon"), text)
+    elif not export.parent.is_dir():
+        known = (folder.name for folder in exports_dir.parent.glob(f"{ROOM}/*") if folder.is_dir())
+        text = f"there is no data set {job.dataset!r}{did_you_mean(job.dataset, known)}"
+        hint = f"import it with `cbi-queue data import FILE --dataset {job.dataset}`"
+        _complain(plan, complaints, job.place("dataset"), f"{text}; {hint}")
+    else:
+        text = f"the data set {job.dataset} has no export for {job.horizon}: {export} is missing"
+        hint = f"`cbi-queue data import FILE --dataset {job.dataset}` makes one file for every horizon"
+        _complain(plan, complaints, job.place("horizon"), f"{text}; {hint}")
+    return False
+
+
+def of_dataset_words(dataset: str) -> str:
+    """Return the end of a phrase that names a data set, empty for the default one."""
+    return "" if dataset == DEFAULT else f" of the data set {dataset}"
+
+
+def _has_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> bool:
+    """True when the features of the job's horizon come from a job it needs, however far back, or lie on disk."""
+    folder = around.processed_dir and of_dataset(around.processed_dir, job.dataset)
+    if folder is not None and (folder / f"{job.horizon}_features.parquet").is_file():
+        return True
+    pending, looked_at = list(job.needs), set[str]()
+    while pending:
+        name = pending.pop()
+        if name in looked_at:
+            continue
+        looked_at.add(name)
+        needed = by_name.get(name) or around.known_jobs.get(name)
+        if needed is None:
+            # An unmet need has its own complaint; what it would have built is not known.
+            return True
+        is_builder = needed.family == Family.FEATURES and needed.dataset == job.dataset
+        if is_builder and needed.horizon in {job.horizon, None}:
+            return True
+        pending.extend(needed.needs)
+    return False
+
+
+def _open_exports(
+    builders: Sequence[tuple[PlanDraft, JobDraft]], around: Surroundings, complaints: Complaints
+) -> dict[Key, int]:
+    """Complain about every fault of every export that is read, once a file; return the rows by data set and horizon."""
+    if around.inspect is None or around.exports_dir is None:
+        return {}
+    wanted: dict[str, Request] = {}
+    readers: dict[str, list[tuple[PlanDraft, JobDraft]]] = {}
+    for plan, job in builders:
+        path = export_path(of_dataset(around.exports_dir, job.dataset), job.horizon or "")
+        request = Request(path, job.params)
+        key = repr((path, sorted(job.params.items())))
+        wanted[key] = request
+        readers.setdefault(key, []).append((plan, job))
+    found = around.inspect(list(wanted.values()))
+    if found is None:
+        around.notes.append(
+            "the exports were not opened: the trainers' Python lacks its libraries (`cbi-queue doctor`)"
+        )
+        return {}
+    rows: dict[Key, int] = {}
+    for (key, request), inspection in zip(wanted.items(), found, strict=True):
+        plan, job = readers[key][0]
+        for fault in inspection.faults:
+            _complain(plan, complaints, job.place("horizon"), f"{request.path}: {_for_dataset(fault, job.dataset)}")
+        for warning in inspection.warnings:
+            note = f"{request.path.name}{of_dataset_words(job.dataset)}: {warning}"
+            if note not in around.notes:
+                around.notes.append(note)
+        rows |= _rows_of(inspection, readers[key])
+    return rows
+
+
+def _for_dataset(fault: str, dataset: str) -> str:
+    """Complete the commands that a fault names."""
+    return fault if dataset == DEFAULT else fault.replace("data edit ", f"data edit --dataset {dataset} ")
+
+
+def _rows_of(inspection: Inspection, readers: Sequence[tuple[PlanDraft, JobDraft]]) -> dict[Key, int]:
+    if inspection.rows is None or inspection.faults:
+        return {}
+    return {(job.dataset, job.horizon): inspection.rows for _, job in readers if job.horizon is not None}
+
+
+def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints: Complaints) -> None:
+    """Complain about models whose split leaves too little to train on."""
+    for plan, job in _each(plans):
+        if job.spec is None or job.model is None or not issubclass(MODELS[job.model].params, EvaluationParams):
+            continue
+        params = job.spec.typed_params
+        there = rows.get((job.dataset, job.spec.horizon))
+        if there is None or not isinstance(params, EvaluationParams):
+            continue
+        needed = params.rows_needed(HORIZON_DAYS[job.spec.horizon])
+        if there < needed:
+            text = (
+                f"{there:,} rows are too few for {job.spec.horizon}: validation {params.validation_rows}, backtest "
+                f"{params.backtest_rows}, embargo {params.embargo_rows}, the horizon and 100 rows to train on need {needed:,}; "
+                "shorten them in `params`, choose a shorter horizon, or import a longer history"
+            )
+            _complain(plan, complaints, job.place("params"), text)

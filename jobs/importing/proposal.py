@@ -1,0 +1,238 @@
+"""What would be imported: which column is the date, in which form, which is the price, and which are numbers.
+
+Named columns are taken as named; the others are proposed from names and from the first rows, and counted over all rows
+when the source is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jobs.importing.values import (
+    ALL_FORMS,
+    COMMA,
+    EPOCH_FORMS,
+    POINT,
+    NumberForm,
+    comma_votes_sql,
+    commas_sql,
+    date_sql,
+    quoted,
+    text_of,
+)
+from jobs.trainer import BrokenSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobs.importing.source import Source
+
+SAMPLE_ROWS = 1_000
+_DATE_NAMES = (
+    "date",
+    "day",
+    "trade_date",
+    "trading_day",
+    "datetime",
+    "timestamp",
+    "time",
+    "ds",
+    "dt",
+    "as_of_date",
+    "period",
+)
+_PRICE_NAMES = (
+    "price", "settle", "settlement", "settlement_price", "settle_price", "close", "adj_close", "close_last", "last",
+    "px_last", "px_settle", "closing_price", "value",
+)  # fmt: skip
+_OF_NUMBERS = ("YYYYMMDD", *EPOCH_FORMS)
+_MOSTLY = 0.95
+"""Share of a column's values that must be numbers, or dates, for it to be one."""
+
+
+@dataclass(slots=True)
+class Proposal:
+    """What would be read."""
+
+    date: str
+    date_form: str | None
+    """None: the column has dates already."""
+    price: str
+    numbers: tuple[str, ...]
+    """Every column with numbers except the price, in the file's order."""
+    number_form: NumberForm
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Column -> why."""
+    proposed: tuple[str, ...] = ()
+    """Which of date and price were not named."""
+
+
+def propose(
+    source: Source, *, date: str | None, price: str | None, date_form: str | None, decimal: str | None
+) -> Proposal:
+    """Decide about every column.
+
+    Raises:
+        BrokenSpec: when a column is not there, or cannot be told apart; with the candidates and what to write.
+    """
+    connection = source.connection
+    connection.execute(f"CREATE TEMP TABLE sample AS SELECT * FROM source LIMIT {SAMPLE_ROWS}")
+    connection.execute("SET preserve_insertion_order = false")  # the rows are put in order of their dates at the end
+    texts = [name for name, kind in source.columns.items() if kind == "text"]
+    number_form = _number_form(source, texts, decimal)
+    filled = _counts(source, {name: text_of(name) for name in texts})
+    numeric = _counts(source, {name: number_form.sql(name) for name in texts})
+    flags = _counts(source, {name: flag_sql(name) for name in texts})
+    words = [name for name in texts if not _is_mostly(numeric[name], filled[name])]
+    day = _named(source, date, "--date") or _date_column(source, filled, words, date_form)
+    form = _form_of(source, day, date_form)
+    numbers, left_out = [], dict(source.left_out)
+    for name, kind in source.columns.items():
+        if name == day:
+            continue
+        if kind in {"number", "flag"} or (kind == "text" and _is_mostly(max(numeric[name], flags[name]), filled[name])):
+            numbers.append(name)
+        else:
+            left_out[name] = "it holds other dates" if kind == "date" else f"it is text, as {_example(source, name)}"
+    value = _named(source, price, "--price") or _price_column(numbers)
+    if value not in numbers:
+        raise BrokenSpec(
+            f"column {value!r} is no price: {left_out.get(value, 'it is the date')}; columns with numbers: "
+            f"{', '.join(numbers[:20]) or 'none'}; name one with --price"
+        )
+    return Proposal(
+        date=day,
+        date_form=form,
+        price=value,
+        numbers=tuple(name for name in numbers if name != value),
+        number_form=number_form,
+        left_out=left_out,
+        proposed=tuple(what for what, given in (("date", date), ("price", price)) if given is None),
+    )
+
+
+def flag_sql(name: str) -> str:
+    """Return SQL for true and false as 1 and 0, NULL for other words."""
+    return f"CASE lower({text_of(name)}) WHEN 'true' THEN 1.0 WHEN 'yes' THEN 1.0 WHEN 'false' THEN 0.0 WHEN 'no' THEN 0.0 END"
+
+
+def _counts(source: Source, expressions: dict[str, str]) -> dict[str, int]:
+    """Count the values of each expression in the sample."""
+    if not expressions:
+        return {}
+    listed = ", ".join(f"count({expression})" for expression in expressions.values())
+    row = source.connection.execute(f"SELECT {listed} FROM sample").fetchone() or ()
+    return dict(zip(expressions, row, strict=True))
+
+
+def _is_mostly(count: int, of: int) -> bool:
+    return of == 0 or count >= _MOSTLY * of
+
+
+def _number_form(source: Source, texts: Sequence[str], decimal: str | None) -> NumberForm:
+    if decimal is not None:
+        return NumberForm(decimal)
+    if not texts:
+        return POINT
+    listed = ", ".join(f"{comma_votes_sql(name)}, {commas_sql(name)}" for name in texts)
+    row = source.connection.execute(f"SELECT {listed} FROM sample").fetchone() or ()
+    votes, commas = sum(row[::2]), sum(row[1::2])
+    return COMMA if votes > 0 and commas else POINT
+
+
+def _named(source: Source, name: str | None, option: str) -> str | None:
+    if name is None or name in source.columns:
+        return name
+    alike = [known for known in source.columns if known.lower() == name.lower()]
+    if len(alike) == 1:
+        return alike[0]
+    raise BrokenSpec(f"there is no column {name!r} ({option}); the file has {', '.join(list(source.columns)[:30])}")
+
+
+def _normal(name: str) -> str:
+    name = name.replace("*", " ").replace("_", " ")
+    return "_".join(name.lower().replace("/", " ").replace("(", " ").replace(")", " ").replace(".", " ").split()).strip(
+        "_"
+    )
+
+
+def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], form: str | None) -> str:
+    """Propose the column of the dates; one that holds numbers only can be YYYYMMDD, and no other form."""
+    typed = [name for name, kind in source.columns.items() if kind == "date"]
+    forms = [form] if form else list(ALL_FORMS)
+    found = list(typed)
+    for name in (name for name, kind in source.columns.items() if kind == "text" and filled[name]):
+        possible = [each for each in forms if each in ALL_FORMS and (name in words) != (each in _OF_NUMBERS)]
+        counts = _counts(source, {each: _plausible(date_sql(name, each)) for each in possible})
+        if counts and max(counts.values()) >= _MOSTLY * filled[name]:
+            found.append(name)
+    for wanted in _DATE_NAMES:
+        if match := [name for name in found if _normal(name) == wanted]:
+            return match[0]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise BrokenSpec(
+            f"no column holds dates; the file has {', '.join(list(source.columns)[:30])}. Name it with --date, and its form "
+            f"with --date-format, one of: {', '.join(ALL_FORMS)}"
+        )
+    raise BrokenSpec(f"several columns hold dates: {', '.join(found)}; name one with --date")
+
+
+def _plausible(sql: str) -> str:
+    return f"CASE WHEN {sql} BETWEEN DATE '1700-01-01' AND DATE '2200-01-01' THEN 1 END"
+
+
+def _form_of(source: Source, day: str, wanted: str | None) -> str | None:
+    """Find the form of a text column's dates: the one in which every row is a date."""
+    if source.columns[day] == "date":
+        return None
+    if wanted is not None:
+        if wanted not in ALL_FORMS:
+            raise BrokenSpec(f"--date-format {wanted!r} is not known; allowed: {', '.join(ALL_FORMS)}")
+        return wanted
+    counts = _counts(source, {form: _plausible(date_sql(day, form)) for form in ALL_FORMS})
+    best = max(counts.values())
+    fitting = [form for form, count in counts.items() if count == best and count]
+    if not fitting:
+        raise BrokenSpec(
+            f"column {day!r} holds no dates in a known form: {_example(source, day)}; allowed forms: {', '.join(ALL_FORMS)}"
+        )
+    return fitting[0] if len(fitting) == 1 else _apart(source, day, fitting)
+
+
+def _apart(source: Source, day: str, forms: Sequence[str]) -> str:
+    """Tell forms apart over all rows: the right one fits most, falls least on weekends, and is most in order."""
+    listed = []
+    for form in forms:
+        value = date_sql(day, form)
+        listed.append(
+            f"(SELECT [-count(d), count(*) FILTER (WHERE isodow(d) > 5), least(count(*) FILTER (WHERE d < before), "
+            f"count(*) FILTER (WHERE d > before))] FROM (SELECT d, lag(d) OVER () AS before FROM (SELECT {value} AS d FROM source)))"
+        )
+    row = source.connection.execute("SELECT " + ", ".join(listed)).fetchone() or ()
+    ranked = sorted(zip(map(tuple, row), forms, strict=True))
+    if ranked[0][0] == ranked[1][0]:
+        raise BrokenSpec(
+            f"the dates of column {day!r}, as {_example(source, day)}, can be {ranked[0][1]} or {ranked[1][1]}; write which with "
+            "--date-format"
+        )
+    return str(ranked[0][1])
+
+
+def _price_column(numbers: Sequence[str]) -> str:
+    if len(numbers) == 1:
+        return numbers[0]
+    for wanted in _PRICE_NAMES:
+        if match := [name for name in numbers if _normal(name) == wanted]:
+            return match[0]
+    raise BrokenSpec(
+        f"which column is the price? Name it with --price; columns with numbers: {', '.join(numbers[:30]) or 'none'}"
+    )
+
+
+def _example(source: Source, name: str) -> str:
+    sql = f"SELECT {quoted(name)} FROM sample WHERE {text_of(name)} IS NOT NULL LIMIT 1"
+    row = source.connection.execute(sql).fetchone()
+    return repr(str(row[0])[:40]) if row else "nothing"

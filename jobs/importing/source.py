@@ -1,0 +1,188 @@
+"""The files that are imported as one relation of DuckDB: text columns of CSV, typed columns of Parquet.
+
+CSV in another encoding, and Parquet with types that DuckDB does not know, are first rewritten beside the target, in
+pieces; nothing is ever held whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.data.columns import index_columns, is_number, words_of
+from jobs.importing.form import form_of
+from jobs.trainer import BrokenSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+PARQUET = (".parquet", ".parq", ".pq")
+TEXT = (".csv", ".tsv", ".txt", ".tab")
+BATCH_ROWS = 1 << 17
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is imported."""
+
+    connection: duckdb.DuckDBPyConnection
+    """Has it as the view `source`."""
+    files: tuple[str, ...]
+    columns: dict[str, str]
+    """Name -> text, date or number, in the file's order."""
+    left_out: dict[str, str]
+    """Name -> why, for columns that are not in the view."""
+
+
+def open_source(
+    paths: Sequence[Path], work: Path, threads: int, memory_mib: int = 512, *, parallel: bool = True
+) -> Source:
+    """Open *paths*, files and folders of part files, as one relation.
+
+    Args:
+        paths: all of one kind, with the same columns.
+        work: an empty folder for what has to be rewritten.
+        threads: for DuckDB.
+        memory_mib: DuckDB's limit; beyond it, it works on the disk.
+        parallel: False for CSV with line breaks inside quotes.
+
+    Raises:
+        BrokenSpec: naming the file and what is wrong with it.
+    """
+    files = [file for path in paths for file in _files_of(path)]
+    kinds = {_kind(file) for file in files}
+    if len(kinds) > 1:
+        raise BrokenSpec("CSV and Parquet files cannot be imported together; import one kind at a time")
+    connection = duckdb.connect()
+    connection.execute(
+        f"SET threads = {threads}; SET memory_limit = '{memory_mib}MiB'; SET preserve_insertion_order = true; SET enable_progress_bar = false"
+    )
+    connection.execute("SET temp_directory = ?", [str(work)])
+    if kinds == {"text"}:
+        columns, left_out = _open_text(connection, files, work, parallel=parallel)
+    else:
+        columns, left_out = _open_parquet(connection, files, work)
+    return Source(connection, tuple(map(str, files)), columns, left_out)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.exists():
+        raise BrokenSpec(f"{path} does not exist")
+    if path.is_file():
+        return [path]
+    found = sorted(
+        file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_")) and _is_known(file)
+    )
+    if not found:
+        raise BrokenSpec(f"{path} holds no CSV or Parquet file")
+    return found
+
+
+def _is_known(file: Path) -> bool:
+    return file.suffix.lower() in (*PARQUET, *TEXT)
+
+
+def _kind(file: Path) -> str:
+    with file.open("rb") as opened:
+        start = opened.read(4)
+    if start == b"PAR1":
+        return "parquet"
+    if file.suffix.lower() in PARQUET:
+        raise BrokenSpec(f"{file} is no Parquet file: it begins with {start!r}, not PAR1")
+    if start[:2] in {b"PK", b"\x1f\x8b"} or start == b"\xd0\xcf\x11\xe0":
+        raise BrokenSpec(f"{file} is a workbook or an archive; save its sheet as CSV, or unpack it")
+    return "text"
+
+
+def _open_text(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], work: Path, *, parallel: bool
+) -> tuple[dict[str, str], dict[str, str]]:
+    first = form_of(files[0])
+    reads = []
+    for number, file in enumerate(files):
+        form = first if number == 0 else form_of(file)
+        if form.names != first.names:
+            raise BrokenSpec(f"{file} has other columns than {files[0]}: {', '.join(form.names[:10])}")
+        readable = file
+        if form.encoding not in {"utf-8", "utf-8-sig"}:
+            readable = work / f"{number}.csv"
+            with file.open(encoding=form.encoding) as old, readable.open("w", encoding="utf-8", newline="") as new:
+                shutil.copyfileobj(old, new, 1 << 20)
+        names = "{" + ", ".join(f"{_text(name)}: 'VARCHAR'" for name in form.names) + "}"
+        reads.append(
+            f"SELECT * FROM read_csv({_text(str(readable))}, delim = {_text(form.separator)}, quote = '\"', escape = '\"', "
+            f"header = false, skip = {form.lines_before_header + 1}, columns = {names}, auto_detect = false, "
+            f"null_padding = true, strict_mode = false, parallel = {str(parallel).lower()}, max_line_size = 4000000)"
+        )
+    connection.execute(f"CREATE VIEW source AS {' UNION ALL '.join(reads)}")
+    return dict.fromkeys(first.names, "text"), {}
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _open_parquet(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], work: Path
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Rewrite the files with dates, floats and texts only: DuckDB does not know every type, Arrow does."""
+    try:
+        schema = pq.read_schema(files[0])
+    except (OSError, pa.ArrowException) as exc:
+        raise BrokenSpec(f"{files[0]} cannot be read as Parquet: {exc}") from exc
+    columns, left_out = _kinds_of(schema)
+    target = pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()])
+    with pq.ParquetWriter(work / "source.parquet", target, compression="zstd", compression_level=1) as writer:
+        for file in files:
+            try:
+                with pq.ParquetFile(file) as opened:
+                    for batch in opened.iter_batches(BATCH_ROWS, columns=list(columns)):
+                        arrays = [_plain(batch.column(name), kind) for name, kind in columns.items()]
+                        writer.write_table(pa.Table.from_arrays(arrays, schema=target))
+            except (OSError, KeyError, pa.ArrowException) as exc:
+                raise BrokenSpec(f"{file} cannot be read to its end: {' '.join(str(exc).split())[:200]}") from exc
+    connection.execute(f"CREATE VIEW source AS SELECT * FROM read_parquet({_text(str(work / 'source.parquet'))})")
+    return columns, left_out
+
+
+_TYPES = {"date": pa.date32(), "number": pa.float64(), "text": pa.string(), "flag": pa.float64()}
+
+
+def _kinds_of(schema: Any) -> tuple[dict[str, str], dict[str, str]]:
+    columns, left_out, index = {}, {}, index_columns(schema)
+    for name in dict.fromkeys(schema.names):
+        kind = schema.field(schema.names.index(name)).type
+        inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+        is_date = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
+        is_text = any(
+            is_kind(inner) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+        )
+        if schema.names.count(name) > 1:
+            left_out[name] = "several columns have that name"
+        elif name in index and not is_date:
+            left_out[name] = "it is the row number or index that pandas stored"
+        elif is_date or is_text:
+            columns[name] = "date" if is_date else "text"
+        elif is_number(kind):
+            columns[name] = "flag" if pa.types.is_boolean(inner) else "number"
+        else:
+            left_out[name] = f"its type {words_of(kind)} is not a number"
+    return columns, left_out
+
+
+def _plain(column: Any, kind: str) -> Any:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if kind == "date" and pa.types.is_timestamp(column.type):
+        column = pc.local_timestamp(column) if column.type.tz else column
+        column = pc.cast(pc.floor_temporal(column, unit="day"), pa.timestamp("ms"), safe=False)
+    if pa.types.is_boolean(column.type):
+        column = pc.cast(column, pa.int8())
+    return pc.cast(column, _TYPES[kind], safe=False)

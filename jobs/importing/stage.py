@@ -1,0 +1,278 @@
+"""`python -m jobs.importing.stage`: read files into an export in a staging folder, and say what was found, as JSON.
+
+Runs on the trainers' Python, started by `cbi-queue data import`, which shows the answer and moves the file into place, or
+does not. Nothing outside the staging folder is written here.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from cbi_queue.datasets.description import checked_description
+from cbi_queue.errors import CbiError
+from cbi_queue.models.parameters.features import FeatureParams
+from jobs.data.export_check import check_export
+from jobs.data.feature_cap import features_of, memory_mib
+from jobs.data.features import CALENDAR, DATE, PRICE
+from jobs.data.safe_names import safe_names
+from jobs.importing.proposal import flag_sql, propose
+from jobs.importing.source import open_source
+from jobs.importing.values import date_sql, plain_date_sql, quoted, text_of
+from jobs.trainer import BrokenSpec
+
+if TYPE_CHECKING:
+    from jobs.importing.proposal import Proposal
+    from jobs.importing.source import Source
+
+STAGED = "export.parquet"
+MOST_BAD = 0.05
+"""Share of a column's values that may be no numbers: with more, the column is text."""
+
+
+@dataclass(slots=True)
+class _Staging:
+    """What was found on the way."""
+
+    notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def stage(request: dict[str, Any]) -> dict[str, Any]:
+    """Read `files` into `work`/export.parquet.
+
+    Args:
+        request: `files`, `work`, `threads`, `date`, `price`, `date_format`, `decimal` and `description`.
+
+    Returns:
+        What would be imported; `faults` is not empty when it cannot be.
+    """
+    work, found = Path(request["work"]), _Staging()
+    chosen = checked_description(request.get("description") or {}, "the choices of the data set")
+    files = [Path(file) for file in request["files"]]
+    source = open_source(files, work, request.get("threads") or 1, parallel=request.get("parallel", True))
+    proposal = propose(
+        source,
+        date=request.get("date"),
+        price=request.get("price"),
+        date_form=request.get("date_format"),
+        decimal=request.get("decimal"),
+    )
+    names = _read(source, proposal, found)
+    answer: dict[str, Any] = {
+        "files": list(source.files),
+        "date": proposal.date,
+        "date_format": proposal.date_form,
+        "price": proposal.price,
+        "decimal": proposal.number_form.decimal if "text" in source.columns.values() else None,
+        "proposed": list(proposal.proposed),
+        "left_out": proposal.left_out,
+        "notes": found.notes,
+        "faults": found.faults,
+        "columns": {safe: name for name, safe in names.items()},
+    }
+    if found.faults:
+        return answer
+    _write(source, work / STAGED)
+    report = check_export(work / STAGED, FeatureParams(), chosen, lambda: None)
+    answer |= {
+        "staged": str(work / STAGED),
+        "rows": report.rows,
+        "first_day": report.first_day,
+        "last_day": report.last_day,
+        "warnings": report.warnings,
+        "coverage": report.coverage,
+    }
+    found.notes += [note for note in report.notes if note not in report.warnings]
+    found.faults += [_in_the_file(fault, proposal) for fault in report.faults]
+    if report.export is not None:
+        features = features_of(report.export, FeatureParams())
+        answer |= {
+            "features": features,
+            "memory_mib": round(memory_mib(report.export.rows, features), 1),
+            "spacing": report.export.spacing.as_json(),
+        }
+    return answer
+
+
+def _in_the_file(fault: str, proposal: Proposal) -> str:
+    """Name columns as the file does, and the remedy as this command takes it."""
+    own = fault.replace(f"column {PRICE!r}", f"column {proposal.price!r}").replace(
+        f"column {DATE!r}", f"column {proposal.date!r}"
+    )
+    return own.replace("`cbi-queue data edit missing_price=drop`", "`--missing-price drop`").replace(
+        "`cbi-queue data edit max_features=", "`--set max_features="
+    )
+
+
+def _read(source: Source, proposal: Proposal, found: _Staging) -> dict[str, str]:
+    """Read every row into the table `typed`, dates and numbers; count what is neither. NaN stands for no number."""
+    names = safe_names(proposal.numbers, taken=(DATE, PRICE, *CALENDAR))
+    values = {PRICE: proposal.price, **{safe: name for name, safe in names.items()}}
+    odd = _read_as(source, proposal, values, odd=frozenset())
+    if odd:
+        _read_as(source, proposal, values, odd=odd)
+    _settle_dates(source, proposal, found)
+    return _settle_numbers(source, proposal, names, found)
+
+
+def _read_as(source: Source, proposal: Proposal, values: dict[str, str], *, odd: frozenset[str]) -> frozenset[str]:
+    """Fill `typed`; read the columns in *odd* with all that may stand around a value, the others as plain ones.
+
+    Returns:
+        The columns with values that are not plain: those in *odd* are ten times slower to read.
+    """
+    listed = ", ".join(
+        f"{_number_sql(source, proposal, name, is_plain=name not in odd)} AS {quoted(safe)}"
+        for safe, name in values.items()
+    )
+    day, no_date = _date_columns(proposal, is_plain=proposal.date not in odd)
+    source.connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE typed AS SELECT {day} AS {DATE}, {no_date} AS no_date, {listed} FROM source"
+    )
+    texts = {safe: name for safe, name in values.items() if source.columns[name] == "text"}
+    counts = [f"count(*) FILTER (WHERE isnan({quoted(safe)}))" for safe in texts]
+    row = _one(source, f"SELECT {', '.join(['count(no_date)', *counts])} FROM typed")
+    found = [name for name, count in zip(texts.values(), row[1:], strict=True) if count]
+    return frozenset([*found, *([proposal.date] if row[0] else [])])
+
+
+def _number_sql(source: Source, proposal: Proposal, name: str, *, is_plain: bool) -> str:
+    if source.columns[name] != "text":
+        return quoted(name)
+    if is_plain:
+        return f"coalesce({proposal.number_form.plain_sql(name)}, CASE WHEN {quoted(name)} IS NOT NULL THEN 'nan'::DOUBLE END)"
+    number = f"coalesce({proposal.number_form.sql(name)}, {flag_sql(name)}, 'nan'::DOUBLE)"
+    return f"CASE WHEN {text_of(name)} IS NOT NULL THEN {number} END"
+
+
+def _date_columns(proposal: Proposal, *, is_plain: bool) -> tuple[str, str]:
+    """Return SQL for the date, and for the text of a row that has none."""
+    if proposal.date_form is None:
+        return quoted(proposal.date), "NULL::VARCHAR"
+    day = (plain_date_sql if is_plain else date_sql)(proposal.date, proposal.date_form)
+    if is_plain:
+        return day, f"CASE WHEN {day} IS NULL THEN coalesce({quoted(proposal.date)}, '') END"
+    return day, f"CASE WHEN {day} IS NULL THEN coalesce({text_of(proposal.date)}, '') END"
+
+
+def _one(source: Source, sql: str) -> tuple[Any, ...]:
+    return source.connection.execute(sql).fetchone() or ()
+
+
+def _settle_dates(source: Source, proposal: Proposal, found: _Staging) -> None:
+    """Leave out rows without a date, and rows that are there twice; refuse one date with several values."""
+    rows, dated, days = _one(source, f"SELECT count(*), count({DATE}), count(DISTINCT {DATE}) FROM typed")
+    if not rows:
+        found.faults.append("the files hold no row below the column names")
+        return
+    if dated < rows:
+        first = _one(source, "SELECT first(no_date) FILTER (WHERE no_date IS NOT NULL) FROM typed")[0]
+        words = f"{rows - dated:,} of {rows:,} rows have no date in column {proposal.date!r}, the first has {first or 'nothing'!r}"
+        if rows - dated > MOST_BAD * rows:
+            found.faults.append(f"{words}; write the form of the dates with --date-format")
+            return
+        found.notes.append(f"{words}; they are left out")
+        source.connection.execute(f"DELETE FROM typed WHERE {DATE} IS NULL")
+    source.connection.execute("ALTER TABLE typed DROP COLUMN no_date")
+    if days < dated:
+        source.connection.execute("CREATE TEMP TABLE once AS SELECT DISTINCT * FROM typed")
+        single = _one(source, "SELECT count(*) FROM once")[0]
+        if single > days:
+            at = _one(
+                source,
+                f"SELECT min({DATE}), count(*) FROM (SELECT {DATE} FROM once GROUP BY {DATE} HAVING count(*) > 1)",
+            )
+            found.faults.append(
+                f"{at[1]:,} dates have several rows with different values, first {at[0]}: one row a date is allowed; keep one "
+                "contract, or one row a day"
+            )
+            return
+        found.notes.append(f"{dated - single:,} rows that are there twice are left out")
+        source.connection.execute("DROP TABLE typed")
+        source.connection.execute("ALTER TABLE once RENAME TO typed")
+
+
+def _settle_numbers(source: Source, proposal: Proposal, names: dict[str, str], found: _Staging) -> dict[str, str]:
+    """Leave out columns that turn out to be text or empty; values that are no numbers become missing, and are counted."""
+    if found.faults:
+        return names
+    columns = [PRICE, *names.values()]
+    listed = ", ".join(f"count({quoted(c)}), count(*) FILTER (WHERE isnan({quoted(c)}))" for c in columns)
+    row = _one(source, f"SELECT {listed} FROM typed")
+    counts = dict(zip(columns, zip(row[::2], row[1::2], strict=True), strict=True))
+    kept = {}
+    there, bad = counts[PRICE]
+    is_text = source.columns[proposal.price] == "text"
+    if bad and is_text:
+        found.faults.append(
+            f"{bad:,} of {there:,} prices in column {proposal.price!r} are no numbers; correct them, or leave them empty"
+        )
+    for name, safe in names.items():
+        there, bad = counts[safe]
+        bad = bad if source.columns[name] == "text" else 0
+        if not there:
+            proposal.left_out[name] = "it has no values"
+        elif bad > MOST_BAD * there:
+            proposal.left_out[name] = f"it is text: {bad:,} of its {there:,} values are no numbers"
+        else:
+            kept[name] = safe
+            if bad:
+                found.notes.append(f"column {name!r}: {bad:,} of {there:,} values are no numbers, and count as missing")
+    for name, safe in names.items():
+        if name not in kept:
+            source.connection.execute(f"ALTER TABLE typed DROP COLUMN {quoted(safe)}")
+    renamed = [f"{name!r} as {safe}" for name, safe in kept.items() if safe != name]
+    if renamed:
+        found.notes.append(f"column names that cannot name features: {', '.join(renamed)}")
+    return kept
+
+
+def _write(source: Source, path: Path) -> None:
+    """Write the rows in the order of their dates, a number that is none as missing."""
+    columns = [row[0] for row in source.connection.execute("DESCRIBE typed").fetchall()]
+    listed = ", ".join(
+        quoted(c) if c == DATE else f"CASE WHEN NOT isnan({quoted(c)}) THEN {quoted(c)} END AS {quoted(c)}"
+        for c in columns
+    )
+    target = "'" + str(path).replace("'", "''") + "'"
+    source.connection.execute(
+        f"COPY (SELECT {listed} FROM typed ORDER BY {DATE}) TO {target} "
+        "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, KV_METADATA {'cbi_queue.origin': 'data_import'})"
+    )
+
+
+def _staged(request: dict[str, Any]) -> dict[str, Any]:
+    """Stage; a file with line breaks inside quotes, which cannot be read in parallel, once more."""
+    try:
+        return stage(request)
+    except duckdb.Error as exc:
+        if "parallel" not in str(exc):
+            raise
+    return stage({**request, "parallel": False})
+
+
+def main() -> int:
+    """Answer the request on standard input; return the exit code."""
+    request = json.load(sys.stdin)
+    try:
+        answer = _staged(request)
+    except (BrokenSpec, CbiError) as exc:
+        answer = {"faults": [str(exc)]}
+    except duckdb.Error as exc:
+        answer = {"faults": [f"the files cannot be read to their end: {' '.join(str(exc).split())[:400]}"]}
+    except OSError as exc:
+        answer = {"faults": [f"{exc.filename or 'a file'} cannot be read or written: {exc.strerror or exc}"]}
+    except ModuleNotFoundError as exc:
+        answer = {"faults": [f"this Python has no {exc.name}; install it with: pip install 'cbi-queue[train]'"]}
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

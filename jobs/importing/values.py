@@ -1,0 +1,120 @@
+"""What the words in a column mean: how its numbers are written, in which form its dates are. SQL for DuckDB, and Python.
+
+A form is chosen for the whole column by counting over every row, never row by row: a column has one form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-", "--", ".", "…")
+"""Words for a missing value, in any case."""
+DATE_FORMS: dict[str, str] = {
+    "YYYY-MM-DD": "%Y-%m-%d",
+    "YYYY/MM/DD": "%Y/%m/%d",
+    "YYYY.MM.DD": "%Y.%m.%d",
+    "YYYYMMDD": "%Y%m%d",
+    "MM/DD/YYYY": "%m/%d/%Y",
+    "DD/MM/YYYY": "%d/%m/%Y",
+    "MM-DD-YYYY": "%m-%d-%Y",
+    "DD-MM-YYYY": "%d-%m-%Y",
+    "DD.MM.YYYY": "%d.%m.%Y",
+    "MM/DD/YY": "%m/%d/%y",
+    "DD/MM/YY": "%d/%m/%y",
+    "DD.MM.YY": "%d.%m.%y",
+    "DD-Mon-YYYY": "%d-%b-%Y",
+    "DD-Mon-YY": "%d-%b-%y",
+    "DD Mon YYYY": "%d %b %Y",
+    "Mon DD, YYYY": "%b %d, %Y",
+    "Mon DD YYYY": "%b %d %Y",
+    "Month DD, YYYY": "%B %d, %Y",
+    "DD Month YYYY": "%d %B %Y",
+    "Weekday, DD Mon YYYY": "%a, %d %b %Y",
+}
+"""Name for people -> format. A time of day after it is left out: the day is the one that is written, in its own zone."""
+_TIME = r"[ T]+\d{1,2}:\d{2}.*$"
+"""A time of day, with or without a zone, after the date."""
+
+
+def quoted(name: str) -> str:
+    """Return *name* as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text_of(column: str) -> str:
+    """Return SQL for the trimmed text of a column, NULL for a word that means missing."""
+    trimmed = f"trim(replace({quoted(column)}, chr(160), ' '))"
+    words = ", ".join(f"'{word}'" for word in MISSING)
+    return f"CASE WHEN lower({trimmed}) IN ({words}) THEN NULL ELSE {trimmed} END"
+
+
+def day_text_of(column: str) -> str:
+    """Return SQL for the text of a date without a time of day."""
+    return f"regexp_replace({text_of(column)}, '{_TIME}', '')"
+
+
+EPOCH_FORMS = {"epoch seconds": (r"^\d{9,10}$", 1_000_000), "epoch milliseconds": (r"^\d{12,13}$", 1_000)}
+"""Times since 1970 in UTC: what they look like, and their unit in microseconds."""
+ALL_FORMS = (*DATE_FORMS, *EPOCH_FORMS)
+
+
+def date_sql(column: str, form: str) -> str:
+    """Return SQL for the date in a text column that is written in *form*, NULL where it is not."""
+    if form in EPOCH_FORMS:
+        pattern, unit = EPOCH_FORMS[form]
+        number = f"TRY_CAST({text_of(column)} AS BIGINT)"
+        return f"CASE WHEN regexp_matches({text_of(column)}, '{pattern}') THEN CAST(make_timestamp({number} * {unit}) AS DATE) END"
+    return f"CAST(try_strptime({day_text_of(column)}, '{DATE_FORMS[form]}') AS DATE)"
+
+
+def plain_date_sql(column: str, form: str) -> str:
+    """Return SQL for the date where nothing but the date is written, NULL elsewhere: much faster."""
+    text = quoted(column)
+    if form in EPOCH_FORMS:
+        return date_sql(column, form)
+    if form == "YYYY-MM-DD":
+        return f"CASE WHEN length({text}) = 10 THEN TRY_CAST({text} AS DATE) END"
+    return f"CAST(try_strptime({text}, '{DATE_FORMS[form]}') AS DATE)"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberForm:
+    """How numbers are written."""
+
+    decimal: str
+    """`.` or `,`; the other one, spaces and apostrophes stand between thousands."""
+
+    def sql(self, column: str) -> str:
+        """Return SQL for the number in a text column, NULL where there is none.
+
+        Signs of currency and percent are left out, and (1.2) is -1.2, as in accounts.
+        """
+        other = "." if self.decimal == "," else ","
+        bare = f"regexp_replace({text_of(column)}, '[\\s''$€£¥%{other}]', '', 'g')"
+        signed = f"regexp_replace({bare}, '^\\((.*)\\)$', '-\\1')"
+        point = f"replace({signed}, ',', '.')" if self.decimal == "," else signed
+        return f"TRY_CAST({point} AS DOUBLE)"
+
+    def plain_sql(self, column: str) -> str:
+        """Return SQL for the number where it is written without anything else, NULL elsewhere: much faster."""
+        text = quoted(column)
+        if self.decimal == ",":
+            return f"CASE WHEN NOT contains({text}, '.') THEN TRY_CAST(replace({text}, ',', '.') AS DOUBLE) END"
+        return f"nullif(TRY_CAST({text} AS DOUBLE), 'nan'::DOUBLE)"
+
+
+POINT, COMMA = NumberForm("."), NumberForm(",")
+TRUE_FALSE = "CASE lower({0}) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 WHEN 'yes' THEN 1.0 WHEN 'no' THEN 0.0 END"
+
+
+def comma_votes_sql(column: str) -> str:
+    """Return SQL that counts values which can only be written with a decimal comma, less those with a decimal point."""
+    text = text_of(column)
+    comma = rf"regexp_matches({text}, '^[^,]*,(\d{{1,2}}|\d{{4,}})\D*$') OR regexp_matches({text}, '\.\d{{3}},\d')"
+    point = rf"regexp_matches({text}, '^[^.]*\.(\d{{1,2}}|\d{{4,}})\D*$') OR regexp_matches({text}, ',\d{{3}}\.\d')"
+    return f"count(*) FILTER (WHERE {comma}) - count(*) FILTER (WHERE {point})"
+
+
+def commas_sql(column: str) -> str:
+    """Return SQL that counts values with a comma between digits."""
+    return rf"count(*) FILTER (WHERE regexp_matches({text_of(column)}, '\d,\d'))"
