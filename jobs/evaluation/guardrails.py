@@ -27,8 +27,8 @@ MOST_SHARPE = 3.0
 """Annualised Sharpe ratio of the same kind, where it is two standard errors above that of a coin."""
 OVERFITTING_GAP = 0.4
 """Validation Sharpe minus backtest Sharpe from which a run is suspected of overfitting."""
-TRIP_SIGMAS = 1.64
-"""Standard errors of that difference beyond which it is no longer put down to luck."""
+TRIP_SIGMAS = 2.33
+"""Standard errors of that difference beyond which it is no longer put down to luck: one honest model in a hundred is."""
 
 
 @dataclass(frozen=True, slots=True)
