@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from cbi_queue.models.parameters.common import EvaluationParams
     from jobs.data.series import ForecastFrame
     from jobs.trainer import Task
-
-MIN_TRAIN_ROWS = 100
-"""Fewer training rows than this are refused: nothing learned from them can be distinguished from luck."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS
 from jobs.data.series import load_frame
 from jobs.data.standardise import fit_standardiser
-from jobs.evaluation.splits import MIN_TRAIN_ROWS, split_of
+from jobs.evaluation.splits import split_of
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:

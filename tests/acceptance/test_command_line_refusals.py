@@ -20,7 +20,7 @@ JOB = "  - {name: a-1w, family: statistical, model: naive, horizon: 1w"
 MANY = """\
 day: 1
 jobs:
-  - name: s-{params.seed}-{params.season_rows}
+  - name: s-{seed}-{season_rows}
     family: statistical
     model: seasonal_naive
     horizon: 1w
@@ -29,7 +29,7 @@ jobs:
       params.season_rows: [SEASONS]
 """
 NUMBERS = ", ".join(map(str, range(100)))
-SEASONS = ", ".join(map(str, range(1, 101)))
+SEASONS = ", ".join(map(str, range(1, 102)))
 BAD = {
     "broken": (f"day: 1\njobs:\n{JOB}\n", "plan.yaml:4:"),
     "a bomb": ("day: 1\na: &a [x, x]\nb: &b [*a, *a, *a]\njobs: *b\n", "plan.yaml:2:"),

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS
 from jobs.data.series import ForecastFrame, label
-from jobs.evaluation.splits import MIN_TRAIN_ROWS, describe, holdout_split, purged_folds
+from jobs.evaluation.splits import describe, holdout_split, purged_folds
 from jobs.trainer import BrokenSpec
 
 
