@@ -29,7 +29,7 @@ from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, S
 from cbi_queue.spec import JobSpec, spec_faults
 from jobs.data.cache_repair import mend_cache
 from jobs.data.feature_store import check_snapshot
-from jobs.process.channel import Channel, StopRequested
+from jobs.process.channel import Channel, StopRequested, log
 from jobs.process.fingerprint import with_cost
 from jobs.process.log_rollover import roll_in_background
 from jobs.process.out_of_memory import is_out_of_memory
@@ -89,8 +89,7 @@ def _train(assignment: Assignment, channel: Channel) -> None:
     if task.spec.family != Family.FEATURES:
         mend_cache(task)
         if snapshot := check_snapshot(task.processed_dir, task.spec):
-            with contextlib.suppress(OSError):  # the disk of the log may be full
-                print(f"data set {task.spec.dataset}, snapshot {snapshot[:8]}", flush=True)
+            log(f"data set {task.spec.dataset}, snapshot {snapshot[:8]}")
     started = with_cost(trainer.prepare(task), task.spec)
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, lambda _signum, _frame: channel.stop())

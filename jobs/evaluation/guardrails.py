@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 MOST_SKILL = 0.30
 """Skill on the backtest above which a result is beyond belief: no published forecast of a liquid price is that good."""
 MOST_SHARPE = 3.0
-"""Annualised Sharpe ratio of the same kind, where it is two standard errors above that of a coin."""
+"""Annualised Sharpe ratio of the same kind, where it is `SHARPE_SIGMAS` standard errors above that of a coin."""
+SHARPE_SIGMAS = 4.0
+"""Three months of luck reach three standard errors among a few dozen models."""
 OVERFITTING_GAP = 0.4
 """Validation Sharpe minus backtest Sharpe from which a run is suspected of overfitting."""
 TRIP_SIGMAS = 2.33
@@ -79,7 +81,7 @@ def _too_good(backtest: Mapping[str, Any]) -> Verdict | None:
     if skill is not None and skill > MOST_SKILL:
         words = f"skill {skill:+.2f} on the backtest is beyond belief (above {MOST_SKILL:g}): look for a column that knows the future"
         return Verdict("too good to be true", "veto", words)
-    if sharpe is not None and sharpe > max(MOST_SHARPE, 2.0 * _sharpe_se(days, backtest)):
+    if sharpe is not None and sharpe > max(MOST_SHARPE, SHARPE_SIGMAS * _sharpe_se(days, backtest)):
         words = f"Sharpe {sharpe:+.2f} on the backtest is beyond belief (above {MOST_SHARPE:g}): look for a column that knows the future"
         return Verdict("too good to be true", "veto", words)
     return None

@@ -14,6 +14,7 @@ import numpy as np
 from cbi_queue.protocol import Note
 from jobs.data.standardise import least_rows
 from jobs.nets.data import load_neural_data
+from jobs.process.channel import log
 from jobs.process.heap import give_back
 from jobs.results.run_folder import record_run
 from jobs.training.work_clock import WorkClock
@@ -58,7 +59,7 @@ class NetRun(ABC):
             more = f" and {len(sparse) - 3} more" if len(sparse) > 3 else ""
             least = least_rows(len(self.data.split.train))
             text = f"{len(sparse)} of {len(names)} features are not used, fewer than {least} training rows have them: {first}{more}"
-            self._task.channel.report(Note(text))
+            log(text)
 
     def finish(self) -> Finished:
         """Train, forecast every row with a full window, record the run.
@@ -84,7 +85,11 @@ class NetRun(ABC):
             predict_s=predict_s,
             model_files={**self._weights(), ARCHITECTURE: self._description()},
             preproc=data.standardiser.as_json(data.frame.feature_names),
-            details={"epochs": progress.epoch, "best_epoch": progress.best_epoch},
+            details={
+                "epochs": progress.epoch,
+                "best_epoch": progress.best_epoch,
+                "features_unused": len(data.standardiser.sparse),
+            },
         )
 
     @abstractmethod

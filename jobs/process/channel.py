@@ -159,7 +159,7 @@ class Channel:
         if isinstance(message, CheckpointSaved | Restored):
             self._checkpointed_at = message.epoch
         if (words := log_line(message)) is not None:
-            _log(words)
+            log(words)
         with self._writing, contextlib.suppress(BrokenPipeError):
             self._up.write(line)
             self._up.flush()
@@ -272,7 +272,7 @@ class Channel:
                 try:
                     self._obey(decode_directive(line))
                 except ProtocolError as exc:
-                    _log(f"ignored a line from the slot: {exc}")
+                    log(f"ignored a line from the slot: {exc}")
         finally:
             with self._changed:
                 self._is_closed = True
@@ -308,7 +308,8 @@ class Channel:
         watchdog.start()
 
 
-def _log(words: str) -> None:
+def log(words: str) -> None:
+    """Write a line to the attempt's log."""
     with contextlib.suppress(OSError):  # a full disk must stop neither reports nor directives
         print(words, flush=True)
 

@@ -168,7 +168,7 @@ def test_a_run_that_was_continued_with_other_threads_says_so_once(train: Train) 
 
 def test_a_walk_forward_run_keeps_what_was_changed_in_an_earlier_fit(train: Train, tmp_path: Path) -> None:
     """Lowered in the first fit, raised before its end; stopped in the second, whose own checkpoint is lost."""
-    params = {"scheme": "walk_forward", "refit_every_rows": 60, "windows": 1, "final_block_rows": 0, "epochs": 2}
+    params = {"scheme": "walk_forward", "refit_every_rows": 60, "backtest_rows": 60, "final_block_rows": 0, "epochs": 2}
     assert train("walked", {2: 32, 8: 64}, stop_at=22, params=params) is None
     (own,) = (tmp_path / "walked").rglob("fit-001")
     assert (own.parent / "refits.json").is_file()

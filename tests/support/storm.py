@@ -88,7 +88,7 @@ class Storm:
     def rage(self, kills: int) -> None:
         """Run every job undisturbed; then kill *kills* times over batches of the same jobs, and let the last one finish."""
         self._enqueue(REFERENCE)
-        assert self._daemon().wait(600) == 0, self._unsuccessful()
+        assert self._daemon().wait(1800) == 0, self._unsuccessful()
         self._features = self._digest()
         while self.kills.total() < kills:
             self._enqueue(f"storm{self.batches}")
