@@ -11,8 +11,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +31,7 @@ from cbi_queue.ledger.damage import sample_runs
 from cbi_queue.ledger.queries import last_backup_event
 from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
 from cbi_queue.models.catalogue import outside
+from cbi_queue.openmp import HOMEBREW, openmp_environment, openmp_of, remedy_for
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.settings.state_folder import open_parents
 from cbi_queue.views.sensors import read_sensors
@@ -48,9 +51,18 @@ STALE_BACKUP_S = 2 * 86_400
 PROBE_TIMEOUT_S = 10.0
 MOST_SAMPLED_BYTES = 256 << 20
 """Most that the runs of the sample hold together: about a second of reading."""
+IMPORT_TIMEOUT_S = 60.0
+"""Seconds that one library may take to load: from a cold disk, on a busy machine."""
 LIBRARIES = ("polars", "lightgbm", "xgboost", "statsforecast", "torch")
 NET_LIBRARIES = {"tensorflow": ("polars", "safetensors", "tensorflow")}
 """What a backend with a separate runtime needs instead."""
+
+
+NEVER_SEEN = "never seen above 0"
+"""Part of the source of a thermal level of macOS that has been nominal so far."""
+PROVE_LEVEL = (
+    "prove it once while the daemon runs: sudo thermal simulate cpu heavy; sleep 5; sudo thermal simulate cpu nominal"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +90,8 @@ def _bad(subject: str, seen: str, advice: str | None) -> Finding:
 def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _runtimes, _exports, _runs,
-        _daemon, _sensors,
+        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _openmp, _runtimes, _exports,
+        _runs, _daemon, _sensors,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
 
@@ -240,6 +252,7 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
             yield _bad(subject, f"{interpreter} does not start", "correct [runtimes] in the settings file")
             continue
         missing, code = probed
+        broken = {} if missing else _import_errors(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if "jobs" in missing:
             yield _bad(subject, f"{interpreter} does not have cbi-queue", "install cbi-queue there")
         elif missing and backend in NET_LIBRARIES:
@@ -247,11 +260,60 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
         elif missing:
             advice = "install cbi-queue[train] there; jobs that need these libraries fail until then"
             yield _note(subject, f"{interpreter} does not have {', '.join(missing)}", advice)
+        elif broken:
+            error = next(iter(broken.values()))
+            yield _note(subject, f"{interpreter} cannot import {', '.join(broken)}: {error[:200]}", remedy_for(error))
         elif code != _code_digest():
             advice = again if backend in installed else "install this cbi-queue there again"
             yield _note(subject, f"{interpreter} has other trainer code than this cbi-queue", advice)
         else:
             yield _ok(subject, interpreter)
+
+
+_IMPORT = """
+import sys
+try:
+    __import__(sys.argv[1])
+except BaseException as exc:
+    print(type(exc).__name__, *str(exc).split())
+"""
+"""Prints why a library cannot be imported; nothing when it can."""
+
+
+@cache
+def _import_errors(interpreter: str, libraries: tuple[str, ...]) -> dict[str, str]:
+    """Import each library as a trainer does; return the errors.
+
+    Each in a process of its own: two OpenMP libraries in one can crash it.
+    """
+
+    def error_of(library: str) -> str:
+        try:
+            done = subprocess.run(
+                [interpreter, "-P", "-c", _IMPORT, library],
+                capture_output=True, text=True, errors="replace", timeout=IMPORT_TIMEOUT_S, check=False,
+                env={**os.environ, **openmp_environment(interpreter)},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"no answer within {IMPORT_TIMEOUT_S:.0f} s"
+        return done.stdout.strip() if done.returncode == 0 else f"the import ended with {done.returncode}"
+
+    with ThreadPoolExecutor(2) as pool:
+        errors = zip(libraries, pool.map(error_of, libraries), strict=True)
+    return {library: error for library, error in errors if error}
+
+
+def _openmp(_settings: Settings, platform: str = sys.platform) -> Iterator[Finding]:
+    """Tell which OpenMP library the tree models get: only on a Mac they do not bring or find one by themselves."""
+    if platform != "darwin":
+        return
+    found = openmp_of(sys.executable)
+    if found == HOMEBREW:
+        yield _ok("OpenMP", f"LightGBM and XGBoost load {found}")
+        return
+    seen = "Homebrew's is not installed"
+    used = "no copy was found" if found is None else f"LightGBM and XGBoost load torch's copy, {found}"
+    yield _note("OpenMP", f"{seen}; {used}", "run `brew install libomp`")
 
 
 _PROBE = """
@@ -349,7 +411,11 @@ def _sensors(_settings: Settings) -> Iterator[Finding]:
         return
     for row in rows:
         subject = f"sensor {row.kind}, {row.sensor}"
-        if row.is_known:
+        if row.is_known and NEVER_SEEN in row.source:
+            yield _note(
+                subject, f"{row.words}; {row.source}: it cannot be told from a level that is never set", PROVE_LEVEL
+            )
+        elif row.is_known:
             yield _ok(subject, f"{row.words}; {span(row.age_s)} old, from {row.source}, {row.trust}")
         else:
             yield _note(subject, row.words)
