@@ -10,7 +10,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,20 +21,23 @@ from typing import TYPE_CHECKING, Literal
 from cbi_queue import clock
 from cbi_queue.datasets.inspection import Request, inspect_exports
 from cbi_queue.datasets.place import every_exports_dir, exports_in
+from cbi_queue.disk_access import why_refused
 from cbi_queue.errors import CbiError
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.backups import backup_paths
-from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
+from cbi_queue.ledger.connection import connect, file_system_of, is_unsafe
 from cbi_queue.ledger.damage import sample_runs
+from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import last_backup_event
 from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
+from cbi_queue.lifecycle import HoldReason
 from cbi_queue.models.catalogue import outside
 from cbi_queue.openmp import HOMEBREW, openmp_environment, openmp_of, remedy_for
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.settings.state_folder import open_parents
 from cbi_queue.views.sensors import read_sensors
-from cbi_queue.views.snapshot import daemon_status
+from cbi_queue.views.snapshot import daemon_status, open_snapshot
 from cbi_queue.wording import counted, memory_size, span
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def _state_disk(settings: Settings) -> Iterator[Finding]:
     settings.make_state_dir()
     kind = file_system_of(settings.state_dir)
     seen = f"{settings.state_dir} on {kind or 'an unknown file system'}"
-    if kind in UNSAFE_FILE_SYSTEMS:
+    if is_unsafe(kind):
         yield _bad("state folder", seen, "set CBI_STATE_DIR to a folder on the internal disk")
     elif parents := open_parents(settings.state_dir):
         advice = f"`chmod o-w {parents[0]}`: another account could put a folder in the place of yours"
@@ -211,26 +213,18 @@ def _repo(settings: Settings) -> Iterator[Finding]:
     if not settings.repo.exists():
         yield _note("data folder", f"{settings.repo} does not exist yet", "`cbi-queue data sample` creates it")
         return
-    fault = _probe_write(settings.repo)
-    if fault is None:
-        yield _ok("data folder", f"{settings.repo} is writable")
+    refused = why_refused(settings)
+    if refused is None:
+        yield _ok("data folder", f"{settings.repo} can be read and written from here")
         yield from _space("data folder", settings.repo)
     else:
-        advice = "correct its permissions; on macOS, give the service's Python Full Disk Access (docs/service.md)"
-        yield _bad("data folder", f"{settings.repo} is not writable: {fault}", advice)
+        yield _bad("data folder", *_in_two(refused))
 
 
-def _probe_write(folder: Path) -> str | None:
-    """Write a file in a child process, because a forbidden volume can hang; return what went wrong."""
-    code = "import sys,tempfile\nwith tempfile.NamedTemporaryFile(dir=sys.argv[1]) as f: f.write(b'x'); f.flush()"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(folder)],
-            capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, cwd=tempfile.gettempdir(),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"no answer within {PROBE_TIMEOUT_S:.0f} s"
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
+def _in_two(words: str) -> tuple[str, str]:
+    """Split what was seen from what to do."""
+    seen, _, advice = words.partition("; ")
+    return seen, advice
 
 
 def _families(_settings: Settings) -> Iterator[Finding]:
@@ -401,6 +395,21 @@ def _daemon(settings: Settings) -> Iterator[Finding]:
     status = daemon_status(settings)
     advice = "run `cbi-queue service install`, or `cbi-queue worker` in a terminal"
     yield _ok("daemon", status.words) if status.is_running else _note("daemon", status.words, advice)
+    if (held := _volume_hold(settings)) is not None:
+        seen, remedy = _in_two(held)
+        yield _bad("data, as the daemon last found them", seen, remedy or "`cbi-queue status` tells when they are back")
+
+
+def _volume_hold(settings: Settings) -> str | None:
+    """Return what keeps the daemon from the data: it may be refused what this terminal may open."""
+    if not settings.ledger_path.exists():
+        return None
+    try:
+        with open_snapshot(settings) as (ledger, _):
+            holds = holds_in_force(ledger)
+    except (CbiError, sqlite3.Error):  # the check of the ledger reports it
+        return None
+    return next((hold.words for hold in holds if hold.reason is HoldReason.VOLUME), None)
 
 
 def _sensors(_settings: Settings) -> Iterator[Finding]:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.mac import HOMEBREW, OF_TORCH, as_a_mac
+from support.installation import NAIVE
+from support.mac import HOMEBREW, OF_TORCH, as_a_mac, denying
+from support.waiting import until
+
+from cbi_queue import disk_access
+from workers.volume import volume_hold_words
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.installation import Installation
+
+    from cbi_queue.ledger import JobRow
 
 TREES = [
     {"family": "trees", "model": model, "name": model, "horizon": "1w", "params": {"n_estimators": 5}}
@@ -81,3 +91,82 @@ def test_every_sensor_but_macmon_answers(installation: Installation) -> None:
     rows = json.loads(installation.cli("sensors", "show", "--json", "--pid", str(os.getpid())))
     assert {row["sensor"] for row in rows if row["trust"] is None} == {"macmon"}
     assert {"notify(3)", "sysctl", "vm_stat", "ioreg", "pmset -g", "proc_pidinfo"} <= {row["sensor"] for row in rows}
+
+
+# --- disks
+
+
+def test_a_disk_that_launchd_may_not_open_holds_the_slot_and_burns_no_retry(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """What is there can be seen and made, and not opened: every job would fail until its retries are gone."""
+    flag = tmp_path / "denied"
+    flag.touch()
+    repo = installation.settings.repo
+    installation.overrides |= as_a_mac() | denying(repo, MAC_DENIED_WHILE=str(flag)) | {"CBI_VOLUME_CHECK_S": "0.1"}
+    installation.enqueue({**NAIVE, "name": "patient"})
+    installation.start_daemon(wait=False)  # a Mac tells the start of a process in another way than this machine
+
+    def hold() -> str | None:
+        with installation.ledger() as ledger:
+            return volume_hold_words(ledger)
+
+    words = until(hold, "the daemon found at boot that it may not open the data")
+    assert "Operation not permitted" in words
+    assert f"give Full Disk Access to {os.path.realpath(sys.executable)}" in words
+    assert installation.job("patient").attempts == 0
+
+    clean = {key: value for key, value in installation.overrides.items() if key != "LD_PRELOAD"}
+    installation.overrides = clean  # doctor runs in a terminal, which may open them
+    assert finding(installation, "data folder", code=1)["verdict"] == "ok"
+    told = finding(installation, "data, as the daemon last found them", code=1)
+    assert (told["verdict"], "Operation not permitted" in told["seen"]) == ("bad", True)
+    assert "Full Disk Access" in told["advice"]
+
+    flag.unlink()  # the permission is given
+    assert installation.until_state("patient", "succeeded").attempts == 1
+    assert hold() is None
+
+
+def test_a_refusal_while_a_job_trains_requeues_it_and_holds_the_slot(
+    installation: Installation, tmp_path: Path
+) -> None:
+    flag = tmp_path / "denied"
+    repo = installation.settings.repo
+    installation.overrides |= as_a_mac() | denying(repo, MAC_DENIED_WHILE=str(flag)) | {"CBI_VOLUME_CHECK_S": "0.1"}
+    installation.enqueue({**NAIVE, "name": "interrupted", "retries": 0})
+    daemon = installation.start_daemon("--until-empty", wait=False)
+    until(lambda: installation.job("interrupted").state != "queued", "it was claimed")
+    flag.touch()
+
+    job = until(lambda: _again(installation), "it was taken out of the slot, or had ended before")
+    if job.state != "succeeded":
+        assert (job.state, job.reason) == ("queued", "volume_gone")
+    flag.unlink()
+    assert daemon.wait(60) == 0, "the refusal was no error of the job, which has no retry"
+
+
+def _again(installation: Installation) -> JobRow | None:
+    job = installation.job("interrupted")
+    return job if job.state in {"queued", "succeeded", "failed"} else None
+
+
+def test_a_disk_that_gives_no_answer_holds_the_slot_too(installation: Installation, monkeypatch) -> None:
+    monkeypatch.setattr(disk_access, "PROBE_TIMEOUT_S", 0.5)
+    for name, value in denying(installation.settings.repo, MAC_DENIED_HANGS="1").items():
+        monkeypatch.setenv(name, value)
+    words = disk_access.why_refused(installation.settings)
+    assert words is not None
+    assert "gives no answer" in words
+
+
+@pytest.mark.parametrize(
+    ("disks", "kind"),
+    [("/=apfs", None), ("/=hfs", None), ("/=lifs", "lifs"), ("/=fskit", "fskit"), ("/=macfuse", "macfuse")],
+)
+def test_sqlite_is_used_on_apfs_and_hfs_only(installation: Installation, disks: str, kind: str | None) -> None:
+    """ExFAT calls itself `lifs` on macOS 13 and later; a write-ahead log there ends with SIGBUS."""
+    installation.overrides |= as_a_mac(disks=disks)
+    said = installation.cli("pause", code=0 if kind is None else 1)
+    assert ("where SQLite's write-ahead log is not safe" in said) == (kind is not None)
+    assert f"is on {kind}, " in said or kind is None
