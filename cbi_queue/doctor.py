@@ -246,7 +246,7 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
             yield _bad(subject, f"{interpreter} does not start", "correct [runtimes] in the settings file")
             continue
         missing, code = probed
-        broken = {} if missing else _import_errors(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
+        broken = {} if missing else import_errors(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if "jobs" in missing:
             yield _bad(subject, f"{interpreter} does not have cbi-queue", "install cbi-queue there")
         elif missing and backend in NET_LIBRARIES:
@@ -275,7 +275,7 @@ except BaseException as exc:
 
 
 @cache
-def _import_errors(interpreter: str, libraries: tuple[str, ...]) -> dict[str, str]:
+def import_errors(interpreter: str, libraries: tuple[str, ...]) -> dict[str, str]:
     """Import each library as a trainer does; return the errors.
 
     Each in a process of its own: two OpenMP libraries in one can crash it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +17,6 @@ from cbi_queue import disk_access
 from workers.volume import volume_hold_words
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.installation import Installation
 
     from cbi_queue.ledger import JobRow
@@ -170,3 +169,21 @@ def test_sqlite_is_used_on_apfs_and_hfs_only(installation: Installation, disks: 
     said = installation.cli("pause", code=0 if kind is None else 1)
     assert ("where SQLite's write-ahead log is not safe" in said) == (kind is not None)
     assert f"is on {kind}, " in said or kind is None
+
+
+# --- the checklist
+
+
+def test_the_checklist_runs_what_it_can_and_writes_one_file(installation: Installation) -> None:
+    installation.overrides |= as_a_mac(files=(HOMEBREW,)) | {"USER": "annabel", "LOGNAME": "annabel"}
+    said = installation.cli("doctor", "--mac-checklist")
+    (path,) = installation.root.glob("cbi-queue-mac-checklist-*.txt")
+    text = path.read_text()
+
+    assert str(path) in said
+    assert "macOS 15.6\nApple M4, 17179869184, Mac16,10" in text
+    assert f"the OpenMP library that they get: {HOMEBREW}" in text
+    assert "thermal, notify(3): nominal" in text
+    assert "from this terminal: the data folders can be opened" in text
+    assert "annabel" not in text
+    assert str(Path.home()) not in text
