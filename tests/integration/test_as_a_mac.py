@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.installation import NAIVE
 from support.mac import HOMEBREW, OF_TORCH, as_a_mac, denying
+from support.rooms import ROOT
+from support.service_installation import LAUNCHCTL
 from support.waiting import until
 
 from cbi_queue import disk_access
@@ -169,6 +172,45 @@ def test_sqlite_is_used_on_apfs_and_hfs_only(installation: Installation, disks: 
     said = installation.cli("pause", code=0 if kind is None else 1)
     assert ("where SQLite's write-ahead log is not safe" in said) == (kind is not None)
     assert f"is on {kind}, " in said or kind is None
+
+
+# --- launchd
+
+
+def test_the_service_is_installed_into_launchd(installation: Installation) -> None:
+    launchctl = installation.root / "bin" / "launchctl"
+    launchctl.parent.mkdir()
+    launchctl.write_text(LAUNCHCTL)
+    launchctl.chmod(0o755)
+    path = f"{launchctl.parent}:{os.environ['PATH']}"
+    installation.overrides |= as_a_mac() | {"HOME": str(installation.root), "PATH": path}
+
+    assert "started by launchd" in installation.cli("service", "install")
+    assert "worker: running, pid 7" in installation.cli("service", "status")
+    assert "restarted org.cbi-queue.worker" in installation.cli("service", "restart", "--only", "worker")
+    installation.cli("service", "uninstall")
+    assert list((installation.root / "Library" / "LaunchAgents").iterdir()) == []
+
+
+# --- the demo
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+def test_every_command_of_the_demo_ends_well_with_torch_s_copy_of_openmp(installation: Installation) -> None:
+    """The two commands of the README are all that a person with a new Mac will type first."""
+    (installation.root / "profiles").mkdir()
+    shutil.copy(ROOT / "schedules" / "governed-demo.toml", installation.root / "profiles")
+    installation.overrides |= as_a_mac(files=(OF_TORCH,)) | {"CBI_GOVERNOR": "on"}
+    installation.cli("run", str(ROOT / "schedules" / "quickstart.yaml"), within_s=600)
+    assert "lightgbm_dart" in installation.cli("leaderboard", "--json")
+    installation.overrides |= {
+        "CBI_PROFILE": "governed-demo",
+        "CBI_SAMPLE_S": "0.5",
+        "CBI_SENSORS_SCRIPT": str(ROOT / "schedules" / "heat-wave.jsonl"),
+    }
+    installation.cli("run", str(ROOT / "schedules" / "governed-demo.yaml"), within_s=300)
+    assert "paused" in installation.cli("governor", "why", "governed-lstm-1w")
 
 
 # --- the checklist
