@@ -21,6 +21,8 @@ PROBE_TIMEOUT_S = 10.0
 """Seconds for an answer; a disk that spins up takes up to eight."""
 _NO_REFUSAL = {errno.ENOENT, errno.ENOSPC, errno.EDQUOT}
 """A folder that is not made yet, and a full disk."""
+_PERMISSIONS = {errno.EACCES, errno.EROFS}
+"""What a folder's own permissions forbid may be meant so: features that are only read, a file of somebody else."""
 _PROBE = """
 import os, sys
 
@@ -48,10 +50,14 @@ for number, folder in enumerate(sys.argv[1:]):
 """Reads from the first folder and also writes into the others; prints the number of an error and the path."""
 
 
-def why_refused(settings: Settings) -> str | None:
+def why_refused(settings: Settings, *, permissions: bool = False) -> str | None:
     """Return in words why the data cannot be used, and what to do about it; None when they can.
 
     Takes a tenth of a second, and `PROBE_TIMEOUT_S` when there is no answer.
+
+    Args:
+        settings: name the folders.
+        permissions: count what permissions or a read-only disk forbid, too; jobs report that themselves.
     """
     folders = [
         settings.exports_dir, settings.processed_dir, settings.models / "local", settings.training_log_dir,
@@ -69,7 +75,8 @@ def why_refused(settings: Settings) -> str | None:
             child.communicate(timeout=1.0)
         return _words(f"{settings.repo} gives no answer within {PROBE_TIMEOUT_S:.0f} s", may_be_privacy=True)
     refusals = [(int(number), path) for number, _, path in (line.partition(" ") for line in lines)]
-    found = next(((number, path) for number, path in refusals if number not in _NO_REFUSAL), None)
+    harmless = _NO_REFUSAL if permissions else _NO_REFUSAL | _PERMISSIONS
+    found = next(((number, path) for number, path in refusals if number not in harmless), None)
     if found is None:
         return None
     return _words(f"{found[1]} cannot be opened: {os.strerror(found[0])}", may_be_privacy=found[0] == errno.EPERM)

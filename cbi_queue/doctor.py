@@ -213,7 +213,7 @@ def _repo(settings: Settings) -> Iterator[Finding]:
     if not settings.repo.exists():
         yield _note("data folder", f"{settings.repo} does not exist yet", "`cbi-queue data sample` creates it")
         return
-    refused = why_refused(settings)
+    refused = why_refused(settings, permissions=True)
     if refused is None:
         yield _ok("data folder", f"{settings.repo} can be read and written from here")
         yield from _space("data folder", settings.repo)
