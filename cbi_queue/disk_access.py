@@ -73,17 +73,18 @@ def why_refused(settings: Settings, *, permissions: bool = False) -> str | None:
         child.kill()
         with suppress(subprocess.TimeoutExpired):  # stuck in the kernel; it ends when the disk answers or is unplugged
             child.communicate(timeout=1.0)
-        return _words(f"{settings.repo} gives no answer within {PROBE_TIMEOUT_S:.0f} s", may_be_privacy=True)
+        return with_remedy(f"{settings.repo} gives no answer within {PROBE_TIMEOUT_S:.0f} s", may_be_privacy=True)
     refusals = [(int(number), path) for number, _, path in (line.partition(" ") for line in lines)]
     harmless = _NO_REFUSAL if permissions else _NO_REFUSAL | _PERMISSIONS
     found = next(((number, path) for number, path in refusals if number not in harmless), None)
     if found is None:
         return None
-    return _words(f"{found[1]} cannot be opened: {os.strerror(found[0])}", may_be_privacy=found[0] == errno.EPERM)
+    return with_remedy(f"{found[1]} cannot be opened: {os.strerror(found[0])}", may_be_privacy=found[0] == errno.EPERM)
 
 
-def _words(seen: str, *, may_be_privacy: bool, platform: str = sys.platform) -> str:
+def with_remedy(seen: str, *, may_be_privacy: bool, platform: str = sys.platform) -> str:
+    """Return *seen* with what to do about it; *may_be_privacy*: macOS may be protecting the data from this program."""
     if may_be_privacy and platform == "darwin":
         python = os.path.realpath(sys.executable)
         return f"{seen}; in System Settings, Privacy & Security, give Full Disk Access to {python} (docs/service.md)"
-    return f"{seen}; make it readable and writable for the user of the daemon"
+    return f"{seen}; check the disk and the permissions of the user of the daemon"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
-from cbi_queue.disk_access import why_refused
-from cbi_queue.errors import VolumeMissing
+from cbi_queue.disk_access import why_refused, with_remedy
+from cbi_queue.errors import LedgerError, VolumeMissing
 from cbi_queue.ledger.holds import holds_in_force, lift_hold, place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason
 
@@ -48,34 +51,44 @@ class VolumeWatch:
         return True
 
     def _what_is_wrong(self, held: str | None, *, probes: bool) -> str | None:
-        """Return why the data cannot be used, or None; create the folders first when they are probed."""
+        """Return why the data cannot be used, or None."""
+        settings = self._settings
         try:
-            self._settings.require_volume()
-            if not probes:
-                return None
-            self._settings.make_layout()
+            settings.require_volume()
         except VolumeMissing as exc:
             self._next_probe_s = 0.0
             return exc.message
-        except OSError as exc:
-            return f"the data folders below {self._settings.repo} cannot be created: {exc}"
+        if not probes:
+            return None
         if clock.monotonic_s() < self._next_probe_s:
             return held
-        words = why_refused(self._settings)
-        self._next_probe_s = clock.monotonic_s() + PROBE_EVERY * self._settings.volume_check_s if words else 0.0
+        words = _why_unusable(settings)
+        self._next_probe_s = clock.monotonic_s() + PROBE_EVERY * settings.volume_check_s if words else 0.0
         return words
 
 
-def hold_if_refused(settings: Settings, ledger: Ledger) -> bool:
-    """Probe the data after an error that they may have caused; place the hold and return True if they cannot be used."""
-    try:
-        settings.require_volume()
-    except VolumeMissing:
-        return True
-    words = why_refused(settings)
+def hold_if_unusable(settings: Settings, ledger: Ledger) -> bool:
+    """Look after an error that the data may have caused; return True and place the hold if they cannot be used.
+
+    A hold that cannot be written now is placed by the watch.
+    """
+    words = _why_unusable(settings)
     if words is not None:
-        place_volume_hold(ledger, words)
+        with suppress(LedgerError, sqlite3.Error):
+            place_volume_hold(ledger, words)
     return words is not None
+
+
+def _why_unusable(settings: Settings) -> str | None:
+    """Create the folders, open, write and read; return why the data cannot be used, or None."""
+    try:
+        settings.make_layout()
+    except VolumeMissing as exc:
+        return exc.message
+    except OSError as exc:
+        seen = f"the data folders below {settings.repo} cannot be created: {exc}"
+        return with_remedy(seen, may_be_privacy=exc.errno == errno.EPERM)
+    return why_refused(settings)
 
 
 def volume_hold_words(ledger: Ledger) -> str | None:

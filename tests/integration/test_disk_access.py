@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +14,10 @@ from support.mac import compiled
 from cbi_queue import disk_access
 from cbi_queue.disk_access import why_refused
 from cbi_queue.settings import load_settings
+from workers.volume import hold_if_unusable, volume_hold_words
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from cbi_queue.ledger import Ledger
     from cbi_queue.settings import Settings
 
 
@@ -45,7 +46,7 @@ def test_a_refusal_to_open_is_found_wherever_it_is(settings: Settings, monkeypat
     monkeypatch.setenv("MAC_DENIED", str(folder))
     words = why_refused(settings)
     assert words is not None
-    assert words.startswith(f"{folder} cannot be opened: Operation not permitted; make it readable")
+    assert words.startswith(f"{folder} cannot be opened: Operation not permitted; check the disk")
 
 
 @pytest.mark.process
@@ -79,3 +80,21 @@ def test_permissions_and_a_full_disk_hold_no_slot(
 def test_folders_that_are_not_made_yet_are_no_refusal(settings: Settings) -> None:
     subprocess.run([sys.executable, "-c", "import shutil, sys; shutil.rmtree(sys.argv[1])", settings.repo], check=True)
     assert why_refused(settings) is None
+
+
+@pytest.mark.process
+def test_a_disk_on_which_no_folder_can_be_made_gets_the_same_remedy(
+    settings: Settings, ledger: Ledger, monkeypatch
+) -> None:
+    """The first start on a disk that launchd may not use is refused at mkdir; its probe would find no folder at all."""
+
+    def refused(*_args: object, **_keys: object) -> None:
+        raise PermissionError(1, "Operation not permitted", str(settings.models))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    monkeypatch.setattr(disk_access.with_remedy, "__kwdefaults__", {"platform": "darwin"})
+    monkeypatch.setattr(type(settings), "make_state_dir", lambda _settings: None)
+    assert hold_if_unusable(settings, ledger)
+    words = volume_hold_words(ledger)
+    assert "cannot be created: [Errno 1] Operation not permitted" in words
+    assert "give Full Disk Access to" in words

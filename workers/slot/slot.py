@@ -24,7 +24,7 @@ from workers.trainer.ending import Ending, Seen, Settlement, classify_ending
 from workers.trainer.last_output import refused_memory
 from workers.trainer.memory_evidence import KillRecords, evidence_of_shortage
 from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
-from workers.volume import hold_if_refused
+from workers.volume import hold_if_unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,8 +189,8 @@ class Slot:
     def _volume_is_unusable(self, ledger: Ledger) -> bool:
         """Look after an error whether the data can be opened at all; hold the slot if not, before the next job fails."""
         try:
-            return hold_if_refused(self._settings, ledger)
-        except (LedgerError, sqlite3.Error, OSError) as exc:
+            return hold_if_unusable(self._settings, ledger)
+        except (CbiError, OSError) as exc:  # the state folder is gone, no process can be started
             logger.warning("event=volume.not_probed why=%r", str(exc))
             return False
 
