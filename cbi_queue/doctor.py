@@ -5,16 +5,11 @@ Changes nothing, except that it creates the state folder and writes one probe fi
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,15 +28,16 @@ from cbi_queue.ledger.queries import last_backup_event
 from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.models.catalogue import outside
-from cbi_queue.openmp import HOMEBREW, openmp_environment, openmp_of, remedy_for
+from cbi_queue.openmp import HOMEBREW, openmp_of, remedy_for
 from cbi_queue.runtimes import BACKENDS, runtime_of
+from cbi_queue.runtimes.probing import code_digest, import_errors, probe_runtime
 from cbi_queue.settings.state_folder import open_parents
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status, open_snapshot
 from cbi_queue.wording import counted, memory_size, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from cbi_queue.settings import Settings
 
@@ -50,11 +46,8 @@ WAL_RESET_FIXED = (3, 51, 3)
 LOW_SPACE_GIB = 5.0
 STALE_BACKUP_S = 2 * 86_400
 """Seconds since the last backup from which one is overdue."""
-PROBE_TIMEOUT_S = 10.0
 MOST_SAMPLED_BYTES = 256 << 20
 """Most that the runs of the sample hold together: about a second of reading."""
-IMPORT_TIMEOUT_S = 60.0
-"""Seconds that one library may take to load: from a cold disk, on a busy machine."""
 LIBRARIES = ("polars", "lightgbm", "xgboost", "statsforecast", "torch")
 NET_LIBRARIES = {"tensorflow": ("polars", "safetensors", "tensorflow")}
 """What a backend with a separate runtime needs instead."""
@@ -241,7 +234,7 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
     for backend in sorted({"native", "torch", *installed, *settings.runtimes}):
         interpreter = settings.interpreter_for(backend)
         subject, again = f"runtime {backend}", f"run `cbi-queue runtime install {backend}`"
-        probed = _probe_runtime(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
+        probed = probe_runtime(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if probed is None:
             yield _bad(subject, f"{interpreter} does not start", "correct [runtimes] in the settings file")
             continue
@@ -257,44 +250,11 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
         elif broken:
             error = next(iter(broken.values()))
             yield _note(subject, f"{interpreter} cannot import {', '.join(broken)}: {error[:200]}", remedy_for(error))
-        elif code != _code_digest():
+        elif code != code_digest():
             advice = again if backend in installed else "install this cbi-queue there again"
             yield _note(subject, f"{interpreter} has other trainer code than this cbi-queue", advice)
         else:
             yield _ok(subject, interpreter)
-
-
-_IMPORT = """
-import sys
-try:
-    __import__(sys.argv[1])
-except BaseException as exc:
-    print(type(exc).__name__, *str(exc).split())
-"""
-"""Prints why a library cannot be imported; nothing when it can."""
-
-
-@cache
-def import_errors(interpreter: str, libraries: tuple[str, ...]) -> dict[str, str]:
-    """Import each library as a trainer does; return the errors.
-
-    Each in a process of its own: two OpenMP libraries in one can crash it.
-    """
-
-    def error_of(library: str) -> str:
-        try:
-            done = subprocess.run(
-                [interpreter, "-P", "-c", _IMPORT, library],
-                capture_output=True, text=True, errors="replace", timeout=IMPORT_TIMEOUT_S, check=False,
-                env={**os.environ, **openmp_environment(interpreter)},
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return f"no answer within {IMPORT_TIMEOUT_S:.0f} s"
-        return done.stdout.strip() if done.returncode == 0 else f"the import ended with {done.returncode}"
-
-    with ThreadPoolExecutor(2) as pool:
-        errors = zip(libraries, pool.map(error_of, libraries), strict=True)
-    return {library: error for library, error in errors if error}
 
 
 def _openmp(_settings: Settings, platform: str = sys.platform) -> Iterator[Finding]:
@@ -308,39 +268,6 @@ def _openmp(_settings: Settings, platform: str = sys.platform) -> Iterator[Findi
     seen = "Homebrew's is not installed"
     used = "no copy was found" if found is None else f"LightGBM and XGBoost load torch's copy, {found}"
     yield _note("OpenMP", f"{seen}; {used}", "run `brew install libomp`")
-
-
-_PROBE = """
-import hashlib, importlib.util, pathlib, sys
-print(*[name for name in sys.argv[1:] if importlib.util.find_spec(name) is None])
-jobs, digest = importlib.util.find_spec("jobs"), hashlib.sha256()
-for path in sorted(pathlib.Path(jobs.origin).parent.rglob("*.py")) if jobs else ():
-    digest.update(path.read_bytes())
-print(digest.hexdigest())
-"""
-"""Prints the libraries that are missing, then the SHA-256 of the trainer's code, which may be an older copy."""
-
-
-def _probe_runtime(interpreter: str, libraries: Iterable[str]) -> tuple[list[str], str] | None:
-    """Return the missing libraries and the digest of the trainer's code; None when *interpreter* does not start."""
-    try:
-        done = subprocess.run(
-            [interpreter, "-P", "-c", _PROBE, "jobs", *libraries],
-            capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False,
-        )  # fmt: skip
-        missing, code = done.stdout.splitlines()
-    except (OSError, subprocess.TimeoutExpired, ValueError):
-        return None
-    return (missing.split(), code) if done.returncode == 0 else None
-
-
-def _code_digest() -> str:
-    """Return what `_PROBE` prints for our own trainer's code."""
-    digest, spec = hashlib.sha256(), find_spec("jobs")
-    folder = Path(spec.origin).parent if spec and spec.origin else Path()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _exports(settings: Settings) -> Iterator[Finding]:

@@ -116,8 +116,8 @@ def _smaller(planned: Estimate, chosen: Estimate, limit_mib: float) -> str:
 
 def _on_metal(need: Need, chosen: Estimate, ceiling: int) -> str:
     return (
-        f"starts with micro-batch {chosen.micro_batch}, gradients accumulated to the effective batch of {need.micro_batch}: "
-        f"on Metal more than {ceiling} windows of this length at once have given wrong gradients"
+        f"on Metal more than {ceiling} windows of this length at once have given wrong gradients; starts with micro-batch "
+        f"{chosen.micro_batch}, gradients accumulated to the effective batch of {need.micro_batch}: {OTHER_NUMBERS}"
     )
 
 

@@ -17,6 +17,8 @@ import pytest
 
 PARTS = Path(__file__).parents[1] / "data" / "mac"
 HOMEBREW = "/opt/homebrew/opt/libomp/lib/libomp.dylib"
+FOR_TRAINERS = ("MAC_LIB", "MAC_FILES", "MAC_DISKS", "MAC_DENIED", "MAC_DENIED_WHILE")
+"""Variables that reach trainers, which get only what they are known to need."""
 OF_TORCH = f"{sysconfig.get_path('platlib')}/torch/lib/libomp.dylib"
 """Where torch's wheel for macOS has its own."""
 
@@ -49,6 +51,7 @@ def as_a_mac(*, files: tuple[str, ...] = (), disks: str = "/=apfs", bin_folder: 
         "MAC_FILES": ":".join(files),
         "MAC_DISKS": disks,
         "PYTHONPATH": str(PARTS / "site"),
+        "CBI_TRAINER_ENVIRONMENT": ",".join(FOR_TRAINERS),
     }
 
 
