@@ -10,7 +10,6 @@ import sqlite3
 import sys
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cbi_queue import clock
@@ -38,6 +37,7 @@ from cbi_queue.wording import counted, memory_size, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from cbi_queue.settings import Settings
 
