@@ -5,6 +5,7 @@ It proves what follows from Apple's published sources. What only a Mac can prove
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -31,7 +32,9 @@ def compiled(source: str, *options: str) -> Path:
         if os.environ.get("CI"):
             pytest.fail("there is no C compiler; .ci/run installs gcc")
         pytest.skip("there is no C compiler to make the stand-in for libSystem with (apt-get install gcc libc6-dev)")
-    library = Path(mkdtemp(prefix="cbi-queue-mac-")) / f"{Path(source).stem}.so"
+    folder = Path(mkdtemp(prefix="cbi-queue-mac-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    library = folder / f"{Path(source).stem}.so"
     command = [compiler, "-shared", "-fPIC", *options, "-o", str(library)]
     subprocess.run([*command, str(PARTS / source), "-ldl"], check=True)
     return library
