@@ -1,5 +1,6 @@
 # Six verbs (check, quick, test, fix, docs, run) and the longer ones: env, demo, torture, bench.
-# `make demo` and `make test` work on a fresh clone with nothing but Python 3.11+, make and a package index.
+# `make demo` and `make test` work on a fresh clone with nothing but Python 3.11 to 3.14, make and a package index; on a
+# Mac with Homebrew's libomp too, which LightGBM and XGBoost do not bring: brew install libomp
 
 PYTHON ?= python3
 VENV   := .venv
@@ -21,7 +22,7 @@ help: ## Show this list
 env: $(STAMP) ## Make the environment .venv from the pinned versions
 
 $(STAMP): pyproject.toml constraints/lock.txt constraints/hashes.txt
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cbi-queue needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 env")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 15) else "cbi-queue needs Python 3.11 to 3.14: for others some packages have no wheel. This is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 env")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps --require-hashes --requirement constraints/hashes.txt
 	@# The rest has no hashes (constraints/README.md): torch, which may come from a disk, and cbi-queue itself.
@@ -32,6 +33,7 @@ $(STAMP): pyproject.toml constraints/lock.txt constraints/hashes.txt
 
 demo: env ## Build the real sample data, train the quickstart plan and a governed run, print leaderboard and story
 	@mkdir -p "$(DEMO)" && touch "$(DEMO)/config.toml"
+	@$(BIN)/python -c 'import sys; from cbi_queue.openmp import HOMEBREW; sys.platform != "darwin" or HOMEBREW.is_file() or print("LightGBM and XGBoost need the OpenMP library: brew install libomp. Without it they try the copy of torch.")'
 	$(DEMO_ENV) $(BIN)/cbi-queue data sample
 	$(DEMO_ENV) $(BIN)/cbi-queue run --page schedules/quickstart.yaml
 	$(DEMO_ENV) $(BIN)/cbi-queue leaderboard

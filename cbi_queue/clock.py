@@ -4,8 +4,8 @@ Three kinds of time, never mixed: instants (aware UTC, for people and rows), wor
 (`monotonic_s`, which stops while a Mac sleeps: what an epoch costs) and boot time (`boot_s`, which
 includes sleep: deadlines, expiry and the age of a reading).
 
-Source: `clock_gettime(3)` of macOS and Linux; CPython's `time.monotonic` is `mach_absolute_time` on
-macOS and so stops in sleep.
+Source: `clock_gettime(3)` of macOS and Linux. On macOS `CLOCK_UPTIME_RAW` stops in sleep; CPython's `time.monotonic` is the
+same today, and may be changed (cpython#86273).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 _BOOT_CLOCK: int = (
     time.CLOCK_MONOTONIC_RAW if sys.platform == "darwin" else getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 )
+_WORK_CLOCK: int = getattr(time, "CLOCK_UPTIME_RAW", time.CLOCK_MONOTONIC)
 
 
 def utc_now() -> datetime:
@@ -31,7 +32,7 @@ def epoch_s() -> float:
 
 def monotonic_s() -> float:
     """Return seconds of working time; stops while a Mac sleeps."""
-    return time.monotonic()
+    return time.clock_gettime(_WORK_CLOCK)
 
 
 def boot_s() -> float:

@@ -5,38 +5,39 @@ Changes nothing, except that it creates the state folder and writes one probe fi
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
-import subprocess
 import sys
-import tempfile
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cbi_queue import clock
 from cbi_queue.datasets.inspection import Request, inspect_exports
 from cbi_queue.datasets.place import every_exports_dir, exports_in
+from cbi_queue.disk_access import why_refused
 from cbi_queue.errors import CbiError
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.backups import backup_paths
-from cbi_queue.ledger.connection import UNSAFE_FILE_SYSTEMS, connect, file_system_of
+from cbi_queue.ledger.connection import connect, file_system_of, is_unsafe
 from cbi_queue.ledger.damage import sample_runs
+from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import last_backup_event
 from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
+from cbi_queue.lifecycle import HoldReason
 from cbi_queue.models.catalogue import outside
+from cbi_queue.openmp import HOMEBREW, openmp_of, remedy_for
 from cbi_queue.runtimes import BACKENDS, runtime_of
+from cbi_queue.runtimes.probing import code_digest, import_errors, probe_runtime
 from cbi_queue.settings.state_folder import open_parents
 from cbi_queue.views.sensors import read_sensors
-from cbi_queue.views.snapshot import daemon_status
+from cbi_queue.views.snapshot import daemon_status, open_snapshot
 from cbi_queue.wording import counted, memory_size, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from cbi_queue.settings import Settings
 
@@ -45,12 +46,18 @@ WAL_RESET_FIXED = (3, 51, 3)
 LOW_SPACE_GIB = 5.0
 STALE_BACKUP_S = 2 * 86_400
 """Seconds since the last backup from which one is overdue."""
-PROBE_TIMEOUT_S = 10.0
 MOST_SAMPLED_BYTES = 256 << 20
 """Most that the runs of the sample hold together: about a second of reading."""
 LIBRARIES = ("polars", "lightgbm", "xgboost", "statsforecast", "torch")
 NET_LIBRARIES = {"tensorflow": ("polars", "safetensors", "tensorflow")}
 """What a backend with a separate runtime needs instead."""
+
+
+NEVER_SEEN = "never seen above 0"
+"""Part of the source of a thermal level of macOS that has been nominal so far."""
+PROVE_LEVEL = (
+    "prove it once while the daemon runs: sudo thermal simulate cpu heavy; sleep 5; sudo thermal simulate cpu nominal"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +85,8 @@ def _bad(subject: str, seen: str, advice: str | None) -> Finding:
 def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _runtimes, _exports, _runs,
-        _daemon, _sensors,
+        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _openmp, _runtimes, _exports,
+        _runs, _daemon, _sensors,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
 
@@ -116,7 +123,7 @@ def _state_disk(settings: Settings) -> Iterator[Finding]:
     settings.make_state_dir()
     kind = file_system_of(settings.state_dir)
     seen = f"{settings.state_dir} on {kind or 'an unknown file system'}"
-    if kind in UNSAFE_FILE_SYSTEMS:
+    if is_unsafe(kind):
         yield _bad("state folder", seen, "set CBI_STATE_DIR to a folder on the internal disk")
     elif parents := open_parents(settings.state_dir):
         advice = f"`chmod o-w {parents[0]}`: another account could put a folder in the place of yours"
@@ -199,26 +206,18 @@ def _repo(settings: Settings) -> Iterator[Finding]:
     if not settings.repo.exists():
         yield _note("data folder", f"{settings.repo} does not exist yet", "`cbi-queue data sample` creates it")
         return
-    fault = _probe_write(settings.repo)
-    if fault is None:
-        yield _ok("data folder", f"{settings.repo} is writable")
+    refused = why_refused(settings, permissions=True)
+    if refused is None:
+        yield _ok("data folder", f"{settings.repo} can be read and written from here")
         yield from _space("data folder", settings.repo)
     else:
-        advice = "correct its permissions; on macOS, give the service's Python Full Disk Access (docs/service.md)"
-        yield _bad("data folder", f"{settings.repo} is not writable: {fault}", advice)
+        yield _bad("data folder", *_in_two(refused))
 
 
-def _probe_write(folder: Path) -> str | None:
-    """Write a file in a child process, because a forbidden volume can hang; return what went wrong."""
-    code = "import sys,tempfile\nwith tempfile.NamedTemporaryFile(dir=sys.argv[1]) as f: f.write(b'x'); f.flush()"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(folder)],
-            capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, cwd=tempfile.gettempdir(),
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"no answer within {PROBE_TIMEOUT_S:.0f} s"
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
+def _in_two(words: str) -> tuple[str, str]:
+    """Split what was seen from what to do."""
+    seen, _, advice = words.partition("; ")
+    return seen, advice
 
 
 def _families(_settings: Settings) -> Iterator[Finding]:
@@ -235,11 +234,12 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
     for backend in sorted({"native", "torch", *installed, *settings.runtimes}):
         interpreter = settings.interpreter_for(backend)
         subject, again = f"runtime {backend}", f"run `cbi-queue runtime install {backend}`"
-        probed = _probe_runtime(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
+        probed = probe_runtime(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if probed is None:
             yield _bad(subject, f"{interpreter} does not start", "correct [runtimes] in the settings file")
             continue
         missing, code = probed
+        broken = {} if missing else import_errors(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if "jobs" in missing:
             yield _bad(subject, f"{interpreter} does not have cbi-queue", "install cbi-queue there")
         elif missing and backend in NET_LIBRARIES:
@@ -247,44 +247,27 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
         elif missing:
             advice = "install cbi-queue[train] there; jobs that need these libraries fail until then"
             yield _note(subject, f"{interpreter} does not have {', '.join(missing)}", advice)
-        elif code != _code_digest():
+        elif broken:
+            error = next(iter(broken.values()))
+            yield _note(subject, f"{interpreter} cannot import {', '.join(broken)}: {error[:200]}", remedy_for(error))
+        elif code != code_digest():
             advice = again if backend in installed else "install this cbi-queue there again"
             yield _note(subject, f"{interpreter} has other trainer code than this cbi-queue", advice)
         else:
             yield _ok(subject, interpreter)
 
 
-_PROBE = """
-import hashlib, importlib.util, pathlib, sys
-print(*[name for name in sys.argv[1:] if importlib.util.find_spec(name) is None])
-jobs, digest = importlib.util.find_spec("jobs"), hashlib.sha256()
-for path in sorted(pathlib.Path(jobs.origin).parent.rglob("*.py")) if jobs else ():
-    digest.update(path.read_bytes())
-print(digest.hexdigest())
-"""
-"""Prints the libraries that are missing, then the SHA-256 of the trainer's code, which may be an older copy."""
-
-
-def _probe_runtime(interpreter: str, libraries: Iterable[str]) -> tuple[list[str], str] | None:
-    """Return the missing libraries and the digest of the trainer's code; None when *interpreter* does not start."""
-    try:
-        done = subprocess.run(
-            [interpreter, "-P", "-c", _PROBE, "jobs", *libraries],
-            capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False,
-        )  # fmt: skip
-        missing, code = done.stdout.splitlines()
-    except (OSError, subprocess.TimeoutExpired, ValueError):
-        return None
-    return (missing.split(), code) if done.returncode == 0 else None
-
-
-def _code_digest() -> str:
-    """Return what `_PROBE` prints for our own trainer's code."""
-    digest, spec = hashlib.sha256(), find_spec("jobs")
-    folder = Path(spec.origin).parent if spec and spec.origin else Path()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _openmp(_settings: Settings, platform: str = sys.platform) -> Iterator[Finding]:
+    """Tell which OpenMP library the tree models get: only on a Mac they do not bring or find one by themselves."""
+    if platform != "darwin":
+        return
+    found = openmp_of(sys.executable)
+    if found == HOMEBREW:
+        yield _ok("OpenMP", f"LightGBM and XGBoost load {found}")
+        return
+    seen = "Homebrew's is not installed"
+    used = "no copy was found" if found is None else f"LightGBM and XGBoost load torch's copy, {found}"
+    yield _note("OpenMP", f"{seen}; {used}", "run `brew install libomp`")
 
 
 def _exports(settings: Settings) -> Iterator[Finding]:
@@ -339,6 +322,21 @@ def _daemon(settings: Settings) -> Iterator[Finding]:
     status = daemon_status(settings)
     advice = "run `cbi-queue service install`, or `cbi-queue worker` in a terminal"
     yield _ok("daemon", status.words) if status.is_running else _note("daemon", status.words, advice)
+    if (held := _volume_hold(settings)) is not None:
+        seen, remedy = _in_two(held)
+        yield _bad("data, as the daemon last found them", seen, remedy or "`cbi-queue status` tells when they are back")
+
+
+def _volume_hold(settings: Settings) -> str | None:
+    """Return what keeps the daemon from the data: it may be refused what this terminal may open."""
+    if not settings.ledger_path.exists():
+        return None
+    try:
+        with open_snapshot(settings) as (ledger, _):
+            holds = holds_in_force(ledger)
+    except (CbiError, sqlite3.Error):  # the check of the ledger reports it
+        return None
+    return next((hold.words for hold in holds if hold.reason is HoldReason.VOLUME), None)
 
 
 def _sensors(_settings: Settings) -> Iterator[Finding]:
@@ -349,7 +347,11 @@ def _sensors(_settings: Settings) -> Iterator[Finding]:
         return
     for row in rows:
         subject = f"sensor {row.kind}, {row.sensor}"
-        if row.is_known:
+        if row.is_known and NEVER_SEEN in row.source:
+            yield _note(
+                subject, f"{row.words}; {row.source}: it cannot be told from a level that is never set", PROVE_LEVEL
+            )
+        elif row.is_known:
             yield _ok(subject, f"{row.words}; {span(row.age_s)} old, from {row.source}, {row.trust}")
         else:
             yield _note(subject, row.words)

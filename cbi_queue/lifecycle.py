@@ -120,7 +120,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.DAEMON_STOPPED: "the daemon was stopped; the job saved a checkpoint and continues later",
     Reason.DAEMON_DIED: "the daemon crashed while the job was in the slot",
     Reason.TAKES_DAEMON_DOWN: "the daemon crashed repeatedly while the job was running: held until you release it",
-    Reason.VOLUME_GONE: "the data volume disappeared while the job was in the slot",
+    Reason.VOLUME_GONE: "the data volume disappeared, or could no longer be opened, while the job was in the slot",
     Reason.KILLED_REPEATEDLY: "the trainer was killed repeatedly, not by cbi-queue: held until you release it",
     Reason.STOPPED_OUTSIDE: "another program or a user stopped the trainer; the job continues later",
     Reason.SLOT_ERROR: "the slot could not record how the attempt ended; the job is queued again",

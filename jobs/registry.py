@@ -32,7 +32,8 @@ def trainer_for(model: str, backend: str) -> Trainer:
 
     Raises:
         KeyError: when no code trains it.
-        ImportError: when its library is missing from this runtime.
+        BrokenRuntime: when its library does not load in this runtime, where the family checks that.
+        ImportError: when it is missing.
     """
     trainer: Trainer = imported(MODELS[model].trainers[backend])()
     return trainer

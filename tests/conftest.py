@@ -54,6 +54,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 # --- what a test needs
 
 MARKS_OF_FOLDERS = {"acceptance": "process", "browser": "browser"}
+PLATFORM = os.environ.get("CBI_TEST_PLATFORM", sys.platform)
+IN_CHILD_ON_A_MAC = ("conformance/test_families.py", "unit/jobs/boosting", "integration/test_boosting_directives.py")
+"""Tests that train trees here. On a Mac LightGBM and XGBoost have one OpenMP library and torch another, and both in one process can
+crash it; trainers never have both."""
+CHILD = "CBI_TEST_CHILD"
 PROCESS_FIXTURES = {"installation", "home"}
 """Fixtures whose methods start daemons, trainers and commands."""
 
@@ -64,8 +69,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(rooms.TESTS).parts[0]
         if folder in MARKS_OF_FOLDERS:
             item.add_marker(MARKS_OF_FOLDERS[folder])
-        if folder == "browser" or _starts_processes(item):
+        if folder == "browser" or _starts_processes(item) or _runs_in_child(item):
             item.add_marker("process")
+
+
+def _runs_in_child(item: pytest.Item) -> bool:
+    place = item.path.relative_to(rooms.TESTS).as_posix()
+    return PLATFORM == "darwin" and CHILD not in os.environ and place.startswith(IN_CHILD_ON_A_MAC)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test in a process of its own, where this platform needs that."""
+    if not _runs_in_child(pyfuncitem):
+        return None
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    node = f"{pyfuncitem.path}::{pyfuncitem.nodeid.partition('::')[2]}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", node],
+        cwd=rooms.ROOT, env={**environ, CHILD: "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    return True
 
 
 def _starts_processes(item: pytest.Item) -> bool:

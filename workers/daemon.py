@@ -27,7 +27,7 @@ from workers.governor.slot_governor import GOVERNOR_LOOK_S, SlotGovernor
 from workers.keep_awake import AWAKE_CHECK_S, KeepAwake
 from workers.recovery.recovery import end_orphan, end_unlocked_trainer, find_orphan, settle_leftovers
 from workers.slot.slot import Slot
-from workers.volume import watch_volume
+from workers.volume import VolumeWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,7 @@ class Daemon:
     def __init__(self, settings: Settings, *, until_empty: bool = False) -> None:
         """Prepare; nothing is locked or started yet."""
         self._settings = settings
+        self._volume_watch = VolumeWatch(settings)
         self._until_empty = until_empty
         self._stop = threading.Event()
         self._began_after_event = 0
@@ -128,7 +129,7 @@ class Daemon:
             lambda: settle_leftovers(self._settings, ledger),
             lambda: recheck_unfit(ledger),
             lambda: slot_governor.take_over(ledger),
-            lambda: watch_volume(self._settings, ledger, make=True),
+            lambda: self._volume_watch.check(ledger, boots=True),
         )
         with ledger.brief_lock_waits():
             return all(self._do_when_unlocked(ledger, step) for step in steps)
@@ -186,7 +187,7 @@ class Daemon:
             _PeriodicCheck("ledger", FILE_CHECK_S, self._check_file),
             _PeriodicCheck("awake", AWAKE_CHECK_S, lambda: keep_awake.follow(ledger)),
             _PeriodicCheck("governor", GOVERNOR_LOOK_S, lambda: slot_governor.check_idle_slot(ledger, telemetry)),
-            _PeriodicCheck("volume", self._settings.volume_check_s, lambda: watch_volume(self._settings, ledger)),
+            _PeriodicCheck("volume", self._settings.volume_check_s, lambda: self._volume_watch.check(ledger)),
             _PeriodicCheck("workers", HEALTH_S, consumer.check_worker_health),
             _PeriodicCheck("checkpoint", HEALTH_S, lambda: ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")),
         )

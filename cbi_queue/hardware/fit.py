@@ -67,7 +67,7 @@ class Fit:
     words: str
 
 
-def fit(need: Need, limit_mib: float | None, available_mib: float | None = None) -> Fit:
+def fit(need: Need, limit_mib: float | None, available_mib: float | None = None, *, ceiling: int | None = None) -> Fit:
     """Decide whether a job fits, and with which micro-batch.
 
     A job is refused by the probable figure; a micro-batch is chosen by the safe one, because an attempt that runs out of
@@ -78,8 +78,12 @@ def fit(need: Need, limit_mib: float | None, available_mib: float | None = None)
         need: the job.
         limit_mib: memory that one trainer may hold; None: not known.
         available_mib: memory free now; None: not known, or not asked.
+        ceiling: largest micro-batch that the device computes rightly; None: any.
     """
     sizes = list(need.smaller())
+    lowered = need.micro_batch is not None and ceiling is not None and need.micro_batch > ceiling
+    if lowered:
+        sizes = [size for size in sizes if size.micro_batch is not None and size.micro_batch <= (ceiling or 1)]
     planned, smallest = sizes[0], sizes[-1]
     if limit_mib is None:
         words = f"needs about {planned.corrected_mib:.0f} MiB; how much this machine allows is not known"
@@ -90,6 +94,8 @@ def fit(need: Need, limit_mib: float | None, available_mib: float | None = None)
     if available_mib is not None and chosen.corrected_mib > available_mib:
         words = f"needs about {chosen.corrected_mib:.0f} MiB, {available_mib:.0f} MiB are free now"
         return Fit(Verdict.WAITS, chosen, words)
+    if lowered and chosen is planned:
+        return Fit(Verdict.SMALLER, chosen, _on_metal(need, chosen, ceiling or 1))
     if chosen.micro_batch != planned.micro_batch:
         return Fit(Verdict.SMALLER, chosen, _smaller(planned, chosen, limit_mib))
     return Fit(Verdict.FITS, chosen, f"needs about {chosen.corrected_mib:.0f} MiB of {limit_mib:.0f} MiB")
@@ -105,6 +111,13 @@ def _smaller(planned: Estimate, chosen: Estimate, limit_mib: float) -> str:
         f"with micro-batch {planned.micro_batch} it may need up to {planned.safe_mib:.0f} MiB, {limit_mib:.0f} MiB are "
         f"allowed; starts with micro-batch {chosen.micro_batch}, about {chosen.corrected_mib:.0f} MiB, gradients "
         f"accumulated to the effective batch: {OTHER_NUMBERS}"
+    )
+
+
+def _on_metal(need: Need, chosen: Estimate, ceiling: int) -> str:
+    return (
+        f"on Metal more than {ceiling} windows of this length at once have given wrong gradients; starts with micro-batch "
+        f"{chosen.micro_batch}, gradients accumulated to the effective batch of {need.micro_batch}: {OTHER_NUMBERS}"
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cbi_queue.hardware.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+METAL_ROWS = 32_768
+"""Samples times steps that one pass on Metal may hold: above, torch's gradients of linear and embedding layers have been wrong
+(pytorch#177116, open), and only after other shapes had run, which the comparison with the CPU does not see."""
 DEFAULT_SHARE = 0.8
 """Share of a machine's memory that one trainer may hold where a profile names no figure."""
 
@@ -55,6 +58,11 @@ class HardwareProfile:
         if kind is None:
             return None
         return self.batch_ceilings.get(kind, min(self.batch_ceilings.values()))
+
+    def micro_batch_ceiling_for(self, params: Mapping[str, Any]) -> int | None:
+        """Return the most samples that may go through a net of these *params* at once; None: no limit but memory."""
+        steps = params.get("sequence_length")
+        return max(1, METAL_ROWS // steps) if self.devices[0] == "mps" and steps else None
 
     def precision_for(self, kind: str | None) -> str:
         """Return what a net of *kind* computes in; float32 for models that are not nets.

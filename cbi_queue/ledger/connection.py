@@ -238,7 +238,9 @@ def _take_lock(conn: sqlite3.Connection, patience_s: float, deadline: float) -> 
 UNSAFE_FILE_SYSTEMS = frozenset(
     {"exfat", "vfat", "msdos", "fat32", "nfs", "nfs4", "cifs", "smbfs", "smb3", "afpfs", "webdav", "9p", "fuse.sshfs"}
 )
-"""WAL's shared memory is not safe on these (SIGBUS on exFAT under macOS, no coherent mmap over a network)."""
+"""WAL's shared memory is not safe on these (no coherent mmap over a network)."""
+SAFE_ON_MACOS = frozenset({"apfs", "hfs"})
+"""macOS has many names for what is not safe: exFAT, which ends SQLite with SIGBUS, is `exfat`, `lifs` or another, by release."""
 
 
 def refuse_unsafe_disk(folder: Path) -> None:
@@ -248,11 +250,18 @@ def refuse_unsafe_disk(folder: Path) -> None:
         LedgerError: naming the file system and what to set instead.
     """
     kind = file_system_of(folder)
-    if kind in UNSAFE_FILE_SYSTEMS:
+    if is_unsafe(kind):
         raise LedgerError(
             f"the state folder {folder} is on {kind}, where SQLite's write-ahead log is not safe",
             hint="set CBI_STATE_DIR to a folder on the internal disk",
         )
+
+
+def is_unsafe(kind: str | None, platform: str = sys.platform) -> bool:
+    """Return True if WAL is not safe on a file system of this *kind*; one that cannot be determined passes."""
+    if kind is None:
+        return False
+    return kind not in SAFE_ON_MACOS if platform == "darwin" else kind in UNSAFE_FILE_SYSTEMS
 
 
 def file_system_of(folder: Path) -> str | None:

@@ -6,6 +6,7 @@
     place        where a runtime is, its record, which Python a backend uses
     own_code     puts cbi-queue itself into a runtime
     install      builds a runtime beside the old one and swaps them, or changes nothing
+    probing      whether a Python has our code and libraries that load
     trial        makes a runtime's Python import and use its library
 
 `Settings.interpreter_for` decides which Python a job gets. Imports no ML library: runtimes are run as processes.

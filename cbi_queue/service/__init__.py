@@ -9,20 +9,21 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import cbi_queue
 from cbi_queue import artifacts
 from cbi_queue.errors import ServiceError
 from cbi_queue.regular_files import read_whole
 from cbi_queue.service.commands import require_importable
-from cbi_queue.service.definition import foreground
+from cbi_queue.service.definition import foreground, require_readable_by_launchd
 from cbi_queue.service.launchd import Launchd
 from cbi_queue.service.systemd import Systemd, lingers
 from cbi_queue.slot_lock import SlotLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from cbi_queue.service.commands import Command
     from cbi_queue.service.definition import Definition, PartStatus
@@ -113,6 +114,7 @@ def install(
         Refused: before anything is written, when the interpreter cannot run the service.
         ServiceError: when the manager refuses; the files have then been written.
     """
+    require_readable(manager, definitions)
     settings.make_state_dir()
     for definition in definitions:
         require_importable(definition)
@@ -125,6 +127,17 @@ def install(
         unchanged=tuple(path for path, new in is_new.items() if not new),
         notes=tuple(notes),
     )
+
+
+def require_readable(manager: ServiceManager, definitions: Iterable[Definition]) -> None:
+    """Check that the manager can read what it is to run.
+
+    Raises:
+        Refused: when macOS protects the place of the interpreter or of cbi-queue.
+    """
+    if manager.name == "launchd":
+        for definition in definitions:
+            require_readable_by_launchd(definition, Path(cbi_queue.__file__).parent, Path.home())
 
 
 def uninstall(manager: ServiceManager, parts: Sequence[str]) -> ServiceChange:

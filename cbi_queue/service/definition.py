@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.resources
 import re
 import shlex
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def require_internal_state(settings: Settings) -> None:
             )
 
 
-def risks(definition: Definition, settings: Settings) -> list[str]:
+def risks(definition: Definition, settings: Settings, platform: str = sys.platform) -> list[str]:
     """Return in words what may stop the service later although it can be installed now."""
     python = Path(definition.python)
     found = []
@@ -110,12 +111,41 @@ def risks(definition: Definition, settings: Settings) -> list[str]:
         found.append(
             f"the interpreter {python} is in a folder that is cleared from time to time; then the service cannot start"
         )
+    for what, path in (("settings file", settings.config_file), ("data folder", settings.repo)):
+        if platform == "darwin" and path and _is_below(path, _protected_folders(Path.home())):
+            found.append(
+                f"the {what} {path} is in a folder or on a disk that macOS protects: without Full Disk Access for "
+                f"{python.resolve()} the service cannot open it"
+            )
     for what, path in (("interpreter", python), ("settings file", settings.config_file)):
         if settings.volume and path and _is_below(path, [settings.volume]):
             found.append(
                 f"the {what} {path} is on the data volume; the service cannot start while the disk is not mounted"
             )
     return found
+
+
+def require_readable_by_launchd(definition: Definition, package: Path, home: Path) -> None:
+    """Check that launchd's agents may read the interpreter and the package: macOS refuses it without asking the user.
+
+    Args:
+        definition: the part.
+        package: folder that cbi-queue is imported from.
+        home: the user's home folder.
+
+    Raises:
+        Refused: when one is in a folder that macOS protects, or on another disk; the service would end at every start.
+    """
+    python = Path(definition.python)
+    for what, path in (("interpreter", python), ("package", package), ("interpreter", python.resolve())):
+        folder = next((each for each in _protected_folders(home) if _is_below(path, [each])), None)
+        if folder is not None:
+            raise Refused(
+                f"the {what} {path} is in {folder}, which macOS does not let a service read (it gets no prompt, and ends at "
+                "every start)",
+                hint="move the checkout to another folder of your home on the internal disk, run `make env` there, and "
+                "install the service from it",
+            )
 
 
 def foreground(definition: Definition) -> str:
@@ -158,6 +188,12 @@ def _require_writable(values: Mapping[str, str]) -> None:
 def _is_below(path: Path, folders: Iterable[Path]) -> bool:
     spellings = (path, path.parent.resolve() / path.name)
     return any(spelling.is_relative_to(folder) for spelling in spellings for folder in folders)
+
+
+def _protected_folders(home: Path) -> list[Path]:
+    """Return the folders that macOS lets an agent read only with a permission that it cannot ask for."""
+    names = ("Documents", "Desktop", "Downloads", "Library/Mobile Documents")
+    return [*(home / name for name in names), Path("/Volumes")]
 
 
 def _temporary_folders() -> list[Path]:

@@ -31,6 +31,13 @@ _NOT_FOUND = 113
 """Exit code of `launchctl print` for a label that is not loaded."""
 _LABEL_HELD = (5, 37)
 """Exit codes of `bootstrap` while the label is still in use."""
+_DISABLED = re.compile(r'^\s*"(.+)" => (?:disabled|true)$', re.MULTILINE)
+"""A label that `launchctl print-disabled` lists: `true` before macOS 13, `disabled` since."""
+_SWITCHED_OFF = "switched off"
+_SWITCHED_OFF_HINT = (
+    "switch it on in System Settings, General, Login Items & Extensions, Allow in the Background (it is listed under the name of "
+    "its Python), then run `cbi-queue service install` again"
+)
 _INSTALL = "install it first: cbi-queue service install"
 _NO_DESKTOP_HINT = (
     "log in at the desktop of the Mac once, and do not use sudo; without a login at the desktop, see docs/service.md"
@@ -65,6 +72,11 @@ def parse_print(text: str) -> dict[str, str]:
     for match in filter(None, map(_FIELD.match, text.splitlines())):
         fields.setdefault(match[1], match[2])
     return fields
+
+
+def parse_disabled(text: str) -> set[str]:
+    """Return the labels that `launchctl print-disabled` reports as disabled."""
+    return set(_DISABLED.findall(text))
 
 
 class Launchd:
@@ -163,7 +175,8 @@ class Launchd:
         known = {"part": part, "name": label_of(part), "file": str(self.path_of(part))}
         bare: dict[str, Any] = {**known, "installed": self.path_of(part).exists(), "current": None}
         if answer.code == _NOT_FOUND or "could not find service" in answer.text.lower():
-            return PartStatus(**bare, loaded=False, state="not loaded")
+            off = bare["installed"] and self._is_switched_off(part)
+            return PartStatus(**bare, loaded=False, state=_SWITCHED_OFF if off else "not loaded")
         if answer.code != 0:
             return PartStatus(**bare, loaded=None, state=f"unknown: {answer.words}")
         fields = parse_print(answer.text)
@@ -176,6 +189,10 @@ class Launchd:
             restarts=max(0, runs - 1) if runs is not None else None,
             last_exit=fields.get("last exit code"),
         )
+
+    def _is_switched_off(self, part: str) -> bool:
+        """Return True if the user or macOS has disabled the label: `enable` does not undo a switch of Login Items."""
+        return label_of(part) in parse_disabled(run(("launchctl", "print-disabled", self.domain)).text)
 
     def _target(self, part: str) -> str:
         return f"{self.domain}/{label_of(part)}"
@@ -211,11 +228,14 @@ class Launchd:
 
         def settled() -> bool:
             answers.append(run(bootstrap.argv))
-            return answers[-1].code not in _LABEL_HELD or bool(self.status_of(part).loaded)
+            held = answers[-1].code in _LABEL_HELD and not self._is_switched_off(part)
+            return not held or bool(self.status_of(part).loaded)
 
         wait_until(settled, self.settle_s)
         if not self.status_of(part).loaded:
-            answers[-1].require(f"load {self.path_of(part)}", _NO_DESKTOP_HINT)
+            off = self._is_switched_off(part)
+            what = f"load {self.path_of(part)}" + (", which is switched off in Login Items" if off else "")
+            answers[-1].require(what, _SWITCHED_OFF_HINT if off else _NO_DESKTOP_HINT)
 
 
 def _number(text: str | None) -> int | None:

@@ -172,11 +172,16 @@ class Settings:
             VolumeMissing: when it is absent, or a plain folder.
         """
         if self.volume is not None and not os.path.ismount(self.volume):
-            seen = "a plain folder, not a mount" if os.path.exists(self.volume) else "absent"  # noqa: PTH110 - as ismount
-            raise VolumeMissing(
-                f"the data volume {self.volume} is {seen}; nothing was created there",
-                hint="connect the disk, or unset EXTERNAL_DRIVE to keep data on this disk",
-            )
+            seen, hint = "absent", "connect the disk, or unset EXTERNAL_DRIVE to keep data on this disk"
+            if self.volume.is_symlink():
+                target = os.path.realpath(self.volume)
+                seen, hint = (
+                    f"a link to {target}, not a mount",
+                    f"set EXTERNAL_DRIVE to {target}, if the disk is mounted there",
+                )
+            elif os.path.exists(self.volume):  # noqa: PTH110 - as ismount
+                seen = "a plain folder, not a mount"
+            raise VolumeMissing(f"the data volume {self.volume} is {seen}; nothing was created there", hint=hint)
 
     def make_layout(self) -> None:
         """Create the folders of data, models and logs below the repo, and the state folder.

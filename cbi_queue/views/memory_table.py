@@ -83,7 +83,8 @@ class MemoryTable:
         shape = self._shape(job.dataset, job.horizon)
         need = need_of(job, shape, self._peaks)
         limit = self._profile.limit_mib(kind_of(job.model))
-        found = fit(need, limit, self._available_mib)
+        ceiling = self._profile.micro_batch_ceiling_for(job.params)
+        found = fit(need, limit, self._available_mib, ceiling=ceiling)
         planned, smallest = need.at(need.micro_batch), list(need.smaller())[-1]
         measured = self._measured.get(content_of(json.loads(job.canonical_json())))
         return MemoryRow(

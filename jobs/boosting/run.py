@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+from cbi_queue.openmp import torch_copy_in_use
 from cbi_queue.protocol import Note, Started
 from jobs.boosting.checkpoints import BoostingCheckpoints
 from jobs.boosting.loop import BoostingLoop
@@ -68,6 +69,8 @@ class BoostedRun:
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
         self.split = split_of(task, self.frame)
         task.channel.probe = probe_cpu
+        if (copy := torch_copy_in_use()) is not None:
+            task.channel.report(Note(f"uses torch's OpenMP library ({copy}): Homebrew's is not installed"))
 
     def started(self, shape: str, library: str, *, resumes_exactly: bool) -> Started:
         """Return the report of what is about to be trained.

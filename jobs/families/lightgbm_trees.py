@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-import lightgbm as lgb
 import numpy as np
 
+from jobs.boosting.library import importing
 from jobs.boosting.run import BoostedRun
+
+with importing("LightGBM"):
+    import lightgbm as lgb
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.trees import LightGBMDartParams

@@ -10,9 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import xgboost as xgb
 
+from jobs.boosting.library import importing
 from jobs.boosting.run import BoostedRun
+
+with importing("XGBoost"):
+    import xgboost as xgb
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.trees import XGBoostDartParams

@@ -7,16 +7,33 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-MPS_CEILINGS = {"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.8", "PYTORCH_MPS_LOW_WATERMARK_RATIO": "0.6"}
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HIGH, LOW = "PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO"
+MPS_CEILINGS = {HIGH: "0.8", LOW: "0.6"}
 """Shares of the recommended working set (10.7 GiB of 16): torch's own 1.7 is more than the machine has, so that it
 would swap and be killed before it raises. torch refuses to start when the low one is above the high one."""
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 """With a fixed workspace cuBLAS sums in the same order every time; it is read when the first handle is made."""
 
+
+def mps_ceilings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the ceilings to set beside what the user has set: the low one is never above a high one of theirs.
+
+    A high one of 0 is no limit, and allows any low one.
+    """
+    high, low = environ.get(HIGH, MPS_CEILINGS[HIGH]), MPS_CEILINGS[LOW]
+    with suppress(ValueError):  # what is no number, torch refuses in its own words
+        low = high if 0 < float(high) < float(low) else low
+    return {HIGH: high, LOW: environ.get(LOW, low)}
+
+
 if sys.platform == "darwin":  # pragma: no cover - macOS only
-    for _name, _share in MPS_CEILINGS.items():
-        os.environ.setdefault(_name, _share)
+    os.environ.update(mps_ceilings(os.environ))
 
 import torch  # noqa: E402 - the ceilings above come first
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def passes_on(model: nn.Module, windows: torch.Tensor, target: torch.Tensor, device: str, precision: str) -> PassResult:
     """Take one forward and backward pass of a copy of *model* on *device* in *precision*.
 
-    A float16 gradient that overflows is computed again at half the loss scale; training leaves such a step out. Windows
+    The loss scale is taken off by its own `unscale_`, as in training: kernels that do it have zeroed half-precision gradients
+    (pytorch#184286). A float16 gradient that overflows is computed again at half the loss scale; training leaves such a step out. Windows
     of consecutive days err to the same side, and their sum at the first scale is out of range.
 
     Args:
@@ -35,15 +36,18 @@ def passes_on(model: nn.Module, windows: torch.Tensor, target: torch.Tensor, dev
     """
     copied, arithmetic = copy.deepcopy(model).to(device).train(), Precision(precision, torch.device(device))
     windows, target = windows.to(device), target.to(device)
+    optimiser = torch.optim.SGD(copied.parameters())  # takes no step; the scale is taken off what it would use
     while True:
         StepSeeds(copied).seed(0, 0, 0)  # the masks of dropout are drawn on the CPU: the same on every device
         with arithmetic.autocast():
             predicted = copied(windows).float()  # (n,)
         loss = squared_error(predicted, target).mean()
         arithmetic.backward(loss)
+        if arithmetic.scaler:
+            arithmetic.scaler.unscale_(optimiser)
         scale = arithmetic.scaler.get_scale() if arithmetic.scaler else 1.0
         gradients = [weight.grad for weight in copied.parameters() if weight.grad is not None]
-        gradient = torch.cat([each.detach().cpu().double().flatten() / scale for each in gradients])
+        gradient = torch.cat([each.detach().cpu().double().flatten() for each in gradients])
         if arithmetic.scaler is None or scale <= 1.0 or gradient.isfinite().all():
             return PassResult(loss.item(), gradient.numpy())
         arithmetic.scaler.update(scale / 2)

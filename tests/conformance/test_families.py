@@ -40,6 +40,7 @@ from jobs.data.series import load_frame
 from jobs.process.channel import Channel, StopRequested
 from jobs.registry import trainer_for, trainer_of
 from jobs.results.run_folder import PREDICTIONS, PROMISED_FILES
+from jobs.trainer import BrokenRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +159,7 @@ def present(model: str) -> Any:
     """The trainer of *model*; skips (in CI: fails) when its code or library is not here."""
     try:
         return trainer_for(model, MODELS[model].default_backend)
-    except ImportError as exc:
+    except (ImportError, BrokenRuntime) as exc:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"what trains {model} cannot be imported: {exc}")

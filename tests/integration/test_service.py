@@ -129,6 +129,31 @@ def test_launchd_restarts_with_sigterm_before_any_kill(home):
     assert _without_queries(home.commands) == [f"launchctl kill SIGTERM {target}", f"launchctl kickstart -k {target}"]
 
 
+def test_launchd_waits_for_an_old_instance_that_takes_its_time(home):
+    """Code 36 of bootout means that it is on its way."""
+    home.put_program("launchctl", LAUNCHCTL)
+    (home.path / "loaded-org.cbi-queue.worker").touch()
+    (home.path / "slow").touch()
+
+    done = home.service("install", "--only", "worker", "--manager", "launchd")
+
+    assert done.returncode == 0, done.stderr
+    assert (home.path / "loaded-org.cbi-queue.worker").exists()
+
+
+def test_an_agent_switched_off_in_login_items_is_called_that(home):
+    """Enable does not bring it back, and launchd's own words are `5: Input/output error`."""
+    home.put_program("launchctl", LAUNCHCTL)
+    (home.path / "off").touch()
+
+    done = home.service("install", "--only", "worker", "--manager", "launchd")
+
+    assert done.returncode == 1
+    assert "switched off in Login Items" in done.stderr
+    assert "System Settings, General, Login Items" in done.stderr
+    assert "worker: switched off" in home.service("status", "--manager", "launchd").stdout
+
+
 def test_restarting_what_is_not_loaded_says_so(home):
     """A restart that started nothing must not report success."""
     home.put_program("launchctl", LAUNCHCTL)
@@ -213,7 +238,7 @@ def test_installing_beside_a_daemon_in_a_terminal_says_why_nothing_will_train(ho
 
 
 def _without_queries(commands: list[str]) -> list[str]:
-    queries = (" print ", " show ", " show-environment")
+    queries = (" print ", " print-disabled ", " show ", " show-environment")
     return [command for command in commands if not any(query in command for query in queries)]
 
 

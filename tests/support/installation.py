@@ -98,11 +98,11 @@ class Installation:
             until(lambda: self._holder_is(daemon.pid) or daemon.poll() is not None, "the daemon holds the slot")
         return daemon
 
-    def cli(self, *arguments: str, code: int = 0) -> str:
+    def cli(self, *arguments: str, code: int = 0, within_s: float = 120.0) -> str:
         """Run a real `cbi-queue` command; its exit code must be *code*."""
         done = subprocess.run(
             [sys.executable, "-P", "-m", "cbi_queue.cli", *arguments],
-            env=self.environ, cwd=self.root, capture_output=True, text=True, check=False, timeout=120,
+            env=self.environ, cwd=self.root, capture_output=True, text=True, check=False, timeout=within_s,
         )  # fmt: skip
         assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr

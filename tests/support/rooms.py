@@ -17,6 +17,7 @@ PACKAGES = ("cbi_queue", "jobs", "workers")
 THROUGH_PROCESSES = {
     "acceptance": ("cli",),
     "browser": ("api",),
+    "integration/test_as_a_mac.py": ("openmp", "workers/sensors", "jobs/boosting", "doctor"),
     "integration/test_benchmarks.py": ("workers/slot", "governor"),
     "integration/test_closed_streams.py": ("standard_streams", "slot_lock", "workers/trainer"),
     "integration/test_daemon.py": ("workers/slot", "workers/trainer", "huey_queue"),

@@ -87,7 +87,7 @@ class FakeLibSystem:
         """As the library's."""
         if pid.value not in self.footprints:
             return -1
-        ctypes.memmove(buffer, rusage_bytes(self.footprints[pid.value]), 96)
+        ctypes.memmove(buffer, rusage_bytes(self.footprints[pid.value]), 144)
         return 0
 
     def proc_pidinfo(self, pid, _flavor, _argument, buffer, _size) -> int:
@@ -99,10 +99,11 @@ class FakeLibSystem:
 
 
 def rusage_bytes(footprint: int, user_ticks: int = 0, system_ticks: int = 0) -> bytes:
-    """Return a struct rusage_info_v0 whose other fields have values that a test would notice."""
+    """Return a struct rusage_info_v1 whose other fields have values that a test would notice."""
     uuid = bytes(range(16))
     between = struct.pack("<5Q", 11, 12, 13, 14, 15)  # pkg_idle_wkups … resident_size
-    return uuid + struct.pack("<QQ", user_ticks, system_ticks) + between + struct.pack("<QQQ", footprint, 16, 17)
+    own = struct.pack("<QQ", user_ticks, system_ticks)
+    return uuid + own + between + struct.pack("<QQQ", footprint, 16, 17) + bytes(48)
 
 
 class FakeNvml:

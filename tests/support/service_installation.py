@@ -28,20 +28,33 @@ LAUNCHCTL = (
     RECORDING
     + r"""
 case "$1" in
+  print-disabled)
+    printf 'disabled services = {\n\t\t"com.apple.x" => enabled\n'
+    test -e "$HOME/off" && printf '\t\t"org.cbi-queue.worker" => disabled\n'
+    printf '\t}\n' ;;
   print)
-    test -e "$HOME/loaded-${2##*/}" || exit 113
+    if test -e "$HOME/ending-${2##*/}"; then rm "$HOME/ending-${2##*/}" "$HOME/loaded-${2##*/}"; fi
+    if ! test -e "$HOME/loaded-${2##*/}"; then
+      printf 'Bad request.\nCould not find service "%s" in domain for user gui: 501\n' "${2##*/}" >&2; exit 113; fi
     test -e "$HOME/ended" && printf 'x = {\n\tstate = not running\n}\n' && exit
     printf 'x = {\n\tstate = running\n\tpid = 7\n}\n' ;;
   bootstrap)
+    if test -e "$HOME/off" || test -e "$HOME/loaded-$(basename "$3" .plist)"; then
+      echo "Bootstrap failed: 5: Input/output error" >&2; exit 5; fi
     if test -e "$HOME/held"; then rm "$HOME/held"; echo "Bootstrap failed: 5: Input/output error" >&2; exit 5; fi
     touch "$HOME/loaded-$(basename "$3" .plist)" ;;
-  bootout) rm "$HOME/loaded-${2##*/}" ;;
+  bootout)
+    test -e "$HOME/loaded-${2##*/}" || { echo "Boot-out failed: 3: No such process" >&2; exit 3; }
+    if test -e "$HOME/slow"; then
+      touch "$HOME/ending-${2##*/}"; echo "Boot-out failed: 36: Operation now in progress" >&2; exit 36; fi
+    rm "$HOME/loaded-${2##*/}" ;;
   kill) touch "$HOME/ended" ;;
   kickstart) rm -f "$HOME/ended" ;;
 esac
 """
 )
-"""launchctl with labels that are loaded or not, one that may be `held`, and a job that ends when told to."""
+"""launchctl with the codes and words of macOS 15: labels that are loaded or not, one that may be `held` or `off`, a `slow` bootout,
+and a job that ends when told to."""
 SYSTEMCTL = (
     RECORDING
     + r"""

@@ -95,7 +95,8 @@ class Admission:
             gpu: the monitor's reading; None without a monitor.
         """
         refusal = governor_refusal or self._pressure(memory)
-        found = fit(self.need(ledger, job), self.limit_mib(job), _available_mib(memory))
+        ceiling = self._profile.micro_batch_ceiling_for(job.spec.get("params", {}))
+        found = fit(self.need(ledger, job), self.limit_mib(job), _available_mib(memory), ceiling=ceiling)
         if found.verdict is Verdict.WAITS and self._is_outdated(memory):
             return False
         may_start = refusal is None and found.verdict not in (Verdict.WAITS, Verdict.CANNOT)

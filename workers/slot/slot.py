@@ -24,6 +24,7 @@ from workers.trainer.ending import Ending, Seen, Settlement, classify_ending
 from workers.trainer.last_output import refused_memory
 from workers.trainer.memory_evidence import KillRecords, evidence_of_shortage
 from workers.trainer.trainer_process import TrainerProcess, TrainerSetup
+from workers.volume import hold_if_unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,8 +82,8 @@ class Slot:
             self._settle_error(ledger, job_id, exc)
 
     def _settle_error(self, ledger: Ledger, job_id: int, exc: Exception) -> None:
-        """Settle a job that the slot itself could not run; a missing volume is not the job's fault."""
-        if self._volume_is_missing():
+        """Settle a job that the slot itself could not run; a volume that cannot be used is not the job's fault."""
+        if self._volume_is_unusable(ledger):
             settlement.requeue(ledger, job_id, Outcome.EVICTED, Reason.VOLUME_GONE)
             return
         error = f"the slot could not run the job: {type(exc).__name__}: {exc}"
@@ -128,13 +129,14 @@ class Slot:
             self._admission.trainer_ended()
             self._telemetry.commit()
         manifest, fault = signed_manifest(run_dir, ledger.ledger_id, job.id, attempt.number)
+        went_wrong = manifest is None and supervision.stop_cause is None
         ending = classify_ending(
             Seen(
                 exit_code,
                 complete=manifest is not None,
                 failed=supervision.intake.failed,
                 stop_cause=supervision.stop_cause,
-                volume_missing=self._volume_is_missing(),
+                volume_missing=went_wrong and self._volume_is_unusable(ledger),
                 timeout_s=job.timeout_s,
                 sent_hello=supervision.intake.sent_hello,
                 killed_by_us=supervision.killed_by_us,
@@ -183,6 +185,14 @@ class Slot:
         except VolumeMissing:
             return True
         return False
+
+    def _volume_is_unusable(self, ledger: Ledger) -> bool:
+        """Look after an error whether the data can be opened at all; hold the slot if not, before the next job fails."""
+        try:
+            return hold_if_unusable(self._settings, ledger)
+        except (CbiError, OSError) as exc:  # the state folder is gone, no process can be started
+            logger.warning("event=volume.not_probed why=%r", str(exc))
+            return False
 
     def _run_dir(self, job: JobRow) -> Path:
         return run_dir_for(

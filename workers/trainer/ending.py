@@ -63,6 +63,7 @@ class Seen:
     failed: Failed | None = None
     stop_cause: StopCause | None = None
     volume_missing: bool = False
+    """The data volume is not mounted, or what is on it cannot be opened."""
     timeout_s: float | None = None
     sent_hello: bool = True
     """The trainer started far enough to report."""
@@ -85,7 +86,7 @@ def classify_ending(seen: Seen) -> Ending:
     if seen.stop_cause is not None:
         return _stopped(seen, seen.stop_cause)
     if seen.volume_missing:
-        words = "the data volume is gone; the job continues from its last checkpoint when the volume is back"
+        words = "the data cannot be used; the job continues from its last checkpoint when they can"
         return Ending(Settlement.REQUEUE, Outcome.EVICTED, Reason.VOLUME_GONE, words)
     if seen.failed is not None:
         return _failed(seen, seen.failed)

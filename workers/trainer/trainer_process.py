@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.errors import ProtocolError
+from cbi_queue.openmp import openmp_environment
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.protocol import (
     MAX_LINE_BYTES,
@@ -206,7 +207,10 @@ def _spawn(setup: TrainerSetup, report_descriptor: int) -> subprocess.Popen[byte
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=setup.working_dir,
-            env=trainer_environment(setup.threads, setup.passed_variables),
+            env={
+                **trainer_environment(setup.threads, setup.passed_variables),
+                **openmp_environment(setup.interpreter),
+            },
             pass_fds=(report_descriptor, setup.lock_descriptor),
             process_group=0,
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,13 +20,19 @@ if TYPE_CHECKING:
 MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
 
 
-@click.command(epilog=examples("doctor", "doctor --json"))
+@click.command(epilog=examples("doctor", "doctor --json", "doctor --mac-checklist"))
+@click.option(
+    "--mac-checklist", is_flag=True, help="On a Mac: the first checks for a new machine; writes a file to hand back."
+)
 @json_option
-def command(as_json: bool) -> None:
+def command(as_json: bool, mac_checklist: bool) -> None:
     """Check this machine and this installation; each problem is printed with its remedy.
 
     Exit codes: 0 nothing stops the queue (a `note` does not), 1 something does, or a result is damaged (marked BAD).
     """
+    if mac_checklist:
+        _run_mac_checklist(as_json=as_json)
+        return
     from cbi_queue.doctor import examine
 
     findings = examine(load_settings())
@@ -41,3 +49,38 @@ def _print(finding: Finding) -> None:
     click.echo(f"{click.style(mark, fg=colour)} {finding.subject}: {finding.seen}")
     if finding.advice:
         click.echo(f"     {finding.advice}")
+
+
+def _run_mac_checklist(*, as_json: bool, platform: str = sys.platform) -> None:
+    from cbi_queue.mac_checklist import run_checks, write
+
+    is_mac = platform == "darwin"
+    checked = run_checks(load_settings(), is_mac=is_mac)
+    path = write(checked, Path.cwd()) if is_mac else None
+    if as_json:
+        rows = [
+            {"number": each.number, "title": each.check.title, "commands": each.check.commands,
+             "expected": each.check.expected, "seen": each.seen}
+            for each in checked
+        ]  # fmt: skip
+        print_json({"file": str(path) if path else None, "checks": rows})
+        return
+    for each in checked:
+        click.secho(f"{each.number}. {each.check.title}", bold=True)
+        for typed in each.check.commands:
+            click.echo(f"   $ {typed}")
+        for label, words in (("expected", each.check.expected), ("seen", each.seen)):
+            _print_wrapped(label, words)
+    if path is None:
+        click.echo("\nThis is not a Mac: nothing was run and no file was written. docs/mac.md explains the checks.")
+    else:
+        click.echo(
+            f"\nWrote {path}: complete it by hand and hand it back. It names no person, machine or disk; read it first."
+        )
+
+
+def _print_wrapped(label: str, words: str) -> None:
+    indent = " " * 13
+    for number, line in enumerate(words.splitlines()):
+        first = f"   {label + ':':<10}" if number == 0 else indent
+        click.echo(textwrap.fill(line, 79, initial_indent=first, subsequent_indent=indent, break_long_words=False))

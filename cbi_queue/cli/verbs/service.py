@@ -65,6 +65,7 @@ def install(only: str | None, manager: str | None, dry_run: bool, no_start: bool
     for risk in dict.fromkeys(risk for definition in definitions for risk in risks(definition, settings)):
         click.secho(f"Warning: {risk}", fg="yellow", err=True)
     if dry_run:
+        service.require_readable(chosen, definitions)
         _show_files(chosen, definitions)
         _show_steps([] if no_start else chosen.start_steps(_parts(only)))
         return

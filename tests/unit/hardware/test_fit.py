@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from cbi_queue.hardware.fit import Need, Verdict, fit
+from cbi_queue.hardware.profiles import profile_named
 from cbi_queue.models.memory_formulas import CorrectionLine, Shape
 
 LINE = CorrectionLine(100.0, 2.0, 0.5, spread_mib=10.0)
@@ -76,3 +77,23 @@ def test_halving_ends_at_one_from_anywhere(start: int) -> None:
     assert sizes[0] == start
     assert sizes[-1] == 1
     assert all(later == earlier // 2 for earlier, later in itertools.pairwise(sizes))
+
+
+@pytest.mark.parametrize(("steps", "starts_with"), [(256, 128), (90, 256), (16, 2048)])
+def test_no_more_than_32768_steps_go_through_a_net_on_metal_at_once(steps: int, starts_with: int) -> None:
+    """Above, gradients have been wrong there without an error, and the effective batch does not need it."""
+    params = {**PARAMS, "sequence_length": steps, "batch_size": 2048}
+    need = Need("lstm", params, Shape(5000, 3, "a test"), LINE, 2048)
+    ceiling = profile_named("m4-32gb").micro_batch_ceiling_for(params)
+    found = fit(need, 1e6, ceiling=ceiling)
+
+    assert found.chosen.micro_batch == starts_with
+    assert (found.verdict is Verdict.SMALLER, "on Metal more than" in found.words) == (starts_with < 2048,) * 2
+    assert profile_named("cuda").micro_batch_ceiling_for(params) is None
+    assert profile_named("m4-32gb").micro_batch_ceiling_for({"n_estimators": 5}) is None
+
+
+def test_memory_may_ask_for_less_than_metal_does() -> None:
+    need = net()
+    found = fit(need, need.at(4).safe_mib, ceiling=16)
+    assert (found.verdict, found.chosen.micro_batch) == (Verdict.SMALLER, 4)

@@ -56,3 +56,9 @@ def test_properties_are_read_from_systemctl():
 def test_a_running_process_has_no_last_exit_and_a_signal_is_no_exit_code(code, status, words):
     """Systemd shows status 0 for a process that runs, and 9 for SIGKILL as for exit code 9."""
     assert systemd._last_exit({"ExecMainCode": code, "ExecMainStatus": status}) == words
+
+
+def test_a_label_is_disabled_in_the_words_of_either_release():
+    """MacOS 13 and later write `disabled`, earlier ones `true`."""
+    text = 'disabled services = {\n\t\t"org.x.on" => enabled\n\t\t"org.x.off" => disabled\n\t\t"org.y" => true\n\t}\n'
+    assert launchd.parse_disabled(text) == {"org.x.off", "org.y"}

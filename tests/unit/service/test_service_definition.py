@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+import cbi_queue
+from cbi_queue import service
 from cbi_queue.errors import Refused
 from cbi_queue.service import launchd, systemd
-from cbi_queue.service.definition import PARTS, Definition, define, fill, risks
+from cbi_queue.service.definition import PARTS, Definition, define, fill, require_readable_by_launchd, risks
 from cbi_queue.settings import Settings, load_settings
 
 AWKWARD = '/srv/Tom\'s "big" disk 100% $HOME %h @PYTHON@ ü \\n;#'
@@ -270,3 +272,52 @@ def test_an_interpreter_on_the_volume_is_worried_about():
 
     assert "while the disk is not mounted" in risk
     assert risks(definition_for(python="/opt/venv/bin/python"), settings) == []
+
+
+HOME = Path("/Users/me")
+
+
+@pytest.mark.parametrize(
+    "place", ["Documents", "Desktop", "Downloads", "Library/Mobile Documents/com~apple~CloudDocs", "../../Volumes/T7"]
+)
+def test_what_launchd_may_not_read_is_refused(place, tmp_path):
+    """It installs, and ends at every start with PermissionError on pyvenv.cfg: no prompt is shown to an agent."""
+    folder = Path(os.path.normpath(HOME / place))
+    with pytest.raises(Refused, match=r"the interpreter .* does not let a service read") as refusal:
+        require_readable_by_launchd(definition_for(python=f"{folder}/cbi/.venv/bin/python"), Path("/opt/cbi"), HOME)
+    with pytest.raises(Refused, match="the package"):  # an editable install imports from the checkout
+        require_readable_by_launchd(definition_for(), folder / "cbi/cbi_queue", HOME)
+    assert "move the checkout" in refusal.value.hint
+    require_readable_by_launchd(definition_for(python="/Users/me/cbi/.venv/bin/python"), Path("/Users/me/cbi"), HOME)
+
+
+def test_an_interpreter_that_links_into_such_a_folder_is_refused(tmp_path):
+    """The venv may be elsewhere; what it starts is not."""
+    (tmp_path / "Documents").mkdir()
+    (tmp_path / "Documents" / "python").touch()
+    (tmp_path / "python").symlink_to(tmp_path / "Documents" / "python")
+    with pytest.raises(Refused, match="the interpreter"):
+        require_readable_by_launchd(definition_for(python=str(tmp_path / "python")), Path("/opt/cbi"), tmp_path)
+
+
+def test_data_where_launchd_may_not_read_are_worried_about(monkeypatch):
+    """They can be opened with Full Disk Access, so this is no reason to refuse."""
+    monkeypatch.setenv("HOME", "/Users/me")
+    settings = settings_for(CBI_V14_REPO="/Users/me/Documents/CBI-V14")
+    (risk,) = risks(definition_for(), settings, "darwin")
+    assert "Full Disk Access" in risk
+    assert risks(definition_for(), settings, "linux") == []
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_service_may_open_more_files_than_launchd_allows_by_itself(part):
+    assert plist_for(part)["SoftResourceLimits"] == {"NumberOfFiles": 4096}
+
+
+def test_nothing_is_written_where_launchd_could_not_read_the_package(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(cbi_queue, "__file__", str(tmp_path / "Documents" / "cbi" / "cbi_queue" / "__init__.py"))
+    settings = settings_for(CBI_STATE_DIR=str(tmp_path / "state"))
+    with pytest.raises(Refused, match="the package"):
+        service.install(launchd.Launchd(), [definition_for()], settings, start=False)
+    assert list(tmp_path.iterdir()) == []

@@ -153,8 +153,11 @@ def test_a_volume_that_is_not_mounted_is_told_and_never_made(config, tmp_path, k
     before = sorted(tmp_path.rglob("*"))
 
     for act in (seen.require_volume, seen.make_layout):
-        with pytest.raises(VolumeMissing, match="nothing was created there"):
+        with pytest.raises(VolumeMissing, match="nothing was created there") as missing:
             act()
+    is_link = kind == "a link to a folder"
+    assert (f"a link to {tmp_path / 'elsewhere'}" in missing.value.message) == is_link
+    assert (f"set EXTERNAL_DRIVE to {tmp_path / 'elsewhere'}" in (missing.value.hint or "")) == is_link
 
     assert sorted(set(tmp_path.rglob("*")) - {seen.state_dir}) == before
 

@@ -1,6 +1,6 @@
 """The calls into macOS that need no root: notify(3), sysctl by name, and `libproc` for single processes.
 
-Layouts and names as in Apple's published sources: Libnotify `notify.h`, xnu `bsd/sys/resource.h` (rusage_info_v0),
+Layouts and names as in Apple's published sources: Libnotify `notify.h`, xnu `bsd/sys/resource.h` (rusage_info_v1),
 `bsd/sys/sysctl.h` (xsw_usage) and `bsd/sys/proc_info.h` (proc_taskinfo). Bytes are parsed in separate functions, which
 are tested without a Mac; tests pass a fake library.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 PATH = "/usr/lib/libSystem.B.dylib"
 NOTIFY_STATUS_OK = 0
-RUSAGE_INFO_V0, RUSAGE_SIZE = 0, 96
+RUSAGE_INFO_V1, RUSAGE_SIZE = 1, 144
 PROC_PIDTASKINFO, TASKINFO_SIZE = 4, 96
 MIB = 2**20
 
@@ -30,6 +30,7 @@ class Rusage:
     footprint_mib: float
     """phys_footprint: compressed and GPU memory included, what Activity Monitor shows."""
     cpu_s: float
+    """Processor seconds, those of its children that ended included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +42,17 @@ class SwapUsage:
 
 
 def parse_rusage(data: bytes, tick_ns: float) -> Rusage:
-    """Read a rusage_info_v0: uuid[16], then user_time (16), system_time (24), …, phys_footprint (72).
+    """Read a rusage_info_v1.
+
+    uuid[16], then user_time (16), system_time (24), …, phys_footprint (72), …, child_user_time (96), child_system_time (104).
 
     Args:
-        data: at least 80 bytes.
+        data: at least 112 bytes.
         tick_ns: nanoseconds of a tick of mach_absolute_time, in which times are counted (125/3 on Apple silicon).
     """
-    user, system = struct.unpack_from("<QQ", data, 16)
+    own, of_children = struct.unpack_from("<QQ", data, 16), struct.unpack_from("<QQ", data, 96)
     (footprint,) = struct.unpack_from("<Q", data, 72)
-    return Rusage(footprint / MIB, (user + system) * tick_ns / 1e9)
+    return Rusage(footprint / MIB, sum(own + of_children) * tick_ns / 1e9)
 
 
 def parse_swap_usage(data: bytes) -> SwapUsage:
@@ -121,7 +124,7 @@ class LibSystem:
     def rusage(self, pid: int) -> Rusage | None:
         """Return what process *pid*, of our own user, has used; None when it has ended or is another's."""
         buffer = ctypes.create_string_buffer(RUSAGE_SIZE)
-        if self._lib.proc_pid_rusage(ctypes.c_int(pid), ctypes.c_int(RUSAGE_INFO_V0), buffer) != 0:
+        if self._lib.proc_pid_rusage(ctypes.c_int(pid), ctypes.c_int(RUSAGE_INFO_V1), buffer) != 0:
             return None
         return parse_rusage(buffer.raw, self._tick_ns())
 

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 BACKGROUND_MOST, STANDARD_MOST = 10, 30
 """Priorities up to which a process counts as background (4 is usual) and as standard (20 is usual)."""
-_LOW_POWER = re.compile(r"^\s*(?:lowpowermode|LowPowerMode)\s+([01])\s*$", re.MULTILINE)
+_LOW_POWER = re.compile(r"^\s*(?:lowpowermode|powermode)\s+([012])\s*$", re.MULTILINE | re.IGNORECASE)
+"""0 normal, 1 low, 2 high. A Mac with a High Power mode (M4 Pro, M1 Max 16-inch) prints `powermode`, others `lowpowermode`."""
 
 
 def parse_low_power_mode(text: str) -> bool | None:
-    """Read the `lowpowermode 0|1` line of `pmset -g`; None when this Mac has none."""
-    match = _LOW_POWER.search(text)
-    return match[1] == "1" if match else None
+    """Read `lowpowermode 0|1` or `powermode 0|1|2` of `pmset -g`; None when this Mac has neither line."""
+    modes = _LOW_POWER.findall(text)
+    return "1" in modes if modes else None
 
 
 def service_class(priority: int) -> str:
@@ -52,7 +53,7 @@ class LowPowerMode:
         """Take a reading."""
         mode = parse_low_power_mode(self._run(["/usr/bin/pmset", "-g"]))
         if mode is None:
-            return Unknown("pmset -g prints no line lowpowermode", now_s)
+            return Unknown("pmset -g prints neither lowpowermode nor powermode", now_s)
         return PowerReading(now_s, self.name, low_power_mode=mode)
 
 

@@ -1,7 +1,6 @@
 """Processes and processors of a Mac: phys_footprint and processor time by `proc_pid_rusage`, the rest by psutil.
 
-Resident memory misses what is compressed and what the GPU maps; phys_footprint counts both. Processor time of children
-that ended is not available: for a moment it counts as that of others.
+Resident memory misses what is compressed and what the GPU maps; phys_footprint counts both.
 """
 
 from __future__ import annotations

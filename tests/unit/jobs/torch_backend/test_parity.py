@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from jobs.families.recurrent import RecurrentNet
+from jobs.torch_backend.device import HIGH, LOW, mps_ceilings
 from jobs.torch_backend.parity import passes_on, placed
 from jobs.torch_backend.precision import Precision
 
@@ -124,3 +125,31 @@ def test_an_overflow_at_any_scale_is_a_result_and_not_a_hang(sample):
 def test_an_unknown_precision_is_refused_with_those_allowed():
     with pytest.raises(ValueError, match="allowed: float32, bfloat16, float16, float64"):
         Precision("int8")
+
+
+def test_a_device_whose_loss_scale_zeroes_gradients_is_not_used_in_half_precision(sample, monkeypatch):
+    """As Metal did until 2026 (pytorch#184286): the passes agree, and training would stand still."""
+
+    def zeroed(scaler, optimiser):
+        for group in optimiser.param_groups:
+            for weight in group["params"]:
+                weight.grad.zero_()
+
+    def compute(model, windows, target, device, precision):
+        return passes_on(model, windows, target, "cpu", precision)
+
+    monkeypatch.setattr(torch.amp.GradScaler, "unscale_", zeroed)
+    placement = placed(*sample, ("mps", "cpu"), "float16", is_present=lambda _name: True, compute=compute)
+    assert (placement.device, placement.precision) == ("mps", "float32")
+    assert "gradient by 1 of the CPU's" in placement.refusals[0]
+
+
+@pytest.mark.parametrize(
+    ("of_user", "low"),
+    [({}, "0.6"), ({HIGH: "0.5"}, "0.5"), ({HIGH: "0.9"}, "0.6"), ({HIGH: "0"}, "0.6"), ({HIGH: "0.0"}, "0.6"),
+     ({LOW: "0.3"}, "0.3"), ({HIGH: "much"}, "0.6")],
+)  # fmt: skip
+def test_the_low_ceiling_is_never_above_a_high_one_of_the_user(of_user, low):
+    """Torch refuses to start there, and the job would silently train on the CPU."""
+    ceilings = mps_ceilings(of_user)
+    assert ceilings == {HIGH: of_user.get(HIGH, "0.8"), LOW: low}

@@ -53,12 +53,17 @@ def test_a_gpu_that_tells_no_use_is_unknown(run):
 
 @pytest.mark.parametrize(("mode", "is_on"), [(0, False), (1, True)])
 def test_low_power_mode_is_its_own_line(mode, is_on):
-    """`powermode` stands right above and ends the same way."""
     assert parse_low_power_mode(PMSET.format(mode=mode)) is is_on
     assert LowPowerMode(printing(PMSET.format(mode=mode))).read(1.0).low_power_mode is is_on
 
 
-@pytest.mark.parametrize("run", [refusing, hanging, printing("System-wide power settings:\n powermode 1\n")])
+@pytest.mark.parametrize(("mode", "is_on"), [(0, False), (1, True), (2, False)])
+def test_a_mac_with_a_high_power_mode_prints_another_line(mode, is_on):
+    """M4 Pro and M1 Max: 2 is High Power, which is not low."""
+    assert parse_low_power_mode(f"Currently in use:\n powermode            {mode}\n sleep 0\n") is is_on
+
+
+@pytest.mark.parametrize("run", [refusing, hanging, printing("System-wide power settings:\n sleep 1\n")])
 def test_a_mac_without_the_line_has_an_unknown_mode(run):
     assert isinstance(ask(LowPowerMode(run), 1.0), Unknown)
 

@@ -46,3 +46,9 @@ def test_every_key_of_a_trace_is_told():
 
 def test_the_file_that_remembers_is_named():
     assert THERMAL_KEY_SEEN in PAGE
+
+
+def test_the_key_of_one_s_own_works_as_it_is_typed():
+    """The system forgets a key with its last user: the one who posts it is gone before anyone reads it."""
+    assert "CBI_THERMAL_KEY=my.own.key cbi-queue worker" in PAGE
+    assert "notifyutil -s my.own.key 2 -p my.own.key" in PAGE

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import time
+
+import pytest
 from support.fakes import FakeClock
 
+from cbi_queue import clock
 from workers.sensors.sleep import Sleep
 
 
@@ -42,3 +47,15 @@ def test_short_sleeps_add_up_until_they_count():
         boot.advance(1.0)
         last = sensor.read(boot())
     assert last.slept_s == 2.0
+
+
+def test_working_time_is_the_clock_that_stops_in_sleep_by_its_definition(monkeypatch):
+    """On a Mac `time.monotonic` may be changed to run in sleep (cpython#86273); CLOCK_UPTIME_RAW never does."""
+    monkeypatch.setattr(time, "CLOCK_UPTIME_RAW", time.CLOCK_PROCESS_CPUTIME_ID, raising=False)
+    try:
+        importlib.reload(clock)
+        assert clock.monotonic_s() == pytest.approx(time.process_time(), abs=1.0)
+        assert clock.monotonic_s() <= time.process_time()
+    finally:
+        monkeypatch.undo()
+        importlib.reload(clock)

@@ -1,0 +1,31 @@
+"""Import a library of trees, or fail the job at once with the remedy: a retry would fail the same way."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cbi_queue.openmp import remedy_for
+from jobs.trainer import BrokenRuntime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def importing(name: str) -> Iterator[None]:
+    """Import the library *name* in the body.
+
+    Raises:
+        BrokenRuntime: with the remedy, when it is missing or does not load.
+    """
+    try:
+        yield
+    except Exception as exc:
+        error = " ".join(str(exc).split())
+        msg = (
+            f"{sys.executable} cannot import {name}; {remedy_for(error)}, then `cbi-queue retry` the job "
+            f"({type(exc).__name__}: {error[:240]})"
+        )
+        raise BrokenRuntime(msg) from exc

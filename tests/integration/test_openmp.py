@@ -1,0 +1,55 @@
+"""One OpenMP library per process: on a Mac torch brings one, LightGBM and XGBoost use another, and two can crash a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from support.rooms import ROOT
+
+from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import Family
+
+TREES = [model for model, entry in MODELS.items() if entry.family is Family.TREES]
+NETS = [model for model, entry in MODELS.items() if entry.default_backend == "torch"]
+OTHERS = [model for model in MODELS if model not in {*TREES, *NETS}]
+IMPORT = """
+import sys
+from cbi_queue.models.catalogue import MODELS
+from jobs.registry import trainer_for
+import jobs.session
+for model in sys.argv[1:]:
+    trainer_for(model, MODELS[model].default_backend)
+print(*sorted({"torch", "lightgbm", "xgboost"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("models", "loaded"),
+    [*(([model], [model.partition("_")[0]]) for model in TREES), (NETS, ["torch"]), (OTHERS, [])],
+    ids=[*TREES, "nets", "others"],
+)
+def test_no_tree_trainer_imports_torch_and_no_net_imports_a_tree_library(models: list[str], loaded: list[str]) -> None:
+    command = [sys.executable, "-P", "-c", IMPORT, *models]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == loaded
+
+
+@pytest.mark.slow
+def test_on_a_mac_families_are_trained_in_children_of_the_tests() -> None:
+    """The conformance tests train every family; in one process that is both libraries."""
+    tests = ["tests/conformance/test_families.py", "tests/unit/jobs/boosting/test_boosting.py"]
+    ask = f"""
+import pytest, sys
+code = pytest.main(["-q", "-p", "no:cacheprovider", "-k", "test_preparation_says and lightgbm", *{tests!r}])
+print("loaded", *sorted({{"lightgbm", "xgboost"}} & set(sys.modules)), "code", int(code))
+"""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", ask],
+        cwd=ROOT, env={**environ, "CBI_TEST_PLATFORM": "darwin"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "1 passed" in done.stdout, done.stdout[-2000:]
+    assert done.stdout.splitlines()[-1] == "loaded code 0"
