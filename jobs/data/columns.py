@@ -17,14 +17,13 @@ import pyarrow.compute as pc
 
 from cbi_queue.datasets.description import Column
 from jobs.data.features import CALENDAR, DATE, PRICE
+from jobs.data.leaks import is_label_name
 from jobs.data.safe_names import safe_names
 
 if TYPE_CHECKING:
     from cbi_queue.datasets.description import DataSet
     from cbi_queue.models.parameters.features import FeatureParams
 
-LABEL_NAME = re.compile(r"(target|label|y|future|fwd|forward)(_|\Z)", re.IGNORECASE)
-"""Columns that exports for other tools hold beside the data: the label itself, computed from later rows."""
 _INDEX_NAME = re.compile(r"__index_level_\d+__\Z")
 
 
@@ -120,8 +119,11 @@ def _why_not(name: str, schema: pa.Schema, index: set[str], chosen: DataSet) -> 
         return "several columns have that name"
     if name in index:
         return "it is the row number or index that pandas stored"
-    if LABEL_NAME.match(name):
-        return "its name is that of a label, which would leak the future to the models"
+    if is_label_name(name) and name not in chosen.columns:
+        return (
+            "its name is that of a label, which would leak the future to the models; if it is none: "
+            f"`cbi-queue data edit columns.{name}.role=series`"
+        )
     return None if is_number(kind) else f"its type {words_of(kind)} is not a number"
 
 

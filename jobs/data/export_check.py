@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.wording import counted
 from jobs.data.export_file import Export, read_chunks, read_columns
 from jobs.data.feature_cap import capped, too_many
 from jobs.data.features import DATE, PRICE, Series, look_back_rows
+from jobs.data.leaks import suspicions
 from jobs.data.spacing import spacing_of
 from jobs.trainer import BrokenSpec
 
@@ -38,6 +40,8 @@ SETTLING_VALUES = 252
 can depend on a later row through it; with fewer values, more series would wrongly be taken for positive."""
 LARGEST = 1e30
 """Largest magnitude of a value: its square must stay finite in float64, and the feature in float32."""
+LEAK_ROWS = 20_000
+"""Rows, about, in which columns that know the future are looked for."""
 ROLL_GAP = 12.0
 """Standard deviations of a daily log return beyond which a jump is named: a roll between contracts, a split, an error."""
 
@@ -160,6 +164,9 @@ class _Pass:
         self._prices: list[np.ndarray] = []
         self._seen = {name: _Seen() for name in columns.covariates}
 
+        self._read: dict[str, list[np.ndarray]] = {name: [] for name in columns.covariates}
+        self._read_rows = 0
+
     def run(self, safe_point: Callable[[], None]) -> None:
         columns, rows, last = self._columns, 0, None
         size = min(CHECK_ROWS, max(1024, CHECK_CELLS // max(len(columns.covariates), 1)))
@@ -187,6 +194,9 @@ class _Pass:
                 array = values.to_numpy()
                 tally.add(np.abs(np.nan_to_num(array, nan=0.0, posinf=np.inf)) > LARGEST, row, days, array)
             seen.add(kept[name])
+            if self._read_rows < LEAK_ROWS:
+                self._read[name].append(kept[name].to_numpy().astype(np.float32))
+        self._read_rows += kept.height
         self._days.append(days)
         self._prices.append(price)
         return int(days[-1]) if len(days) else last
@@ -266,12 +276,26 @@ class _Pass:
             drops_missing_price=self._chosen.missing_price == "drop",
             notes=tuple(report.notes),
         )
+        report.faults += self._leaks(price[kept])
         export = capped(export, self._params, self._chosen.max_features, report.coverage)
         report.notes = list(export.notes)
         if (fault := too_many(export, self._params)) is not None:
             report.faults.append(fault)
-        else:
+        if not report.faults:
             report.export = export
+
+    def _leaks(self, price: np.ndarray) -> Iterator[str]:
+        """Name the columns that seem to know the future; a column with a choice was looked at by its owner."""
+        chosen = self._chosen.columns.keys()
+        names = {name: of for name, of in self._columns.covariates.items() if not {name, of} & chosen}
+        rows = sum(len(part) for part in next(iter(self._read.values()), []))
+        columns = {name: np.concatenate(self._read[name]).astype(np.float64) for name in names} if rows else {}
+        for suspicion in suspicions(price[:rows], columns, HORIZON_DAYS.values()) if (price > 0).all() else ():
+            of = names[suspicion.column]
+            yield (
+                f"column {of!r} seems to know the future: {suspicion.evidence}; leave it out with `cbi-queue data edit "
+                f"columns.{of}.role=ignore`, or keep it, if each value was known on its day, with `...role=series`"
+            )
 
 
 def _jumps(days: np.ndarray, price: np.ndarray) -> Iterator[str]:

@@ -89,11 +89,11 @@ class _Foresight:
     def __init__(self, price: np.ndarray, horizons: list[int]) -> None:
         self.horizons = [h for h in horizons if len(price) >= 2 * h + LEAST_ROWS]
         log_price = np.log(price)
-        moves = np.concatenate([np.diff(log_price), [np.nan]])  # (rows,), r[t+1] at t
-        furthest = 2 * max(self.horizons, default=0)
-        self.later = np.stack(  # (furthest, rows), r[t+k] at t
-            [_standard(_shifted(moves, k)) for k in range(furthest)] or [np.zeros(len(price))]
-        ).astype(np.float32)
+        self._furthest = 2 * max(self.horizons, default=0)
+        self._length = 2 * len(price)  # no lag wraps around
+        self._moves = np.fft.rfft(
+            _standard(np.concatenate([np.diff(log_price), [np.nan]])), self._length
+        )  # r[t+1] at t
         self.labels = {h: _shifted(log_price, h) - log_price for h in self.horizons}
 
     def of_changes(self, values: np.ndarray) -> str | None:
@@ -105,7 +105,8 @@ class _Foresight:
         if rows < LEAST_ROWS or not self.horizons:
             return None
         standard = _standard(change)
-        correlation = (self.later @ standard.astype(np.float32) / rows).astype(np.float64)  # (furthest,)
+        later = np.fft.irfft(np.conj(np.fft.rfft(standard, self._length)) * self._moves, self._length)
+        correlation = later[: self._furthest] / rows  # with the move 1, 2, ... rows later
         repeats = 1.0 + 2.0 * np.cumsum(_autocorrelation(standard, len(correlation)) ** 2)  # lags that tell the same
         gained = correlation**2 - 1.0 / rows  # each lag adds 1 / rows by chance alone
         if gained[0] > MOST_NEXT_DAY:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.exports import EXPORT, at, complaint
 
-from cbi_queue.datasets.description import DataSet, write_description
+from cbi_queue.datasets.description import Column, DataSet, write_description
 from jobs.data.series import load_frame
 from jobs.trainer import BrokenSpec
 
@@ -212,3 +212,28 @@ def test_too_many_features_are_refused_with_what_to_do_and_capped_when_told(atte
     assert len(names) - 2 <= 210
     assert "max_features 210: 4 of 7 columns are left out" in notes
     assert {"sp500_ret_0", "nasdaq_ret_0", "vix_ret_0"} <= set(names)
+
+
+PLANTED = {
+    "price of next week": lambda price: price.shift(-5).forward_fill(),
+    "label": lambda price: (price.log().shift(-5) - price.log()).fill_null(0),
+    "sign of the label": lambda price: (price.shift(-5) > price).cast(pl.Float64).fill_null(0),
+    "average around today": lambda price: price.rolling_mean(11, center=True, min_samples=1),
+    "ends five rows early": lambda price: price.log().diff().cum_sum().reverse().shift(-5),
+}
+
+
+@pytest.mark.parametrize("how", PLANTED)
+def test_a_column_that_knows_the_future_is_refused_with_its_evidence_until_its_owner_vouches_for_it(
+    attempt, tmp_path, panel, how
+):
+    odd = panel.with_columns(PLANTED[how](panel["price"]).alias("crush_spread"))
+
+    words = complaint(attempt, odd)
+
+    assert "column 'crush_spread' seems to know the future: " in words
+    assert "`cbi-queue data edit columns.crush_spread.role=ignore`" in words
+    assert "sp500" not in words
+    write_description(tmp_path / "exports", DataSet(columns={"crush_spread": Column(role="series")}))
+    _, columns = attempt(odd)
+    assert "crush_spread_ret_0" in columns
