@@ -34,7 +34,7 @@ def compare(group: Group) -> dict[str, Any]:
 
     Args:
         group: {"horizon_days": h, "runs": [{"name", "predictions": path, "sharpe", "sharpe_days", "sharpe_skew",
-            "sharpe_kurtosis", "trials"}]}; figures may be None.
+            "sharpe_kurtosis", "periods_per_year", "trials"}]}; figures may be None.
 
     Returns:
         {"rows": common rows, "set": {name: p or None}, "superior_p": p or None, "deflated": {name: 0..1 or None}}

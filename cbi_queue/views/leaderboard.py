@@ -55,7 +55,7 @@ class LeaderboardRow:
     directional_accuracy: float | None
     """Share of moves whose direction was forecast correctly, 0 to 1."""
     sharpe: float | None
-    """A year, after the cost of turnover that the data set has."""
+    """Annualised, after the costs of its data set."""
     rows: int | None
     """Trading days that were scored."""
     fit_s: float | None

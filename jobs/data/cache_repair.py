@@ -76,7 +76,6 @@ def _build_again(task: Task, files: CacheFiles) -> str:
         horizon=task.spec.horizon,
         chunk_rows=rows_a_chunk(len(features)),
         stamp=stamp,
-        cost_per_turnover=description.cost_per_turnover,
         chunk_written=obey,
     )
     if made["output_sha256"] == body.get("output_sha256"):

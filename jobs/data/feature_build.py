@@ -64,7 +64,6 @@ def build_cache(
     horizon: str,
     chunk_rows: int,
     stamp: tuple[int, int, int],
-    cost_per_turnover: float,
     chunk_written: Callable[[int], None],
 ) -> dict[str, Any]:
     """Write the Parquet file, then the manifest that makes it valid; return the manifest.
@@ -77,7 +76,6 @@ def build_cache(
         horizon: one of the catalogue's names.
         chunk_rows: rows worked on at a time.
         stamp: `stamp_of` the export before it was hashed.
-        cost_per_turnover: of the data set's description.
         chunk_written: called with the rows of each chunk once it is written.
 
     Raises:
@@ -98,7 +96,6 @@ def build_cache(
         "series": [{"name": s.name, "returns": "log" if s.is_log else "difference"} for s in export.series],
         "as_is": list(export.as_is),
         "spacing": export.spacing.as_json(),
-        "cost_per_turnover": cost_per_turnover,
         "notes": list(export.notes),
         "output_sha256": output_sha256,
     }

@@ -10,7 +10,7 @@ y[t] = log p[t+h] - log p[t] the label, f[t] the forecast of y[t], x[t] the feat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,8 +50,8 @@ class ForecastFrame:
     """Identifies the export that the features were built from."""
     periods_per_year: float = 252.0
     """Rows of a year, by the spacing of the data: 252 for trading days, 52 for weeks."""
-    cost_per_turnover: float = 0.0
-    """Cost of changing the position by its whole value, as a share of it; a choice about the data set."""
+    quarantined: tuple[str, ...] = ()
+    """Features that were taken away from the present fit, see `jobs.evaluation.drift`."""
 
     @property
     def rows(self) -> int:
@@ -66,14 +66,10 @@ def load_frame(processed_dir: Path, horizon: str) -> ForecastFrame:
         BrokenSpec: when the cache is missing, damaged, out of order, or holds a price that has no logarithm.
     """
     files = cache_files(processed_dir, horizon)
-    source_sha256 = _source_of(files, horizon)
-    frame = frame_of(_read_table(files.parquet, horizon), HORIZON_DAYS[horizon], source_sha256)
-    manifest = files.read_manifest() or {}
-    return replace(
-        frame,
-        periods_per_year=float(manifest.get("spacing", {}).get("periods_per_year", frame.periods_per_year)),
-        cost_per_turnover=float(manifest.get("cost_per_turnover", frame.cost_per_turnover)),
-    )
+    manifest = _checked_manifest(files, horizon)
+    frame = frame_of(_read_table(files.parquet, horizon), HORIZON_DAYS[horizon], str(manifest["source_sha256"]))
+    per_year = manifest.get("spacing", {}).get("periods_per_year", frame.periods_per_year)
+    return replace(frame, periods_per_year=float(per_year))
 
 
 def frame_of(table: pl.DataFrame, horizon_days: int, source_sha256: str) -> ForecastFrame:
@@ -107,8 +103,8 @@ def label(price: np.ndarray, horizon_days: int) -> np.ndarray:
     return y
 
 
-def _source_of(files: CacheFiles, horizon: str) -> str:
-    """Check that the cache exists and is whole; return the checksum of its export."""
+def _checked_manifest(files: CacheFiles, horizon: str) -> dict[str, Any]:
+    """Check that the cache exists and is whole; return its manifest."""
     again = f"`cbi-queue retry` the features job of horizon {horizon}"
     if not files.parquet.is_file() or not files.manifest.is_file():
         absent = files.manifest if files.parquet.is_file() else files.parquet
@@ -118,7 +114,7 @@ def _source_of(files: CacheFiles, horizon: str) -> str:
     if files.parquet.is_symlink() or manifest.get("output_sha256") != sha256_of(files.parquet):
         msg = f"{files.parquet} is not the file that {files.manifest.name} was written for: {again}"
         raise BrokenSpec(msg)
-    return str(manifest["source_sha256"])
+    return manifest
 
 
 def _read_table(path: Path, horizon: str) -> pl.DataFrame:

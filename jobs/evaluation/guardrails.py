@@ -77,11 +77,11 @@ def _not_finite(predicted: np.ndarray, split: Split) -> Verdict | None:
 
 
 def _too_good(backtest: Mapping[str, Any]) -> Verdict | None:
-    skill, sharpe, days = backtest["skill_mae"], backtest["sharpe"], backtest["sharpe_days"]
+    skill, sharpe = backtest["skill_mae"], backtest["sharpe"]
     if skill is not None and skill > MOST_SKILL:
         words = f"skill {skill:+.2f} on the backtest is beyond belief (above {MOST_SKILL:g}): look for a column that knows the future"
         return Verdict("too good to be true", "veto", words)
-    if sharpe is not None and sharpe > max(MOST_SHARPE, SHARPE_SIGMAS * _sharpe_se(days, backtest)):
+    if sharpe is not None and sharpe > max(MOST_SHARPE, SHARPE_SIGMAS * _sharpe_se(backtest)):
         words = f"Sharpe {sharpe:+.2f} on the backtest is beyond belief (above {MOST_SHARPE:g}): look for a column that knows the future"
         return Verdict("too good to be true", "veto", words)
     return None
@@ -91,13 +91,14 @@ def _overfitted(validation: Mapping[str, Any], backtest: Mapping[str, Any]) -> V
     before, after = validation["sharpe"], backtest["sharpe"]
     if before is None or after is None or (gap := before - after) <= OVERFITTING_GAP:
         return None
-    se = math.hypot(*(_sharpe_se(block["sharpe_days"], block) for block in (validation, backtest)))
+    se = math.hypot(_sharpe_se(validation), _sharpe_se(backtest))
     words = f"Sharpe {before:+.2f} on validation, {after:+.2f} on the backtest: {gap:.2f} less, standard error {se:.2f}"
     return Verdict("overfitting", "veto" if gap > TRIP_SIGMAS * se else "warn", words)
 
 
-def _sharpe_se(days: int, block: Mapping[str, Any]) -> float:
+def _sharpe_se(block: Mapping[str, Any]) -> float:
     """Return the standard error of an annualised Sharpe ratio near zero: 1 / sqrt(years)."""
+    days = block["sharpe_days"]
     return math.sqrt(block.get("periods_per_year", TRADING_DAYS_PER_YEAR) / days) if days else math.inf
 
 

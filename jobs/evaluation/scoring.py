@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from jobs.data.series import ForecastFrame
     from jobs.evaluation.splits import Split
 
-TRADING_DAYS_PER_YEAR = 252
+TRADING_DAYS_PER_YEAR = 252.0
+"""Rows a year of a daily series; a frame says how many its own year has."""
 MASE_SEASON_ROWS = 5
 """Season m of MASE's in-sample naive forecast: one trading week, as AutoGluon and fev-bench scale daily series."""
 
@@ -37,8 +38,7 @@ def score(
         frame: the rows.
         split: the blocks; the training block scales MASE.
         predicted: (rows,) float64, f[t]; NaN where nothing was forecast: such rows are left out of both.
-        cost_per_turnover: share of the position's value that a full turnover costs, for the Sharpe ratio; None: as
-            the data set says.
+        cost_per_turnover: share of its value that changing the position by all of it costs, for the Sharpe ratio.
 
     Returns:
         {"validation": Score, "backtest": Score, "naive": {"validation": Score, "backtest": Score}}, and "final" where
@@ -90,15 +90,19 @@ def score_block(
     with np.errstate(over="ignore"):  # a forecast beyond a float's range gives infinity here and None below
         forecast = frame.price[scored] * np.exp(f)
         error = price_errors(forecast, frame.price[scored] * np.exp(y), scale)
-    cost = frame.cost_per_turnover if cost_per_turnover is None else cost_per_turnover
-    pnl = staggered_pnl(predicted[rows], _next_return(frame, rows), frame.horizon_days, cost)
+    held = staggered_positions(predicted[rows], frame.horizon_days)
+    gross = staggered_pnl(held, _next_return(frame, rows))
+    pnl = staggered_pnl(held, _next_return(frame, rows), cost_per_turnover)
+    year = frame.periods_per_year
     return {
         "rows": len(scored),
         **error,
         "directional_accuracy": directional_accuracy(f, y),
-        "sharpe": sharpe(pnl, frame.periods_per_year),
-        "periods_per_year": frame.periods_per_year,
+        "sharpe": sharpe(pnl, year),
+        "sharpe_gross": sharpe(gross, year),
+        "turnover": float(year * changes(held)[np.isfinite(held)].mean()) if len(pnl) else None,
         "sharpe_days": len(pnl),
+        "periods_per_year": year,
         **_shape(pnl),
     }
 
@@ -136,40 +140,45 @@ def directional_accuracy(f: np.ndarray, y: np.ndarray) -> float | None:
     return float((np.sign(f[moving]) == np.sign(y[moving])).mean()) if moving.any() else None
 
 
-def staggered_pnl(
-    f: np.ndarray, next_return: np.ndarray, horizon_days: int, cost_per_turnover: float = 0.0
-) -> np.ndarray:
-    """Return the daily P&L of holding each day's sign for h days, one h-th of the money a day.
+def staggered_positions(f: np.ndarray, horizon_days: int) -> npt.NDArray[np.float64]:
+    """Return the position at the close of each day, -1 to 1: each day's sign is held for h days, with 1/h of the money.
 
-    w[t] = mean(sign f[t-h+1..t]),  P&L[t+1] = w[t] r[t+1] - cost |w[t] - w[t-1]|.
-
-    Only full windows of h forecasts count: the first h - 1 days of a block have none, and the first position is
-    bought from zero. Overlapping h-day returns instead would overstate the ratio 2 to 4 times at h = 21 to 63.
+    w[t] = mean(sign f[t-h+1..t]). Only full windows of h forecasts count: the first h - 1 days of a block have none.
+    Overlapping h-day returns instead would overstate the ratio 2 to 4 times at h = 21 to 63.
 
     Args:
-        f: (days,) forecasts of consecutive days; a window with a NaN is left out.
-        next_return: (days,) r[t+1] = log p[t+1] - log p[t].
+        f: (days,) forecasts of consecutive days; NaN where nothing was forecast.
         horizon_days: h.
-        cost_per_turnover: cost of turning the whole position over once, as a share of it.
 
     Returns:
-        (days - h + 1,) float64 at most; empty when the block is shorter than the horizon.
+        (days - h + 1,) float64, NaN where a window contains a NaN; empty when the block is shorter than the horizon.
     """
     if len(f) < horizon_days:
         return np.empty(0)
     windows = np.lib.stride_tricks.sliding_window_view(np.sign(f), horizon_days)  # (days - h + 1, h)
-    w = windows.mean(axis=1)
-    pnl: npt.NDArray[np.float64] = w * next_return[horizon_days - 1 :]
-    if cost_per_turnover:
-        pnl -= cost_per_turnover * np.abs(np.diff(w, prepend=0.0))
-    return pnl[np.isfinite(pnl)]
+    return np.asarray(windows.mean(axis=1), dtype=np.float64)
+
+
+def changes(held: np.ndarray) -> npt.NDArray[np.float64]:
+    """Return |w[t] - w[t-1]| for *held*, (days,) positions; the first one, and one after a gap, is bought from zero."""
+    before = np.nan_to_num(np.concatenate([[0.0], held[:-1]]))
+    return np.asarray(np.abs(held - before[: len(held)]), dtype=np.float64)
+
+
+def staggered_pnl(held: np.ndarray, next_return: np.ndarray, cost_per_turnover: float = 0.0) -> npt.NDArray[np.float64]:
+    """Return the daily P&L of positions, P&L[t+1] = w[t] r[t+1] - cost |w[t] - w[t-1]|, without days that have none.
+
+    Args:
+        held: (days - h + 1,) from `staggered_positions`.
+        next_return: (days,) r[t+1] = log p[t+1] - log p[t].
+        cost_per_turnover: cost of changing the position by its whole value, as a share of it.
+    """
+    pnl = held * next_return[len(next_return) - len(held) :] - cost_per_turnover * changes(held)
+    return np.asarray(pnl[np.isfinite(pnl)], dtype=np.float64)
 
 
 def sharpe(pnl: np.ndarray, periods_per_year: float = TRADING_DAYS_PER_YEAR) -> float | None:
-    """Return mean / sd * sqrt(periods a year) of the P&L of each row (sd with n - 1).
-
-    None for fewer than two rows or no movement.
-    """
+    """Return mean / sd * sqrt(periods of a year) of the P&L (sd with n - 1); None for fewer than two, or no movement."""
     if len(pnl) < 2:
         return None
     deviation = float(pnl.std(ddof=1))

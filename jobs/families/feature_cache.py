@@ -130,6 +130,5 @@ class FeatureCache:
             horizon=task.spec.horizon,
             chunk_rows=self._chunk_rows,
             stamp=self._stamp,
-            cost_per_turnover=self._description.cost_per_turnover,
             chunk_written=report,
         )

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cbi_queue.artifacts import MAY_DIFFER, atomic_file, write_atomic, write_json
+from cbi_queue.datasets.description import DataSet, read_description
+from cbi_queue.errors import Refused
 from cbi_queue.models.kinds import BARS
-from cbi_queue.protocol import Finished
+from cbi_queue.protocol import Finished, Note
 from jobs.evaluation.conformal import COVERAGES, half_widths, measured_coverage
 from jobs.evaluation.guardrails import verdicts, veto_words
 from jobs.evaluation.scoring import MASE_SEASON_ROWS, score
@@ -80,13 +82,15 @@ def record_run(
     )
     predicted = factor * predicted + 0.0  # no negative zeros
     widths, covered = _intervals(frame, split, predicted)
-    scores = score(frame, split, predicted)
+    cost = _cost_per_turnover(task)
+    scores = score(frame, split, predicted, cost_per_turnover=cost)
     found = verdicts(frame, split, predicted, scores, is_baseline=task.spec.model in BARS)
     final = {"final": scores.pop("final", None), "naive": scores["naive"].pop("final", None)}
     metrics = {
         **scores,
         "verdicts": [asdict(verdict) for verdict in found],
         "coverage": covered,
+        "cost_per_turnover": cost,
         "shrinkage": factor,
         "scheme": getattr(task.spec.typed_params, "scheme", "holdout"),
         "fit_s": round(fit_s, 3),
@@ -105,6 +109,18 @@ def record_run(
     _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
     write_atomic(task.run_dir / TRAINING_HASH, _training_hash(task, frame).encode())
     return Finished(metrics=metrics, veto=veto_words(found))
+
+
+def _cost_per_turnover(task: Task) -> float:
+    """Return what the data set's description says now; its default where it cannot be read, which is no reason to fail."""
+    try:
+        return read_description(task.exports_dir).cost_per_turnover
+    except Refused as exc:
+        default = DataSet().cost_per_turnover
+        task.channel.report(
+            Note(f"the Sharpe ratio is after the default cost of {default:g} per turnover: {exc.message}")
+        )
+        return default
 
 
 def feature_schema(frame: ForecastFrame) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def command(horizon: str | None, as_json: bool) -> None:
     Skill is 1 - MASE / naive's MASE on the same rows of the backtest, on which nothing was selected: above 0 is better
     than naive, below 0 worse. Models on different data sets, or snapshots of one, are never in one table; the newest
     come first. Direction is the share of moves whose sign was forecast correctly; Sharpe is the Sharpe
-    ratio of following that sign. A run that `cbi-queue verify` found damaged is marked and not ranked. A star marks a
+    ratio of following that sign, after the data set's `cost_per_turnover`. A run that `cbi-queue verify` found damaged is marked and not ranked. A star marks a
     model whose training was changed on the way, so that an undisturbed run may give other numbers.
     """
     with readonly_ledger() as ledger:

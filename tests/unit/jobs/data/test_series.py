@@ -48,6 +48,14 @@ def test_a_frame_has_the_cache_s_columns_in_their_order(tmp_path: Path) -> None:
     assert (frame.rows, frame.horizon_days, frame.source_sha256) == (ROWS, 5, "ab" * 32)
 
 
+def test_a_frame_knows_how_many_rows_its_year_has(tmp_path: Path) -> None:
+    (tmp_path / "weekly").mkdir()
+    weekly = cached(tmp_path / "weekly", table(), spacing={"periods_per_year": 52.0})
+
+    assert load_frame(weekly, "1w").periods_per_year == 52
+    assert load_frame(cached(tmp_path, table()), "1w").periods_per_year == 252, "a cache that does not say is daily"
+
+
 def test_a_feature_that_has_not_started_is_nan(tmp_path: Path) -> None:
     frame = load_frame(cached(tmp_path, table()), "1w")
 

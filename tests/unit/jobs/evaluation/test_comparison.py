@@ -87,6 +87,17 @@ def test_too_few_rows_say_nothing(tmp_path: Path, series) -> None:
     assert said["superior_p"] is None
 
 
+def test_the_deflated_ratio_takes_the_series_own_year(tmp_path: Path, series) -> None:
+    """The same yearly ratio over as many rows is more certain when the rows are weeks: they are more years."""
+    price, actual, _ = series
+    runs = [run(tmp_path, name, price + 1, price, actual) for name in ("daily", "weekly")]
+    said = [
+        compare({"horizon_days": H, "runs": [{**each, "periods_per_year": periods}]})["deflated"][each["name"]]
+        for each, periods in zip(runs, (252.0, 52.0), strict=True)
+    ]
+    assert said == pytest.approx([0.707, 0.884], abs=0.005)
+
+
 def test_one_group_that_cannot_be_read_does_not_cost_the_others(tmp_path: Path, series) -> None:
     price, actual, _ = series
     groups = {

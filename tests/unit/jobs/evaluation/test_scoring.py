@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from jobs.data.series import ForecastFrame, label
-from jobs.evaluation.scoring import directional_accuracy, mase_scale, price_errors, score, sharpe, skills, staggered_pnl
+from jobs.evaluation.scoring import (
+    changes,
+    directional_accuracy,
+    mase_scale,
+    price_errors,
+    score,
+    sharpe,
+    skills,
+    staggered_pnl,
+    staggered_positions,
+)
 from jobs.evaluation.splits import holdout_split
 
 
@@ -52,12 +62,13 @@ def test_positions_are_the_mean_of_the_last_h_signs() -> None:
     f = np.array([0.5, 0.1, -2.0, 0.3])
     next_return = np.array([9.0, 9.0, 0.03, -0.06])  # the first two days have no full window
 
-    assert staggered_pnl(f, next_return, 3) == pytest.approx([0.01, -0.02])
+    assert staggered_pnl(staggered_positions(f, 3), next_return) == pytest.approx([0.01, -0.02])
 
 
 def test_sharpe_of_a_known_signal_is_the_one_worked_out_by_hand() -> None:
     """With h = 2, signs + + - -: w = 1, 0, -1; P&L = 0.02, 0, 0.01: mean 0.01, sd 0.01, so the ratio is sqrt(252)."""
-    pnl = staggered_pnl(np.array([1.0, 1.0, -1.0, -1.0]), np.array([9.0, 0.02, 0.5, -0.01]), 2)
+    held = staggered_positions(np.array([1.0, 1.0, -1.0, -1.0]), 2)
+    pnl = staggered_pnl(held, np.array([9.0, 0.02, 0.5, -0.01]))
 
     assert pnl == pytest.approx([0.02, 0.0, 0.01])
     assert sharpe(pnl) == pytest.approx(math.sqrt(252))
@@ -65,26 +76,64 @@ def test_sharpe_of_a_known_signal_is_the_one_worked_out_by_hand() -> None:
 
 def test_turnover_is_charged_on_every_change_of_position_and_on_the_first_purchase() -> None:
     """Positions 1, 0, -1 from 0 turns over 1, 1 and 1."""
-    f, flat = np.array([1.0, 1.0, -1.0, -1.0]), np.zeros(4)
+    held = staggered_positions(np.array([1.0, 1.0, -1.0, -1.0]), 2)
 
-    assert staggered_pnl(f, flat, 2, cost_per_turnover=0.001) == pytest.approx([-0.001] * 3)
+    assert staggered_pnl(held, np.zeros(4), cost_per_turnover=0.001) == pytest.approx([-0.001] * 3)
+
+
+def test_a_position_after_a_gap_is_bought_again_and_loses_no_day() -> None:
+    """Otherwise the ratio after costs would be of fewer days than the one before them."""
+    held = np.array([1.0, np.nan, -0.5, -0.5])
+
+    assert changes(held) == pytest.approx([1.0, np.nan, 0.5, 0.0], nan_ok=True)
+    assert staggered_pnl(held, np.zeros(4), 0.01) == pytest.approx([-0.01, -0.005, 0.0])
+
+
+def test_a_score_tells_the_ratio_before_and_after_costs_and_what_was_turned_over() -> None:
+    """At a horizon of a day the sign alternates: the position changes by 2 a day, after a first purchase of 1."""
+    frame = frame_with(random_walk(1000), 1)
+    split = holdout_split(frame, 100, 100, 5)
+    predicted = np.where(np.arange(1000) % 2, 0.01, -0.01)
+
+    block = score(frame, split, predicted, cost_per_turnover=0.002)["backtest"]
+
+    rows = split.backtest
+    daily = np.sign(predicted[rows]) * frame.y[rows]
+    paid = daily - 0.002 * np.array([1.0] + [2.0] * 99)
+    assert block["turnover"] == pytest.approx(252 * 1.99)
+    assert block["sharpe_gross"] == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(252))
+    assert block["sharpe"] == pytest.approx(paid.mean() / paid.std(ddof=1) * math.sqrt(252))
+
+
+def test_ratios_are_those_of_the_series_own_year() -> None:
+    """A weekly series has 52 rows a year: as daily, its ratio would read 2.2 times too high."""
+    daily = frame_with(random_walk(1000), 5)
+    weekly = replace(daily, periods_per_year=52.0)
+    split = holdout_split(daily, 100, 100, 5)
+    f = np.random.default_rng(3).normal(0, 0.04, 1000)
+
+    a, b = (score(frame, split, f)["backtest"] for frame in (daily, weekly))
+
+    assert b["sharpe"] == pytest.approx(a["sharpe"] * math.sqrt(52 / 252))
+    assert b["turnover"] == pytest.approx(a["turnover"] * 52 / 252)
 
 
 def test_a_block_shorter_than_the_horizon_has_no_sharpe() -> None:
-    assert sharpe(staggered_pnl(np.ones(4), np.ones(4), 5)) is None
+    assert sharpe(staggered_pnl(staggered_positions(np.ones(4), 5), np.ones(4))) is None
 
 
 def test_a_strategy_that_never_trades_has_no_sharpe() -> None:
-    assert sharpe(staggered_pnl(np.zeros(50), np.ones(50), 5)) is None
+    assert sharpe(staggered_pnl(staggered_positions(np.zeros(50), 5), np.ones(50))) is None
 
 
 def test_staggered_positions_do_not_inflate_the_ratio_with_the_horizon() -> None:
     """Always long on the same days reads the same at every horizon; overlapping h-day returns would read sqrt(h)."""
     returns = np.random.default_rng(1).normal(0.0005, 0.01, 5000)
-    daily = sharpe(staggered_pnl(np.ones(5000), returns, 1))
+    daily = sharpe(staggered_pnl(np.ones(5000), returns))
 
     for horizon_days in (5, 21, 63):
-        assert sharpe(staggered_pnl(np.ones(5000), returns, horizon_days)) == pytest.approx(daily, abs=0.1)
+        held = staggered_positions(np.ones(5000), horizon_days)
+        assert sharpe(staggered_pnl(held, returns)) == pytest.approx(daily, abs=0.1)
 
 
 def test_skill_is_zero_beside_itself_and_positive_for_half_the_error() -> None:
@@ -139,18 +188,3 @@ def test_a_random_guess_has_no_skill_on_a_random_walk() -> None:
     assert block["skill_mae"] < 0
     assert block["directional_accuracy"] == pytest.approx(0.5, abs=0.04)
     assert abs(block["sharpe"]) < 1.0
-
-
-def test_a_ratio_a_year_follows_the_spacing_of_the_rows_and_the_cost_of_the_data_set() -> None:
-    """52 weeks, not 252: a weekly series would otherwise look more than twice as good as it is."""
-    daily = frame_with(random_walk(1000), 5)
-    split = holdout_split(daily, 100, 100, 5)
-    guess = np.random.default_rng(7).normal(0, 0.04, 1000)
-
-    def block(**data: float) -> dict[str, object]:
-        scores: dict[str, object] = score(replace(daily, **data), split, guess)["backtest"]
-        return scores
-
-    plain = block()["sharpe"]
-    assert block(periods_per_year=52.0)["sharpe"] == pytest.approx(plain * (52 / 252) ** 0.5)
-    assert block(cost_per_turnover=0.01)["sharpe"] < plain
