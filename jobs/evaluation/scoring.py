@@ -30,7 +30,7 @@ Score = dict[str, float | int | None]
 
 
 def score(
-    frame: ForecastFrame, split: Split, predicted: np.ndarray, *, cost_per_turnover: float | None = None
+    frame: ForecastFrame, split: Split, predicted: np.ndarray, *, cost_per_turnover: float = 0.0
 ) -> dict[str, dict[str, Score] | Score]:
     """Score *predicted* on every block after the training block, and the naive forecast on the same rows.
 
@@ -74,7 +74,7 @@ def score_block(
     predicted: np.ndarray,
     scale: float,
     *,
-    cost_per_turnover: float | None = None,
+    cost_per_turnover: float = 0.0,
 ) -> Score:
     """Score one block.
 

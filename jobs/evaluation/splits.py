@@ -152,15 +152,17 @@ def describe(frame: ForecastFrame, split: Split) -> dict[str, Any]:
             "train_to_validation": int(split.validation[0] - split.train[-1] - 1),
             "validation_to_backtest": int(split.backtest[0] - split.validation[-1] - 1),
         },
-        "blocks": {name: _block_dates(frame, rows) for name, rows in blocks.items()},
+        "blocks": {name: block_dates(frame, rows) for name, rows in blocks.items()},
     }
 
 
-def _block_dates(frame: ForecastFrame, rows: np.ndarray) -> dict[str, Any]:
+def block_dates(frame: ForecastFrame, rows: np.ndarray) -> dict[str, Any]:
+    """Return the dates of contiguous *rows*, and until when their labels reach; None where they are not known yet."""
     last = int(rows[-1])
+    ends = last + frame.horizon_days
     return {
         "rows": len(rows),
         "first": str(frame.dates[rows[0]]),
         "last": str(frame.dates[last]),
-        "labels_until": str(frame.dates[last + frame.horizon_days]),
+        "labels_until": str(frame.dates[ends]) if ends < frame.rows else None,
     }

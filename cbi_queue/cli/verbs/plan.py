@@ -56,20 +56,51 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
         _print_summary(plans, summary)
 
 
-@command.command(epilog=examples("plan show schedules/day1.yaml", "plan show --json schedules/day*.yaml"))
+@command.command(
+    epilog=examples(
+        "plan show schedules/day1.yaml",
+        "plan show --json schedules/day*.yaml",
+        "plan show --splits schedules/quickstart.yaml",
+        more="Exit codes: 0 shown, 2 a plan has complaints or a job cannot be split.",
+    )
+)
 @plan_files_argument
 @_NO_DATA
+@click.option(
+    "--splits",
+    is_flag=True,
+    help="Show instead which rows train, select and judge each model, with dates, and every fit of a walk-forward run.",
+)
 @json_option
-def show(files: tuple[Path, ...], no_data: bool, as_json: bool) -> None:
+@click.pass_context
+def show(ctx: click.Context, files: tuple[Path, ...], no_data: bool, splits: bool, as_json: bool) -> None:
     """Show the jobs of plans, expanded, in the order in which they run."""
     from cbi_queue.plan import execution_order
 
+    if splits and no_data:
+        raise click.UsageError("--splits reads the dates of the exports; leave out --no-data")
     plans = _read(files, no_data=no_data)
     jobs = execution_order([job for plan in plans for job in plan.jobs])
+    if splits:
+        ctx.exit(_show_splits(jobs, as_json=as_json))
     if as_json:
         print_json([job.model_dump(mode="json") for job in jobs])
     else:
         _print_jobs(jobs)
+
+
+def _show_splits(jobs: Sequence[JobSpec], *, as_json: bool) -> int:
+    from cbi_queue.settings import load_settings
+    from cbi_queue.views.split_plan import split_plans
+
+    plans = split_plans(load_settings(), jobs)
+    if as_json:
+        print_json([plan.as_json() for plan in plans])
+    else:
+        from cbi_queue.cli.split_view import print_splits
+
+        print_splits(plans)
+    return 2 if any("error" in plan.body for plan in plans) else 0
 
 
 @command.command(
