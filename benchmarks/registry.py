@@ -140,6 +140,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"ROWS": 2_000},
     ),
     Benchmark(
+        "quarantine",
+        "feature_quarantine",
+        "skill of LightGBM with `quarantine_psi` and without, on 20 daily series",
+        20,
+        slow=True,
+        smallest={"ROUNDS": 2, "HORIZONS": ("1w",)},
+    ),
+    Benchmark(
         "features",
         "feature_streaming",
         "memory of the feature cache on 10 million rows",

@@ -123,12 +123,17 @@ class JobSpec(BaseModel):
     def canonical_json(self) -> str:
         """The spec as JSON with sorted keys: what is stored and hashed.
 
-        The default data set and an unknown snapshot are left out, so jobs of older versions keep their identity.
+        The default data set, an unknown snapshot and no quarantine are left out, so jobs of older versions keep their
+        identity.
         """
         body = self.model_dump(mode="json")
-        for key, default in (("dataset", DEFAULT), ("snapshot", None)):
-            if body[key] == default:
-                del body[key]
+        for place, key, default in (
+            (body, "dataset", DEFAULT),
+            (body, "snapshot", None),
+            (body["params"], "quarantine_psi", None),
+        ):
+            if place.get(key, default) == default:
+                place.pop(key, None)
         return _canonical(body)
 
 

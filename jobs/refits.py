@@ -57,6 +57,12 @@ class _Store:
     """Of the task, when the last of them was done."""
 
 
+def _quarantine(fits: list[_Done]) -> dict[str, Any]:
+    """Return how many features the kept model does without, and how many each fit did; nothing without a quarantine."""
+    counts = [fit.details.get("quarantined") for fit in fits]
+    return {"quarantined": counts[-1], "quarantined_by_fit": counts} if counts[-1] is not None else {}
+
+
 class WalkForward:
     """Trains a model of any family fit by fit."""
 
@@ -141,7 +147,7 @@ class WalkForward:
             predict_s=sum(fit.predict_s for fit in fits),
             model_files=last.model_files,
             preproc=last.preproc,
-            details={**fits[-1].details, **fits[0].details, "fits": len(fits)},
+            details={**fits[-1].details, **fits[0].details, "fits": len(fits), **_quarantine(fits)},
         )
 
     def _task_for(self, task: Task, refit: Refit) -> Task:

@@ -16,6 +16,7 @@ from cbi_queue.protocol import Note, Started
 from jobs.boosting.checkpoints import BoostingCheckpoints
 from jobs.boosting.loop import BoostingLoop
 from jobs.data.series import load_frame
+from jobs.evaluation.drift import without_drifted
 from jobs.evaluation.splits import split_of
 from jobs.results.run_folder import record_run
 from jobs.training.checkpoint import digest_of
@@ -66,8 +67,9 @@ class BoostedRun:
             task.note_difference(words)
         self._task = replace(task, assignment=replace(task.assignment, threads=self.limits.threads))
         self._params = params
-        self.frame = load_frame(task.processed_dir, task.spec.horizon)
-        self.split = split_of(task, self.frame)
+        frame = load_frame(task.processed_dir, task.spec.horizon)
+        self.split = split_of(task, frame)
+        self.frame = without_drifted(task, frame, self.split)
         task.channel.probe = probe_cpu
         if (copy := torch_copy_in_use()) is not None:
             task.channel.report(Note(f"uses torch's OpenMP library ({copy}): Homebrew's is not installed"))

@@ -14,6 +14,7 @@ import numpy as np
 from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS
 from jobs.data.series import load_frame
 from jobs.data.standardise import fit_standardiser
+from jobs.evaluation.drift import without_drifted
 from jobs.evaluation.splits import split_of
 from jobs.trainer import BrokenSpec
 
@@ -59,6 +60,7 @@ def load_neural_data(task: Task) -> NeuralData:
     params = cast("NeuralParams", task.spec.typed_params)
     frame = load_frame(task.processed_dir, task.spec.horizon)
     split = split_of(task, frame)
+    frame = without_drifted(task, frame, split)
     standardiser = fit_standardiser(frame.x[split.train], frame.y[split.train])
     return NeuralData(
         frame,

@@ -53,9 +53,10 @@ class NetRun(ABC):
         return self.loop.started()
 
     def _name_unused_columns(self) -> None:
-        names, sparse = self.data.frame.feature_names, self.data.standardiser.sparse
-        if len(sparse):
-            first = ", ".join(names[column] for column in sparse[:3])
+        names, away = self.data.frame.feature_names, set(self.data.frame.quarantined)
+        sparse = [names[column] for column in self.data.standardiser.sparse if names[column] not in away]
+        if sparse:
+            first = ", ".join(sparse[:3])
             more = f" and {len(sparse) - 3} more" if len(sparse) > 3 else ""
             least = least_rows(len(self.data.split.train))
             text = f"{len(sparse)} of {len(names)} features are not used, fewer than {least} training rows have them: {first}{more}"

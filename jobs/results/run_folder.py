@@ -71,6 +71,9 @@ def record_run(
         preproc: what was done to the features, as JSON values, enough to do it again.
         details: further metrics of this family (best round, refits), finite or None.
     """
+    if (quarantine := getattr(task.spec.typed_params, "quarantine_psi", None)) is not None:
+        preproc = {**preproc, "quarantine_psi": quarantine, "quarantined": list(frame.quarantined)}
+        details = {**(details or {}), "quarantined": len(frame.quarantined)}
     if task.refit:
         recorded = Recorded(predicted, fit_s, predict_s, model_files, preproc, details or {})
         if split is not task.refit.split:

@@ -40,6 +40,12 @@ def test_any_change_of_content_is_another_job(change: dict[str, object]) -> None
     assert identity_of(spec(**change).canonical_json()) != identity_of(spec().canonical_json())
 
 
+def test_a_job_without_a_quarantine_is_the_job_that_it_was_before_there_was_one() -> None:
+    assert "quarantine" not in spec().canonical_json()
+    assert spec(params={"quarantine_psi": None}).canonical_json() == spec().canonical_json()
+    assert spec(params={"quarantine_psi": 0.25}).canonical_json() != spec().canonical_json()
+
+
 def test_the_canonical_text_reads_back_to_the_same_spec() -> None:
     job = spec(params={"learning_rate": 0.1}, needs=["f"], timeout_s=60)
     again = JobSpec.model_validate_json(job.canonical_json())
