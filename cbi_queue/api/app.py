@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 
 import cbi_queue
 from cbi_queue.api import error_answers, routes_change, routes_page, routes_read
+from cbi_queue.api.board_view import Comparer
 from cbi_queue.api.middleware import Guard, HeadAsGet
 from cbi_queue.api.models import Problem
 from cbi_queue.api.token import ensure_token
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         },
     )
     app.state.settings = settings
+    app.state.comparer = Comparer(settings)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings)
     error_answers.install(app)
@@ -67,6 +69,7 @@ class _Static(StaticFiles):
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     yield
+    app.state.comparer.close()

@@ -5,39 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbi_queue.api.board_view import page_boards
 from cbi_queue.api.charts import loss_line
 from cbi_queue.api.governor_panel import governor_panel
 from cbi_queue.ledger import queries
 from cbi_queue.lifecycle import JobState, Reason
-from cbi_queue.views.leaderboard import rank
 from cbi_queue.views.snapshot import open_snapshot, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cbi_queue.api.board_view import Board, Comparer
     from cbi_queue.api.charts import LossLine
     from cbi_queue.api.governor_panel import GovernorPanel
     from cbi_queue.settings import Settings
     from cbi_queue.telemetry.telemetry import EpochRow
-    from cbi_queue.views.leaderboard import LeaderboardRow
     from cbi_queue.views.snapshot import JobLine, QueueStatus
 
-MODELS_SHOWN = 4
-"""Best models of each horizon on the page, beside the baselines."""
 QUEUE_SHOWN = 12
 """Jobs of the queue that are shown at first; the next ones are folded."""
 QUEUE_LISTED = 200
 """Jobs of the queue on the page at all: more would make each refresh slow, and nobody reads them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Board:
-    """The top of one horizon's leaderboard."""
-
-    horizon: str
-    rows: tuple[LeaderboardRow, ...]
-    more: int
-    """Rows that are not shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +46,19 @@ class PageView:
     """True when nothing was ever enqueued."""
 
 
-def page_view(settings: Settings) -> PageView:
-    """Read everything that the page shows.
+def page_view(settings: Settings, comparer: Comparer) -> PageView:
+    """Read everything that the page shows; what is not known yet of the boards is computed in the background.
 
     Raises:
         LedgerError: when the ledger cannot be read.
     """
     with open_snapshot(settings) as (ledger, telemetry):
         status = status_of(settings, ledger, telemetry)
-        ranked = rank(queries.scored_jobs(ledger))
+        scored = queries.scored_jobs(ledger)
         epochs = telemetry.epochs(status.slot.job.id) if status.slot.job else []
         governor = governor_panel(telemetry, status, epochs)
     mood, headline = _headline(status)
-    boards = tuple(_board(horizon, rows) for horizon, rows in ranked.items())
+    boards = page_boards(scored, comparer.known(scored))
     return PageView(
         status=status,
         headline=headline,
@@ -78,7 +66,7 @@ def page_view(settings: Settings) -> PageView:
         losses=_losses(status, epochs),
         governor=governor,
         boards=boards,
-        any_may_differ=any(row.may_differ for board in boards for row in board.rows),
+        any_may_differ=any(line.row.may_differ for board in boards for line in board.rows),
         is_empty=not status.counts,
     )
 
@@ -114,9 +102,3 @@ def _idle_words(status: QueueStatus) -> str:
 def _losses(status: QueueStatus, epochs: Sequence[EpochRow]) -> LossLine | None:
     progress = status.slot.progress
     return None if progress is None else loss_line(epochs, upto=progress.epoch)
-
-
-def _board(horizon: str, rows: Sequence[LeaderboardRow]) -> Board:
-    best = [row for row in rows if not row.is_bar][:MODELS_SHOWN]
-    shown = tuple(row for row in rows if row.is_bar or row in best or row.damage is not None)
-    return Board(horizon, shown, more=len(rows) - len(shown))

@@ -71,7 +71,7 @@ def status_page(
     """Return the page to a browser, and the snapshot as JSON to other clients."""
     as_html = format == "html" if format else wants_html(request)
     answer: Response = (
-        HTMLResponse(_render("status.html", view=page_view(settings)))
+        HTMLResponse(_render("status.html", view=page_view(settings, request.app.state.comparer)))
         if as_html
         else JSONResponse(take_status(settings).as_json())
     )

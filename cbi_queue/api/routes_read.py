@@ -9,11 +9,12 @@ import sqlite3
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 import cbi_queue
 from cbi_queue import clock
+from cbi_queue.api.board_view import Comparer
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.models import EventsPage, GovernorNow, Health, JobDetail, JobName, JobStory, Problem, Whole
 from cbi_queue.budget import BudgetProgress
@@ -75,13 +76,16 @@ def governor(settings: AppSettings) -> GovernorNow:
 
 
 @router.get("/api/leaderboard")
-def leaderboard(settings: AppSettings) -> dict[str, list[LeaderboardRow]]:
-    """Return board -> trained models and baselines, best first by skill against naive on the backtest block.
+def leaderboard(request: Request, settings: AppSettings) -> dict[str, list[LeaderboardRow]]:
+    """Return board -> trained models and baselines, best first by skill against naive on the validation block.
 
-    A board is named by its horizon, as `1w`, and where there are several, by its data set and older snapshot.
+    A board is named by its horizon, as `1w`, and where they are not the default, by data set, scheme and older snapshot.
+    What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null until it was computed in the background.
     """
     with Ledger.open_readonly(settings.ledger_path) as ledger:
-        return rank(queries.scored_jobs(ledger))
+        jobs = queries.scored_jobs(ledger)
+    comparer: Comparer = request.app.state.comparer
+    return rank(jobs, comparer.known(jobs))
 
 
 @router.get("/api/jobs")

@@ -66,14 +66,19 @@ def _safe(character: str) -> str:
 
 def console() -> Console:
     """Return a console as wide as the terminal, or `PIPE_COLUMNS` wide when the output is a pipe or a file."""
+    is_fitted = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return _console(None if is_fitted else PIPE_COLUMNS)
+
+
+def _console(width: int | None) -> Console:
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=PIPE_COLUMNS)
+    return Console(width=width)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table that fits the terminal."""
-    screen = console()
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None = None) -> None:
+    """Print a table that fits the terminal, or *width* columns."""
+    screen = console() if width is None else _console(width)
     listed = list(rows)
     if len(listed) <= LONG_TABLE:
         screen.print(fitted_table(title, columns, listed, screen.width))
@@ -85,10 +90,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 def _long_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
     """Yield the lines of a table of many rows, laid out as `fitted_table` does, in a hundredth of the time."""
     cells = [[printable(cell) for cell in row] for row in rows]
-    kept = _kept_columns(columns, cells, width)
+    kept, gap, _ = _layout(columns, cells, width)
+    between = " " * gap
     names = [columns[index].lstrip("?>") for index in kept]
     wide = [max(len(name), *(len(row[index]) for row in cells)) for name, index in zip(names, kept, strict=True)]
-    before = sum(wide[:-1]) + 2 * len(wide[:-1])
+    before = sum(wide[:-1]) + gap * len(wide[:-1])
     last = max(WORDS_COLUMNS, width - before)
 
     def line(values: Sequence[str], style: Callable[[str, str], str]) -> str:
@@ -98,7 +104,7 @@ def _long_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         ]
         first, *more = [values[-1]] if len(values[-1]) <= last else textwrap.wrap(values[-1], last)
         shown = [style(value, cell) for value, cell in zip(values[:-1], padded[:-1], strict=True)]
-        return ("\n" + " " * before).join(["  ".join([*shown, style(values[-1], first)]).rstrip(), *more])
+        return ("\n" + " " * before).join([between.join([*shown, style(values[-1], first)]).rstrip(), *more])
 
     if title:
         yield title
@@ -113,12 +119,12 @@ def _coloured(value: str, cell: str) -> str:
 
 
 def fitted_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], width: int) -> Table:
-    """Return a table at most *width* wide. Only its last column wraps over several lines.
+    """Return a table at most *width* wide. Its last column wraps over several lines; the others only where they do not fit.
 
     Args:
         title: printed above; empty for none.
         columns: headings; `>` before a heading aligns the column to the right; `?` drops the column when there is
-            no room (the rightmost such column first).
+            no room (the rightmost such column first; `??` before `?`).
         rows: one cell per column; unprintable characters are escaped here.
         width: columns of characters.
     """
@@ -126,30 +132,40 @@ def fitted_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str
     from rich.text import Text
 
     cells = [[printable(cell) for cell in row] for row in rows]
-    kept = _kept_columns(columns, cells, width)
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    kept, gap, fits = _layout(columns, cells, width)
+    table = Table(
+        title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0)
+    )
     for index in kept:
-        is_last = index == len(columns) - 1
+        folds = index == len(columns) - 1 or not (fits or ">" in columns[index])
         table.add_column(
             columns[index].lstrip("?>"),
             justify="right" if ">" in columns[index] else "left",
-            no_wrap=not is_last,
-            overflow="fold" if is_last else "ellipsis",
+            no_wrap=not folds,
+            overflow="fold" if folds else "ellipsis",
         )
     for row in cells:
         table.add_row(*(Text(row[index], style=STATE_COLOURS.get(row[index], "")) for index in kept))
     return table
 
 
-def _kept_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Return the columns that fit, with at least `WORDS_COLUMNS` for the last one if it needs them."""
+def _layout(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> tuple[list[int], int, bool]:
+    """Return the columns that are kept, the blanks between them, and whether they fit.
+
+    The last column gets at least `WORDS_COLUMNS` if it needs them. The blanks are two, or one where that saves a column.
+    """
     widths = [max(len(name.lstrip("?>")), *(len(row[index]) for row in rows), 0) for index, name in enumerate(columns)]
     widths[-1] = min(widths[-1], WORDS_COLUMNS)
     kept = list(range(len(columns)))
-    for index in reversed(range(len(columns))):
-        if sum(widths[i] + 2 for i in kept) - 2 > width and columns[index].startswith("?"):
+
+    def needs(gap: int) -> int:
+        return sum(widths[i] + gap for i in kept) - gap
+
+    from_the_right = range(len(columns) - 1, -1, -1)
+    for index in sorted(from_the_right, key=lambda index: not columns[index].startswith("??")):
+        if needs(1) > width and columns[index].startswith("?"):
             kept.remove(index)
-    return kept
+    return kept, 2 if needs(2) <= width else 1, needs(1) <= width
 
 
 def print_changed(verb: str, jobs: Sequence[JobRow], *, as_json: bool) -> None:

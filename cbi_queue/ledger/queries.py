@@ -108,8 +108,8 @@ def brief_jobs(ledger: Ledger, where: str = "1", *values: object) -> list[JobRow
 
 
 def scored_jobs(ledger: Ledger) -> list[JobRow]:
-    """Return every job that succeeded and has metrics, in plan order, of its spec only the data."""
-    where = "state = 'succeeded' AND metrics IS NOT NULL"
+    """Return every job that was trained and scored, vetoed ones too, in plan order, of its spec only the data."""
+    where = "state IN ('succeeded', 'vetoed') AND metrics IS NOT NULL"
     return _jobs(ledger, f"SELECT {_WITHOUT_SPEC} FROM jobs WHERE {where} ORDER BY id")  # noqa: S608 - our own words
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 FILE_NAME = "comparison.json"
 TIMEOUT_S = 120.0
 KEPT_BOARDS = 200
+FAILED = "the models of a board could not be compared with each other"
 _FIGURES = ("sharpe", "sharpe_days", "sharpe_skew", "sharpe_kurtosis", "periods_per_year")
 
 
@@ -47,40 +49,86 @@ def read_comparisons(path: Path, boards: Mapping[str, list[JobRow]]) -> dict[str
     return {title: _read(stored[key]) for title, jobs in boards.items() if (key := _key(jobs)) in stored}
 
 
+def missing_groups(path: Path, boards: Mapping[str, list[JobRow]]) -> dict[str, dict[str, Any]]:
+    """Return what is not stored yet about *boards*, as `jobs.comparison` reads it: key -> group.
+
+    Boards of a run whose forecasts are not there are left out: nothing could be computed about them.
+    """
+    stored = _stored(path)
+    keyed = {_key(jobs): jobs for jobs in boards.values() if jobs}
+    return {
+        key: _group(jobs)
+        for key, jobs in keyed.items()
+        if key not in stored and jobs[0].horizon in HORIZON_DAYS and all(map(_has_forecasts, jobs))
+    }
+
+
+def start_comparison(interpreter: str) -> subprocess.Popen[str]:
+    """Start a process that compares; `finish_comparison` gives it the groups and reads its answers.
+
+    Args:
+        interpreter: Python that has the trainers' libraries.
+
+    Raises:
+        OSError: when it cannot be started.
+    """
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+    return subprocess.Popen(
+        [interpreter, "-P", "-m", "jobs.comparison"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        env={**os.environ, **one_thread},
+    )
+
+
+def finish_comparison(child: subprocess.Popen[str], groups: Mapping[str, dict[str, Any]], path: Path) -> str | None:
+    """Give *groups* (from `missing_groups`) to *child*, wait for its answers and store them in *path*.
+
+    Returns:
+        Why something could not be computed, in words; None when all is there.
+    """
+    try:
+        answer, complaint = child.communicate(json.dumps(groups), timeout=TIMEOUT_S)
+        if child.returncode != 0:
+            words = (complaint.strip().splitlines() or [f"it ended with {child.returncode} and no word of why"])[-1]
+            return f"{FAILED}: {words}"
+        answers: dict[str, Any] = json.loads(answer)
+        good = {key: answer for key, answer in answers.items() if "error" not in answer}
+        write_json(path, dict(list({**_stored(path), **good}.items())[-KEPT_BOARDS:]))
+    except subprocess.TimeoutExpired:
+        return f"{FAILED}: it took longer than {TIMEOUT_S:.0f} s"
+    except (OSError, ValueError) as exc:
+        return f"{FAILED}: {exc}"
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.communicate()
+    faults = [answer["error"] for answer in answers.values() if "error" in answer]
+    return f"{FAILED}: {faults[0]}" if faults else None
+
+
 def compute_comparisons(path: Path, boards: Mapping[str, list[JobRow]], interpreter: str) -> str | None:
     """Compute and store what is not stored yet about *boards*.
 
     Args:
         path: of the file that keeps the answers.
-        boards: title -> scored jobs.
+        boards: title -> jobs whose scores count.
         interpreter: Python that has the trainers' libraries.
 
     Returns:
-        Why something could not be computed, in words; None when all is there.
+        Why something could not be computed, in words; None when all is there, or the forecasts of a run are gone.
     """
-    stored = _stored(path)
-    wanted = {key: _group(jobs) for jobs in boards.values() if len(jobs) and (key := _key(jobs)) not in stored}
-    if not wanted:
+    groups = missing_groups(path, boards)
+    if not groups:
         return None
     try:
-        done = subprocess.run(
-            [interpreter, "-P", "-m", "jobs.comparison"],
-            input=json.dumps(wanted),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=True,
-        )
-        answers: dict[str, Any] = json.loads(done.stdout)
-    except subprocess.CalledProcessError as exc:
-        return f"models could not be compared: {(exc.stderr.strip().splitlines() or ['no word of why'])[-1]}"
-    except (OSError, ValueError, subprocess.TimeoutExpired) as exc:
-        return f"models could not be compared: {exc}"
-    good = {key: answer for key, answer in answers.items() if "error" not in answer}
-    kept = dict(list({**stored, **good}.items())[-KEPT_BOARDS:])
-    write_json(path, kept)
-    faults = [answer["error"] for answer in answers.values() if "error" in answer]
-    return f"models could not be compared: {faults[0]}" if faults else None
+        child = start_comparison(interpreter)
+    except OSError as exc:
+        return f"{FAILED}: {interpreter} cannot be started: {exc.strerror}"
+    return finish_comparison(child, groups, path)
 
 
 def _stored(path: Path) -> dict[str, Any]:
@@ -96,6 +144,15 @@ def _key(jobs: Iterable[JobRow]) -> str:
     return hashlib.sha256(json.dumps(runs).encode()).hexdigest()
 
 
+def _has_forecasts(job: JobRow) -> bool:
+    path = _forecasts(job)
+    return path.is_file() and not path.is_symlink()
+
+
+def _forecasts(job: JobRow) -> Path:
+    return Path(job.run_dir or "") / "predictions.parquet"
+
+
 def _group(jobs: list[JobRow]) -> dict[str, Any]:
     return {"horizon_days": HORIZON_DAYS[jobs[0].horizon], "runs": [_run(job) for job in jobs]}
 
@@ -103,8 +160,7 @@ def _group(jobs: list[JobRow]) -> dict[str, Any]:
 def _run(job: JobRow) -> dict[str, Any]:
     metrics = job.metrics or {}
     figures = {name: metrics["backtest"].get(name) for name in _FIGURES}
-    predictions = str(Path(job.run_dir or "") / "predictions.parquet")
-    return {"name": job.name, "predictions": predictions, "trials": metrics.get("trials", 1), **figures}
+    return {"name": job.name, "predictions": str(_forecasts(job)), "trials": metrics.get("trials", 1), **figures}
 
 
 def _read(answer: Any) -> Comparison:

@@ -1,16 +1,18 @@
-"""The trained models of each board, ranked by how much better than naive they forecast. Pure: rows in, rows out.
+"""The trained models of each board, ranked; how far each skill can be believed stands beside it. Pure: rows in, rows out.
 
-The backtest block ranks, because no model was selected on it. Models may be scored on different rows, whose errors
-cannot be compared, so they are ranked by skill = 1 - error / naive's error on the same rows: 0 equals naive, above 0
-beats it. MASE is MAE divided by a constant, so skill by MASE is skill by MAE. The baselines (naive, seasonal naive,
-drift) are always listed. One that was not trained has no scores, except naive, whose scores come with every model.
-A run that was found damaged is listed last, without place and scores.
+The validation block ranks, because it may select; the backtest judges, because no model was selected on it. Models may be
+scored on different rows, whose errors cannot be compared, so they are compared by skill = 1 - error / naive's error on
+the same rows: 0 equals naive. MASE is MAE divided by a constant, so skill by MASE is skill by MAE.
 
-Scores on different data cannot be compared either: every data set, and every snapshot of it, has boards of its own.
+Scores of different data, or of different schemes, cannot be compared either: every data set, every snapshot of it and
+every scheme has boards of its own. The baselines (naive, seasonal naive, drift) are always listed. One that was not
+trained has no scores, except naive, whose scores come with every model. A run that was vetoed, or found damaged, is
+listed last, without place and scores.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +23,41 @@ from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import BARS, HORIZONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from cbi_queue.ledger import JobRow
+    from cbi_queue.views.comparison import Comparison
 
 NAIVE = "naive"
+HOLDOUT = "holdout"
+SCHEME_WORDS = {HOLDOUT: "holdout", "walk_forward": "walk-forward"}
+LEVEL = 0.05
+"""A model is told apart from naive when both p-values are at most this, divided by the models of its board."""
+LEAST_INDEPENDENT = 6.0
+"""Independent rows below which a skill has no interval: three blocks of 2h rows (`jobs.evaluation.significance`)."""
+BETTER, WORSE, NO, TOO_FEW = "better", "worse", "no", "too few"
 MARK = "*"
 """Stands behind the name of a model whose numbers may differ from those of an undisturbed run."""
 MARK_WORDS = "an undisturbed run may give other numbers; `cbi-queue show NAME` says why"
 
 
 @dataclass(frozen=True, slots=True)
+class VerdictLine:
+    """What a guardrail found in a result."""
+
+    name: str
+    level: str
+    """warn | veto."""
+    evidence: str
+    """A sentence with the figures."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaderboardRow:
-    """One model or baseline of one horizon. Scores are of the backtest block; None where there is no such score."""
+    """One model or baseline of one board. Scores are of the backtest unless they say otherwise; None: no such score."""
 
     place: int | None
-    """1 is best; None without a skill."""
+    """1 is best; None without a skill on the validation block."""
     job_id: int | None
     """None for a baseline that no job trained."""
     name: str
@@ -44,70 +65,123 @@ class LeaderboardRow:
     model: str
     is_bar: bool
     """True for a baseline."""
-    skill_mase: float | None
-    """1 - MASE / naive's MASE on the same rows; ranks."""
-    skill_rmse: float | None
-    """1 - RMSE / naive's RMSE on the same rows; breaks ties."""
-    mase: float | None
-    rmse: float | None
+    validation_skill: float | None = None
+    """Skill by MASE on the validation block; ranks."""
+    skill_mase: float | None = None
+    """1 - MASE / naive's MASE on the same rows; judges."""
+    skill_low: float | None = None
+    skill_high: float | None = None
+    """The 95 % interval around that skill."""
+    independent: float | None = None
+    """Rows that share no day with each other: rows / h."""
+    p_value: float | None = None
+    """Two-sided, of a skill of zero, by block bootstrap."""
+    dm_p_value: float | None = None
+    """The same by the Diebold-Mariano test."""
+    told_apart: str | None = None
+    """From naive: better | worse | no | too few (independent rows to say); None: not tested."""
+    set_p_value: float | None = None
+    """Of the model confidence set; 0.10 or more: cannot be told apart from the best of its board."""
+    skill_rmse: float | None = None
+    """1 - RMSE / naive's RMSE on the same rows."""
+    mase: float | None = None
+    rmse: float | None = None
     """In units of the price."""
-    mape_pct: float | None
-    directional_accuracy: float | None
+    mape_pct: float | None = None
+    directional_accuracy: float | None = None
     """Share of moves whose direction was forecast correctly, 0 to 1."""
-    sharpe: float | None
+    sharpe: float | None = None
     """Annualised, after the costs of its data set."""
-    rows: int | None
+    deflated_sharpe: float | None = None
+    """Probability that the Sharpe ratio is above what the best of so many worthless models would show, 0 to 1."""
+    coverage_80: float | None = None
+    """Share of prices inside the 80 % intervals, 0 to 1."""
+    coverage_95: float | None = None
+    shrinkage: float | None = None
+    """Factor by which forecasts were shrunk towards naive's: 1 not at all, 0 to naive's."""
+    rows: int | None = None
     """Trading days that were scored."""
-    fit_s: float | None
-    """Working seconds of the fit."""
+    fit_s: float | None = None
+    """Working seconds of the fits."""
+    best_round: int | None = None
+    """Of a boosted model: rounds that the validation block selected."""
     horizon: str = ""
     dataset: str = DEFAULT
     snapshot: str | None = None
     """Which snapshot of the data set every row of its board was scored on; None when it was not recorded."""
+    scheme: str = HOLDOUT
+    """holdout | walk_forward: how every row of its board was judged."""
+    verdicts: tuple[VerdictLine, ...] = ()
+    veto: str | None = None
+    """Why a guardrail vetoed it; it is then not ranked."""
     damage: str | None = None
     """What the last check of its run folder found wrong; it is then not ranked."""
     may_differ: tuple[str, ...] = ()
     """Why an undisturbed run could have given other numbers; empty: it could not."""
 
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the interval around the skill."""
+        return None if self.skill_low is None or self.skill_high is None else (self.skill_high - self.skill_low) / 2
 
-def rank(jobs: Iterable[JobRow]) -> dict[str, list[LeaderboardRow]]:
-    """Rank the succeeded jobs and the baselines of each board, best first.
+
+def boards_of(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
+    """Group the scored jobs into boards.
 
     Args:
-        jobs: any jobs; those that did not succeed or were not scored are omitted, and of several jobs of one name
-            only the newest counts.
+        jobs: any jobs; those that did not end with scores are omitted, and of several jobs of one name only the newest
+            counts.
 
     Returns:
-        Title of the board -> rows. A title is the horizon, as `1w`; then the data set, unless it is the default one;
-        then, for any but the newest snapshot of the two, `older data` and its first characters. The newest boards
-        come first: the default data set, then by name; the shortest horizon first.
+        Title of the board -> jobs. A title is the horizon, as `1w`; then the data set, unless it is the default one;
+        then `walk-forward`, unless the scheme is holdout; then, for any but the newest snapshot of data set and
+        horizon, `older data` and its first characters. The newest data come first, the default data set, the shortest
+        horizon, walk-forward.
     """
-    newest: dict[tuple[str, str, str | None, str], JobRow] = {}
+    newest: dict[tuple[str, str, str | None, str, str], JobRow] = {}
     for job in sorted((job for job in jobs if _is_scored(job)), key=lambda job: job.id):
-        newest[job.dataset, job.horizon, job.snapshot, job.name] = job
-    boards: dict[tuple[str, str, str | None], list[JobRow]] = {}
-    for job in newest.values():
-        boards.setdefault((job.dataset, job.horizon, job.snapshot), []).append(job)
+        newest[job.dataset, job.horizon, job.snapshot, scheme_of(job), job.name] = job
+    boards: dict[tuple[str, str, str | None, str], list[JobRow]] = {}
+    for key, job in newest.items():
+        boards.setdefault(key[:4], []).append(job)
     latest: dict[tuple[str, str], str | None] = {}
-    for dataset, horizon, snapshot in sorted(boards, key=lambda key: max(job.id for job in boards[key])):
+    for dataset, horizon, snapshot, _ in sorted(boards, key=lambda key: max(job.id for job in boards[key])):
         latest[dataset, horizon] = snapshot
 
-    def place(key: tuple[str, str, str | None]) -> tuple[Any, ...]:
-        dataset, horizon, snapshot = key
+    def place(key: tuple[str, str, str | None, str]) -> tuple[Any, ...]:
+        dataset, horizon, snapshot, scheme = key
         is_older = latest[dataset, horizon] != snapshot
         order = HORIZONS.index(horizon) if horizon in HORIZONS else len(HORIZONS)
-        return is_older, dataset != DEFAULT, dataset, order, -max(job.id for job in boards[key])
+        return is_older, dataset != DEFAULT, dataset, order, scheme == HOLDOUT, -max(job.id for job in boards[key])
 
-    return {
-        board_title(*key, is_newest=latest[key[0], key[1]] == key[2]): _ranked(boards[key])
-        for key in sorted(boards, key=place)
-    }
+    return {_title(*key, is_newest=latest[key[0], key[1]] == key[2]): boards[key] for key in sorted(boards, key=place)}
 
 
-def board_title(dataset: str, horizon: str, snapshot: str | None, *, is_newest: bool) -> str:
-    """Name the board of one horizon and snapshot of a data set."""
-    of_dataset = "" if dataset == DEFAULT else f" {dataset}"
-    return f"{horizon}{of_dataset}" if is_newest else f"{horizon}{of_dataset} older data {(snapshot or 'unknown')[:8]}"
+def rank(
+    jobs: Iterable[JobRow], comparisons: Mapping[str, Comparison] | None = None
+) -> dict[str, list[LeaderboardRow]]:
+    """Rank the scored jobs and the baselines of each board, best first.
+
+    Args:
+        jobs: as in `boards_of`.
+        comparisons: title of a board -> what was computed about it.
+
+    Returns:
+        Title of the board -> rows, in the order of `boards_of`.
+    """
+    known = comparisons or {}
+    return {title: _ranked(listed, known.get(title)) for title, listed in boards_of(jobs).items()}
+
+
+def comparable(jobs: Iterable[JobRow]) -> list[JobRow]:
+    """Return the jobs of a board whose scores count: neither vetoed nor damaged."""
+    return [job for job in jobs if job.damage is None and job.state is JobState.SUCCEEDED]
+
+
+def scheme_of(job: JobRow) -> str:
+    """Return how a job was judged."""
+    found = (job.metrics or {}).get("scheme")
+    return found if isinstance(found, str) else HOLDOUT
 
 
 def may_differ(job: JobRow) -> tuple[str, ...]:
@@ -116,90 +190,145 @@ def may_differ(job: JobRow) -> tuple[str, ...]:
     return tuple(map(str, reasons)) if isinstance(reasons, list) else ()
 
 
+def verdicts_of(metrics: Mapping[str, Any]) -> tuple[VerdictLine, ...]:
+    """Return what the guardrails found, as a run's metrics hold it."""
+    found = metrics.get("verdicts")
+    return tuple(
+        VerdictLine(str(entry.get("name")), str(entry.get("level")), str(entry.get("evidence")))
+        for entry in (found if isinstance(found, list) else ())
+        if isinstance(entry, dict)
+    )
+
+
+def told_apart(row: LeaderboardRow, models: int) -> str | None:
+    """Return whether a row's skill can be told apart from zero: better, worse, no, too few; None when not tested.
+
+    Both p-values must be at most `LEVEL` / *models*: of many worthless models one always looks good.
+    """
+    if row.skill_mase is None or row.independent is None or row.model == NAIVE:
+        return None
+    if row.independent < LEAST_INDEPENDENT:
+        return TOO_FEW
+    if row.p_value is None or row.dm_p_value is None or max(row.p_value, row.dm_p_value) > LEVEL / max(models, 1):
+        return NO
+    return BETTER if row.skill_mase > 0 else WORSE
+
+
+def _title(dataset: str, horizon: str, snapshot: str | None, scheme: str, *, is_newest: bool) -> str:
+    words = [horizon]
+    words += [dataset] if dataset != DEFAULT else []
+    words += [SCHEME_WORDS.get(scheme, scheme)] if scheme != HOLDOUT else []
+    words += [] if is_newest else [f"older data {(snapshot or 'unknown')[:8]}"]
+    return " ".join(words)
+
+
 def _is_scored(job: JobRow) -> bool:
-    return job.state is JobState.SUCCEEDED and "backtest" in (job.metrics or {})
+    return job.state in {JobState.SUCCEEDED, JobState.VETOED} and isinstance((job.metrics or {}).get("backtest"), dict)
 
 
-def _ranked(jobs: list[JobRow]) -> list[LeaderboardRow]:
-    intact = [job for job in jobs if job.damage is None]
-    rows = [_row(job) for job in intact] + _untrained_baselines(intact)
+def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[LeaderboardRow]:
+    counted = comparable(jobs)
+    rows = [_row(job, comparison) for job in counted] + _untrained_baselines(counted or jobs, jobs)
     rows.sort(key=_order)
-    first = jobs[0]
-    placed = [replace(row, place=n) if row.skill_mase is not None else row for n, row in enumerate(rows, start=1)]
-    placed += [_damaged_row(job) for job in jobs if job.damage is not None]
-    return [replace(row, horizon=first.horizon, dataset=first.dataset, snapshot=first.snapshot) for row in placed]
+    placed = [replace(row, place=n) if row.validation_skill is not None else row for n, row in enumerate(rows, start=1)]
+    placed += [_unranked_row(job) for job in jobs if job not in counted]
+    first, models = jobs[0], sum(not row.is_bar for row in placed)
+    return [
+        replace(
+            row,
+            horizon=first.horizon,
+            dataset=first.dataset,
+            snapshot=first.snapshot,
+            scheme=scheme_of(first),
+            told_apart=told_apart(row, models),
+        )
+        for row in placed
+    ]
 
 
-def _damaged_row(job: JobRow) -> LeaderboardRow:
-    row = _scored_row({}, job_id=job.id, name=job.name, family=job.family, model=job.model, fit_s=None)
-    return replace(row, damage=job.damage)
+def _unranked_row(job: JobRow) -> LeaderboardRow:
+    veto = (job.veto or "a guardrail rejected the result") if job.state is JobState.VETOED else None
+    return replace(_bare_row(job), damage=job.damage, veto=veto, verdicts=verdicts_of(job.metrics or {}))
+
+
+def _bare_row(job: JobRow) -> LeaderboardRow:
+    return LeaderboardRow(
+        place=None, job_id=job.id, name=job.name, family=job.family, model=job.model, is_bar=job.model in BARS
+    )
 
 
 def _order(row: LeaderboardRow) -> tuple[Any, ...]:
-    return (
-        row.skill_mase is None, -(row.skill_mase or 0.0), row.skill_rmse is None, -(row.skill_rmse or 0.0), row.name
-    )  # fmt: skip
+    """Order by what may select; of equals the baselines come first, because a model must do better than they."""
+    skill = row.validation_skill
+    return skill is None, -(skill or 0.0), not row.is_bar, row.name
 
 
-def _row(job: JobRow) -> LeaderboardRow:
+def _row(job: JobRow, comparison: Comparison | None) -> LeaderboardRow:
     metrics = job.metrics or {}
-    return _scored_row(
-        metrics["backtest"],
-        job_id=job.id,
-        name=job.name,
-        family=job.family,
-        model=job.model,
-        fit_s=metrics.get("fit_s"),
+    return replace(
+        _with_scores(_bare_row(job), metrics["backtest"], metrics.get("validation")),
+        fit_s=number(metrics.get("fit_s")),
+        best_round=_whole(metrics.get("best_round")),
+        shrinkage=number(metrics.get("shrinkage")),
+        coverage_80=coverage(metrics, "80"),
+        coverage_95=coverage(metrics, "95"),
+        set_p_value=comparison.in_set.get(job.name) if comparison else None,
+        deflated_sharpe=comparison.deflated.get(job.name) if comparison else None,
+        verdicts=verdicts_of(metrics),
         may_differ=may_differ(job),
     )
 
 
-def _untrained_baselines(jobs: list[JobRow]) -> list[LeaderboardRow]:
+def _with_scores(row: LeaderboardRow, score: Mapping[str, Any], validation: Any) -> LeaderboardRow:
+    return replace(
+        row,
+        validation_skill=number(validation.get("skill_mae")) if isinstance(validation, dict) else None,
+        skill_mase=number(score.get("skill_mae")),
+        independent=number(score.get("skill_independent")),
+        p_value=number(score.get("skill_p_value")),
+        dm_p_value=number(score.get("skill_dm_p_value")),
+        rows=_whole(score.get("rows")),
+        skill_low=number(score.get("skill_low")),
+        skill_high=number(score.get("skill_high")),
+        skill_rmse=number(score.get("skill_rmse")),
+        mase=number(score.get("mase")),
+        rmse=number(score.get("rmse")),
+        mape_pct=number(score.get("mape_pct")),
+        directional_accuracy=number(score.get("directional_accuracy")),
+        sharpe=number(score.get("sharpe")),
+    )
+
+
+def coverage(metrics: Mapping[str, Any], percent: str) -> float | None:
+    """Return how often the price of the backtest was inside the intervals of *percent*, 0 to 1."""
+    found = metrics.get("coverage")
+    of_blocks = found.get(percent) if isinstance(found, dict) else None
+    return number(of_blocks.get("backtest")) if isinstance(of_blocks, dict) else None
+
+
+def _untrained_baselines(counted: list[JobRow], jobs: list[JobRow]) -> list[LeaderboardRow]:
     trained = {job.model for job in jobs}
-    scores = {NAIVE: _naive_score(jobs)}
-    return [
-        _scored_row(
-            scores.get(model, {}), job_id=None, name=model, family=MODELS[model].family, model=model, fit_s=None
-        )
+    bare = [
+        LeaderboardRow(None, None, name=model, family=MODELS[model].family, model=model, is_bar=True)
         for model in BARS
         if model not in trained
     ]
+    return [_with_scores(row, *_naive_scores(counted)) if row.model == NAIVE else row for row in bare]
 
 
-def _naive_score(jobs: list[JobRow]) -> dict[str, Any]:
+def _naive_scores(jobs: list[JobRow]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Take naive's scores from the model that was scored on the most rows; by definition its skill is 0."""
     scores = [score for job in jobs if (score := (job.metrics or {}).get("naive", {}).get("backtest"))]
     if not scores:
-        return {}
+        return {}, {}
     longest: dict[str, Any] = max(scores, key=lambda score: score.get("rows") or 0)
-    return {**longest, "skill_mae": 0.0, "skill_rmse": 0.0}
+    return {**longest, "skill_mae": 0.0, "skill_rmse": 0.0}, {"skill_mae": 0.0}
 
 
-def _scored_row(
-    score: dict[str, Any],
-    *,
-    job_id: int | None,
-    name: str,
-    family: str,
-    model: str,
-    fit_s: float | None,
-    may_differ: tuple[str, ...] = (),
-) -> LeaderboardRow:
-    return LeaderboardRow(
-        place=None,
-        job_id=job_id,
-        name=name,
-        family=family,
-        model=model,
-        is_bar=model in BARS,
-        skill_mase=score.get("skill_mae"),
-        skill_rmse=score.get("skill_rmse"),
-        mase=score.get("mase"),
-        rmse=score.get("rmse"),
-        mape_pct=score.get("mape_pct"),
-        directional_accuracy=score.get("directional_accuracy"),
-        sharpe=score.get("sharpe"),
-        rows=score.get("rows"),
-        fit_s=fit_s,
-        may_differ=may_differ,
-    )
+def number(value: Any) -> float | None:
+    """Return *value* when it is a finite number."""
+    return float(value) if type(value) in {int, float} and math.isfinite(value) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int else None

@@ -43,7 +43,7 @@ def test_a_new_export_is_noticed_built_again_and_never_mixed_with_the_old_one(in
     assert new not in {None, old}
     assert f"data set default, snapshot {new[:8]}" in installation.cli("logs", "n")
     board = installation.cli("leaderboard")
-    assert board.index("Horizon 1w, backtest") < board.index(f"Horizon 1w older data {old[:8]}, backtest")
+    assert board.index("Horizon 1w (holdout): ") < board.index(f"Horizon 1w older data {old[:8]} (holdout): ")
 
 
 def test_everything_wrong_with_the_data_is_said_before_a_job_is_enqueued(installation):

@@ -180,7 +180,7 @@ def test_a_damaged_run_is_marked_everywhere_and_ranked_nowhere(queue: Queue) -> 
     assert "differs from its checksum" in board["best"].damage
     shown = CliRunner().invoke(cli, ["leaderboard"]).output
     assert "best (damaged)" in shown
-    assert "1 of 1 models beat naive here: good." in shown
+    assert "Not ranked, its run is damaged: best" in shown
     assert "DAMAGED run, not ranked: model.bin differs" in CliRunner().invoke(cli, ["show", "best"]).output
     assert "its run is damaged: model.bin differs" in CliRunner().invoke(cli, ["status"]).output
 

@@ -40,15 +40,25 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def scores(skill: float, *, rows: int = 504) -> dict[str, Any]:
-    """Return metrics as a scored run stores them, better by *skill* than naive's MAE of 2 and RMSE of 3."""
+def scores(
+    skill: float, *, rows: int = 504, validation: float | None = None, se: float | None = None, p: float | None = None
+) -> dict[str, Any]:
+    """Return metrics as a scored run of 1w stores them, better by *skill* than naive's MAE of 2 and RMSE of 3.
+
+    *validation* is the skill there, if it is another; *se* and *p* are how sure the skill is, if that was computed.
+    """
     naive = {"mae": 2.0, "rmse": 3.0, "mase": 1.0, "mape_pct": 4.0, "rows": rows, "directional_accuracy": None}
     own = {
         **{key: naive[key] * (1 - skill) for key in ("mae", "rmse", "mase", "mape_pct")},
         "skill_mae": skill, "skill_rmse": skill, "skill_mape": skill,
         "rows": rows, "directional_accuracy": 0.55, "sharpe": 0.4,
     }  # fmt: skip
-    return {"backtest": own, "validation": own, "naive": {"backtest": naive, "validation": naive}, "fit_s": 1.5}
+    if se is not None:
+        own |= {"skill_low": skill - 2 * se, "skill_high": skill + 2 * se, "skill_se": se}
+    if p is not None:
+        own |= {"skill_independent": rows / 5, "skill_p_value": p, "skill_dm_p_value": p}
+    selected = own if validation is None else {**own, "skill_mae": validation}
+    return {"backtest": own, "validation": selected, "naive": {"backtest": naive, "validation": naive}, "fit_s": 1.5}
 
 
 @functools.cache

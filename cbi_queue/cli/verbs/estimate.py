@@ -81,7 +81,7 @@ def _print(rows: Sequence[MemoryRow], chosen: ChosenProfile, table: MemoryTable)
     from cbi_queue.views.memory_table import verdict_words
 
     columns = (
-        "job", "model", ">batch", ">formula", ">likely", "?>at most", "?>micro-batch 1", "?>starts with", "?>measured",
+        "job", "?model", ">batch", ">formula", ">likely", "?>at most", "?>micro-batch 1", "?>starts with", "?>measured",
         "verdict",
     )  # fmt: skip
     print_table(

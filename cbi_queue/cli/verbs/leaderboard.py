@@ -1,81 +1,130 @@
-"""`cbi-queue leaderboard`: the trained models of each horizon against the baselines."""
+"""`cbi-queue leaderboard`: the trained models of each horizon against the baselines, with what may be believed."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cbi_queue.cli.arguments import examples, json_option
-from cbi_queue.cli.ledger_access import readonly_ledger
-from cbi_queue.cli.output import print_json, print_table, printable
+from cbi_queue.cli.ledger_access import readonly_ledger, writable_ledger
+from cbi_queue.cli.output import print_json, printable
 from cbi_queue.ledger.queries import scored_jobs
 from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.views.leaderboard import MARK, MARK_WORDS, rank
-from cbi_queue.wording import UNKNOWN
+from cbi_queue.settings import load_settings
+from cbi_queue.views.board_words import heading, sentences
+from cbi_queue.views.comparison import FILE_NAME, compute_comparisons, missing_groups, read_comparisons
+from cbi_queue.views.leaderboard import LeaderboardRow, boards_of, comparable, rank
 
 if TYPE_CHECKING:
-    from cbi_queue.views.leaderboard import LeaderboardRow
+    from collections.abc import Mapping
 
-COLUMNS = (
-    ">place", "name", "?model", ">skill", "?>MAPE %", ">MASE", "?>RMSE", "?>direction", "?>Sharpe", "?>rows", "?>fit s",
-)  # fmt: skip
+    from cbi_queue.ledger import JobRow
+    from cbi_queue.views.comparison import Comparison
 
-MARGIN = 0.0005
-"""Least skill that counts as beating naive: shown as +0.001; with less, the forecast is the same."""
+Boards = dict[str, list[LeaderboardRow]]
 
 
-@click.command(epilog=examples("leaderboard", "leaderboard --horizon 1m --json"))
+@click.command(
+    epilog=examples(
+        "leaderboard",
+        "leaderboard --horizon 1m --wide | less -S",
+        "leaderboard --csv > board.csv",
+        "leaderboard --final --horizon 1m",
+    )
+)
 @click.option("--horizon", type=click.Choice(HORIZONS), help="Only this horizon.")
+@click.option("--wide", is_flag=True, help="Every column, without fitting the terminal.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV: one row a model, with every figure.")
+@click.option(
+    "--final", "final", is_flag=True, help="Open the final blocks and show their scores; it is recorded each time."
+)
 @json_option
-def command(horizon: str | None, as_json: bool) -> None:
-    """Rank the trained models of each horizon against the baselines (naive, seasonal_naive, drift).
+def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json: bool) -> None:
+    """Rank the trained models of each horizon beside the baselines (naive, seasonal_naive, drift).
 
-    Skill is 1 - MASE / naive's MASE on the same rows of the backtest, on which nothing was selected: above 0 is better
-    than naive, below 0 worse. Models on different data sets, or snapshots of one, are never in one table; the newest
-    come first. Direction is the share of moves whose sign was forecast correctly; Sharpe is the Sharpe
-    ratio of following that sign, after the data set's `cost_per_turnover`. A run that `cbi-queue verify` found damaged is marked and not ranked. A star marks a
-    model whose training was changed on the way, so that an undisturbed run may give other numbers.
+    The skill on the validation block ("valid.") ranks, because it may select; the skill on the backtest judges, because
+    nothing was selected on it. Skill is 1 - MASE / naive's MASE on the same rows: 0 is naive's. "±" and the small plot
+    are its 95 % interval, 0 in the middle. "Told apart" says whether the skill differs from naive's by more than luck
+    explains, given how many models the board has. Sharpe ratios (--wide) are after the data set's `cost_per_turnover`.
+    Different data, snapshots and schemes (walk-forward, holdout) are
+    never in one table.
+
+    Vetoed and damaged runs are listed below and not ranked. A star marks a model that may differ from an undisturbed
+    run. The first time a board is shown, its models are compared with each other, which takes some seconds.
     """
+    if as_csv and (as_json or wide):
+        raise click.UsageError("--csv has every column already; use it without --json and --wide")
+    if final:
+        _final(horizon, wide=wide, as_csv=as_csv, as_json=as_json)
+        return
     with readonly_ledger() as ledger:
-        boards = rank(scored_jobs(ledger))
-    chosen = {name: rows for name, rows in boards.items() if horizon in (None, rows[0].horizon)}
+        jobs = [job for job in scored_jobs(ledger) if horizon in {None, job.horizon}]
+    comparisons = _comparisons(jobs)
+    boards = rank(jobs, comparisons)
     if as_json:
-        print_json({name: [asdict(row) for row in rows] for name, rows in chosen.items()})
-    elif not chosen:
+        print_json({title: [asdict(row) for row in rows] for title, rows in boards.items()})
+    elif as_csv:
+        _csv(boards)
+    elif not boards:
         click.echo("No model has been trained and scored yet.")
     else:
-        for name, rows in chosen.items():
-            print_table(f"Horizon {name}, backtest", COLUMNS, map(_row, rows))
-            click.echo(_verdict(rows))
-            if any(row.may_differ for row in rows):
-                click.echo(f"{MARK} {MARK_WORDS}.")
-            for row in rows:
-                if row.damage is not None:
-                    click.echo(
-                        printable(f"Not ranked, its run is damaged: {row.name} (job {row.job_id}): {row.damage}")
-                    )
-            click.echo()
+        _print(boards, comparisons, wide=wide)
 
 
-def _row(row: LeaderboardRow) -> tuple[str, ...]:
-    mark = " (damaged)" if row.damage is not None else " (baseline)" if row.is_bar else ""
-    name = f"{row.name}{mark}" + (f" {MARK}" if row.may_differ else "")
-    return (
-        str(row.place or UNKNOWN), name, row.model, _number(row.skill_mase, "+.3f"), _number(row.mape_pct, ".2f"),
-        _number(row.mase, ".3f"), _number(row.rmse, ".3f"), _number(row.directional_accuracy, ".2f"),
-        _number(row.sharpe, "+.2f"), _number(row.rows, "d"), _number(row.fit_s, ".1f"),
-    )  # fmt: skip
+def _print(boards: Boards, comparisons: Mapping[str, Comparison], *, wide: bool) -> None:
+    from cbi_queue.cli.board_table import print_board
+
+    for title, rows in boards.items():
+        print_board(heading(title, rows), rows, sentences(rows, comparisons.get(title)), wide=wide)
 
 
-def _number(value: float | None, form: str) -> str:
-    return UNKNOWN if value is None else format(value, form)
+def _csv(boards: Boards) -> None:
+    from cbi_queue.cli.board_table import print_csv
+
+    print_csv(boards)
 
 
-def _verdict(rows: list[LeaderboardRow]) -> str:
-    """Return in words which models beat naive."""
-    winners = [row.name for row in rows if not row.is_bar and row.skill_mase is not None and row.skill_mase >= MARGIN]
-    if not winners:
-        return "No model beats naive here."
-    return f"{len(winners)} of {sum(not row.is_bar and row.damage is None for row in rows)} models beat naive here: {', '.join(winners)}."
+def _comparisons(jobs: list[JobRow]) -> dict[str, Comparison]:
+    """Return what is known about each board, computed now where it is missing; a fault is told and costs no board."""
+    settings = load_settings()
+    path = settings.state_dir / FILE_NAME
+    groups = {title: counted for title, listed in boards_of(jobs).items() if (counted := comparable(listed))}
+    if missing := missing_groups(path, groups):
+        is_watched = sys.stderr.isatty()
+        if is_watched:
+            models = sum(len(group["runs"]) for group in missing.values())
+            click.echo(f"Comparing {models} models with each other …", err=True, nl=False)
+        fault = compute_comparisons(path, groups, settings.interpreter_for("native"))
+        if is_watched:
+            click.echo("\r\x1b[K", err=True, nl=False)
+        if fault:
+            click.echo(f"note: {printable(fault)}", err=True)
+    return read_comparisons(path, groups)
+
+
+def _final(horizon: str | None, *, wide: bool, as_csv: bool, as_json: bool) -> None:
+    from cbi_queue.views.final_block import open_final_blocks
+
+    with writable_ledger() as ledger:
+        opened = open_final_blocks(ledger, horizon)
+    if as_json:
+        print_json({title: _final_json(board.opened_before, board.rows) for title, board in opened.items()})
+    elif as_csv:
+        _csv({title: list(board.rows) for title, board in opened.items()})
+    elif not opened:
+        click.echo(
+            "No run has a final block: walk_forward leaves one out, of `final_block_rows` rows; holdout has none."
+        )
+    else:
+        from cbi_queue.cli.board_table import print_board
+
+        for title, board in opened.items():
+            said = [board.words, *sentences(board.rows)]
+            print_board(heading(title, board.rows, final=True), board.rows, said, wide=wide)
+
+
+def _final_json(opened_before: int, rows: tuple[LeaderboardRow, ...]) -> dict[str, Any]:
+    return {"opened_before": opened_before, "rows": [asdict(row) for row in rows]}

@@ -230,7 +230,7 @@ def _print_budget(progress: dict[str, Any]) -> None:
 
 _LIMITS = ("minimum", "planned", "maximum")
 _JOB_COLUMNS = (
-    ">#", "name", "?family", "?model", "horizon", "needs", ">priority", "?>retries", "?>timeout", "parameters",
+    ">#", "name", "??family", "??model", "horizon", "?needs", "??>priority", "??>retries", "??>timeout", "parameters",
 )  # fmt: skip
 
 

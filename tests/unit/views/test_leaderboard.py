@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import pytest
 from support.api_installation import scores
+from support.board_jobs import make_job
 
-from cbi_queue.ledger import JobRow
-from cbi_queue.lifecycle import JobState, Reason
-from cbi_queue.models.catalogue import entry_for
-from cbi_queue.views.leaderboard import rank
-
-
-def make_job(job_id, model, skill, *, horizon="1w", name=None, state=JobState.SUCCEEDED, **changes):
-    family = next(f for f in ("trees", "statistical", "features", "simple_neural") if entry_for(f, model))
-    values = {
-        "id": job_id, "plan_id": 1, "day": 1, "name": name or f"{model.replace('_', '-')}-{horizon}", "family": family,
-        "model": model, "horizon": horizon, "backend": "native", "spec": {}, "identity": str(job_id), "state": state,
-        "reason": Reason.DONE, "priority": 0, "retries": 1, "timeout_s": None, "errors": 0, "ooms": 0, "attempts": 1,
-        "micro_batch": None, "not_before": None, "cancel_requested_at": None, "run_dir": None,
-        "metrics": None if skill is None else scores(skill), "veto": None, "enqueued_at": 0.0, "changed_at": 0.0,
-        "ended_at": 1.0,
-    }  # fmt: skip
-    return JobRow(**{**values, **changes})
+from cbi_queue.lifecycle import JobState
+from cbi_queue.views.leaderboard import LEAST_INDEPENDENT, rank
 
 
 def test_models_are_ranked_by_skill_with_the_baselines_between_them():
@@ -63,21 +49,28 @@ def test_an_untrained_baseline_is_listed_and_naive_takes_its_scores_from_the_mod
     assert (naive.job_id, naive.skill_mase, naive.rows) == (None, 0.0, 504)
 
 
-def test_equal_skill_by_mase_is_ordered_by_rmse_and_then_by_name():
-    better_rmse = scores(0.1)
-    better_rmse["backtest"]["skill_rmse"] = 0.2
+def test_validation_ranks_and_the_backtest_only_judges():
+    """Ranking by the backtest would select on it, and its skill would be luck."""
     jobs = [
-        make_job(1, "ets", 0.1, name="b"),
-        make_job(2, "ets", 0.1, name="c", metrics=better_rmse),
-        make_job(3, "ets", 0.1, name="a"),
+        make_job(1, "ets", 0, metrics=scores(0.3, validation=-0.1)),
+        make_job(2, "auto_arima", 0, metrics=scores(-0.2, validation=0.1)),
     ]
 
-    assert [row.name for row in rank(jobs)["1w"] if not row.is_bar] == ["c", "a", "b"]
+    board = [row for row in rank(jobs)["1w"] if row.place]
+
+    assert [(row.name, row.validation_skill, row.skill_mase) for row in board] == [
+        ("auto-arima-1w", 0.1, -0.2), ("naive", 0.0, 0.0), ("ets-1w", -0.1, 0.3),
+    ]  # fmt: skip
 
 
-def test_only_scored_jobs_that_succeeded_count_and_of_one_name_the_newest():
+def test_of_equals_the_baselines_come_first_and_then_the_name_decides():
+    jobs = [make_job(1, "ets", 0.0, name="b"), make_job(2, "drift", 0.0, name="c"), make_job(3, "ets", 0.0, name="a")]
+
+    assert [row.name for row in rank(jobs)["1w"] if row.place] == ["c", "naive", "a", "b"]
+
+
+def test_only_jobs_that_ended_with_scores_count_and_of_one_name_the_newest():
     jobs = [
-        make_job(1, "ets", 0.5, state=JobState.VETOED, name="vetoed"),
         make_job(2, "ets", 0.5, state=JobState.RUNNING, name="running"),
         make_job(3, "feature_cache", None, metrics={"rows": 9}),
         make_job(4, "ets", None, name="unscored"),
@@ -86,13 +79,36 @@ def test_only_scored_jobs_that_succeeded_count_and_of_one_name_the_newest():
     ]
 
     assert [(row.name, row.job_id) for row in rank(jobs)["1w"] if not row.is_bar] == [("twice", 6)]
-    assert rank(jobs[:4]) == {}
+    assert rank(jobs[:3]) == {}
+
+
+def test_a_vetoed_run_is_listed_with_its_verdict_and_neither_ranked_nor_scored():
+    veto = "skill +0.50 on the backtest is beyond belief"
+    jobs = [make_job(1, "ets", 0.5, state=JobState.VETOED, veto=veto), make_job(2, "auto_arima", 0.1)]
+
+    rows = {row.model: row for row in rank(jobs)["1w"]}
+
+    assert (rows["ets"].place, rows["ets"].skill_mase, rows["ets"].veto) == (None, None, veto)
+    assert rows["auto_arima"].place == 1
+    assert "ets" in {row.model for row in rank(jobs[:1])["1w"]}
+
+
+def test_schemes_are_never_in_one_table():
+    """A model fitted once, years before it is judged, is not compared with one fitted every quarter."""
+    walked = make_job(1, "ets", 0, name="walked", metrics={**scores(0.1), "scheme": "walk_forward"})
+
+    boards = rank([walked, make_job(2, "ets", 0.2, name="held")])
+
+    assert {title: [row.name for row in rows if not row.is_bar] for title, rows in boards.items()} == {
+        "1w walk-forward": ["walked"], "1w": ["held"],
+    }  # fmt: skip
+    assert [row.scheme for row in boards["1w walk-forward"]] == ["walk_forward"] * 4
 
 
 def test_a_model_without_a_skill_comes_last_and_has_no_place():
     """Naive's error can be zero; there is no skill then, which is not the same as the worst skill."""
     unknown = scores(0.0)
-    unknown["backtest"]["skill_mae"] = None
+    unknown["validation"]["skill_mae"] = None
 
     board = rank([make_job(1, "ets", 0, name="unknown", metrics=unknown), make_job(2, "ets", -0.9, name="bad")])["1w"]
 
@@ -107,3 +123,65 @@ def test_each_horizon_has_its_own_board_shortest_first():
 
     assert list(ranked) == ["1m", "12m"]
     assert [row.name for row in ranked["12m"] if not row.is_bar] == ["ets-12m"]
+
+
+@pytest.mark.parametrize(
+    ("skill", "p", "models", "expected"),
+    [
+        (0.1, 0.04, 1, "better"),
+        (-0.1, 0.04, 1, "worse"),
+        (0.1, 0.06, 1, "no"),
+        (0.1, 0.04, 2, "no"),
+        (0.1, 0.025, 2, "better"),
+        (0.1, None, 1, None),
+    ],
+)
+def test_a_model_is_told_apart_by_its_p_value_shared_by_the_models_of_the_board(skill, p, models, expected):
+    """One of twenty worthless models always passes 5 %."""
+    jobs = [make_job(1, "ets", 0, name="it", metrics=scores(skill, se=0.01, p=p))]
+    jobs += [make_job(2 + n, "ets", -0.5, name=f"other-{n}") for n in range(models - 1)]
+
+    assert next(row for row in rank(jobs)["1w"] if row.name == "it").told_apart == expected
+
+
+@pytest.mark.parametrize("which", ["skill_p_value", "skill_dm_p_value"])
+def test_both_tests_must_tell_a_model_apart(which):
+    metrics = scores(0.1, se=0.01, p=0.001)
+    metrics["backtest"][which] = 0.2
+
+    assert rank([make_job(1, "ets", 0, metrics=metrics)])["1w"][0].told_apart == "no"
+
+
+def test_vetoed_and_damaged_models_were_tried_too():
+    jobs = [
+        make_job(1, "ets", 0, name="it", metrics=scores(0.1, se=0.01, p=0.04)),
+        make_job(2, "ets", 0.9, name="vetoed", state=JobState.VETOED),
+    ]
+
+    assert rank(jobs)["1w"][0].told_apart == "no"
+
+
+def test_too_few_independent_rows_are_said_and_are_no_verdict():
+    few = scores(0.1, rows=29, p=0.001)
+
+    assert rank([make_job(1, "ets", 0, metrics=few)])["1w"][0].told_apart == "too few"
+
+
+def test_the_least_evidence_is_that_of_the_test_of_skill():
+    from jobs.evaluation.significance import LEAST_BLOCKS
+
+    assert LEAST_INDEPENDENT == 2 * LEAST_BLOCKS
+
+
+def test_metrics_of_another_shape_cost_no_board():
+    """Manifests are files: what is in them is read, never trusted."""
+    odd = {
+        **scores(0.1), "verdicts": {"name": "x"}, "coverage": [1], "shrinkage": "much", "scheme": 7, "best_round": True,
+    }  # fmt: skip
+    odd["backtest"] |= {"skill_low": float("nan"), "skill_p_value": "0", "rows": "many"}
+
+    row = rank([make_job(1, "ets", 0, metrics=odd)])["1w"][0]
+
+    assert (row.skill_low, row.p_value, row.rows, row.shrinkage, row.coverage_80, row.scheme, row.verdicts) == (
+        None, None, None, None, None, "holdout", (),
+    )  # fmt: skip

@@ -1,0 +1,135 @@
+"""The boards as the page and the API show them, and the process that compares their models in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.views.board_words import TOLD_APART_WORDS, plot_of, reach, sentences, unranked
+from cbi_queue.views.comparison import (
+    FILE_NAME,
+    finish_comparison,
+    missing_groups,
+    read_comparisons,
+    start_comparison,
+)
+from cbi_queue.views.leaderboard import boards_of, comparable, rank
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping, Sequence
+
+    from cbi_queue.ledger import JobRow
+    from cbi_queue.settings import Settings
+    from cbi_queue.views.comparison import Comparison
+    from cbi_queue.views.leaderboard import LeaderboardRow
+
+MODELS_SHOWN = 4
+"""Best models of each board on the page, beside the baselines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The interval of a row as coordinates of a picture 100 wide, 50 is zero."""
+
+    left: float
+    width: float
+    skill: float
+    words: str
+    """The same for those who do not see it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRow:
+    """One row of a board, as the page shows it."""
+
+    row: LeaderboardRow
+    interval: Interval | None
+    told_apart: str
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The top of one board."""
+
+    title: str
+    rows: tuple[BoardRow, ...]
+    more: int
+    """Rows that are not shown."""
+    sentences: tuple[str, ...]
+
+
+class Comparer:
+    """Compares the models of boards in a process beside the page's: at most one at a time, and none twice."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._one = threading.Lock()
+        self._tried: set[str] = set()
+        self._child: subprocess.Popen[str] | None = None
+        self._thread: threading.Thread | None = None
+
+    def known(self, jobs: list[JobRow]) -> dict[str, Comparison]:
+        """Return what is stored about the boards of *jobs*; start to compute what is missing, and do not wait for it."""
+        path = self._settings.state_dir / FILE_NAME
+        groups = {title: counted for title, listed in boards_of(jobs).items() if (counted := comparable(listed))}
+        found = read_comparisons(path, groups)
+        if len(found) < len(groups) and self._one.acquire(blocking=False):
+            missing = {key: group for key, group in missing_groups(path, groups).items() if key not in self._tried}
+            if missing:
+                self._tried.update(missing)
+                self._thread = threading.Thread(target=self._compute, args=(missing,), name="comparer", daemon=True)
+                self._thread.start()
+            else:
+                self._one.release()
+        return found
+
+    def _compute(self, groups: Mapping[str, dict[str, object]]) -> None:
+        try:
+            with contextlib.suppress(OSError):  # the page shows the boards without it
+                self._child = start_comparison(self._settings.interpreter_for("native"))
+                finish_comparison(self._child, groups, self._settings.state_dir / FILE_NAME)
+        finally:
+            self._child = None
+            self._one.release()
+
+    def close(self) -> None:
+        """End a comparison that is under way."""
+        child, thread = self._child, self._thread
+        if child is not None:
+            child.kill()
+        if thread is not None:
+            thread.join()
+
+
+def page_boards(jobs: list[JobRow], comparisons: Mapping[str, Comparison]) -> tuple[Board, ...]:
+    """Return the boards of the page."""
+    return tuple(_board(title, rows, comparisons.get(title)) for title, rows in rank(jobs, comparisons).items())
+
+
+def _board(title: str, rows: Sequence[LeaderboardRow], comparison: Comparison | None) -> Board:
+    best = [row for row in rows if not row.is_bar and row.place is not None][:MODELS_SHOWN]
+    shown = [row for row in rows if row.is_bar or row in best or row.damage is not None]
+    upto = reach(shown)
+    left_out = sum(row.veto is None for row in rows) - len(shown)
+    said = (*sentences(rows, comparison), *unranked(row for row in rows if row.veto is not None))
+    return Board(title, tuple(_row(row, upto) for row in shown), more=left_out, sentences=said)
+
+
+def _row(row: LeaderboardRow, upto: float) -> BoardRow:
+    words = "baseline" if row.is_bar else TOLD_APART_WORDS.get(row.told_apart or "", "")
+    return BoardRow(row, _interval(row, upto), words)
+
+
+def _interval(row: LeaderboardRow, upto: float) -> Interval | None:
+    plot = plot_of(row, upto)
+    if plot is None or row.skill_mase is None:
+        return None
+    low, high, skill = (round(50.0 + 50.0 * share, 1) for share in (plot.low, plot.high, plot.skill))
+    if row.skill_low is None or row.skill_high is None:
+        words = f"skill {row.skill_mase:+.3f}, no interval"
+    else:
+        words = f"skill {row.skill_mase:+.3f}, 95 % interval from {row.skill_low:+.3f} to {row.skill_high:+.3f}"
+    return Interval(low, round(high - low, 1), skill, words)

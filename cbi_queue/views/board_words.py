@@ -1,0 +1,156 @@
+"""What a board says in words, and a skill's interval as a small plot of characters. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.views.leaderboard import BETTER, HOLDOUT, LEAST_INDEPENDENT, NO, TOO_FEW, WORSE
+from cbi_queue.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cbi_queue.views.comparison import Comparison
+    from cbi_queue.views.leaderboard import LeaderboardRow
+
+PERIODS = {
+    "1w": ("week", "weeks"), "1m": ("month", "months"), "3m": ("quarter", "quarters"),
+    "6m": ("half-year", "half-years"), "12m": ("year", "years"),
+}  # fmt: skip
+"""What one horizon is called, alone and in numbers."""
+TOLD_APART_WORDS = {BETTER: "yes (better)", WORSE: "yes (worse)", NO: "no", TOO_FEW: "too few"}
+PLOT_COLUMNS = 9
+"""Characters of a plot: odd, so that zero has one of its own."""
+TALLEST = 3.0
+"""A plot reaches at most this many times as far as the middle one of its board: one bad model must not flatten all."""
+
+
+def heading(title: str, rows: Sequence[LeaderboardRow], *, final: bool = False) -> str:
+    """Return the line above a board."""
+    judged = "skill of the final block" if final else "skill of the backtest"
+    scheme = " (holdout)" if rows[0].scheme == HOLDOUT else ""
+    return f"Horizon {title}{scheme}: ranked by validation, {judged}"
+
+
+def sentences(rows: Sequence[LeaderboardRow], comparison: Comparison | None = None) -> list[str]:
+    """Say what may be believed of a board: what is told apart from naive, what only looks good, what is not ranked."""
+    said = [_told_apart(rows), *_lookalikes(rows)]
+    if comparison is not None and comparison.superior_p is not None:
+        tried = sum(not row.is_bar and row.damage is None and row.veto is None for row in rows)
+        said.append(
+            f"Luck alone gives the best of {counted(tried, 'model')} such a lead over naive in "
+            f"{_percent(comparison.superior_p)} of cases (test for superior predictive ability)."
+        )
+    return said
+
+
+def unranked(rows: Iterable[LeaderboardRow]) -> list[str]:
+    """Say which runs are not ranked, why, and what to do."""
+    said = []
+    for row in rows:
+        if row.veto is not None:
+            said.append(
+                f"Vetoed, not ranked: {row.name} (job {row.job_id}): {row.veto}. "
+                f"`cbi-queue accept {row.name} --reason TEXT` ranks it all the same."
+            )
+        elif row.damage is not None:
+            said.append(f"Not ranked, its run is damaged: {row.name} (job {row.job_id}): {row.damage}")
+    return said
+
+
+def independent_words(row: LeaderboardRow) -> str:
+    """Write how much evidence a board has: `n = 24 independent months`."""
+    if row.independent is None:
+        return "n not known"
+    count = round(row.independent)
+    period = PERIODS.get(row.horizon, ("period", "periods"))[count != 1]
+    return f"n = {count} independent {period}"
+
+
+def _told_apart(rows: Sequence[LeaderboardRow]) -> str:
+    models = [row for row in rows if not row.is_bar and row.place is not None]
+    tested = [row for row in models if row.told_apart is not None]
+    if not models:
+        return "No model of this board is ranked yet."
+    if not tested:
+        return "Whether a model is told apart from naive is not known: these runs were scored without an interval."
+    evidence = independent_words(max(tested, key=lambda row: row.independent or 0.0))
+    if all(row.told_apart == TOO_FEW for row in tested):
+        return f"Too little to tell any model apart from naive: {evidence}, {LEAST_INDEPENDENT:.0f} are needed."
+    better = [row.name for row in tested if row.told_apart == BETTER]
+    worse = [row.name for row in tested if row.told_apart == WORSE]
+    also_worse = f" Worse than naive, beyond luck: {', '.join(worse)}." if worse else ""
+    if better:
+        said = f"{len(better)} of {counted(len(models), 'model')} {'beats' if len(better) == 1 else 'beat'} naive"
+        return f"{said} beyond luck ({evidence}): {', '.join(better)}.{also_worse}"
+    if worse:
+        return f"No model beats naive ({evidence}).{also_worse}"
+    return f"No model is told apart from naive ({evidence})."
+
+
+def _lookalikes(rows: Sequence[LeaderboardRow]) -> list[str]:
+    """Say which models say less than their name promises."""
+    models = [row for row in rows if not row.is_bar and row.place is not None]
+    found = {
+        "Equals drift (always the same direction)": [row for row in models if _has(row, "equals drift")],
+        "The same forecast every day": [row for row in models if _has(row, "constant forecast") and row.shrinkage != 0],
+        "Best round 1 (no later round was better on validation)": [row for row in models if row.best_round == 1],
+        "Shrunk to naive's forecast (no skill on validation)": [row for row in models if row.shrinkage == 0],
+    }
+    return [f"{words}: {', '.join(row.name for row in named)}." for words, named in found.items() if named]
+
+
+def _has(row: LeaderboardRow, verdict: str) -> bool:
+    return any(line.name == verdict for line in row.verdicts)
+
+
+def _percent(share: float) -> str:
+    return "less than 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """An interval around zero: where it begins and ends, and where the skill lies, as shares of the reach, -1 to 1."""
+
+    low: float
+    high: float
+    skill: float
+
+
+def reach(rows: Iterable[LeaderboardRow]) -> float:
+    """Return how far from zero the plots of a board reach; 0 when nothing is known."""
+    ends = sorted(
+        max(abs(value) for value in (row.skill_mase, row.skill_low, row.skill_high) if value is not None)
+        for row in rows
+        if row.skill_mase is not None
+    )
+    ends = [end for end in ends if end > 0]
+    return min(ends[-1], TALLEST * ends[len(ends) // 2]) if ends else 0.0
+
+
+def plot_of(row: LeaderboardRow, upto: float) -> Plot | None:
+    """Return the plot of a row on an axis from -*upto* to *upto*; None without a skill."""
+    if row.skill_mase is None:
+        return None
+    low = row.skill_mase if row.skill_low is None else row.skill_low
+    high = row.skill_mase if row.skill_high is None else row.skill_high
+    shares = [max(-1.0, min(1.0, value / upto)) if upto else 0.0 for value in (low, high, row.skill_mase)]
+    return Plot(*shares)
+
+
+def interval_plot(row: LeaderboardRow, upto: float) -> str:
+    """Draw the interval of a row: the line in the middle is naive's skill of 0, `●` the row's."""
+    plot = plot_of(row, upto)
+    if plot is None:
+        return ""
+    middle = PLOT_COLUMNS // 2
+
+    def column(share: float) -> int:
+        return middle + round(share * middle)
+
+    first, last = column(plot.low), column(plot.high)
+    cells = ["─" if first <= place <= last and first != last else " " for place in range(PLOT_COLUMNS)]
+    cells[middle] = "┼" if cells[middle] == "─" else "│"
+    cells[column(plot.skill)] = "●"
+    return "".join(cells)
