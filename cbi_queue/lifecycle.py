@@ -111,7 +111,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.FOUND_FINISHED: "its run folder was found complete, but its end had not been recorded",
     Reason.GUARDRAIL: "a guardrail rejected the result",
     Reason.ERROR: "the trainer ended in an error",
-    Reason.BROKEN_SPEC: "the trainer refused the job as written; retrying cannot help",
+    Reason.BROKEN_SPEC: "the trainer refused the job: it ends the same way until the job, its data or its Python is mended",
     Reason.RETRIES_SPENT: "the trainer ended in an error and no retry is left",
     Reason.OUT_OF_MEMORY: "the trainer ran out of memory or was killed by the system",
     Reason.TIMED_OUT: "it ran longer than its timeout",

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class BrokenSpec(Exception):
-    """The job as written cannot run on this data; retrying cannot help."""
+    """The job as written cannot run on these data: it ends the same way until one of them is mended."""
 
 
 class BrokenRuntime(BrokenSpec):
-    """The Python that runs the trainer has no such library, or one that does not load; retrying cannot help."""
+    """The Python that runs the trainer has no such library, or one that does not load: it ends the same way until that is mended."""
 
 
 class OneFit(Protocol):

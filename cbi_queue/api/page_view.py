@@ -9,7 +9,6 @@ from cbi_queue.api.board_view import page_boards
 from cbi_queue.api.charts import loss_line
 from cbi_queue.api.governor_panel import governor_panel
 from cbi_queue.ledger import queries
-from cbi_queue.lifecycle import JobState, Reason
 from cbi_queue.views.snapshot import open_snapshot, status_of
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from cbi_queue.api.governor_panel import GovernorPanel
     from cbi_queue.settings import Settings
     from cbi_queue.telemetry.telemetry import EpochRow
-    from cbi_queue.views.snapshot import JobLine, QueueStatus
+    from cbi_queue.views.snapshot import QueueStatus
 
 QUEUE_SHOWN = 12
 """Jobs of the queue that are shown at first; the next ones are folded."""
@@ -69,13 +68,6 @@ def page_view(settings: Settings, comparer: Comparer) -> PageView:
         any_may_differ=any(line.row.may_differ for board in boards for line in board.rows),
         is_empty=not status.counts,
     )
-
-
-def why_waiting(job: JobLine) -> str:
-    """Return what a queued job waits for, or why it was queued again (an error, an eviction)."""
-    if job.state == JobState.QUEUED and job.reason in {Reason.ENQUEUED, Reason.NEEDS_MET, Reason.USER}:
-        return "its turn"
-    return job.why
 
 
 def _headline(status: QueueStatus) -> tuple[str, str]:

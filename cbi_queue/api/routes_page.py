@@ -20,9 +20,10 @@ from cbi_queue import clock
 from cbi_queue.api.charts import FRAME, stacked
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.formats import FILTERS
-from cbi_queue.api.page_view import QUEUE_LISTED, QUEUE_SHOWN, page_view, why_waiting
+from cbi_queue.api.page_view import QUEUE_LISTED, QUEUE_SHOWN, page_view
 from cbi_queue.lifecycle import event_title
 from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.views.job_words import blocked_lines
 from cbi_queue.views.snapshot import QueueStatus, take_status
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters.update(FILTERS, event_title=event_title, why_waiting=why_waiting)
+_TEMPLATES.filters.update(FILTERS, event_title=event_title)
 _TEMPLATES.globals.update(
     stacked=stacked,
+    blocked_lines=blocked_lines,
     horizons=HORIZONS,
     frame=FRAME,
     queue_shown=QUEUE_SHOWN,

@@ -11,6 +11,7 @@ import click
 
 from cbi_queue.cli.output import print_table, printable
 from cbi_queue.views.board_words import TOLD_APART_WORDS, interval_plot, reach, unranked
+from cbi_queue.views.job_words import signed
 from cbi_queue.views.leaderboard import MARK, MARK_WORDS, SCHEME_WORDS, LeaderboardRow
 from cbi_queue.wording import UNKNOWN
 
@@ -77,8 +78,8 @@ def _told_apart(row: LeaderboardRow) -> str:
 
 def _narrow(row: LeaderboardRow, upto: float) -> tuple[str, ...]:
     return (
-        str(row.place or UNKNOWN), _name(row), short(skill_words(row.validation_skill)),
-        short(skill_words(row.skill_mase)), short(_number(row.half_width, ".3f")), interval_plot(row, upto),
+        str(row.place or UNKNOWN), _name(row), short(signed(row.validation_skill)),
+        short(signed(row.skill_mase)), short(_number(row.half_width, ".3f")), interval_plot(row, upto),
         _number(row.mape_pct, ".2f", "%"), _number(row.mase, ".3f"), _told_apart(row),
     )  # fmt: skip
 
@@ -87,19 +88,14 @@ def _wide(row: LeaderboardRow) -> tuple[str, ...]:
     in_set = None if row.set_p_value is None else "yes" if row.set_p_value >= LEAST_IN_SET else "no"
     return (
         str(row.place or UNKNOWN), _name(row), row.model, SCHEME_WORDS.get(row.scheme, row.scheme),
-        skill_words(row.validation_skill), skill_words(row.skill_mase), skill_words(row.skill_low),
-        skill_words(row.skill_high), _number(row.independent, ".0f"), _number(row.p_value, ".3f"),
+        signed(row.validation_skill), signed(row.skill_mase), signed(row.skill_low),
+        signed(row.skill_high), _number(row.independent, ".0f"), _number(row.p_value, ".3f"),
         _number(row.dm_p_value, ".3f"), _told_apart(row), in_set or UNKNOWN, _number(row.mape_pct, ".2f"),
         _number(row.mase, ".3f"), _number(row.rmse, ".3f"), _number(row.directional_accuracy, ".2f"),
         _number(row.sharpe, "+.2f"), _number(row.deflated_sharpe, ".2f"), _number(row.coverage_80, ".0%"),
         _number(row.coverage_95, ".0%"), _number(row.rows, "d"), _number(row.fit_s, ".1f"),
         _number(row.shrinkage, ".2f"), "; ".join(line.name for line in row.verdicts),
     )  # fmt: skip
-
-
-def skill_words(skill: float | None) -> str:
-    """Write a skill to three digits with its sign; only zero itself is `0`."""
-    return "0" if skill == 0 else _number(skill, "+.3f")
 
 
 def short(figure: str) -> str:

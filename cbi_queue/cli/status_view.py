@@ -16,16 +16,18 @@ from cbi_queue.cli.output import STATE_COLOURS, ago, console, fitted_table, loca
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.queries import job_numbered, last_events
 from cbi_queue.lifecycle import event_title
+from cbi_queue.views.job_words import JobWords, blocked_lines
 from cbi_queue.views.snapshot import take_status
 from cbi_queue.wording import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from cbi_queue.ledger import EventRow
     from cbi_queue.settings import Settings
-    from cbi_queue.views.governor import DecisionLine, GovernorStatus
+    from cbi_queue.views.governor import DecisionLine
     from cbi_queue.views.progress import Progress
-    from cbi_queue.views.snapshot import HoldLine, JobLine, QueueStatus
+    from cbi_queue.views.snapshot import EventLine, HoldLine, JobLine, QueueStatus
 
 REFRESH_S = 0.5
 QUEUE_ROWS = 12
@@ -33,6 +35,10 @@ ENDED_ROWS = 6
 EVENT_ROWS = 5
 QUIET_EVENTS = frozenset({"enqueue", "satisfy", "backup"})
 """Events that are not printed while a run is followed."""
+SHOWN_ELSEWHERE = frozenset({"claim", "finish", "fail", "veto"})
+"""Events that the slot and the ended jobs show already."""
+NO_STEP = "othing is done"
+"""In the words of a notice of the governor about which nobody needs to do anything; `governor why` has all of them."""
 
 
 def print_status(status: QueueStatus) -> None:
@@ -65,19 +71,30 @@ def follow_in_lines(settings: Settings, is_over: Callable[[QueueStatus], bool], 
         while not over:
             over = is_over(take_status(settings))
             for event in reversed(last_events(ledger, 1000)):
-                if event.id > last_id and event.at >= since and event.event not in QUIET_EVENTS:
-                    name = job_numbered(ledger, event.job_id).name if event.job_id else ""
-                    line = f"{local_time(event.at)}  {event.event:<10} {name:<28} {event.words or ''}".rstrip()
-                    print(printable(line), flush=True)
+                if event.id > last_id and event.at >= since and _is_worth_saying(event):
+                    print(printable(_line_of(ledger, event)), flush=True)
                 last_id = max(last_id, event.id)
             if not over:
                 time.sleep(REFRESH_S)
 
 
+def _is_worth_saying(event: EventRow | EventLine) -> bool:
+    is_notice = event.event == "governor" and NO_STEP in (event.words or "")
+    return event.event not in QUIET_EVENTS and not is_notice
+
+
+def _line_of(ledger: Ledger, event: EventRow) -> str:
+    job = job_numbered(ledger, event.job_id) if event.job_id else None
+    words = JobWords(ledger, [job], {}).ended_words(job) if job and event.event == "finish" else None
+    name = job.name if job else ""
+    return f"{local_time(event.at)}  {event.event:<10} {name:<28} {words or event.words or ''}".rstrip()
+
+
 def render_status(status: QueueStatus, width: int) -> RenderableType:
     """Return the whole status, at most *width* characters wide."""
-    parts: list[RenderableType] = [_head(status), _slot(status), *_governor(status.governor), _budget(status)]
+    parts: list[RenderableType] = [_head(status), _slot(status), *_governor(status), _budget(status)]
     parts += [_hold(hold) for hold in status.holds]
+    parts += [Text(printable(line), style="red") for line in blocked_lines(status.blocked)]
     if status.queue:
         parts += ["", _queue(status.queue, width)]
     if status.ended:
@@ -86,8 +103,9 @@ def render_status(status: QueueStatus, width: int) -> RenderableType:
         parts.append(
             Text("Nothing has been enqueued yet. Try: cbi-queue enqueue schedules/quickstart.yaml", style="dim")
         )
-    if status.events:
-        parts += ["", _events(status, width)]
+    events = [event for event in status.events if _is_worth_saying(event) and event.event not in SHOWN_ELSEWHERE]
+    if events:
+        parts += ["", _events(events[:EVENT_ROWS], width)]
     return Group(*parts)
 
 
@@ -125,11 +143,13 @@ def _bar(progress: Progress, state: str) -> RenderableType:
     return grid
 
 
-def _governor(governor: GovernorStatus) -> list[Text]:
-    """Return a line on what the governor does now, and one on its last decision."""
+def _governor(status: QueueStatus) -> list[Text]:
+    """Return a line on what the governor does now, and one on its last decision about the present job or the slot."""
+    governor, job = status.governor, status.slot.job
     is_calm = not governor.is_stale and governor.slowdown_words is None
     lines = [Text(f"Governor: {printable(governor.words)}", style="" if is_calm else "yellow")]
-    return lines + [_decision(line) for line in governor.decisions[:1]]
+    told = (line for line in governor.decisions if line.job in {None, job.name if job else None})
+    return lines + [_decision(line) for line in told if NO_STEP not in line.words][:1]
 
 
 def _decision(line: DecisionLine) -> Text:
@@ -162,15 +182,15 @@ def _queue(jobs: tuple[JobLine, ...], width: int) -> Table:
 
 def _why(job: JobLine) -> str:
     is_later = job.not_before is not None and job.not_before > clock.epoch_s()
-    return f"{job.why}, from {local_time(job.not_before)}" if is_later else job.why
+    from_when = f"from {local_time(job.not_before)}" if is_later else ""
+    return ", ".join(filter(None, (job.why, from_when)))
 
 
 def _ended(jobs: tuple[JobLine, ...], width: int) -> Table:
-    rows = ((str(job.id), job.name, job.model, job.horizon, job.state, ago(job.ended_at), job.why) for job in jobs)
-    return fitted_table("Ended", (">job", "name", "?model", "?horizon", "state", "?when", "why"), rows, width)
+    rows = ((str(job.id), job.name, job.state, ago(job.ended_at), job.why) for job in jobs)
+    return fitted_table("Ended", (">job", "name", "state", "?when", "result"), rows, width)
 
 
-def _events(status: QueueStatus, width: int) -> Table:
-    shown = status.events[:EVENT_ROWS]
-    rows = ((ago(event.at), event.job or "", event_title(event.event), event.words) for event in shown)
+def _events(events: Sequence[EventLine], width: int) -> Table:
+    rows = ((ago(event.at), event.job or "", event_title(event.event), event.words) for event in events)
     return fitted_table("Events", (">when", "job", "event", "words"), rows, width)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import Refused, UnknownJob
 from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
@@ -249,3 +250,22 @@ def failed_since(ledger: Ledger, event_id: int) -> list[JobRow]:
         Reason.KILLED_REPEATEDLY,
     )
     return [*failed, *stuck, *held, *unfit(ledger)]
+
+
+def errors_of_failed(ledger: Ledger) -> dict[int, str]:
+    """Return job number -> what the last attempt of each failed job ended with."""
+    sql = """
+        SELECT a.job_id, a.error FROM attempts a JOIN jobs j ON j.id = a.job_id
+        WHERE j.state = 'failed' AND a.error IS NOT NULL ORDER BY a.number
+    """
+    return {row["job_id"]: row["error"] for row in ledger.conn.execute(sql)}
+
+
+def results_of(ledger: Ledger) -> dict[int, tuple[Any, ...]]:
+    """Return job number -> backtest skill, the ends of its interval, rows and features; read without the metrics whole.
+
+    Only of jobs with metrics. What a job does not have is None; `rows` of a forecasting model is no number.
+    """
+    paths = "'$.backtest.skill_mae', '$.backtest.skill_low', '$.backtest.skill_high', '$.rows', '$.features'"
+    sql = f"SELECT id, json_extract(metrics, {paths}) AS found FROM jobs WHERE metrics IS NOT NULL"  # noqa: S608
+    return {row["id"]: tuple(json.loads(row["found"])) for row in ledger.conn.execute(sql)}

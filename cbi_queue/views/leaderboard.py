@@ -318,10 +318,13 @@ def _untrained_baselines(counted: list[JobRow], jobs: list[JobRow]) -> list[Lead
 
 def _naive_scores(jobs: list[JobRow]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Take naive's scores from the model that was scored on the most rows; by definition its skill is 0."""
-    scores = [score for job in jobs if (score := (job.metrics or {}).get("naive", {}).get("backtest"))]
+    found = ((job.metrics or {}).get("naive") for job in jobs)
+    scores = [
+        naive["backtest"] for naive in found if isinstance(naive, dict) and isinstance(naive.get("backtest"), dict)
+    ]
     if not scores:
         return {}, {}
-    longest: dict[str, Any] = max(scores, key=lambda score: score.get("rows") or 0)
+    longest: dict[str, Any] = max(scores, key=lambda score: _whole(score.get("rows")) or 0)
     return {**longest, "skill_mae": 0.0, "skill_rmse": 0.0}, {"skill_mae": 0.0}
 
 

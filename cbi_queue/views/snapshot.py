@@ -14,11 +14,11 @@ from cbi_queue import clock
 from cbi_queue.budget import BudgetProgress, progress, tally
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.holds import holds_in_force
-from cbi_queue.ledger.waits import why_it_waits
-from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
+from cbi_queue.lifecycle import JobState
 from cbi_queue.slot_lock import SlotLock, is_slot_taken
 from cbi_queue.telemetry.reader import TelemetryReader
 from cbi_queue.views.governor import GovernorStatus, take_governor_status
+from cbi_queue.views.job_words import Blocked, JobWords
 from cbi_queue.views.progress import Progress, take_progress
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class JobLine:
     state: str
     reason: str
     why: str
-    """The reason in words, with what it waits for."""
+    """Its result, its error, or what it waits for, in words; empty when it waits for nothing but its turn."""
     priority: int
     attempts: int
     not_before: float | None
@@ -115,6 +115,8 @@ class QueueStatus:
     """Jobs that have not run yet, in the order in which they will."""
     ended: tuple[JobLine, ...]
     """The newest ended jobs, newest first."""
+    blocked: tuple[Blocked, ...]
+    """What waits for jobs that ended without success."""
     budget: BudgetProgress
     events: tuple[EventLine, ...]
 
@@ -157,9 +159,10 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
     jobs = queries.brief_jobs(ledger)
     needs = queries.needs_of(ledger)
     holds = holds_in_force(ledger)
-    by_id = {job.id: job for job in jobs}
     shown = [*(job for job in jobs if job.ended_at is None), *_newest_ended(jobs)]
-    lines = {job.id: _line(ledger, job, needs, by_id) for job in shown}
+    words, coming = JobWords(ledger, jobs, needs), _in_run_order(jobs, now)
+    first = coming[0].id if coming else None
+    lines = {job.id: _line(words, job, is_next=job.id == first) for job in shown}
     names = {job.id: job.name for job in jobs}
     in_slot = next((job for job in jobs if job.state.is_in_slot), None)
     daemon = daemon_status(settings)
@@ -171,20 +174,26 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
         governor=governor,
         holds=tuple(HoldLine(h.reason, h.mode, h.words, h.since, h.expires_at) for h in holds),
         counts=queries.state_counts(ledger),
-        queue=tuple(lines[job.id] for job in _in_run_order(jobs, now)),
+        queue=tuple(lines[job.id] for job in coming),
         ended=tuple(lines[job.id] for job in _newest_ended(jobs)),
+        blocked=words.blocked(),
         budget=progress(tally((j.day, j.family, j.model, j.horizon, j.state) for j in jobs)),
-        events=tuple(_event(event, by_id) for event in queries.last_events(ledger, EVENTS_SHOWN)),
+        events=tuple(_event(event, names) for event in queries.last_events(ledger, EVENTS_SHOWN)),
     )
 
 
 def every_line(ledger: Ledger) -> list[JobLine]:
     """Return every job in plan order, as lists show it."""
+    return lines_and_blocked(ledger)[0]
+
+
+def lines_and_blocked(ledger: Ledger) -> tuple[list[JobLine], tuple[Blocked, ...]]:
+    """Return every job in plan order, as lists show it, and what waits for jobs that ended without success."""
     with ledger.snapshot():
         jobs = queries.brief_jobs(ledger)
-        needs = queries.needs_of(ledger)
-        by_id = {job.id: job for job in jobs}
-        return [_line(ledger, job, needs, by_id) for job in jobs]
+        words, coming = JobWords(ledger, jobs, queries.needs_of(ledger)), _in_run_order(jobs, clock.epoch_s())
+        first = coming[0].id if coming else None
+        return [_line(words, job, is_next=job.id == first) for job in jobs], words.blocked()
 
 
 def daemon_status(settings: Settings) -> DaemonStatus:
@@ -237,8 +246,7 @@ def _slot_words(job: JobRow, daemon: DaemonStatus, governor: GovernorStatus) -> 
     return "training", f"{job.name} is training{slowed}"
 
 
-def _line(ledger: Ledger, job: JobRow, needs: dict[int, list[int]], by_id: dict[int, JobRow]) -> JobLine:
-    open_needs = [by_id[n] for n in needs.get(job.id, []) if by_id[n].state is not JobState.SUCCEEDED]
+def _line(words: JobWords, job: JobRow, *, is_next: bool) -> JobLine:
     return JobLine(
         id=job.id,
         name=job.name,
@@ -248,29 +256,14 @@ def _line(ledger: Ledger, job: JobRow, needs: dict[int, list[int]], by_id: dict[
         day=job.day,
         state=job.state,
         reason=job.reason,
-        why=_why(ledger, job, open_needs),
+        why=words.why(job, is_next=is_next),
         priority=job.priority,
         attempts=job.attempts,
         not_before=job.not_before,
         changed_at=job.changed_at,
         ended_at=job.ended_at,
-        needs=tuple(need.name for need in open_needs),
+        needs=tuple(need.name for need in words.open_needs(job)),
     )
-
-
-def _why(ledger: Ledger, job: JobRow, open_needs: list[JobRow]) -> str:
-    if job.damage is not None:
-        return f"its run is damaged: {job.damage}"
-    if job.state is JobState.WAITING and open_needs:
-        return "waits for " + ", ".join(f"{need.name} ({need.state})" for need in open_needs)
-    if job.state is JobState.QUEUED and job.reason in (
-        Reason.MEMORY_SHORT,
-        Reason.MEMORY_NEVER,
-        Reason.GPU_TAKEN,
-        Reason.MACHINE_STRAINED,
-    ):
-        return why_it_waits(ledger, job.id)
-    return REASON_WORDS[job.reason]
 
 
 def _in_run_order(jobs: list[JobRow], now: float) -> list[JobRow]:
@@ -288,6 +281,6 @@ def _newest_ended(jobs: list[JobRow], count: int = 10) -> list[JobRow]:
     return sorted(ended, key=lambda job: job.ended_at or 0.0, reverse=True)[:count]
 
 
-def _event(event: EventRow, by_id: dict[int, JobRow]) -> EventLine:
-    job = by_id.get(event.job_id) if event.job_id is not None else None
-    return EventLine(event.at, job.name if job else None, event.event, event.words or event.reason)
+def _event(event: EventRow, names: dict[int, str]) -> EventLine:
+    job = names.get(event.job_id) if event.job_id is not None else None
+    return EventLine(event.at, job, event.event, event.words or event.reason)

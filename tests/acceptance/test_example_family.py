@@ -81,7 +81,7 @@ def test_an_installed_family_is_planned_trained_scored_and_ranked(commands: Comm
 
     said = commands.run("run", "ewma.yaml")
 
-    assert re.search(r"finish\s+ewma-1w\s+trained, scored and stored", said)
+    assert re.search(r"finish\s+ewma-1w\s+skill [-+0]", said)
     assert commands.json("show", "ewma-1w")["state"] == "succeeded"
     (row,) = (row for row in commands.json("leaderboard")["1w"] if row["name"] == "ewma-1w")
     assert row["model"] == "ewma_drift"

@@ -50,7 +50,7 @@ def test_a_small_day_from_plan_to_leaderboard(installation: Installation) -> Non
     said = installation.cli("run", str(plan(installation, epochs=3)))
 
     assert "Enqueued 3 jobs" in said
-    assert re.search(r"finish\s+net-1w\s+trained, scored and stored", said)
+    assert re.search(r"finish\s+net-1w\s+skill [-+0]", said)
     assert installation.cli("list").startswith("Nothing is left to do")
     assert "net-1w" in installation.cli("list", "--all")
     assert "succeeded" in installation.cli("show", "net-1w")

@@ -10,6 +10,7 @@ import click
 from cbi_queue.cli.arguments import examples, job_name_argument, json_option
 from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import local_time, print_json, print_table, printable
+from cbi_queue.cli.result_table import SCORE_COLUMNS, result_lines, run_files, score_rows, size_words
 from cbi_queue.ledger.micro_batch import lowered_micro_batch
 from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @job_name_argument
 @json_option
 def command(name: str, as_json: bool) -> None:
-    """Show one job: its spec, attempts and events."""
+    """Show one job: its spec, scores with their intervals, verdicts, files, attempts and events."""
     with readonly_ledger() as ledger:
         job = find_job(ledger, name)
         attempts, events = attempts_of(ledger, job.id), events_of(ledger, job.id)
@@ -35,7 +36,8 @@ def command(name: str, as_json: bool) -> None:
         lowered = lowered_micro_batch(ledger, job)
     if as_json:
         memory = {**asdict(peak), "expected_mib": expected} if peak else None
-        print_json({**asdict(job), "memory": memory, "attempt_list": _plain(attempts), "events": _plain(events)})
+        told = {"memory": memory, "files": run_files(job), "attempt_list": _plain(attempts), "events": _plain(events)}
+        print_json({**asdict(job), **told})
     else:
         _print(job, attempts, events, peak, expected, lowered)
 
@@ -73,10 +75,15 @@ def _print(
         batch = f" with micro-batch {peak.micro_batch}" if peak.micro_batch else ""
         estimate = f"the estimate was {expected:.0f} MiB (formula {peak.formula_mib:.1f})"
         lines.append(f"Memory: {peak.measured_mib:.0f} MiB at its peak{batch} on {peak.device}; {estimate}")
+    lines += result_lines(job)
     if job.run_dir:
-        lines.append(f"Run folder: {job.run_dir}")
+        files = ", ".join(f"{name} ({size_words(size)})" for name, size in run_files(job).items())
+        lines.append(f"Run folder: {job.run_dir}" + (f": {files}" if files else ""))
     click.secho(printable(f"Job {job.id} {job.name}"), bold=True)
     click.echo("\n".join(map(printable, lines)))
+    if scored := score_rows(job):
+        click.echo()
+        print_table("Scores", SCORE_COLUMNS, scored)
     if attempts:
         columns = (">no", "started", "?took", "outcome", "?>peak memory", "error")
         click.echo()

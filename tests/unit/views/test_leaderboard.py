@@ -176,7 +176,8 @@ def test_the_least_evidence_is_that_of_the_test_of_skill():
 def test_metrics_of_another_shape_cost_no_board():
     """Manifests are files: what is in them is read, never trusted."""
     odd = {
-        **scores(0.1), "verdicts": {"name": "x"}, "coverage": [1], "shrinkage": "much", "scheme": 7, "best_round": True,
+        **scores(0.1), "naive": [1], "verdicts": {"name": "x"}, "coverage": [1], "shrinkage": "much", "scheme": 7,
+        "best_round": True,
     }  # fmt: skip
     odd["backtest"] |= {"skill_low": float("nan"), "skill_p_value": "0", "rows": "many"}
 

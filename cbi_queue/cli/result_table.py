@@ -1,0 +1,87 @@
+"""The result of one job in words and tables: scores with their intervals, verdicts, coverage, files. Read-only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue.artifacts import open_manifest
+from cbi_queue.views.board_words import PERIODS
+from cbi_queue.views.job_words import signed
+from cbi_queue.views.leaderboard import SCHEME_WORDS, number, scheme_of, verdicts_of
+from cbi_queue.wording import UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cbi_queue.ledger import JobRow
+
+BLOCKS = ("validation", "backtest")
+SCORE_COLUMNS = (
+    "block", ">skill", ">95 % interval", ">p", "?>DM p", ">MAPE", ">MASE", "?>RMSE", "?>direction", "?>Sharpe", ">n",
+)  # fmt: skip
+
+
+def score_rows(job: JobRow) -> list[tuple[str, ...]]:
+    """Return a row for each scored block, and naive's on the same rows; the final block stays closed."""
+    metrics = job.metrics or {}
+    naive = metrics.get("naive")
+    rows = []
+    for block in BLOCKS:
+        for name, scores in ((block, metrics), ("  naive", naive)):
+            if isinstance(scores, dict) and isinstance(found := scores.get(block), dict):
+                rows.append(_score(name, found))
+    return rows
+
+
+def _score(name: str, score: dict[str, Any]) -> tuple[str, ...]:
+    low, high = number(score.get("skill_low")), number(score.get("skill_high"))
+    interval = UNKNOWN if low is None or high is None else f"{signed(low)} to {signed(high)}"
+    return (
+        name, signed(number(score.get("skill_mae"))), interval, _figure(score, "skill_p_value", ".3f"),
+        _figure(score, "skill_dm_p_value", ".3f"), _figure(score, "mape_pct", ".2f", " %"),
+        _figure(score, "mase", ".3f"), _figure(score, "rmse", ".3f"), _figure(score, "directional_accuracy", ".2f"),
+        _figure(score, "sharpe", "+.2f"), _figure(score, "skill_independent", ".0f"),
+    )  # fmt: skip
+
+
+def _figure(score: dict[str, Any], key: str, form: str, unit: str = "") -> str:
+    value = number(score.get(key))
+    return UNKNOWN if value is None else format(value, form) + unit
+
+
+def result_lines(job: JobRow) -> Iterator[str]:
+    """Yield what the scores mean, how often the intervals held, and each verdict with its evidence."""
+    metrics = job.metrics or {}
+    if not isinstance(metrics.get("backtest"), dict):
+        return
+    yield f"Scheme {SCHEME_WORDS.get(scheme_of(job), scheme_of(job))}; n: independent {PERIODS[job.horizon][1]}" + (
+        f"; forecasts shrunk to {shrinkage:.0%} of their size".replace("%", " %")
+        if (shrinkage := number(metrics.get("shrinkage"))) is not None and shrinkage < 1
+        else ""
+    )
+    if covered := _coverage(metrics):
+        yield f"Intervals: {covered}"
+    for verdict in verdicts_of(metrics):
+        yield f"Verdict, {verdict.level}: {verdict.name}: {verdict.evidence}"
+
+
+def _coverage(metrics: dict[str, Any]) -> str:
+    found = metrics.get("coverage")
+    parts = []
+    for percent, of_blocks in sorted(found.items()) if isinstance(found, dict) else ():
+        share = number(of_blocks.get("backtest")) if isinstance(of_blocks, dict) else None
+        if share is not None:
+            parts.append(f"{share:.0%}".replace("%", " %") + f" of the backtest inside those of {percent} %")
+    return ", ".join(parts)
+
+
+def run_files(job: JobRow) -> dict[str, int]:
+    """Return the files of the run folder as its manifest names them -> size in bytes; none without a manifest."""
+    manifest, _ = open_manifest(Path(job.run_dir)) if job.run_dir else (None, "")
+    return {} if manifest is None else {name: entry["bytes"] for name, entry in sorted(manifest.files.items())}
+
+
+def size_words(size: int) -> str:
+    """Write the size of a file: `312 B`, `4.1 kB`, `2.3 MB`."""
+    return f"{size} B" if size < 1000 else f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,153 @@
+"""What lists say of a job: its score, its real error, what it waits for, and how many wait for a failed one."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+from starlette.testclient import TestClient
+from support.api_installation import BROWSER, ApiInstallation, scores
+
+from cbi_queue.api.app import create_app
+from cbi_queue.cli import cli
+from cbi_queue.cli.status_view import render_status
+from cbi_queue.ledger import queries
+from cbi_queue.telemetry.governor_log import record_decision
+from cbi_queue.telemetry.telemetry import Telemetry
+from cbi_queue.views.job_words import result_words
+from cbi_queue.views.snapshot import every_line, take_status
+
+ERROR = "26 days without a price, first 1993-02-03"
+BLOCKED = f"2 failed, 3 wait for them: {ERROR}"
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch) -> ApiInstallation:
+    made = ApiInstallation(tmp_path)
+    for name, value in made.environ.items():
+        if name.startswith("CBI_"):
+            monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def blocked(site) -> ApiInstallation:
+    """Two features jobs that failed alike; three models wait for them, one of them at second hand."""
+    site.enqueue({"name": "f-1"}, {"name": "f-2"}, {"name": "a", "needs": ["f-1"]}, {"name": "b", "needs": ["f-2"]},
+                 {"name": "c", "needs": ["a"]})  # fmt: skip
+    for _ in range(2):
+        site.fail(site.start_next(), ERROR)
+    return site
+
+
+def shown(site: ApiInstallation, width: int = 80) -> str:
+    said = io.StringIO()
+    Console(width=width, file=said).print(render_status(take_status(site.settings), width))
+    return said.getvalue()
+
+
+def verb(*words: str) -> str:
+    done = CliRunner().invoke(cli, words, env={"COLUMNS": "120"})
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_a_failed_job_shows_its_error_and_who_waits_for_it(blocked):
+    assert BLOCKED in shown(blocked)
+    assert shown(blocked).count("26 days without") == 3
+    listed = verb("list", "--state", "failed")
+    assert listed.count(ERROR) == 3
+    assert listed.rstrip().endswith(BLOCKED)
+    assert verb("list").rstrip().endswith(BLOCKED)
+    assert {job["why"] for job in json.loads(verb("list", "--state", "failed", "--json"))} == {ERROR}
+
+
+def test_the_page_and_the_api_say_the_same(blocked):
+    with TestClient(create_app(blocked.settings), base_url=blocked.url) as client:
+        page = client.get("/status", headers=BROWSER).text
+        status = client.get("/api/status").json()
+        failed = client.get("/api/jobs?state=failed").json()
+
+    assert f'<p class="bad-text">{BLOCKED}</p>' in page
+    assert page.count(f'<span class="small">{ERROR}</span>') == 2
+    assert status["blocked"] == [{"names": ["f-1", "f-2"], "state": "failed", "waiting": 3, "why": ERROR}]
+    assert [job["why"] for job in failed] == [ERROR, ERROR]
+
+
+def test_nothing_says_that_a_retry_cannot_help_because_a_mended_file_can(blocked):
+    assert "cannot help" not in verb("show", "f-1") + verb("list", "--all") + shown(blocked)
+
+
+def test_a_failed_job_for_which_nobody_waits_blocks_nothing(site):
+    site.enqueue({"name": "alone"})
+    site.fail(site.start_next(), ERROR)
+
+    assert take_status(site.settings).blocked == ()
+
+
+def test_a_very_long_error_is_cut_in_lists_and_whole_in_show(site):
+    site.enqueue({"name": "wordy"})
+    site.fail(site.start_next(), "x" * 1000)
+
+    assert take_status(site.settings).ended[0].why == "x" * 240 + " …"
+    assert "x" * 1000 in json.loads(verb("show", "wordy", "--json"))["attempt_list"][0]["error"]
+
+
+def test_ended_jobs_show_their_score_and_events_do_not_repeat_it(site):
+    site.enqueue({"name": "a"}, {"name": "b"})
+    for name, skill in (("a", 0.012), ("b", -0.2)):
+        site.start_next()
+        site.finish(name, scores(skill, se=0.02))
+
+    said = shown(site)
+
+    assert "skill +0.012 (-0.028 to +0.052)" in said
+    assert "skill -0.200 (-0.240 to -0.160)" in said
+    assert "trained, scored and stored" not in said
+    assert "it was next in the queue" not in said
+    assert verb("list", "--all").count("skill ") == 2
+
+
+def test_a_queued_job_says_why_only_when_it_waits_for_something(site):
+    site.enqueue({"name": "a"}, {"name": "b"}, {"name": "c", "needs": ["a"]})
+
+    with site.ledger() as ledger:
+        why = {line.name: line.why for line in every_line(ledger)}
+
+    assert why == {"a": "next", "b": "", "c": "waits for a (queued)"}
+    assert "enqueued from a plan" not in shown(site)
+
+
+@pytest.mark.parametrize(("words", "is_shown"), [("x1.4. Nothing is done: a guess", False), ("works 70% now", True)])
+def test_a_notice_that_nothing_is_done_stays_out_of_the_live_view(site, words, is_shown):
+    """It is no news that nothing happens; `governor why` has it."""
+    from cbi_queue.governor.values import Action, Cause, Decision
+
+    site.enqueue({"name": "a"})
+    site.start_next()
+    with site.ledger() as ledger:
+        ledger.add_event("governor", "unknown", job_id=1, words=words)
+        assert queries.last_events(ledger, 1)[0].words == words
+    telemetry = Telemetry(site.settings.telemetry_path)
+    decision = Decision(0.0, Action.TELL, Cause.UNKNOWN, words)
+    record_decision(telemetry, decision, job_id=1, attempt=1, epoch=1, acted=True)
+    telemetry.close()
+
+    assert (words in shown(site, 200)) is is_shown
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ((0.0,), "skill 0"),
+        ((0.0034, -0.0052, 0.0104), "skill +0.003 (-0.005 to +0.010)"),
+        ((None, None, None, 5031, 203), "5031 rows, 203 features"),
+        ((None, None, None, {"train": 3}, None), None),
+        (("0.1", True, float("nan")), None),
+    ],
+)
+def test_a_result_in_a_few_words(figures, words):
+    assert result_words(*figures) == words

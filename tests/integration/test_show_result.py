@@ -1,0 +1,71 @@
+"""`show` on a scored job: scores beside naive's, intervals, verdicts with their evidence, the files of the run folder."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+from support.api_installation import ApiInstallation, scores
+
+from cbi_queue.artifacts import Manifest, complete_folder
+from cbi_queue.cli import cli
+
+EVIDENCE = "it always forecasts up, by +0.0100 on average (drift: +0.0090)"
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch) -> ApiInstallation:
+    made = ApiInstallation(tmp_path)
+    for name, value in made.environ.items():
+        if name.startswith("CBI_"):
+            monkeypatch.setenv(name, value)
+    return made
+
+
+def show(*words: str) -> str:
+    done = CliRunner().invoke(cli, ["show", "a", *words], env={"COLUMNS": "80"})
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def train(site: ApiInstallation, folder, **changes) -> None:
+    site.enqueue({"name": "a"})
+    site.start_next()
+    folder.mkdir()
+    (folder / "model.txt").write_bytes(b"x" * 4100)
+    (folder / "final_block.json").write_text("{}")
+    complete_folder(folder, Manifest(ledger_id="l", job_id=1, attempt=1, identity="i"))
+    with site.ledger() as ledger:
+        ledger.conn.execute("UPDATE jobs SET run_dir = ? WHERE name = 'a'", (str(folder),))
+    site.finish("a", {**scores(0.012, validation=-0.03, se=0.02, p=0.4), **changes})
+
+
+def test_a_result_is_shown_with_everything_that_one_needs_to_believe_it(site, tmp_path):
+    verdicts = [{"name": "equals drift", "level": "warn", "evidence": EVIDENCE}]
+    covered = {"80": {"backtest": 0.81, "validation": 0.7}, "95": {"backtest": 0.94}}
+    train(site, tmp_path / "run", verdicts=verdicts, coverage=covered, shrinkage=0.5, scheme="walk_forward")
+
+    said = show()
+
+    assert re.search(r"^validation +-0\.030 +-0\.028 to \+0\.052 +0\.400", said, re.MULTILINE)
+    assert re.search(r"^backtest +\+0\.012 +-0\.028 to \+0\.052 +0\.400", said, re.MULTILINE)
+    assert re.search(r"^ +naive .* 4\.00 % +1\.000", said, re.MULTILINE)
+    assert "Scheme walk-forward; n: independent weeks; forecasts shrunk to 50 % of their size" in said
+    assert "81 % of the backtest inside those of 80 %, 94 % of the backtest inside those of 95 %" in said
+    assert f"Verdict, warn: equals drift: {EVIDENCE}" in said
+    assert "final_block.json (2 B), model.txt (4.1 kB)" in said
+    assert json.loads(show("--json"))["files"] == {"final_block.json": 2, "model.txt": 4100}
+
+
+def test_metrics_of_another_shape_and_a_folder_that_is_gone_cost_nothing(site, tmp_path):
+    odd = {"naive": [1], "coverage": {"80": 3}, "verdicts": "none", "shrinkage": "x", "validation": None}
+    train(site, tmp_path / "run", **odd)
+    (tmp_path / "run" / "manifest.json").unlink()
+
+    said = show()
+
+    assert re.search(r"^backtest +\+0\.012", said, re.MULTILINE)
+    assert "Verdict" not in said
+    assert said.count("Intervals") == 0
