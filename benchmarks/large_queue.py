@@ -63,9 +63,9 @@ def _round(home: Installation) -> dict[str, Cost]:
     for horizon in HORIZONS:
         (home.settings.processed_dir / f"{horizon}_features.parquet").touch()
     Ledger.open(home.settings.ledger_path).close()  # the first command also makes the ledger, in a process of its own
-    costs = {f"`{' '.join(verb)}`": _command(home, *verb, str(plan)) for verb in (CHECK, ENQUEUE)}
+    costs = {f"`{' '.join(verb)}`": command_cost(home, *verb, str(plan)) for verb in (CHECK, ENQUEUE)}
     _end_half(home)
-    costs |= {f"`{' '.join(verb)}`": _command(home, *verb) for verb in VERBS}
+    costs |= {f"`{' '.join(verb)}`": command_cost(home, *verb) for verb in VERBS}
     return costs | _pages(home)
 
 
@@ -91,7 +91,7 @@ def _end_half(home: Installation) -> None:
         )
 
 
-def _command(home: Installation, *words: str) -> Cost:
+def command_cost(home: Installation, *words: str) -> Cost:
     """Run a verb; its exit code is of no interest here."""
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "cbi_queue.cli", *words],

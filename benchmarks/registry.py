@@ -58,6 +58,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         3,
         smallest={"JOBS": 50},
     ),
+    Benchmark("board", "board", "the leaderboard over 1,000 scored runs, in processor time", 5, smallest={"RUNS": 10}),
     Benchmark("pick-up", "pick_up", "how long a job waits for an idle daemon", 15),
     Benchmark(
         "handover",
