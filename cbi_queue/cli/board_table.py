@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
+import textwrap
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.output import print_table, printable
+from cbi_queue.cli.output import console, print_table, printable
 from cbi_queue.views.board_words import TOLD_APART_WORDS, interval_plot, reach, unranked
 from cbi_queue.views.job_words import signed
 from cbi_queue.views.leaderboard import MARK, MARK_WORDS, SCHEME_WORDS, LeaderboardRow
@@ -38,13 +39,15 @@ def print_board(title: str, rows: Sequence[LeaderboardRow], said: Sequence[str],
     else:
         upto = reach(ranked)
         print_table(title, NARROW, (_narrow(row, upto) for row in ranked))
-    for line in said:
-        click.echo(printable(line))
-    if any(row.may_differ for row in rows):
-        click.echo(f"{MARK} {MARK_WORDS}.")
-    for line in unranked(rows):
-        click.echo(printable(line))
+    marked = [f"{MARK} {MARK_WORDS}."] if any(row.may_differ for row in rows) else []
+    for line in (*said, *marked, *unranked(rows)):
+        click.echo(_wrapped(printable(line)))
     click.echo()
+
+
+def _wrapped(line: str) -> str:
+    """Break a sentence between words where a terminal would break it anywhere; a pipe gets it whole."""
+    return textwrap.fill(line, console().width, subsequent_indent="  ") if sys.stdout.isatty() else line
 
 
 def print_csv(boards: Mapping[str, Sequence[LeaderboardRow]]) -> None:

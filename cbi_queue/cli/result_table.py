@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
-from cbi_queue.views.board_words import PERIODS
+from cbi_queue.views.board_words import NO_PERIOD, PERIODS
 from cbi_queue.views.job_words import signed
 from cbi_queue.views.leaderboard import SCHEME_WORDS, number, scheme_of, verdicts_of
 from cbi_queue.wording import UNKNOWN
@@ -55,10 +55,13 @@ def result_lines(job: JobRow) -> Iterator[str]:
     metrics = job.metrics or {}
     if not isinstance(metrics.get("backtest"), dict):
         return
-    yield f"Scheme {SCHEME_WORDS.get(scheme_of(job), scheme_of(job))}; n: independent {PERIODS[job.horizon][1]}" + (
-        f"; forecasts shrunk to {shrinkage:.0%} of their size".replace("%", " %")
-        if (shrinkage := number(metrics.get("shrinkage"))) is not None and shrinkage < 1
-        else ""
+    yield (
+        f"Scheme {SCHEME_WORDS.get(scheme_of(job), scheme_of(job))}; n: independent {PERIODS.get(job.horizon, NO_PERIOD)[1]}"
+        + (
+            f"; forecasts shrunk to {shrinkage:.0%} of their size".replace("%", " %")
+            if (shrinkage := number(metrics.get("shrinkage"))) is not None and shrinkage < 1
+            else ""
+        )
     )
     if covered := _coverage(metrics):
         yield f"Intervals: {covered}"

@@ -19,6 +19,7 @@ PERIODS = {
     "6m": ("half-year", "half-years"), "12m": ("year", "years"),
 }  # fmt: skip
 """What one horizon is called, alone and in numbers."""
+NO_PERIOD = ("period", "periods")
 TOLD_APART_WORDS = {BETTER: "yes (better)", WORSE: "yes (worse)", NO: "no", TOO_FEW: "too few"}
 PLOT_COLUMNS = 9
 """Characters of a plot: odd, so that zero has one of its own."""
@@ -64,7 +65,7 @@ def independent_words(row: LeaderboardRow) -> str:
     if row.independent is None:
         return "n not known"
     count = round(row.independent)
-    period = PERIODS.get(row.horizon, ("period", "periods"))[count != 1]
+    period = PERIODS.get(row.horizon, NO_PERIOD)[count != 1]
     return f"n = {count} independent {period}"
 
 

@@ -231,7 +231,8 @@ def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[Leaderboa
     rows = [_row(job, comparison) for job in counted] + _untrained_baselines(counted or jobs, jobs)
     rows.sort(key=_order)
     placed = [replace(row, place=n) if row.validation_skill is not None else row for n, row in enumerate(rows, start=1)]
-    placed += [_unranked_row(job) for job in jobs if job not in counted]
+    ranked_ids = {job.id for job in counted}
+    placed += [_unranked_row(job) for job in jobs if job.id not in ranked_ids]
     first, models = jobs[0], sum(not row.is_bar for row in placed)
     return [
         replace(

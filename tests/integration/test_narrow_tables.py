@@ -1,0 +1,62 @@
+"""Tables at 80 columns: the names of jobs are whole, and what is dropped is what one needs least."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+from support.api_installation import ApiInstallation
+
+from cbi_queue.cli import cli
+from cbi_queue.cli.output import fitted_table
+
+LONG = "a-quite-long-name-as-a-matrix-over-seeds-makes-them-seed-17-1w"
+COLUMNS = (">job", "name", "??model", "?needs", "??>priority", "why")
+
+
+def drawn(*rows: tuple[str, ...], width: int = 80, columns: tuple[str, ...] = COLUMNS) -> str:
+    said = io.StringIO()
+    Console(width=width, file=said).print(fitted_table("", columns, rows, width))
+    return said.getvalue()
+
+
+def test_the_least_needed_columns_go_first_and_two_blanks_become_one_before_any_goes():
+    rows = ("1", "n" * 20, "model", "needs", "10", "w" * 24)
+
+    wide, close = drawn(rows, width=78).splitlines()[0].split(), drawn(rows, width=73).splitlines()[0].split()
+    narrow = drawn(rows, width=60).splitlines()[0].split()
+
+    assert wide == close == ["job", "name", "model", "needs", "priority", "why"]
+    assert narrow == ["job", "name", "needs", "why"]
+
+
+def test_a_name_that_does_not_fit_is_folded_and_never_cut():
+    said = drawn(("1", "n" * 70, "model", "needs", "10", "several words about it"))
+
+    assert "…" not in said
+    assert said.count("n" * 10) >= 7 - 1
+    assert sum(line.count("n") for line in said.splitlines()[1:]) >= 70
+
+
+@pytest.mark.parametrize("verb", [("plan", "show", "--no-data"), ("estimate",)])
+def test_plans_name_their_jobs_whole(tmp_path, monkeypatch, verb):
+    site = ApiInstallation(tmp_path)
+    for name, value in site.environ.items():
+        if name.startswith("CBI_"):
+            monkeypatch.setenv(name, value)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "day: 10\njobs:\n"
+        f"  - {{name: f-{LONG}, family: features, horizon: 1w}}\n"
+        f"  - {{name: {LONG}, family: statistical, model: drift, horizon: 1w, needs: [f-{LONG}]}}\n"
+    )
+
+    done = CliRunner().invoke(cli, [*verb, str(plan)], env={"COLUMNS": "80"})
+
+    assert done.exit_code == 0, done.output
+    assert "…" not in done.output
+    joined = "".join(done.output.split())
+    assert max(map(len, done.output.splitlines()[:4])) <= 80
+    assert LONG[:30] in joined
