@@ -127,7 +127,7 @@ def test_a_queued_job_that_must_wait_comes_after_those_that_need_not(home):
         ledger.conn.execute("UPDATE jobs SET not_before = ? WHERE name = 'naive-urgent-1w'", (time.time() + 3600,))
 
     assert [line["name"] for line in home.json("status")["queue"]][:2] == ["net-1w", "naive-urgent-1w"]
-    assert ", from 20" in home.run("status")
+    assert " from 20" in home.run("status")
 
 
 def test_lists_are_filtered_by_state_family_and_horizon(home):
@@ -173,7 +173,7 @@ def test_tables_fit_eighty_columns_and_keep_names_whole(home, line):
         assert "…" not in said
 
 
-@pytest.mark.parametrize(("line", "whole"), [("plan show --no-data", "quick-features-1m"), ("estimate", "  fits")])
+@pytest.mark.parametrize(("line", "whole"), [("plan show --no-data", "quick-features-1m"), ("estimate", " fits ")])
 def test_tables_of_plans_drop_columns_rather_than_squeeze_them(home, line, whole):
     """At 80 columns a verdict of two letters a line, or half a name, is of no use."""
     said = home.run(*line.split(), "schedules/quickstart.yaml", COLUMNS="80")

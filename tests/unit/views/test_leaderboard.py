@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support.api_installation import scores
 from support.board_jobs import make_job
+from support.call_counting import calls_of
 
 from cbi_queue.lifecycle import JobState
 from cbi_queue.views.leaderboard import LEAST_INDEPENDENT, rank
@@ -186,3 +187,11 @@ def test_metrics_of_another_shape_cost_no_board():
     assert (row.skill_low, row.p_value, row.rows, row.shrinkage, row.coverage_80, row.scheme, row.verdicts) == (
         None, None, None, None, None, "holdout", (),
     )  # fmt: skip
+
+
+def test_the_cost_of_a_board_grows_with_its_runs_and_not_with_their_square():
+    def calls(runs: int) -> int:
+        jobs = [make_job(n, "ets", 0.1, name=str(n)) for n in range(1, runs + 1)]
+        return calls_of(lambda: rank(jobs))
+
+    assert calls(400) < 5 * calls(100)
