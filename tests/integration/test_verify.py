@@ -214,7 +214,7 @@ def test_the_mark_goes_once_the_files_are_back(queue: Queue) -> None:
 
 
 def test_a_run_is_trained_again_only_when_it_is_damaged(queue: Queue) -> None:
-    with queue.ledger() as ledger, pytest.raises(Refused, match="no damage of its run is known"):
+    with queue.ledger() as ledger, pytest.raises(Refused, match="it has succeeded; nothing was changed"):
         verbs.retry(ledger, ["best"])
     flip_a_bit(queue.settings.models / "local" / "1w" / "best")
     queue.verify()
