@@ -178,6 +178,8 @@ def _one_line(exc: BaseException) -> str:
     text = " ".join(str(exc).split())[:500]
     if _is_panic(exc):
         return f"the data library failed on these data: {text}"
+    if isinstance(exc, BrokenSpec) and text:
+        return text  # a sentence of our own
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 

@@ -23,7 +23,7 @@ class BrokenSpec(Exception):
 
 
 class BrokenRuntime(BrokenSpec):
-    """The Python that runs the trainer has no such library, or one that does not load: it ends the same way until that is mended."""
+    """The Python that runs the trainer has no such library, or one that does not load."""
 
 
 class OneFit(Protocol):

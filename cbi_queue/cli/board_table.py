@@ -31,6 +31,9 @@ LEAST_IN_SET = 0.10
 """p-value from which a model is in the 90 % confidence set."""
 
 
+_IN_ASCII = str.maketrans("─●│┼", "-o|+")
+
+
 def print_board(title: str, rows: Sequence[LeaderboardRow], said: Sequence[str], *, wide: bool) -> None:
     """Print one board and what may be said about it."""
     ranked = [row for row in rows if row.veto is None]
@@ -82,9 +85,18 @@ def _told_apart(row: LeaderboardRow) -> str:
 def _narrow(row: LeaderboardRow, upto: float) -> tuple[str, ...]:
     return (
         str(row.place or UNKNOWN), _name(row), short(signed(row.validation_skill)),
-        short(signed(row.skill_mase)), short(_number(row.half_width, ".3f")), interval_plot(row, upto),
+        short(signed(row.skill_mase)), short(_number(row.half_width, ".3f")), _drawn(interval_plot(row, upto)),
         _number(row.mape_pct, ".2f", "%"), _number(row.mase, ".3f"), _told_apart(row),
     )  # fmt: skip
+
+
+def _drawn(plot: str) -> str:
+    """Return a plot in characters that the output can show."""
+    try:
+        plot.encode(sys.stdout.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return plot.translate(_IN_ASCII)
+    return plot
 
 
 def _wide(row: LeaderboardRow) -> tuple[str, ...]:

@@ -237,3 +237,12 @@ def test_a_final_block_that_is_no_file_of_ours_is_not_read(site, tmp_path, conte
     assert "No run has a final block" in site.cli("leaderboard", "--final")
     with site.ledger() as ledger:
         assert "open_final" not in {event.event for event in queries.last_events(ledger, 50)}
+
+
+@pytest.mark.parametrize(("encoding", "plot"), [("utf-8", "──┼●───"), ("ascii", "--+o---")])
+def test_a_plot_is_drawn_in_characters_that_the_output_has(monkeypatch, encoding, plot):
+    from cbi_queue.cli import board_table
+
+    monkeypatch.setattr(board_table.sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+
+    assert board_table._drawn("──┼●───") == plot

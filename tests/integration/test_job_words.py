@@ -151,3 +151,11 @@ def test_a_notice_that_nothing_is_done_stays_out_of_the_live_view(site, words, i
 )
 def test_a_result_in_a_few_words(figures, words):
     assert result_words(*figures) == words
+
+
+def test_a_refusal_of_the_trainer_is_its_sentence_without_the_name_of_a_class():
+    from jobs.session import _one_line
+    from jobs.trainer import BrokenRuntime, BrokenSpec
+
+    assert _one_line(BrokenSpec(ERROR)) == _one_line(BrokenRuntime(ERROR)) == ERROR
+    assert _one_line(ValueError("odd")) == "ValueError: odd"
