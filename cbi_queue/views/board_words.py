@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.views.leaderboard import BETTER, HOLDOUT, LEAST_INDEPENDENT, NO, TOO_FEW, WORSE
+from cbi_queue.views.leaderboard import BETTER, HOLDOUT, LEAST_INDEPENDENT, NAIVE, NO, TOO_FEW, WORSE
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def sentences(rows: Sequence[LeaderboardRow], comparison: Comparison | None = No
     """Say what may be believed of a board: what is told apart from naive, what only looks good, what is not ranked."""
     said = [_told_apart(rows), *_lookalikes(rows)]
     if comparison is not None and comparison.superior_p is not None:
-        tried = sum(not row.is_bar and row.damage is None and row.veto is None for row in rows)
+        tried = sum(row.place is not None and row.job_id is not None and row.model != NAIVE for row in rows)
         said.append(
             f"Luck alone gives the best of {counted(tried, 'model')} such a lead over naive in "
             f"{_percent(comparison.superior_p)} of cases (test for superior predictive ability)."

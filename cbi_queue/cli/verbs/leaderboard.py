@@ -49,8 +49,7 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
     nothing was selected on it. Skill is 1 - MASE / naive's MASE on the same rows: 0 is naive's. "±" and the small plot
     are its 95 % interval, 0 in the middle. "Told apart" says whether the skill differs from naive's by more than luck
     explains, given how many models the board has. Sharpe ratios (--wide) are after the data set's `cost_per_turnover`.
-    Different data, snapshots and schemes (walk-forward, holdout) are
-    never in one table.
+    Different data, snapshots and schemes (walk-forward, holdout) are never in one table.
 
     Vetoed and damaged runs are listed below and not ranked. A star marks a model that may differ from an undisturbed
     run. The first time a board is shown, its models are compared with each other, which takes some seconds.
