@@ -73,6 +73,8 @@ def suspicions(price: np.ndarray, columns: Mapping[str, np.ndarray], horizons: I
         columns: name -> (rows,) float, NaN where there is no value.
         horizons: h, trading days, of what will be forecast.
     """
+    if len(price) < LEAST_ROWS:
+        return []
     measured = _Foresight(price, sorted(horizons))
     found = []
     for name, values in columns.items():

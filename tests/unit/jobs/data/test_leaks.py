@@ -142,3 +142,8 @@ def test_label_names(name: str) -> None:
 )
 def test_names_that_only_sound_alike(name: str) -> None:
     assert not is_label_name(name)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 59, 60, 70])
+def test_short_histories_are_measured_or_left_alone_without_a_fault(price: np.ndarray, rows: int) -> None:
+    assert suspicions(price[:rows], {"walk": np.linspace(1, 2, rows)}, HORIZONS) == []
