@@ -10,6 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 import statsforecast
+from statsforecast import StatsForecast
+from statsforecast.models import AutoARIMA as PeerARIMA
+from statsforecast.models import AutoETS
 from support.fakes import FakeClock, ScriptedChannel, make_task
 
 from cbi_queue.protocol import CheckpointSaved, EpochReport, Note, Restored
@@ -175,3 +178,32 @@ def test_the_predictions_of_a_walk_are_for_judged_rows_only(tmp_path: Path, feat
 
     blocks = pl.read_parquet(tmp_path / "run" / "predictions.parquet")["block"].unique().to_list()
     assert sorted(blocks) == ["backtest", "future", "validation"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "family", "peer"), [("ets", ETS, AutoETS), ("auto_arima", AutoARIMA, PeerARIMA)])
+def test_the_walk_is_the_cross_validation_of_statsforecast(
+    feature_dir: Path, tmp_path: Path, model: str, family: type[ETS | AutoARIMA], peer: type[Any]
+) -> None:
+    """Thirty origins one day apart, a refit every tenth, the state filtered in between: on all prices up to each."""
+    whole, h, every = load_frame(feature_dir, "1w"), 5, 10
+    price = whole.price[2000:2260]
+    frame = replace(whole, price=price, dates=whole.dates[2000:2260], y=label(price, h))
+    params = SMALL | {"validation_rows": 30, "backtest_rows": 30, "embargo_rows": 0, "refit_every_rows": every}
+    spec = {"family": "statistical", "model": model, "horizon": "1w", "params": params | {"history_rows": 1000}}
+    trainer = family()
+    trainer.prepare(make_task(tmp_path / "run", spec, feature_dir, feature_dir, ScriptedChannel()))
+    chunks = list(refit_chunks(frame, holdout_split(frame, 30, 30, 0), every))[:3]
+    trainer.frame = frame
+    ours = np.concatenate([trainer.forecast_rows(trainer._fit_before(int(rows[0])), frame, rows) for rows in chunks])
+
+    origins = np.concatenate(chunks)
+    known = np.arange(origins[-1] + h + 1)
+    table = pl.DataFrame({"unique_id": ["a"] * len(known), "ds": known, "y": np.log(price[known])})
+    limits = {"max_p": trainer.params.max_p, "max_q": trainer.params.max_q} if family is AutoARIMA else {}
+    forecaster = StatsForecast(models=[peer(season_length=1, alias="peer", **limits)], freq=1)
+    told = forecaster.cross_validation(df=table, h=h, step_size=1, n_windows=len(origins), refit=every)
+    last_day = told.filter(pl.col("ds") == pl.col("cutoff") + h)
+    assert last_day["cutoff"].to_list() == origins.tolist()
+    assert np.abs(ours).max() > 1e-5, "they say something"
+    np.testing.assert_allclose(ours, last_day["peer"].to_numpy() - np.log(price[origins]), atol=1e-9)
