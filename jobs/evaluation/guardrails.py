@@ -54,12 +54,13 @@ def verdicts(
         split: the blocks.
         predicted: (rows,) f[t] as scored.
         scores: from `scoring.score`.
-        is_baseline: baselines may be constant and worse than naive.
+        is_baseline: baselines may be constant and worse than naive; they choose nothing, so they cannot overfit.
     """
     validation, backtest = scores["validation"], scores["backtest"]
-    found = [_not_finite(predicted, split), _too_good(backtest), _overfitted(validation, backtest)]
+    found = [_not_finite(predicted, split), _too_good(backtest)]
     if not is_baseline:
-        found += [_constant(predicted, split), _worse_than_naive(backtest), _like_drift(frame, split, predicted)]
+        found += [_overfitted(validation, backtest), _constant(predicted, split), _worse_than_naive(backtest)]
+        found.append(_like_drift(frame, split, predicted))
     return sorted((verdict for verdict in found if verdict), key=lambda verdict: verdict.level != "veto")
 
 

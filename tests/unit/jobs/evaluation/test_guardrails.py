@@ -68,3 +68,4 @@ def test_a_result_that_falls_apart_after_validation_trips(frame: ForecastFrame) 
     learned[split.validation] = frame.y[split.validation] * 0.1
     learned[split.backtest] = -frame.y[split.backtest] * 0.05
     assert judged(frame, learned)["overfitting"] == "veto"
+    assert "overfitting" not in judged(frame, learned, is_baseline=True), "it chose nothing on validation"
