@@ -116,3 +116,14 @@ def test_noise_is_shrunk_to_naive_and_knowledge_is_kept() -> None:
         kept.append(shrinkage_of(frame, rows, noise))
         assert shrinkage_of(frame, rows, 0.5 * np.nan_to_num(frame.y)) == 1.0
     assert np.mean(np.array(kept) == 0) > 0.9
+
+
+def test_slow_noise_of_a_month_seldom_counts() -> None:
+    """Forecasts that keep their sign for months, as a net's do, look good on a year of validation now and then."""
+    rows = np.arange(400, 652)
+    counted = 0
+    for seed in range(100):
+        noise = np.random.default_rng(100 + seed).standard_normal(763)
+        slow = 0.1 * np.convolve(noise, np.ones(64) / 64, "valid")
+        counted += shrinkage_of(_walk(700, seed, h=21), rows, slow) > 0
+    assert counted <= 8, f"{counted} of 100 at a nominal 5 %; one standard error would let 11 pass"
