@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -172,7 +172,7 @@ class WalkForward:
         """Store the fits so far; a full disk costs what was stored, not the run."""
         started_s, path = time.monotonic(), task.checkpoint_dir / STORE
         self._store.may_differ = task.may_differ
-        content = json.dumps(asdict(self._store), sort_keys=True, allow_nan=False).encode()
+        content = json.dumps(_plain(self._store), sort_keys=True, allow_nan=False).encode()
         task.channel.count_from(0, 0)
         try:
             write_atomic(path, content)
@@ -201,3 +201,9 @@ class WalkForward:
             task.note_difference(reason)
         task.channel.report(Restored(sum(fit.epochs for fit in found.fits), str(path)))
         return found
+
+
+def _plain(store: _Store) -> dict[str, Any]:
+    """Return the store as JSON values; `asdict` would copy every forecast."""
+    fits = [{part.name: getattr(fit, part.name) for part in fields(fit)} for fit in store.fits]
+    return {"conditions": store.conditions, "fits": fits, "may_differ": store.may_differ}

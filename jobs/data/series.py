@@ -10,6 +10,7 @@ y[t] = log p[t+h] - log p[t] the label, f[t] the forecast of y[t], x[t] the feat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +67,13 @@ def load_frame(processed_dir: Path, horizon: str) -> ForecastFrame:
         BrokenSpec: when the cache is missing, damaged, out of order, or holds a price that has no logarithm.
     """
     files = cache_files(processed_dir, horizon)
+    stamps = [path.stat() if path.exists() else None for path in (files.parquet, files.manifest)]
+    return _loaded(files, horizon, tuple((s.st_ino, s.st_size, s.st_mtime_ns) if s else None for s in stamps))
+
+
+@lru_cache(maxsize=1)
+def _loaded(files: CacheFiles, horizon: str, _stamps: tuple[tuple[int, int, int] | None, ...]) -> ForecastFrame:
+    """Read and check a cache once for all the fits of a walk-forward run; again when a file of it has another stamp."""
     manifest = _checked_manifest(files, horizon)
     frame = frame_of(_read_table(files.parquet, horizon), HORIZON_DAYS[horizon], str(manifest["source_sha256"]))
     per_year = manifest.get("spacing", {}).get("periods_per_year", frame.periods_per_year)

@@ -127,3 +127,13 @@ def test_the_real_sample_loads(feature_dir: Path) -> None:
     assert frame.rows > 5000
     assert np.isfinite(frame.y).sum() == frame.rows - 21
     assert not np.isinf(frame.x).any()
+
+
+def test_a_cache_is_read_once_and_again_when_it_has_changed(tmp_path: Path) -> None:
+    """The fits of a walk-forward run share one frame."""
+    processed = cached(tmp_path, table())
+    first = load_frame(processed, "1w")
+    assert load_frame(processed, "1w") is first
+
+    cached(tmp_path, table().with_columns(pl.col("price") * 2))
+    assert load_frame(processed, "1w").price.tolist() == (2 * first.price).tolist()
