@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from benchmarks.measuring import Line, Target
 
 HEADINGS = ("measured", "median", "min..max", "target", "verdict", "behind it")
-TABLE_BEGINS, TABLE_ENDS = "<!-- measured -->\n", "<!-- end of measured -->\n"
 _VERDICTS = {True: "holds", False: "MISSED", None: "-"}
 
 
@@ -49,12 +48,12 @@ def as_markdown(lines: Sequence[Line], heading: str) -> str:
     return "\n".join([heading, "", *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 
 
-def write_markdown(path: Path, table: str) -> None:
+def write_markdown(path: Path, table: str, mark: str = "measured") -> None:
     """Put *table* between the two marks of the file at *path*; without marks, or without a file, it is all of it."""
     text = path.read_text() if path.exists() else ""
-    before, mark, rest = text.partition(TABLE_BEGINS)
-    _, end_mark, after = rest.partition(TABLE_ENDS)
-    path.write_text(f"{before}{mark}\n{table}{end_mark}{after}" if mark and end_mark else table)
+    before, begins, rest = text.partition(f"<!-- {mark} -->\n")
+    _, ends, after = rest.partition(f"<!-- end of {mark} -->\n")
+    path.write_text(f"{before}{begins}\n{table}{ends}{after}" if begins and ends else table)
 
 
 def as_json(lines: Sequence[Line]) -> list[dict[str, Any]]:
