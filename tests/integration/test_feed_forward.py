@@ -79,7 +79,7 @@ def test_it_learns_from_real_series_and_leaves_every_promised_file(job):
 
 
 def test_the_folder_alone_gives_the_same_forecasts(job, feature_dir):
-    task = job(SMALL)
+    task = job({**SMALL, "shrink": False})
     trained(task)
     shape = json.loads((task.run_dir / "model.json").read_text())
     preproc = json.loads((task.run_dir / "preproc.json").read_text())
@@ -88,7 +88,12 @@ def test_the_folder_alone_gives_the_same_forecasts(job, feature_dir):
     at = {name: column for column, name in enumerate(preproc["features"])}
     groups = tuple(np.array([at[name] for name in names]) for names in preproc["indicators"])
     fitted = Standardiser(
-        np.array(preproc["mean"]), np.array(preproc["scale"]), groups, preproc["target_mean"], preproc["target_sd"]
+        np.array(preproc["mean"]),
+        np.array(preproc["scale"]),
+        groups,
+        preproc["target_mean"],
+        preproc["target_sd"],
+        sparse=np.array([at[name] for name in preproc["unused"]]),
     )
     net = FeedForwardNet(shape["inputs"], shape["window_rows"], shape["hidden"], shape["dropout"]).eval()
     net.load_state_dict(load_file(task.run_dir / shape["weights"]))
