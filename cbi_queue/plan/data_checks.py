@@ -11,8 +11,9 @@ from cbi_queue.datasets.inspection import Request
 from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS, Family
-from cbi_queue.models.parameters.common import EvaluationParams
+from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS, EvaluationParams
 from cbi_queue.values.words import did_you_mean
+from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -148,7 +149,8 @@ def _rows_of(inspection: Inspection, readers: Sequence[tuple[PlanDraft, JobDraft
 
 
 def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints: Complaints) -> None:
-    """Complain about models whose split leaves too little to train on."""
+    """Complain about models whose split leaves too little to train on, once for those that lack the same."""
+    short: dict[tuple[str, str], list[tuple[PlanDraft, JobDraft]]] = {}
     for plan, job in _each(plans):
         if job.spec is None or job.model is None or not issubclass(MODELS[job.model].params, EvaluationParams):
             continue
@@ -158,9 +160,16 @@ def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints:
             continue
         needed = params.rows_needed(HORIZON_DAYS[job.spec.horizon])
         if there < needed:
+            final = f"final block {params.final_block_rows}, " if params.scheme == "walk_forward" else ""
             text = (
-                f"{there:,} rows are too few for {job.spec.horizon}: validation {params.validation_rows}, backtest "
-                f"{params.backtest_rows}, embargo {params.embargo_rows}, the horizon and 100 rows to train on need {needed:,}; "
-                "shorten them in `params`, choose a shorter horizon, or import a longer history"
+                f"{there:,} rows{of_dataset_words(job.dataset)} are too few for {job.spec.horizon}: validation "
+                f"{params.validation_rows}, backtest {params.backtest_rows}, {final}embargo {params.embargo_rows}, the "
+                f"horizon and {MIN_TRAIN_ROWS} rows to train on need {needed:,}; shorten them under `evaluation` "
+                "(validation_rows, windows or backtest_rows, final_block_rows), choose a shorter horizon, or import a "
+                "longer history"
             )
-            _complain(plan, complaints, job.place("params"), text)
+            short.setdefault((plan.source.name, text), []).append((plan, job))
+    for (_, text), found in short.items():
+        plan, job = found[0]
+        also = f" (so {counted(len(found) - 1, 'more job')} of this plan)" if len(found) > 1 else ""
+        _complain(plan, complaints, job.place("params"), text + also)

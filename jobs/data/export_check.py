@@ -125,7 +125,7 @@ def day_text(day: int) -> str:
 
 
 def _number_text(value: float) -> str:
-    return "None" if np.isnan(value) else f"{value:.12g}"
+    return "empty" if np.isnan(value) else f"{value:.12g}"
 
 
 class _Pass:
@@ -136,7 +136,7 @@ class _Pass:
         date_, price = columns.date, columns.price
         at = f"column {price!r} is {{value}} in row {{row}} ({{day}})"
         self._no_date = _Tally(
-            f"{{n}} row{{s}} without a date: column {date_!r} is None in row {{row}}; every row needs one"
+            f"{{n}} row{{s}} without a date: column {date_!r} is empty in row {{row}}; every row needs one"
         )
         self._odd_date = _Tally(
             f"{{n}} date{{s}} outside 1600 to 9998: column {date_!r} is {{value}} in row {{row}}; the file may be damaged"
@@ -343,7 +343,7 @@ class _Seen:
         if not self.values:
             yield f"column {name!r} is left out: it has no values"
         elif self.gaps:
-            yield f"column {name!r} lacks {self.gaps} values after its first; windows that contain a gap stay empty"
+            yield f"column {name!r} lacks {counted(self.gaps, 'value')} after its first; windows that contain a gap stay empty"
         if not has_returns or not self.values:
             return
         if not self.starts_positive:

@@ -20,6 +20,7 @@ from cbi_queue.datasets.description import DataSet, read_description
 from cbi_queue.errors import Refused
 from cbi_queue.models.kinds import BARS
 from cbi_queue.protocol import Finished, Note
+from jobs.data.spacing import DAYS_OF_YEAR, TRADING_DAYS
 from jobs.evaluation.conformal import COVERAGES, half_widths, measured_coverage
 from jobs.evaluation.guardrails import verdicts, veto_words
 from jobs.evaluation.scoring import MASE_SEASON_ROWS, score
@@ -95,6 +96,7 @@ def record_run(
         "coverage": covered,
         "cost_per_turnover": cost,
         "shrinkage": factor,
+        "forecast": _latest_forecast(frame, predicted, widths),
         "scheme": getattr(task.spec.typed_params, "scheme", "holdout"),
         "fit_s": round(fit_s, 3),
         "predict_s": round(predict_s, 4),
@@ -171,7 +173,8 @@ def _write_predictions(
 ) -> None:
     """Write one row a forecast: date, target_date, price, block, predicted return and price, intervals, actual_price.
 
-    Null: not known. A target date after the last row counts weekdays, since nobody knows the holidays to come.
+    Null: not known. A target date after the last row counts weekdays, since nobody knows the holidays to come (or weeks,
+    months and calendar days, where these are the rows).
     """
     import polars as pl
 
@@ -195,9 +198,32 @@ def _write_predictions(
 
 
 def target_dates(frame: ForecastFrame) -> np.ndarray:
-    """Return (rows,) datetime64[D]: the day h rows later."""
-    ahead = np.busday_offset(frame.dates[-1], np.arange(1, frame.horizon_days + 1), roll="forward")
+    """Return (rows,) datetime64[D]: the day h rows later; after the last row it is reckoned by the spacing of the data."""
+    steps = np.arange(1, frame.horizon_days + 1)
+    if frame.periods_per_year == TRADING_DAYS:
+        ahead = np.busday_offset(frame.dates[-1], steps, roll="backward")
+    else:
+        gap = DAYS_OF_YEAR / frame.periods_per_year
+        ahead = frame.dates[-1] + np.rint(steps * (round(gap) if gap < 10 else gap)).astype("timedelta64[D]")
     return np.concatenate([frame.dates, ahead])[frame.horizon_days :]
+
+
+def _latest_forecast(
+    frame: ForecastFrame, predicted: np.ndarray, widths: Mapping[str, np.ndarray]
+) -> dict[str, Any] | None:
+    """Return the newest row of the predictions as JSON values, None: not known; None as a whole if nothing is forecast."""
+    kept = np.flatnonzero(np.isfinite(predicted))
+    if not len(kept):
+        return None
+    newest = kept[-1:]
+    with np.errstate(over="ignore"):
+        forecast = frame.price[newest] * np.exp(predicted[newest])
+    figures = {"price": frame.price[newest], "predicted_price": forecast, **_bounds(forecast, newest, widths)}
+    return {
+        "date": str(frame.dates[newest[0]]),
+        "target_date": str(target_dates(frame)[newest[0]]),
+        **{name: float(value[0]) if np.isfinite(value[0]) else None for name, value in figures.items()},
+    }
 
 
 def _bounds(forecast: np.ndarray, kept: np.ndarray, widths: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -290,6 +290,10 @@ def test_a_leaderboard_finds_what_it_shows(bench: Bench, model: str) -> None:
         assert metrics["rows"][block] == 60
         assert math.isfinite(metrics[block]["skill_mae"])
         assert metrics[block]["mape_pct"] > 0
+    newest = bench.undisturbed(model).outcome().tail(1).to_dicts()[0]
+    told = metrics["forecast"]
+    assert newest["block"] == "future"
+    assert told == {key: newest[key] if isinstance(newest[key], float) else str(newest[key]) for key in told}
     assert bench.undisturbed(model).finished.veto is None
 
 

@@ -74,7 +74,7 @@ def test_prices_as_text(attempt, panel):
 
 
 def test_a_missing_date(attempt, panel):
-    assert "column 'date' is None in row 7" in complaint(attempt, panel.with_columns(at(7, "date", None)))
+    assert "column 'date' is empty in row 7" in complaint(attempt, panel.with_columns(at(7, "date", None)))
 
 
 def test_a_date_twice(attempt, panel):

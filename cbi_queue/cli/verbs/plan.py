@@ -1,4 +1,4 @@
-"""`cbi-queue plan check|show|schema`: check and show day plans before anything is enqueued; changes nothing."""
+"""`cbi-queue plan new|check|show|schema`: write, check and show day plans before anything is enqueued; changes nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import click
 
 from cbi_queue.cli.arguments import examples, json_option, plan_files_argument
 from cbi_queue.cli.output import print_json, print_table
+from cbi_queue.cli.verbs.data.options import dataset_option, existing, horizons_of
+from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.wording import counted, duration
 
 if TYPE_CHECKING:
@@ -21,7 +23,23 @@ _NO_DATA = click.option("--no-data", is_flag=True, help="Do not look at exports 
 
 @click.group(epilog=examples("plan check schedules/day*.yaml", "plan show schedules/quickstart.yaml"))
 def command() -> None:
-    """Check or show day plans; changes nothing."""
+    """Write, check or show day plans; changes nothing."""
+
+
+@command.command(
+    epilog=examples(
+        "plan new --dataset zl --horizons 1w,1m > zl.yaml",
+        more="The plan has comments: change it as you like, then `cbi-queue plan check zl.yaml`.",
+    )
+)
+@dataset_option
+@click.option("--horizons", metavar="LIST", default="1w,1m", show_default=True, help="Of " + ", ".join(HORIZONS) + ".")
+def new(dataset: str, horizons: str) -> None:
+    """Print a plan for a data set: naive, drift, ETS, trees and a small net, walked forward."""
+    from cbi_queue.plan.template import plan_text
+
+    existing(dataset)
+    click.echo(plan_text(dataset, horizons_of(horizons)), nl=False)
 
 
 @command.command(
@@ -209,8 +227,6 @@ def _print_summary(plans: Sequence[DayPlan], summary: dict[str, Any]) -> None:
 
 
 def _print_counts(counts: dict[str, dict[str, int]]) -> None:
-    from cbi_queue.models.kinds import HORIZONS
-
     rows = []
     for family, row in counts.items():
         cells = [row.get(horizon, 0) for horizon in HORIZONS]

@@ -15,6 +15,7 @@ from cbi_queue.ledger.micro_batch import lowered_micro_batch
 from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import REASON_WORDS, JobState, event_title
+from cbi_queue.views.forecast import forecast_lines
 from cbi_queue.views.leaderboard import may_differ
 from cbi_queue.wording import OTHER_NUMBERS, duration
 
@@ -61,6 +62,8 @@ def _print(
         f"{job.state}: {_state_words(job)}",
         f"Parameters: {params or 'none'}",
     ]
+    if job.state is JobState.SUCCEEDED and not job.damage:
+        lines += forecast_lines(job.metrics)
     if job.damage:
         lines.append(f"DAMAGED run, not ranked: {job.damage}; `cbi-queue retry {job.name}` trains it again")
     if job.micro_batch:

@@ -140,8 +140,8 @@ def test_every_command_explains_itself_with_examples(arguments: list[str]) -> No
     assert "cbi-queue plan" in result.output
 
 
-def test_the_verbs_are_check_show_and_schema() -> None:
-    assert sorted(command.commands) == ["check", "schema", "show"]
+def test_the_verbs_are_new_check_show_and_schema() -> None:
+    assert sorted(command.commands) == ["check", "new", "schema", "show"]
 
 
 def test_the_shipped_week_passes_its_own_check() -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cbi_queue.cli.arguments import examples, json_option
-from cbi_queue.cli.output import print_json, printable
-from cbi_queue.cli.verbs.data.options import dataset_option
-from cbi_queue.datasets.place import DEFAULT, of_dataset
-from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.cli.output import console, print_json, printable
+from cbi_queue.cli.verbs.data.options import dataset_option, horizons_of
+from cbi_queue.datasets.place import DEFAULT, exports_in, of_dataset
 from cbi_queue.settings import load_settings
 from cbi_queue.wording import counted
 
@@ -76,35 +76,28 @@ def import_files(
     wanted = Wanted(
         files=files,
         exports_dir=exports_dir,
-        horizons=_horizons(horizons),
+        horizons=horizons_of(horizons),
         date=date,
         price=price,
         date_format=date_format,
         decimal=decimal,
     )
     typed = [*choices, *([f"missing_price={missing_price}"] if missing_price else [])]
-    is_new = not exports_dir.exists()
+    is_new, had_data = not exports_dir.exists(), bool(exports_in(exports_dir))
     shadows = refuse_foreign(wanted, replace=replace)
     description = with_choices(read_description(exports_dir), typed)
     try:
         with staged(settings, wanted, description) as answer:
-            faults, answer["imported"] = answer.get("faults") or [], False
+            faults, answer["imported"], answer["replaced"] = answer.get("faults") or [], False, False
             if not as_json:
                 _print(answer, dataset, files)
             if not faults and not dry_run and (yes or as_json or _agreed()):
                 commit(wanted, answer, description, shadows)
-                answer["imported"] = True
+                answer["imported"], answer["replaced"] = True, had_data
     finally:
         if is_new:
             _remove_if_empty(exports_dir)
     _conclude(wanted, answer, dataset, as_json=as_json, dry_run=dry_run)
-
-
-def _horizons(written: str | None) -> tuple[str, ...]:
-    found = tuple(part.strip() for part in written.split(",") if part.strip()) if written else ()
-    if unknown := [part for part in found if part not in HORIZONS]:
-        raise click.UsageError(f"--horizons: {unknown[0]!r} is not allowed; allowed: {', '.join(HORIZONS)}")
-    return tuple(dict.fromkeys(found))
 
 
 def _agreed() -> bool:
@@ -133,10 +126,18 @@ def _print(answer: dict[str, Any], dataset: str, given: Sequence[Path]) -> None:
     if "features" in answer:
         lines.append(f"features        {answer['features']:,}, about {answer['memory_mib']:,.0f} MiB in a model")
     lines += [f"note            {note}" for note in [*answer.get("notes", ()), *answer.get("warnings", ())]]
+    width = console().width
     for line in lines:
-        click.echo(printable(line))
+        click.echo(_filled(line, width))
     for fault in answer.get("faults") or []:
-        click.secho(printable(f"wrong           {fault}"), fg="red")
+        click.secho(_filled(f"wrong           {fault}", width), fg="red")
+
+
+def _filled(line: str, width: int) -> str:
+    indent = " " * len("wrong           ")
+    return textwrap.fill(
+        printable(line), width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _column_line(what: str, answer: dict[str, Any], form: str | None) -> str:
@@ -161,8 +162,11 @@ def _conclude(wanted: Wanted, answer: dict[str, Any], dataset: str, *, as_json: 
         click.echo("Nothing was imported.", err=True)
     elif answer["imported"]:
         click.echo(f"Imported: {', '.join(str(path) for path in wanted.targets)}")
-        in_plan = "" if dataset == DEFAULT else f"Write `dataset: {dataset}` into a plan to use it; "
-        click.echo(f"{in_plan}`cbi-queue data show{_option(dataset)}` shows it.")
+        click.echo(
+            "Next: `cbi-queue refresh FILE` queues the models of a plan again, for the data as they are now."
+            if answer["replaced"]
+            else f"Next: `cbi-queue plan new{_option(dataset)} > {dataset}.yaml` writes a plan that trains on it."
+        )
     else:
         click.echo("Nothing was changed." if dry_run else "Nothing was imported.")
     sys.exit(2 if faults else 0)

@@ -9,6 +9,7 @@ import click
 
 from cbi_queue.datasets.place import DEFAULT, every_exports_dir, of_dataset
 from cbi_queue.errors import Refused
+from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
 
 if TYPE_CHECKING:
@@ -35,6 +36,20 @@ def dataset_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--dataset", default=DEFAULT, show_default=True, metavar="NAME", callback=_check_name, help="Which data set."
     )
     return option(function)
+
+
+def horizons_of(written: str | None) -> tuple[str, ...]:
+    """Return the horizons of a list as typed, such as `1w,1m`; none for None.
+
+    Raises:
+        click.UsageError: when one is not allowed, or the list names none.
+    """
+    found = tuple(part.strip() for part in (written or "").split(",") if part.strip())
+    if unknown := [part for part in found if part not in HORIZONS]:
+        raise click.UsageError(f"--horizons: {unknown[0]!r} is not allowed; allowed: {', '.join(HORIZONS)}")
+    if written is not None and not found:
+        raise click.UsageError(f"--horizons: {written!r} names none; allowed: {', '.join(HORIZONS)}, as in 1w,1m")
+    return tuple(dict.fromkeys(found))
 
 
 def existing(dataset: str) -> tuple[Settings, Path]:
