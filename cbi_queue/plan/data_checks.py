@@ -158,9 +158,10 @@ def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints:
             continue
         needed = params.rows_needed(HORIZON_DAYS[job.spec.horizon])
         if there < needed:
+            final = f"final block {params.final_block_rows}, " if params.scheme == "walk_forward" else ""
             text = (
                 f"{there:,} rows are too few for {job.spec.horizon}: validation {params.validation_rows}, backtest "
-                f"{params.backtest_rows}, embargo {params.embargo_rows}, the horizon and 100 rows to train on need {needed:,}; "
+                f"{params.backtest_rows}, {final}embargo {params.embargo_rows}, the horizon and 100 rows to train on need {needed:,}; "
                 "shorten them in `params`, choose a shorter horizon, or import a longer history"
             )
             _complain(plan, complaints, job.place("params"), text)
