@@ -75,6 +75,7 @@ class WalkForward:
         self._split = split_of(task, self._frame)
         self._refits = refits_of(self._frame, self._split, params.refit_every_rows)
         self._store = self._restored(task)
+        self._fits_before = len(self._store.fits)
         self._trainer: Trainer | None = self._make()
         started = self._trainer.prepare(self._task_for(task, self._next))
         self._epochs_each = started.total_epochs
@@ -151,6 +152,8 @@ class WalkForward:
     def _task_for(self, task: Task, refit: Refit) -> Task:
         """Return *task* as one fit of it; after the first one its length is that which the first one selected."""
         (task.run_dir / task.checkpoint_dir.name).mkdir(exist_ok=True)
+        if len(self._store.fits) > self._fits_before:  # no earlier attempt had begun this one
+            task = replace(task, assignment=replace(task.assignment, attempt=1))
         if refit.selects:
             return replace(task, refit=refit)
         params = cast("EvaluationParams", task.spec.typed_params).refitted(self._store.fits[0].details)
