@@ -321,7 +321,10 @@ def _runs(settings: Settings) -> Iterator[Finding]:
 def _daemon(settings: Settings) -> Iterator[Finding]:
     status = daemon_status(settings)
     advice = "run `cbi-queue service install`, or `cbi-queue worker` in a terminal"
-    yield _ok("daemon", status.words) if status.is_running else _note("daemon", status.words, advice)
+    if status.is_stopped:
+        yield _bad("daemon", status.words, "until then it starts nothing, and heeds no command")
+    else:
+        yield _ok("daemon", status.words) if status.is_running else _note("daemon", status.words, advice)
     if (held := _volume_hold(settings)) is not None:
         seen, remedy = _in_two(held)
         yield _bad("data, as the daemon last found them", seen, remedy or "`cbi-queue status` tells when they are back")

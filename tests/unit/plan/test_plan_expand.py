@@ -217,7 +217,9 @@ def test_a_wrong_value_or_key_of_evaluation_is_complained_about_on_its_line(tmp_
 def test_windows_that_make_no_allowed_backtest_are_told_as_they_were_written(
     tmp_path: Path, written: str, words: str
 ) -> None:
-    text = f"day: 0\nevaluation: {{{written}}}\njobs:\n  - {{name: a, family: statistical, model: drift, horizon: 1w}}\n"
+    text = (
+        f"day: 0\nevaluation: {{{written}}}\njobs:\n  - {{name: a, family: statistical, model: drift, horizon: 1w}}\n"
+    )
     assert refuse(tmp_path, text) == [
         f"plan.yaml:2: evaluation.windows: {words}; allowed: a whole number from 30 to 5000"
     ]
