@@ -26,11 +26,12 @@ from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import last_backup_event
 from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
 from cbi_queue.lifecycle import HoldReason
-from cbi_queue.models.catalogue import outside
+from cbi_queue.models.catalogue import MODELS, outside
 from cbi_queue.openmp import HOMEBREW, openmp_of, remedy_for
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.runtimes.probing import code_digest, import_errors, probe_runtime
 from cbi_queue.settings.state_folder import open_parents
+from cbi_queue.values.words import unknown
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status, open_snapshot
 from cbi_queue.wording import counted, memory_size, span
@@ -231,9 +232,17 @@ def _families(_settings: Settings) -> Iterator[Finding]:
 
 def _runtimes(settings: Settings) -> Iterator[Finding]:
     installed = {backend for backend in BACKENDS if runtime_of(settings, backend).origin == "installed"}
+    known = {backend for model in MODELS.values() for backend in model.backends}
     for backend in sorted({"native", "torch", *installed, *settings.runtimes}):
         interpreter = settings.interpreter_for(backend)
         subject, again = f"runtime {backend}", f"run `cbi-queue runtime install {backend}`"
+        if backend not in known:
+            yield _bad(
+                subject,
+                f"unused: {unknown('backend', backend, sorted(known))}",
+                "correct [runtimes] in the settings file",
+            )
+            continue
         probed = probe_runtime(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if probed is None:
             yield _bad(subject, f"{interpreter} does not start", "correct [runtimes] in the settings file")
@@ -321,7 +330,10 @@ def _runs(settings: Settings) -> Iterator[Finding]:
 def _daemon(settings: Settings) -> Iterator[Finding]:
     status = daemon_status(settings)
     advice = "run `cbi-queue service install`, or `cbi-queue worker` in a terminal"
-    yield _ok("daemon", status.words) if status.is_running else _note("daemon", status.words, advice)
+    if status.is_stopped:
+        yield _bad("daemon", status.words, "until then it starts nothing, and heeds no command")
+    else:
+        yield _ok("daemon", status.words) if status.is_running else _note("daemon", status.words, advice)
     if (held := _volume_hold(settings)) is not None:
         seen, remedy = _in_two(held)
         yield _bad("data, as the daemon last found them", seen, remedy or "`cbi-queue status` tells when they are back")

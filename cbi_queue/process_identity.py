@@ -23,6 +23,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import psutil
 
+_ZOMBIE, _STOPPED = "zombie", "stopped"
+"""States of a process, as psutil calls them."""
+_STATES = {b"Z": _ZOMBIE, b"X": _ZOMBIE, b"T": _STOPPED}
+"""Those of `/proc/PID/stat`; t, stopped by a debugger, is its user's business."""
 _LIBSYSTEM = "/usr/lib/libSystem.B.dylib"
 _SAME_START_S = 0.05
 """Starts of one process may be read with different rounding (clock ticks of 10 ms)."""
@@ -49,7 +53,12 @@ class ProcessIdentity:
     def is_alive(self) -> bool:
         """Return True if this process still runs (a zombie does not)."""
         seen = _read(self.pid)
-        return seen is not None and abs(seen[0] - self.started) < _SAME_START_S and not seen[1]
+        return seen is not None and abs(seen[0] - self.started) < _SAME_START_S and seen[1] != _ZOMBIE
+
+    def is_stopped(self) -> bool:
+        """Return True if this process is halted, by Ctrl-Z or SIGSTOP, and does nothing until SIGCONT."""
+        seen = _read(self.pid)
+        return self.is_alive() and seen is not None and seen[1] == _STOPPED
 
     def signal_group(self, signum: int) -> None:
         """Send *signum* to the process group that this process leads; do nothing when it has ended."""
@@ -125,19 +134,19 @@ def _descendants_on_mac(pid: int) -> list[int]:
     return found[1:]
 
 
-def _read(pid: int) -> tuple[float, bool] | None:
-    """Return the start of process *pid* and whether it is a zombie; None when there is no such process."""
+def _read(pid: int) -> tuple[float, str] | None:
+    """Return the start and the state of process *pid*; None when there is no such process."""
     return _read_proc(pid) if sys.platform == "linux" else _read_psutil(pid)
 
 
-def _read_proc(pid: int) -> tuple[float, bool] | None:
+def _read_proc(pid: int) -> tuple[float, str] | None:
     try:
         stat = Path(f"/proc/{pid:d}/stat").read_bytes()
     except OSError:
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()  # the name before it may hold spaces and brackets
     since_boot_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return _boot() * _BOOT_SPAN_S + since_boot_s, fields[0] in {b"Z", b"X"}
+    return _boot() * _BOOT_SPAN_S + since_boot_s, _STATES.get(fields[0], "")
 
 
 @cache
@@ -148,12 +157,12 @@ def _boot() -> int:
         return 0
 
 
-def _read_psutil(pid: int) -> tuple[float, bool] | None:
+def _read_psutil(pid: int) -> tuple[float, str] | None:
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return _stored_start(process), process.status() == psutil.STATUS_ZOMBIE
+        return _stored_start(process), str(process.status())
     except psutil.Error:
         return None
 

@@ -7,7 +7,6 @@ differ. The last fit, on every known row, gives the model that is kept; it is ma
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -15,13 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from cbi_queue.artifacts import write_atomic
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
-from cbi_queue.regular_files import LARGE, read_whole
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import split_of
 from jobs.evaluation.walk_forward import refits_of
 from jobs.results.run_folder import library_versions, record_run
+from jobs.training.stored_fits import read_fits, write_fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +75,7 @@ class WalkForward:
         self._split = split_of(task, self._frame)
         self._refits = refits_of(self._frame, self._split, params.refit_every_rows)
         self._store = self._restored(task)
+        self._fits_before = len(self._store.fits)
         self._trainer: Trainer | None = self._make()
         started = self._trainer.prepare(self._task_for(task, self._next))
         self._epochs_each = started.total_epochs
@@ -153,6 +152,8 @@ class WalkForward:
     def _task_for(self, task: Task, refit: Refit) -> Task:
         """Return *task* as one fit of it; after the first one its length is that which the first one selected."""
         (task.run_dir / task.checkpoint_dir.name).mkdir(exist_ok=True)
+        if len(self._store.fits) > self._fits_before:  # no earlier attempt had begun this one
+            task = replace(task, assignment=replace(task.assignment, attempt=1))
         if refit.selects:
             return replace(task, refit=refit)
         params = cast("EvaluationParams", task.spec.typed_params).refitted(self._store.fits[0].details)
@@ -172,24 +173,23 @@ class WalkForward:
         """Store the fits so far; a full disk costs what was stored, not the run."""
         started_s, path = time.monotonic(), task.checkpoint_dir / STORE
         self._store.may_differ = task.may_differ
-        content = json.dumps(_plain(self._store), sort_keys=True, allow_nan=False).encode()
         task.channel.count_from(0, 0)
         try:
-            write_atomic(path, content)
+            size = write_fits(path, _plain(self._store))
         except OSError as exc:
             task.channel.report(CheckpointFailed(self._epochs_done, f"{path}: {exc}"))
             return
-        task.channel.report(CheckpointSaved(self._epochs_done, len(content), time.monotonic() - started_s))
+        task.channel.report(CheckpointSaved(self._epochs_done, size, time.monotonic() - started_s))
 
     def _restored(self, task: Task) -> _Store:
         """Return the fits of an earlier attempt under the same conditions, else none."""
         path, fresh = task.checkpoint_dir / STORE, _Store(self._conditions(task))
         try:
-            raw = json.loads(read_whole(path, LARGE))
+            raw = read_fits(path)
             found = _Store(raw["conditions"], [_Done(**fit) for fit in raw["fits"]], raw.get("may_differ", []))
         except FileNotFoundError:
             return fresh
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as exc:
+        except (OSError, ValueError, TypeError, KeyError) as exc:
             task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({exc})"))
             return fresh
         changed = sorted(name for name, now in fresh.conditions.items() if found.conditions.get(name) != now)

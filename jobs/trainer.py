@@ -29,6 +29,7 @@ class BrokenRuntime(BrokenSpec):
 class OneFit(Protocol):
     """One fit of a walk-forward run: `jobs.evaluation.walk_forward.Refit`, as far as a family may see it."""
 
+    number: int
     split: Any
     recorded: list[Any]
 

@@ -76,6 +76,8 @@ def _headline(status: QueueStatus) -> tuple[str, str]:
         if slot.job is not None:
             return "bad", f"No daemon is running; {slot.job.name} resumes from its last checkpoint when one starts."
         return "bad" if status.queue else "warn", "No daemon is running, so nothing is training."
+    if status.daemon.is_stopped:
+        return "bad", f"The daemon is {status.daemon.words}."
     if slot.job is not None:
         is_slowed = slot.state == "paused" or status.governor.work_words is not None
         mood = "warn" if is_slowed else "good"

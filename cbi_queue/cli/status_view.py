@@ -112,7 +112,7 @@ def render_status(status: QueueStatus, width: int) -> RenderableType:
 def _head(status: QueueStatus) -> Text:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status.counts.items())) or "no jobs"
     line = Text("cbi-queue ", style="bold")
-    line.append(f"daemon {status.daemon.words}", style="green" if status.daemon.is_running else "yellow")
+    line.append(f"daemon {status.daemon.words}", style="green" if status.daemon.is_well else "yellow")
     line.append(f"  {counts}", style="dim")
     return line
 

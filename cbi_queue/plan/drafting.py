@@ -19,7 +19,7 @@ from cbi_queue.plan.document import MAX_WINDOWS, JobEntry, PlanFile
 from cbi_queue.plan.expand import MAX_JOBS, Combination, Entry, axes_of, combinations, count_of
 from cbi_queue.plan.yaml_source import Source, read_source
 from cbi_queue.spec import TIMEOUT_WORDS, DayPlan
-from cbi_queue.values.words import KeyPath, did_you_mean, fault_words, not_allowed
+from cbi_queue.values.words import KeyPath, did_you_mean, fault_words, not_allowed, words_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -173,7 +173,14 @@ class _Reading:
         if not isinstance(windows, int) or isinstance(windows, bool) or not 1 <= windows <= MAX_WINDOWS:
             self.complain(("evaluation", "windows"), not_allowed(windows, f"a whole number from 1 to {MAX_WINDOWS}"))
             return rest
-        return {**rest, "backtest_rows": windows * each} if isinstance(each, int) else rest
+        if not isinstance(each, int) or isinstance(each, bool) or each < 1:
+            return rest  # complained of as `refit_every_rows`
+        rows, allowed = windows * each, EvaluationParams.model_json_schema()["properties"]["backtest_rows"]
+        if not allowed["minimum"] <= rows <= allowed["maximum"]:
+            text = f"{windows} windows of {each} trading days make a backtest of {rows:,}"
+            self.complain(("evaluation", "windows"), f"{text}; allowed: {words_for(allowed)}")
+            return rest
+        return {**rest, "backtest_rows": rows}
 
     def _param_defaults(self, defaults: dict[str, Any]) -> tuple[tuple[KeyPath, dict[str, Any]], ...]:
         """Return where parameters for several jobs stand, and which, the nearest to a job first."""

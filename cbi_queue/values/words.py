@@ -48,6 +48,8 @@ def seen(value: object) -> str:
         return shortened(f"the list {json.dumps(value, ensure_ascii=False)}")
     if value is None or isinstance(value, bool):
         return json.dumps(value)
+    if hasattr(value, "isoformat"):  # TOML has dates and times
+        return f"the date or time {value.isoformat()}"
     if isinstance(value, int) and abs(value) > LARGEST_SHOWN:
         return "a number of more than 60 digits"
     return shortened(repr(value)) + (

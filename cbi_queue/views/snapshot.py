@@ -35,8 +35,16 @@ class DaemonStatus:
     """Whether a daemon is running."""
 
     is_running: bool
+    """True also while it is stopped."""
     pid: int | None
     words: str
+    is_stopped: bool = False
+    """True while it is halted, by Ctrl-Z or SIGSTOP, and does nothing."""
+
+    @property
+    def is_well(self) -> bool:
+        """True for a daemon that runs and is not stopped."""
+        return self.is_running and not self.is_stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +208,14 @@ def daemon_status(settings: Settings) -> DaemonStatus:
     """Return whether a daemon, or a trainer that outlived its daemon, holds the slot."""
     holder = SlotLock(settings.lock_path).holder()
     if holder is not None:
-        return DaemonStatus(is_running=True, pid=holder.pid, words=f"running (pid {holder.pid})")
+        halted = (
+            f", but stopped as by Ctrl-Z: `fg` or `kill -CONT {holder.pid}` lets it go on"
+            if holder.is_stopped()
+            else ""
+        )
+        return DaemonStatus(
+            is_running=True, pid=holder.pid, words=f"running (pid {holder.pid}){halted}", is_stopped=bool(halted)
+        )
     if is_slot_taken(settings.lock_path):
         return DaemonStatus(is_running=False, pid=None, words="not running; its last trainer has not left the slot yet")
     return DaemonStatus(is_running=False, pid=None, words="not running")

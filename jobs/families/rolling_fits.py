@@ -23,14 +23,14 @@ from statsforecast import models
 from statsforecast.arima import forecast_arima, forward_arima
 from statsforecast.ets import forecast_ets, forward_ets
 
-from cbi_queue.artifacts import write_atomic
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored, Started
-from cbi_queue.regular_files import LARGE, check_folder, read_whole
+from cbi_queue.regular_files import check_folder
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import split_of
 from jobs.process.channel import StopRequested
 from jobs.results.run_folder import record_run
 from jobs.training.probe import probe_cpu
+from jobs.training.stored_fits import read_fits, write_fits
 from jobs.training.work_clock import WorkClock
 from jobs.training.work_reports import BlockReports
 
@@ -225,15 +225,14 @@ def _save(task: Task, done: _Fits) -> None:
     """Store the fits so far for a later attempt; a full disk costs the checkpoint, not the run."""
     started_s = time.monotonic()
     path = task.checkpoint_dir / CHECKPOINT_FILE
-    content = _as_json(asdict(done))
     try:
         check_folder(path.parent)
         path.parent.mkdir(exist_ok=True)
-        write_atomic(path, content)
+        size = write_fits(path, asdict(done))
     except OSError as exc:
         task.channel.report(CheckpointFailed(len(done.fits), f"{path}: {exc}"))
         return
-    task.channel.report(CheckpointSaved(len(done.fits), len(content), time.monotonic() - started_s))
+    task.channel.report(CheckpointSaved(len(done.fits), size, time.monotonic() - started_s))
 
 
 def _restored(task: Task, source_sha256: str) -> _Fits:
@@ -244,10 +243,10 @@ def _restored(task: Task, source_sha256: str) -> _Fits:
     path = task.checkpoint_dir / CHECKPOINT_FILE
     fresh = _Fits(task.assignment.identity, source_sha256, LIBRARY)
     try:
-        found = _Fits(**json.loads(read_whole(path, LARGE)))
+        found = _Fits(**read_fits(path))
     except FileNotFoundError:
         return fresh
-    except (OSError, ValueError, TypeError, RecursionError) as exc:
+    except (OSError, ValueError, TypeError) as exc:
         task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({exc})"))
         return fresh
     if (found.identity, found.source_sha256) != (fresh.identity, fresh.source_sha256):

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cbi_queue.regular_files import check_file
 from jobs.data.columns import index_columns, is_number, words_of
 from jobs.importing.form import form_of
 from jobs.trainer import BrokenSpec
@@ -75,13 +76,17 @@ def open_source(
 def _files_of(path: Path) -> list[Path]:
     if not path.exists():
         raise BrokenSpec(f"{path} does not exist")
-    if path.is_file():
-        return [path]
-    found = sorted(
-        file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_")) and _is_known(file)
-    )
+    found = [path]
+    if path.is_dir():
+        inside = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_")))
+        found = sorted(file for file in inside if _is_known(file))
     if not found:
         raise BrokenSpec(f"{path} holds no CSV or Parquet file")
+    for file in found:
+        try:
+            check_file(file, follow=True)  # reading a pipe, or /proc/kmsg through a link, never ends
+        except OSError as exc:
+            raise BrokenSpec(f"{file} cannot be imported: {exc.strerror}") from exc
     return found
 
 

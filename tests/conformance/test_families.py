@@ -28,6 +28,7 @@ from cbi_queue.protocol import (
     EpochReport,
     Finished,
     Message,
+    Note,
     Pause,
     Paused,
     Restored,
@@ -396,6 +397,9 @@ def test_a_walk_forward_run_that_is_stopped_goes_on_with_the_fit_it_was_at(
     if stored:
         assert again.slot.of_type(Restored), "what was done is not done again"
         assert again.slot.of_type(EpochReport)[0].epoch > 1
+    starts = [note.text for note in again.slot.of_type(Note) if "from round 1" in note.text]
+    assert len(starts) == (model == "lightgbm_dart"), "of the fit that was cut short, not of every later one"
+    assert all("starts from round 1 of fit " in text for text in starts)
 
 
 @pytest.mark.parametrize("model", ["lightgbm_dart", "feed_forward"])

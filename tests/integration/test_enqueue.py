@@ -7,10 +7,11 @@ import signal
 import pytest
 from support.ledger_rows import NET, add, add_in, dump, dump_of, finished, job, plan, python, spec, story
 
+from cbi_queue.cli.verbs.enqueue import print_enqueued
 from cbi_queue.errors import Refused
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.claims import claim, peek
-from cbi_queue.ledger.enqueue import enqueue
+from cbi_queue.ledger.enqueue import Enqueued, EnqueuedJob, enqueue
 from cbi_queue.ledger.settlement import finish
 from cbi_queue.ledger.verbs import cancel
 from cbi_queue.lifecycle import JobState
@@ -227,3 +228,19 @@ def test_a_cancelled_job_is_not_enqueued_again_by_its_plan(ledger):
     cancel(ledger, ["one"])
 
     assert enqueue(ledger, [plan(spec("one"))]).already_there[0].state == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("state", "hint"),
+    [
+        (JobState.SUCCEEDED, ""),
+        (JobState.QUEUED, ""),
+        (JobState.FAILED, "`cbi-queue retry NAME` queues a failed, cancelled or vetoed job again.\n"),
+        (JobState.CANCELLED, "`cbi-queue retry NAME` queues a failed, cancelled or vetoed job again.\n"),
+    ],
+)
+def test_retry_is_only_advised_for_what_it_would_take(capsys, state, hint):
+    """It was advised for jobs that had succeeded, and then refused them."""
+    print_enqueued(Enqueued((), (EnqueuedJob("n", 1, state),)))
+
+    assert capsys.readouterr().out == f"1 job already there and left alone (1 {state}).\nNothing changed.\n{hint}"

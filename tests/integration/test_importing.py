@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -268,3 +270,24 @@ def test_line_breaks_inside_quotes_are_no_new_row(tmp_path):
     (tmp_path / "work").mkdir()
     answer = _staged({"files": [str(tmp_path / "data.csv")], "work": str(tmp_path / "work")})
     assert is_right(pl.read_parquet(answer["staged"]))
+
+
+def test_what_would_be_read_for_ever_is_refused_at_once(read, tmp_path):
+    """`/proc/kmsg` calls itself a regular file, and reading it waits for the kernel's next word."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    links = {"kernel.csv": "/proc/kmsg", "zero.csv": "/dev/zero"}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    why = {"pipe.csv": "it is a pipe", "kernel.csv": "it belongs to the kernel", "zero.csv": "it is a device"}
+    if not Path("/proc/kmsg").exists():
+        del why["kernel.csv"]
+    for name, words in why.items():
+        with pytest.raises(BrokenSpec, match=f"{name} cannot be imported: {words}"):
+            read([tmp_path / name])
+
+
+def test_a_link_to_a_file_of_the_user_is_followed(read, tmp_path):
+    (tmp_path / "real.csv").write_text(table())
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+
+    assert is_right(read([tmp_path / "link.csv"])[1])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -166,3 +168,17 @@ def test_the_end_of_a_story_is_a_sentence_whatever_happened(site: ApiInstallatio
     assert on_the_line("governor", "why", "b")[1].rstrip().endswith("cancelled: it was never in the slot")
     last = on_the_line("governor", "why", "a")[1].splitlines()[-1]
     assert re.search(r"running so far: 1 attempt, .* in the slot; the governor took no step$", last), last
+
+
+def test_doctor_names_a_runtime_that_no_model_would_ever_use(
+    site: ApiInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt backend was probed and called ok, while the nets trained on another Python."""
+    monkeypatch.setattr(doctor, "probe_runtime", lambda *_asked: None)
+    settings = replace(site.settings, runtimes={"pytorch": sys.executable})
+    found = next(finding for finding in doctor._runtimes(settings) if finding.subject == "runtime pytorch")
+
+    assert found.verdict == "bad"
+    assert found.seen == (
+        "unused: unknown backend 'pytorch' (did you mean 'torch'?); allowed: native, tensorflow, torch"
+    )

@@ -114,6 +114,19 @@ def test_another_process_with_the_same_pid_is_not_it_and_is_never_signalled(chil
     assert child.returncode == 0, "nothing hit it"
 
 
+def test_a_stopped_process_is_alive_and_told_from_one_that_runs(child):
+    identity = ProcessIdentity.of(child.pid)
+    assert not identity.is_stopped()
+
+    child.send_signal(signal.SIGSTOP)
+    until(identity.is_stopped, "the stop")
+    assert identity.is_alive()
+    child.send_signal(signal.SIGCONT)
+    until(lambda: not identity.is_stopped(), "going on")
+
+    assert not ProcessIdentity(child.pid, identity.started + 1).is_stopped(), "another one of that pid"
+
+
 def test_a_process_that_ended_is_not_alive_even_before_it_was_waited_for(child):
     identity = ProcessIdentity.of(child.pid)
     child.stdin.write("end\n")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 
 import pytest
 from support.ledger_rows import add, add_in, finished, job, python
+from support.waiting import until
 
-from cbi_queue import clock
+from cbi_queue import clock, doctor
+from cbi_queue.api import page_view
 from cbi_queue.ledger.claims import claim
 from cbi_queue.ledger.holds import place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState
@@ -108,6 +111,36 @@ def test_a_daemon_that_runs_is_named_and_an_orphan_is_not_called_one(settings, t
 
     assert not seen.is_running
     assert "its last trainer has not left the slot yet" in seen.words
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from cbi_queue.slot_lock import SlotLock
+assert SlotLock(Path(sys.argv[1])).try_acquire()
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_daemon_that_ctrl_z_stopped_is_not_called_well(settings):
+    """It kept its lock and was called running, and `doctor` was content, while nothing was trained."""
+    holder = python(HOLDS, settings.lock_path)
+    assert holder.stdout.readline() == "ready\n"
+    assert daemon_status(settings).is_well
+    holder.send_signal(signal.SIGSTOP)
+    until(lambda: daemon_status(settings).is_stopped, "the stop")
+
+    seen = daemon_status(settings)
+    (finding,) = doctor._daemon(settings)
+    headline = page_view._headline(take_status(settings))
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate(timeout=30)
+
+    assert (seen.is_running, seen.pid) == (True, holder.pid)
+    assert f"stopped as by Ctrl-Z: `fg` or `kill -CONT {holder.pid}`" in seen.words
+    assert (finding.verdict, finding.seen) == ("bad", seen.words)
+    assert headline == ("bad", f"The daemon is {seen.words}.")
 
 
 BUSY = """

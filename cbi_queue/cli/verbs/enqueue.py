@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cbi_queue.spec import DayPlan, JobSpec
 
 NAMES_SHOWN = 4
+RETRIED = frozenset({"failed", "cancelled", "vetoed"})
+"""States from which `retry` queues any job again; of those that succeeded only damaged ones and feature builds."""
 
 
 @click.command(epilog=examples("enqueue schedules/day1.yaml", "enqueue schedules/day*.yaml --json"))
@@ -187,7 +189,9 @@ def print_enqueued(done: Enqueued) -> None:
         click.echo(f"On an older snapshot of the data, and left as they are: {_some(older)}.")
         click.echo("`cbi-queue refresh FILE` trains them on the present one.")
     if not done.new and not done.renewed:
-        click.echo("Nothing changed. `cbi-queue retry NAME` queues an ended job again.")
+        click.echo("Nothing changed.")
+        if any(job.state in RETRIED for job in done.already_there):
+            click.echo("`cbi-queue retry NAME` queues a failed, cancelled or vetoed job again.")
 
 
 def _some(names: list[str]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from support.plan_files import M4, accept, jobs, refuse
 
+from cbi_queue.datasets.inspection import Inspection
 from cbi_queue.models.catalogue import SHIPPED
 from cbi_queue.spec import JobSpec
 
@@ -247,3 +248,27 @@ def test_the_whole_week_must_reach_every_minimum(tmp_path: Path) -> None:
     assert "days 1 to 7: the week's budget is 15 to 20 trees models; these plans hold 14" in found
     assert "days 1 to 7: the week's budget is 60 to 70 models in all; these plans hold 14" in found
     assert "days 1 to 7: the week's budget is 1 regime classifier models; these plans hold 0" in found
+
+
+def test_too_few_rows_for_a_walk_forward_run_are_told_with_the_final_block(tmp_path: Path) -> None:
+    """Without it the figures of the complaint do not add up to the rows that it asks for."""
+    (tmp_path / "production_training_data_1w.parquet").touch()
+    walked = naive("n", needs="f").replace("needs:", "params: {scheme: walk_forward}, needs:")
+
+    complaints = refuse(
+        tmp_path,
+        plan(features("f"), naive("h", needs="f"), walked),
+        exports_dir=tmp_path,
+        inspect=lambda wanted: [Inspection(str(each.path), (), rows=1_000) for each in wanted],
+    )
+
+    assert [complaint.partition(";")[0] for complaint in complaints] == [
+        (
+            "plan.yaml:4: jobs[1].params: 1,000 rows are too few for 1w: validation 504, backtest 504, embargo 21, the "
+            "horizon and 100 rows to train on need 1,165"
+        ),
+        (
+            "plan.yaml:5: jobs[2].params: 1,000 rows are too few for 1w: validation 504, backtest 504, final block 252, "
+            "embargo 21, the horizon and 100 rows to train on need 1,443"
+        ),
+    ]

@@ -205,3 +205,30 @@ def test_a_wrong_value_or_key_of_evaluation_is_complained_about_on_its_line(tmp_
         "plan.yaml:3: evaluation.scheme: 'walking' is not allowed; allowed: one of holdout, walk_forward",
         "plan.yaml:4: evaluation.windos: no job of this plan has a parameter 'windos' (did you mean 'windows'?)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("windows: 1, refit_every_rows: 1", "1 windows of 1 trading days make a backtest of 1"),
+        ("windows: 200", "200 windows of 63 trading days make a backtest of 12,600"),
+    ],
+)
+def test_windows_that_make_no_allowed_backtest_are_told_as_they_were_written(
+    tmp_path: Path, written: str, words: str
+) -> None:
+    text = (
+        f"day: 0\nevaluation: {{{written}}}\njobs:\n  - {{name: a, family: statistical, model: drift, horizon: 1w}}\n"
+    )
+    assert refuse(tmp_path, text) == [
+        f"plan.yaml:2: evaluation.windows: {words}; allowed: a whole number from 30 to 5000"
+    ]
+
+
+def test_windows_of_no_length_are_complained_about_once(tmp_path: Path) -> None:
+    text = (
+        "day: 0\nevaluation: {windows: 4, refit_every_rows: 0}\n"
+        "jobs:\n  - {name: a, family: statistical, model: drift, horizon: 1w}\n"
+    )
+    (complaint,) = refuse(tmp_path, text)
+    assert "refit_every_rows: 0 is not allowed" in complaint

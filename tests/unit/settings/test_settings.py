@@ -205,6 +205,14 @@ def test_a_file_with_another_kind_of_number_is_refused_with_its_name(config, val
         load_settings(config(f"threads = {value}"))
 
 
+@pytest.mark.parametrize("value", ["2024-01-01", "2024-01-01T07:32:00Z", "07:32:00"])
+def test_a_date_where_a_number_belongs_is_told_as_it_was_written(config, value):
+    """Not as `datetime.date(2024, 1, 1)`."""
+    told = value.replace("Z", r"\+00:00")
+    with pytest.raises(SettingsError, match=rf"config\.toml:1: threads is the date or time {told}; allowed is"):
+        load_settings(config(f"threads = {value}"))
+
+
 @pytest.mark.parametrize(
     "value", ["relative/path", ".", "~no-such-user-at-all/x", "/with/\nbreak", "/with/\x1b[31m", "/\udcff"]
 )

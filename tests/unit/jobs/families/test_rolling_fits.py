@@ -21,6 +21,7 @@ from jobs.evaluation.splits import holdout_split
 from jobs.families import rolling_fits
 from jobs.families.rolling_fits import ETS, AutoARIMA, refit_chunks
 from jobs.process.channel import StopRequested
+from jobs.training.stored_fits import read_fits, write_fits
 from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ def test_fits_of_another_version_of_the_library_are_not_gone_on_from(tmp_path: P
     with pytest.raises(StopRequested):
         stopped.train(task)
     path = tmp_path / "run" / "checkpoints" / "fits.json"
-    older = path.read_text().replace(f"statsforecast {statsforecast.__version__}", "statsforecast 1.0.0")
-    path.write_text(older)
+    assert read_fits(path)["library"] == f"statsforecast {statsforecast.__version__}"
+    write_fits(path, read_fits(path) | {"library": "statsforecast 1.0.0"})
     channel = ScriptedChannel()
 
     again = ETS()
