@@ -67,8 +67,10 @@ SHIPPED: dict[str, ModelEntry] = {
     "naive": _statistical("Naive", "baselines", "start", "the last price stays"),
     "seasonal_naive": _statistical("SeasonalNaive", "baselines", "start", "the price of one season ago"),
     "drift": _statistical("Drift", "baselines", "start", "the mean return continues"),
+    "arima": _statistical("ARIMA", "rolling_fits", "checkpoint", "ARIMA of given orders"),
     "auto_arima": _statistical("AutoARIMA", "rolling_fits", "checkpoint", "automatic ARIMA"),
     "ets": _statistical("ETS", "rolling_fits", "checkpoint", "automatic exponential smoothing"),
+    "theta": _statistical("Theta", "rolling_fits", "checkpoint", "the Theta method"),
     "feed_forward": ModelEntry(
         Family.SIMPLE_NEURAL,
         "cbi_queue.models.parameters.neural:FeedForwardParams",

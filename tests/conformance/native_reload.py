@@ -41,7 +41,8 @@ def baseline_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.
 def rolling_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
     rolling = importlib.import_module("jobs.families.rolling_fits")
     model = json.loads((run_dir / "model.json").read_bytes())
-    family = {"auto_arima": rolling.AutoARIMA, "ets": rolling.ETS}[model["model"]]()
+    classes = {"arima": rolling.ARIMA, "auto_arima": rolling.AutoARIMA, "ets": rolling.ETS, "theta": rolling.Theta}
+    family = classes[model["model"]]()
     fit_rows = np.array([fit["fit_row"] for fit in model["fits"]])
     fit_of = np.searchsorted(fit_rows, rows, side="right") - 1
     chosen = [(model["fits"][number], np.array([row])) for number, row in zip(fit_of, rows, strict=True)]
@@ -86,7 +87,6 @@ RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
     "naive": baseline_again,
     "seasonal_naive": baseline_again,
     "drift": baseline_again,
-    "auto_arima": rolling_again,
-    "ets": rolling_again,
+    **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), rolling_again),
     **dict.fromkeys(NETS, net_again),
 }

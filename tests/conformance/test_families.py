@@ -55,8 +55,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "feature_cache": {"lags": [1, 5], "windows": [5]},
     "lightgbm_dart": BLOCKS | {"n_estimators": 25, "num_leaves": 7, "subsample": 0.8, "early_stopping_rounds": None},
     "xgboost_dart": BLOCKS | {"n_estimators": 25, "max_depth": 3, "early_stopping_rounds": None},
-    "auto_arima": ROLLING,
-    "ets": ROLLING,
+    **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), ROLLING),
     "feed_forward": NET | {"sequence_length": 4, "hidden": [8]},
     "lstm": NET | {"hidden_size": 8},
     "gru": NET | {"hidden_size": 8},
@@ -184,8 +183,7 @@ LIBRARIES = {
     "feature_cache": "polars",
     "lightgbm_dart": "lightgbm",
     "xgboost_dart": "xgboost",
-    "auto_arima": "statsforecast",
-    "ets": "statsforecast",
+    **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), "statsforecast"),
     **{model: "torch" for model, entry in MODELS.items() if entry.default_backend == "torch"},
 }
 """Libraries that do a model's work; the baselines do theirs themselves."""
