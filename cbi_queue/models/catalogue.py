@@ -28,6 +28,11 @@ def _statistical(name: str, file: str, resumes_from: Literal["checkpoint", "star
     return ModelEntry(Family.STATISTICAL, params, {"native": f"jobs.families.{file}:{name}"}, resumes_from, words)
 
 
+def _volatility(name: str, words: str) -> ModelEntry:
+    params = "cbi_queue.models.parameters.volatility:VolatilityParams"
+    return ModelEntry(Family.VOLATILITY, params, {"native": f"jobs.families.volatility:{name}"}, "checkpoint", words)
+
+
 def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
     return ModelEntry(
         Family.SIMPLE_NEURAL if layers == 1 else Family.ADVANCED_NEURAL,
@@ -102,6 +107,9 @@ SHIPPED: dict[str, ModelEntry] = {
         memory=TRANSFORMER,
         batch_kind="attention",
     ),
+    "garch": _volatility("Garch", "GARCH(1,1) with Student's t"),
+    "gjr_garch": _volatility("GjrGarch", "GJR-GARCH: falls count more than rises"),
+    "egarch": _volatility("Egarch", "EGARCH: of the logarithm of the variance"),
 }
 
 BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")

@@ -64,6 +64,8 @@ class RollingFit(ABC):
     walks_forward = True
     library: ClassVar[str]
     """Name and version of the library that fits."""
+    depends_on_threads: ClassVar[bool] = False
+    """Whether the number of threads changes a bit of a fit: the fits of an attempt with another number are then not used."""
     record: ClassVar[Callable[..., Finished]] = staticmethod(record_run)
     """Scores the forecasts and fills the run's folder."""
 
@@ -73,7 +75,8 @@ class RollingFit(ABC):
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
         self.split = split_of(task, self.frame)
         self.chunks = list(refit_chunks(self.frame, self.split, p.refit_every_rows))
-        self.done = _restored(task, self.frame.source_sha256, self.library)
+        threads = f", {task.assignment.threads} threads" if self.depends_on_threads else ""
+        self.done = _restored(task, self.frame.source_sha256, self.library + threads)
         name = f"{task.spec.model} {task.spec.horizon} history{p.history_rows} {self.shape()}cpu"
         task.channel.probe = probe_cpu
         self._clock = WorkClock(task.channel)
@@ -182,10 +185,7 @@ def _save(task: Task, done: _Fits) -> None:
 
 
 def _restored(task: Task, source_sha256: str, library: str) -> _Fits:
-    """Return the fits of an earlier attempt at the same job on the same data with the same library, else none.
-
-    The number of threads does not matter: it changes no bit of a fit (compared: 1000 prices, one thread and two).
-    """
+    """Return the fits of an earlier attempt at the same job on the same data with the same library, else none."""
     path = task.checkpoint_dir / CHECKPOINT_FILE
     fresh = _Fits(task.assignment.identity, source_sha256, library)
     try:
