@@ -131,7 +131,7 @@ class BoostingLoop:
             self._best, self._best_round, self._best_rmse = progress.best, progress.best_round, progress.best_rmse
         elif self._checkpoints is None and (attempt := self._task.assignment.attempt) > 1:
             text = (
-                f"attempt {attempt} starts from round 1: this model cannot be resumed exactly, so it has no "
+                f"attempt {attempt} starts from round 1: training this model cannot be resumed exactly, so it has no "
                 "checkpoints; the result is the same as that of an undisturbed run"
             )
             self._task.channel.report(Note(text))
