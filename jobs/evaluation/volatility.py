@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.evaluation.scoring import TRADING_DAYS_PER_YEAR
 from jobs.evaluation.significance import skill_test
 
 if TYPE_CHECKING:
@@ -91,8 +90,8 @@ def score_volatility(frame: ForecastFrame, split: Split, predicted: np.ndarray) 
             who: {
                 "rows": len(kept),
                 "qlike": _mean(losses[who]),
-                "volatility_pct": _annual_pct(forecast[kept], h),
-                "realised_pct": _annual_pct(realised[kept], h),
+                "volatility_pct": _annual_pct(forecast[kept], frame),
+                "realised_pct": _annual_pct(realised[kept], frame),
             }
             for who, forecast in forecasts.items()
         }
@@ -120,6 +119,6 @@ def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def _annual_pct(variance: np.ndarray, horizon_days: int) -> float | None:
+def _annual_pct(variance: np.ndarray, frame: ForecastFrame) -> float | None:
     mean = _mean(variance)
-    return None if mean is None else 100.0 * math.sqrt(mean * TRADING_DAYS_PER_YEAR / horizon_days)
+    return None if mean is None else 100.0 * math.sqrt(mean * frame.periods_per_year / frame.horizon_days)

@@ -18,7 +18,6 @@ import numpy as np
 from arch import __version__ as arch_version
 from arch import arch_model
 
-from jobs.evaluation.scoring import TRADING_DAYS_PER_YEAR
 from jobs.results.volatility_folder import record_volatility
 from jobs.rolling.walk import Fit, RollingFit
 from jobs.trainer import BrokenSpec
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from jobs.data.series import ForecastFrame
 
 PERCENT = 100.0
+YEAR_DAYS = 252
 USUAL_SHAPE = {"t": 8.0, "ged": 1.5}
 """Shape of each distribution of innovations, where the optimiser begins again."""
 MOST_TIMES = 1000.0
@@ -79,7 +79,7 @@ class _VolatilityFit(RollingFit):
         try:
             with np.errstate(all="ignore"):
                 after = self.filtered(fit, returns)
-                year = self.summed(fit["par"], after, TRADING_DAYS_PER_YEAR) / TRADING_DAYS_PER_YEAR
+                year = self.summed(fit["par"], after, YEAR_DAYS) / YEAR_DAYS
         except (ArithmeticError, ValueError):
             return False
         return all(usual / MOST_TIMES < ours < usual * MOST_TIMES for ours in (*after.tolist(), *year.tolist()))

@@ -13,7 +13,6 @@ import numpy as np
 from cbi_queue.artifacts import MAY_DIFFER, atomic_file, write_atomic, write_json
 from cbi_queue.protocol import Finished
 from jobs.evaluation.guardrails import Verdict, veto_words
-from jobs.evaluation.scoring import TRADING_DAYS_PER_YEAR
 from jobs.evaluation.volatility import baselines, realised_variance, score_volatility
 from jobs.results.run_folder import (
     FINAL_BLOCK,
@@ -112,7 +111,7 @@ def _write_predictions(path: Path, frame: ForecastFrame, split: Split, predicted
 
     kept = np.flatnonzero(np.isfinite(predicted))
     others = baselines(frame.price, frame.horizon_days)
-    annual = TRADING_DAYS_PER_YEAR / frame.horizon_days
+    annual = frame.periods_per_year / frame.horizon_days
     table = pl.DataFrame(
         {
             "date": frame.dates[kept],
