@@ -28,6 +28,11 @@ def _statistical(name: str, file: str, resumes_from: Literal["checkpoint", "star
     return ModelEntry(Family.STATISTICAL, params, {"native": f"jobs.families.{file}:{name}"}, resumes_from, words)
 
 
+def _volatility(name: str, words: str) -> ModelEntry:
+    params = "cbi_queue.models.parameters.volatility:VolatilityParams"
+    return ModelEntry(Family.VOLATILITY, params, {"native": f"jobs.families.volatility:{name}"}, "checkpoint", words)
+
+
 def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
     return ModelEntry(
         Family.SIMPLE_NEURAL if layers == 1 else Family.ADVANCED_NEURAL,
@@ -67,8 +72,10 @@ SHIPPED: dict[str, ModelEntry] = {
     "naive": _statistical("Naive", "baselines", "start", "the last price stays"),
     "seasonal_naive": _statistical("SeasonalNaive", "baselines", "start", "the price of one season ago"),
     "drift": _statistical("Drift", "baselines", "start", "the mean return continues"),
+    "arima": _statistical("ARIMA", "rolling_fits", "checkpoint", "ARIMA of given orders"),
     "auto_arima": _statistical("AutoARIMA", "rolling_fits", "checkpoint", "automatic ARIMA"),
     "ets": _statistical("ETS", "rolling_fits", "checkpoint", "automatic exponential smoothing"),
+    "theta": _statistical("Theta", "rolling_fits", "checkpoint", "the Theta method"),
     "feed_forward": ModelEntry(
         Family.SIMPLE_NEURAL,
         "cbi_queue.models.parameters.neural:FeedForwardParams",
@@ -100,6 +107,9 @@ SHIPPED: dict[str, ModelEntry] = {
         memory=TRANSFORMER,
         batch_kind="attention",
     ),
+    "garch": _volatility("Garch", "GARCH(1,1) with Student's t"),
+    "gjr_garch": _volatility("GjrGarch", "GJR-GARCH: falls count more than rises"),
+    "egarch": _volatility("Egarch", "EGARCH: of the logarithm of the variance"),
 }
 
 BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")

@@ -26,3 +26,4 @@ class Family(StrEnum):
     STATISTICAL = "statistical"
     SIMPLE_NEURAL = "simple_neural"
     ADVANCED_NEURAL = "advanced_neural"
+    VOLATILITY = "volatility"

@@ -145,10 +145,16 @@ class MemoryFormula:
     LightGBM and XGBoost on one thread of a processor, whole runs, with evaluation, best weights and checkpoints."""
 
 
+MOST_SEARCHED_DEPTH, MOST_SEARCHED_LEAVES = 10, 63
+"""The largest trees that a search tries."""
+
+
 def _tree_depth(params: Mapping[str, Any], rows: int) -> int:
     """Return the depth of a full binary tree that holds what these trees may hold: no leaf is empty."""
-    allowed = params.get("max_depth", -1)
-    leaves = min(params.get("num_leaves", rows), max(rows, 2))
+    allowed, leaves = params.get("max_depth", -1), params.get("num_leaves", rows)
+    if params.get("search_trials"):
+        allowed, leaves = max(allowed, MOST_SEARCHED_DEPTH), max(leaves, MOST_SEARCHED_LEAVES)
+    leaves = min(leaves, max(rows, 2))
     most = max(1, math.ceil(math.log2(leaves)))
     return most if allowed < 1 else min(allowed, most)
 

@@ -154,7 +154,9 @@ def boards_of(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
         order = HORIZONS.index(horizon) if horizon in HORIZONS else len(HORIZONS)
         return is_older, dataset != DEFAULT, dataset, order, scheme == HOLDOUT, -max(job.id for job in boards[key])
 
-    return {_title(*key, is_newest=latest[key[0], key[1]] == key[2]): boards[key] for key in sorted(boards, key=place)}
+    return {
+        board_title(*key, is_newest=latest[key[0], key[1]] == key[2]): boards[key] for key in sorted(boards, key=place)
+    }
 
 
 def rank(
@@ -214,7 +216,8 @@ def told_apart(row: LeaderboardRow, models: int) -> str | None:
     return BETTER if row.skill_mase > 0 else WORSE
 
 
-def _title(dataset: str, horizon: str, snapshot: str | None, scheme: str, *, is_newest: bool) -> str:
+def board_title(dataset: str, horizon: str, snapshot: str | None, scheme: str, *, is_newest: bool) -> str:
+    """Name the board of one horizon, snapshot of a data set and scheme."""
     words = [horizon]
     words += [dataset] if dataset != DEFAULT else []
     words += [SCHEME_WORDS.get(scheme, scheme)] if scheme != HOLDOUT else []

@@ -132,7 +132,7 @@ class BoostingLoop:
         elif self._checkpoints is None and (attempt := self._task.assignment.attempt) > 1:
             of_fit = f" of fit {self._task.refit.number + 1}" if self._task.refit else ""
             text = (
-                f"attempt {attempt} starts from round 1{of_fit}: this model cannot be resumed exactly, so it has no "
+                f"attempt {attempt} starts from round 1{of_fit}: training this model cannot be resumed exactly, so it has no "
                 "checkpoints; the result is the same as that of an undisturbed run"
             )
             self._task.channel.report(Note(text))

@@ -9,7 +9,7 @@ which are most of a boosted model's memory, shrink with the bins (LightGBM grew 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cbi_queue.openmp import torch_copy_in_use
 from cbi_queue.protocol import Note, Started
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from cbi_queue.models.parameters.trees import LightGBMDartParams, XGBoostDartParams
+    from cbi_queue.models.parameters.trees import BoostedParams, LightGBMDartParams, XGBoostDartParams
     from cbi_queue.protocol import Finished
     from jobs.boosting.loop import Rounds
+    from jobs.boosting.search import MakeRounds
     from jobs.trainer import Task
 
 LEAST_BINS = 15
@@ -67,6 +68,7 @@ class BoostedRun:
             task.note_difference(words)
         self._task = replace(task, assignment=replace(task.assignment, threads=self.limits.threads))
         self._params = params
+        self._searched: dict[str, Any] = {}
         frame = load_frame(task.processed_dir, task.spec.horizon)
         self.split = split_of(task, frame)
         self.frame = without_drifted(task, frame, self.split)
@@ -82,16 +84,37 @@ class BoostedRun:
             library: name and version of the library: an update changes what a round costs.
             resumes_exactly: whether training can continue from a stored model to the same numbers.
         """
-        task, rows = self._task, len(self.split.train)
+        task, rows, params = self._task, len(self.split.train), self._params
+        if params.search_trials:
+            shape = f"search{params.search_trials}x{params.search_folds} {shape}"
         cost = f"{rows}x{self.frame.x.shape[1]} {shape} bins{self.limits.bins} threads{self.limits.threads}"
         return Started(
-            total_epochs=self._params.n_estimators,
+            total_epochs=params.n_estimators + params.search_trials * params.search_folds * params.n_estimators,
             unit="round",
             samples=rows,
             fingerprint=f"{task.spec.model} {task.spec.horizon} {cost} cpu {library} by processor time",
             gets_dearer=True,
-            can=("pace", "probe", "checkpoint") if resumes_exactly else ("pace", "probe"),
+            can=("pace", "probe", "checkpoint") if resumes_exactly or params.search_trials else ("pace", "probe"),
         )
+
+    def chosen(self, make: MakeRounds, library: str) -> BoostedParams:
+        """Return the parameters to train with: the plan's, or the best that a search finds.
+
+        Args:
+            make: the model before its first round, from parameters and rows.
+            library: its name and version.
+
+        Raises:
+            StopRequested: within the search; the trials that are done are stored.
+            BrokenSpec: when the training block is too short for the search's folds.
+        """
+        if not self._params.search_trials:
+            return self._params
+        from jobs.boosting.search import Search  # optuna takes a while to import
+
+        search = Search(self._task, self.split, self._params, make, self._conditions(library))
+        found, self._searched = search.run()
+        return found
 
     def finish(
         self, rounds: Rounds, forecast: Callable[[bytes], np.ndarray], model_file: str, *, library: str | None
@@ -138,6 +161,7 @@ class BoostedRun:
                 "rounds": boosted.rounds,
                 "bins": self.limits.bins,
                 "memory_downgrades": task.assignment.thrift,
+                **self._searched,
             },
         )
 

@@ -42,8 +42,12 @@ class LightGBMDart:
     def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
         """Train, keep the best round, forecast every row and fill the run's folder."""
         run = self.run
-        rounds = _LightGBMRounds(run.frame, run.split, library_params(self.params, run.limits))
+        params = run.chosen(self._rounds, f"lightgbm {lgb.__version__}")
+        rounds = self._rounds(params, run.split)
         return run.finish(rounds, self._forecast, MODEL_FILE, library=None)
+
+    def _rounds(self, params: Any, split: Split) -> _LightGBMRounds:
+        return _LightGBMRounds(self.run.frame, split, library_params(params, self.run.limits))
 
     def _forecast(self, model: bytes) -> np.ndarray:
         best = lgb.Booster(model_str=model.decode())

@@ -41,9 +41,12 @@ class XGBoostDart:
     def train(self, task: Task) -> Finished:  # noqa: ARG002 - the run has it
         """Train, keep the best round, forecast every row and fill the run's folder."""
         run = self.run
-        rounds = _XGBoostRounds(run.frame, run.split, library_params(self.params, run.limits))
+        rounds = self._rounds(run.chosen(self._rounds, LIBRARY), run.split)
         library = LIBRARY if resumes_exactly(self.params) else None
         return run.finish(rounds, self._forecast, MODEL_FILE, library=library)
+
+    def _rounds(self, params: Any, split: Split) -> _XGBoostRounds:
+        return _XGBoostRounds(self.run.frame, split, library_params(params, self.run.limits))
 
     def _forecast(self, model: bytes) -> np.ndarray:
         threads = self.run.limits.threads

@@ -171,6 +171,10 @@ class Channel:
         """
         self._before, self._later = before, later
 
+    def count_on(self, epochs: int) -> None:
+        """Count from here on beyond *epochs* more that are done, those of a search before the training."""
+        self._before += epochs
+
     def safe_point(self, epoch: int) -> None:
         """Obey the directives: wait while paused, rest while paced, probe, raise when a stop was requested, else return.
 

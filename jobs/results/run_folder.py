@@ -105,14 +105,14 @@ def record_run(
         **({MAY_DIFFER: task.may_differ} if task.may_differ else {}),
     }
     for name, content in model_files.items():
-        _write_model(task.run_dir / name, content)
-    write_json(task.run_dir / METRICS, {**metrics, **_circumstances(task, frame, split)})
+        write_model(task.run_dir / name, content)
+    write_json(task.run_dir / METRICS, {**metrics, **circumstances(task, frame, split)})
     if final["final"]:
         write_json(task.run_dir / FINAL_BLOCK, final)
     write_json(task.run_dir / SCHEMA, feature_schema(frame))
     write_json(task.run_dir / PREPROC, {**preproc, "forecast_factor": factor})
     _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
-    write_atomic(task.run_dir / TRAINING_HASH, _training_hash(task, frame).encode())
+    write_atomic(task.run_dir / TRAINING_HASH, training_hash(task, frame).encode())
     return Finished(metrics=metrics, veto=veto_words(found))
 
 
@@ -139,7 +139,7 @@ def feature_schema(frame: ForecastFrame) -> dict[str, Any]:
     }
 
 
-def _circumstances(task: Task, frame: ForecastFrame, split: Split) -> dict[str, Any]:
+def circumstances(task: Task, frame: ForecastFrame, split: Split) -> dict[str, Any]:
     """Return what the metrics depend on: the job, the split with its dates, the seed, the library versions."""
     return {
         "model": task.spec.model,
@@ -160,7 +160,8 @@ def library_versions() -> dict[str, str]:
     return {"python": sys.version.split()[0], **loaded}
 
 
-def _write_model(path: Path, content: bytes | Callable[[Path], object]) -> None:
+def write_model(path: Path, content: bytes | Callable[[Path], object]) -> None:
+    """Write one of the model's files, whole or not at all."""
     if isinstance(content, bytes):
         write_atomic(path, content)
         return
@@ -265,7 +266,8 @@ def block_names(frame: ForecastFrame, split: Split) -> np.ndarray:
     return names
 
 
-def _training_hash(task: Task, frame: ForecastFrame) -> str:
+def training_hash(task: Task, frame: ForecastFrame) -> str:
+    """Return what identifies a training: its code, data and spec, a line each."""
     return f"code {code_version()}\ndata sha256 {frame.source_sha256}\nspec sha256 {task.assignment.identity}\n"
 
 

@@ -134,6 +134,10 @@ class BlockReports:
         """Working seconds since the last report."""
         return self._clock.worked_s - self._wall_s
 
+    def disturb(self) -> None:
+        """Note that the time being measured is no cold baseline."""
+        self._restarted = True
+
     def send(
         self, done: int, samples: int, *, train_loss: float | None = None, validation_loss: float | None = None
     ) -> None:

@@ -38,10 +38,21 @@ def baseline_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.
     return baselines.forecast(model, frame.price, frame.horizon_days)[rows]
 
 
+ROLLING = {
+    "arima": "rolling_fits:ARIMA",
+    "auto_arima": "rolling_fits:AutoARIMA",
+    "ets": "rolling_fits:ETS",
+    "theta": "rolling_fits:Theta",
+    "garch": "volatility:Garch",
+    "gjr_garch": "volatility:GjrGarch",
+    "egarch": "volatility:Egarch",
+}
+
+
 def rolling_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
-    rolling = importlib.import_module("jobs.families.rolling_fits")
     model = json.loads((run_dir / "model.json").read_bytes())
-    family = {"auto_arima": rolling.AutoARIMA, "ets": rolling.ETS}[model["model"]]()
+    module, _, name = ROLLING[model["model"]].partition(":")
+    family = getattr(importlib.import_module(f"jobs.families.{module}"), name)()
     fit_rows = np.array([fit["fit_row"] for fit in model["fits"]])
     fit_of = np.searchsorted(fit_rows, rows, side="right") - 1
     chosen = [(model["fits"][number], np.array([row])) for number, row in zip(fit_of, rows, strict=True)]
@@ -86,7 +97,6 @@ RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
     "naive": baseline_again,
     "seasonal_naive": baseline_again,
     "drift": baseline_again,
-    "auto_arima": rolling_again,
-    "ets": rolling_again,
+    **dict.fromkeys(ROLLING, rolling_again),
     **dict.fromkeys(NETS, net_again),
 }

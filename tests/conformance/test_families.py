@@ -56,8 +56,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "feature_cache": {"lags": [1, 5], "windows": [5]},
     "lightgbm_dart": BLOCKS | {"n_estimators": 25, "num_leaves": 7, "subsample": 0.8, "early_stopping_rounds": None},
     "xgboost_dart": BLOCKS | {"n_estimators": 25, "max_depth": 3, "early_stopping_rounds": None},
-    "auto_arima": ROLLING,
-    "ets": ROLLING,
+    **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), ROLLING),
+    **dict.fromkeys(("garch", "gjr_garch", "egarch"), ROLLING | {"history_rows": 500}),
     "feed_forward": NET | {"sequence_length": 4, "hidden": [8]},
     "lstm": NET | {"hidden_size": 8},
     "gru": NET | {"hidden_size": 8},
@@ -167,6 +167,7 @@ def present(model: str) -> Any:
 
 
 every_model = pytest.mark.parametrize("model", MODELS)
+VOLATILITY = tuple(m for m, e in MODELS.items() if e.family == Family.VOLATILITY)
 every_forecaster = pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family != Family.FEATURES])
 
 
@@ -185,8 +186,8 @@ LIBRARIES = {
     "feature_cache": "polars",
     "lightgbm_dart": "lightgbm",
     "xgboost_dart": "xgboost",
-    "auto_arima": "statsforecast",
-    "ets": "statsforecast",
+    **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), "statsforecast"),
+    **dict.fromkeys(("garch", "gjr_garch", "egarch"), "arch"),
     **{model: "torch" for model, entry in MODELS.items() if entry.default_backend == "torch"},
 }
 """Libraries that do a model's work; the baselines do theirs themselves."""
@@ -281,7 +282,21 @@ def test_the_promised_files_are_there(bench: Bench, model: str) -> None:
     json.dumps(run.finished.metrics, allow_nan=False)
 
 
-@every_forecaster
+@pytest.mark.parametrize("model", VOLATILITY)
+def test_a_volatility_board_finds_what_it_shows_and_the_price_board_nothing(bench: Bench, model: str) -> None:
+    metrics = bench.undisturbed(model).finished.metrics
+
+    assert not {"validation", "backtest", "naive"} & set(metrics), "it has no place among forecasts of the price"
+    for block in ("validation", "backtest"):
+        told = metrics["volatility"][block]
+        assert told["model"]["rows"] == told["ewma"]["rows"] == told["rolling"]["rows"] == 60
+        assert told["model"]["skill"] == pytest.approx(1 - told["model"]["qlike"] / told["ewma"]["qlike"])
+    assert bench.undisturbed(model).finished.veto is None
+
+
+@pytest.mark.parametrize(
+    "model", [m for m, e in MODELS.items() if e.family not in {Family.FEATURES, Family.VOLATILITY}]
+)
 def test_a_leaderboard_finds_what_it_shows(bench: Bench, model: str) -> None:
     metrics = bench.undisturbed(model).finished.metrics
 
@@ -319,8 +334,8 @@ def test_predictions_name_their_block_and_leave_the_future_open(bench: Bench, mo
 
     assert outcome.filter(pl.col("block") == "backtest").height == 60
     assert future.height == 5
-    assert future["actual_price"].null_count() == 5
-    assert outcome["predicted_return"].is_finite().all()
+    assert future["realised_variance" if model in VOLATILITY else "actual_price"].null_count() == 5
+    assert outcome[forecast_column(model)].is_finite().all()
 
 
 @every_forecaster
@@ -333,7 +348,12 @@ def test_the_files_alone_give_the_predictions_again(bench: Bench, model: str) ->
 
     predicted = RELOADED[model](run.run_dir, frame, rows)
 
-    assert predicted == pytest.approx(told["predicted_return"].to_numpy(), rel=1e-5, abs=1e-7)
+    assert predicted == pytest.approx(told[forecast_column(model)].to_numpy(), rel=1e-5, abs=1e-7)
+
+
+def forecast_column(model: str) -> str:
+    """The column of the predictions that holds what the model forecasts."""
+    return "predicted_variance" if model in VOLATILITY else "predicted_return"
 
 
 def model_files(run: Run) -> list[str]:

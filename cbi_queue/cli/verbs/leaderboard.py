@@ -17,6 +17,7 @@ from cbi_queue.settings import load_settings
 from cbi_queue.views.board_words import heading, sentences
 from cbi_queue.views.comparison import FILE_NAME, compute_comparisons, missing_groups, read_comparisons
 from cbi_queue.views.leaderboard import LeaderboardRow, boards_of, comparable, rank
+from cbi_queue.views.volatility_board import rank_volatility
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +54,8 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
 
     Vetoed and damaged runs are listed below and not ranked. A star marks a model that may differ from an undisturbed
     run. The first time a board is shown, its models are compared with each other, which takes some seconds.
+
+    Volatility models forecast no price and have tables of their own: skill is 1 - QLIKE / EWMA's QLIKE.
     """
     if as_csv and (as_json or wide):
         raise click.UsageError("--csv has every column already; use it without --json and --wide")
@@ -62,15 +65,18 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
     with readonly_ledger() as ledger:
         jobs = [job for job in scored_jobs(ledger) if horizon in {None, job.horizon}]
     comparisons = _comparisons(jobs)
-    boards = rank(jobs, comparisons)
+    boards, volatility = rank(jobs, comparisons), rank_volatility(jobs)
     if as_json:
-        print_json({title: [asdict(row) for row in rows] for title, rows in boards.items()})
+        print_json({title: [asdict(row) for row in rows] for title, rows in (boards | volatility).items()})
     elif as_csv:
         _csv(boards)
-    elif not boards:
+    elif not boards | volatility:
         click.echo("No model has been trained and scored yet.")
     else:
+        from cbi_queue.cli.volatility_table import print_volatility
+
         _print(boards, comparisons, wide=wide)
+        print_volatility(volatility)
 
 
 def _print(boards: Boards, comparisons: Mapping[str, Comparison], *, wide: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from cbi_queue.models.parameters.common import EvaluationParams
@@ -29,15 +31,39 @@ class RollingFitParams(EvaluationParams):
     """Trading days between refits, in either scheme; between them the parameters stay the same."""
     history_rows: int = Field(default=1000, ge=100, le=10000)
     """Trading days that each fit sees."""
+
+
+class SeasonalFitParams(RollingFitParams):
+    """The same, with a season."""
+
     season_rows: int = Field(default=1, ge=1, le=252)
+    """Trading days of a season; 1 for none."""
 
 
-class AutoARIMAParams(RollingFitParams):
+class ARIMAParams(RollingFitParams):
+    """ARIMA of given orders on log prices (statsforecast); with d 0 around a mean."""
+
+    p: int = Field(default=2, ge=0, le=10)
+    d: int = Field(default=1, ge=0, le=2)
+    q: int = Field(default=2, ge=0, le=10)
+    drift: bool = False
+    """With d 1, the log price also rises or falls by the same amount every day."""
+
+
+class AutoARIMAParams(SeasonalFitParams):
     """Automatic ARIMA on log prices (statsforecast)."""
 
     max_p: int = Field(default=5, ge=0, le=10)
     max_q: int = Field(default=5, ge=0, le=10)
 
 
-class ETSParams(RollingFitParams):
+class ETSParams(SeasonalFitParams):
     """Automatic exponential smoothing on log prices (statsforecast)."""
+
+
+class ThetaParams(SeasonalFitParams):
+    """The Theta method on log prices (statsforecast)."""
+
+    variant: Literal["auto", "STM", "OTM", "DSTM", "DOTM"] = "STM"
+    """STM: the standard method, winner of the M3 competition. O: theta is estimated as well. D: the trend is revised
+    every day. auto: the variant that fits best."""

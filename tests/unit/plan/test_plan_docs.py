@@ -16,7 +16,7 @@ from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.models.parameters.common import EvaluationParams, ModelParams
 from cbi_queue.models.parameters.neural import NeuralParams
-from cbi_queue.models.parameters.statistical import RollingFitParams
+from cbi_queue.models.parameters.statistical import RollingFitParams, SeasonalFitParams
 from cbi_queue.models.parameters.trees import BoostedParams
 from cbi_queue.plan import read_plans
 from cbi_queue.plan.document import Defaults, JobEntry, PlanFile
@@ -63,6 +63,7 @@ SHARED = {
     EvaluationParams: "## Models",
     BoostedParams: "### Every boosted model",
     RollingFitParams: "### Every model that is refitted",
+    SeasonalFitParams: "### Refitted models with a season",
     NeuralParams: "### Every net",
 }
 """What several models share -> where it is listed, once."""

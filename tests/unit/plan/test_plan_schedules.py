@@ -23,6 +23,10 @@ SHIPPED = (DAYS, [SCHEDULES / "quickstart.yaml"])
 """What is enqueued together: the week and the quickstart build the same feature caches, so they are apart."""
 
 
+NOT_PLANNED = {"arima", "theta"}
+"""The week's ten statistical models are two a horizon, and these are not among them."""
+
+
 def week() -> list[DayPlan]:
     """Every shipped day, read together."""
     return read_plans(DAYS, profile=M4)
@@ -44,14 +48,14 @@ def test_every_shipped_job_names_where_its_input_comes_from(tmp_path) -> None:
 def test_every_model_appears_in_a_shipped_plan() -> None:
     """A model that no plan shows is one that nobody finds."""
     plans = [plan for together in SHIPPED for plan in read_plans(together, profile=M4)]
-    assert {job.model for plan in plans for job in plan.jobs} == set(MODELS)
+    assert {job.model for plan in plans for job in plan.jobs} == set(MODELS) - NOT_PLANNED
 
 
 def test_the_quickstart_stands_alone_outside_the_week_and_shows_every_family_but_the_large_nets() -> None:
     (plan,) = read_plans([SCHEDULES / "quickstart.yaml"], profile=M4)
     assert plan.day == 0
     assert 10 <= len(plan.jobs) <= 12
-    assert {job.family for job in plan.jobs} == set(Family) - {Family.ADVANCED_NEURAL}
+    assert {job.family for job in plan.jobs} == set(Family) - {Family.ADVANCED_NEURAL, Family.VOLATILITY}
     assert {job.horizon for job in plan.jobs} == {"1w", "1m"}
 
 

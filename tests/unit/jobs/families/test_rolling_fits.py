@@ -18,9 +18,10 @@ from support.fakes import FakeClock, ScriptedChannel, make_task
 from cbi_queue.protocol import CheckpointSaved, EpochReport, Note, Restored
 from jobs.data.series import ForecastFrame, label, load_frame
 from jobs.evaluation.splits import holdout_split
-from jobs.families import rolling_fits
-from jobs.families.rolling_fits import ETS, AutoARIMA, refit_chunks
+from jobs.families.rolling_fits import ARIMA, ETS, AutoARIMA, Theta
 from jobs.process.channel import StopRequested
+from jobs.rolling import walk
+from jobs.rolling.walk import refit_chunks
 from jobs.training.stored_fits import read_fits, write_fits
 from jobs.training.work_clock import WorkClock
 
@@ -38,9 +39,11 @@ def task_of(run_dir: Path, features: Path, channel: ScriptedChannel, model: str 
     return make_task(run_dir, spec, features, features, channel)
 
 
-@pytest.mark.parametrize(("model", "family"), [("ets", ETS), ("auto_arima", AutoARIMA)])
+@pytest.mark.parametrize(
+    ("model", "family"), [("ets", ETS), ("auto_arima", AutoARIMA), ("arima", ARIMA), ("theta", Theta)]
+)
 def test_a_forecast_does_not_change_when_later_prices_do(
-    tmp_path: Path, feature_dir: Path, model: str, family: type[ETS | AutoARIMA]
+    tmp_path: Path, feature_dir: Path, model: str, family: type[ETS | AutoARIMA | ARIMA | Theta]
 ) -> None:
     """The leak that a rolling model can have: fitting, or filtering, past the row it speaks of."""
     frame = load_frame(feature_dir, "1w")
@@ -103,7 +106,7 @@ def test_the_time_of_writing_the_fits_down_is_no_fitting_time(
     tmp_path: Path, feature_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The drive takes 100 s for each checkpoint here."""
-    monkeypatch.setattr(rolling_fits, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(walk, "CHECKPOINT_EVERY_S", 0.0)
     clock = FakeClock()
 
     class SlowDrive(ScriptedChannel):

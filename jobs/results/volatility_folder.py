@@ -1,0 +1,128 @@
+"""The files of a run that forecasts variance: those of every run, with a scoring of its own.
+
+Its scores stand under `volatility` in the metrics: it forecasts no price, so it has no place among those that do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cbi_queue.artifacts import MAY_DIFFER, atomic_file, write_atomic, write_json
+from cbi_queue.protocol import Finished
+from jobs.evaluation.guardrails import Verdict, veto_words
+from jobs.evaluation.volatility import baselines, realised_variance, score_volatility
+from jobs.results.run_folder import (
+    FINAL_BLOCK,
+    METRICS,
+    PREDICTIONS,
+    PREPROC,
+    SCHEMA,
+    TRAINING_HASH,
+    block_names,
+    circumstances,
+    feature_schema,
+    target_dates,
+    training_hash,
+    write_model,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from jobs.data.series import ForecastFrame
+    from jobs.evaluation.splits import Split
+    from jobs.trainer import Task
+
+
+def record_volatility(
+    task: Task,
+    frame: ForecastFrame,
+    split: Split,
+    predicted: np.ndarray,
+    *,
+    fit_s: float,
+    predict_s: float,
+    model_files: Mapping[str, bytes | Callable[[Path], object]],
+    preproc: dict[str, Any],
+    details: dict[str, Any],
+) -> Finished:
+    """Score the run, fill its folder and return the metrics for the board.
+
+    Args:
+        task: whose folder is filled.
+        frame: the rows.
+        split: the blocks.
+        predicted: (rows,) float64, variance of the log return of the next h days; NaN where nothing was forecast.
+        fit_s: working seconds of the fits, pauses excluded.
+        predict_s: working seconds of forecasting all rows.
+        model_files: file name -> content, or a function that writes to a (temporary) path.
+        preproc: what was done to the prices, as JSON values.
+        details: further metrics of this family.
+    """
+    scores = score_volatility(frame, split, predicted)
+    final = scores.pop("final", None)
+    found = _verdicts(split, predicted, scores["backtest"]["model"])
+    metrics = {
+        "volatility": scores,
+        "verdicts": [asdict(verdict) for verdict in found],
+        "scheme": getattr(task.spec.typed_params, "scheme", "holdout"),
+        "fit_s": round(fit_s, 3),
+        "predict_s": round(predict_s, 4),
+        "rows": {name: len(rows) for name, rows in split.blocks().items()},
+        **details,
+        **({MAY_DIFFER: task.may_differ} if task.may_differ else {}),
+    }
+    for name, content in model_files.items():
+        write_model(task.run_dir / name, content)
+    write_json(task.run_dir / METRICS, {**metrics, **circumstances(task, frame, split)})
+    if final:
+        write_json(task.run_dir / FINAL_BLOCK, {"final": final})
+    target = {"name": f"variance_of_log_return_{frame.horizon_days}d", "dtype": "float64"}
+    write_json(task.run_dir / SCHEMA, {**feature_schema(frame), "target": target})
+    write_json(task.run_dir / PREPROC, preproc)
+    _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted)
+    write_atomic(task.run_dir / TRAINING_HASH, training_hash(task, frame).encode())
+    return Finished(metrics=metrics, veto=veto_words(found))
+
+
+def _verdicts(split: Split, predicted: np.ndarray, backtest: Mapping[str, Any]) -> list[Verdict]:
+    found, rows = [], split.backtest
+    missing = int((~(np.isfinite(predicted[rows]) & (predicted[rows] > 0))).sum())
+    if missing:
+        words = f"{missing} of {len(rows)} backtest rows have no finite forecast above zero"
+        found.append(Verdict("missing forecasts", "veto", words))
+    low, high = backtest["skill_low"], backtest["skill_high"]
+    if isinstance(high, float) and high < 0:
+        words = f"its skill lies between {low:+.3f} and {high:+.3f}: EWMA is better"
+        found.append(Verdict("worse than EWMA", "warn", words))
+    return found
+
+
+def _write_predictions(path: Path, frame: ForecastFrame, split: Split, predicted: np.ndarray) -> None:
+    """Write one row a forecast: variances of the log return of the next h days, and the predicted one annualised.
+
+    Null: not known.
+    """
+    import polars as pl
+
+    kept = np.flatnonzero(np.isfinite(predicted))
+    others = baselines(frame.price, frame.horizon_days)
+    annual = frame.periods_per_year / frame.horizon_days
+    table = pl.DataFrame(
+        {
+            "date": frame.dates[kept],
+            "target_date": target_dates(frame)[kept],
+            "price": frame.price[kept],
+            "block": block_names(frame, split)[kept].tolist(),
+            "predicted_variance": predicted[kept],
+            "predicted_volatility_pct": 100.0 * np.sqrt(predicted[kept] * annual),
+            **{f"{name}_variance": forecast[kept] for name, forecast in others.items()},
+            "realised_variance": realised_variance(frame.price, frame.horizon_days)[kept],
+        }
+    ).with_columns(pl.selectors.float().fill_nan(None))
+    with atomic_file(path) as part:
+        table.write_parquet(part)

@@ -1,0 +1,125 @@
+"""`arima` and `theta`: given orders against a second library, the standard Theta against its closed form."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from support.fakes import ScriptedChannel, make_task
+
+from cbi_queue.models.parameters.statistical import ARIMAParams, AutoARIMAParams, ThetaParams
+from cbi_queue.spec import JobSpec
+from jobs.data.series import load_frame
+from jobs.families.rolling_fits import ARIMA, AutoARIMA, Theta
+from jobs.trainer import BrokenSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jobs.rolling.walk import RollingFit
+
+DAYS = 21
+
+
+def with_params(family: RollingFit, params: Any) -> Any:
+    family.params = params
+    return family
+
+
+@pytest.fixture(scope="module")
+def log_price(feature_dir: Path) -> np.ndarray:
+    """1,000 real log prices."""
+    return np.log(load_frame(feature_dir, "1w").price[2000:3000])
+
+
+@pytest.mark.parametrize(
+    ("p", "d", "q", "drift"), [(2, 1, 2, False), (1, 1, 0, True), (2, 0, 0, False), (0, 1, 1, False)]
+)
+def test_arima_forecasts_as_statsmodels_does(log_price: np.ndarray, p: int, d: int, q: int, drift: bool) -> None:
+    """Two likelihoods, two optimisers, one model; a forecast of a return differs by less than 2 % of its spread."""
+    from statsmodels.tsa.arima.model import ARIMA as OracleARIMA  # noqa: N811 - a class
+
+    arima = with_params(ARIMA(), ARIMAParams(p=p, d=d, q=q, drift=drift))
+    ours = arima.path(arima.fit(log_price), log_price, DAYS)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its starting values
+        trend = "c" if d == 0 else "t" if drift else "n"
+        theirs = OracleARIMA(log_price, order=(p, d, q), trend=trend).fit().forecast(DAYS)
+
+    spread = np.std(log_price[DAYS:] - log_price[:-DAYS])
+    assert ours == pytest.approx(theirs, abs=0.02 * spread)
+
+
+def test_arima_and_its_automatic_choice_agree_on_the_same_orders(log_price: np.ndarray) -> None:
+    automatic = with_params(AutoARIMA(), AutoARIMAParams())
+    found = automatic.fit(log_price)
+    p, q, _, _, _, d, _ = found["arma"]
+    given = with_params(ARIMA(), ARIMAParams(p=p, d=d, q=q, drift="drift" in found["coef"]))
+
+    told = given.path(given.fit(log_price), log_price, DAYS)
+
+    assert told == pytest.approx(automatic.path(found, log_price, DAYS), abs=1e-4)
+
+
+def test_arima_without_coefficients_is_naive(log_price: np.ndarray) -> None:
+    arima = with_params(ARIMA(), ARIMAParams(p=0, d=1, q=0))
+
+    assert arima.path(arima.fit(log_price), log_price, DAYS) == pytest.approx(log_price[-1])
+
+
+def test_orders_that_cannot_be_estimated_are_refused_with_the_remedy() -> None:
+    arima = with_params(ARIMA(), ARIMAParams(p=2, d=0, q=2))
+    broken = np.full(100, np.nan)
+
+    with pytest.raises(BrokenSpec, match=r"ARIMA\(2,0,2\) cannot be estimated on 100 log prices .*lower p or q"):
+        arima.fit(broken)
+
+
+def test_the_standard_theta_is_exponential_smoothing_with_half_of_the_trend(log_price: np.ndarray) -> None:
+    """Hyndman and Billah 2003: simple exponential smoothing with a drift of half the fitted slope b.
+
+    f[n+k] = level[n] + b/2 (k - 1 + (1 - (1 - alpha)^n) / alpha).
+    """
+    theta = with_params(Theta(), ThetaParams())
+    fit = theta.fit(log_price)
+    n, alpha = len(log_price), fit["par"]["alpha"]
+    level = fit["par"]["initial_smoothed"]
+    for value in log_price:
+        level = alpha * value + (1 - alpha) * level
+    slope = np.polyfit(np.arange(n), log_price, 1)[0]
+    k = np.arange(1, DAYS + 1)
+
+    expected = level + slope / 2 * (k - 1 + (1 - (1 - alpha) ** n) / alpha)
+
+    assert fit["variant"] == "STM"
+    assert np.diff(theta.path(fit, log_price, DAYS)) == pytest.approx(np.diff(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["auto", "OTM", "DSTM", "DOTM"])
+def test_every_variant_of_theta_forecasts_from_its_parameters_alone(log_price: np.ndarray, variant: str) -> None:
+    theta = with_params(Theta(), ThetaParams(variant=variant))
+    fit = theta.fit(log_price)
+
+    told = theta.path(fit, log_price, DAYS)
+
+    assert variant in {"auto", fit["variant"]}
+    assert np.isfinite(told).all()
+    assert abs(told[-1] - log_price[-1]) < 0.2
+
+
+def test_a_plan_cannot_ask_for_orders_or_variants_that_are_not_there() -> None:
+    for model, params in (("arima", {"p": 11}), ("arima", {"d": 3}), ("theta", {"variant": "fast"})):
+        with pytest.raises(ValidationError):
+            JobSpec.model_validate({"family": "statistical", "model": model, "horizon": "1w", "params": params})
+
+
+def test_the_orders_are_part_of_what_runs_are_compared_by(tmp_path: Path, feature_dir: Path) -> None:
+    small = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5, "history_rows": 100}
+    spec = {"family": "statistical", "model": "arima", "horizon": "1w", "params": {**small, "p": 1, "q": 0}}
+    task = make_task(tmp_path / "run", spec, feature_dir, feature_dir, ScriptedChannel())
+
+    assert " order1,1,0 " in ARIMA().prepare(task).fingerprint
