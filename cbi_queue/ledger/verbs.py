@@ -39,8 +39,8 @@ def hold(ledger: Ledger, names: Sequence[str], words: str | None = None) -> list
 
 
 def release(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
-    """Release held jobs: to the queue, or to waiting while a job they need has not succeeded."""
-    return _each(ledger, names, "release", lambda job: _back_to_queue(ledger, job, RELEASE, {}))
+    """Release held jobs: to the queue, or to waiting while a job they need has not succeeded; a wait after ends is over."""
+    return _each(ledger, names, "release", lambda job: _back_to_queue(ledger, job, RELEASE, {"not_before": None}))
 
 
 def retry(ledger: Ledger, names: Sequence[str], data: Snapshots | None = None) -> list[JobRow]:

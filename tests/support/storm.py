@@ -180,13 +180,17 @@ class Storm:
         return self.installation.start_daemon("--until-empty", wait=False)
 
     def _is_busy(self) -> bool:
-        """Return True while a job has not ended; one that was held after several kills is released, as its words ask."""
+        """Return True while a job has not ended; one that is held or waits after several kills is released."""
         with self.installation.ledger() as ledger:
             held = [r["name"] for r in ledger.conn.execute("SELECT name FROM jobs WHERE state = 'held'")]
+            query = "SELECT name FROM jobs WHERE state = 'queued' AND not_before IS NOT NULL"
+            late = [r["name"] for r in ledger.conn.execute(query)]
             query = "SELECT COUNT(*) FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'vetoed', 'cancelled')"
             busy = ledger.conn.execute(query).fetchone()[0] > 0
-        if held:
-            self.installation.cli("release", *held)
+        if late:
+            self.installation.cli("hold", *late)
+        if held or late:
+            self.installation.cli("release", *held, *late)
         return busy
 
     def _in_slot(self) -> tuple[str | None, ProcessIdentity | None]:
