@@ -6,6 +6,7 @@ The exit code says whether the measuring worked, never how fast something was: a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import traceback
@@ -42,7 +43,8 @@ def main() -> int:
 def _measured(benchmark: Benchmark, rounds: int | None, *, smallest: bool) -> list[Line]:
     """Return the benchmark's lines, or one that says why it could not be measured: the others still count."""
     try:
-        return benchmark.run_smallest() if smallest else benchmark.run(rounds)
+        with contextlib.redirect_stdout(sys.stderr):  # what trainers log is no part of the answer
+            return benchmark.run_smallest() if smallest else benchmark.run(rounds)
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - whatever one fails with, the others have been measured
         traceback.print_exc()
         return [Line(benchmark.name, "", (), note=f"not measured: {type(exc).__name__}: {exc}")]

@@ -165,9 +165,9 @@ def read_manifest(run_dir: Path) -> Manifest | None:
 
 def open_manifest(run_dir: Path) -> tuple[Manifest | None, str]:
     """Return the folder's manifest and "", or None and why it cannot be believed, in words. Follows no link."""
-    if not run_dir.is_dir() or run_dir.is_symlink():
-        return None, f"the run folder {run_dir} is {_what_else(run_dir)}"
     try:
+        if not run_dir.is_dir() or run_dir.is_symlink():
+            return None, f"the run folder {run_dir} is {_what_else(run_dir)}"
         with _open_inside(run_dir, MANIFEST_NAME) as stream:
             content = stream.read(MOST_MANIFEST_BYTES + 1)
     except OSError as exc:

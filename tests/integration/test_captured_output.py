@@ -139,7 +139,7 @@ def test_a_roll_over_that_cannot_make_the_new_file_leaves_the_log_where_it_is(tm
     log.write_text("x" * 100)
     (tmp_path / "attempt.log.new").mkdir()
 
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(OSError, match="folder"):
         roll_if_large(log, 50, 3)
 
     assert log.read_text() == "x" * 100

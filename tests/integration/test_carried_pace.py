@@ -76,4 +76,4 @@ def test_the_api_the_history_and_the_story_tell_it(paced: ApiInstallation, clien
     assert decision["carried"] is True
     assert (row["carried"], row["value"]) == (True, 0.6)
     assert "pace 0.6 (continued)" in table
-    assert "no steps of the governor" in story[-1]["words"]
+    assert "the governor took no step" in story[-1]["words"]
