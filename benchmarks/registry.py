@@ -113,6 +113,22 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"HORIZONS": ("1w",)},
     ),
     Benchmark(
+        "skill-test",
+        "skill_test_size",
+        "how often noise is called skill by each test; a round is a walk",
+        600,
+        slow=True,
+        smallest={"HORIZON_DAYS": (5,)},
+    ),
+    Benchmark(
+        "leaks",
+        "planted_columns",
+        "columns that know the future, planted and honest, on real stocks; a round is a stock",
+        8,
+        slow=True,
+        smallest={"HORIZON_DAYS": (5,), "ROWS": 1500},
+    ),
+    Benchmark(
         "net-rules",
         "net_rules",
         "skill of a net on 20 real series with and without the rules for nets",

@@ -2,10 +2,9 @@
 
 Errors of forecasts made on neighbouring days share most of their h days, so n rows hold about n / h independent ones.
 The standard error is that of a circular block bootstrap whose blocks are 2h rows long (Politis & Romano 1992), and it is
-compared with Student's t of as many degrees of freedom as there are blocks, less one. On random walks with n = 504 this
-calls a drift forecast different from naive in 4 to 9 % of the cases at a nominal 5 %, where Diebold-Mariano alone does so
-in 5 % at h = 5 and 29 % at h = 252. What whole families score on them is measured by `benchmarks/false_discoveries.py`. Fewer
-than `LEAST_BLOCKS` blocks give no interval.
+compared with Student's t of as many degrees of freedom as there are blocks, less one. Fewer than `LEAST_BLOCKS` blocks
+give no interval. How often both tests call a drift forecast of a random walk different from naive is measured by
+`benchmarks/skill_test_size.py`, what whole families score on such walks by `benchmarks/false_discoveries.py`.
 """
 
 from __future__ import annotations
