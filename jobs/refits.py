@@ -7,6 +7,7 @@ differ. The last fit, on every known row, gives the model that is kept; it is ma
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -115,13 +116,11 @@ class WalkForward:
         self._trainer.train(fit_task)
         self._trainer = None  # its model is no longer needed, and the next fit needs the memory
         recorded = refit.recorded[0]
-        rows = refit.split.backtest
-        missing = rows[~np.isfinite(recorded.predicted[rows])]
-        forecast = recorded.predicted[rows].tolist()
+        forecast = recorded.predicted[refit.split.backtest].tolist()
         epochs = max(task.channel.last_epoch - self._epochs_done, 1)
         self._store.fits.append(
             _Done(
-                [None if row in missing else value for row, value in zip(rows, forecast, strict=True)],
+                [value if math.isfinite(value) else None for value in forecast],
                 recorded.details,
                 recorded.fit_s,
                 recorded.predict_s,

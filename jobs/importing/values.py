@@ -104,7 +104,6 @@ class NumberForm:
 
 
 POINT, COMMA = NumberForm("."), NumberForm(",")
-TRUE_FALSE = "CASE lower({0}) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 WHEN 'yes' THEN 1.0 WHEN 'no' THEN 0.0 END"
 
 
 def comma_votes_sql(column: str) -> str:

