@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.artifacts import open_manifest
 from cbi_queue.views.board_words import NO_PERIOD, PERIODS
 from cbi_queue.views.job_words import signed
-from cbi_queue.views.leaderboard import SCHEME_WORDS, number, scheme_of, verdicts_of
+from cbi_queue.views.leaderboard import SCHEME_WORDS, scheme_of, verdicts_of
+from cbi_queue.views.stored_values import number_of
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ def score_rows(job: JobRow) -> list[tuple[str, ...]]:
 
 
 def _score(name: str, score: dict[str, Any]) -> tuple[str, ...]:
-    low, high = number(score.get("skill_low")), number(score.get("skill_high"))
+    low, high = number_of(score.get("skill_low")), number_of(score.get("skill_high"))
     interval = UNKNOWN if low is None or high is None else f"{signed(low)} to {signed(high)}"
     return (
-        name, signed(number(score.get("skill_mae"))), interval, _figure(score, "skill_p_value", ".3f"),
+        name, signed(number_of(score.get("skill_mae"))), interval, _figure(score, "skill_p_value", ".3f"),
         _figure(score, "skill_dm_p_value", ".3f"), _figure(score, "mape_pct", ".2f", " %"),
         _figure(score, "mase", ".3f"), _figure(score, "rmse", ".3f"), _figure(score, "directional_accuracy", ".2f"),
         _figure(score, "sharpe", "+.2f"), _figure(score, "skill_independent", ".0f"),
@@ -46,7 +47,7 @@ def _score(name: str, score: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _figure(score: dict[str, Any], key: str, form: str, unit: str = "") -> str:
-    value = number(score.get(key))
+    value = number_of(score.get(key))
     return UNKNOWN if value is None else format(value, form) + unit
 
 
@@ -59,7 +60,7 @@ def result_lines(job: JobRow) -> Iterator[str]:
         f"Scheme {SCHEME_WORDS.get(scheme_of(job), scheme_of(job))}; n: independent {PERIODS.get(job.horizon, NO_PERIOD)[1]}"
         + (
             f"; forecasts shrunk to {shrinkage:.0%} of their size".replace("%", " %")
-            if (shrinkage := number(metrics.get("shrinkage"))) is not None and shrinkage < 1
+            if (shrinkage := number_of(metrics.get("shrinkage"))) is not None and shrinkage < 1
             else ""
         )
     )
@@ -73,7 +74,7 @@ def _coverage(metrics: dict[str, Any]) -> str:
     found = metrics.get("coverage")
     parts = []
     for percent, of_blocks in sorted(found.items()) if isinstance(found, dict) else ():
-        share = number(of_blocks.get("backtest")) if isinstance(of_blocks, dict) else None
+        share = number_of(of_blocks.get("backtest")) if isinstance(of_blocks, dict) else None
         if share is not None:
             parts.append(f"{share:.0%}".replace("%", " %") + f" of the backtest inside those of {percent} %")
     return ", ".join(parts)

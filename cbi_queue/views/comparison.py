@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import subprocess
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.artifacts import write_json
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.regular_files import LARGE, read_whole
+from cbi_queue.views.stored_values import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -165,14 +165,10 @@ def _run(job: JobRow) -> dict[str, Any]:
 
 def _read(answer: Any) -> Comparison:
     try:
-        return Comparison(_numbers(answer["set"]), _number(answer["superior_p"]), _numbers(answer["deflated"]))
+        return Comparison(_numbers(answer["set"]), number_of(answer["superior_p"]), _numbers(answer["deflated"]))
     except (KeyError, TypeError, AttributeError):
         return Comparison()
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {str(name): number for name, value in values.items() if (number := _number(value)) is not None}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    return {str(name): number for name, value in values.items() if (number := number_of(value)) is not None}

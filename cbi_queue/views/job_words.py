@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.waits import why_it_waits
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
+from cbi_queue.views.stored_values import number_of
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def signed(skill: float | None) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in {int, float} and math.isfinite(value)
+    return number_of(value) is not None
 
 
 def _reached(waiting_of: Mapping[int, list[int]], jobs: Iterable[JobRow]) -> set[int]:

@@ -12,7 +12,6 @@ listed last, without place and scores.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import BARS, HORIZONS
+from cbi_queue.views.stored_values import number_of, whole_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -271,9 +271,9 @@ def _row(job: JobRow, comparison: Comparison | None) -> LeaderboardRow:
     metrics = job.metrics or {}
     return replace(
         _with_scores(_bare_row(job), metrics["backtest"], metrics.get("validation")),
-        fit_s=number(metrics.get("fit_s")),
-        best_round=_whole(metrics.get("best_round")),
-        shrinkage=number(metrics.get("shrinkage")),
+        fit_s=number_of(metrics.get("fit_s")),
+        best_round=whole_of(metrics.get("best_round")),
+        shrinkage=number_of(metrics.get("shrinkage")),
         coverage_80=coverage(metrics, "80"),
         coverage_95=coverage(metrics, "95"),
         set_p_value=comparison.in_set.get(job.name) if comparison else None,
@@ -286,20 +286,20 @@ def _row(job: JobRow, comparison: Comparison | None) -> LeaderboardRow:
 def _with_scores(row: LeaderboardRow, score: Mapping[str, Any], validation: Any) -> LeaderboardRow:
     return replace(
         row,
-        validation_skill=number(validation.get("skill_mae")) if isinstance(validation, dict) else None,
-        skill_mase=number(score.get("skill_mae")),
-        independent=number(score.get("skill_independent")),
-        p_value=number(score.get("skill_p_value")),
-        dm_p_value=number(score.get("skill_dm_p_value")),
-        rows=_whole(score.get("rows")),
-        skill_low=number(score.get("skill_low")),
-        skill_high=number(score.get("skill_high")),
-        skill_rmse=number(score.get("skill_rmse")),
-        mase=number(score.get("mase")),
-        rmse=number(score.get("rmse")),
-        mape_pct=number(score.get("mape_pct")),
-        directional_accuracy=number(score.get("directional_accuracy")),
-        sharpe=number(score.get("sharpe")),
+        validation_skill=number_of(validation.get("skill_mae")) if isinstance(validation, dict) else None,
+        skill_mase=number_of(score.get("skill_mae")),
+        independent=number_of(score.get("skill_independent")),
+        p_value=number_of(score.get("skill_p_value")),
+        dm_p_value=number_of(score.get("skill_dm_p_value")),
+        rows=whole_of(score.get("rows")),
+        skill_low=number_of(score.get("skill_low")),
+        skill_high=number_of(score.get("skill_high")),
+        skill_rmse=number_of(score.get("skill_rmse")),
+        mase=number_of(score.get("mase")),
+        rmse=number_of(score.get("rmse")),
+        mape_pct=number_of(score.get("mape_pct")),
+        directional_accuracy=number_of(score.get("directional_accuracy")),
+        sharpe=number_of(score.get("sharpe")),
     )
 
 
@@ -307,7 +307,7 @@ def coverage(metrics: Mapping[str, Any], percent: str) -> float | None:
     """Return how often the price of the backtest was inside the intervals of *percent*, 0 to 1."""
     found = metrics.get("coverage")
     of_blocks = found.get(percent) if isinstance(found, dict) else None
-    return number(of_blocks.get("backtest")) if isinstance(of_blocks, dict) else None
+    return number_of(of_blocks.get("backtest")) if isinstance(of_blocks, dict) else None
 
 
 def _untrained_baselines(counted: list[JobRow], jobs: list[JobRow]) -> list[LeaderboardRow]:
@@ -328,14 +328,5 @@ def _naive_scores(jobs: list[JobRow]) -> tuple[dict[str, Any], dict[str, Any]]:
     ]
     if not scores:
         return {}, {}
-    longest: dict[str, Any] = max(scores, key=lambda score: _whole(score.get("rows")) or 0)
+    longest: dict[str, Any] = max(scores, key=lambda score: whole_of(score.get("rows")) or 0)
     return {**longest, "skill_mae": 0.0, "skill_rmse": 0.0}, {"skill_mae": 0.0}
-
-
-def number(value: Any) -> float | None:
-    """Return *value* when it is a finite number."""
-    return float(value) if type(value) in {int, float} and math.isfinite(value) else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if type(value) is int else None
