@@ -16,11 +16,12 @@ from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
 from cbi_queue.plan.data_checks import check_data, of_dataset_words
+from cbi_queue.plan.drafting import drafts_in
 from cbi_queue.plan.order import circles
-from cbi_queue.values.words import KeyPath, did_you_mean
+from cbi_queue.values.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from cbi_queue.datasets.inspection import Inspection, Request
@@ -58,7 +59,7 @@ class Surroundings:
 def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Complaints, *, all_read: bool) -> None:
     """Run every check. *all_read*: every file could be read, so a name that is missing does not exist."""
     by_name = check_names(plans, complaints)
-    if all_read and all(plan.complete for plan in plans) and all(job.name is not None for _, job in _each(plans)):
+    if all_read and all(plan.complete for plan in plans) and all(job.name is not None for _, job in drafts_in(plans)):
         check_needs(plans, by_name, around.known_jobs, complaints)
     check_circles(plans, by_name, complaints)
     check_caches(plans, complaints)
@@ -69,20 +70,10 @@ def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Comp
     check_budget(plans, complaints)
 
 
-def _complain(plan: PlanDraft, complaints: Complaints, key: KeyPath, text: str) -> None:
-    complaints.add(plan.source.name, plan.source.line_of(key), key, text)
-
-
-def _each(plans: Sequence[PlanDraft]) -> Iterator[tuple[PlanDraft, JobDraft]]:
-    for plan in plans:
-        for job in plan.jobs:
-            yield plan, job
-
-
 def check_names(plans: Sequence[PlanDraft], complaints: Complaints) -> dict[str, JobDraft]:
     """Complain about names that are used twice; return the first job of each name."""
     first: dict[str, tuple[PlanDraft, JobDraft]] = {}
-    for plan, job in _each(plans):
+    for plan, job in drafts_in(plans):
         if job.name is None:
             continue
         other, holder = first.setdefault(job.name, (plan, job))
@@ -94,7 +85,7 @@ def check_names(plans: Sequence[PlanDraft], complaints: Complaints) -> dict[str,
         else:
             line = other.source.line_of((*holder.at, "name"))
             text = f"the name {job.name!r} is already taken by {other.source.name}:{line}; names are unique"
-        _complain(plan, complaints, key, text)
+        plan.complain(complaints, key, text)
     return {name: job for name, (_, job) in first.items()}
 
 
@@ -103,7 +94,7 @@ def check_needs(
 ) -> None:
     """Complain about needs that neither the given plans nor the queue contain."""
     suggestions = 0
-    for plan, job in _each(plans):
+    for plan, job in drafts_in(plans):
         for need, i in job.needs.items():
             if need in by_name or need in known:
                 continue
@@ -111,17 +102,17 @@ def check_needs(
             suggestions += 1
             text = f"needs {need!r}, which is neither in the given plans nor in the queue{meant}"
             hint = "" if meant else "; pass the file that defines it as well, or enqueue that file first"
-            _complain(plan, complaints, (*job.at, "needs", i), text + hint)
+            plan.complain(complaints, (*job.at, "needs", i), text + hint)
 
 
 def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], complaints: Complaints) -> None:
     """Complain about jobs that wait for themselves, showing the circle."""
-    plan_of = {job.name: plan for plan, job in reversed(list(_each(plans)))}
+    plan_of = {job.name: plan for plan, job in reversed(list(drafts_in(plans)))}
     for circle in circles({name: job.needs for name, job in by_name.items()}):
         job = by_name[circle[0]]
         words = " → ".join(circle if len(circle) <= 12 else (*circle[:6], "…", *circle[-6:]))
         text = f"these jobs need each other in a circle and would never start: {words}"
-        _complain(plan_of[circle[0]], complaints, (*job.at, "needs"), text)
+        plan_of[circle[0]].complain(complaints, (*job.at, "needs"), text)
 
 
 def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
@@ -130,7 +121,7 @@ def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
     With equal parameters, the later one finds the cache and leaves it.
     """
     first: dict[tuple[str, str], tuple[PlanDraft, JobDraft]] = {}
-    for plan, job in _each(plans):
+    for plan, job in drafts_in(plans):
         if job.family != Family.FEATURES or job.horizon is None:
             continue
         other, builder = first.setdefault((job.dataset, job.horizon), (plan, job))
@@ -138,7 +129,7 @@ def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
             line = other.source.line_of(builder.at)
             of = f"{job.horizon}{of_dataset_words(job.dataset)}"
             text = f"{builder.name!r}, {other.source.name}:{line}, builds the cache of {of} with other params"
-            _complain(plan, complaints, job.place("params"), f"{text}; all models of a horizon read the same cache")
+            plan.complain(complaints, job.place("params"), f"{text}; all models of a horizon read the same cache")
 
 
 def check_ceilings(plan: PlanDraft, profile: HardwareProfile, complaints: Complaints) -> None:
@@ -156,7 +147,7 @@ def check_ceilings(plan: PlanDraft, profile: HardwareProfile, complaints: Compla
             hero = job
             continue
         text = _sequence_text(plan, kind, length, hero, profile)
-        _complain(plan, complaints, job.place("params", "sequence_length"), text)
+        plan.complain(complaints, job.place("params", "sequence_length"), text)
 
 
 def check_memory(plan: PlanDraft, around: Surroundings, complaints: Complaints) -> None:
@@ -171,7 +162,7 @@ def check_memory(plan: PlanDraft, around: Surroundings, complaints: Complaints) 
             shapes[key] = (shape_from_cache(folder, job.spec.horizon) if folder else None) or ASSUMED
         text = why_it_cannot_fit(job.spec, around.profile, shapes[key], around.peaks)
         if text is not None:
-            _complain(plan, complaints, job.at, text)
+            plan.complain(complaints, job.at, text)
 
 
 def _check_batch(
@@ -181,7 +172,7 @@ def _check_batch(
     ceiling = profile.batch_ceiling_for(kind)
     if size is not None and ceiling is not None and size > ceiling:
         text = f"{size} is above the ceiling of {profile.name} for {job.model}; allowed: at most {ceiling}"
-        _complain(plan, complaints, job.place("params", "batch_size"), text)
+        plan.complain(complaints, job.place("params", "batch_size"), text)
 
 
 def _sequence_text(
@@ -200,13 +191,13 @@ def check_budget(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
     """Complain when the days of the week together leave the budget of models."""
     placed = [
         (plan, job)
-        for plan, job in _each(plans)
+        for plan, job in drafts_in(plans)
         if budget.is_in_week(plan.day) and job.family and job.model and budget.counts_as_model(job.family, job.model)
     ]
     overrun = budget.first_over([str(job.family) for _, job in placed])
     for index, text in overrun:
         plan, job = placed[index]
-        _complain(plan, complaints, job.at, text)
+        plan.complain(complaints, job.at, text)
     days = {plan.day for plan in plans}
     if budget.is_whole_week(days) and all(plan.complete for plan in plans):
         for row, count in budget.shortfalls(str(job.family) for _, job in placed):

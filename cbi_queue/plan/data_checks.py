@@ -12,11 +12,12 @@ from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS, Family
 from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS, EvaluationParams
+from cbi_queue.plan.drafting import drafts_in
 from cbi_queue.values.words import did_you_mean
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from cbi_queue.datasets.inspection import Inspection
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from cbi_queue.plan.checks import Surroundings
     from cbi_queue.plan.complaints import Complaints
     from cbi_queue.plan.drafting import PlanDraft
-    from cbi_queue.values.words import KeyPath
 
 
 def check_data(
@@ -33,7 +33,7 @@ def check_data(
 ) -> None:
     """Complain about jobs whose input is neither on disk nor made by a job they need, or cannot be trained on."""
     builders: list[tuple[PlanDraft, JobDraft]] = []
-    for plan, job in _each(plans):
+    for plan, job in drafts_in(plans):
         if job.family is None or job.horizon is None:
             continue
         if job.family == Family.FEATURES:
@@ -43,19 +43,9 @@ def check_data(
             cache = of_dataset(around.processed_dir, job.dataset) / f"{job.horizon}_features.parquet"
             of = f"{job.horizon}{of_dataset_words(job.dataset)}"
             text = f"no input for {of}: add the features job of {of} to `needs`, or build {cache} first"
-            _complain(plan, complaints, (*job.at, "needs") if job.needs else job.at, text)
+            plan.complain(complaints, (*job.at, "needs") if job.needs else job.at, text)
     rows = _open_exports(builders, around, complaints)
     _check_rows(plans, rows, complaints)
-
-
-def _complain(plan: PlanDraft, complaints: Complaints, key: KeyPath, text: str) -> None:
-    complaints.add(plan.source.name, plan.source.line_of(key), key, text)
-
-
-def _each(plans: Sequence[PlanDraft]) -> Iterator[tuple[PlanDraft, JobDraft]]:
-    for plan in plans:
-        for job in plan.jobs:
-            yield plan, job
 
 
 def _has_export(plan: PlanDraft, job: JobDraft, exports_dir: Path, complaints: Complaints) -> bool:
@@ -64,16 +54,16 @@ def _has_export(plan: PlanDraft, job: JobDraft, exports_dir: Path, complaints: C
         return True
     if job.dataset == DEFAULT:
         text = f"the input {export} is missing; export it, or build the sample with `cbi-queue data sample`"
-        _complain(plan, complaints, job.place("horizon"), text)
+        plan.complain(complaints, job.place("horizon"), text)
     elif not export.parent.is_dir():
         known = (folder.name for folder in exports_dir.parent.glob(f"{ROOM}/*") if folder.is_dir())
         text = f"there is no data set {job.dataset!r}{did_you_mean(job.dataset, known)}"
         hint = f"import it with `cbi-queue data import FILE --dataset {job.dataset}`"
-        _complain(plan, complaints, job.place("dataset"), f"{text}; {hint}")
+        plan.complain(complaints, job.place("dataset"), f"{text}; {hint}")
     else:
         text = f"the data set {job.dataset} has no export for {job.horizon}: {export} is missing"
         hint = f"`cbi-queue data import FILE --dataset {job.dataset}` makes one file for every horizon"
-        _complain(plan, complaints, job.place("horizon"), f"{text}; {hint}")
+        plan.complain(complaints, job.place("horizon"), f"{text}; {hint}")
     return False
 
 
@@ -128,7 +118,7 @@ def _open_exports(
     for (key, request), inspection in zip(wanted.items(), found, strict=True):
         plan, job = readers[key][0]
         for fault in inspection.faults:
-            _complain(plan, complaints, job.place("horizon"), f"{request.path}: {_for_dataset(fault, job.dataset)}")
+            plan.complain(complaints, job.place("horizon"), f"{request.path}: {_for_dataset(fault, job.dataset)}")
         for warning in inspection.warnings:
             note = f"{request.path.name}{of_dataset_words(job.dataset)}: {warning}"
             if note not in around.notes:
@@ -151,7 +141,7 @@ def _rows_of(inspection: Inspection, readers: Sequence[tuple[PlanDraft, JobDraft
 def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints: Complaints) -> None:
     """Complain about models whose split leaves too little to train on, once for those that lack the same."""
     short: dict[tuple[str, str], list[tuple[PlanDraft, JobDraft]]] = {}
-    for plan, job in _each(plans):
+    for plan, job in drafts_in(plans):
         if job.spec is None or job.model is None or not issubclass(MODELS[job.model].params, EvaluationParams):
             continue
         params = job.spec.typed_params
@@ -172,4 +162,4 @@ def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints:
     for (_, text), found in short.items():
         plan, job = found[0]
         also = f" (so {counted(len(found) - 1, 'more job')} of this plan)" if len(found) > 1 else ""
-        _complain(plan, complaints, job.place("params"), text + also)
+        plan.complain(complaints, job.place("params"), text + also)

@@ -22,7 +22,7 @@ from cbi_queue.spec import TIMEOUT_WORDS, DayPlan
 from cbi_queue.values.words import KeyPath, did_you_mean, fault_words, not_allowed, words_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from cbi_queue.models.entry import ModelEntry
@@ -48,6 +48,17 @@ class PlanDraft:
         """Return the plan. Call it only without complaints."""
         specs = tuple(draft.spec for draft in self.jobs if draft.spec is not None)
         return DayPlan(day=self.day or 0, title=self.title, source=self.source.name, jobs=specs)
+
+    def complain(self, complaints: Complaints, key: KeyPath, text: str) -> None:
+        """Add a complaint about *key* of this file, on its line."""
+        complaints.add(self.source.name, self.source.line_of(key), key, text)
+
+
+def drafts_in(plans: Sequence[PlanDraft]) -> Iterator[tuple[PlanDraft, JobDraft]]:
+    """Yield every job of *plans* with its plan, in plan order."""
+    for plan in plans:
+        for job in plan.jobs:
+            yield plan, job
 
 
 def draft_of(path: Path, complaints: Complaints) -> PlanDraft | None:
