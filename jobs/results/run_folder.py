@@ -22,7 +22,7 @@ from cbi_queue.models.kinds import BARS
 from cbi_queue.protocol import Finished, Note
 from jobs.data.spacing import DAYS_OF_YEAR, TRADING_DAYS
 from jobs.evaluation.conformal import COVERAGES, half_widths, measured_coverage
-from jobs.evaluation.guardrails import verdicts, veto_words
+from jobs.evaluation.guardrails import Verdict, verdicts, veto_words
 from jobs.evaluation.scoring import MASE_SEASON_ROWS, score
 from jobs.evaluation.significance import shrinkage_of
 from jobs.evaluation.splits import describe
@@ -90,29 +90,69 @@ def record_run(
     scores = score(frame, split, predicted, cost_per_turnover=cost)
     found = verdicts(frame, split, predicted, scores, is_baseline=task.spec.model in BARS)
     final = {"final": scores.pop("final", None), "naive": scores["naive"].pop("final", None)}
+    _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
+    return fill_folder(
+        task,
+        frame,
+        split,
+        {
+            **scores,
+            "coverage": covered,
+            "cost_per_turnover": cost,
+            "shrinkage": factor,
+            "forecast": _latest_forecast(frame, predicted, widths),
+            "fit_s": round(fit_s, 3),
+            "predict_s": round(predict_s, 4),
+            **(details or {}),
+        },
+        found=found,
+        final=final if final["final"] else None,
+        model_files=model_files,
+        schema=feature_schema(frame),
+        preproc={**preproc, "forecast_factor": factor},
+    )
+
+
+def fill_folder(
+    task: Task,
+    frame: ForecastFrame,
+    split: Split,
+    metrics: dict[str, Any],
+    *,
+    found: list[Verdict],
+    final: dict[str, Any] | None,
+    model_files: Mapping[str, bytes | Callable[[Path], object]],
+    schema: dict[str, Any],
+    preproc: dict[str, Any],
+) -> Finished:
+    """Write every file of a run but its predictions, and return its metrics with the verdicts on it.
+
+    Args:
+        task: whose folder is filled.
+        frame: the rows that were trained on.
+        split: the blocks.
+        metrics: those of the kind of run; what every run has is added.
+        found: verdicts.
+        final: scores of the final block, which go into a file of their own; None without such a block.
+        model_files: as for `record_run`.
+        schema: names and types of inputs and target.
+        preproc: as for `record_run`.
+    """
     metrics = {
-        **scores,
+        **metrics,
         "verdicts": [asdict(verdict) for verdict in found],
-        "coverage": covered,
-        "cost_per_turnover": cost,
-        "shrinkage": factor,
-        "forecast": _latest_forecast(frame, predicted, widths),
         "scheme": getattr(task.spec.typed_params, "scheme", "holdout"),
-        "fit_s": round(fit_s, 3),
-        "predict_s": round(predict_s, 4),
         "rows": {name: len(rows) for name, rows in split.blocks().items()},
-        **(details or {}),
         **({MAY_DIFFER: task.may_differ} if task.may_differ else {}),
     }
     for name, content in model_files.items():
-        write_model(task.run_dir / name, content)
-    write_json(task.run_dir / METRICS, {**metrics, **circumstances(task, frame, split)})
-    if final["final"]:
+        _write_model(task.run_dir / name, content)
+    write_json(task.run_dir / METRICS, {**metrics, **_circumstances(task, frame, split)})
+    if final:
         write_json(task.run_dir / FINAL_BLOCK, final)
-    write_json(task.run_dir / SCHEMA, feature_schema(frame))
-    write_json(task.run_dir / PREPROC, {**preproc, "forecast_factor": factor})
-    _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
-    write_atomic(task.run_dir / TRAINING_HASH, training_hash(task, frame).encode())
+    write_json(task.run_dir / SCHEMA, schema)
+    write_json(task.run_dir / PREPROC, preproc)
+    write_atomic(task.run_dir / TRAINING_HASH, _training_hash(task, frame).encode())
     return Finished(metrics=metrics, veto=veto_words(found))
 
 
@@ -139,7 +179,7 @@ def feature_schema(frame: ForecastFrame) -> dict[str, Any]:
     }
 
 
-def circumstances(task: Task, frame: ForecastFrame, split: Split) -> dict[str, Any]:
+def _circumstances(task: Task, frame: ForecastFrame, split: Split) -> dict[str, Any]:
     """Return what the metrics depend on: the job, the split with its dates, the seed, the library versions."""
     return {
         "model": task.spec.model,
@@ -160,7 +200,7 @@ def library_versions() -> dict[str, str]:
     return {"python": sys.version.split()[0], **loaded}
 
 
-def write_model(path: Path, content: bytes | Callable[[Path], object]) -> None:
+def _write_model(path: Path, content: bytes | Callable[[Path], object]) -> None:
     """Write one of the model's files, whole or not at all."""
     if isinstance(content, bytes):
         write_atomic(path, content)
@@ -266,7 +306,7 @@ def block_names(frame: ForecastFrame, split: Split) -> np.ndarray:
     return names
 
 
-def training_hash(task: Task, frame: ForecastFrame) -> str:
+def _training_hash(task: Task, frame: ForecastFrame) -> str:
     """Return what identifies a training: its code, data and spec, a line each."""
     return f"code {code_version()}\ndata sha256 {frame.source_sha256}\nspec sha256 {task.assignment.identity}\n"
 

@@ -5,34 +5,20 @@ Its scores stand under `volatility` in the metrics: it forecasts no price, so it
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cbi_queue.artifacts import MAY_DIFFER, atomic_file, write_atomic, write_json
-from cbi_queue.protocol import Finished
-from jobs.evaluation.guardrails import Verdict, veto_words
+from cbi_queue.artifacts import atomic_file
+from jobs.evaluation.guardrails import Verdict
 from jobs.evaluation.volatility import baselines, realised_variance, score_volatility
-from jobs.results.run_folder import (
-    FINAL_BLOCK,
-    METRICS,
-    PREDICTIONS,
-    PREPROC,
-    SCHEMA,
-    TRAINING_HASH,
-    block_names,
-    circumstances,
-    feature_schema,
-    target_dates,
-    training_hash,
-    write_model,
-)
+from jobs.results.run_folder import PREDICTIONS, block_names, feature_schema, fill_folder, target_dates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from cbi_queue.protocol import Finished
     from jobs.data.series import ForecastFrame
     from jobs.evaluation.splits import Split
     from jobs.trainer import Task
@@ -65,28 +51,19 @@ def record_volatility(
     """
     scores = score_volatility(frame, split, predicted)
     final = scores.pop("final", None)
-    found = _verdicts(split, predicted, scores["backtest"]["model"])
-    metrics = {
-        "volatility": scores,
-        "verdicts": [asdict(verdict) for verdict in found],
-        "scheme": getattr(task.spec.typed_params, "scheme", "holdout"),
-        "fit_s": round(fit_s, 3),
-        "predict_s": round(predict_s, 4),
-        "rows": {name: len(rows) for name, rows in split.blocks().items()},
-        **details,
-        **({MAY_DIFFER: task.may_differ} if task.may_differ else {}),
-    }
-    for name, content in model_files.items():
-        write_model(task.run_dir / name, content)
-    write_json(task.run_dir / METRICS, {**metrics, **circumstances(task, frame, split)})
-    if final:
-        write_json(task.run_dir / FINAL_BLOCK, {"final": final})
     target = {"name": f"variance_of_log_return_{frame.horizon_days}d", "dtype": "float64"}
-    write_json(task.run_dir / SCHEMA, {**feature_schema(frame), "target": target})
-    write_json(task.run_dir / PREPROC, preproc)
     _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted)
-    write_atomic(task.run_dir / TRAINING_HASH, training_hash(task, frame).encode())
-    return Finished(metrics=metrics, veto=veto_words(found))
+    return fill_folder(
+        task,
+        frame,
+        split,
+        {"volatility": scores, "fit_s": round(fit_s, 3), "predict_s": round(predict_s, 4), **details},
+        found=_verdicts(split, predicted, scores["backtest"]["model"]),
+        final={"final": final} if final else None,
+        model_files=model_files,
+        schema={**feature_schema(frame), "target": target},
+        preproc=preproc,
+    )
 
 
 def _verdicts(split: Split, predicted: np.ndarray, backtest: Mapping[str, Any]) -> list[Verdict]:
