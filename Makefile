@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints/lock.txt constraints/hashes.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps --require-hashes --requirement constraints/hashes.txt
 	@# The rest has no hashes (constraints/README.md): torch, which may come from a disk, and cbi-queue itself.
-	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints/lock.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints/lock.txt --editable '.[all,dev]'
 	@# On every core; pip uses one. Files for other versions of Python do not compile, and are not imported.
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
