@@ -25,6 +25,9 @@ _NEXT = """
 A wait lasts an hour at most; one that seems longer was written with a wrong clock, and is over.
 """
 _STILL_NEXT = _NEXT.replace("*", "id, attempts, EXISTS (SELECT 1 FROM holds) AS hold_is_over", 1)
+CLAIMED_BOOT, SLOT_TIME = "claimed_boot_s", "slot_s"
+"""Keys of an attempt's settings: when it was claimed and how long it was in the slot, both by the boot clock, which
+nobody sets."""
 _OPEN_ATTEMPT = "INSERT INTO attempts (job_id, number, started_at) VALUES (?, ?, ?)"
 
 
@@ -54,7 +57,7 @@ def claim(ledger: Ledger, job_id: int) -> AttemptRow | None:
             sweep_expired(ledger)
         number = row["attempts"] + 1
         ledger.apply(CLAIM, job_id, Reason.CLAIMED, attempts=number, not_before=None)
-        started_at = clock.epoch_s()
+        started_at, ledger.claimed_boot_s = clock.epoch_s(), clock.boot_s()
         opened = conn.execute(_OPEN_ATTEMPT, (job_id, number, started_at))
         return AttemptRow(int(opened.lastrowid or 0), job_id, number, outcome=None, started_at=started_at)
 
@@ -71,9 +74,11 @@ def record_trainer(
 ) -> None:
     """Record which process trains this attempt, before it is allowed to begin."""
     with ledger.write() as conn:
+        claimed = {} if ledger.claimed_boot_s is None else {CLAIMED_BOOT: ledger.claimed_boot_s}
+        stored = json.dumps(settings | claimed, sort_keys=True)
         conn.execute(
             "UPDATE attempts SET trainer_pid = ?, trainer_started = ?, log_path = ?, settings = ? WHERE id = ?",
-            (pid, started, log_path, json.dumps(settings, sort_keys=True), attempt_id),
+            (pid, started, log_path, stored, attempt_id),
         )
         conn.execute(
             "UPDATE jobs SET run_dir = ? WHERE id = (SELECT job_id FROM attempts WHERE id = ?)", (run_dir, attempt_id)

@@ -39,6 +39,8 @@ class Ledger:
         self._waits_briefly = False
         self.met_lock = False
         """True when the last write under `brief_lock_waits` found the ledger locked by another program."""
+        self.claimed_boot_s: float | None = None
+        """When this connection claimed the job in the slot, by the boot clock; None when another one did."""
 
     @classmethod
     def open(cls, path: Path, *, patience_s: float = VERB_PATIENCE_S, checkpoints: bool = False) -> Ledger:

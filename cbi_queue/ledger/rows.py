@@ -89,7 +89,8 @@ class AttemptRow:
     error: str | None = None
     log_path: str | None = None
     settings: dict[str, Any] | None = None
-    """Settings that this attempt ran with; `micro_batch` only while the governor has lowered it."""
+    """Settings that this attempt ran with; `micro_batch` only while the governor has lowered it. Also when it was claimed
+    and how long it was in the slot, by the boot clock: `claimed_boot_s`, `slot_s`."""
     peak_rss_mib: float | None = None
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.hardware.memory import planned_micro_batch
-from cbi_queue.ledger.claims import cancel_requested
+from cbi_queue.ledger.claims import SLOT_TIME, cancel_requested
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.queries import ooms_of
 from cbi_queue.ledger.rows import JobRow
@@ -304,10 +304,13 @@ def _close_attempt(
     exit_code: int | None = None,
     peak_rss_mib: float | None = None,
 ) -> None:
+    slot_s = None if ledger.claimed_boot_s is None else clock.boot_s() - ledger.claimed_boot_s
+    ledger.claimed_boot_s = None
     ledger.conn.execute(
-        "UPDATE attempts SET outcome = ?, ended_at = ?, error = ?, exit_code = ?, peak_rss_mib = ? "
-        "WHERE job_id = ? AND ended_at IS NULL",
-        (outcome.value, clock.epoch_s(), error, exit_code, peak_rss_mib, job_id),
+        "UPDATE attempts SET outcome = ?1, ended_at = ?2, error = ?3, exit_code = ?4, peak_rss_mib = ?5, "
+        "settings = iif(?6 IS NULL, settings, json_set(settings, ?7, ?6)) "
+        "WHERE job_id = ?8 AND ended_at IS NULL",
+        (outcome.value, clock.epoch_s(), error, exit_code, peak_rss_mib, slot_s, f"$.{SLOT_TIME}", job_id),
     )
 
 
