@@ -27,6 +27,7 @@ VERBS: dict[str, str] = {
     "list": "List jobs.",
     "show": "Show one job: its spec, attempts and events.",
     "logs": "Print or follow a job's training log.",
+    "eta": "Show when the queue or a plan will be done, and which jobs are at risk.",
     "budget": "Show how many of the week's planned models are done.",
     "leaderboard": "Rank the trained models of each horizon against the baselines.",
     "verify": "Check that the results of finished runs are what they were.",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cbi_queue.ledger import JobRow
+    from cbi_queue.views.finish import QueueFinish
 
 PIPE_COLUMNS = 200
 """Width of a line when the output is not a terminal: wide enough that no table folds."""
@@ -187,3 +188,20 @@ def ago(at: float | None) -> str:
 def local_time(at: float | None) -> str:
     """Write an instant in local time, to the second."""
     return UNKNOWN if at is None else clock.from_epoch_s(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def local_minute(at: float, *, now: float | None = None) -> str:
+    """Write a coming instant in local time, as the wall clock will show it: `14:20` today, else `Tue 1 Dec 14:20`."""
+    local = clock.from_epoch_s(at).astimezone()
+    today = clock.from_epoch_s(clock.epoch_s() if now is None else now).astimezone().date()
+    day = "" if local.date() == today else f"{local:%a} {local.day} {local:%b} "
+    year = f"{local.year} " if local.year != today.year else ""
+    return f"{day}{year}{local:%H:%M}"
+
+
+def finish_words(finish: QueueFinish) -> str:
+    """Write when the queue is done, in local time, or why that is not known."""
+    if finish.at is None or finish.low_at is None or finish.high_at is None:
+        return finish.words
+    low, middle, high = (local_minute(at) for at in (finish.low_at, finish.at, finish.high_at))
+    return f"about {middle} (80 %: {low} to {high}); {finish.words}"

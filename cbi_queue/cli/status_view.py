@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cbi_queue import clock
-from cbi_queue.cli.output import STATE_COLOURS, ago, console, fitted_table, local_time, printable
+from cbi_queue.cli.output import STATE_COLOURS, ago, console, finish_words, fitted_table, local_time, printable
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.queries import job_numbered, last_events
 from cbi_queue.lifecycle import event_title
@@ -92,7 +92,7 @@ def _line_of(ledger: Ledger, event: EventRow) -> str:
 
 def render_status(status: QueueStatus, width: int) -> RenderableType:
     """Return the whole status, at most *width* characters wide."""
-    parts: list[RenderableType] = [_head(status), _slot(status), *_governor(status), _budget(status)]
+    parts: list[RenderableType] = [_head(status), _slot(status), *_governor(status), _budget(status), *_finish(status)]
     parts += [_hold(hold) for hold in status.holds]
     parts += [Text(printable(line), style="red") for line in blocked_lines(status.blocked)]
     if status.queue:
@@ -165,6 +165,11 @@ def _budget(status: QueueStatus) -> Text:
     words = f"Budget of the week: {total.counts.done} of {total.planned} planned models are done"
     failed = f", {total.counts.failed} failed" if total.counts.failed else ""
     return Text(f"{words}{failed}; the target is {total.minimum} to {total.maximum}", style="dim")
+
+
+def _finish(status: QueueStatus) -> list[Text]:
+    finish = status.finish
+    return [] if finish.state == "empty" else [Text(f"Finish: {finish_words(finish)}")]
 
 
 def _hold(hold: HoldLine) -> Text:

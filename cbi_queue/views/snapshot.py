@@ -17,6 +17,7 @@ from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.lifecycle import JobState
 from cbi_queue.slot_lock import SlotLock, is_slot_taken
 from cbi_queue.telemetry.reader import TelemetryReader
+from cbi_queue.views.finish import QueueFinish, QueueForecast, queue_finish
 from cbi_queue.views.governor import GovernorStatus, take_governor_status
 from cbi_queue.views.job_words import Blocked, JobWords
 from cbi_queue.views.progress import Progress, take_progress
@@ -125,6 +126,8 @@ class QueueStatus:
     """The newest ended jobs, newest first."""
     blocked: tuple[Blocked, ...]
     """What waits for jobs that ended without success."""
+    finish: QueueFinish
+    """When the jobs that have not ended will be done."""
     budget: BudgetProgress
     events: tuple[EventLine, ...]
 
@@ -175,19 +178,43 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
     in_slot = next((job for job in jobs if job.state.is_in_slot), None)
     daemon = daemon_status(settings)
     governor = take_governor_status(telemetry, in_slot, names, now, daemon_runs=daemon.is_running)
+    slot = _closed_or_idle(holds) if in_slot is None else _slot(ledger, telemetry, in_slot, lines, daemon, governor)
+    forecast = QueueForecast(ledger, jobs, needs, now=now, progress=slot.progress)
     return QueueStatus(
         at=now,
         daemon=daemon,
-        slot=_closed_or_idle(holds) if in_slot is None else _slot(ledger, telemetry, in_slot, lines, daemon, governor),
+        slot=slot,
         governor=governor,
         holds=tuple(HoldLine(h.reason, h.mode, h.words, h.since, h.expires_at) for h in holds),
         counts=queries.state_counts(ledger),
         queue=tuple(lines[job.id] for job in coming),
         ended=tuple(lines[job.id] for job in _newest_ended(jobs)),
         blocked=words.blocked(),
+        finish=queue_finish(forecast, holds, daemon_works=daemon.is_well),
         budget=progress(tally((j.day, j.family, j.model, j.horizon, j.state) for j in jobs)),
         events=tuple(_event(event, names) for event in queries.last_events(ledger, EVENTS_SHOWN)),
     )
+
+
+@contextmanager
+def open_forecast(settings: Settings) -> Iterator[tuple[QueueForecast, list[HoldRow], bool]]:
+    """Open the queue for questions about its finish: the forecast, the holds, and whether a daemon works on it.
+
+    Raises:
+        LedgerError: when the ledger cannot be read.
+    """
+    with open_snapshot(settings) as (ledger, telemetry):
+        now, jobs, daemon = clock.epoch_s(), queries.brief_jobs(ledger), daemon_status(settings)
+        in_slot = next((job for job in jobs if job.state.is_in_slot), None)
+        progress = None
+        if in_slot is not None and (attempt := queries.open_attempt(ledger, in_slot.id)) is not None:
+            governor = take_governor_status(telemetry, in_slot, {}, now, daemon_runs=daemon.is_running)
+            trains = daemon.is_running and in_slot.state is JobState.RUNNING
+            progress = take_progress(
+                telemetry, in_slot.id, attempt.number, is_training=trains, duty=governor.duty_in_force
+            )
+        forecast = QueueForecast(ledger, jobs, queries.needs_of(ledger), now=now, progress=progress)
+        yield forecast, holds_in_force(ledger), daemon.is_well
 
 
 def every_line(ledger: Ledger) -> list[JobLine]:

@@ -105,6 +105,22 @@ def show(ctx: click.Context, files: tuple[Path, ...], no_data: bool, splits: boo
         print_json([job.model_dump(mode="json") for job in jobs])
     else:
         _print_jobs(jobs)
+        click.echo(f"\nFinish: {_finish_words(jobs)}")
+
+
+def _finish_words(jobs: Sequence[JobSpec]) -> str:
+    """Return when the jobs will be done, as `cbi-queue eta` says it with the queue of this installation."""
+    from cbi_queue.cli.output import finish_words, printable
+    from cbi_queue.settings import load_settings
+    from cbi_queue.views.forecast_plan import plan_finish, plan_forecast
+    from cbi_queue.views.snapshot import open_forecast
+
+    settings = load_settings()
+    if not settings.ledger_path.exists():
+        return "unknown: nothing has run here"
+    with open_forecast(settings) as (forecast, holds, daemon_works):
+        plan = plan_forecast(forecast, jobs)
+        return printable(finish_words(plan_finish(plan, holds, daemon_works=daemon_works)))
 
 
 def _show_splits(jobs: Sequence[JobSpec], *, as_json: bool) -> int:

@@ -1,0 +1,209 @@
+"""How long a job takes, learned from earlier runs. Pure: no clock, no disk.
+
+The logarithm of a run's seconds is learned by partial pooling over five groups, each within the one before: everything
+trained, family, model, recipe (the parameters but length and seed), recipe and horizon. In each group the newest runs are
+first translated to the job asked for: what a model needs besides fitting stays, the rest grows with the size (rows,
+fits, trials) and the length (epochs or rounds really used). The median of the runs of a group that lie outside the next
+narrower one then moves the estimate by w = v / (v + a²/k + s²π/2n): v is the variance so far, a tells the k groups apart
+that these runs are of, s is the spread of n like runs. What stays unknown of a group is one unknown, shared by all its
+jobs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from statistics import NormalDist, median
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Level = Literal["same", "model", "family", "any"]
+"""What an estimate rests on: runs of the same recipe, of the model, of the family, or of other families only."""
+BASELINE = "baseline"
+"""Family of the baselines here: a second says nothing about the statistical models that they are listed with."""
+TRIVIAL = frozenset({BASELINE, "features"})
+"""Families whose runs say nothing about how long another family takes."""
+
+NEWEST = 20
+"""Runs of a group that are looked at: the machine, and what runs beside it, changes."""
+GROUP_SPREAD = (1.5, 0.8, 0.4, 0.2)
+"""How far, in logarithms, families, models of a family, recipes of a model and horizons of a recipe lie apart."""
+RUN_SPREAD, RUN_SPREAD_RUNS = 0.25, 5
+"""Spread of like runs, in logarithms, before any is known, and how many runs that counts as."""
+PACE_SPREAD, PACE_STEP, PACE_KEPT = 0.3, 0.03, 0.99
+"""The pace of the machine, in logarithms: heat, and what else runs. How far it may go, how far it goes from one run to
+the next, and what is kept of it: it returns to the usual one."""
+ERROR_PRIOR = (1, 50)
+"""Errors and attempts that are assumed before any is known."""
+OF_MEDIAN = math.pi / 2
+"""Variance of a median over that of a mean."""
+_LEVELS: tuple[Level, ...] = ("any", "family", "model", "same", "same")
+_FIELDS = ("family", "model", "recipe", "horizon")
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What decides how long a job takes, as far as it is known before it runs."""
+
+    family: str
+    model: str
+    recipe: str
+    """Its parameters, but those of length and the seed, as one text."""
+    horizon: str
+    size: float = 1.0
+    """Rows times fits times trials: only its ratio to other runs counts."""
+    length: float = 1.0
+    """Epochs or rounds at most."""
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """From the widest group below everything to the narrowest."""
+        narrow = tuple(getattr(self, name) for name in _FIELDS)
+        return tuple(narrow[:depth] for depth in range(1, 5))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run that succeeded."""
+
+    work: Work
+    seconds: float
+    """In the slot as it really passed, above 0: with the governor's pauses and paces, without those of the user."""
+    fit_s: float = 0.0
+    """Of it, fitting."""
+    used: float = 1.0
+    """Epochs or rounds that it used; fewer than allowed when it stopped early."""
+
+    def at_usual_pace(self, pace: float) -> Run:
+        """Return what it would have taken, had everything not taken exp(*pace*) times as long."""
+        factor = math.exp(-pace)
+        return Run(self.work, self.seconds * factor, self.fit_s * factor, self.used)
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """How long a job will take: a lognormal whose variance says what is unknown about which group."""
+
+    mu: float
+    """Logarithm of the median, seconds."""
+    unknown: tuple[float, ...]
+    """Variance of the logarithm, of: everything, family, model, recipe, horizon of the recipe, one run."""
+    level: Level
+
+    @property
+    def median_s(self) -> float:
+        """Half of such runs take less."""
+        return math.exp(self.mu)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the logarithm."""
+        return math.sqrt(sum(self.unknown))
+
+    @property
+    def is_guess(self) -> bool:
+        """True when its model has never run."""
+        return self.level in {"family", "any"}
+
+    def chance_above(self, seconds: float) -> float:
+        """Return how likely it is to take longer than *seconds*, 0 to 1."""
+        return 1.0 - _NORMAL.cdf((math.log(max(seconds, 1e-9)) - self.mu) / self.spread)
+
+
+class Durations:
+    """What is learned from runs: asked for the duration of a job."""
+
+    def __init__(self, runs: Iterable[Run], *, errors: int = 0, attempts: int = 0) -> None:
+        """Sort *runs*, oldest first; *errors* of *attempts* ended in an error."""
+        self._groups: dict[tuple[str, ...], deque[Run]] = {}
+        self._other: dict[str, float] = {}
+        self._known: dict[Work, Guess | None] = {}
+        self._spreads: dict[str, float] = {}
+        self.pace = 0.0
+        """How much longer everything takes at present than it usually did, as a logarithm."""
+        self.pace_spread = PACE_SPREAD
+        """Standard deviation of `pace`."""
+        for run in runs:
+            self._follow_pace(run)
+            self._add(run.at_usual_pace(self.pace))
+            self._spreads.clear()
+        self.error_rate = (errors + ERROR_PRIOR[0]) / (attempts + ERROR_PRIOR[1])
+
+    def _add(self, run: Run) -> None:
+        for group in ((), *run.work.groups):
+            if group or run.work.family not in TRIVIAL:
+                self._groups.setdefault(group, deque(maxlen=NEWEST)).append(run)
+        other = max(0.0, run.seconds - run.fit_s)
+        self._other[run.work.model] = min(other, self._other.get(run.work.model, other))
+
+    def _follow_pace(self, run: Run) -> None:
+        """Compare *run* with what was expected of it: a Kalman filter whose outliers are cut off."""
+        variance = min(self.pace_spread**2 + PACE_STEP**2, PACE_SPREAD**2)
+        guess = self._guess(run.work)
+        if guess is not None and guess.level == "same" and run.work.family not in TRIVIAL:
+            of_run = guess.spread**2
+            gain, cut = variance / (variance + of_run), 2.0 * math.sqrt(variance + of_run)
+            surprise = math.log(run.seconds) - guess.mu - self.pace
+            self.pace = PACE_KEPT * self.pace + gain * max(-cut, min(cut, surprise))
+            variance *= 1.0 - gain
+        self.pace_spread = math.sqrt(variance)
+
+    def of(self, work: Work) -> Guess | None:
+        """Return how long a job takes; None when nothing like it has run."""
+        if work not in self._known:
+            self._known[work] = self._guess(work)
+        return self._known[work]
+
+    def _guess(self, work: Work) -> Guess | None:
+        one_run = self._spread(work.model) ** 2
+        mu, unknown, level = 0.0, list[float](), None
+        for depth, group in enumerate(((), *work.groups)):
+            unknown.append(GROUP_SPREAD[depth - 1] ** 2 if depth else 0.0)
+            runs, noise = self._siblings(work, group, depth)
+            if not runs:
+                continue
+            noise += OF_MEDIAN * one_run / len(runs)
+            weight = 1.0 if level is None else sum(unknown) / (sum(unknown) + noise)
+            told = median(math.log(self._translated(run, work) if depth else run.seconds) for run in runs)
+            mu += weight * (told - mu)
+            unknown = [(1.0 - weight) * part for part in unknown]
+            unknown[-1] += 0.0 if level else noise
+            level = _LEVELS[depth]
+        return None if level is None else Guess(mu, (*unknown, one_run), level)
+
+    def _siblings(self, work: Work, group: tuple[str, ...], depth: int) -> tuple[Sequence[Run], float]:
+        """Return the runs of *group* outside the group of *work* in it, and the variance of what tells them apart."""
+        runs: Sequence[Run] = self._groups.get(group, ())
+        if depth == len(_FIELDS):
+            return runs, 0.0
+        if not depth and work.family in TRIVIAL:
+            return (), 0.0
+        name, own = _FIELDS[depth], getattr(work, _FIELDS[depth])
+        others = [run for run in runs if getattr(run.work, name) != own]
+        kinds = len({getattr(run.work, name) for run in others})
+        return others, GROUP_SPREAD[depth] ** 2 / max(1, kinds)
+
+    def _translated(self, run: Run, work: Work) -> float:
+        """Return what *run* would have taken, had it been *work*; seconds."""
+        other = min(self._other[run.work.model], run.seconds)
+        stopped_early = run.used < run.work.length
+        length = min(run.used, work.length) if stopped_early else work.length
+        ratio = work.size / run.work.size * length / max(run.used, 1.0)
+        return max(1e-3, other + (run.seconds - other) * ratio)
+
+    def _spread(self, model: str) -> float:
+        """Return the spread of like runs of a model, in logarithms, pooled with what is assumed."""
+        if model not in self._spreads:
+            sums, runs = RUN_SPREAD**2 * RUN_SPREAD_RUNS, RUN_SPREAD_RUNS
+            for group, found in self._groups.items():
+                if len(group) == 4 and group[1] == model and len(found) > 1:
+                    logs = [math.log(self._translated(run, found[-1].work)) for run in found]
+                    middle = median(logs)
+                    sums += sum(min(abs(log - middle), 1.0) ** 2 for log in logs)
+                    runs += len(logs) - 1
+            self._spreads[model] = math.sqrt(sums / runs)
+        return self._spreads[model]

@@ -1,0 +1,217 @@
+"""When the queue will be done: what is learned from runs, in which order jobs run, and how sure the sum is."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+
+from cbi_queue.eta import Pending, Running, claim_order, finish
+from cbi_queue.run_times import BASELINE, Durations, Run, Work
+
+LSTM = Work("simple_neural", "lstm", "{}", "1w", length=100.0)
+GRU = replace(LSTM, model="gru")
+TREES = Work("trees", "lightgbm_dart", "{}", "1w", length=500.0)
+
+
+def runs(work: Work = LSTM, *seconds: float, **keys: float) -> list[Run]:
+    """Runs of one kind that used all their epochs, and only fitted."""
+    return [Run(work, each, keys.get("fit_s", each), keys.get("used", work.length)) for each in seconds]
+
+
+def jobs(count: int, work: Work = LSTM) -> list[Pending]:
+    return [Pending(number, work) for number in range(1, count + 1)]
+
+
+def test_without_history_nothing_is_known() -> None:
+    assert Durations([]).of(LSTM) is None
+    assert finish(Durations([]), jobs(3)) is None
+
+
+def test_baselines_and_caches_say_nothing_about_a_net() -> None:
+    """Twenty baselines of half a second must not promise a week of nets in a minute."""
+    known = Durations(
+        runs(Work(BASELINE, "naive", "{}", "1w"), *[0.5] * 20) + runs(Work("features", "cache", "{}", "1w"), 1.0)
+    )
+
+    assert known.of(LSTM) is None
+    found = finish(known, [*jobs(2), Pending(3, Work(BASELINE, "naive", "{}", "1w"))])
+    assert found is not None
+    assert (found.jobs, found.unknown) == (1, 2)
+
+
+def test_a_known_recipe_takes_what_it_took() -> None:
+    guess = Durations(runs(LSTM, 95.0, 100.0, 104.0)).of(LSTM)
+
+    assert guess is not None
+    assert guess.median_s == pytest.approx(100.0, rel=0.05)
+    assert (guess.level, guess.is_guess) == ("same", False)
+
+
+def test_one_odd_run_moves_a_known_recipe_little() -> None:
+    guess = Durations(runs(LSTM, 100.0, 101.0, 4000.0, 99.0, 100.0)).of(LSTM)
+
+    assert guess is not None
+    assert guess.median_s == pytest.approx(100.0, rel=0.15)
+
+
+def test_the_work_grows_with_the_epochs_and_the_rows_and_the_start_does_not() -> None:
+    """Ten seconds of a run are no fitting: imports, features, scores, files."""
+    known = Durations(runs(LSTM, *[110.0] * 12, fit_s=100.0))
+
+    twice = known.of(replace(LSTM, length=200.0))
+    rows = known.of(replace(LSTM, size=3.0))
+    assert twice is not None
+    assert rows is not None
+    assert twice.median_s == pytest.approx(210.0, rel=0.05)
+    assert rows.median_s == pytest.approx(310.0, rel=0.05)
+
+
+def test_more_epochs_do_not_lengthen_what_stopped_early() -> None:
+    known = Durations(runs(LSTM, *[50.0] * 12, used=30.0))
+
+    more, fewer = known.of(replace(LSTM, length=400.0)), known.of(replace(LSTM, length=15.0))
+    assert more is not None
+    assert fewer is not None
+    assert more.median_s == pytest.approx(50.0, rel=0.05)
+    assert fewer.median_s == pytest.approx(25.0, rel=0.05)
+
+
+def test_a_model_that_never_ran_is_a_guess_from_its_family_and_less_sure() -> None:
+    known = Durations(runs(LSTM, *[100.0] * 6) + runs(TREES, *[10.0] * 6))
+
+    guess, sure = known.of(GRU), known.of(LSTM)
+    assert guess is not None
+    assert sure is not None
+    assert (guess.level, guess.is_guess) == ("family", True)
+    assert guess.median_s == pytest.approx(100.0, rel=0.3)
+    assert guess.spread > 3 * sure.spread
+    assert known.of(Work("volatility", "garch", "{}", "1w")).level == "any"  # type: ignore[union-attr]
+
+
+def test_one_run_of_a_model_outweighs_its_family() -> None:
+    known = Durations(runs(LSTM, *[100.0] * 6) + runs(GRU, 20.0))
+
+    guess = known.of(GRU)
+    assert guess is not None
+    assert guess.level == "same"
+    assert guess.median_s == pytest.approx(20.0, rel=0.25)
+
+
+def test_a_machine_that_has_become_slow_is_expected_to_stay_so_for_now() -> None:
+    steady = Durations(runs(LSTM, *[100.0] * 20))
+    hot = Durations(runs(LSTM, *[100.0] * 20) + runs(TREES, *[10.0] * 9) + runs(LSTM, *[150.0] * 8))
+
+    was, is_now = finish(steady, jobs(5, TREES)), finish(hot, jobs(5, TREES))
+    assert was is not None
+    assert is_now is not None
+    assert steady.pace == pytest.approx(0.0, abs=0.01)
+    assert 0.1 < hot.pace < math.log(1.5) + 0.01
+    assert is_now.median_s > 55.0
+
+
+def test_errors_are_counted_as_often_as_a_job_may_be_retried() -> None:
+    history = runs(LSTM, *[100.0] * 20)
+    fine, faulty = Durations(history, attempts=100), Durations(history, errors=40, attempts=100)
+    retried = [replace(job, retries=2) for job in jobs(10)]
+
+    before, after = finish(fine, retried), finish(faulty, retried)
+    assert before is not None
+    assert after is not None
+    assert after.median_s > 1.15 * before.median_s
+
+
+def test_the_order_is_that_of_the_claim() -> None:
+    """The highest priority, then the lowest number, each after what it needs."""
+    queue = [
+        Pending(1, LSTM), Pending(2, LSTM, priority=5, needs=(4,)), Pending(3, LSTM, priority=9), Pending(4, LSTM),
+    ]  # fmt: skip
+
+    order, idle_s = claim_order(queue, dict.fromkeys(range(1, 5), 60.0))
+
+    assert [job.id for job in order] == [3, 1, 4, 2]
+    assert idle_s == 0.0
+
+
+def test_a_retry_that_waits_lets_others_go_first_and_is_waited_for_at_the_end() -> None:
+    queue = [Pending(1, LSTM, priority=9, wait_s=200.0), Pending(2, LSTM), Pending(3, LSTM, needs=(7,))]
+
+    order, idle_s = claim_order(queue, {1: 60.0, 2: 60.0, 3: 60.0})
+
+    assert [job.id for job in order] == [2, 3, 1]
+    assert idle_s == pytest.approx(80.0)
+
+
+def test_the_same_question_has_the_same_answer() -> None:
+    known = Durations(runs(LSTM, 80.0, 100.0, 130.0))
+
+    assert finish(known, jobs(12)) == finish(known, jobs(12))
+
+
+def test_ten_thousand_jobs_are_summed_as_ten_are() -> None:
+    known = Durations(runs(LSTM, *[100.0] * 20))
+
+    few, many = finish(known, jobs(10)), finish(known, jobs(10_000))
+    assert few is not None
+    assert many is not None
+    assert many.median_s == pytest.approx(1000 * few.median_s, rel=0.05)
+    assert (many.high_s - many.low_s) / many.median_s < (few.high_s - few.low_s) / few.median_s
+
+
+def test_what_is_not_known_of_a_model_is_shared_by_its_jobs() -> None:
+    """Twenty jobs of one unknown model are one unknown, not twenty that even out."""
+    known = Durations(runs(LSTM, *[100.0] * 20))
+
+    guesses, sure = finish(known, jobs(20, GRU)), finish(known, jobs(20))
+    assert guesses is not None
+    assert sure is not None
+    assert guesses.guesses == 20
+    assert guesses.high_s / guesses.low_s > 4
+    assert sure.high_s / sure.low_s < 1.5
+
+
+def test_the_job_in_the_slot_counts_with_what_is_left_of_it() -> None:
+    known = Durations(runs(LSTM, *[100.0] * 20))
+
+    left = finish(known, (), Running(LSTM, elapsed_s=70.0))
+    told = finish(known, (), Running(LSTM, elapsed_s=70.0, share_done=0.5, remaining_s=70.0))
+    late = finish(known, (), Running(LSTM, elapsed_s=70.0, share_done=0.98, remaining_s=2.0))
+    assert left is not None
+    assert told is not None
+    assert late is not None
+    assert left.median_s == pytest.approx(33.0, abs=8.0)
+    assert left.median_s < told.median_s < 70.0
+    assert late.median_s < 15.0
+
+
+def test_a_job_that_takes_longer_than_any_before_still_has_time_left() -> None:
+    known = Durations(runs(LSTM, *[100.0] * 20))
+
+    found = finish(known, (), Running(LSTM, elapsed_s=90_000.0))
+    assert found is not None
+    assert 0.0 < found.median_s < math.inf
+
+
+def test_reports_of_a_job_that_never_ran_are_enough() -> None:
+    found = finish(Durations([]), (), Running(LSTM, 50.0, share_done=0.5, remaining_s=50.0))
+
+    assert found is not None
+    assert found.median_s == pytest.approx(50.0, rel=0.3)
+
+
+def test_the_band_holds_four_of_five_ends() -> None:
+    """Queues of three kinds of job whose lengths scatter by a fifth: the band is neither a wish nor an excuse."""
+    chance = random.Random(3)
+    kinds = [(LSTM, 100.0), (GRU, 40.0), (TREES, 10.0)]
+    held = 0
+    for _ in range(60):
+        history = [
+            run for work, long in kinds for run in runs(work, *(long * chance.lognormvariate(0, 0.2) for _ in range(6)))
+        ]
+        found = finish(Durations(history), [Pending(number, kinds[number % 3][0]) for number in range(12)])
+        real = sum(long * chance.lognormvariate(0, 0.2) for _ in range(4) for _, long in kinds)
+        assert found is not None
+        held += found.low_s <= real <= found.high_s
+    assert 42 <= held <= 59
