@@ -58,6 +58,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         3,
         smallest={"JOBS": 50},
     ),
+    Benchmark(
+        "eta",
+        "finish_time",
+        "finish times said in simulated weeks, against the real end; `cbi-queue eta` on 70 jobs",
+        3,
+        slow=True,
+        smallest={"WEEKS": 1},
+    ),
     Benchmark("board", "board", "the leaderboard over 1,000 scored runs, in processor time", 5, smallest={"RUNS": 10}),
     Benchmark("pick-up", "pick_up", "how long a job waits for an idle daemon", 15),
     Benchmark(

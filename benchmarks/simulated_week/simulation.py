@@ -84,6 +84,8 @@ class Week:
         self._hottest_c = self._machine.die_c
         self._hot_s = [0.0] * len(COUNTED_C)
         self._idle_s = 0.0
+        self.ended_s: list[float] = []
+        """When each job left the slot, seconds of simulated time."""
 
     def run(self, longest_h: float = LONGEST_H) -> Outcome:
         """Train every job, or stop after *longest_h* hours."""
@@ -94,6 +96,7 @@ class Week:
                 self._train(job, longest_s)
                 self._strategy.end()
                 self._pass_time(HANDOVER_S, 0.0, 0.0)
+                self.ended_s.append(self._now_s)
         steps = self._strategy.tally.steps_at_s
         return Outcome(
             hours=self._now_s / 3600,
