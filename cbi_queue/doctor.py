@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from cbi_queue import clock
+from cbi_queue import background_work, clock
 from cbi_queue.datasets.inspection import Request, inspect_exports
 from cbi_queue.datasets.place import every_exports_dir, exports_in
 from cbi_queue.disk_access import why_refused
@@ -69,6 +69,8 @@ class Finding:
     verdict: Literal["ok", "note", "bad"]
     seen: str
     advice: str | None = None
+    command: tuple[str, ...] = ()
+    """What `doctor --fix` runs after asking; empty: nothing that a program should do by itself."""
 
 
 def _ok(subject: str, seen: str) -> Finding:
@@ -87,7 +89,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _openmp, _runtimes, _exports,
-        _runs, _daemon, _sensors,
+        _runs, _daemon, _sensors, _background,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
 
@@ -367,3 +369,12 @@ def _sensors(_settings: Settings) -> Iterator[Finding]:
             yield _ok(subject, f"{row.words}; {span(row.age_s)} old, from {row.source}, {row.trust}")
         else:
             yield _note(subject, row.words)
+
+
+def _background(settings: Settings, platform: str = sys.platform) -> Iterator[Finding]:
+    """Tell what macOS does in the background with the training's files."""
+    if platform != "darwin":
+        return
+    for each in background_work.look(settings):
+        verdict: Literal["ok", "note"] = "ok" if each.costs is False else "note"
+        yield Finding(each.subject, verdict, each.seen, each.advice, each.command)

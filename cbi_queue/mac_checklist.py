@@ -20,8 +20,8 @@ from cbi_queue import __version__, clock
 from cbi_queue.disk_access import why_refused
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.openmp import openmp_of
+from cbi_queue.programs import run
 from cbi_queue.runtimes.probing import import_errors
-from cbi_queue.service.commands import run
 from cbi_queue.service.launchd import label_of, parse_print
 from cbi_queue.views.sensors import read_sensors
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import ServiceError
-from cbi_queue.service.commands import Command, run, wait_until
+from cbi_queue.programs import run
+from cbi_queue.service.commands import Command, wait_until
 from cbi_queue.service.definition import PartStatus, fill, packaged_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cbi_queue.service.commands import Answer
+    from cbi_queue.programs import Answer
     from cbi_queue.service.definition import Definition
 
 _FIELD = re.compile(r"^\t([a-z][a-z ]*) = (.*)$")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import Refused, ServiceError
-from cbi_queue.service.commands import Command, run
+from cbi_queue.programs import run
+from cbi_queue.service.commands import Command
 from cbi_queue.service.definition import PartStatus, fill, packaged_source
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import textwrap
 from dataclasses import asdict
@@ -20,16 +21,21 @@ if TYPE_CHECKING:
 MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
 
 
-@click.command(epilog=examples("doctor", "doctor --json", "doctor --mac-checklist"))
+@click.command(epilog=examples("doctor", "doctor --fix", "doctor --json", "doctor --mac-checklist"))
 @click.option(
     "--mac-checklist", is_flag=True, help="On a Mac: the first checks for a new machine; writes a file to hand back."
 )
+@click.option("--fix", is_flag=True, help="Offer to do what can be done safely: each command is shown and asked for.")
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @json_option
-def command(as_json: bool, mac_checklist: bool) -> None:
+def command(as_json: bool, mac_checklist: bool, fix: bool, yes: bool) -> None:
     """Check this machine and this installation; each problem is printed with its remedy.
 
-    Exit codes: 0 nothing stops the queue (a `note` does not), 1 something does, or a result is damaged (marked BAD).
+    Exit codes: 0 nothing stops the queue (a `note` does not), 1 something does, or a result is damaged (marked BAD), or
+    a command of --fix failed.
     """
+    if (yes and not fix) or (fix and (as_json or mac_checklist)):
+        raise click.UsageError("--yes goes with --fix, and --fix with neither --json nor --mac-checklist")
     if mac_checklist:
         _run_mac_checklist(as_json=as_json)
         return
@@ -41,7 +47,26 @@ def command(as_json: bool, mac_checklist: bool) -> None:
     else:
         for finding in findings:
             _print(finding)
-    sys.exit(1 if any(finding.verdict == "bad" for finding in findings) else 0)
+    done = not fix or _fix(findings, ask=not yes)
+    sys.exit(0 if done and all(finding.verdict != "bad" for finding in findings) else 1)
+
+
+def _fix(findings: list[Finding], *, ask: bool) -> bool:
+    """Run the command of each finding that has one, after asking; return True if none failed."""
+    from cbi_queue.programs import run
+
+    fixable = [finding for finding in findings if finding.command]
+    if not fixable:
+        click.echo("Nothing to fix that a program should change by itself.")
+    all_done = True
+    for finding in fixable:
+        typed = shlex.join(finding.command)
+        if ask and not click.confirm(f"{finding.subject}: run `{typed}`?"):
+            continue
+        answer = run(finding.command)
+        all_done = all_done and answer.code == 0
+        click.echo(f"done: {typed}" if answer.code == 0 else f"failed: {typed}: {answer.words}", err=answer.code != 0)
+    return all_done
 
 
 def _print(finding: Finding) -> None:
