@@ -19,6 +19,7 @@ from cbi_queue.artifacts import atomic_file, flush_file, flush_folder
 from cbi_queue.datasets.description import DataSet, read_description, write_description
 from cbi_queue.datasets.place import DEFAULT, DESCRIPTION_NAME, ONE_FOR_ALL, export_name, exports_in, of_dataset
 from cbi_queue.errors import Refused
+from cbi_queue.regular_files import plain_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,7 +145,7 @@ def _ask(settings: Settings, wanted: Wanted, description: DataSet, work: Path, l
         )  # fmt: skip
         answer: dict[str, Any] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired) as exc:
-        words = (exc.strerror or str(exc)) if isinstance(exc, OSError) else "it gave no answer"
+        words = plain_words(exc) if isinstance(exc, OSError) else "it gave no answer"
         raise Refused(
             f"cannot read the files on {python}: {words}",
             hint="`cbi-queue doctor` checks the trainers' Python and its libraries",
