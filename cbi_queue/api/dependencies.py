@@ -39,6 +39,21 @@ async def only_known_parameters(request: Request) -> None:
             raise HTTPException(422, {"error": f"{where}: the query parameter {name!r} is given twice; give it once"})
 
 
+async def no_ignored_body(request: Request) -> None:
+    """Refuse a body that the route does not read; the guard has bounded it, and an empty object says nothing.
+
+    Raises:
+        HTTPException: 422, when there is one.
+    """
+    if request.method in {"GET", "HEAD"} or (await request.body()).strip() in {b"", b"{}", b"null"}:
+        return
+    if not schema_of(request)["properties"]["body"]:
+        error = (
+            f"{request.method} {request.url.path}: this request takes no body, and would ignore the one that was sent"
+        )
+        raise HTTPException(422, {"error": error, "hint": "leave the body out"})
+
+
 def _is_list(schema: dict[str, Any]) -> bool:
     return any(form.get("type") == "array" for form in (schema, *schema.get("anyOf", ())))
 

@@ -63,6 +63,8 @@ def _fault(error: Any, schema: dict[str, Any]) -> str:
         return f"the body is not JSON: {error['ctx']['error']}, at character {error['loc'][-1]}"
     if error["type"] == "missing" and error["loc"] == ("body",):
         return "the body is missing; it takes a JSON object"
+    if error["loc"] == ("body",) and isinstance(error["input"], bytes):
+        return "the body is not sent as JSON; send the header Content-Type: application/json with it"
     key, text = fault_words(error, schema)
     return placed(key[1:] or key, text)
 
@@ -71,6 +73,8 @@ def _http(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, HTTPException):
         raise exc
     detail: Any = exc.detail
+    if isinstance(exc.__cause__, RecursionError):
+        detail = {"error": "the body is nested too deeply; no request needs more than one level"}
     problem = detail if isinstance(detail, dict) else {"error": f"{request.method} {request.url.path}: {detail}"}
     answer = _answer(request, exc.status_code, problem["error"], problem.get("hint"))
     answer.headers.update(exc.headers or {})

@@ -14,6 +14,7 @@ from cbi_queue.cli.output import console, print_json, printable
 from cbi_queue.cli.verbs.data.options import dataset_option, horizons_of
 from cbi_queue.datasets.place import DEFAULT, exports_in, of_dataset
 from cbi_queue.errors import Refused
+from cbi_queue.regular_files import plain_words
 from cbi_queue.settings import load_settings
 from cbi_queue.wording import counted
 
@@ -114,8 +115,8 @@ def _refuse_missing(file: Path) -> None:
     except FileNotFoundError:
         hint = "write the path of a CSV or Parquet file, or of a folder of them"
         raise Refused(f"nothing was imported: {file} does not exist", hint=hint) from None
-    except (OSError, ValueError) as exc:
-        raise Refused(f"nothing was imported: {file}: {getattr(exc, 'strerror', None) or exc}") from exc
+    except OSError as exc:
+        raise Refused(f"nothing was imported: {plain_words(exc, file)}") from exc
 
 
 def _print(answer: dict[str, Any], dataset: str, given: Sequence[Path]) -> None:
