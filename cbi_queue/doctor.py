@@ -30,6 +30,7 @@ from cbi_queue.models.catalogue import MODELS, outside
 from cbi_queue.openmp import HOMEBREW, openmp_of, remedy_for
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.runtimes.probing import code_digest, import_errors, probe_runtime
+from cbi_queue.settings import unknown_variables
 from cbi_queue.settings.state_folder import open_parents
 from cbi_queue.values.words import unknown
 from cbi_queue.views.sensors import read_sensors
@@ -97,6 +98,8 @@ def examine(settings: Settings) -> list[Finding]:
 def _settings(settings: Settings) -> Iterator[Finding]:
     source = str(settings.config_file) if settings.config_file else "environment and defaults"
     yield _ok("settings", f"from {source}; the trainer uses {counted(settings.threads, 'thread')}")
+    for words in unknown_variables():
+        yield _note("environment", words, "correct its name or unset it; docs/settings.md lists the settings")
     try:
         chosen = profile_for(settings.profile, settings.profiles_dir)
     except CbiError as exc:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cbi_queue.regular_files import failure_of
 from jobs.evaluation.scoring import TRADING_DAYS_PER_YEAR
 from jobs.evaluation.significance import LEAST_BLOCKS, RESAMPLES, deflated_sharpe
 
@@ -132,7 +133,7 @@ def main() -> None:
         try:
             said[key] = compare(group)
         except Exception as exc:  # noqa: BLE001 - a top loop: one board must not cost the others
-            said[key] = {"error": f"{type(exc).__name__}: {' '.join(str(exc).split())[:300]}"}
+            said[key] = {"error": failure_of(exc)[:300]}
     json.dump(said, sys.stdout, allow_nan=False)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
+from cbi_queue.regular_files import plain_words
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import split_of
 from jobs.evaluation.walk_forward import refits_of
@@ -176,7 +177,7 @@ class WalkForward:
         try:
             size = write_fits(path, _plain(self._store))
         except OSError as exc:
-            task.channel.report(CheckpointFailed(self._epochs_done, f"{path}: {exc}"))
+            task.channel.report(CheckpointFailed(self._epochs_done, plain_words(exc, path)))
             return
         task.channel.report(CheckpointSaved(self._epochs_done, size, time.monotonic() - started_s))
 
@@ -189,7 +190,7 @@ class WalkForward:
         except FileNotFoundError:
             return fresh
         except (OSError, ValueError, TypeError, KeyError) as exc:
-            task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({exc})"))
+            task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({plain_words(exc)})"))
             return fresh
         changed = sorted(name for name, now in fresh.conditions.items() if found.conditions.get(name) != now)
         if changed or not 0 < len(found.fits) < len(self._refits):

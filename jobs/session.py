@@ -26,6 +26,7 @@ from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
 from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Stopped
+from cbi_queue.regular_files import failure_of, in_words
 from cbi_queue.spec import JobSpec, spec_faults
 from jobs.data.cache_repair import mend_cache
 from jobs.data.feature_store import check_snapshot
@@ -180,7 +181,10 @@ def _one_line(exc: BaseException) -> str:
         return f"the data library failed on these data: {text}"
     if isinstance(exc, BrokenSpec) and text:
         return text  # a sentence of our own
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    if isinstance(exc, OSError) and exc.filename is not None:
+        refused = in_words(exc)
+        return f"{refused.message}; {refused.hint}" if refused.hint else refused.message
+    return failure_of(exc)[:500]
 
 
 def peak_rss_mib() -> float:

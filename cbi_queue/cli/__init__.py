@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -51,6 +52,9 @@ VERBS: dict[str, str] = {
     "completions": "Print the completion script for your shell.",
 }
 """Verb -> one line of help. Each verb is a module of `verbs` that holds one click command named `command`."""
+
+SAY_IT_THEMSELVES = frozenset({"worker", "doctor", "completions"})
+"""Verbs that name every unknown variable, and the one whose output a shell runs."""
 
 
 class LazyVerbs(click.Group):
@@ -105,7 +109,8 @@ class LazyVerbs(click.Group):
     "refused and nothing was changed, 75 another daemon holds the slot, 130 stopped by Ctrl-C.",
 )
 @click.version_option(cbi_queue.__version__, prog_name="cbi-queue")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Train a queue of models on this machine, one at a time, without losing a job.
 
     \b
@@ -114,6 +119,18 @@ def cli() -> None:
     cbi-queue pause --reason "too hot"         pause the job; `resume` ends it
     cbi-queue status --watch                   show the queue until Ctrl-C
     """  # noqa: D301 - click reads the backspace
+    if ctx.invoked_subcommand not in SAY_IT_THEMSELVES:
+        _warn_of_slips()
+
+
+def _warn_of_slips() -> None:
+    """Name variables that are nearly a setting; other programs may have names of that kind, so `doctor` lists the rest."""
+    if not any(name.upper().startswith("CBI_") for name in os.environ):
+        return
+    from cbi_queue.settings import SURELY_MEANT, unknown_variables
+
+    for words in unknown_variables(likeness=SURELY_MEANT):
+        click.secho(f"Warning: {words}", fg="yellow", err=True)
 
 
 def main() -> None:

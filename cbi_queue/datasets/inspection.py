@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,7 +71,8 @@ def inspect_exports(
     if todo and memory is not None and memory.parent.is_dir():
         kept = {key: body for key, body in zip(keys, bodies, strict=True) if key and body.get("rows") is not None}
         older = {key: body for key, body in known.items() if key not in kept}
-        write_json(memory, dict([*older.items(), *kept.items()][-MOST_REMEMBERED:]))
+        with suppress(OSError):  # what is remembered only saves time: a full disk must not stop the check
+            write_json(memory, dict([*older.items(), *kept.items()][-MOST_REMEMBERED:]))
     return [_inspection(body) for body in bodies]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -120,4 +121,5 @@ class Remembered:
     def save(self) -> None:
         """Write what is new."""
         if self._path is not None and self._changed and self._path.parent.is_dir():
-            write_json(self._path, self._known)
+            with suppress(OSError):  # what is remembered only saves time
+                write_json(self._path, self._known)

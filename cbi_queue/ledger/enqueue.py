@@ -133,7 +133,7 @@ def _on_their_snapshots(
             snapshot = builder.snapshot
         else:
             snapshot = data.caches.get(key, data.exports.get(key))
-        yield spec.model_copy(update={"snapshot": snapshot}), index
+        yield spec if spec.snapshot == snapshot else spec.model_copy(update={"snapshot": snapshot}), index
 
 
 def _standing(

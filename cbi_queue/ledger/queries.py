@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.errors import Refused, UnknownJob
 from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
 from cbi_queue.lifecycle import Reason
+from cbi_queue.values.words import shortened
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
@@ -46,7 +47,7 @@ def find_job(ledger: Ledger, name: str) -> JobRow:
 
     near = difflib.get_close_matches(name[:LONGEST_NAME], _newest_names(ledger), n=3)
     raise UnknownJob(
-        f"no job is called {name!r}" + (f"; similar names: {', '.join(near)}" if near else ""),
+        f"no job is called {shortened(name)!r}" + (f"; similar names: {', '.join(near)}" if near else ""),
         hint="`cbi-queue list --all` shows every job with its number",
     )
 

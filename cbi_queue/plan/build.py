@@ -18,7 +18,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.catalogue import MODELS, entry_for, models_of, outside
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.expand import Combination, filled
-from cbi_queue.spec import NAME_PATTERN, JobSpec, spec_faults, timeout_seconds
+from cbi_queue.spec import CHECKED, NAME_PATTERN, JobSpec, spec_faults, timeout_seconds
 from cbi_queue.values.words import KeyPath, fault_words, not_allowed, unknown
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def build(entry: Entry, combination: Combination, day: int, complain: Complain) 
 def _spec(draft: JobDraft, values: dict[str, Any], complain: Complain) -> JobSpec | None:
     named = {key: getattr(draft, key) for key in ("name", "family", "model", "horizon", "dataset", "params")}
     try:
-        return JobSpec.model_validate({**named, **values, "needs": tuple(draft.needs)})
+        return JobSpec.model_validate({**named, **values, "needs": tuple(draft.needs)}, context=CHECKED)
     except ValidationError as exc:
         # Every key was checked above; what is left are rules between keys that the spec itself holds.
         complain(draft.at, spec_faults(exc, named))

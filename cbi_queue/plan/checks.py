@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import budget
 from cbi_queue.datasets.place import of_dataset
 from cbi_queue.hardware.fit import why_it_cannot_fit
+from cbi_queue.hardware.memory import line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from cbi_queue.datasets.inspection import Inspection, Request
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.hardware.memory import Peak
-    from cbi_queue.models.memory_formulas import Shape
+    from cbi_queue.models.memory_formulas import CorrectionLine, Shape
     from cbi_queue.plan.build import JobDraft
     from cbi_queue.plan.complaints import Complaints
     from cbi_queue.plan.drafting import PlanDraft
@@ -153,14 +154,18 @@ def check_ceilings(plan: PlanDraft, profile: HardwareProfile, complaints: Compla
 def check_memory(plan: PlanDraft, around: Surroundings, complaints: Complaints) -> None:
     """Complain about jobs that could never fit into the machine's memory."""
     shapes: dict[tuple[str, str], Shape] = {}  # read once for the many jobs of a horizon
+    lines: dict[tuple[str, str], CorrectionLine] = {}  # learned once for the many jobs of a model
     for job in plan.jobs:
         if job.spec is None:
             continue
+        model, backend = job.spec.model, job.spec.backend
+        if (model, backend) not in lines:
+            lines[model, backend] = line_for(model, backend, around.peaks.get(backend, ()))
         key = job.dataset, job.spec.horizon
         if key not in shapes:
             folder = around.processed_dir and of_dataset(around.processed_dir, job.dataset)
             shapes[key] = (shape_from_cache(folder, job.spec.horizon) if folder else None) or ASSUMED
-        text = why_it_cannot_fit(job.spec, around.profile, shapes[key], around.peaks)
+        text = why_it_cannot_fit(job.spec, around.profile, shapes[key], lines[model, backend])
         if text is not None:
             plan.complain(complaints, job.at, text)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.datasets.inspection import Request
 from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
-from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS, Family
 from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS, EvaluationParams
 from cbi_queue.plan.drafting import drafts_in
@@ -33,14 +32,20 @@ def check_data(
 ) -> None:
     """Complain about jobs whose input is neither on disk nor made by a job they need, or cannot be trained on."""
     builders: list[tuple[PlanDraft, JobDraft]] = []
+    absent: dict[Key, Path | None] = {}  # looked for once for the many jobs that read one cache
     for plan, job in drafts_in(plans):
         if job.family is None or job.horizon is None:
             continue
         if job.family == Family.FEATURES:
             if around.exports_dir is not None and _has_export(plan, job, around.exports_dir, complaints):
                 builders.append((plan, job))
-        elif around.processed_dir is not None and job.needs_known and not _has_cache(job, by_name, around):
-            cache = of_dataset(around.processed_dir, job.dataset) / f"{job.horizon}_features.parquet"
+        elif around.processed_dir is not None and job.needs_known:
+            key = job.dataset, job.horizon
+            if key not in absent:
+                path = of_dataset(around.processed_dir, job.dataset) / f"{job.horizon}_features.parquet"
+                absent[key] = None if path.is_file() else path
+            if (cache := absent[key]) is None or _needs_make_cache(job, by_name, around):
+                continue
             of = f"{job.horizon}{of_dataset_words(job.dataset)}"
             text = f"no input for {of}: add the features job of {of} to `needs`, or build {cache} first"
             plan.complain(complaints, (*job.at, "needs") if job.needs else job.at, text)
@@ -72,11 +77,8 @@ def of_dataset_words(dataset: str) -> str:
     return "" if dataset == DEFAULT else f" of the data set {dataset}"
 
 
-def _has_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> bool:
-    """True when the features of the job's horizon come from a job it needs, however far back, or lie on disk."""
-    folder = around.processed_dir and of_dataset(around.processed_dir, job.dataset)
-    if folder is not None and (folder / f"{job.horizon}_features.parquet").is_file():
-        return True
+def _needs_make_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> bool:
+    """True when the features of the job's horizon come from a job it needs, however far back."""
     pending, looked_at = list(job.needs), set[str]()
     while pending:
         name = pending.pop()
@@ -142,11 +144,11 @@ def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints:
     """Complain about models whose split leaves too little to train on, once for those that lack the same."""
     short: dict[tuple[str, str], list[tuple[PlanDraft, JobDraft]]] = {}
     for plan, job in drafts_in(plans):
-        if job.spec is None or job.model is None or not issubclass(MODELS[job.model].params, EvaluationParams):
+        there = rows.get((job.dataset, job.spec.horizon)) if job.spec is not None else None
+        if there is None or job.spec is None:
             continue
         params = job.spec.typed_params
-        there = rows.get((job.dataset, job.spec.horizon))
-        if there is None or not isinstance(params, EvaluationParams):
+        if not isinstance(params, EvaluationParams):
             continue
         needed = params.rows_needed(HORIZON_DAYS[job.spec.horizon])
         if there < needed:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import write_json
 from cbi_queue.models.kinds import HORIZON_DAYS
-from cbi_queue.regular_files import LARGE, read_whole
+from cbi_queue.regular_files import LARGE, plain_words, read_whole
 from cbi_queue.views.stored_values import number_of
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def finish_comparison(child: subprocess.Popen[str], groups: Mapping[str, dict[st
     except subprocess.TimeoutExpired:
         return f"{FAILED}: it took longer than {TIMEOUT_S:.0f} s"
     except (OSError, ValueError) as exc:
-        return f"{FAILED}: {exc}"
+        return f"{FAILED}: {plain_words(exc)}"
     finally:
         if child.poll() is None:
             child.kill()

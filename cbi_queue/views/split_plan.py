@@ -15,6 +15,7 @@ from cbi_queue.errors import Refused
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.models.parameters.statistical import RollingFitParams
+from cbi_queue.regular_files import plain_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -154,7 +155,7 @@ def _ask(interpreter: str, requests: list[dict[str, Any]]) -> list[dict[str, Any
         answers: list[dict[str, Any]] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired) as exc:
         raise Refused(
-            f"cannot read the dates of the exports on {interpreter}: {exc if isinstance(exc, OSError) else 'no answer'}",
+            f"cannot read the dates of the exports on {interpreter}: {plain_words(exc) if isinstance(exc, OSError) else 'no answer'}",
             hint="`cbi-queue doctor` checks the trainers' Python and its libraries",
         ) from exc
     return answers

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from cbi_queue.datasets.description import DataSet
 from cbi_queue.datasets.place import export_path
-from cbi_queue.regular_files import check_file
+from cbi_queue.regular_files import check_file, plain_words
 from jobs.data.as_of import as_known
 from jobs.data.columns import Columns, columns_of
 from jobs.data.features import DATE, PRICE
@@ -162,4 +162,4 @@ def _unreadable(what: str, exc: Exception) -> Exception:
     """Return a failing disk, which has an errno and may recover, as it is; a broken file stays broken."""
     if isinstance(exc, OSError) and exc.errno is not None:
         return exc
-    return BrokenSpec(f"{what}: {' '.join(str(exc).split())[:300]}; export it again")
+    return BrokenSpec(f"{what}: {' '.join(plain_words(exc).split())[:300]}; export it again")

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cbi_queue.regular_files import check_file
+from cbi_queue.regular_files import check_file, plain_words
 from jobs.data.columns import index_columns, is_number, words_of
 from jobs.importing.form import form_of
 from jobs.trainer import BrokenSpec
@@ -141,7 +141,7 @@ def _open_parquet(
     try:
         schema = pq.read_schema(files[0])
     except (OSError, pa.ArrowException) as exc:
-        raise BrokenSpec(f"{files[0]} cannot be read as Parquet: {exc}") from exc
+        raise BrokenSpec(f"{files[0]} cannot be read as Parquet: {plain_words(exc)}") from exc
     columns, left_out = _kinds_of(schema)
     target = pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()])
     with pq.ParquetWriter(work / "source.parquet", target, compression="zstd", compression_level=1) as writer:
@@ -152,7 +152,9 @@ def _open_parquet(
                         arrays = [_plain(batch.column(name), kind) for name, kind in columns.items()]
                         writer.write_table(pa.Table.from_arrays(arrays, schema=target))
             except (OSError, KeyError, pa.ArrowException) as exc:
-                raise BrokenSpec(f"{file} cannot be read to its end: {' '.join(str(exc).split())[:200]}") from exc
+                raise BrokenSpec(
+                    f"{file} cannot be read to its end: {' '.join(plain_words(exc).split())[:200]}"
+                ) from exc
     connection.execute(f"CREATE VIEW source AS SELECT * FROM read_parquet({_text(str(work / 'source.parquet'))})")
     return columns, left_out
 

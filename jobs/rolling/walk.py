@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored, Started
-from cbi_queue.regular_files import check_folder
+from cbi_queue.regular_files import check_folder, plain_words
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import split_of
 from jobs.process.channel import StopRequested
@@ -178,7 +178,7 @@ def _save(task: Task, done: _Fits) -> None:
         path.parent.mkdir(exist_ok=True)
         size = write_fits(path, asdict(done))
     except OSError as exc:
-        task.channel.report(CheckpointFailed(len(done.fits), f"{path}: {exc}"))
+        task.channel.report(CheckpointFailed(len(done.fits), plain_words(exc, path)))
         return
     task.channel.report(CheckpointSaved(len(done.fits), size, time.monotonic() - started_s))
 
@@ -192,7 +192,7 @@ def _restored(task: Task, source_sha256: str, library: str) -> _Fits:
     except FileNotFoundError:
         return fresh
     except (OSError, ValueError, TypeError) as exc:
-        task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({exc})"))
+        task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({plain_words(exc)})"))
         return fresh
     if (found.identity, found.source_sha256) != (fresh.identity, fresh.source_sha256):
         task.channel.report(Note(f"starts from the first fit: {path} was written for another job or other data"))

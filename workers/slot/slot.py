@@ -17,6 +17,7 @@ from cbi_queue.ledger.micro_batch import LOWERED, full_micro_batch, lowered_micr
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.models.kinds import BARS
 from cbi_queue.protocol import Assignment
+from cbi_queue.regular_files import failure_of, plain_words
 from workers.slot.admission import Admission
 from workers.slot.settling import settle, signed_manifest
 from workers.slot.supervision import Supervision, TrainerStuck
@@ -86,7 +87,7 @@ class Slot:
         if self._volume_is_unusable(ledger):
             settlement.requeue(ledger, job_id, Outcome.EVICTED, Reason.VOLUME_GONE)
             return
-        error = f"the slot could not run the job: {type(exc).__name__}: {exc}"
+        error = f"the slot could not run the job: {failure_of(exc)}"
         settlement.retry_or_fail(ledger, job_id, error, backoff_s=self._settings.backoff_s, exit_code=None)
 
     def _train(self, ledger: Ledger, job: JobRow, attempt_id: int) -> None:
@@ -191,7 +192,7 @@ class Slot:
         try:
             return hold_if_unusable(self._settings, ledger)
         except (CbiError, OSError) as exc:  # the state folder is gone, no process can be started
-            logger.warning("event=volume.not_probed why=%r", str(exc))
+            logger.warning("event=volume.not_probed why=%r", plain_words(exc))
             return False
 
     def _run_dir(self, job: JobRow) -> Path:

@@ -101,10 +101,13 @@ def checked_plans(
     """Read *files* and check them against the machine, the data (unless *no_data*) and the jobs in the ledger; *notes* takes what is
     worth knowing of the data.
     """
+    from cbi_queue.datasets.importing import finish_interrupted
     from cbi_queue.hardware.detection import profile_for
     from cbi_queue.ledger.peaks import peaks_by_backend
     from cbi_queue.plan import read_plans
 
+    if not no_data:
+        finish_interrupted(settings)
     return read_plans(
         files,
         profile=profile_for(settings.profile, settings.profiles_dir).profile,

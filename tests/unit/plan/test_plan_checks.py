@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from support.plan_files import M4, accept, jobs, refuse
 
+from cbi_queue import spec
 from cbi_queue.datasets.inspection import Inspection
 from cbi_queue.models.catalogue import SHIPPED
+from cbi_queue.plan import checks
 from cbi_queue.spec import JobSpec
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     import pytest
 
@@ -272,3 +275,22 @@ def test_too_few_rows_for_a_walk_forward_run_are_told_with_the_final_block(tmp_p
             "embargo 21, the horizon and 100 rows to train on need 1,443"
         ),
     ]
+
+
+def test_what_many_jobs_share_is_worked_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan may hold ten thousand jobs: parameters are checked once each, memory and caches looked at once a model."""
+    seen: list[str] = []
+
+    def counted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: (seen.append(name), original(*args, **kwargs))[1]
+
+    (tmp_path / "1w_features.parquet").touch()
+    monkeypatch.setattr("cbi_queue.spec.check_params", counted("second check", spec.check_params))
+    monkeypatch.setattr(checks, "line_for", counted("line", checks.line_for))
+    monkeypatch.setattr(Path, "is_file", counted("is_file", Path.is_file))
+    text = plan(
+        "- {name: 'a-{seed}', family: trees, model: xgboost_dart, horizon: 1w, matrix: {params.seed: [1, 2, 3]}}\n"
+    )
+
+    assert list(jobs(tmp_path, text, processed_dir=tmp_path)) == ["a-1", "a-2", "a-3"]
+    assert (seen.count("second check"), seen.count("line"), seen.count("is_file")) == (0, 1, 1)

@@ -14,6 +14,7 @@ from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import BARS, HORIZONS, Family
 from cbi_queue.plan import execution_order, read_plans
+from cbi_queue.spec import strict_spec
 
 if TYPE_CHECKING:
     from cbi_queue.spec import DayPlan
@@ -35,6 +36,13 @@ def week() -> list[DayPlan]:
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
 def test_shipped_plans_fit_every_machine(profile: object, tmp_path) -> None:
     assert [len(read_plans(together, profile=profile)) for together in SHIPPED] == [len(DAYS), 1]
+
+
+def test_a_shipped_job_is_the_one_that_a_full_check_makes_of_it() -> None:
+    """The plan checks parameters once; the spec takes them over without a second check."""
+    for job in (job for plan in week() for job in plan.jobs):
+        assert strict_spec(job.model_dump()) == job
+        assert strict_spec(job.model_dump()).canonical_json() == job.canonical_json()
 
 
 def test_every_shipped_job_names_where_its_input_comes_from(tmp_path) -> None:

@@ -39,8 +39,9 @@ def check(dataset: str, as_json: bool) -> None:
         print_json([{**inspection.body, **_plain(asdict(inspection))} for inspection in found])
     else:
         for path, inspection in zip(paths, found, strict=True):
-            span = f"{inspection.rows:,} rows, {inspection.body.get('first_day')} to {inspection.body.get('last_day')}"
-            click.echo(f"{path.name}: {span if inspection.rows else 'not read to its end'}")
+            days = f"{inspection.body.get('first_day')} to {inspection.body.get('last_day')}"
+            span = f"{inspection.rows:,} rows, {days}" if inspection.rows else "not read to its end"
+            click.echo(f"{path.name}: {span}")
             for fault in inspection.faults:
                 click.secho(printable(f"  wrong: {fault}"), fg="red")
             for note in inspection.body.get("notes", ()):
