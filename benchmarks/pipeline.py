@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.datasets.description import write_description
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.protocol import Assignment
@@ -21,6 +22,7 @@ from cbi_queue.spec import JobSpec, identity_of
 if TYPE_CHECKING:
     import polars as pl
 
+    from cbi_queue.datasets.description import DataSet
     from cbi_queue.protocol import Finished
 
 NETS = ("feed_forward", "lstm")
@@ -43,9 +45,11 @@ class Pipeline:
         """The feature cache."""
         return self.folder / "processed"
 
-    def build(self, table: pl.DataFrame, **params: Any) -> None:
-        """Write *table* (date, price, covariates) as the export and build its features with *params*."""
+    def build(self, table: pl.DataFrame, chosen: DataSet | None = None, **params: Any) -> None:
+        """Write *table* (date, price, covariates) as the export, read as *chosen*; build its features with *params*."""
         self.exports.mkdir(parents=True, exist_ok=True)
+        if chosen is not None:
+            write_description(self.exports, chosen)
         table.write_parquet(self.exports / f"production_training_data_{self.horizon}.parquet")
         self._build_features(params)
 

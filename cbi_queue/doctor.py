@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cbi_queue import background_work, clock
+from cbi_queue.datasets.choices import for_dataset
 from cbi_queue.datasets.inspection import Request, inspect_exports
-from cbi_queue.datasets.place import every_exports_dir, exports_in
+from cbi_queue.datasets.place import DEFAULT, every_exports_dir, exports_in
 from cbi_queue.disk_access import why_refused
 from cbi_queue.errors import CbiError
 from cbi_queue.hardware.detection import profile_for
@@ -298,7 +299,8 @@ def _exports(settings: Settings) -> Iterator[Finding]:
         return
     for path, inspection in zip(found, checked, strict=True):
         subject = f"export {path.name}" if path.parent == settings.exports_dir else f"export {path}"
-        for fault in inspection.faults:
+        dataset = DEFAULT if path.parent == settings.exports_dir else path.parent.parent.name
+        for fault in (for_dataset(words, dataset) for words in inspection.faults):
             if fault.startswith("no column"):
                 yield _note(subject, fault, "a plan may name other columns: `date_column`, `price_column`")
             else:

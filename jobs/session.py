@@ -29,7 +29,7 @@ from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, S
 from cbi_queue.regular_files import failure_of, in_words
 from cbi_queue.spec import JobSpec, spec_faults
 from jobs.data.cache_repair import mend_cache
-from jobs.data.feature_store import check_snapshot
+from jobs.data.feature_store import check_returns, check_snapshot
 from jobs.process.channel import Channel, StopRequested, log
 from jobs.process.fingerprint import with_cost
 from jobs.process.log_rollover import roll_in_background
@@ -91,6 +91,7 @@ def _train(assignment: Assignment, channel: Channel) -> None:
         mend_cache(task)
         if snapshot := check_snapshot(task.processed_dir, task.spec):
             log(f"data set {task.spec.dataset}, snapshot {snapshot[:8]}")
+        check_returns(task.processed_dir, task.spec)
     started = with_cost(trainer.prepare(task), task.spec)
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, lambda _signum, _frame: channel.stop())

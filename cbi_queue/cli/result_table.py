@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
-from cbi_queue.views.board_words import NO_PERIOD, PERIODS
+from cbi_queue.views.board_words import NO_PERCENT, NO_PERIOD, PERIODS
 from cbi_queue.views.job_words import signed
-from cbi_queue.views.leaderboard import SCHEME_WORDS, scheme_of, verdicts_of
+from cbi_queue.views.leaderboard import DIFFERENCE, SCHEME_WORDS, label_of, scheme_of, verdicts_of
 from cbi_queue.views.stored_values import number_of
 from cbi_queue.wording import UNKNOWN
 
@@ -64,6 +64,12 @@ def result_lines(job: JobRow) -> Iterator[str]:
             else ""
         )
     )
+    if label_of(job) == DIFFERENCE:
+        yield NO_PERCENT
+        yield (
+            "Sharpe ratio: of the gain of a constant number of units; costs on a value of "
+            f"{_figure(metrics, 'notional', '.6g')} each, the mean absolute price of the training block"
+        )
     if covered := _coverage(metrics):
         yield f"Intervals: {covered}"
     for verdict in verdicts_of(metrics):

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cbi_queue.datasets.description import Column, DataSet, checked_description
+from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PLAIN = ("missing_price", "max_features", "cost_per_turnover")
+PLAIN = ("label", "missing_price", "max_features", "cost_per_turnover")
 OF_COLUMN = tuple(Column.model_fields)
 
 
@@ -29,6 +30,19 @@ def with_choices(description: DataSet, typed: Sequence[str]) -> DataSet:
             raise Refused(f"cannot read {text!r}; write KEY=VALUE, for example missing_price=drop")
         _put(body, key.strip(), _value(text, written))
     return checked_description(body, "cannot choose")
+
+
+def for_dataset(words: str, dataset: str) -> str:
+    """Complete the commands that *words* name, so that they can be typed for any data set."""
+    return words if dataset == DEFAULT else words.replace("data edit ", f"data edit --dataset {dataset} ")
+
+
+def no_returns_words(model: str, dataset: str) -> str:
+    """Say why a model of log returns cannot be trained on a data set whose label is a difference, and what to do."""
+    return (
+        f"{model} is a model of log returns, and the data set {dataset} has none: its label is difference; leave the job "
+        f"out, or, if every price is above 0, choose `{for_dataset('cbi-queue data edit label=log_return', dataset)}`"
+    )
 
 
 def _value(text: str, written: str) -> Any:

@@ -43,6 +43,8 @@ class DataSet(BaseModel):
 
     columns: dict[str, Column] = Field(default_factory=dict)
     """Only columns that differ from the default."""
+    label: Literal["log_return", "difference"] = "log_return"
+    """What is forecast: log p[t+h] - log p[t], for prices above 0, or p[t+h] - p[t], for any price."""
     missing_price: Literal["refuse", "drop"] = "refuse"
     """What happens to days without a usable price."""
     max_features: int | None = Field(default=None, ge=1, le=100_000)

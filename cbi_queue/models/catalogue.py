@@ -30,7 +30,8 @@ def _statistical(name: str, file: str, resumes_from: Literal["checkpoint", "star
 
 def _volatility(name: str, words: str) -> ModelEntry:
     params = "cbi_queue.models.parameters.volatility:VolatilityParams"
-    return ModelEntry(Family.VOLATILITY, params, {"native": f"jobs.families.volatility:{name}"}, "checkpoint", words)
+    trainers = {"native": f"jobs.families.volatility:{name}"}
+    return ModelEntry(Family.VOLATILITY, params, trainers, "checkpoint", words, needs_returns=True)
 
 
 def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:

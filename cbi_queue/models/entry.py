@@ -47,6 +47,8 @@ class ModelEntry:
     memory: MemoryFormula = TABLE
     batch_kind: str | None = None
     """Row of the hardware profile's batch ceilings and precision; None for models without batches."""
+    needs_returns: bool = False
+    """Whether it is a model of log returns, and so refused on a data set whose label is a difference of prices."""
     same_cost: frozenset[str] = SAME_COST
     """Parameters that do not change the cost of a sample: runs that differ only in them share a baseline."""
     same_cost_unless_zero: frozenset[str] = SAME_COST_UNLESS_ZERO

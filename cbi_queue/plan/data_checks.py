@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cbi_queue.datasets.choices import for_dataset, no_returns_words
+from cbi_queue.datasets.description import read_description
 from cbi_queue.datasets.inspection import Request
 from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
+from cbi_queue.errors import Refused
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS, Family
 from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS, EvaluationParams
 from cbi_queue.plan.drafting import drafts_in
@@ -51,6 +55,8 @@ def check_data(
             plan.complain(complaints, (*job.at, "needs") if job.needs else job.at, text)
     rows = _open_exports(builders, around, complaints)
     _check_rows(plans, rows, complaints)
+    if around.exports_dir is not None:
+        _check_labels(plans, around.exports_dir, complaints)
 
 
 def _has_export(plan: PlanDraft, job: JobDraft, exports_dir: Path, complaints: Complaints) -> bool:
@@ -120,18 +126,13 @@ def _open_exports(
     for (key, request), inspection in zip(wanted.items(), found, strict=True):
         plan, job = readers[key][0]
         for fault in inspection.faults:
-            plan.complain(complaints, job.place("horizon"), f"{request.path}: {_for_dataset(fault, job.dataset)}")
+            plan.complain(complaints, job.place("horizon"), f"{request.path}: {for_dataset(fault, job.dataset)}")
         for warning in inspection.warnings:
             note = f"{request.path.name}{of_dataset_words(job.dataset)}: {warning}"
             if note not in around.notes:
                 around.notes.append(note)
         rows |= _rows_of(inspection, readers[key])
     return rows
-
-
-def _for_dataset(fault: str, dataset: str) -> str:
-    """Complete the commands that a fault names."""
-    return fault if dataset == DEFAULT else fault.replace("data edit ", f"data edit --dataset {dataset} ")
 
 
 def _rows_of(inspection: Inspection, readers: Sequence[tuple[PlanDraft, JobDraft]]) -> dict[Key, int]:
@@ -165,3 +166,21 @@ def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints:
         plan, job = found[0]
         also = f" (so {counted(len(found) - 1, 'more job')} of this plan)" if len(found) > 1 else ""
         plan.complain(complaints, job.place("params"), text + also)
+
+
+def _check_labels(plans: Sequence[PlanDraft], exports_dir: Path, complaints: Complaints) -> None:
+    """Complain about models of log returns on a data set that has none, once a plan and data set."""
+    found: dict[tuple[str, str], list[tuple[PlanDraft, JobDraft]]] = {}
+    for plan, job in drafts_in(plans):
+        if job.model is not None and MODELS[job.model].needs_returns:
+            found.setdefault((plan.source.name, job.dataset), []).append((plan, job))
+    for (_, dataset), of_dataset_and_plan in found.items():
+        try:
+            chosen = read_description(of_dataset(exports_dir, dataset))
+        except Refused:
+            continue  # told where the export is opened
+        if chosen.label == "log_return":
+            continue
+        (plan, job), more = of_dataset_and_plan[0], len(of_dataset_and_plan) - 1
+        also = f" (so {counted(more, 'more job')} of this plan)" if more else ""
+        plan.complain(complaints, job.place("model"), no_returns_words(str(job.model), dataset) + also)

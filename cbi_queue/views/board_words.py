@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.views.leaderboard import BETTER, HOLDOUT, LEAST_INDEPENDENT, NAIVE, NO, TOO_FEW, WORSE
+from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, HOLDOUT, LEAST_INDEPENDENT, NAIVE, NO, TOO_FEW, WORSE
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ PERIODS = {
 """What one horizon is called, alone and in numbers."""
 NO_PERIOD = ("period", "periods")
 TOLD_APART_WORDS = {BETTER: "yes (better)", WORSE: "yes (worse)", NO: "no", TOO_FEW: "too few"}
+NO_PERCENT = "Label difference: MAPE is not known, because a share of a price that may be 0 or below says nothing."
 PLOT_COLUMNS = 9
 """Characters of a plot: odd, so that zero has one of its own."""
 TALLEST = 3.0
@@ -43,6 +44,8 @@ def sentences(rows: Sequence[LeaderboardRow], comparison: Comparison | None = No
             f"Luck alone gives the best of {counted(tried, 'model')} such a lead over naive in "
             f"{_percent(comparison.superior_p)} of cases (test for superior predictive ability)."
         )
+    if rows[0].label == DIFFERENCE:
+        said.append(NO_PERCENT)
     return said
 
 

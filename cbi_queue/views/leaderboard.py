@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NAIVE = "naive"
 HOLDOUT = "holdout"
+LOG_RETURN, DIFFERENCE = "log_return", "difference"
 SCHEME_WORDS = {HOLDOUT: "holdout", "walk_forward": "walk-forward"}
 LEVEL = 0.05
 """A model is told apart from naive when both p-values are at most this, divided by the models of its board."""
@@ -111,6 +112,8 @@ class LeaderboardRow:
     """Which snapshot of the data set every row of its board was scored on; None when it was not recorded."""
     scheme: str = HOLDOUT
     """holdout | walk_forward: how every row of its board was judged."""
+    label: str = LOG_RETURN
+    """log_return | difference: what every row of its board forecasts of the price."""
     verdicts: tuple[VerdictLine, ...] = ()
     veto: str | None = None
     """Why a guardrail vetoed it; it is then not ranked."""
@@ -186,6 +189,11 @@ def scheme_of(job: JobRow) -> str:
     return found if isinstance(found, str) else HOLDOUT
 
 
+def label_of(job: JobRow) -> str:
+    """Return what a job forecasts of the price; runs of an earlier version forecast its log return."""
+    return DIFFERENCE if (job.metrics or {}).get("label") == DIFFERENCE else LOG_RETURN
+
+
 def may_differ(job: JobRow) -> tuple[str, ...]:
     """Return why an undisturbed run of *job* could have given other numbers; none while it has no result."""
     reasons = (job.metrics or {}).get(MAY_DIFFER)
@@ -244,6 +252,7 @@ def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[Leaderboa
             dataset=first.dataset,
             snapshot=first.snapshot,
             scheme=scheme_of(first),
+            label=label_of(first),
             told_apart=told_apart(row, models),
         )
         for row in placed

@@ -18,6 +18,7 @@ from cbi_queue.wording import counted
 from jobs.data.export_file import Export, read_chunks, read_columns
 from jobs.data.feature_cap import capped, too_many
 from jobs.data.features import DATE, PRICE, Series, look_back_rows
+from jobs.data.label import Label
 from jobs.data.leaks import suspicions
 from jobs.data.spacing import spacing_of
 from jobs.trainer import BrokenSpec
@@ -43,7 +44,7 @@ LARGEST = 1e30
 LEAK_ROWS = 20_000
 """Rows, about, in which columns that know the future are looked for."""
 ROLL_GAP = 12.0
-"""Standard deviations of a daily log return beyond which a jump is named: a roll between contracts, a split, an error."""
+"""Standard deviations of a daily move beyond which a jump is named: a roll between contracts, a split, an error."""
 
 
 @dataclass(slots=True)
@@ -133,6 +134,8 @@ class _Pass:
 
     def __init__(self, report: Report, columns: Columns, params: FeatureParams, chosen: DataSet) -> None:
         self._report, self._columns, self._params, self._chosen = report, columns, params, chosen
+        self._label = Label(chosen.label)
+        above = " above 0" if self._label.is_relative else ""
         date_, price = columns.date, columns.price
         at = f"column {price!r} is {{value}} in row {{row}} ({{day}})"
         self._no_date = _Tally(
@@ -149,14 +152,15 @@ class _Pass:
             "rise: sort the export by date"
         )
         self._no_price = _Tally(
-            f"{{n}} day{{s}} without a price, first {{day}}: {at}; every row needs a price above 0; fill "
+            f"{{n}} day{{s}} without a price, first {{day}}: {at}; every row needs a price{above}; fill "
             "them in the export, or leave these days out with `cbi-queue data edit missing_price=drop`"
         )
         self._low_price = _Tally(
-            f"{{n}} price{{s}} of 0 or below, first {{day}}: {at}; log returns need prices above 0"
+            f"{{n}} price{{s}} of 0 or below, first {{day}}: {at}; log returns need prices above 0; correct them, or "
+            "forecast differences of the price with `cbi-queue data edit label=difference`"
         )
         self._huge_price = _Tally(
-            f"{{n}} price{{s}} beyond {LARGEST:g}, first {{day}}: {at}; allowed are prices above 0 up to that"
+            f"{{n}} price{{s}} beyond {LARGEST:g}, first {{day}}: {at}; allowed are prices{above} up to that"
         )
         self._huge: dict[str, _Tally] = {}
         self._dropped = 0
@@ -216,7 +220,8 @@ class _Pass:
             self._dropped += int(missing.sum())
         else:
             self._no_price.add(missing, row, days, price)
-        self._low_price.add(~missing & (price <= 0), row, days, price)
+        if self._label.is_relative:
+            self._low_price.add(~missing & (price <= 0), row, days, price)
         self._huge_price.add(~missing & (np.abs(price) > LARGEST), row, days, price)
 
     def _conclude(self, rows: int) -> None:
@@ -261,10 +266,10 @@ class _Pass:
         report, columns = self._report, self._columns
         kept = ~np.isnan(price)
         spacing = spacing_of(days[kept], price[kept])
-        report.warnings += [*spacing.notes(), *_jumps(days[kept], price[kept])]
+        report.warnings += [*spacing.notes(), *_jumps(days[kept], price[kept], self._label)]
         report.notes += report.warnings
         as_is = [name for name in columns.as_is if self._seen[name].values]
-        series = [Series(PRICE, is_log=bool((price[kept] > 0).all()))]
+        series = [Series(PRICE, is_log=self._label.is_relative)]
         series += [Series(n, is_log=self._seen[n].starts_positive) for n in columns.series if self._seen[n].values]
         export = Export(
             path=report.path,
@@ -273,6 +278,7 @@ class _Pass:
             series=tuple(series),
             as_is=tuple(as_is),
             spacing=spacing,
+            label=self._label,
             drops_missing_price=self._chosen.missing_price == "drop",
             notes=tuple(report.notes),
         )
@@ -290,7 +296,7 @@ class _Pass:
         names = {name: of for name, of in self._columns.covariates.items() if not {name, of} & chosen}
         rows = sum(len(part) for part in next(iter(self._read.values()), []))
         columns = {name: np.concatenate(self._read[name]).astype(np.float64) for name in names} if rows else {}
-        for suspicion in suspicions(price[:rows], columns, HORIZON_DAYS.values()) if (price > 0).all() else ():
+        for suspicion in suspicions(price[:rows], columns, HORIZON_DAYS.values(), self._label):
             of = names[suspicion.column]
             yield (
                 f"column {of!r} seems to know the future: {suspicion.evidence}; leave it out with `cbi-queue data edit "
@@ -298,20 +304,28 @@ class _Pass:
             )
 
 
-def _jumps(days: np.ndarray, price: np.ndarray) -> Iterator[str]:
+def _jumps(days: np.ndarray, price: np.ndarray, label: Label) -> Iterator[str]:
     """Name moves that no market makes in a day: they may be rolls between contracts."""
-    if len(price) < 100 or not (price > 0).all():
+    if len(price) < 100:
         return
-    moves = np.diff(np.log(price))
-    spread = float(np.median(np.abs(moves))) * 1.4826
-    far = np.flatnonzero(np.abs(moves) > ROLL_GAP * spread) if spread > 0 else np.array([], dtype=np.int64)
+    moves = np.diff(label.level(price))
+    size = np.abs(moves)
+    spread = np.full(len(size), float(np.median(size)) * 1.4826)
+    if not label.is_relative:  # differences are as large as the price of their time
+        spread = np.maximum(spread, pl.Series(size).rolling_median(253, min_samples=1, center=True).to_numpy() * 1.4826)
+    far = np.flatnonzero((size > ROLL_GAP * spread) & (spread > 0))
+    by_differences = " (with label=difference, if it is adjusted by differences)" if label.is_relative else ""
     if len(far):
-        at = int(far[np.abs(moves[far]).argmax()])
+        at = int(far[size[far].argmax()])
         yield (
             f"{counted(len(far), 'jump')} of the price beyond {ROLL_GAP:g} standard deviations, the largest "
-            f"{np.expm1(moves[at]):+.0%} on {day_text(int(days[at + 1]))}: if they are rolls between contracts, export a "
-            "back-adjusted series; the models take them for moves of the market"
+            f"{_move_words(float(moves[at]), label)} on {day_text(int(days[at + 1]))}: if they are rolls between contracts, export a "
+            f"back-adjusted series{by_differences}; the models take them for moves of the market"
         )
+
+
+def _move_words(move: float, label: Label) -> str:
+    return f"{np.expm1(move):+.0%}" if label.is_relative else f"{move:+.4g}"
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cbi_queue.models.parameters.features import FeatureParams
     from jobs.data.features import Series
+    from jobs.data.label import Label
     from jobs.data.spacing import Spacing
 
 _READ_BUFFER_BYTES = 1 << 20
@@ -48,6 +49,7 @@ class Export:
     as_is: tuple[str, ...]
     """Covariates whose value is the feature."""
     spacing: Spacing
+    label: Label
     drops_missing_price: bool
     notes: tuple[str, ...]
     """Sentences on what was left out, and what is missing inside a column."""

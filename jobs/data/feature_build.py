@@ -95,6 +95,7 @@ def build_cache(
         "schema": schema,
         "series": [{"name": s.name, "returns": "log" if s.is_log else "difference"} for s in export.series],
         "as_is": list(export.as_is),
+        "label": str(export.label),
         "spacing": export.spacing.as_json(),
         "notes": list(export.notes),
         "output_sha256": output_sha256,

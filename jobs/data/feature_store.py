@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import sha256_of, write_json
+from cbi_queue.datasets.choices import no_returns_words
 from cbi_queue.datasets.place import manifest_path
 from cbi_queue.datasets.snapshots import built_from
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.regular_files import LARGE, read_whole
+from jobs.data.label import Label
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -125,6 +128,17 @@ def check_snapshot(processed_dir: Path, spec: JobSpec) -> str | None:
         f"the features of {spec.horizon} in {processed_dir} are of snapshot {built[:8]}, and this job was enqueued for "
         f"{str(spec.snapshot)[:8]}; `cbi-queue retry {spec.name}` trains it on the features as they are"
     )
+
+
+def check_returns(processed_dir: Path, spec: JobSpec) -> None:
+    """Check that the features are of a price with log returns, where the model needs them.
+
+    Raises:
+        BrokenSpec: when they are not.
+    """
+    manifest = cache_files(processed_dir, spec.horizon).read_manifest() or {}
+    if MODELS[spec.model].needs_returns and not Label(manifest.get("label", Label.LOG_RETURN)).is_relative:
+        raise BrokenSpec(no_returns_words(spec.model, spec.dataset))
 
 
 def code_version() -> str:

@@ -6,7 +6,7 @@ that much. It is null where its window is not full, contains a gap or a level wi
 divide by; it is never filled, and never NaN or infinite. No file is touched here.
 
 Letters: t a row (a trading day), x the level of a series, r_t = log x_t - log x_{t-1} its return (x_t - x_{t-1} for
-a series that is not positive at its beginning, see `Series.is_log`), w a window of the last w rows, k a lag in rows.
+a series that is not positive at its beginning, and for a price whose label is a difference, see `Series.is_log`), w a window of the last w rows, k a lag in rows.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ class Series:
 
     name: str
     is_log: bool
-    """Its returns are logarithmic; else plain differences, because not all of its first values are positive.
+    """Its returns are logarithmic; else plain differences.
 
-    The beginning alone decides (`export_file.SETTLING_VALUES`): otherwise a late value would change what the features
-    of earlier years mean. In a logarithmic series a later value that is not positive is a gap.
+    Of the price, the data set's label decides. Of a covariate, whether its first values are all positive, and these alone
+    (`export_check.SETTLING_VALUES`): otherwise a late value would change what the features of earlier years mean. In a
+    logarithmic covariate a later value that is not positive is a gap.
     """
 
 
@@ -153,7 +154,7 @@ def _with_price(price: Series, other: Series, w: int) -> Iterator[tuple[str, pl.
     own, its = pl.col(f"{price.name}.r.co.{w}"), pl.col(f"{other.name}.r.co.{w}")
     yield f"{other.name}_corr_{w}", (co / (own.sqrt() * its.sqrt())).clip(-1.0, 1.0)
     yield f"{other.name}_beta_{w}", co / its
-    if other.is_log:
+    if price.is_log and other.is_log:
         yield (
             f"{other.name}_spread_{w}",
             (pl.col(f"{price.name}.r.mean.{w}") - pl.col(f"{other.name}.r.mean.{w}")) * w,

@@ -194,10 +194,9 @@ def shrinkage_of(frame: ForecastFrame, rows: np.ndarray, predicted: np.ndarray) 
     """
     scored = rows[np.isfinite(predicted[rows])]
     price, f, h = frame.price[scored], predicted[scored], frame.horizon_days
-    actual = price * np.exp(frame.y[scored])
+    actual = frame.label.price_from(price, frame.y[scored])
     naive_miss = np.abs(price - actual)
-    with np.errstate(over="ignore"):
-        misses = {factor: np.abs(price * np.exp(factor * f) - actual) for factor in SHRINKAGES}
+    misses = {factor: np.abs(frame.label.price_from(price, factor * f) - actual) for factor in SHRINKAGES}
     best = min(misses, key=lambda factor: float(misses[factor].sum()))
     tested = skill_test(misses[best], naive_miss, h)
     is_better = float(misses[best].sum()) < float(naive_miss.sum())

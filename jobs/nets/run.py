@@ -76,7 +76,7 @@ class NetRun(ABC):
         give_back()  # Polars, which writes the files, has its own allocator
         data, progress = self.data, self.loop.progress
         predicted = np.full(data.frame.rows, np.nan)
-        predicted[data.forecast_rows] = data.standardiser.log_return(forecast)
+        predicted[data.forecast_rows] = data.standardiser.forecast(forecast)
         return record_run(
             self._task,
             data.frame,

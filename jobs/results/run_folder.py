@@ -23,7 +23,7 @@ from cbi_queue.protocol import Finished, Note
 from jobs.data.spacing import DAYS_OF_YEAR, TRADING_DAYS
 from jobs.evaluation.conformal import COVERAGES, half_widths, measured_coverage
 from jobs.evaluation.guardrails import Verdict, verdicts, veto_words
-from jobs.evaluation.scoring import MASE_SEASON_ROWS, score
+from jobs.evaluation.scoring import MASE_SEASON_ROWS, finite_or_none, score
 from jobs.evaluation.significance import shrinkage_of
 from jobs.evaluation.splits import describe
 from jobs.evaluation.walk_forward import Recorded
@@ -100,6 +100,7 @@ def record_run(
             "coverage": covered,
             "cost_per_turnover": cost,
             "shrinkage": factor,
+            **_label_of(frame, split),
             "forecast": _latest_forecast(frame, predicted, widths),
             "fit_s": round(fit_s, 3),
             "predict_s": round(predict_s, 4),
@@ -109,7 +110,7 @@ def record_run(
         final=final if final["final"] else None,
         model_files=model_files,
         schema=feature_schema(frame),
-        preproc={**preproc, "forecast_factor": factor},
+        preproc={**preproc, "forecast_factor": factor, **_label_of(frame)},
     )
 
 
@@ -156,6 +157,14 @@ def fill_folder(
     return Finished(metrics=metrics, veto=veto_words(found))
 
 
+def _label_of(frame: ForecastFrame, split: Split | None = None) -> dict[str, Any]:
+    """Return what is recorded of a label that was chosen, and the value of a position in it; nothing of the default."""
+    if frame.label.is_relative:
+        return {}
+    value = {} if split is None else {"notional": finite_or_none(frame.label.notional(frame.price[split.train]))}
+    return {"label": str(frame.label), **value}
+
+
 def _cost_per_turnover(task: Task) -> float:
     """Return what the data set's description says now; its default where it cannot be read, which is no reason to fail."""
     try:
@@ -175,7 +184,7 @@ def feature_schema(frame: ForecastFrame) -> dict[str, Any]:
             {"position": at, "name": name, "dtype": str(frame.x.dtype)} for at, name in enumerate(frame.feature_names)
         ],
         "missing": "NaN",
-        "target": {"name": f"log_return_{frame.horizon_days}d", "dtype": str(frame.y.dtype)},
+        "target": {"name": f"{frame.label}_{frame.horizon_days}d", "dtype": str(frame.y.dtype)},
     }
 
 
@@ -214,14 +223,15 @@ def _write_predictions(
 ) -> None:
     """Write one row a forecast: date, target_date, price, block, predicted return and price, intervals, actual_price.
 
+    The return is f[t]: the forecast of a change of the price, in its unit, where the label is a difference.
+
     Null: not known. A target date after the last row counts weekdays, since nobody knows the holidays to come (or weeks,
     months and calendar days, where these are the rows).
     """
     import polars as pl
 
     kept = np.flatnonzero(np.isfinite(predicted))
-    with np.errstate(over="ignore"):
-        forecast = frame.price[kept] * np.exp(predicted[kept])
+    forecast = frame.label.price_from(frame.price[kept], predicted[kept])
     table = pl.DataFrame(
         {
             "date": frame.dates[kept],
@@ -230,8 +240,8 @@ def _write_predictions(
             "block": block_names(frame, split)[kept].tolist(),
             "predicted_return": predicted[kept],
             "predicted_price": forecast,
-            **_bounds(forecast, kept, widths),
-            "actual_price": frame.price[kept] * np.exp(frame.y[kept]),
+            **_bounds(frame, forecast, kept, widths),
+            "actual_price": frame.label.price_from(frame.price[kept], frame.y[kept]),
         }
     ).with_columns(pl.selectors.float().fill_nan(None))
     with atomic_file(path) as part:
@@ -257,9 +267,8 @@ def _latest_forecast(
     if not len(kept):
         return None
     newest = kept[-1:]
-    with np.errstate(over="ignore"):
-        forecast = frame.price[newest] * np.exp(predicted[newest])
-    figures = {"price": frame.price[newest], "predicted_price": forecast, **_bounds(forecast, newest, widths)}
+    forecast = frame.label.price_from(frame.price[newest], predicted[newest])
+    figures = {"price": frame.price[newest], "predicted_price": forecast, **_bounds(frame, forecast, newest, widths)}
     return {
         "date": str(frame.dates[newest[0]]),
         "target_date": str(target_dates(frame)[newest[0]]),
@@ -267,12 +276,13 @@ def _latest_forecast(
     }
 
 
-def _bounds(forecast: np.ndarray, kept: np.ndarray, widths: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _bounds(
+    frame: ForecastFrame, forecast: np.ndarray, kept: np.ndarray, widths: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     bounds: dict[str, np.ndarray] = {}
     for percent, width in widths.items():
-        with np.errstate(over="ignore"):
-            bounds[f"lower_{percent}"] = forecast * np.exp(-width[kept])
-            bounds[f"upper_{percent}"] = forecast * np.exp(width[kept])
+        bounds[f"lower_{percent}"] = frame.label.price_from(forecast, -width[kept])
+        bounds[f"upper_{percent}"] = frame.label.price_from(forecast, width[kept])
     return bounds
 
 

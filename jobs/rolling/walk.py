@@ -1,7 +1,7 @@
 """Models that are fitted in moments, walked forward with refits: one fit after another, each stored as JSON.
 
-From the first validation row on, the model is fitted again every `refit_every_rows` rows on the last `history_rows` log
-prices, up to and including that day; between refits its parameters are fixed while its state is updated with each new
+From the first validation row on, the model is fitted again every `refit_every_rows` rows on the last `history_rows` prices
+(their logarithms, unless the label is a difference), up to and including that day; between refits its parameters are fixed while its state is updated with each new
 day's price. Each row t is forecast from prices up to t only. A family says how to fit and how to forecast from a fit.
 
 A fit's parameters are stored as JSON and loaded from it for every forecast, so that the file is all that is needed. Safe
@@ -21,6 +21,7 @@ import numpy as np
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored, Started
 from cbi_queue.regular_files import check_folder, plain_words
+from jobs.data.label import Label
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import split_of
 from jobs.process.channel import StopRequested
@@ -59,7 +60,7 @@ class _Fits:
 
 
 class RollingFit(ABC):
-    """Walks forward by itself, whatever the scheme. A subclass fits on log prices and forecasts from a fit."""
+    """Walks forward by itself, whatever the scheme. A subclass fits on levels (`Label.level`) and forecasts from a fit."""
 
     walks_forward = True
     library: ClassVar[str]
@@ -68,11 +69,14 @@ class RollingFit(ABC):
     """Whether the number of threads changes a bit of a fit: the fits of an attempt with another number are then not used."""
     record: ClassVar[Callable[..., Finished]] = staticmethod(record_run)
     """Scores the forecasts and fills the run's folder."""
+    label = Label.LOG_RETURN
+    """Of the frame, once prepared."""
 
     def prepare(self, task: Task) -> Started:
         """Load and split the series, plan the refits, restore those of an earlier attempt."""
         self.params = p = cast("RollingFitParams", task.spec.typed_params)
         self.frame = load_frame(task.processed_dir, task.spec.horizon)
+        self.label = self.frame.label
         self.split = split_of(task, self.frame)
         self.chunks = list(refit_chunks(self.frame, self.split, p.refit_every_rows))
         threads = f", {task.assignment.threads} threads" if self.depends_on_threads else ""
@@ -105,7 +109,7 @@ class RollingFit(ABC):
             fit_s=self.done.fit_s,
             predict_s=predict_s,
             model_files={MODEL_FILE: _as_json({"model": task.spec.model, "fits": self.done.fits})},
-            preproc={"scaler": None, "transform": "log price", "features": []},
+            preproc={"scaler": None, "transform": "log price" if self.label.is_relative else "price", "features": []},
             details={"refits": len(self.done.fits), **self.details()},
         )
 
@@ -138,11 +142,11 @@ class RollingFit(ABC):
 
     def _fit_before(self, row: int) -> Fit:
         first = max(0, row + 1 - self.params.history_rows)
-        return {"first_row": first, "fit_row": row, **self.fit(np.log(self.frame.price[first : row + 1]))}
+        return {"first_row": first, "fit_row": row, **self.fit(self.label.level(self.frame.price[first : row + 1]))}
 
     @abstractmethod
-    def fit(self, log_price: np.ndarray) -> Fit:
-        """Fit on *log_price*: (days,) float64."""
+    def fit(self, level: np.ndarray) -> Fit:
+        """Fit on *level*, log prices or prices: (days,) float64."""
 
     @abstractmethod
     def forecast_rows(self, fit: Fit, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:

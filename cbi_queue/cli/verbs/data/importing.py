@@ -43,6 +43,9 @@ COLUMNS_SHOWN = 12
 @click.option("--date-format", metavar="FORM", help="Form of the dates, such as MM/DD/YYYY, when it cannot be told.")
 @click.option("--decimal", type=click.Choice([".", ","]), help="Decimal sign, when it cannot be told.")
 @click.option("--missing-price", type=click.Choice(["refuse", "drop"]), help="What happens to days without a price.")
+@click.option(
+    "--label", type=click.Choice(["log_return", "difference"]), help="What is forecast; difference takes any price."
+)
 @click.option("--set", "choices", multiple=True, metavar="KEY=VALUE", help="A choice as in `data edit`; repeatable.")
 @click.option("--replace", is_flag=True, help="Replace exports that no import wrote.")
 @click.option("--dry-run", is_flag=True, help="Say what would be imported, and change nothing.")
@@ -57,6 +60,7 @@ def import_files(
     date_format: str | None,
     decimal: str | None,
     missing_price: str | None,
+    label: str | None,
     choices: tuple[str, ...],
     replace: bool,
     dry_run: bool,
@@ -88,12 +92,14 @@ def import_files(
         date_format=date_format,
         decimal=decimal,
     )
-    typed = [*choices, *([f"missing_price={missing_price}"] if missing_price else [])]
+    named = {"missing_price": missing_price, "label": label}
+    typed = [*choices, *(f"{key}={value}" for key, value in named.items() if value)]
     had_data = bool(exports_in(exports_dir))
     shadows = refuse_foreign(wanted, replace=replace)
     description = with_choices(read_description(exports_dir), typed)
     with staged(settings, wanted, description) as answer:
         faults, answer["imported"], answer["replaced"] = answer.get("faults") or [], False, False
+        answer["label"] = description.label
         if not as_json:
             _print(answer, dataset, files)
         if not faults and not dry_run and (yes or as_json or _agreed()):
@@ -124,6 +130,7 @@ def _print(answer: dict[str, Any], dataset: str, given: Sequence[Path]) -> None:
     lines = []
     if "date" in answer:
         lines += [_column_line("date", answer, answer.get("date_format")), _column_line("price", answer, None)]
+        lines += ["label           difference: of the price, in its unit"] if answer["label"] == "difference" else []
         lines.append(f"other columns   {_some(list(answer['columns'].values()))}")
     if answer.get("decimal") == ",":
         lines.append("numbers         decimal comma")
