@@ -123,8 +123,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
         "skill-test",
         "skill_test_size",
-        "how often noise is called skill by each test; a round is a walk",
-        600,
+        "how often noise is called skill by each test, and a real skill is seen; a round is a walk",
+        2000,
         slow=True,
         smallest={"HORIZON_DAYS": (5,)},
     ),
