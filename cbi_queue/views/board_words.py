@@ -40,6 +40,8 @@ def heading(title: str, rows: Sequence[LeaderboardRow], *, final: bool = False) 
 def sentences(rows: Sequence[LeaderboardRow], comparison: Comparison | None = None) -> list[str]:
     """Say what may be believed of a board: what is told apart from naive, what only looks good, what is not ranked."""
     said = [_told_apart(rows), *_lookalikes(rows)]
+    if comparison is not None and comparison.fault is not None:
+        said.append(comparison.fault)
     if comparison is not None and comparison.superior_p is not None:
         tried = sum(row.place is not None and row.job_id is not None and row.model != NAIVE for row in rows)
         said.append(
