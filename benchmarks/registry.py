@@ -196,6 +196,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"ROUNDS": 2, "HORIZONS": ("1w",)},
     ),
     Benchmark(
+        "feature-rival",
+        "feature_rival",
+        "the features of the sample, against Polars' own rolling functions: time and peak memory",
+        5,
+        slow=True,
+        smallest={"BUILDS": 1},
+    ),
+    Benchmark(
         "features",
         "feature_streaming",
         "memory of the feature cache on 10 million rows",

@@ -72,7 +72,7 @@ def _with_moments(frame: pl.DataFrame, series: Sequence[Series], params: Feature
     # (2 x series, rows): the returns first, beginning with the price's
     values = frame.select(names).to_numpy().T.copy()
     variances = [(i, i) for i in range(len(names))]
-    with_price = [(0, i) for i in range(1, len(series))]
+    with_price = [(0, i) for i in range(1, len(series))] if params.interactions else []
     moments = rolling_moments(values, variances + with_price, sorted(set(params.windows)))
     columns = []
     for w, found in moments.items():
