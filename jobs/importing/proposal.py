@@ -52,8 +52,8 @@ _DATE_NAMES = (
 )
 _PRICE_NAMES = (
     "price", "settle", "settlement", "settlement_price", "settle_price", "close", "adj_close", "close_last", "last",
-    "px_last", "px_settle", "closing_price", "value", "schlusskurs", "schluss", "kurs", "preis", "cierre", "último", "ultimo",
-    "precio", "clôture", "dernier", "prix", "chiusura", "prezzo",
+    "px_last", "px_settle", "closing_price", "value", "schlusskurs", "schluss", "kurs", "preis", "cierre", "último",
+    "ultimo", "precio", "clôture", "dernier", "prix", "chiusura", "prezzo",
 )  # fmt: skip
 _OF_NUMBERS = ("YYYYMMDD", "YYYYMM", *EPOCH_FORMS, EXCEL)
 _MOSTLY = 0.95

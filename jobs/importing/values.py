@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MISSING = (
-    "", "na", "n/a", "#n/a", "nan", "null", "none", "-", "--", ".", "…", "n.a.", "n/d", "nd", "nil", "missing", "(blank)", "?",
-    "#n/a n/a", "#n/a n.a.", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!",
+    "", "na", "n/a", "#n/a", "nan", "null", "none", "-", "--", ".", "…", "n.a.", "n/d", "nd", "nil", "missing",
+    "(blank)", "?", "#n/a n/a", "#n/a n.a.", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!",
 )  # fmt: skip
 """Words for a missing value, in any case."""
 DATE_FORMS: dict[str, str] = {
