@@ -123,8 +123,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
         "skill-test",
         "skill_test_size",
-        "how often noise is called skill by each test; a round is a walk",
-        600,
+        "how often noise is called skill by each test, and a real skill is seen; a round is a walk",
+        2000,
         slow=True,
         smallest={"HORIZON_DAYS": (5,)},
     ),
@@ -194,6 +194,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         20,
         slow=True,
         smallest={"ROUNDS": 2, "HORIZONS": ("1w",)},
+    ),
+    Benchmark(
+        "feature-rival",
+        "feature_rival",
+        "the features of the sample, against Polars' own rolling functions: time and peak memory",
+        5,
+        slow=True,
+        smallest={"BUILDS": 1},
     ),
     Benchmark(
         "features",

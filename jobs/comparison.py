@@ -7,7 +7,7 @@ that forecast the same rows it returns, from their absolute errors in units of t
 - the test for superior predictive ability (Hansen 2005): p of "nothing beats naive", corrected for all that was tried;
 - the deflated Sharpe ratio of each (`significance.deflated_sharpe`), the number of trials counting searches as well.
 
-Both tests resample blocks of 2h rows, with a fixed seed. Fewer than three such blocks, and nothing is said.
+Both tests resample blocks of 2h rows, with a fixed seed. Fewer than three such blocks, 6h rows, and nothing is said.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ import numpy as np
 
 from cbi_queue.regular_files import failure_of
 from jobs.evaluation.scoring import TRADING_DAYS_PER_YEAR
-from jobs.evaluation.significance import LEAST_BLOCKS, RESAMPLES, deflated_sharpe
+from jobs.evaluation.significance import LEAST_INDEPENDENT, deflated_sharpe
 
 NAIVE = "naive"
+RESAMPLES = 1000
 SET_SIZE = 0.10
 """A model whose p-value is below this is left out of the 90 % confidence set."""
 MOST_IN_PAIRS = 60
@@ -53,7 +54,7 @@ def compare(group: Group) -> dict[str, Any]:
     losses, rows = _losses(group["runs"])
     said["rows"] = rows
     block = 2 * int(group["horizon_days"])
-    if rows < LEAST_BLOCKS * block or len(losses) < 2:
+    if rows < LEAST_INDEPENDENT * int(group["horizon_days"]) or len(losses) < 2:
         return said
     twins = _twins(losses)
     leaders = {name: losses[name] for name in set(twins.values())}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
-from cbi_queue.views.board_words import NO_PERCENT, NO_PERIOD, PERIODS
+from cbi_queue.views.board_words import NO_PERCENT, periods
 from cbi_queue.views.job_words import signed
 from cbi_queue.views.leaderboard import DIFFERENCE, SCHEME_WORDS, label_of, scheme_of, verdicts_of
 from cbi_queue.views.stored_values import number_of
@@ -56,8 +56,9 @@ def result_lines(job: JobRow) -> Iterator[str]:
     metrics = job.metrics or {}
     if not isinstance(metrics.get("backtest"), dict):
         return
+    of = periods(0, job.horizon, number_of(metrics["backtest"].get("periods_per_year")))
     yield (
-        f"Scheme {SCHEME_WORDS.get(scheme_of(job), scheme_of(job))}; n: independent {PERIODS.get(job.horizon, NO_PERIOD)[1]}"
+        f"Scheme {SCHEME_WORDS.get(scheme_of(job), scheme_of(job))}; n: independent {of}"
         + (
             f"; forecasts shrunk to {shrinkage:.0%} of their size".replace("%", " %")
             if (shrinkage := number_of(metrics.get("shrinkage"))) is not None and shrinkage < 1

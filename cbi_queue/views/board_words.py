@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, HOLDOUT, LEAST_INDEPENDENT, NAIVE, NO, TOO_FEW, WORSE
 from cbi_queue.wording import counted
 
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
     from cbi_queue.views.comparison import Comparison
     from cbi_queue.views.leaderboard import LeaderboardRow
 
-PERIODS = {
+_TRADING_DAYS = 252.0
+_PERIODS = {
     "1w": ("week", "weeks"), "1m": ("month", "months"), "3m": ("quarter", "quarters"),
     "6m": ("half-year", "half-years"), "12m": ("year", "years"),
 }  # fmt: skip
-"""What one horizon is called, alone and in numbers."""
-NO_PERIOD = ("period", "periods")
+"""What one horizon is called in a series of trading days, alone and in numbers."""
+_ROWS = {365.0: "calendar days", 52.0: "weeks", 12.0: "months", 4.0: "quarters", 1.0: "years"}
+"""What the rows of other series are, by the rows that a year has."""
 TOLD_APART_WORDS = {BETTER: "yes (better)", WORSE: "yes (worse)", NO: "no", TOO_FEW: "too few"}
 NO_PERCENT = "Label difference: MAPE is not known, because a share of a price that may be 0 or below says nothing."
 PLOT_COLUMNS = 9
@@ -38,6 +41,8 @@ def heading(title: str, rows: Sequence[LeaderboardRow], *, final: bool = False) 
 def sentences(rows: Sequence[LeaderboardRow], comparison: Comparison | None = None) -> list[str]:
     """Say what may be believed of a board: what is told apart from naive, what only looks good, what is not ranked."""
     said = [_told_apart(rows), *_lookalikes(rows)]
+    if comparison is not None and comparison.fault is not None:
+        said.append(comparison.fault)
     if comparison is not None and comparison.superior_p is not None:
         tried = sum(row.place is not None and row.job_id is not None and row.model != NAIVE for row in rows)
         said.append(
@@ -68,8 +73,24 @@ def independent_words(row: LeaderboardRow) -> str:
     if row.independent is None:
         return "n not known"
     count = round(row.independent)
-    period = PERIODS.get(row.horizon, NO_PERIOD)[count != 1]
-    return f"n = {count} independent {period}"
+    return f"n = {count} independent {periods(count, row.horizon, row.periods_per_year)}"
+
+
+def periods(count: int, horizon: str, per_year: float | None) -> str:
+    """Name *count* stretches of one horizon each, by the spacing of the data.
+
+    A horizon is counted in rows: 21 rows are a month of trading days, and 21 weeks of a weekly series.
+
+    Args:
+        count: how many.
+        horizon: one of the catalogue's names.
+        per_year: rows of a year; None: not recorded, trading days.
+    """
+    if per_year in {None, _TRADING_DAYS} and horizon in _PERIODS:
+        return _PERIODS[horizon][count != 1]
+    plural = "period" if count == 1 else "periods"
+    days = HORIZON_DAYS.get(horizon)
+    return plural if days is None else f"{plural} of {days} {_ROWS.get(per_year or _TRADING_DAYS, 'rows')}"
 
 
 def _told_apart(rows: Sequence[LeaderboardRow]) -> str:

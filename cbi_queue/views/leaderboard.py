@@ -75,6 +75,8 @@ class LeaderboardRow:
     """The 95 % interval around that skill."""
     independent: float | None = None
     """Rows that share no day with each other: rows / h."""
+    periods_per_year: float | None = None
+    """Rows of a year, by the spacing of the data: 252 for trading days; None: not recorded."""
     p_value: float | None = None
     """Two-sided, of a skill of zero, by block bootstrap."""
     dm_p_value: float | None = None
@@ -298,6 +300,7 @@ def _with_scores(row: LeaderboardRow, score: Mapping[str, Any], validation: Any)
         validation_skill=number_of(validation.get("skill_mae")) if isinstance(validation, dict) else None,
         skill_mase=number_of(score.get("skill_mae")),
         independent=number_of(score.get("skill_independent")),
+        periods_per_year=number_of(score.get("periods_per_year")),
         p_value=number_of(score.get("skill_p_value")),
         dm_p_value=number_of(score.get("skill_dm_p_value")),
         rows=whole_of(score.get("rows")),

@@ -48,7 +48,7 @@ def mend_cache(task: Task) -> None:
 def _build_again(task: Task, files: CacheFiles) -> str:
     from jobs.data.export_file import find_export, open_export
     from jobs.data.feature_build import build_cache, description_of, rows_a_chunk, stamp_of
-    from jobs.data.features import feature_names
+    from jobs.data.feature_names import feature_names
 
     def obey(_rows: int = 0) -> None:
         task.channel.safe_point(0)

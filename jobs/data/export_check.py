@@ -11,13 +11,13 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.wording import counted
-from jobs.data.export_file import Export, read_chunks, read_columns
+from jobs.data.columns import NO_DATE
+from jobs.data.export_file import Export, read_arrays, read_columns
 from jobs.data.feature_cap import capped, too_many
-from jobs.data.features import DATE, PRICE, Series, look_back_rows
+from jobs.data.feature_names import PRICE, Series, look_back_rows
 from jobs.data.label import Label
 from jobs.data.leaks import suspicions
 from jobs.data.spacing import spacing_of
@@ -111,15 +111,13 @@ class _Tally:
         )
 
 
-_NO_DATE = -(2**31)
-"""Stands for a missing date among days since 1970."""
 _FIRST_DAY, _LAST_DAY = date(1600, 1, 1).toordinal() - 719163, date(9999, 1, 1).toordinal() - 719163
 """Days since 1970 between which a date is believed."""
 
 
 def day_text(day: int) -> str:
     """Write a day since 1970; also one that no calendar of Python's has."""
-    if day == _NO_DATE:
+    if day == NO_DATE:
         return "None"
     ordinal = day + 719163
     return str(date.fromordinal(ordinal)) if 1 <= ordinal <= date.max.toordinal() else f"{day} days from 1970"
@@ -174,43 +172,41 @@ class _Pass:
     def run(self, safe_point: Callable[[], None]) -> None:
         columns, rows, last = self._columns, 0, None
         size = min(CHECK_ROWS, max(1024, CHECK_CELLS // max(len(columns.covariates), 1)))
-        for chunk in read_chunks(self._report.path, columns, list(columns.covariates), size):
-            last = self._check(chunk, rows, last)
-            rows += chunk.height
+        for days, values in read_arrays(self._report.path, columns, list(columns.covariates), size):
+            last = self._check(days, values, rows, last)
+            rows += len(days)
             safe_point()
         self._conclude(rows)
 
-    def _check(self, chunk: pl.DataFrame, row: int, last: int | None) -> int | None:
-        days = chunk[DATE].to_physical().fill_null(_NO_DATE).to_numpy().astype(np.int64)
-        price = chunk[PRICE].to_numpy()
+    def _check(self, days: np.ndarray, columns: dict[str, np.ndarray], row: int, last: int | None) -> int | None:
+        price = columns[PRICE]
         self._check_dates(days, row, last)
         self._check_price(price, days, row)
-        kept = chunk.filter(pl.col(PRICE).is_not_null()) if self._chosen.missing_price == "drop" else chunk
+        kept = ~np.isnan(price) if self._chosen.missing_price == "drop" else np.ones(len(price), dtype=bool)
         for name, seen in self._seen.items():
-            values = chunk[name]
-            largest = values.abs().max()
-            if largest is not None and largest > LARGEST:  # type: ignore[operator] # a float column's
+            values = columns[name]
+            is_huge = np.abs(values) > LARGEST
+            if is_huge.any():
                 words = (
                     f"{{n}} value{{s}} beyond {LARGEST:g}: column {self._columns.covariates[name]!r} is {{value}} in row "
                     "{row} ({day}); allowed are smaller numbers and missing values"
                 )
                 tally = self._huge.setdefault(name, _Tally(words))
-                array = values.to_numpy()
-                tally.add(np.abs(np.nan_to_num(array, nan=0.0, posinf=np.inf)) > LARGEST, row, days, array)
-            seen.add(kept[name])
+                tally.add(is_huge, row, days, values)
+            seen.add(values[kept])
             if self._read_rows < LEAK_ROWS:
-                self._read[name].append(kept[name].to_numpy().astype(np.float32))
-        self._read_rows += kept.height
+                self._read[name].append(values[kept].astype(np.float32))
+        self._read_rows += int(kept.sum())
         self._days.append(days)
         self._prices.append(price)
         return int(days[-1]) if len(days) else last
 
     def _check_dates(self, days: np.ndarray, row: int, last: int | None) -> None:
-        missing = days == _NO_DATE
+        missing = days == NO_DATE
         self._no_date.add(missing, row, days, days)
         self._odd_date.add(~missing & ((days < _FIRST_DAY) | (days >= _LAST_DAY)), row, days, days)
-        before = np.concatenate([[_NO_DATE if last is None else last], days[:-1]])
-        both = ~missing & (before != _NO_DATE)
+        before = np.concatenate([[NO_DATE if last is None else last], days[:-1]])
+        both = ~missing & (before != NO_DATE)
         self._again.add(both & (days == before), row, days, days)
         self._back.add(both & (days < before), row, days, days)
 
@@ -312,6 +308,8 @@ def _jumps(days: np.ndarray, price: np.ndarray, label: Label) -> Iterator[str]:
     size = np.abs(moves)
     spread = np.full(len(size), float(np.median(size)) * 1.4826)
     if not label.is_relative:  # differences are as large as the price of their time
+        import polars as pl  # costs more than the rest of the check, which most exports need not
+
         spread = np.maximum(spread, pl.Series(size).rolling_median(253, min_samples=1, center=True).to_numpy() * 1.4826)
     far = np.flatnonzero((size > ROLL_GAP * spread) & (spread > 0))
     by_differences = " (with label=difference, if it is adjusted by differences)" if label.is_relative else ""
@@ -340,14 +338,15 @@ class _Seen:
     without_log: int = 0
     """Values of 0 or below."""
 
-    def add(self, column: pl.Series) -> None:
-        """Add the next chunk of the column, in which NaN is already null."""
-        there = column.len() - column.null_count()
-        started_at = 0 if self.values else column.is_not_null().arg_max() or 0
+    def add(self, column: np.ndarray) -> None:
+        """Add the next chunk of the column: (rows,) float64, NaN for none."""
+        is_there = ~np.isnan(column)
+        there = int(is_there.sum())
         if there or self.values:
-            self.gaps += column.slice(started_at).null_count()
+            started_at = 0 if self.values else int(is_there.argmax())
+            self.gaps += len(column) - started_at - there
         if self.values < SETTLING_VALUES:
-            first = column.drop_nulls().head(SETTLING_VALUES - self.values)
+            first = column[is_there][: SETTLING_VALUES - self.values]
             self.starts_positive = self.starts_positive and bool((first > 0).all())
         self.values += there
         self.without_log += int((column <= 0).sum())

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cbi_queue.datasets.description import DataSet
 from cbi_queue.datasets.place import export_path
 from cbi_queue.regular_files import check_file, plain_words
 from jobs.data.as_of import as_known
 from jobs.data.columns import Columns, columns_of
-from jobs.data.features import DATE, PRICE
+from jobs.data.feature_names import DATE, PRICE
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -27,13 +25,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    import polars as pl
 
+    from cbi_queue.datasets.description import DataSet
     from cbi_queue.models.parameters.features import FeatureParams
-    from jobs.data.features import Series
+    from jobs.data.feature_names import Series
     from jobs.data.label import Label
     from jobs.data.spacing import Spacing
 
 _READ_BUFFER_BYTES = 1 << 20
+_Chunk = TypeVar("_Chunk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def open_export(
     Raises:
         BrokenSpec: naming every problem that was found.
     """
+    from cbi_queue.datasets.description import DataSet
     from jobs.data.export_check import check_export
 
     report = check_export(path, params, chosen or DataSet(), safe_point)
@@ -82,6 +84,8 @@ def chunks(export: Export, chunk_rows: int) -> Iterator[pl.DataFrame]:
 
     Values that are published late, and gaps that may be filled, stand on the rows on which they were known.
     """
+    import polars as pl
+
     wanted = [*(s.name for s in export.series[1:]), *export.as_is]
     known = _as_known(export, wanted)
     row = 0
@@ -98,6 +102,8 @@ def _as_known(export: Export, wanted: list[str]) -> dict[str, np.ndarray]:
     names = [name for name in wanted if name in roles and (roles[name].lag_days or roles[name].max_age_days)]
     if not names:
         return {}
+    import polars as pl
+
     table = pl.concat(read_chunks(export.path, export.columns, names, 1 << 18))
     days = table[DATE].to_physical().to_numpy()
     return {
@@ -150,13 +156,39 @@ def read_chunks(path: Path, columns: Columns, wanted: list[str], chunk_rows: int
     Raises:
         BrokenSpec: when the file is damaged, or a value cannot be converted.
     """
+    import polars as pl
+
+    try:
+        yield from _read(path, columns, wanted, chunk_rows, Columns.frame)
+    except pl.exceptions.PolarsError as exc:
+        raise _unreadable("cannot be read to its end", exc) from exc
+
+
+def read_arrays(
+    path: Path, columns: Columns, wanted: list[str], chunk_rows: int
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Yield the same as `Columns.arrays` does: days, then arrays of `price` and the *wanted* covariates.
+
+    Raises:
+        BrokenSpec: when the file is damaged, or a value cannot be converted.
+    """
+    return _read(path, columns, wanted, chunk_rows, Columns.arrays)
+
+
+def _read(
+    path: Path,
+    columns: Columns,
+    wanted: list[str],
+    chunk_rows: int,
+    convert: Callable[[Columns, pa.RecordBatch], _Chunk],
+) -> Iterator[_Chunk]:
     part = Columns(columns.date, columns.price, {name: columns.covariates[name] for name in wanted})
     names = list(dict.fromkeys([columns.date, columns.price, *part.covariates.values()]))
     try:
         with pq.ParquetFile(path, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=chunk_rows, columns=names):
-                yield part.frame(batch)
-    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as exc:
+                yield convert(part, batch)
+    except (OSError, pa.ArrowException) as exc:
         raise _unreadable("cannot be read to its end", exc) from exc
 
 

@@ -33,6 +33,7 @@ _CODE = (
     "columns.py",
     "export_check.py",
     "export_file.py",
+    "feature_names.py",
     "feature_cap.py",
     "features.py",
     "rolling_moments.py",

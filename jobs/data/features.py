@@ -12,45 +12,21 @@ a series that is not positive at its beginning, and for a price whose label is a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from jobs.data.feature_names import DATE, PRICE, feature_names
 from jobs.data.rolling_moments import rolling_moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cbi_queue.models.parameters.features import FeatureParams
+    from jobs.data.feature_names import Series
 
-DATE, PRICE = "date", "price"
-CALENDAR = {"month": pl.col(DATE).dt.month(), "day_of_week": pl.col(DATE).dt.weekday()}
+_CALENDAR = {"month": pl.col(DATE).dt.month(), "day_of_week": pl.col(DATE).dt.weekday()}
 """1 to 12; 1 (Monday) to 7."""
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One numeric column that features are computed from; the first one is always the price."""
-
-    name: str
-    is_log: bool
-    """Its returns are logarithmic; else plain differences.
-
-    Of the price, the data set's label decides. Of a covariate, whether its first values are all positive, and these alone
-    (`export_check.SETTLING_VALUES`): otherwise a late value would change what the features of earlier years mean. In a
-    logarithmic covariate a later value that is not positive is a gap.
-    """
-
-
-def look_back_rows(params: FeatureParams) -> int:
-    """Return how many rows before t a feature at t can need: r_{t-k} needs x_{t-k-1}, w returns need w rows."""
-    return max(max(params.lags) + 1, max(params.windows, default=0))
-
-
-def feature_names(series: Sequence[Series], params: FeatureParams, as_is: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the names of the feature columns in their order."""
-    return (*_features(series, params), *as_is)
 
 
 def engineer(
@@ -69,8 +45,9 @@ def engineer(
     """
     # Two stages: first what many features share, then all features in parallel (half the time of one stage).
     shared = _with_moments(_with_returns(frame, series), series, params)
-    features = [_finite(expression).alias(name) for name, expression in _features(series, params).items()]
-    return shared.select(DATE, PRICE, *features, *(_finite(pl.col(name)).alias(name) for name in as_is))
+    formulas = _formulas(series, params) | {name: pl.col(name) for name in as_is}
+    features = [_finite(formulas[name]).alias(name) for name in feature_names(series, params, as_is)]
+    return shared.select(DATE, PRICE, *features)
 
 
 def _finite(expression: pl.Expr) -> pl.Expr:
@@ -95,7 +72,7 @@ def _with_moments(frame: pl.DataFrame, series: Sequence[Series], params: Feature
     # (2 x series, rows): the returns first, beginning with the price's
     values = frame.select(names).to_numpy().T.copy()
     variances = [(i, i) for i in range(len(names))]
-    with_price = [(0, i) for i in range(1, len(series))]
+    with_price = [(0, i) for i in range(1, len(series))] if params.interactions else []
     moments = rolling_moments(values, variances + with_price, sorted(set(params.windows)))
     columns = []
     for w, found in moments.items():
@@ -105,7 +82,7 @@ def _with_moments(frame: pl.DataFrame, series: Sequence[Series], params: Feature
     return frame.with_columns(columns)
 
 
-def _features(series: Sequence[Series], params: FeatureParams) -> dict[str, pl.Expr]:
+def _formulas(series: Sequence[Series], params: FeatureParams) -> dict[str, pl.Expr]:
     """Return every feature: name -> expression over the shared columns."""
     windows = sorted(set(params.windows))
     found: dict[str, pl.Expr] = {}
@@ -115,7 +92,7 @@ def _features(series: Sequence[Series], params: FeatureParams) -> dict[str, pl.E
     if params.interactions:
         price = series[0]
         found.update(pair for s in series[1:] for w in windows for pair in _with_price(price, s, w))
-    return found | CALENDAR
+    return found | _CALENDAR
 
 
 def _lagged(name: str, lags: Sequence[int]) -> Iterator[tuple[str, pl.Expr]]:

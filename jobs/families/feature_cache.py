@@ -17,8 +17,8 @@ from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.protocol import EpochReport, Finished, Note, Started
 from jobs.data.export_file import Export, find_export, open_export
 from jobs.data.feature_build import build_cache, description_of, rows_a_chunk, stamp_of
+from jobs.data.feature_names import feature_names
 from jobs.data.feature_store import cache_files, cache_key
-from jobs.data.features import feature_names
 from jobs.trainer import BrokenSpec
 from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock

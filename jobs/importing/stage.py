@@ -19,7 +19,7 @@ from cbi_queue.errors import CbiError
 from cbi_queue.models.parameters.features import FeatureParams
 from jobs.data.export_check import check_export
 from jobs.data.feature_cap import features_of, memory_mib
-from jobs.data.features import CALENDAR, DATE, PRICE
+from jobs.data.feature_names import CALENDAR, DATE, PRICE
 from jobs.data.safe_names import safe_names
 from jobs.importing.proposal import flag_sql, propose
 from jobs.importing.source import open_source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from support.plan_files import M4, accept, jobs, refuse
 
 from cbi_queue import spec
-from cbi_queue.datasets.inspection import Inspection
+from cbi_queue.datasets.inspection import Inspection, Request
 from cbi_queue.models.catalogue import SHIPPED
 from cbi_queue.plan import checks
 from cbi_queue.spec import JobSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pytest
 
@@ -294,3 +295,33 @@ def test_what_many_jobs_share_is_worked_out_once(tmp_path: Path, monkeypatch: py
 
     assert list(jobs(tmp_path, text, processed_dir=tmp_path)) == ["a-1", "a-2", "a-3"]
     assert (seen.count("second check"), seen.count("line"), seen.count("is_file")) == (0, 1, 1)
+
+
+def test_a_plan_without_its_features_job_knows_the_rows_of_the_cache_on_the_disk(tmp_path: Path) -> None:
+    """It used to be found out in training, after a claim."""
+    (tmp_path / "1w_features.parquet").touch()
+    (tmp_path / "1w_features.manifest.json").write_text(json.dumps({"source_sha256": "0", "rows": 700}))
+    (found,) = refuse(tmp_path, plan(naive("n")), processed_dir=tmp_path)
+    assert found.startswith("plan.yaml:3: jobs[0].params: 700 rows are too few for 1w")
+    (tmp_path / "1w_features.manifest.json").write_text("[")
+    assert jobs(tmp_path, plan(naive("n")), processed_dir=tmp_path)
+
+
+def test_a_plan_whose_features_job_is_in_the_queue_knows_the_rows_of_the_export_it_will_read(tmp_path: Path) -> None:
+    """Its faults were told when that job was enqueued: they are no complaint about this plan."""
+    spec = {"day": 0, "name": "f", "family": "features", "model": "feature_cache", "horizon": "1w"}
+    known = {"f": JobSpec.model_validate({**spec, "params": {"price_column": "settle"}})}
+    asked: list[Request] = []
+
+    def inspect(wanted: Sequence[Request]) -> list[Inspection]:
+        asked.extend(wanted)
+        return [Inspection(str(each.path), faults, rows=700) for each in wanted]
+
+    around = {"exports_dir": tmp_path, "known_jobs": known, "inspect": inspect}
+    faults: tuple[str, ...] = ()
+    (tmp_path / "production_training_data_1w.parquet").touch()
+    (found,) = refuse(tmp_path, plan(naive("n", needs="f")), **around)
+    assert found.startswith("plan.yaml:3: jobs[0].params: 700 rows are too few for 1w")
+    assert [each.params["price_column"] for each in asked] == ["settle"]
+    faults = ("1 date twice",)
+    assert jobs(tmp_path, plan(naive("n", needs="f")), **around)

@@ -12,8 +12,9 @@ from arch.data import sp500
 from cbi_queue.datasets.description import DataSet
 from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.spec import JobSpec
+from jobs.data.feature_names import Series, feature_names
 from jobs.data.feature_store import cache_files, check_returns
-from jobs.data.features import Series, engineer, feature_names
+from jobs.data.features import engineer
 from jobs.data.label import Label
 from jobs.data.leaks import suspicions
 from jobs.data.series import frame_of
