@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
 from cbi_queue.views.board_words import NO_PERIOD, PERIODS
+from cbi_queue.views.ensembles import ensemble_lines
 from cbi_queue.views.job_words import signed
 from cbi_queue.views.leaderboard import SCHEME_WORDS, scheme_of, verdicts_of
 from cbi_queue.views.stored_values import number_of
@@ -64,6 +65,7 @@ def result_lines(job: JobRow) -> Iterator[str]:
             else ""
         )
     )
+    yield from ensemble_lines(metrics)
     if covered := _coverage(metrics):
         yield f"Intervals: {covered}"
     for verdict in verdicts_of(metrics):

@@ -33,6 +33,13 @@ def _volatility(name: str, words: str) -> ModelEntry:
     return ModelEntry(Family.VOLATILITY, params, {"native": f"jobs.families.volatility:{name}"}, "checkpoint", words)
 
 
+def _ensemble(name: str, file: str, params: str, words: str) -> ModelEntry:
+    trainer = f"jobs.families.{file}:{name}"
+    return ModelEntry(
+        Family.META, f"cbi_queue.models.parameters.meta:{params}", {"native": trainer}, "checkpoint", words
+    )
+
+
 def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
     return ModelEntry(
         Family.SIMPLE_NEURAL if layers == 1 else Family.ADVANCED_NEURAL,
@@ -110,6 +117,10 @@ SHIPPED: dict[str, ModelEntry] = {
     "garch": _volatility("Garch", "GARCH(1,1) with Student's t"),
     "gjr_garch": _volatility("GjrGarch", "GJR-GARCH: falls count more than rises"),
     "egarch": _volatility("Egarch", "EGARCH: of the logarithm of the variance"),
+    "mean_ensemble": _ensemble("Mean", "ensembles", "EnsembleParams", "the mean of other models' forecasts"),
+    "median_ensemble": _ensemble("Median", "ensembles", "EnsembleParams", "the median of other models' forecasts"),
+    "greedy_ensemble": _ensemble("Greedy", "ensembles", "GreedyParams", "weights chosen greedily (Caruana)"),
+    "lightgbm_stacker": _ensemble("Stacker", "stacker", "StackerParams", "LightGBM on other models' forecasts"),
 }
 
 BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")

@@ -78,8 +78,8 @@ def of_dataset_words(dataset: str) -> str:
 
 
 def _needs_make_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> bool:
-    """True when the features of the job's horizon come from a job it needs, however far back."""
-    pending, looked_at = list(job.needs), set[str]()
+    """True when the features of the job's horizon come from a job it waits for, however far back."""
+    pending, looked_at = list(job.waits_for), set[str]()
     while pending:
         name = pending.pop()
         if name in looked_at:
@@ -92,7 +92,7 @@ def _needs_make_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Su
         is_builder = needed.family == Family.FEATURES and needed.dataset == job.dataset
         if is_builder and needed.horizon in {job.horizon, None}:
             return True
-        pending.extend(needed.needs)
+        pending.extend(needed.waits_for)
     return False
 
 
