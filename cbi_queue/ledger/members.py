@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EVENT = "members"
 HOLDOUT = "holdout"
+_ENDED_WORDS = {JobState.FAILED: "it failed", JobState.CANCELLED: "it was cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _why_left_out(job: JobRow, spec: Mapping[str, Any]) -> str | None:
         (job.family == Family.META, "it is an ensemble itself"),
         (job.dataset != spec.get("dataset", DEFAULT), f"it reads the data set {job.dataset}"),
         (job.state is JobState.VETOED, f"vetoed: {job.veto or 'a guardrail rejected the result'}"),
-        (job.state is not JobState.SUCCEEDED, f"it is {job.state}"),
+        (job.state is not JobState.SUCCEEDED, _ENDED_WORDS.get(job.state, f"it is {job.state}")),
         (job.damage is not None, f"its run is damaged: {job.damage}"),
         (
             job.snapshot != spec.get("snapshot"),

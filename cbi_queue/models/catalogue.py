@@ -18,6 +18,7 @@ from cbi_queue.models.memory_formulas import (
     DENSE,
     RECURRENT_1_LAYER,
     RECURRENT_2_LAYER,
+    STACKING,
     TRANSFORMER,
 )
 from cbi_queue.models.outside import Outside, find_outside
@@ -33,11 +34,9 @@ def _volatility(name: str, words: str) -> ModelEntry:
     return ModelEntry(Family.VOLATILITY, params, {"native": f"jobs.families.volatility:{name}"}, "checkpoint", words)
 
 
-def _ensemble(name: str, file: str, params: str, words: str) -> ModelEntry:
-    trainer = f"jobs.families.{file}:{name}"
-    return ModelEntry(
-        Family.META, f"cbi_queue.models.parameters.meta:{params}", {"native": trainer}, "checkpoint", words
-    )
+def _ensemble(name: str, params: str, words: str) -> ModelEntry:
+    params, trainer = f"cbi_queue.models.parameters.meta:{params}", f"jobs.families.ensembles:{name}"
+    return ModelEntry(Family.META, params, {"native": trainer}, "checkpoint", words)
 
 
 def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
@@ -117,10 +116,17 @@ SHIPPED: dict[str, ModelEntry] = {
     "garch": _volatility("Garch", "GARCH(1,1) with Student's t"),
     "gjr_garch": _volatility("GjrGarch", "GJR-GARCH: falls count more than rises"),
     "egarch": _volatility("Egarch", "EGARCH: of the logarithm of the variance"),
-    "mean_ensemble": _ensemble("Mean", "ensembles", "EnsembleParams", "the mean of other models' forecasts"),
-    "median_ensemble": _ensemble("Median", "ensembles", "EnsembleParams", "the median of other models' forecasts"),
-    "greedy_ensemble": _ensemble("Greedy", "ensembles", "GreedyParams", "weights chosen greedily (Caruana)"),
-    "lightgbm_stacker": _ensemble("Stacker", "stacker", "StackerParams", "LightGBM on other models' forecasts"),
+    "mean_ensemble": _ensemble("Mean", "EnsembleParams", "the mean of other models' forecasts"),
+    "median_ensemble": _ensemble("Median", "EnsembleParams", "the median of other models' forecasts"),
+    "greedy_ensemble": _ensemble("Greedy", "GreedyParams", "weights chosen greedily (Caruana)"),
+    "lightgbm_stacker": ModelEntry(
+        Family.META,
+        "cbi_queue.models.parameters.meta:StackerParams",
+        {"native": "jobs.families.stacker:Stacker"},
+        resumes_from="checkpoint",
+        words="LightGBM on other models' forecasts",
+        memory=STACKING,
+    ),
 }
 
 BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")

@@ -45,7 +45,7 @@ class Ensemble(RollingFit):
         """Read the members, then prepare as every rolling model does."""
         frame = load_frame(task.processed_dir, task.spec.horizon)
         self.members = read_members(task, frame, split_of(task, frame))
-        for words in self.members.left_out:
+        for words in self.members.left_out[len(task.assignment.left_out) :]:  # the slot has told of the others
             task.channel.report(Note(f"left out: {words}"))
         if len(self.members.names) == 1:
             task.channel.report(

@@ -36,6 +36,11 @@ class Stacker(LearnedEnsemble):
     depends_on_threads = True
     _threads = 1
 
+    def __init__(self) -> None:
+        """Know nothing yet of what earlier trees said."""
+        self._said: dict[int, np.ndarray] = {}  # first row of a fit's validation rows -> what its trees said of them
+        self._shares: dict[int, float] = {}  # validation rows judged -> the share they earned
+
     def prepare(self, task: Task) -> Started:
         """Prepare as every ensemble does."""
         self._threads = task.assignment.threads
@@ -76,14 +81,19 @@ class Stacker(LearnedEnsemble):
         said = np.full(self.frame.rows, np.nan)
         known = np.intersect1d(self.known_rows(row), self.split.validation)
         for fit, chunk in zip(self.done.fits, self.chunks, strict=False):
-            rows = np.intersect1d(chunk, known)
+            rows = np.intersect1d(chunk, self.split.validation)
             if len(rows) and fit["learned"] is not None:
-                said[rows] = self._trees_say(fit, self.members.f[rows])
+                if rows[0] not in self._said:
+                    self._said[rows[0]] = self._trees_say(fit, self.members.f[rows])
+                said[rows] = self._said[rows[0]]
         judged = known[np.isfinite(said[known])]
+        if len(judged) in self._shares:
+            return self._shares[len(judged)]
         mean = np.zeros(self.frame.rows)
         mean[judged] = equal_weights(self.members.f[judged])
         after_mean = replace(self.frame, price=self.frame.price * np.exp(mean), y=self.frame.y - mean)
-        return shrinkage_of(after_mean, judged, said)
+        self._shares[len(judged)] = shrinkage_of(after_mean, judged, said)
+        return self._shares[len(judged)]
 
     def _library_params(self) -> dict[str, Any]:
         p = cast("StackerParams", self.params)

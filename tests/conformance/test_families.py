@@ -19,9 +19,10 @@ import numpy as np
 import polars as pl
 import pytest
 from native_reload import RELOADED
+from support.ensemble_walks import as_member
 from support.fakes import make_task
 
-from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
+from cbi_queue.artifacts import reopen_folder
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.parameters.common import EvaluationParams
@@ -53,7 +54,7 @@ HORIZON = "1w"
 BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5}
 NET = BLOCKS | {"epochs": 2, "sequence_length": 16, "batch_size": 256, "patience": 10, "shrink": False}
 ROLLING = BLOCKS | {"history_rows": 120, "refit_every_rows": 40}
-LEARNED = {"refit_every_rows": 20, "least_independent": 3}
+LEARNED = BLOCKS | {"refit_every_rows": 20, "least_independent": 3}
 SMALL: dict[str, dict[str, Any]] = {
     "feature_cache": {"lags": [1, 5], "windows": [5]},
     "lightgbm_dart": BLOCKS | {"n_estimators": 25, "num_leaves": 7, "subsample": 0.8, "early_stopping_rounds": None},
@@ -68,8 +69,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "tcn": NET | {"channels": 8, "dilations": [1, 2]},
     "attention": NET | {"d_model": 8, "heads": 2},
     **dict.fromkeys(("mean_ensemble", "median_ensemble"), BLOCKS | {"refit_every_rows": 20}),
-    "greedy_ensemble": BLOCKS | LEARNED,
-    "lightgbm_stacker": BLOCKS | LEARNED | {"n_estimators": 10, "min_child_samples": 5},
+    "greedy_ensemble": LEARNED,
+    "lightgbm_stacker": LEARNED | {"n_estimators": 10, "min_child_samples": 5},
 }
 """Parameters that finish in about a second; models not named here have only the blocks."""
 
@@ -151,15 +152,10 @@ class Bench:
     def members(self, params: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         """What an ensemble with *params* combines: three runs that were split as it is, each done once."""
         shared = {key: params[key] for key in EvaluationParams.model_fields if key in params}
-        found = []
-        for number, model in enumerate(("drift", "theta", "lightgbm_dart"), start=1):
-            key = f"{model} {sorted(shared.items())}"
-            if key not in self._undisturbed:
-                run = self._undisturbed[key] = self.run(model, **shared)
-                complete_folder(run.run_dir, Manifest("test-ledger", number, 1, "identity"))
-            run_dir = str(self._undisturbed[key].run_dir)
-            found.append({"name": model, "model": model, "run": f"{number}.1", "run_dir": run_dir})
-        return tuple(found)
+        key, done = str(sorted(shared.items())), self._undisturbed
+        for model in (models := ("drift", "theta", "lightgbm_dart")):
+            done[model + key] = done.get(model + key) or self.run(model, **shared)
+        return tuple(as_member(model, done[model + key].run_dir) for model in models)
 
     def _processed(self, model: str, run_dir: Path) -> Path:
         """The shared cache; the model that builds one gets a folder of its own."""
@@ -384,7 +380,6 @@ def model_files(run: Run) -> list[str]:
 
 WALK = {"scheme": "walk_forward", "backtest_rows": 120, "refit_every_rows": 40, "final_block_rows": 60}
 WALKED = ("drift", "lightgbm_dart", "xgboost_dart", "auto_arima", "feed_forward", "greedy_ensemble", "lightgbm_stacker")
-"""One of each kind: what walks forward does not depend on the net."""
 
 
 @pytest.fixture(scope="module")
