@@ -129,8 +129,10 @@ def check_members(
 
 
 def _why_no_member(job: JobDraft, member: JobDraft | JobSpec) -> str | None:
-    if member.family in {Family.META, Family.FEATURES, Family.VOLATILITY}:
-        return f"it is of family {member.family} and forecasts no price by itself"
+    if member.family == Family.META:
+        return "it is an ensemble itself"
+    if member.family in {Family.FEATURES, Family.VOLATILITY}:
+        return f"it is of family {member.family} and forecasts no price"
     if member.dataset != job.dataset:
         return f"it reads the data set {member.dataset}, not {job.dataset}"
     if member.horizon is not None and job.horizon is not None and member.horizon != job.horizon:
@@ -152,7 +154,7 @@ def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], c
         job = by_name[circle[0]]
         words = " → ".join(circle if len(circle) <= 12 else (*circle[:6], "…", *circle[-6:]))
         text = f"these jobs need each other in a circle and would never start: {words}"
-        plan_of[circle[0]].complain(complaints, (*job.at, "needs"), text)
+        plan_of[circle[0]].complain(complaints, (*job.at, "needs" if circle[1] in job.needs else "after"), text)
 
 
 def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
