@@ -145,7 +145,7 @@ class JobSpec(BaseModel):
         for place, key, default in (
             (body, "dataset", DEFAULT),
             (body, "snapshot", None),
-            (body, "after", []),
+            (body, "after", ()),
             (body, "combines", None),
             (params, "quarantine_psi", None),
         ):
