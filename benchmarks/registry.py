@@ -121,6 +121,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"HORIZONS": ("1w",)},
     ),
     Benchmark(
+        "ensemble-luck",
+        "ensemble_walks",
+        "what ensembles of models without skill say about random walks; a round is a walk",
+        20,
+        slow=True,
+        smallest={"HORIZONS": ("1w",)},
+    ),
+    Benchmark(
         "skill-test",
         "skill_test_size",
         "how often noise is called skill by each test, and a real skill is seen; a round is a walk",

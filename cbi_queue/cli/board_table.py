@@ -67,6 +67,8 @@ def _csv_cell(row: LeaderboardRow, name: str) -> str:
     value = getattr(row, name)
     if name == "verdicts":
         return "; ".join(f"{line.name} ({line.level}): {line.evidence}" for line in row.verdicts)
+    if name == "against_best":
+        return "" if row.against_best is None else f"{row.against_best.name} {row.against_best.figures}"
     if name == "may_differ":
         return "; ".join(row.may_differ)
     return "" if value is None else str(value)

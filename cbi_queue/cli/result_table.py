@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
 from cbi_queue.views.board_words import NO_PERCENT, periods
+from cbi_queue.views.ensembles import ensemble_lines
 from cbi_queue.views.job_words import signed
 from cbi_queue.views.leaderboard import DIFFERENCE, SCHEME_WORDS, label_of, scheme_of, verdicts_of
 from cbi_queue.views.stored_values import number_of
@@ -71,6 +72,7 @@ def result_lines(job: JobRow) -> Iterator[str]:
             "Sharpe ratio: of the gain of a constant number of units; costs on a value of "
             f"{_figure(metrics, 'notional', '.6g')} each, the mean absolute price of the training block"
         )
+    yield from ensemble_lines(metrics)
     if covered := _coverage(metrics):
         yield f"Intervals: {covered}"
     for verdict in verdicts_of(metrics):

@@ -173,9 +173,14 @@ def last_event_id(ledger: Ledger) -> int:
 
 
 def needs_of(ledger: Ledger) -> dict[int, list[int]]:
-    """Return job number -> numbers of the jobs it needs."""
+    """Return job number -> numbers of the jobs that it needs, and of those that it comes after and that have not ended."""
     needs: dict[int, list[int]] = {}
-    for row in ledger.conn.execute("SELECT job_id, needs_id FROM needs ORDER BY job_id, needs_id"):
+    sql = """
+        SELECT n.job_id, n.needs_id FROM needs n
+        WHERE NOT n.only_ended OR EXISTS (SELECT 1 FROM jobs j WHERE j.id = n.needs_id AND j.ended_at IS NULL)
+        ORDER BY n.job_id, n.needs_id
+    """
+    for row in ledger.conn.execute(sql):
         needs.setdefault(row["job_id"], []).append(row["needs_id"])
     return needs
 
@@ -241,7 +246,7 @@ def failed_since(ledger: Ledger, event_id: int) -> list[JobRow]:
         ledger,
         """
         SELECT DISTINCT d.* FROM jobs d JOIN needs n ON n.job_id = d.id JOIN jobs j ON j.id = n.needs_id
-        WHERE d.state = 'waiting' AND j.state IN ('failed', 'vetoed', 'cancelled') ORDER BY d.id
+        WHERE d.state = 'waiting' AND NOT n.only_ended AND j.state IN ('failed', 'vetoed', 'cancelled') ORDER BY d.id
         """,
     )
     held = _jobs(

@@ -93,6 +93,6 @@ def _wait_for(ledger: Ledger, job: JobRow, key: Key, builder: int) -> None:
     for old in map(JobRow.of, rows):
         if old.dataset == key[0]:
             ledger.conn.execute("DELETE FROM needs WHERE job_id = ? AND needs_id = ?", (job.id, old.id))
-    ledger.conn.execute("INSERT OR IGNORE INTO needs VALUES (?, ?)", (job.id, builder))
+    ledger.conn.execute("INSERT OR IGNORE INTO needs (job_id, needs_id) VALUES (?, ?)", (job.id, builder))
     if job.state is JobState.QUEUED:
         ledger.apply(AWAIT_NEEDS, job.id, Reason.NEEDS_OPEN)

@@ -18,6 +18,7 @@ from cbi_queue.models.memory_formulas import (
     DENSE,
     RECURRENT_1_LAYER,
     RECURRENT_2_LAYER,
+    STACKING,
     TRANSFORMER,
 )
 from cbi_queue.models.outside import Outside, find_outside
@@ -32,6 +33,11 @@ def _volatility(name: str, words: str) -> ModelEntry:
     params = "cbi_queue.models.parameters.volatility:VolatilityParams"
     trainers = {"native": f"jobs.families.volatility:{name}"}
     return ModelEntry(Family.VOLATILITY, params, trainers, "checkpoint", words, needs_returns=True)
+
+
+def _ensemble(name: str, params: str, words: str) -> ModelEntry:
+    params, trainer = f"cbi_queue.models.parameters.meta:{params}", f"jobs.families.ensembles:{name}"
+    return ModelEntry(Family.META, params, {"native": trainer}, "checkpoint", words)
 
 
 def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
@@ -111,6 +117,17 @@ SHIPPED: dict[str, ModelEntry] = {
     "garch": _volatility("Garch", "GARCH(1,1) with Student's t"),
     "gjr_garch": _volatility("GjrGarch", "GJR-GARCH: falls count more than rises"),
     "egarch": _volatility("Egarch", "EGARCH: of the logarithm of the variance"),
+    "mean_ensemble": _ensemble("Mean", "EnsembleParams", "the mean of other models' forecasts"),
+    "median_ensemble": _ensemble("Median", "EnsembleParams", "the median of other models' forecasts"),
+    "greedy_ensemble": _ensemble("Greedy", "GreedyParams", "weights chosen greedily (Caruana)"),
+    "lightgbm_stacker": ModelEntry(
+        Family.META,
+        "cbi_queue.models.parameters.meta:StackerParams",
+        {"native": "jobs.families.stacker:Stacker"},
+        resumes_from="checkpoint",
+        words="LightGBM on other models' forecasts",
+        memory=STACKING,
+    ),
 }
 
 BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")

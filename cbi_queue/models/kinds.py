@@ -16,6 +16,8 @@ HORIZONS: tuple[str, ...] = get_args(Horizon)
 
 BARS = ("naive", "seasonal_naive", "drift")
 """The baselines: every leaderboard shows them."""
+PLAIN_ENSEMBLES = ("mean_ensemble", "median_ensemble", "greedy_ensemble")
+"""Ensembles that cost next to nothing: what a stacker has to be better than."""
 
 
 class Family(StrEnum):
@@ -27,3 +29,4 @@ class Family(StrEnum):
     SIMPLE_NEURAL = "simple_neural"
     ADVANCED_NEURAL = "advanced_neural"
     VOLATILITY = "volatility"
+    META = "meta"

@@ -145,6 +145,8 @@ class MemoryFormula:
     LightGBM and XGBoost on one thread of a processor, whole runs, with evaluation, best weights and checkpoints."""
 
 
+MOST_MEMBERS = 50
+"""Forecasts that an ensemble is reckoned to combine: as many as a plan may name."""
 MOST_SEARCHED_DEPTH, MOST_SEARCHED_LEAVES = 10, 63
 """The largest trees that a search tries."""
 
@@ -173,6 +175,12 @@ TABLE = MemoryFormula(
 BOOSTING = MemoryFormula(
     lambda p, data, _: boosting(data.rows, data.features, _tree_depth(p, data.rows), num_trees=p["n_estimators"]),
     CorrectionLine(220.0, 1.0, 0.3),
+)
+STACKING = MemoryFormula(
+    lambda p, data, _: boosting(
+        min(p["history_rows"], data.rows), MOST_MEMBERS, _tree_depth(p, data.rows), num_trees=p["n_estimators"]
+    ),
+    CorrectionLine(280.0, 1.0, 0.3),
 )
 RECURRENT_1_LAYER, RECURRENT_2_LAYER = _recurrent(1), _recurrent(2)
 CONVOLUTIONAL = MemoryFormula(

@@ -38,6 +38,10 @@ MOST_SUGGESTIONS = 20
 """Unmet needs that get a `did you mean`: comparing one with every name takes time."""
 
 
+SPLIT_KEYS = ("scheme", "validation_rows", "backtest_rows", "final_block_rows", "embargo_rows")
+"""Parameters that decide which rows are forecast in which block: those of an ensemble and of its members are equal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What plans are checked against."""
@@ -63,6 +67,7 @@ def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Comp
     if all_read and all(plan.complete for plan in plans) and all(job.name is not None for _, job in drafts_in(plans)):
         check_needs(plans, by_name, around.known_jobs, complaints)
     check_circles(plans, by_name, complaints)
+    check_members(plans, by_name, around.known_jobs, complaints)
     check_caches(plans, complaints)
     for plan in plans:
         check_ceilings(plan, around.profile, complaints)
@@ -96,24 +101,60 @@ def check_needs(
     """Complain about needs that neither the given plans nor the queue contain."""
     suggestions = 0
     for plan, job in drafts_in(plans):
-        for need, i in job.needs.items():
-            if need in by_name or need in known:
+        waits = [("needs", "needs", *item) for item in job.needs.items()]
+        waits += [("after", "comes after", *item) for item in job.after.items()]
+        for key, verb, name, i in waits:
+            if name in by_name or name in known:
                 continue
-            meant = did_you_mean(need, by_name, cutoff=0.8) if suggestions < MOST_SUGGESTIONS else ""
+            meant = did_you_mean(name, by_name, cutoff=0.8) if suggestions < MOST_SUGGESTIONS else ""
             suggestions += 1
-            text = f"needs {need!r}, which is neither in the given plans nor in the queue{meant}"
+            text = f"{verb} {name!r}, which is neither in the given plans nor in the queue{meant}"
             hint = "" if meant else "; pass the file that defines it as well, or enqueue that file first"
-            plan.complain(complaints, (*job.at, "needs", i), text + hint)
+            plan.complain(complaints, (*job.at, key, i), text + hint)
+
+
+def check_members(
+    plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], known: Mapping[str, JobSpec], complaints: Complaints
+) -> None:
+    """Complain about jobs that an ensemble could never combine: of another horizon, data set or scheme, or ensembles."""
+    for plan, job in drafts_in(plans):
+        if job.family != Family.META:
+            continue
+        for name, i in job.after.items():
+            member = by_name.get(name) or known.get(name)
+            why = _why_no_member(job, member) if member is not None else None
+            if why is not None:
+                text = f"{job.name!r} cannot combine {name!r}: {why}; name forecasts of {job.horizon} that are judged alike"
+                plan.complain(complaints, (*job.at, "after", i), text)
+
+
+def _why_no_member(job: JobDraft, member: JobDraft | JobSpec) -> str | None:
+    if member.family == Family.META:
+        return "it is an ensemble itself"
+    if member.family in {Family.FEATURES, Family.VOLATILITY}:
+        return f"it is of family {member.family} and forecasts no price"
+    if member.dataset != job.dataset:
+        return f"it reads the data set {member.dataset}, not {job.dataset}"
+    if member.horizon is not None and job.horizon is not None and member.horizon != job.horizon:
+        return f"it forecasts {member.horizon}, not {job.horizon}"
+    differing = [
+        key
+        for key in SPLIT_KEYS
+        if key in job.params and key in member.params and job.params[key] != member.params[key]
+    ]
+    if "scheme" not in differing and job.params.get("scheme") == "holdout":
+        differing = [key for key in differing if key != "final_block_rows"]
+    return f"{', '.join(differing)} of the two differ" if differing else None
 
 
 def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], complaints: Complaints) -> None:
     """Complain about jobs that wait for themselves, showing the circle."""
     plan_of = {job.name: plan for plan, job in reversed(list(drafts_in(plans)))}
-    for circle in circles({name: job.needs for name, job in by_name.items()}):
+    for circle in circles({name: job.waits_for for name, job in by_name.items()}):
         job = by_name[circle[0]]
         words = " → ".join(circle if len(circle) <= 12 else (*circle[:6], "…", *circle[-6:]))
         text = f"these jobs need each other in a circle and would never start: {words}"
-        plan_of[circle[0]].complain(complaints, (*job.at, "needs"), text)
+        plan_of[circle[0]].complain(complaints, (*job.at, "needs" if circle[1] in job.needs else "after"), text)
 
 
 def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:

@@ -113,7 +113,7 @@ def of_dataset_words(dataset: str) -> str:
 
 
 def _needs_make_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> bool:
-    """True when the features of the job's horizon come from a job it needs, however far back."""
+    """True when the features of the job's horizon come from a job it waits for, however far back."""
     # An unmet need has its own complaint; what it would have built is not known.
     return any(needed is None or _builds(needed, job) for needed in _needed(job, by_name, around))
 
@@ -132,7 +132,7 @@ def _needed(
     job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings
 ) -> Iterator[JobDraft | JobSpec | None]:
     """Yield every job that must end before *job*, once each; None for one that is not known."""
-    pending, looked_at = list(job.needs), set[str]()
+    pending, looked_at = list(job.waits_for), set[str]()
     while pending:
         name = pending.pop()
         if name in looked_at:
@@ -140,7 +140,7 @@ def _needed(
         looked_at.add(name)
         needed = by_name.get(name) or around.known_jobs.get(name)
         yield needed
-        pending.extend(needed.needs if needed else ())
+        pending.extend(needed.waits_for if needed else ())
 
 
 def _open_exports(

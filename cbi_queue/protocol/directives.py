@@ -45,6 +45,10 @@ class Assignment:
     """The attempt's log, already open as the trainer's stdout and stderr; the trainer rolls it over."""
     log_max_bytes: int = 5_000_000
     log_keep: int = 3
+    members: tuple[dict[str, Any], ...] = ()
+    """Runs that an ensemble combines: {"name", "model", "run": "JOB.ATTEMPT", "run_dir": absolute path}."""
+    left_out: tuple[str, ...] = ()
+    """`NAME: why`, of each run that it would have combined but for a reason."""
 
 
 @dataclass(frozen=True, slots=True)

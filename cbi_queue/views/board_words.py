@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.models.kinds import HORIZON_DAYS
+from cbi_queue.views.ensembles import best_single_words
 from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, HOLDOUT, LEAST_INDEPENDENT, NAIVE, NO, TOO_FEW, WORSE
 from cbi_queue.wording import counted
 
@@ -40,7 +41,8 @@ def heading(title: str, rows: Sequence[LeaderboardRow], *, final: bool = False) 
 
 def sentences(rows: Sequence[LeaderboardRow], comparison: Comparison | None = None) -> list[str]:
     """Say what may be believed of a board: what is told apart from naive, what only looks good, what is not ranked."""
-    said = [_told_apart(rows), *_lookalikes(rows)]
+    compared = [(row.name, row.against_best) for row in rows if row.place is not None and row.against_best is not None]
+    said = [_told_apart(rows), *best_single_words(compared), *_lookalikes(rows)]
     if comparison is not None and comparison.fault is not None:
         said.append(comparison.fault)
     if comparison is not None and comparison.superior_p is not None:

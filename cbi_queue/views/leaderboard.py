@@ -20,6 +20,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import BARS, HORIZONS
+from cbi_queue.views.ensembles import AgainstBest, against_best_of
 from cbi_queue.views.stored_values import number_of, whole_of
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ class LeaderboardRow:
     """Why a guardrail vetoed it; it is then not ranked."""
     damage: str | None = None
     """What the last check of its run folder found wrong; it is then not ranked."""
+    against_best: AgainstBest | None = None
+    """Of an ensemble: how it compares with its best member."""
     may_differ: tuple[str, ...] = ()
     """Why an undisturbed run could have given other numbers; empty: it could not."""
 
@@ -290,6 +293,7 @@ def _row(job: JobRow, comparison: Comparison | None) -> LeaderboardRow:
         set_p_value=comparison.in_set.get(job.name) if comparison else None,
         deflated_sharpe=comparison.deflated.get(job.name) if comparison else None,
         verdicts=verdicts_of(metrics),
+        against_best=against_best_of(metrics),
         may_differ=may_differ(job),
     )
 

@@ -33,6 +33,7 @@ from jobs.training.work_reports import BlockReports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from cbi_queue.models.parameters.statistical import RollingFitParams
     from cbi_queue.protocol import Finished
@@ -81,13 +82,13 @@ class RollingFit(ABC):
         self.chunks = list(refit_chunks(self.frame, self.split, p.refit_every_rows))
         threads = f", {task.assignment.threads} threads" if self.depends_on_threads else ""
         self.done = _restored(task, self.frame.source_sha256, self.library + threads)
-        name = f"{task.spec.model} {task.spec.horizon} history{p.history_rows} {self.shape()}cpu"
+        name = f"{task.spec.model} {task.spec.horizon} history{self.samples} {self.shape()}cpu"
         task.channel.probe = probe_cpu
         self._clock = WorkClock(task.channel)
         return Started(
             total_epochs=len(self.chunks),
             unit="fit",
-            samples=p.history_rows,
+            samples=self.samples,
             fingerprint=f"{name} threads{task.assignment.threads} {self.library}",
             can=("pace", "probe", "checkpoint"),
         )
@@ -101,6 +102,7 @@ class RollingFit(ABC):
             self.done.fit_s = self._clock.worked_s
             _save(task, self.done)
             raise
+        self.predicted = predicted
         return self.record(
             task,
             self.frame,
@@ -108,8 +110,11 @@ class RollingFit(ABC):
             predicted,
             fit_s=self.done.fit_s,
             predict_s=predict_s,
-            model_files={MODEL_FILE: _as_json({"model": task.spec.model, "fits": self.done.fits})},
-            preproc={"scaler": None, "transform": "log price" if self.label.is_relative else "price", "features": []},
+            model_files={
+                MODEL_FILE: _as_json({"model": task.spec.model, "fits": self.done.fits}),
+                **self.further_files(),
+            },
+            preproc=self.preproc(),
             details={"refits": len(self.done.fits), **self.details()},
         )
 
@@ -120,12 +125,12 @@ class RollingFit(ABC):
         for number in range(len(self.done.fits), total):
             task.channel.safe_point(number)
             reports.start()
-            self.done.fits.append(self._fit_before(int(self.chunks[number][0])))
+            self.done.fits.append(self.fit_before(int(self.chunks[number][0])))
             try:
                 task.channel.safe_point(number + 1)  # after it, it is known how long the kernel stopped a fit
             finally:  # a stop keeps the fit, so it is reported as well
                 self.done.fit_s = clock.worked_s
-                reports.send(number + 1, self.params.history_rows)
+                reports.send(number + 1, self.samples)
             if time.monotonic() - saved_at_s >= CHECKPOINT_EVERY_S:
                 with clock.set_aside():
                     _save(task, self.done)
@@ -140,7 +145,8 @@ class RollingFit(ABC):
             predicted[chunk] = self.forecast_rows(fit, self.frame, chunk)
         return predicted, clock.worked_s
 
-    def _fit_before(self, row: int) -> Fit:
+    def fit_before(self, row: int) -> Fit:
+        """Return the fit that is made at *row*, from nothing that was known later, with its `first_row` and `fit_row`."""
         first = max(0, row + 1 - self.params.history_rows)
         return {"first_row": first, "fit_row": row, **self.fit(self.label.level(self.frame.price[first : row + 1]))}
 
@@ -152,12 +158,25 @@ class RollingFit(ABC):
     def forecast_rows(self, fit: Fit, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
         """Return the forecast of each of *rows* (rising positions at or after the fit's last row): (rows,) float64."""
 
+    @property
+    def samples(self) -> int:
+        """Days that a fit sees, at most."""
+        return self.params.history_rows
+
     def shape(self) -> str:
         """Return the parameters that a fit's cost depends on, beside its history, each followed by a space."""
         return ""
 
+    def preproc(self) -> dict[str, Any]:
+        """Return what is done to the data before a fit."""
+        return {"scaler": None, "transform": "log price" if self.label.is_relative else "price", "features": []}
+
+    def further_files(self) -> dict[str, bytes | Callable[[Path], object]]:
+        """Return what a forecast needs beside the fits and the prices: file name -> content, or what writes it."""
+        return {}
+
     def details(self) -> dict[str, Any]:
-        """Return further metrics, from the fits."""
+        """Return further metrics, from the fits and from `predicted`, (rows,) f[t]."""
         return {}
 
 

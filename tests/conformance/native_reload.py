@@ -91,6 +91,27 @@ def net_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarr
     return forecast * made["target_sd"] + made["target_mean"]
 
 
+ENSEMBLES = {
+    "mean_ensemble": "ensembles:Mean",
+    "median_ensemble": "ensembles:Median",
+    "greedy_ensemble": "ensembles:Greedy",
+    "lightgbm_stacker": "stacker:Stacker",
+}
+
+
+def ensemble_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    import polars as pl
+
+    model = json.loads((run_dir / "model.json").read_bytes())
+    module, _, name = ENSEMBLES[model["model"]].partition(":")
+    family = getattr(importlib.import_module(f"jobs.families.{module}"), name)()
+    members = pl.read_parquet(run_dir / "members.parquet")
+    at = np.searchsorted(members["date"].to_numpy().astype("datetime64[D]"), frame.dates[rows])
+    f = members.drop("date").to_numpy()[at]
+    fit_of = np.searchsorted([fit["fit_row"] for fit in model["fits"]], rows, side="right") - 1
+    return np.array([family.combine(model["fits"][n], f[i : i + 1])[0] for i, n in enumerate(fit_of)])
+
+
 RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
     "lightgbm_dart": lightgbm_again,
     "xgboost_dart": xgboost_again,
@@ -99,4 +120,5 @@ RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
     "drift": baseline_again,
     **dict.fromkeys(ROLLING, rolling_again),
     **dict.fromkeys(NETS, net_again),
+    **dict.fromkeys(ENSEMBLES, ensemble_again),
 }

@@ -19,11 +19,13 @@ import numpy as np
 import polars as pl
 import pytest
 from native_reload import RELOADED
+from support.ensemble_walks import as_member
 from support.fakes import make_task
 
 from cbi_queue.artifacts import reopen_folder
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import Family
+from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.protocol import (
     EpochReport,
     Finished,
@@ -52,6 +54,7 @@ HORIZON = "1w"
 BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5}
 NET = BLOCKS | {"epochs": 2, "sequence_length": 16, "batch_size": 256, "patience": 10, "shrink": False}
 ROLLING = BLOCKS | {"history_rows": 120, "refit_every_rows": 40}
+LEARNED = BLOCKS | {"refit_every_rows": 20, "least_independent": 3}
 SMALL: dict[str, dict[str, Any]] = {
     "feature_cache": {"lags": [1, 5], "windows": [5]},
     "lightgbm_dart": BLOCKS | {"n_estimators": 25, "num_leaves": 7, "subsample": 0.8, "early_stopping_rounds": None},
@@ -65,6 +68,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "gru_2_layer": NET | {"hidden_size": 8},
     "tcn": NET | {"channels": 8, "dilations": [1, 2]},
     "attention": NET | {"d_model": 8, "heads": 2},
+    **dict.fromkeys(("mean_ensemble", "median_ensemble"), BLOCKS | {"refit_every_rows": 20}),
+    "greedy_ensemble": LEARNED,
+    "lightgbm_stacker": LEARNED | {"n_estimators": 10, "min_child_samples": 5},
 }
 """Parameters that finish in about a second; models not named here have only the blocks."""
 
@@ -129,7 +135,8 @@ class Bench:
         spec = {"family": MODELS[model].family, "model": model, "horizon": HORIZON, "params": params}
         task = make_task(run_dir, spec, processed, self._exports, slot.channel)
         family = trainer_of(task.spec)
-        task = replace(task, assignment=replace(task.assignment, attempt=attempt))
+        members = self.members(params) if MODELS[model].family == Family.META else ()
+        task = replace(task, assignment=replace(task.assignment, attempt=attempt, members=members))
         reopen_folder(run_dir)
         run = Run(run_dir, processed, slot)
         slot.channel.report(family.prepare(task))
@@ -141,6 +148,14 @@ class Bench:
         if model not in self._undisturbed:
             self._undisturbed[model] = self.run(model)
         return self._undisturbed[model]
+
+    def members(self, params: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """What an ensemble with *params* combines: three runs that were split as it is, each done once."""
+        shared = {key: params[key] for key in EvaluationParams.model_fields if key in params}
+        key, done = str(sorted(shared.items())), self._undisturbed
+        for model in (models := ("drift", "theta", "lightgbm_dart")):
+            done[model + key] = done.get(model + key) or self.run(model, **shared)
+        return tuple(as_member(model, done[model + key].run_dir) for model in models)
 
     def _processed(self, model: str, run_dir: Path) -> Path:
         """The shared cache; the model that builds one gets a folder of its own."""
@@ -188,6 +203,8 @@ LIBRARIES = {
     "xgboost_dart": "xgboost",
     **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), "statsforecast"),
     **dict.fromkeys(("garch", "gjr_garch", "egarch"), "arch"),
+    **dict.fromkeys(("mean_ensemble", "median_ensemble", "greedy_ensemble"), "numpy"),
+    "lightgbm_stacker": "lightgbm",
     **{model: "torch" for model, entry in MODELS.items() if entry.default_backend == "torch"},
 }
 """Libraries that do a model's work; the baselines do theirs themselves."""
@@ -362,8 +379,7 @@ def model_files(run: Run) -> list[str]:
 
 
 WALK = {"scheme": "walk_forward", "backtest_rows": 120, "refit_every_rows": 40, "final_block_rows": 60}
-WALKED = ("drift", "lightgbm_dart", "xgboost_dart", "auto_arima", "feed_forward")
-"""One of each kind: what walks forward does not depend on the net."""
+WALKED = ("drift", "lightgbm_dart", "xgboost_dart", "auto_arima", "feed_forward", "greedy_ensemble", "lightgbm_stacker")
 
 
 @pytest.fixture(scope="module")

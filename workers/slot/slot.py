@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import run_dir_for
@@ -13,9 +14,10 @@ from cbi_queue.errors import CbiError, LedgerError, VolumeMissing
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.hardware.memory import kind_of
 from cbi_queue.ledger import claims, queries, settlement
+from cbi_queue.ledger.members import Members, run_of, take_members
 from cbi_queue.ledger.micro_batch import LOWERED, full_micro_batch, lowered_micro_batch
 from cbi_queue.lifecycle import Outcome, Reason
-from cbi_queue.models.kinds import BARS
+from cbi_queue.models.kinds import BARS, Family
 from cbi_queue.protocol import Assignment
 from cbi_queue.regular_files import failure_of, plain_words
 from workers.slot.admission import Admission
@@ -95,6 +97,9 @@ class Slot:
         if attempt is None or attempt.id != attempt_id:
             raise CbiError(f"attempt {attempt_id} of job {job.id} is not open in the ledger")
         self._settings.make_layout()
+        members = Members()
+        if job.family == Family.META:
+            job, members = take_members(ledger, job)
         run_dir = self._run_dir(job)
         if self._settle_found(ledger, job, run_dir):
             return
@@ -107,7 +112,8 @@ class Slot:
         trainer = TrainerProcess(self._setup(job, log_path))
         try:
             self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
-            trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path, begins_with))
+            assignment = self._assignment(ledger, job, attempt, run_dir, log_path, begins_with)
+            trainer.begin(_with_members(assignment, members))
             supervision = Supervision(
                 self._settings,
                 ledger,
@@ -260,3 +266,11 @@ class Slot:
             log_max_bytes=self._settings.log_max_bytes,
             log_keep=self._settings.log_keep,
         )
+
+
+def _with_members(assignment: Assignment, members: Members) -> Assignment:
+    """Tell the trainer of an ensemble what it combines."""
+    taken = tuple(
+        {"name": job.name, "model": job.model, "run": run_of(job), "run_dir": str(job.run_dir)} for job in members.taken
+    )
+    return replace(assignment, members=taken, left_out=members.left_out)

@@ -58,7 +58,7 @@ def test_a_forecast_does_not_change_when_later_prices_do(
         trainer = family()
         trainer.prepare(task_of(tmp_path / "run", feature_dir, ScriptedChannel(), model))
         trainer.frame = seen
-        fit = trainer._fit_before(row - 7)
+        fit = trainer.fit_before(row - 7)
         told.append(trainer.forecast_rows(fit, seen, np.array([row]))[0])
 
     assert told[0] == told[1]
@@ -224,7 +224,7 @@ def test_the_walk_is_the_cross_validation_of_statsforecast(
     trainer.prepare(make_task(tmp_path / "run", spec, feature_dir, feature_dir, ScriptedChannel()))
     chunks = list(refit_chunks(frame, holdout_split(frame, 30, 30, 0), every))[:3]
     trainer.frame = frame
-    ours = np.concatenate([trainer.forecast_rows(trainer._fit_before(int(rows[0])), frame, rows) for rows in chunks])
+    ours = np.concatenate([trainer.forecast_rows(trainer.fit_before(int(rows[0])), frame, rows) for rows in chunks])
 
     origins = np.concatenate(chunks)
     known = np.arange(origins[-1] + h + 1)
