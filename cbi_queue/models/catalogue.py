@@ -16,6 +16,7 @@ from cbi_queue.models.memory_formulas import (
     BOOSTING,
     CONVOLUTIONAL,
     DENSE,
+    PRETRAINED_BERT,
     RECURRENT_1_LAYER,
     RECURRENT_2_LAYER,
     TRANSFORMER,
@@ -110,10 +111,19 @@ SHIPPED: dict[str, ModelEntry] = {
     "garch": _volatility("Garch", "GARCH(1,1) with Student's t"),
     "gjr_garch": _volatility("GjrGarch", "GJR-GARCH: falls count more than rises"),
     "egarch": _volatility("Egarch", "EGARCH: of the logarithm of the variance"),
+    "finbert": ModelEntry(
+        Family.SENTIMENT,
+        "cbi_queue.models.parameters.text:FinbertParams",
+        {"torch": "jobs.families.finbert:Finbert"},
+        resumes_from="checkpoint",
+        words="sentiment of headlines by FinBERT",
+        memory=PRETRAINED_BERT,
+        batch_kind="finbert",
+    ),
 }
 
-BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")
-"""Kinds of net that a hardware profile may name. FinBERT has its figures in the guide, and no model yet."""
+BATCH_KINDS = tuple(dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind))
+"""Kinds of net that a hardware profile may name."""
 
 
 @cache

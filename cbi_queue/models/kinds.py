@@ -27,3 +27,8 @@ class Family(StrEnum):
     SIMPLE_NEURAL = "simple_neural"
     ADVANCED_NEURAL = "advanced_neural"
     VOLATILITY = "volatility"
+    SENTIMENT = "sentiment"
+
+
+PREPARING = frozenset({Family.FEATURES, Family.SENTIMENT})
+"""Families whose jobs forecast nothing: they make what the others read. The week's budget does not count them."""
