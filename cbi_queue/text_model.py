@@ -108,14 +108,15 @@ def check_model(folder: Path) -> TextModel:
     Raises:
         Refused: naming every fault that was found.
     """
-    faults: list[str] = []
     if not folder.is_dir():
         raise Refused(f"there is no folder {folder}; needed there: {NEEDED}", hint=ELSEWHERE)
+    faults = [words for path in _present(folder) if (words := _foreign(path, folder))]
+    if faults:  # nothing of them is opened
+        raise Refused(f"cannot use the model in {folder}: {'; '.join(faults)}", hint=ELSEWHERE)
     config = _config(folder, faults)
     shapes = _shapes(folder, faults)
     if not any((folder / name).is_file() for name in TOKENIZER):
         faults.append("the tokenizer is missing: tokenizer.json or vocab.txt")
-    faults += (words for path in _present(folder) if (words := _foreign(path, folder)))
     labels = _labels(config, faults) if config else ()
     if config and shapes:
         faults += _mismatches(config, shapes, labels)

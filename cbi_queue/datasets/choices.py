@@ -29,7 +29,7 @@ def with_choices(description: DataSet, typed: Sequence[str]) -> DataSet:
         if not equals or not key.strip():
             raise Refused(f"cannot read {text!r}; write KEY=VALUE, for example missing_price=drop")
         is_time = key.strip() == "headlines.close"  # 13:20 is a number in YAML
-        _put(body, key.strip(), written.strip() if is_time else _value(text, written))
+        _put(body, key.strip(), written.strip() if is_time and written.strip() != "null" else _value(text, written))
     return checked_description(body, "cannot choose")
 
 

@@ -136,6 +136,7 @@ class Finbert:
                 if is_last or reports.wall_s >= REPORT_EVERY_S:
                     reports.send(self._done, tokens)
                     tokens = 0
+                    channel.safe_point(self._done)  # obeys what the report causes
                 if not is_last and pace.is_due(clock.worked_s, mid_epoch=False):
                     with clock.set_aside():
                         pace.paid(clock.worked_s, self._save(task))

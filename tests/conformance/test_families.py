@@ -20,10 +20,12 @@ import polars as pl
 import pytest
 from native_reload import RELOADED
 from support.fakes import make_task
+from support.headlines import give_headlines
 
 from cbi_queue.artifacts import reopen_folder
+from cbi_queue.datasets.headlines import SCORES
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import PREPARING, Family
 from cbi_queue.protocol import (
     EpochReport,
     Finished,
@@ -65,6 +67,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gru_2_layer": NET | {"hidden_size": 8},
     "tcn": NET | {"channels": 8, "dilations": [1, 2]},
     "attention": NET | {"d_model": 8, "heads": 2},
+    "finbert": {"batch_size": 4},
 }
 """Parameters that finish in about a second; models not named here have only the blocks."""
 
@@ -101,7 +104,9 @@ class Run:
     finished: Finished | None = None
 
     def outcome(self) -> pl.DataFrame:
-        """What the run is for: its predictions, or the feature cache it built."""
+        """What the run is for: its predictions, the feature cache it built, or the scores of headlines."""
+        if (scores := self.processed / SCORES).exists():
+            return pl.read_parquet(scores).sort("text_sha256")
         predictions = self.run_dir / PREDICTIONS
         return pl.read_parquet(predictions if predictions.exists() else self.processed / f"{HORIZON}_features.parquet")
 
@@ -109,7 +114,8 @@ class Run:
 class Bench:
     """Runs models on the sample data, each run in its own folder."""
 
-    def __init__(self, exports: Path, features: Path, root: Path) -> None:
+    def __init__(self, exports: Path, features: Path, root: Path, headlines: Path) -> None:
+        self._headlines = headlines
         self._exports, self._features, self._root = exports, features, root
         self._undisturbed: dict[str, Run] = {}
 
@@ -127,7 +133,8 @@ class Bench:
         processed = self._processed(model, run_dir)
         params = SMALL.get(model, BLOCKS) | params
         spec = {"family": MODELS[model].family, "model": model, "horizon": HORIZON, "params": params}
-        task = make_task(run_dir, spec, processed, self._exports, slot.channel)
+        exports = self._headlines if MODELS[model].family == Family.SENTIMENT else self._exports
+        task = make_task(run_dir, spec, processed, exports, slot.channel)
         family = trainer_of(task.spec)
         task = replace(task, assignment=replace(task.assignment, attempt=attempt))
         reopen_folder(run_dir)
@@ -143,8 +150,8 @@ class Bench:
         return self._undisturbed[model]
 
     def _processed(self, model: str, run_dir: Path) -> Path:
-        """The shared cache; the model that builds one gets a folder of its own."""
-        if MODELS[model].family != Family.FEATURES:
+        """The shared cache; a model that writes there gets a folder of its own."""
+        if MODELS[model].family not in PREPARING:
             return self._features
         own = run_dir / "processed"
         own.mkdir(parents=True, exist_ok=True)
@@ -153,7 +160,9 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench(sample_exports: Path, feature_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(sample_exports, feature_dir, tmp_path_factory.mktemp("runs"))
+    headlines = tmp_path_factory.mktemp("headlines")
+    give_headlines(headlines, tmp_path_factory.mktemp("tiny"), days=30)
+    return Bench(sample_exports, feature_dir, tmp_path_factory.mktemp("runs"), headlines)
 
 
 def present(model: str) -> Any:
@@ -168,7 +177,7 @@ def present(model: str) -> Any:
 
 every_model = pytest.mark.parametrize("model", MODELS)
 VOLATILITY = tuple(m for m, e in MODELS.items() if e.family == Family.VOLATILITY)
-every_forecaster = pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family != Family.FEATURES])
+every_forecaster = pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family not in PREPARING])
 
 
 @every_model
@@ -177,7 +186,7 @@ def test_preparation_says_what_will_happen(bench: Bench, model: str) -> None:
     (started,) = slot.of_type(Started)
 
     assert started.total_epochs >= 1
-    assert started.unit in {"epoch", "round", "fit", "chunk"}
+    assert started.unit in {"epoch", "round", "fit", "chunk", "batch"}
     assert started.fingerprint.startswith(f"{model} {HORIZON} "), "`governor relearn` takes its leading words"
     assert slot.reports.index(started) < slot.reports.index(slot.of_type(EpochReport)[0])
 
@@ -211,7 +220,7 @@ def test_every_epoch_is_reported_in_order_and_finite(bench: Bench, model: str) -
 
     assert epochs == sorted(set(epochs))
     assert epochs[-1] == started.total_epochs
-    if started.unit != "round":  # rounds come in blocks
+    if started.unit not in {"round", "batch"}:  # these come in blocks
         assert epochs == list(range(1, started.total_epochs + 1))
     for report in reports:
         assert report.total_epochs == started.total_epochs
@@ -275,10 +284,11 @@ def test_two_fresh_runs_are_identical(bench: Bench, model: str) -> None:
 @every_model
 def test_the_promised_files_are_there(bench: Bench, model: str) -> None:
     run = bench.undisturbed(model)
-    promised = PROMISED_FILES if MODELS[model].family != Family.FEATURES else ("metrics.json", "feature_schema.json")
+    prepared = {Family.FEATURES: ("metrics.json", "feature_schema.json"), Family.SENTIMENT: ("metrics.json",)}
+    promised = prepared.get(MODELS[model].family, PROMISED_FILES)
 
     assert [name for name in promised if not (run.run_dir / name).is_file()] == []
-    assert model_files(run) or MODELS[model].family == Family.FEATURES
+    assert model_files(run) or MODELS[model].family in PREPARING
     json.dumps(run.finished.metrics, allow_nan=False)
 
 
@@ -295,7 +305,7 @@ def test_a_volatility_board_finds_what_it_shows_and_the_price_board_nothing(benc
 
 
 @pytest.mark.parametrize(
-    "model", [m for m, e in MODELS.items() if e.family not in {Family.FEATURES, Family.VOLATILITY}]
+    "model", [m for m, e in MODELS.items() if e.family not in {*PREPARING, Family.VOLATILITY}]
 )
 def test_a_leaderboard_finds_what_it_shows(bench: Bench, model: str) -> None:
     metrics = bench.undisturbed(model).finished.metrics
