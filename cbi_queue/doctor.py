@@ -316,15 +316,14 @@ def _headlines(settings: Settings) -> Iterator[Finding]:
         try:
             chosen = read_description(folder).headlines
         except CbiError:
-            continue  # the check of the exports says so
+            chosen = None  # the check of the exports says so
         if chosen is None:
             continue
         if chosen.model is None:
             yield _note(subject, "no model is chosen", f"`cbi-queue text use FOLDER{option}` checks and chooses one")
-        elif (fault := fault_in(chosen.model)) is not None:
-            yield _bad(subject, fault, ELSEWHERE)
         else:
-            yield _ok(subject, f"scored by {chosen.model}, {str(chosen.model_sha256)[:8]}")
+            seen = f"scored by {chosen.model}, {str(chosen.model_sha256)[:8]}"
+            yield _bad(subject, fault, ELSEWHERE) if (fault := fault_in(chosen.model)) else _ok(subject, seen)
 
 
 def _runs(settings: Settings) -> Iterator[Finding]:

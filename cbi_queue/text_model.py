@@ -88,7 +88,8 @@ def find_model(named: str, environ: Mapping[str, str] = os.environ) -> Path:
     found = room / "snapshots" / revision
     if not _REVISION.match(revision) or not found.is_dir():
         raise Refused(
-            f"the hub's cache {room} is incomplete: refs/main names {revision[:60]!r}, and snapshots/ has no such folder",
+            f"the hub's cache {room} is incomplete: refs/main names {revision[:60]!r}, and snapshots/ has no such "
+            "folder",
             hint=ELSEWHERE,
         )
     return found
@@ -140,7 +141,7 @@ def _present(folder: Path) -> list[Path]:
 
 
 def _foreign(path: Path, folder: Path) -> str | None:
-    """Refuse what is no regular file, and a link out of the folder; the hub's cache links from snapshots/ to its blobs/."""
+    """Refuse what is no regular file, and a link out of the folder; the hub's cache links to its own blobs/."""
     room = folder.parents[1] if folder.parent.name == "snapshots" else folder
     try:
         check_file(path, follow=True)

@@ -1,7 +1,7 @@
-"""`python -m jobs.fine_tuning`: headlines with the price changes after them, out to a CSV file and back as a judged model.
+"""`python -m jobs.fine_tuning`: headlines and the price changes after them out to CSV, and a judged model back.
 
-Runs on the trainers' Python, started by `text export-training` and `text evaluate`. The days from `held_out_from` on are
-never written out, nor the days before it whose price change would reach into them. A label says what the price did:
+Runs on the trainers' Python, started by `text export-training` and `text evaluate`. The days from `held_out_from` on
+are never written out, nor the days before it whose price change would reach into them. A label says what the price did:
 positive above the upper third of the changes after the training headlines, negative below the lower, else neutral.
 """
 
@@ -93,12 +93,13 @@ def outcomes(exports_dir: Path, export: Path, horizon: str) -> Outcomes:
         known = known[np.sort(first)]
     if len(known) < 2 * FEWEST:
         raise BrokenSpec(
-            f"{len(known)} of {len(read.texts):,} headlines have a price {h} trading days later in {export.name}; at least "
+            f"{len(known)} of {len(read.texts):,} headlines have a price {h} trading days later in {export.name}; "
+            "at least "
             f"{2 * FEWEST} are needed: import more headlines, or choose a shorter horizon"
         )
     change = np.log(price[row[known] + h]) - np.log(price[row[known]])
     texts = tuple(read.texts[at] for at in known)
-    return Outcomes(texts, read.published[known], row[known], change, days, price, h)
+    return Outcomes(texts, read.published[known], row[known], change, days=days, price=price, h=h)
 
 
 def export_training(request: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +110,8 @@ def export_training(request: dict[str, Any]) -> dict[str, Any]:
     held = int((found.row >= held_from).sum())
     if len(train) < FEWEST or held < FEWEST:
         raise BrokenSpec(
-            f"{len(train)} headlines to train on and {held} held out are too few for {request['horizon']}; at least {FEWEST} of each "
+            f"{len(train)} headlines to train on and {held} held out are too few for {request['horizon']}; at "
+            f"least {FEWEST} of each "
             "are needed: import more headlines, or choose a shorter horizon"
         )
     lower, upper = (float(edge) for edge in np.quantile(found.change[train], [1 / 3, 2 / 3]))
@@ -194,7 +196,8 @@ def _record(processed_dir: Path) -> dict[str, Any]:
         float(found["lower"]), float(found["upper"])
     except FileNotFoundError as exc:
         raise BrokenSpec(
-            "no headlines were handed over, so none are known to be held out; `cbi-queue text export-training` comes first"
+            "no headlines were handed over, so none are known to be held out; `cbi-queue text export-training` "
+            "comes first"
         ) from exc
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise BrokenSpec(f"{path} cannot be read; `cbi-queue text export-training` writes it again") from exc
@@ -223,8 +226,8 @@ def _hits(predicted: list[str], truth: list[str]) -> np.ndarray:
 def lead(difference: np.ndarray, row: np.ndarray, h: int) -> dict[str, Any]:
     """Return the mean of *difference* with its 95 % interval.
 
-    A circular block bootstrap over the trading days (Politis & Romano 1992) with blocks of 2h days: headlines of one day
-    share their price change, and those of days less than h apart share a part of it.
+    A circular block bootstrap over the trading days (Politis & Romano 1992) with blocks of 2h days: headlines of one
+    day share their price change, and those of days less than h apart share a part of it.
 
     Args:
         difference: (n,) hits of the one less those of the other, -1 to 1.
@@ -256,9 +259,11 @@ def verdict(answer: dict[str, Any]) -> str:
     if all(better):
         return "It is better than the most frequent label and than the model in use."
     if better[1]:
-        return "It is better than the model in use, and not told apart from the most frequent label: luck can explain its hits."
+        return "It is better than the model in use, but not told apart from the most frequent label: it may be luck."
     if better[0]:
-        return "It is better than the most frequent label, and not told apart from the model in use: there is no reason to change."
+        return (
+            "It is better than the most frequent label, but not told apart from the model in use: no reason to change."
+        )
     return "It is not told apart from the most frequent label, nor from the model in use: there is no reason to change."
 
 

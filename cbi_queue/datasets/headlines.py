@@ -1,8 +1,9 @@
 """The choices about a data set's headlines, and where their files lie. Pure.
 
-`headlines.parquet` beside the exports holds them, as `text import` wrote them; `headline_scores.parquet` in the folder of
-the feature caches what FinBERT gave each text, and `headline_scores.json` for which headlines and weights it is complete.
-The choices belong to the snapshot of the data set: other headlines, other weights or another close are other data.
+`headlines.parquet` beside the exports holds them, as `text import` wrote them; `headline_scores.parquet` in the
+folder of the feature caches what FinBERT gave each text, and `headline_scores.json` for which headlines and weights
+it is complete. The choices belong to the snapshot of the data set: other headlines, other weights or another close
+are other data.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Headlines(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of `headlines.parquet`, written by `text import`."""
     close: str = "13:20"
-    """Close of the trading day, HH:MM: a headline published later belongs to the next one. Default: soybean oil in Chicago."""
+    """Close of the trading day, HH:MM: a later headline belongs to the next one. Default: soybean oil's in Chicago."""
     close_zone: str = "America/Chicago"
     """Time zone of the close, by its name in the IANA data base."""
     max_age_days: int = Field(default=7, ge=1, le=3660)
@@ -87,7 +88,7 @@ def is_zone(name: str) -> bool:
 
 
 def is_scored(processed_dir: Path, chosen: Headlines) -> bool:
-    """Return True when the last scoring covered these headlines with these weights: what a look at a small file can tell."""
+    """Return True when the last scoring covered these headlines with these weights, as a small file tells."""
     try:
         found = json.loads(read_whole(processed_dir / SCORED))
         return bool(found["of"] == scored_of(chosen)) and (processed_dir / SCORES).is_file()

@@ -39,7 +39,8 @@ def check_text(
         if job.family == Family.FEATURES:
             if headlines is not None and not _scored_before(job, headlines, by_name, around):
                 text = (
-                    "the headlines of its data set have no score yet; add a finbert job of that data set (family: sentiment, "
+                    "the headlines of its data set have no score yet; add a finbert job of that data set "
+                    "(family: sentiment, "
                     "model: finbert) to its `needs`"
                 )
                 plan.complain(complaints, (*job.at, "needs") if job.needs else job.at, text)
@@ -62,7 +63,7 @@ def _fault(headlines: Headlines | None, dataset: str) -> str | None:
     if headlines is None:
         return f"the data set {dataset} has no headlines; `cbi-queue text import FILE{option}` brings them in"
     if headlines.model is None:
-        return f"no model is chosen for the headlines of {dataset}; `cbi-queue text use FOLDER{option}` checks and chooses one"
+        return f"no model is chosen for the headlines of {dataset}; `cbi-queue text use FOLDER{option}` chooses one"
     fault = fault_in(headlines.model)
     return None if fault is None else f"{fault}; {ELSEWHERE}"
 

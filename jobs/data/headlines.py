@@ -1,7 +1,7 @@
 """Headlines as `text import` stored them, and the scores that FinBERT gave their texts.
 
-A score belongs to a text, read by certain weights up to a certain length: whatever day a headline is from, and however often
-it comes, its text is scored once. Scores of other weights stay in the file until it is deleted.
+A score belongs to a text, read by certain weights up to a certain length: whatever day a headline is from, and
+however often it comes, its text is scored once. Scores of other weights stay in the file until it is deleted.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The as-is columns that headlines give to the features, without a look ahead.
 
-A headline belongs to the first trading day (row) whose close is not before its publication; one that is published a second
-after the close belongs to the next row. One text counts once a row. With s a headline's P(positive) - P(negative):
+A headline belongs to the first trading day (row) whose close is not before its publication; one that is published a
+second after the close belongs to the next row. One text counts once a row. With s a headline's P(positive) -
+P(negative):
 
-news_sentiment[t]          mean of s over the headlines of row t; without any, that of the last row that had some, if it is
-                           at most `max_age_days` old; else missing
-news_count[t]              headlines of row t; 0 only while news_sentiment is known: long silence is no news, or no source
+news_sentiment[t]          mean of s over the headlines of row t; without any, that of the last row that had some, if
+                           it is at most `max_age_days` old; else missing
+news_count[t]              headlines of row t; 0 only while news_sentiment is known: long silence is no news, or no
+                           source
 news_sentiment_decayed[t]  sum(w s) / sum(w) over all headlines up to t, w = 2^-(age in days / half_life_days)
 
 A headline that is older than `max_age_days` at the close of its row counts nowhere.
@@ -98,7 +100,8 @@ def with_news(export: Export, news: News | None) -> Export:
         return export
     if taken := [name for name in COLUMNS if name in export.columns.covariates]:
         raise BrokenSpec(
-            f"{export.path} has a column {taken[0]!r}, and the headlines give one of that name; rename it in the export, or "
+            f"{export.path} has a column {taken[0]!r}, and the headlines give one of that name; rename it in the "
+            "export, or "
             f"leave it out: `cbi-queue data edit columns.{taken[0]}.role=ignore`"
         )
     table = pl.concat(read_chunks(export.path, export.columns, [], 1 << 18))
@@ -136,7 +139,7 @@ def rows_of(published: np.ndarray, close: np.ndarray) -> np.ndarray:
 
 
 def daily(news: News, days: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the three columns, each (rows,) float64 with NaN for none; *days*: (rows,) int64, days since 1970, rising."""
+    """Return the columns, each (rows,) float64, NaN for none; *days*: (rows,) int64, days since 1970, rising."""
     close = closes(days, news.chosen)
     row = rows_of(news.published, close)
     used = np.flatnonzero(row < len(days))

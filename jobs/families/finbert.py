@@ -1,9 +1,9 @@
 """The sentiment of a data set's headlines: every text that has no score yet goes through FinBERT, once.
 
-The file of the scores is the checkpoint too: what is in it is never scored again, in this attempt, the next one, or tomorrow's
-run over a few new headlines. Texts go through the net sorted by length, the longest first: a batch is filled up to its own
-longest text, and the most memory is taken at the beginning. A smaller micro-batch divides a batch, whose texts do not see
-each other: float32 then rounds other sums, and a score moves by less than 1e-5.
+The file of the scores is the checkpoint too: what is in it is never scored again, in this attempt, the next one, or
+tomorrow's run over a few new headlines. Texts go through the net sorted by length, the longest first: a batch is
+filled up to its own longest text, and the most memory is taken at the beginning. A smaller micro-batch divides a
+batch, whose texts do not see each other: float32 then rounds other sums, and a score moves by less than 1e-5.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class Finbert:
             total_epochs=self._done + len(self._batches),
             unit="batch",
             samples=size * self._chosen.max_length,
-            fingerprint=f"{task.spec.model} {task.spec.horizon} tokens {net.shape} batch{size} {net.precision.name} {self._device} "
-            f"threads{assignment.threads} {libraries()}",
+            fingerprint=f"{task.spec.model} {task.spec.horizon} tokens {net.shape} batch{size} {net.precision.name} "
+            f"{self._device} threads{assignment.threads} {libraries()}",
             device=self._device,
             micro_batch=self._micro_batch,
             can=("pace", "micro_batch", "probe", "checkpoint"),

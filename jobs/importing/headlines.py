@@ -1,8 +1,8 @@
-"""`python -m jobs.importing.headlines`: a request on standard input, `work`/headlines.parquet and what is in it as answer.
+"""`python -m jobs.importing.headlines`: a request on standard input, `work`/headlines.parquet and an answer.
 
-Runs on the trainers' Python, started by `text import`. A time with a zone is an instant; one without is in the zone that
-was declared, and an hour that occurs twice there is the later one. A date without a time of day counts from the end of the
-day: nobody knows when on that day it was published.
+Runs on the trainers' Python, started by `text import`. A time with a zone is an instant; one without is in the zone
+that was declared, and an hour that occurs twice there is the later one. A date without a time of day counts from the
+end of the day: nobody knows when on that day it was published.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def stage(request: dict[str, Any]) -> dict[str, Any]:
     """Read `files` into `work`/headlines.parquet.
 
     Args:
-        request: `files`, `work`, `threads`, `published`, `text`, `zone`, `time_format`, and `add`: the file to add to, or None.
+        request: `files`, `work`, `threads`, `published`, `text`, `zone`, `time_format`, and `add`: the file to add
+        to, or None.
 
     Returns:
         What would be imported.
@@ -144,7 +145,8 @@ class _Clock:
         if moment.tzinfo is None:
             if self._at is None:
                 raise BrokenSpec(
-                    f"{where}: the time {str(written)!r} has no zone; say in which one it is with --zone, such as --zone UTC or "
+                    f"{where}: the time {str(written)!r} has no zone; say in which one it is with --zone, such as "
+                    "--zone UTC or "
                     "--zone America/New_York"
                 )
             self.naive += 1

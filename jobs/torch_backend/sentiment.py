@@ -1,7 +1,7 @@
 """FinBERT: texts in, P(positive) and P(negative) out. Inference only, in float32 on the CPU.
 
-Imported with the hub switched off: whatever is missing is an error, never a download. On an accelerator the first batch is
-compared with the CPU's, and one that differs is not used.
+Imported with the hub switched off: whatever is missing is an error, never a download. On an accelerator the first
+batch is compared with the CPU's, and one that differs is not used.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Sentiment:
         """
         if max_length > model.max_length:
             raise BrokenSpec(
-                f"headlines.max_length is {max_length}, and the model in {model.folder} reads {model.max_length} tokens at "
+                f"headlines.max_length is {max_length}, and the model in {model.folder} reads {model.max_length} "
+                "tokens at "
                 f"most; `cbi-queue data edit headlines.max_length={model.max_length}`"
             )
         compute_repeatably(threads)
@@ -80,7 +81,7 @@ class Sentiment:
         return [list(ids) for ids in found["input_ids"]]
 
     def place(self, devices: Sequence[str], precision: str, sample: Sequence[Tokens]) -> list[str]:
-        """Move the net to the first of *devices* that scores *sample* as the CPU does; return why others were refused."""
+        """Move the net to the first of *devices* that scores *sample* as the CPU does; return why others do not."""
         expected, refusals = self.scores(sample), []
         for name in devices:
             if name == "cpu":
@@ -168,12 +169,14 @@ def _loaded(model: TextModel) -> tuple[Any, Any]:
     absent = sorted(seen["missing_keys"]) + sorted(str(key) for key in seen.get("mismatched_keys", ()))
     if absent:
         raise BrokenSpec(
-            f"the model in {model.folder} lacks {len(absent)} of its weights, such as {absent[0]}: they would be random numbers; "
+            f"the model in {model.folder} lacks {len(absent)} of its weights, such as {absent[0]}: they would be "
+            "random numbers; "
             "copy model.safetensors and config.json of one model there"
         )
     if len(tokenizer) > model.vocabulary:
         raise BrokenSpec(
-            f"the tokenizer in {model.folder} has {len(tokenizer)} words, and the model {model.vocabulary}: they do not belong "
+            f"the tokenizer in {model.folder} has {len(tokenizer)} words, and the model {model.vocabulary}: they "
+            "do not belong "
             "together"
         )
     return tokenizer, net.eval()

@@ -304,9 +304,7 @@ def test_a_volatility_board_finds_what_it_shows_and_the_price_board_nothing(benc
     assert bench.undisturbed(model).finished.veto is None
 
 
-@pytest.mark.parametrize(
-    "model", [m for m, e in MODELS.items() if e.family not in {*PREPARING, Family.VOLATILITY}]
-)
+@pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family not in {*PREPARING, Family.VOLATILITY}])
 def test_a_leaderboard_finds_what_it_shows(bench: Bench, model: str) -> None:
     metrics = bench.undisturbed(model).finished.metrics
 

@@ -1,4 +1,4 @@
-"""Headlines from a file to features: imported, scored once each, joined; killed, cut smaller, changed and broken on the way."""
+"""Headlines from a file to features: imported, scored once each, joined; killed, changed and broken on the way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -31,9 +32,6 @@ from jobs.families.finbert import Finbert
 from jobs.process.channel import StopRequested
 from jobs.trainer import BrokenSpec
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("torch_as_found")]
 SPEC = {"family": "sentiment", "model": "finbert", "horizon": "1m", "params": {"batch_size": 4}}
 
@@ -50,7 +48,9 @@ def exports(tmp_path: Path, tiny: Path) -> Path:
     return give_headlines(folder, tiny)
 
 
-def score(exports: Path, channel: ScriptedChannel | None = None, attempt: int = 1, name: str = "run") -> ScriptedChannel:
+def score(
+    exports: Path, channel: ScriptedChannel | None = None, attempt: int = 1, name: str = "run"
+) -> ScriptedChannel:
     """One attempt of a finbert job over the data set in *exports*."""
     processed = exports.parent / "processed"
     channel = channel or ScriptedChannel()
@@ -145,14 +145,15 @@ def test_kill_9_in_the_middle_loses_no_score_that_was_kept(exports: Path) -> Non
     path.unlink()
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_finbert as t, time\n"
-        "from jobs.training.checkpoint_pace import CheckpointPace as P; from jobs.torch_backend.sentiment import Sentiment as S\n"
+        "from jobs.training.checkpoint_pace import CheckpointPace as P; from jobs.torch_backend.sentiment import "
+        "Sentiment as S\n"
         "P.is_due = lambda *a, **k: True; real = S.scores\n"
         "def slow(self, batch):\n    time.sleep(0.2)\n    return real(self, batch)\n"
         "S.scores = slow; t.score(Path(sys.argv[2]))"
     )
-    here = os.path.dirname(__file__)
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.join(here, ".."), *sys.path])}
-    child = subprocess.Popen([sys.executable, "-c", code, here, str(exports)], env=environ)
+    here = Path(__file__).parent
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), *sys.path])}
+    child = subprocess.Popen([sys.executable, "-c", code, str(here), str(exports)], env=environ)
     try:
         deadline = time.monotonic() + 90
         while not path.exists() or len(scores(exports)) < 12:
@@ -179,7 +180,10 @@ def test_a_smaller_micro_batch_changes_last_digits_only(exports: Path) -> None:
     whole = scores(exports)
     (exports.parent / "processed" / SCORES).unlink()
     channel = ScriptedChannel()
-    channel.at = {3: lambda: setattr(channel, "wanted_micro_batch", 2), 9: lambda: setattr(channel, "wanted_micro_batch", 1)}
+    channel.at = {
+        3: lambda: setattr(channel, "wanted_micro_batch", 2),
+        9: lambda: setattr(channel, "wanted_micro_batch", 1),
+    }
 
     score(exports, channel, name="smaller")
 
@@ -242,7 +246,9 @@ def broken(exports: Path) -> str:
     return str(caught.value)
 
 
-def test_what_is_missing_or_changed_is_said_before_anything_is_scored(exports: Path, tiny: Path, tmp_path: Path) -> None:
+def test_what_is_missing_or_changed_is_said_before_anything_is_scored(
+    exports: Path, tiny: Path, tmp_path: Path
+) -> None:
     description = read_description(exports)
     write_description(exports, description.model_copy(update={"headlines": None}))
     assert "has no headlines; `cbi-queue text import FILE`" in broken(exports)
@@ -264,7 +270,7 @@ def test_what_is_missing_or_changed_is_said_before_anything_is_scored(exports: P
 
 
 def test_features_take_the_sentiment_of_their_day(sample_exports: Path, exports: Path) -> None:
-    """Through the whole job: without scores it is refused, and a headline past the close changes the next day's value."""
+    """Through the whole job: refused without scores, built with them, reused, and built again for another close."""
     export = exports / "production_training_data_1m.parquet"
     shutil.copy(sample_exports / export.name, export)
     processed = exports.parent / "processed"
@@ -292,7 +298,9 @@ def test_features_take_the_sentiment_of_their_day(sample_exports: Path, exports:
     assert known["news_count"].sum() <= 60
     _, again = features("again")
     assert any(note.text.startswith("reused") for note in again.of_type(Note))
-    chosen = read_description(exports).headlines.model_copy(update={"close": "08:00"})  # 14:00 UTC; the headlines are at 9 and 21
+    chosen = read_description(exports).headlines.model_copy(
+        update={"close": "08:00"}
+    )  # 14:00 UTC; the headlines are at 9 and 21
     write_description(exports, read_description(exports).model_copy(update={"headlines": chosen}))
     later, rebuilt = features("other close")
     assert any("snapshot changed" in note.text for note in rebuilt.of_type(Note))

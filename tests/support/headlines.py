@@ -6,11 +6,10 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from support.tiny_bert import headline, make_tiny_bert
-
 from cbi_queue.datasets.description import checked_description, write_description
 from cbi_queue.text_model import check_model
 from jobs.importing.headlines import stage
+from support.tiny_bert import headline, make_tiny_bert
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +29,7 @@ def some_headlines(days: int, seed: int = 0) -> list[tuple[str, str]]:
 def give_headlines(
     exports: Path, model: Path, days: int = 30, rows: list[tuple[str, str]] | None = None, **choices: Any
 ) -> Path:
-    """Import *rows* (default: some) into the folder *exports*, and choose a tiny BERT, made in *model* unless it is there."""
+    """Import *rows* (default: some) into *exports*, and choose a tiny BERT, made in *model* unless it is there."""
     work = exports / "work"
     work.mkdir(exist_ok=True)
     source = work / "news.csv"

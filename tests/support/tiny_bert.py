@@ -10,14 +10,48 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WORDS = """soybean oil crush exports china demand drought rain brazil argentina record harvest tariff biodiesel palm rally
-slump rise fall cut raise stocks usda report record low high price futures mill strike port""".split()
+WORDS = [
+    "soybean",
+    "oil",
+    "crush",
+    "exports",
+    "china",
+    "demand",
+    "drought",
+    "rain",
+    "brazil",
+    "argentina",
+    "record",
+    "harvest",
+    "tariff",
+    "biodiesel",
+    "palm",
+    "rally",
+    "slump",
+    "rise",
+    "fall",
+    "cut",
+    "raise",
+    "stocks",
+    "usda",
+    "report",
+    "record",
+    "low",
+    "high",
+    "price",
+    "futures",
+    "mill",
+    "strike",
+    "port",
+]
 LABELS = ("positive", "negative", "neutral")
 
 
 def headline(number: int, words: int = 6) -> str:
     """A headline of known words, another one for each *number*."""
-    return " ".join(WORDS[(number * 7 + at * at + number // 31 * at) % len(WORDS)] for at in range(words)) + f" {number}"
+    return (
+        " ".join(WORDS[(number * 7 + at * at + number // 31 * at) % len(WORDS)] for at in range(words)) + f" {number}"
+    )
 
 
 def make_tiny_bert(
@@ -29,7 +63,16 @@ def make_tiny_bert(
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(WORDS), *"0123456789", *(f"##{d}" for d in range(10))]
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *dict.fromkeys(WORDS),
+        *"0123456789",
+        *(f"##{d}" for d in range(10)),
+    ]
     vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(pieces) + "\n", encoding="utf-8")
     torch.manual_seed(seed)

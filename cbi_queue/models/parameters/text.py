@@ -1,4 +1,4 @@
-"""Parameters of the job that scores headlines. What decides a score is the data set's choice (`headlines.*`), not the job's."""
+"""Parameters of the job that scores headlines; what decides a score is a choice about the data set (`headlines.*`)."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ LONGEST_S = 4 * 3600.0
 def evaluate(model: str, dataset: str, as_json: bool) -> None:
     """Compare a fine-tuned model with the one in use and with the most frequent label, on the held-out days.
 
-    It scores the held-out headlines on this machine, at low priority, outside the queue. `text use FOLDER` chooses the model
-    afterwards; nothing chooses it by itself.
+    It scores the held-out headlines on this machine, at low priority, outside the queue. `text use FOLDER` chooses
+    the model afterwards; nothing chooses it by itself.
     """
     import json
 
@@ -64,7 +64,8 @@ def evaluate(model: str, dataset: str, as_json: bool) -> None:
         f"held out      {answer['headlines']:,} headlines on {answer['days']:,} days, from {answer['held_out_from']} on"
     )
     click.echo(
-        f"accuracy      {answer['accuracy']:.1%}; most frequent label ({answer['majority']}) {answer['majority_accuracy']:.1%}"
+        f"accuracy      {answer['accuracy']:.1%}; most frequent label ({answer['majority']}) "
+        f"{answer['majority_accuracy']:.1%}"
     )
     click.echo(f"              model in use {answer['stock_accuracy']:.1%}")
     for words, key in (("over the most frequent label", "over_majority"), ("over the model in use", "over_stock")):

@@ -33,8 +33,8 @@ LONGEST_S = 3600.0
 def export_training(dataset: str, horizon: str, out: Path, force: bool, as_json: bool) -> None:
     """Write headlines with the price changes after them to a CSV file, to fine-tune FinBERT on another machine.
 
-    The last fifth of the days with headlines is held out, and the days before it whose price change would reach into it are
-    left out too. `text evaluate` judges what comes back on the held-out days.
+    The last fifth of the days with headlines is held out, and the days before it whose price change would reach into
+    it are left out too. `text evaluate` judges what comes back on the held-out days.
     """
     from cbi_queue.datasets.trainers_python import ask
 
@@ -60,10 +60,12 @@ def export_training(dataset: str, horizon: str, out: Path, force: bool, as_json:
     counts = ", ".join(f"{count:,} {label}" for label, count in answer["labels"].items())
     click.echo(f"labels        {counts}")
     click.echo(
-        f"positive      the price rose more than {answer['upper']:+.2%} in {HORIZON_DAYS[horizon]} trading days (log); negative: less "
+        f"positive      the price rose more than {answer['upper']:+.2%} in {HORIZON_DAYS[horizon]} trading days "
+        "(log); negative: less "
         f"than {answer['lower']:+.2%}"
     )
     click.echo(
-        f"held out      {answer['held_out_rows']:,} headlines from {answer['held_out_from']} on; they are not in the file"
+        f"held out      {answer['held_out_rows']:,} headlines from {answer['held_out_from']} on; they are not in "
+        "the file"
     )
     click.echo("Next: fine-tune on a machine with a GPU, bring the folder back, `cbi-queue text evaluate FOLDER`.")

@@ -25,7 +25,8 @@ LONGEST_S = 3600.0
     name="import",
     epilog=examples(
         "text import news.csv --dataset zl --zone America/New_York",
-        "text import news.parquet --dataset zl --published time --text title --close 14:30 --close-zone America/New_York",
+        "text import news.parquet --dataset zl --published time --text title --close 14:30 --close-zone "
+        "America/New_York",
         "text import today.csv --dataset zl --add",
         more="Exit codes: 0 imported (or, with --dry-run, could be), 2 refused; nothing was changed.",
     ),

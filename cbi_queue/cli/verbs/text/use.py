@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 def use(model: str, dataset: str, not_evaluated: bool, as_json: bool) -> None:
     """Check a folder with weights and choose it for the headlines of a data set; nothing is downloaded.
 
-    Without FOLDER, ProsusAI/finbert is looked for in the hub's cache on this disk. A model that replaces another one must
-    have been through `text evaluate`; what it found is shown again.
+    Without FOLDER, ProsusAI/finbert is looked for in the hub's cache on this disk. A model that replaces another one
+    must have been through `text evaluate`; what it found is shown again.
     """
     from cbi_queue.datasets.description import read_description, write_description
     from cbi_queue.datasets.headlines import EVALUATIONS

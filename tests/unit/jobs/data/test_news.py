@@ -13,7 +13,9 @@ from cbi_queue.datasets.headlines import COUNT, DECAYED, SENTIMENT, Headlines
 from jobs.data.news import DAY_US, News, closes, daily, rows_of
 
 CHOSEN = Headlines(sha256="0" * 64, close="13:20", close_zone="America/Chicago", max_age_days=7, half_life_days=3)
-START = (datetime(2018, 3, 5, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days  # a Monday; the clocks change on the 11th
+START = (
+    datetime(2018, 3, 5, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+).days  # a Monday; the clocks change on the 11th
 WEEKDAYS = np.array([START + 7 * week + day for week in range(6) for day in range(5)], dtype=np.int64)
 CLOSE = closes(WEEKDAYS, CHOSEN)
 SECOND_US = 1_000_000
@@ -24,7 +26,10 @@ def news(*rows: tuple[int, int, float], chosen: Headlines = CHOSEN) -> News:
     rows = tuple(sorted(rows))
     columns = list(zip(*rows, strict=True))
     return News(
-        np.array(columns[0], dtype=np.int64), np.array(columns[1], dtype=np.int64), np.array(columns[2], dtype=np.float32), chosen
+        np.array(columns[0], dtype=np.int64),
+        np.array(columns[1], dtype=np.int64),
+        np.array(columns[2], dtype=np.float32),
+        chosen,
     )
 
 
@@ -56,7 +61,9 @@ def test_moving_a_headline_past_the_close_moves_it_to_the_next_day_alone() -> No
 
 headlines = st.lists(
     st.tuples(
-        st.integers(int(CLOSE[0]) - 3 * DAY_US, int(CLOSE[-1]) + 3 * DAY_US), st.integers(0, 5), st.floats(-1, 1, width=32)
+        st.integers(int(CLOSE[0]) - 3 * DAY_US, int(CLOSE[-1]) + 3 * DAY_US),
+        st.integers(0, 5),
+        st.floats(-1, 1, width=32),
     ),
     min_size=1,
     max_size=40,
@@ -94,7 +101,9 @@ def test_values_are_in_range_and_missing_together(known) -> None:
 def test_a_day_without_headlines_counts_none_and_keeps_the_last_sentiment_for_a_while() -> None:
     found = daily(news((int(CLOSE[2]), 0, 0.5)), WEEKDAYS)
 
-    assert np.isnan(found[SENTIMENT][:2]).all(), "before the first headline nothing is known, not even that there were none"
+    assert np.isnan(found[SENTIMENT][:2]).all(), (
+        "before the first headline nothing is known, not even that there were none"
+    )
     assert found[COUNT][2:7].tolist() == [1, 0, 0, 0, 0]
     assert found[SENTIMENT][2:8].tolist() == pytest.approx([0.5] * 6)
     assert np.isnan(found[SENTIMENT][8:]).all(), "older than 7 days"
@@ -102,7 +111,10 @@ def test_a_day_without_headlines_counts_none_and_keeps_the_last_sentiment_for_a_
 
 
 def test_one_text_counts_once_a_day_and_again_on_another() -> None:
-    rows = [(int(CLOSE[2]) - n * SECOND_US, 7, 0.4) for n in range(3)] + [(int(CLOSE[3]), 7, 0.4), (int(CLOSE[3]), 8, -0.4)]
+    rows = [(int(CLOSE[2]) - n * SECOND_US, 7, 0.4) for n in range(3)] + [
+        (int(CLOSE[3]), 7, 0.4),
+        (int(CLOSE[3]), 8, -0.4),
+    ]
 
     found = daily(news(*rows), WEEKDAYS)
 
