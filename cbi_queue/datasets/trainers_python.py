@@ -7,6 +7,7 @@ import subprocess
 from typing import Any
 
 from cbi_queue.errors import Refused
+from cbi_queue.regular_files import plain_words
 
 
 def ask(python: str, module: str, request: dict[str, Any], *, longest_s: float, attempt: str) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def ask(python: str, module: str, request: dict[str, Any], *, longest_s: float, 
         )  # fmt: skip
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as exc:
-        words = str(exc) if isinstance(exc, OSError) else "it gave no answer"
+        words = plain_words(exc) if isinstance(exc, OSError) else "it gave no answer"
         if isinstance(exc, subprocess.TimeoutExpired):
             words = f"it took longer than {longest_s:.0f} s"
         raise Refused(

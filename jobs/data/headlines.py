@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from cbi_queue.artifacts import atomic_file, sha256_of
 from cbi_queue.datasets.headlines import FILE
-from cbi_queue.regular_files import check_file
+from cbi_queue.regular_files import check_file, plain_words
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def read_headlines(exports_dir: Path, chosen: Headlines | None) -> Read:
     except (OSError, pa.ArrowException) as exc:
         if isinstance(exc, OSError) and exc.errno is not None and not path.is_symlink():
             raise
-        raise BrokenSpec(f"{path} cannot be read: {' '.join(str(exc).split())[:200]}; {again} again") from exc
+        raise BrokenSpec(f"{path} cannot be read: {' '.join(plain_words(exc).split())[:200]}; {again} again") from exc
     published = table[PUBLISHED].cast(pa.int64()).to_numpy()
     return Read(published, tuple(table[TEXT].to_pylist()))
 
@@ -100,7 +100,7 @@ def read_scores(path: Path) -> dict[Owner, dict[bytes, Score]]:
             return found
         table = pq.read_table(path, schema=_SCORES, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as exc:
-        raise ValueError(f"{path} cannot be read ({' '.join(str(exc).split())[:200]})") from exc
+        raise ValueError(f"{path} cannot be read ({' '.join(plain_words(exc).split())[:200]})") from exc
     for key, model, length, positive, negative in zip(
         *(table[name].to_pylist() for name in _SCORES.names), strict=True
     ):

@@ -28,6 +28,7 @@ from cbi_queue.protocol import (
     Restored,
     Started,
 )
+from cbi_queue.regular_files import plain_words
 from cbi_queue.text_model import check_model
 from jobs.data.feature_build import description_of
 from jobs.data.headlines import key_of, read_headlines, read_scores, write_scores
@@ -177,7 +178,7 @@ class Finbert:
         try:
             size = write_scores(self._path, self._scores)
         except OSError as exc:
-            task.channel.report(CheckpointFailed(self._done, f"{self._path}: {exc}"))
+            task.channel.report(CheckpointFailed(self._done, plain_words(exc, self._path)))
             return time.monotonic() - started_s
         took_s = time.monotonic() - started_s
         task.channel.report(CheckpointSaved(self._done, size, took_s))

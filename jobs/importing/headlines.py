@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from cbi_queue.artifacts import sha256_of
 from cbi_queue.datasets.headlines import FILE
 from cbi_queue.errors import CbiError
+from cbi_queue.regular_files import plain_words
 from cbi_queue.wording import counted
 from jobs.data.columns import words_of
 from jobs.data.headlines import PUBLISHED, SCHEMA, TEXT
@@ -126,7 +127,7 @@ def _earlier(path: str | None) -> set[tuple[int, str]]:
         table = pq.read_table(path, schema=SCHEMA)
     except (OSError, pa.ArrowException) as exc:
         raise BrokenSpec(
-            f"{path} cannot be added to: {' '.join(str(exc).split())[:200]}; import all files again with --replace"
+            f"{path} cannot be added to: {' '.join(plain_words(exc).split())[:200]}; import all files again with --replace"
         ) from exc
     return set(zip(table[PUBLISHED].cast(pa.int64()).to_pylist(), table[TEXT].to_pylist(), strict=True))
 
@@ -217,7 +218,7 @@ def _parquet_columns(parts: Sequence[Path], request: dict[str, Any]) -> tuple[li
             names = _chosen(schema.names, request, str(part))
             table = pq.read_table(part, columns=list(names))
         except (OSError, pa.ArrowException) as exc:
-            raise BrokenSpec(f"{part} cannot be read as Parquet: {' '.join(str(exc).split())[:200]}") from exc
+            raise BrokenSpec(f"{part} cannot be read as Parquet: {' '.join(plain_words(exc).split())[:200]}") from exc
         times += _moments(table[names[0]], f"{part}, column {names[0]!r}")
         texts += [None if text is None else str(text) for text in table[names[1]].to_pylist()]
     return times, texts, names
