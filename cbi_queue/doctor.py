@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cbi_queue import background_work, clock
 from cbi_queue.datasets.choices import for_dataset
+from cbi_queue.datasets.description import read_description
 from cbi_queue.datasets.inspection import Request, inspect_exports
 from cbi_queue.datasets.place import DEFAULT, every_exports_dir, exports_in
 from cbi_queue.disk_access import why_refused
@@ -33,6 +34,7 @@ from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.runtimes.probing import code_digest, import_errors, probe_runtime
 from cbi_queue.settings import unknown_variables
 from cbi_queue.settings.state_folder import open_parents
+from cbi_queue.text_model import ELSEWHERE, fault_in
 from cbi_queue.values.words import unknown
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status, open_snapshot
@@ -91,7 +93,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _openmp, _runtimes, _exports,
-        _runs, _daemon, _sensors, _background,
+        _headlines, _runs, _daemon, _sensors, _background,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
 
@@ -306,6 +308,24 @@ def _exports(settings: Settings) -> Iterator[Finding]:
             else:
                 yield _bad(subject, fault, "`cbi-queue data check` shows the whole data set")
         yield from (_note(subject, warning) for warning in inspection.warnings)
+
+
+def _headlines(settings: Settings) -> Iterator[Finding]:
+    """Look at what scores headlines, where there are some; without an ML library."""
+    for folder in every_exports_dir(settings.exports_dir):
+        name = DEFAULT if folder == settings.exports_dir else folder.parent.name
+        subject, option = f"headlines of {name}", "" if name == DEFAULT else f" --dataset {name}"
+        try:
+            chosen = read_description(folder).headlines
+        except CbiError:
+            chosen = None  # the check of the exports says so
+        if chosen is None:
+            continue
+        if chosen.model is None:
+            yield _note(subject, "no model is chosen", f"`cbi-queue text use FOLDER{option}` checks and chooses one")
+        else:
+            seen = f"scored by {chosen.model}, {str(chosen.model_sha256)[:8]}"
+            yield _bad(subject, fault, ELSEWHERE) if (fault := fault_in(chosen.model)) else _ok(subject, seen)
 
 
 def _runs(settings: Settings) -> Iterator[Finding]:

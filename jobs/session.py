@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import PREPARING
 from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Stopped
 from cbi_queue.regular_files import failure_of, in_words
 from cbi_queue.spec import JobSpec, spec_faults
@@ -87,7 +87,7 @@ def _train(assignment: Assignment, channel: Channel) -> None:
     reopen_folder(task.run_dir)
     trainer = trainer_of(task.spec)
     channel.safe_point(0)
-    if task.spec.family != Family.FEATURES:
+    if task.spec.family not in PREPARING:
         mend_cache(task)
         if snapshot := check_snapshot(task.processed_dir, task.spec):
             log(f"data set {task.spec.dataset}, snapshot {snapshot[:8]}")

@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "estimate": "Estimate the memory that each job of a plan needs; changes nothing.",
     "profile": "Show the hardware profiles and the one that fits this machine.",
     "data": "Build the sample exports from real daily series.",
+    "text": "Bring headlines in, choose what scores them, hand them over for fine-tuning.",
     "enqueue": "Add the jobs of day plans to the queue.",
     "refresh": "Queue the jobs of plans again whose data have changed.",
     "run": "Enqueue plans and train until the queue is empty, with a live display.",

@@ -14,7 +14,7 @@ from cbi_queue.ledger.needs import stopped_among
 from cbi_queue.ledger.renewal import NOT_STARTED, change_snapshot, follow, live_features
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import PREPARING, Family
 from cbi_queue.spec import content_of, identity_of
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class _Candidate:
     def key(self) -> Key:
         """Its data set and horizon."""
         return self.spec.dataset, self.spec.horizon
+
+    @property
+    def prepares(self) -> bool:
+        """True for a job that reads the data set itself, and makes what others read."""
+        return self.spec.family in PREPARING
 
     @property
     def builds_features(self) -> bool:
@@ -129,7 +134,7 @@ def _on_their_snapshots(
     live = {key: live_features(ledger, key) for key in {(spec.dataset, spec.horizon) for spec, _ in written} - built}
     for spec, index in written:
         key = spec.dataset, spec.horizon
-        if key in built:
+        if key in built or spec.family in PREPARING:
             snapshot = data.exports.get(key)
         elif (builder := live[key]) is not None:
             snapshot = builder.snapshot
@@ -175,6 +180,8 @@ def _standing(
 def _after_its_end(other: JobRow, job: _Candidate, data: Snapshots, *, refresh: bool) -> EnqueuedJob | str:
     """Decide about a job that ended on another snapshot, or on one that was not recorded."""
     is_unknown = other.snapshot is None
+    if job.prepares and not job.builds_features:
+        return "changed"  # what is scored already costs nothing
     if job.builds_features:
         is_built = is_unknown and data.caches.get(job.key) == job.spec.snapshot
         return _there(other) if is_built and other.state is JobState.SUCCEEDED else "changed"

@@ -16,7 +16,7 @@ from cbi_queue.ledger.refusals import refusal
 from cbi_queue.ledger.renewal import take_present_data
 from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import ACCEPT, AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import PREPARING
 from cbi_queue.spec import identity_of, strict_spec, timeout_seconds
 from cbi_queue.values.words import not_allowed
 
@@ -136,7 +136,7 @@ def _each(ledger: Ledger, names: Sequence[str], verb: str, act: Any) -> list[Job
 
 
 def _retry_one(ledger: Ledger, job: JobRow, columns: dict[str, Any]) -> None:
-    if job.state is JobState.SUCCEEDED and job.damage is None and job.family != Family.FEATURES:
+    if job.state is JobState.SUCCEEDED and job.damage is None and job.family not in PREPARING:
         raise refusal("retry", job)
     _back_to_queue(ledger, job, RETRY, columns)
 

@@ -16,6 +16,7 @@ from cbi_queue.models.memory_formulas import (
     BOOSTING,
     CONVOLUTIONAL,
     DENSE,
+    PRETRAINED_BERT,
     RECURRENT_1_LAYER,
     RECURRENT_2_LAYER,
     STACKING,
@@ -128,10 +129,19 @@ SHIPPED: dict[str, ModelEntry] = {
         words="LightGBM on other models' forecasts",
         memory=STACKING,
     ),
+    "finbert": ModelEntry(
+        Family.SENTIMENT,
+        "cbi_queue.models.parameters.text:FinbertParams",
+        {"torch": "jobs.families.finbert:Finbert"},
+        resumes_from="checkpoint",
+        words="sentiment of headlines by FinBERT",
+        memory=PRETRAINED_BERT,
+        batch_kind="finbert",
+    ),
 }
 
-BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")
-"""Kinds of net that a hardware profile may name. FinBERT has its figures in the guide, and no model yet."""
+BATCH_KINDS = tuple(dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind))
+"""Kinds of net that a hardware profile may name."""
 
 
 @cache

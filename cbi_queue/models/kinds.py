@@ -30,3 +30,8 @@ class Family(StrEnum):
     ADVANCED_NEURAL = "advanced_neural"
     VOLATILITY = "volatility"
     META = "meta"
+    SENTIMENT = "sentiment"
+
+
+PREPARING = frozenset({Family.FEATURES, Family.SENTIMENT})
+"""Families whose jobs forecast nothing: they make what the others read. The week's budget does not count them."""

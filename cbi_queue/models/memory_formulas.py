@@ -109,6 +109,21 @@ def dense(seq_len: int, batch_size: int, hidden: Sequence[int], n_features: int)
     return (input_memory + activation_memory + 2 * weight_memory) / MIB * 1.3
 
 
+LONGEST_TEXT = 128
+"""Tokens of a text that a memory estimate reckons with: the default of `headlines.max_length`."""
+
+
+def bert(batch_size: int, tokens: int) -> float:
+    """Return the MiB of BERT-base that only infers: ours, in the manner of the guide.
+
+    weights = 110 million * 4; activations = batch * tokens * 768 * 4 * 12 (hidden states, queries, keys, values and the
+    feed-forward of the layer at work) + batch * 12 heads * tokens² * 4 (its scores).
+    """
+    weight_memory = 110e6 * 4
+    activation_memory = batch_size * tokens * 768 * 4 * 12 + batch_size * 12 * tokens * tokens * 4
+    return (weight_memory + activation_memory) / MIB
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The data of a job."""
@@ -192,6 +207,10 @@ CONVOLUTIONAL = MemoryFormula(
 TRANSFORMER = MemoryFormula(
     lambda p, _, batch: transformer(p["sequence_length"], batch, p["d_model"], p["heads"], p["layers"]),
     CorrectionLine(470.0, 2.1, 0.3),
+)
+PRETRAINED_BERT = MemoryFormula(
+    lambda _, __, batch: bert(batch, LONGEST_TEXT),
+    CorrectionLine(430.0, 1.0, 0.3),
 )
 DENSE = MemoryFormula(
     lambda p, data, batch: dense(p["sequence_length"], batch, p["hidden"], data.features),

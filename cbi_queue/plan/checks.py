@@ -19,6 +19,7 @@ from cbi_queue.models.kinds import Family
 from cbi_queue.plan.data_checks import check_data, of_dataset_words
 from cbi_queue.plan.drafting import drafts_in
 from cbi_queue.plan.order import circles
+from cbi_queue.plan.text_checks import check_text
 from cbi_queue.values.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Comp
         check_ceilings(plan, around.profile, complaints)
         check_memory(plan, around, complaints)
     check_data(plans, by_name, around, complaints)
+    check_text(plans, by_name, around, complaints)
     check_budget(plans, complaints)
 
 

@@ -14,7 +14,7 @@ from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
 from cbi_queue.datasets.snapshots import rows_of
 from cbi_queue.errors import Refused
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import HORIZON_DAYS, Family
+from cbi_queue.models.kinds import HORIZON_DAYS, PREPARING, Family
 from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS, EvaluationParams
 from cbi_queue.plan.drafting import drafts_in
 from cbi_queue.values.words import did_you_mean
@@ -45,7 +45,7 @@ def check_data(
         if job.family == Family.FEATURES:
             if around.exports_dir is not None and _has_export(plan, job, around.exports_dir, complaints):
                 builders.append((plan, job))
-        elif around.processed_dir is not None and job.needs_known:
+        elif around.processed_dir is not None and job.needs_known and job.family not in PREPARING:
             key = job.dataset, job.horizon
             if key not in absent:
                 path = of_dataset(around.processed_dir, job.dataset) / f"{job.horizon}_features.parquet"

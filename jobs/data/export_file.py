@@ -7,7 +7,7 @@ as the data set's description says (`cbi_queue.datasets.description`). One chunk
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from jobs.data.feature_names import DATE, PRICE
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -54,6 +54,8 @@ class Export:
     drops_missing_price: bool
     notes: tuple[str, ...]
     """Sentences on what was left out, and what is missing inside a column."""
+    news: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """As-is columns that are made from headlines: name -> (rows,) float64, NaN for none; see `jobs.data.news`."""
 
 
 def open_export(
@@ -86,14 +88,17 @@ def chunks(export: Export, chunk_rows: int) -> Iterator[pl.DataFrame]:
     """
     import polars as pl
 
-    wanted = [*(s.name for s in export.series[1:]), *export.as_is]
+    wanted = [*(s.name for s in export.series[1:]), *(name for name in export.as_is if name not in export.news)]
     known = _as_known(export, wanted)
-    row = 0
+    row = kept_row = 0
     for chunk in read_chunks(export.path, export.columns, wanted, chunk_rows):
         late = [pl.Series(name, values[row : row + chunk.height]).fill_nan(None) for name, values in known.items()]
         row += chunk.height
         full = chunk.with_columns(late)
-        yield full.filter(pl.col(PRICE).is_not_null()) if export.drops_missing_price else full
+        kept = full.filter(pl.col(PRICE).is_not_null()) if export.drops_missing_price else full
+        news = [pl.Series(n, v[kept_row : kept_row + kept.height]).fill_nan(None) for n, v in export.news.items()]
+        kept_row += kept.height
+        yield kept.with_columns(news)
 
 
 def _as_known(export: Export, wanted: list[str]) -> dict[str, np.ndarray]:

@@ -36,6 +36,7 @@ _CODE = (
     "feature_names.py",
     "feature_cap.py",
     "features.py",
+    "news.py",
     "rolling_moments.py",
     "safe_names.py",
 )
@@ -106,9 +107,19 @@ def cache_files(processed_dir: Path, horizon: str) -> CacheFiles:
     return CacheFiles(processed_dir / f"{horizon}_features.parquet", manifest_path(processed_dir, horizon))
 
 
-def cache_key(source_sha256: str, params: dict[str, Any], snapshot: str | None = None) -> dict[str, Any]:
-    """Return everything that decides the cache's content: equal keys, equal columns."""
-    return {
+def cache_key(
+    source_sha256: str, params: dict[str, Any], snapshot: str | None = None, scores_sha256: str | None = None
+) -> dict[str, Any]:
+    """Return everything that decides the cache's content: equal keys, equal columns.
+
+    Args:
+        source_sha256: of the export.
+        params: of the features job.
+        snapshot: of the data set.
+        scores_sha256: of the scores of its headlines, where it has some.
+    """
+    scores = {"headline_scores": scores_sha256} if scores_sha256 else {}
+    return scores | {
         "source_sha256": source_sha256,
         "snapshot": snapshot or source_sha256,
         "params": params,

@@ -63,8 +63,8 @@ def form_of(path: Path) -> Form:
         header = 1
     if width < 2:
         raise BrokenSpec(
-            f"{path} has one column; allowed are tables with at least a date and a price, separated by comma, semicolon, "
-            "tab or |"
+            f"{path} has one column; allowed are tables with at least two, such as a date and a price, separated by comma, "
+            "semicolon, tab or |"
         )
     cells = next(csv.reader([lines[header]], delimiter=separator))
     if 2 * sum(_is_value(cell.strip()) for cell in cells) >= len(cells):

@@ -21,10 +21,12 @@ import pytest
 from native_reload import RELOADED
 from support.ensemble_walks import as_member
 from support.fakes import make_task
+from support.headlines import give_headlines
 
 from cbi_queue.artifacts import reopen_folder
+from cbi_queue.datasets.headlines import SCORES
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import PREPARING, Family
 from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.protocol import (
     EpochReport,
@@ -71,6 +73,7 @@ SMALL: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("mean_ensemble", "median_ensemble"), BLOCKS | {"refit_every_rows": 20}),
     "greedy_ensemble": LEARNED,
     "lightgbm_stacker": LEARNED | {"n_estimators": 10, "min_child_samples": 5},
+    "finbert": {"batch_size": 4},
 }
 """Parameters that finish in about a second; models not named here have only the blocks."""
 
@@ -107,7 +110,9 @@ class Run:
     finished: Finished | None = None
 
     def outcome(self) -> pl.DataFrame:
-        """What the run is for: its predictions, or the feature cache it built."""
+        """What the run is for: its predictions, the feature cache it built, or the scores of headlines."""
+        if (scores := self.processed / SCORES).exists():
+            return pl.read_parquet(scores).sort("text_sha256")
         predictions = self.run_dir / PREDICTIONS
         return pl.read_parquet(predictions if predictions.exists() else self.processed / f"{HORIZON}_features.parquet")
 
@@ -115,7 +120,8 @@ class Run:
 class Bench:
     """Runs models on the sample data, each run in its own folder."""
 
-    def __init__(self, exports: Path, features: Path, root: Path) -> None:
+    def __init__(self, exports: Path, features: Path, root: Path, headlines: Path) -> None:
+        self._headlines = headlines
         self._exports, self._features, self._root = exports, features, root
         self._undisturbed: dict[str, Run] = {}
 
@@ -133,7 +139,8 @@ class Bench:
         processed = self._processed(model, run_dir)
         params = SMALL.get(model, BLOCKS) | params
         spec = {"family": MODELS[model].family, "model": model, "horizon": HORIZON, "params": params}
-        task = make_task(run_dir, spec, processed, self._exports, slot.channel)
+        exports = self._headlines if MODELS[model].family == Family.SENTIMENT else self._exports
+        task = make_task(run_dir, spec, processed, exports, slot.channel)
         family = trainer_of(task.spec)
         members = self.members(params) if MODELS[model].family == Family.META else ()
         task = replace(task, assignment=replace(task.assignment, attempt=attempt, members=members))
@@ -158,8 +165,8 @@ class Bench:
         return tuple(as_member(model, done[model + key].run_dir) for model in models)
 
     def _processed(self, model: str, run_dir: Path) -> Path:
-        """The shared cache; the model that builds one gets a folder of its own."""
-        if MODELS[model].family != Family.FEATURES:
+        """The shared cache; a model that writes there gets a folder of its own."""
+        if MODELS[model].family not in PREPARING:
             return self._features
         own = run_dir / "processed"
         own.mkdir(parents=True, exist_ok=True)
@@ -168,7 +175,9 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench(sample_exports: Path, feature_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(sample_exports, feature_dir, tmp_path_factory.mktemp("runs"))
+    headlines = tmp_path_factory.mktemp("headlines")
+    give_headlines(headlines, tmp_path_factory.mktemp("tiny"), days=30)
+    return Bench(sample_exports, feature_dir, tmp_path_factory.mktemp("runs"), headlines)
 
 
 def present(model: str) -> Any:
@@ -183,7 +192,7 @@ def present(model: str) -> Any:
 
 every_model = pytest.mark.parametrize("model", MODELS)
 VOLATILITY = tuple(m for m, e in MODELS.items() if e.family == Family.VOLATILITY)
-every_forecaster = pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family != Family.FEATURES])
+every_forecaster = pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family not in PREPARING])
 
 
 @every_model
@@ -192,7 +201,7 @@ def test_preparation_says_what_will_happen(bench: Bench, model: str) -> None:
     (started,) = slot.of_type(Started)
 
     assert started.total_epochs >= 1
-    assert started.unit in {"epoch", "round", "fit", "chunk"}
+    assert started.unit in {"epoch", "round", "fit", "chunk", "batch"}
     assert started.fingerprint.startswith(f"{model} {HORIZON} "), "`governor relearn` takes its leading words"
     assert slot.reports.index(started) < slot.reports.index(slot.of_type(EpochReport)[0])
 
@@ -228,7 +237,7 @@ def test_every_epoch_is_reported_in_order_and_finite(bench: Bench, model: str) -
 
     assert epochs == sorted(set(epochs))
     assert epochs[-1] == started.total_epochs
-    if started.unit != "round":  # rounds come in blocks
+    if started.unit not in {"round", "batch"}:  # these come in blocks
         assert epochs == list(range(1, started.total_epochs + 1))
     for report in reports:
         assert report.total_epochs == started.total_epochs
@@ -292,10 +301,11 @@ def test_two_fresh_runs_are_identical(bench: Bench, model: str) -> None:
 @every_model
 def test_the_promised_files_are_there(bench: Bench, model: str) -> None:
     run = bench.undisturbed(model)
-    promised = PROMISED_FILES if MODELS[model].family != Family.FEATURES else ("metrics.json", "feature_schema.json")
+    prepared = {Family.FEATURES: ("metrics.json", "feature_schema.json"), Family.SENTIMENT: ("metrics.json",)}
+    promised = prepared.get(MODELS[model].family, PROMISED_FILES)
 
     assert [name for name in promised if not (run.run_dir / name).is_file()] == []
-    assert model_files(run) or MODELS[model].family == Family.FEATURES
+    assert model_files(run) or MODELS[model].family in PREPARING
     json.dumps(run.finished.metrics, allow_nan=False)
 
 
@@ -311,9 +321,7 @@ def test_a_volatility_board_finds_what_it_shows_and_the_price_board_nothing(benc
     assert bench.undisturbed(model).finished.veto is None
 
 
-@pytest.mark.parametrize(
-    "model", [m for m, e in MODELS.items() if e.family not in {Family.FEATURES, Family.VOLATILITY}]
-)
+@pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family not in {*PREPARING, Family.VOLATILITY}])
 def test_a_leaderboard_finds_what_it_shows(bench: Bench, model: str) -> None:
     metrics = bench.undisturbed(model).finished.metrics
 
