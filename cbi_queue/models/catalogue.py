@@ -110,6 +110,13 @@ SHIPPED: dict[str, ModelEntry] = {
     "garch": _volatility("Garch", "GARCH(1,1) with Student's t"),
     "gjr_garch": _volatility("GjrGarch", "GJR-GARCH: falls count more than rises"),
     "egarch": _volatility("Egarch", "EGARCH: of the logarithm of the variance"),
+    "vertex_package": ModelEntry(
+        Family.EXPORT,
+        "cbi_queue.models.parameters.export:ExportParams",
+        {"native": "jobs.families.vertex_package:VertexPackage"},
+        resumes_from="start",
+        words="the best model of the horizon, for Vertex AI",
+    ),
 }
 
 BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")

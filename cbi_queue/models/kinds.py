@@ -27,3 +27,5 @@ class Family(StrEnum):
     SIMPLE_NEURAL = "simple_neural"
     ADVANCED_NEURAL = "advanced_neural"
     VOLATILITY = "volatility"
+    EXPORT = "export"
+    """No model: a package of one that is trained."""

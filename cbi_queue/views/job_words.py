@@ -123,14 +123,21 @@ def blocked_lines(blocked: Sequence[Blocked]) -> list[str]:
     return lines
 
 
-def result_words(skill: Any, low: Any = None, high: Any = None, rows: Any = None, features: Any = None) -> str | None:
-    """Write a result in a few words: `skill +0.003 (-0.005 to +0.010)`, `5031 rows, 203 features`; None without one."""
+def result_words(
+    skill: Any, low: Any = None, high: Any = None, rows: Any = None, features: Any = None, package: Any = None
+) -> str | None:
+    """Write a result in a few words; None without one.
+
+    `skill +0.003 (-0.005 to +0.010)`, `5031 rows, 203 features`, `exported as cbi-zl-1m-v01`.
+    """
     if _is_number(skill):
         if _is_number(low) and _is_number(high):
             return f"skill {signed(skill)} ({signed(low)} to {signed(high)})"
         return f"skill {signed(skill)}"
     if _is_number(rows) and _is_number(features):
         return f"{rows} rows, {features} features"
+    if isinstance(package, str):
+        return f"exported as {package}"
     return None
 
 

@@ -17,6 +17,7 @@ from cbi_queue.artifacts import sha256_of
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import SHIPPED
+from cbi_queue.models.kinds import Family
 from cbi_queue.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def jobs_of(batch: object, backends: tuple[str, ...] = ()) -> list[dict[str, Any
     """One small job of each shipped model, and one more for each of *backends* that it has."""
     jobs = []
     for model, entry in SHIPPED.items():
+        if entry.family == Family.EXPORT:  # trains nothing
+            continue
         horizon = FEATURES_HORIZON if model == "feature_cache" else "1w"
         job = {"family": str(entry.family), "model": model, "horizon": horizon, "params": _PARAMS.get(model, {})}
         jobs.append({**job, "name": f"{batch}-{model}"})
