@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "eta": "Show when the queue or a plan will be done, and which jobs are at risk.",
     "budget": "Show how many of the week's planned models are done.",
     "leaderboard": "Rank the trained models of each horizon against the baselines.",
+    "export": "Write the best model of a horizon as a package for Vertex AI.",
     "verify": "Check that the results of finished runs are what they were.",
     "pause": "Pause the slot: pause, drain or evict the job in it.",
     "resume": "Lift the hold of `pause`: the job in the slot resumes, new jobs start.",

@@ -268,10 +268,12 @@ def errors_of_failed(ledger: Ledger) -> dict[int, str]:
 
 
 def results_of(ledger: Ledger) -> dict[int, tuple[Any, ...]]:
-    """Return job number -> backtest skill, the ends of its interval, rows, features and texts; read without the metrics whole.
+    """Return job number -> skill of the backtest, its interval's ends, rows, features, texts and the name of a package.
 
-    Only of jobs with metrics. What a job does not have is None; `rows` of a forecasting model is no number.
+    Read without the metrics whole, and only of jobs with metrics. What a job does not have is None; `rows` of a forecasting
+    model is no number.
     """
-    paths = "'$.backtest.skill_mae', '$.backtest.skill_low', '$.backtest.skill_high', '$.rows', '$.features', '$.texts'"
+    keys = ("backtest.skill_mae", "backtest.skill_low", "backtest.skill_high", "rows", "features", "texts", "model_id")
+    paths = ", ".join(f"'$.{key}'" for key in keys)
     sql = f"SELECT id, json_extract(metrics, {paths}) AS found FROM jobs WHERE metrics IS NOT NULL"  # noqa: S608
     return {row["id"]: tuple(json.loads(row["found"])) for row in ledger.conn.execute(sql)}

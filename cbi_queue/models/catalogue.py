@@ -138,6 +138,13 @@ SHIPPED: dict[str, ModelEntry] = {
         memory=PRETRAINED_BERT,
         batch_kind="finbert",
     ),
+    "vertex_package": ModelEntry(
+        Family.EXPORT,
+        "cbi_queue.models.parameters.export:ExportParams",
+        {"native": "jobs.families.vertex_package:VertexPackage"},
+        resumes_from="start",
+        words="the best model of the horizon, for Vertex AI",
+    ),
 }
 
 BATCH_KINDS = tuple(dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind))

@@ -31,6 +31,8 @@ class Family(StrEnum):
     VOLATILITY = "volatility"
     META = "meta"
     SENTIMENT = "sentiment"
+    EXPORT = "export"
+    """No model: a package of one that is trained."""
 
 
 PREPARING = frozenset({Family.FEATURES, Family.SENTIMENT})

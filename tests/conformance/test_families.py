@@ -190,9 +190,11 @@ def present(model: str) -> Any:
         pytest.skip(f"what trains {model} cannot be imported: {exc}")
 
 
-every_model = pytest.mark.parametrize("model", MODELS)
+TRAINED = {m: e for m, e in MODELS.items() if e.family != Family.EXPORT}
+"""An export job trains nothing: it runs a verb on a ledger, see `tests/integration/test_export.py`."""
+every_model = pytest.mark.parametrize("model", TRAINED)
 VOLATILITY = tuple(m for m, e in MODELS.items() if e.family == Family.VOLATILITY)
-every_forecaster = pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family not in PREPARING])
+every_forecaster = pytest.mark.parametrize("model", [m for m, e in TRAINED.items() if e.family not in PREPARING])
 
 
 @every_model
@@ -321,7 +323,7 @@ def test_a_volatility_board_finds_what_it_shows_and_the_price_board_nothing(benc
     assert bench.undisturbed(model).finished.veto is None
 
 
-@pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family not in {*PREPARING, Family.VOLATILITY}])
+@pytest.mark.parametrize("model", [m for m, e in TRAINED.items() if e.family not in {*PREPARING, Family.VOLATILITY}])
 def test_a_leaderboard_finds_what_it_shows(bench: Bench, model: str) -> None:
     metrics = bench.undisturbed(model).finished.metrics
 

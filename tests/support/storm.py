@@ -48,6 +48,8 @@ def jobs_of(batch: object, backends: tuple[str, ...] = ()) -> list[dict[str, Any
     """One small job of each shipped model, and one more for each of *backends* that it has."""
     jobs = []
     for model, entry in SHIPPED.items():
+        if entry.family == Family.EXPORT:  # trains nothing
+            continue
         horizon = FEATURES_HORIZON if model == "feature_cache" else "1w"
         job = {"family": str(entry.family), "model": model, "horizon": horizon, "params": _PARAMS.get(model, {})}
         if entry.family == Family.META:
