@@ -17,6 +17,12 @@ HORIZONS: tuple[str, ...] = get_args(Horizon)
 BARS = ("naive", "seasonal_naive", "drift")
 """The baselines: every leaderboard shows them."""
 
+Regime = Literal["crisis", "bull", "bear", "normal"]
+REGIMES: tuple[str, ...] = get_args(Regime)
+"""States of the market, in the order of the columns of their probabilities."""
+MIXTURE = "regime_mixture"
+"""Joins the models of the regimes, which count, and does not count itself."""
+
 
 class Family(StrEnum):
     """A kind of model, as the week's budget counts them."""
@@ -27,3 +33,9 @@ class Family(StrEnum):
     SIMPLE_NEURAL = "simple_neural"
     ADVANCED_NEURAL = "advanced_neural"
     VOLATILITY = "volatility"
+    REGIME_CLASSIFIER = "regime_classifier"
+    REGIME_SPECIFIC = "regime_specific"
+
+
+BOOSTED = frozenset({Family.TREES, Family.REGIME_CLASSIFIER})
+"""Families of boosted trees: after running out of memory they are trained with half the bins and threads."""
