@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbi_queue.models.mixtures import FALLS_BACK, NO_BETTER
 from cbi_queue.views.leaderboard import BETTER, HOLDOUT, LEAST_INDEPENDENT, NAIVE, NO, TOO_FEW, WORSE
 from cbi_queue.wording import counted
 
@@ -98,6 +99,12 @@ def _lookalikes(rows: Sequence[LeaderboardRow]) -> list[str]:
         "The same forecast every day": [row for row in models if _has(row, "constant forecast") and row.shrinkage != 0],
         "Best round 1 (no later round was better on validation)": [row for row in models if row.best_round == 1],
         "Shrunk to naive's forecast (no skill on validation)": [row for row in models if row.shrinkage == 0],
+        "Mixes models of a regime that is too short, which learned from all rows": [
+            row for row in models if _has(row, FALLS_BACK)
+        ],
+        "Regimes do not help: not better than the same model without them": [
+            row for row in models if _has(row, NO_BETTER)
+        ],
     }
     return [f"{words}: {', '.join(row.name for row in named)}." for words, named in found.items() if named]
 

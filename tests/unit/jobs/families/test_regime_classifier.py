@@ -108,7 +108,12 @@ def test_a_column_that_knows_the_regime_to_come_is_vetoed(
     known = later(regimes_of(frame, params)[0], 5).astype(np.float32)
 
     finished = run(
-        task_of(tmp_path / "run", cache(lambda table: table.with_columns(oracle=pl.Series(known))), n_estimators=200)
+        task_of(
+            tmp_path / "run",
+            cache(lambda table: table.with_columns(oracle=pl.Series(known))),
+            n_estimators=200,
+            shrink=False,
+        )
     )
 
     assert "beyond belief" in (finished.veto or "")
