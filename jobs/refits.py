@@ -7,7 +7,6 @@ differ. The last fit, on every known row, gives the model that is kept; it is ma
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -38,8 +37,8 @@ STORE = "refits.json"
 class _Done:
     """One fit that is done, as JSON values."""
 
-    predicted: list[float | None]
-    """f[t] of the rows that it forecasts, in their order; None where it made no forecast."""
+    predicted: list[Any]
+    """f[t] of the rows that it forecasts, in their order, a list each where several values are; None: no forecast."""
     details: dict[str, Any]
     fit_s: float
     predict_s: float
@@ -67,8 +66,9 @@ class WalkForward:
     """Trains a model of any family fit by fit."""
 
     def __init__(self, make: Callable[[], Trainer]) -> None:
-        """Use *make* for the trainer of each fit: a trainer serves once."""
+        """Use *make*, a class, for the trainer of each fit: a trainer serves once. Its `record`, if it has one, scores."""
         self._make = make
+        self._record_run: Callable[..., Finished] = getattr(make, "record", record_run)
 
     def prepare(self, task: Task) -> Started:
         """Plan the fits, restore those of an earlier attempt, prepare the next one."""
@@ -117,11 +117,12 @@ class WalkForward:
         self._trainer.train(fit_task)
         self._trainer = None  # its model is no longer needed, and the next fit needs the memory
         recorded = refit.recorded[0]
-        forecast = recorded.predicted[refit.split.backtest].tolist()
+        forecast = recorded.predicted[refit.split.backtest].astype(object)  # (n,) or (n, values)
+        forecast[~np.isfinite(recorded.predicted[refit.split.backtest])] = None
         epochs = max(task.channel.last_epoch - self._epochs_done, 1)
         self._store.fits.append(
             _Done(
-                [value if math.isfinite(value) else None for value in forecast],
+                forecast.tolist(),
                 recorded.details,
                 recorded.fit_s,
                 recorded.predict_s,
@@ -133,11 +134,11 @@ class WalkForward:
         shutil.rmtree(fit_task.checkpoint_dir, ignore_errors=True)
 
     def _record(self, task: Task) -> Finished:
-        predicted = np.full(self._frame.rows, np.nan)
-        for refit, done in zip(self._refits, self._store.fits, strict=True):
-            predicted[refit.split.backtest] = [np.nan if value is None else value for value in done.predicted]
         fits, last = self._store.fits, self._refits[-1].recorded[0]
-        return record_run(
+        predicted = np.full(last.predicted.shape, np.nan)
+        for refit, done in zip(self._refits, fits, strict=True):
+            predicted[refit.split.backtest] = np.array(done.predicted, dtype=np.float64)  # NaN for None
+        return self._record_run(
             task,
             self._frame,
             self._split,

@@ -185,6 +185,15 @@ def needs_of(ledger: Ledger) -> dict[int, list[int]]:
     return needs
 
 
+def needed_runs(ledger: Ledger, job_id: int) -> dict[str, str]:
+    """Return the name of each job that *job_id* needs -> its run folder; without those that left none."""
+    sql = (
+        "SELECT name, run_dir FROM needs JOIN jobs ON jobs.id = needs_id "
+        "WHERE job_id = ? AND run_dir IS NOT NULL ORDER BY needs_id"
+    )
+    return {row["name"]: row["run_dir"] for row in ledger.conn.execute(sql, (job_id,))}
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """How much is left to do."""

@@ -15,7 +15,7 @@ from cbi_queue.ledger.needs import satisfy_dependents
 from cbi_queue.ledger.queries import ooms_of
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import CANCEL, FAIL, FINISH, HOLD, REASON_WORDS, REQUEUE, VETO, Outcome, Reason
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import BOOSTED
 from cbi_queue.wording import OTHER_NUMBERS, span
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def _requeue(
 
 
 def _can_shrink(job: JobRow, used: int | None) -> bool:
-    return job.family == Family.TREES if used is None else used > 1
+    return job.family in BOOSTED if used is None else used > 1
 
 
 def _how_retried(job: JobRow, used: int | None) -> str:
@@ -285,7 +285,7 @@ def _how_retried(job: JobRow, used: int | None) -> str:
         return f"with micro-batch {smaller}, gradients accumulated to the same effective batch: {OTHER_NUMBERS}"
     if smaller is not None:
         return f"with micro-batch {smaller}, the smallest possible"
-    if job.family == Family.TREES:
+    if job.family in BOOSTED:
         return "with half the bins and threads, which make another model"
     return "in a new process; it has no batch that could be smaller"
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Literal
 
-from cbi_queue.models.entry import ModelEntry
+from cbi_queue.models.entry import SAME_COST, ModelEntry
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.memory_formulas import (
+    BOOSTED_REGIMES,
     BOOSTING,
     CONVOLUTIONAL,
     DENSE,
@@ -50,6 +51,19 @@ def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
         words=words,
         memory=RECURRENT_1_LAYER if layers == 1 else RECURRENT_2_LAYER,
         batch_kind=f"recurrent_{layers}_layer",
+    )
+
+
+def _of_regime(words: str) -> ModelEntry:
+    return ModelEntry(
+        Family.REGIME_SPECIFIC,
+        "cbi_queue.models.parameters.regimes:RegimeNetParams",
+        {"torch": "jobs.families.recurrent:RegimeRecurrent"},
+        resumes_from="checkpoint",
+        words=words,
+        memory=RECURRENT_1_LAYER,
+        batch_kind="recurrent_1_layer",
+        same_cost=SAME_COST | {"regime", "other_weight", "least_rows"},
     )
 
 
@@ -118,6 +132,23 @@ SHIPPED: dict[str, ModelEntry] = {
     "garch": _volatility("Garch", "GARCH(1,1) with Student's t"),
     "gjr_garch": _volatility("GjrGarch", "GJR-GARCH: falls count more than rises"),
     "egarch": _volatility("Egarch", "EGARCH: of the logarithm of the variance"),
+    "regime_lightgbm": ModelEntry(
+        Family.REGIME_CLASSIFIER,
+        "cbi_queue.models.parameters.regimes:RegimeClassifierParams",
+        {"native": "jobs.families.regime_classifier:RegimeLightGBM"},
+        resumes_from="start",
+        words="LightGBM: probabilities of crisis, bull, bear, normal",
+        memory=BOOSTED_REGIMES,
+    ),
+    "regime_lstm": _of_regime("LSTM of one regime"),
+    "regime_gru": _of_regime("GRU of one regime"),
+    "regime_mixture": ModelEntry(
+        Family.REGIME_SPECIFIC,
+        "cbi_queue.models.parameters.regimes:RegimeMixtureParams",
+        {"native": "jobs.families.regime_mixture:RegimeMixture"},
+        resumes_from="start",
+        words="the nets of the regimes, weighted by their probabilities",
+    ),
     "mean_ensemble": _ensemble("Mean", "EnsembleParams", "the mean of other models' forecasts"),
     "median_ensemble": _ensemble("Median", "EnsembleParams", "the median of other models' forecasts"),
     "greedy_ensemble": _ensemble("Greedy", "GreedyParams", "weights chosen greedily (Caruana)"),

@@ -19,6 +19,12 @@ BARS = ("naive", "seasonal_naive", "drift")
 PLAIN_ENSEMBLES = ("mean_ensemble", "median_ensemble", "greedy_ensemble")
 """Ensembles that cost next to nothing: what a stacker has to be better than."""
 
+Regime = Literal["crisis", "bull", "bear", "normal"]
+REGIMES: tuple[str, ...] = get_args(Regime)
+"""States of the market, in the order of the columns of their probabilities."""
+MIXTURE = "regime_mixture"
+"""Joins the models of the regimes, which count, and does not count itself."""
+
 
 class Family(StrEnum):
     """A kind of model, as the week's budget counts them."""
@@ -29,6 +35,8 @@ class Family(StrEnum):
     SIMPLE_NEURAL = "simple_neural"
     ADVANCED_NEURAL = "advanced_neural"
     VOLATILITY = "volatility"
+    REGIME_CLASSIFIER = "regime_classifier"
+    REGIME_SPECIFIC = "regime_specific"
     META = "meta"
     SENTIMENT = "sentiment"
     EXPORT = "export"
@@ -37,3 +45,5 @@ class Family(StrEnum):
 
 PREPARING = frozenset({Family.FEATURES, Family.SENTIMENT})
 """Families whose jobs forecast nothing: they make what the others read. The week's budget does not count them."""
+BOOSTED = frozenset({Family.TREES, Family.REGIME_CLASSIFIER})
+"""Families of boosted trees: after running out of memory they are trained with half the bins and threads."""

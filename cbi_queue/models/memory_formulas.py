@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.models.kinds import REGIMES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -197,6 +199,13 @@ STACKING = MemoryFormula(
     ),
     CorrectionLine(280.0, 1.0, 0.3),
 )
+BOOSTED_REGIMES = MemoryFormula(
+    lambda p, data, _: boosting(
+        data.rows, data.features, _tree_depth(p, data.rows), num_trees=len(REGIMES) * p["n_estimators"]
+    ),
+    CorrectionLine(290.0, 1.0, 0.3),
+)
+"""A tree for each regime and round."""
 RECURRENT_1_LAYER, RECURRENT_2_LAYER = _recurrent(1), _recurrent(2)
 CONVOLUTIONAL = MemoryFormula(
     lambda p, data, batch: convolutional(

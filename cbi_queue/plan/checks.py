@@ -15,7 +15,8 @@ from cbi_queue.hardware.fit import why_it_cannot_fit
 from cbi_queue.hardware.memory import line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import MIXTURE, Family
+from cbi_queue.models.mixtures import wrong_parts
 from cbi_queue.plan.data_checks import check_data, of_dataset_words
 from cbi_queue.plan.drafting import drafts_in
 from cbi_queue.plan.order import circles
@@ -69,6 +70,7 @@ def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Comp
         check_needs(plans, by_name, around.known_jobs, complaints)
     check_circles(plans, by_name, complaints)
     check_members(plans, by_name, around.known_jobs, complaints)
+    check_mixtures(plans, by_name, around.known_jobs, complaints)
     check_caches(plans, complaints)
     for plan in plans:
         check_ceilings(plan, around.profile, complaints)
@@ -157,6 +159,18 @@ def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], c
         words = " → ".join(circle if len(circle) <= 12 else (*circle[:6], "…", *circle[-6:]))
         text = f"these jobs need each other in a circle and would never start: {words}"
         plan_of[circle[0]].complain(complaints, (*job.at, "needs" if circle[1] in job.needs else "after"), text)
+
+
+def check_mixtures(
+    plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], known: Mapping[str, JobSpec], complaints: Complaints
+) -> None:
+    """Complain about mixtures over regimes that do not need exactly their parts."""
+    for plan, job in drafts_in(plans):
+        if job.model != MIXTURE:
+            continue
+        needed = [by_name[need].spec if need in by_name else known.get(need) for need in job.needs]
+        if None not in needed and (words := wrong_parts([(n.model, n.params.get("regime")) for n in needed if n])):
+            plan.complain(complaints, (*job.at, "needs"), words)
 
 
 def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from cbi_queue.protocol.messages import Message
@@ -27,6 +27,8 @@ class Assignment:
     """Absolute path of TrainingData/exports."""
     processed_dir: str
     """Absolute path of TrainingData/processed."""
+    needed_runs: dict[str, str] = field(default_factory=dict)
+    """Name of each job that this one needs -> absolute path of its run's folder."""
     threads: int = 1
     """Threads that the trainer may use; also set as OMP_NUM_THREADS."""
     micro_batch: int | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.models.kinds import HORIZON_DAYS
+from cbi_queue.models.mixtures import FALLS_BACK, NO_BETTER
 from cbi_queue.views.ensembles import best_single_words
 from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, HOLDOUT, LEAST_INDEPENDENT, NAIVE, NO, TOO_FEW, WORSE
 from cbi_queue.wording import counted
@@ -124,6 +125,12 @@ def _lookalikes(rows: Sequence[LeaderboardRow]) -> list[str]:
         "The same forecast every day": [row for row in models if _has(row, "constant forecast") and row.shrinkage != 0],
         "Best round 1 (no later round was better on validation)": [row for row in models if row.best_round == 1],
         "Shrunk to naive's forecast (no skill on validation)": [row for row in models if row.shrinkage == 0],
+        "Mixes models of a regime that is too short, which learned from all rows": [
+            row for row in models if _has(row, FALLS_BACK)
+        ],
+        "Regimes do not help: not better than the same model without them": [
+            row for row in models if _has(row, NO_BETTER)
+        ],
     }
     return [f"{words}: {', '.join(row.name for row in named)}." for words, named in found.items() if named]
 

@@ -70,26 +70,38 @@ def rank_volatility(jobs: Iterable[JobRow]) -> dict[str, list[VolatilityRow]]:
         Title of the board -> rows. A title is that of the price board, then `volatility`. Newest data first, then the
         default data set, then by name; the shortest horizon first.
     """
+    return {title: _ranked(named) for title, named in boards_with(jobs, "volatility").items()}
+
+
+def boards_with(jobs: Iterable[JobRow], key: str) -> dict[str, dict[str, JobRow]]:
+    """Group the succeeded jobs that have scores under *key* in their metrics into boards.
+
+    Returns:
+        Title of the board, which ends in *key*, -> name -> its newest job. In the order of `rank_volatility`.
+    """
     boards: dict[_Key, dict[str, JobRow]] = {}
-    for job in sorted((job for job in jobs if _is_scored(job)), key=lambda job: job.id):
+    for job in sorted((job for job in jobs if _is_scored(job, key)), key=lambda job: job.id):
         boards.setdefault((job.dataset, job.horizon, job.snapshot, scheme_of(job)), {})[job.name] = job
     newest = {key: max(job.id for job in named.values()) for key, named in boards.items()}
     latest: dict[tuple[str, str], str | None] = {}
     for dataset, horizon, snapshot, _ in sorted(boards, key=newest.__getitem__):
         latest[dataset, horizon] = snapshot
 
-    def place(key: _Key) -> tuple[Any, ...]:
-        dataset, horizon, snapshot, _ = key
-        return latest[dataset, horizon] != snapshot, dataset != DEFAULT, dataset, HORIZONS.index(horizon), -newest[key]
+    def place(board: _Key) -> tuple[Any, ...]:
+        dataset, horizon, snapshot, _ = board
+        is_older = latest[dataset, horizon] != snapshot
+        return is_older, dataset != DEFAULT, dataset, HORIZONS.index(horizon), -newest[board]
 
     return {
-        f"{board_title(*key, is_newest=latest[key[0], key[1]] == key[2])} volatility": _ranked(boards[key])
-        for key in sorted(boards, key=place)
+        f"{board_title(*board, is_newest=latest[board[0], board[1]] == board[2])} {key}": boards[board]
+        for board in sorted(boards, key=place)
     }
 
 
-def _is_scored(job: JobRow) -> bool:
-    return job.state is JobState.SUCCEEDED and "volatility" in (job.metrics or {}) and job.horizon in HORIZONS
+def _is_scored(job: JobRow, key: str) -> bool:
+    return (
+        job.state is JobState.SUCCEEDED and isinstance((job.metrics or {}).get(key), dict) and job.horizon in HORIZONS
+    )
 
 
 def _ranked(named: dict[str, JobRow]) -> list[VolatilityRow]:

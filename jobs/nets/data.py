@@ -6,8 +6,8 @@ library of nets is imported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -44,6 +44,10 @@ class NeuralData:
 
     forecast_rows: np.ndarray
     """(n,) int64: every row with a full window, including the last ones, which have no label; of a refit, its own."""
+    weight: np.ndarray | None = None
+    """(rows,) float32: what each row's loss weighs, 1 on average over the training rows; None: all weigh the same."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Metrics that tell how the rows were chosen or weighted, JSON values."""
 
     @property
     def validation(self) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -20,8 +20,11 @@ from jobs.results.run_folder import record_run
 from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cbi_queue.models.parameters.neural import NeuralParams
     from cbi_queue.protocol import Finished, Started
+    from jobs.nets.data import NeuralData
     from jobs.nets.loop import NetLoop
     from jobs.nets.parity import Placement
     from jobs.trainer import Task
@@ -34,6 +37,8 @@ class NetRun(ABC):
 
     _placement: Placement
     loop: NetLoop
+    record: ClassVar[Callable[..., Finished]] = staticmethod(record_run)
+    """Scores the forecasts and fills the run's folder."""
 
     def __init__(self, task: Task) -> None:
         """Load the data.
@@ -42,7 +47,10 @@ class NetRun(ABC):
             BrokenSpec: when the job cannot run as written on this data.
         """
         self._task, self._params = task, cast("NeuralParams", task.spec.typed_params)
-        self.data = load_neural_data(task)
+        self.data = self._data_of(task)
+
+    def _data_of(self, task: Task) -> NeuralData:
+        return load_neural_data(task)
 
     def started(self) -> Started:
         """Report which device was refused, and return the report of what is about to be trained."""
@@ -77,7 +85,7 @@ class NetRun(ABC):
         data, progress = self.data, self.loop.progress
         predicted = np.full(data.frame.rows, np.nan)
         predicted[data.forecast_rows] = data.standardiser.forecast(forecast)
-        return record_run(
+        return self.record(
             self._task,
             data.frame,
             data.split,
@@ -90,6 +98,7 @@ class NetRun(ABC):
                 "epochs": progress.epoch,
                 "best_epoch": progress.best_epoch,
                 "features_unused": len(data.standardiser.sparse),
+                **data.details,
             },
         )
 

@@ -30,7 +30,7 @@ from jobs.evaluation.walk_forward import Recorded
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from jobs.data.series import ForecastFrame
     from jobs.evaluation.splits import Split
@@ -58,6 +58,8 @@ def record_run(
     model_files: Mapping[str, bytes | Callable[[Path], object]],
     preproc: dict[str, Any],
     details: dict[str, Any] | None = None,
+    more_verdicts: Sequence[Verdict] = (),
+    fill: Callable[..., Finished] | None = None,
 ) -> Finished:
     """Score the run, fill its folder and return the metrics for the leaderboard; a refit is only handed in.
 
@@ -65,12 +67,14 @@ def record_run(
         task: whose folder is filled.
         frame: the rows that were trained on.
         split: the blocks.
-        predicted: (rows,) float64, f[t], NaN where nothing was forecast.
+        predicted: (rows,) float64, f[t], NaN where nothing was forecast; with *fill* whatever that takes.
         fit_s: working seconds of the fit, pauses excluded.
         predict_s: working seconds of forecasting all rows.
         model_files: file name -> content, or a function that writes to a (temporary) path.
         preproc: what was done to the features, as JSON values, enough to do it again.
         details: further metrics of this family (best round, refits), finite or None.
+        more_verdicts: what the family itself found.
+        fill: scores and fills the folder of a run that forecasts no price; takes what `record_run` takes.
     """
     if (quarantine := getattr(task.spec.typed_params, "quarantine_psi", None)) is not None:
         preproc = {**preproc, "quarantine_psi": quarantine, "quarantined": list(frame.quarantined)}
@@ -81,6 +85,17 @@ def record_run(
             raise BrokenSpec(f"{task.spec.model} does not take its split from split_of, so it cannot be walked forward")
         task.refit.recorded.append(recorded)
         return Finished()
+    if fill:
+        times = {"fit_s": round(fit_s, 3), "predict_s": round(predict_s, 4)}
+        return fill(
+            task,
+            frame,
+            split,
+            predicted,
+            model_files=model_files,
+            preproc=preproc,
+            details={**times, **(details or {})},
+        )
     factor = (
         shrinkage_of(frame, split.validation, predicted) if getattr(task.spec.typed_params, "shrink", False) else 1.0
     )
@@ -88,9 +103,9 @@ def record_run(
     widths, covered = _intervals(frame, split, predicted)
     cost = _cost_per_turnover(task)
     scores = score(frame, split, predicted, cost_per_turnover=cost)
-    found = verdicts(frame, split, predicted, scores, is_baseline=task.spec.model in BARS)
+    found = [*verdicts(frame, split, predicted, scores, is_baseline=task.spec.model in BARS), *more_verdicts]
     final = {"final": scores.pop("final", None), "naive": scores["naive"].pop("final", None)}
-    _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
+    write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
     return fill_folder(
         task,
         frame,
@@ -218,7 +233,7 @@ def _write_model(path: Path, content: bytes | Callable[[Path], object]) -> None:
         content(part)
 
 
-def _write_predictions(
+def write_predictions(
     path: Path, frame: ForecastFrame, split: Split, predicted: np.ndarray, widths: Mapping[str, np.ndarray]
 ) -> None:
     """Write one row a forecast: date, target_date, price, block, predicted return and price, intervals, actual_price.

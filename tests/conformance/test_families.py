@@ -6,7 +6,6 @@ real; the parameters are small. The channel is the real one: only what the slot 
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -19,14 +18,15 @@ import numpy as np
 import polars as pl
 import pytest
 from native_reload import RELOADED
+from slot_end import Slot
 from support.ensemble_walks import as_member
 from support.fakes import make_task
 from support.headlines import give_headlines
 
-from cbi_queue.artifacts import reopen_folder
+from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
 from cbi_queue.datasets.headlines import SCORES
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import PREPARING, Family
+from cbi_queue.models.kinds import MIXTURE, PREPARING, REGIMES, Family
 from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.protocol import (
     EpochReport,
@@ -39,10 +39,9 @@ from cbi_queue.protocol import (
     Resume,
     Resumed,
     Started,
-    decode_report,
 )
 from jobs.data.series import load_frame
-from jobs.process.channel import Channel, StopRequested
+from jobs.process.channel import StopRequested
 from jobs.registry import trainer_for, trainer_of
 from jobs.results.run_folder import PREDICTIONS, PROMISED_FILES
 from jobs.trainer import BrokenRuntime
@@ -50,6 +49,8 @@ from jobs.trainer import BrokenRuntime
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from jobs.process.channel import Channel
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("torch_as_found")]
 HORIZON = "1w"
@@ -74,30 +75,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "greedy_ensemble": LEARNED,
     "lightgbm_stacker": LEARNED | {"n_estimators": 10, "min_child_samples": 5},
     "finbert": {"batch_size": 4},
+    "regime_lightgbm": BLOCKS | {"n_estimators": 25, "early_stopping_rounds": None, "shrink": False},
+    **dict.fromkeys(("regime_lstm", "regime_gru"), NET | {"hidden_size": 8, "regime": "bull"}),
+    "regime_mixture": BLOCKS | {"shrink": False},
 }
 """Parameters that finish in about a second; models not named here have only the blocks."""
-
-
-class Slot:
-    """The other end of a real channel: keeps every report and answers the ones it is told to."""
-
-    def __init__(self, answer: Callable[[Channel, Message], None] = lambda _channel, _message: None) -> None:
-        self.reports: list[Message] = []
-        self._answer = answer
-        self.channel = Channel(self, io.BytesIO())
-
-    def write(self, line: bytes) -> None:
-        """Take a line from the channel, in the trainer's own thread: an answer is there before the next step."""
-        message = decode_report(line)
-        self.reports.append(message)
-        self._answer(self.channel, message)
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def of_type(self, kind: type[Message]) -> list[Any]:
-        """The reports of one kind, in order."""
-        return [report for report in self.reports if isinstance(report, kind)]
 
 
 @dataclass
@@ -124,6 +106,7 @@ class Bench:
         self._headlines = headlines
         self._exports, self._features, self._root = exports, features, root
         self._undisturbed: dict[str, Run] = {}
+        self._parts: list[Run] = []
 
     def folder(self, model: str) -> Path:
         """A run folder that is not in use."""
@@ -142,8 +125,10 @@ class Bench:
         exports = self._headlines if MODELS[model].family == Family.SENTIMENT else self._exports
         task = make_task(run_dir, spec, processed, exports, slot.channel)
         family = trainer_of(task.spec)
+        needed = {run.run_dir.name: str(run.run_dir) for run in self._needed(model)}
         members = self.members(params) if MODELS[model].family == Family.META else ()
-        task = replace(task, assignment=replace(task.assignment, attempt=attempt, members=members))
+        assignment = replace(task.assignment, attempt=attempt, needed_runs=needed, members=members)
+        task = replace(task, assignment=assignment)
         reopen_folder(run_dir)
         run = Run(run_dir, processed, slot)
         slot.channel.report(family.prepare(task))
@@ -163,6 +148,18 @@ class Bench:
         for model in (models := ("drift", "theta", "lightgbm_dart")):
             done[model + key] = done.get(model + key) or self.run(model, **shared)
         return tuple(as_member(model, done[model + key].run_dir) for model in models)
+
+    def _needed(self, model: str) -> list[Run]:
+        """The finished runs that *model* reads: those of a mixture's parts."""
+        if model != MIXTURE:
+            return []
+        if not self._parts:
+            nets = [self.run("regime_gru", regime=regime) for regime in REGIMES]
+            self._parts = [self.undisturbed("regime_lightgbm"), *nets, self.undisturbed("gru")]
+            for run in self._parts:
+                signed = {"ledger_id": "", "job_id": 1, "attempt": 1, "identity": "", "veto": None, "peak_rss_mib": 1.0}
+                complete_folder(run.run_dir, Manifest(metrics=run.finished.metrics, **signed))
+        return self._parts
 
     def _processed(self, model: str, run_dir: Path) -> Path:
         """The shared cache; a model that writes there gets a folder of its own."""
@@ -194,6 +191,8 @@ TRAINED = {m: e for m, e in MODELS.items() if e.family != Family.EXPORT}
 """An export job trains nothing: it runs a verb on a ledger, see `tests/integration/test_export.py`."""
 every_model = pytest.mark.parametrize("model", TRAINED)
 VOLATILITY = tuple(m for m, e in MODELS.items() if e.family == Family.VOLATILITY)
+OF_REGIMES = ("regime_lightgbm", "regime_lstm", "regime_gru")
+"""Forecast what their mixture needs, and are on no board of prices."""
 every_forecaster = pytest.mark.parametrize("model", [m for m, e in TRAINED.items() if e.family not in PREPARING])
 
 
@@ -216,6 +215,7 @@ LIBRARIES = {
     **dict.fromkeys(("garch", "gjr_garch", "egarch"), "arch"),
     **dict.fromkeys(("mean_ensemble", "median_ensemble", "greedy_ensemble"), "numpy"),
     "lightgbm_stacker": "lightgbm",
+    "regime_lightgbm": "lightgbm",
     **{model: "torch" for model, entry in MODELS.items() if entry.default_backend == "torch"},
 }
 """Libraries that do a model's work; the baselines do theirs themselves."""
@@ -323,7 +323,10 @@ def test_a_volatility_board_finds_what_it_shows_and_the_price_board_nothing(benc
     assert bench.undisturbed(model).finished.veto is None
 
 
-@pytest.mark.parametrize("model", [m for m, e in TRAINED.items() if e.family not in {*PREPARING, Family.VOLATILITY}])
+NO_PRICE = {*VOLATILITY, *OF_REGIMES}
+
+
+@pytest.mark.parametrize("model", [m for m, e in TRAINED.items() if e.family not in PREPARING and m not in NO_PRICE])
 def test_a_leaderboard_finds_what_it_shows(bench: Bench, model: str) -> None:
     metrics = bench.undisturbed(model).finished.metrics
 
@@ -361,7 +364,8 @@ def test_predictions_name_their_block_and_leave_the_future_open(bench: Bench, mo
 
     assert outcome.filter(pl.col("block") == "backtest").height == 60
     assert future.height == 5
-    assert future["realised_variance" if model in VOLATILITY else "actual_price"].null_count() == 5
+    outcomes = {**dict.fromkeys(VOLATILITY, "realised_variance"), "regime_lightgbm": "actual_regime"}
+    assert future[outcomes.get(model, "actual_price")].null_count() == 5
     assert outcome[forecast_column(model)].is_finite().all()
 
 
@@ -380,7 +384,8 @@ def test_the_files_alone_give_the_predictions_again(bench: Bench, model: str) ->
 
 def forecast_column(model: str) -> str:
     """The column of the predictions that holds what the model forecasts."""
-    return "predicted_variance" if model in VOLATILITY else "predicted_return"
+    columns = {**dict.fromkeys(VOLATILITY, "predicted_variance"), "regime_lightgbm": "p_bull"}
+    return columns.get(model, "predicted_return")
 
 
 def model_files(run: Run) -> list[str]:
@@ -389,7 +394,11 @@ def model_files(run: Run) -> list[str]:
 
 
 WALK = {"scheme": "walk_forward", "backtest_rows": 120, "refit_every_rows": 40, "final_block_rows": 60}
-WALKED = ("drift", "lightgbm_dart", "xgboost_dart", "auto_arima", "feed_forward", "greedy_ensemble", "lightgbm_stacker")
+WALKED = (
+    "drift", "lightgbm_dart", "xgboost_dart", "auto_arima", "feed_forward", "greedy_ensemble", "lightgbm_stacker",
+    "regime_lightgbm", "regime_gru",
+)  # fmt: skip
+"""One of each kind: what walks forward does not depend on the net."""
 
 
 @pytest.fixture(scope="module")
@@ -412,7 +421,9 @@ def test_a_walk_forward_run_forecasts_every_judged_row_and_none_that_it_learned_
     metrics = json.loads((run.run_dir / "metrics.json").read_text())
     assert metrics["scheme"] == "walk_forward"
     assert "final" not in metrics, "it stays closed"
-    assert json.loads((run.run_dir / "final_block.json").read_text())["final"]["rows"] == 60
+    if model != "regime_gru":  # has no scores
+        final = json.loads((run.run_dir / "final_block.json").read_text())["final"]
+        assert (final["model"] if model in OF_REGIMES else final)["rows"] == 60
     reports = run.slot.of_type(EpochReport)
     epochs = [report.epoch for report in reports]
     assert epochs == sorted(set(epochs)), "counted over all fits"
@@ -444,7 +455,9 @@ def test_a_walk_forward_run_that_is_stopped_goes_on_with_the_fit_it_was_at(
         assert again.slot.of_type(Restored), "what was done is not done again"
         assert again.slot.of_type(EpochReport)[0].epoch > 1
     starts = [note.text for note in again.slot.of_type(Note) if "from round 1" in note.text]
-    assert len(starts) == (model == "lightgbm_dart"), "of the fit that was cut short, not of every later one"
+    assert len(starts) == (model in {"lightgbm_dart", "regime_lightgbm"}), (
+        "of the fit that was cut short, not of every later one"
+    )
     assert all("starts from round 1 of fit " in text for text in starts)
 
 

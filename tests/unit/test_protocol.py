@@ -49,6 +49,7 @@ KINDS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     FailureKind: st.sampled_from(FailureKind),
     dict[str, Any]: st.dictionaries(TEXT, PLAIN, max_size=4),
+    dict[str, str]: st.dictionaries(TEXT, TEXT, max_size=4),
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
     tuple[dict[str, Any], ...]: st.lists(st.dictionaries(TEXT, PLAIN, max_size=4), max_size=3).map(tuple),
 }

@@ -255,6 +255,7 @@ class Slot:
             run_dir=str(run_dir),
             exports_dir=str(of_dataset(self._settings.exports_dir, job.dataset)),
             processed_dir=str(of_dataset(self._settings.processed_dir, job.dataset)),
+            needed_runs=queries.needed_runs(ledger, job.id),
             threads=self._settings.threads,
             micro_batch=micro_batch,
             devices=self._profile.devices,

@@ -17,6 +17,7 @@ from cbi_queue.settings import load_settings
 from cbi_queue.views.board_words import heading, sentences
 from cbi_queue.views.comparison import FILE_NAME, compute_comparisons, missing_groups, read_comparisons
 from cbi_queue.views.leaderboard import LeaderboardRow, boards_of, comparable, rank
+from cbi_queue.views.regime_board import rank_regimes
 from cbi_queue.views.volatility_board import rank_volatility
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
     Vetoed and damaged runs are listed below and not ranked. A star marks a model that may differ from an undisturbed
     run. The first time a board is shown, its models are compared with each other, which takes some seconds.
 
-    Volatility models forecast no price and have tables of their own: skill is 1 - QLIKE / EWMA's QLIKE.
+    Volatility models and regime classifiers forecast no price and have tables of their own: skill is 1 - QLIKE / EWMA's
+    QLIKE, and 1 - log loss / that of persistence. Models of one regime are in no table; their mixture is.
     """
     if as_csv and (as_json or wide):
         raise click.UsageError("--csv has every column already; use it without --json and --wide")
@@ -65,18 +67,20 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
     with readonly_ledger() as ledger:
         jobs = [job for job in scored_jobs(ledger) if horizon in {None, job.horizon}]
     comparisons = _comparisons(jobs)
-    boards, volatility = rank(jobs, comparisons), rank_volatility(jobs)
+    boards, volatility, regimes = rank(jobs, comparisons), rank_volatility(jobs), rank_regimes(jobs)
     if as_json:
-        print_json({title: [asdict(row) for row in rows] for title, rows in (boards | volatility).items()})
+        print_json({title: [asdict(row) for row in rows] for title, rows in (boards | volatility | regimes).items()})
     elif as_csv:
         _csv(boards)
-    elif not boards | volatility:
+    elif not boards | volatility | regimes:
         click.echo("No model has been trained and scored yet.")
     else:
+        from cbi_queue.cli.regime_table import print_regimes
         from cbi_queue.cli.volatility_table import print_volatility
 
         _print(boards, comparisons, wide=wide)
         print_volatility(volatility)
+        print_regimes(regimes)
 
 
 def _print(boards: Boards, comparisons: Mapping[str, Comparison], *, wide: bool) -> None:

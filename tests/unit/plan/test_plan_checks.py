@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from support.plan_files import M4, accept, jobs, refuse
 
 from cbi_queue import spec
+from cbi_queue.budget import counts_as_model
 from cbi_queue.datasets.inspection import Inspection, Request
 from cbi_queue.models.catalogue import SHIPPED
+from cbi_queue.models.kinds import REGIMES
 from cbi_queue.plan import checks
 from cbi_queue.spec import JobSpec
 
@@ -40,6 +42,34 @@ def net(name: str, **params: int) -> str:
 def plan(*entries: str, day: int = 0) -> str:
     """A plan of *entries*."""
     return f"day: {day}\njobs:\n{''.join(entries)}"
+
+
+def of_regimes(name: str, model: str, needs: str = "", **params: str) -> str:
+    """One job of regimes in flow style."""
+    family = "regime_classifier" if model == "regime_lightgbm" else "regime_specific"
+    written = ", ".join(f"{key}: {value}" for key, value in params.items())
+    return (
+        f"- {{name: {name}, family: {family}, model: {model}, horizon: 1w, needs: [{needs}], params: {{{written}}}}}\n"
+    )
+
+
+def test_a_mixture_needs_exactly_its_parts(tmp_path: Path) -> None:
+    """Found before a week of training, and not at the end of it."""
+    nets = [of_regimes(regime, "regime_gru", regime=regime) for regime in REGIMES]
+    parts = [of_regimes("cls", "regime_lightgbm"), *nets]
+
+    assert accept(tmp_path, plan(*parts, of_regimes("mix", "regime_mixture", "cls, crisis, bull, bear, normal")))
+    (missing,) = refuse(tmp_path, plan(*parts, of_regimes("mix", "regime_mixture", "crisis, bull, bear")))
+
+    assert missing.startswith(
+        "plan.yaml:8: jobs[5].needs: a regime_mixture mixes one regime_lightgbm and one net of each"
+    )
+    assert missing.endswith("`needs` has no regime_lightgbm, no net of normal")
+
+
+def test_a_mixture_counts_for_nothing_in_the_budget() -> None:
+    assert counts_as_model("regime_specific", "regime_gru")
+    assert not counts_as_model("regime_specific", "regime_mixture")
 
 
 def test_a_name_of_digits_only_is_refused_because_numbers_mean_jobs_too(tmp_path: Path) -> None:
