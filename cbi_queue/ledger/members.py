@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import JobState
-from cbi_queue.models.kinds import BARS, Family
+from cbi_queue.models.kinds import BARS, Family, forecasts_price
 from cbi_queue.spec import combining, identity_of
 
 if TYPE_CHECKING:
@@ -103,10 +103,10 @@ def _is_of_the_data(job: JobRow, spec: Mapping[str, Any]) -> bool:
 
 def _is_of_the_board(job: JobRow, spec: Mapping[str, Any]) -> bool:
     """Return True if an ensemble that names nobody would combine *job*, were its result good."""
-    is_price_model = job.family not in {Family.META, Family.FEATURES} and job.model not in BARS
+    is_single = forecasts_price(job.family, job.model) and job.family != Family.META and job.model not in BARS
     is_known_failure = job.metrics is None and job.state is JobState.FAILED
     scores = _backtest(job) is not None and _scheme(job.metrics or {}) == _scheme(spec.get("params", {}))
-    return is_price_model and _is_of_the_data(job, spec) and (is_known_failure or scores)
+    return is_single and _is_of_the_data(job, spec) and (is_known_failure or scores)
 
 
 def _why_left_out(job: JobRow, spec: Mapping[str, Any]) -> str | None:

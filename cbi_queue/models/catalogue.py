@@ -63,6 +63,7 @@ def _of_regime(words: str) -> ModelEntry:
         words=words,
         memory=RECURRENT_1_LAYER,
         batch_kind="recurrent_1_layer",
+        needs_returns=True,
         same_cost=SAME_COST | {"regime", "other_weight", "least_rows"},
     )
 
@@ -138,6 +139,7 @@ SHIPPED: dict[str, ModelEntry] = {
         {"native": "jobs.families.regime_classifier:RegimeLightGBM"},
         resumes_from="start",
         words="LightGBM: probabilities of crisis, bull, bear, normal",
+        needs_returns=True,
         memory=BOOSTED_REGIMES,
     ),
     "regime_lstm": _of_regime("LSTM of one regime"),
@@ -148,6 +150,7 @@ SHIPPED: dict[str, ModelEntry] = {
         {"native": "jobs.families.regime_mixture:RegimeMixture"},
         resumes_from="start",
         words="the nets of the regimes, weighted by their probabilities",
+        needs_returns=True,
     ),
     "mean_ensemble": _ensemble("Mean", "EnsembleParams", "the mean of other models' forecasts"),
     "median_ensemble": _ensemble("Median", "EnsembleParams", "the median of other models' forecasts"),

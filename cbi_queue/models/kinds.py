@@ -47,3 +47,11 @@ PREPARING = frozenset({Family.FEATURES, Family.SENTIMENT})
 """Families whose jobs forecast nothing: they make what the others read. The week's budget does not count them."""
 BOOSTED = frozenset({Family.TREES, Family.REGIME_CLASSIFIER})
 """Families of boosted trees: after running out of memory they are trained with half the bins and threads."""
+_NO_PRICE = PREPARING | {Family.VOLATILITY, Family.REGIME_CLASSIFIER, Family.EXPORT}
+OF_ONE_REGIME = ("regime_lstm", "regime_gru")
+"""Right only as far as their regime comes: their mixture forecasts the price."""
+
+
+def forecasts_price(family: str, model: str | None) -> bool:
+    """Return True if such a job leaves forecasts of a price, which a board ranks and an ensemble may combine."""
+    return family not in _NO_PRICE and model not in OF_ONE_REGIME

@@ -15,7 +15,7 @@ from cbi_queue.hardware.fit import why_it_cannot_fit
 from cbi_queue.hardware.memory import line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import MIXTURE, Family
+from cbi_queue.models.kinds import MIXTURE, Family, forecasts_price
 from cbi_queue.models.mixtures import wrong_parts
 from cbi_queue.plan.data_checks import check_data, of_dataset_words
 from cbi_queue.plan.drafting import drafts_in
@@ -135,8 +135,8 @@ def check_members(
 def _why_no_member(job: JobDraft, member: JobDraft | JobSpec) -> str | None:
     if member.family == Family.META:
         return "it is an ensemble itself"
-    if member.family in {Family.FEATURES, Family.VOLATILITY}:
-        return f"it is of family {member.family} and forecasts no price"
+    if member.family is not None and not forecasts_price(member.family, member.model):
+        return f"{member.model or member.family} forecasts no price"
     if member.dataset != job.dataset:
         return f"it reads the data set {member.dataset}, not {job.dataset}"
     if member.horizon is not None and job.horizon is not None and member.horizon != job.horizon:

@@ -1,6 +1,6 @@
 """How each feature is computed and in which unit, in words, for programs that must compute it again.
 
-The names are those of `jobs.data.features`, in the same order; a test holds the two together.
+The names are those of `jobs.data.feature_names`, in the same order; a test holds the two together.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cbi_queue.models.parameters.features import FeatureParams
-from jobs.data.features import Series, feature_names
+from jobs.data.feature_names import Series, feature_names
 from jobs.exporting.feature_words import described
 
 

@@ -137,12 +137,14 @@ def test_two_walks_are_equal(knowing, model: str) -> None:
 
 def test_greedy_weights_are_shares_of_the_picks() -> None:
     price, y = np.full(4, 100.0), np.array([0.01, -0.01, 0.01, -0.01])
-    f = np.column_stack([2.0 * y, 0.0 * y, -y])
+    f, actual = np.column_stack([2.0 * y, 0.0 * y, -y]), price * np.exp(y)
 
-    assert greedy_weights(f, price * np.exp(y), price, Label.LOG_RETURN, picks=2) == [0.5, 0.5, 0.0], (
+    assert greedy_weights(f, actual, price, Label.LOG_RETURN, picks=2) == [0.5, 0.5, 0.0], (
         "twice the truth and nothing make the truth"
     )
-    assert greedy_weights(np.column_stack([-y, y]), y, price, 25) == [0.0, 1.0], "the best alone is not diluted"
+    assert greedy_weights(np.column_stack([-y, y]), actual, price, Label.LOG_RETURN, picks=25) == [0.0, 1.0], (
+        "the best alone is not diluted"
+    )
 
 
 def test_the_best_single_member_is_that_of_the_validation_block(knowing) -> None:

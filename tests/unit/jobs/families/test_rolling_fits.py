@@ -82,7 +82,7 @@ def test_a_forecast_of_a_difference_does_not_depend_on_the_level_of_the_price(
             trainer.params = trainer.params.model_copy(update={"season_rows": season_rows})
         trainer.frame = shifted = replace(frame, price=frame.price - shift)
         trainer.label = Label.DIFFERENCE
-        told.append(trainer.forecast_rows(trainer._fit_before(3990), shifted, rows))
+        told.append(trainer.forecast_rows(trainer.fit_before(3990), shifted, rows))
 
     assert (frame.price[3891:4003] < 85).any()
     assert told[0] == pytest.approx(told[1], abs=0.1 * np.abs(np.diff(frame.price)).mean())
