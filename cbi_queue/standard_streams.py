@@ -74,8 +74,9 @@ def guarded_output() -> Iterator[None]:
 
 
 def _is_lost(stream: TextIO) -> bool:
-    """Return True if what *stream* still holds cannot be written."""
+    """Return True if what *stream* still holds cannot be written, nor a line end: an unbuffered one holds nothing."""
     try:
+        stream.write("\n")
         stream.flush()
     except OSError:
         return True
