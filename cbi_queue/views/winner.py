@@ -13,6 +13,7 @@ from cbi_queue.errors import Refused
 from cbi_queue.lifecycle import JobState
 from cbi_queue.views.board_words import independent_words
 from cbi_queue.views.leaderboard import BETTER, NO, TOO_FEW, WORSE, LeaderboardRow, rank
+from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,8 +46,8 @@ def ranked_models(jobs: Iterable[JobRow], horizon: str, dataset: str = DEFAULT) 
     Raises:
         Refused: when none is ranked.
     """
-    known = {job.id: job for job in jobs if job.horizon == horizon and job.dataset == dataset}
-    of = horizon if dataset == DEFAULT else f"{horizon} of the data set {dataset}"
+    of_horizon = [job for job in jobs if job.horizon == horizon]
+    known = {job.id: job for job in of_horizon if job.dataset == dataset}
     for board, rows in rank(known.values()).items():  # the newest data and walk-forward come first
         found = [
             Chosen(known[row.job_id], row, board, _words(row, rows))
@@ -56,8 +57,13 @@ def ranked_models(jobs: Iterable[JobRow], horizon: str, dataset: str = DEFAULT) 
         if found:
             return found
     vetoed = [job.name for job in known.values() if job.state is JobState.VETOED]
-    hint = f"a guardrail vetoed {', '.join(vetoed[:3])}; `cbi-queue show NAME` says why" if vetoed else None
-    raise Refused(f"no model of {of} is ranked, so none can be chosen", hint=hint or "train one first")
+    others = sorted({job.dataset for job in of_horizon} - {dataset})
+    hint = "train one first"
+    if vetoed:
+        hint = f"a guardrail vetoed {', '.join(vetoed[:3])}; `cbi-queue show NAME` says why"
+    elif others:
+        hint = f"models of {horizon} were trained on {counted(len(others), 'data set')}: {', '.join(others)}; --dataset names one"
+    raise Refused(f"no model of {horizon} of the data set {dataset} is ranked, so none can be chosen", hint=hint)
 
 
 def chosen_by_name(job: JobRow, jobs: Iterable[JobRow]) -> Chosen:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cbi_queue.cli.arguments import complete_names, examples, json_option
 from cbi_queue.cli.ledger_access import readonly_ledger
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.argument("horizon", type=click.Choice(HORIZONS))
 @click.option(
-    "--job", "name", metavar="NAME", shell_complete=complete_names, help="Its model, instead of the first of the board."
+    "--job", "name", metavar="NAME", shell_complete=complete_names, help="Its model, instead of the first of the board; its data set counts unless you name one."
 )
 @dataset_option
 @click.option(
@@ -63,11 +64,14 @@ def command(horizon: str, name: str | None, dataset: str, to: Path | None, as_js
     signal.signal(signal.SIGTERM, _end)
     settings = load_settings()
     settings.require_volume()
-    shelf = to.expanduser().absolute() if to else settings.models / "vertex-ai" / shelf_name(horizon, dataset)
+    is_named = click.get_current_context().get_parameter_source("dataset") is not ParameterSource.DEFAULT
+    candidates = _candidates(horizon, name, dataset if is_named or name is None else None)
+    shelf_of = shelf_name(horizon, candidates[0].job.dataset)
+    shelf = to.expanduser().absolute() if to else settings.models / "vertex-ai" / shelf_of
     if to is None and settings.models.is_dir():
         with contextlib.suppress(OSError):  # `pack` says what is in the way
             shelf.parent.mkdir(parents=True, exist_ok=True)
-    chosen, packed = _first_that_can(settings, _candidates(horizon, name, dataset), shelf)
+    chosen, packed = _first_that_can(settings, candidates, shelf)
     if as_json:
         print_json(_plain(chosen, packed))
     else:
@@ -79,17 +83,19 @@ def _end(_signum: int, _frame: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _candidates(horizon: str, name: str | None, dataset: str) -> list[Chosen]:
-    """Return the named job, or the ranked models, the best first."""
+def _candidates(horizon: str, name: str | None, dataset: str | None) -> list[Chosen]:
+    """Return the named job, or the ranked models, the best first. A named job may be of any data set if none is named."""
     with readonly_ledger() as ledger:
         jobs = scored_jobs(ledger)
         if name is None:
-            return ranked_models(jobs, horizon, dataset)
-        chosen = chosen_by_name(find_job(ledger, name), jobs)
-    job = chosen.job
-    if (job.horizon, job.dataset) != (horizon, dataset):
-        raise Refused(f"job {job.id} {job.name} is of {job.horizon}{_of(job.dataset)}, not of {horizon}{_of(dataset)}")
-    return [chosen]
+            return ranked_models(jobs, horizon, dataset or DEFAULT)
+        job = find_job(ledger, name)
+        asked = dataset or job.dataset
+        if job.horizon != horizon:
+            raise Refused(f"job {job.id} {job.name} is of {job.horizon}, not of {horizon}")
+        if job.dataset != asked:
+            raise Refused(f"job {job.id} {job.name} is of the data set {job.dataset}, not of {asked}")
+        return [chosen_by_name(job, jobs)]
 
 
 def _first_that_can(settings: Settings, candidates: list[Chosen], shelf: Path) -> tuple[Chosen, Packed]:
@@ -123,10 +129,6 @@ def _pack(settings: Settings, chosen: Chosen, shelf: Path) -> Packed:
         words=chosen.words,
         interpreter=settings.interpreter_for("native"),
     )
-
-
-def _of(dataset: str) -> str:
-    return "" if dataset == DEFAULT else f" of {dataset}"
 
 
 def _plain(chosen: Chosen, packed: Packed) -> dict[str, Any]:

@@ -47,11 +47,12 @@ def test_walk_forward_comes_before_holdout_and_newer_data_before_older() -> None
 
 
 def test_without_a_ranked_model_the_refusal_says_why() -> None:
-    with pytest.raises(Refused, match="no model of 1w is ranked") as refusal:
+    with pytest.raises(Refused, match="no model of 1w of the data set default is") as refusal:
         ranked_models([make_job(1, "lstm", 0.1, state=JobState.VETOED)], "1w")
     assert "a guardrail vetoed lstm-1w" in str(refusal.value.hint)
-    with pytest.raises(Refused, match="no model of 1w of the data set wti"):
+    with pytest.raises(Refused, match="no model of 1w of the data set wti") as elsewhere:
         ranked_models([make_job(1, "lstm", 0.1)], "1w", "wti")
+    assert elsewhere.value.hint == "models of 1w were trained on 1 data set: default; --dataset names one"
 
 
 def test_a_named_job_must_have_a_result_that_counts() -> None:
