@@ -17,10 +17,12 @@ from cbi_queue.models.memory_formulas import (
     BOOSTING,
     CONVOLUTIONAL,
     DENSE,
+    PLAIN_TABLE,
     PRETRAINED_BERT,
     RECURRENT_1_LAYER,
     RECURRENT_2_LAYER,
     STACKING,
+    TABLE,
     TRANSFORMER,
 )
 from cbi_queue.models.outside import Outside, find_outside
@@ -28,7 +30,9 @@ from cbi_queue.models.outside import Outside, find_outside
 
 def _statistical(name: str, file: str, resumes_from: Literal["checkpoint", "start"], words: str) -> ModelEntry:
     params = f"cbi_queue.models.parameters.statistical:{name}Params"
-    return ModelEntry(Family.STATISTICAL, params, {"native": f"jobs.families.{file}:{name}"}, resumes_from, words)
+    trainers = {"native": f"jobs.families.{file}:{name}"}
+    memory = PLAIN_TABLE if file == "baselines" else TABLE
+    return ModelEntry(Family.STATISTICAL, params, trainers, resumes_from, words, memory=memory)
 
 
 def _volatility(name: str, words: str) -> ModelEntry:
@@ -39,7 +43,7 @@ def _volatility(name: str, words: str) -> ModelEntry:
 
 def _ensemble(name: str, params: str, words: str) -> ModelEntry:
     params, trainer = f"cbi_queue.models.parameters.meta:{params}", f"jobs.families.ensembles:{name}"
-    return ModelEntry(Family.META, params, {"native": trainer}, "checkpoint", words)
+    return ModelEntry(Family.META, params, {"native": trainer}, "checkpoint", words, memory=PLAIN_TABLE)
 
 
 def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
@@ -150,6 +154,7 @@ SHIPPED: dict[str, ModelEntry] = {
         {"native": "jobs.families.regime_mixture:RegimeMixture"},
         resumes_from="start",
         words="the nets of the regimes, weighted by their probabilities",
+        memory=PLAIN_TABLE,
         needs_returns=True,
     ),
     "mean_ensemble": _ensemble("Mean", "EnsembleParams", "the mean of other models' forecasts"),

@@ -189,6 +189,8 @@ TABLE = MemoryFormula(
     lambda _, data, __: max(data.rows * data.features * 8 / MIB, 0.01), CorrectionLine(290.0, 4.0, 0.3)
 )
 """For models that hold their data and little else."""
+PLAIN_TABLE = MemoryFormula(TABLE.mib, CorrectionLine(100.0, 4.0, 0.3))
+"""For those of them that load no library to fit with. Their runs also move the lines of models that have none yet."""
 BOOSTING = MemoryFormula(
     lambda p, data, _: boosting(data.rows, data.features, _tree_depth(p, data.rows), num_trees=p["n_estimators"]),
     CorrectionLine(220.0, 1.0, 0.3),

@@ -20,6 +20,7 @@ from cbi_queue.models.memory_formulas import (
     BOOSTING,
     CONVOLUTIONAL,
     DENSE,
+    PLAIN_TABLE,
     RECURRENT_1_LAYER,
     STACKING,
     TABLE,
@@ -41,7 +42,7 @@ def peaks(model: str, *points: tuple[float, float]) -> list[Peak]:
 def test_every_model_has_a_formula_above_zero_and_only_nets_have_a_batch_kind(model: str) -> None:
     assert formula_mib(model, defaults(model), SHAPE, None) > 0
     assert kind_of(model) == MODELS[model].batch_kind
-    without = {TABLE, BOOSTING, BOOSTED_REGIMES, STACKING}
+    without = {TABLE, PLAIN_TABLE, BOOSTING, BOOSTED_REGIMES, STACKING}
     assert (MODELS[model].memory in without) == (MODELS[model].batch_kind is None)
 
 
@@ -115,6 +116,13 @@ def test_what_runs_lie_apart_widens_what_a_job_should_stay_below() -> None:
     calm = line_for("lstm", "torch", peaks("lstm", (10, 430), (10, 431), (10, 432)))
     wild = line_for("lstm", "torch", peaks("lstm", (10, 330), (10, 430), (10, 530)))
     assert Estimate(10, wild, 1).safe_mib - Estimate(10, calm, 1).safe_mib > 300
+
+
+def test_small_runs_do_not_make_the_estimate_of_a_library_small() -> None:
+    """As measured: baselines and ensembles take 100 MiB, and LightGBM 260, also when it has not run yet."""
+    small = ("naive", "drift", "seasonal_naive", "mean_ensemble", "greedy_ensemble", "regime_mixture")
+    line = line_for("lightgbm_dart", "native", [Peak(model, 1.6, 105.0) for model in small])
+    assert Estimate(1.7, line, None).safe_mib >= 220
 
 
 def test_a_model_without_runs_moves_with_its_backend() -> None:
