@@ -107,7 +107,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.CLAIMED: "it was next in the queue",
     Reason.HOLD_IN_FORCE: "a hold on the slot is in force",
     Reason.HOLDS_CLEARED: "no hold on the slot is left",
-    Reason.DONE: "trained, scored and stored",
+    Reason.DONE: "finished, and its result is stored",
     Reason.FOUND_FINISHED: "its run folder was found complete, but its end had not been recorded",
     Reason.GUARDRAIL: "a guardrail rejected the result",
     Reason.ERROR: "the trainer ended in an error",

@@ -189,6 +189,9 @@ def _one_line(exc: BaseException) -> str:
 
 
 def peak_rss_mib() -> float:
-    """Return this process's largest resident set so far, in MiB (`ru_maxrss` is KiB on Linux, bytes on macOS)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Return the largest resident set so far, of this process or of a child that ended, in MiB.
+
+    `ru_maxrss` is KiB on Linux, bytes on macOS. An export works in a child.
+    """
+    peak = max(resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

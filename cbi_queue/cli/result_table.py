@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
-from cbi_queue.models.kinds import REGIMES
+from cbi_queue.models.kinds import REGIMES, Family
 from cbi_queue.views.board_words import NO_PERCENT, periods
 from cbi_queue.views.ensembles import ensemble_lines
 from cbi_queue.views.job_words import signed
 from cbi_queue.views.leaderboard import DIFFERENCE, SCHEME_WORDS, label_of, scheme_of, verdicts_of
+from cbi_queue.views.regime_board import PERSISTENCE
 from cbi_queue.views.stored_values import number_of
 from cbi_queue.wording import UNKNOWN
 
@@ -56,7 +57,10 @@ def _figure(score: dict[str, Any], key: str, form: str, unit: str = "") -> str:
 def result_lines(job: JobRow) -> Iterator[str]:
     """Yield what the scores mean, how often the intervals held, and each verdict with its evidence."""
     metrics = job.metrics or {}
+    yield from _own_score_lines(metrics)
     yield from _regime_lines(metrics)
+    if isinstance(package := metrics.get("folder"), str) and job.family == Family.EXPORT:
+        yield f"Package: {metrics.get('model_id')}, the model of {metrics.get('job')} (job {metrics.get('job_id')}), in {package}"
     if not isinstance(metrics.get("backtest"), dict):
         yield from _verdict_lines(metrics)
         return
@@ -84,6 +88,23 @@ def result_lines(job: JobRow) -> Iterator[str]:
 def _verdict_lines(metrics: dict[str, Any]) -> Iterator[str]:
     for verdict in verdicts_of(metrics):
         yield f"Verdict, {verdict.level}: {verdict.name}: {verdict.evidence}"
+
+
+def _own_score_lines(metrics: dict[str, Any]) -> Iterator[str]:
+    """Yield the backtest of a model that forecasts no price: its loss, that of its baseline, and the skill."""
+    for key, what, loss, words, baseline, name in (
+        ("volatility", "Variance", "qlike", "QLIKE", "ewma", "EWMA"),
+        ("regimes", "Regimes", "log_loss", "log loss", PERSISTENCE, PERSISTENCE),
+    ):
+        blocks = metrics.get(key)
+        block = blocks.get("backtest") if isinstance(blocks, dict) else None
+        model, bar = (block.get(of) if isinstance(block, dict) else None for of in ("model", baseline))
+        if not isinstance(model, dict) or not isinstance(bar, dict):
+            continue
+        losses = f"{words} {_figure(model, loss, '.3f')} on the backtest, {name} {_figure(bar, loss, '.3f')}"
+        low, high = number_of(model.get("skill_low")), number_of(model.get("skill_high"))
+        interval = "" if low is None or high is None else f" ({signed(low)} to {signed(high)})"
+        yield f"{what}: {losses}; skill against {name} {signed(number_of(model.get('skill')))}{interval}"
 
 
 def _regime_lines(metrics: dict[str, Any]) -> Iterator[str]:

@@ -279,10 +279,26 @@ def errors_of_failed(ledger: Ledger) -> dict[int, str]:
 def results_of(ledger: Ledger) -> dict[int, tuple[Any, ...]]:
     """Return job number -> skill of the backtest, its interval's ends, rows, features, texts and the name of a package.
 
+    The skill is that of the price, else of the variance, else of the regimes.
+
     Read without the metrics whole, and only of jobs with metrics. What a job does not have is None; `rows` of a forecasting
     model is no number.
     """
-    keys = ("backtest.skill_mae", "backtest.skill_low", "backtest.skill_high", "rows", "features", "texts", "model_id")
-    paths = ", ".join(f"'$.{key}'" for key in keys)
+    skills = [
+        f"{block}.{key}"
+        for block, own in (
+            ("backtest", "skill_mae"),
+            ("volatility.backtest.model", "skill"),
+            ("regimes.backtest.model", "skill"),
+        )
+        for key in (own, "skill_low", "skill_high")
+    ]
+    paths = ", ".join(f"'$.{key}'" for key in (*skills, "rows", "features", "texts", "model_id"))
     sql = f"SELECT id, json_extract(metrics, {paths}) AS found FROM jobs WHERE metrics IS NOT NULL"  # noqa: S608
-    return {row["id"]: tuple(json.loads(row["found"])) for row in ledger.conn.execute(sql)}
+    return {row["id"]: _first_skill(json.loads(row["found"])) for row in ledger.conn.execute(sql)}
+
+
+def _first_skill(found: list[Any]) -> tuple[Any, ...]:
+    """Keep the first of three skills that is known, with the ends of its interval, and the rest."""
+    first = next((start for start in (0, 3, 6) if found[start] is not None), 0)
+    return (*found[first : first + 3], *found[9:])

@@ -125,9 +125,7 @@ def _lookalikes(rows: Sequence[LeaderboardRow]) -> list[str]:
         "The same forecast every day": [row for row in models if _has(row, "constant forecast") and row.shrinkage != 0],
         "Best round 1 (no later round was better on validation)": [row for row in models if row.best_round == 1],
         "Shrunk to naive's forecast (no skill on validation)": [row for row in models if row.shrinkage == 0],
-        "Mixes models of a regime that is too short, which learned from all rows": [
-            row for row in models if _has(row, FALLS_BACK)
-        ],
+        "Too few rows of a regime: its net learned from all rows": [row for row in models if _has(row, FALLS_BACK)],
         "Regimes do not help: not better than the same model without them": [
             row for row in models if _has(row, NO_BETTER)
         ],

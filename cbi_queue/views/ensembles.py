@@ -83,7 +83,7 @@ def ensemble_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(members, list):
         return
     named = [_member(member) for member in members if isinstance(member, dict)]
-    yield f"Combines {len(named)}: {', '.join(named)}"
+    yield f"Combines {len(named)}: {'; '.join(named)}"
     left_out = metrics.get("left_out")
     for words in left_out if isinstance(left_out, list) else ():
         yield f"Left out: {words}"

@@ -11,6 +11,7 @@ from support.scripted_slot import STARTED, ScriptedSlot, seen_work
 from support.telemetry_rows import decisions_of, epochs_of, last_standing, slowdowns_of
 
 from cbi_queue.governor.values import Action, Attribution, Cause
+from cbi_queue.ledger import queries
 from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, HoldMode, HoldReason
@@ -351,6 +352,13 @@ def test_a_decision_of_a_resumed_attempt_has_the_epoch_that_the_job_has_reached(
     slot.trainer.reports = [Restored(50, "checkpoint"), STARTED, *[None] * 5]
     slot.supervised().run()
     assert {row.epoch for row in decisions(slot)} == {50}
+
+
+def test_an_attempt_says_in_the_unit_of_its_model_where_it_continues(slot: ScriptedSlot) -> None:
+    slot.trainer.reports = [replace(STARTED, unit="fit"), Restored(50, "checkpoint"), *[None] * 5]
+    slot.supervised().run()
+    words = [event.words for event in queries.last_events(slot.ledger, 50) if event.event == "restored"]
+    assert words == ["continues after fit 50"]
 
 
 def test_the_governor_knows_a_cause_for_each_reason_that_is_its_own() -> None:

@@ -14,6 +14,7 @@ from support.api_installation import BROWSER, ApiInstallation, scores
 from cbi_queue.api.app import create_app
 from cbi_queue.cli import cli
 from cbi_queue.cli.status_view import render_status
+from cbi_queue.cli.verbs import pause
 from cbi_queue.ledger import queries
 from cbi_queue.telemetry.governor_log import record_decision
 from cbi_queue.telemetry.telemetry import Telemetry
@@ -106,9 +107,31 @@ def test_ended_jobs_show_their_score_and_events_do_not_repeat_it(site):
 
     assert "skill +0.012 (-0.028 to +0.052)" in said
     assert "skill -0.200 (-0.240 to -0.160)" in said
-    assert "trained, scored and stored" not in said
+    assert "finished, and its result is stored" not in said
     assert "it was next in the queue" not in said
     assert verb("list", "--all").count("skill ") == 2
+
+
+@pytest.mark.parametrize("key", ["volatility", "regimes"])
+def test_a_model_that_forecasts_no_price_shows_its_skill_too(site, key):
+    model = {"skill": 0.104, "skill_low": -0.038, "skill_high": 0.246}
+    site.enqueue({"name": "a"})
+    site.start_next()
+    site.finish("a", {key: {"backtest": {"model": model}}})
+
+    assert "skill +0.104 (-0.038 to +0.246)" in shown(site)
+
+
+def test_a_job_that_ended_while_it_was_to_be_paused_is_not_called_paused(site, monkeypatch):
+    site.enqueue({"name": "a"})
+    site.start_next()
+    monkeypatch.setattr(pause, "daemon_is_running", lambda _settings: True)
+    monkeypatch.setattr(pause, "wait_for_effect", lambda _is_done: site.finish("a", scores(0.012)) is None)
+
+    said = verb("pause")
+
+    assert "a ended meanwhile (succeeded)" in said
+    assert "is paused" not in said
 
 
 def test_a_queued_job_says_why_only_when_it_waits_for_something(site):

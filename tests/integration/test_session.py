@@ -91,3 +91,15 @@ def test_a_trainer_whose_daemon_died_before_the_assignment_leaves_without_a_trac
     assert not [report for report in reports if not isinstance(report, (Hello, Stopped))]
     assert code == ExitCode.STOPPED
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.process
+def test_the_peak_of_a_trainer_counts_the_memory_of_a_child_that_worked_for_it(tmp_path):
+    """An export works in a child: its trainer alone is small."""
+    script = tmp_path / "peak.py"
+    script.write_text(
+        "import subprocess, sys\nfrom jobs.session import peak_rss_mib\n"
+        "subprocess.run([sys.executable, '-c', 'bytearray(b\"x\" * (300 << 20))'], check=True)\nprint(peak_rss_mib())\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60)
+    assert float(done.stdout) > 300

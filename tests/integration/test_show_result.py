@@ -69,3 +69,26 @@ def test_metrics_of_another_shape_and_a_folder_that_is_gone_cost_nothing(site, t
     assert re.search(r"^backtest +\+0\.012", said, re.MULTILINE)
     assert "Verdict" not in said
     assert said.count("Intervals") == 0
+
+
+def test_a_model_that_forecasts_no_price_shows_its_score_beside_its_baseline(site):
+    """Else the scores of a volatility model or a classifier are on the board only, and in no job."""
+    model = {"qlike": 0.364, "skill": 0.104, "skill_low": -0.039, "skill_high": 0.246}
+    regimes = {"model": {"log_loss": 0.5, "skill": 0.0}, "persistence": {"log_loss": 0.5}}
+    site.enqueue({"name": "a"})
+    site.start_next()
+    both = {"volatility": {"backtest": {"model": model, "ewma": {"qlike": 0.406}}}, "regimes": {"backtest": regimes}}
+    site.finish("a", both)
+
+    said = show()
+
+    assert "QLIKE 0.364 on the backtest, EWMA 0.406; skill against EWMA +0.104 (-0.039 to +0.246)" in said
+    assert "log loss 0.500 on the backtest, persistence 0.500; skill against persistence 0" in said
+
+
+def test_an_export_shows_its_package_and_whose_model_it_holds(site, tmp_path):
+    site.enqueue({"name": "a", "family": "export", "model": "vertex_package", "params": {}, "needs": []})
+    site.start_next()
+    site.finish("a", {"model_id": "cbi-zl-1w-v01", "job": "tree", "job_id": 7, "folder": str(tmp_path)})
+
+    assert f"Package: cbi-zl-1w-v01, the model of tree (job 7), in {tmp_path}" in show()

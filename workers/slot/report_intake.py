@@ -92,7 +92,7 @@ class Intake:
             case CheckpointSaved():
                 self.left_checkpoint = True
             case CheckpointFailed():
-                words = f"epoch {report.epoch} was not stored: {report.why}; the earlier checkpoint is kept"
+                words = f"{self._unit} {report.epoch} was not stored: {report.why}; the earlier checkpoint is kept"
                 self._write("checkpoint_failed", words)
             case Note():
                 self._write("note", report.text)
@@ -103,7 +103,7 @@ class Intake:
         for fault in report.rejected:
             self._write("checkpoint_rejected", f"{fault}; the previous checkpoint is used")
         exactly = "" if report.exact else f" (not exactly: {report.note})"
-        self._write("restored", f"continues after epoch {report.epoch}{exactly}")
+        self._write("restored", f"continues after {self._unit} {report.epoch}{exactly}")
 
     def _write(self, event: str, words: str) -> None:
         self._pending_writes.tell(event, event, job_id=self._attempt.job_id, words=words)

@@ -82,7 +82,7 @@ class Seen:
 def classify_ending(seen: Seen) -> Ending:
     """Return what becomes of the job."""
     if seen.complete:
-        return Ending(Settlement.FINISH, Outcome.SUCCESS, Reason.DONE, "trained, scored and stored")
+        return Ending(Settlement.FINISH, Outcome.SUCCESS, Reason.DONE, "finished, and its result is stored")
     if seen.stop_cause is not None:
         return _stopped(seen, seen.stop_cause)
     if seen.volume_missing:

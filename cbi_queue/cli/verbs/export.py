@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 )
 @click.argument("horizon", type=click.Choice(HORIZONS))
 @click.option(
-    "--job", "name", metavar="NAME", shell_complete=complete_names, help="Its model, instead of the first of the board; its data set counts unless you name one."
+    "--job",
+    "name",
+    metavar="NAME",
+    shell_complete=complete_names,
+    help="Its model, instead of the first of the board; its data set counts unless you name one.",
 )
 @dataset_option
 @click.option(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from cbi_queue.cli.arguments import DurationType, examples, json_option
 from cbi_queue.cli.ledger_access import daemon_is_running, wait_for_effect, writable_ledger
 from cbi_queue.cli.output import local_time, print_json, printable
 from cbi_queue.ledger.holds import place_hold
-from cbi_queue.ledger.queries import job_in_slot
+from cbi_queue.ledger.queries import job_in_slot, job_numbered
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState
 from cbi_queue.settings import load_settings
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import JobRow
 
 DEFAULT_WORDS = "paused by the user"
 
@@ -38,7 +43,7 @@ def command(words: str, for_s: float | None, drain: bool, evict: bool, as_json: 
         hold = place_hold(ledger, HoldReason.USER, chosen, _one_line(words), for_s=for_s)
         live = daemon_is_running(load_settings())
         effective = wait_for_effect(lambda: _is_effective(job_in_slot(ledger), chosen)) if live else True
-        job = job_in_slot(ledger)
+        now = job_numbered(ledger, before.id) if before is not None else None
     if as_json:
         print_json({"mode": chosen, "words": hold.words, "expires_at": hold.expires_at, "in_effect": effective})
         return
@@ -46,8 +51,8 @@ def command(words: str, for_s: float | None, drain: bool, evict: bool, as_json: 
     done = "Draining" if drain else "Paused"
     reason = "" if hold.words == DEFAULT_WORDS else f": {printable(hold.words)}"
     click.echo(f"{done}{until}{reason}. `cbi-queue resume` lifts this hold.")
-    if before is not None:
-        click.echo(_about(before.name, chosen, effective=effective and (not evict or job is None)))
+    if now is not None:
+        click.echo(_about(now, chosen, effective=effective))
     if not live:
         click.echo("No daemon is running; the hold applies when one starts.")
 
@@ -59,7 +64,10 @@ def _is_effective(job: object, mode: HoldMode) -> bool:
     return state is None if mode is HoldMode.EVICT else state is not JobState.RUNNING
 
 
-def _about(name: str, mode: HoldMode, *, effective: bool) -> str:
+def _about(job: JobRow, mode: HoldMode, *, effective: bool) -> str:
+    name = job.name
+    if job.state.is_final:
+        return f"{name} ended meanwhile ({job.state}); nothing new starts."
     if mode is HoldMode.DRAIN:
         return f"{name} finishes; nothing new starts."
     if mode is HoldMode.EVICT:

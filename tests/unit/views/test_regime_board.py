@@ -109,7 +109,8 @@ def test_a_damaged_classifier_is_listed_last_without_scores() -> None:
 
 
 def test_show_says_the_regime_and_what_comes() -> None:
-    (line,) = result_lines(make_job(1, "c", scores(0.4)))
+    score, line = result_lines(make_job(1, "c", scores(0.4)))
+    assert score.startswith("Regimes: log loss ")
     assert line == "Regime on 2018-12-31: bear; on 2019-01-07: crisis 3 %, bull 1 %, bear 95 %, normal 1 %"
 
 
@@ -130,4 +131,4 @@ def test_the_board_of_prices_says_when_regimes_do_not_help() -> None:
     told = sentences(board)
 
     assert "Regimes do not help: not better than the same model without them: mixture." in told
-    assert "Mixes models of a regime that is too short, which learned from all rows: mixture." in told
+    assert "Too few rows of a regime: its net learned from all rows: mixture." in told
