@@ -6,6 +6,7 @@ when the source is read.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,8 @@ _PRICE_NAMES = (
     "px_last", "px_settle", "closing_price", "value", "schlusskurs", "schluss", "kurs", "preis", "cierre", "último",
     "ultimo", "precio", "clôture", "dernier", "prix", "chiusura", "prezzo",
 )  # fmt: skip
+_UNIT = re.compile(r"\s*[(\[][^()\[\]]*[)\]]\s*$")
+"""A unit behind a name, in brackets: `Settle ($)`, `Close [USD/bbl]`."""
 _OF_NUMBERS = ("YYYYMMDD", "YYYYMM", *EPOCH_FORMS, EXCEL)
 _MOSTLY = 0.95
 """Share of a column's values that must be numbers, or dates, for it to be one."""
@@ -281,6 +284,10 @@ def _price_column(source: Source, numbers: Sequence[str], left_out: dict[str, st
             if match[0] in source.repeated:
                 alike = ", ".join(name for name in numbers if name == match[0] or name.startswith(f"{match[0]}_"))
                 raise BrokenSpec(f"several columns are called {match[0]!r}, read as {alike}; name one with --price")
+            return match[0]
+    bare = {name: _normal(_UNIT.sub("", name)) for name in numbers}
+    for wanted in _PRICE_NAMES:
+        if len(match := [name for name in numbers if bare[name] == wanted]) == 1:
             return match[0]
     others = "; ".join(f"{name} is left out: {why}" for name, why in list(left_out.items())[:5])
     raise BrokenSpec(

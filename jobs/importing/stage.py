@@ -106,7 +106,7 @@ def _in_the_file(fault: str, proposal: Proposal) -> str:
         f"column {DATE!r}", f"column {proposal.date!r}"
     )
     typed = {"missing_price=drop`": "--missing-price drop`", "label=difference`": "--label difference`"}
-    for choice, option in {**typed, "max_features=": "--set max_features="}.items():
+    for choice, option in {**typed, "max_features=": "--set max_features=", "columns.": "--set columns."}.items():
         own = own.replace(f"`cbi-queue data edit {choice}", f"`{option}")
     return own
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from datetime import date, timedelta
+from itertools import accumulate
 
 import polars as pl
 import pytest
@@ -173,3 +175,31 @@ def test_a_packed_table_is_unpacked_and_a_damaged_one_refused(read):
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf_16_without_its_mark(read, encoding):
     assert read(rows("Date\tPrice", DAYS, str, "\t").encode(encoding))[1]["price"][0] == PRICES[0]
+
+
+def of_three(head: str) -> str:
+    return "\n".join([head, *(f"{day},7,{price:.2f}" for day, price in zip(DAYS, PRICES, strict=False))])
+
+
+@pytest.mark.parametrize("price", ["Settle ($)", "Close [USD/bbl]", "Settlement Price (c/lb)"])
+def test_a_price_is_known_by_its_name_with_a_unit_behind_it(read, price):
+    answer, _ = read(of_three(f"Date,Volume,{price}"))
+    assert answer["price"] == price
+
+
+def test_a_price_in_two_units_is_asked_for(read):
+    with pytest.raises(BrokenSpec, match="which column is the price"):
+        read(of_three("Date,Close (USD),Close (EUR)"))
+
+
+def test_a_column_that_knows_the_future_is_refused_with_what_this_command_takes(tmp_path):
+    """`data edit` cannot help before there is a data set."""
+    moves = [((7919 * row) % 101 - 50) / 5000 for row in range(900)]
+    prices = list(accumulate(moves, lambda price, move: price * math.exp(move), initial=100.0))
+    days = [date(2010, 1, 1) + timedelta(row) for row in range(890)]
+    lines = [f"{day},{prices[row]:.4f},{prices[row + 5]:.4f}" for row, day in enumerate(days)]
+    (tmp_path / "leak.csv").write_text("\n".join(["date,price,lead", *lines]))
+    (tmp_path / "work").mkdir()
+    answer = stage({"files": [str(tmp_path / "leak.csv")], "work": str(tmp_path / "work")})
+    (fault,) = answer["faults"]
+    assert "leave it out with `--set columns.lead.role=ignore`" in fault
