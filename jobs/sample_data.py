@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ORIGIN_KEY, ORIGIN = b"cbi_queue.origin", b"sample_data"
 """Parquet metadata that marks a file as written here."""
 STAND_IN = "WTI crude stands in for soybean oil (ZL): no library here ships a daily ZL series; bring your own export."
+LATE = "VIX starts in 2014 and is empty before: a series that starts late."
 SERIES: dict[str, str] = {
     "wti": "WTI spot price, US$ a barrel, daily (FRED DCOILWTICO), as shipped in arch.data.wti",
     "sp500": "S&P 500 index, daily, as shipped in arch.data.sp500",
@@ -170,17 +171,14 @@ def _is_ours(path: Path) -> bool:
 
 def render(built: list[Built]) -> str:
     """Return the result as a table for people."""
-    rows = [(Path(b.path).name, b.status, f"{b.rows:,}", f"{b.first_date}..{b.last_date}", _names(b)) for b in built]
-    head = ("file", "status", "rows", "dates", "columns")
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
-    lines = [
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in [head, *rows]
+    status = {"already there": "unchanged"}
+    rows = [
+        (Path(b.path).name, f"{b.rows:,}", f"{b.first_date}..{b.last_date}", status.get(b.status, b.status)) for b in built
     ]
-    return "\n".join([*lines, "", STAND_IN, "VIX starts in 2014 and is empty before: a series that starts late."])
-
-
-def _names(built: Built) -> str:
-    return ", ".join(built.columns)
+    head = ("file", "rows", "dates", "status")
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    return "\n".join([*lines, "", f"Columns of the exports: {', '.join(built[-1].columns)}.", STAND_IN, LATE])
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

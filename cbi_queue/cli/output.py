@@ -83,7 +83,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     screen = console() if width is None else _console(width)
     listed = list(rows)
     if len(listed) <= LONG_TABLE:
-        screen.print(fitted_table(title, columns, listed, screen.width))
+        if title:
+            screen.print(title, style="italic", markup=False, highlight=False)  # a table's own title folds at its width
+        screen.print(fitted_table("", columns, listed, screen.width))
         return
     for line in _long_table(title, columns, listed, screen.width):
         click.echo(line)

@@ -10,7 +10,7 @@ from rich.console import Console
 from support.api_installation import ApiInstallation
 
 from cbi_queue.cli import cli
-from cbi_queue.cli.output import fitted_table
+from cbi_queue.cli.output import fitted_table, print_table
 
 LONG = "a-quite-long-name-as-a-matrix-over-seeds-makes-them-seed-17-1w"
 COLUMNS = (">job", "name", "??model", "?needs", "??>priority", "why")
@@ -60,3 +60,12 @@ def test_plans_name_their_jobs_whole(tmp_path, monkeypatch, verb):
     joined = "".join(done.output.split())
     assert max(map(len, done.output.splitlines()[:4])) <= 80
     assert LONG[:30] in joined
+
+
+def test_a_title_wider_than_its_table_stays_on_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    title = "Horizon 1w spread walk-forward: ranked by validation, skill of the backtest"
+
+    print_table(title, ("#", "name"), [("1", "naive-1w")])
+
+    assert capsys.readouterr().out.splitlines()[0] == title

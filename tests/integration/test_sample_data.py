@@ -105,7 +105,8 @@ def test_a_second_run_changes_nothing_and_says_so(folders):
     assert first.returncode == 0, first.stderr
     before = {path: (path.stat().st_ino, path.read_bytes()) for path in folders.rglob("*.parquet")}
     again = build(folders)
-    assert first.stdout.count("written") == again.stdout.count("already there") == len(before) == FILES
+    assert first.stdout.count("written") == again.stdout.count("unchanged") == len(before) == FILES
+    assert max(map(len, again.stdout.splitlines()[: FILES + 1])) <= 80
     assert {path: (path.stat().st_ino, path.read_bytes()) for path in folders.rglob("*.parquet")} == before
     assert "WTI crude stands in for soybean oil" in again.stdout
 
