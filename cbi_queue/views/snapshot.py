@@ -23,7 +23,7 @@ from cbi_queue.views.job_words import Blocked, JobWords
 from cbi_queue.views.progress import Progress, take_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cbi_queue.ledger import EventRow, HoldRow, JobRow
     from cbi_queue.settings import Settings
@@ -191,7 +191,7 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
         ended=tuple(lines[job.id] for job in _newest_ended(jobs)),
         blocked=words.blocked(),
         finish=queue_finish(forecast, holds, daemon_works=daemon.is_well),
-        budget=progress(tally((j.day, j.family, j.model, j.horizon, j.state) for j in jobs)),
+        budget=progress(tally((j.day, j.family, j.model, j.horizon, j.state) for j in _once_each(jobs))),
         events=tuple(_event(event, names) for event in queries.last_events(ledger, EVENTS_SHOWN)),
     )
 
@@ -286,6 +286,11 @@ def _slot_words(job: JobRow, daemon: DaemonStatus, governor: GovernorStatus) -> 
         return "paused", f"{job.name} {governor.pause_words}"
     slowed = f"; {governor.work_words}" if governor.work_words else ""
     return "training", f"{job.name} is training{slowed}"
+
+
+def _once_each(jobs: Iterable[JobRow]) -> Iterable[JobRow]:
+    """Return the newest job of each name that was not cancelled: a model that is trained again is still one model."""
+    return {job.name: job for job in jobs if job.state is not JobState.CANCELLED}.values()
 
 
 def _line(words: JobWords, job: JobRow, *, is_next: bool) -> JobLine:

@@ -122,6 +122,20 @@ def test_a_model_that_forecasts_no_price_shows_its_skill_too(site, key):
     assert "skill +0.104 (-0.038 to +0.246)" in shown(site)
 
 
+def test_a_model_that_is_trained_again_counts_once_in_the_budget(site):
+    """After `refresh` the week would seem done twice."""
+    for seed in (0, 1, 2):
+        site.enqueue({"name": "a", "params": {"seed": seed}})
+        site.start_next()
+        if seed < 2:
+            site.finish("a", scores(0.012))
+
+    counts = take_status(site.settings).budget.total.counts
+    assert (counts.done, counts.running) == (0, 1)
+    site.finish("a", scores(0.012))
+    assert take_status(site.settings).budget.total.counts.done == 1
+
+
 def test_a_job_that_ended_while_it_was_to_be_paused_is_not_called_paused(site, monkeypatch):
     site.enqueue({"name": "a"})
     site.start_next()
