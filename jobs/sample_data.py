@@ -173,7 +173,8 @@ def render(built: list[Built]) -> str:
     """Return the result as a table for people."""
     status = {"already there": "unchanged"}
     rows = [
-        (Path(b.path).name, f"{b.rows:,}", f"{b.first_date}..{b.last_date}", status.get(b.status, b.status)) for b in built
+        (Path(b.path).name, f"{b.rows:,}", f"{b.first_date}..{b.last_date}", status.get(b.status, b.status))
+        for b in built
     ]
     head = ("file", "rows", "dates", "status")
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]

@@ -62,7 +62,7 @@ def command(horizon: str, name: str | None, dataset: str, to: Path | None, as_js
     never run.
 
     The first model of the newest board is taken, walk-forward before holdout, and what may be believed of it is said. One
-    that cannot be written as ONNX (ARIMA, ETS, Theta) is passed over, with a word. Vetoed runs are refused until they are
+    that cannot be written as ONNX (ARIMA, ETS, Theta) is passed over, and named. Vetoed runs are refused until they are
     accepted, damaged ones always.
     """
     signal.signal(signal.SIGTERM, _end)
