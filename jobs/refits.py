@@ -1,13 +1,12 @@
 """A walk-forward run of any family: one trainer after another, each for one fit; then all forecasts scored together.
 
-A family knows nothing of it: its split comes from `split_of`, its result goes to `record_run`. A fit that is done is
+A family knows nothing of it: its split comes from `split_of`, its result goes to `record_run` or the like. A fit that is done is
 stored, so a run that is killed goes on with the next one; what it stored is refused when job, data, threads or library
 differ. The last fit, on every known row, gives the model that is kept; it is made anew after a kill.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -19,7 +18,7 @@ from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import split_of
 from jobs.evaluation.walk_forward import refits_of
-from jobs.results.run_folder import library_versions, record_run
+from jobs.results.run_folder import library_versions
 from jobs.training.stored_fits import read_fits, write_fits
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ STORE = "refits.json"
 class _Done:
     """One fit that is done, as JSON values."""
 
-    predicted: list[float | None]
-    """f[t] of the rows that it forecasts, in their order; None where it made no forecast."""
+    predicted: list[Any]
+    """f[t] of the rows that it forecasts, in their order, a number or k of them each; None where it made no forecast."""
     details: dict[str, Any]
     fit_s: float
     predict_s: float
@@ -116,11 +115,11 @@ class WalkForward:
         self._trainer.train(fit_task)
         self._trainer = None  # its model is no longer needed, and the next fit needs the memory
         recorded = refit.recorded[0]
-        forecast = recorded.predicted[refit.split.backtest].tolist()
+        forecast = recorded.predicted[refit.split.backtest]
         epochs = max(task.channel.last_epoch - self._epochs_done, 1)
         self._store.fits.append(
             _Done(
-                [value if math.isfinite(value) else None for value in forecast],
+                _json_values(forecast),
                 recorded.details,
                 recorded.fit_s,
                 recorded.predict_s,
@@ -132,11 +131,11 @@ class WalkForward:
         shutil.rmtree(fit_task.checkpoint_dir, ignore_errors=True)
 
     def _record(self, task: Task) -> Finished:
-        predicted = np.full(self._frame.rows, np.nan)
-        for refit, done in zip(self._refits, self._store.fits, strict=True):
-            predicted[refit.split.backtest] = [np.nan if value is None else value for value in done.predicted]
         fits, last = self._store.fits, self._refits[-1].recorded[0]
-        return record_run(
+        predicted = np.full_like(last.predicted, np.nan)
+        for refit, done in zip(self._refits, fits, strict=True):
+            predicted[refit.split.backtest] = np.array(done.predicted, dtype=np.float64)  # NaN for None
+        return last.record(
             task,
             self._frame,
             self._split,
@@ -200,6 +199,13 @@ class WalkForward:
             task.note_difference(reason)
         task.channel.report(Restored(sum(fit.epochs for fit in found.fits), str(path)))
         return found
+
+
+def _json_values(forecast: np.ndarray) -> list[Any]:
+    """Return (n,) or (n, k) floats as lists, None for what is not finite."""
+    values = forecast.astype(object)
+    values[~np.isfinite(forecast)] = None
+    return list(values.tolist())
 
 
 def _plain(store: _Store) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from cbi_queue.models.memory_formulas import (
     RECURRENT_1_LAYER,
     RECURRENT_2_LAYER,
     TRANSFORMER,
+    VOLATILITY_NET,
 )
 from cbi_queue.models.outside import Outside, find_outside
 
@@ -110,6 +111,15 @@ SHIPPED: dict[str, ModelEntry] = {
     "garch": _volatility("Garch", "GARCH(1,1) with Student's t"),
     "gjr_garch": _volatility("GjrGarch", "GJR-GARCH: falls count more than rises"),
     "egarch": _volatility("Egarch", "EGARCH: of the logarithm of the variance"),
+    "quantile_net": ModelEntry(
+        Family.VOLATILITY,
+        "cbi_queue.models.parameters.volatility:QuantileNetParams",
+        {"torch": "jobs.families.volatility_net:QuantileVolatility"},
+        resumes_from="checkpoint",
+        words="net: variance and quantiles of the return",
+        memory=VOLATILITY_NET,
+        batch_kind="feed_forward",
+    ),
 }
 
 BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")

@@ -189,3 +189,8 @@ DENSE = MemoryFormula(
     lambda p, data, batch: dense(p["sequence_length"], batch, p["hidden"], data.features),
     CorrectionLine(390.0, 4.5, 0.3),
 )
+VOLATILITY_INPUTS = 7
+"""Columns of the window of the volatility net, `jobs.families.volatility_net`."""
+VOLATILITY_NET = MemoryFormula(
+    lambda p, _, batch: dense(p["sequence_length"], batch, p["hidden"], VOLATILITY_INPUTS), DENSE.line
+)

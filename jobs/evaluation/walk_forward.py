@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from cbi_queue.protocol import Finished
     from jobs.data.series import ForecastFrame
 
 NO_ROWS = np.empty(0, dtype=np.int64)
@@ -31,12 +32,14 @@ class Recorded:
     """What a family hands in at the end of one fit."""
 
     predicted: np.ndarray
-    """(rows of the frame,) float64, f[t]; NaN where nothing was forecast."""
+    """(rows of the frame,) or (rows, k) float64, f[t]; NaN where nothing was forecast."""
     fit_s: float
     predict_s: float
     model_files: Mapping[str, bytes | Callable[[Path], object]]
     preproc: dict[str, Any]
     details: dict[str, Any]
+    record: Callable[..., Finished]
+    """Scores the forecasts of all fits together; takes what `record_run` takes."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -20,8 +20,11 @@ from jobs.results.run_folder import record_run
 from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cbi_queue.models.parameters.neural import NeuralParams
     from cbi_queue.protocol import Finished, Started
+    from jobs.nets.data import NeuralData
     from jobs.nets.loop import NetLoop
     from jobs.nets.parity import Placement
     from jobs.trainer import Task
@@ -34,6 +37,10 @@ class NetRun(ABC):
 
     _placement: Placement
     loop: NetLoop
+    load: ClassVar[Callable[..., NeuralData]] = staticmethod(load_neural_data)
+    """Prepares the rows."""
+    record: ClassVar[Callable[..., Finished]] = staticmethod(record_run)
+    """Scores the forecasts and fills the run's folder."""
 
     def __init__(self, task: Task) -> None:
         """Load the data.
@@ -42,7 +49,7 @@ class NetRun(ABC):
             BrokenSpec: when the job cannot run as written on this data.
         """
         self._task, self._params = task, cast("NeuralParams", task.spec.typed_params)
-        self.data = load_neural_data(task)
+        self.data = self.load(task)
 
     def started(self) -> Started:
         """Report which device was refused, and return the report of what is about to be trained."""
@@ -53,7 +60,7 @@ class NetRun(ABC):
         return self.loop.started()
 
     def _name_unused_columns(self) -> None:
-        names, away = self.data.frame.feature_names, set(self.data.frame.quarantined)
+        names, away = self.data.input_names, set(self.data.frame.quarantined)
         sparse = [names[column] for column in self.data.standardiser.sparse if names[column] not in away]
         if sparse:
             first = ", ".join(sparse[:3])
@@ -71,13 +78,13 @@ class NetRun(ABC):
         self.loop.run()
         clock = WorkClock(self._task.channel)
         clock.start(0.0)
-        forecast = self._forecast()  # (n,)
+        forecast = self._forecast()  # (n,) or (n, k)
         predict_s = clock.worked_s
         give_back()  # Polars, which writes the files, has its own allocator
         data, progress = self.data, self.loop.progress
-        predicted = np.full(data.frame.rows, np.nan)
-        predicted[data.forecast_rows] = data.standardiser.log_return(forecast)
-        return record_run(
+        predicted = np.full((data.frame.rows, *forecast.shape[1:]), np.nan)
+        predicted[data.forecast_rows] = data.unscaled(forecast)
+        return self.record(
             self._task,
             data.frame,
             data.split,
@@ -85,7 +92,7 @@ class NetRun(ABC):
             fit_s=self.loop.fit_s,
             predict_s=predict_s,
             model_files={**self._weights(), ARCHITECTURE: self._description()},
-            preproc=data.standardiser.as_json(data.frame.feature_names),
+            preproc=data.preproc(),
             details={
                 "epochs": progress.epoch,
                 "best_epoch": progress.best_epoch,
@@ -95,7 +102,7 @@ class NetRun(ABC):
 
     @abstractmethod
     def _forecast(self) -> np.ndarray:
-        """Return the (n,) float32 forecasts of `data.forecast_rows`."""
+        """Return the (n,) or (n, k) float32 forecasts of `data.forecast_rows`."""
 
     @abstractmethod
     def _weights(self) -> dict[str, bytes]:

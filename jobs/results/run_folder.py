@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from jobs.data.series import ForecastFrame
     from jobs.evaluation.splits import Split
-    from jobs.trainer import Task
+    from jobs.trainer import OneFit, Task
 
 METRICS, SCHEMA, PREDICTIONS = "metrics.json", "feature_schema.json", "predictions.parquet"
 PREPROC, TRAINING_HASH = "preproc.json", "training_hash.txt"
@@ -76,11 +76,8 @@ def record_run(
         preproc = {**preproc, "quarantine_psi": quarantine, "quarantined": list(frame.quarantined)}
         details = {**(details or {}), "quarantined": len(frame.quarantined)}
     if task.refit:
-        recorded = Recorded(predicted, fit_s, predict_s, model_files, preproc, details or {})
-        if split is not task.refit.split:
-            raise BrokenSpec(f"{task.spec.model} does not take its split from split_of, so it cannot be walked forward")
-        task.refit.recorded.append(recorded)
-        return Finished()
+        recorded = Recorded(predicted, fit_s, predict_s, model_files, preproc, details=details or {}, record=record_run)
+        return hand_in(task, task.refit, split, recorded)
     factor = (
         shrinkage_of(frame, split.validation, predicted) if getattr(task.spec.typed_params, "shrink", False) else 1.0
     )
@@ -111,6 +108,18 @@ def record_run(
         schema=feature_schema(frame),
         preproc={**preproc, "forecast_factor": factor},
     )
+
+
+def hand_in(task: Task, refit: OneFit, split: Split, recorded: Recorded) -> Finished:
+    """Hand in one fit of a walk-forward run.
+
+    Raises:
+        BrokenSpec: when the family trained on another split.
+    """
+    if split is not refit.split:
+        raise BrokenSpec(f"{task.spec.model} does not take its split from split_of, so it cannot be walked forward")
+    refit.recorded.append(recorded)
+    return Finished()
 
 
 def fill_folder(

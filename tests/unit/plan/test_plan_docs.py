@@ -15,7 +15,7 @@ from cbi_queue.hardware import PROFILES
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.models.parameters.common import EvaluationParams, ModelParams
-from cbi_queue.models.parameters.neural import NeuralParams
+from cbi_queue.models.parameters.neural import NeuralParams, PriceNetParams
 from cbi_queue.models.parameters.statistical import RollingFitParams, SeasonalFitParams
 from cbi_queue.models.parameters.trees import BoostedParams
 from cbi_queue.plan import read_plans
@@ -65,6 +65,7 @@ SHARED = {
     RollingFitParams: "### Every model that is refitted",
     SeasonalFitParams: "### Refitted models with a season",
     NeuralParams: "### Every net",
+    PriceNetParams: "### Nets that forecast the price",
 }
 """What several models share -> where it is listed, once."""
 
