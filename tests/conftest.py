@@ -194,7 +194,7 @@ def torch_as_found() -> Iterator[None]:
     torch.set_flush_denormal(False)
 
 
-SET_BY_LIBRARIES = ("PYTEST_", "TORCH", "KMP_", "_RJEM_")
+SET_BY_LIBRARIES = ("PYTEST_", "TORCH", "KMP_", "_RJEM_", "CMDSTAN")
 """Variables that the test runner and libraries set themselves when first used."""
 
 

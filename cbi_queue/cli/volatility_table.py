@@ -57,8 +57,9 @@ def _wide(row: VolatilityRow) -> tuple[str, ...]:
         str(row.place or UNKNOWN), marked_name(row), row.model, SCHEME_WORDS.get(row.scheme, row.scheme),
         signed(row.validation_skill), signed(row.skill), signed(row.skill_low), signed(row.skill_high),
         number(row.independent, ".0f"), number(row.p_value, ".3f"), number(row.dm_p_value, ".3f"),
-        told_apart_words(row), in_set(row), number(row.qlike, ".4f"), signed(row.skill_rolling), number(row.volatility_pct, ".1f"),
-        number(row.realised_pct, ".1f"), number(row.pinball_pct, ".3f"), number(row.pinball_ewma_pct, ".3f"),
+        told_apart_words(row), in_set(row), number(row.qlike, ".4f"), signed(row.skill_rolling),
+        number(row.volatility_pct, ".1f"), number(row.realised_pct, ".1f"), number(row.pinball_pct, ".3f"),
+        number(row.pinball_ewma_pct, ".3f"),
         number(row.coverage_50, ".0%"), number(row.coverage_90, ".0%"), number(row.rows, "d"),
         number(row.fit_s, ".1f"), "; ".join(line.name for line in row.verdicts),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from cbi_queue.models.memory_formulas import (
     BOOSTING,
     CONVOLUTIONAL,
     DENSE,
+    PROPHET,
     RECURRENT_1_LAYER,
     RECURRENT_2_LAYER,
     TRANSFORMER,
@@ -77,6 +78,15 @@ SHIPPED: dict[str, ModelEntry] = {
     "auto_arima": _statistical("AutoARIMA", "rolling_fits", "checkpoint", "automatic ARIMA"),
     "ets": _statistical("ETS", "rolling_fits", "checkpoint", "automatic exponential smoothing"),
     "theta": _statistical("Theta", "rolling_fits", "checkpoint", "the Theta method"),
+    "prophet": ModelEntry(
+        Family.STATISTICAL,
+        "cbi_queue.models.parameters.statistical:ProphetParams",
+        {"native": "jobs.families.prophet_fits:ProphetPrice"},
+        resumes_from="checkpoint",
+        words="Prophet: a trend with changepoints and the year",
+        memory=PROPHET,
+        extra="prophet",
+    ),
     "feed_forward": ModelEntry(
         Family.SIMPLE_NEURAL,
         "cbi_queue.models.parameters.neural:FeedForwardParams",

@@ -47,6 +47,8 @@ class ModelEntry:
     memory: MemoryFormula = TABLE
     batch_kind: str | None = None
     """Row of the hardware profile's batch ceilings and precision; None for models without batches."""
+    extra: str | None = None
+    """The optional part of cbi-queue that brings its library, of the same name; None: it is no option."""
     same_cost: frozenset[str] = SAME_COST
     """Parameters that do not change the cost of a sample: runs that differ only in them share a baseline."""
     same_cost_unless_zero: frozenset[str] = SAME_COST_UNLESS_ZERO

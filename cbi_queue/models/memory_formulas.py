@@ -170,6 +170,8 @@ TABLE = MemoryFormula(
     lambda _, data, __: max(data.rows * data.features * 8 / MIB, 0.01), CorrectionLine(290.0, 4.0, 0.3)
 )
 """For models that hold their data and little else."""
+PROPHET = MemoryFormula(TABLE.mib, CorrectionLine(330.0, 4.0, 0.3))
+"""Prophet loads pandas beside the rest, and its sampler is a process of its own."""
 BOOSTING = MemoryFormula(
     lambda p, data, _: boosting(data.rows, data.features, _tree_depth(p, data.rows), num_trees=p["n_estimators"]),
     CorrectionLine(220.0, 1.0, 0.3),

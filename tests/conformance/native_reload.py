@@ -43,6 +43,7 @@ ROLLING = {
     "auto_arima": "rolling_fits:AutoARIMA",
     "ets": "rolling_fits:ETS",
     "theta": "rolling_fits:Theta",
+    "prophet": "prophet_fits:ProphetPrice",
     "garch": "volatility:Garch",
     "gjr_garch": "volatility:GjrGarch",
     "egarch": "volatility:Egarch",

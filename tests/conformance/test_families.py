@@ -56,7 +56,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "feature_cache": {"lags": [1, 5], "windows": [5]},
     "lightgbm_dart": BLOCKS | {"n_estimators": 25, "num_leaves": 7, "subsample": 0.8, "early_stopping_rounds": None},
     "xgboost_dart": BLOCKS | {"n_estimators": 25, "max_depth": 3, "early_stopping_rounds": None},
-    **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), ROLLING),
+    **dict.fromkeys(("arima", "auto_arima", "ets", "theta", "prophet"), ROLLING),
     **dict.fromkeys(("garch", "gjr_garch", "egarch"), ROLLING | {"history_rows": 500}),
     "feed_forward": NET | {"sequence_length": 4, "hidden": [8]},
     "lstm": NET | {"hidden_size": 8},
@@ -188,6 +188,7 @@ LIBRARIES = {
     "lightgbm_dart": "lightgbm",
     "xgboost_dart": "xgboost",
     **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), "statsforecast"),
+    "prophet": "prophet",
     **dict.fromkeys(("garch", "gjr_garch", "egarch"), "arch"),
     **{model: "torch" for model, entry in MODELS.items() if entry.default_backend == "torch"},
 }
