@@ -11,6 +11,7 @@ import pytest
 from support.fakes import ScriptedChannel, make_task
 
 from cbi_queue.artifacts import reopen_folder, sha256_of
+from cbi_queue.models.catalogue import MODELS
 from jobs.data.feature_store import cache_files
 from jobs.registry import trainer_of
 from jobs.trainer import BrokenSpec
@@ -33,7 +34,7 @@ def trained(folder: Path, price: np.ndarray, model: str = "quantile_net", **para
     table = pl.DataFrame({"date": dates, "price": price, "nothing": np.zeros(len(price), np.float32)})
     table.write_parquet(files.parquet)
     files.write_manifest({"output_sha256": sha256_of(files.parquet), "source_sha256": "0" * 64})
-    spec = {"family": "volatility", "model": model, "horizon": "1w", "params": params}
+    spec = {"family": MODELS[model].family, "model": model, "horizon": "1w", "params": params}
     task = make_task(run_dir, spec, processed, processed, ScriptedChannel())
     reopen_folder(run_dir)
     trainer = trainer_of(task.spec)
@@ -99,3 +100,36 @@ def test_a_price_that_does_not_move_is_refused_with_what_to_do(tmp_path: Path, m
 def test_a_window_longer_than_the_training_block_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BrokenSpec, match="shorten sequence_length"):
         trained(tmp_path, storms(1000), **{**PARAMS, "sequence_length": 200})
+
+
+SHORT_BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5}
+PRICE_MODELS = ("arima", "auto_arima", "ets", "theta", "prophet")
+
+
+@pytest.mark.parametrize("model", PRICE_MODELS)
+def test_a_constant_price_is_forecast_and_the_verdict_says_so(tmp_path: Path, model: str) -> None:
+    if model == "prophet":
+        pytest.importorskip("prophet")
+
+    finished = trained(tmp_path, np.full(600, 50.0), model, history_rows=200, **SHORT_BLOCKS)
+
+    assert [verdict["name"] for verdict in finished.metrics["verdicts"]] == ["constant forecast"]
+
+
+@pytest.mark.parametrize("model", [*PRICE_MODELS, "garch", "quantile_net"])
+@pytest.mark.parametrize(
+    ("price", "words"),
+    [
+        (
+            np.where(np.arange(800) % 10 == 0, 50.0, np.nan),
+            "720 prices have no logarithm, the first is nan on 2000-01-04",
+        ),
+        (50.0 + np.arange(150.0), "150 rows leave 5 to train on, 100 are needed: .*shorten validation_rows"),
+    ],
+    ids=["90 % missing", "too few rows"],
+)
+def test_missing_prices_and_too_few_rows_are_refused(tmp_path: Path, model: str, price: np.ndarray, words: str) -> None:
+    if model == "prophet":
+        pytest.importorskip("prophet")
+    with pytest.raises(BrokenSpec, match=words):
+        trained(tmp_path, price, model, **SHORT_BLOCKS)

