@@ -1,7 +1,8 @@
 """What the pipeline says about random walks, which nothing can forecast: how often is luck called skill?
 
 Every family goes through the real pipeline (feature job, walk-forward, shrinkage, scores, verdicts) on walks that share
-nothing but their kind: daily log returns are independent draws, the covariate is another walk. The models are small, so
+nothing but their kind: daily log returns are independent draws, the covariate is another walk. With `--label difference`
+the daily differences are, and the prices pass 0. The models are small, so
 that a walk takes seconds; the rules are those of the full ones:
 
 - the mean skill of a family is at most 3 standard errors above zero;
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measuring import Line, Target
 from benchmarks.pipeline import NETS, Pipeline
 from benchmarks.report import write_markdown
+from cbi_queue.datasets.description import DataSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,22 +64,23 @@ Row = dict[str, Any]
 """One family on one walk: walk, family, horizon, skill, better, worse, vetoed, shrinkage."""
 
 
-def walk_of(seed: int) -> pl.DataFrame:
+def walk_of(seed: int, label: str = "log_return") -> pl.DataFrame:
     """Return a random walk as an export: date, price, and another walk as covariate."""
     import numpy as np
     import polars as pl
 
     rng = np.random.default_rng(seed)
     days = np.busday_offset("2005-01-03", np.arange(ROWS))
-    price, other = 50 * np.exp(np.cumsum(DAILY_SD * rng.standard_normal((2, ROWS)), axis=1))
+    walks = np.cumsum(DAILY_SD * rng.standard_normal((2, ROWS)), axis=1)
+    price, other = 50 * (walks if label == "difference" else np.exp(walks))
     return pl.DataFrame({"date": days, "price": price, "other": other})
 
 
-def rows_of(seed: int, horizon: str) -> list[Row]:
+def rows_of(seed: int, horizon: str, label: str = "log_return") -> list[Row]:
     """Walk every family forward on the walk of *seed*."""
     with tempfile.TemporaryDirectory() as folder:
         pipeline = Pipeline(Path(folder), horizon)
-        pipeline.build(walk_of(seed), **FEATURES)
+        pipeline.build(walk_of(seed, label), DataSet.model_validate({"label": label}), **FEATURES)
         return [_row(pipeline, seed, family) for family in FAMILIES]
 
 
@@ -99,7 +102,7 @@ def _row(pipeline: Pipeline, seed: int, family: str) -> Row:
     }
 
 
-def measured(walks: int, store: Path | None = None) -> list[Row]:
+def measured(walks: int, store: Path | None = None, label: str = "log_return") -> list[Row]:
     """Return the rows of *walks* walks, from *store* as far as they are there."""
     rows: list[Row] = []
     known = [json.loads(line) for line in store.read_text().splitlines()] if store and store.exists() else []
@@ -107,7 +110,7 @@ def measured(walks: int, store: Path | None = None) -> list[Row]:
         for horizon in HORIZONS:
             done = [row for row in known if (row["walk"], row["horizon"]) == (seed, horizon)]
             if len(done) < len(FAMILIES):
-                done = rows_of(seed, horizon)
+                done = rows_of(seed, horizon, label)
                 if store:
                     with store.open("a") as file:
                         file.write("".join(f"{json.dumps(row)}\n" for row in done))
@@ -191,10 +194,11 @@ def main() -> None:
     """Measure, print the table, put it into a file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--walks", type=int, default=40)
+    parser.add_argument("--label", choices=("log_return", "difference"), default="log_return")
     parser.add_argument("--store", type=Path, help="file that keeps what is done")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help=f"put the table between its marks ({MARK})")
     options = parser.parse_args()
-    table = as_table(measured(options.walks, options.store))
+    table = as_table(measured(options.walks, options.store, options.label))
     print(table)
     if options.markdown:
         write_markdown(options.markdown, table, MARK)

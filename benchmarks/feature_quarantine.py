@@ -20,7 +20,8 @@ from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.models.parameters.trees import LightGBMDartParams
 from jobs.boosting.run import MemoryLimits
-from jobs.data.features import Series, engineer
+from jobs.data.feature_names import Series
+from jobs.data.features import engineer
 from jobs.data.series import frame_of
 from jobs.evaluation.drift import drifted
 from jobs.evaluation.splits import split_by

@@ -7,6 +7,7 @@ processes, imports included. The series is a random walk: only its size matters 
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,12 +18,14 @@ import numpy as np
 
 from benchmarks.installation import installation
 from benchmarks.measuring import Line, Target, alternate, in_ms, in_seconds, ratios, seconds
+from cbi_queue.datasets.inspection import Request, inspect_exports
 
 if TYPE_CHECKING:
     from benchmarks.installation import Installation
 
 ROWS = 1_000_000
 COVARIATES = 6
+CHECKED_ROWS = 10_000
 PLAN = Path(__file__).parents[1] / "schedules" / "quickstart.yaml"
 COMMAND = str(Path(sys.executable).with_name("cbi-queue"))
 _PANDAS = "import sys, pandas as pd; pd.read_csv(sys.argv[1], parse_dates=['Date']).to_parquet(sys.argv[2])"
@@ -39,6 +42,8 @@ def lines(rounds: int) -> list[Line]:
         ours, pandas = alternate(lambda: _stage(home, csv), lambda: _pandas(home, csv), rounds)
         opened, closed = alternate(lambda: _check(home), lambda: _check(home, "--no-data"), rounds)
         first, again = alternate(lambda: _first_check(home), lambda: _check(home, "--no-data"), rounds)
+        export = _write_export(home.root / "export.parquet")
+        cpu = [_cpu_of_check(export) for _ in range(rounds)]
     return [
         Line(
             f"import of a CSV of {ROWS:,} rows / pandas' read and write",
@@ -58,8 +63,15 @@ def lines(rounds: int) -> list[Line]:
             "`plan check` with new data / `--no-data`",
             "x",
             ratios(first, again),
-            None,
+            Target(2.0),
             f"with {in_ms(first)}, without {in_ms(again)}",
+        ),
+        Line(
+            f"processor time of the check of an export of {CHECKED_ROWS:,} rows",
+            "s",
+            tuple(cpu),
+            Target(0.3),
+            f"{COVARIATES} covariates; the check alone, in its own process",
         ),
     ]
 
@@ -74,6 +86,27 @@ def _write_csv(path: Path) -> Path:
             rows = zip(days[first : first + 50_000], values[first : first + 50_000], strict=True)
             file.writelines(f"{day},{','.join(f'{value:.4f}' for value in row)}\n" for day, row in rows)
     return path
+
+
+def _write_export(path: Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    days = np.busday_offset("1985-01-03", np.arange(CHECKED_ROWS))
+    values = 50.0 * np.exp(rng.normal(0, 1e-2, (COVARIATES + 1, CHECKED_ROWS)).cumsum(axis=1))
+    names = ("price", *(f"x{column}" for column in range(COVARIATES)))
+    pq.write_table(pa.table({"date": days, **dict(zip(names, values, strict=True))}), path)
+    return path
+
+
+def _cpu_of_check(export: Path) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    [found] = inspect_exports(sys.executable, [Request(export)]) or [None]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if found is None or found.rows != CHECKED_ROWS:
+        raise RuntimeError(f"the check of {export} did not read {CHECKED_ROWS:,} rows: {found}")
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _stage(home: Installation, csv: Path) -> float:

@@ -9,18 +9,23 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.artifacts import Manifest, complete_folder
+from cbi_queue.datasets.description import write_description
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.protocol import Assignment
 from cbi_queue.spec import JobSpec, identity_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
+    from cbi_queue.datasets.description import DataSet
     from cbi_queue.protocol import Finished
 
 NETS = ("feed_forward", "lstm")
@@ -43,9 +48,11 @@ class Pipeline:
         """The feature cache."""
         return self.folder / "processed"
 
-    def build(self, table: pl.DataFrame, **params: Any) -> None:
-        """Write *table* (date, price, covariates) as the export and build its features with *params*."""
+    def build(self, table: pl.DataFrame, chosen: DataSet | None = None, **params: Any) -> None:
+        """Write *table* (date, price, covariates) as the export, read as *chosen*; build its features with *params*."""
         self.exports.mkdir(parents=True, exist_ok=True)
+        if chosen is not None:
+            write_description(self.exports, chosen)
         table.write_parquet(self.exports / f"production_training_data_{self.horizon}.parquet")
         self._build_features(params)
 
@@ -67,8 +74,8 @@ class Pipeline:
         """The run folder of *model*."""
         return self.folder / "runs" / model
 
-    def train(self, model: str, params: dict[str, Any]) -> Finished:
-        """Train *model* and fill its run folder; return what it reports at the end, metrics and veto."""
+    def train(self, model: str, params: dict[str, Any], members: Sequence[str] = ()) -> Finished:
+        """Train *model*, an ensemble from the runs of *members*; return what it reports at the end, metrics and veto."""
         from jobs.process.channel import Channel
         from jobs.registry import trainer_of
         from jobs.trainer import Task
@@ -80,6 +87,8 @@ class Pipeline:
         folders = {"exports_dir": str(self.exports), "processed_dir": str(self.processed), "run_dir": str(run_dir)}
         identity = identity_of(spec.canonical_json())
         assignment = Assignment(1, 1, "benchmark", identity, spec.model_dump(mode="json"), **folders)
+        runs = tuple({"name": m, "model": m, "run": "1.1", "run_dir": str(self.run_dir(m))} for m in members)
+        assignment = replace(assignment, members=runs)
         null = Path(os.devnull)
         with null.open("wb") as up, null.open("rb") as down, null.open("w") as log, contextlib.redirect_stdout(log):
             task = Task(assignment, spec, Channel(up, down))
@@ -87,4 +96,5 @@ class Pipeline:
             trainer.prepare(task)
             finished = trainer.train(task)
         shutil.rmtree(task.checkpoint_dir, ignore_errors=True)  # as the session does: the next one starts afresh
+        complete_folder(run_dir, Manifest("benchmark", 1, 1, identity))
         return finished

@@ -74,6 +74,15 @@ def flush(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
+def flush_file(path: Path) -> None:
+    """Flush the file at *path* to the drive."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        flush(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def flush_folder(folder: Path) -> None:
     """Flush a folder's entries, so that a rename in it survives a power loss (where its file system can do that)."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -100,11 +109,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     part = Path(raw)
     try:
         yield part
-        descriptor = os.open(part, os.O_RDONLY)
-        try:
-            flush(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_file(part)
         part.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):  # the volume may be gone: raise the first error

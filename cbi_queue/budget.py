@@ -2,7 +2,7 @@
 
 The rows are the user's; they add up to 65 to 80, so the total is a limit of its own. The shipped week plans 65 and keeps 5 spare.
 Every trained model of a budgeted family counts. Not counted: feature caches, the baselines (naive, seasonal_naive, drift),
-and days outside 1 to 7 (the quickstart is day 0).
+the plain ensembles (mean, median, greedy), mixtures of models that count, and days outside 1 to 7 (the quickstart is day 0).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.lifecycle import JobState
-from cbi_queue.models.kinds import BARS, HORIZONS
+from cbi_queue.models.kinds import BARS, HORIZONS, MIXTURE, PLAIN_ENSEMBLES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -113,7 +113,7 @@ def is_whole_week(days: Collection[int | None]) -> bool:
 
 def counts_as_model(family: str, model: str) -> bool:
     """Return True if such a job is one of the 60 to 70."""
-    return family in _ROW_BY_FAMILY and model not in BARS
+    return family in _ROW_BY_FAMILY and model not in {*BARS, *PLAIN_ENSEMBLES, MIXTURE}
 
 
 _GROUP_OF = {

@@ -17,6 +17,9 @@ from datetime import UTC, datetime
 _BOOT_CLOCK: int = (
     time.CLOCK_MONOTONIC_RAW if sys.platform == "darwin" else getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 )
+_FIRST_S = datetime.min.replace(tzinfo=UTC).timestamp()
+_LAST_S = datetime(9999, 12, 30, tzinfo=UTC).timestamp()
+"""A day before the calendar ends, so that it has a local time everywhere."""
 _WORK_CLOCK: int = getattr(time, "CLOCK_UPTIME_RAW", time.CLOCK_MONOTONIC)
 
 
@@ -41,5 +44,5 @@ def boot_s() -> float:
 
 
 def from_epoch_s(value: float) -> datetime:
-    """Turn a stored instant back into an aware UTC datetime."""
-    return datetime.fromtimestamp(value, UTC)
+    """Turn a stored instant back into an aware UTC datetime; one beyond the calendar, of a clock gone wild, to its end."""
+    return datetime.fromtimestamp(min(max(value, _FIRST_S), _LAST_S), UTC)

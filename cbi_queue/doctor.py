@@ -9,14 +9,16 @@ import os
 import sqlite3
 import sys
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cbi_queue import background_work, clock
+from cbi_queue.datasets.choices import for_dataset
+from cbi_queue.datasets.description import read_description
 from cbi_queue.datasets.inspection import Request, inspect_exports
-from cbi_queue.datasets.place import every_exports_dir, exports_in
+from cbi_queue.datasets.place import DEFAULT, every_exports_dir, exports_in
 from cbi_queue.disk_access import why_refused
 from cbi_queue.errors import CbiError
+from cbi_queue.findings import Finding, bad, note, ok
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.backups import backup_paths
@@ -30,7 +32,9 @@ from cbi_queue.models.catalogue import MODELS, outside
 from cbi_queue.openmp import HOMEBREW, openmp_of, remedy_for
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.runtimes.probing import code_digest, import_errors, probe_runtime
+from cbi_queue.settings import unknown_variables
 from cbi_queue.settings.state_folder import open_parents
+from cbi_queue.text_model import ELSEWHERE, fault_in
 from cbi_queue.values.words import unknown
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status, open_snapshot
@@ -61,65 +65,43 @@ PROVE_LEVEL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check."""
-
-    subject: str
-    verdict: Literal["ok", "note", "bad"]
-    seen: str
-    advice: str | None = None
-    command: tuple[str, ...] = ()
-    """What `doctor --fix` runs after asking; empty: nothing that a program should do by itself."""
-
-
-def _ok(subject: str, seen: str) -> Finding:
-    return Finding(subject, "ok", seen)
-
-
-def _note(subject: str, seen: str, advice: str | None = None) -> Finding:
-    return Finding(subject, "note", seen, advice)
-
-
-def _bad(subject: str, seen: str, advice: str | None) -> Finding:
-    return Finding(subject, "bad", seen, advice)
-
-
 def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _openmp, _runtimes, _exports,
-        _runs, _daemon, _sensors, _background,
+        _headlines, _runs, _daemon, _sensors, _background,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
     source = str(settings.config_file) if settings.config_file else "environment and defaults"
-    yield _ok("settings", f"from {source}; the trainer uses {counted(settings.threads, 'thread')}")
+    yield ok("settings", f"from {source}; the trainer uses {counted(settings.threads, 'thread')}")
+    for words in unknown_variables():
+        yield note("environment", words, "correct its name or unset it; docs/settings.md lists the settings")
     try:
         chosen = profile_for(settings.profile, settings.profiles_dir)
     except CbiError as exc:
-        yield _bad("hardware profile", exc.message, "set CBI_PROFILE to a known profile, or correct the file")
+        yield bad("hardware profile", exc.message, "set CBI_PROFILE to a known profile, or correct the file")
         return
     name, limit = f"{chosen.profile.name} ({chosen.why})", chosen.profile.working_set_mib
     if limit is None:
         advice = "set CBI_PROFILE to a profile with memory figures; until then no job is checked for memory"
-        yield _note("hardware profile", f"{name}; the memory limit of a trainer is not known", advice)
+        yield note("hardware profile", f"{name}; the memory limit of a trainer is not known", advice)
     else:
-        yield _ok("hardware profile", f"{name}; {memory_size(limit)} for one trainer")
+        yield ok("hardware profile", f"{name}; {memory_size(limit)} for one trainer")
 
 
 def _python(_settings: Settings) -> Iterator[Finding]:
-    yield _ok("python", f"{sys.version.split()[0]} at {sys.executable}")
+    yield ok("python", f"{sys.version.split()[0]} at {sys.executable}")
 
 
 def _sqlite(_settings: Settings) -> Iterator[Finding]:
     if sqlite3.sqlite_version_info >= WAL_RESET_FIXED:
-        yield _ok("sqlite", sqlite3.sqlite_version)
+        yield ok("sqlite", sqlite3.sqlite_version)
     else:
         seen = f"{sqlite3.sqlite_version}, older than 3.51.3 with the WAL-reset fix"
-        yield _note("sqlite", seen, "no action needed: only the daemon's connection checkpoints while it runs")
+        yield note("sqlite", seen, "no action needed: only the daemon's connection checkpoints while it runs")
 
 
 def _state_disk(settings: Settings) -> Iterator[Finding]:
@@ -127,12 +109,12 @@ def _state_disk(settings: Settings) -> Iterator[Finding]:
     kind = file_system_of(settings.state_dir)
     seen = f"{settings.state_dir} on {kind or 'an unknown file system'}"
     if is_unsafe(kind):
-        yield _bad("state folder", seen, "set CBI_STATE_DIR to a folder on the internal disk")
+        yield bad("state folder", seen, "set CBI_STATE_DIR to a folder on the internal disk")
     elif parents := open_parents(settings.state_dir):
         advice = f"`chmod o-w {parents[0]}`: another account could put a folder in the place of yours"
-        yield _note("state folder", f"{seen}, below {parents[0]}, where everyone may rename it", advice)
+        yield note("state folder", f"{seen}, below {parents[0]}, where everyone may rename it", advice)
     else:
-        yield _ok("state folder", seen)
+        yield ok("state folder", seen)
     yield from _space("state folder", settings.state_dir)
 
 
@@ -140,29 +122,29 @@ def _space(subject: str, folder: Path) -> Iterator[Finding]:
     stats = os.statvfs(folder)
     free_gib = stats.f_bavail * stats.f_frsize / 2**30
     if free_gib < LOW_SPACE_GIB:
-        yield _note(f"{subject}, space", f"{free_gib:.1f} GiB free", f"free at least {LOW_SPACE_GIB:.0f} GiB")
+        yield note(f"{subject}, space", f"{free_gib:.1f} GiB free", f"free at least {LOW_SPACE_GIB:.0f} GiB")
     else:
-        yield _ok(f"{subject}, space", f"{free_gib:.1f} GiB free")
+        yield ok(f"{subject}, space", f"{free_gib:.1f} GiB free")
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
     try:
         version = schema_version(settings.ledger_path)
     except CbiError as exc:
-        yield _bad("ledger", exc.message, exc.hint)
+        yield bad("ledger", exc.message, exc.hint)
         return
     if version > SCHEMA_VERSION:
         seen = f"{settings.ledger_path} has schema {version}; this cbi-queue supports up to {SCHEMA_VERSION}"
-        yield _bad("ledger", seen, "upgrade cbi-queue")
+        yield bad("ledger", seen, "upgrade cbi-queue")
     elif version == 0 and (lost := why_lost(settings.ledger_path)) is not None:
-        yield _bad("ledger", lost, RESTORE_HINT)
+        yield bad("ledger", lost, RESTORE_HINT)
     elif version == 0:
-        yield _ok("ledger", f"{settings.ledger_path} does not exist yet; the first command that needs it creates it")
+        yield ok("ledger", f"{settings.ledger_path} does not exist yet; the first command that needs it creates it")
     elif (fault := _damage(settings.ledger_path)) is not None:
         advice = "stop the daemon; `cbi-queue restore` lists the backups and restores one"
-        yield _bad("ledger", f"{settings.ledger_path} is damaged: {fault}", advice)
+        yield bad("ledger", f"{settings.ledger_path} is damaged: {fault}", advice)
     else:
-        yield _ok("ledger", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")
+        yield ok("ledger", f"{settings.ledger_path}, schema {version} of {SCHEMA_VERSION}")
         if version == SCHEMA_VERSION:
             yield _backups(settings)
 
@@ -175,12 +157,12 @@ def _backups(settings: Settings) -> Finding:
     held = f"{counted(len(found), 'backup')} in {settings.backup_dir}"
     if event is not None and event.event == "backup_failed":
         advice = "make room on its disk and make the folder writable; the daemon tries again the next day (UTC)"
-        return _bad("daily backup", f"{event.words}, {span(clock.epoch_s() - event.at)} ago; {held}", advice)
+        return bad("daily backup", f"{event.words}, {span(clock.epoch_s() - event.at)} ago; {held}", advice)
     if event is None or not found:
-        return _ok("daily backup", f"{held}; a running daemon makes one a day")
+        return ok("daily backup", f"{held}; a running daemon makes one a day")
     age_s = clock.epoch_s() - event.at
     seen = f"{held}, the last made {span(age_s)} ago"
-    return _ok("daily backup", seen) if age_s < STALE_BACKUP_S else _note("daily backup", seen, "start the daemon")
+    return ok("daily backup", seen) if age_s < STALE_BACKUP_S else note("daily backup", seen, "start the daemon")
 
 
 def _damage(path: Path) -> str | None:
@@ -195,26 +177,26 @@ def _damage(path: Path) -> str | None:
 
 def _volume(settings: Settings) -> Iterator[Finding]:
     if settings.volume is None:
-        yield _ok("data volume", "none configured (EXTERNAL_DRIVE)")
+        yield ok("data volume", "none configured (EXTERNAL_DRIVE)")
         return
     try:
         settings.require_volume()
     except CbiError as exc:
-        yield _bad("data volume", exc.message, exc.hint)
+        yield bad("data volume", exc.message, exc.hint)
     else:
-        yield _ok("data volume", f"{settings.volume} is mounted")
+        yield ok("data volume", f"{settings.volume} is mounted")
 
 
 def _repo(settings: Settings) -> Iterator[Finding]:
     if not settings.repo.exists():
-        yield _note("data folder", f"{settings.repo} does not exist yet", "`cbi-queue data sample` creates it")
+        yield note("data folder", f"{settings.repo} does not exist yet", "`cbi-queue data sample` creates it")
         return
     refused = why_refused(settings, permissions=True)
     if refused is None:
-        yield _ok("data folder", f"{settings.repo} can be read and written from here")
+        yield ok("data folder", f"{settings.repo} can be read and written from here")
         yield from _space("data folder", settings.repo)
     else:
-        yield _bad("data folder", *_in_two(refused))
+        yield bad("data folder", *_in_two(refused))
 
 
 def _in_two(words: str) -> tuple[str, str]:
@@ -239,7 +221,7 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
         interpreter = settings.interpreter_for(backend)
         subject, again = f"runtime {backend}", f"run `cbi-queue runtime install {backend}`"
         if backend not in known:
-            yield _bad(
+            yield bad(
                 subject,
                 f"unused: {unknown('backend', backend, sorted(known))}",
                 "correct [runtimes] in the settings file",
@@ -247,25 +229,25 @@ def _runtimes(settings: Settings) -> Iterator[Finding]:
             continue
         probed = probe_runtime(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if probed is None:
-            yield _bad(subject, f"{interpreter} does not start", "correct [runtimes] in the settings file")
+            yield bad(subject, f"{interpreter} does not start", "correct [runtimes] in the settings file")
             continue
         missing, code = probed
         broken = {} if missing else import_errors(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
         if "jobs" in missing:
-            yield _bad(subject, f"{interpreter} does not have cbi-queue", "install cbi-queue there")
+            yield bad(subject, f"{interpreter} does not have cbi-queue", "install cbi-queue there")
         elif missing and backend in NET_LIBRARIES:
-            yield _bad(subject, f"{interpreter} does not have {', '.join(missing)}", again)
+            yield bad(subject, f"{interpreter} does not have {', '.join(missing)}", again)
         elif missing:
             advice = "install cbi-queue[train] there; jobs that need these libraries fail until then"
-            yield _note(subject, f"{interpreter} does not have {', '.join(missing)}", advice)
+            yield note(subject, f"{interpreter} does not have {', '.join(missing)}", advice)
         elif broken:
             error = next(iter(broken.values()))
-            yield _note(subject, f"{interpreter} cannot import {', '.join(broken)}: {error[:200]}", remedy_for(error))
+            yield note(subject, f"{interpreter} cannot import {', '.join(broken)}: {error[:200]}", remedy_for(error))
         elif code != code_digest():
             advice = again if backend in installed else "install this cbi-queue there again"
-            yield _note(subject, f"{interpreter} has other trainer code than this cbi-queue", advice)
+            yield note(subject, f"{interpreter} has other trainer code than this cbi-queue", advice)
         else:
-            yield _ok(subject, interpreter)
+            yield ok(subject, interpreter)
 
 
 def _openmp(_settings: Settings, platform: str = sys.platform) -> Iterator[Finding]:
@@ -274,33 +256,52 @@ def _openmp(_settings: Settings, platform: str = sys.platform) -> Iterator[Findi
         return
     found = openmp_of(sys.executable)
     if found == HOMEBREW:
-        yield _ok("OpenMP", f"LightGBM and XGBoost load {found}")
+        yield ok("OpenMP", f"LightGBM and XGBoost load {found}")
         return
     seen = "Homebrew's is not installed"
     used = "no copy was found" if found is None else f"LightGBM and XGBoost load torch's copy, {found}"
-    yield _note("OpenMP", f"{seen}; {used}", "run `brew install libomp`")
+    yield note("OpenMP", f"{seen}; {used}", "run `brew install libomp`")
 
 
 def _exports(settings: Settings) -> Iterator[Finding]:
     found = [path for folder in every_exports_dir(settings.exports_dir) for path in exports_in(folder)]
     if not found:
         advice = "`cbi-queue data import FILE` brings your own data, `cbi-queue data sample` builds sample exports"
-        yield _note("exports", f"none in {settings.exports_dir}", advice)
+        yield note("exports", f"none in {settings.exports_dir}", advice)
         return
-    yield _ok("exports", f"{counted(len(found), 'file')} in {settings.exports_dir} and named data sets")
+    yield ok("exports", f"{counted(len(found), 'file')} in {settings.exports_dir} and named data sets")
     interpreter, requests = settings.interpreter_for("native"), [Request(path) for path in found]
     checked = inspect_exports(interpreter, requests, settings.checks_path, settings.hashes_path)
     if checked is None:
-        yield _note("exports", "were not opened: the trainers' Python lacks its libraries", None)
+        yield note("exports", "were not opened: the trainers' Python lacks its libraries", None)
         return
     for path, inspection in zip(found, checked, strict=True):
         subject = f"export {path.name}" if path.parent == settings.exports_dir else f"export {path}"
-        for fault in inspection.faults:
+        dataset = DEFAULT if path.parent == settings.exports_dir else path.parent.parent.name
+        for fault in (for_dataset(words, dataset) for words in inspection.faults):
             if fault.startswith("no column"):
-                yield _note(subject, fault, "a plan may name other columns: `date_column`, `price_column`")
+                yield note(subject, fault, "a plan may name other columns: `date_column`, `price_column`")
             else:
-                yield _bad(subject, fault, "`cbi-queue data check` shows the whole data set")
-        yield from (_note(subject, warning) for warning in inspection.warnings)
+                yield bad(subject, fault, "`cbi-queue data check` shows the whole data set")
+        yield from (note(subject, warning) for warning in inspection.warnings)
+
+
+def _headlines(settings: Settings) -> Iterator[Finding]:
+    """Look at what scores headlines, where there are some; without an ML library."""
+    for folder in every_exports_dir(settings.exports_dir):
+        name = DEFAULT if folder == settings.exports_dir else folder.parent.name
+        subject, option = f"headlines of {name}", "" if name == DEFAULT else f" --dataset {name}"
+        try:
+            chosen = read_description(folder).headlines
+        except CbiError:
+            chosen = None  # the check of the exports says so
+        if chosen is None:
+            continue
+        if chosen.model is None:
+            yield note(subject, "no model is chosen", f"`cbi-queue text use FOLDER{option}` checks and chooses one")
+        else:
+            seen = f"scored by {chosen.model}, {str(chosen.model_sha256)[:8]}"
+            yield bad(subject, fault, ELSEWHERE) if (fault := fault_in(chosen.model)) else ok(subject, seen)
 
 
 def _runs(settings: Settings) -> Iterator[Finding]:
@@ -319,26 +320,26 @@ def _runs(settings: Settings) -> Iterator[Finding]:
     seen = f"{len(sample.checks)} of {counted(sample.finished, 'finished run')} checked"
     advice = "`cbi-queue verify` checks every run and marks the damaged ones"
     for check in damaged:
-        yield _bad("results", f"the run of job {check.job_id} {check.name} is damaged: {check.damage}", advice)
+        yield bad("results", f"the run of job {check.job_id} {check.name} is damaged: {check.damage}", advice)
     if sample.marked:
         known = f"{counted(sample.marked, 'run is', 'runs are')} marked as damaged"
-        yield _bad("results", known, "`cbi-queue leaderboard` names them; `cbi-queue retry NAME` trains one again")
+        yield bad("results", known, "`cbi-queue leaderboard` names them; `cbi-queue retry NAME` trains one again")
     if not sample.checks:
-        yield _note("results", seen, advice)
+        yield note("results", seen, advice)
     elif not damaged:
-        yield _ok("results", f"{seen}, all intact; `cbi-queue verify` checks every one")
+        yield ok("results", f"{seen}, all intact; `cbi-queue verify` checks every one")
 
 
 def _daemon(settings: Settings) -> Iterator[Finding]:
     status = daemon_status(settings)
     advice = "run `cbi-queue service install`, or `cbi-queue worker` in a terminal"
     if status.is_stopped:
-        yield _bad("daemon", status.words, "until then it starts nothing, and heeds no command")
+        yield bad("daemon", status.words, "until then it starts nothing, and heeds no command")
     else:
-        yield _ok("daemon", status.words) if status.is_running else _note("daemon", status.words, advice)
+        yield ok("daemon", status.words) if status.is_running else note("daemon", status.words, advice)
     if (held := _volume_hold(settings)) is not None:
         seen, remedy = _in_two(held)
-        yield _bad("data, as the daemon last found them", seen, remedy or "`cbi-queue status` tells when they are back")
+        yield bad("data, as the daemon last found them", seen, remedy or "`cbi-queue status` tells when they are back")
 
 
 def _volume_hold(settings: Settings) -> str | None:
@@ -357,24 +358,20 @@ def _sensors(_settings: Settings) -> Iterator[Finding]:
     try:
         rows = read_sensors()
     except CbiError as exc:
-        yield _note("sensors", exc.message, exc.hint)
+        yield note("sensors", exc.message, exc.hint)
         return
     for row in rows:
         subject = f"sensor {row.kind}, {row.sensor}"
         if row.is_known and NEVER_SEEN in row.source:
-            yield _note(
+            yield note(
                 subject, f"{row.words}; {row.source}: it cannot be told from a level that is never set", PROVE_LEVEL
             )
         elif row.is_known:
-            yield _ok(subject, f"{row.words}; {span(row.age_s)} old, from {row.source}, {row.trust}")
+            yield ok(subject, f"{row.words}; {span(row.age_s)} old, from {row.source}, {row.trust}")
         else:
-            yield _note(subject, row.words)
+            yield note(subject, row.words)
 
 
 def _background(settings: Settings, platform: str = sys.platform) -> Iterator[Finding]:
     """Tell what macOS does in the background with the training's files."""
-    if platform != "darwin":
-        return
-    for each in background_work.look(settings):
-        verdict: Literal["ok", "note"] = "ok" if each.costs is False else "note"
-        yield Finding(each.subject, verdict, each.seen, each.advice, each.command)
+    yield from background_work.look(settings) if platform == "darwin" else ()

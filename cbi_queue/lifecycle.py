@@ -32,7 +32,7 @@ class JobState(StrEnum):
     QUEUED = "queued"
     """Ready: the slot may claim it (at once, or from its `not_before` instant on)."""
     WAITING = "waiting"
-    """A job that it needs has not succeeded yet."""
+    """A job that it needs has not succeeded yet, or one that it comes after has not ended."""
     HELD = "held"
     """Held by the user, or by recovery after the daemon crashed repeatedly while the job was running."""
     RUNNING = "running"
@@ -98,8 +98,8 @@ class Reason(StrEnum):
 
 REASON_WORDS: dict[Reason, str] = {
     Reason.ENQUEUED: "enqueued from a plan",
-    Reason.NEEDS_OPEN: "a job it needs has not succeeded yet",
-    Reason.NEEDS_MET: "every job it needs has succeeded",
+    Reason.NEEDS_OPEN: "a job it needs has not succeeded yet, or one it comes after has not ended",
+    Reason.NEEDS_MET: "every job it needs has succeeded, and every job it comes after has ended",
     Reason.MEMORY_SHORT: "too little memory is free at the moment; the job is checked again soon",
     Reason.MEMORY_NEVER: "it needs more memory than one trainer may use; edit its parameters or choose another profile",
     Reason.GPU_TAKEN: "another program holds memory of the GPU; the job is checked again soon",

@@ -21,6 +21,7 @@ from cbi_queue.disk_access import why_refused
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.openmp import openmp_of
 from cbi_queue.programs import run
+from cbi_queue.regular_files import plain_words
 from cbi_queue.runtimes.probing import import_errors
 from cbi_queue.service.launchd import label_of, parse_print
 from cbi_queue.views.sensors import read_sensors
@@ -107,7 +108,7 @@ def _seen(check: Check, settings: Settings, *, is_mac: bool) -> str:
     try:
         return check.look(settings)
     except (CbiError, OSError) as exc:
-        return f"could not be looked at: {exc}"
+        return f"could not be looked at: {plain_words(exc)}"
 
 
 def _as_text(checked: Checked) -> str:

@@ -124,8 +124,30 @@ def read_text(path: Path, most_bytes: int = SMALL, *, follow: bool = False, enco
 
 def in_words(exc: OSError) -> CbiError:
     """Return *exc* as an error for people: the file, what is wrong with it, what to do."""
-    why = exc.strerror or str(exc)
-    return CbiError(f"cannot use {exc.filename}: {why[:1].lower()}{why[1:]}", hint=_HINTS.get(exc.errno or 0))
+    return CbiError(f"cannot use {plain_words(exc)}", hint=_HINTS.get(exc.errno or 0))
+
+
+def plain_words(exc: BaseException, path: Path | None = None) -> str:
+    """Return what an exception says: of the file system, the file and why; never its number, as in `[Errno 22]`.
+
+    Args:
+        exc: any.
+        path: what was written or read, in case that an error of the file system does not say so.
+    """
+    if not isinstance(exc, OSError) or exc.strerror is None:
+        return str(exc)
+    first, rest = exc.strerror[:1], exc.strerror[1:]
+    why = (first.lower() if rest[:1].islower() else first) + rest
+    place = exc.filename or path
+    return why if place is None else f"{place}: {why}"
+
+
+def failure_of(exc: BaseException) -> str:
+    """Return what an exception says in one line, after its kind; an error of the file system says enough by itself."""
+    text = " ".join(plain_words(exc).split())
+    if isinstance(exc, OSError) and exc.strerror is not None:
+        return text
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 def _refuse_unless_regular(found: os.stat_result, path: Path) -> None:

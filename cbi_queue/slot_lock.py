@@ -71,7 +71,9 @@ class SlotLock:
             self._write_holder()
         except OSError as exc:
             self.release()
-            raise CbiError(f"cannot take the slot: {self._path} cannot be written: {exc}", hint=SPACE_HINT) from exc
+            raise CbiError(
+                f"cannot take the slot: {self._path} cannot be written: {exc.strerror or exc}", hint=SPACE_HINT
+            ) from exc
         return True
 
     def release(self) -> None:

@@ -20,7 +20,7 @@ from cbi_queue.values.words import OF_PYDANTIC, fault_words, placed
 from cbi_queue.values.written import seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cbi_queue.models.entry import ModelEntry
     from cbi_queue.models.parameters.common import ModelParams
@@ -51,6 +51,9 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 STRICTLY = "strictly"
 """Validation context that makes `JobSpec` check its parameters strictly too."""
+CHECKED = "checked"
+"""Validation context for a spec whose backend and parameters were just checked and written out: `JobSpec` takes them as
+they are, which halves what a plan of thousands of jobs costs."""
 
 
 class JobSpec(BaseModel):
@@ -70,6 +73,8 @@ class JobSpec(BaseModel):
     """As written plus every default filled in: plain JSON values."""
     needs: tuple[Name, ...] = ()
     """Names of the jobs that must have succeeded first."""
+    after: tuple[Name, ...] = ()
+    """Names of the jobs that must have ended first, whatever came of them; those that an ensemble combines."""
     priority: int = Field(default=0, strict=True, ge=-1000, le=1000)
     """Higher runs first; equal priorities run in plan order."""
     retries: int = Field(default=1, strict=True, ge=0, le=20)
@@ -80,12 +85,16 @@ class JobSpec(BaseModel):
     """The data set that it reads."""
     snapshot: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Which snapshot of the data set it reads, set when it is enqueued; None: whatever is there."""
+    combines: tuple[str, ...] | None = None
+    """Runs that an ensemble combines, each as `JOB.ATTEMPT`, set when it starts; None: not known yet, or no ensemble."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, raw: Any, info: ValidationInfo) -> Any:
         """Fill in the model's default backend and parameters, so that the identity covers everything that runs."""
-        if not isinstance(raw, dict) or (entry := entry_for(raw.get("family"), raw.get("model"))) is None:
+        if info.context == CHECKED or not isinstance(raw, dict):
+            return raw
+        if (entry := entry_for(raw.get("family"), raw.get("model"))) is None:
             return raw
         filled = {"backend": entry.default_backend, **raw}
         filled["params"] = check_params(entry, raw.get("params") or {}, strict=info.context == STRICTLY).model_dump(
@@ -120,17 +129,25 @@ class JobSpec(BaseModel):
         """`params` as the model's own parameter class."""
         return self.entry.params.model_validate(self.params)
 
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Names of the jobs that it needs or comes after."""
+        return (*self.needs, *self.after)
+
     def canonical_json(self) -> str:
         """The spec as JSON with sorted keys: what is stored and hashed.
 
-        The default data set, an unknown snapshot and no quarantine are left out, so jobs of older versions keep their
-        identity.
+        The default data set, an unknown snapshot, no quarantine and what only ensembles have are left out, so jobs of
+        older versions keep their identity.
         """
-        body = self.model_dump(mode="json")
+        params = dict(self.params)
+        body = {**self.__dict__, "params": params}  # plain JSON values and words: a dump would only copy them
         for place, key, default in (
             (body, "dataset", DEFAULT),
             (body, "snapshot", None),
-            (body["params"], "quarantine_psi", None),
+            (body, "after", ()),
+            (body, "combines", None),
+            (params, "quarantine_psi", None),
         ):
             if place.get(key, default) == default:
                 place.pop(key, None)
@@ -143,8 +160,8 @@ def identity_of(canonical_json: str) -> str:
 
 
 def content_of(spec: Mapping[str, Any]) -> str:
-    """Return the identity of a stored spec apart from its data: equal for the same job on two snapshots."""
-    return identity_of(_canonical({key: value for key, value in spec.items() if key != "snapshot"}))
+    """Return the identity of a stored spec apart from what it reads: equal for the same job on two snapshots."""
+    return identity_of(_canonical({key: value for key, value in spec.items() if key not in {"snapshot", "combines"}}))
 
 
 def on_snapshot(spec: Mapping[str, Any], snapshot: str) -> str:
@@ -152,8 +169,12 @@ def on_snapshot(spec: Mapping[str, Any], snapshot: str) -> str:
     return _canonical({**spec, "snapshot": snapshot})
 
 
-def _canonical(body: Mapping[str, Any]) -> str:
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def combining(spec: Mapping[str, Any], runs: Sequence[str]) -> str:
+    """Return the canonical JSON of a stored spec that combines *runs*."""
+    return _canonical({**spec, "combines": list(runs)})
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def strict_spec(raw: Mapping[str, Any]) -> JobSpec:

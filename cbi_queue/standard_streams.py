@@ -14,7 +14,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,9 +67,20 @@ def guarded_output() -> Iterator[None]:
             raise
         with contextlib.suppress(OSError):
             if exc.errno != errno.EPIPE:  # the reader left: it knows
-                print(f"Error: cannot write the output: {exc.strerror}", file=sys.stderr, flush=True)
+                what = "the output" if _is_lost(sys.stdout) else "a file"
+                print(f"Error: cannot write {what}: {exc.strerror}", file=sys.stderr, flush=True)
         _point_at_null(sys.stdout.fileno())  # the interpreter flushes once more at its end
         raise SystemExit(1) from None
+
+
+def _is_lost(stream: TextIO) -> bool:
+    """Return True if what *stream* still holds cannot be written, nor a line end: an unbuffered one holds nothing."""
+    try:
+        stream.write("\n")
+        stream.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _point_at_null(number: int) -> None:

@@ -9,7 +9,7 @@ forecast variance:
   all that was tried;
 - the deflated Sharpe ratio of each (`significance.deflated_sharpe`), the number of trials counting searches as well.
 
-Both tests resample blocks of 2h rows, with a fixed seed. Fewer than three such blocks, and nothing is said.
+Both tests resample blocks of 2h rows, with a fixed seed. Fewer than three such blocks, 6h rows, and nothing is said.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cbi_queue.regular_files import failure_of
 from jobs.evaluation.scoring import TRADING_DAYS_PER_YEAR
-from jobs.evaluation.significance import LEAST_BLOCKS, RESAMPLES, deflated_sharpe
+from jobs.evaluation.significance import LEAST_INDEPENDENT, deflated_sharpe
 from jobs.evaluation.volatility import qlike
 
 NAIVE = "naive"
 BENCHMARK = {"price": NAIVE, "volatility": "ewma"}
 """What a board forecasts -> the baseline that the others must beat; it and the other baselines join the set."""
+RESAMPLES = 1000
 SET_SIZE = 0.10
 """A model whose p-value is below this is left out of the 90 % confidence set."""
 MOST_IN_PAIRS = 60
@@ -58,7 +60,7 @@ def compare(group: Group) -> dict[str, Any]:
     losses, rows = _losses(group["runs"]) if bar == NAIVE else _variance_losses(group["runs"])
     said["rows"] = rows
     block = 2 * int(group["horizon_days"])
-    if rows < LEAST_BLOCKS * block or len(losses) < 2:
+    if rows < LEAST_INDEPENDENT * int(group["horizon_days"]) or len(losses) < 2:
         return said
     twins = _twins(losses, bar)
     leaders = {name: losses[name] for name in set(twins.values())}
@@ -161,7 +163,7 @@ def main() -> None:
         try:
             said[key] = compare(group)
         except Exception as exc:  # noqa: BLE001 - a top loop: one board must not cost the others
-            said[key] = {"error": f"{type(exc).__name__}: {' '.join(str(exc).split())[:300]}"}
+            said[key] = {"error": failure_of(exc)[:300]}
     json.dump(said, sys.stdout, allow_nan=False)
 
 

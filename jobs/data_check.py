@@ -1,7 +1,7 @@
 """`python -m jobs.data_check`: requests as a JSON list on standard input, what was found in each export as JSON lines.
 
 Runs on the trainers' Python, started by `plan check`, `doctor` and `data check`, because the command line imports no
-data library.
+data library. A person waits for it, so it imports neither Polars nor pydantic: parameters and choices come validated.
 """
 
 from __future__ import annotations
@@ -9,22 +9,25 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from cbi_queue.datasets.description import read_description
 from cbi_queue.errors import CbiError
-from cbi_queue.models.parameters.features import FeatureParams
 
 
 def inspect(request: dict[str, Any]) -> dict[str, Any]:
-    """Check one export: `path`, and `params` of the features job that reads it."""
+    """Check one export.
+
+    Args:
+        request: `path`, `params` (a whole `FeatureParams`) and `choices` (a whole `DataSet`), as JSON.
+    """
     from jobs.data.export_check import check_export
     from jobs.data.feature_cap import features_of, memory_mib
 
-    path, params = Path(request["path"]), FeatureParams.model_validate(request.get("params") or {})
+    path, params, choices = Path(request["path"]), _fields(request["params"]), _fields(request["choices"])
+    choices.columns = {name: _fields(column) for name, column in choices.columns.items()}
     try:
-        chosen = read_description(path.parent)
-        report = check_export(path, params, chosen, lambda: None)
+        report = check_export(path, params, choices, lambda: None)
     except CbiError as exc:
         return {"path": str(path), "faults": [exc.message]}
     except OSError as exc:
@@ -57,6 +60,11 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
             "memory_mib": round(memory_mib(export.rows, features), 1),
         }
     return found
+
+
+def _fields(body: dict[str, Any]) -> Any:
+    """Return values as the attributes that the model had."""
+    return SimpleNamespace(**body)
 
 
 def main() -> int:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
+from cbi_queue.regular_files import plain_words
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import split_of
 from jobs.evaluation.walk_forward import refits_of
-from jobs.results.run_folder import library_versions
+from jobs.results.run_folder import library_versions, record_run
 from jobs.training.stored_fits import read_fits, write_fits
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class _Done:
     """One fit that is done, as JSON values."""
 
     predicted: list[Any]
-    """f[t] of the rows that it forecasts, in their order, a number or k of them each; None where it made no forecast."""
+    """f[t] of the rows that it forecasts, in their order, a list each where several values are; None: no forecast."""
     details: dict[str, Any]
     fit_s: float
     predict_s: float
@@ -65,8 +66,9 @@ class WalkForward:
     """Trains a model of any family fit by fit."""
 
     def __init__(self, make: Callable[[], Trainer]) -> None:
-        """Use *make* for the trainer of each fit: a trainer serves once."""
+        """Use *make*, a class, for the trainer of each fit: a trainer serves once. Its `record`, if it has one, scores."""
         self._make = make
+        self._record_run: Callable[..., Finished] = getattr(make, "record", record_run)
 
     def prepare(self, task: Task) -> Started:
         """Plan the fits, restore those of an earlier attempt, prepare the next one."""
@@ -115,11 +117,12 @@ class WalkForward:
         self._trainer.train(fit_task)
         self._trainer = None  # its model is no longer needed, and the next fit needs the memory
         recorded = refit.recorded[0]
-        forecast = recorded.predicted[refit.split.backtest]
+        forecast = recorded.predicted[refit.split.backtest].astype(object)  # (n,) or (n, values)
+        forecast[~np.isfinite(recorded.predicted[refit.split.backtest])] = None
         epochs = max(task.channel.last_epoch - self._epochs_done, 1)
         self._store.fits.append(
             _Done(
-                _json_values(forecast),
+                forecast.tolist(),
                 recorded.details,
                 recorded.fit_s,
                 recorded.predict_s,
@@ -132,10 +135,10 @@ class WalkForward:
 
     def _record(self, task: Task) -> Finished:
         fits, last = self._store.fits, self._refits[-1].recorded[0]
-        predicted = np.full_like(last.predicted, np.nan)
+        predicted = np.full(last.predicted.shape, np.nan)
         for refit, done in zip(self._refits, fits, strict=True):
             predicted[refit.split.backtest] = np.array(done.predicted, dtype=np.float64)  # NaN for None
-        return last.record(
+        return self._record_run(
             task,
             self._frame,
             self._split,
@@ -175,7 +178,7 @@ class WalkForward:
         try:
             size = write_fits(path, _plain(self._store))
         except OSError as exc:
-            task.channel.report(CheckpointFailed(self._epochs_done, f"{path}: {exc}"))
+            task.channel.report(CheckpointFailed(self._epochs_done, plain_words(exc, path)))
             return
         task.channel.report(CheckpointSaved(self._epochs_done, size, time.monotonic() - started_s))
 
@@ -188,7 +191,7 @@ class WalkForward:
         except FileNotFoundError:
             return fresh
         except (OSError, ValueError, TypeError, KeyError) as exc:
-            task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({exc})"))
+            task.channel.report(Note(f"starts from the first fit: {path} cannot be read ({plain_words(exc)})"))
             return fresh
         changed = sorted(name for name, now in fresh.conditions.items() if found.conditions.get(name) != now)
         if changed or not 0 < len(found.fits) < len(self._refits):
@@ -199,13 +202,6 @@ class WalkForward:
             task.note_difference(reason)
         task.channel.report(Restored(sum(fit.epochs for fit in found.fits), str(path)))
         return found
-
-
-def _json_values(forecast: np.ndarray) -> list[Any]:
-    """Return (n,) or (n, k) floats as lists, None for what is not finite."""
-    values = forecast.astype(object)
-    values[~np.isfinite(forecast)] = None
-    return list(values.tolist())
 
 
 def _plain(store: _Store) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import sha256_of, write_atomic
 from cbi_queue.models.kinds import HORIZON_DAYS, HORIZONS
+from cbi_queue.regular_files import plain_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -205,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"Error: the sample needs {exc.name}; install it with: pip install 'cbi-queue[train]'", file=sys.stderr)
         return 1
     except OSError as exc:
-        print(f"Error: cannot write the sample: {exc}", file=sys.stderr)
+        print(f"Error: cannot write the sample: {plain_words(exc)}", file=sys.stderr)
         return 1
     print(json.dumps(_as_json(built), indent=2) if arguments.json else render(built))
     return 0

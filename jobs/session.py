@@ -24,11 +24,12 @@ from pydantic import ValidationError
 
 from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import PREPARING
 from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Stopped
+from cbi_queue.regular_files import failure_of, in_words
 from cbi_queue.spec import JobSpec, spec_faults
 from jobs.data.cache_repair import mend_cache
-from jobs.data.feature_store import check_snapshot
+from jobs.data.feature_store import check_returns, check_snapshot
 from jobs.process.channel import Channel, StopRequested, log
 from jobs.process.fingerprint import with_cost
 from jobs.process.log_rollover import roll_in_background
@@ -86,10 +87,11 @@ def _train(assignment: Assignment, channel: Channel) -> None:
     reopen_folder(task.run_dir)
     trainer = trainer_of(task.spec)
     channel.safe_point(0)
-    if task.spec.family != Family.FEATURES:
+    if task.spec.family not in PREPARING:
         mend_cache(task)
         if snapshot := check_snapshot(task.processed_dir, task.spec):
             log(f"data set {task.spec.dataset}, snapshot {snapshot[:8]}")
+        check_returns(task.processed_dir, task.spec)
     started = with_cost(trainer.prepare(task), task.spec)
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, lambda _signum, _frame: channel.stop())
@@ -180,7 +182,10 @@ def _one_line(exc: BaseException) -> str:
         return f"the data library failed on these data: {text}"
     if isinstance(exc, BrokenSpec) and text:
         return text  # a sentence of our own
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    if isinstance(exc, OSError) and exc.filename is not None:
+        refused = in_words(exc)
+        return f"{refused.message}; {refused.hint}" if refused.hint else refused.message
+    return failure_of(exc)[:500]
 
 
 def peak_rss_mib() -> float:

@@ -10,7 +10,7 @@ import sys
 from cbi_queue.errors import CbiError, LedgerBusy, LedgerLost
 from cbi_queue.models.catalogue import outside
 from cbi_queue.regular_files import in_words
-from cbi_queue.settings import load_settings
+from cbi_queue.settings import load_settings, unknown_variables
 from cbi_queue.standard_streams import prepare_streams
 from workers.daemon import STOPPED_BY_CTRL_C, Daemon, install_signals
 from workers.logs import set_up_logging
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings()
         settings.make_state_dir()
         set_up_logging(settings, to_terminal=not options.quiet)
+        for words in unknown_variables():
+            logger.warning("event=settings.ignored why=%r", words)
         for fault in outside().faults:  # loaded here, in the main thread, where a package that hangs can be interrupted
             logger.warning("event=package.refused why=%r", str(fault))
         daemon = Daemon(settings, until_empty=options.until_empty)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.ledger.learned import drop_unconfirmed
 from cbi_queue.ledger.upkeep import back_up, chore_is_due, prune_backups, record_chore
+from cbi_queue.regular_files import plain_words
 from cbi_queue.telemetry.governor_log import thin_samples
 from cbi_queue.telemetry.telemetry import Telemetry
 
@@ -56,7 +57,7 @@ def _backup(ledger: Ledger, settings: Settings) -> None:
     try:
         path = back_up(ledger, settings.backup_dir)
     except (OSError, sqlite3.Error) as exc:
-        logger.warning("event=backup.failed folder=%s why=%r", settings.backup_dir, str(exc))
+        logger.warning("event=backup.failed folder=%s why=%r", settings.backup_dir, plain_words(exc))
         why = getattr(exc, "strerror", None) or exc
         ledger.add_event("backup_failed", "backup", words=f"the daily backup into {settings.backup_dir} failed: {why}")
         return

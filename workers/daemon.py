@@ -20,6 +20,7 @@ from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
 from cbi_queue.ledger.connection import is_damage
 from cbi_queue.ledger.file_watch import LedgerFile
 from cbi_queue.ledger.waits import recheck_unfit
+from cbi_queue.regular_files import plain_words
 from cbi_queue.slot_lock import SlotLock
 from cbi_queue.telemetry.telemetry import Telemetry
 from workers.chores import register_chores
@@ -242,10 +243,11 @@ class _PeriodicCheck:
         try:
             self._act()
         except (CbiError, sqlite3.Error, OSError) as exc:
-            if str(exc) != self._logged:
-                logger.warning("event=look.failed name=%s why=%r", self._name, str(exc))
-            self._logged = str(exc)
-            return f"the ledger is damaged: {exc}" if is_damage(exc) else None
+            why = plain_words(exc)
+            if why != self._logged:
+                logger.warning("event=look.failed name=%s why=%r", self._name, why)
+            self._logged = why
+            return f"the ledger is damaged: {why}" if is_damage(exc) else None
         self._logged = None
         return None
 

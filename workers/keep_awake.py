@@ -21,6 +21,7 @@ from cbi_queue import clock
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, HoldMode, JobState
+from cbi_queue.regular_files import plain_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +131,7 @@ class KeepAwake:
                 start_new_session=True,  # away from Ctrl-C, and from a terminal on which it could ask for a password
             )
         except OSError as exc:
-            self._give_up(f"{tool} cannot be started: {exc}")
+            self._give_up(f"{tool} cannot be started: {plain_words(exc)}")
 
     def _count_loss(self, process: subprocess.Popen[bytes]) -> None:
         """Count that the tool has ended without being released: it refused, or was ended by others."""

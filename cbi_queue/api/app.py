@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 import cbi_queue
 from cbi_queue.api import error_answers, routes_change, routes_page, routes_read
 from cbi_queue.api.board_view import Comparer
+from cbi_queue.api.dependencies import no_ignored_body, only_known_parameters
 from cbi_queue.api.middleware import Guard, HeadAsGet
 from cbi_queue.api.models import Problem
 from cbi_queue.api.token import ensure_token
@@ -43,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # it would load its assets from the internet
         redoc_url=None,
         lifespan=_lifespan,
+        dependencies=[Depends(only_known_parameters), Depends(no_ignored_body)],
         responses={
             400: {"model": Problem, "description": "The Host header names another server."},
             422: {"model": Problem, "description": "A value is not allowed; the error states which."},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,22 +16,26 @@ from cbi_queue.views.board_words import (
     volatility_sentences,
 )
 from cbi_queue.views.comparison import (
+    FAILED,
     FILE_NAME,
+    Comparison,
     finish_comparison,
+    key_of,
     missing_groups,
     read_comparisons,
     start_comparison,
+    stored_keys,
 )
 from cbi_queue.views.leaderboard import rank
 from cbi_queue.views.volatility_board import comparable_boards, rank_volatility
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from cbi_queue.ledger import JobRow
     from cbi_queue.settings import Settings
-    from cbi_queue.views.comparison import Comparison
     from cbi_queue.views.leaderboard import LeaderboardRow
     from cbi_queue.views.volatility_board import VolatilityRow
 
@@ -39,6 +43,10 @@ if TYPE_CHECKING:
 
 MODELS_SHOWN = 4
 """Best models of each board on the page, beside the baselines."""
+MOST_TRIES = 3
+"""Times that one board is compared when it fails each time."""
+RETRY_AFTER_S = 60.0
+"""Seconds after a failure before a look at the page tries again: what was missing, such as a disk, may be back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +85,23 @@ class Board:
     sentences: tuple[str, ...]
 
 
-class Comparer:
-    """Compares the models of boards in a process beside the page's: at most one at a time, and none twice."""
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What is known of a board whose comparison failed."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    tries: int
+    again_at: float
+    """Monotonic seconds from which a look tries again."""
+    why: str
+
+
+class Comparer:
+    """Compares the models of boards in a process beside the page's: at most one at a time, and what failed a few times."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._clock = settings, clock
         self._one = threading.Lock()
-        self._tried: set[str] = set()
+        self._failed: dict[str, _Failed] = {}
         self._child: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
 
@@ -93,23 +111,45 @@ class Comparer:
         groups = comparable_boards(jobs)
         found = read_comparisons(path, groups)
         if len(found) < len(groups) and self._one.acquire(blocking=False):
-            missing = {key: group for key, group in missing_groups(path, groups).items() if key not in self._tried}
+            missing = {key: group for key, group in missing_groups(path, groups).items() if self._may_try(key)}
             if missing:
-                self._tried.update(missing)
-                self._thread = threading.Thread(target=self._compute, args=(missing,), name="comparer", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._compute, args=(missing, path), name="comparer", daemon=True
+                )
                 self._thread.start()
             else:
                 self._one.release()
-        return found
+        faults = {title: failed.why for title, jobs in groups.items() if (failed := self._failed.get(key_of(jobs)))}
+        return {title: Comparison(fault=why) for title, why in faults.items()} | found
 
-    def _compute(self, groups: Mapping[str, dict[str, object]]) -> None:
+    def _may_try(self, key: str) -> bool:
+        failed = self._failed.get(key)
+        return failed is None or (failed.tries < MOST_TRIES and self._clock() >= failed.again_at)
+
+    def _compute(self, groups: Mapping[str, dict[str, object]], path: Path) -> None:
+        interpreter, fault = self._settings.interpreter_for("native"), None
         try:
-            with contextlib.suppress(OSError):  # the page shows the boards without it
-                self._child = start_comparison(self._settings.interpreter_for("native"))
-                finish_comparison(self._child, groups, self._settings.state_dir / FILE_NAME)
+            self._child = start_comparison(interpreter)
+            fault = finish_comparison(self._child, groups, path)
+        except OSError as exc:
+            fault = f"{FAILED}: {interpreter} cannot be started: {exc.strerror}"
         finally:
             self._child = None
+            self._note(groups.keys() - stored_keys(path), fault)
             self._one.release()
+
+    def _note(self, failed: Iterable[str], fault: str | None) -> None:
+        """Remember why boards could not be compared, and when a look tries again."""
+        words = (fault or FAILED).rstrip(".")
+        for key in failed:
+            tries = self._failed[key].tries + 1 if key in self._failed else 1
+            then = (
+                f"tried again at the next look after {RETRY_AFTER_S:.0f} s"
+                if tries < MOST_TRIES
+                else f"tried {tries} times; `cbi-queue leaderboard` tries it again"
+            )
+            said = f"{words[0].upper()}{words[1:]} ({then})."
+            self._failed[key] = _Failed(tries, self._clock() + RETRY_AFTER_S, said)
 
     def close(self) -> None:
         """End a comparison that is under way."""

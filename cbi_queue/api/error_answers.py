@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from cbi_queue.api.dependencies import schema_of
 from cbi_queue.api.middleware import refuse
 from cbi_queue.api.routes_page import error_page, wants_html
 from cbi_queue.errors import CbiError, LedgerError, Refused, StaleTransition, UnknownJob, VolumeMissing
@@ -52,7 +53,7 @@ def _database(request: Request, exc: Exception) -> Response:
 def _invalid(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestValidationError):
         raise exc
-    schema = _schema_of(request)
+    schema = schema_of(request)
     found = dict.fromkeys(_fault(error, schema) for error in exc.errors())
     return _answer(request, 422, "; ".join(found), "what is allowed is in /openapi.json and docs/api.md")
 
@@ -62,26 +63,18 @@ def _fault(error: Any, schema: dict[str, Any]) -> str:
         return f"the body is not JSON: {error['ctx']['error']}, at character {error['loc'][-1]}"
     if error["type"] == "missing" and error["loc"] == ("body",):
         return "the body is missing; it takes a JSON object"
+    if error["loc"] == ("body",) and isinstance(error["input"], bytes):
+        return "the body is not sent as JSON; send the header Content-Type: application/json with it"
     key, text = fault_words(error, schema)
     return placed(key[1:] or key, text)
-
-
-def _schema_of(request: Request) -> dict[str, Any]:
-    """Return the JSON Schema of what the route of *request* takes: `body`, `query` and `path`."""
-    openapi = request.app.openapi()
-    operation = openapi["paths"][request.scope["route"].path][request.method.lower()]
-    places: dict[str, dict[str, Any]] = {"query": {}, "path": {}, "header": {}}
-    for one in operation.get("parameters", ()):
-        places[one["in"]][one["name"]] = one["schema"]
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    properties = {"body": body, **{place: {"properties": found} for place, found in places.items()}}
-    return {"$defs": openapi["components"]["schemas"], "properties": properties}
 
 
 def _http(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, HTTPException):
         raise exc
     detail: Any = exc.detail
+    if isinstance(exc.__cause__, RecursionError):
+        detail = {"error": "the body is nested too deeply; no request needs more than one level"}
     problem = detail if isinstance(detail, dict) else {"error": f"{request.method} {request.url.path}: {detail}"}
     answer = _answer(request, exc.status_code, problem["error"], problem.get("hint"))
     answer.headers.update(exc.headers or {})

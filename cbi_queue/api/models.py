@@ -18,7 +18,9 @@ from cbi_queue.views.snapshot import DaemonStatus, HoldLine
 from cbi_queue.views.story import Line
 
 LONGEST_HOLD_S = 366 * 86_400
-Whole = Annotated[int, BeforeValidator(core_value), Field(strict=True)]
+LARGEST_NUMBER = 2**63 - 1
+"""Largest number that the ledger stores."""
+Whole = Annotated[int, BeforeValidator(core_value), Field(strict=True, le=LARGEST_NUMBER)]
 """A whole number in the address of a request, read as in a plan: `12`, not `012` or `1_2`."""
 JobName = Annotated[str, Path(description="Number or name of a job.", examples=["lightgbm-31-1w"])]
 

@@ -22,7 +22,7 @@ from cbi_queue.errors import CbiError
 from cbi_queue.ledger import AttemptRow, Ledger, queries
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, JobState
 from cbi_queue.models.kinds import Family, Horizon
-from cbi_queue.regular_files import open_stream
+from cbi_queue.regular_files import open_stream, plain_words
 from cbi_queue.settings import Settings
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
 from cbi_queue.views.snapshot import JobLine, QueueStatus, daemon_status, every_line, open_snapshot, take_status
@@ -47,7 +47,7 @@ def healthz(settings: AppSettings, response: Response) -> Health:
     except CbiError as exc:
         health.error, health.hint = exc.message, exc.hint
     except (sqlite3.Error, OSError) as exc:
-        health.error = f"the ledger {settings.ledger_path} cannot be read: {exc}"
+        health.error = f"the ledger {settings.ledger_path} cannot be read: {plain_words(exc)}"
     health.ok = health.error is None
     response.status_code = 200 if health.ok else 503
     return health

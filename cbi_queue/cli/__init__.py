@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ VERBS: dict[str, str] = {
     "estimate": "Estimate the memory that each job of a plan needs; changes nothing.",
     "profile": "Show the hardware profiles and the one that fits this machine.",
     "data": "Build the sample exports from real daily series.",
+    "text": "Bring headlines in, choose what scores them, hand them over for fine-tuning.",
     "enqueue": "Add the jobs of day plans to the queue.",
     "refresh": "Queue the jobs of plans again whose data have changed.",
     "run": "Enqueue plans and train until the queue is empty, with a live display.",
@@ -30,6 +32,7 @@ VERBS: dict[str, str] = {
     "eta": "Show when the queue or a plan will be done, and which jobs are at risk.",
     "budget": "Show how many of the week's planned models are done.",
     "leaderboard": "Rank the trained models of each horizon against the baselines.",
+    "export": "Write the best model of a horizon as a package for Vertex AI.",
     "verify": "Check that the results of finished runs are what they were.",
     "pause": "Pause the slot: pause, drain or evict the job in it.",
     "resume": "Lift the hold of `pause`: the job in the slot resumes, new jobs start.",
@@ -51,6 +54,9 @@ VERBS: dict[str, str] = {
     "completions": "Print the completion script for your shell.",
 }
 """Verb -> one line of help. Each verb is a module of `verbs` that holds one click command named `command`."""
+
+SAY_IT_THEMSELVES = frozenset({"worker", "doctor", "completions"})
+"""Verbs that name every unknown variable, and the one whose output a shell runs."""
 
 
 class LazyVerbs(click.Group):
@@ -105,7 +111,8 @@ class LazyVerbs(click.Group):
     "refused and nothing was changed, 75 another daemon holds the slot, 130 stopped by Ctrl-C.",
 )
 @click.version_option(cbi_queue.__version__, prog_name="cbi-queue")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Train a queue of models on this machine, one at a time, without losing a job.
 
     \b
@@ -114,6 +121,18 @@ def cli() -> None:
     cbi-queue pause --reason "too hot"         pause the job; `resume` ends it
     cbi-queue status --watch                   show the queue until Ctrl-C
     """  # noqa: D301 - click reads the backspace
+    if ctx.invoked_subcommand not in SAY_IT_THEMSELVES:
+        _warn_of_slips()
+
+
+def _warn_of_slips() -> None:
+    """Name variables that are nearly a setting; other programs may have names of that kind, so `doctor` lists the rest."""
+    if not any(name.upper().startswith("CBI_") for name in os.environ):
+        return
+    from cbi_queue.settings import SURELY_MEANT, unknown_variables
+
+    for words in unknown_variables(likeness=SURELY_MEANT):
+        click.secho(f"Warning: {words}", fg="yellow", err=True)
 
 
 def main() -> None:

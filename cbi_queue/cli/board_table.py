@@ -80,6 +80,8 @@ def _csv_cell(row: AnyRow, name: str) -> str:
     value = getattr(row, name, None)
     if name == "verdicts":
         return "; ".join(f"{line.name} ({line.level}): {line.evidence}" for line in row.verdicts)
+    if name == "against_best":
+        return "" if value is None else f"{value.name} {value.figures}"
     if name == "may_differ":
         return "; ".join(row.may_differ)
     return "" if value is None else str(value)

@@ -74,7 +74,8 @@ def console() -> Console:
 def _console(width: int | None) -> Console:
     from rich.console import Console
 
-    return Console(width=width)
+    made = Console(width=width)
+    return made if made.width > 0 else Console(width=PIPE_COLUMNS)  # COLUMNS=0 LINES=0 would print nothing
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None = None) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
-from cbi_queue.views.board_words import NO_PERIOD, PERIODS
+from cbi_queue.models.kinds import REGIMES
+from cbi_queue.views.board_words import NO_PERCENT, periods
+from cbi_queue.views.ensembles import ensemble_lines
 from cbi_queue.views.job_words import signed
-from cbi_queue.views.leaderboard import SCHEME_WORDS, scheme_of, verdicts_of
+from cbi_queue.views.leaderboard import DIFFERENCE, SCHEME_WORDS, label_of, scheme_of, verdicts_of
 from cbi_queue.views.stored_values import number_of
 from cbi_queue.wording import UNKNOWN
 
@@ -54,20 +56,46 @@ def _figure(score: dict[str, Any], key: str, form: str, unit: str = "") -> str:
 def result_lines(job: JobRow) -> Iterator[str]:
     """Yield what the scores mean, how often the intervals held, and each verdict with its evidence."""
     metrics = job.metrics or {}
+    yield from _regime_lines(metrics)
     if not isinstance(metrics.get("backtest"), dict):
+        yield from _verdict_lines(metrics)
         return
+    of = periods(0, job.horizon, number_of(metrics["backtest"].get("periods_per_year")))
     yield (
-        f"Scheme {SCHEME_WORDS.get(scheme_of(job), scheme_of(job))}; n: independent {PERIODS.get(job.horizon, NO_PERIOD)[1]}"
+        f"Scheme {SCHEME_WORDS.get(scheme_of(job), scheme_of(job))}; n: independent {of}"
         + (
             f"; forecasts shrunk to {shrinkage:.0%} of their size".replace("%", " %")
             if (shrinkage := number_of(metrics.get("shrinkage"))) is not None and shrinkage < 1
             else ""
         )
     )
+    if label_of(job) == DIFFERENCE:
+        yield NO_PERCENT
+        yield (
+            "Sharpe ratio: of the gain of a constant number of units; costs on a value of "
+            f"{_figure(metrics, 'notional', '.6g')} each, the mean absolute price of the training block"
+        )
+    yield from ensemble_lines(metrics)
     if covered := _coverage(metrics):
         yield f"Intervals: {covered}"
+    yield from _verdict_lines(metrics)
+
+
+def _verdict_lines(metrics: dict[str, Any]) -> Iterator[str]:
     for verdict in verdicts_of(metrics):
         yield f"Verdict, {verdict.level}: {verdict.name}: {verdict.evidence}"
+
+
+def _regime_lines(metrics: dict[str, Any]) -> Iterator[str]:
+    """Yield what a run says of regimes: probabilities for the newest day, or the rows that a net learned from."""
+    if isinstance(newest := metrics.get("regime_forecast"), dict):
+        told = ((name, number_of(newest.get(f"p_{name}"))) for name in REGIMES)
+        shares = ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in told if share is not None)
+        yield f"Regime on {newest.get('date')}: {newest.get('regime') or UNKNOWN}; on {newest.get('target_date')}: {shares}"
+    if isinstance(metrics.get("regime"), str):
+        found, total = metrics.get("regime_rows"), metrics.get("of_rows")
+        kind = "all rows weigh the same" if metrics.get("falls_back") else "the others weigh less"
+        yield f"Regime {metrics['regime']}: {found} of {total} training rows; {kind}"
 
 
 def _coverage(metrics: dict[str, Any]) -> str:

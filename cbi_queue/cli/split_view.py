@@ -59,6 +59,13 @@ def _print_fits(fits: Fits, body: dict[str, Any]) -> None:
     names = printable(_names(fits.jobs))
     if fits.way == "once":
         click.echo(f"{names}: one fit, on the training block.")
+    elif fits.way == "members":
+        how = (
+            "combine their members' forecasts; nothing is fitted"
+            if fits.refit_every_rows is None
+            else f"refitted every {fits.refit_every_rows} rows, on at most {fits.history_rows:,} known forecasts of members"
+        )
+        click.echo(f"{names}: {how}.")
     elif fits.way == "alone":
         first = body["blocks"][1]["first"]
         click.echo(

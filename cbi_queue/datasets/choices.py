@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cbi_queue.datasets.description import Column, DataSet, checked_description
+from cbi_queue.datasets.headlines import CHOICES as OF_HEADLINES
+from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PLAIN = ("missing_price", "max_features", "cost_per_turnover")
+PLAIN = ("label", "missing_price", "max_features", "cost_per_turnover")
 OF_COLUMN = tuple(Column.model_fields)
 
 
@@ -27,8 +29,22 @@ def with_choices(description: DataSet, typed: Sequence[str]) -> DataSet:
         key, equals, written = text.partition("=")
         if not equals or not key.strip():
             raise Refused(f"cannot read {text!r}; write KEY=VALUE, for example missing_price=drop")
-        _put(body, key.strip(), _value(text, written))
+        is_time = key.strip() == "headlines.close"  # 13:20 is a number in YAML
+        _put(body, key.strip(), written.strip() if is_time and written.strip() != "null" else _value(text, written))
     return checked_description(body, "cannot choose")
+
+
+def for_dataset(words: str, dataset: str) -> str:
+    """Complete the commands that *words* name, so that they can be typed for any data set."""
+    return words if dataset == DEFAULT else words.replace("data edit ", f"data edit --dataset {dataset} ")
+
+
+def no_returns_words(model: str, dataset: str) -> str:
+    """Say why a model of log returns cannot be trained on a data set whose label is a difference, and what to do."""
+    return (
+        f"{model} is a model of log returns, and the data set {dataset} has none: its label is difference; leave the job "
+        f"out, or, if every price is above 0, choose `{for_dataset('cbi-queue data edit label=log_return', dataset)}`"
+    )
 
 
 def _value(text: str, written: str) -> Any:
@@ -46,9 +62,14 @@ def _put(body: dict[str, Any], key: str, value: Any) -> None:
         if last not in OF_COLUMN:
             raise Refused(f"{key!r} is no choice about a column; allowed: {', '.join(OF_COLUMN)}")
         target = body.setdefault("columns", {}).setdefault(name, {})
+    elif key.startswith("headlines.") and (last := key.removeprefix("headlines.")) in OF_HEADLINES:
+        if "headlines" not in body:
+            raise Refused(f"cannot choose {key}: the data set has no headlines", hint="`cbi-queue text import FILE`")
+        target = body["headlines"]
     else:
         columns = ", ".join(f"columns.NAME.{field}" for field in OF_COLUMN)
-        raise Refused(f"{key!r} is no choice about a data set; allowed: {', '.join(PLAIN)}, {columns}")
+        of_headlines = ", ".join(f"headlines.{name}" for name in OF_HEADLINES)
+        raise Refused(f"{key!r} is no choice about a data set; allowed: {', '.join(PLAIN)}, {columns}, {of_headlines}")
     if value is None:
         target.pop(last, None)
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cbi_queue.artifacts import write_json
+from cbi_queue.datasets.headlines import Headlines  # noqa: TC001 - pydantic reads annotations at run time
 from cbi_queue.datasets.place import DESCRIPTION_NAME
 from cbi_queue.errors import Refused
 from cbi_queue.regular_files import read_whole
@@ -43,20 +44,28 @@ class DataSet(BaseModel):
 
     columns: dict[str, Column] = Field(default_factory=dict)
     """Only columns that differ from the default."""
+    label: Literal["log_return", "difference"] = "log_return"
+    """What is forecast: log p[t+h] - log p[t], for prices above 0, or p[t+h] - p[t], for any price."""
     missing_price: Literal["refuse", "drop"] = "refuse"
     """What happens to days without a usable price."""
     max_features: int | None = Field(default=None, ge=1, le=100_000)
     """Most features; the columns that cover the fewest days, and then those most like another, go first."""
     cost_per_turnover: float = Field(default=0.0005, ge=0, le=0.1)
     """Cost of changing the position by its whole value, as a share of it: 0.0005 is 5 basis points."""
+    headlines: Headlines | None = None
+    """The choices about its headlines; None: it has none."""
     source: dict[str, Any] = Field(default_factory=dict)
     """What the import noted, for people: files, original names of columns, the day."""
 
     def reading(self) -> dict[str, Any]:
         """Return the choices that change what a job reads, those at their default left out."""
-        chosen = self.model_dump(mode="json", exclude={"cost_per_turnover", "source"}, exclude_defaults=True)
+        chosen = self.model_dump(
+            mode="json", exclude={"cost_per_turnover", "source", "headlines"}, exclude_defaults=True
+        )
         if "columns" in chosen:
             chosen["columns"] = {name: column for name, column in chosen["columns"].items() if column}
+        if self.headlines is not None:
+            chosen["headlines"] = self.headlines.reading()
         return {key: value for key, value in chosen.items() if value}
 
 
@@ -99,6 +108,7 @@ def _sentence(error: Any) -> str:
     words = {"greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}", "literal_error": "{expected}"}
     kind = {"int_type": "a whole number", "int_parsing": "a whole number", "float_parsing": "a number"}
     context = {name: str(value).replace("'", "") for name, value in error.get("ctx", {}).items()}
+    kind |= {name: str(error["msg"]) for name in ("no_time", "no_zone")}
     allowed = words.get(error["type"], "").format(**context) if error["type"] in words else kind.get(error["type"])
     return f"{key} is {error['input']!r}; allowed: {allowed or 'see docs/own-data.md'}"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,7 @@ from cbi_queue.artifacts import write_json
 from cbi_queue.datasets.description import read_description
 from cbi_queue.datasets.snapshots import Remembered
 from cbi_queue.errors import Refused
+from cbi_queue.models.parameters.features import FeatureParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +63,10 @@ def inspect_exports(
     Returns:
         None when *interpreter* cannot: it does not start, or lacks a library.
     """
-    known, keys = _known(memory), _keys(requests, hashes)
-    todo = [request for request, key in zip(requests, keys, strict=True) if key not in known]
+    known, prepared = _known(memory), _prepared(requests, hashes)
+    keys = [key for key, _ in prepared]
+    known |= {key: body for key, body in prepared if "faults" in body}
+    todo = [body for key, body in prepared if key not in known]
     answers = _ask(interpreter, todo) if todo else []
     if answers is None:
         return None
@@ -70,7 +75,8 @@ def inspect_exports(
     if todo and memory is not None and memory.parent.is_dir():
         kept = {key: body for key, body in zip(keys, bodies, strict=True) if key and body.get("rows") is not None}
         older = {key: body for key, body in known.items() if key not in kept}
-        write_json(memory, dict([*older.items(), *kept.items()][-MOST_REMEMBERED:]))
+        with suppress(OSError):  # what is remembered only saves time: a full disk must not stop the check
+            write_json(memory, dict([*older.items(), *kept.items()][-MOST_REMEMBERED:]))
     return [_inspection(body) for body in bodies]
 
 
@@ -83,20 +89,23 @@ def _known(memory: Path | None) -> dict[str, dict[str, Any]]:
     return found if is_ours else {}
 
 
-def _keys(requests: Sequence[Request], hashes: Path | None) -> list[str]:
-    """Return what decides the answer to each request, empty where the file cannot be read."""
-    remembered, code, keys = Remembered(hashes), _code_stamp(), []
+def _prepared(requests: Sequence[Request], hashes: Path | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return what decides the answer to each request, and what to ask; where the description is wrong, the answer."""
+    remembered, code, prepared = Remembered(hashes), _code_stamp(), []
     for request in requests:
-        content = remembered.sha256_of(request.path)
+        body: dict[str, Any] = {"path": str(request.path)}
         try:
-            choices = read_description(request.path.parent).reading()
-        except Refused:
-            content, choices = None, {}
-        parts = [content, str(request.path), request.params, choices, code]
-        text = json.dumps(parts, sort_keys=True, default=str)
-        keys.append(hashlib.sha256(text.encode()).hexdigest() if content else "")
+            choices = read_description(request.path.parent)
+        except Refused as exc:
+            prepared.append((f"refused {request.path}", {**body, "faults": [exc.message]}))
+            continue
+        params = FeatureParams.model_validate(request.params).model_dump(mode="json")
+        body |= {"params": params, "choices": choices.model_dump(mode="json", exclude={"source"})}
+        content = remembered.sha256_of(request.path)
+        text = json.dumps([content, body["path"], params, choices.reading(), code], sort_keys=True)
+        prepared.append((hashlib.sha256(text.encode()).hexdigest() if content else "", body))
     remembered.save()
-    return keys
+    return prepared
 
 
 def _code_stamp() -> list[tuple[str, int, int]]:
@@ -107,26 +116,26 @@ def _code_stamp() -> list[tuple[str, int, int]]:
     return [(path.name, status.st_size, status.st_mtime_ns) for path in files for status in [path.stat()]]
 
 
-def _ask(interpreter: str, requests: Sequence[Request]) -> list[dict[str, Any]] | None:
-    wanted = [{"path": str(request.path), "params": request.params} for request in requests]
+def _ask(interpreter: str, wanted: Sequence[dict[str, Any]]) -> list[dict[str, Any]] | None:
     try:
         done = subprocess.run(
             [interpreter, "-P", "-m", "jobs.data_check"],
-            input=json.dumps(wanted), capture_output=True, text=True, timeout=LONGEST_S, check=False,
+            input=json.dumps(list(wanted)), capture_output=True, text=True, timeout=LONGEST_S, check=False,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # threads cost more than these small sums
         )  # fmt: skip
         bodies: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
-    if done.returncode == 0 and len(bodies) == len(requests):
+    if done.returncode == 0 and len(bodies) == len(wanted):
         return bodies
-    if "ModuleNotFoundError" in done.stderr or "No module named" in done.stderr or len(bodies) >= len(requests):
+    if "ModuleNotFoundError" in done.stderr or "No module named" in done.stderr or len(bodies) >= len(wanted):
         return None
     # The library itself ended on a file, past every guard: that is the next one without an answer; the others follow.
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    broken = requests[len(bodies)]
+    broken = wanted[len(bodies)]["path"]
     fault = f"cannot be read: the data library ended with {last[:200]}"
-    rest = _ask(interpreter, requests[len(bodies) + 1 :]) if len(bodies) + 1 < len(requests) else []
-    return None if rest is None else [*bodies, {"path": str(broken.path), "faults": [fault]}, *rest]
+    rest = _ask(interpreter, wanted[len(bodies) + 1 :]) if len(bodies) + 1 < len(wanted) else []
+    return None if rest is None else [*bodies, {"path": broken, "faults": [fault]}, *rest]
 
 
 def _inspection(body: dict[str, Any]) -> Inspection:

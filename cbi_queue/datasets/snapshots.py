@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import sha256_of, write_json
 from cbi_queue.datasets.description import read_description
@@ -75,14 +76,26 @@ def look(exports_dir: Path, processed_dir: Path, keys: Iterable[Key], hashes: Pa
 
 def built_from(processed_dir: Path, horizon: str) -> str | None:
     """Return the snapshot that *horizon*'s feature cache was built from; None when there is no readable cache."""
+    manifest = _manifest(processed_dir, horizon)
+    found = manifest.get("snapshot", manifest.get("source_sha256"))
+    return found if isinstance(found, str) else None
+
+
+def rows_of(processed_dir: Path, horizon: str) -> int | None:
+    """Return the rows of *horizon*'s feature cache; None when there is no readable cache."""
+    found = _manifest(processed_dir, horizon).get("rows")
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def _manifest(processed_dir: Path, horizon: str) -> dict[str, Any]:
+    """Return the manifest of a feature cache that is there, empty for any other."""
     path = manifest_path(processed_dir, horizon)
     try:
         body = json.loads(read_whole(path, LARGE))
-        found = body.get("snapshot", body.get("source_sha256"))
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return None
+    except (OSError, ValueError, RecursionError):
+        return {}
     is_there = path.with_name(f"{horizon}_features.parquet").is_file()
-    return found if is_there and isinstance(found, str) else None
+    return body if is_there and isinstance(body, dict) else {}
 
 
 class Remembered:
@@ -120,4 +133,5 @@ class Remembered:
     def save(self) -> None:
         """Write what is new."""
         if self._path is not None and self._changed and self._path.parent.is_dir():
-            write_json(self._path, self._known)
+            with suppress(OSError):  # what is remembered only saves time
+                write_json(self._path, self._known)

@@ -48,6 +48,10 @@ class Need:
         """Estimate it with this micro-batch."""
         return Estimate(formula_mib(self.model, self.params, self.shape, micro_batch), self.line, micro_batch)
 
+    def smallest(self) -> Estimate:
+        """Estimate it with the smallest micro-batch that there is."""
+        return self.at(None if self.micro_batch is None else min(self.micro_batch, 1))
+
     def smaller(self) -> Iterator[Estimate]:
         """Estimate it as it would start, then with half of that, and so on down to one."""
         size = self.micro_batch
@@ -121,21 +125,22 @@ def _on_metal(need: Need, chosen: Estimate, ceiling: int) -> str:
     )
 
 
-def why_it_cannot_fit(
-    job: JobSpec, profile: HardwareProfile, shape: Shape, peaks: Mapping[str, Sequence[Peak]]
-) -> str | None:
+def why_it_cannot_fit(job: JobSpec, profile: HardwareProfile, shape: Shape, line: CorrectionLine) -> str | None:
     """Return the figures that rule *job* out on this machine; None when it may fit.
 
     Args:
         job: the whole job.
         profile: the machine.
         shape: rows and features of its data.
-        peaks: memory that earlier runs on each backend took.
+        line: from the formula of its model to what it takes on its backend.
     """
-    found = fit(need_of(job, shape, peaks), profile.limit_mib(kind_of(job.model)))
-    if found.verdict is not Verdict.CANNOT:
+    limit_mib = profile.limit_mib(kind_of(job.model))
+    smallest = Need(job.model, job.params, shape, line, planned_micro_batch(job.params)).smallest()
+    if limit_mib is None or smallest.corrected_mib <= limit_mib:
         return None
-    return f"{found.words} ({profile.name}; {shape.rows} rows, {shape.features} features: {shape.source})"
+    return (
+        f"{_cannot(smallest, limit_mib)} ({profile.name}; {shape.rows} rows, {shape.features} features: {shape.source})"
+    )
 
 
 def need_of(job: JobSpec, shape: Shape, peaks: Mapping[str, Sequence[Peak]]) -> Need:

@@ -28,7 +28,7 @@ from pathlib import Path
 from cbi_queue.datasets.description import read_description
 from cbi_queue.models.parameters.features import FeatureParams
 from jobs.data.export_file import open_export
-from jobs.data.features import feature_names
+from jobs.data.feature_names import feature_names
 path = Path(sys.argv[1])
 export = open_export(path, FeatureParams(), lambda: None, read_description(path.parent))
 print(export.rows, len(feature_names(export.series, FeatureParams(), export.as_is)))

@@ -177,17 +177,24 @@ class WriteTransaction:
             if self._is_outermost and exc is None:
                 self._conn.execute("COMMIT")
         except sqlite3.Error as failed:
-            raise _unwritten(failed) from failed
+            raise _unwritten(self._conn, failed) from failed
         finally:
             if self._is_outermost and self._conn.in_transaction:
                 with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself (disk full)
                     self._conn.execute("ROLLBACK")
         if isinstance(exc, sqlite3.Error) and not isinstance(exc, sqlite3.IntegrityError):
-            raise _unwritten(exc) from exc
+            raise _unwritten(self._conn, exc) from exc
 
 
-def _unwritten(exc: sqlite3.Error) -> LedgerError:
-    return LedgerError(f"cannot write to the ledger: {exc}")
+_OF_THE_DISK = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT")
+
+
+def _unwritten(conn: sqlite3.Connection, exc: sqlite3.Error) -> LedgerError:
+    hint = None
+    if getattr(exc, "sqlite_errorname", "").startswith(_OF_THE_DISK):
+        with contextlib.suppress(sqlite3.Error):
+            hint = advice(Path(conn.execute("PRAGMA database_list").fetchone()[2]), exc)
+    return LedgerError(f"cannot write to the ledger: {exc}", hint=hint)
 
 
 @contextlib.contextmanager
@@ -224,7 +231,7 @@ def _take_lock(conn: sqlite3.Connection, patience_s: float, deadline: float) -> 
             conn.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as exc:
             if not is_busy(exc):
-                raise _unwritten(exc) from exc
+                raise _unwritten(conn, exc) from exc
             if clock.monotonic_s() >= deadline:
                 raise LedgerBusy(
                     f"cannot write to the ledger: another program has kept it locked for {patience_s:g} s",

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue import clock
 from cbi_queue.datasets.snapshots import Snapshots
 from cbi_queue.errors import Refused
+from cbi_queue.ledger.members import members_of
+from cbi_queue.ledger.needs import stopped_among
 from cbi_queue.ledger.renewal import NOT_STARTED, change_snapshot, follow, live_features
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import PREPARING, Family
 from cbi_queue.spec import content_of, identity_of
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class EnqueuedJob:
     state: JobState
     data: str = "same"
     """same: on the data as they are. changed: queued again, because they changed. older: trained on an older snapshot,
-    and left as it is."""
+    and left as it is. members, members_changed: the same of an ensemble whose members are now other runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ class _Candidate:
     def key(self) -> Key:
         """Its data set and horizon."""
         return self.spec.dataset, self.spec.horizon
+
+    @property
+    def prepares(self) -> bool:
+        """True for a job that reads the data set itself, and makes what others read."""
+        return self.spec.family in PREPARING
 
     @property
     def builds_features(self) -> bool:
@@ -105,14 +112,14 @@ def enqueue(
         same = _newest_by(ledger, "identity", [c.identity for c in candidates])
         named = _newest_by(ledger, "name", [c.spec.name for c in candidates if c.identity not in same])
         standing = {
-            c.spec.name: _standing(c, same.get(c.identity), named.get(c.spec.name), data, refresh=refresh)
+            c.spec.name: _standing(ledger, c, same.get(c.identity), named.get(c.spec.name), data, refresh=refresh)
             for c in candidates
         }
         fresh = [c for c in candidates if not isinstance(standing[c.spec.name], EnqueuedJob)]
         there = {name: found for name, found in standing.items() if isinstance(found, EnqueuedJob)}
         _refuse_changed_live_jobs(ledger, fresh)
         added = [
-            replace(job, data="changed") if standing[job.name] == "changed" else job
+            replace(job, data=str(standing[job.name])) if standing[job.name] != "new" else job
             for job in _insert(ledger, plans, fresh, there)
         ]
         renewed = _renew(ledger, candidates)
@@ -127,21 +134,28 @@ def _on_their_snapshots(
     live = {key: live_features(ledger, key) for key in {(spec.dataset, spec.horizon) for spec, _ in written} - built}
     for spec, index in written:
         key = spec.dataset, spec.horizon
-        if key in built:
+        if key in built or spec.family in PREPARING:
             snapshot = data.exports.get(key)
         elif (builder := live[key]) is not None:
             snapshot = builder.snapshot
         else:
             snapshot = data.caches.get(key, data.exports.get(key))
-        yield spec.model_copy(update={"snapshot": snapshot}), index
+        yield spec if spec.snapshot == snapshot else spec.model_copy(update={"snapshot": snapshot}), index
 
 
 def _standing(
-    job: _Candidate, same: JobRow | None, other: JobRow | None, data: Snapshots, *, refresh: bool
+    ledger: Ledger,
+    job: _Candidate,
+    same: JobRow | None,
+    other: JobRow | None,
+    data: Snapshots,
+    *,
+    refresh: bool,
 ) -> EnqueuedJob | str:
-    """Return the job of the ledger that *job* is, or why it has to be queued: `new`, or its data have `changed`.
+    """Return the job of the ledger that *job* is, or why it has to be queued: `new`, or what it reads has `changed`.
 
     Args:
+        ledger: that has the jobs.
         job: that is given.
         same: the newest job of its identity.
         other: the newest job of its name, where none has its identity.
@@ -153,8 +167,11 @@ def _standing(
         return "changed" if is_gone and same.state is JobState.SUCCEEDED else _there(same)
     if other is None or content_of(other.spec) != content_of(json.loads(job.spec_json)):
         return "new"
-    if job.spec.snapshot is None or other.state in NOT_STARTED:
+    reads_the_same = job.spec.snapshot in {None, other.snapshot}
+    if other.state in NOT_STARTED or (reads_the_same and job.spec.family != Family.META):
         return _there(other)
+    if reads_the_same:
+        return _combined(ledger, other, refresh=refresh)
     if not other.state.is_final:
         return _there(other, data="older")
     return _after_its_end(other, job, data, refresh=refresh)
@@ -163,12 +180,21 @@ def _standing(
 def _after_its_end(other: JobRow, job: _Candidate, data: Snapshots, *, refresh: bool) -> EnqueuedJob | str:
     """Decide about a job that ended on another snapshot, or on one that was not recorded."""
     is_unknown = other.snapshot is None
+    if job.prepares and not job.builds_features:
+        return "changed"  # what is scored already costs nothing
     if job.builds_features:
         is_built = is_unknown and data.caches.get(job.key) == job.spec.snapshot
         return _there(other) if is_built and other.state is JobState.SUCCEEDED else "changed"
     if refresh or other.state is JobState.FAILED:
         return "changed"
     return _there(other, data="same" if is_unknown else "older")
+
+
+def _combined(ledger: Ledger, job: JobRow, *, refresh: bool) -> EnqueuedJob | str:
+    """Decide about an ensemble that has started: whether its members are still the runs that it combined."""
+    if not job.state.is_final or list(members_of(ledger, job.spec).runs) == job.spec.get("combines"):
+        return _there(job)
+    return "members_changed" if refresh or job.state is JobState.FAILED else _there(job, data="members")
 
 
 def _there(job: JobRow, data: str = "same") -> EnqueuedJob:
@@ -241,8 +267,10 @@ def _insert(
     first_id = _next_id(ledger)
     ids = {candidate.spec.name: first_id + offset for offset, candidate in enumerate(fresh)}
     plan_ids = _insert_plans(ledger, plans, {c.source for c in fresh}, now)
-    needs = {ids[c.spec.name]: _needed_ids(ledger, c.spec, ids, known) for c in fresh}
-    open_needs = _not_succeeded(ledger, needs, set(ids.values()))
+    needs = {ids[c.spec.name]: _needed_ids(ledger, c.spec, c.spec.needs, ids, known) for c in fresh}
+    ends = {ids[c.spec.name]: _needed_ids(ledger, c.spec, c.spec.after, ids, known) for c in fresh if c.spec.after}
+    ends = {job: found - needs[job] for job, found in ends.items()}
+    open_needs = _still_open(ledger, needs, ends, set(ids.values()))
     rows, events, added = [], [], []
     for candidate in fresh:
         job_id, spec = ids[candidate.spec.name], candidate.spec
@@ -260,7 +288,11 @@ def _insert(
     conn = ledger.conn
     conn.executemany(_INSERT_JOB, rows)
     conn.executemany(_INSERT_EVENT, events)
-    conn.executemany("INSERT INTO needs VALUES (?, ?)", [(job, need) for job, all_ in needs.items() for need in all_])
+    for only_ended, waits in ((False, needs), (True, ends)):
+        conn.executemany(
+            "INSERT INTO needs (job_id, needs_id, only_ended) VALUES (?, ?, ?)",
+            [(job, need, only_ended) for job, all_ in waits.items() for need in all_],
+        )
     _take_over_needs(ledger, ids)
     return added
 
@@ -278,7 +310,7 @@ def _take_over_needs(ledger: Ledger, ids: Mapping[str, int]) -> None:
         if (new_id := ids.get(name)) is None:
             continue
         ledger.conn.execute(
-            "UPDATE needs SET needs_id = ? WHERE job_id = ? AND needs_id = ?", (new_id, job_id, needs_id)
+            "UPDATE OR IGNORE needs SET needs_id = ? WHERE job_id = ? AND needs_id = ?", (new_id, job_id, needs_id)
         )
         words = f"needs {name} as enqueued again (job {new_id} instead of job {needs_id})"
         ledger.add_event("needs_renewed", Reason.NEEDS_OPEN, job_id=job_id, words=words)
@@ -301,14 +333,20 @@ def _insert_plans(ledger: Ledger, plans: Sequence[DayPlan], used: set[int], now:
     return ids
 
 
-def _needed_ids(ledger: Ledger, spec: JobSpec, ids: Mapping[str, int], known: Mapping[str, EnqueuedJob]) -> set[int]:
+def _needed_ids(
+    ledger: Ledger,
+    spec: JobSpec,
+    names: Sequence[str],
+    ids: Mapping[str, int],
+    known: Mapping[str, EnqueuedJob],
+) -> set[int]:
     needed = set()
-    for name in spec.needs:
+    for name in names:
         there = known.get(name)
         job_id = ids.get(name) or (there.job_id if there else _latest_named(ledger, name))
         if job_id is None:
             raise Refused(
-                f"cannot enqueue {spec.name}: it needs {name!r}, which is neither in these plans nor in the queue"
+                f"cannot enqueue {spec.name}: it {'needs' if name in spec.needs else 'comes after'} {name!r}, which is neither in these plans nor in the queue"
             )
         needed.add(job_id)
     return needed
@@ -319,12 +357,15 @@ def _latest_named(ledger: Ledger, name: str) -> int | None:
     return row["id"] if row else None
 
 
-def _not_succeeded(ledger: Ledger, needs: Mapping[int, set[int]], fresh: set[int]) -> set[int]:
-    """Return the jobs of *needs* with at least one need that has not succeeded."""
-    older = {need for all_ in needs.values() for need in all_} - fresh
+def _still_open(
+    ledger: Ledger, needs: Mapping[int, set[int]], ends: Mapping[int, set[int]], fresh: set[int]
+) -> set[int]:
+    """Return the jobs with a need that has not succeeded, or with one that they come after and that has not ended."""
+    older = {need for waits in (needs, ends) for all_ in waits.values() for need in all_} - fresh
     done = {
         i
         for i in older
         if ledger.conn.execute("SELECT 1 FROM jobs WHERE id = ? AND state = 'succeeded'", (i,)).fetchone()
     }
-    return {job for job, all_ in needs.items() if all_ - done}
+    ended = done | stopped_among(ledger, {need for all_ in ends.values() for need in all_} - fresh)
+    return {job for job, all_ in needs.items() if all_ - done or ends.get(job, set()) - ended}

@@ -195,8 +195,14 @@ def add_damage(db: Database) -> None:
     db.execute("ALTER TABLE jobs ADD COLUMN damage TEXT")
 
 
+def add_only_ended(db: Database) -> None:
+    """Whether a job needs another one to have succeeded, or only to have ended."""
+    db.execute("ALTER TABLE needs ADD COLUMN only_ended INTEGER NOT NULL DEFAULT 0")
+    db.execute("CREATE INDEX waits_for_an_end ON needs (job_id) WHERE only_ended")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
-    create_jobs, create_attempts, create_holds, create_learned, add_damage,
+    create_jobs, create_attempts, create_holds, create_learned, add_damage, add_only_ended,
 )  # fmt: skip
 """Append only. `user_version` counts the steps that were applied."""
 

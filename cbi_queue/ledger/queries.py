@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.errors import Refused, UnknownJob
 from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
 from cbi_queue.lifecycle import Reason
+from cbi_queue.values.words import shortened
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.ledger import Ledger
@@ -46,7 +47,7 @@ def find_job(ledger: Ledger, name: str) -> JobRow:
 
     near = difflib.get_close_matches(name[:LONGEST_NAME], _newest_names(ledger), n=3)
     raise UnknownJob(
-        f"no job is called {name!r}" + (f"; similar names: {', '.join(near)}" if near else ""),
+        f"no job is called {shortened(name)!r}" + (f"; similar names: {', '.join(near)}" if near else ""),
         hint="`cbi-queue list --all` shows every job with its number",
     )
 
@@ -172,11 +173,25 @@ def last_event_id(ledger: Ledger) -> int:
 
 
 def needs_of(ledger: Ledger) -> dict[int, list[int]]:
-    """Return job number -> numbers of the jobs it needs."""
+    """Return job number -> numbers of the jobs that it needs, and of those that it comes after and that have not ended."""
     needs: dict[int, list[int]] = {}
-    for row in ledger.conn.execute("SELECT job_id, needs_id FROM needs ORDER BY job_id, needs_id"):
+    sql = """
+        SELECT n.job_id, n.needs_id FROM needs n
+        WHERE NOT n.only_ended OR EXISTS (SELECT 1 FROM jobs j WHERE j.id = n.needs_id AND j.ended_at IS NULL)
+        ORDER BY n.job_id, n.needs_id
+    """
+    for row in ledger.conn.execute(sql):
         needs.setdefault(row["job_id"], []).append(row["needs_id"])
     return needs
+
+
+def needed_runs(ledger: Ledger, job_id: int) -> dict[str, str]:
+    """Return the name of each job that *job_id* needs -> its run folder; without those that left none."""
+    sql = (
+        "SELECT name, run_dir FROM needs JOIN jobs ON jobs.id = needs_id "
+        "WHERE job_id = ? AND run_dir IS NOT NULL ORDER BY needs_id"
+    )
+    return {row["name"]: row["run_dir"] for row in ledger.conn.execute(sql, (job_id,))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +255,7 @@ def failed_since(ledger: Ledger, event_id: int) -> list[JobRow]:
         ledger,
         """
         SELECT DISTINCT d.* FROM jobs d JOIN needs n ON n.job_id = d.id JOIN jobs j ON j.id = n.needs_id
-        WHERE d.state = 'waiting' AND j.state IN ('failed', 'vetoed', 'cancelled') ORDER BY d.id
+        WHERE d.state = 'waiting' AND NOT n.only_ended AND j.state IN ('failed', 'vetoed', 'cancelled') ORDER BY d.id
         """,
     )
     held = _jobs(
@@ -262,10 +277,12 @@ def errors_of_failed(ledger: Ledger) -> dict[int, str]:
 
 
 def results_of(ledger: Ledger) -> dict[int, tuple[Any, ...]]:
-    """Return job number -> backtest skill, the ends of its interval, rows and features; read without the metrics whole.
+    """Return job number -> skill of the backtest, its interval's ends, rows, features, texts and the name of a package.
 
-    Only of jobs with metrics. What a job does not have is None; `rows` of a forecasting model is no number.
+    Read without the metrics whole, and only of jobs with metrics. What a job does not have is None; `rows` of a forecasting
+    model is no number.
     """
-    paths = "'$.backtest.skill_mae', '$.backtest.skill_low', '$.backtest.skill_high', '$.rows', '$.features'"
+    keys = ("backtest.skill_mae", "backtest.skill_low", "backtest.skill_high", "rows", "features", "texts", "model_id")
+    paths = ", ".join(f"'$.{key}'" for key in keys)
     sql = f"SELECT id, json_extract(metrics, {paths}) AS found FROM jobs WHERE metrics IS NOT NULL"  # noqa: S608
     return {row["id"]: tuple(json.loads(row["found"])) for row in ledger.conn.execute(sql)}

@@ -12,7 +12,7 @@ from cbi_queue.datasets.snapshots import look
 from cbi_queue.ledger.queries import find_job
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import AWAIT_NEEDS, JobState, Reason
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import PREPARING, Family
 from cbi_queue.spec import identity_of, on_snapshot
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def follow(ledger: Ledger, key: Key, snapshot: str, builder: int) -> list[JobRow
         if job.dataset != key[0] or job.id == builder or job.snapshot in {None, snapshot}:
             continue
         change_snapshot(ledger, job, snapshot)
-        if job.family != Family.FEATURES:
+        if job.family not in PREPARING:
             _wait_for(ledger, job, key, builder)
         changed.append(job)
     return changed
@@ -71,7 +71,7 @@ def take_present_data(ledger: Ledger, jobs: Sequence[JobRow], data: Snapshots) -
     """Give jobs that are queued again the data as they are now: a repaired export is why many are retried."""
     for job in sorted(jobs, key=lambda job: job.family != Family.FEATURES):
         key = (job.dataset, job.horizon)
-        if job.family == Family.FEATURES:
+        if job.family in PREPARING:
             snapshot = data.exports.get(key)
             builder: JobRow | None = job
         else:
@@ -93,6 +93,6 @@ def _wait_for(ledger: Ledger, job: JobRow, key: Key, builder: int) -> None:
     for old in map(JobRow.of, rows):
         if old.dataset == key[0]:
             ledger.conn.execute("DELETE FROM needs WHERE job_id = ? AND needs_id = ?", (job.id, old.id))
-    ledger.conn.execute("INSERT OR IGNORE INTO needs VALUES (?, ?)", (job.id, builder))
+    ledger.conn.execute("INSERT OR IGNORE INTO needs (job_id, needs_id) VALUES (?, ?)", (job.id, builder))
     if job.state is JobState.QUEUED:
         ledger.apply(AWAIT_NEEDS, job.id, Reason.NEEDS_OPEN)

@@ -11,10 +11,11 @@ from cbi_queue import clock
 from cbi_queue.hardware.memory import planned_micro_batch
 from cbi_queue.ledger.claims import SLOT_TIME, cancel_requested
 from cbi_queue.ledger.micro_batch import first_micro_batch
+from cbi_queue.ledger.needs import satisfy_dependents
 from cbi_queue.ledger.queries import ooms_of
 from cbi_queue.ledger.rows import JobRow
-from cbi_queue.lifecycle import CANCEL, FAIL, FINISH, HOLD, REASON_WORDS, REQUEUE, SATISFY, VETO, Outcome, Reason
-from cbi_queue.models.kinds import Family
+from cbi_queue.lifecycle import CANCEL, FAIL, FINISH, HOLD, REASON_WORDS, REQUEUE, VETO, Outcome, Reason
+from cbi_queue.models.kinds import BOOSTED
 from cbi_queue.wording import OTHER_NUMBERS, span
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ def finish(
         else:
             ledger.apply(VETO, job_id, Reason.GUARDRAIL, words=veto, metrics=stored, veto=veto)
         _close_attempt(ledger, job_id, Outcome.SUCCESS, exit_code=exit_code, peak_rss_mib=peak_rss_mib)
-        if veto is None:
-            satisfy_dependents(ledger, job_id)
+        satisfy_dependents(ledger, job_id)
 
 
 def fail(
@@ -67,6 +67,7 @@ def fail(
         if outcome is Outcome.ERROR:
             conn.execute("UPDATE jobs SET errors = errors + 1 WHERE id = ?", (job_id,))
         _close_attempt(ledger, job_id, outcome, error=error, exit_code=exit_code)
+        satisfy_dependents(ledger, job_id)
 
 
 def requeue(
@@ -237,6 +238,7 @@ def _hold(ledger: Ledger, job_id: int, reason: Reason, error: str) -> None:
         f"`cbi-queue edit {name} params.…` changes it first"
     )
     ledger.apply(HOLD, job_id, reason, words=words)
+    satisfy_dependents(ledger, job_id)
 
 
 def cancel_in_slot(ledger: Ledger, job_id: int, *, exit_code: int | None = None) -> None:
@@ -244,6 +246,7 @@ def cancel_in_slot(ledger: Ledger, job_id: int, *, exit_code: int | None = None)
     with ledger.write():
         ledger.apply(CANCEL, job_id, Reason.USER, cancel_requested_at=None)
         _close_attempt(ledger, job_id, Outcome.CANCELLED, exit_code=exit_code)
+        satisfy_dependents(ledger, job_id)
 
 
 def _is_cancelled(ledger: Ledger, job_id: int, exit_code: int | None) -> bool:
@@ -272,7 +275,7 @@ def _requeue(
 
 
 def _can_shrink(job: JobRow, used: int | None) -> bool:
-    return job.family == Family.TREES if used is None else used > 1
+    return job.family in BOOSTED if used is None else used > 1
 
 
 def _how_retried(job: JobRow, used: int | None) -> str:
@@ -282,7 +285,7 @@ def _how_retried(job: JobRow, used: int | None) -> str:
         return f"with micro-batch {smaller}, gradients accumulated to the same effective batch: {OTHER_NUMBERS}"
     if smaller is not None:
         return f"with micro-batch {smaller}, the smallest possible"
-    if job.family == Family.TREES:
+    if job.family in BOOSTED:
         return "with half the bins and threads, which make another model"
     return "in a new process; it has no batch that could be smaller"
 
@@ -312,18 +315,3 @@ def _close_attempt(
         "WHERE job_id = ?8 AND ended_at IS NULL",
         (outcome.value, clock.epoch_s(), error, exit_code, peak_rss_mib, slot_s, f"$.{SLOT_TIME}", job_id),
     )
-
-
-def satisfy_dependents(ledger: Ledger, job_id: int) -> None:
-    """Queue the jobs that waited for *job_id* and now need nothing more."""
-    ready = ledger.conn.execute(
-        """
-        SELECT d.id FROM needs n JOIN jobs d ON d.id = n.job_id
-        WHERE n.needs_id = ? AND d.state = 'waiting' AND NOT EXISTS (
-            SELECT 1 FROM needs o JOIN jobs j ON j.id = o.needs_id WHERE o.job_id = d.id AND j.state != 'succeeded'
-        )
-        """,
-        (job_id,),
-    ).fetchall()
-    for row in ready:
-        ledger.apply(SATISFY, row["id"], Reason.NEEDS_MET)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.errors import Refused, StaleTransition
+from cbi_queue.ledger.needs import has_unmet, satisfy_dependents
 from cbi_queue.ledger.queries import find_job, job_numbered
 from cbi_queue.ledger.refusals import refusal
 from cbi_queue.ledger.renewal import take_present_data
-from cbi_queue.ledger.settlement import satisfy_dependents
 from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import ACCEPT, AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import PREPARING
 from cbi_queue.spec import identity_of, strict_spec, timeout_seconds
 from cbi_queue.values.words import not_allowed
 
@@ -136,7 +136,7 @@ def _each(ledger: Ledger, names: Sequence[str], verb: str, act: Any) -> list[Job
 
 
 def _retry_one(ledger: Ledger, job: JobRow, columns: dict[str, Any]) -> None:
-    if job.state is JobState.SUCCEEDED and job.damage is None and job.family != Family.FEATURES:
+    if job.state is JobState.SUCCEEDED and job.damage is None and job.family not in PREPARING:
         raise refusal("retry", job)
     _back_to_queue(ledger, job, RETRY, columns)
 
@@ -148,16 +148,13 @@ def _cancel_one(ledger: Ledger, job: JobRow) -> None:
         ledger.add_event("cancel_requested", Reason.USER, job_id=job.id)
     else:
         ledger.apply(CANCEL, job.id, Reason.USER)
+        satisfy_dependents(ledger, job.id)
 
 
 def _back_to_queue(ledger: Ledger, job: JobRow, transition: Transition, columns: dict[str, Any]) -> None:
     if job.state in transition.sources:
         _refuse_second_live(ledger, job)
-        unmet = ledger.conn.execute(
-            "SELECT 1 FROM needs n JOIN jobs j ON j.id = n.needs_id WHERE n.job_id = ? AND j.state != 'succeeded'",
-            (job.id,),
-        ).fetchone()
-        if unmet:
+        if has_unmet(ledger, job.id):
             ledger.apply(AWAIT_NEEDS, job.id, Reason.NEEDS_OPEN, **columns)
             return
     ledger.apply(transition, job.id, Reason.USER, **columns)

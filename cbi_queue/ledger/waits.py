@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
+from cbi_queue.ledger.needs import satisfy_dependents
 from cbi_queue.lifecycle import REASON_WORDS, Reason
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ def mark_unfit(ledger: Ledger, job_id: int, words: str, for_s: float) -> bool:
     Returns:
         True when this is new: an event was written.
     """
-    return _wait(ledger, job_id, Reason.MEMORY_NEVER, words, clock.epoch_s() + for_s)
+    with ledger.write():
+        is_new = _wait(ledger, job_id, Reason.MEMORY_NEVER, words, clock.epoch_s() + for_s)
+        if is_new:
+            satisfy_dependents(ledger, job_id)
+    return is_new
 
 
 def recheck_unfit(ledger: Ledger, job_id: int | None = None) -> None:

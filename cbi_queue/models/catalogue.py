@@ -10,15 +10,18 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Literal
 
-from cbi_queue.models.entry import ModelEntry
+from cbi_queue.models.entry import SAME_COST, ModelEntry
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.memory_formulas import (
+    BOOSTED_REGIMES,
     BOOSTING,
     CONVOLUTIONAL,
     DENSE,
+    PRETRAINED_BERT,
     PROPHET,
     RECURRENT_1_LAYER,
     RECURRENT_2_LAYER,
+    STACKING,
     TRANSFORMER,
     VOLATILITY_NET,
 )
@@ -32,7 +35,13 @@ def _statistical(name: str, file: str, resumes_from: Literal["checkpoint", "star
 
 def _volatility(name: str, words: str) -> ModelEntry:
     params = "cbi_queue.models.parameters.volatility:VolatilityParams"
-    return ModelEntry(Family.VOLATILITY, params, {"native": f"jobs.families.volatility:{name}"}, "checkpoint", words)
+    trainers = {"native": f"jobs.families.volatility:{name}"}
+    return ModelEntry(Family.VOLATILITY, params, trainers, "checkpoint", words, needs_returns=True)
+
+
+def _ensemble(name: str, params: str, words: str) -> ModelEntry:
+    params, trainer = f"cbi_queue.models.parameters.meta:{params}", f"jobs.families.ensembles:{name}"
+    return ModelEntry(Family.META, params, {"native": trainer}, "checkpoint", words)
 
 
 def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
@@ -44,6 +53,20 @@ def _recurrent(layers: Literal[1, 2], words: str) -> ModelEntry:
         words=words,
         memory=RECURRENT_1_LAYER if layers == 1 else RECURRENT_2_LAYER,
         batch_kind=f"recurrent_{layers}_layer",
+    )
+
+
+def _of_regime(words: str) -> ModelEntry:
+    return ModelEntry(
+        Family.REGIME_SPECIFIC,
+        "cbi_queue.models.parameters.regimes:RegimeNetParams",
+        {"torch": "jobs.families.recurrent:RegimeRecurrent"},
+        resumes_from="checkpoint",
+        words=words,
+        memory=RECURRENT_1_LAYER,
+        batch_kind="recurrent_1_layer",
+        needs_returns=True,
+        same_cost=SAME_COST | {"regime", "other_weight", "least_rows"},
     )
 
 
@@ -86,6 +109,7 @@ SHIPPED: dict[str, ModelEntry] = {
         words="Prophet: a trend with changepoints and the year",
         memory=PROPHET,
         extra="prophet",
+        needs_returns=True,
     ),
     "feed_forward": ModelEntry(
         Family.SIMPLE_NEURAL,
@@ -129,11 +153,58 @@ SHIPPED: dict[str, ModelEntry] = {
         words="net: variance and quantiles of the return",
         memory=VOLATILITY_NET,
         batch_kind="feed_forward",
+        needs_returns=True,
+    ),
+    "regime_lightgbm": ModelEntry(
+        Family.REGIME_CLASSIFIER,
+        "cbi_queue.models.parameters.regimes:RegimeClassifierParams",
+        {"native": "jobs.families.regime_classifier:RegimeLightGBM"},
+        resumes_from="start",
+        words="LightGBM: probabilities of crisis, bull, bear, normal",
+        needs_returns=True,
+        memory=BOOSTED_REGIMES,
+    ),
+    "regime_lstm": _of_regime("LSTM of one regime"),
+    "regime_gru": _of_regime("GRU of one regime"),
+    "regime_mixture": ModelEntry(
+        Family.REGIME_SPECIFIC,
+        "cbi_queue.models.parameters.regimes:RegimeMixtureParams",
+        {"native": "jobs.families.regime_mixture:RegimeMixture"},
+        resumes_from="start",
+        words="the nets of the regimes, weighted by their probabilities",
+        needs_returns=True,
+    ),
+    "mean_ensemble": _ensemble("Mean", "EnsembleParams", "the mean of other models' forecasts"),
+    "median_ensemble": _ensemble("Median", "EnsembleParams", "the median of other models' forecasts"),
+    "greedy_ensemble": _ensemble("Greedy", "GreedyParams", "weights chosen greedily (Caruana)"),
+    "lightgbm_stacker": ModelEntry(
+        Family.META,
+        "cbi_queue.models.parameters.meta:StackerParams",
+        {"native": "jobs.families.stacker:Stacker"},
+        resumes_from="checkpoint",
+        words="LightGBM on other models' forecasts",
+        memory=STACKING,
+    ),
+    "finbert": ModelEntry(
+        Family.SENTIMENT,
+        "cbi_queue.models.parameters.text:FinbertParams",
+        {"torch": "jobs.families.finbert:Finbert"},
+        resumes_from="checkpoint",
+        words="sentiment of headlines by FinBERT",
+        memory=PRETRAINED_BERT,
+        batch_kind="finbert",
+    ),
+    "vertex_package": ModelEntry(
+        Family.EXPORT,
+        "cbi_queue.models.parameters.export:ExportParams",
+        {"native": "jobs.families.vertex_package:VertexPackage"},
+        resumes_from="start",
+        words="the best model of the horizon, for Vertex AI",
     ),
 }
 
-BATCH_KINDS = (*dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind), "finbert")
-"""Kinds of net that a hardware profile may name. FinBERT has its figures in the guide, and no model yet."""
+BATCH_KINDS = tuple(dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind))
+"""Kinds of net that a hardware profile may name."""
 
 
 @cache

@@ -49,6 +49,8 @@ class ModelEntry:
     """Row of the hardware profile's batch ceilings and precision; None for models without batches."""
     extra: str | None = None
     """The optional part of cbi-queue that brings its library, of the same name; None: it is no option."""
+    needs_returns: bool = False
+    """Whether it is a model of log returns, and so refused on a data set whose label is a difference of prices."""
     same_cost: frozenset[str] = SAME_COST
     """Parameters that do not change the cost of a sample: runs that differ only in them share a baseline."""
     same_cost_unless_zero: frozenset[str] = SAME_COST_UNLESS_ZERO

@@ -16,6 +16,14 @@ HORIZONS: tuple[str, ...] = get_args(Horizon)
 
 BARS = ("naive", "seasonal_naive", "drift")
 """The baselines: every leaderboard shows them."""
+PLAIN_ENSEMBLES = ("mean_ensemble", "median_ensemble", "greedy_ensemble")
+"""Ensembles that cost next to nothing: what a stacker has to be better than."""
+
+Regime = Literal["crisis", "bull", "bear", "normal"]
+REGIMES: tuple[str, ...] = get_args(Regime)
+"""States of the market, in the order of the columns of their probabilities."""
+MIXTURE = "regime_mixture"
+"""Joins the models of the regimes, which count, and does not count itself."""
 
 
 class Family(StrEnum):
@@ -27,3 +35,23 @@ class Family(StrEnum):
     SIMPLE_NEURAL = "simple_neural"
     ADVANCED_NEURAL = "advanced_neural"
     VOLATILITY = "volatility"
+    REGIME_CLASSIFIER = "regime_classifier"
+    REGIME_SPECIFIC = "regime_specific"
+    META = "meta"
+    SENTIMENT = "sentiment"
+    EXPORT = "export"
+    """No model: a package of one that is trained."""
+
+
+PREPARING = frozenset({Family.FEATURES, Family.SENTIMENT})
+"""Families whose jobs forecast nothing: they make what the others read. The week's budget does not count them."""
+BOOSTED = frozenset({Family.TREES, Family.REGIME_CLASSIFIER})
+"""Families of boosted trees: after running out of memory they are trained with half the bins and threads."""
+_NO_PRICE = PREPARING | {Family.VOLATILITY, Family.REGIME_CLASSIFIER, Family.EXPORT}
+OF_ONE_REGIME = ("regime_lstm", "regime_gru")
+"""Right only as far as their regime comes: their mixture forecasts the price."""
+
+
+def forecasts_price(family: str, model: str | None) -> bool:
+    """Return True if such a job leaves forecasts of a price, which a board ranks and an ensemble may combine."""
+    return family not in _NO_PRICE and model not in OF_ONE_REGIME

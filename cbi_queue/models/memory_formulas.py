@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.models.kinds import REGIMES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -109,6 +111,21 @@ def dense(seq_len: int, batch_size: int, hidden: Sequence[int], n_features: int)
     return (input_memory + activation_memory + 2 * weight_memory) / MIB * 1.3
 
 
+LONGEST_TEXT = 128
+"""Tokens of a text that a memory estimate reckons with: the default of `headlines.max_length`."""
+
+
+def bert(batch_size: int, tokens: int) -> float:
+    """Return the MiB of BERT-base that only infers: ours, in the manner of the guide.
+
+    weights = 110 million * 4; activations = batch * tokens * 768 * 4 * 12 (hidden states, queries, keys, values and the
+    feed-forward of the layer at work) + batch * 12 heads * tokens² * 4 (its scores).
+    """
+    weight_memory = 110e6 * 4
+    activation_memory = batch_size * tokens * 768 * 4 * 12 + batch_size * 12 * tokens * tokens * 4
+    return (weight_memory + activation_memory) / MIB
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The data of a job."""
@@ -145,6 +162,8 @@ class MemoryFormula:
     LightGBM and XGBoost on one thread of a processor, whole runs, with evaluation, best weights and checkpoints."""
 
 
+MOST_MEMBERS = 50
+"""Forecasts that an ensemble is reckoned to combine: as many as a plan may name."""
 MOST_SEARCHED_DEPTH, MOST_SEARCHED_LEAVES = 10, 63
 """The largest trees that a search tries."""
 
@@ -176,6 +195,19 @@ BOOSTING = MemoryFormula(
     lambda p, data, _: boosting(data.rows, data.features, _tree_depth(p, data.rows), num_trees=p["n_estimators"]),
     CorrectionLine(220.0, 1.0, 0.3),
 )
+STACKING = MemoryFormula(
+    lambda p, data, _: boosting(
+        min(p["history_rows"], data.rows), MOST_MEMBERS, _tree_depth(p, data.rows), num_trees=p["n_estimators"]
+    ),
+    CorrectionLine(280.0, 1.0, 0.3),
+)
+BOOSTED_REGIMES = MemoryFormula(
+    lambda p, data, _: boosting(
+        data.rows, data.features, _tree_depth(p, data.rows), num_trees=len(REGIMES) * p["n_estimators"]
+    ),
+    CorrectionLine(290.0, 1.0, 0.3),
+)
+"""A tree for each regime and round."""
 RECURRENT_1_LAYER, RECURRENT_2_LAYER = _recurrent(1), _recurrent(2)
 CONVOLUTIONAL = MemoryFormula(
     lambda p, data, batch: convolutional(
@@ -186,6 +218,10 @@ CONVOLUTIONAL = MemoryFormula(
 TRANSFORMER = MemoryFormula(
     lambda p, _, batch: transformer(p["sequence_length"], batch, p["d_model"], p["heads"], p["layers"]),
     CorrectionLine(470.0, 2.1, 0.3),
+)
+PRETRAINED_BERT = MemoryFormula(
+    lambda _, __, batch: bert(batch, LONGEST_TEXT),
+    CorrectionLine(430.0, 1.0, 0.3),
 )
 DENSE = MemoryFormula(
     lambda p, data, batch: dense(p["sequence_length"], batch, p["hidden"], data.features),

@@ -18,7 +18,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.catalogue import MODELS, entry_for, models_of, outside
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.expand import Combination, filled
-from cbi_queue.spec import NAME_PATTERN, JobSpec, spec_faults, timeout_seconds
+from cbi_queue.spec import CHECKED, NAME_PATTERN, JobSpec, spec_faults, timeout_seconds
 from cbi_queue.values.words import KeyPath, fault_words, not_allowed, unknown
 
 if TYPE_CHECKING:
@@ -45,9 +45,16 @@ class JobDraft:
     """The parameters that are right; with every default filled in when all are."""
     needs: dict[str, int] = field(default_factory=dict)
     """Each name with its position in `needs` as written."""
+    after: dict[str, int] = field(default_factory=dict)
+    """The same of `after`."""
     needs_known: bool = False
-    """False when `needs` drew a complaint: what it lacks then proves nothing."""
+    """False when `needs` or `after` drew a complaint: what they lack then proves nothing."""
     spec: JobSpec | None = None
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Names of the jobs that it needs or comes after."""
+        return (*self.needs, *self.after)
 
     def place(self, *key: str | int) -> KeyPath:
         """Return where *key* of this job is written: in the matrix, in the defaults, or in the job itself."""
@@ -81,7 +88,8 @@ def build(entry: Entry, combination: Combination, day: int, complain: Complain) 
 def _spec(draft: JobDraft, values: dict[str, Any], complain: Complain) -> JobSpec | None:
     named = {key: getattr(draft, key) for key in ("name", "family", "model", "horizon", "dataset", "params")}
     try:
-        return JobSpec.model_validate({**named, **values, "needs": tuple(draft.needs)})
+        written = {**named, **values, "needs": tuple(draft.needs), "after": tuple(draft.after)}
+        return JobSpec.model_validate(written, context=CHECKED)
     except ValidationError as exc:
         # Every key was checked above; what is left are rules between keys that the spec itself holds.
         complain(draft.at, spec_faults(exc, named))
@@ -178,16 +186,17 @@ def _name(
 
 
 def _name_needs(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> None:
-    if "needs" in broken:
+    if not broken.isdisjoint({"needs", "after"}):
         return
-    written = values.get("needs", [])
-    names = [_filled(draft, need, values, ("needs", i), complain) for i, need in enumerate(written)]
-    for i, name in enumerate(names):
-        if name is not None:
-            draft.needs.setdefault(name, i)
-    draft.needs_known = None not in names
-    if not draft.needs_known:
-        broken.add("needs")
+    draft.needs_known = True
+    for key, found in (("needs", draft.needs), ("after", draft.after)):
+        names = [_filled(draft, need, values, (key, i), complain) for i, need in enumerate(values.get(key, []))]
+        for i, name in enumerate(names):
+            if name is not None:
+                found.setdefault(name, i)
+        if None in names:
+            draft.needs_known = False
+            broken.add(key)
 
 
 def _backend(draft: JobDraft, values: dict[str, Any], broken: set[str], complain: Complain) -> str | None:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 from cbi_queue import budget
 from cbi_queue.datasets.place import of_dataset
 from cbi_queue.hardware.fit import why_it_cannot_fit
+from cbi_queue.hardware.memory import line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import MIXTURE, Family, forecasts_price
+from cbi_queue.models.mixtures import wrong_parts
 from cbi_queue.plan.data_checks import check_data, of_dataset_words
 from cbi_queue.plan.drafting import drafts_in
 from cbi_queue.plan.order import circles
+from cbi_queue.plan.text_checks import check_text
 from cbi_queue.values.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from cbi_queue.datasets.inspection import Inspection, Request
     from cbi_queue.hardware import HardwareProfile
     from cbi_queue.hardware.memory import Peak
-    from cbi_queue.models.memory_formulas import Shape
+    from cbi_queue.models.memory_formulas import CorrectionLine, Shape
     from cbi_queue.plan.build import JobDraft
     from cbi_queue.plan.complaints import Complaints
     from cbi_queue.plan.drafting import PlanDraft
@@ -35,6 +38,10 @@ if TYPE_CHECKING:
 
 MOST_SUGGESTIONS = 20
 """Unmet needs that get a `did you mean`: comparing one with every name takes time."""
+
+
+SPLIT_KEYS = ("scheme", "validation_rows", "backtest_rows", "final_block_rows", "embargo_rows")
+"""Parameters that decide which rows are forecast in which block: those of an ensemble and of its members are equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +69,14 @@ def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Comp
     if all_read and all(plan.complete for plan in plans) and all(job.name is not None for _, job in drafts_in(plans)):
         check_needs(plans, by_name, around.known_jobs, complaints)
     check_circles(plans, by_name, complaints)
+    check_members(plans, by_name, around.known_jobs, complaints)
+    check_mixtures(plans, by_name, around.known_jobs, complaints)
     check_caches(plans, complaints)
     for plan in plans:
         check_ceilings(plan, around.profile, complaints)
         check_memory(plan, around, complaints)
     check_data(plans, by_name, around, complaints)
+    check_text(plans, by_name, around, complaints)
     check_budget(plans, complaints)
 
 
@@ -95,24 +105,72 @@ def check_needs(
     """Complain about needs that neither the given plans nor the queue contain."""
     suggestions = 0
     for plan, job in drafts_in(plans):
-        for need, i in job.needs.items():
-            if need in by_name or need in known:
+        waits = [("needs", "needs", *item) for item in job.needs.items()]
+        waits += [("after", "comes after", *item) for item in job.after.items()]
+        for key, verb, name, i in waits:
+            if name in by_name or name in known:
                 continue
-            meant = did_you_mean(need, by_name, cutoff=0.8) if suggestions < MOST_SUGGESTIONS else ""
+            meant = did_you_mean(name, by_name, cutoff=0.8) if suggestions < MOST_SUGGESTIONS else ""
             suggestions += 1
-            text = f"needs {need!r}, which is neither in the given plans nor in the queue{meant}"
+            text = f"{verb} {name!r}, which is neither in the given plans nor in the queue{meant}"
             hint = "" if meant else "; pass the file that defines it as well, or enqueue that file first"
-            plan.complain(complaints, (*job.at, "needs", i), text + hint)
+            plan.complain(complaints, (*job.at, key, i), text + hint)
+
+
+def check_members(
+    plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], known: Mapping[str, JobSpec], complaints: Complaints
+) -> None:
+    """Complain about jobs that an ensemble could never combine: of another horizon, data set or scheme, or ensembles."""
+    for plan, job in drafts_in(plans):
+        if job.family != Family.META:
+            continue
+        for name, i in job.after.items():
+            member = by_name.get(name) or known.get(name)
+            why = _why_no_member(job, member) if member is not None else None
+            if why is not None:
+                text = f"{job.name!r} cannot combine {name!r}: {why}; name forecasts of {job.horizon} that are judged alike"
+                plan.complain(complaints, (*job.at, "after", i), text)
+
+
+def _why_no_member(job: JobDraft, member: JobDraft | JobSpec) -> str | None:
+    if member.family == Family.META:
+        return "it is an ensemble itself"
+    if member.family is not None and not forecasts_price(member.family, member.model):
+        return f"{member.model or member.family} forecasts no price"
+    if member.dataset != job.dataset:
+        return f"it reads the data set {member.dataset}, not {job.dataset}"
+    if member.horizon is not None and job.horizon is not None and member.horizon != job.horizon:
+        return f"it forecasts {member.horizon}, not {job.horizon}"
+    differing = [
+        key
+        for key in SPLIT_KEYS
+        if key in job.params and key in member.params and job.params[key] != member.params[key]
+    ]
+    if "scheme" not in differing and job.params.get("scheme") == "holdout":
+        differing = [key for key in differing if key != "final_block_rows"]
+    return f"{', '.join(differing)} of the two differ" if differing else None
 
 
 def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], complaints: Complaints) -> None:
     """Complain about jobs that wait for themselves, showing the circle."""
     plan_of = {job.name: plan for plan, job in reversed(list(drafts_in(plans)))}
-    for circle in circles({name: job.needs for name, job in by_name.items()}):
+    for circle in circles({name: job.waits_for for name, job in by_name.items()}):
         job = by_name[circle[0]]
         words = " → ".join(circle if len(circle) <= 12 else (*circle[:6], "…", *circle[-6:]))
         text = f"these jobs need each other in a circle and would never start: {words}"
-        plan_of[circle[0]].complain(complaints, (*job.at, "needs"), text)
+        plan_of[circle[0]].complain(complaints, (*job.at, "needs" if circle[1] in job.needs else "after"), text)
+
+
+def check_mixtures(
+    plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], known: Mapping[str, JobSpec], complaints: Complaints
+) -> None:
+    """Complain about mixtures over regimes that do not need exactly their parts."""
+    for plan, job in drafts_in(plans):
+        if job.model != MIXTURE:
+            continue
+        needed = [by_name[need].spec if need in by_name else known.get(need) for need in job.needs]
+        if None not in needed and (words := wrong_parts([(n.model, n.params.get("regime")) for n in needed if n])):
+            plan.complain(complaints, (*job.at, "needs"), words)
 
 
 def check_caches(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
@@ -153,14 +211,18 @@ def check_ceilings(plan: PlanDraft, profile: HardwareProfile, complaints: Compla
 def check_memory(plan: PlanDraft, around: Surroundings, complaints: Complaints) -> None:
     """Complain about jobs that could never fit into the machine's memory."""
     shapes: dict[tuple[str, str], Shape] = {}  # read once for the many jobs of a horizon
+    lines: dict[tuple[str, str], CorrectionLine] = {}  # learned once for the many jobs of a model
     for job in plan.jobs:
         if job.spec is None:
             continue
+        model, backend = job.spec.model, job.spec.backend
+        if (model, backend) not in lines:
+            lines[model, backend] = line_for(model, backend, around.peaks.get(backend, ()))
         key = job.dataset, job.spec.horizon
         if key not in shapes:
             folder = around.processed_dir and of_dataset(around.processed_dir, job.dataset)
             shapes[key] = (shape_from_cache(folder, job.spec.horizon) if folder else None) or ASSUMED
-        text = why_it_cannot_fit(job.spec, around.profile, shapes[key], around.peaks)
+        text = why_it_cannot_fit(job.spec, around.profile, shapes[key], lines[model, backend])
         if text is not None:
             plan.complain(complaints, job.at, text)
 

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cbi_queue.datasets.choices import for_dataset, no_returns_words
+from cbi_queue.datasets.description import read_description
 from cbi_queue.datasets.inspection import Request
 from cbi_queue.datasets.place import DEFAULT, ROOM, export_path, of_dataset
+from cbi_queue.datasets.snapshots import rows_of
+from cbi_queue.errors import Refused
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import HORIZON_DAYS, Family
+from cbi_queue.models.kinds import HORIZON_DAYS, PREPARING, Family
 from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS, EvaluationParams
 from cbi_queue.plan.drafting import drafts_in
 from cbi_queue.values.words import did_you_mean
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cbi_queue.datasets.inspection import Inspection
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from cbi_queue.plan.checks import Surroundings
     from cbi_queue.plan.complaints import Complaints
     from cbi_queue.plan.drafting import PlanDraft
+    from cbi_queue.spec import JobSpec
 
 
 def check_data(
@@ -33,19 +38,54 @@ def check_data(
 ) -> None:
     """Complain about jobs whose input is neither on disk nor made by a job they need, or cannot be trained on."""
     builders: list[tuple[PlanDraft, JobDraft]] = []
+    absent: dict[Key, Path | None] = {}  # looked for once for the many jobs that read one cache
     for plan, job in drafts_in(plans):
         if job.family is None or job.horizon is None:
             continue
         if job.family == Family.FEATURES:
             if around.exports_dir is not None and _has_export(plan, job, around.exports_dir, complaints):
                 builders.append((plan, job))
-        elif around.processed_dir is not None and job.needs_known and not _has_cache(job, by_name, around):
-            cache = of_dataset(around.processed_dir, job.dataset) / f"{job.horizon}_features.parquet"
+        elif around.processed_dir is not None and job.needs_known and job.family not in PREPARING:
+            key = job.dataset, job.horizon
+            if key not in absent:
+                path = of_dataset(around.processed_dir, job.dataset) / f"{job.horizon}_features.parquet"
+                absent[key] = None if path.is_file() else path
+            if (cache := absent[key]) is None or _needs_make_cache(job, by_name, around):
+                continue
             of = f"{job.horizon}{of_dataset_words(job.dataset)}"
             text = f"no input for {of}: add the features job of {of} to `needs`, or build {cache} first"
             plan.complain(complaints, (*job.at, "needs") if job.needs else job.at, text)
-    rows = _open_exports(builders, around, complaints)
+    rows, queued = _elsewhere(plans, by_name, around)
+    rows |= _open_exports(builders, queued, around, complaints)
     _check_rows(plans, rows, complaints)
+    if around.exports_dir is not None:
+        _check_labels(plans, around.exports_dir, complaints)
+
+
+def _elsewhere(
+    plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], around: Surroundings
+) -> tuple[dict[Key, int], dict[Key, Request]]:
+    """Return what is known of the data that no job of these plans builds features of.
+
+    Returns:
+        The rows of the caches on the disk; the exports that features jobs in the queue are to read.
+    """
+    rows: dict[Key, int] = {}
+    queued: dict[Key, Request] = {}
+    seen: set[Key] = set()
+    for _, job in drafts_in(plans):
+        if job.spec is None or job.family == Family.FEATURES or (key := (job.dataset, job.spec.horizon)) in seen:
+            continue
+        seen.add(key)
+        builder = _builder(job, by_name, around)
+        if builder is not None and builder.name in by_name:
+            continue
+        if around.processed_dir is not None and (found := rows_of(of_dataset(around.processed_dir, key[0]), key[1])):
+            rows[key] = found
+        elif around.exports_dir is not None and builder is not None:
+            export = export_path(of_dataset(around.exports_dir, key[0]), key[1])
+            queued |= {key: Request(export, builder.params)} if export.exists() else {}
+    return rows, queued
 
 
 def _has_export(plan: PlanDraft, job: JobDraft, exports_dir: Path, complaints: Complaints) -> bool:
@@ -72,32 +112,47 @@ def of_dataset_words(dataset: str) -> str:
     return "" if dataset == DEFAULT else f" of the data set {dataset}"
 
 
-def _has_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> bool:
-    """True when the features of the job's horizon come from a job it needs, however far back, or lie on disk."""
-    folder = around.processed_dir and of_dataset(around.processed_dir, job.dataset)
-    if folder is not None and (folder / f"{job.horizon}_features.parquet").is_file():
-        return True
-    pending, looked_at = list(job.needs), set[str]()
+def _needs_make_cache(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> bool:
+    """True when the features of the job's horizon come from a job it waits for, however far back."""
+    # An unmet need has its own complaint; what it would have built is not known.
+    return any(needed is None or _builds(needed, job) for needed in _needed(job, by_name, around))
+
+
+def _builder(job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings) -> JobDraft | JobSpec | None:
+    """Return the job that builds the features of *job*, however far back; None when there is none."""
+    return next((needed for needed in _needed(job, by_name, around) if needed and _builds(needed, job)), None)
+
+
+def _builds(needed: JobDraft | JobSpec, job: JobDraft) -> bool:
+    is_builder = needed.family == Family.FEATURES and needed.dataset == job.dataset
+    return is_builder and needed.horizon in {job.horizon, None}
+
+
+def _needed(
+    job: JobDraft, by_name: Mapping[str, JobDraft], around: Surroundings
+) -> Iterator[JobDraft | JobSpec | None]:
+    """Yield every job that must end before *job*, once each; None for one that is not known."""
+    pending, looked_at = list(job.waits_for), set[str]()
     while pending:
         name = pending.pop()
         if name in looked_at:
             continue
         looked_at.add(name)
         needed = by_name.get(name) or around.known_jobs.get(name)
-        if needed is None:
-            # An unmet need has its own complaint; what it would have built is not known.
-            return True
-        is_builder = needed.family == Family.FEATURES and needed.dataset == job.dataset
-        if is_builder and needed.horizon in {job.horizon, None}:
-            return True
-        pending.extend(needed.needs)
-    return False
+        yield needed
+        pending.extend(needed.waits_for if needed else ())
 
 
 def _open_exports(
-    builders: Sequence[tuple[PlanDraft, JobDraft]], around: Surroundings, complaints: Complaints
+    builders: Sequence[tuple[PlanDraft, JobDraft]],
+    queued: Mapping[Key, Request],
+    around: Surroundings,
+    complaints: Complaints,
 ) -> dict[Key, int]:
-    """Complain about every fault of every export that is read, once a file; return the rows by data set and horizon."""
+    """Complain about every fault of every export that is read, once a file; return the rows by data set and horizon.
+
+    Exports that only jobs in the queue read (*queued*) have been complained about: of them the rows alone are told.
+    """
     if around.inspect is None or around.exports_dir is None:
         return {}
     wanted: dict[str, Request] = {}
@@ -108,45 +163,39 @@ def _open_exports(
         key = repr((path, sorted(job.params.items())))
         wanted[key] = request
         readers.setdefault(key, []).append((plan, job))
-    found = around.inspect(list(wanted.values()))
+    found = around.inspect([*wanted.values(), *queued.values()])
     if found is None:
         around.notes.append(
             "the exports were not opened: the trainers' Python lacks its libraries (`cbi-queue doctor`)"
         )
         return {}
-    rows: dict[Key, int] = {}
-    for (key, request), inspection in zip(wanted.items(), found, strict=True):
+    rows = {key: each.rows for key, each in zip(queued, found[len(wanted) :], strict=True) if _is_known(each)}
+    for (key, request), inspection in zip(wanted.items(), found[: len(wanted)], strict=True):
         plan, job = readers[key][0]
         for fault in inspection.faults:
-            plan.complain(complaints, job.place("horizon"), f"{request.path}: {_for_dataset(fault, job.dataset)}")
+            plan.complain(complaints, job.place("horizon"), f"{request.path}: {for_dataset(fault, job.dataset)}")
         for warning in inspection.warnings:
             note = f"{request.path.name}{of_dataset_words(job.dataset)}: {warning}"
             if note not in around.notes:
                 around.notes.append(note)
-        rows |= _rows_of(inspection, readers[key])
-    return rows
+        if _is_known(inspection):
+            rows |= {(job.dataset, job.horizon): inspection.rows for _, job in readers[key] if job.horizon is not None}
+    return {key: count for key, count in rows.items() if count is not None}
 
 
-def _for_dataset(fault: str, dataset: str) -> str:
-    """Complete the commands that a fault names."""
-    return fault if dataset == DEFAULT else fault.replace("data edit ", f"data edit --dataset {dataset} ")
-
-
-def _rows_of(inspection: Inspection, readers: Sequence[tuple[PlanDraft, JobDraft]]) -> dict[Key, int]:
-    if inspection.rows is None or inspection.faults:
-        return {}
-    return {(job.dataset, job.horizon): inspection.rows for _, job in readers if job.horizon is not None}
+def _is_known(inspection: Inspection) -> bool:
+    return inspection.rows is not None and not inspection.faults
 
 
 def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints: Complaints) -> None:
     """Complain about models whose split leaves too little to train on, once for those that lack the same."""
     short: dict[tuple[str, str], list[tuple[PlanDraft, JobDraft]]] = {}
     for plan, job in drafts_in(plans):
-        if job.spec is None or job.model is None or not issubclass(MODELS[job.model].params, EvaluationParams):
+        there = rows.get((job.dataset, job.spec.horizon)) if job.spec is not None else None
+        if there is None or job.spec is None:
             continue
         params = job.spec.typed_params
-        there = rows.get((job.dataset, job.spec.horizon))
-        if there is None or not isinstance(params, EvaluationParams):
+        if not isinstance(params, EvaluationParams):
             continue
         needed = params.rows_needed(HORIZON_DAYS[job.spec.horizon])
         if there < needed:
@@ -163,3 +212,21 @@ def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints:
         plan, job = found[0]
         also = f" (so {counted(len(found) - 1, 'more job')} of this plan)" if len(found) > 1 else ""
         plan.complain(complaints, job.place("params"), text + also)
+
+
+def _check_labels(plans: Sequence[PlanDraft], exports_dir: Path, complaints: Complaints) -> None:
+    """Complain about models of log returns on a data set that has none, once a plan and data set."""
+    found: dict[tuple[str, str], list[tuple[PlanDraft, JobDraft]]] = {}
+    for plan, job in drafts_in(plans):
+        if job.model is not None and MODELS[job.model].needs_returns:
+            found.setdefault((plan.source.name, job.dataset), []).append((plan, job))
+    for (_, dataset), of_dataset_and_plan in found.items():
+        try:
+            chosen = read_description(of_dataset(exports_dir, dataset))
+        except Refused:
+            continue  # told where the export is opened
+        if chosen.label == "log_return":
+            continue
+        (plan, job), more = of_dataset_and_plan[0], len(of_dataset_and_plan) - 1
+        also = f" (so {counted(more, 'more job')} of this plan)" if more else ""
+        plan.complain(complaints, job.place("model"), no_returns_words(str(job.model), dataset) + also)

@@ -70,6 +70,8 @@ class JobEntry(BaseModel):
     """Higher runs first; equal priorities run in plan order."""
     needs: list[Template] = Field(default_factory=list, max_length=MAX_NEEDS)
     """Names of the jobs that must have succeeded first; placeholders are filled in."""
+    after: list[Template] = Field(default_factory=list, max_length=MAX_NEEDS)
+    """Names of the jobs that must have ended first, whatever came of them; an ensemble combines these."""
     retries: Retries = 1
     """Further attempts after an error; crashes, evictions and stops do not count."""
     timeout: Timeout = None

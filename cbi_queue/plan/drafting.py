@@ -201,7 +201,7 @@ class _Reading:
         """Complain about a default that no job can take; only when every job could be read."""
         if not plan.complete or any(job.model is None for job in plan.jobs):
             return
-        models = [MODELS[job.model] for job in plan.jobs if job.model is not None]
+        models = [MODELS[name] for name in dict.fromkeys(job.model for job in plan.jobs) if name is not None]
         backend = defaults.get("backend")
         if backend is not None and not any(backend in model.backends for model in models):
             known = {name for model in models for name in model.backends}

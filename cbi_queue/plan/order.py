@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def execution_order(jobs: Sequence[JobSpec]) -> list[JobSpec]:
-    """Return *jobs* as one slot runs them: the highest priority first, then plan order, each after what it needs.
+    """Return *jobs* as one slot runs them: the highest priority first, then plan order, each after what it waits for.
 
     Needs outside *jobs* count as met. Jobs in a circle would never start and are left out.
     """
     position = {job.name: i for i, job in enumerate(jobs)}
-    open_needs = {job.name: {need for need in job.needs if need in position} for job in jobs}
+    open_needs = {job.name: {need for need in job.waits_for if need in position} for job in jobs}
     needed_by: dict[str, list[str]] = {}
     for job in jobs:
         for need in open_needs[job.name]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from cbi_queue.protocol.messages import Message
@@ -27,6 +27,8 @@ class Assignment:
     """Absolute path of TrainingData/exports."""
     processed_dir: str
     """Absolute path of TrainingData/processed."""
+    needed_runs: dict[str, str] = field(default_factory=dict)
+    """Name of each job that this one needs -> absolute path of its run's folder."""
     threads: int = 1
     """Threads that the trainer may use; also set as OMP_NUM_THREADS."""
     micro_batch: int | None = None
@@ -45,6 +47,10 @@ class Assignment:
     """The attempt's log, already open as the trainer's stdout and stderr; the trainer rolls it over."""
     log_max_bytes: int = 5_000_000
     log_keep: int = 3
+    members: tuple[dict[str, Any], ...] = ()
+    """Runs that an ensemble combines: {"name", "model", "run": "JOB.ATTEMPT", "run_dir": absolute path}."""
+    left_out: tuple[str, ...] = ()
+    """`NAME: why`, of each run that it would have combined but for a reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Started(Message):
     total_epochs: int
     """Epochs, boosting rounds or fits planned; 1 for a one-shot fit."""
     unit: str = "epoch"
-    """What one report counts: epoch | round | fit | chunk."""
+    """What one report counts: epoch | round | fit | chunk | batch."""
     one_shot: bool = False
     """True when the work has no safe points: the slot pauses it with SIGSTOP."""
     samples: int | None = None

@@ -111,6 +111,9 @@ def _fits(value: Any, kind: Any) -> bool:
         return any(_fits(value, one) for one in get_args(kind))
     if origin is tuple:
         return isinstance(value, list) and all(_fits(one, get_args(kind)[0]) for one in value)
+    if origin is dict:
+        of_values = get_args(kind)[1]
+        return isinstance(value, dict) and (of_values is Any or all(_fits(one, of_values) for one in value.values()))
     if kind in {int, float}:
         allowed = (int, float) if kind is float else int
         return isinstance(value, allowed) and not isinstance(value, bool) and abs(value) < 2**63

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.errors import Refused
 from cbi_queue.programs import PATIENCE_S
+from cbi_queue.regular_files import plain_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,7 @@ def require_importable(definition: Definition) -> None:
             env=dict(definition.environment),
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise Refused(f"the interpreter {definition.python} cannot be started: {exc}") from exc
+        raise Refused(f"the interpreter {definition.python} cannot be started: {plain_words(exc)}") from exc
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise Refused(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cbi_queue.settings.sources import ENVIRONMENT, load_settings
+from cbi_queue.settings.sources import ENVIRONMENT, SURELY_MEANT, load_settings, unknown_variables
 from cbi_queue.settings.values import Settings
 
-__all__ = ["ENVIRONMENT", "Settings", "load_settings"]
+__all__ = ["ENVIRONMENT", "SURELY_MEANT", "Settings", "load_settings", "unknown_variables"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.errors import SettingsError
 from cbi_queue.settings.values import Settings, default_config_path
 from cbi_queue.values.toml_source import read_toml
-from cbi_queue.values.words import seen, unknown
+from cbi_queue.values.words import did_you_mean, seen, shortened, unknown
 from cbi_queue.values.written import core_value, seconds_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ ENVIRONMENT: dict[str, str] = {
     if f.name not in {"runtimes", "config_file"}
 }
 """Environment variable -> field of `Settings`. CBI_CONFIG names the TOML file itself."""
+
+OTHER_VARIABLES = frozenset({"CBI_CONFIG", "CBI_OVERLAP_LOG"})
+"""Variables of ours that are no setting."""
+SURELY_MEANT = 0.8
+"""Likeness of two names, of 1, from which the one is a slip of the other and not another program's."""
 
 RANGES: dict[str, tuple[float, float]] = {
     "trainer_memory_mib": (0, 1_048_576),
@@ -97,6 +102,30 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
         for variable, name in ENVIRONMENT.items()
         if env.get(variable)
     }
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None, *, likeness: float = 0.0) -> list[str]:
+    """Return in words each variable named like ours that is no setting, and so is ignored, with the nearest that is one.
+
+    Args:
+        environ: default: the process's own.
+        likeness: leave out names that are less like one of ours than this; 0 takes all.
+    """
+    env = os.environ if environ is None else environ
+    known = [*ENVIRONMENT, *sorted(OTHER_VARIABLES)]
+    found = []
+    for name in sorted(env):
+        upper = name.upper()
+        if not env[name] or name in known or not upper.startswith("CBI_") or upper.startswith("CBI_TEST_"):
+            continue
+        if not likeness or did_you_mean(upper, known, cutoff=likeness):
+            meant = did_you_mean(upper, known)
+            found.append(f"the environment variable {_printable(name)} is not a setting and is ignored{meant}")
+    return found
+
+
+def _printable(name: str) -> str:
+    return shortened(name if name.isprintable() else ascii(name))
 
 
 def _runtimes(file: TomlFile, table: Any) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
-from cbi_queue.regular_files import check_file
+from cbi_queue.regular_files import check_file, plain_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,7 +149,7 @@ class Telemetry:
         return self._conn
 
     def _put_off(self, conn: sqlite3.Connection, exc: Exception) -> None:
-        logger.warning("event=telemetry.off path=%s why=%r", self._path, str(exc))
+        logger.warning("event=telemetry.off path=%s why=%r", self._path, plain_words(exc))
         conn.close()
         self._conn = None
         self._retry_at_s = clock.monotonic_s() + RETRY_AFTER_S
@@ -166,7 +166,7 @@ def _open_for_writing(path: Path) -> sqlite3.Connection | None:
         _add_missing_columns(conn)
         path.chmod(0o600)
     except (sqlite3.Error, OSError) as exc:
-        logger.warning("event=telemetry.off path=%s why=%r", path, str(exc))
+        logger.warning("event=telemetry.off path=%s why=%r", path, plain_words(exc))
         if conn is not None:
             conn.close()
         return None

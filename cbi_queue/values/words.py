@@ -139,11 +139,15 @@ _KIND_WORDS = {
 
 
 def _range_words(fragment: Mapping[str, Any]) -> str:
-    low, high = fragment.get("minimum"), fragment.get("maximum")
+    low, high = fragment.get("minimum", fragment.get("ge")), fragment.get("maximum", fragment.get("le"))
     if low is not None and high is not None:
         return f" from {low:g} to {high:g}" if abs(high) < 1e6 else f" from {low} to {high}"
-    bounds = [f"{words} {fragment[key]:g}" for key, words in _BOUND_WORDS.items() if key in fragment]
+    bounds = [f"{words} {_plain_number(fragment[key])}" for key, words in _BOUND_WORDS.items() if key in fragment]
     return f" {' and '.join(bounds)}" if bounds else ""
+
+
+def _plain_number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1e6 and value == int(value) else f"{value:g}"
 
 
 _BOUND_WORDS = {

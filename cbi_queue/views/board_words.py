@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.views.leaderboard import BETTER, HOLDOUT, LEAST_INDEPENDENT, NAIVE, NO, TOO_FEW, WORSE
+from cbi_queue.models.kinds import HORIZON_DAYS
+from cbi_queue.models.mixtures import FALLS_BACK, NO_BETTER
+from cbi_queue.views.ensembles import best_single_words
+from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, HOLDOUT, LEAST_INDEPENDENT, NAIVE, NO, TOO_FEW, WORSE
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
@@ -17,15 +20,18 @@ if TYPE_CHECKING:
 
     AnyRow = LeaderboardRow | VolatilityRow
 
-PERIODS = {
+_TRADING_DAYS = 252.0
+_PERIODS = {
     "1w": ("week", "weeks"), "1m": ("month", "months"), "3m": ("quarter", "quarters"),
     "6m": ("half-year", "half-years"), "12m": ("year", "years"),
 }  # fmt: skip
-"""What one horizon is called, alone and in numbers."""
+"""What one horizon is called in a series of trading days, alone and in numbers."""
+_ROWS = {365.0: "calendar days", 52.0: "weeks", 12.0: "months", 4.0: "quarters", 1.0: "years"}
+"""What the rows of other series are, by the rows that a year has."""
 VARIANCE_BAR = "EWMA"
 """What volatility models are held against."""
-NO_PERIOD = ("period", "periods")
 TOLD_APART_WORDS = {BETTER: "yes (better)", WORSE: "yes (worse)", NO: "no", TOO_FEW: "too few"}
+NO_PERCENT = "Label difference: MAPE is not known, because a share of a price that may be 0 or below says nothing."
 PLOT_COLUMNS = 9
 """Characters of a plot: odd, so that zero has one of its own."""
 TALLEST = 3.0
@@ -42,7 +48,12 @@ def heading(title: str, rows: Sequence[AnyRow], *, final: bool = False) -> str:
 def sentences(rows: Sequence[LeaderboardRow], comparison: Comparison | None = None) -> list[str]:
     """Say what may be believed of a board: what is told apart from naive, what only looks good, what is not ranked."""
     tried = sum(row.place is not None and row.job_id is not None and row.model != NAIVE for row in rows)
-    return [_told_apart(rows, NAIVE), *_lookalikes(rows), *_superior(tried, NAIVE, comparison)]
+    compared = [(row.name, row.against_best) for row in rows if row.place is not None and row.against_best is not None]
+    said = [_told_apart(rows, NAIVE), *best_single_words(compared), *_lookalikes(rows)]
+    said += _superior(tried, NAIVE, comparison)
+    if rows[0].label == DIFFERENCE:
+        said.append(NO_PERCENT)
+    return said
 
 
 def volatility_sentences(rows: Sequence[VolatilityRow], comparison: Comparison | None = None) -> list[str]:
@@ -52,10 +63,13 @@ def volatility_sentences(rows: Sequence[VolatilityRow], comparison: Comparison |
 
 
 def _superior(tried: int, bar: str, comparison: Comparison | None) -> list[str]:
-    if comparison is None or comparison.superior_p is None:
+    if comparison is None:
         return []
+    fault = [comparison.fault] if comparison.fault is not None else []
+    if comparison.superior_p is None:
+        return fault
     lead = f"Luck alone gives the best of {counted(tried, 'model')} such a lead over {bar} in"
-    return [f"{lead} {_percent(comparison.superior_p)} of cases (test for superior predictive ability)."]
+    return [*fault, f"{lead} {_percent(comparison.superior_p)} of cases (test for superior predictive ability)."]
 
 
 def half_width(row: AnyRow) -> float | None:
@@ -82,8 +96,24 @@ def independent_words(row: AnyRow) -> str:
     if row.independent is None:
         return "n not known"
     count = round(row.independent)
-    period = PERIODS.get(row.horizon, NO_PERIOD)[count != 1]
-    return f"n = {count} independent {period}"
+    return f"n = {count} independent {periods(count, row.horizon, row.periods_per_year)}"
+
+
+def periods(count: int, horizon: str, per_year: float | None) -> str:
+    """Name *count* stretches of one horizon each, by the spacing of the data.
+
+    A horizon is counted in rows: 21 rows are a month of trading days, and 21 weeks of a weekly series.
+
+    Args:
+        count: how many.
+        horizon: one of the catalogue's names.
+        per_year: rows of a year; None: not recorded, trading days.
+    """
+    if per_year in {None, _TRADING_DAYS} and horizon in _PERIODS:
+        return _PERIODS[horizon][count != 1]
+    plural = "period" if count == 1 else "periods"
+    days = HORIZON_DAYS.get(horizon)
+    return plural if days is None else f"{plural} of {days} {_ROWS.get(per_year or _TRADING_DAYS, 'rows')}"
 
 
 def _told_apart(rows: Sequence[AnyRow], bar: str) -> str:
@@ -115,6 +145,12 @@ def _lookalikes(rows: Sequence[LeaderboardRow]) -> list[str]:
         "The same forecast every day": [row for row in models if _has(row, "constant forecast") and row.shrinkage != 0],
         "Best round 1 (no later round was better on validation)": [row for row in models if row.best_round == 1],
         "Shrunk to naive's forecast (no skill on validation)": [row for row in models if row.shrinkage == 0],
+        "Mixes models of a regime that is too short, which learned from all rows": [
+            row for row in models if _has(row, FALLS_BACK)
+        ],
+        "Regimes do not help: not better than the same model without them": [
+            row for row in models if _has(row, NO_BETTER)
+        ],
     }
     return [f"{words}: {', '.join(row.name for row in named)}." for words, named in found.items() if named]
 

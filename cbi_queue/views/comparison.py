@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import write_json
 from cbi_queue.models.kinds import HORIZON_DAYS
-from cbi_queue.regular_files import LARGE, read_whole
+from cbi_queue.regular_files import LARGE, plain_words, read_whole
 from cbi_queue.views.stored_values import number_of, object_of
 
 if TYPE_CHECKING:
@@ -41,12 +41,20 @@ class Comparison:
     """How likely the best model's lead over naive (volatility: EWMA) is by chance, given how many were tried."""
     deflated: dict[str, float] = field(default_factory=dict)
     """Name -> deflated Sharpe ratio, 0 to 1."""
+    fault: str | None = None
+    """Why it could not be computed, and whether it is tried again, in words."""
 
 
 def read_comparisons(path: Path, boards: Mapping[str, list[JobRow]]) -> dict[str, Comparison]:
     """Return what is stored about *boards*: title -> scored jobs; titles about which nothing is stored are left out."""
     stored = _stored(path)
-    return {title: _read(stored[key]) for title, jobs in boards.items() if (key := _key(jobs)) in stored}
+    answers = {title: _read(stored.get(key_of(jobs))) for title, jobs in boards.items()}
+    return {title: answer for title, answer in answers.items() if answer is not None}
+
+
+def stored_keys(path: Path) -> set[str]:
+    """Return the keys of every answer that is kept."""
+    return {key for key, answer in _stored(path).items() if _read(answer) is not None}
 
 
 def missing_groups(path: Path, boards: Mapping[str, list[JobRow]]) -> dict[str, dict[str, Any]]:
@@ -55,11 +63,11 @@ def missing_groups(path: Path, boards: Mapping[str, list[JobRow]]) -> dict[str, 
     Boards of a run whose forecasts are not there are left out: nothing could be computed about them.
     """
     stored = _stored(path)
-    keyed = {_key(jobs): jobs for jobs in boards.values() if jobs}
+    keyed = {key_of(jobs): jobs for jobs in boards.values() if jobs}
     return {
         key: _group(jobs)
         for key, jobs in keyed.items()
-        if key not in stored and jobs[0].horizon in HORIZON_DAYS and all(map(_has_forecasts, jobs))
+        if _read(stored.get(key)) is None and jobs[0].horizon in HORIZON_DAYS and all(map(_has_forecasts, jobs))
     }
 
 
@@ -101,7 +109,7 @@ def finish_comparison(child: subprocess.Popen[str], groups: Mapping[str, dict[st
     except subprocess.TimeoutExpired:
         return f"{FAILED}: it took longer than {TIMEOUT_S:.0f} s"
     except (OSError, ValueError) as exc:
-        return f"{FAILED}: {exc}"
+        return f"{FAILED}: {plain_words(exc)}"
     finally:
         if child.poll() is None:
             child.kill()
@@ -139,7 +147,8 @@ def _stored(path: Path) -> dict[str, Any]:
     return stored if isinstance(stored, dict) else {}
 
 
-def _key(jobs: Iterable[JobRow]) -> str:
+def key_of(jobs: Iterable[JobRow]) -> str:
+    """Return what a stored answer is kept by: the exact runs that were compared."""
     runs = sorted((job.id, job.attempts, job.run_dir or "") for job in jobs)
     return hashlib.sha256(json.dumps(runs).encode()).hexdigest()
 
@@ -164,11 +173,12 @@ def _run(job: JobRow) -> dict[str, Any]:
     return {"name": job.name, "predictions": str(_forecasts(job)), "trials": metrics.get("trials", 1), **figures}
 
 
-def _read(answer: Any) -> Comparison:
+def _read(answer: Any) -> Comparison | None:
+    """Return a stored answer; None for what is none, so that it is computed again."""
     try:
         return Comparison(_numbers(answer["set"]), number_of(answer["superior_p"]), _numbers(answer["deflated"]))
     except (KeyError, TypeError, AttributeError):
-        return Comparison()
+        return None
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -94,7 +94,8 @@ def _with_final_scores(job: JobRow) -> JobRow | None:
     if not isinstance(own, dict) or not isinstance(naive, dict):
         return None
     kept: dict[str, Any] = {**(job.metrics or {}), "backtest": own, "naive": {"backtest": naive}}
-    kept.pop("coverage", None)  # of the backtest
+    for of_backtest in ("coverage", "against_best"):
+        kept.pop(of_backtest, None)
     return replace(job, metrics=kept)
 
 

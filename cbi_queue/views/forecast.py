@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.views.leaderboard import DIFFERENCE
 from cbi_queue.views.stored_values import number_of
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ def forecast_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:
     date, target = found.get("date"), found.get("target_date")
     if price is None or predicted is None or not isinstance(date, str) or not isinstance(target, str):
         return
-    change = predicted / price - 1 if price else 0.0
-    yield f"Forecast for {target}: {figure(predicted)} ({change:+.1%} from {figure(price)} on {date})".replace(
-        "%", " %"
-    )
+    if (metrics or {}).get("label") == DIFFERENCE:
+        moved = f"{predicted - price:+.4g}"
+    else:
+        moved = f"{predicted / price - 1 if price else 0.0:+.1%}".replace("%", " %")
+    yield f"Forecast for {target}: {figure(predicted)} ({moved} from {figure(price)} on {date})"
     for percent in COVERAGES:
         low, high = number_of(found.get(f"lower_{percent}")), number_of(found.get(f"upper_{percent}"))
         if low is not None and high is not None:
@@ -37,4 +39,5 @@ def forecast_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:
 
 def figure(price: float) -> str:
     """Write a price: two decimals, more below 1, none from 10,000 on."""
-    return f"{price:,.0f}" if price >= 10_000 else f"{price:,.2f}" if price >= 1 else f"{price:.4g}"
+    size = abs(price)
+    return f"{price:,.0f}" if size >= 10_000 else f"{price:,.2f}" if size >= 1 else f"{price:.4g}"

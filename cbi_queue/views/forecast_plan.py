@@ -80,7 +80,7 @@ def plan_forecast(forecast: QueueForecast, specs: Sequence[JobSpec]) -> PlanFore
             ids.add(number)
     for spec in specs:
         if spec.name in added:
-            needs = tuple(added[need] if need in added else newest.get(need, 0) for need in spec.needs)
+            needs = tuple(added[need] if need in added else newest.get(need, 0) for need in spec.waits_for)
             forecast.add(
                 added[spec.name], spec.name, spec.family, spec.model, spec.horizon,
                 params=json.dumps(spec.params, sort_keys=True, separators=(",", ":")), dataset=spec.dataset,

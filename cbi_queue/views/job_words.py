@@ -123,14 +123,32 @@ def blocked_lines(blocked: Sequence[Blocked]) -> list[str]:
     return lines
 
 
-def result_words(skill: Any, low: Any = None, high: Any = None, rows: Any = None, features: Any = None) -> str | None:
-    """Write a result in a few words: `skill +0.003 (-0.005 to +0.010)`, `5031 rows, 203 features`; None without one."""
+def result_words(
+    skill: Any, low: Any = None, high: Any = None, rows: Any = None, features: Any = None, *others: Any
+) -> str | None:
+    """Write a result in a few words; None without one.
+
+    `skill +0.003 (-0.005 to +0.010)`, `5031 rows, 203 features`, `551 texts scored`, `exported as cbi-zl-1m-v01`.
+
+    Args:
+        skill: of the backtest, with *low* and *high*, the ends of its interval.
+        low: see there.
+        high: see there.
+        rows: of a feature cache, with its *features*.
+        features: see there.
+        others: the texts that were scored; the name of a package.
+    """
+    texts, package = (*others, None, None)[:2]
     if _is_number(skill):
         if _is_number(low) and _is_number(high):
             return f"skill {signed(skill)} ({signed(low)} to {signed(high)})"
         return f"skill {signed(skill)}"
     if _is_number(rows) and _is_number(features):
         return f"{rows} rows, {features} features"
+    if _is_number(texts):
+        return f"{texts} texts scored"
+    if isinstance(package, str):
+        return f"exported as {package}"
     return None
 
 

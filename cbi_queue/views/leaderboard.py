@@ -20,6 +20,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import BARS, HORIZONS
+from cbi_queue.views.ensembles import AgainstBest, against_best_of
 from cbi_queue.views.stored_values import number_of, whole_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 NAIVE = "naive"
 HOLDOUT = "holdout"
+LOG_RETURN, DIFFERENCE = "log_return", "difference"
 SCHEME_WORDS = {HOLDOUT: "holdout", "walk_forward": "walk-forward"}
 LEVEL = 0.05
 """A model is told apart from naive when both p-values are at most this, divided by the models of its board."""
@@ -75,6 +77,8 @@ class LeaderboardRow:
     """The 95 % interval around that skill."""
     independent: float | None = None
     """Rows that share no day with each other: rows / h."""
+    periods_per_year: float | None = None
+    """Rows of a year, by the spacing of the data: 252 for trading days; None: not recorded."""
     p_value: float | None = None
     """Two-sided, of a skill of zero, by block bootstrap."""
     dm_p_value: float | None = None
@@ -112,11 +116,15 @@ class LeaderboardRow:
     """Which snapshot of the data set every row of its board was scored on; None when it was not recorded."""
     scheme: str = HOLDOUT
     """holdout | walk_forward: how every row of its board was judged."""
+    label: str = LOG_RETURN
+    """log_return | difference: what every row of its board forecasts of the price."""
     verdicts: tuple[VerdictLine, ...] = ()
     veto: str | None = None
     """Why a guardrail vetoed it; it is then not ranked."""
     damage: str | None = None
     """What the last check of its run folder found wrong; it is then not ranked."""
+    against_best: AgainstBest | None = None
+    """Of an ensemble: how it compares with its best member."""
     may_differ: tuple[str, ...] = ()
     """Why an undisturbed run could have given other numbers; empty: it could not."""
 
@@ -195,6 +203,11 @@ def scheme_of(job: JobRow) -> str:
     return found if isinstance(found, str) else HOLDOUT
 
 
+def label_of(job: JobRow) -> str:
+    """Return what a job forecasts of the price; runs of an earlier version forecast its log return."""
+    return DIFFERENCE if (job.metrics or {}).get("label") == DIFFERENCE else LOG_RETURN
+
+
 def may_differ(job: JobRow) -> tuple[str, ...]:
     """Return why an undisturbed run of *job* could have given other numbers; none while it has no result."""
     reasons = (job.metrics or {}).get(MAY_DIFFER)
@@ -249,6 +262,7 @@ def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[Leaderboa
             dataset=first.dataset,
             snapshot=first.snapshot,
             scheme=scheme_of(first),
+            label=label_of(first),
             told_apart=told_apart(row, models),
         )
         for row in placed
@@ -284,6 +298,7 @@ def _row(job: JobRow, comparison: Comparison | None) -> LeaderboardRow:
         set_p_value=comparison.in_set.get(job.name) if comparison else None,
         deflated_sharpe=comparison.deflated.get(job.name) if comparison else None,
         verdicts=verdicts_of(metrics),
+        against_best=against_best_of(metrics),
         may_differ=may_differ(job),
     )
 
@@ -294,6 +309,7 @@ def _with_scores(row: LeaderboardRow, score: Mapping[str, Any], validation: Any)
         validation_skill=number_of(validation.get("skill_mae")) if isinstance(validation, dict) else None,
         skill_mase=number_of(score.get("skill_mae")),
         independent=number_of(score.get("skill_independent")),
+        periods_per_year=number_of(score.get("periods_per_year")),
         p_value=number_of(score.get("skill_p_value")),
         dm_p_value=number_of(score.get("skill_dm_p_value")),
         rows=whole_of(score.get("rows")),

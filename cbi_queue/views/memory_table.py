@@ -85,7 +85,7 @@ class MemoryTable:
         limit = self._profile.limit_mib(kind_of(job.model))
         ceiling = self._profile.micro_batch_ceiling_for(job.params)
         found = fit(need, limit, self._available_mib, ceiling=ceiling)
-        planned, smallest = need.at(need.micro_batch), list(need.smaller())[-1]
+        planned, smallest = need.at(need.micro_batch), need.smallest()
         measured = self._measured.get(content_of(json.loads(job.canonical_json())))
         return MemoryRow(
             name=job.name,

@@ -14,7 +14,9 @@ from cbi_queue.datasets.place import export_path, of_dataset
 from cbi_queue.errors import Refused
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.parameters.common import EvaluationParams
+from cbi_queue.models.parameters.meta import EnsembleParams, LearnedEnsembleParams
 from cbi_queue.models.parameters.statistical import RollingFitParams
+from cbi_queue.regular_files import plain_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +36,7 @@ class Fits:
 
     jobs: tuple[str, ...]
     way: str
-    """once, walk_forward, or alone: the model walks forward by itself."""
+    """once, walk_forward, alone: the model walks forward by itself, or members: it learns from others' forecasts."""
     refit_every_rows: int | None = None
     history_rows: int | None = None
     """Rows that each fit sees; None: all that are known by then."""
@@ -133,6 +135,10 @@ def _fits(jobs: Iterable[JobSpec]) -> tuple[Fits, ...]:
         params = job.typed_params
         if isinstance(params, RollingFitParams):
             way: tuple[str, int | None, int | None] = ("alone", params.refit_every_rows, params.history_rows)
+        elif isinstance(params, LearnedEnsembleParams):
+            way = ("members", params.refit_every_rows, params.history_rows)
+        elif isinstance(params, EnsembleParams):
+            way = ("members", None, None)
         elif isinstance(params, EvaluationParams) and params.scheme == "walk_forward":
             way = ("walk_forward", params.refit_every_rows, None)
         else:
@@ -154,7 +160,7 @@ def _ask(interpreter: str, requests: list[dict[str, Any]]) -> list[dict[str, Any
         answers: list[dict[str, Any]] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired) as exc:
         raise Refused(
-            f"cannot read the dates of the exports on {interpreter}: {exc if isinstance(exc, OSError) else 'no answer'}",
+            f"cannot read the dates of the exports on {interpreter}: {plain_words(exc) if isinstance(exc, OSError) else 'no answer'}",
             hint="`cbi-queue doctor` checks the trainers' Python and its libraries",
         ) from exc
     return answers

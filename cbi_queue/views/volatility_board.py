@@ -25,7 +25,7 @@ from cbi_queue.views.leaderboard import (
 from cbi_queue.views.stored_values import number_of, object_of, whole_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from cbi_queue.ledger import JobRow
     from cbi_queue.views.comparison import Comparison
@@ -56,6 +56,8 @@ class VolatilityRow:
     """The 95 % interval around it."""
     independent: float | None = None
     """Rows that share no day with each other: rows / h."""
+    periods_per_year: float | None = None
+    """Rows of a year, by the spacing of the data: 252 for trading days; None: not recorded."""
     p_value: float | None = None
     """Two-sided, of a skill of zero, by block bootstrap."""
     dm_p_value: float | None = None
@@ -99,7 +101,13 @@ class VolatilityRow:
 
 def volatility_boards_of(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
     """Group the scored volatility jobs into boards, as `boards_of` does; a title ends in `volatility`."""
-    return {f"{title} volatility": listed for title, listed in boards_of(jobs, _is_scored).items()}
+    return boards_with(jobs, "volatility", {JobState.SUCCEEDED, JobState.VETOED})
+
+
+def boards_with(jobs: Iterable[JobRow], key: str, states: Collection[JobState]) -> dict[str, list[JobRow]]:
+    """Group the jobs in *states* that have scores under *key* in their metrics into boards; a title ends in *key*."""
+    boards = boards_of(jobs, lambda job: job.state in states and isinstance((job.metrics or {}).get(key), dict))
+    return {f"{title} {key}": listed for title, listed in boards.items()}
 
 
 def comparable_boards(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
@@ -132,11 +140,6 @@ def with_final_scores(job: JobRow, stored: Any) -> JobRow | None:
         return None
     scores = object_of((job.metrics or {}).get("volatility"))
     return replace(job, metrics={**(job.metrics or {}), "volatility": {**scores, "backtest": final}})
-
-
-def _is_scored(job: JobRow) -> bool:
-    ended = job.state in {JobState.SUCCEEDED, JobState.VETOED}
-    return ended and isinstance((job.metrics or {}).get("volatility"), dict)
 
 
 def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[VolatilityRow]:
@@ -216,6 +219,7 @@ def _with_scores(row: VolatilityRow, score: Mapping[str, Any]) -> VolatilityRow:
         row,
         **figures,
         independent=number_of(score.get("skill_independent")),
+        periods_per_year=number_of(score.get("periods_per_year")),
         p_value=number_of(score.get("skill_p_value")),
         dm_p_value=number_of(score.get("skill_dm_p_value")),
         rows=whole_of(score.get("rows")),

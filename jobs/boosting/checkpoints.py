@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
+from cbi_queue.regular_files import plain_words
 from jobs.training.checkpoint import Checkpoint, CheckpointFolder
 from jobs.training.checkpoint_pace import CheckpointPace
 
@@ -83,7 +84,7 @@ class BoostingCheckpoints:
             try:
                 saved = self._folder.save(self._checkpoint(now))
             except OSError as exc:
-                self._channel.report(CheckpointFailed(now.rounds, str(exc)))
+                self._channel.report(CheckpointFailed(now.rounds, plain_words(exc)))
             else:
                 self._channel.report(CheckpointSaved(now.rounds, saved.bytes, saved.wall_s))
                 self._safe_rounds = now.rounds

@@ -117,7 +117,13 @@ class BoostedRun:
         return found
 
     def finish(
-        self, rounds: Rounds, forecast: Callable[[bytes], np.ndarray], model_file: str, *, library: str | None
+        self,
+        rounds: Rounds,
+        forecast: Callable[[bytes], np.ndarray],
+        model_file: str,
+        *,
+        library: str | None,
+        record: Callable[..., Finished] = record_run,
     ) -> Finished:
         """Train, keep the best round, forecast every row and fill the run's folder.
 
@@ -126,6 +132,7 @@ class BoostedRun:
             forecast: model file's content -> (rows,) float64, f[t] of every row.
             model_file: name of the model's file.
             library: name and version of a library that resumes exactly from a stored model; None for others.
+            record: scores the forecasts and fills the folder.
 
         Raises:
             StopRequested: after writing a checkpoint, where the library resumes exactly.
@@ -143,7 +150,7 @@ class BoostedRun:
         clock = WorkClock(task.channel)
         clock.start(0.0)
         predicted = forecast(boosted.model)
-        return record_run(
+        return record(
             task,
             self.frame,
             self.split,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from cbi_queue.protocol import CheckpointSaved, Note, Restored
+from cbi_queue.regular_files import failure_of
 from jobs.evaluation.splits import Split, purged_folds
 from jobs.evaluation.walk_forward import NO_ROWS
 from jobs.process.channel import StopRequested
@@ -189,7 +190,7 @@ class Search:
                 study = self._opened()
                 stored = study.user_attrs.get("conditions")
             except (ValueError, KeyError, AssertionError, OSError) as exc:
-                why = f"cannot be read ({exc!r:.120})"
+                why = f"cannot be read ({failure_of(exc):.120})"
             else:
                 if stored == self._wanted:
                     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):

@@ -48,7 +48,8 @@ def mend_cache(task: Task) -> None:
 def _build_again(task: Task, files: CacheFiles) -> str:
     from jobs.data.export_file import find_export, open_export
     from jobs.data.feature_build import build_cache, description_of, rows_a_chunk, stamp_of
-    from jobs.data.features import feature_names
+    from jobs.data.feature_names import feature_names
+    from jobs.data.news import load_news, with_news
 
     def obey(_rows: int = 0) -> None:
         task.channel.safe_point(0)
@@ -63,7 +64,8 @@ def _build_again(task: Task, files: CacheFiles) -> str:
     for wanted in (body.get("snapshot"), task.spec.snapshot):
         if wanted not in {None, snapshot}:
             raise BrokenSpec(f"{source} is snapshot {snapshot[:8]} by now, and not {str(wanted)[:8]}")
-    export = open_export(source, params, obey, description)
+    news = load_news(task.exports_dir, task.processed_dir, description.headlines)
+    export = with_news(open_export(source, params, obey, description), news)
     features = feature_names(export.series, params, export.as_is)
     if list(features) != _columns(files, body)[2:]:
         raise BrokenSpec(f"{source} gives other features than the cache had, with the parameters that are known")
@@ -72,7 +74,7 @@ def _build_again(task: Task, files: CacheFiles) -> str:
         files,
         export,
         params,
-        key=cache_key(source_sha256, params.model_dump(mode="json"), snapshot),
+        key=cache_key(source_sha256, params.model_dump(mode="json"), snapshot, news.sha256 if news else None),
         horizon=task.spec.horizon,
         chunk_rows=rows_a_chunk(len(features)),
         stamp=stamp,

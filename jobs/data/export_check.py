@@ -11,13 +11,14 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.wording import counted
-from jobs.data.export_file import Export, read_chunks, read_columns
+from jobs.data.columns import NO_DATE
+from jobs.data.export_file import Export, read_arrays, read_columns
 from jobs.data.feature_cap import capped, too_many
-from jobs.data.features import DATE, PRICE, Series, look_back_rows
+from jobs.data.feature_names import PRICE, Series, look_back_rows
+from jobs.data.label import Label
 from jobs.data.leaks import suspicions
 from jobs.data.spacing import spacing_of
 from jobs.trainer import BrokenSpec
@@ -43,7 +44,7 @@ LARGEST = 1e30
 LEAK_ROWS = 20_000
 """Rows, about, in which columns that know the future are looked for."""
 ROLL_GAP = 12.0
-"""Standard deviations of a daily log return beyond which a jump is named: a roll between contracts, a split, an error."""
+"""Standard deviations of a daily move beyond which a jump is named: a roll between contracts, a split, an error."""
 
 
 @dataclass(slots=True)
@@ -110,15 +111,13 @@ class _Tally:
         )
 
 
-_NO_DATE = -(2**31)
-"""Stands for a missing date among days since 1970."""
 _FIRST_DAY, _LAST_DAY = date(1600, 1, 1).toordinal() - 719163, date(9999, 1, 1).toordinal() - 719163
 """Days since 1970 between which a date is believed."""
 
 
 def day_text(day: int) -> str:
     """Write a day since 1970; also one that no calendar of Python's has."""
-    if day == _NO_DATE:
+    if day == NO_DATE:
         return "None"
     ordinal = day + 719163
     return str(date.fromordinal(ordinal)) if 1 <= ordinal <= date.max.toordinal() else f"{day} days from 1970"
@@ -133,6 +132,8 @@ class _Pass:
 
     def __init__(self, report: Report, columns: Columns, params: FeatureParams, chosen: DataSet) -> None:
         self._report, self._columns, self._params, self._chosen = report, columns, params, chosen
+        self._label = Label(chosen.label)
+        above = " above 0" if self._label.is_relative else ""
         date_, price = columns.date, columns.price
         at = f"column {price!r} is {{value}} in row {{row}} ({{day}})"
         self._no_date = _Tally(
@@ -149,14 +150,15 @@ class _Pass:
             "rise: sort the export by date"
         )
         self._no_price = _Tally(
-            f"{{n}} day{{s}} without a price, first {{day}}: {at}; every row needs a price above 0; fill "
+            f"{{n}} day{{s}} without a price, first {{day}}: {at}; every row needs a price{above}; fill "
             "them in the export, or leave these days out with `cbi-queue data edit missing_price=drop`"
         )
         self._low_price = _Tally(
-            f"{{n}} price{{s}} of 0 or below, first {{day}}: {at}; log returns need prices above 0"
+            f"{{n}} price{{s}} of 0 or below, first {{day}}: {at}; log returns need prices above 0; correct them, or "
+            "forecast differences of the price with `cbi-queue data edit label=difference`"
         )
         self._huge_price = _Tally(
-            f"{{n}} price{{s}} beyond {LARGEST:g}, first {{day}}: {at}; allowed are prices above 0 up to that"
+            f"{{n}} price{{s}} beyond {LARGEST:g}, first {{day}}: {at}; allowed are prices{above} up to that"
         )
         self._huge: dict[str, _Tally] = {}
         self._dropped = 0
@@ -170,43 +172,41 @@ class _Pass:
     def run(self, safe_point: Callable[[], None]) -> None:
         columns, rows, last = self._columns, 0, None
         size = min(CHECK_ROWS, max(1024, CHECK_CELLS // max(len(columns.covariates), 1)))
-        for chunk in read_chunks(self._report.path, columns, list(columns.covariates), size):
-            last = self._check(chunk, rows, last)
-            rows += chunk.height
+        for days, values in read_arrays(self._report.path, columns, list(columns.covariates), size):
+            last = self._check(days, values, rows, last)
+            rows += len(days)
             safe_point()
         self._conclude(rows)
 
-    def _check(self, chunk: pl.DataFrame, row: int, last: int | None) -> int | None:
-        days = chunk[DATE].to_physical().fill_null(_NO_DATE).to_numpy().astype(np.int64)
-        price = chunk[PRICE].to_numpy()
+    def _check(self, days: np.ndarray, columns: dict[str, np.ndarray], row: int, last: int | None) -> int | None:
+        price = columns[PRICE]
         self._check_dates(days, row, last)
         self._check_price(price, days, row)
-        kept = chunk.filter(pl.col(PRICE).is_not_null()) if self._chosen.missing_price == "drop" else chunk
+        kept = ~np.isnan(price) if self._chosen.missing_price == "drop" else np.ones(len(price), dtype=bool)
         for name, seen in self._seen.items():
-            values = chunk[name]
-            largest = values.abs().max()
-            if largest is not None and largest > LARGEST:  # type: ignore[operator] # a float column's
+            values = columns[name]
+            is_huge = np.abs(values) > LARGEST
+            if is_huge.any():
                 words = (
                     f"{{n}} value{{s}} beyond {LARGEST:g}: column {self._columns.covariates[name]!r} is {{value}} in row "
                     "{row} ({day}); allowed are smaller numbers and missing values"
                 )
                 tally = self._huge.setdefault(name, _Tally(words))
-                array = values.to_numpy()
-                tally.add(np.abs(np.nan_to_num(array, nan=0.0, posinf=np.inf)) > LARGEST, row, days, array)
-            seen.add(kept[name])
+                tally.add(is_huge, row, days, values)
+            seen.add(values[kept])
             if self._read_rows < LEAK_ROWS:
-                self._read[name].append(kept[name].to_numpy().astype(np.float32))
-        self._read_rows += kept.height
+                self._read[name].append(values[kept].astype(np.float32))
+        self._read_rows += int(kept.sum())
         self._days.append(days)
         self._prices.append(price)
         return int(days[-1]) if len(days) else last
 
     def _check_dates(self, days: np.ndarray, row: int, last: int | None) -> None:
-        missing = days == _NO_DATE
+        missing = days == NO_DATE
         self._no_date.add(missing, row, days, days)
         self._odd_date.add(~missing & ((days < _FIRST_DAY) | (days >= _LAST_DAY)), row, days, days)
-        before = np.concatenate([[_NO_DATE if last is None else last], days[:-1]])
-        both = ~missing & (before != _NO_DATE)
+        before = np.concatenate([[NO_DATE if last is None else last], days[:-1]])
+        both = ~missing & (before != NO_DATE)
         self._again.add(both & (days == before), row, days, days)
         self._back.add(both & (days < before), row, days, days)
 
@@ -216,7 +216,8 @@ class _Pass:
             self._dropped += int(missing.sum())
         else:
             self._no_price.add(missing, row, days, price)
-        self._low_price.add(~missing & (price <= 0), row, days, price)
+        if self._label.is_relative:
+            self._low_price.add(~missing & (price <= 0), row, days, price)
         self._huge_price.add(~missing & (np.abs(price) > LARGEST), row, days, price)
 
     def _conclude(self, rows: int) -> None:
@@ -261,10 +262,10 @@ class _Pass:
         report, columns = self._report, self._columns
         kept = ~np.isnan(price)
         spacing = spacing_of(days[kept], price[kept])
-        report.warnings += [*spacing.notes(), *_jumps(days[kept], price[kept])]
+        report.warnings += [*spacing.notes(), *_jumps(days[kept], price[kept], self._label)]
         report.notes += report.warnings
         as_is = [name for name in columns.as_is if self._seen[name].values]
-        series = [Series(PRICE, is_log=bool((price[kept] > 0).all()))]
+        series = [Series(PRICE, is_log=self._label.is_relative)]
         series += [Series(n, is_log=self._seen[n].starts_positive) for n in columns.series if self._seen[n].values]
         export = Export(
             path=report.path,
@@ -273,6 +274,7 @@ class _Pass:
             series=tuple(series),
             as_is=tuple(as_is),
             spacing=spacing,
+            label=self._label,
             drops_missing_price=self._chosen.missing_price == "drop",
             notes=tuple(report.notes),
         )
@@ -290,7 +292,7 @@ class _Pass:
         names = {name: of for name, of in self._columns.covariates.items() if not {name, of} & chosen}
         rows = sum(len(part) for part in next(iter(self._read.values()), []))
         columns = {name: np.concatenate(self._read[name]).astype(np.float64) for name in names} if rows else {}
-        for suspicion in suspicions(price[:rows], columns, HORIZON_DAYS.values()) if (price > 0).all() else ():
+        for suspicion in suspicions(price[:rows], columns, HORIZON_DAYS.values(), self._label):
             of = names[suspicion.column]
             yield (
                 f"column {of!r} seems to know the future: {suspicion.evidence}; leave it out with `cbi-queue data edit "
@@ -298,20 +300,30 @@ class _Pass:
             )
 
 
-def _jumps(days: np.ndarray, price: np.ndarray) -> Iterator[str]:
+def _jumps(days: np.ndarray, price: np.ndarray, label: Label) -> Iterator[str]:
     """Name moves that no market makes in a day: they may be rolls between contracts."""
-    if len(price) < 100 or not (price > 0).all():
+    if len(price) < 100:
         return
-    moves = np.diff(np.log(price))
-    spread = float(np.median(np.abs(moves))) * 1.4826
-    far = np.flatnonzero(np.abs(moves) > ROLL_GAP * spread) if spread > 0 else np.array([], dtype=np.int64)
+    moves = np.diff(label.level(price))
+    size = np.abs(moves)
+    spread = np.full(len(size), float(np.median(size)) * 1.4826)
+    if not label.is_relative:  # differences are as large as the price of their time
+        import polars as pl  # costs more than the rest of the check, which most exports need not
+
+        spread = np.maximum(spread, pl.Series(size).rolling_median(253, min_samples=1, center=True).to_numpy() * 1.4826)
+    far = np.flatnonzero((size > ROLL_GAP * spread) & (spread > 0))
+    by_differences = " (with label=difference, if it is adjusted by differences)" if label.is_relative else ""
     if len(far):
-        at = int(far[np.abs(moves[far]).argmax()])
+        at = int(far[size[far].argmax()])
         yield (
             f"{counted(len(far), 'jump')} of the price beyond {ROLL_GAP:g} standard deviations, the largest "
-            f"{np.expm1(moves[at]):+.0%} on {day_text(int(days[at + 1]))}: if they are rolls between contracts, export a "
-            "back-adjusted series; the models take them for moves of the market"
+            f"{_move_words(float(moves[at]), label)} on {day_text(int(days[at + 1]))}: if they are rolls between contracts, export a "
+            f"back-adjusted series{by_differences}; the models take them for moves of the market"
         )
+
+
+def _move_words(move: float, label: Label) -> str:
+    return f"{np.expm1(move):+.0%}" if label.is_relative else f"{move:+.4g}"
 
 
 @dataclass(slots=True)
@@ -326,14 +338,15 @@ class _Seen:
     without_log: int = 0
     """Values of 0 or below."""
 
-    def add(self, column: pl.Series) -> None:
-        """Add the next chunk of the column, in which NaN is already null."""
-        there = column.len() - column.null_count()
-        started_at = 0 if self.values else column.is_not_null().arg_max() or 0
+    def add(self, column: np.ndarray) -> None:
+        """Add the next chunk of the column: (rows,) float64, NaN for none."""
+        is_there = ~np.isnan(column)
+        there = int(is_there.sum())
         if there or self.values:
-            self.gaps += column.slice(started_at).null_count()
+            started_at = 0 if self.values else int(is_there.argmax())
+            self.gaps += len(column) - started_at - there
         if self.values < SETTLING_VALUES:
-            first = column.drop_nulls().head(SETTLING_VALUES - self.values)
+            first = column[is_there][: SETTLING_VALUES - self.values]
             self.starts_positive = self.starts_positive and bool((first > 0).all())
         self.values += there
         self.without_log += int((column <= 0).sum())

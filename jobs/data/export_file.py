@@ -7,32 +7,34 @@ as the data set's description says (`cbi_queue.datasets.description`). One chunk
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cbi_queue.datasets.description import DataSet
 from cbi_queue.datasets.place import export_path
-from cbi_queue.regular_files import check_file
+from cbi_queue.regular_files import check_file, plain_words
 from jobs.data.as_of import as_known
 from jobs.data.columns import Columns, columns_of
-from jobs.data.features import DATE, PRICE
+from jobs.data.feature_names import DATE, PRICE
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
+    import polars as pl
 
+    from cbi_queue.datasets.description import DataSet
     from cbi_queue.models.parameters.features import FeatureParams
-    from jobs.data.features import Series
+    from jobs.data.feature_names import Series
+    from jobs.data.label import Label
     from jobs.data.spacing import Spacing
 
 _READ_BUFFER_BYTES = 1 << 20
+_Chunk = TypeVar("_Chunk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,12 @@ class Export:
     as_is: tuple[str, ...]
     """Covariates whose value is the feature."""
     spacing: Spacing
+    label: Label
     drops_missing_price: bool
     notes: tuple[str, ...]
     """Sentences on what was left out, and what is missing inside a column."""
+    news: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """As-is columns that are made from headlines: name -> (rows,) float64, NaN for none; see `jobs.data.news`."""
 
 
 def open_export(
@@ -67,6 +72,7 @@ def open_export(
     Raises:
         BrokenSpec: naming every problem that was found.
     """
+    from cbi_queue.datasets.description import DataSet
     from jobs.data.export_check import check_export
 
     report = check_export(path, params, chosen or DataSet(), safe_point)
@@ -80,14 +86,19 @@ def chunks(export: Export, chunk_rows: int) -> Iterator[pl.DataFrame]:
 
     Values that are published late, and gaps that may be filled, stand on the rows on which they were known.
     """
-    wanted = [*(s.name for s in export.series[1:]), *export.as_is]
+    import polars as pl
+
+    wanted = [*(s.name for s in export.series[1:]), *(name for name in export.as_is if name not in export.news)]
     known = _as_known(export, wanted)
-    row = 0
+    row = kept_row = 0
     for chunk in read_chunks(export.path, export.columns, wanted, chunk_rows):
         late = [pl.Series(name, values[row : row + chunk.height]).fill_nan(None) for name, values in known.items()]
         row += chunk.height
         full = chunk.with_columns(late)
-        yield full.filter(pl.col(PRICE).is_not_null()) if export.drops_missing_price else full
+        kept = full.filter(pl.col(PRICE).is_not_null()) if export.drops_missing_price else full
+        news = [pl.Series(n, v[kept_row : kept_row + kept.height]).fill_nan(None) for n, v in export.news.items()]
+        kept_row += kept.height
+        yield kept.with_columns(news)
 
 
 def _as_known(export: Export, wanted: list[str]) -> dict[str, np.ndarray]:
@@ -96,6 +107,8 @@ def _as_known(export: Export, wanted: list[str]) -> dict[str, np.ndarray]:
     names = [name for name in wanted if name in roles and (roles[name].lag_days or roles[name].max_age_days)]
     if not names:
         return {}
+    import polars as pl
+
     table = pl.concat(read_chunks(export.path, export.columns, names, 1 << 18))
     days = table[DATE].to_physical().to_numpy()
     return {
@@ -148,13 +161,39 @@ def read_chunks(path: Path, columns: Columns, wanted: list[str], chunk_rows: int
     Raises:
         BrokenSpec: when the file is damaged, or a value cannot be converted.
     """
+    import polars as pl
+
+    try:
+        yield from _read(path, columns, wanted, chunk_rows, Columns.frame)
+    except pl.exceptions.PolarsError as exc:
+        raise _unreadable("cannot be read to its end", exc) from exc
+
+
+def read_arrays(
+    path: Path, columns: Columns, wanted: list[str], chunk_rows: int
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Yield the same as `Columns.arrays` does: days, then arrays of `price` and the *wanted* covariates.
+
+    Raises:
+        BrokenSpec: when the file is damaged, or a value cannot be converted.
+    """
+    return _read(path, columns, wanted, chunk_rows, Columns.arrays)
+
+
+def _read(
+    path: Path,
+    columns: Columns,
+    wanted: list[str],
+    chunk_rows: int,
+    convert: Callable[[Columns, pa.RecordBatch], _Chunk],
+) -> Iterator[_Chunk]:
     part = Columns(columns.date, columns.price, {name: columns.covariates[name] for name in wanted})
     names = list(dict.fromkeys([columns.date, columns.price, *part.covariates.values()]))
     try:
         with pq.ParquetFile(path, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=chunk_rows, columns=names):
-                yield part.frame(batch)
-    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as exc:
+                yield convert(part, batch)
+    except (OSError, pa.ArrowException) as exc:
         raise _unreadable("cannot be read to its end", exc) from exc
 
 
@@ -162,4 +201,4 @@ def _unreadable(what: str, exc: Exception) -> Exception:
     """Return a failing disk, which has an errno and may recover, as it is; a broken file stays broken."""
     if isinstance(exc, OSError) and exc.errno is not None:
         return exc
-    return BrokenSpec(f"{what}: {' '.join(str(exc).split())[:300]}; export it again")
+    return BrokenSpec(f"{what}: {' '.join(plain_words(exc).split())[:300]}; export it again")

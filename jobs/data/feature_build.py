@@ -14,7 +14,8 @@ from cbi_queue.artifacts import atomic_file, sha256_of
 from cbi_queue.datasets.description import read_description
 from cbi_queue.errors import Refused
 from jobs.data.export_file import chunks
-from jobs.data.features import engineer, look_back_rows
+from jobs.data.feature_names import look_back_rows
+from jobs.data.features import engineer
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def build_cache(
         "schema": schema,
         "series": [{"name": s.name, "returns": "log" if s.is_log else "difference"} for s in export.series],
         "as_is": list(export.as_is),
+        "label": str(export.label),
         "spacing": export.spacing.as_json(),
         "notes": list(export.notes),
         "output_sha256": output_sha256,

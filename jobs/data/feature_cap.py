@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
-from jobs.data.features import DATE, feature_names
+from jobs.data.feature_names import feature_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,10 +79,13 @@ def capped(export: Export, params: FeatureParams, most: int | None, coverage: Ma
 
 def _by_merit(export: Export, names: Sequence[str]) -> list[str]:
     """Return *names* in their order, those last whose changes copy those of one before."""
-    from jobs.data.export_file import read_chunks
+    from jobs.data.export_file import read_arrays
 
-    table = pl.concat(read_chunks(export.path, export.columns, list(names), 1 << 16)).drop(DATE)
-    changes = np.diff(table.select(names).to_numpy().astype(np.float32), axis=0)  # (rows - 1, names)
+    parts = [
+        np.column_stack([values[name] for name in names]).astype(np.float32)
+        for _, values in read_arrays(export.path, export.columns, list(names), 1 << 16)
+    ]
+    changes = np.diff(np.concatenate(parts), axis=0)  # (rows - 1, names)
     there = np.isfinite(changes)
     z = np.where(there, changes - np.nanmean(np.where(there.any(axis=0), changes, 0.0), axis=0), 0.0)
     norm = np.sqrt((z**2).sum(axis=0))

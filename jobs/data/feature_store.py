@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import sha256_of, write_json
+from cbi_queue.datasets.choices import no_returns_words
 from cbi_queue.datasets.place import manifest_path
 from cbi_queue.datasets.snapshots import built_from
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.regular_files import LARGE, read_whole
+from jobs.data.label import Label
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -30,8 +33,10 @@ _CODE = (
     "columns.py",
     "export_check.py",
     "export_file.py",
+    "feature_names.py",
     "feature_cap.py",
     "features.py",
+    "news.py",
     "rolling_moments.py",
     "safe_names.py",
 )
@@ -102,9 +107,19 @@ def cache_files(processed_dir: Path, horizon: str) -> CacheFiles:
     return CacheFiles(processed_dir / f"{horizon}_features.parquet", manifest_path(processed_dir, horizon))
 
 
-def cache_key(source_sha256: str, params: dict[str, Any], snapshot: str | None = None) -> dict[str, Any]:
-    """Return everything that decides the cache's content: equal keys, equal columns."""
-    return {
+def cache_key(
+    source_sha256: str, params: dict[str, Any], snapshot: str | None = None, scores_sha256: str | None = None
+) -> dict[str, Any]:
+    """Return everything that decides the cache's content: equal keys, equal columns.
+
+    Args:
+        source_sha256: of the export.
+        params: of the features job.
+        snapshot: of the data set.
+        scores_sha256: of the scores of its headlines, where it has some.
+    """
+    scores = {"headline_scores": scores_sha256} if scores_sha256 else {}
+    return scores | {
         "source_sha256": source_sha256,
         "snapshot": snapshot or source_sha256,
         "params": params,
@@ -125,6 +140,17 @@ def check_snapshot(processed_dir: Path, spec: JobSpec) -> str | None:
         f"the features of {spec.horizon} in {processed_dir} are of snapshot {built[:8]}, and this job was enqueued for "
         f"{str(spec.snapshot)[:8]}; `cbi-queue retry {spec.name}` trains it on the features as they are"
     )
+
+
+def check_returns(processed_dir: Path, spec: JobSpec) -> None:
+    """Check that the features are of a price with log returns, where the model needs them.
+
+    Raises:
+        BrokenSpec: when they are not.
+    """
+    manifest = cache_files(processed_dir, spec.horizon).read_manifest() or {}
+    if MODELS[spec.model].needs_returns and not Label(manifest.get("label", Label.LOG_RETURN)).is_relative:
+        raise BrokenSpec(no_returns_words(spec.model, spec.dataset))
 
 
 def code_version() -> str:

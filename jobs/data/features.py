@@ -6,50 +6,27 @@ that much. It is null where its window is not full, contains a gap or a level wi
 divide by; it is never filled, and never NaN or infinite. No file is touched here.
 
 Letters: t a row (a trading day), x the level of a series, r_t = log x_t - log x_{t-1} its return (x_t - x_{t-1} for
-a series that is not positive at its beginning, see `Series.is_log`), w a window of the last w rows, k a lag in rows.
+a series that is not positive at its beginning, and for a price whose label is a difference, see `Series.is_log`), w a window of the last w rows, k a lag in rows.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from jobs.data.feature_names import DATE, PRICE, feature_names
 from jobs.data.rolling_moments import rolling_moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cbi_queue.models.parameters.features import FeatureParams
+    from jobs.data.feature_names import Series
 
-DATE, PRICE = "date", "price"
-CALENDAR = {"month": pl.col(DATE).dt.month(), "day_of_week": pl.col(DATE).dt.weekday()}
+_CALENDAR = {"month": pl.col(DATE).dt.month(), "day_of_week": pl.col(DATE).dt.weekday()}
 """1 to 12; 1 (Monday) to 7."""
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One numeric column that features are computed from; the first one is always the price."""
-
-    name: str
-    is_log: bool
-    """Its returns are logarithmic; else plain differences, because not all of its first values are positive.
-
-    The beginning alone decides (`export_file.SETTLING_VALUES`): otherwise a late value would change what the features
-    of earlier years mean. In a logarithmic series a later value that is not positive is a gap.
-    """
-
-
-def look_back_rows(params: FeatureParams) -> int:
-    """Return how many rows before t a feature at t can need: r_{t-k} needs x_{t-k-1}, w returns need w rows."""
-    return max(max(params.lags) + 1, max(params.windows, default=0))
-
-
-def feature_names(series: Sequence[Series], params: FeatureParams, as_is: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the names of the feature columns in their order."""
-    return (*_features(series, params), *as_is)
 
 
 def engineer(
@@ -68,8 +45,9 @@ def engineer(
     """
     # Two stages: first what many features share, then all features in parallel (half the time of one stage).
     shared = _with_moments(_with_returns(frame, series), series, params)
-    features = [_finite(expression).alias(name) for name, expression in _features(series, params).items()]
-    return shared.select(DATE, PRICE, *features, *(_finite(pl.col(name)).alias(name) for name in as_is))
+    formulas = _formulas(series, params) | {name: pl.col(name) for name in as_is}
+    features = [_finite(formulas[name]).alias(name) for name in feature_names(series, params, as_is)]
+    return shared.select(DATE, PRICE, *features)
 
 
 def _finite(expression: pl.Expr) -> pl.Expr:
@@ -94,7 +72,7 @@ def _with_moments(frame: pl.DataFrame, series: Sequence[Series], params: Feature
     # (2 x series, rows): the returns first, beginning with the price's
     values = frame.select(names).to_numpy().T.copy()
     variances = [(i, i) for i in range(len(names))]
-    with_price = [(0, i) for i in range(1, len(series))]
+    with_price = [(0, i) for i in range(1, len(series))] if params.interactions else []
     moments = rolling_moments(values, variances + with_price, sorted(set(params.windows)))
     columns = []
     for w, found in moments.items():
@@ -104,7 +82,7 @@ def _with_moments(frame: pl.DataFrame, series: Sequence[Series], params: Feature
     return frame.with_columns(columns)
 
 
-def _features(series: Sequence[Series], params: FeatureParams) -> dict[str, pl.Expr]:
+def _formulas(series: Sequence[Series], params: FeatureParams) -> dict[str, pl.Expr]:
     """Return every feature: name -> expression over the shared columns."""
     windows = sorted(set(params.windows))
     found: dict[str, pl.Expr] = {}
@@ -114,7 +92,7 @@ def _features(series: Sequence[Series], params: FeatureParams) -> dict[str, pl.E
     if params.interactions:
         price = series[0]
         found.update(pair for s in series[1:] for w in windows for pair in _with_price(price, s, w))
-    return found | CALENDAR
+    return found | _CALENDAR
 
 
 def _lagged(name: str, lags: Sequence[int]) -> Iterator[tuple[str, pl.Expr]]:
@@ -153,7 +131,7 @@ def _with_price(price: Series, other: Series, w: int) -> Iterator[tuple[str, pl.
     own, its = pl.col(f"{price.name}.r.co.{w}"), pl.col(f"{other.name}.r.co.{w}")
     yield f"{other.name}_corr_{w}", (co / (own.sqrt() * its.sqrt())).clip(-1.0, 1.0)
     yield f"{other.name}_beta_{w}", co / its
-    if other.is_log:
+    if price.is_log and other.is_log:
         yield (
             f"{other.name}_spread_{w}",
             (pl.col(f"{price.name}.r.mean.{w}") - pl.col(f"{other.name}.r.mean.{w}")) * w,

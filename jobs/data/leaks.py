@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jobs.data.label import Label
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -64,17 +66,23 @@ def is_label_name(name: str) -> bool:
     return _WORDS.search(re.sub(r"[^a-z0-9]+", "_", words.lower())) is not None
 
 
-def suspicions(price: np.ndarray, columns: Mapping[str, np.ndarray], horizons: Iterable[int]) -> list[Suspicion]:
+def suspicions(
+    price: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+    horizons: Iterable[int],
+    label: Label = Label.LOG_RETURN,
+) -> list[Suspicion]:
     """Return what is suspicious about *columns*, at most one suspicion a column, in their order.
 
     Args:
-        price: (rows,) float64, above zero, in time order.
+        price: (rows,) float64 that *label* allows, in time order.
         columns: name -> (rows,) float, NaN where there is no value.
         horizons: h, trading days, of what will be forecast.
+        label: what is forecast of the price.
     """
     if len(price) < LEAST_ROWS:
         return []
-    measured = _Foresight(price, sorted(horizons))
+    measured = _Foresight(label.level(price), sorted(horizons))
     found = []
     for name, values in columns.items():
         for check in (_named, _gaps, _sees):
@@ -87,15 +95,12 @@ def suspicions(price: np.ndarray, columns: Mapping[str, np.ndarray], horizons: I
 class _Foresight:
     """The later price moves of one price, as ranks: made once for all columns."""
 
-    def __init__(self, price: np.ndarray, horizons: list[int]) -> None:
-        self.horizons = [h for h in horizons if len(price) >= 2 * h + LEAST_ROWS]
-        log_price = np.log(price)
+    def __init__(self, level: np.ndarray, horizons: list[int]) -> None:
+        self.horizons = [h for h in horizons if len(level) >= 2 * h + LEAST_ROWS]
         self._furthest = 2 * max(self.horizons, default=0)
-        self._length = 2 * len(price)  # no lag wraps around
-        self._moves = np.fft.rfft(
-            _standard(np.concatenate([np.diff(log_price), [np.nan]])), self._length
-        )  # r[t+1] at t
-        self.labels = {h: _shifted(log_price, h) - log_price for h in self.horizons}
+        self._length = 2 * len(level)  # no lag wraps around
+        self._moves = np.fft.rfft(_standard(np.concatenate([np.diff(level), [np.nan]])), self._length)  # r[t+1] at t
+        self.labels = {h: _shifted(level, h) - level for h in self.horizons}
 
     def of_changes(self, values: np.ndarray) -> str | None:
         """Return in words how the changes of *values* follow later price moves more than chance allows; None if not."""

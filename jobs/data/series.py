@@ -4,7 +4,8 @@ Reads the feature cache, builds the label, and refuses data that cannot be forec
 decides which rows train.
 
 Letters, here and in `splits`, `scoring` and the families: t is a row (a trading day), p its price, h the horizon in trading days,
-y[t] = log p[t+h] - log p[t] the label, f[t] the forecast of y[t], x[t] the features known at the close of day t.
+y[t] the label, log p[t+h] - log p[t] unless the data set chose differences (`jobs.data.label`), f[t] the forecast of y[t],
+x[t] the features known at the close of day t.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from cbi_queue.artifacts import sha256_of
 from cbi_queue.models.kinds import HORIZON_DAYS
 from jobs.data.feature_store import cache_files
+from jobs.data.label import Label
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -38,11 +40,11 @@ class ForecastFrame:
     dates: np.ndarray
     """(rows,) datetime64[D], strictly increasing."""
     price: np.ndarray
-    """(rows,) float64, finite and above zero."""
+    """(rows,) float64, finite; above zero unless the label is a difference."""
     x: np.ndarray
     """(rows, features) float32; NaN where a feature has not started."""
     y: np.ndarray
-    """(rows,) float64, log p[t+h] - log p[t]; NaN in the last h rows, whose label is not known yet."""
+    """(rows,) float64, the label; NaN in the last h rows, where it is not known yet."""
     feature_names: tuple[str, ...]
     """Names of the columns of `x`, in their order."""
     horizon_days: int
@@ -53,6 +55,8 @@ class ForecastFrame:
     """Rows of a year, by the spacing of the data: 252 for trading days, 52 for weeks."""
     quarantined: tuple[str, ...] = ()
     """Features that were taken away from the present fit, see `jobs.evaluation.drift`."""
+    label: Label = Label.LOG_RETURN
+    """What `y` is of the price; a family that turns prices into returns, or forecasts into prices, asks it."""
 
     @property
     def rows(self) -> int:
@@ -64,7 +68,7 @@ def load_frame(processed_dir: Path, horizon: str) -> ForecastFrame:
     """Read the feature cache of *horizon* (one of the catalogue's names).
 
     Raises:
-        BrokenSpec: when the cache is missing, damaged, out of order, or holds a price that has no logarithm.
+        BrokenSpec: when the cache is missing, damaged, out of order, or holds a price that has no such label.
     """
     files = cache_files(processed_dir, horizon)
     stamps = [path.stat() if path.exists() else None for path in (files.parquet, files.manifest)]
@@ -75,13 +79,16 @@ def load_frame(processed_dir: Path, horizon: str) -> ForecastFrame:
 def _loaded(files: CacheFiles, horizon: str, _stamps: tuple[tuple[int, int, int] | None, ...]) -> ForecastFrame:
     """Read and check a cache once for all the fits of a walk-forward run; again when a file of it has another stamp."""
     manifest = _checked_manifest(files, horizon)
-    frame = frame_of(_read_table(files.parquet, horizon), HORIZON_DAYS[horizon], str(manifest["source_sha256"]))
+    table, days = _read_table(files.parquet, horizon), HORIZON_DAYS[horizon]
+    frame = frame_of(table, days, str(manifest["source_sha256"]), Label(manifest.get("label", Label.LOG_RETURN)))
     per_year = manifest.get("spacing", {}).get("periods_per_year", frame.periods_per_year)
     return replace(frame, periods_per_year=float(per_year))
 
 
-def frame_of(table: pl.DataFrame, horizon_days: int, source_sha256: str) -> ForecastFrame:
-    """Check a table of date, price and features, and add the label.
+def frame_of(
+    table: pl.DataFrame, horizon_days: int, source_sha256: str, kind: Label = Label.LOG_RETURN
+) -> ForecastFrame:
+    """Check a table of date, price and features, and add the label of *kind*.
 
     Raises:
         BrokenSpec: as `load_frame`.
@@ -90,25 +97,22 @@ def frame_of(table: pl.DataFrame, horizon_days: int, source_sha256: str) -> Fore
     dates = table[DATE_COLUMN].to_numpy().astype("datetime64[D]")
     price = table[PRICE_COLUMN].to_numpy().astype(np.float64)
     _check_order(dates)
-    _check_price(price, dates)
+    _check_price(price, dates, kind)
     x = np.ascontiguousarray(table.select(names).to_numpy(), dtype=np.float32)  # (rows, features)
     return ForecastFrame(
         dates,
         price,
         x,
-        label(price, horizon_days),
+        kind.of(price, horizon_days),
         feature_names=names,
         horizon_days=horizon_days,
         source_sha256=source_sha256,
+        label=kind,
     )
 
 
-def label(price: np.ndarray, horizon_days: int) -> np.ndarray:
-    """Return y[t] = log p[t+h] - log p[t], NaN in the last h rows. *price*: (rows,) -> (rows,) float64."""
-    log_price = np.log(price)
-    y = np.full(len(price), np.nan)
-    y[:-horizon_days] = log_price[horizon_days:] - log_price[:-horizon_days]
-    return y
+label = Label.LOG_RETURN.of
+"""The label where nothing was chosen."""
 
 
 def _checked_manifest(files: CacheFiles, horizon: str) -> dict[str, Any]:
@@ -143,11 +147,11 @@ def _check_order(dates: np.ndarray) -> None:
         raise BrokenSpec(msg)
 
 
-def _check_price(price: np.ndarray, dates: np.ndarray) -> None:
-    unusable = np.flatnonzero(~(np.isfinite(price) & (price > 0)))
+def _check_price(price: np.ndarray, dates: np.ndarray, kind: Label) -> None:
+    unusable = np.flatnonzero(~kind.is_allowed(price))
     if len(unusable):
         at = int(unusable[0])
-        msg = (
-            f"{len(unusable)} prices have no logarithm, the first is {price[at]} on {dates[at]}: prices must be above 0"
+        words = ("no logarithm", "above 0") if kind.is_relative else ("no value", "finite")
+        raise BrokenSpec(
+            f"{len(unusable)} prices have {words[0]}, the first is {price[at]} on {dates[at]}: prices must be {words[1]}"
         )
-        raise BrokenSpec(msg)

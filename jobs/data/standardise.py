@@ -47,11 +47,11 @@ class Standardiser:
         return np.hstack([whole, *missing]).astype(np.float32)  # (rows, features + indicators)
 
     def label(self, y: np.ndarray) -> np.ndarray:
-        """Map (rows,) log returns to (rows,) float32; NaN stays."""
+        """Map (rows,) labels to (rows,) float32; NaN stays."""
         return ((y - self.y_mean) / self.y_sd).astype(np.float32)
 
-    def log_return(self, z: np.ndarray) -> np.ndarray:
-        """Map (rows,) standardised forecasts back to (rows,) float64 log returns."""
+    def forecast(self, z: np.ndarray) -> np.ndarray:
+        """Map (rows,) standardised forecasts back to (rows,) float64 on the label's own scale."""
         return z.astype(np.float64) * self.y_sd + self.y_mean
 
     def as_json(self, feature_names: tuple[str, ...]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def verdicts(
     validation, backtest = scores["validation"], scores["backtest"]
     found = [_not_finite(predicted, split), _too_good(backtest)]
     if not is_baseline:
-        found += [_overfitted(validation, backtest), _constant(predicted, split), _worse_than_naive(backtest)]
+        found += [_overfitted(validation, backtest), _constant(frame, split, predicted), _worse_than_naive(backtest)]
         found.append(_like_drift(frame, split, predicted))
     return sorted((verdict for verdict in found if verdict), key=lambda verdict: verdict.level != "veto")
 
@@ -103,12 +103,13 @@ def _sharpe_se(block: Mapping[str, Any]) -> float:
     return math.sqrt(block.get("periods_per_year", TRADING_DAYS_PER_YEAR) / days) if days else math.inf
 
 
-def _constant(predicted: np.ndarray, split: Split) -> Verdict | None:
+def _constant(frame: ForecastFrame, split: Split, predicted: np.ndarray) -> Verdict | None:
     forecast = predicted[split.backtest]
     forecast = forecast[np.isfinite(forecast)]
     if not len(forecast) or float(np.ptp(forecast)) > 1e-12:
         return None
-    same = "no change, as naive does" if forecast[0] == 0 else f"a return of {forecast[0]:+.4f}"
+    noun = "return" if frame.label.is_relative else "change"
+    same = "no change, as naive does" if forecast[0] == 0 else f"a {noun} of {_figure(frame, float(forecast[0]))}"
     return Verdict("constant forecast", "warn", f"every backtest row is forecast {same}")
 
 
@@ -128,6 +129,11 @@ def _like_drift(frame: ForecastFrame, split: Split, predicted: np.ndarray) -> Ve
     mean = float(forecast.mean())
     if float(forecast.std()) >= 0.25 * abs(mean) or not (np.sign(forecast) == np.sign(mean)).all():
         return None
-    drift = frame.horizon_days * float(np.diff(np.log(frame.price[split.train])).mean())
-    words = f"it always forecasts {'up' if mean > 0 else 'down'}, by {mean:+.4f} on average (drift: {drift:+.4f})"
+    drift = frame.horizon_days * float(np.diff(frame.label.level(frame.price[split.train])).mean())
+    up, figures = "up" if mean > 0 else "down", [_figure(frame, value) for value in (mean, drift)]
+    words = f"it always forecasts {up}, by {figures[0]} on average (drift: {figures[1]})"
     return Verdict("equals drift", "warn", words)
+
+
+def _figure(frame: ForecastFrame, change: float) -> str:
+    return f"{change:+.4f}" if frame.label.is_relative else f"{change:+.4g}"

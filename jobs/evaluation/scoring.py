@@ -1,8 +1,9 @@
 """How good a forecast is, in prices and compared with the naive forecast of the same rows. Pure arithmetic on arrays.
 
-A family forecasts f[t], the log return of the next h trading days. The price that it implies,
-P^[t+h] = p[t] exp(f[t]), is scored against P[t+h]. Every number is finite or None: JSON has no NaN, and a measure that
-does not exist here (the direction of a forecast of no change) is None and not zero. Letters as in `jobs.data.series`.
+A family forecasts f[t] of the label. The price that it implies (`jobs.data.label`), P^[t+h] = p[t] exp(f[t]) or p[t] + f[t],
+is scored against P[t+h]. Every number is finite or None: JSON has no NaN, and a measure that
+does not exist here (the direction of a forecast of no change, an error in percent of a price that may be 0) is None and
+not zero. Letters as in `jobs.data.series`.
 """
 
 from __future__ import annotations
@@ -45,15 +46,16 @@ def score(
         there is such a block; a model's Score also has skill_mae, skill_rmse and skill_mape = 1 - error / naive's error
         (above zero is better than naive) and, prefixed skill_, how sure the first is: `significance.SkillTest`.
     """
-    scale = mase_scale(frame.price[split.train])
+    scale, notional = mase_scale(frame.price[split.train]), frame.label.notional(frame.price[split.train])
+    money = {"cost_per_turnover": cost_per_turnover, "notional": notional}
     naive = np.where(np.isfinite(predicted), 0.0, np.nan)
     own: dict[str, Score] = {}
     naive_scores: dict[str, Score] = {}
     for name, rows in split.blocks().items():
         if name == "train":
             continue
-        naive_scores[name] = score_block(frame, rows, naive, scale, cost_per_turnover=cost_per_turnover)
-        own[name] = score_block(frame, rows, predicted, scale, cost_per_turnover=cost_per_turnover)
+        naive_scores[name] = score_block(frame, rows, naive, scale, **money)
+        own[name] = score_block(frame, rows, predicted, scale, **money)
         own[name] |= skills(own[name], naive_scores[name])
         own[name] |= _tested(frame, rows, predicted)
     return {**own, "naive": naive_scores}
@@ -61,10 +63,10 @@ def score(
 
 def _tested(frame: ForecastFrame, rows: np.ndarray, predicted: np.ndarray) -> Score:
     scored = rows[np.isfinite(predicted[rows])]
-    actual = frame.price[scored] * np.exp(frame.y[scored])
-    with np.errstate(over="ignore"):
-        miss = np.abs(frame.price[scored] * np.exp(predicted[scored]) - actual)
-    tested = skill_test(miss, np.abs(frame.price[scored] - actual), frame.horizon_days)
+    price, price_from = frame.price[scored], frame.label.price_from
+    actual = price_from(price, frame.y[scored])
+    miss = np.abs(price_from(price, predicted[scored]) - actual)
+    tested = skill_test(miss, np.abs(price - actual), frame.horizon_days)
     return {f"skill_{name}": value for name, value in asdict(tested).items()}
 
 
@@ -75,6 +77,7 @@ def score_block(
     scale: float,
     *,
     cost_per_turnover: float = 0.0,
+    notional: float = 1.0,
 ) -> Score:
     """Score one block.
 
@@ -84,15 +87,18 @@ def score_block(
         predicted: (rows of the frame,) f[t].
         scale: MASE's denominator, from `mase_scale`.
         cost_per_turnover: as in `score`.
+        notional: value of the whole position, from `Label.notional`.
     """
     scored = rows[np.isfinite(predicted[rows])]
     f, y = predicted[scored], frame.y[scored]
+    price, label = frame.price[scored], frame.label
     with np.errstate(over="ignore"):  # a forecast beyond a float's range gives infinity here and None below
-        forecast = frame.price[scored] * np.exp(f)
-        error = price_errors(forecast, frame.price[scored] * np.exp(y), scale)
+        error = price_errors(
+            label.price_from(price, f), label.price_from(price, y), scale, in_percent=label.is_relative
+        )
     held = staggered_positions(predicted[rows], frame.horizon_days)
-    gross = staggered_pnl(held, _next_return(frame, rows))
-    pnl = staggered_pnl(held, _next_return(frame, rows), cost_per_turnover)
+    gross = staggered_pnl(held, _next_return(frame, rows) / notional)
+    pnl = staggered_pnl(held, _next_return(frame, rows) / notional, cost_per_turnover)
     year = frame.periods_per_year
     return {
         "rows": len(scored),
@@ -107,21 +113,23 @@ def score_block(
     }
 
 
-def price_errors(forecast: np.ndarray, actual: np.ndarray, scale: float) -> Score:
+def price_errors(forecast: np.ndarray, actual: np.ndarray, scale: float, *, in_percent: bool = True) -> Score:
     """Compare forecast with actual prices, both (rows,).
 
     mape_pct = 100 mean(|P^ - P| / P)        mae = mean(|P^ - P|)
     rmse     = sqrt(mean((P^ - P)^2))        mase = mae / scale, season MASE_SEASON_ROWS
+
+    Without *in_percent*, mape_pct is None: shares of such a price say nothing.
     """
     if not len(actual):
         return dict.fromkeys(("mape_pct", "mae", "rmse", "mase"))
     miss = np.abs(forecast - actual)
     mae = float(miss.mean())
     return {
-        "mape_pct": _finite(100.0 * float((miss / actual).mean())),
-        "mae": _finite(mae),
-        "rmse": _finite(math.sqrt(float((miss**2).mean()))),
-        "mase": _finite(mae / scale) if scale > 0 else None,
+        "mape_pct": finite_or_none(100.0 * float((miss / actual).mean())) if in_percent else None,
+        "mae": finite_or_none(mae),
+        "rmse": finite_or_none(math.sqrt(float((miss**2).mean()))),
+        "mase": finite_or_none(mae / scale) if scale > 0 else None,
     }
 
 
@@ -170,7 +178,7 @@ def staggered_pnl(held: np.ndarray, next_return: np.ndarray, cost_per_turnover: 
 
     Args:
         held: (days - h + 1,) from `staggered_positions`.
-        next_return: (days,) r[t+1] = log p[t+1] - log p[t].
+        next_return: (days,) r[t+1] = log p[t+1] - log p[t], or (p[t+1] - p[t]) / notional.
         cost_per_turnover: cost of changing the position by its whole value, as a share of it.
     """
     pnl = held * next_return[len(next_return) - len(held) :] - cost_per_turnover * changes(held)
@@ -184,7 +192,7 @@ def sharpe(pnl: np.ndarray, periods_per_year: float = TRADING_DAYS_PER_YEAR) -> 
     deviation = float(pnl.std(ddof=1))
     if deviation <= 1e-12:  # equal daily P&L leaves rounding noise, not a spread
         return None
-    return _finite(float(pnl.mean()) / deviation * math.sqrt(periods_per_year))
+    return finite_or_none(float(pnl.mean()) / deviation * math.sqrt(periods_per_year))
 
 
 def _shape(pnl: np.ndarray) -> Score:
@@ -205,14 +213,14 @@ _SKILLS = {"mae": "mae", "rmse": "rmse", "mape": "mape_pct"}
 
 
 def _skill(error: float | None, naive_error: float | None) -> float | None:
-    return None if error is None or not naive_error else _finite(1.0 - error / naive_error)
+    return None if error is None or not naive_error else finite_or_none(1.0 - error / naive_error)
 
 
 def _next_return(frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
-    """Return r[t+1] for each t of *rows*; t + 1 exists, because the label of t does."""
-    returns: np.ndarray = np.log(frame.price[rows + 1] / frame.price[rows])
-    return returns
+    """Return the label's change of one day from each t of *rows*; t + 1 exists, because the label of t does."""
+    return frame.label.change(frame.price[rows], frame.price[rows + 1])
 
 
-def _finite(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
+    """Return *value*, None where it is infinite or NaN, as JSON has neither."""
     return value if math.isfinite(value) else None

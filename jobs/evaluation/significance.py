@@ -1,10 +1,10 @@
 """Whether a skill can be told apart from luck. Pure arithmetic on arrays of errors.
 
 Errors of forecasts made on neighbouring days share most of their h days, so n rows hold about n / h independent ones.
-The standard error is that of a circular block bootstrap whose blocks are 2h rows long (Politis & Romano 1992), and it is
-compared with Student's t of as many degrees of freedom as there are blocks, less one. Fewer than `LEAST_BLOCKS` blocks
-give no interval. How often both tests call a drift forecast of a random walk different from naive is measured by
-`benchmarks/skill_test_size.py`, what whole families score on such walks by `benchmarks/false_discoveries.py`.
+The standard error is that of the equal-weighted cosine estimator, `cosine_variance`, and is compared with Student's t of
+as many degrees of freedom as it has cosines. Fewer than `LEAST_INDEPENDENT` independent rows give no interval. How often
+both tests call a drift forecast of a random walk different from naive, and how often they see a real skill, is measured
+by `benchmarks/skill_test_size.py`, what whole families score on such walks by `benchmarks/false_discoveries.py`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ import numpy as np
 if TYPE_CHECKING:
     from jobs.data.series import ForecastFrame
 
-LEAST_BLOCKS = 3
-"""Blocks of 2h rows below which nothing is said: two values have no spread worth the name."""
-RESAMPLES = 1000
+LEAST_INDEPENDENT = 6
+"""Independent rows, n / h, below which nothing is said."""
+COSINES = 0.8
+"""Cosines per independent row: more make the test readier to see a real skill and, beyond this, readier to see luck."""
+MOST_COSINES = 100
+"""Beyond that many, Student's t is the normal distribution."""
 LEVEL = 0.95
 """Of the interval around a skill."""
 
@@ -52,11 +55,10 @@ def skill_test(miss: np.ndarray, naive_miss: np.ndarray, horizon_days: int) -> S
         naive_miss: (rows,) those of the naive forecast on the same rows.
         horizon_days: h.
     """
-    n, block = len(miss), 2 * horizon_days
-    independent = n / horizon_days
+    n, independent = len(miss), len(miss) / horizon_days
     difference = naive_miss - miss
     if (
-        n < LEAST_BLOCKS * block
+        independent < LEAST_INDEPENDENT
         or not naive_miss.sum() > 0
         or not np.isfinite(difference).all()
         or not difference.any()
@@ -64,13 +66,50 @@ def skill_test(miss: np.ndarray, naive_miss: np.ndarray, horizon_days: int) -> S
         return SkillTest(independent)
     statistic, dm_p_value = diebold_mariano(difference, horizon_days)
     skill = 1.0 - float(miss.sum() / naive_miss.sum())
-    se = float(_resampled_skills(miss, naive_miss, block).std(ddof=1))
-    freedom = n / block - 1.0
-    half = t_quantile(LEVEL, freedom) * se
-    p_value = two_sided_p(skill / se, freedom) if se > 0 else None
+    variance, cosines = cosine_variance(difference, horizon_days)
+    se = math.sqrt(variance / n) / float(naive_miss.mean())
+    half = t_quantile(LEVEL, cosines) * se
+    p_value = two_sided_p(skill / se, cosines) if se > 0 else None
     return SkillTest(
         independent, se, skill - half, skill + half, p_value=p_value, dm_statistic=statistic, dm_p_value=dm_p_value
     )
+
+
+def cosine_variance(series: np.ndarray, horizon_days: int) -> tuple[float, int]:
+    """Return the long-run variance of a *series* of overlapping values, and its degrees of freedom.
+
+    The equal-weighted cosine estimator (Lazarus, Lewis, Stock & Watson 2018, "HAR Inference: Recommendations for
+    Practice"): the mean of the squares of L_j = sqrt(2 / n) sum_t x_t cos(pi j (t - 1/2) / n), j = 1 ... v, with which the
+    t-ratio of the mean has Student's t distribution of v degrees of freedom. Values that share h - 1 of their h days have
+    less variance at higher frequencies, which makes the estimate too small. So each square is divided by what it is
+    expected to be, relative to that of the mean, for autocorrelations of 1 - k / h, those of sums of h days (Hansen &
+    Hodrick 1980). A series whose values overlap less is given too large a variance, never too small a one.
+
+    Args:
+        series: (n,) in time order.
+        horizon_days: h.
+
+    Returns:
+        n times the variance of the mean; v, `COSINES` n / h.
+    """
+    n = len(series)
+    v = max(1, min(int(COSINES * n / horizon_days), MOST_COSINES))
+    times = (np.arange(n) + 0.5) / n
+    waves = math.sqrt(2.0 / n) * np.cos(math.pi * np.arange(1, v + 1)[:, None] * times)  # (v, n)
+    level = np.full((1, n), 1.0 / math.sqrt(n))
+    expected = _variance_of_overlapping(waves, horizon_days) / _variance_of_overlapping(level, horizon_days)
+    return float(((waves @ series) ** 2 / expected).mean()), v
+
+
+def _variance_of_overlapping(weights: np.ndarray, h: int) -> np.ndarray:
+    """Return the variance of weighted sums of a series whose autocorrelations are 1 - k / h: (v, n) -> (v,).
+
+    Such a series is a moving sum of h independent values, so each of these has the sum of h neighbouring weights.
+    """
+    padded = np.pad(weights, ((0, 0), (h, h - 1)))
+    total = np.cumsum(padded, axis=1)
+    variances: np.ndarray = ((total[:, h:] - total[:, :-h]) ** 2).sum(axis=1) / h
+    return variances
 
 
 def diebold_mariano(difference: np.ndarray, horizon_days: int) -> tuple[float | None, float | None]:
@@ -133,18 +172,6 @@ def _area(start: float, end: float, freedom: float) -> float:
     return float(np.trapezoid(np.nan_to_num(density, posinf=0.0), u))
 
 
-def _resampled_skills(miss: np.ndarray, naive_miss: np.ndarray, block: int) -> np.ndarray:
-    """Return the skills of `RESAMPLES` resamples in circular blocks: (RESAMPLES,) float64, the same every time."""
-    n = len(miss)
-    starts = np.random.default_rng(0).integers(0, n, (RESAMPLES, -(-n // block)))
-    sums = []
-    for errors in (miss, naive_miss):
-        total = np.concatenate([[0.0], np.cumsum(np.concatenate([errors, errors]))])
-        sums.append((total[starts + block] - total[starts]).sum(axis=1))
-    skills: np.ndarray = 1.0 - sums[0] / sums[1]
-    return skills
-
-
 def deflated_sharpe(
     daily_sharpe: float, days: int, skew: float, kurtosis: float, trial_sharpes: np.ndarray
 ) -> float | None:
@@ -194,10 +221,9 @@ def shrinkage_of(frame: ForecastFrame, rows: np.ndarray, predicted: np.ndarray) 
     """
     scored = rows[np.isfinite(predicted[rows])]
     price, f, h = frame.price[scored], predicted[scored], frame.horizon_days
-    actual = price * np.exp(frame.y[scored])
+    actual = frame.label.price_from(price, frame.y[scored])
     naive_miss = np.abs(price - actual)
-    with np.errstate(over="ignore"):
-        misses = {factor: np.abs(price * np.exp(factor * f) - actual) for factor in SHRINKAGES}
+    misses = {factor: np.abs(frame.label.price_from(price, factor * f) - actual) for factor in SHRINKAGES}
     best = min(misses, key=lambda factor: float(misses[factor].sum()))
     tested = skill_test(misses[best], naive_miss, h)
     is_better = float(misses[best].sum()) < float(naive_miss.sum())

@@ -119,6 +119,7 @@ def score_volatility(
             "skill": _skill(losses["model"], losses["ewma"]),
             "skill_rolling": _skill(losses["model"], losses["rolling"]),
             **{f"skill_{key}": value for key, value in tested.items()},
+            "periods_per_year": frame.periods_per_year,
         }
         if quantiles is not None:
             scores[name]["model"] |= _quantile_scores(frame.y[kept], quantiles[kept], forecasts["ewma"][kept])

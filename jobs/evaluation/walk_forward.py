@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from cbi_queue.protocol import Finished
     from jobs.data.series import ForecastFrame
 
 NO_ROWS = np.empty(0, dtype=np.int64)
@@ -38,8 +37,6 @@ class Recorded:
     model_files: Mapping[str, bytes | Callable[[Path], object]]
     preproc: dict[str, Any]
     details: dict[str, Any]
-    record: Callable[..., Finished]
-    """Scores the forecasts of all fits together; takes what `record_run` takes."""
 
 
 @dataclass(slots=True)

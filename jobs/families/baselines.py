@@ -2,7 +2,7 @@
 
 Each takes milliseconds, with a safe point before and one after. With h the horizon and p[t] the price at row t: naive
 forecasts p[t]; seasonal naive the price of the same day of the season, the latest that is known; drift extends the mean
-daily log return of the training block.
+daily log return of the training block, or the mean daily difference where that is the label.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from cbi_queue.protocol import EpochReport, Started
+from jobs.data.label import Label
 from jobs.data.series import load_frame
 from jobs.evaluation.splits import split_of
 from jobs.results.run_folder import record_run
@@ -34,16 +35,17 @@ Model = dict[str, Any]
 def forecast(model: Model, price: np.ndarray, horizon_days: int) -> np.ndarray:
     """Return f[t] for each row from a baseline's model file. *price*: (rows,) -> (rows,) float64, NaN where unknown.
 
-    naive: f = 0.    drift: f = h * mean daily log return.
-    seasonal naive, season m: f = log p[t + h - m k] - log p[t] with k = ceil(h / m), the fewest whole seasons back
+    naive: f = 0.    drift: f = h * mean daily log return, or difference.
+    seasonal naive, season m: f = log p[t + h - m k] - log p[t], or the difference of these prices, with k = ceil(h / m), the fewest whole seasons back
     from t + h to a price that is known at t. When m divides h that is p[t] itself, and the forecast is naive's.
     """
     f: np.ndarray = np.zeros(len(price))
     if "season_rows" in model:
         back = rows_back(model["season_rows"], horizon_days)
         f[:back] = np.nan
-        f[back:] = np.log(price[: len(price) - back] / price[back:])
-    f += horizon_days * model.get("mean_daily_log_return", 0.0)
+        f[back:] = Label(model.get("label", Label.LOG_RETURN)).change(price[back:], price[: len(price) - back])
+    mean: float = model.get("mean_daily_log_return") or model.get("mean_daily_difference") or 0.0
+    f += horizon_days * mean
     return f
 
 
@@ -68,6 +70,8 @@ class _Baseline(ABC):
         task.channel.safe_point(0)
         started_s = time.monotonic()
         model = self.fit()
+        if not self.frame.label.is_relative:
+            model["label"] = str(self.frame.label)
         fitted_s = time.monotonic()
         predicted = forecast(model, self.frame.price, self.frame.horizon_days)
         done_s = time.monotonic()
@@ -127,6 +131,7 @@ class Drift(_Baseline):
     """Trains `drift`."""
 
     def fit(self) -> Model:
-        """Average the daily log returns inside the training block."""
-        log_price = np.log(self.frame.price[self.split.train])
-        return {"model": "drift", "mean_daily_log_return": float(np.diff(log_price).mean())}
+        """Average the daily changes inside the training block."""
+        level = self.frame.label.level(self.frame.price[self.split.train])
+        key = "mean_daily_log_return" if self.frame.label.is_relative else "mean_daily_difference"
+        return {"model": "drift", key: float(np.diff(level).mean())}

@@ -17,8 +17,9 @@ from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.protocol import EpochReport, Finished, Note, Started
 from jobs.data.export_file import Export, find_export, open_export
 from jobs.data.feature_build import build_cache, description_of, rows_a_chunk, stamp_of
+from jobs.data.feature_names import feature_names
 from jobs.data.feature_store import cache_files, cache_key
-from jobs.data.features import feature_names
+from jobs.data.news import load_news, with_news
 from jobs.trainer import BrokenSpec
 from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock
@@ -50,7 +51,13 @@ class FeatureCache:
         source_sha256 = sha256_of(self._source, follow=True)
         self._snapshot = snapshot_of(source_sha256, self._description)
         self._refuse_other_snapshot(task)
-        self._key = cache_key(source_sha256, self._params.model_dump(mode="json"), self._snapshot)
+        self._news = load_news(task.exports_dir, task.processed_dir, self._description.headlines)
+        self._key = cache_key(
+            source_sha256,
+            self._params.model_dump(mode="json"),
+            self._snapshot,
+            self._news.sha256 if self._news else None,
+        )
         self._files = cache_files(task.processed_dir, task.spec.horizon)
         self._files.remove_leftovers()
         why_not = self._files.why_not_reusable(self._key)
@@ -88,9 +95,8 @@ class FeatureCache:
 
     def _prepare_build(self, task: Task) -> Started:
         task.channel.probe = probe_cpu
-        self._export = export = open_export(
-            self._source, self._params, lambda: task.channel.safe_point(0), self._description
-        )
+        export = open_export(self._source, self._params, lambda: task.channel.safe_point(0), self._description)
+        self._export = export = with_news(export, self._news)
         for note in export.notes:
             task.channel.report(Note(note))
         features = len(feature_names(export.series, self._params, export.as_is))

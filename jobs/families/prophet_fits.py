@@ -44,9 +44,10 @@ class ProphetPrice(RollingFit):
 
     library = f"prophet {prophet_version}"
 
-    def _fit_before(self, row: int) -> Fit:
+    def fit_before(self, row: int) -> Fit:
+        """Return the fit that is made at *row*, from nothing that was known later."""
         self.dates = self.frame.dates[: row + 1]
-        return super()._fit_before(row)
+        return super().fit_before(row)
 
     def fit(self, log_price: np.ndarray) -> Fit:
         """Fit on *log_price*, those of the last of `dates`.

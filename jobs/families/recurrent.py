@@ -14,12 +14,16 @@ from jobs.torch_backend.run import TorchRun  # before torch, whose memory ceilin
 import torch
 from torch import nn
 
+from jobs.nets.data import load_neural_data
 from jobs.nets.recurrent import KINDS
+from jobs.nets.regime_weights import weighted
 from jobs.nets.run import NetTrainer
+from jobs.results.regime_folder import record_regime_net
 from jobs.torch_backend.dropout import RowDropout
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import RecurrentParams
+    from jobs.nets.data import NeuralData
     from jobs.trainer import Task
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -49,9 +53,27 @@ class RecurrentNet(nn.Module):
 class Recurrent(NetTrainer):
     """Trains the recurrent net of one job."""
 
+    make_run = TorchRun
+
     def run_of(self, task: Task) -> TorchRun:
         """Load the data, build the net, restore a checkpoint if there is one."""
         params = cast("RecurrentParams", task.spec.typed_params)
         cell, layers = KINDS[task.spec.model]
         shape = {"cell": cell, "layers": layers, "hidden_size": params.hidden_size, "dropout": params.dropout}
-        return TorchRun(task, RecurrentNet, shape)
+        return self.make_run(task, RecurrentNet, shape)
+
+
+class RegimeRun(TorchRun):
+    """One run of the net of one regime."""
+
+    record = staticmethod(record_regime_net)
+
+    def _data_of(self, task: Task) -> NeuralData:
+        return weighted(task, load_neural_data(task))
+
+
+class RegimeRecurrent(Recurrent):
+    """Trains the net of one regime: the same net, on rows that are weighted by their regime."""
+
+    make_run = RegimeRun
+    record = staticmethod(record_regime_net)

@@ -11,7 +11,7 @@ the variance. Both labels are in units of EWMA's forecast: R[t] = RV[t] / (h v[t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, cast
 
@@ -50,9 +50,9 @@ FIRST_ROW = ROLLING_ROWS + 1
 class VolatilityData(NeuralData):
     """The rows of one job: `x` are `INPUT_NAMES`, `y` is R[t] and y[t] / sqrt(h v[t])."""
 
-    level: np.ndarray
+    level: np.ndarray = field(kw_only=True)
     """(rows,) float64, v[t], the variance of a day; NaN before `FIRST_ROW`."""
-    least: float
+    least: float = field(kw_only=True)
     """Floor of the level."""
 
     @property
@@ -164,13 +164,17 @@ def volatility_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tens
 class QuantileRun(TorchRun):
     """A run of the net, scored as a volatility model."""
 
-    load = staticmethod(load_volatility_data)
     loss = staticmethod(volatility_loss)
     record = staticmethod(record_volatility)
+
+    def _data_of(self, task: Task) -> VolatilityData:
+        return load_volatility_data(task)
 
 
 class QuantileVolatility(NetTrainer):
     """Trains the net of one job."""
+
+    record = staticmethod(record_volatility)
 
     def run_of(self, task: Task) -> TorchRun:
         """Load the data, build the net, restore a checkpoint if there is one."""

@@ -32,9 +32,11 @@ class Form:
 
     encoding: str
     separator: str
-    lines_before_header: int
+    lines_before_data: int
     names: tuple[str, ...]
     """As in the header; empty ones are named by their position."""
+    repeated: frozenset[str] = frozenset()
+    """Names that several columns have; the later ones got a number."""
 
 
 def form_of(path: Path) -> Form:
@@ -57,22 +59,45 @@ def form_of(path: Path) -> Form:
     if len(head) == LOOKED_AT_BYTES and len(lines) > 1:
         lines = lines[:-1]  # cut off in the middle
     separator, header, width = _table(lines)
+    if header == 0 and lines[0].lower().startswith("sep="):  # Excel's own line, as wide as a header by accident
+        header = 1
     if width < 2:
         raise BrokenSpec(
-            f"{path} has one column; allowed are tables with at least a date and a price, separated by comma, semicolon, "
-            "tab or |"
+            f"{path} has one column; allowed are tables with at least two, such as a date and a price, separated by comma, "
+            "semicolon, tab or |"
         )
     cells = next(csv.reader([lines[header]], delimiter=separator))
     if 2 * sum(_is_value(cell.strip()) for cell in cells) >= len(cells):
         raise BrokenSpec(
             f"{path} has no line of column names: its first row is {lines[header][:80]!r}; write one above it"
         )
-    return Form(encoding, separator, header, _unique([cell.strip() for cell in cells]))
+    names = [cell.strip() for cell in cells]
+    below = _more_names(lines[header + 1 : header + 5], separator, names)
+    if below:
+        names = [" ".join(dict.fromkeys(part for part in parts if part)) for parts in zip(names, *below, strict=True)]
+    repeated = frozenset(name for name in names if name and names.count(name) > 1)
+    return Form(encoding, separator, header + 1 + len(below), _unique(names), repeated)
+
+
+def _more_names(lines: list[str], separator: str, names: list[str]) -> list[list[str]]:
+    """Return the rows below a header that is written in several lines: its first line has gaps, or one name twice."""
+    if all(names[1:]) and len(set(names)) == len(names):
+        return []
+    found: list[list[str]] = []
+    for row in csv.reader(lines, delimiter=separator):
+        cells = [cell.strip() for cell in row]
+        if len(cells) != len(names) or not any(cells) or any(map(_is_value, cells)):
+            return found
+        found.append(cells)
+    return []
 
 
 def _encoding(head: bytes) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):
+            return encoding
+    for parity, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if 2 * head[parity::2].count(0) > len(head[parity::2]) > 0 and not head[1 - parity :: 2].count(0):
             return encoding
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:

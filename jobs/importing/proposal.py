@@ -13,11 +13,13 @@ from jobs.importing.values import (
     ALL_FORMS,
     COMMA,
     EPOCH_FORMS,
+    EXCEL,
     POINT,
     NumberForm,
     comma_votes_sql,
     commas_sql,
     date_sql,
+    only_thousands_sql,
     quoted,
     text_of,
 )
@@ -41,12 +43,19 @@ _DATE_NAMES = (
     "dt",
     "as_of_date",
     "period",
+    "week",
+    "month",
+    "quarter",
+    "datum",
+    "fecha",
+    "data",
 )
 _PRICE_NAMES = (
     "price", "settle", "settlement", "settlement_price", "settle_price", "close", "adj_close", "close_last", "last",
-    "px_last", "px_settle", "closing_price", "value",
+    "px_last", "px_settle", "closing_price", "value", "schlusskurs", "schluss", "kurs", "preis", "cierre", "último",
+    "ultimo", "precio", "clôture", "dernier", "prix", "chiusura", "prezzo",
 )  # fmt: skip
-_OF_NUMBERS = ("YYYYMMDD", *EPOCH_FORMS)
+_OF_NUMBERS = ("YYYYMMDD", "YYYYMM", *EPOCH_FORMS, EXCEL)
 _MOSTLY = 0.95
 """Share of a column's values that must be numbers, or dates, for it to be one."""
 
@@ -94,8 +103,11 @@ def propose(
         if kind in {"number", "flag"} or (kind == "text" and _is_mostly(max(numeric[name], flags[name]), filled[name])):
             numbers.append(name)
         else:
-            left_out[name] = "it holds other dates" if kind == "date" else f"it is text, as {_example(source, name)}"
-    value = _named(source, price, "--price") or _price_column(numbers)
+            odd = f"{number_form.sql(name)} IS NULL" if kind == "text" else "true"
+            left_out[name] = (
+                "it holds other dates" if kind == "date" else f"it is text, as {_example(source, name, odd)}"
+            )
+    value = _named(source, price, "--price") or _price_column(source, numbers, left_out)
     if value not in numbers:
         raise BrokenSpec(
             f"column {value!r} is no price: {left_out.get(value, 'it is the date')}; columns with numbers: "
@@ -138,7 +150,20 @@ def _number_form(source: Source, texts: Sequence[str], decimal: str | None) -> N
     listed = ", ".join(f"{comma_votes_sql(name)}, {commas_sql(name)}" for name in texts)
     row = source.connection.execute(f"SELECT {listed} FROM sample").fetchone() or ()
     votes, commas = sum(row[::2]), sum(row[1::2])
+    if not votes and not commas and source.separator == ";":
+        _refuse_open(source, texts)
     return COMMA if votes > 0 and commas else POINT
+
+
+def _refuse_open(source: Source, texts: Sequence[str]) -> None:
+    """Refuse a European file whose numbers all have a point before three digits: 1.316 is 1316 or 1.316."""
+    counts = {name: only_thousands_sql(name) for name in texts}
+    row = source.connection.execute(f"SELECT {', '.join(counts.values())} FROM sample").fetchone() or ()
+    if is_open := [name for name, count in zip(counts, row, strict=True) if count]:
+        raise BrokenSpec(
+            f"the numbers of column {is_open[0]!r}, as {_example(source, is_open[0])}, can have a decimal point or points "
+            "between thousands; write the decimal sign with --decimal . or --decimal ,"
+        )
 
 
 def _named(source: Source, name: str | None, option: str) -> str | None:
@@ -165,19 +190,46 @@ def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], f
     for name in (name for name, kind in source.columns.items() if kind == "text" and filled[name]):
         possible = [each for each in forms if each in ALL_FORMS and (name in words) != (each in _OF_NUMBERS)]
         counts = _counts(source, {each: _plausible(date_sql(name, each)) for each in possible})
-        if counts and max(counts.values()) >= _MOSTLY * filled[name]:
+        best = max(counts, key=lambda each: counts[each], default=None)
+        if best and counts[best] >= _MOSTLY * filled[name] and (best != EXCEL or form or _rises(source, name)):
             found.append(name)
     for wanted in _DATE_NAMES:
         if match := [name for name in found if _normal(name) == wanted]:
             return match[0]
+    if len(found) > 1:  # an expiry or a report's date stands in many rows; the day of a row in one
+        found = [name for name in found if _is_key(source, name)] or found
     if len(found) == 1:
         return found[0]
     if not found:
         raise BrokenSpec(
-            f"no column holds dates; the file has {', '.join(list(source.columns)[:30])}. Name it with --date, and its form "
+            f"no column holds dates; the file has {_seen(source, list(source.columns)[:12])}. Name it with --date, and its form "
             f"with --date-format, one of: {', '.join(ALL_FORMS)}"
         )
-    raise BrokenSpec(f"several columns hold dates: {', '.join(found)}; name one with --date")
+    raise BrokenSpec(f"several columns hold dates: {_seen(source, found)}; name one with --date")
+
+
+def _seen(source: Source, names: Sequence[str]) -> str:
+    """Return names with a value of each."""
+    return ", ".join(f"{name} (as {_example(source, name)})" for name in names)
+
+
+def _rises(source: Source, name: str) -> bool:
+    """Return True for a column of numbers that only rise, or only fall, as no price does over a thousand rows."""
+    number = f"TRY_CAST({text_of(name)} AS DOUBLE)"
+    sql = (
+        f"SELECT count(*) FILTER (WHERE d > 0), count(*) FILTER (WHERE d < 0), count(d) FROM "
+        f"(SELECT {number} - lag({number}) OVER () AS d FROM sample WHERE {number} IS NOT NULL)"
+    )
+    up, down, steps = source.connection.execute(sql).fetchone() or (0, 0, 0)
+    return bool(steps >= 20 and steps in {up, down})
+
+
+def _is_key(source: Source, name: str) -> bool:
+    sql = f"SELECT count({text_of(name)}), count(DISTINCT {text_of(name)}) FROM sample"
+    if source.columns[name] == "date":
+        sql = f"SELECT count({quoted(name)}), count(DISTINCT {quoted(name)}) FROM sample"
+    rows, different = source.connection.execute(sql).fetchone() or (0, 1)
+    return bool(rows == different)
 
 
 def _plausible(sql: str) -> str:
@@ -221,18 +273,24 @@ def _apart(source: Source, day: str, forms: Sequence[str]) -> str:
     return str(ranked[0][1])
 
 
-def _price_column(numbers: Sequence[str]) -> str:
+def _price_column(source: Source, numbers: Sequence[str], left_out: dict[str, str]) -> str:
     if len(numbers) == 1:
         return numbers[0]
     for wanted in _PRICE_NAMES:
         if match := [name for name in numbers if _normal(name) == wanted]:
+            if match[0] in source.repeated:
+                alike = ", ".join(name for name in numbers if name == match[0] or name.startswith(f"{match[0]}_"))
+                raise BrokenSpec(f"several columns are called {match[0]!r}, read as {alike}; name one with --price")
             return match[0]
+    others = "; ".join(f"{name} is left out: {why}" for name, why in list(left_out.items())[:5])
     raise BrokenSpec(
         f"which column is the price? Name it with --price; columns with numbers: {', '.join(numbers[:30]) or 'none'}"
+        + (f" ({others})" if others else "")
     )
 
 
-def _example(source: Source, name: str) -> str:
-    sql = f"SELECT {quoted(name)} FROM sample WHERE {text_of(name)} IS NOT NULL LIMIT 1"
+def _example(source: Source, name: str, where: str = "true") -> str:
+    there = quoted(name) if source.columns[name] != "text" else text_of(name)
+    sql = f"SELECT {quoted(name)} FROM sample WHERE {there} IS NOT NULL AND {where} LIMIT 1"
     row = source.connection.execute(sql).fetchone()
     return repr(str(row[0])[:40]) if row else "nothing"

@@ -6,7 +6,9 @@ pieces; nothing is ever held whole.
 
 from __future__ import annotations
 
+import gzip
 import shutil
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cbi_queue.regular_files import check_file
+from cbi_queue.regular_files import check_file, plain_words
 from jobs.data.columns import index_columns, is_number, words_of
 from jobs.importing.form import form_of
 from jobs.trainer import BrokenSpec
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from jobs.importing.form import Form
+
 PARQUET = (".parquet", ".parq", ".pq")
 TEXT = (".csv", ".tsv", ".txt", ".tab")
+GZIP = ".gz"
 BATCH_ROWS = 1 << 17
 
 
@@ -40,6 +45,10 @@ class Source:
     """Name -> text, date or number, in the file's order."""
     left_out: dict[str, str]
     """Name -> why, for columns that are not in the view."""
+    repeated: frozenset[str] = frozenset()
+    """Names that several columns of a text file have."""
+    separator: str | None = None
+    """Of a text file."""
 
 
 def open_source(
@@ -66,11 +75,11 @@ def open_source(
         f"SET threads = {threads}; SET memory_limit = '{memory_mib}MiB'; SET preserve_insertion_order = true; SET enable_progress_bar = false"
     )
     connection.execute("SET temp_directory = ?", [str(work)])
+    named = tuple(map(str, files))
     if kinds == {"text"}:
-        columns, left_out = _open_text(connection, files, work, parallel=parallel)
-    else:
-        columns, left_out = _open_parquet(connection, files, work)
-    return Source(connection, tuple(map(str, files)), columns, left_out)
+        form = _open_text(connection, [_unpacked(file, work) for file in files], work, parallel=parallel)
+        return Source(connection, named, dict.fromkeys(form.names, "text"), {}, form.repeated, form.separator)
+    return Source(connection, named, *_open_parquet(connection, files, work))
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -91,7 +100,7 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def _is_known(file: Path) -> bool:
-    return file.suffix.lower() in (*PARQUET, *TEXT)
+    return file.name.lower().removesuffix(GZIP).endswith((*PARQUET, *TEXT))
 
 
 def _kind(file: Path) -> str:
@@ -101,14 +110,30 @@ def _kind(file: Path) -> str:
         return "parquet"
     if file.suffix.lower() in PARQUET:
         raise BrokenSpec(f"{file} is no Parquet file: it begins with {start!r}, not PAR1")
-    if start[:2] in {b"PK", b"\x1f\x8b"} or start == b"\xd0\xcf\x11\xe0":
+    if start[:2] == b"\x1f\x8b":
+        if not file.name.lower().removesuffix(GZIP).endswith(TEXT):
+            raise BrokenSpec(f"{file} is an archive; unpack it, or name it as what it holds, such as zl.csv.gz")
+        return "text"
+    if start[:2] == b"PK" or start == b"\xd0\xcf\x11\xe0":
         raise BrokenSpec(f"{file} is a workbook or an archive; save its sheet as CSV, or unpack it")
     return "text"
 
 
-def _open_text(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], work: Path, *, parallel: bool
-) -> tuple[dict[str, str], dict[str, str]]:
+def _unpacked(file: Path, work: Path) -> Path:
+    """Return *file*, or what it holds when gzip packed it."""
+    with file.open("rb") as opened:
+        if opened.read(2) != b"\x1f\x8b":
+            return file
+    target = work / f"unpacked-{len(list(work.iterdir()))}.csv"
+    try:
+        with gzip.open(file) as packed, target.open("wb") as plain:
+            shutil.copyfileobj(packed, plain, 1 << 20)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+        raise BrokenSpec(f"{file} cannot be unpacked to its end: {exc}") from exc
+    return target
+
+
+def _open_text(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], work: Path, *, parallel: bool) -> Form:
     first = form_of(files[0])
     reads = []
     for number, file in enumerate(files):
@@ -123,11 +148,11 @@ def _open_text(
         names = "{" + ", ".join(f"{_text(name)}: 'VARCHAR'" for name in form.names) + "}"
         reads.append(
             f"SELECT * FROM read_csv({_text(str(readable))}, delim = {_text(form.separator)}, quote = '\"', escape = '\"', "
-            f"header = false, skip = {form.lines_before_header + 1}, columns = {names}, auto_detect = false, "
+            f"header = false, skip = {form.lines_before_data}, columns = {names}, auto_detect = false, "
             f"null_padding = true, strict_mode = false, parallel = {str(parallel).lower()}, max_line_size = 4000000)"
         )
     connection.execute(f"CREATE VIEW source AS {' UNION ALL '.join(reads)}")
-    return dict.fromkeys(first.names, "text"), {}
+    return first
 
 
 def _text(value: str) -> str:
@@ -141,7 +166,7 @@ def _open_parquet(
     try:
         schema = pq.read_schema(files[0])
     except (OSError, pa.ArrowException) as exc:
-        raise BrokenSpec(f"{files[0]} cannot be read as Parquet: {exc}") from exc
+        raise BrokenSpec(f"{files[0]} cannot be read as Parquet: {plain_words(exc)}") from exc
     columns, left_out = _kinds_of(schema)
     target = pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()])
     with pq.ParquetWriter(work / "source.parquet", target, compression="zstd", compression_level=1) as writer:
@@ -152,7 +177,9 @@ def _open_parquet(
                         arrays = [_plain(batch.column(name), kind) for name, kind in columns.items()]
                         writer.write_table(pa.Table.from_arrays(arrays, schema=target))
             except (OSError, KeyError, pa.ArrowException) as exc:
-                raise BrokenSpec(f"{file} cannot be read to its end: {' '.join(str(exc).split())[:200]}") from exc
+                raise BrokenSpec(
+                    f"{file} cannot be read to its end: {' '.join(plain_words(exc).split())[:200]}"
+                ) from exc
     connection.execute(f"CREATE VIEW source AS SELECT * FROM read_parquet({_text(str(work / 'source.parquet'))})")
     return columns, left_out
 

@@ -19,7 +19,7 @@ from cbi_queue.errors import CbiError
 from cbi_queue.models.parameters.features import FeatureParams
 from jobs.data.export_check import check_export
 from jobs.data.feature_cap import features_of, memory_mib
-from jobs.data.features import CALENDAR, DATE, PRICE
+from jobs.data.feature_names import CALENDAR, DATE, PRICE
 from jobs.data.safe_names import safe_names
 from jobs.importing.proposal import flag_sql, propose
 from jobs.importing.source import open_source
@@ -105,9 +105,10 @@ def _in_the_file(fault: str, proposal: Proposal) -> str:
     own = fault.replace(f"column {PRICE!r}", f"column {proposal.price!r}").replace(
         f"column {DATE!r}", f"column {proposal.date!r}"
     )
-    return own.replace("`cbi-queue data edit missing_price=drop`", "`--missing-price drop`").replace(
-        "`cbi-queue data edit max_features=", "`--set max_features="
-    )
+    typed = {"missing_price=drop`": "--missing-price drop`", "label=difference`": "--label difference`"}
+    for choice, option in {**typed, "max_features=": "--set max_features="}.items():
+        own = own.replace(f"`cbi-queue data edit {choice}", f"`{option}")
+    return own
 
 
 def _read(source: Source, proposal: Proposal, found: _Staging) -> dict[str, str]:

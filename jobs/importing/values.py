@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-", "--", ".", "…")
+MISSING = (
+    "", "na", "n/a", "#n/a", "nan", "null", "none", "-", "--", ".", "…", "n.a.", "n/d", "nd", "nil", "missing",
+    "(blank)", "?", "#n/a n/a", "#n/a n.a.", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!",
+)  # fmt: skip
 """Words for a missing value, in any case."""
 DATE_FORMS: dict[str, str] = {
     "YYYY-MM-DD": "%Y-%m-%d",
@@ -22,6 +25,8 @@ DATE_FORMS: dict[str, str] = {
     "MM/DD/YY": "%m/%d/%y",
     "DD/MM/YY": "%d/%m/%y",
     "DD.MM.YY": "%d.%m.%y",
+    "MM-DD-YY": "%m-%d-%y",
+    "DD-MM-YY": "%d-%m-%y",
     "DD-Mon-YYYY": "%d-%b-%Y",
     "DD-Mon-YY": "%d-%b-%y",
     "DD Mon YYYY": "%d %b %Y",
@@ -32,6 +37,25 @@ DATE_FORMS: dict[str, str] = {
     "Weekday, DD Mon YYYY": "%a, %d %b %Y",
 }
 """Name for people -> format. A time of day after it is left out: the day is the one that is written, in its own zone."""
+PERIOD_FORMS: dict[str, str] = {
+    "YYYY-MM": "%Y-%m",
+    "YYYY/MM": "%Y/%m",
+    "YYYYMM": "%Y%m",
+    "YYYYMmm": "%YM%m",
+    "MM/YYYY": "%m/%Y",
+    "Mon YYYY": "%b %Y",
+    "Mon-YYYY": "%b-%Y",
+    "Mon-YY": "%b-%y",
+    "Month YYYY": "%B %Y",
+    "YYYY-Qn": "",
+    "YYYY-Www": "",
+}
+"""Months, quarters and weeks (ISO): the value of one is known at its end, and so its last day is its date; Friday of a week."""
+EXCEL = "Excel day"
+"""Days since 1899-12-30, as a workbook keeps dates."""
+_GAPS = ("chr(160)", "chr(8239)", "chr(8201)")
+"""Spaces that do not break, as French and Polish numbers have them."""
+_CURRENCIES = r"(?:[A-Z]{2}|[RCAS])?[$€£¥₹₽¢]|[A-Z]{3}|kr\.?|zł|Kč|Ft|Fr\.?"
 _TIME = r"[ T]+\d{1,2}:\d{2}.*$"
 """A time of day, with or without a zone, after the date."""
 
@@ -43,7 +67,10 @@ def quoted(name: str) -> str:
 
 def text_of(column: str) -> str:
     """Return SQL for the trimmed text of a column, NULL for a word that means missing."""
-    trimmed = f"trim(replace({quoted(column)}, chr(160), ' '))"
+    spaced = quoted(column)
+    for gap in _GAPS:
+        spaced = f"replace({spaced}, {gap}, ' ')"
+    trimmed = f"trim({spaced})"
     words = ", ".join(f"'{word}'" for word in MISSING)
     return f"CASE WHEN lower({trimmed}) IN ({words}) THEN NULL ELSE {trimmed} END"
 
@@ -55,7 +82,7 @@ def day_text_of(column: str) -> str:
 
 EPOCH_FORMS = {"epoch seconds": (r"^\d{9,10}$", 1_000_000), "epoch milliseconds": (r"^\d{12,13}$", 1_000)}
 """Times since 1970 in UTC: what they look like, and their unit in microseconds."""
-ALL_FORMS = (*DATE_FORMS, *EPOCH_FORMS)
+ALL_FORMS = (*DATE_FORMS, *EPOCH_FORMS, *PERIOD_FORMS, EXCEL)
 
 
 def date_sql(column: str, form: str) -> str:
@@ -64,13 +91,34 @@ def date_sql(column: str, form: str) -> str:
         pattern, unit = EPOCH_FORMS[form]
         number = f"TRY_CAST({text_of(column)} AS BIGINT)"
         return f"CASE WHEN regexp_matches({text_of(column)}, '{pattern}') THEN CAST(make_timestamp({number} * {unit}) AS DATE) END"
+    if form in PERIOD_FORMS:
+        return _period_sql(text_of(column), form)
+    if form == EXCEL:
+        number = f"TRY_CAST({text_of(column)} AS DOUBLE)"
+        return (
+            f"CASE WHEN {number} BETWEEN 10000 AND 80000 THEN DATE '1899-12-30' + CAST(floor({number}) AS INTEGER) END"
+        )
     return f"CAST(try_strptime({day_text_of(column)}, '{DATE_FORMS[form]}') AS DATE)"
+
+
+def _period_sql(text: str, form: str) -> str:
+    if form == "YYYY-Www":
+        return f"CAST(try_strptime({text} || '-5', '%G-W%V-%u') AS DATE)"
+    if form == "YYYY-Qn":
+        year, quarter = (
+            f"TRY_CAST(regexp_extract({text}, '^(\\d{{4}})[- ]?Q([1-4])$', {i}) AS INTEGER)" for i in (1, 2)
+        )
+        return f"last_day(make_date({year}, {quarter} * 3, 1))"
+    length = "length({0}) = 6" if form == "YYYYMM" else "{0} IS NOT NULL"
+    return (
+        f"CASE WHEN {length.format(text)} THEN last_day(CAST(try_strptime({text}, '{PERIOD_FORMS[form]}') AS DATE)) END"
+    )
 
 
 def plain_date_sql(column: str, form: str) -> str:
     """Return SQL for the date where nothing but the date is written, NULL elsewhere: much faster."""
     text = quoted(column)
-    if form in EPOCH_FORMS:
+    if form not in DATE_FORMS:
         return date_sql(column, form)
     if form == "YYYY-MM-DD":
         return f"CASE WHEN length({text}) = 10 THEN TRY_CAST({text} AS DATE) END"
@@ -87,11 +135,17 @@ class NumberForm:
     def sql(self, column: str) -> str:
         """Return SQL for the number in a text column, NULL where there is none.
 
-        Signs of currency and percent are left out, and (1.2) is -1.2, as in accounts.
+        Signs and codes of currency and percent are left out, and (1.2) is -1.2, as in accounts. What stands between
+        thousands must do so: 1.2.3, 12,34 where the point is decimal, and 1316'4, a price in eighths, are no numbers.
         """
-        other = "." if self.decimal == "," else ","
-        bare = f"regexp_replace({text_of(column)}, '[\\s''$€£¥%{other}]', '', 'g')"
-        signed = f"regexp_replace({bare}, '^\\((.*)\\)$', '-\\1')"
+        other = "\\." if self.decimal == "," else ","
+        own = "," if self.decimal == "," else "\\."
+        minus = f"replace({text_of(column)}, chr(8722), '-')"
+        bare = f"regexp_replace({minus}, '^([-+(]*)\\s*(?:{_CURRENCIES})\\s*|\\s*(?:{_CURRENCIES}|%)(\\)?)$', '\\1\\2', 'g')"
+        whole = f"regexp_matches({bare}, '^[-+(]*\\d{{1,3}}([\\s''{other}]\\d{{2,3}})*[\\s''{other}]\\d{{3}}(?:{own}\\d*)?\\)?$')"
+        joined = f"regexp_replace({bare}, '[\\s''{other}]', '', 'g')"
+        number = f"CASE WHEN NOT regexp_matches({bare}, '[\\s''{other}]') OR {whole} THEN {joined} END"
+        signed = f"regexp_replace({number}, '^\\((.*)\\)$', '-\\1')"
         point = f"replace({signed}, ',', '.')" if self.decimal == "," else signed
         return f"TRY_CAST({point} AS DOUBLE)"
 
@@ -117,3 +171,11 @@ def comma_votes_sql(column: str) -> str:
 def commas_sql(column: str) -> str:
     """Return SQL that counts values with a comma between digits."""
     return rf"count(*) FILTER (WHERE regexp_matches({text_of(column)}, '\d,\d'))"
+
+
+def only_thousands_sql(column: str) -> str:
+    """Return SQL that counts values which a point before exactly three digits leaves open, less those that settle it."""
+    text = text_of(column)
+    is_open = rf"regexp_matches({text}, '^[-+]?[1-9]\d{{0,2}}\.\d{{3}}$')"
+    is_settled = rf"regexp_matches({text}, '[.,]\d{{1,2}}$|[.,]\d{{4,}}$|^[-+]?0[.,]')"
+    return f"CASE WHEN count(*) FILTER (WHERE {is_settled}) > 0 THEN 0 ELSE count(*) FILTER (WHERE {is_open}) END"

@@ -6,7 +6,7 @@ library of nets is imported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -44,6 +44,10 @@ class NeuralData:
 
     forecast_rows: np.ndarray
     """(n,) int64: every row with a full window, including the last ones, which have no label; of a refit, its own."""
+    weight: np.ndarray | None = None
+    """(rows,) float32: what each row's loss weighs, 1 on average over the training rows; None: all weigh the same."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Metrics that tell how the rows were chosen or weighted, JSON values."""
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -52,7 +56,7 @@ class NeuralData:
 
     def unscaled(self, forecast: np.ndarray) -> np.ndarray:
         """Return the net's forecasts of `forecast_rows`, (n,) or (n, k) float32, in units of the price: float64."""
-        return self.standardiser.log_return(forecast)
+        return self.standardiser.forecast(forecast)
 
     def preproc(self) -> dict[str, Any]:
         """Return what it takes to prepare new rows in the same way, as JSON values."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cbi_queue.artifacts import MAY_DIFFER
 from cbi_queue.protocol import CheckpointFailed, CheckpointSaved, Note, Restored
+from cbi_queue.regular_files import plain_words
 from jobs.nets.progress import NetProgress
 from jobs.process.channel import StopRequested
 from jobs.training.checkpoint import CheckpointFolder
@@ -159,7 +160,7 @@ class Resumption:
             except MemoryError as exc:
                 self._channel.report(CheckpointFailed(epoch, f"not enough memory for it: {exc}".removesuffix(": ")))
             except OSError as exc:
-                self._channel.report(CheckpointFailed(epoch, str(exc)))
+                self._channel.report(CheckpointFailed(epoch, plain_words(exc)))
             else:
                 self._channel.report(CheckpointSaved(epoch, saved.bytes, saved.wall_s))
                 self._saved_at = self._position

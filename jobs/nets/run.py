@@ -37,8 +37,6 @@ class NetRun(ABC):
 
     _placement: Placement
     loop: NetLoop
-    load: ClassVar[Callable[..., NeuralData]] = staticmethod(load_neural_data)
-    """Prepares the rows."""
     record: ClassVar[Callable[..., Finished]] = staticmethod(record_run)
     """Scores the forecasts and fills the run's folder."""
 
@@ -49,7 +47,10 @@ class NetRun(ABC):
             BrokenSpec: when the job cannot run as written on this data.
         """
         self._task, self._params = task, cast("NeuralParams", task.spec.typed_params)
-        self.data = self.load(task)
+        self.data = self._data_of(task)
+
+    def _data_of(self, task: Task) -> NeuralData:
+        return load_neural_data(task)
 
     def started(self) -> Started:
         """Report which device was refused, and return the report of what is about to be trained."""
@@ -97,6 +98,7 @@ class NetRun(ABC):
                 "epochs": progress.epoch,
                 "best_epoch": progress.best_epoch,
                 "features_unused": len(data.standardiser.sparse),
+                **data.details,
             },
         )
 

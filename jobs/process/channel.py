@@ -38,6 +38,7 @@ from cbi_queue.protocol import (
     decode_directive,
     encode,
 )
+from cbi_queue.regular_files import failure_of
 from jobs.process.heap import give_back
 from jobs.process.idle_time import IdleTime
 from jobs.process.log_lines import log_line
@@ -258,7 +259,9 @@ class Channel:
                 self.report(self.probe())
             except (RuntimeError, MemoryError, OSError) as exc:
                 self.probe = None
-                self.report(Note(f"the calibration probe failed and will not run again in this attempt: {exc!r:.200}"))
+                self.report(
+                    Note(f"the calibration probe failed and will not run again in this attempt: {failure_of(exc):.200}")
+                )
         with self._changed:
             self._was_paused = True
 

@@ -23,18 +23,18 @@ from cbi_queue.protocol import Finished, Note
 from jobs.data.spacing import DAYS_OF_YEAR, TRADING_DAYS
 from jobs.evaluation.conformal import COVERAGES, half_widths, measured_coverage
 from jobs.evaluation.guardrails import Verdict, verdicts, veto_words
-from jobs.evaluation.scoring import MASE_SEASON_ROWS, score
+from jobs.evaluation.scoring import MASE_SEASON_ROWS, finite_or_none, score
 from jobs.evaluation.significance import shrinkage_of
 from jobs.evaluation.splits import describe
 from jobs.evaluation.walk_forward import Recorded
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from jobs.data.series import ForecastFrame
     from jobs.evaluation.splits import Split
-    from jobs.trainer import OneFit, Task
+    from jobs.trainer import Task
 
 METRICS, SCHEMA, PREDICTIONS = "metrics.json", "feature_schema.json", "predictions.parquet"
 PREPROC, TRAINING_HASH = "preproc.json", "training_hash.txt"
@@ -58,6 +58,8 @@ def record_run(
     model_files: Mapping[str, bytes | Callable[[Path], object]],
     preproc: dict[str, Any],
     details: dict[str, Any] | None = None,
+    more_verdicts: Sequence[Verdict] = (),
+    fill: Callable[..., Finished] | None = None,
 ) -> Finished:
     """Score the run, fill its folder and return the metrics for the leaderboard; a refit is only handed in.
 
@@ -65,19 +67,35 @@ def record_run(
         task: whose folder is filled.
         frame: the rows that were trained on.
         split: the blocks.
-        predicted: (rows,) float64, f[t], NaN where nothing was forecast.
+        predicted: (rows,) float64, f[t], NaN where nothing was forecast; with *fill* whatever that takes.
         fit_s: working seconds of the fit, pauses excluded.
         predict_s: working seconds of forecasting all rows.
         model_files: file name -> content, or a function that writes to a (temporary) path.
         preproc: what was done to the features, as JSON values, enough to do it again.
         details: further metrics of this family (best round, refits), finite or None.
+        more_verdicts: what the family itself found.
+        fill: scores and fills the folder of a run that forecasts no price; takes what `record_run` takes.
     """
     if (quarantine := getattr(task.spec.typed_params, "quarantine_psi", None)) is not None:
         preproc = {**preproc, "quarantine_psi": quarantine, "quarantined": list(frame.quarantined)}
         details = {**(details or {}), "quarantined": len(frame.quarantined)}
     if task.refit:
-        recorded = Recorded(predicted, fit_s, predict_s, model_files, preproc, details=details or {}, record=record_run)
-        return hand_in(task, task.refit, split, recorded)
+        recorded = Recorded(predicted, fit_s, predict_s, model_files, preproc, details or {})
+        if split is not task.refit.split:
+            raise BrokenSpec(f"{task.spec.model} does not take its split from split_of, so it cannot be walked forward")
+        task.refit.recorded.append(recorded)
+        return Finished()
+    if fill:
+        times = {"fit_s": round(fit_s, 3), "predict_s": round(predict_s, 4)}
+        return fill(
+            task,
+            frame,
+            split,
+            predicted,
+            model_files=model_files,
+            preproc=preproc,
+            details={**times, **(details or {})},
+        )
     factor = (
         shrinkage_of(frame, split.validation, predicted) if getattr(task.spec.typed_params, "shrink", False) else 1.0
     )
@@ -85,9 +103,9 @@ def record_run(
     widths, covered = _intervals(frame, split, predicted)
     cost = _cost_per_turnover(task)
     scores = score(frame, split, predicted, cost_per_turnover=cost)
-    found = verdicts(frame, split, predicted, scores, is_baseline=task.spec.model in BARS)
+    found = [*verdicts(frame, split, predicted, scores, is_baseline=task.spec.model in BARS), *more_verdicts]
     final = {"final": scores.pop("final", None), "naive": scores["naive"].pop("final", None)}
-    _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
+    write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
     return fill_folder(
         task,
         frame,
@@ -97,6 +115,7 @@ def record_run(
             "coverage": covered,
             "cost_per_turnover": cost,
             "shrinkage": factor,
+            **_label_of(frame, split),
             "forecast": _latest_forecast(frame, predicted, widths),
             "fit_s": round(fit_s, 3),
             "predict_s": round(predict_s, 4),
@@ -106,20 +125,8 @@ def record_run(
         final=final if final["final"] else None,
         model_files=model_files,
         schema=feature_schema(frame),
-        preproc={**preproc, "forecast_factor": factor},
+        preproc={**preproc, "forecast_factor": factor, **_label_of(frame)},
     )
-
-
-def hand_in(task: Task, refit: OneFit, split: Split, recorded: Recorded) -> Finished:
-    """Hand in one fit of a walk-forward run.
-
-    Raises:
-        BrokenSpec: when the family trained on another split.
-    """
-    if split is not refit.split:
-        raise BrokenSpec(f"{task.spec.model} does not take its split from split_of, so it cannot be walked forward")
-    refit.recorded.append(recorded)
-    return Finished()
 
 
 def fill_folder(
@@ -165,6 +172,14 @@ def fill_folder(
     return Finished(metrics=metrics, veto=veto_words(found))
 
 
+def _label_of(frame: ForecastFrame, split: Split | None = None) -> dict[str, Any]:
+    """Return what is recorded of a label that was chosen, and the value of a position in it; nothing of the default."""
+    if frame.label.is_relative:
+        return {}
+    value = {} if split is None else {"notional": finite_or_none(frame.label.notional(frame.price[split.train]))}
+    return {"label": str(frame.label), **value}
+
+
 def _cost_per_turnover(task: Task) -> float:
     """Return what the data set's description says now; its default where it cannot be read, which is no reason to fail."""
     try:
@@ -184,7 +199,7 @@ def feature_schema(frame: ForecastFrame) -> dict[str, Any]:
             {"position": at, "name": name, "dtype": str(frame.x.dtype)} for at, name in enumerate(frame.feature_names)
         ],
         "missing": "NaN",
-        "target": {"name": f"log_return_{frame.horizon_days}d", "dtype": str(frame.y.dtype)},
+        "target": {"name": f"{frame.label}_{frame.horizon_days}d", "dtype": str(frame.y.dtype)},
     }
 
 
@@ -218,10 +233,12 @@ def _write_model(path: Path, content: bytes | Callable[[Path], object]) -> None:
         content(part)
 
 
-def _write_predictions(
+def write_predictions(
     path: Path, frame: ForecastFrame, split: Split, predicted: np.ndarray, widths: Mapping[str, np.ndarray]
 ) -> None:
     """Write one row a forecast: date, target_date, price, block, predicted return and price, intervals, actual_price.
+
+    The return is f[t]: the forecast of a change of the price, in its unit, where the label is a difference.
 
     Null: not known. A target date after the last row counts weekdays, since nobody knows the holidays to come (or weeks,
     months and calendar days, where these are the rows).
@@ -229,8 +246,7 @@ def _write_predictions(
     import polars as pl
 
     kept = np.flatnonzero(np.isfinite(predicted))
-    with np.errstate(over="ignore"):
-        forecast = frame.price[kept] * np.exp(predicted[kept])
+    forecast = frame.label.price_from(frame.price[kept], predicted[kept])
     table = pl.DataFrame(
         {
             "date": frame.dates[kept],
@@ -239,8 +255,8 @@ def _write_predictions(
             "block": block_names(frame, split)[kept].tolist(),
             "predicted_return": predicted[kept],
             "predicted_price": forecast,
-            **_bounds(forecast, kept, widths),
-            "actual_price": frame.price[kept] * np.exp(frame.y[kept]),
+            **_bounds(frame, forecast, kept, widths),
+            "actual_price": frame.label.price_from(frame.price[kept], frame.y[kept]),
         }
     ).with_columns(pl.selectors.float().fill_nan(None))
     with atomic_file(path) as part:
@@ -266,9 +282,8 @@ def _latest_forecast(
     if not len(kept):
         return None
     newest = kept[-1:]
-    with np.errstate(over="ignore"):
-        forecast = frame.price[newest] * np.exp(predicted[newest])
-    figures = {"price": frame.price[newest], "predicted_price": forecast, **_bounds(forecast, newest, widths)}
+    forecast = frame.label.price_from(frame.price[newest], predicted[newest])
+    figures = {"price": frame.price[newest], "predicted_price": forecast, **_bounds(frame, forecast, newest, widths)}
     return {
         "date": str(frame.dates[newest[0]]),
         "target_date": str(target_dates(frame)[newest[0]]),
@@ -276,12 +291,13 @@ def _latest_forecast(
     }
 
 
-def _bounds(forecast: np.ndarray, kept: np.ndarray, widths: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _bounds(
+    frame: ForecastFrame, forecast: np.ndarray, kept: np.ndarray, widths: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     bounds: dict[str, np.ndarray] = {}
     for percent, width in widths.items():
-        with np.errstate(over="ignore"):
-            bounds[f"lower_{percent}"] = forecast * np.exp(-width[kept])
-            bounds[f"upper_{percent}"] = forecast * np.exp(width[kept])
+        bounds[f"lower_{percent}"] = frame.label.price_from(forecast, -width[kept])
+        bounds[f"upper_{percent}"] = frame.label.price_from(forecast, width[kept])
     return bounds
 
 

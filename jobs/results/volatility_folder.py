@@ -12,8 +12,7 @@ import numpy as np
 from cbi_queue.artifacts import atomic_file
 from jobs.evaluation.guardrails import Verdict
 from jobs.evaluation.volatility import QUANTILES, baselines, realised_variance, score_volatility
-from jobs.evaluation.walk_forward import Recorded
-from jobs.results.run_folder import PREDICTIONS, block_names, feature_schema, fill_folder, hand_in, target_dates
+from jobs.results.run_folder import PREDICTIONS, block_names, feature_schema, fill_folder, record_run, target_dates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,10 +51,17 @@ def record_volatility(
         details: further metrics of this family.
     """
     if task.refit:
-        recorded = Recorded(
-            predicted, fit_s, predict_s, model_files, preproc, details=details, record=record_volatility
+        return record_run(
+            task,
+            frame,
+            split,
+            predicted,
+            fit_s=fit_s,
+            predict_s=predict_s,
+            model_files=model_files,
+            preproc=preproc,
+            details=details,
         )
-        return hand_in(task, task.refit, split, recorded)
     variance, quantiles = (predicted[:, 0], predicted[:, 1:]) if predicted.ndim == 2 else (predicted, None)
     scores = score_volatility(frame, split, variance, quantiles)
     final = scores.pop("final", None)

@@ -52,6 +52,8 @@ class Windows:
     """(rows,) float: standardised label; any value where it is not known, as such rows are never used."""
     sequence_length: int
     """L: rows of a window; the last one is the sample's own."""
+    weight: torch.Tensor | None = None
+    """(rows,) float: what each row's loss weighs; None: all weigh the same."""
 
     @property
     def first_row(self) -> int:
@@ -68,7 +70,13 @@ class Windows:
         """Return the (n,) labels of *rows*."""
         return self.y.index_select(0, rows)
 
+    def weighted(self, losses: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return the (n,) *losses* of *rows*, each times its row's weight."""
+        return losses if self.weight is None else losses * self.weight.index_select(0, rows)
+
     def digest(self, *row_blocks: torch.Tensor) -> str:
         """Return a digest of the data and the blocks, as `digest_of` does."""
-        blocks = (rows.cpu().numpy() for rows in row_blocks)
-        return digest_of(self.sequence_length, self.x.cpu().numpy(), self.y.cpu().numpy(), *blocks)
+        more = row_blocks if self.weight is None else (*row_blocks, self.weight)
+        return digest_of(
+            self.sequence_length, self.x.cpu().numpy(), self.y.cpu().numpy(), *(each.cpu().numpy() for each in more)
+        )

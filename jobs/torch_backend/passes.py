@@ -65,7 +65,7 @@ class Passes:
             batch: samples of the effective batch, by which each piece's sum is divided.
         """
         losses = self._loss(self._forward(rows, size), self._data.targets(rows))  # (n,)
-        total = losses.sum()
+        total = self._data.weighted(losses, rows).sum()
         self._precision.backward(total / batch)
         return total.detach()
 
@@ -76,8 +76,11 @@ class Passes:
 
     @torch.no_grad()
     def mean_loss(self, predicted: torch.Tensor, rows: torch.Tensor) -> float:
-        """Return the mean loss of the (n,) predictions of *rows*."""
-        return self._loss(predicted, self._data.targets(rows)).mean().item()
+        """Return the mean loss of the (n,) predictions of *rows*, weighted as their rows are."""
+        losses = self._loss(predicted, self._data.targets(rows))
+        if self._data.weight is None:
+            return losses.mean().item()
+        return (self._data.weighted(losses, rows).sum() / self._data.weight.index_select(0, rows).sum()).item()
 
     def _forward(self, rows: torch.Tensor, size: int) -> torch.Tensor:
         whole = _filled_up(rows, size) if self._fixed_shapes else rows

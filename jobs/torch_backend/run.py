@@ -104,7 +104,8 @@ def _place(
 
 def _windows(data: NeuralData, device: torch.device, dtype: torch.dtype) -> Windows:
     x, y = (torch.from_numpy(array).to(device, dtype) for array in (data.x, data.y))  # (rows, F), (rows,) or (rows, k)
-    return Windows(x, y, data.sequence_length)
+    weight = None if data.weight is None else torch.from_numpy(data.weight).to(device, dtype)
+    return Windows(x, y, data.sequence_length, weight)
 
 
 def _blocks(data: NeuralData, windows: Windows) -> Blocks:

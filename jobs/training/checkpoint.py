@@ -20,7 +20,7 @@ import numpy as np
 import safetensors.numpy
 
 from cbi_queue.artifacts import atomic_file, flush_folder
-from cbi_queue.regular_files import check_folder, read_whole
+from cbi_queue.regular_files import check_folder, plain_words, read_whole
 from jobs.training.tensor_file import LENGTH_BYTES, pieces_of
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class CheckpointFolder:
                 state = self._read(path)
                 why = misfit(state)
             except (_RejectedError, OSError) as exc:
-                why = str(exc)
+                why = plain_words(exc)
             if why is None:
                 self._trusted = [path]
                 return Found(state, path, tuple(rejected))

@@ -60,6 +60,27 @@ def rolling_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.n
     return np.array([family.forecast_rows(fit, frame, row)[0] for fit, row in chosen])
 
 
+def classifier_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    import lightgbm
+
+    regimes, made = (
+        importlib.import_module("jobs.evaluation.regimes"),
+        json.loads((run_dir / "preproc.json").read_bytes()),
+    )
+    told = lightgbm.Booster(model_file=str(run_dir / "model.txt")).predict(frame.x, num_threads=1)
+    regime = regimes.regimes(regimes.changes(frame.price), regimes.Rule(**made["rule"]))
+    return regimes.mixed(told, regimes.persistence(regime, frame.horizon_days), made["share"])[rows, regimes.BULL]
+
+
+def mixture_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    import polars as pl
+
+    parts = pl.read_parquet(run_dir / "model-parts.parquet")
+    told, said = (parts.select(f"{of}_{name}" for name in ("crisis", "bull", "bear", "normal")) for of in "pf")
+    factor = json.loads((run_dir / "preproc.json").read_bytes())["forecast_factor"]
+    return factor * (told.to_numpy() * said.to_numpy()).sum(axis=1)[rows]
+
+
 NETS = {
     "feed_forward": "feed_forward:FeedForwardNet",
     "lstm": "recurrent:RecurrentNet",
@@ -68,6 +89,8 @@ NETS = {
     "gru_2_layer": "recurrent:RecurrentNet",
     "tcn": "temporal_convolution:TemporalConvolutionNet",
     "attention": "attention:AttentionNet",
+    "regime_lstm": "recurrent:RecurrentNet",
+    "regime_gru": "recurrent:RecurrentNet",
 }
 
 
@@ -111,6 +134,27 @@ def volatility_net_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) 
     return frame.horizon_days * level[rows] * np.exp(log_factor)
 
 
+ENSEMBLES = {
+    "mean_ensemble": "ensembles:Mean",
+    "median_ensemble": "ensembles:Median",
+    "greedy_ensemble": "ensembles:Greedy",
+    "lightgbm_stacker": "stacker:Stacker",
+}
+
+
+def ensemble_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    import polars as pl
+
+    model = json.loads((run_dir / "model.json").read_bytes())
+    module, _, name = ENSEMBLES[model["model"]].partition(":")
+    family = getattr(importlib.import_module(f"jobs.families.{module}"), name)()
+    members = pl.read_parquet(run_dir / "members.parquet")
+    at = np.searchsorted(members["date"].to_numpy().astype("datetime64[D]"), frame.dates[rows])
+    f = members.drop("date").to_numpy()[at]
+    fit_of = np.searchsorted([fit["fit_row"] for fit in model["fits"]], rows, side="right") - 1
+    return np.array([family.combine(model["fits"][n], f[i : i + 1])[0] for i, n in enumerate(fit_of)])
+
+
 RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
     "lightgbm_dart": lightgbm_again,
     "xgboost_dart": xgboost_again,
@@ -120,4 +164,7 @@ RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
     **dict.fromkeys(ROLLING, rolling_again),
     **dict.fromkeys(NETS, net_again),
     "quantile_net": volatility_net_again,
+    **dict.fromkeys(ENSEMBLES, ensemble_again),
+    "regime_lightgbm": classifier_again,
+    "regime_mixture": mixture_again,
 }

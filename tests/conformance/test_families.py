@@ -6,27 +6,24 @@ real; the parameters are small. The channel is the real one: only what the slot 
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import os
 import threading
-from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import pytest
+from bench import HORIZON, Bench, Run
 from native_reload import RELOADED
-from support.fakes import make_task
+from slot_end import Slot
+from support.headlines import give_headlines
 
-from cbi_queue.artifacts import reopen_folder
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import PREPARING, Family
 from cbi_queue.protocol import (
     EpochReport,
-    Finished,
     Message,
     Note,
     Pause,
@@ -35,141 +32,34 @@ from cbi_queue.protocol import (
     Resume,
     Resumed,
     Started,
-    decode_report,
 )
 from jobs.data.series import load_frame
-from jobs.process.channel import Channel, StopRequested
-from jobs.registry import trainer_for, trainer_of
-from jobs.results.run_folder import PREDICTIONS, PROMISED_FILES
-from jobs.trainer import BrokenRuntime
+from jobs.process.channel import StopRequested
+from jobs.results.run_folder import PROMISED_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from jobs.process.channel import Channel
+
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("torch_as_found")]
-HORIZON = "1w"
-BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5}
-NET = BLOCKS | {"epochs": 2, "sequence_length": 16, "batch_size": 256, "patience": 10, "shrink": False}
-ROLLING = BLOCKS | {"history_rows": 120, "refit_every_rows": 40}
-SMALL: dict[str, dict[str, Any]] = {
-    "feature_cache": {"lags": [1, 5], "windows": [5]},
-    "lightgbm_dart": BLOCKS | {"n_estimators": 25, "num_leaves": 7, "subsample": 0.8, "early_stopping_rounds": None},
-    "xgboost_dart": BLOCKS | {"n_estimators": 25, "max_depth": 3, "early_stopping_rounds": None},
-    **dict.fromkeys(("arima", "auto_arima", "ets", "theta", "prophet"), ROLLING),
-    **dict.fromkeys(("garch", "gjr_garch", "egarch"), ROLLING | {"history_rows": 500}),
-    "feed_forward": NET | {"sequence_length": 4, "hidden": [8]},
-    "lstm": NET | {"hidden_size": 8},
-    "gru": NET | {"hidden_size": 8},
-    "lstm_2_layer": NET | {"hidden_size": 8},
-    "gru_2_layer": NET | {"hidden_size": 8},
-    "tcn": NET | {"channels": 8, "dilations": [1, 2]},
-    "attention": NET | {"d_model": 8, "heads": 2},
-    "quantile_net": {key: value for key, value in NET.items() if key != "shrink"} | {"hidden": [8]},
-}
-"""Parameters that finish in about a second; models not named here have only the blocks."""
-
-
-class Slot:
-    """The other end of a real channel: keeps every report and answers the ones it is told to."""
-
-    def __init__(self, answer: Callable[[Channel, Message], None] = lambda _channel, _message: None) -> None:
-        self.reports: list[Message] = []
-        self._answer = answer
-        self.channel = Channel(self, io.BytesIO())
-
-    def write(self, line: bytes) -> None:
-        """Take a line from the channel, in the trainer's own thread: an answer is there before the next step."""
-        message = decode_report(line)
-        self.reports.append(message)
-        self._answer(self.channel, message)
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def of_type(self, kind: type[Message]) -> list[Any]:
-        """The reports of one kind, in order."""
-        return [report for report in self.reports if isinstance(report, kind)]
-
-
-@dataclass
-class Run:
-    """One run of a family, over."""
-
-    run_dir: Path
-    processed: Path
-    slot: Slot
-    finished: Finished | None = None
-
-    def outcome(self) -> pl.DataFrame:
-        """What the run is for: its predictions, or the feature cache it built."""
-        predictions = self.run_dir / PREDICTIONS
-        return pl.read_parquet(predictions if predictions.exists() else self.processed / f"{HORIZON}_features.parquet")
-
-
-class Bench:
-    """Runs models on the sample data, each run in its own folder."""
-
-    def __init__(self, exports: Path, features: Path, root: Path) -> None:
-        self._exports, self._features, self._root = exports, features, root
-        self._undisturbed: dict[str, Run] = {}
-
-    def folder(self, model: str) -> Path:
-        """A run folder that is not in use."""
-        number = len(list(self._root.iterdir()))
-        return self._root / f"{model}-{number}"
-
-    def run(
-        self, model: str, slot: Slot | None = None, run_dir: Path | None = None, attempt: int = 1, **params: Any
-    ) -> Run:
-        """Do what the session does between taking the assignment and completing the folder."""
-        present(model)
-        slot, run_dir = slot or Slot(), run_dir or self.folder(model)
-        processed = self._processed(model, run_dir)
-        params = SMALL.get(model, BLOCKS) | params
-        spec = {"family": MODELS[model].family, "model": model, "horizon": HORIZON, "params": params}
-        task = make_task(run_dir, spec, processed, self._exports, slot.channel)
-        family = trainer_of(task.spec)
-        task = replace(task, assignment=replace(task.assignment, attempt=attempt))
-        reopen_folder(run_dir)
-        run = Run(run_dir, processed, slot)
-        slot.channel.report(family.prepare(task))
-        run.finished = family.train(task)
-        return run
-
-    def undisturbed(self, model: str) -> Run:
-        """The run that the others are measured by; done once."""
-        if model not in self._undisturbed:
-            self._undisturbed[model] = self.run(model)
-        return self._undisturbed[model]
-
-    def _processed(self, model: str, run_dir: Path) -> Path:
-        """The shared cache; the model that builds one gets a folder of its own."""
-        if MODELS[model].family != Family.FEATURES:
-            return self._features
-        own = run_dir / "processed"
-        own.mkdir(parents=True, exist_ok=True)
-        return own
 
 
 @pytest.fixture(scope="module")
 def bench(sample_exports: Path, feature_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(sample_exports, feature_dir, tmp_path_factory.mktemp("runs"))
+    headlines = tmp_path_factory.mktemp("headlines")
+    give_headlines(headlines, tmp_path_factory.mktemp("tiny"), days=30)
+    return Bench(sample_exports, feature_dir, tmp_path_factory.mktemp("runs"), headlines)
 
 
-def present(model: str) -> Any:
-    """The trainer of *model*; skips (in CI: fails) when its code or library is not here."""
-    try:
-        return trainer_for(model, MODELS[model].default_backend)
-    except (ImportError, BrokenRuntime) as exc:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"what trains {model} cannot be imported: {exc}")
-
-
-every_model = pytest.mark.parametrize("model", MODELS)
+TRAINED = {m: e for m, e in MODELS.items() if e.family != Family.EXPORT}
+"""An export job trains nothing: it runs a verb on a ledger, see `tests/integration/test_export.py`."""
+every_model = pytest.mark.parametrize("model", TRAINED)
 VOLATILITY = tuple(m for m, e in MODELS.items() if e.family == Family.VOLATILITY)
-every_forecaster = pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family != Family.FEATURES])
+OF_REGIMES = ("regime_lightgbm", "regime_lstm", "regime_gru")
+"""Forecast what their mixture needs, and are on no board of prices."""
+every_forecaster = pytest.mark.parametrize("model", [m for m, e in TRAINED.items() if e.family not in PREPARING])
 
 
 @every_model
@@ -178,7 +68,7 @@ def test_preparation_says_what_will_happen(bench: Bench, model: str) -> None:
     (started,) = slot.of_type(Started)
 
     assert started.total_epochs >= 1
-    assert started.unit in {"epoch", "round", "fit", "chunk"}
+    assert started.unit in {"epoch", "round", "fit", "chunk", "batch"}
     assert started.fingerprint.startswith(f"{model} {HORIZON} "), "`governor relearn` takes its leading words"
     assert slot.reports.index(started) < slot.reports.index(slot.of_type(EpochReport)[0])
 
@@ -190,6 +80,9 @@ LIBRARIES = {
     **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), "statsforecast"),
     "prophet": "prophet",
     **dict.fromkeys(("garch", "gjr_garch", "egarch"), "arch"),
+    **dict.fromkeys(("mean_ensemble", "median_ensemble", "greedy_ensemble"), "numpy"),
+    "lightgbm_stacker": "lightgbm",
+    "regime_lightgbm": "lightgbm",
     **{model: "torch" for model, entry in MODELS.items() if entry.default_backend == "torch"},
 }
 """Libraries that do a model's work; the baselines do theirs themselves."""
@@ -213,7 +106,7 @@ def test_every_epoch_is_reported_in_order_and_finite(bench: Bench, model: str) -
 
     assert epochs == sorted(set(epochs))
     assert epochs[-1] == started.total_epochs
-    if started.unit != "round":  # rounds come in blocks
+    if started.unit not in {"round", "batch"}:  # these come in blocks
         assert epochs == list(range(1, started.total_epochs + 1))
     for report in reports:
         assert report.total_epochs == started.total_epochs
@@ -277,10 +170,11 @@ def test_two_fresh_runs_are_identical(bench: Bench, model: str) -> None:
 @every_model
 def test_the_promised_files_are_there(bench: Bench, model: str) -> None:
     run = bench.undisturbed(model)
-    promised = PROMISED_FILES if MODELS[model].family != Family.FEATURES else ("metrics.json", "feature_schema.json")
+    prepared = {Family.FEATURES: ("metrics.json", "feature_schema.json"), Family.SENTIMENT: ("metrics.json",)}
+    promised = prepared.get(MODELS[model].family, PROMISED_FILES)
 
     assert [name for name in promised if not (run.run_dir / name).is_file()] == []
-    assert model_files(run) or MODELS[model].family == Family.FEATURES
+    assert model_files(run) or MODELS[model].family in PREPARING
     json.dumps(run.finished.metrics, allow_nan=False)
 
 
@@ -296,9 +190,10 @@ def test_a_volatility_board_finds_what_it_shows_and_the_price_board_nothing(benc
     assert bench.undisturbed(model).finished.veto is None
 
 
-@pytest.mark.parametrize(
-    "model", [m for m, e in MODELS.items() if e.family not in {Family.FEATURES, Family.VOLATILITY}]
-)
+NO_PRICE = {*VOLATILITY, *OF_REGIMES}
+
+
+@pytest.mark.parametrize("model", [m for m, e in TRAINED.items() if e.family not in PREPARING and m not in NO_PRICE])
 def test_a_leaderboard_finds_what_it_shows(bench: Bench, model: str) -> None:
     metrics = bench.undisturbed(model).finished.metrics
 
@@ -336,7 +231,8 @@ def test_predictions_name_their_block_and_leave_the_future_open(bench: Bench, mo
 
     assert outcome.filter(pl.col("block") == "backtest").height == 60
     assert future.height == 5
-    assert future["realised_variance" if model in VOLATILITY else "actual_price"].null_count() == 5
+    outcomes = {**dict.fromkeys(VOLATILITY, "realised_variance"), "regime_lightgbm": "actual_regime"}
+    assert future[outcomes.get(model, "actual_price")].null_count() == 5
     assert outcome[forecast_column(model)].is_finite().all()
 
 
@@ -355,7 +251,8 @@ def test_the_files_alone_give_the_predictions_again(bench: Bench, model: str) ->
 
 def forecast_column(model: str) -> str:
     """The column of the predictions that holds what the model forecasts."""
-    return "predicted_variance" if model in VOLATILITY else "predicted_return"
+    columns = {**dict.fromkeys(VOLATILITY, "predicted_variance"), "regime_lightgbm": "p_bull"}
+    return columns.get(model, "predicted_return")
 
 
 def model_files(run: Run) -> list[str]:
@@ -364,7 +261,10 @@ def model_files(run: Run) -> list[str]:
 
 
 WALK = {"scheme": "walk_forward", "backtest_rows": 120, "refit_every_rows": 40, "final_block_rows": 60}
-WALKED = ("drift", "lightgbm_dart", "xgboost_dart", "auto_arima", "feed_forward", "quantile_net")
+WALKED = (
+    "drift", "lightgbm_dart", "xgboost_dart", "auto_arima", "feed_forward", "greedy_ensemble", "lightgbm_stacker",
+    "regime_lightgbm", "regime_gru", "quantile_net",
+)  # fmt: skip
 """One of each kind: what walks forward does not depend on the net."""
 
 
@@ -388,8 +288,9 @@ def test_a_walk_forward_run_forecasts_every_judged_row_and_none_that_it_learned_
     metrics = json.loads((run.run_dir / "metrics.json").read_text())
     assert metrics["scheme"] == "walk_forward"
     assert "final" not in metrics, "it stays closed"
-    final = json.loads((run.run_dir / "final_block.json").read_text())["final"]
-    assert final.get("model", final)["rows"] == 60
+    if model != "regime_gru":  # has no scores
+        final = json.loads((run.run_dir / "final_block.json").read_text())["final"]
+        assert final.get("model", final)["rows"] == 60
     reports = run.slot.of_type(EpochReport)
     epochs = [report.epoch for report in reports]
     assert epochs == sorted(set(epochs)), "counted over all fits"
@@ -421,7 +322,9 @@ def test_a_walk_forward_run_that_is_stopped_goes_on_with_the_fit_it_was_at(
         assert again.slot.of_type(Restored), "what was done is not done again"
         assert again.slot.of_type(EpochReport)[0].epoch > 1
     starts = [note.text for note in again.slot.of_type(Note) if "from round 1" in note.text]
-    assert len(starts) == (model == "lightgbm_dart"), "of the fit that was cut short, not of every later one"
+    assert len(starts) == (model in {"lightgbm_dart", "regime_lightgbm"}), (
+        "of the fit that was cut short, not of every later one"
+    )
     assert all("starts from round 1 of fit " in text for text in starts)
 
 

@@ -13,6 +13,7 @@ from support.fakes import ScriptedChannel, make_task
 
 from cbi_queue.artifacts import reopen_folder, sha256_of
 from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import PREPARING
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Probed, Restored, Started
 from jobs.data.feature_store import cache_files
 from jobs.process.channel import StopRequested
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("torch_as_found")]
 
-NETS = [model for model, entry in MODELS.items() if "torch" in entry.backends]
+NETS = [m for m, entry in MODELS.items() if "torch" in entry.backends and entry.family not in PREPARING]
 DAYS = 420
 """The last days of the real series: what is tested is the arithmetic."""
 BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5, "epochs": 2, "patience": 9}

@@ -18,6 +18,7 @@ from support.api_installation import BROWSER, ApiInstallation, scores
 from support.waiting import until
 
 from cbi_queue.api.app import create_app
+from cbi_queue.api.board_view import MOST_TRIES, RETRY_AFTER_S
 from cbi_queue.cli import cli
 from cbi_queue.ledger import queries
 from cbi_queue.views.comparison import FILE_NAME
@@ -120,6 +121,42 @@ def test_the_page_compares_in_a_process_of_its_own_and_does_not_wait(site):
         rows = {row["name"]: row for row in client.get("/api/leaderboard").json()["1w"]}
 
     assert rows["a"]["set_p_value"] is not None
+    assert "Luck alone gives the best of 2 models" in page
+
+
+@pytest.mark.process
+def test_a_comparison_that_failed_is_told_and_tried_again_a_few_times(site):
+    """The page once showed such a board without a word, and never tried again."""
+    site.trained("a", 0.02, noise=0.1)
+    site.trained("b", 0.01, noise=5.0)
+    whole = (site.root / "a" / "predictions.parquet").read_bytes()
+    (site.root / "a" / "predictions.parquet").write_bytes(b"no parquet")
+    (site.settings.state_dir / FILE_NAME).write_text('{"other": {"set": 7}}')
+    with TestClient(create_app(site.settings), base_url=site.url) as client:
+        comparer, now = client.app.state.comparer, [0.0]
+        comparer._clock = lambda: now[0]
+
+        def look() -> str:
+            client.get("/api/leaderboard")
+            until(lambda: not comparer._one.locked(), "the comparison to end", 60)
+            return " ".join(client.get("/status", headers=BROWSER).text.split())
+
+        assert "could not be compared with each other: " in look()
+        tries = [failed.tries for failed in comparer._failed.values()]
+        look()
+        assert [failed.tries for failed in comparer._failed.values()] == tries == [1]
+        now[0] += RETRY_AFTER_S
+        assert "(tried again at the next look after 60 s)" in look()
+        now[0] += RETRY_AFTER_S
+        assert "(tried 3 times; `cbi-queue leaderboard` tries it again)" in look()
+        now[0] += RETRY_AFTER_S
+        (site.root / "a" / "predictions.parquet").write_bytes(whole)
+        look()
+        assert [failed.tries for failed in comparer._failed.values()] == [MOST_TRIES]
+        site.cli("leaderboard")
+        page = look()
+
+    assert "could not be compared" not in page
     assert "Luck alone gives the best of 2 models" in page
 
 

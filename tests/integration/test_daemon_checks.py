@@ -9,6 +9,7 @@ import pytest
 
 from cbi_queue import clock
 from cbi_queue.errors import LedgerError, VolumeMissing
+from cbi_queue.regular_files import plain_words
 from workers.daemon import _is_empty, _PeriodicCheck
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def test_a_check_that_fails_is_logged_and_repeated(error: Exception, caplog: pyt
     check.run_when_due()
 
     assert act.times == 2
-    assert [record.message for record in caplog.records] == [f"event=look.failed name=volume why={str(error)!r}"]
+    assert [record.message for record in caplog.records] == [
+        f"event=look.failed name=volume why={plain_words(error)!r}"
+    ]
 
 
 def test_a_check_waits_for_its_time_also_after_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:

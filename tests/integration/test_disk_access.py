@@ -96,5 +96,5 @@ def test_a_disk_on_which_no_folder_can_be_made_gets_the_same_remedy(
     monkeypatch.setattr(type(settings), "make_state_dir", lambda _settings: None)
     assert hold_if_unusable(settings, ledger)
     words = volume_hold_words(ledger)
-    assert "cannot be created: [Errno 1] Operation not permitted" in words
+    assert f"cannot be created: {settings.models}: operation not permitted" in words
     assert "give Full Disk Access to" in words

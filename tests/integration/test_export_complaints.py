@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from support.exports import EXPORT, at, complaint
 from support.fakes import make_task
 
+from cbi_queue.datasets.description import DataSet, write_description
 from jobs.data import export_check, export_file
 from jobs.families.feature_cache import FeatureCache
 
@@ -217,3 +220,27 @@ def test_whole_numbers_and_times_of_day_are_taken(attempt, panel):
         pl.col("nasdaq").cast(pl.Decimal(12, 2)),
     )
     assert "nasdaq_beta_21" in attempt(stamped)[1]
+
+
+def test_a_price_below_0_is_refused_with_the_choice_and_read_once_it_is_made(attempt, panel, tmp_path):
+    """WTI settled at -37.63 on 2020-04-20. What a quiet year calls a jump, a wild one does not."""
+    fallen = panel.with_columns(at(4000, "price", -37.63))
+    words = complaint(attempt, fallen)
+    assert "1 price of 0 or below, first" in words
+    assert "column 'price' is -37.63 in row 4000" in words
+    assert "forecast differences of the price with `cbi-queue data edit label=difference`" in words
+
+    write_description(tmp_path / "exports", DataSet(label="difference"))
+    notes, columns = attempt(fallen)
+
+    assert "2 jumps of the price beyond 12 standard deviations, the largest " in notes
+    assert {"price_ret_0", "sp500_corr_21"} <= set(columns)
+    assert "sp500_spread_21" not in columns
+    manifest = json.loads((tmp_path / "processed" / "1m_features.manifest.json").read_bytes())
+    assert manifest["label"] == "difference"
+    assert {series["name"]: series["returns"] for series in manifest["series"]} == {
+        "price": "difference", "sp500": "log", "nasdaq": "log", "vix": "log",
+    }  # fmt: skip
+    found = pl.read_parquet(tmp_path / "processed" / "1m_features.parquet")
+    change = np.diff(fallen["price"].to_numpy())
+    assert found["price_ret_0"].to_numpy()[1:] == pytest.approx(change, rel=1e-5, abs=1e-6)

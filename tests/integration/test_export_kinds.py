@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -14,6 +16,7 @@ import pytest
 from support.exports import EXPORT, at, complaint
 
 from cbi_queue.datasets.description import Column, DataSet, write_description
+from cbi_queue.models.parameters.features import FeatureParams
 from jobs.data.series import load_frame
 from jobs.trainer import BrokenSpec
 
@@ -237,3 +240,21 @@ def test_a_column_that_knows_the_future_is_refused_with_its_evidence_until_its_o
     write_description(tmp_path / "exports", DataSet(columns={"crush_spread": Column(role="series")}))
     _, columns = attempt(odd)
     assert "crush_spread_ret_0" in columns
+
+
+@pytest.mark.process
+def test_the_check_before_training_imports_no_library_that_it_can_do_without(tmp_path, panel):
+    """A person waits for it: Polars, pandas and pydantic together take longer than reading 10,000 rows."""
+    stamps = pa.array([datetime.combine(day, datetime.min.time()) for day in panel["date"]], pa.timestamp("us", "UTC"))
+    pq.write_table(panel.to_arrow().set_column(0, "date", stamps), tmp_path / EXPORT)
+    script = "import sys; from jobs.data_check import main; main(); sys.stderr.write(' '.join(sys.modules))"
+    request = {
+        "path": str(tmp_path / EXPORT),
+        "params": FeatureParams().model_dump(mode="json"),
+        "choices": DataSet().model_dump(mode="json"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], input=json.dumps([request]), capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["rows"] == panel.height
+    assert not {"polars", "pandas", "pydantic", "duckdb"} & set(done.stderr.split())

@@ -99,7 +99,7 @@ def test_the_folder_alone_gives_the_same_forecasts(job, feature_dir):
     net.load_state_dict(load_file(task.run_dir / shape["weights"]))
     data = Windows(torch.from_numpy(fitted.features(frame.x)), torch.zeros(frame.rows), shape["window_rows"])
     with torch.no_grad():
-        again = fitted.log_return(net(data.gather(torch.arange(data.first_row, frame.rows))).numpy())
+        again = fitted.forecast(net(data.gather(torch.arange(data.first_row, frame.rows))).numpy())
 
     assert again == pytest.approx(predictions(task)["predicted_return"].to_numpy(), abs=1e-6)
 

@@ -146,6 +146,7 @@ def test_a_notice_that_nothing_is_done_stays_out_of_the_live_view(site, words, i
         ((0.0034, -0.0052, 0.0104), "skill +0.003 (-0.005 to +0.010)"),
         ((None, None, None, 5031, 203), "5031 rows, 203 features"),
         ((None, None, None, {"train": 3}, None), None),
+        ((None, None, None, None, None, 551), "551 texts scored"),
         (("0.1", True, float("nan")), None),
     ],
 )

@@ -135,4 +135,4 @@ def test_the_schema_refuses_holds_of_unknown_reasons_and_modes(ledger):
 def test_the_schema_refuses_a_need_of_no_job(ledger):
     number = add(ledger)
 
-    forbidden(ledger, "INSERT INTO needs VALUES (?, 4711)", number)
+    forbidden(ledger, "INSERT INTO needs (job_id, needs_id) VALUES (?, 4711)", number)

@@ -131,7 +131,11 @@ def test_the_next_attempt_begins_lowered_only_under_a_governor_that_can_raise_it
         return next((row.micro_batch for row in rows if row.attempt > 1), None)
 
     full = LONG_NET["params"]["batch_size"]
-    assert until(first_epoch, "an epoch of the second attempt", 60) == (kept if begins_with == "lowered" else full)
+    first = until(first_epoch, "an epoch of the second attempt", 60)
+    if begins_with == "lowered":
+        assert first <= kept, "memory is still short: the governor may have halved it again before the first report"
+    else:
+        assert first == full
 
 
 def lowered(installation: Installation) -> int | None:

@@ -40,7 +40,7 @@ ROWS = {
                 3, 1, 1000.0, 1001.0, 1001.0),
                (2, 1, 1, 'old-next', 'statistical', 'naive', '1w', 'native', '{SPEC}', 'def', 'queued', 'enqueued',
                 3, 1, 1000.0, 1001.0, NULL);
-        INSERT INTO needs VALUES (2, 1);
+        INSERT INTO needs (job_id, needs_id) VALUES (2, 1);
     """,
     2: """
         INSERT INTO attempts (job_id, number, outcome, started_at, ended_at) VALUES (1, 1, 'success', 1000.5, 1001.0);

@@ -10,9 +10,10 @@ import pytest
 from support.rooms import ROOT
 
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import Family
+from cbi_queue.models.kinds import BOOSTED
 
-TREES = [model for model, entry in MODELS.items() if entry.family is Family.TREES]
+TREES = {m: "xgboost" if "xgboost" in m else "lightgbm" for m, entry in MODELS.items() if entry.family in BOOSTED}
+"""Boosted model -> its library."""
 NETS = [model for model, entry in MODELS.items() if entry.default_backend == "torch"]
 OTHERS = [model for model in MODELS if model not in {*TREES, *NETS}]
 IMPORT = """
@@ -28,7 +29,7 @@ print(*sorted({"torch", "lightgbm", "xgboost"} & set(sys.modules)))
 
 @pytest.mark.parametrize(
     ("models", "loaded"),
-    [*(([model], [model.partition("_")[0]]) for model in TREES), (NETS, ["torch"]), (OTHERS, [])],
+    [*(([model], [library]) for model, library in TREES.items()), (NETS, ["torch"]), (OTHERS, [])],
     ids=[*TREES, "nets", "others"],
 )
 def test_no_tree_trainer_imports_torch_and_no_net_imports_a_tree_library(models: list[str], loaded: list[str]) -> None:

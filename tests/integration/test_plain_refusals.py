@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -134,6 +135,25 @@ def test_doctor_shows_a_daily_backup_that_failed(site: ApiInstallation, monkeypa
     in_three_days = time.time() + 3 * 86_400
     monkeypatch.setattr("cbi_queue.clock.epoch_s", lambda: in_three_days)
     assert (daily_backup(site).verdict, daily_backup(site).advice) == ("note", "start the daemon")
+
+
+@pytest.mark.process
+def test_doctor_and_the_daemon_name_every_variable_that_is_no_setting(
+    site: ApiInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verb warns of slips only; these two also of names that may be another program's."""
+    for name in ("CBI_ERP_USER_OF_THE_OFFICE", "CBI_STATEDIR"):
+        monkeypatch.setenv(name, "x")
+        site.environ[name] = "x"
+    seen = [finding.seen for finding in doctor._settings(site.settings) if finding.subject == "environment"]
+    assert seen == [
+        "the environment variable CBI_ERP_USER_OF_THE_OFFICE is not a setting and is ignored",
+        "the environment variable CBI_STATEDIR is not a setting and is ignored (did you mean 'CBI_STATE_DIR'?)",
+    ]
+    command = [sys.executable, "-P", "-m", "workers", "--until-empty"]
+    done = subprocess.run(command, env=site.environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done
+    assert [words for words in seen if words.split(" (")[0] not in done.stderr] == []
 
 
 def test_a_verb_that_reads_opens_the_ledger_once(site: ApiInstallation, on_the_line, monkeypatch) -> None:

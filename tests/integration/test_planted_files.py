@@ -144,7 +144,10 @@ def test_a_run_folder_that_is_a_link_is_not_followed(installation: Installation,
         place.mkdir()
     (place / what).symlink_to(away)
     assert installation.start_daemon("--until-empty", wait=False).wait(60) == 1
-    assert "it is a symbolic link, which is not followed here" in (installation.attempts("net")[0].error or "")
+    assert installation.attempts("net")[0].error == (
+        f"cannot use {place / what}: it is a symbolic link, which is not followed here; "
+        "move it away; what cbi-queue needs there it makes again"
+    )
     assert [path.name for path in away.iterdir()] == ["manifest.json"]
 
 

@@ -83,7 +83,7 @@ def test_a_job_named_twice_is_treated_once(ledger):
 def test_a_retried_job_with_an_open_need_waits_for_it(ledger, state):
     number = add_in(ledger, state)
     need = add(ledger, "need")
-    ledger.conn.execute("INSERT INTO needs VALUES (?, ?)", (number, need))
+    ledger.conn.execute("INSERT INTO needs (job_id, needs_id) VALUES (?, ?)", (number, need))
 
     verbs.retry(ledger, ["the-job"])
 

@@ -17,6 +17,7 @@ from cbi_queue.artifacts import sha256_of
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import SHIPPED
+from cbi_queue.models.kinds import MIXTURE, Family
 from cbi_queue.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
@@ -40,16 +41,39 @@ _PARAMS: dict[str, dict[str, Any]] = {
     **{each: {**_EPOCHS, "hidden_size": 8} for each in ("lstm", "gru", "lstm_2_layer", "gru_2_layer")},
     "tcn": {**_EPOCHS, "channels": 8, "dilations": [1, 2]},
     "attention": {**_EPOCHS, "d_model": 8, "layers": 1},
+    "regime_lightgbm": {**_WALK, "n_estimators": 30, "early_stopping_rounds": None},
+    **{each: {**_EPOCHS, "hidden_size": 8} for each in ("regime_lstm", "regime_gru")},
+    "regime_mixture": {**_WALK, "shrink": False},
 }
+
+
+_MORE_REGIMES = ("crisis", "bull", "bear")
 
 
 def jobs_of(batch: object, backends: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """One small job of each shipped model, and one more for each of *backends* that it has."""
     jobs = []
     for model, entry in SHIPPED.items():
+        if entry.family == Family.EXPORT:  # trains nothing
+            continue
         horizon = FEATURES_HORIZON if model == "feature_cache" else "1w"
-        job = {"family": str(entry.family), "model": model, "horizon": horizon, "params": _PARAMS.get(model, {})}
+        job: dict[str, Any] = {
+            "family": str(entry.family),
+            "model": model,
+            "horizon": horizon,
+            "params": _PARAMS.get(model, {}),
+        }
+        if entry.family == Family.META:
+            job["after"] = [f"{batch}-drift", f"{batch}-theta"]
+        if model == MIXTURE:
+            parts = ["regime_lightgbm", "regime_gru", *(f"regime_gru-{regime}" for regime in _MORE_REGIMES)]
+            job["needs"] = [f"{batch}-{part}" for part in parts]
         jobs.append({**job, "name": f"{batch}-{model}"})
+        if model == "regime_gru":  # of the regime "normal"; the others complete a mixture
+            jobs += [
+                {**job, "name": f"{batch}-{model}-{regime}", "params": {**job["params"], "regime": regime}}
+                for regime in _MORE_REGIMES
+            ]
         jobs += [
             {**job, "name": f"{batch}-{model}-{backend}", "backend": backend}
             for backend in backends
@@ -127,7 +151,7 @@ class Storm:
         head = f"{'job':<26} {'continues':<10} {'jobs':>4} {'tries':>5} {'resumed':>7} {'killed with':>13}  changed"
         lines = [head]
         for kind, row in self.rows.items():
-            model = kind.removesuffix("-tensorflow")
+            model = kind.partition("-")[0]
             struck = "/".join(str(row.kills[each]) for each in KINDS)
             begins = SHIPPED[model].resumes_from
             lines.append(

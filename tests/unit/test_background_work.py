@@ -6,8 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from cbi_queue import doctor
-from cbi_queue.background_work import MARKER, Background, _icloud, look
+from cbi_queue.background_work import MARKER, _icloud, look
 from cbi_queue.cli.verbs import doctor as verb
+from cbi_queue.findings import Finding
 from cbi_queue.programs import NO_PROGRAM, Answer
 from cbi_queue.settings import load_settings
 
@@ -26,7 +27,7 @@ def settings(tmp_path, monkeypatch):
     return load_settings()
 
 
-def seen(settings, **answers: str) -> dict[str, Background]:
+def seen(settings, **answers: str) -> dict[str, Finding]:
     def ask(argv: tuple[str, ...]) -> Answer:
         text = answers.get(" ".join(argv[:2]).replace(" ", "_").replace("-", ""))
         return Answer(argv, NO_PROGRAM, f"{argv[0]}: no such program") if text is None else Answer(argv, 0, text)
@@ -45,7 +46,7 @@ def test_what_costs_is_named_with_what_to_type(settings) -> None:
     assert found["Spotlight"].command == ("touch", str(settings.volume / MARKER))
     assert found["Time Machine"].command == ("tmutil", "addexclusion", str(settings.repo))
     assert found["background work"].seen == "Photos takes 0.9 cores, Spotlight takes 0.2 cores"
-    assert [each.costs for each in found.values()] == [True, True, False, True]
+    assert [each.verdict for each in found.values()] == ["note", "note", "ok", "note"]
 
 
 def test_a_quiet_mac_needs_nothing(settings) -> None:
@@ -56,12 +57,12 @@ def test_a_quiet_mac_needs_nothing(settings) -> None:
         tmutil_destinationinfo="Name : Backups\n",
         ps_A=QUIET,
     )
-    assert [each.costs for each in found.values()] == [False] * 4
+    assert [each.verdict for each in found.values()] == ["ok"] * 4
 
 
 def test_what_cannot_be_asked_is_unknown_and_not_quiet(settings) -> None:
     found = seen(settings)
-    assert [each.costs for each in found.values()] == [None, None, False, None]
+    assert [each.verdict for each in found.values()] == ["note", "note", "ok", "note"]
     assert found["Spotlight"].seen == "unknown: `mdutil -s` says: mdutil: no such program"
 
 
@@ -72,7 +73,7 @@ def test_what_cannot_be_asked_is_unknown_and_not_quiet(settings) -> None:
 def test_a_folder_that_icloud_may_sync_is_told(tmp_path, where, costs) -> None:
     repo = tmp_path / where
     repo.mkdir(parents=True)
-    assert _icloud(repo, tmp_path).costs is costs
+    assert (_icloud(repo, tmp_path).verdict == "note") is costs
 
 
 def test_fix_runs_what_it_showed_only_after_yes(settings, tmp_path, monkeypatch) -> None:
@@ -97,7 +98,7 @@ def test_fix_runs_what_it_showed_only_after_yes(settings, tmp_path, monkeypatch)
 
 
 def test_a_fix_that_fails_is_told_and_the_verb_fails(settings, monkeypatch) -> None:
-    broken = doctor.Finding("Spotlight", "note", "indexes", None, ("touch", "/nowhere/at/all"))
+    broken = Finding("Spotlight", "note", "indexes", None, ("touch", "/nowhere/at/all"))
     monkeypatch.setattr(doctor, "examine", lambda _settings: [broken])
     done = CliRunner().invoke(verb.command, ["--fix", "--yes"])
     assert done.exit_code == 1

@@ -49,7 +49,9 @@ KINDS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     FailureKind: st.sampled_from(FailureKind),
     dict[str, Any]: st.dictionaries(TEXT, PLAIN, max_size=4),
+    dict[str, str]: st.dictionaries(TEXT, TEXT, max_size=4),
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
+    tuple[dict[str, Any], ...]: st.lists(st.dictionaries(TEXT, PLAIN, max_size=4), max_size=3).map(tuple),
 }
 DIRECTIVES = {cls.type for cls in get_args(Directive)}
 MESSAGES = [cls for cls in vars(protocol).values() if isinstance(cls, type) and issubclass(cls, Message) and cls.type]

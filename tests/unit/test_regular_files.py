@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from cbi_queue.regular_files import check_file, check_folder, in_words, open_file, open_to_append, read_whole
+from cbi_queue.regular_files import (
+    check_file,
+    check_folder,
+    failure_of,
+    in_words,
+    open_file,
+    open_to_append,
+    plain_words,
+    read_whole,
+)
 
 
 def plant(path: Path, kind: str) -> None:
@@ -88,3 +97,14 @@ def test_an_error_of_the_file_system_becomes_a_sentence_with_a_hint(tmp_path: Pa
     assert found.message == f"cannot use {tmp_path}: permission denied"
     assert found.hint is not None
     assert "CBI_STATE_DIR" in found.hint
+
+
+def test_an_error_of_the_file_system_never_shows_its_number() -> None:
+    full = OSError(28, "No space left on device")
+    assert plain_words(full) == "no space left on device"
+    assert plain_words(full, Path("/a/b")) == "/a/b: no space left on device"
+    assert plain_words(OSError(5, "I/O error", "/c"), Path("/a")) == "/c: I/O error"
+    assert plain_words(ValueError("our own words")) == "our own words"
+    assert failure_of(full) == "no space left on device"
+    assert failure_of(ValueError("out of\nrange")) == "ValueError: out of range"
+    assert failure_of(KeyboardInterrupt()) == "KeyboardInterrupt"

@@ -22,6 +22,7 @@ from cbi_queue.ledger import learned
 from cbi_queue.ledger.micro_batch import full_micro_batch, keep_micro_batch
 from cbi_queue.protocol import EpochReport
 from cbi_queue.readings.values import ContentionReading, FootprintReading
+from cbi_queue.regular_files import failure_of
 from cbi_queue.telemetry.governor_log import record_decision, record_slowdown
 from workers.governor.reported_work import ReportedWork
 from workers.governor.slot_governor import GOVERNOR_LOOK_S
@@ -192,7 +193,7 @@ class AttemptGovernor:
             if self.duty < 1.0:
                 self._pace(1.0)
             self._slot_governor.start_again(self._ledger)
-            words = f"the governor failed ({type(exc).__name__}: {exc}); until this attempt ends it only takes samples"
+            words = f"the governor failed ({failure_of(exc)}); until this attempt ends it only takes samples"
             self._pending_writes.tell("governor_failed", "governor_failed", job_id=self._job.id, words=words)
 
     def _readings(self) -> Readings:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.readings.values import Unknown
+from cbi_queue.regular_files import failure_of
 from workers.sensors.plausibility import checked
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def ask(sensor: Sensor, now_s: float) -> Reading | Unknown:
     except FileNotFoundError as exc:
         return Unknown(f"{exc.filename or exc} does not exist", now_s)
     except Exception as exc:  # noqa: BLE001 - however a sensor fails, the reading is unknown and the monitor runs on
-        return Unknown(f"it failed with {type(exc).__name__}: {exc}", now_s)
+        return Unknown(f"it failed with {failure_of(exc)}", now_s)
 
 
 @dataclass

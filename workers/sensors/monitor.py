@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cbi_queue import clock
 from cbi_queue.readings.as_json import KINDS
 from cbi_queue.readings.values import Reading, Readings, Unknown
+from cbi_queue.regular_files import failure_of
 from cbi_queue.wording import span
 from workers.sensors.answers import NOT_ASKED, Answers
 from workers.sensors.composition import composed
@@ -185,7 +186,7 @@ class Monitor:
         try:
             step()
         except Exception as exc:
-            fault = f"{what}: {type(exc).__name__} {exc}"
+            fault = f"{what}: {failure_of(exc)}"
             if fault != self._fault:
                 logger.exception("event=monitor.failed what=%r", what)
             self._fault = fault

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import run_dir_for
@@ -13,10 +14,12 @@ from cbi_queue.errors import CbiError, LedgerError, VolumeMissing
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.hardware.memory import kind_of
 from cbi_queue.ledger import claims, queries, settlement
+from cbi_queue.ledger.members import Members, run_of, take_members
 from cbi_queue.ledger.micro_batch import LOWERED, full_micro_batch, lowered_micro_batch
 from cbi_queue.lifecycle import Outcome, Reason
-from cbi_queue.models.kinds import BARS
+from cbi_queue.models.kinds import BARS, Family
 from cbi_queue.protocol import Assignment
+from cbi_queue.regular_files import failure_of, plain_words
 from workers.slot.admission import Admission
 from workers.slot.settling import settle, signed_manifest
 from workers.slot.supervision import Supervision, TrainerStuck
@@ -86,7 +89,7 @@ class Slot:
         if self._volume_is_unusable(ledger):
             settlement.requeue(ledger, job_id, Outcome.EVICTED, Reason.VOLUME_GONE)
             return
-        error = f"the slot could not run the job: {type(exc).__name__}: {exc}"
+        error = f"the slot could not run the job: {failure_of(exc)}"
         settlement.retry_or_fail(ledger, job_id, error, backoff_s=self._settings.backoff_s, exit_code=None)
 
     def _train(self, ledger: Ledger, job: JobRow, attempt_id: int) -> None:
@@ -94,6 +97,9 @@ class Slot:
         if attempt is None or attempt.id != attempt_id:
             raise CbiError(f"attempt {attempt_id} of job {job.id} is not open in the ledger")
         self._settings.make_layout()
+        members = Members()
+        if job.family == Family.META:
+            job, members = take_members(ledger, job)
         run_dir = self._run_dir(job)
         if self._settle_found(ledger, job, run_dir):
             return
@@ -106,7 +112,8 @@ class Slot:
         trainer = TrainerProcess(self._setup(job, log_path))
         try:
             self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
-            trainer.begin(self._assignment(ledger, job, attempt, run_dir, log_path, begins_with))
+            assignment = self._assignment(ledger, job, attempt, run_dir, log_path, begins_with)
+            trainer.begin(_with_members(assignment, members))
             supervision = Supervision(
                 self._settings,
                 ledger,
@@ -191,7 +198,7 @@ class Slot:
         try:
             return hold_if_unusable(self._settings, ledger)
         except (CbiError, OSError) as exc:  # the state folder is gone, no process can be started
-            logger.warning("event=volume.not_probed why=%r", str(exc))
+            logger.warning("event=volume.not_probed why=%r", plain_words(exc))
             return False
 
     def _run_dir(self, job: JobRow) -> Path:
@@ -248,6 +255,7 @@ class Slot:
             run_dir=str(run_dir),
             exports_dir=str(of_dataset(self._settings.exports_dir, job.dataset)),
             processed_dir=str(of_dataset(self._settings.processed_dir, job.dataset)),
+            needed_runs=queries.needed_runs(ledger, job.id),
             threads=self._settings.threads,
             micro_batch=micro_batch,
             devices=self._profile.devices,
@@ -259,3 +267,11 @@ class Slot:
             log_max_bytes=self._settings.log_max_bytes,
             log_keep=self._settings.log_keep,
         )
+
+
+def _with_members(assignment: Assignment, members: Members) -> Assignment:
+    """Tell the trainer of an ensemble what it combines."""
+    taken = tuple(
+        {"name": job.name, "model": job.model, "run": run_of(job), "run_dir": str(job.run_dir)} for job in members.taken
+    )
+    return replace(assignment, members=taken, left_out=members.left_out)

@@ -16,7 +16,7 @@ from cbi_queue.cli.output import print_json
 from cbi_queue.settings import load_settings
 
 if TYPE_CHECKING:
-    from cbi_queue.doctor import Finding
+    from cbi_queue.findings import Finding
 
 MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
 

@@ -101,10 +101,13 @@ def checked_plans(
     """Read *files* and check them against the machine, the data (unless *no_data*) and the jobs in the ledger; *notes* takes what is
     worth knowing of the data.
     """
+    from cbi_queue.datasets.importing import finish_interrupted
     from cbi_queue.hardware.detection import profile_for
     from cbi_queue.ledger.peaks import peaks_by_backend
     from cbi_queue.plan import read_plans
 
+    if not no_data:
+        finish_interrupted(settings)
     return read_plans(
         files,
         profile=profile_for(settings.profile, settings.profiles_dir).profile,
@@ -180,30 +183,46 @@ class JobsInLedger(Mapping[str, "JobSpec"]):
         return sum(1 for _ in self)
 
 
+_CHANGED = {
+    "changed": "The data changed: queued again on the new snapshot",
+    "members_changed": "Their members were trained again: queued again to combine the new runs",
+}
+_LEFT = {
+    "older": ("On an older snapshot of the data", "trains them on the present one"),
+    "members": ("Made of earlier runs of their members", "combines the present ones"),
+}
+
+
 def print_enqueued(done: Enqueued) -> None:
     """Print what enqueuing did."""
     if done.new:
         waiting = sum(1 for job in done.new if job.state == "waiting")
         tail = f", {waiting} of them waiting for jobs they need" if waiting else ""
         click.echo(f"Enqueued {counted(len(done.new), 'job')}{tail}.")
-    if changed := [job.name for job in done.new if job.data == "changed"]:
-        click.echo(f"The data changed: queued again on the new snapshot: {_some(changed)}.")
+    for data, words in _CHANGED.items():
+        if changed := [job.name for job in done.new if job.data == data]:
+            click.echo(f"{words}: {_some(changed)}.")
     if done.renewed:
         names = _some([job.name for job in done.renewed])
         click.echo(f"The data changed: not started yet, and now for the new snapshot: {names}.")
-    if done.already_there:
-        states: dict[str, int] = {}
-        for job in done.already_there:
-            states[job.state] = states.get(job.state, 0) + 1
-        by_state = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        click.echo(f"{counted(len(done.already_there), 'job')} already there and left alone ({by_state}).")
-    if older := [job.name for job in done.already_there if job.data == "older"]:
-        click.echo(f"On an older snapshot of the data, and left as they are: {_some(older)}.")
-        click.echo("`cbi-queue refresh FILE` trains them on the present one.")
+    _print_already_there(done.already_there)
     if not done.new and not done.renewed:
         click.echo("Nothing changed.")
         if any(job.state in RETRIED for job in done.already_there):
             click.echo("`cbi-queue retry NAME` queues a failed, cancelled or vetoed job again.")
+
+
+def _print_already_there(jobs: Sequence[EnqueuedJob]) -> None:
+    if jobs:
+        states: dict[str, int] = {}
+        for job in jobs:
+            states[job.state] = states.get(job.state, 0) + 1
+        by_state = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        click.echo(f"{counted(len(jobs), 'job')} already there and left alone ({by_state}).")
+    for data, (words, hint) in _LEFT.items():
+        if older := [job.name for job in jobs if job.data == data]:
+            click.echo(f"{words}, and left as they are: {_some(older)}.")
+            click.echo(f"`cbi-queue refresh FILE` {hint}.")
 
 
 def _some(names: list[str]) -> str:

@@ -17,6 +17,7 @@ from cbi_queue.settings import load_settings
 from cbi_queue.views.board_words import heading, sentences, volatility_sentences
 from cbi_queue.views.comparison import FILE_NAME, compute_comparisons, missing_groups, read_comparisons
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
+from cbi_queue.views.regime_board import rank_regimes
 from cbi_queue.views.volatility_board import VolatilityRow, comparable_boards, rank_volatility
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
     Vetoed and damaged runs are listed below and not ranked. A star marks a model that may differ from an undisturbed
     run. The first time a board is shown, its models are compared with each other, which takes some seconds.
 
-    Volatility models forecast no price and have tables of their own, read the same way: skill is 1 - QLIKE / EWMA's
-    QLIKE; "said" and "came" are the forecast volatility and the one that came, annualised.
+    Volatility models and regime classifiers forecast no price and have tables of their own: skill is 1 - QLIKE / EWMA's
+    QLIKE, and 1 - log loss / that of persistence. Models of one regime are in no table; their mixture is. "Said" and
+    "came" are the volatility that was forecast and the one that came, annualised.
     """
     if as_csv and (as_json or wide):
         raise click.UsageError("--csv has every column already; use it without --json and --wide")
@@ -68,14 +70,19 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
         jobs = [job for job in scored_jobs(ledger) if horizon in {None, job.horizon}]
     comparisons = _comparisons(jobs)
     boards: dict[str, Rows] = {**rank(jobs, comparisons), **rank_volatility(jobs, comparisons)}
+    regimes = rank_regimes(jobs)
     if as_json:
-        print_json({title: [asdict(row) for row in rows] for title, rows in boards.items()})
+        print_json({title: [asdict(row) for row in rows] for title, rows in {**boards, **regimes}.items()})
     elif as_csv:
         _csv(boards)
-    elif not boards:
+    elif not boards and not regimes:
         click.echo("No model has been trained and scored yet.")
-    for title, rows in boards.items() if not (as_json or as_csv) else ():
-        _print(title, rows, comparisons.get(title), wide=wide)
+    else:
+        from cbi_queue.cli.regime_table import print_regimes
+
+        for title, rows in boards.items():
+            _print(title, rows, comparisons.get(title), wide=wide)
+        print_regimes(regimes)
 
 
 def _print(

@@ -274,7 +274,7 @@ def _print_jobs(jobs: Sequence[JobSpec]) -> None:
 def _job_cells(job: JobSpec) -> tuple[str, ...]:
     timeout = "" if job.timeout_s is None else duration(job.timeout_s)
     limits = (str(job.priority), str(job.retries), timeout)
-    return (job.name, job.family, job.model, job.horizon, ", ".join(job.needs), *limits, _changed_params(job))
+    return (job.name, job.family, job.model, job.horizon, ", ".join(job.waits_for), *limits, _changed_params(job))
 
 
 def _changed_params(job: JobSpec) -> str:

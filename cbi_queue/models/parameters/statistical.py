@@ -21,7 +21,7 @@ class SeasonalNaiveParams(EvaluationParams):
 
 
 class DriftParams(EvaluationParams):
-    """The mean log return of the training block continues."""
+    """The mean change of the training block continues."""
 
 
 class RollingFitParams(EvaluationParams):
@@ -41,28 +41,28 @@ class SeasonalFitParams(RollingFitParams):
 
 
 class ARIMAParams(RollingFitParams):
-    """ARIMA of given orders on log prices (statsforecast); with d 0 around a mean."""
+    """ARIMA of given orders on log prices, or prices where the label is a difference (statsforecast); with d 0 around a mean."""
 
     p: int = Field(default=2, ge=0, le=10)
     d: int = Field(default=1, ge=0, le=2)
     q: int = Field(default=2, ge=0, le=10)
     drift: bool = False
-    """With d 1, the log price also rises or falls by the same amount every day."""
+    """With d 1, the level also rises or falls by the same amount every day."""
 
 
 class AutoARIMAParams(SeasonalFitParams):
-    """Automatic ARIMA on log prices (statsforecast)."""
+    """Automatic ARIMA on log prices, or prices where the label is a difference (statsforecast)."""
 
     max_p: int = Field(default=5, ge=0, le=10)
     max_q: int = Field(default=5, ge=0, le=10)
 
 
 class ETSParams(SeasonalFitParams):
-    """Automatic exponential smoothing on log prices (statsforecast)."""
+    """Automatic exponential smoothing on log prices, or prices where the label is a difference (statsforecast)."""
 
 
 class ThetaParams(SeasonalFitParams):
-    """The Theta method on log prices (statsforecast)."""
+    """The Theta method on log prices, or prices where the label is a difference (statsforecast)."""
 
     variant: Literal["auto", "STM", "OTM", "DSTM", "DOTM"] = "STM"
     """STM: the standard method, winner of the M3 competition. O: theta is estimated as well. D: the trend is revised

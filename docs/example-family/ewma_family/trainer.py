@@ -1,6 +1,6 @@
 """Trains `ewma_drift`: tries each half-life on the training block and keeps the one with the least squared error.
 
-With r[t] the log return of day t and a = 1 - 0.5^(1 / half-life): m[t] = (1 - a) m[t-1] + a r[t], f[t] = h m[t].
+With r[t] the change of day t, a log return or a difference as the data set's label, and a = 1 - 0.5^(1 / half-life): m[t] = (1 - a) m[t-1] + a r[t], f[t] = h m[t].
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from jobs.trainer import Task
 
 
-def forecast(price: np.ndarray, horizon_days: int, half_life: int) -> np.ndarray:
-    """Return f[t] for each row. *price*: (rows,) -> (rows,) float64; 0 in the first row, which has no return."""
+def forecast(level: np.ndarray, horizon_days: int, half_life: int) -> np.ndarray:
+    """Return f[t] for each row. *level*: (rows,) -> (rows,) float64; 0 in the first row, which has no change."""
     share = 1 - 0.5 ** (1 / half_life)
-    mean = np.zeros(len(price))
-    for t, daily_return in enumerate(np.diff(np.log(price)), start=1):
-        mean[t] = (1 - share) * mean[t - 1] + share * daily_return
+    mean = np.zeros(len(level))
+    for t, change in enumerate(np.diff(level), start=1):
+        mean[t] = (1 - share) * mean[t - 1] + share * change
     return horizon_days * mean
 
 
@@ -49,11 +49,12 @@ class EwmaDrift:
     def train(self, task: Task) -> Finished:
         """Try every half-life with a safe point before each, then forecast with the best and fill the run folder."""
         frame, rows, tried = self._frame, self._split.train, self._params.half_lives
+        level = frame.label.level(frame.price)  # log prices, or prices where the data set chose differences
         losses, fit_s = [], 0.0
         for number, half_life in enumerate(tried, start=1):
             task.channel.safe_point(number - 1)  # paused or stopped here, and nowhere else
             started_s = time.monotonic()
-            misses = frame.y[rows] - forecast(frame.price, frame.horizon_days, half_life)[rows]
+            misses = frame.y[rows] - forecast(level, frame.horizon_days, half_life)[rows]
             losses.append(float(np.mean(misses**2)))
             wall_s = time.monotonic() - started_s
             fit_s += wall_s
@@ -63,7 +64,7 @@ class EwmaDrift:
         task.channel.safe_point(len(tried))
         best = tried[int(np.argmin(losses))]
         started_s = time.monotonic()
-        predicted = forecast(frame.price, frame.horizon_days, best)
+        predicted = forecast(level, frame.horizon_days, best)
         return record_run(
             task,
             frame,

@@ -50,3 +50,34 @@ def test_no_call_passes_more_than_six_arguments_without_their_names() -> None:
         if isinstance(call, ast.Call) and len(call.args) > MOST_POSITIONAL
     ]
     assert long == []
+
+
+OF_FILES = {"OSError", "PermissionError", "FileNotFoundError", "BlockingIOError"}
+
+
+def test_no_message_holds_an_error_of_the_file_system_as_it_is() -> None:
+    """`[Errno 22]` says nothing to a user: `plain_words` and `failure_of` of `regular_files` name the file and why."""
+    raw = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in sources(*PRODUCT)
+        for handler in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(handler, ast.ExceptHandler) and handler.name and classes_of(handler) & OF_FILES
+        for node in ast.walk(handler)
+        if is_written_raw(node, handler.name)
+    ]
+    assert raw == []
+
+
+def classes_of(handler: ast.ExceptHandler) -> set[str]:
+    """The names of the classes that *handler* catches."""
+    return {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else set()
+
+
+def is_written_raw(node: ast.AST, name: str) -> bool:
+    """Return True for `{exc}` in an f-string and for `str(exc)`."""
+    match node:
+        case ast.FormattedValue(value=ast.Name(id=found)):
+            return found == name
+        case ast.Call(func=ast.Name(id="str" | "repr"), args=[ast.Name(id=found)]):
+            return found == name
+    return False

@@ -15,7 +15,16 @@ from cbi_queue.hardware.memory import (
 )
 from cbi_queue.models import memory_formulas
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.memory_formulas import BOOSTING, CONVOLUTIONAL, DENSE, RECURRENT_1_LAYER, TABLE, Shape
+from cbi_queue.models.memory_formulas import (
+    BOOSTED_REGIMES,
+    BOOSTING,
+    CONVOLUTIONAL,
+    DENSE,
+    RECURRENT_1_LAYER,
+    STACKING,
+    TABLE,
+    Shape,
+)
 
 SHAPE = Shape(5000, 200, "a test")
 
@@ -32,7 +41,8 @@ def peaks(model: str, *points: tuple[float, float]) -> list[Peak]:
 def test_every_model_has_a_formula_above_zero_and_only_nets_have_a_batch_kind(model: str) -> None:
     assert formula_mib(model, defaults(model), SHAPE, None) > 0
     assert kind_of(model) == MODELS[model].batch_kind
-    assert (MODELS[model].memory in {TABLE, BOOSTING}) == (MODELS[model].batch_kind is None)
+    without = {TABLE, BOOSTING, BOOSTED_REGIMES, STACKING}
+    assert (MODELS[model].memory in without) == (MODELS[model].batch_kind is None)
 
 
 def test_the_job_of_a_model_that_is_gone_counts_as_a_table() -> None:

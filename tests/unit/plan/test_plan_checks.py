@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from support.plan_files import M4, accept, jobs, refuse
 
-from cbi_queue.datasets.inspection import Inspection
+from cbi_queue import spec
+from cbi_queue.budget import counts_as_model
+from cbi_queue.datasets.inspection import Inspection, Request
 from cbi_queue.models.catalogue import SHIPPED
+from cbi_queue.models.kinds import REGIMES
+from cbi_queue.plan import checks
 from cbi_queue.spec import JobSpec
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     import pytest
 
@@ -36,6 +42,34 @@ def net(name: str, **params: int) -> str:
 def plan(*entries: str, day: int = 0) -> str:
     """A plan of *entries*."""
     return f"day: {day}\njobs:\n{''.join(entries)}"
+
+
+def of_regimes(name: str, model: str, needs: str = "", **params: str) -> str:
+    """One job of regimes in flow style."""
+    family = "regime_classifier" if model == "regime_lightgbm" else "regime_specific"
+    written = ", ".join(f"{key}: {value}" for key, value in params.items())
+    return (
+        f"- {{name: {name}, family: {family}, model: {model}, horizon: 1w, needs: [{needs}], params: {{{written}}}}}\n"
+    )
+
+
+def test_a_mixture_needs_exactly_its_parts(tmp_path: Path) -> None:
+    """Found before a week of training, and not at the end of it."""
+    nets = [of_regimes(regime, "regime_gru", regime=regime) for regime in REGIMES]
+    parts = [of_regimes("cls", "regime_lightgbm"), *nets]
+
+    assert accept(tmp_path, plan(*parts, of_regimes("mix", "regime_mixture", "cls, crisis, bull, bear, normal")))
+    (missing,) = refuse(tmp_path, plan(*parts, of_regimes("mix", "regime_mixture", "crisis, bull, bear")))
+
+    assert missing.startswith(
+        "plan.yaml:8: jobs[5].needs: a regime_mixture mixes one regime_lightgbm and one net of each"
+    )
+    assert missing.endswith("`needs` has no regime_lightgbm, no net of normal")
+
+
+def test_a_mixture_counts_for_nothing_in_the_budget() -> None:
+    assert counts_as_model("regime_specific", "regime_gru")
+    assert not counts_as_model("regime_specific", "regime_mixture")
 
 
 def test_a_name_of_digits_only_is_refused_because_numbers_mean_jobs_too(tmp_path: Path) -> None:
@@ -272,3 +306,52 @@ def test_too_few_rows_for_a_walk_forward_run_are_told_with_the_final_block(tmp_p
             "embargo 21, the horizon and 100 rows to train on need 1,443"
         ),
     ]
+
+
+def test_what_many_jobs_share_is_worked_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan may hold ten thousand jobs: parameters are checked once each, memory and caches looked at once a model."""
+    seen: list[str] = []
+
+    def counted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: (seen.append(name), original(*args, **kwargs))[1]
+
+    (tmp_path / "1w_features.parquet").touch()
+    monkeypatch.setattr("cbi_queue.spec.check_params", counted("second check", spec.check_params))
+    monkeypatch.setattr(checks, "line_for", counted("line", checks.line_for))
+    monkeypatch.setattr(Path, "is_file", counted("is_file", Path.is_file))
+    text = plan(
+        "- {name: 'a-{seed}', family: trees, model: xgboost_dart, horizon: 1w, matrix: {params.seed: [1, 2, 3]}}\n"
+    )
+
+    assert list(jobs(tmp_path, text, processed_dir=tmp_path)) == ["a-1", "a-2", "a-3"]
+    assert (seen.count("second check"), seen.count("line"), seen.count("is_file")) == (0, 1, 1)
+
+
+def test_a_plan_without_its_features_job_knows_the_rows_of_the_cache_on_the_disk(tmp_path: Path) -> None:
+    """It used to be found out in training, after a claim."""
+    (tmp_path / "1w_features.parquet").touch()
+    (tmp_path / "1w_features.manifest.json").write_text(json.dumps({"source_sha256": "0", "rows": 700}))
+    (found,) = refuse(tmp_path, plan(naive("n")), processed_dir=tmp_path)
+    assert found.startswith("plan.yaml:3: jobs[0].params: 700 rows are too few for 1w")
+    (tmp_path / "1w_features.manifest.json").write_text("[")
+    assert jobs(tmp_path, plan(naive("n")), processed_dir=tmp_path)
+
+
+def test_a_plan_whose_features_job_is_in_the_queue_knows_the_rows_of_the_export_it_will_read(tmp_path: Path) -> None:
+    """Its faults were told when that job was enqueued: they are no complaint about this plan."""
+    spec = {"day": 0, "name": "f", "family": "features", "model": "feature_cache", "horizon": "1w"}
+    known = {"f": JobSpec.model_validate({**spec, "params": {"price_column": "settle"}})}
+    asked: list[Request] = []
+
+    def inspect(wanted: Sequence[Request]) -> list[Inspection]:
+        asked.extend(wanted)
+        return [Inspection(str(each.path), faults, rows=700) for each in wanted]
+
+    around = {"exports_dir": tmp_path, "known_jobs": known, "inspect": inspect}
+    faults: tuple[str, ...] = ()
+    (tmp_path / "production_training_data_1w.parquet").touch()
+    (found,) = refuse(tmp_path, plan(naive("n", needs="f")), **around)
+    assert found.startswith("plan.yaml:3: jobs[0].params: 700 rows are too few for 1w")
+    assert [each.params["price_column"] for each in asked] == ["settle"]
+    faults = ("1 date twice",)
+    assert jobs(tmp_path, plan(naive("n", needs="f")), **around)

@@ -15,6 +15,7 @@ from cbi_queue.hardware import PROFILES
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.models.parameters.common import EvaluationParams, ModelParams
+from cbi_queue.models.parameters.meta import LearnedEnsembleParams
 from cbi_queue.models.parameters.neural import NeuralParams, PriceNetParams
 from cbi_queue.models.parameters.statistical import RollingFitParams, SeasonalFitParams
 from cbi_queue.models.parameters.trees import BoostedParams
@@ -64,6 +65,7 @@ SHARED = {
     BoostedParams: "### Every boosted model",
     RollingFitParams: "### Every model that is refitted",
     SeasonalFitParams: "### Refitted models with a season",
+    LearnedEnsembleParams: "### Every ensemble that learns",
     NeuralParams: "### Every net",
     PriceNetParams: "### Nets that forecast the price",
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.api_installation import scores
 from support.board_jobs import make_job
 
 from cbi_queue.lifecycle import JobState
-from cbi_queue.views.board_words import heading, interval_plot, reach, sentences, unranked
+from cbi_queue.views.board_words import heading, independent_words, interval_plot, reach, sentences, unranked
 from cbi_queue.views.comparison import Comparison
-from cbi_queue.views.leaderboard import rank
+from cbi_queue.views.leaderboard import LeaderboardRow, rank
 
 
 def board(*jobs, title="1w"):
@@ -118,3 +120,21 @@ def test_one_bad_model_does_not_flatten_the_plots_of_the_others():
 
     assert reach(rows) == pytest.approx(0.06)
     assert reach(board(make_job(1, "ets", 0.0))) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("per_year", "horizon", "words"),
+    [
+        (252.0, "1m", "24 independent months"),
+        (None, "1m", "24 independent months"),
+        (52.0, "1m", "24 independent periods of 21 weeks"),
+        (12.0, "1w", "24 independent periods of 5 months"),
+        (365.0, "1w", "24 independent periods of 5 calendar days"),
+        (97.4, "1w", "24 independent periods of 5 rows"),
+    ],
+)
+def test_independent_periods_are_named_by_the_spacing_of_the_data(per_year, horizon, words):
+    """21 rows of a weekly series are five months, and "independent months" would promise five times the evidence."""
+    row = LeaderboardRow(1, 1, "a", "trees", "lightgbm_dart", is_bar=False, horizon=horizon)
+    told = independent_words(replace(row, independent=24.2, periods_per_year=per_year))
+    assert told == f"n = {words}"

@@ -169,9 +169,9 @@ def test_too_few_independent_rows_are_said_and_are_no_verdict():
 
 
 def test_the_least_evidence_is_that_of_the_test_of_skill():
-    from jobs.evaluation.significance import LEAST_BLOCKS
+    from jobs.evaluation import significance
 
-    assert LEAST_INDEPENDENT == 2 * LEAST_BLOCKS
+    assert LEAST_INDEPENDENT == significance.LEAST_INDEPENDENT
 
 
 def test_metrics_of_another_shape_cost_no_board():

@@ -13,6 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from cbi_queue.readings.values import MemoryReading, PressureLevel, Unknown
+from cbi_queue.regular_files import plain_words
 from workers.sensors.macos.libsystem import LibSystem, LibSystemFault, SwapUsage, parse_swap_usage
 from workers.sensors.rates import Rate
 from workers.sensors.sensor import run_command
@@ -86,7 +87,7 @@ class MacMemory:
         try:
             values = parse_sysctl(self._run(["/usr/sbin/sysctl", LEVEL, TOTAL, SWAP]))
         except (OSError, subprocess.SubprocessError) as exc:
-            return Unknown(f"{refusal}; and sysctl did not run: {exc}", now_s)
+            return Unknown(f"{refusal}; and sysctl did not run: {plain_words(exc)}", now_s)
         if not values.get(LEVEL, "").isdigit() or not values.get(TOTAL, "").isdigit():
             return Unknown(f"sysctl printed no pressure level, but {values!r:.120}", now_s)
         swap = parse_swap_usage_text(values.get(SWAP, ""))

@@ -14,6 +14,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from cbi_queue.readings.values import HeatLevel, ThermalReading, Trust, Unknown
+from cbi_queue.regular_files import plain_words
 from workers.sensors.macos.libsystem import LibSystem, LibSystemFault
 from workers.sensors.sensor import read_text, run_command
 
@@ -115,4 +116,4 @@ class MacThermal:
         try:
             return parse_notifyutil(self._run(["/usr/bin/notifyutil", "-g", self._key]), self._key)
         except (OSError, subprocess.SubprocessError) as exc:
-            raise NotifyFault(f"{refusal}; and notifyutil did not run: {exc}") from exc
+            raise NotifyFault(f"{refusal}; and notifyutil did not run: {plain_words(exc)}") from exc

@@ -22,6 +22,7 @@ def check(dataset: str, as_json: bool) -> None:
     Exit codes: 0 no faults, 2 faults.
     """
     from cbi_queue.cli.verbs.enqueue import inspector
+    from cbi_queue.datasets.choices import for_dataset
     from cbi_queue.datasets.inspection import Request
     from cbi_queue.datasets.place import exports_in
 
@@ -39,12 +40,13 @@ def check(dataset: str, as_json: bool) -> None:
         print_json([{**inspection.body, **_plain(asdict(inspection))} for inspection in found])
     else:
         for path, inspection in zip(paths, found, strict=True):
-            span = f"{inspection.rows:,} rows, {inspection.body.get('first_day')} to {inspection.body.get('last_day')}"
-            click.echo(f"{path.name}: {span if inspection.rows else 'not read to its end'}")
+            days = f"{inspection.body.get('first_day')} to {inspection.body.get('last_day')}"
+            span = f"{inspection.rows:,} rows, {days}" if inspection.rows else "not read to its end"
+            click.echo(f"{path.name}: {span}")
             for fault in inspection.faults:
-                click.secho(printable(f"  wrong: {fault}"), fg="red")
+                click.secho(printable(f"  wrong: {for_dataset(fault, dataset)}"), fg="red")
             for note in inspection.body.get("notes", ()):
-                click.echo(printable(f"  note: {note}"))
+                click.echo(printable(f"  note: {for_dataset(note, dataset)}"))
             if not inspection.faults:
                 click.echo("  nothing is wrong")
     sys.exit(2 if any(inspection.faults for inspection in found) else 0)

@@ -13,6 +13,8 @@ from cbi_queue.cli.arguments import examples, json_option
 from cbi_queue.cli.output import console, print_json, printable
 from cbi_queue.cli.verbs.data.options import dataset_option, horizons_of
 from cbi_queue.datasets.place import DEFAULT, exports_in, of_dataset
+from cbi_queue.errors import Refused
+from cbi_queue.regular_files import plain_words
 from cbi_queue.settings import load_settings
 from cbi_queue.wording import counted
 
@@ -41,6 +43,9 @@ COLUMNS_SHOWN = 12
 @click.option("--date-format", metavar="FORM", help="Form of the dates, such as MM/DD/YYYY, when it cannot be told.")
 @click.option("--decimal", type=click.Choice([".", ","]), help="Decimal sign, when it cannot be told.")
 @click.option("--missing-price", type=click.Choice(["refuse", "drop"]), help="What happens to days without a price.")
+@click.option(
+    "--label", type=click.Choice(["log_return", "difference"]), help="What is forecast; difference takes any price."
+)
 @click.option("--set", "choices", multiple=True, metavar="KEY=VALUE", help="A choice as in `data edit`; repeatable.")
 @click.option("--replace", is_flag=True, help="Replace exports that no import wrote.")
 @click.option("--dry-run", is_flag=True, help="Say what would be imported, and change nothing.")
@@ -55,6 +60,7 @@ def import_files(
     date_format: str | None,
     decimal: str | None,
     missing_price: str | None,
+    label: str | None,
     choices: tuple[str, ...],
     replace: bool,
     dry_run: bool,
@@ -68,35 +74,37 @@ def import_files(
     """
     from cbi_queue.datasets.choices import with_choices
     from cbi_queue.datasets.description import read_description
-    from cbi_queue.datasets.importing import Wanted, commit, refuse_foreign, staged
+    from cbi_queue.datasets.importing import Wanted, commit, finish_interrupted, refuse_foreign, staged
 
+    wanted_horizons = horizons_of(horizons)
+    for file in files:
+        _refuse_missing(file)
     settings = load_settings()
     settings.make_layout()
+    finish_interrupted(settings)
     exports_dir = of_dataset(settings.exports_dir, dataset)
     wanted = Wanted(
         files=files,
         exports_dir=exports_dir,
-        horizons=horizons_of(horizons),
+        horizons=wanted_horizons,
         date=date,
         price=price,
         date_format=date_format,
         decimal=decimal,
     )
-    typed = [*choices, *([f"missing_price={missing_price}"] if missing_price else [])]
-    is_new, had_data = not exports_dir.exists(), bool(exports_in(exports_dir))
+    named = {"missing_price": missing_price, "label": label}
+    typed = [*choices, *(f"{key}={value}" for key, value in named.items() if value)]
+    had_data = bool(exports_in(exports_dir))
     shadows = refuse_foreign(wanted, replace=replace)
     description = with_choices(read_description(exports_dir), typed)
-    try:
-        with staged(settings, wanted, description) as answer:
-            faults, answer["imported"], answer["replaced"] = answer.get("faults") or [], False, False
-            if not as_json:
-                _print(answer, dataset, files)
-            if not faults and not dry_run and (yes or as_json or _agreed()):
-                commit(wanted, answer, description, shadows)
-                answer["imported"], answer["replaced"] = True, had_data
-    finally:
-        if is_new:
-            _remove_if_empty(exports_dir)
+    with staged(settings, wanted, description) as answer:
+        faults, answer["imported"], answer["replaced"] = answer.get("faults") or [], False, False
+        answer["label"] = description.label
+        if not as_json:
+            _print(answer, dataset, files)
+        if not faults and not dry_run and (yes or as_json or _agreed()):
+            commit(settings, wanted, answer, description, shadows)
+            answer["imported"], answer["replaced"] = True, had_data
     _conclude(wanted, answer, dataset, as_json=as_json, dry_run=dry_run)
 
 
@@ -106,10 +114,15 @@ def _agreed() -> bool:
     return click.confirm("Import this?", default=True)
 
 
-def _remove_if_empty(exports_dir: Path) -> None:
-    for folder in (exports_dir, exports_dir.parent):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+def _refuse_missing(file: Path) -> None:
+    """Name the file that was typed before any fault of the data set."""
+    try:
+        file.stat()
+    except FileNotFoundError:
+        hint = "write the path of a CSV or Parquet file, or of a folder of them"
+        raise Refused(f"nothing was imported: {file} does not exist", hint=hint) from None
+    except OSError as exc:
+        raise Refused(f"nothing was imported: {plain_words(exc, file)}") from exc
 
 
 def _print(answer: dict[str, Any], dataset: str, given: Sequence[Path]) -> None:
@@ -117,6 +130,7 @@ def _print(answer: dict[str, Any], dataset: str, given: Sequence[Path]) -> None:
     lines = []
     if "date" in answer:
         lines += [_column_line("date", answer, answer.get("date_format")), _column_line("price", answer, None)]
+        lines += ["label           difference: of the price, in its unit"] if answer["label"] == "difference" else []
         lines.append(f"other columns   {_some(list(answer['columns'].values()))}")
     if answer.get("decimal") == ",":
         lines.append("numbers         decimal comma")

@@ -8,8 +8,7 @@ import click
 
 from cbi_queue.cli.arguments import examples, json_option
 from cbi_queue.cli.output import print_json, print_table
-from cbi_queue.cli.verbs.data.options import jobs_of, names_of
-from cbi_queue.settings import load_settings
+from cbi_queue.cli.verbs.data.options import jobs_of, names_of, settled
 
 
 @click.command(name="list", epilog=examples("data list", "data list --json"))
@@ -18,7 +17,7 @@ def list_sets(as_json: bool) -> None:
     """List the data sets: their exports, their size, and how many jobs use them."""
     from cbi_queue.datasets.place import exports_in, of_dataset
 
-    settings = load_settings()
+    settings = settled()
     rows: list[dict[str, Any]] = []
     for name in names_of(settings):
         paths = exports_in(of_dataset(settings.exports_dir, name))

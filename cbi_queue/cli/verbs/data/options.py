@@ -52,13 +52,22 @@ def horizons_of(written: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def settled() -> Settings:
+    """Return the settings, once the imports that were killed are finished or gone."""
+    from cbi_queue.datasets.importing import finish_interrupted
+
+    settings = load_settings()
+    finish_interrupted(settings)
+    return settings
+
+
 def existing(dataset: str) -> tuple[Settings, Path]:
     """Return the settings and the folder of the exports of *dataset*.
 
     Raises:
         Refused: when there is no such data set.
     """
-    settings = load_settings()
+    settings = settled()
     folder = of_dataset(settings.exports_dir, dataset)
     if not folder.is_dir():
         names = ", ".join(names_of(settings)) or "none"

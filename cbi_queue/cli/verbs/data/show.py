@@ -59,8 +59,8 @@ def _print(body: dict[str, Any]) -> None:
     click.echo(printable(f"in {body['folder']}"))
     choices = body["choices"]
     click.echo(
-        f"days without a price: {choices['missing_price']}; cost of a turnover {choices['cost_per_turnover']:g}; most features "
-        f"{choices['max_features'] or 'as many as fit'}"
+        f"label: {choices['label']}; days without a price: {choices['missing_price']}; cost of a turnover "
+        f"{choices['cost_per_turnover']:g}; most features {choices['max_features'] or 'as many as fit'}"
     )
     for export in body["exports"]:
         click.echo()

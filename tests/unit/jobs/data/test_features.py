@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from cbi_queue.models.parameters.features import FeatureParams
-from jobs.data.features import Series, engineer, feature_names, look_back_rows
+from jobs.data.feature_names import Series, feature_names, look_back_rows
+from jobs.data.features import _formulas, engineer
 
 PRICE, OTHER = Series("price", is_log=True), Series("other", is_log=True)
 LN2 = log(2)
@@ -207,3 +208,12 @@ def test_one_row_less_of_overlap_would_not_do():
         assert back == 64
         assert engineer(p.tail(back + 1), [PRICE], wanted).tail(1).equals(whole, null_equal=True)
         assert not engineer(p.tail(back), [PRICE], wanted).tail(1).equals(whole, null_equal=True)
+
+
+@pytest.mark.parametrize("interactions", [True, False])
+def test_every_name_has_a_formula_and_every_formula_a_name(interactions):
+    """The names stand apart from the formulas, so that a check can count features without computing any."""
+    series = [PRICE, OTHER, Series("spread", is_log=False)]
+    some = params(lags=(3, 1, 3), windows=(5, 2), interactions=interactions)
+    assert sorted(_formulas(series, some)) == sorted(feature_names(series, some))
+    assert len(set(feature_names(series, some, ["rsi"]))) == len(feature_names(series, some)) + 1

@@ -22,7 +22,7 @@ def test_training_columns_get_mean_0_and_spread_1_and_the_label_comes_back():
     assert z.dtype == np.float32
     assert z.mean(axis=0) == pytest.approx([0, 0], abs=1e-5)
     assert z.std(axis=0) == pytest.approx([1, 1], abs=1e-5)
-    assert fitted.log_return(fitted.label(y)) == pytest.approx(y, abs=1e-8)
+    assert fitted.forecast(fitted.label(y)) == pytest.approx(y, abs=1e-8)
 
 
 def test_a_missing_value_is_the_mean_and_says_so():

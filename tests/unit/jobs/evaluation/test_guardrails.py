@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from jobs.data.label import Label
 from jobs.data.series import ForecastFrame, label
 from jobs.evaluation.guardrails import verdicts, veto_words
 from jobs.evaluation.scoring import score
@@ -69,3 +72,23 @@ def test_a_result_that_falls_apart_after_validation_trips(frame: ForecastFrame) 
     learned[split.backtest] = -frame.y[split.backtest] * 0.05
     assert judged(frame, learned)["overfitting"] == "veto"
     assert "overfitting" not in judged(frame, learned, is_baseline=True), "it chose nothing on validation"
+
+
+def test_the_checks_of_differences_are_in_the_unit_of_the_price() -> None:
+    """A walk around 0, which has no logarithm: drift is its mean difference, and a constant forecast a change."""
+    price = np.random.default_rng(8).normal(0.02, 1.0, ROWS).cumsum()
+    dates, y = np.datetime64("2000-01-03") + np.arange(ROWS), Label.DIFFERENCE.of(price, H)
+    frame = ForecastFrame(dates, price, np.zeros((ROWS, 1), np.float32), y, ("zero",), H, "0" * 64)
+    frame = replace(frame, label=Label.DIFFERENCE)
+    split = holdout_split(frame, 504, 504, 21)
+    up = 2.5 + 0.1 * np.sin(np.arange(ROWS))
+
+    def evidence_of(predicted: np.ndarray) -> dict[str, str]:
+        scores = score(frame, split, predicted)
+        return {v.name: v.evidence for v in verdicts(frame, split, predicted, scores, is_baseline=False)}
+
+    drift = H * np.diff(price[split.train]).mean()
+    assert evidence_of(up)["equals drift"] == f"it always forecasts up, by +2.5 on average (drift: {drift:+.4g})"
+    constant = evidence_of(np.full(ROWS, -1.25))["constant forecast"]
+    assert constant == "every backtest row is forecast a change of -1.25"
+    assert "too good to be true" in evidence_of(np.nan_to_num(frame.y))

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jobs.data.label import Label
 from jobs.data.series import ForecastFrame, label
 from jobs.evaluation.scoring import (
     changes,
@@ -188,3 +189,54 @@ def test_a_random_guess_has_no_skill_on_a_random_walk() -> None:
     assert block["skill_mae"] < 0
     assert block["directional_accuracy"] == pytest.approx(0.5, abs=0.04)
     assert abs(block["sharpe"]) < 1.0
+
+
+def of_differences(price: np.ndarray, horizon_days: int) -> ForecastFrame:
+    usual = frame_with(np.ones(len(price)), horizon_days)
+    return replace(usual, price=price, y=Label.DIFFERENCE.of(price, horizon_days), label=Label.DIFFERENCE)
+
+
+def test_differences_are_scored_in_the_unit_of_the_price_and_never_in_percent() -> None:
+    """A random walk around 0, which has no logarithm; every figure worked out again."""
+    rng, h = np.random.default_rng(4), 5
+    price, f = rng.normal(0, 1, 1000).cumsum(), rng.normal(0, 2, 1000)
+    frame = of_differences(price, h)
+    split = holdout_split(frame, 200, 200, 5)
+
+    block = score(frame, split, f, cost_per_turnover=0.01)["backtest"]
+
+    rows = split.backtest
+    miss, naive = np.abs(price[rows] + f[rows] - price[rows + h]), np.abs(price[rows] - price[rows + h])
+    assert block["mae"] == pytest.approx(miss.mean())
+    assert block["mase"] == pytest.approx(miss.mean() / mase_scale(price[split.train]))
+    assert block["skill_mae"] == pytest.approx(1 - miss.sum() / naive.sum())
+    assert (block["mape_pct"], block["skill_mape"]) == (None, None)
+    assert block["directional_accuracy"] == pytest.approx(np.mean((f[rows] > 0) == (price[rows + h] > price[rows])))
+    held = np.array([np.sign(f[t - h + 1 : t + 1]).mean() for t in rows[h - 1 :]])
+    gain = held * (price[rows[h - 1 :] + 1] - price[rows[h - 1 :]])
+    paid = gain - 0.01 * np.abs(price[split.train]).mean() * np.abs(np.diff(held, prepend=0.0))
+    assert block["sharpe_gross"] == pytest.approx(gain.mean() / gain.std(ddof=1) * math.sqrt(252))
+    assert block["sharpe"] == pytest.approx(paid.mean() / paid.std(ddof=1) * math.sqrt(252))
+
+
+def test_what_is_said_of_differences_does_not_depend_on_the_level_of_the_price() -> None:
+    """A back-adjusted price is the same series at another level; only the costs know a value of the position."""
+    rng = np.random.default_rng(5)
+    price, f = 100 + rng.normal(0, 1, 1000).cumsum(), rng.normal(0, 2, 1000)
+    frames = [of_differences(price, 5), of_differences(price - 97.0, 5)]
+
+    a, b = (score(frame, holdout_split(frame, 200, 200, 5), f)["backtest"] for frame in frames)
+
+    assert [name for name, value in a.items() if value is None] == ["mape_pct", "skill_mape"]
+    for name, value in a.items():
+        assert value == (None if value is None else pytest.approx(b[name], rel=1e-9)), name
+
+
+def test_a_position_without_a_value_has_no_sharpe() -> None:
+    price = np.concatenate([np.zeros(700), np.random.default_rng(6).normal(0, 1, 300).cumsum()])
+    frame = of_differences(price, 5)
+
+    block = score(frame, holdout_split(frame, 150, 150, 5), np.ones(1000))["backtest"]
+
+    assert (block["sharpe"], block["sharpe_gross"], block["mase"]) == (None, None, None)
+    assert block["mae"] > 0

@@ -12,6 +12,7 @@ from support.fakes import ScriptedChannel, make_task
 
 from cbi_queue.models.parameters.statistical import ARIMAParams, AutoARIMAParams, ETSParams, ThetaParams
 from cbi_queue.spec import JobSpec
+from jobs.data.label import Label
 from jobs.data.series import load_frame
 from jobs.families.rolling_fits import ARIMA, ETS, AutoARIMA, Theta
 from jobs.trainer import BrokenSpec
@@ -153,3 +154,16 @@ def test_the_orders_are_part_of_what_runs_are_compared_by(tmp_path: Path, featur
     task = make_task(tmp_path / "run", spec, feature_dir, feature_dir, ScriptedChannel())
 
     assert " order1,1,0 " in ARIMA().prepare(task).fingerprint
+
+
+def test_the_season_of_a_price_whose_label_is_a_difference_is_added_at_every_level() -> None:
+    """A season that multiplies grows with the level: twenty above and twenty below a thousand are not those at thirty."""
+    theta = with_params(Theta(), ThetaParams(season_rows=5))
+    theta.label = Label.DIFFERENCE
+    season = np.tile([-20.0, -5.0, 0.0, 5.0, 20.0], 60)
+    walk = np.random.default_rng(0).normal(0, 1, 300).cumsum()
+
+    told = [theta.path(theta.fit(price), price, 5) - price[-1] for price in (season + walk + 1000, season + walk + 40)]
+
+    assert np.ptp(told[0]) > 30, "there is a season"
+    assert told[0] == pytest.approx(told[1], abs=0.1)

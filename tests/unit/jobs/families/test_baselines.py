@@ -37,6 +37,16 @@ def test_seasonal_naive_takes_the_latest_known_day_of_the_season() -> None:
     assert f[2:] == pytest.approx([0 - 3, 1 - 6, 3 - 10, 6 - 15, 10 - 21])
 
 
+def test_the_baselines_of_differences_take_any_price() -> None:
+    price = np.array([3.0, 1.0, -2.0, 0.0, 5.0, -4.0, 2.0])
+    seasonal = {"model": "seasonal_naive", "season_rows": 5, "label": "difference"}
+
+    assert forecast(
+        {"model": "drift", "mean_daily_difference": -0.5, "label": "difference"}, price, 21
+    ) == pytest.approx([-10.5] * 7)
+    assert forecast(seasonal, price, 3)[2:] == pytest.approx([3 + 2, 1 - 0, -2 - 5, 0 + 4, 5 - 2])
+
+
 def test_seasonal_naive_is_naive_when_the_season_divides_the_horizon() -> None:
     """One week ahead with a weekly season: the latest known such day is today."""
     assert forecast({"model": "seasonal_naive", "season_rows": 5}, PRICE, 5).tolist() == [0.0] * 7

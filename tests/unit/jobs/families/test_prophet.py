@@ -68,7 +68,7 @@ def test_a_forecast_does_not_change_when_later_prices_do(tmp_path: Path, feature
         trainer = ProphetPrice()
         trainer.prepare(make_task(tmp_path / "run", spec, feature_dir, feature_dir, ScriptedChannel()))
         trainer.frame = seen
-        fit = trainer._fit_before(row - 7)
+        fit = trainer.fit_before(row - 7)
         told.append(trainer.forecast_rows(fit, seen, np.array([row]))[0])
 
     assert told[0] == told[1]

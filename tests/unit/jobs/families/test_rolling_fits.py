@@ -16,6 +16,7 @@ from statsforecast.models import AutoETS
 from support.fakes import FakeClock, ScriptedChannel, make_task
 
 from cbi_queue.protocol import CheckpointSaved, EpochReport, Note, Restored
+from jobs.data.label import Label
 from jobs.data.series import ForecastFrame, label, load_frame
 from jobs.evaluation.splits import holdout_split
 from jobs.families.rolling_fits import ARIMA, ETS, AutoARIMA, Theta
@@ -57,10 +58,34 @@ def test_a_forecast_does_not_change_when_later_prices_do(
         trainer = family()
         trainer.prepare(task_of(tmp_path / "run", feature_dir, ScriptedChannel(), model))
         trainer.frame = seen
-        fit = trainer._fit_before(row - 7)
+        fit = trainer.fit_before(row - 7)
         told.append(trainer.forecast_rows(fit, seen, np.array([row]))[0])
 
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("model", "family"), [("ets", ETS), ("auto_arima", AutoARIMA), ("arima", ARIMA), ("theta", Theta)]
+)
+@pytest.mark.parametrize("season_rows", [1, 5])
+def test_a_forecast_of_a_difference_does_not_depend_on_the_level_of_the_price(
+    tmp_path: Path, feature_dir: Path, model: str, family: type[ETS | AutoARIMA | ARIMA | Theta], season_rows: int
+) -> None:
+    """A model that multiplies would: near 0 it says something else, and below 0 nothing. WTI, and WTI less 85."""
+    frame = replace(load_frame(feature_dir, "1w"), label=Label.DIFFERENCE)
+    rows, told = np.arange(4000, 4003), []
+
+    for shift in (0.0, 85.0):
+        trainer = family()
+        trainer.prepare(task_of(tmp_path / "run", feature_dir, ScriptedChannel(), model))
+        if model != "arima":
+            trainer.params = trainer.params.model_copy(update={"season_rows": season_rows})
+        trainer.frame = shifted = replace(frame, price=frame.price - shift)
+        trainer.label = Label.DIFFERENCE
+        told.append(trainer.forecast_rows(trainer.fit_before(3990), shifted, rows))
+
+    assert (frame.price[3891:4003] < 85).any()
+    assert told[0] == pytest.approx(told[1], abs=0.1 * np.abs(np.diff(frame.price)).mean())
 
 
 def test_a_stopped_walk_goes_on_where_it_was(tmp_path: Path, feature_dir: Path) -> None:
@@ -199,7 +224,7 @@ def test_the_walk_is_the_cross_validation_of_statsforecast(
     trainer.prepare(make_task(tmp_path / "run", spec, feature_dir, feature_dir, ScriptedChannel()))
     chunks = list(refit_chunks(frame, holdout_split(frame, 30, 30, 0), every))[:3]
     trainer.frame = frame
-    ours = np.concatenate([trainer.forecast_rows(trainer._fit_before(int(rows[0])), frame, rows) for rows in chunks])
+    ours = np.concatenate([trainer.forecast_rows(trainer.fit_before(int(rows[0])), frame, rows) for rows in chunks])
 
     origins = np.concatenate(chunks)
     known = np.arange(origins[-1] + h + 1)

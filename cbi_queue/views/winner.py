@@ -1,0 +1,106 @@
+"""Which model of a horizon is chosen, by the rule of the boards, and what may be believed of it. Pure.
+
+Every place that needs one model of a horizon asks here, so that all of them mean the same one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.datasets.place import DEFAULT
+from cbi_queue.errors import Refused
+from cbi_queue.lifecycle import JobState
+from cbi_queue.views.board_words import independent_words
+from cbi_queue.views.leaderboard import BETTER, NO, TOO_FEW, WORSE, LeaderboardRow, rank
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cbi_queue.ledger import JobRow
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One run, with its place."""
+
+    job: JobRow
+    row: LeaderboardRow
+    board: str
+    """Title of its board."""
+    words: tuple[str, ...]
+    """What may be believed of it, a sentence each."""
+
+
+def ranked_models(jobs: Iterable[JobRow], horizon: str, dataset: str = DEFAULT) -> list[Chosen]:
+    """Return the ranked models of the newest data, walk-forward before holdout, the best first; no baselines.
+
+    The first one is the chosen one. The others are for a purpose that it cannot serve.
+
+    Args:
+        jobs: scored jobs, as for `leaderboard.rank`.
+        horizon: one of the catalogue's names.
+        dataset: name of the data set.
+
+    Raises:
+        Refused: when none is ranked.
+    """
+    known = {job.id: job for job in jobs if job.horizon == horizon and job.dataset == dataset}
+    of = horizon if dataset == DEFAULT else f"{horizon} of the data set {dataset}"
+    for board, rows in rank(known.values()).items():  # the newest data and walk-forward come first
+        found = [
+            Chosen(known[row.job_id], row, board, _words(row, rows))
+            for row in rows
+            if row.place is not None and not row.is_bar and row.job_id is not None
+        ]
+        if found:
+            return found
+    vetoed = [job.name for job in known.values() if job.state is JobState.VETOED]
+    hint = f"a guardrail vetoed {', '.join(vetoed[:3])}; `cbi-queue show NAME` says why" if vetoed else None
+    raise Refused(f"no model of {of} is ranked, so none can be chosen", hint=hint or "train one first")
+
+
+def chosen_by_name(job: JobRow, jobs: Iterable[JobRow]) -> Chosen:
+    """Return *job* with its place among *jobs*.
+
+    Raises:
+        Refused: when it has no result that counts.
+    """
+    about = f"job {job.id} {job.name}"
+    if job.state is JobState.VETOED:
+        raise Refused(
+            f"{about} was vetoed: {job.veto or 'a guardrail rejected the result'}",
+            hint=f"`cbi-queue accept {job.name} --reason TEXT` accepts it all the same",
+        )
+    if job.damage is not None:
+        raise Refused(
+            f"the run of {about} is damaged: {job.damage}", hint=f"`cbi-queue retry {job.name}` trains it again"
+        )
+    if job.state is not JobState.SUCCEEDED:
+        raise Refused(f"{about} is {job.state}; only a job that succeeded has a model")
+    for board, rows in rank(jobs).items():
+        for row in rows:
+            if row.job_id == job.id:
+                return Chosen(job, row, board, _words(row, rows))
+    raise Refused(f"{about} is on no board: it forecasts no price, or a newer job of that name took its place")
+
+
+def _words(row: LeaderboardRow, rows: list[LeaderboardRow]) -> tuple[str, ...]:
+    said = [] if row.is_bar else [_told_apart(row)]
+    if row.shrinkage == 0:
+        said.append("It was shrunk to naive's forecast (no skill on validation): it forecasts that the price stays.")
+    above = [bar.name for bar in rows if bar.is_bar and bar.place is not None and bar.place < (row.place or 0)]
+    if above and not row.is_bar:
+        said.append(f"Ranked above it on the validation block: {', '.join(above)}.")
+    return tuple(said)
+
+
+def _told_apart(row: LeaderboardRow) -> str:
+    evidence = independent_words(row)
+    words = {
+        BETTER: f"{row.name} beats naive beyond luck ({evidence}).",
+        WORSE: f"{row.name} is worse than naive, beyond luck ({evidence}).",
+        NO: f"{row.name} cannot be told apart from naive ({evidence}): its lead, if any, may be luck.",
+        TOO_FEW: f"Too little to tell {row.name} apart from naive: {evidence}.",
+    }
+    return words.get(row.told_apart or "", f"Whether {row.name} is told apart from naive is not known.")

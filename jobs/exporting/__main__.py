@@ -1,0 +1,46 @@
+"""`python -m jobs.exporting`: fill a folder with the package of one run, in a process of its own. JSON in, JSON out.
+
+Standard input: {"run_dir", "processed_dir", "backend", "to"}; *to* is an empty folder. Standard output: the facts of the
+package, or {"refused": words}, with "no_exporter" true where another model may do. What libraries print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from jobs.trainer import BrokenSpec
+
+
+def main() -> None:
+    """Export one run."""
+    asked = json.load(sys.stdin)
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        said = _export(Path(asked["run_dir"]), Path(asked["processed_dir"]), asked["backend"], Path(asked["to"]))
+    except BrokenSpec as exc:
+        said = {"refused": str(exc)}
+    with answer:
+        json.dump(said, answer, allow_nan=False)
+
+
+def _export(run_dir: Path, processed_dir: Path, backend: str, to: Path) -> dict[str, object]:
+    try:
+        from jobs.exporting.finished_run import read_run
+        from jobs.exporting.kinds import NoExporter, NotExportable
+        from jobs.exporting.writing import write_package
+
+        try:
+            return write_package(read_run(run_dir, processed_dir, backend), processed_dir, to)
+        except NotExportable as exc:
+            return {"refused": str(exc), "no_exporter": isinstance(exc, NoExporter)}
+    except ImportError as exc:
+        missing = exc.name or str(exc)
+        return {"refused": f"{sys.executable} lacks {missing}, which an export needs: install cbi-queue[train,export]"}
+
+
+if __name__ == "__main__":
+    main()

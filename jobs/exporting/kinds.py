@@ -1,0 +1,116 @@
+"""How each model is exported: one row a model. A model without a row is refused in words.
+
+A row names the class that writes it, as "module:Class" (imported only when it is asked for), and what that class needs to
+know. Adding a model is adding a row; `tests/conformance/test_exported_models.py` then trains, exports and reloads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cbi_queue.models.entry import imported
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from jobs.exporting.finished_run import FinishedRun
+
+MODEL_FOLDER, ONNX_FILE = "model", "model.onnx"
+
+
+class NotExportable(Exception):
+    """The model cannot be exported, or what was exported is wrong; the words say why and what to do."""
+
+
+class NoExporter(NotExportable):
+    """Nothing here writes such a model; another one may be exported instead."""
+
+
+class NativeModel(Protocol):
+    """A trained model, read again with its own library."""
+
+    window_rows: int
+    """L: rows that it looks at."""
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the (n,) float64 outputs, not yet scaled, for what the ONNX model takes."""
+        ...
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Write model.onnx and the native files into *folder*; return facts for metrics.json (exporter, opset)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one model is exported."""
+
+    native: str
+    """Class of the `NativeModel`, as "module:Class"; takes the run and *code*."""
+    code: str = ""
+    """Of a net: its class, as "module:Class"."""
+
+
+def _net(code: str) -> Row:
+    return Row("jobs.exporting.nets:TorchNet", f"jobs.families.{code}")
+
+
+_RECURRENT = _net("recurrent:RecurrentNet")
+EXPORTED: dict[str, Row] = {
+    "lightgbm_dart": Row("jobs.exporting.trees:LightGBM"),
+    "xgboost_dart": Row("jobs.exporting.trees:XGBoost"),
+    "naive": Row("jobs.exporting.constants:Constant"),
+    "drift": Row("jobs.exporting.constants:Constant"),
+    "feed_forward": _net("feed_forward:FeedForwardNet"),
+    "lstm": _RECURRENT,
+    "gru": _RECURRENT,
+    "lstm_2_layer": _RECURRENT,
+    "gru_2_layer": _RECURRENT,
+    "tcn": _net("temporal_convolution:TemporalConvolutionNet"),
+    "attention": _net("attention:AttentionNet"),
+}
+_OF_THE_HISTORY = "it forecasts from the whole price history by statsforecast's own recursion, which ONNX does not have"
+_OF_VARIANCE = "it forecasts a variance and no price"
+_OF_OTHERS = "it combines the forecasts of other runs; export its best member"
+_OF_A_REGIME = "it forecasts for one regime only, and its mixture reads it; export the net without regimes"
+NOT_EXPORTED: dict[str, str] = {
+    "seasonal_naive": "it looks up the price of one season ago; one line of any program does that",
+    **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), _OF_THE_HISTORY),
+    **dict.fromkeys(("garch", "gjr_garch", "egarch"), _OF_VARIANCE),
+    **dict.fromkeys(("mean_ensemble", "median_ensemble", "greedy_ensemble", "lightgbm_stacker"), _OF_OTHERS),
+    **dict.fromkeys(("regime_lstm", "regime_gru"), _OF_A_REGIME),
+    "regime_mixture": "it combines the forecasts of the nets of the regimes; export the net without regimes",
+    "regime_lightgbm": "it forecasts the probabilities of regimes and no price",
+}
+"""Model -> why it has no row."""
+
+
+def row_of(model: str, backend: str) -> Row:
+    """Return how *model*, trained on *backend*, is exported.
+
+    Raises:
+        NoExporter: when nothing here can.
+    """
+    if backend == "tensorflow":
+        raise NoExporter(
+            f"a {model} trained by TensorFlow is not exported: its run folder holds model.keras, which Keras reads; "
+            "train it with `backend: torch` for ONNX"
+        )
+    if model in EXPORTED:
+        return EXPORTED[model]
+    why = NOT_EXPORTED.get(model, "no exporter knows this model (jobs/exporting/kinds.py has one row for each)")
+    raise NoExporter(f"{model} is not exportable: {why}")
+
+
+def native_model(run: FinishedRun) -> NativeModel:
+    """Read the trained model of *run* with its own library.
+
+    Raises:
+        NoExporter: when its model has no row.
+    """
+    row = row_of(run.model, run.backend)
+    model: NativeModel = imported(row.native)(run, row.code)
+    return model

@@ -1,0 +1,175 @@
+"""Tables as other programs export them: each is read right, or refused whole with what was seen and what to write."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+
+from jobs.importing.stage import stage
+from jobs.trainer import BrokenSpec
+
+DAYS = [day for day in (date(2019, 1, 1) + timedelta(n) for n in range(400)) if day.weekday() < 5]
+MONTHS = [date(1990 + n // 12, n % 12 + 1, 1) for n in range(300)]
+WEEKS = [date(2012, 1, 6) + timedelta(7 * n) for n in range(300)]
+PRICES = [1300 + row % 17 + row / 100 for row in range(300)]
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Stage *content*; return the answer and the export."""
+
+    def run(content: str | bytes, name: str = "data.csv", **asked) -> tuple[dict, pl.DataFrame]:
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        (tmp_path / "work").mkdir(exist_ok=True)
+        answer = stage({"files": [str(tmp_path / name)], "work": str(tmp_path / "work"), **asked})
+        assert answer["faults"] == []
+        json.dumps(answer, allow_nan=False)
+        return answer, pl.read_parquet(answer["staged"])
+
+    return run
+
+
+def rows(head: str, days: list, write, separator: str = ",", number="{:.2f}".format) -> str:
+    lines = [separator.join([write(day), number(price)]) for day, price in zip(days, PRICES, strict=False)]
+    return "\n".join([head, *lines, ""])
+
+
+def european(price: float) -> str:
+    return f"{price:,.2f}".translate(str.maketrans(",.", ".,"))
+
+
+def ends(days: list[date]) -> list[date]:
+    return [(day.replace(day=28) + timedelta(4)).replace(day=1) - timedelta(1) for day in days]
+
+
+@pytest.mark.parametrize(
+    ("head", "days", "write", "wanted"),
+    [
+        ("Week,Close", WEEKS, "{:%Y-%m-%d}", WEEKS),
+        ("Week,Close", WEEKS, "{:%G-W%V}", WEEKS),
+        ("Trading Day,Settle", DAYS, "{:%m/%d/%Y}", DAYS),
+        ("Month,Price", MONTHS, "{:%Y-%m}", ends(MONTHS)),
+        ("Month,Price", MONTHS, "{:%b-%y}", ends(MONTHS)),
+        ("Period,Price", MONTHS, "{:%b %Y}", ends(MONTHS)),
+        ("Date,Price", MONTHS, "{:%Y%m}", ends(MONTHS)),
+        (",Crude oil", MONTHS, "{:%YM%m}", ends(MONTHS)),
+        (",Close", DAYS, "{:%Y-%m-%d}", DAYS),
+        ("Day,Price", DAYS, "{:%d-%m-%y}", DAYS),
+    ],
+)
+def test_the_column_of_the_days_is_known_by_what_it_holds(read, head, days, write, wanted):
+    """A month, quarter or week is known at its end: its price must not stand on its first day."""
+    answer, made = read(rows(head, days, write.format))
+    assert made["date"].to_list() == wanted[: made.height]
+    assert made["price"][0] == PRICES[0]
+    assert "date" in answer["proposed"]
+
+
+def test_quarters_end_on_their_last_day(read):
+    _, made = read(
+        rows("Quarter,Price", MONTHS, lambda day: f"{day.year + (day.month - 1) // 4 * 30}-Q{(day.month - 1) % 4 + 1}")
+    )
+    assert made["date"][0] == date(1990, 3, 31)
+    assert set(made["date"].dt.month().unique()) == {3, 6, 9, 12}
+
+
+def test_the_days_of_a_workbook_are_dates_and_a_price_like_them_is_none(read):
+    _, made = read(rows("Date,Price", DAYS, lambda day: f"{(day - date(1899, 12, 30)).days}.75"))
+    assert made["date"].to_list() == DAYS[: made.height]
+    with pytest.raises(BrokenSpec, match=r"no column holds dates; the file has index \(as '43\d\d\d'\)"):
+        read(rows("index,Price", DAYS, lambda day: f"{43466 + day.toordinal() * 7919 % 500}"))
+
+
+def test_of_two_columns_with_dates_the_one_without_repeats_is_the_day(read):
+    lines = [f"{day},2021-12-{10 + n % 3},{price}" for n, (day, price) in enumerate(zip(WEEKS, PRICES, strict=True))]
+    assert read("\n".join(["Reported,Expiry,Settle", *lines]))[0]["date"] == "Reported"
+    lines = [f"{day},{day + timedelta(1)},{price}" for day, price in zip(WEEKS, PRICES, strict=True)]
+    with pytest.raises(BrokenSpec, match=r"several columns hold dates: A \(as '2012-01-06'\), B .* --date"):
+        read("\n".join(["A,B,Settle", *lines]))
+
+
+@pytest.mark.parametrize(
+    ("number", "separator"),
+    [
+        (lambda price: f'"${price:,.2f}"', ","),
+        (lambda price: f"USD {price:.2f}", ","),
+        (lambda price: f"R$ {price:.2f}", ","),
+        (lambda price: f"{price:,.2f}".replace(",", "'"), ","),
+        (lambda price: f"{european(price)} €", ";"),
+        (lambda price: f"{price:,.2f}".replace(",", "\u202f").replace(".", ","), ";"),
+    ],
+)
+def test_currencies_and_what_stands_between_thousands(read, number, separator):
+    _, made = read(rows(f"Date{separator}Price", DAYS, str, separator, number))
+    assert made["price"].to_list() == [round(price, 2) for price in PRICES[: made.height]]
+
+
+def test_a_german_export_whose_days_look_like_numbers(read):
+    """Without a point between thousands, 02.01.2019 was taken for the number 2012019."""
+    answer, made = read(rows("Datum;Schluss", DAYS, "{:%d.%m.%Y}".format, ";", european))
+    assert (answer["date"], answer["price"], answer["decimal"]) == ("Datum", "Schluss", ",")
+    assert made["price"][0] == PRICES[0]
+
+
+def test_numbers_that_can_be_a_thousand_times_as_large_are_asked_about(read):
+    """1.316 was silently taken for 1.316 where 1316 was meant."""
+    text = rows("Date;Price", DAYS, str, ";", lambda price: f"{price:,.0f}".replace(",", "."))
+    with pytest.raises(BrokenSpec, match=r"as '1.300', can have a decimal point or points .* --decimal"):
+        read(text)
+    assert read(text, decimal=",")[1]["price"][0] == 1300.0
+    assert read(text, decimal=".")[1]["price"][0] == 1.3
+
+
+def test_prices_in_eighths_are_no_numbers(read):
+    """1316'4 is 1316 and a half, and was read as 13164."""
+    with pytest.raises(BrokenSpec, match=r"Price is left out: it is text, as .13\d\d'\d"):
+        read(rows("Date,Price", DAYS, str, number=lambda price: f"{price:.0f}'{int(price) % 8}"))
+
+
+def test_a_header_of_two_lines_and_one_name_twice(read):
+    prices = [1300 + n * 7919 % 97 for n in range(300)]  # so irregular that no column foretells another
+    others = [1300 + n * 104729 % 89 for n in range(300)]
+    lines = [f"{day},{other},{other + 1},{price}" for day, price, other in zip(DAYS, prices, others, strict=False)]
+    answer, made = read("\n".join([",Futures,Futures,Spot", "Date,Open,Close,Close", *lines]), price="Spot Close")
+    assert set(answer["columns"].values()) == {"Futures Open", "Futures Close"}
+    assert made["price"][0] == 1300.0
+    with pytest.raises(BrokenSpec, match="several columns are called 'Close', read as Close, Close_2; name one with"):
+        read("\n".join(["Date,Close,Close,Vol", *lines]))
+
+
+def test_lines_for_excel_and_for_people_are_no_rows(read):
+    text = rows("Date;Price", DAYS, str, ";", european)
+    answer, made = read("sep=;\n" + text)
+    assert (answer["price"], answer["notes"]) == ("Price", [])
+    whole = text.splitlines()
+    answer, again = read("\n".join([whole[0], "yyyy-mm-dd;USD/t", *whole[1:], "Total;588.000,10"]))
+    assert again.equals(made)
+    assert "2 of" in answer["notes"][0]
+
+
+def test_words_of_workbooks_for_nothing(read):
+    words = ["#N/A", "#DIV/0!", "n.a.", "N/D", "missing", "(blank)"]
+    lines = [
+        f"{day},{price:.2f},{words[n % 6] if n % 3 else n + 1}"
+        for n, (day, price) in enumerate(zip(DAYS, PRICES, strict=False))
+    ]
+    _, made = read("\n".join(["Date,Close,x", *lines]))
+    assert made["x"].null_count() == sum(n % 3 > 0 for n in range(made.height))
+
+
+def test_a_packed_table_is_unpacked_and_a_damaged_one_refused(read):
+    packed = gzip.compress(rows("Date,Price", DAYS, str).encode())
+    assert read(packed, "zl.csv.gz")[1]["price"][0] == PRICES[0]
+    with pytest.raises(BrokenSpec, match="cannot be unpacked to its end"):
+        read(packed[:-50], "zl.csv.gz")
+    with pytest.raises(BrokenSpec, match="is an archive; unpack it, or name it as what it holds"):
+        read(packed, "zl.gz")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_its_mark(read, encoding):
+    assert read(rows("Date\tPrice", DAYS, str, "\t").encode(encoding))[1]["price"][0] == PRICES[0]

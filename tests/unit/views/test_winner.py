@@ -1,0 +1,75 @@
+"""The chosen model of a horizon: the first of its newest board, never a baseline, and what may be believed of it."""
+
+from __future__ import annotations
+
+import pytest
+from support.board_jobs import make_job
+
+from cbi_queue.errors import Refused
+from cbi_queue.lifecycle import JobState
+from cbi_queue.views.winner import chosen_by_name, ranked_models
+
+
+def names(jobs, **keys) -> list[str]:
+    return [chosen.job.name for chosen in ranked_models(jobs, "1w", **keys)]
+
+
+def test_the_best_of_the_validation_block_comes_first_and_a_baseline_never() -> None:
+    jobs = [
+        make_job(1, "lightgbm_dart", 0.01),
+        make_job(2, "xgboost_dart", 0.03),
+        make_job(3, "drift", 0.05),
+        make_job(4, "lstm", 0.02, horizon="1m"),
+    ]
+    assert names(jobs) == ["xgboost-dart-1w", "lightgbm-dart-1w"]
+    first = ranked_models(jobs, "1w")[0]
+    assert "Ranked above it on the validation block: drift-1w." in first.words
+    assert first.board == "1w"
+
+
+def test_a_vetoed_or_damaged_run_is_not_chosen() -> None:
+    jobs = [
+        make_job(1, "lightgbm_dart", 0.01),
+        make_job(2, "xgboost_dart", 0.03, state=JobState.VETOED, veto="too good"),
+        make_job(3, "lstm", 0.04, damage="model.onnx is missing"),
+    ]
+    assert names(jobs) == ["lightgbm-dart-1w"]
+
+
+def test_walk_forward_comes_before_holdout_and_newer_data_before_older() -> None:
+    walked = make_job(1, "lightgbm_dart", 0.01, name="walked")
+    walked.metrics["scheme"] = "walk_forward"
+    held = make_job(2, "lightgbm_dart", 0.09, name="held")
+    assert names([held, walked]) == ["walked"]
+    older = make_job(1, "lightgbm_dart", 0.09, name="old", spec={"snapshot": "a" * 64})
+    newer = make_job(2, "lightgbm_dart", 0.01, name="new", spec={"snapshot": "b" * 64})
+    assert names([older, newer]) == ["new"]
+
+
+def test_without_a_ranked_model_the_refusal_says_why() -> None:
+    with pytest.raises(Refused, match="no model of 1w is ranked") as refusal:
+        ranked_models([make_job(1, "lstm", 0.1, state=JobState.VETOED)], "1w")
+    assert "a guardrail vetoed lstm-1w" in str(refusal.value.hint)
+    with pytest.raises(Refused, match="no model of 1w of the data set wti"):
+        ranked_models([make_job(1, "lstm", 0.1)], "1w", "wti")
+
+
+def test_a_named_job_must_have_a_result_that_counts() -> None:
+    good = make_job(1, "lstm", 0.1)
+    assert chosen_by_name(good, [good]).row.place == 1
+    for state, damage, words in (
+        (JobState.VETOED, None, "was vetoed"),
+        (JobState.SUCCEEDED, "gone", "is damaged: gone"),
+        (JobState.RUNNING, None, "is running; only a job that succeeded"),
+    ):
+        job = make_job(2, "gru", 0.1, state=state, damage=damage)
+        with pytest.raises(Refused, match=words):
+            chosen_by_name(job, [good, job])
+
+
+def test_luck_is_said_in_words() -> None:
+    shrunk = make_job(1, "lstm", 0.0)
+    shrunk.metrics["shrinkage"] = 0.0
+    (chosen,) = ranked_models([shrunk], "1w")
+    assert any("told apart" in sentence for sentence in chosen.words)
+    assert any("it forecasts that the price stays" in sentence for sentence in chosen.words)
