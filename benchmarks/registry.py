@@ -188,6 +188,22 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "lstm", "lstm_rivals", "an LSTM, against neuralforecast and darts", 5, slow=True, smallest={"RIVALS": ()}
     ),
     Benchmark(
+        "auto-arima",
+        "auto_arima",
+        "automatic ARIMA and ETS on 1,000 daily prices, against pmdarima",
+        5,
+        slow=True,
+        smallest={"RIVAL": None, "ROWS": 200},
+    ),
+    Benchmark(
+        "m3",
+        "m3_monthly",
+        "Theta, ETS and automatic ARIMA on the monthly series of the M3 competition, against papers",
+        1,
+        slow=True,
+        smallest={"EVERY": 700},
+    ),
+    Benchmark(
         "own-data",
         "own_data",
         "import of a million rows, against pandas; `plan check` with and without data",

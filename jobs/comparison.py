@@ -1,10 +1,12 @@
 """Which models of one horizon can be told apart: `python -m jobs.comparison`, JSON on standard input and output.
 
 In a process of its own because it needs numpy, Polars and arch, which neither the daemon nor the page loads. For runs
-that forecast the same rows it returns, from their absolute errors in units of the price:
+that forecast the same rows it returns, from their absolute errors in units of the price, or from their QLIKE where they
+forecast variance:
 
 - the model confidence set (Hansen, Lunde & Nason 2011): p-values by model; a model below 0.10 is worse than the best;
-- the test for superior predictive ability (Hansen 2005): p of "nothing beats naive", corrected for all that was tried;
+- the test for superior predictive ability (Hansen 2005): p of "nothing beats naive" (of variance: EWMA), corrected for
+  all that was tried;
 - the deflated Sharpe ratio of each (`significance.deflated_sharpe`), the number of trials counting searches as well.
 
 Both tests resample blocks of 2h rows, with a fixed seed. Fewer than three such blocks, 6h rows, and nothing is said.
@@ -24,8 +26,11 @@ import numpy as np
 from cbi_queue.regular_files import failure_of
 from jobs.evaluation.scoring import TRADING_DAYS_PER_YEAR
 from jobs.evaluation.significance import LEAST_INDEPENDENT, deflated_sharpe
+from jobs.evaluation.volatility import qlike
 
 NAIVE = "naive"
+BENCHMARK = {"price": NAIVE, "volatility": "ewma"}
+"""What a board forecasts -> the baseline that the others must beat; it and the other baselines join the set."""
 RESAMPLES = 1000
 SET_SIZE = 0.10
 """A model whose p-value is below this is left out of the 90 % confidence set."""
@@ -38,7 +43,7 @@ def compare(group: Group) -> dict[str, Any]:
     """Compare the runs of one board.
 
     Args:
-        group: {"horizon_days": h, "runs": [{"name", "predictions": path, "sharpe", "sharpe_days", "sharpe_skew",
+        group: {"of": "price" or "volatility", "horizon_days": h, "runs": [{"name", "predictions": path, "sharpe", "sharpe_days", "sharpe_skew",
             "sharpe_kurtosis", "periods_per_year", "trials"}]}; figures may be None.
 
     Returns:
@@ -51,17 +56,18 @@ def compare(group: Group) -> dict[str, Any]:
         "superior_p": None,
         "deflated": _deflated(group["runs"]),
     }
-    losses, rows = _losses(group["runs"])
+    bar = BENCHMARK[group.get("of", "price")]
+    losses, rows = _losses(group["runs"]) if bar == NAIVE else _variance_losses(group["runs"])
     said["rows"] = rows
     block = 2 * int(group["horizon_days"])
     if rows < LEAST_INDEPENDENT * int(group["horizon_days"]) or len(losses) < 2:
         return said
-    twins = _twins(losses)
+    twins = _twins(losses, bar)
     leaders = {name: losses[name] for name in set(twins.values())}
     if len(leaders) > 1:
         p_values = _confidence_set(leaders, block)
-        said["set"] |= {name: p_values[twin] for name, twin in twins.items() if name in said["set"]}
-        said["superior_p"] = _superior(leaders, twins[NAIVE], block)
+        said["set"] |= {name: p_values[twin] for name, twin in twins.items() if name in said["set"] or bar != NAIVE}
+        said["superior_p"] = _superior(leaders, twins[bar], block)
     return said
 
 
@@ -86,9 +92,32 @@ def _losses(runs: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], int]:
     return losses, len(shared)
 
 
-def _twins(losses: dict[str, np.ndarray]) -> dict[str, str]:
+def _variance_losses(runs: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], int]:
+    """Return each run's (rows,) QLIKE on the backtest rows that all share, and both baselines'; and the rows."""
+    import polars as pl
+
+    forecasts = {"predicted_variance": "forecast", "ewma_variance": "ewma", "rolling_variance": "rolling"}
+    tables: dict[str, pl.DataFrame] = {}
+    for run in runs:
+        table = pl.read_parquet(Path(run["predictions"])).filter(pl.col("block") == "backtest")
+        table = table.select("date", "realised_variance", *forecasts).rename(forecasts).drop_nulls()
+        tables[run["name"]] = table.filter(pl.all_horizontal(pl.exclude("date") > 0))
+    if not tables:
+        return {}, 0
+    shared = set.intersection(*(set(table["date"].to_list()) for table in tables.values()))
+    losses: dict[str, np.ndarray] = {}
+    for name, table in tables.items():
+        kept = table.filter(pl.col("date").is_in(list(shared))).sort("date")
+        realised = kept["realised_variance"].to_numpy()
+        losses[name] = qlike(realised, kept["forecast"].to_numpy())
+        for baseline in ("ewma", "rolling"):
+            losses.setdefault(baseline, qlike(realised, kept[baseline].to_numpy()))
+    return losses, len(shared)
+
+
+def _twins(losses: dict[str, np.ndarray], bar: str) -> dict[str, str]:
     """Return for each name the first one with the same errors: equal series have no difference to resample."""
-    first: dict[bytes, str] = {losses[NAIVE].round(9).tobytes(): NAIVE}
+    first: dict[bytes, str] = {losses[bar].round(9).tobytes(): bar}
     return {name: first.setdefault(errors.round(9).tobytes(), name) for name, errors in losses.items()}
 
 
@@ -103,11 +132,11 @@ def _confidence_set(losses: dict[str, np.ndarray], block: int) -> dict[str, floa
     return {names[int(column)]: float(p) for column, p in mcs.pvalues["Pvalue"].items()}
 
 
-def _superior(losses: dict[str, np.ndarray], naive: str, block: int) -> float:
+def _superior(losses: dict[str, np.ndarray], bar: str, block: int) -> float:
     from arch.bootstrap import SPA
 
-    others = np.column_stack([errors for name, errors in losses.items() if name != naive])  # (rows, models)
-    spa = SPA(losses[naive], others, reps=RESAMPLES, block_size=block, seed=0)
+    others = np.column_stack([errors for name, errors in losses.items() if name != bar])  # (rows, models)
+    spa = SPA(losses[bar], others, reps=RESAMPLES, block_size=block, seed=0)
     spa.compute()
     return float(spa.pvalues["consistent"])
 

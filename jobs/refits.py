@@ -1,6 +1,6 @@
 """A walk-forward run of any family: one trainer after another, each for one fit; then all forecasts scored together.
 
-A family knows nothing of it: its split comes from `split_of`, its result goes to `record_run`. A fit that is done is
+A family knows nothing of it: its split comes from `split_of`, its result goes to `record_run` or the like. A fit that is done is
 stored, so a run that is killed goes on with the next one; what it stored is refused when job, data, threads or library
 differ. The last fit, on every known row, gives the model that is kept; it is made anew after a kill.
 """

@@ -7,7 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.views.board_words import TOLD_APART_WORDS, plot_of, reach, sentences, unranked
+from cbi_queue.views.board_words import (
+    TOLD_APART_WORDS,
+    plot_of,
+    reach,
+    sentences,
+    unranked,
+    volatility_sentences,
+)
 from cbi_queue.views.comparison import (
     FAILED,
     FILE_NAME,
@@ -19,7 +26,8 @@ from cbi_queue.views.comparison import (
     start_comparison,
     stored_keys,
 )
-from cbi_queue.views.leaderboard import boards_of, comparable, rank
+from cbi_queue.views.leaderboard import rank
+from cbi_queue.views.volatility_board import comparable_boards, rank_volatility
 
 if TYPE_CHECKING:
     import subprocess
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import JobRow
     from cbi_queue.settings import Settings
     from cbi_queue.views.leaderboard import LeaderboardRow
+    from cbi_queue.views.volatility_board import VolatilityRow
+
+    AnyRow = LeaderboardRow | VolatilityRow
 
 MODELS_SHOWN = 4
 """Best models of each board on the page, beside the baselines."""
@@ -53,9 +64,14 @@ class Interval:
 class BoardRow:
     """One row of a board, as the page shows it."""
 
-    row: LeaderboardRow
+    row: AnyRow
     interval: Interval | None
     told_apart: str
+
+    @property
+    def is_untrained(self) -> bool:
+        """True for a baseline that nobody has trained, and whose scores no model brings along."""
+        return self.row.job_id is None and self.row.rows is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +108,7 @@ class Comparer:
     def known(self, jobs: list[JobRow]) -> dict[str, Comparison]:
         """Return what is stored about the boards of *jobs*; start to compute what is missing, and do not wait for it."""
         path = self._settings.state_dir / FILE_NAME
-        groups = {title: counted for title, listed in boards_of(jobs).items() if (counted := comparable(listed))}
+        groups = comparable_boards(jobs)
         found = read_comparisons(path, groups)
         if len(found) < len(groups) and self._one.acquire(blocking=False):
             missing = {key: group for key, group in missing_groups(path, groups).items() if self._may_try(key)}
@@ -145,31 +161,38 @@ class Comparer:
 
 
 def page_boards(jobs: list[JobRow], comparisons: Mapping[str, Comparison]) -> tuple[Board, ...]:
-    """Return the boards of the page."""
-    return tuple(_board(title, rows, comparisons.get(title)) for title, rows in rank(jobs, comparisons).items())
+    """Return the boards of the page: of forecasts of the price, then of volatility."""
+    prices = [
+        _board(title, rows, sentences(rows, comparisons.get(title))) for title, rows in rank(jobs, comparisons).items()
+    ]
+    volatility = [
+        _board(title, rows, volatility_sentences(rows, comparisons.get(title)))
+        for title, rows in rank_volatility(jobs, comparisons).items()
+    ]
+    return (*prices, *volatility)
 
 
-def _board(title: str, rows: Sequence[LeaderboardRow], comparison: Comparison | None) -> Board:
+def _board(title: str, rows: Sequence[AnyRow], words: list[str]) -> Board:
     best = [row for row in rows if not row.is_bar and row.place is not None][:MODELS_SHOWN]
     shown = [row for row in rows if row.is_bar or row in best or row.damage is not None]
     upto = reach(shown)
     left_out = sum(row.veto is None for row in rows) - len(shown)
-    said = (*sentences(rows, comparison), *unranked(row for row in rows if row.veto is not None))
+    said = (*words, *unranked(row for row in rows if row.veto is not None))
     return Board(title, tuple(_row(row, upto) for row in shown), more=left_out, sentences=said)
 
 
-def _row(row: LeaderboardRow, upto: float) -> BoardRow:
+def _row(row: AnyRow, upto: float) -> BoardRow:
     words = "baseline" if row.is_bar else TOLD_APART_WORDS.get(row.told_apart or "", "")
     return BoardRow(row, _interval(row, upto), words)
 
 
-def _interval(row: LeaderboardRow, upto: float) -> Interval | None:
+def _interval(row: AnyRow, upto: float) -> Interval | None:
     plot = plot_of(row, upto)
-    if plot is None or row.skill_mase is None:
+    if plot is None or row.skill is None:
         return None
     low, high, skill = (round(50.0 + 50.0 * share, 1) for share in (plot.low, plot.high, plot.skill))
     if row.skill_low is None or row.skill_high is None:
-        words = f"skill {row.skill_mase:+.3f}, no interval"
+        words = f"skill {row.skill:+.3f}, no interval"
     else:
-        words = f"skill {row.skill_mase:+.3f}, 95 % interval from {row.skill_low:+.3f} to {row.skill_high:+.3f}"
+        words = f"skill {row.skill:+.3f}, 95 % interval from {row.skill_low:+.3f} to {row.skill_high:+.3f}"
     return Interval(low, round(high - low, 1), skill, words)

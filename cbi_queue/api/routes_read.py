@@ -27,6 +27,7 @@ from cbi_queue.settings import Settings
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
 from cbi_queue.views.snapshot import JobLine, QueueStatus, daemon_status, every_line, open_snapshot, take_status
 from cbi_queue.views.story import history_of, story_of
+from cbi_queue.views.volatility_board import VolatilityRow, rank_volatility
 
 router = APIRouter(tags=["read"], responses={503: {"model": Problem, "description": "The ledger cannot be read."}})
 NO_JOB: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such job, or no such log."}}
@@ -76,16 +77,18 @@ def governor(settings: AppSettings) -> GovernorNow:
 
 
 @router.get("/api/leaderboard")
-def leaderboard(request: Request, settings: AppSettings) -> dict[str, list[LeaderboardRow]]:
-    """Return board -> trained models and baselines, best first by skill against naive on the validation block.
+def leaderboard(request: Request, settings: AppSettings) -> dict[str, list[LeaderboardRow] | list[VolatilityRow]]:
+    """Return board -> trained models and baselines, best first by skill on the validation block.
 
-    A board is named by its horizon, as `1w`, and where they are not the default, by data set, scheme and older snapshot.
+    A board is named by its horizon, as `1w`, and where they are not the default, by data set, scheme and older snapshot; boards of
+    volatility models, whose skill is against EWMA, end in `volatility`.
     What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null until it was computed in the background.
     """
     with Ledger.open_readonly(settings.ledger_path) as ledger:
         jobs = queries.scored_jobs(ledger)
     comparer: Comparer = request.app.state.comparer
-    return rank(jobs, comparer.known(jobs))
+    known = comparer.known(jobs)
+    return {**rank(jobs, known), **rank_volatility(jobs, known)}
 
 
 @router.get("/api/jobs")

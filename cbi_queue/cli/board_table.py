@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 import click
 
 from cbi_queue.cli.output import console, print_table, printable
-from cbi_queue.views.board_words import TOLD_APART_WORDS, interval_plot, reach, unranked
+from cbi_queue.views.board_words import TOLD_APART_WORDS, half_width, interval_plot, reach, unranked
 from cbi_queue.views.job_words import signed
 from cbi_queue.views.leaderboard import MARK, MARK_WORDS, SCHEME_WORDS, LeaderboardRow
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from cbi_queue.views.volatility_board import VolatilityRow
+
+    AnyRow = LeaderboardRow | VolatilityRow
 
 NARROW = (">#", "name", ">valid.", ">skill", ">±", "?-   0   +", "?>MAPE", "?>MASE", "told apart")
 WIDE = (
@@ -42,6 +46,11 @@ def print_board(title: str, rows: Sequence[LeaderboardRow], said: Sequence[str],
     else:
         upto = reach(ranked)
         print_table(title, NARROW, (_narrow(row, upto) for row in ranked))
+    print_said(rows, said)
+
+
+def print_said(rows: Sequence[AnyRow], said: Sequence[str]) -> None:
+    """Print the sentences below a board, and what is not ranked."""
     marked = [f"{MARK} {MARK_WORDS}."] if any(row.may_differ for row in rows) else []
     for line in (*said, *marked, *unranked(rows)):
         click.echo(_wrapped(printable(line)))
@@ -53,9 +62,13 @@ def _wrapped(line: str) -> str:
     return textwrap.fill(line, console().width, subsequent_indent="  ") if sys.stdout.isatty() else line
 
 
-def print_csv(boards: Mapping[str, Sequence[LeaderboardRow]]) -> None:
-    """Print every row of every board as CSV, with a column for the board; empty: not known."""
-    names = [field.name for field in fields(LeaderboardRow)]
+def print_csv(boards: Mapping[str, Sequence[AnyRow]]) -> None:
+    """Print every row of every board as CSV, with a column for the board; empty: not known, or not of this kind of board.
+
+    What only volatility models have comes last, and only where there are some.
+    """
+    kinds = dict.fromkeys([LeaderboardRow, *(type(row) for rows in boards.values() for row in rows)])
+    names = list(dict.fromkeys(field.name for kind in kinds for field in fields(kind)))
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["board", *names])
     for title, rows in boards.items():
@@ -63,22 +76,24 @@ def print_csv(boards: Mapping[str, Sequence[LeaderboardRow]]) -> None:
             out.writerow([title, *(_csv_cell(row, name) for name in names)])
 
 
-def _csv_cell(row: LeaderboardRow, name: str) -> str:
-    value = getattr(row, name)
+def _csv_cell(row: AnyRow, name: str) -> str:
+    value = getattr(row, name, None)
     if name == "verdicts":
         return "; ".join(f"{line.name} ({line.level}): {line.evidence}" for line in row.verdicts)
     if name == "against_best":
-        return "" if row.against_best is None else f"{row.against_best.name} {row.against_best.figures}"
+        return "" if value is None else f"{value.name} {value.figures}"
     if name == "may_differ":
         return "; ".join(row.may_differ)
     return "" if value is None else str(value)
 
 
-def _name(row: LeaderboardRow) -> str:
+def marked_name(row: AnyRow) -> str:
+    """Return the name of a row, with what must be known of it at once."""
     return row.name + (" (damaged)" if row.damage is not None else "") + (f" {MARK}" if row.may_differ else "")
 
 
-def _told_apart(row: LeaderboardRow) -> str:
+def told_apart_words(row: AnyRow) -> str:
+    """Return whether a row is told apart from the baseline that its board is held against."""
     if row.is_bar:
         return "baseline"
     return TOLD_APART_WORDS.get(row.told_apart or "", UNKNOWN)
@@ -86,13 +101,13 @@ def _told_apart(row: LeaderboardRow) -> str:
 
 def _narrow(row: LeaderboardRow, upto: float) -> tuple[str, ...]:
     return (
-        str(row.place or UNKNOWN), _name(row), short(signed(row.validation_skill)),
-        short(signed(row.skill_mase)), short(_number(row.half_width, ".3f")), _drawn(interval_plot(row, upto)),
-        _number(row.mape_pct, ".2f", "%"), _number(row.mase, ".3f"), _told_apart(row),
+        str(row.place or UNKNOWN), marked_name(row), short(signed(row.validation_skill)),
+        short(signed(row.skill_mase)), short(number(half_width(row), ".3f")), drawn(interval_plot(row, upto)),
+        number(row.mape_pct, ".2f", "%"), number(row.mase, ".3f"), told_apart_words(row),
     )  # fmt: skip
 
 
-def _drawn(plot: str) -> str:
+def drawn(plot: str) -> str:
     """Return a plot in characters that the output can show."""
     try:
         plot.encode(sys.stdout.encoding or "utf-8")
@@ -102,17 +117,21 @@ def _drawn(plot: str) -> str:
 
 
 def _wide(row: LeaderboardRow) -> tuple[str, ...]:
-    in_set = None if row.set_p_value is None else "yes" if row.set_p_value >= LEAST_IN_SET else "no"
     return (
-        str(row.place or UNKNOWN), _name(row), row.model, SCHEME_WORDS.get(row.scheme, row.scheme),
+        str(row.place or UNKNOWN), marked_name(row), row.model, SCHEME_WORDS.get(row.scheme, row.scheme),
         signed(row.validation_skill), signed(row.skill_mase), signed(row.skill_low),
-        signed(row.skill_high), _number(row.independent, ".0f"), _number(row.p_value, ".3f"),
-        _number(row.dm_p_value, ".3f"), _told_apart(row), in_set or UNKNOWN, _number(row.mape_pct, ".2f"),
-        _number(row.mase, ".3f"), _number(row.rmse, ".3f"), _number(row.directional_accuracy, ".2f"),
-        _number(row.sharpe, "+.2f"), _number(row.deflated_sharpe, ".2f"), _number(row.coverage_80, ".0%"),
-        _number(row.coverage_95, ".0%"), _number(row.rows, "d"), _number(row.fit_s, ".1f"),
-        _number(row.shrinkage, ".2f"), "; ".join(line.name for line in row.verdicts),
+        signed(row.skill_high), number(row.independent, ".0f"), number(row.p_value, ".3f"),
+        number(row.dm_p_value, ".3f"), told_apart_words(row), in_set(row), number(row.mape_pct, ".2f"),
+        number(row.mase, ".3f"), number(row.rmse, ".3f"), number(row.directional_accuracy, ".2f"),
+        number(row.sharpe, "+.2f"), number(row.deflated_sharpe, ".2f"), number(row.coverage_80, ".0%"),
+        number(row.coverage_95, ".0%"), number(row.rows, "d"), number(row.fit_s, ".1f"),
+        number(row.shrinkage, ".2f"), "; ".join(line.name for line in row.verdicts),
     )  # fmt: skip
+
+
+def in_set(row: AnyRow) -> str:
+    """Return whether a model is in the 90 % confidence set."""
+    return UNKNOWN if row.set_p_value is None else "yes" if row.set_p_value >= LEAST_IN_SET else "no"
 
 
 def short(figure: str) -> str:
@@ -120,5 +139,6 @@ def short(figure: str) -> str:
     return figure.replace("0.", ".", 1) if figure.lstrip("+-").startswith("0.") else figure
 
 
-def _number(value: float | None, form: str, unit: str = "") -> str:
+def number(value: float | None, form: str, unit: str = "") -> str:
+    """Write a figure that may not be known."""
     return UNKNOWN if value is None else format(value, form) + unit

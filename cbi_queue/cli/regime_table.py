@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cbi_queue.cli.output import print_table
-from cbi_queue.cli.volatility_table import MARK
+from cbi_queue.views.leaderboard import MARK
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:

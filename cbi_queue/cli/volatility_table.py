@@ -1,42 +1,65 @@
-"""The boards of volatility models as tables."""
+"""The boards of volatility models as tables: narrow and wide."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from cbi_queue.cli.board_table import (
+    WIDE_COLUMNS,
+    drawn,
+    in_set,
+    marked_name,
+    number,
+    print_said,
+    short,
+    told_apart_words,
+)
 from cbi_queue.cli.output import print_table
+from cbi_queue.views.board_words import half_width, interval_plot, reach
+from cbi_queue.views.job_words import signed
+from cbi_queue.views.leaderboard import SCHEME_WORDS
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from cbi_queue.views.volatility_board import VolatilityRow
 
-COLUMNS = (
-    ">place", "name", "?model", ">skill", ">from", ">to", ">QLIKE", "?>forecast %", "?>came %", "?>rows", "?>fit s",
+NARROW = (">#", "name", ">valid.", ">skill", ">±", "?-   0   +", ">QLIKE", "?>said %", "?>came %", "told apart")
+WIDE = (
+    ">#", "name", "model", "scheme", ">valid. skill", ">skill", ">low", ">high", ">n", ">p", ">DM p", "told apart",
+    "in 90 % set", ">QLIKE", ">skill rolling", ">said %", ">came %", ">pinball %", ">EWMA's", ">in 50 %", ">in 90 %",
+    ">rows", ">fit s", "verdicts",
 )  # fmt: skip
-MARK = "*"
-"""Behind the name of a model whose numbers may differ from those of an undisturbed run."""
 
 
-def print_volatility(boards: Mapping[str, list[VolatilityRow]]) -> None:
-    """Print a table a board: skill against EWMA with its 95 % interval, and the volatility forecast and come."""
-    for title, rows in boards.items():
-        print_table(f"Horizon {title}: skill of the backtest against EWMA", COLUMNS, map(_cells, rows))
-        click.echo()
+def print_volatility_board(title: str, rows: Sequence[VolatilityRow], said: Sequence[str], *, wide: bool) -> None:
+    """Print one board and what may be said about it; said and came are volatilities, annualised."""
+    ranked = [row for row in rows if row.veto is None]
+    if wide:
+        print_table(title, WIDE, map(_wide, ranked), width=WIDE_COLUMNS)
+    else:
+        upto = reach(ranked)
+        print_table(title, NARROW, (_narrow(row, upto) for row in ranked))
+    print_said(rows, said)
 
 
-def _cells(row: VolatilityRow) -> tuple[str, ...]:
-    mark = " (damaged)" if row.damage is not None else " (baseline)" if row.is_bar else ""
+def _narrow(row: VolatilityRow, upto: float) -> tuple[str, ...]:
     return (
-        str(row.place or UNKNOWN), f"{row.name}{mark}" + (f" {MARK}" if row.may_differ else ""), row.model,
-        _number(row.skill, "+.3f"), _number(row.skill_low, "+.3f"), _number(row.skill_high, "+.3f"),
-        _number(row.qlike, ".4f"), _number(row.volatility_pct, ".1f"), _number(row.realised_pct, ".1f"),
-        _number(row.rows, "d"), _number(row.fit_s, ".1f"),
+        str(row.place or UNKNOWN), marked_name(row), short(signed(row.validation_skill)), short(signed(row.skill)),
+        short(number(half_width(row), ".3f")), drawn(interval_plot(row, upto)), number(row.qlike, ".3f"),
+        number(row.volatility_pct, ".1f"), number(row.realised_pct, ".1f"), told_apart_words(row),
     )  # fmt: skip
 
 
-def _number(value: float | None, form: str) -> str:
-    return UNKNOWN if value is None else format(value, form)
+def _wide(row: VolatilityRow) -> tuple[str, ...]:
+    return (
+        str(row.place or UNKNOWN), marked_name(row), row.model, SCHEME_WORDS.get(row.scheme, row.scheme),
+        signed(row.validation_skill), signed(row.skill), signed(row.skill_low), signed(row.skill_high),
+        number(row.independent, ".0f"), number(row.p_value, ".3f"), number(row.dm_p_value, ".3f"),
+        told_apart_words(row), in_set(row), number(row.qlike, ".4f"), signed(row.skill_rolling),
+        number(row.volatility_pct, ".1f"), number(row.realised_pct, ".1f"), number(row.pinball_pct, ".3f"),
+        number(row.pinball_ewma_pct, ".3f"),
+        number(row.coverage_50, ".0%"), number(row.coverage_90, ".0%"), number(row.rows, "d"),
+        number(row.fit_s, ".1f"), "; ".join(line.name for line in row.verdicts),
+    )  # fmt: skip

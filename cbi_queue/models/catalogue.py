@@ -19,11 +19,13 @@ from cbi_queue.models.memory_formulas import (
     DENSE,
     PLAIN_TABLE,
     PRETRAINED_BERT,
+    PROPHET,
     RECURRENT_1_LAYER,
     RECURRENT_2_LAYER,
     STACKING,
     TABLE,
     TRANSFORMER,
+    VOLATILITY_NET,
 )
 from cbi_queue.models.outside import Outside, find_outside
 
@@ -103,6 +105,16 @@ SHIPPED: dict[str, ModelEntry] = {
     "auto_arima": _statistical("AutoARIMA", "rolling_fits", "checkpoint", "automatic ARIMA"),
     "ets": _statistical("ETS", "rolling_fits", "checkpoint", "automatic exponential smoothing"),
     "theta": _statistical("Theta", "rolling_fits", "checkpoint", "the Theta method"),
+    "prophet": ModelEntry(
+        Family.STATISTICAL,
+        "cbi_queue.models.parameters.statistical:ProphetParams",
+        {"native": "jobs.families.prophet_fits:ProphetPrice"},
+        resumes_from="checkpoint",
+        words="Prophet: a trend with changepoints and the year",
+        memory=PROPHET,
+        extra="prophet",
+        needs_returns=True,
+    ),
     "feed_forward": ModelEntry(
         Family.SIMPLE_NEURAL,
         "cbi_queue.models.parameters.neural:FeedForwardParams",
@@ -137,6 +149,16 @@ SHIPPED: dict[str, ModelEntry] = {
     "garch": _volatility("Garch", "GARCH(1,1) with Student's t"),
     "gjr_garch": _volatility("GjrGarch", "GJR-GARCH: falls count more than rises"),
     "egarch": _volatility("Egarch", "EGARCH: of the logarithm of the variance"),
+    "quantile_net": ModelEntry(
+        Family.VOLATILITY,
+        "cbi_queue.models.parameters.volatility:QuantileNetParams",
+        {"torch": "jobs.families.volatility_net:QuantileVolatility"},
+        resumes_from="checkpoint",
+        words="net: variance and quantiles of the return",
+        memory=VOLATILITY_NET,
+        batch_kind="feed_forward",
+        needs_returns=True,
+    ),
     "regime_lightgbm": ModelEntry(
         Family.REGIME_CLASSIFIER,
         "cbi_queue.models.parameters.regimes:RegimeClassifierParams",

@@ -47,6 +47,8 @@ class ModelEntry:
     memory: MemoryFormula = TABLE
     batch_kind: str | None = None
     """Row of the hardware profile's batch ceilings and precision; None for models without batches."""
+    extra: str | None = None
+    """The optional part of cbi-queue that brings its library, of the same name; None: it is no option."""
     needs_returns: bool = False
     """Whether it is a model of log returns, and so refused on a data set whose label is a difference of prices."""
     same_cost: frozenset[str] = SAME_COST

@@ -191,6 +191,8 @@ TABLE = MemoryFormula(
 """For models that hold their data and little else."""
 PLAIN_TABLE = MemoryFormula(TABLE.mib, CorrectionLine(100.0, 4.0, 0.3))
 """For those of them that load no library to fit with. Their runs also move the lines of models that have none yet."""
+PROPHET = MemoryFormula(TABLE.mib, CorrectionLine(330.0, 4.0, 0.3))
+"""Prophet loads pandas beside the rest, and its sampler is a process of its own."""
 BOOSTING = MemoryFormula(
     lambda p, data, _: boosting(data.rows, data.features, _tree_depth(p, data.rows), num_trees=p["n_estimators"]),
     CorrectionLine(220.0, 1.0, 0.3),
@@ -226,4 +228,9 @@ PRETRAINED_BERT = MemoryFormula(
 DENSE = MemoryFormula(
     lambda p, data, batch: dense(p["sequence_length"], batch, p["hidden"], data.features),
     CorrectionLine(390.0, 4.5, 0.3),
+)
+VOLATILITY_INPUTS = 7
+"""Columns of the window of the volatility net, `jobs.families.volatility_net`."""
+VOLATILITY_NET = MemoryFormula(
+    lambda p, _, batch: dense(p["sequence_length"], batch, p["hidden"], VOLATILITY_INPUTS), DENSE.line
 )

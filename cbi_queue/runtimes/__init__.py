@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from cbi_queue.runtimes.install import install, remove
-from cbi_queue.runtimes.place import Runtime, absent, runtime_of
+from cbi_queue.runtimes.place import Runtime, absent, absent_extras, runtime_of
 from cbi_queue.runtimes.recipes import BACKENDS, Recipe, recipe_for
 from cbi_queue.runtimes.trial import TrialResult, try_out
 
@@ -25,6 +25,7 @@ __all__ = [
     "Runtime",
     "TrialResult",
     "absent",
+    "absent_extras",
     "install",
     "recipe_for",
     "remove",

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import write_json
 from cbi_queue.regular_files import read_text
+from cbi_queue.runtimes.probing import probe_runtime
 from cbi_queue.runtimes.recipes import LIBRARIES
 
 if TYPE_CHECKING:
@@ -71,6 +73,15 @@ def runtime_of(settings: Settings, backend: str) -> Runtime:
 def absent(settings: Settings, backends: Iterable[str]) -> list[str]:
     """Return those of *backends* that have no Python: none set, none installed, and no library in this one."""
     return [backend for backend in dict.fromkeys(backends) if runtime_of(settings, backend).origin == "absent"]
+
+
+def absent_extras(interpreter: str, extras: Iterable[str]) -> list[str]:
+    """Return those of *extras*, optional packages, that *interpreter* does not have; none where it does not start."""
+    asked = list(dict.fromkeys(extras))
+    if interpreter == sys.executable or not asked:
+        return [extra for extra in asked if importlib.util.find_spec(extra) is None]
+    probed = probe_runtime(interpreter, asked)
+    return [extra for extra in asked if probed and extra in probed[0]]
 
 
 def read_record(folder: Path) -> Record | None:

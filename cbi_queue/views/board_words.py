@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from cbi_queue.views.comparison import Comparison
     from cbi_queue.views.leaderboard import LeaderboardRow
+    from cbi_queue.views.volatility_board import VolatilityRow
+
+    AnyRow = LeaderboardRow | VolatilityRow
 
 _TRADING_DAYS = 252.0
 _PERIODS = {
@@ -25,6 +28,8 @@ _PERIODS = {
 """What one horizon is called in a series of trading days, alone and in numbers."""
 _ROWS = {365.0: "calendar days", 52.0: "weeks", 12.0: "months", 4.0: "quarters", 1.0: "years"}
 """What the rows of other series are, by the rows that a year has."""
+VARIANCE_BAR = "EWMA"
+"""What volatility models are held against."""
 TOLD_APART_WORDS = {BETTER: "yes (better)", WORSE: "yes (worse)", NO: "no", TOO_FEW: "too few"}
 NO_PERCENT = "Label difference: MAPE is not known, because a share of a price that may be 0 or below says nothing."
 PLOT_COLUMNS = 9
@@ -33,7 +38,7 @@ TALLEST = 3.0
 """A plot reaches at most this many times as far as the middle one of its board: one bad model must not flatten all."""
 
 
-def heading(title: str, rows: Sequence[LeaderboardRow], *, final: bool = False) -> str:
+def heading(title: str, rows: Sequence[AnyRow], *, final: bool = False) -> str:
     """Return the line above a board."""
     judged = "skill of the final block" if final else "skill of the backtest"
     scheme = " (holdout)" if rows[0].scheme == HOLDOUT else ""
@@ -42,22 +47,37 @@ def heading(title: str, rows: Sequence[LeaderboardRow], *, final: bool = False) 
 
 def sentences(rows: Sequence[LeaderboardRow], comparison: Comparison | None = None) -> list[str]:
     """Say what may be believed of a board: what is told apart from naive, what only looks good, what is not ranked."""
+    tried = sum(row.place is not None and row.job_id is not None and row.model != NAIVE for row in rows)
     compared = [(row.name, row.against_best) for row in rows if row.place is not None and row.against_best is not None]
-    said = [_told_apart(rows), *best_single_words(compared), *_lookalikes(rows)]
-    if comparison is not None and comparison.fault is not None:
-        said.append(comparison.fault)
-    if comparison is not None and comparison.superior_p is not None:
-        tried = sum(row.place is not None and row.job_id is not None and row.model != NAIVE for row in rows)
-        said.append(
-            f"Luck alone gives the best of {counted(tried, 'model')} such a lead over naive in "
-            f"{_percent(comparison.superior_p)} of cases (test for superior predictive ability)."
-        )
+    said = [_told_apart(rows, NAIVE), *best_single_words(compared), *_lookalikes(rows)]
+    said += _superior(tried, NAIVE, comparison)
     if rows[0].label == DIFFERENCE:
         said.append(NO_PERCENT)
     return said
 
 
-def unranked(rows: Iterable[LeaderboardRow]) -> list[str]:
+def volatility_sentences(rows: Sequence[VolatilityRow], comparison: Comparison | None = None) -> list[str]:
+    """Say the same of a board of volatility models, which EWMA is held against."""
+    tried = sum(row.place is not None and row.job_id is not None for row in rows)
+    return [_told_apart(rows, VARIANCE_BAR), *_superior(tried, VARIANCE_BAR, comparison)]
+
+
+def _superior(tried: int, bar: str, comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return []
+    fault = [comparison.fault] if comparison.fault is not None else []
+    if comparison.superior_p is None:
+        return fault
+    lead = f"Luck alone gives the best of {counted(tried, 'model')} such a lead over {bar} in"
+    return [*fault, f"{lead} {_percent(comparison.superior_p)} of cases (test for superior predictive ability)."]
+
+
+def half_width(row: AnyRow) -> float | None:
+    """Return half the width of the interval around the skill."""
+    return None if row.skill_low is None or row.skill_high is None else (row.skill_high - row.skill_low) / 2
+
+
+def unranked(rows: Iterable[AnyRow]) -> list[str]:
     """Say which runs are not ranked, why, and what to do."""
     said = []
     for row in rows:
@@ -71,7 +91,7 @@ def unranked(rows: Iterable[LeaderboardRow]) -> list[str]:
     return said
 
 
-def independent_words(row: LeaderboardRow) -> str:
+def independent_words(row: AnyRow) -> str:
     """Write how much evidence a board has: `n = 24 independent months`."""
     if row.independent is None:
         return "n not known"
@@ -96,25 +116,25 @@ def periods(count: int, horizon: str, per_year: float | None) -> str:
     return plural if days is None else f"{plural} of {days} {_ROWS.get(per_year or _TRADING_DAYS, 'rows')}"
 
 
-def _told_apart(rows: Sequence[LeaderboardRow]) -> str:
+def _told_apart(rows: Sequence[AnyRow], bar: str) -> str:
     models = [row for row in rows if not row.is_bar and row.place is not None]
     tested = [row for row in models if row.told_apart is not None]
     if not models:
         return "No model of this board is ranked yet."
     if not tested:
-        return "Whether a model is told apart from naive is not known: these runs were scored without an interval."
+        return f"Whether a model is told apart from {bar} is not known: these runs were scored without an interval."
     evidence = independent_words(max(tested, key=lambda row: row.independent or 0.0))
     if all(row.told_apart == TOO_FEW for row in tested):
-        return f"Too little to tell any model apart from naive: {evidence}, {LEAST_INDEPENDENT:.0f} are needed."
+        return f"Too little to tell any model apart from {bar}: {evidence}, {LEAST_INDEPENDENT:.0f} are needed."
     better = [row.name for row in tested if row.told_apart == BETTER]
     worse = [row.name for row in tested if row.told_apart == WORSE]
-    also_worse = f" Worse than naive, beyond luck: {', '.join(worse)}." if worse else ""
+    also_worse = f" Worse than {bar}, beyond luck: {', '.join(worse)}." if worse else ""
     if better:
-        said = f"{len(better)} of {counted(len(models), 'model')} {'beats' if len(better) == 1 else 'beat'} naive"
+        said = f"{len(better)} of {counted(len(models), 'model')} {'beats' if len(better) == 1 else 'beat'} {bar}"
         return f"{said} beyond luck ({evidence}): {', '.join(better)}.{also_worse}"
     if worse:
-        return f"No model beats naive ({evidence}).{also_worse}"
-    return f"No model is told apart from naive ({evidence})."
+        return f"No model beats {bar} ({evidence}).{also_worse}"
+    return f"No model is told apart from {bar} ({evidence})."
 
 
 def _lookalikes(rows: Sequence[LeaderboardRow]) -> list[str]:
@@ -150,29 +170,29 @@ class Plot:
     skill: float
 
 
-def reach(rows: Iterable[LeaderboardRow]) -> float:
+def reach(rows: Iterable[AnyRow]) -> float:
     """Return how far from zero the plots of a board reach; 0 when nothing is known."""
     ends = sorted(
-        max(abs(value) for value in (row.skill_mase, row.skill_low, row.skill_high) if value is not None)
+        max(abs(value) for value in (row.skill, row.skill_low, row.skill_high) if value is not None)
         for row in rows
-        if row.skill_mase is not None
+        if row.skill is not None
     )
     ends = [end for end in ends if end > 0]
     return min(ends[-1], TALLEST * ends[len(ends) // 2]) if ends else 0.0
 
 
-def plot_of(row: LeaderboardRow, upto: float) -> Plot | None:
+def plot_of(row: AnyRow, upto: float) -> Plot | None:
     """Return the plot of a row on an axis from -*upto* to *upto*; None without a skill."""
-    if row.skill_mase is None:
+    if row.skill is None:
         return None
-    low = row.skill_mase if row.skill_low is None else row.skill_low
-    high = row.skill_mase if row.skill_high is None else row.skill_high
-    shares = [max(-1.0, min(1.0, value / upto)) if upto else 0.0 for value in (low, high, row.skill_mase)]
+    low = row.skill if row.skill_low is None else row.skill_low
+    high = row.skill if row.skill_high is None else row.skill_high
+    shares = [max(-1.0, min(1.0, value / upto)) if upto else 0.0 for value in (low, high, row.skill)]
     return Plot(*shares)
 
 
-def interval_plot(row: LeaderboardRow, upto: float) -> str:
-    """Draw the interval of a row: the line in the middle is naive's skill of 0, `●` the row's."""
+def interval_plot(row: AnyRow, upto: float) -> str:
+    """Draw the interval of a row: the line in the middle is the baseline's skill of 0, `●` the row's."""
     plot = plot_of(row, upto)
     if plot is None:
         return ""

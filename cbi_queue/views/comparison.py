@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.artifacts import write_json
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.regular_files import LARGE, plain_words, read_whole
-from cbi_queue.views.stored_values import number_of
+from cbi_queue.views.stored_values import number_of, object_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ class Comparison:
     in_set: dict[str, float] = field(default_factory=dict)
     """Name -> p-value of the model confidence set; 0.10 or more: cannot be told apart from the best."""
     superior_p: float | None = None
-    """How likely the best model's lead over naive is by chance, given how many were tried."""
+    """How likely the best model's lead over naive (volatility: EWMA) is by chance, given how many were tried."""
     deflated: dict[str, float] = field(default_factory=dict)
     """Name -> deflated Sharpe ratio, 0 to 1."""
     fault: str | None = None
@@ -163,12 +163,13 @@ def _forecasts(job: JobRow) -> Path:
 
 
 def _group(jobs: list[JobRow]) -> dict[str, Any]:
-    return {"horizon_days": HORIZON_DAYS[jobs[0].horizon], "runs": [_run(job) for job in jobs]}
+    of = "volatility" if "volatility" in (jobs[0].metrics or {}) else "price"
+    return {"of": of, "horizon_days": HORIZON_DAYS[jobs[0].horizon], "runs": [_run(job) for job in jobs]}
 
 
 def _run(job: JobRow) -> dict[str, Any]:
     metrics = job.metrics or {}
-    figures = {name: metrics["backtest"].get(name) for name in _FIGURES}
+    figures = {name: object_of(metrics.get("backtest")).get(name) for name in _FIGURES}
     return {"name": job.name, "predictions": str(_forecasts(job)), "trials": metrics.get("trials", 1), **figures}
 
 

@@ -16,11 +16,21 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.ledger.queries import scored_jobs
 from cbi_queue.lifecycle import Reason
 from cbi_queue.regular_files import read_whole
-from cbi_queue.views.leaderboard import LeaderboardRow, boards_of, comparable, rank
+from cbi_queue.views.leaderboard import LeaderboardRow, rank
+from cbi_queue.views.volatility_board import (
+    VolatilityRow,
+    comparable_boards,
+    rank_volatility,
+    with_final_scores,
+)
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cbi_queue.ledger import JobRow, Ledger
+
+    Rows = Sequence[LeaderboardRow] | Sequence[VolatilityRow]
 
 FILE_NAME = "final_block.json"
 EVENT = "open_final"
@@ -30,7 +40,7 @@ EVENT = "open_final"
 class FinalBoard:
     """One board with the scores of the final block."""
 
-    rows: tuple[LeaderboardRow, ...]
+    rows: Rows
     """Placed by validation, as before: the final block selects nothing."""
     opened_before: int
     """Times that this block of the horizon and data set was opened before, by any run of it."""
@@ -59,16 +69,16 @@ def open_final_blocks(ledger: Ledger, horizon: str | None = None) -> dict[str, F
     """
     jobs = [job for job in scored_jobs(ledger) if horizon in {None, job.horizon}]
     opened, at = {}, clock.epoch_s()
-    for title, listed in boards_of(jobs).items():
-        counted_jobs = comparable(listed)
+    for title, counted_jobs in comparable_boards(jobs).items():
         final = {job.id: found for job in counted_jobs if (found := _with_final_scores(job))}
         if not final:
             continue
-        (rows,) = rank(final.values()).values()
+        boards: dict[str, Rows] = {**rank(final.values()), **rank_volatility(final.values())}
+        (rows,) = boards.values()
         words = f"the final block of the board {title} was opened ({counted(len(final), 'run')})"
         before = _record(ledger, next(iter(final.values())), words, at)
         absent = tuple(job.name for job in counted_jobs if job.id not in final)
-        opened[title] = FinalBoard(tuple(rows), before, absent)
+        opened[title] = FinalBoard(rows, before, absent)
     return opened
 
 
@@ -78,6 +88,8 @@ def _with_final_scores(job: JobRow) -> JobRow | None:
         stored = json.loads(read_whole(Path(job.run_dir or "/nowhere") / FILE_NAME))
     except (OSError, ValueError, RecursionError):
         return None
+    if "volatility" in (job.metrics or {}):
+        return with_final_scores(job, stored)
     own, naive = (stored.get(key) if isinstance(stored, dict) else None for key in ("final", "naive"))
     if not isinstance(own, dict) or not isinstance(naive, dict):
         return None

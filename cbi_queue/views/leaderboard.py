@@ -24,10 +24,11 @@ from cbi_queue.views.ensembles import AgainstBest, against_best_of
 from cbi_queue.views.stored_values import number_of, whole_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from cbi_queue.ledger import JobRow
     from cbi_queue.views.comparison import Comparison
+    from cbi_queue.views.volatility_board import VolatilityRow
 
 NAIVE = "naive"
 HOLDOUT = "holdout"
@@ -128,17 +129,25 @@ class LeaderboardRow:
     """Why an undisturbed run could have given other numbers; empty: it could not."""
 
     @property
-    def half_width(self) -> float | None:
-        """Half the width of the interval around the skill."""
-        return None if self.skill_low is None or self.skill_high is None else (self.skill_high - self.skill_low) / 2
+    def skill(self) -> float | None:
+        """The skill that judges."""
+        return self.skill_mase
 
 
-def boards_of(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
+def has_price_scores(job: JobRow) -> bool:
+    """Return True if *job* ended with scores of its forecasts of the price."""
+    return job.state in {JobState.SUCCEEDED, JobState.VETOED} and isinstance((job.metrics or {}).get("backtest"), dict)
+
+
+def boards_of(
+    jobs: Iterable[JobRow], is_scored: Callable[[JobRow], bool] = has_price_scores
+) -> dict[str, list[JobRow]]:
     """Group the scored jobs into boards.
 
     Args:
         jobs: any jobs; those that did not end with scores are omitted, and of several jobs of one name only the newest
             counts.
+        is_scored: tells which have the scores of these boards.
 
     Returns:
         Title of the board -> jobs. A title is the horizon, as `1w`; then the data set, unless it is the default one;
@@ -147,7 +156,7 @@ def boards_of(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
         horizon, walk-forward.
     """
     newest: dict[tuple[str, str, str | None, str, str], JobRow] = {}
-    for job in sorted((job for job in jobs if _is_scored(job)), key=lambda job: job.id):
+    for job in sorted(filter(is_scored, jobs), key=lambda job: job.id):
         newest[job.dataset, job.horizon, job.snapshot, scheme_of(job), job.name] = job
     boards: dict[tuple[str, str, str | None, str], list[JobRow]] = {}
     for key, job in newest.items():
@@ -215,18 +224,18 @@ def verdicts_of(metrics: Mapping[str, Any]) -> tuple[VerdictLine, ...]:
     )
 
 
-def told_apart(row: LeaderboardRow, models: int) -> str | None:
+def told_apart(row: LeaderboardRow | VolatilityRow, models: int) -> str | None:
     """Return whether a row's skill can be told apart from zero: better, worse, no, too few; None when not tested.
 
     Both p-values must be at most `LEVEL` / *models*: of many worthless models one always looks good.
     """
-    if row.skill_mase is None or row.independent is None or row.model == NAIVE:
+    if row.skill is None or row.independent is None or row.model == NAIVE:
         return None
     if row.independent < LEAST_INDEPENDENT:
         return TOO_FEW
     if row.p_value is None or row.dm_p_value is None or max(row.p_value, row.dm_p_value) > LEVEL / max(models, 1):
         return NO
-    return BETTER if row.skill_mase > 0 else WORSE
+    return BETTER if row.skill > 0 else WORSE
 
 
 def board_title(dataset: str, horizon: str, snapshot: str | None, scheme: str, *, is_newest: bool) -> str:
@@ -236,10 +245,6 @@ def board_title(dataset: str, horizon: str, snapshot: str | None, scheme: str, *
     words += [SCHEME_WORDS.get(scheme, scheme)] if scheme != HOLDOUT else []
     words += [] if is_newest else [f"older data {(snapshot or 'unknown')[:8]}"]
     return " ".join(words)
-
-
-def _is_scored(job: JobRow) -> bool:
-    return job.state in {JobState.SUCCEEDED, JobState.VETOED} and isinstance((job.metrics or {}).get("backtest"), dict)
 
 
 def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[LeaderboardRow]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.datasets.place import DEFAULT
+from cbi_queue.lifecycle import JobState
 from cbi_queue.views.leaderboard import may_differ
 from cbi_queue.views.stored_values import number_of, whole_of
 from cbi_queue.views.volatility_board import boards_with
@@ -71,7 +72,8 @@ def rank_regimes(jobs: Iterable[JobRow]) -> dict[str, list[RegimeRow]]:
     Returns:
         Title of the board -> rows. A title is that of the price board, then `regimes`.
     """
-    return {title: _ranked(list(named.values())) for title, named in boards_with(jobs, "regimes").items()}
+    boards = boards_with(jobs, "regimes", {JobState.SUCCEEDED})
+    return {title: _ranked(listed) for title, listed in boards.items()}
 
 
 def _ranked(jobs: list[JobRow]) -> list[RegimeRow]:

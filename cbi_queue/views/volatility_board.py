@@ -1,8 +1,8 @@
 """The volatility models of each board, ranked by how much better than EWMA they forecast variance. Pure: rows in, rows out.
 
-They forecast no price, so they have boards of their own: skill = 1 - QLIKE / EWMA's QLIKE on the same rows of the
-backtest, on which nothing was selected. EWMA and the rolling window are always listed, with the scores that the model
-judged on the most rows brings along.
+They forecast no price, so they have boards of their own, and the rest is as on those of the price (`leaderboard`): the
+validation block ranks, the backtest judges; skill = 1 - QLIKE / EWMA's QLIKE on the same rows. EWMA and the rolling
+window are always listed, with the scores that the model judged on the most rows brings along.
 """
 
 from __future__ import annotations
@@ -12,148 +12,215 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import JobState
-from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.views.leaderboard import board_title, may_differ, scheme_of
+from cbi_queue.views.leaderboard import (
+    HOLDOUT,
+    VerdictLine,
+    boards_of,
+    comparable,
+    may_differ,
+    scheme_of,
+    told_apart,
+    verdicts_of,
+)
+from cbi_queue.views.stored_values import number_of, object_of, whole_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from cbi_queue.ledger import JobRow
+    from cbi_queue.views.comparison import Comparison
 
-BASELINES = {"ewma": "EWMA, 0.94", "rolling": "the last 63 days"}
+EWMA = "ewma"
+BASELINES = {EWMA: "EWMA, 0.94", "rolling": "the last 63 days"}
 """Name in the metrics -> what it is."""
-_Key = tuple[str, str, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
 class VolatilityRow:
-    """One model or baseline of one board. Scores are of the backtest block; None where there is no such score."""
+    """One model or baseline of one board. Scores are of the backtest unless they say otherwise; None: no such score."""
 
     place: int | None
-    """1 is best; None without a skill."""
+    """1 is best; None without a skill on the validation block."""
     job_id: int | None
     """None for a baseline."""
     name: str
     model: str
     is_bar: bool
     """True for a baseline."""
-    skill: float | None
-    """1 - QLIKE / EWMA's QLIKE on the same rows; ranks."""
-    skill_low: float | None
-    skill_high: float | None
+    validation_skill: float | None = None
+    """Skill on the validation block; ranks."""
+    skill: float | None = None
+    """1 - QLIKE / EWMA's QLIKE on the same rows; judges."""
+    skill_low: float | None = None
+    skill_high: float | None = None
     """The 95 % interval around it."""
-    qlike: float | None
-    volatility_pct: float | None
+    independent: float | None = None
+    """Rows that share no day with each other: rows / h."""
+    periods_per_year: float | None = None
+    """Rows of a year, by the spacing of the data: 252 for trading days; None: not recorded."""
+    p_value: float | None = None
+    """Two-sided, of a skill of zero, by block bootstrap."""
+    dm_p_value: float | None = None
+    """The same by the Diebold-Mariano test."""
+    told_apart: str | None = None
+    """From EWMA: better | worse | no | too few (independent rows to say); None: not tested."""
+    set_p_value: float | None = None
+    """Of the model confidence set by QLIKE; 0.10 or more: cannot be told apart from the best of its board."""
+    skill_rolling: float | None = None
+    """1 - QLIKE / the rolling window's QLIKE."""
+    qlike: float | None = None
+    volatility_pct: float | None = None
     """The volatility that was forecast, annualised, percent."""
-    realised_pct: float | None
+    realised_pct: float | None = None
     """The volatility that came, in the same unit."""
-    rows: int | None
+    pinball_pct: float | None = None
+    """Mean pinball loss of the return's quantiles, percent; of models that forecast them."""
+    pinball_ewma_pct: float | None = None
+    """That of a normal distribution with EWMA's variance."""
+    coverage_50: float | None = None
+    """Share of returns inside the 50 % intervals, 0 to 1."""
+    coverage_90: float | None = None
+    rows: int | None = None
     """Trading days that were scored."""
-    fit_s: float | None
+    fit_s: float | None = None
     """Working seconds of the fits."""
     horizon: str = ""
     dataset: str = DEFAULT
     snapshot: str | None = None
+    """Which snapshot of the data set every row of its board was scored on; None when it was not recorded."""
+    scheme: str = HOLDOUT
+    """holdout | walk_forward: how every row of its board was judged."""
+    verdicts: tuple[VerdictLine, ...] = ()
+    veto: str | None = None
+    """Why a guardrail vetoed it; it is then not ranked."""
     damage: str | None = None
     """What the last check of its run folder found wrong; it is then not ranked."""
     may_differ: tuple[str, ...] = ()
     """Why an undisturbed run could have given other numbers; empty: it could not."""
 
 
-def rank_volatility(jobs: Iterable[JobRow]) -> dict[str, list[VolatilityRow]]:
-    """Rank the succeeded volatility jobs of each board, best first.
+def volatility_boards_of(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
+    """Group the scored volatility jobs into boards, as `boards_of` does; a title ends in `volatility`."""
+    return boards_with(jobs, "volatility", {JobState.SUCCEEDED, JobState.VETOED})
+
+
+def boards_with(jobs: Iterable[JobRow], key: str, states: Collection[JobState]) -> dict[str, list[JobRow]]:
+    """Group the jobs in *states* that have scores under *key* in their metrics into boards; a title ends in *key*."""
+    boards = boards_of(jobs, lambda job: job.state in states and isinstance((job.metrics or {}).get(key), dict))
+    return {f"{title} {key}": listed for title, listed in boards.items()}
+
+
+def comparable_boards(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
+    """Return the boards of both kinds -> their jobs whose scores count: what is compared with each other."""
+    listed = list(jobs)
+    boards = boards_of(listed) | volatility_boards_of(listed)
+    return {title: counted for title, runs in boards.items() if (counted := comparable(runs))}
+
+
+def rank_volatility(
+    jobs: Iterable[JobRow], comparisons: Mapping[str, Comparison] | None = None
+) -> dict[str, list[VolatilityRow]]:
+    """Rank the scored volatility jobs and the baselines of each board, best first.
 
     Args:
         jobs: any jobs; those without volatility scores are omitted, and of several jobs of one name only the newest counts.
+        comparisons: title of a board -> what was computed about it.
 
     Returns:
-        Title of the board -> rows. A title is that of the price board, then `volatility`. Newest data first, then the
-        default data set, then by name; the shortest horizon first.
+        Title of the board -> rows.
     """
-    return {title: _ranked(named) for title, named in boards_with(jobs, "volatility").items()}
+    known = comparisons or {}
+    return {title: _ranked(listed, known.get(title)) for title, listed in volatility_boards_of(jobs).items()}
 
 
-def boards_with(jobs: Iterable[JobRow], key: str) -> dict[str, dict[str, JobRow]]:
-    """Group the succeeded jobs that have scores under *key* in their metrics into boards.
-
-    Returns:
-        Title of the board, which ends in *key*, -> name -> its newest job. In the order of `rank_volatility`.
-    """
-    boards: dict[_Key, dict[str, JobRow]] = {}
-    for job in sorted((job for job in jobs if _is_scored(job, key)), key=lambda job: job.id):
-        boards.setdefault((job.dataset, job.horizon, job.snapshot, scheme_of(job)), {})[job.name] = job
-    newest = {key: max(job.id for job in named.values()) for key, named in boards.items()}
-    latest: dict[tuple[str, str], str | None] = {}
-    for dataset, horizon, snapshot, _ in sorted(boards, key=newest.__getitem__):
-        latest[dataset, horizon] = snapshot
-
-    def place(board: _Key) -> tuple[Any, ...]:
-        dataset, horizon, snapshot, _ = board
-        is_older = latest[dataset, horizon] != snapshot
-        return is_older, dataset != DEFAULT, dataset, HORIZONS.index(horizon), -newest[board]
-
-    return {
-        f"{board_title(*board, is_newest=latest[board[0], board[1]] == board[2])} {key}": boards[board]
-        for board in sorted(boards, key=place)
-    }
+def with_final_scores(job: JobRow, stored: Any) -> JobRow | None:
+    """Return the job with the scores of its final block, as its file has them, in place of the backtest's; None without."""
+    final = object_of(stored).get("final")
+    if not isinstance(final, dict) or not isinstance(final.get("model"), dict):
+        return None
+    scores = object_of((job.metrics or {}).get("volatility"))
+    return replace(job, metrics={**(job.metrics or {}), "volatility": {**scores, "backtest": final}})
 
 
-def _is_scored(job: JobRow, key: str) -> bool:
-    return (
-        job.state is JobState.SUCCEEDED and isinstance((job.metrics or {}).get(key), dict) and job.horizon in HORIZONS
-    )
-
-
-def _ranked(named: dict[str, JobRow]) -> list[VolatilityRow]:
-    jobs = list(named.values())
-    intact = [job for job in jobs if job.damage is None]
-    rows = [_model_row(job) for job in intact] + _baseline_rows(intact)
-    rows.sort(key=lambda row: (row.skill is None, -(row.skill or 0.0), row.name))
-    placed = [replace(row, place=n) if row.skill is not None else row for n, row in enumerate(rows, start=1)]
-    placed += [
-        replace(_row({}, name=job.name, model=job.model), job_id=job.id, damage=job.damage)
-        for job in jobs
-        if job.damage is not None
+def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[VolatilityRow]:
+    counted = comparable(jobs)
+    rows = [_model_row(job) for job in counted] + _baseline_rows(counted)
+    rows.sort(key=lambda row: (row.validation_skill is None, -(row.validation_skill or 0.0), not row.is_bar, row.name))
+    placed = [replace(row, place=n) if row.validation_skill is not None else row for n, row in enumerate(rows, start=1)]
+    ranked_ids = {job.id for job in counted}
+    placed += [_unranked_row(job) for job in jobs if job.id not in ranked_ids]
+    first, models = jobs[0], sum(not row.is_bar for row in placed)
+    return [
+        replace(
+            row,
+            horizon=first.horizon,
+            dataset=first.dataset,
+            snapshot=first.snapshot,
+            scheme=scheme_of(first),
+            told_apart=None if row.name == EWMA and row.is_bar else told_apart(row, models),
+            set_p_value=comparison.in_set.get(row.name) if comparison and row.place is not None else None,
+        )
+        for row in placed
     ]
-    return [replace(row, horizon=jobs[0].horizon, dataset=jobs[0].dataset, snapshot=jobs[0].snapshot) for row in placed]
+
+
+def _unranked_row(job: JobRow) -> VolatilityRow:
+    veto = (job.veto or "a guardrail rejected the result") if job.state is JobState.VETOED else None
+    bare = VolatilityRow(place=None, job_id=job.id, name=job.name, model=job.model, is_bar=False)
+    return replace(bare, damage=job.damage, veto=veto, verdicts=verdicts_of(job.metrics or {}))
 
 
 def _model_row(job: JobRow) -> VolatilityRow:
-    row = _row(_backtest(job).get("model", {}), name=job.name, model=job.model)
-    return replace(row, job_id=job.id, fit_s=(job.metrics or {}).get("fit_s"), may_differ=may_differ(job))
+    metrics = job.metrics or {}
+    row = VolatilityRow(place=None, job_id=job.id, name=job.name, model=job.model, is_bar=False)
+    return replace(
+        _with_scores(row, _scores(job, "backtest", "model")),
+        validation_skill=number_of(_scores(job, "validation", "model").get("skill")),
+        fit_s=number_of(metrics.get("fit_s")),
+        verdicts=verdicts_of(metrics),
+        may_differ=may_differ(job),
+    )
 
 
 def _baseline_rows(jobs: list[JobRow]) -> list[VolatilityRow]:
-    longest = max(jobs, key=lambda job: _backtest(job).get("model", {}).get("rows") or 0, default=None)
+    longest = max(jobs, key=lambda job: whole_of(_scores(job, "backtest", "model").get("rows")) or 0, default=None)
     if longest is None:
         return []
-    scores = _backtest(longest)
-    bar = scores.get("ewma", {}).get("qlike")
-    return [
-        replace(_row(score, name=name, model=words), is_bar=True, skill=1.0 - score["qlike"] / bar)
-        for name, words in BASELINES.items()
-        if bar and (score := scores.get(name, {})).get("qlike") is not None
-    ]
+    rows = []
+    for name, words in BASELINES.items():
+        row = VolatilityRow(place=None, job_id=None, name=name, model=words, is_bar=True)
+        skill = _skill_of(longest, "backtest", name)
+        if skill is not None:
+            row = replace(_with_scores(row, _scores(longest, "backtest", name)), skill=skill)
+            rows.append(replace(row, validation_skill=_skill_of(longest, "validation", name)))
+    return rows
 
 
-def _backtest(job: JobRow) -> dict[str, Any]:
-    scores: dict[str, Any] = (job.metrics or {})["volatility"].get("backtest", {})
-    return scores
+def _skill_of(job: JobRow, block: str, baseline: str) -> float | None:
+    """Return a baseline's skill against EWMA in a block; 0 for EWMA itself."""
+    own, bar = (number_of(_scores(job, block, name).get("qlike")) for name in (baseline, EWMA))
+    return 1.0 - own / bar if own is not None and bar else None
 
 
-def _row(score: dict[str, Any], *, name: str, model: str) -> VolatilityRow:
-    return VolatilityRow(
-        place=None,
-        job_id=None,
-        name=name,
-        model=model,
-        is_bar=False,
-        skill=score.get("skill"),
-        skill_low=score.get("skill_low"),
-        skill_high=score.get("skill_high"),
-        qlike=score.get("qlike"),
-        volatility_pct=score.get("volatility_pct"),
-        realised_pct=score.get("realised_pct"),
-        rows=score.get("rows"),
-        fit_s=None,
+def _scores(job: JobRow, block: str, who: str) -> dict[str, Any]:
+    return object_of(object_of(object_of((job.metrics or {}).get("volatility")).get(block)).get(who))
+
+
+_NUMBERS = (
+    "skill", "skill_low", "skill_high", "skill_rolling", "qlike", "volatility_pct", "realised_pct", "pinball_pct",
+    "pinball_ewma_pct", "coverage_50", "coverage_90",
+)  # fmt: skip
+"""Fields that are called in the metrics as they are here."""
+
+
+def _with_scores(row: VolatilityRow, score: Mapping[str, Any]) -> VolatilityRow:
+    figures: dict[str, Any] = {name: number_of(score.get(name)) for name in _NUMBERS}
+    return replace(
+        row,
+        **figures,
+        independent=number_of(score.get("skill_independent")),
+        periods_per_year=number_of(score.get("periods_per_year")),
+        p_value=number_of(score.get("skill_p_value")),
+        dm_p_value=number_of(score.get("skill_dm_p_value")),
+        rows=whole_of(score.get("rows")),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,8 @@ EWMA_DECAY = 0.94
 """Weight of yesterday's estimate: RiskMetrics (1996), daily data."""
 ROLLING_ROWS = 63
 """Trading days of the rolling window: a quarter."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Of the log return of the next h days: ends of a 90 % and a 50 % interval, and the median."""
 
 
 def realised_variance(price: np.ndarray, horizon_days: int) -> np.ndarray:
@@ -58,7 +61,20 @@ def qlike(realised: np.ndarray, forecast: np.ndarray) -> np.ndarray:
     return loss
 
 
-def score_volatility(frame: ForecastFrame, split: Split, predicted: np.ndarray) -> dict[str, dict[str, Score]]:
+def pinball(actual: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
+    """Return the mean over `QUANTILES` of max(a e, (a - 1) e), e = actual - quantile of level a, in each row.
+
+    *actual*: (rows,), *quantiles*: (rows, k) -> (rows,) float64.
+    """
+    error = actual[:, None] - quantiles
+    levels = np.array(QUANTILES)
+    loss: np.ndarray = np.maximum(levels * error, (levels - 1.0) * error).mean(axis=1)
+    return loss
+
+
+def score_volatility(
+    frame: ForecastFrame, split: Split, predicted: np.ndarray, quantiles: np.ndarray | None = None
+) -> dict[str, dict[str, Score]]:
     """Score *predicted* and both baselines on every block after the training block.
 
     Rows without a realised variance above zero (a price that stood still for h days), or where one of the three has no
@@ -68,11 +84,14 @@ def score_volatility(frame: ForecastFrame, split: Split, predicted: np.ndarray) 
         frame: the rows.
         split: the blocks.
         predicted: (rows,) float64, F; NaN where nothing was forecast.
+        quantiles: (rows, k) float64, the `QUANTILES` of the log return, where the model forecasts them.
 
     Returns:
         Block -> "model", "ewma", "rolling" -> rows, qlike, and volatility_pct and realised_pct: the root of the mean
         variance, annualised, in percent. "model" also has skill = 1 - qlike / ewma's (above zero is better than EWMA), how
-        sure it is (`significance.SkillTest`), and skill_rolling.
+        sure it is (`significance.SkillTest`), and skill_rolling. With
+        quantiles it also has their mean pinball loss in percent, that of a normal distribution with EWMA's variance, and
+        the share of returns inside their 50 % and 90 % intervals.
     """
     h = frame.horizon_days
     realised = realised_variance(frame.price, h)
@@ -100,8 +119,22 @@ def score_volatility(frame: ForecastFrame, split: Split, predicted: np.ndarray) 
             "skill": _skill(losses["model"], losses["ewma"]),
             "skill_rolling": _skill(losses["model"], losses["rolling"]),
             **{f"skill_{key}": value for key, value in tested.items()},
+            "periods_per_year": frame.periods_per_year,
         }
+        if quantiles is not None:
+            scores[name]["model"] |= _quantile_scores(frame.y[kept], quantiles[kept], forecasts["ewma"][kept])
     return scores
+
+
+def _quantile_scores(actual: np.ndarray, quantiles: np.ndarray, ewma: np.ndarray) -> Score:
+    normal = np.sqrt(ewma)[:, None] * np.array([NormalDist().inv_cdf(level) for level in QUANTILES])  # (rows, k)
+    low, lower, _, upper, high = quantiles.T
+    return {
+        "pinball_pct": _mean(100.0 * pinball(actual, quantiles)),
+        "pinball_ewma_pct": _mean(100.0 * pinball(actual, normal)),
+        "coverage_50": _mean((lower <= actual) & (actual <= upper)),
+        "coverage_90": _mean((low <= actual) & (actual <= high)),
+    }
 
 
 def _squares(price: np.ndarray) -> np.ndarray:

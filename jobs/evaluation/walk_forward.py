@@ -31,7 +31,7 @@ class Recorded:
     """What a family hands in at the end of one fit."""
 
     predicted: np.ndarray
-    """(rows of the frame,) float64, f[t]; NaN where nothing was forecast."""
+    """(rows of the frame,) or (rows, k) float64, f[t]; NaN where nothing was forecast."""
     fit_s: float
     predict_s: float
     model_files: Mapping[str, bytes | Callable[[Path], object]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 from jobs.torch_backend.run import TorchRun  # before torch, whose memory ceilings it sets
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from jobs.nets.run import NetTrainer
-from jobs.torch_backend.dropout import RowDropout
+from jobs.torch_backend.dense import hidden_layers
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.neural import FeedForwardParams
@@ -25,11 +24,8 @@ class FeedForwardNet(nn.Module):
     def __init__(self, inputs: int, window_rows: int, hidden: list[int], dropout: float) -> None:
         """Pass windows of *window_rows* rows and *inputs* columns through layers of *hidden* units."""
         super().__init__()
-        widths = (window_rows * inputs, *hidden)
-        layers: list[nn.Module] = [nn.Flatten()]
-        for width_in, width_out in pairwise(widths):
-            layers += [nn.Linear(width_in, width_out), nn.ReLU(), RowDropout(dropout)]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        layers = hidden_layers(window_rows * inputs, hidden, dropout)
+        self.layers = nn.Sequential(nn.Flatten(), *layers, nn.Linear(hidden[-1], 1))
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Forecast each window."""

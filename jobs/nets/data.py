@@ -36,7 +36,7 @@ class NeuralData:
     x: np.ndarray
     """(rows, F) float32: standardised, no NaN; F features and indicators."""
     y: np.ndarray
-    """(rows,) float32: standardised label; NaN where it is not known, as such rows are never used."""
+    """(rows,) or (rows, k) float32: scaled labels; NaN where they are not known, as such rows are never used."""
     sequence_length: int
     """L: rows of a window; the last one is the sample's own."""
     train: np.ndarray
@@ -48,6 +48,19 @@ class NeuralData:
     """(rows,) float32: what each row's loss weighs, 1 on average over the training rows; None: all weigh the same."""
     details: dict[str, Any] = field(default_factory=dict)
     """Metrics that tell how the rows were chosen or weighted, JSON values."""
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the features that were standardised."""
+        return self.frame.feature_names
+
+    def unscaled(self, forecast: np.ndarray) -> np.ndarray:
+        """Return the net's forecasts of `forecast_rows`, (n,) or (n, k) float32, in units of the price: float64."""
+        return self.standardiser.forecast(forecast)
+
+    def preproc(self) -> dict[str, Any]:
+        """Return what it takes to prepare new rows in the same way, as JSON values."""
+        return self.standardiser.as_json(self.input_names)
 
     @property
     def validation(self) -> np.ndarray:
@@ -73,18 +86,18 @@ def load_neural_data(task: Task) -> NeuralData:
         x=standardiser.features(frame.x),
         y=standardiser.label(frame.y),
         sequence_length=params.sequence_length,
-        train=_rows_with_window(split.train, params.sequence_length),
+        train=rows_with_window(split.train, params.sequence_length),
         forecast_rows=split.backtest if task.refit else np.arange(params.sequence_length - 1, frame.rows),
     )
 
 
-def _rows_with_window(train: np.ndarray, sequence_length: int) -> np.ndarray:
-    """Leave out the first training rows, which have no full window.
+def rows_with_window(train: np.ndarray, sequence_length: int, first_row: int = 0) -> np.ndarray:
+    """Leave out the first training rows, which have no full window; windows begin at *first_row* or later.
 
     Raises:
         BrokenSpec: when too few rows remain.
     """
-    whole = train[train >= sequence_length - 1]
+    whole = train[train >= first_row + sequence_length - 1]
     if len(whole) < MIN_TRAIN_ROWS:
         msg = (
             f"{len(train)} training rows leave {len(whole)} with a full window of {sequence_length} rows, "

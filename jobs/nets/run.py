@@ -61,7 +61,7 @@ class NetRun(ABC):
         return self.loop.started()
 
     def _name_unused_columns(self) -> None:
-        names, away = self.data.frame.feature_names, set(self.data.frame.quarantined)
+        names, away = self.data.input_names, set(self.data.frame.quarantined)
         sparse = [names[column] for column in self.data.standardiser.sparse if names[column] not in away]
         if sparse:
             first = ", ".join(sparse[:3])
@@ -79,12 +79,12 @@ class NetRun(ABC):
         self.loop.run()
         clock = WorkClock(self._task.channel)
         clock.start(0.0)
-        forecast = self._forecast()  # (n,)
+        forecast = self._forecast()  # (n,) or (n, k)
         predict_s = clock.worked_s
         give_back()  # Polars, which writes the files, has its own allocator
         data, progress = self.data, self.loop.progress
-        predicted = np.full(data.frame.rows, np.nan)
-        predicted[data.forecast_rows] = data.standardiser.forecast(forecast)
+        predicted = np.full((data.frame.rows, *forecast.shape[1:]), np.nan)
+        predicted[data.forecast_rows] = data.unscaled(forecast)
         return self.record(
             self._task,
             data.frame,
@@ -93,7 +93,7 @@ class NetRun(ABC):
             fit_s=self.loop.fit_s,
             predict_s=predict_s,
             model_files={**self._weights(), ARCHITECTURE: self._description()},
-            preproc=data.standardiser.as_json(data.frame.feature_names),
+            preproc=data.preproc(),
             details={
                 "epochs": progress.epoch,
                 "best_epoch": progress.best_epoch,
@@ -104,7 +104,7 @@ class NetRun(ABC):
 
     @abstractmethod
     def _forecast(self) -> np.ndarray:
-        """Return the (n,) float32 forecasts of `data.forecast_rows`."""
+        """Return the (n,) or (n, k) float32 forecasts of `data.forecast_rows`."""
 
     @abstractmethod
     def _weights(self) -> dict[str, bytes]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from cbi_queue.artifacts import atomic_file
 from jobs.evaluation.guardrails import Verdict
-from jobs.evaluation.volatility import baselines, realised_variance, score_volatility
-from jobs.results.run_folder import PREDICTIONS, block_names, feature_schema, fill_folder, target_dates
+from jobs.evaluation.volatility import QUANTILES, baselines, realised_variance, score_volatility
+from jobs.results.run_folder import PREDICTIONS, block_names, feature_schema, fill_folder, record_run, target_dates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,23 +42,37 @@ def record_volatility(
         task: whose folder is filled.
         frame: the rows.
         split: the blocks.
-        predicted: (rows,) float64, variance of the log return of the next h days; NaN where nothing was forecast.
+        predicted: (rows,) float64, variance of the log return of the next h days, or (rows, 1 + k): then its k
+            `QUANTILES` as well; NaN where nothing was forecast.
         fit_s: working seconds of the fits, pauses excluded.
         predict_s: working seconds of forecasting all rows.
         model_files: file name -> content, or a function that writes to a (temporary) path.
         preproc: what was done to the prices, as JSON values.
         details: further metrics of this family.
     """
-    scores = score_volatility(frame, split, predicted)
+    if task.refit:
+        return record_run(
+            task,
+            frame,
+            split,
+            predicted,
+            fit_s=fit_s,
+            predict_s=predict_s,
+            model_files=model_files,
+            preproc=preproc,
+            details=details,
+        )
+    variance, quantiles = (predicted[:, 0], predicted[:, 1:]) if predicted.ndim == 2 else (predicted, None)
+    scores = score_volatility(frame, split, variance, quantiles)
     final = scores.pop("final", None)
     target = {"name": f"variance_of_log_return_{frame.horizon_days}d", "dtype": "float64"}
-    _write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted)
+    _write_predictions(task.run_dir / PREDICTIONS, frame, split, variance, quantiles)
     return fill_folder(
         task,
         frame,
         split,
         {"volatility": scores, "fit_s": round(fit_s, 3), "predict_s": round(predict_s, 4), **details},
-        found=_verdicts(split, predicted, scores["backtest"]["model"]),
+        found=_verdicts(split, variance, scores["backtest"]["model"]),
         final={"final": final} if final else None,
         model_files=model_files,
         schema={**feature_schema(frame), "target": target},
@@ -79,16 +93,19 @@ def _verdicts(split: Split, predicted: np.ndarray, backtest: Mapping[str, Any]) 
     return found
 
 
-def _write_predictions(path: Path, frame: ForecastFrame, split: Split, predicted: np.ndarray) -> None:
+def _write_predictions(
+    path: Path, frame: ForecastFrame, split: Split, predicted: np.ndarray, quantiles: np.ndarray | None
+) -> None:
     """Write one row a forecast: variances of the log return of the next h days, and the predicted one annualised.
 
-    Null: not known.
+    Then the return itself and its quantiles, where the model forecasts them. Null: not known.
     """
     import polars as pl
 
     kept = np.flatnonzero(np.isfinite(predicted))
     others = baselines(frame.price, frame.horizon_days)
     annual = frame.periods_per_year / frame.horizon_days
+    named = {} if quantiles is None else dict(zip(QUANTILES, quantiles[kept].T, strict=True))
     table = pl.DataFrame(
         {
             "date": frame.dates[kept],
@@ -99,6 +116,8 @@ def _write_predictions(path: Path, frame: ForecastFrame, split: Split, predicted
             "predicted_volatility_pct": 100.0 * np.sqrt(predicted[kept] * annual),
             **{f"{name}_variance": forecast[kept] for name, forecast in others.items()},
             "realised_variance": realised_variance(frame.price, frame.horizon_days)[kept],
+            **({"actual_return": frame.y[kept]} if named else {}),
+            **{f"quantile_{level:.0%}".removesuffix("%"): values for level, values in named.items()},
         }
     ).with_columns(pl.selectors.float().fill_nan(None))
     with atomic_file(path) as part:

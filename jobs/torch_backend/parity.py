@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def passes_on(model: nn.Module, windows: torch.Tensor, target: torch.Tensor, device: str, precision: str) -> PassResult:
+def passes_on(
+    model: nn.Module,
+    windows: torch.Tensor,
+    target: torch.Tensor,
+    device: str,
+    precision: str,
+    *,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = squared_error,
+) -> PassResult:
     """Take one forward and backward pass of a copy of *model* on *device* in *precision*.
 
     The loss scale is taken off by its own `unscale_`, as in training: kernels that do it have zeroed half-precision gradients
@@ -30,9 +38,10 @@ def passes_on(model: nn.Module, windows: torch.Tensor, target: torch.Tensor, dev
     Args:
         model: as it is trained, on the CPU; not changed.
         windows: (n, L, F) float32, on the CPU.
-        target: (n,) float32, on the CPU.
+        target: (n,) or (n, k) float32, on the CPU.
         device: name of a device that is present.
         precision: as for `Precision`.
+        loss: of each sample.
     """
     copied, arithmetic = copy.deepcopy(model).to(device).train(), Precision(precision, torch.device(device))
     windows, target = windows.to(device), target.to(device)
@@ -40,16 +49,16 @@ def passes_on(model: nn.Module, windows: torch.Tensor, target: torch.Tensor, dev
     while True:
         StepSeeds(copied).seed(0, 0, 0)  # the masks of dropout are drawn on the CPU: the same on every device
         with arithmetic.autocast():
-            predicted = copied(windows).float()  # (n,)
-        loss = squared_error(predicted, target).mean()
-        arithmetic.backward(loss)
+            predicted = copied(windows).float()  # (n,) or (n, k)
+        mean_loss = loss(predicted, target).mean()
+        arithmetic.backward(mean_loss)
         if arithmetic.scaler:
             arithmetic.scaler.unscale_(optimiser)
         scale = arithmetic.scaler.get_scale() if arithmetic.scaler else 1.0
         gradients = [weight.grad for weight in copied.parameters() if weight.grad is not None]
         gradient = torch.cat([each.detach().cpu().double().flatten() for each in gradients])
         if arithmetic.scaler is None or scale <= 1.0 or gradient.isfinite().all():
-            return PassResult(loss.item(), gradient.numpy())
+            return PassResult(mean_loss.item(), gradient.numpy())
         arithmetic.scaler.update(scale / 2)
         copied.zero_grad()
 

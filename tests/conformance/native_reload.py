@@ -43,6 +43,7 @@ ROLLING = {
     "auto_arima": "rolling_fits:AutoARIMA",
     "ets": "rolling_fits:ETS",
     "theta": "rolling_fits:Theta",
+    "prophet": "prophet_fits:ProphetPrice",
     "garch": "volatility:Garch",
     "gjr_garch": "volatility:GjrGarch",
     "egarch": "volatility:Egarch",
@@ -114,6 +115,25 @@ def net_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarr
     return forecast * made["target_sd"] + made["target_mean"]
 
 
+def volatility_net_again(run_dir: Path, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    import torch
+    from safetensors.torch import load_file
+
+    family = importlib.import_module("jobs.families.volatility_net")
+    told, made = (json.loads((run_dir / name).read_bytes()) for name in ("model.json", "preproc.json"))
+    net = family.QuantileNet(**{key: told[key] for key in inspect.signature(family.QuantileNet).parameters})
+    net.load_state_dict(load_file(run_dir / told["weights"]))
+    level, inputs = family.inputs_of(frame.price, made["least_variance"])
+    z = np.clip((inputs - np.array(made["mean"])) * np.array(made["scale"]), -made["limit_sd"], made["limit_sd"])
+    groups = [[made["features"].index(name) for name in names] for names in made["indicators"]]
+    missing = [np.isnan(inputs[:, group]).mean(axis=1, keepdims=True) for group in groups]
+    x = np.hstack([np.nan_to_num(z), *missing]).astype(np.float32)  # (rows, inputs)
+    windows = np.stack([x[row - told["window_rows"] + 1 : row + 1] for row in rows])
+    with torch.no_grad():
+        log_factor = net.eval()(torch.from_numpy(windows)).numpy()[:, 0]
+    return frame.horizon_days * level[rows] * np.exp(log_factor)
+
+
 ENSEMBLES = {
     "mean_ensemble": "ensembles:Mean",
     "median_ensemble": "ensembles:Median",
@@ -143,6 +163,7 @@ RELOADED: dict[str, Callable[[Path, ForecastFrame, np.ndarray], np.ndarray]] = {
     "drift": baseline_again,
     **dict.fromkeys(ROLLING, rolling_again),
     **dict.fromkeys(NETS, net_again),
+    "quantile_net": volatility_net_again,
     **dict.fromkeys(ENSEMBLES, ensemble_again),
     "regime_lightgbm": classifier_again,
     "regime_mixture": mixture_again,

@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "feed_forward": {"hidden": [8], "dropout": 0.3},
     "tcn": {"channels": 8, "dilations": [1, 2], "dropout": 0.3},
     "attention": {"d_model": 8, "heads": 2, "dropout": 0.3},
+    "quantile_net": {"hidden": [8], "dropout": 0.3},
 }
 RECURRENT = {"hidden_size": 8, "dropout": 0.3}
 BATCH = 32

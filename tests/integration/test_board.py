@@ -282,4 +282,4 @@ def test_a_plot_is_drawn_in_characters_that_the_output_has(monkeypatch, encoding
 
     monkeypatch.setattr(board_table.sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
 
-    assert board_table._drawn("──┼●───") == plot
+    assert board_table.drawn("──┼●───") == plot

@@ -129,19 +129,31 @@ def inspector(settings: Settings) -> Callable[[Sequence[Request]], list[Inspecti
 
 
 def without_runtime(settings: Settings, plans: Sequence[DayPlan]) -> list[str]:
-    """Return a complaint for each plan and backend whose runtime is not installed: its jobs could only fail."""
-    from cbi_queue.runtimes import absent
+    """Return a complaint for each plan and what is not installed of it, a runtime or an option: its jobs could only fail."""
+    from cbi_queue.models.catalogue import MODELS
+    from cbi_queue.runtimes import absent, absent_extras
 
+    python = settings.interpreter_for("native")
     words = []
     for plan in plans:
-        for backend in absent(settings, (job.backend for job in plan.jobs)):
-            names = [job.name for job in plan.jobs if job.backend == backend]
-            first = f"{names[0]} needs" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more need"
-            words.append(
-                f"{plan.source}: {first} the {backend} runtime, which is not installed; run "
-                f"`cbi-queue runtime install {backend}`, or write `backend: torch` in the plan"
-            )
+        needed = {job.name: job.backend for job in plan.jobs}
+        words += [
+            f"{plan.source}: {_who_needs(backend, needed)} the {backend} runtime, which is not installed; run "
+            f"`cbi-queue runtime install {backend}`, or write `backend: torch` in the plan"
+            for backend in absent(settings, needed.values())
+        ]
+        wanted = {job.name: extra for job in plan.jobs if (extra := MODELS[job.model].extra)}
+        words += [
+            f"{plan.source}: {_who_needs(extra, wanted)} the package {extra}, which is not installed; run "
+            f"`{python} -m pip install 'cbi-queue[{extra}]'`, or leave the model out"
+            for extra in absent_extras(python, wanted.values())
+        ]
     return words
+
+
+def _who_needs(what: str, needed: Mapping[str, str]) -> str:
+    names = [name for name, need in needed.items() if need == what]
+    return f"{names[0]} needs" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more need"
 
 
 class JobsInLedger(Mapping[str, "JobSpec"]):

@@ -14,19 +14,20 @@ from cbi_queue.cli.output import print_json, printable
 from cbi_queue.ledger.queries import scored_jobs
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
-from cbi_queue.views.board_words import heading, sentences
+from cbi_queue.views.board_words import heading, sentences, volatility_sentences
 from cbi_queue.views.comparison import FILE_NAME, compute_comparisons, missing_groups, read_comparisons
-from cbi_queue.views.leaderboard import LeaderboardRow, boards_of, comparable, rank
+from cbi_queue.views.leaderboard import LeaderboardRow, rank
 from cbi_queue.views.regime_board import rank_regimes
-from cbi_queue.views.volatility_board import rank_volatility
+from cbi_queue.views.volatility_board import VolatilityRow, comparable_boards, rank_volatility
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cbi_queue.ledger import JobRow
     from cbi_queue.views.comparison import Comparison
+    from cbi_queue.views.final_block import FinalBoard
 
-Boards = dict[str, list[LeaderboardRow]]
+    Rows = Sequence[LeaderboardRow] | Sequence[VolatilityRow]
 
 
 @click.command(
@@ -57,7 +58,8 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
     run. The first time a board is shown, its models are compared with each other, which takes some seconds.
 
     Volatility models and regime classifiers forecast no price and have tables of their own: skill is 1 - QLIKE / EWMA's
-    QLIKE, and 1 - log loss / that of persistence. Models of one regime are in no table; their mixture is.
+    QLIKE, and 1 - log loss / that of persistence. Models of one regime are in no table; their mixture is. "Said" and
+    "came" are the volatility that was forecast and the one that came, annualised.
     """
     if as_csv and (as_json or wide):
         raise click.UsageError("--csv has every column already; use it without --json and --wide")
@@ -67,30 +69,40 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
     with readonly_ledger() as ledger:
         jobs = [job for job in scored_jobs(ledger) if horizon in {None, job.horizon}]
     comparisons = _comparisons(jobs)
-    boards, volatility, regimes = rank(jobs, comparisons), rank_volatility(jobs), rank_regimes(jobs)
+    boards: dict[str, Rows] = {**rank(jobs, comparisons), **rank_volatility(jobs, comparisons)}
+    regimes = rank_regimes(jobs)
     if as_json:
-        print_json({title: [asdict(row) for row in rows] for title, rows in (boards | volatility | regimes).items()})
+        print_json({title: [asdict(row) for row in rows] for title, rows in {**boards, **regimes}.items()})
     elif as_csv:
         _csv(boards)
-    elif not boards | volatility | regimes:
+    elif not boards and not regimes:
         click.echo("No model has been trained and scored yet.")
     else:
         from cbi_queue.cli.regime_table import print_regimes
-        from cbi_queue.cli.volatility_table import print_volatility
 
-        _print(boards, comparisons, wide=wide)
-        print_volatility(volatility)
+        for title, rows in boards.items():
+            _print(title, rows, comparisons.get(title), wide=wide)
         print_regimes(regimes)
 
 
-def _print(boards: Boards, comparisons: Mapping[str, Comparison], *, wide: bool) -> None:
+def _print(
+    title: str, rows: Rows, comparison: Comparison | None = None, *, wide: bool, opened: FinalBoard | None = None
+) -> None:
+    """Print one board of either kind, of the backtest or as it was *opened*."""
     from cbi_queue.cli.board_table import print_board
+    from cbi_queue.cli.volatility_table import print_volatility_board
 
-    for title, rows in boards.items():
-        print_board(heading(title, rows), rows, sentences(rows, comparisons.get(title)), wide=wide)
+    above, said = heading(title, rows, final=opened is not None), [opened.words] if opened else []
+    volatility = [row for row in rows if isinstance(row, VolatilityRow)]
+    prices = [row for row in rows if isinstance(row, LeaderboardRow)]
+    if volatility:
+        said += volatility_sentences(volatility, comparison)
+        print_volatility_board(above, volatility, said, wide=wide)
+    else:
+        print_board(above, prices, [*said, *sentences(prices, comparison)], wide=wide)
 
 
-def _csv(boards: Boards) -> None:
+def _csv(boards: Mapping[str, Rows]) -> None:
     from cbi_queue.cli.board_table import print_csv
 
     print_csv(boards)
@@ -100,7 +112,7 @@ def _comparisons(jobs: list[JobRow]) -> dict[str, Comparison]:
     """Return what is known about each board, computed now where it is missing; a fault is told and costs no board."""
     settings = load_settings()
     path = settings.state_dir / FILE_NAME
-    groups = {title: counted for title, listed in boards_of(jobs).items() if (counted := comparable(listed))}
+    groups = comparable_boards(jobs)
     if missing := missing_groups(path, groups):
         is_watched = sys.stderr.isatty()
         if is_watched:
@@ -122,18 +134,14 @@ def _final(horizon: str | None, *, wide: bool, as_csv: bool, as_json: bool) -> N
     if as_json:
         print_json({title: _final_json(board.opened_before, board.rows) for title, board in opened.items()})
     elif as_csv:
-        _csv({title: list(board.rows) for title, board in opened.items()})
+        _csv({title: board.rows for title, board in opened.items()})
     elif not opened:
         click.echo(
             "No run has a final block: walk_forward leaves one out, of `final_block_rows` rows; holdout has none."
         )
-    else:
-        from cbi_queue.cli.board_table import print_board
-
-        for title, board in opened.items():
-            said = [board.words, *sentences(board.rows)]
-            print_board(heading(title, board.rows, final=True), board.rows, said, wide=wide)
+    for title, board in opened.items() if not (as_json or as_csv) else ():
+        _print(title, board.rows, wide=wide, opened=board)
 
 
-def _final_json(opened_before: int, rows: tuple[LeaderboardRow, ...]) -> dict[str, Any]:
+def _final_json(opened_before: int, rows: Rows) -> dict[str, Any]:
     return {"opened_before": opened_before, "rows": [asdict(row) for row in rows]}

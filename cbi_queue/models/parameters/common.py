@@ -39,8 +39,8 @@ class EvaluationParams(ModelParams):
     embargo_rows: int = Field(default=21, ge=0, le=504)
     """Trading days left out beyond the purge of one horizon."""
     quarantine_psi: float | None = Field(default=None, gt=0, le=100)
-    """Leave features out of a fit whose recent distribution moved by more than this; null: none. Baselines, ARIMA and ETS
-    read no features."""
+    """Leave features out of a fit whose recent distribution moved by more than this; null: none. Baselines,
+    statistical and volatility models read no features."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
 
     def refitted(self, selection: Mapping[str, Any]) -> Self:  # noqa: ARG002 - models that select a length use it

@@ -30,16 +30,20 @@ class NeuralParams(EvaluationParams):
     patience: int = Field(default=12, ge=1, le=10000)
     """Epochs without a better validation loss before stopping; the best weights are restored."""
 
-    shrink: bool = True
-    """Shrink the forecasts towards no change, by the factor that the validation block supports; 0 makes them naive's."""
-
     def refitted(self, selection: Mapping[str, Any]) -> Self:
         """Train for as many epochs as the selection's best ones took."""
         epochs = selection.get("best_epoch") or self.epochs
         return self.model_copy(update={"epochs": epochs, "patience": epochs})
 
 
-class FeedForwardParams(NeuralParams):
+class PriceNetParams(NeuralParams):
+    """What every net that forecasts the price shares."""
+
+    shrink: bool = True
+    """Shrink the forecasts towards no change, by the factor that the validation block supports; 0 makes them naive's."""
+
+
+class FeedForwardParams(PriceNetParams):
     """A feed-forward net over a flattened window."""
 
     sequence_length: int = Field(default=32, ge=1, le=4096)
@@ -48,7 +52,7 @@ class FeedForwardParams(NeuralParams):
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
-class RecurrentParams(NeuralParams):
+class RecurrentParams(PriceNetParams):
     """A recurrent net over a window of feature rows: the last hidden state of the top layer, then one linear."""
 
     batch_size: int = Field(default=32, ge=1, le=4096)
@@ -58,7 +62,7 @@ class RecurrentParams(NeuralParams):
     """Between the layers (of two-layer nets) and before the last linear."""
 
 
-class TCNParams(NeuralParams):
+class TCNParams(PriceNetParams):
     """A temporal convolutional net: causal residual blocks, one per dilation, no batch statistics."""
 
     channels: int = Field(default=64, ge=1, le=1024)
@@ -69,7 +73,7 @@ class TCNParams(NeuralParams):
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
-class AttentionParams(NeuralParams):
+class AttentionParams(PriceNetParams):
     """A tiny attention encoder over a window of feature rows."""
 
     batch_size: int = Field(default=16, ge=1, le=4096)

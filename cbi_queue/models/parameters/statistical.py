@@ -67,3 +67,12 @@ class ThetaParams(SeasonalFitParams):
     variant: Literal["auto", "STM", "OTM", "DSTM", "DOTM"] = "STM"
     """STM: the standard method, winner of the M3 competition. O: theta is estimated as well. D: the trend is revised
     every day. auto: the variant that fits best."""
+
+
+class ProphetParams(RollingFitParams):
+    """Prophet on log prices: a trend with changepoints, and the season of the year where there are two of them."""
+
+    refit_every_rows: int = Field(default=63, ge=1, le=504)
+    """Trading days between refits; Prophet learns nothing from the prices in between."""
+    changepoint_prior_scale: float = Field(default=0.05, gt=0, le=10)
+    """How easily the trend bends."""

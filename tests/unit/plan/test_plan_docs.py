@@ -16,7 +16,7 @@ from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.models.parameters.common import EvaluationParams, ModelParams
 from cbi_queue.models.parameters.meta import LearnedEnsembleParams
-from cbi_queue.models.parameters.neural import NeuralParams
+from cbi_queue.models.parameters.neural import NeuralParams, PriceNetParams
 from cbi_queue.models.parameters.statistical import RollingFitParams, SeasonalFitParams
 from cbi_queue.models.parameters.trees import BoostedParams
 from cbi_queue.plan import read_plans
@@ -67,6 +67,7 @@ SHARED = {
     SeasonalFitParams: "### Refitted models with a season",
     LearnedEnsembleParams: "### Every ensemble that learns",
     NeuralParams: "### Every net",
+    PriceNetParams: "### Nets that forecast the price",
 }
 """What several models share -> where it is listed, once."""
 

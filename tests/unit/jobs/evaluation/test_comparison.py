@@ -110,3 +110,34 @@ def test_one_group_that_cannot_be_read_does_not_cost_the_others(tmp_path: Path, 
     said = json.loads(done.stdout)
     assert "none.parquet" in said["gone"]["error"]
     assert said["here"]["rows"] == ROWS
+
+
+def variance_run(folder: Path, name: str, forecast: np.ndarray, others: dict[str, np.ndarray]) -> dict[str, Any]:
+    days = np.datetime64("2020-01-01") + np.arange(len(forecast))
+    table = pl.DataFrame({"date": days, "block": ["backtest"] * len(days), "predicted_variance": forecast, **others})
+    table.write_parquet(folder / f"{name}.parquet")
+    return {"name": name, "predictions": str(folder / f"{name}.parquet")}
+
+
+def test_forecasts_of_variance_are_compared_by_qlike_with_both_baselines_in_the_set(tmp_path: Path) -> None:
+    """The best model may not be told apart from EWMA: then EWMA is in the set, and the board must show it."""
+    rng = np.random.default_rng(1)
+    true = np.exp(rng.standard_normal(ROWS))
+    realised = true * rng.chisquare(H, ROWS) / H
+    realised[7] = 0.0  # the price stood still: no QLIKE
+    ewma, rolling = true * np.exp(0.5 * rng.standard_normal(ROWS)), np.full(ROWS, true.mean())
+    others = {"ewma_variance": ewma, "rolling_variance": rolling, "realised_variance": realised}
+    group = {
+        "of": "volatility",
+        "horizon_days": H,
+        "runs": [variance_run(tmp_path, "knows", true, others), variance_run(tmp_path, "same", ewma, others)],
+    }
+
+    said = compare(group)
+
+    assert said["rows"] == ROWS - 1
+    assert set(said["set"]) == {"knows", "same", "ewma", "rolling"}
+    assert said["set"]["knows"] == 1.0
+    assert said["set"]["rolling"] < 0.1
+    assert said["set"]["same"] == said["set"]["ewma"], "equal forecasts are one"
+    assert said["superior_p"] < 0.01
