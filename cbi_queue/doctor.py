@@ -35,6 +35,7 @@ from cbi_queue.runtimes.probing import code_digest, import_errors, probe_runtime
 from cbi_queue.settings import unknown_variables
 from cbi_queue.settings.state_folder import open_parents
 from cbi_queue.text_model import ELSEWHERE, fault_in
+from cbi_queue.tracking.tracker import tracking_words
 from cbi_queue.values.words import unknown
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status, open_snapshot
@@ -69,7 +70,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _openmp, _runtimes, _exports,
-        _headlines, _runs, _daemon, _sensors, _background,
+        _headlines, _runs, _tracking, _daemon, _sensors, _background,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
 
@@ -328,6 +329,11 @@ def _runs(settings: Settings) -> Iterator[Finding]:
         yield note("results", seen, advice)
     elif not damaged:
         yield ok("results", f"{seen}, all intact; `cbi-queue verify` checks every one")
+
+
+def _tracking(settings: Settings) -> Iterator[Finding]:
+    is_well, seen, advice = tracking_words(settings)
+    yield ok("tracking", seen) if is_well else note("tracking", seen, advice)
 
 
 def _daemon(settings: Settings) -> Iterator[Finding]:

@@ -44,6 +44,8 @@ class _Done:
     predict_s: float
     epochs: int
     """Epochs (rounds, fits) that it took."""
+    why: dict[str, Any] | None = None
+    """What it says of its forecasts; None where it says nothing."""
 
 
 @dataclass(slots=True)
@@ -126,7 +128,8 @@ class WalkForward:
                 recorded.details,
                 recorded.fit_s,
                 recorded.predict_s,
-                epochs,
+                epochs=epochs,
+                why=recorded.why,
             )
         )
         if self._left:  # only the last model is kept
@@ -135,6 +138,7 @@ class WalkForward:
 
     def _record(self, task: Task) -> Finished:
         fits, last = self._store.fits, self._refits[-1].recorded[0]
+        why = {**(fits[0].why or {}), **(fits[-1].why or {})}
         predicted = np.full(last.predicted.shape, np.nan)
         for refit, done in zip(self._refits, fits, strict=True):
             predicted[refit.split.backtest] = np.array(done.predicted, dtype=np.float64)  # NaN for None
@@ -148,6 +152,7 @@ class WalkForward:
             model_files=last.model_files,
             preproc=last.preproc,
             details={**fits[-1].details, **fits[0].details, "fits": len(fits), **_quarantine(fits)},
+            **({"explain": lambda: why} if why else {}),
         )
 
     def _task_for(self, task: Task, refit: Refit) -> Task:

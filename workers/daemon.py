@@ -28,6 +28,7 @@ from workers.governor.slot_governor import GOVERNOR_LOOK_S, SlotGovernor
 from workers.keep_awake import AWAKE_CHECK_S, KeepAwake
 from workers.recovery.recovery import end_orphan, end_unlocked_trainer, find_orphan, settle_leftovers
 from workers.slot.slot import Slot
+from workers.tracking import TRACKING_CHECK_S, TrackerWatch
 from workers.volume import VolumeWatch
 
 if TYPE_CHECKING:
@@ -165,15 +166,19 @@ class Daemon:
             shutdown_timeout=self._settings.grace_s + SPARE_S,
         )
         keep_awake = KeepAwake()
+        tracker = TrackerWatch(self._settings, slot_governor)
         consumer.start()
         logger.info("event=daemon.ready state_dir=%s", self._settings.state_dir)
         try:
             with closing(Telemetry(self._settings.telemetry_path)) as telemetry, ledger.brief_lock_waits():
-                self._check_until_stopped(ledger, consumer, slot_governor, telemetry, keep_awake)
+                self._check_until_stopped(ledger, consumer, slot_governor, telemetry, keep_awake, tracker)
+                if not self._stop.is_set():
+                    tracker.finish(ledger)
         finally:
             slot.stopping.set()
             consumer.stop(graceful=True)
             keep_awake.release()
+            tracker.stop()
             logger.info("event=daemon.stopped")
 
     def _check_until_stopped(
@@ -183,6 +188,7 @@ class Daemon:
         slot_governor: SlotGovernor,
         telemetry: Telemetry,
         keep_awake: KeepAwake,
+        tracker: TrackerWatch,
     ) -> None:
         checks = (
             _PeriodicCheck("ledger", FILE_CHECK_S, self._check_file),
@@ -190,6 +196,7 @@ class Daemon:
             _PeriodicCheck("governor", GOVERNOR_LOOK_S, lambda: slot_governor.check_idle_slot(ledger, telemetry)),
             _PeriodicCheck("volume", self._settings.volume_check_s, lambda: self._volume_watch.check(ledger)),
             _PeriodicCheck("workers", HEALTH_S, consumer.check_worker_health),
+            _PeriodicCheck("tracker", TRACKING_CHECK_S, lambda: tracker.check(ledger)),
             _PeriodicCheck("checkpoint", HEALTH_S, lambda: ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")),
         )
         while not self._stop.wait(POLL_S):

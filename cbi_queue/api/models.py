@@ -90,6 +90,8 @@ class JobDetail(_Model):
     """Oldest first."""
     epochs: list[EpochRow]
     """The newest epochs (rounds, fits, chunks) in time order, of all attempts: enough to draw a chart."""
+    explanation: dict[str, Any] | None = None
+    """What its forecasts depend on, as `why.json` in its run folder says; null where it says nothing."""
 
 
 class GovernorNow(_Model):

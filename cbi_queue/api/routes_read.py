@@ -24,6 +24,7 @@ from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, JobState
 from cbi_queue.models.kinds import Family, Horizon
 from cbi_queue.regular_files import open_stream, plain_words
 from cbi_queue.settings import Settings
+from cbi_queue.views.explanation import explanation_of
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
 from cbi_queue.views.snapshot import JobLine, QueueStatus, daemon_status, every_line, open_snapshot, take_status
 from cbi_queue.views.story import history_of, story_of
@@ -118,6 +119,7 @@ def job(name: JobName, settings: AppSettings) -> JobDetail:
             attempts=queries.attempts_of(ledger, row.id),
             events=queries.events_of(ledger, row.id),
             epochs=telemetry.epochs(row.id, last=MOST_EPOCHS),
+            explanation=explanation_of(row).found or None,
         )
 
 

@@ -33,6 +33,7 @@ VERBS: dict[str, str] = {
     "budget": "Show how many of the week's planned models are done.",
     "leaderboard": "Rank the trained models of each horizon against the baselines.",
     "export": "Write the best model of a horizon as a package for Vertex AI.",
+    "track": "Write finished runs to MLflow's store, or as TensorBoard files.",
     "verify": "Check that the results of finished runs are what they were.",
     "pause": "Pause the slot: pause, drain or evict the job in it.",
     "resume": "Lift the hold of `pause`: the job in the slot resumes, new jobs start.",

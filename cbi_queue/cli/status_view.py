@@ -95,6 +95,8 @@ def render_status(status: QueueStatus, width: int) -> RenderableType:
     parts: list[RenderableType] = [_head(status), _slot(status), *_governor(status), _budget(status), *_finish(status)]
     parts += [_hold(hold) for hold in status.holds]
     parts += [Text(printable(line), style="red") for line in blocked_lines(status.blocked)]
+    if status.tracking_failure:
+        parts.append(Text(f"MLflow: {printable(status.tracking_failure)}", style="yellow"))
     if status.queue:
         parts += ["", _queue(status.queue, width)]
     if status.ended:

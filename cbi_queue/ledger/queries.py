@@ -167,6 +167,16 @@ def last_backup_event(ledger: Ledger) -> EventRow | None:
     return EventRow.of(row) if row else None
 
 
+def ended_stamp(ledger: Ledger) -> tuple[int, float, int]:
+    """Return what differs once a run has ended, or one that had ended changed: how many, the latest change, the damaged."""
+    sql = """
+        SELECT COUNT(*), coalesce(MAX(changed_at), 0), COUNT(damage) FROM jobs
+        WHERE ended_at IS NOT NULL AND attempts > 0
+    """
+    row = ledger.conn.execute(sql).fetchone()
+    return int(row[0]), float(row[1]), int(row[2])
+
+
 def last_event_id(ledger: Ledger) -> int:
     """Return the number of the newest event, 0 when there is none; later events have larger ones."""
     return int(ledger.conn.execute("SELECT coalesce(MAX(id), 0) FROM events").fetchone()[0])

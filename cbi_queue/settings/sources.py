@@ -58,7 +58,11 @@ RANGES: dict[str, tuple[float, float]] = {
 """Least and greatest value of each setting that is a number."""
 LISTS: dict[str, tuple[str, ...]] = {"heat_ladder": ("pace", "micro_batch", "pause")}
 """What each setting that is a list may hold, every word at most once, in any order."""
-_CHOICES: dict[str, tuple[str, ...]] = {"governor": ("on", "watch", "off"), "foreign_gpu": ("wait", "beside")}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "governor": ("on", "watch", "off"),
+    "foreign_gpu": ("wait", "beside"),
+    "tracking": ("on", "off"),
+}
 _PATHS = frozenset({"state_dir", "repo", "training_data", "models", "logs", "volume", "sensors_script"})
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTEGERS = frozenset({"threads", "port", "log_max_bytes", "log_keep", "keep_days"})

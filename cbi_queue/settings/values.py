@@ -71,6 +71,9 @@ class Settings:
     about 0.2 % of a core."""
     volume_check_s: float = 2.0
     """Seconds between checks that the volume is mounted. CBI_VOLUME_CHECK_S."""
+    tracking: str = "on"
+    """Whether finished runs are written to MLflow's store in models/mlflow while the daemon runs: on, off. CBI_TRACKING.
+    Without the package mlflow nothing is written, and nothing is lost: `cbi-queue track` catches up."""
     host: str = "127.0.0.1"
     """Address of the status page. CBI_HOST. Loopback; set it to allow other machines."""
     port: int = 8000

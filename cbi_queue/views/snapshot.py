@@ -17,6 +17,7 @@ from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.lifecycle import JobState
 from cbi_queue.slot_lock import SlotLock, is_slot_taken
 from cbi_queue.telemetry.reader import TelemetryReader
+from cbi_queue.tracking_state import failure_of_tracking
 from cbi_queue.views.finish import QueueFinish, QueueForecast, queue_finish
 from cbi_queue.views.governor import GovernorStatus, take_governor_status
 from cbi_queue.views.job_words import Blocked, JobWords
@@ -130,6 +131,8 @@ class QueueStatus:
     """When the jobs that have not ended will be done."""
     budget: BudgetProgress
     events: tuple[EventLine, ...]
+    tracking_failure: str | None = None
+    """Why finished runs are missing in MLflow's store; None: nothing is wrong, or tracking is off."""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -193,6 +196,7 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
         finish=queue_finish(forecast, holds, daemon_works=daemon.is_well),
         budget=progress(tally((j.day, j.family, j.model, j.horizon, j.state) for j in _once_each(jobs))),
         events=tuple(_event(event, names) for event in queries.last_events(ledger, EVENTS_SHOWN)),
+        tracking_failure=failure_of_tracking(settings),
     )
 
 

@@ -9,7 +9,7 @@ which are most of a boosted model's memory, shrink with the bins (LightGBM grew 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cbi_queue.openmp import torch_copy_in_use
 from cbi_queue.protocol import Note, Started
@@ -19,6 +19,7 @@ from jobs.data.series import load_frame
 from jobs.evaluation.drift import without_drifted
 from jobs.evaluation.splits import split_of
 from jobs.results.run_folder import record_run
+from jobs.results.why import Explainable, explain
 from jobs.training.checkpoint import digest_of
 from jobs.training.probe import probe_cpu
 from jobs.training.work_clock import WorkClock
@@ -48,6 +49,18 @@ class MemoryLimits:
     def halved(self, times: int) -> MemoryLimits:
         """Return the limits after the model ran out of memory *times* times."""
         return MemoryLimits(max(self.bins >> times, min(self.bins, LEAST_BINS)), max(self.threads >> times, 1))
+
+
+class Trees(Protocol):
+    """A trained model, read from its file."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Map (n, features) float32 to (n,) float64, f[t]."""
+        ...
+
+    def contributions(self, x: np.ndarray) -> np.ndarray:
+        """Return (n, features + 1) float64: what each feature adds to f[t], and last the mean before any."""
+        ...
 
 
 class BoostedRun:
@@ -124,6 +137,7 @@ class BoostedRun:
         *,
         library: str | None,
         record: Callable[..., Finished] = record_run,
+        load: Callable[[bytes], Trees] | None = None,
     ) -> Finished:
         """Train, keep the best round, forecast every row and fill the run's folder.
 
@@ -133,6 +147,7 @@ class BoostedRun:
             model_file: name of the model's file.
             library: name and version of a library that resumes exactly from a stored model; None for others.
             record: scores the forecasts and fills the folder.
+            load: model file's content -> the model to explain; None for one that forecasts no price.
 
         Raises:
             StopRequested: after writing a checkpoint, where the library resumes exactly.
@@ -170,7 +185,19 @@ class BoostedRun:
                 "memory_downgrades": task.assignment.thrift,
                 **self._searched,
             },
+            **({"explain": lambda: self._explained(load(boosted.model))} if load else {}),
         )
+
+    def _explained(self, trees: Trees) -> dict[str, Any]:
+        x = self.frame.x
+        model = Explainable(
+            self.frame.feature_names,
+            inputs=lambda rows: x[rows],
+            predict=trees.predict,
+            sample_cells=x.shape[1],
+            contributions=lambda row: trees.contributions(x[row : row + 1])[0],
+        )
+        return explain(self._task, self.frame, self.split, model)
 
     def _conditions(self, library: str) -> dict[str, str | int]:
         data = digest_of(1, self.frame.x, self.frame.y, self.split.train, self.split.validation)

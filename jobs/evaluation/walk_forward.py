@@ -37,6 +37,8 @@ class Recorded:
     model_files: Mapping[str, bytes | Callable[[Path], object]]
     preproc: dict[str, Any]
     details: dict[str, Any]
+    why: dict[str, Any] | None = None
+    """What can be said of this fit's forecasts, see `jobs.results.why`; None: nothing."""
 
 
 @dataclass(slots=True)

@@ -44,14 +44,16 @@ class LightGBMDart:
         run = self.run
         params = run.chosen(self._rounds, f"lightgbm {lgb.__version__}")
         rounds = self._rounds(params, run.split)
-        return run.finish(rounds, self._forecast, MODEL_FILE, library=None)
+        return run.finish(rounds, self._forecast, MODEL_FILE, library=None, load=self._load)
 
     def _rounds(self, params: Any, split: Split) -> _LightGBMRounds:
         return _LightGBMRounds(self.run.frame, split, library_params(params, self.run.limits))
 
     def _forecast(self, model: bytes) -> np.ndarray:
-        best = lgb.Booster(model_str=model.decode())
-        return np.asarray(best.predict(self.run.frame.x, num_threads=self.run.limits.threads))  # (rows,) float64
+        return self._load(model).predict(self.run.frame.x)  # (rows,)
+
+    def _load(self, model: bytes) -> _LightGBMTrees:
+        return _LightGBMTrees(lgb.Booster(model_str=model.decode()), self.run.limits.threads)
 
 
 def library_params(params: LightGBMDartParams, limits: MemoryLimits) -> dict[str, Any]:
@@ -75,6 +77,19 @@ def library_params(params: LightGBMDartParams, limits: MemoryLimits) -> dict[str
         "deterministic": True,
         "force_row_wise": True,
     }
+
+
+class _LightGBMTrees:
+    """A LightGBM model that is done. DART's weights are in its leaves, so its contributions are those of the forecast."""
+
+    def __init__(self, booster: lgb.Booster, threads: int) -> None:
+        self._booster, self._threads = booster, threads
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self._booster.predict(x, num_threads=self._threads))  # (n,) float64
+
+    def contributions(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self._booster.predict(x, num_threads=self._threads, pred_contrib=True))  # (n, F + 1)
 
 
 class _LightGBMRounds:

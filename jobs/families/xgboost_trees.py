@@ -43,15 +43,18 @@ class XGBoostDart:
         run = self.run
         rounds = self._rounds(run.chosen(self._rounds, LIBRARY), run.split)
         library = LIBRARY if resumes_exactly(self.params) else None
-        return run.finish(rounds, self._forecast, MODEL_FILE, library=library)
+        return run.finish(rounds, self._forecast, MODEL_FILE, library=library, load=self._load)
 
     def _rounds(self, params: Any, split: Split) -> _XGBoostRounds:
         return _XGBoostRounds(self.run.frame, split, library_params(params, self.run.limits))
 
     def _forecast(self, model: bytes) -> np.ndarray:
+        return self._load(model).predict(self.run.frame.x)  # (rows,)
+
+    def _load(self, model: bytes) -> _XGBoostTrees:
         threads = self.run.limits.threads
-        best = xgb.Booster({"nthread": threads}, model_file=bytearray(model))
-        return best.predict(_matrix(self.run.frame, slice(None), threads)).astype(np.float64)  # (rows,)
+        booster = xgb.Booster({"nthread": threads}, model_file=bytearray(model))
+        return _XGBoostTrees(booster, list(self.run.frame.feature_names), threads)
 
 
 def resumes_exactly(params: XGBoostDartParams) -> bool:
@@ -82,6 +85,22 @@ def library_params(params: XGBoostDartParams, limits: MemoryLimits) -> dict[str,
         "seed_per_iteration": True,
         "nthread": limits.threads,
     }
+
+
+class _XGBoostTrees:
+    """An XGBoost model that is done. Its contributions take DART's weights of trees into account; a test adds them up."""
+
+    def __init__(self, booster: xgb.Booster, names: list[str], threads: int) -> None:
+        self._booster, self._names, self._threads = booster, names, threads
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return self._booster.predict(self._matrix(x)).astype(np.float64)  # (n,)
+
+    def contributions(self, x: np.ndarray) -> np.ndarray:
+        return self._booster.predict(self._matrix(x), pred_contribs=True).astype(np.float64)  # (n, F + 1)
+
+    def _matrix(self, x: np.ndarray) -> xgb.DMatrix:
+        return xgb.DMatrix(x, feature_names=self._names, nthread=self._threads)
 
 
 class _XGBoostRounds:
@@ -117,7 +136,5 @@ class _XGBoostRounds:
         return bytes(self._booster.save_raw("ubj"))
 
 
-def _matrix(frame: ForecastFrame, rows: np.ndarray | slice, threads: int) -> xgb.DMatrix:
-    # DMatrix refuses NaN labels, and forecasting needs none
-    label = None if isinstance(rows, slice) else frame.y[rows]
-    return xgb.DMatrix(frame.x[rows], label, feature_names=list(frame.feature_names), nthread=threads)
+def _matrix(frame: ForecastFrame, rows: np.ndarray, threads: int) -> xgb.DMatrix:
+    return xgb.DMatrix(frame.x[rows], frame.y[rows], feature_names=list(frame.feature_names), nthread=threads)

@@ -166,6 +166,18 @@ class KerasLoop(NetLoop):
                 forecast.append(self._state.net.forecast_rows(tf.constant(filled)).numpy()[: len(piece)])
         return np.concatenate(forecast)  # (n,)
 
+    def _forecast_windows(self, windows: np.ndarray) -> np.ndarray:
+        """Forecast in pieces of one shape, as `_forecast` does."""
+        size = self.micro_batch * EVALUATION_FACTOR
+        forecast: list[np.ndarray] = []
+        for at in range(0, len(windows), size):
+            self._channel.safe_point(self.progress.epoch)
+            piece = windows[at : at + size]
+            filled = np.concatenate([piece, np.repeat(piece[:1], size - len(piece), axis=0)])  # (size, L, F)
+            with scope(self._placement.device):
+                forecast.append(self._state.net.forecast_windows(tf.constant(filled)).numpy()[: len(piece)])
+        return np.concatenate(forecast)  # (n,)
+
 
 def _shrink() -> None:
     gc.collect()

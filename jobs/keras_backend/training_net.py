@@ -58,6 +58,7 @@ class TrainingNet(keras.Model):
         self.forecaster = keras.Sequential([keras.Input(shape, name="windows"), *stages], name="forecaster")
         self.learner = _learner(shape, stages, params.batch_size)
         self.forecast_rows = tf.function(self._forecast_rows, reduce_retracing=True)
+        self.forecast_windows = tf.function(self._forecast_windows, reduce_retracing=True)
         self.built = True
         self.compile(optimizer=_optimiser(params, self.per_step), jit_compile=False)
         self.optimizer.build(self.learner.trainable_weights)
@@ -86,7 +87,10 @@ class TrainingNet(keras.Model):
                     variable.assign(tf.zeros_like(variable))
 
     def _forecast_rows(self, rows: tf.Tensor) -> tf.Tensor:
-        return tf.squeeze(self.forecaster(self.data.windows(rows), training=False), -1)  # (b,)
+        return self._forecast_windows(self.data.windows(rows))  # (b,)
+
+    def _forecast_windows(self, windows: tf.Tensor) -> tf.Tensor:
+        return tf.squeeze(self.forecaster(windows, training=False), -1)  # (b,)
 
 
 def iteration_of(optimiser: keras.optimizers.Optimizer) -> keras.Variable:

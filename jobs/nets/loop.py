@@ -19,6 +19,8 @@ from jobs.training.work_reports import WorkReports
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+
     from cbi_queue.models.parameters.neural import NeuralParams
     from cbi_queue.protocol import Probed
     from jobs.nets.circumstances import Circumstances
@@ -158,6 +160,19 @@ class NetLoop(ABC):
         """
         with self._resumption.leaving_a_checkpoint():
             return self._forecast(rows)  # (n,)
+
+    def predict_windows(self, windows: np.ndarray) -> np.ndarray:
+        """Return the (n,) float32 forecasts of *windows*, (n, L, F) float32, in the unit of the label.
+
+        Raises:
+            StopRequested: as `run`.
+        """
+        with self._resumption.leaving_a_checkpoint():
+            return self._forecast_windows(windows)
+
+    @abstractmethod
+    def _forecast_windows(self, windows: np.ndarray) -> np.ndarray:
+        """Forecast *windows*, with safe points in between."""
 
     def _epoch(self) -> None:
         self._reports.begin_epoch()

@@ -17,6 +17,7 @@ from jobs.nets.data import load_neural_data
 from jobs.process.channel import log
 from jobs.process.heap import give_back
 from jobs.results.run_folder import record_run
+from jobs.results.why import Explainable, explain
 from jobs.training.work_clock import WorkClock
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from jobs.trainer import Task
 
 ARCHITECTURE = "model.json"
+COST_SHARE = 0.05
+"""Most of the training's work that explaining the forecasts may take."""
+FORECASTS_A_STEP = 3.0
+"""Forecasts that cost about as much as training on one sample: forward, and twice that backward."""
 
 
 class NetRun(ABC):
@@ -100,6 +105,19 @@ class NetRun(ABC):
                 "features_unused": len(data.standardiser.sparse),
                 **data.details,
             },
+            explain=lambda: explain(self._task, data.frame, data.split, self._explainable()),
+        )
+
+    def _explainable(self) -> Explainable:
+        data = self.data
+        offsets = np.arange(1 - data.sequence_length, 1)  # (L,)
+        indicators = [data.frame.feature_names[columns[0]] for columns in data.standardiser.groups]
+        return Explainable(
+            (*data.frame.feature_names, *indicators),  # an indicator speaks of the column that it marks as missing
+            inputs=lambda rows: data.x[rows[:, None] + offsets],  # (n, L, F)
+            predict=lambda windows: data.standardiser.forecast(self.loop.predict_windows(windows)),
+            sample_cells=data.sequence_length * data.x.shape[1],
+            most_forecasts=COST_SHARE * FORECASTS_A_STEP * self.loop.progress.epoch * len(data.train),
         )
 
     @abstractmethod

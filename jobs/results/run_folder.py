@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 METRICS, SCHEMA, PREDICTIONS = "metrics.json", "feature_schema.json", "predictions.parquet"
 PREPROC, TRAINING_HASH = "preproc.json", "training_hash.txt"
+WHY = "why.json"
+"""What the forecasts depend on, of a model with features: see `jobs.results.why`."""
 FINAL_BLOCK = "final_block.json"
 """Scores of the block that stays closed: they are in no table until somebody opens it."""
 PROMISED_FILES = (METRICS, SCHEMA, PREDICTIONS, PREPROC, TRAINING_HASH)
@@ -60,6 +62,7 @@ def record_run(
     details: dict[str, Any] | None = None,
     more_verdicts: Sequence[Verdict] = (),
     fill: Callable[..., Finished] | None = None,
+    explain: Callable[[], dict[str, Any]] | None = None,
 ) -> Finished:
     """Score the run, fill its folder and return the metrics for the leaderboard; a refit is only handed in.
 
@@ -75,14 +78,16 @@ def record_run(
         details: further metrics of this family (best round, refits), finite or None.
         more_verdicts: what the family itself found.
         fill: scores and fills the folder of a run that forecasts no price; takes what `record_run` takes.
+        explain: returns what goes into `why.json`; None for a model without features.
     """
     if (quarantine := getattr(task.spec.typed_params, "quarantine_psi", None)) is not None:
         preproc = {**preproc, "quarantine_psi": quarantine, "quarantined": list(frame.quarantined)}
         details = {**(details or {}), "quarantined": len(frame.quarantined)}
     if task.refit:
-        recorded = Recorded(predicted, fit_s, predict_s, model_files, preproc, details or {})
         if split is not task.refit.split:
             raise BrokenSpec(f"{task.spec.model} does not take its split from split_of, so it cannot be walked forward")
+        said = explain() if explain and not fill else None
+        recorded = Recorded(predicted, fit_s, predict_s, model_files, preproc, details=details or {}, why=said)
         task.refit.recorded.append(recorded)
         return Finished()
     if fill:
@@ -106,6 +111,8 @@ def record_run(
     found = [*verdicts(frame, split, predicted, scores, is_baseline=task.spec.model in BARS), *more_verdicts]
     final = {"final": scores.pop("final", None), "naive": scores["naive"].pop("final", None)}
     write_predictions(task.run_dir / PREDICTIONS, frame, split, predicted, widths)
+    if explain is not None:
+        write_json(task.run_dir / WHY, {**explain(), "forecast_factor": factor})
     return fill_folder(
         task,
         frame,

@@ -20,7 +20,7 @@ import torch
 from jobs.nets.circumstances import Circumstances
 from jobs.nets.loop import EVALUATION_FACTOR, NetLoop, NetShape, assigned_micro_batch
 from jobs.nets.progress import NetProgress
-from jobs.torch_backend.batches import epoch_order, pieces
+from jobs.torch_backend.batches import Windows, epoch_order, pieces
 from jobs.torch_backend.device import release_caches, shrink, wait_for
 from jobs.torch_backend.dropout import StepSeeds
 from jobs.torch_backend.passes import Passes, squared_error
@@ -31,12 +31,12 @@ from jobs.torch_backend.state import TorchState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     from torch import nn
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
     from cbi_queue.models.parameters.neural import NeuralParams
-    from jobs.torch_backend.batches import Windows
     from jobs.trainer import Task
     from jobs.training.checkpoint_pace import CheckpointPace
 
@@ -173,12 +173,22 @@ class TorchLoop(NetLoop):
     def _recut(self, micro_batch: int) -> None:
         """Do nothing: the net takes any number of windows at once."""
 
-    def _forecast(self, rows: torch.Tensor) -> torch.Tensor:
+    def _forecast_windows(self, windows: np.ndarray) -> np.ndarray:
+        samples, length, inputs = windows.shape
+        like = self._passes.data
+        x = torch.from_numpy(windows.reshape(-1, inputs)).to(like.x.device, like.x.dtype)  # (n * L, F)
+        apart = Windows(x, like.y.new_zeros(len(x)), length)
+        rows = torch.arange(1, samples + 1, device=x.device) * length - 1  # (n,)
+        forecast: np.ndarray = self._forecast(rows, self._passes.on(apart)).float().cpu().numpy()
+        return forecast
+
+    def _forecast(self, rows: torch.Tensor, passes: Passes | None = None) -> torch.Tensor:
+        passes = passes or self._passes
         self.model.eval()
         # where inputs are most of the memory, no gradient saves little: after a downgrade one micro-batch at a time
         size = self.micro_batch * (EVALUATION_FACTOR if self.micro_batch == self._grain else 1)
         predicted = []
         for piece in pieces(rows, size):
             self._safe_point()
-            predicted.append(self._passes.predict(piece, size))
+            predicted.append(passes.predict(piece, size))
         return torch.cat(predicted)  # (n,)

@@ -52,6 +52,15 @@ class Passes:
         self._data_s = 0.0
 
     @property
+    def data(self) -> Windows:
+        """The features and labels."""
+        return self._data
+
+    def on(self, data: Windows) -> Passes:
+        """Return the same net and precision on other *data*, on the same device."""
+        return Passes(self._model, data, self._loss, self._precision, fixed_shapes=self._fixed_shapes)
+
+    @property
     def data_s(self) -> float | None:
         """Seconds spent gathering windows so far; None where the device does it asynchronously."""
         return self._data_s if self._gathers_in_time else None

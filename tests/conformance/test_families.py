@@ -55,6 +55,7 @@ def bench(sample_exports: Path, feature_dir: Path, tmp_path_factory: pytest.Temp
 
 TRAINED = {m: e for m, e in MODELS.items() if e.family != Family.EXPORT}
 """An export job trains nothing: it runs a verb on a ledger, see `tests/integration/test_export.py`."""
+EXPLAINED = (Family.TREES, Family.SIMPLE_NEURAL, Family.ADVANCED_NEURAL)
 every_model = pytest.mark.parametrize("model", TRAINED)
 VOLATILITY = tuple(m for m, e in MODELS.items() if e.family == Family.VOLATILITY)
 OF_REGIMES = ("regime_lightgbm", "regime_lstm", "regime_gru")
@@ -165,6 +166,16 @@ def test_two_fresh_runs_are_identical(bench: Bench, model: str) -> None:
     assert second.outcome().equals(first.outcome())
     for name in model_files(first):
         assert (second.run_dir / name).read_bytes() == (first.run_dir / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("model", [m for m, e in MODELS.items() if e.family in EXPLAINED])
+def test_a_model_with_features_says_what_its_forecasts_depend_on(bench: Bench, model: str) -> None:
+    """Or why that was not measured: so short a training is not worth it."""
+    found = json.loads((bench.undisturbed(model).run_dir / "why.json").read_text())
+    assert found["importance"] or "a twentieth of the training" in found["no_importance"]
+    if MODELS[model].family == Family.TREES:
+        assert {each["column"] for each in found["importance"]} == {"price", "sp500", "nasdaq", "vix", "calendar"}
+        assert found["contributions"]["columns"]
 
 
 @every_model

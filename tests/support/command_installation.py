@@ -32,6 +32,7 @@ class Home:
             "CBI_STATE_DIR": str(self.root / "state"),
             "CBI_V14_REPO": str(self.root / "repo"),
             "CBI_CONFIG": str(self.root / "config.toml"),
+            "CBI_TRACKING": "off",
         }
 
     @property

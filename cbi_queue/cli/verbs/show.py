@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from cbi_queue.ledger.peaks import PeakRow
 
 
-@click.command(epilog=examples("show lightgbm-1m", "show 12 --json"))
+@click.command(epilog=examples("show lightgbm-1m", "show lightgbm-1m --why", "show 12 --json"))
 @job_name_argument
+@click.option("--why", is_flag=True, help="Show what its forecasts depend on, and what moves the newest one.")
 @json_option
-def command(name: str, as_json: bool) -> None:
+def command(name: str, why: bool, as_json: bool) -> None:
     """Show one job: its spec, scores with their intervals, verdicts, files, attempts and events."""
     with readonly_ledger() as ledger:
         job = find_job(ledger, name)
@@ -35,12 +36,25 @@ def command(name: str, as_json: bool) -> None:
         peak = peaks_of_jobs(ledger, [job.id]).get(job.id)
         expected = expected_mib(ledger, peak) if peak else None
         lowered = lowered_micro_batch(ledger, job)
-    if as_json:
+    if why:
+        _print_why(job, as_json=as_json)
+    elif as_json:
         memory = {**asdict(peak), "expected_mib": expected} if peak else None
         told = {"memory": memory, "files": run_files(job), "attempt_list": _plain(attempts), "events": _plain(events)}
         print_json({**asdict(job), **told})
     else:
         _print(job, attempts, events, peak, expected, lowered)
+
+
+def _print_why(job: JobRow, *, as_json: bool) -> None:
+    from cbi_queue.cli.explanation_view import print_explanation
+    from cbi_queue.views.explanation import explanation_of, luck_words
+
+    if not as_json:
+        print_explanation(job)
+        return
+    told = explanation_of(job)
+    print_json({"id": job.id, "name": job.name, "luck": luck_words(job), "missing": told.missing, **told.found})
 
 
 def _plain(rows: list[Any]) -> list[dict[str, Any]]:
