@@ -57,6 +57,8 @@ def result_lines(job: JobRow) -> Iterator[str]:
     """Yield what the scores mean, how often the intervals held, and each verdict with its evidence."""
     metrics = job.metrics or {}
     yield from _regime_lines(metrics)
+    if isinstance(metrics.get("traded"), str):  # a backtest
+        yield from map(str, metrics.get("words", ()))
     if not isinstance(metrics.get("backtest"), dict):
         yield from _verdict_lines(metrics)
         return

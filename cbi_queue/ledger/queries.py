@@ -277,12 +277,16 @@ def errors_of_failed(ledger: Ledger) -> dict[int, str]:
 
 
 def results_of(ledger: Ledger) -> dict[int, tuple[Any, ...]]:
-    """Return job number -> skill of the backtest, its interval's ends, rows, features, texts and the name of a package.
+    """Return job number -> skill of the backtest, its interval's ends, rows, features, texts, the name of a package,
+    the model that a backtest traded first and its Sharpe ratio.
 
     Read without the metrics whole, and only of jobs with metrics. What a job does not have is None; `rows` of a forecasting
     model is no number.
     """
-    keys = ("backtest.skill_mae", "backtest.skill_low", "backtest.skill_high", "rows", "features", "texts", "model_id")
+    keys = (
+        "backtest.skill_mae", "backtest.skill_low", "backtest.skill_high", "rows", "features", "texts", "model_id",
+        "traded", "traded_sharpe",
+    )  # fmt: skip
     paths = ", ".join(f"'$.{key}'" for key in keys)
     sql = f"SELECT id, json_extract(metrics, {paths}) AS found FROM jobs WHERE metrics IS NOT NULL"  # noqa: S608
     return {row["id"]: tuple(json.loads(row["found"])) for row in ledger.conn.execute(sql)}
