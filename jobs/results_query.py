@@ -275,7 +275,8 @@ def as_json(names: list[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
 
 def as_parquet(names: list[str], answer: duckdb.DuckDBPyConnection) -> bytes:
     """Return the whole answer as Parquet."""
-    table = (answer.to_arrow_table if hasattr(answer, "to_arrow_table") else answer.fetch_arrow_table)()
+    source: Any = answer  # older versions of DuckDB call it otherwise
+    table = (source.to_arrow_table if hasattr(source, "to_arrow_table") else source.fetch_arrow_table)()
     sink = io.BytesIO()
     pq.write_table(table.rename_columns(names), sink)
     return sink.getvalue()
@@ -305,8 +306,8 @@ def answer_to(asked: Mapping[str, Any]) -> Iterator[bytes]:
             yield json.dumps(head).encode() + b"\n"
             yield body
             return
-        most = asked["most_rows"] if form == "rows" else None
         if form == "rows":
+            most = int(asked["most_rows"])
             found = [[plain(value) for value in row] for row in rows_of(answer, most + 1)]
             yield (
                 json.dumps({**head, "rows": found[:most], "more": len(found) > most}, allow_nan=False).encode() + b"\n"
