@@ -253,8 +253,7 @@ def as_csv(names: list[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     """Yield lines of CSV."""
     buffer = io.StringIO()
     out = csv.writer(buffer, lineterminator="\n")
-    for row in (names, *()):
-        out.writerow(row)
+    out.writerow(names)
     for row in rows:
         out.writerow(map(text_cell, row))
         if buffer.tell() > 1 << 20:
