@@ -32,6 +32,8 @@ VERBS: dict[str, str] = {
     "eta": "Show when the queue or a plan will be done, and which jobs are at risk.",
     "budget": "Show how many of the week's planned models are done.",
     "leaderboard": "Rank the trained models of each horizon against the baselines.",
+    "results": "Ask the results of all runs with SQL.",
+    "backtest": "Trade the best models of a horizon on their backtest block.",
     "export": "Write the best model of a horizon as a package for Vertex AI.",
     "track": "Write finished runs to MLflow's store, or as TensorBoard files.",
     "verify": "Check that the results of finished runs are what they were.",

@@ -61,6 +61,8 @@ def result_lines(job: JobRow) -> Iterator[str]:
     yield from _regime_lines(metrics)
     if isinstance(package := metrics.get("folder"), str) and job.family == Family.EXPORT:
         yield f"Package: {metrics.get('model_id')}, the model of {metrics.get('job')} (job {metrics.get('job_id')}), in {package}"
+    if isinstance(metrics.get("traded"), str):  # a backtest
+        yield from map(str, metrics.get("words", ()))
     if not isinstance(metrics.get("backtest"), dict):
         yield from _verdict_lines(metrics)
         return

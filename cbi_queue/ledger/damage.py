@@ -90,10 +90,10 @@ def check_runs(ledger: Ledger, job_ids: Sequence[int], models: Path) -> Iterator
         row = ledger.conn.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
         job = JobRow.of(row) if row else None
         if job is not None and job.state in FINISHED and job.run_dir is not None:
-            yield check_run(ledger_id, job, _run_dir(job.run_dir, models))
+            yield check_run(ledger_id, job, run_folder(job.run_dir, models))
 
 
-def _run_dir(recorded: str, models: Path) -> Path:
+def run_folder(recorded: str, models: Path) -> Path:
     """Return where a run folder is: as recorded, else at the same place below *models* (local, shelf, name)."""
     moved = models.joinpath(*Path(recorded).parts[-3:])
     return moved if not os.path.lexists(recorded) and moved.is_dir() else Path(recorded)
@@ -139,7 +139,7 @@ def sample_runs(ledger: Ledger, models: Path, most_bytes: int) -> Sample:
         if row is None:
             continue
         job = JobRow.of(row)
-        run_dir = _run_dir(str(job.run_dir), models)
+        run_dir = run_folder(str(job.run_dir), models)
         manifest, _ = open_manifest(run_dir)
         if _bytes_of(manifest) > most_bytes:
             continue

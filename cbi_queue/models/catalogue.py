@@ -206,6 +206,13 @@ SHIPPED: dict[str, ModelEntry] = {
         resumes_from="start",
         words="the best model of the horizon, for Vertex AI",
     ),
+    "backtest": ModelEntry(
+        Family.BACKTEST,
+        "cbi_queue.models.parameters.export:BacktestParams",
+        {"native": "jobs.families.backtest:Backtest"},
+        resumes_from="start",
+        words="what the best models of the horizon would have made",
+    ),
 }
 
 BATCH_KINDS = tuple(dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind))

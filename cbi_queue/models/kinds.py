@@ -41,13 +41,17 @@ class Family(StrEnum):
     SENTIMENT = "sentiment"
     EXPORT = "export"
     """No model: a package of one that is trained."""
+    BACKTEST = "backtest"
+    """No model: what the best ones of a horizon would have made."""
 
 
 PREPARING = frozenset({Family.FEATURES, Family.SENTIMENT})
 """Families whose jobs forecast nothing: they make what the others read. The week's budget does not count them."""
+REPORTING = frozenset({Family.EXPORT, Family.BACKTEST})
+"""Families whose jobs run a verb on what others trained; they train nothing."""
 BOOSTED = frozenset({Family.TREES, Family.REGIME_CLASSIFIER})
 """Families of boosted trees: after running out of memory they are trained with half the bins and threads."""
-_NO_PRICE = PREPARING | {Family.VOLATILITY, Family.REGIME_CLASSIFIER, Family.EXPORT}
+_NO_PRICE = PREPARING | REPORTING | {Family.VOLATILITY, Family.REGIME_CLASSIFIER}
 OF_ONE_REGIME = ("regime_lstm", "regime_gru")
 """Right only as far as their regime comes: their mixture forecasts the price."""
 

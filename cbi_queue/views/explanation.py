@@ -104,11 +104,9 @@ def importance_words(found: dict[str, Any]) -> str:
 def contribution_rows(found: dict[str, Any], price: float | None) -> list[tuple[str, str, str, str]]:
     """Return column, bar, what it adds to the forecast, and to the price, largest first; none where it is not known."""
     told = found.get("contributions")
-    listed = (
-        [each for each in _listed(told.get("columns")) if number_of(each.get("adds")) is not None]
-        if isinstance(told, dict)
-        else []
-    )
+    if not isinstance(told, dict):
+        return []
+    listed = [each for each in _listed(told.get("columns")) if number_of(each.get("adds")) is not None]
     most = max((abs(each["adds"]) for each in listed), default=0.0)
     factor = number_of(found.get("forecast_factor"))
     scale = 1.0 if factor is None else factor
@@ -175,7 +173,7 @@ def _percent(share: float) -> str:
 
 def _is_share(told: dict[str, Any]) -> bool:
     """Return True for log returns; the other label is a difference of prices."""
-    return told.get("unit", "log_return") == "log_return"
+    return bool(told.get("unit", "log_return") == "log_return")
 
 
 def _amount(value: float, told: dict[str, Any]) -> str:

@@ -128,7 +128,8 @@ def result_words(
 ) -> str | None:
     """Write a result in a few words; None without one.
 
-    `skill +0.003 (-0.005 to +0.010)`, `5031 rows, 203 features`, `551 texts scored`, `exported as cbi-zl-1m-v01`.
+    `skill +0.003 (-0.005 to +0.010)`, `5031 rows, 203 features`, `551 texts scored`, `exported as cbi-zl-1m-v01`,
+    `traded ets-1m, Sharpe +0.12`.
 
     Args:
         skill: of the backtest, with *low* and *high*, the ends of its interval.
@@ -136,9 +137,9 @@ def result_words(
         high: see there.
         rows: of a feature cache, with its *features*.
         features: see there.
-        others: the texts that were scored; the name of a package.
+        others: the texts that were scored; the name of a package; what a backtest traded first, and its Sharpe ratio.
     """
-    texts, package = (*others, None, None)[:2]
+    texts, package, traded, sharpe = (*others, None, None, None, None)[:4]
     if _is_number(skill):
         if _is_number(low) and _is_number(high):
             return f"skill {signed(skill)} ({signed(low)} to {signed(high)})"
@@ -147,9 +148,9 @@ def result_words(
         return f"{rows} rows, {features} features"
     if _is_number(texts):
         return f"{texts} texts scored"
-    if isinstance(package, str):
-        return f"exported as {package}"
-    return None
+    if isinstance(traded, str):
+        return f"traded {traded}, Sharpe {sharpe:+.2f}" if _is_number(sharpe) else f"traded {traded}, no position"
+    return f"exported as {package}" if isinstance(package, str) else None
 
 
 def signed(skill: float | None) -> str:

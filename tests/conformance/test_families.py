@@ -21,7 +21,7 @@ from slot_end import Slot
 from support.headlines import give_headlines
 
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import PREPARING, Family
+from cbi_queue.models.kinds import PREPARING, REPORTING, Family
 from cbi_queue.protocol import (
     EpochReport,
     Message,
@@ -53,7 +53,7 @@ def bench(sample_exports: Path, feature_dir: Path, tmp_path_factory: pytest.Temp
     return Bench(sample_exports, feature_dir, tmp_path_factory.mktemp("runs"), headlines)
 
 
-TRAINED = {m: e for m, e in MODELS.items() if e.family != Family.EXPORT}
+TRAINED = {m: e for m, e in MODELS.items() if e.family not in REPORTING}
 """An export job trains nothing: it runs a verb on a ledger, see `tests/integration/test_export.py`."""
 EXPLAINED = (Family.TREES, Family.SIMPLE_NEURAL, Family.ADVANCED_NEURAL)
 every_model = pytest.mark.parametrize("model", TRAINED)

@@ -17,7 +17,7 @@ from cbi_queue.artifacts import sha256_of
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import SHIPPED
-from cbi_queue.models.kinds import MIXTURE, Family
+from cbi_queue.models.kinds import MIXTURE, REPORTING, Family
 from cbi_queue.process_identity import ProcessIdentity
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def jobs_of(batch: object, backends: tuple[str, ...] = ()) -> list[dict[str, Any
     """One small job of each shipped model, and one more for each of *backends* that it has."""
     jobs = []
     for model, entry in SHIPPED.items():
-        if entry.family == Family.EXPORT:  # trains nothing
+        if entry.family in REPORTING:  # trains nothing
             continue
         horizon = FEATURES_HORIZON if model == "feature_cache" else "1w"
         job: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Parameters of an export job."""
+"""Parameters of jobs that report on what others trained: an export, a backtest."""
 
 from __future__ import annotations
 
@@ -16,3 +16,10 @@ class ExportParams(ModelParams):
 
     job: JobName | None = None
     """Job whose model is exported; null: the one that its board ranks first when the export begins."""
+
+
+class BacktestParams(ModelParams):
+    """Which models are traded."""
+
+    best: Annotated[int, Field(ge=1, le=6)] = 1
+    """Models that are traded: the first ones of the board."""

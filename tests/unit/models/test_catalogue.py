@@ -46,7 +46,12 @@ def test_the_catalogue_is_cheap_to_import() -> None:
 
 def test_every_family_has_a_model_and_is_in_the_budget_or_the_features() -> None:
     assert all(models_of(family) for family in Family)
-    assert {family.value for family in Family} - {row.family for row in ROWS} == {"features", "sentiment", "export"}
+    assert {family.value for family in Family} - {row.family for row in ROWS} == {
+        "features",
+        "sentiment",
+        "export",
+        "backtest",
+    }
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -25,15 +25,15 @@ SHIPPED = (DAYS, [SCHEDULES / "quickstart.yaml"])
 
 
 NOT_PLANNED = {
-    "arima", "theta", "prophet", "quantile_net", "finbert",
-    "vertex_package", "regime_lightgbm", "regime_lstm", "regime_gru", "regime_mixture",
+    "arima", "theta", "prophet", "quantile_net", "finbert", "vertex_package", "backtest",
+    "regime_lightgbm", "regime_lstm", "regime_gru", "regime_mixture",
     *models_of("meta"),
 }  # fmt: skip
 """The week's ten statistical models are two a horizon, and three more are not among them; FinBERT needs headlines and weights;
 the models of regimes, ensembles and exports come with the week's last days."""
 NOT_IN_QUICKSTART = {
     Family.ADVANCED_NEURAL, Family.VOLATILITY, Family.REGIME_CLASSIFIER, Family.REGIME_SPECIFIC,
-    Family.META, Family.SENTIMENT, Family.EXPORT,
+    Family.META, Family.SENTIMENT, Family.EXPORT, Family.BACKTEST,
 }  # fmt: skip
 
 
