@@ -32,8 +32,10 @@ class Installation:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment of every process here: one thread a trainer, no settings from outside."""
-        foreign = ("CBI_", "EXTERNAL_DRIVE", "OMP_")
+        """The environment of every process here: one thread a trainer, no settings from outside, compiled modules kept as
+        an installed package has them.
+        """
+        foreign = ("CBI_", "EXTERNAL_DRIVE", "OMP_", "PYTHONDONTWRITEBYTECODE")
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith(foreign)},
             "CBI_STATE_DIR": str(self.root / "state"),

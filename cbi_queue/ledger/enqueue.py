@@ -271,19 +271,19 @@ def _insert(
     ends = {ids[c.spec.name]: _needed_ids(ledger, c.spec, c.spec.after, ids, known) for c in fresh if c.spec.after}
     ends = {job: found - needs[job] for job, found in ends.items()}
     open_needs = _still_open(ledger, needs, ends, set(ids.values()))
-    rows, events, added = [], [], []
+    rows, events, added = [], [], []  # `.value`: SQLite takes long over words that are not plain text
     for candidate in fresh:
         job_id, spec = ids[candidate.spec.name], candidate.spec
         state = JobState.WAITING if job_id in open_needs else JobState.QUEUED
         reason = Reason.NEEDS_OPEN if state is JobState.WAITING else Reason.ENQUEUED
         rows.append(
             (
-                job_id, plan_ids[candidate.source], spec.day, spec.name, spec.family, spec.model, spec.horizon,
-                spec.backend, candidate.spec_json, candidate.identity, state, reason, spec.priority, spec.retries,
-                spec.timeout_s, now, now,
+                job_id, plan_ids[candidate.source], spec.day, spec.name, spec.family.value, spec.model, spec.horizon,
+                spec.backend, candidate.spec_json, candidate.identity, state.value, reason.value, spec.priority,
+                spec.retries, spec.timeout_s, now, now,
             )
         )  # fmt: skip
-        events.append((now, job_id, reason, state, REASON_WORDS[reason]))
+        events.append((now, job_id, reason.value, state.value, REASON_WORDS[reason]))
         added.append(EnqueuedJob(spec.name, job_id, state))
     conn = ledger.conn
     conn.executemany(_INSERT_JOB, rows)

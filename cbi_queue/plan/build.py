@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.catalogue import MODELS, entry_for, models_of, outside
 from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.plan.expand import Combination, filled
+from cbi_queue.plan.expand import MAX_JOBS, Combination, filled
 from cbi_queue.spec import CHECKED, NAME_PATTERN, JobSpec, spec_faults, timeout_seconds
 from cbi_queue.values.words import KeyPath, fault_words, not_allowed, unknown
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cbi_queue.plan.expand import Complain, Entry
 
 NAME_WORDS = "lower-case letters, digits, dot, dash, underscore; at most 80, the first a letter or digit"
+_NAME = re.compile(NAME_PATTERN)
 DIGITS_WORDS = "a name of digits only could be taken for the number of another job; add a letter, as in {!r}"
 
 
@@ -133,7 +134,7 @@ def _check_params(draft: JobDraft, values: dict[str, Any], broken: set[str], com
         return
     entry = MODELS[draft.model]
     try:
-        checked = entry.params.model_validate_json(json.dumps(values["params"]), strict=True)
+        draft.params = _checked_params(entry.params, json.dumps(values["params"]))
     except ValidationError as exc:
         broken.add("params")
         spoilt = {error["loc"][0] for error in exc.errors() if error["loc"]}
@@ -141,8 +142,12 @@ def _check_params(draft: JobDraft, values: dict[str, Any], broken: set[str], com
         for error in exc.errors():
             key, text = fault_words(error, params_schema(entry.params), "parameter")
             complain(draft.place("params", *key), text)
-    else:
-        draft.params = checked.model_dump(mode="json")
+
+
+@lru_cache(maxsize=MAX_JOBS)
+def _checked_params(params: type[ModelParams], written: str) -> dict[str, Any]:
+    """Check *written* parameters, JSON, once for the many jobs of a matrix that have them; every default filled in."""
+    return params.model_validate_json(written, strict=True).model_dump(mode="json")
 
 
 @lru_cache(maxsize=64)
@@ -165,7 +170,7 @@ def _filled(
         if draft.model is not None and draft.horizon is not None:
             complain((*draft.at, *key), str(exc))
         return None
-    if re.fullmatch(NAME_PATTERN, name) is None:
+    if _NAME.fullmatch(name) is None:
         complain((*draft.at, *key), not_allowed(name, NAME_WORDS))
         return None
     return name

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.models.kinds import HORIZONS
@@ -18,7 +19,7 @@ from cbi_queue.spec import NAME_PATTERN
 from cbi_queue.values.words import KeyPath, did_you_mean, not_allowed, seen, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MAX_JOBS = 10_000
 """Most jobs of one plan: what checking, enqueuing and listing are quick with (`python -m benchmarks large-queue`)."""
@@ -119,11 +120,10 @@ def count_of(axes: list[Axis]) -> int:
     return math.prod(len(axis.choices) for axis in axes)
 
 
-def combinations(entry: Entry, axes: list[Axis]) -> list[Combination]:
+def combinations(entry: Entry, axes: list[Axis]) -> Iterator[Combination]:
     """Multiply *axes* out; the last axis changes fastest, as written."""
     template = entry.values.get("name", "")
     mentioned = set(_PLACEHOLDER.findall(template))
-    found = []
     for chosen in itertools.product(*(axis.choices for axis in axes)):
         values = {key: value for key, value in entry.values.items() if key != "matrix"}
         values["params"] = dict(values.get("params", {}))
@@ -138,11 +138,11 @@ def combinations(entry: Entry, axes: list[Axis]) -> list[Combination]:
         appended = tuple(
             name_safe(value) for axis, (value, _) in zip(axes, chosen, strict=True) if axis.placeholder not in mentioned
         )
-        found.append(Combination(values, origins, appended))
-    return found
+        yield Combination(values, origins, appended)
 
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_UNSAFE = re.compile(r"[^a-z0-9._-]")
 
 
 def filled(template: str, facts: Mapping[str, Any]) -> str:
@@ -151,14 +151,22 @@ def filled(template: str, facts: Mapping[str, Any]) -> str:
     Raises:
         ValueError: when a placeholder is not among *facts*.
     """
-    for word in _PLACEHOLDER.findall(template):
-        if word not in facts:
-            raise ValueError(unknown("placeholder", word, facts))
-    return _PLACEHOLDER.sub(lambda match: name_safe(facts[match[1]]), template)
+    parts = list(_parts(template))
+    for place in range(1, len(parts), 2):
+        if parts[place] not in facts:
+            raise ValueError(unknown("placeholder", parts[place], facts))
+        parts[place] = name_safe(facts[parts[place]])
+    return "".join(parts)
+
+
+@lru_cache
+def _parts(template: str) -> tuple[str, ...]:
+    """Cut *template* into text, placeholder, text, …, text."""
+    return tuple(_PLACEHOLDER.split(template))
 
 
 def name_safe(value: Any) -> str:
     """Write a value as part of a job name: lower case; lists joined by `x`; other characters become dashes."""
     if isinstance(value, list | tuple):
         return "x".join(name_safe(item) for item in value)
-    return re.sub(r"[^a-z0-9._-]", "-", str(value).lower())
+    return _UNSAFE.sub("-", str(value).lower())

@@ -40,10 +40,11 @@ def look_back_rows(params: FeatureParams) -> int:
 
 def feature_names(series: Sequence[Series], params: FeatureParams, as_is: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names of the feature columns in their order; `jobs.data.features` has the formula of each."""
-    return (*_names(series, params), *CALENDAR, *as_is)
+    return (*series_features(series, params), *CALENDAR, *as_is)
 
 
-def _names(series: Sequence[Series], params: FeatureParams) -> Iterator[str]:
+def series_features(series: Sequence[Series], params: FeatureParams) -> Iterator[str]:
+    """Yield the names of the features that are made of the series."""
     lags, windows = (0, *sorted(set(params.lags))), sorted(set(params.windows))
     for s in series:
         yield from (f"{s.name}_ret_{k}" for k in lags)

@@ -14,19 +14,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
-from jobs.data.feature_names import DATE, PRICE, feature_names
-from jobs.data.rolling_moments import rolling_moments
+from jobs.data.feature_names import DATE, PRICE, look_back_rows, series_features
+from jobs.data.rolling_moments import rolling_extremes, rolling_moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cbi_queue.models.parameters.features import FeatureParams
     from jobs.data.feature_names import Series
+    from jobs.data.rolling_moments import Moments
 
-_CALENDAR = {"month": pl.col(DATE).dt.month(), "day_of_week": pl.col(DATE).dt.weekday()}
+_CALENDAR = (pl.col(DATE).dt.month().alias("month"), pl.col(DATE).dt.weekday().alias("day_of_week"))
 """1 to 12; 1 (Monday) to 7."""
+_TILE_CELLS, _LEAST_TILE_ROWS = 1 << 14, 1024
+"""Rows x (returns and levels) worked on at a time: 128 KiB an array, which stays in the processor's cache."""
 
 
 def engineer(
@@ -43,11 +47,22 @@ def engineer(
     Returns:
         `date`, `price` (Float64), then the features (Float32), as many rows as came in.
     """
-    # Two stages: first what many features share, then all features in parallel (half the time of one stage).
-    shared = _with_moments(_with_returns(frame, series), series, params)
-    formulas = _formulas(series, params) | {name: pl.col(name) for name in as_is}
-    features = [_finite(formulas[name]).alias(name) for name in feature_names(series, params, as_is)]
-    return shared.select(DATE, PRICE, *features)
+    names, rows = tuple(series_features(series, params)), frame.height
+    place = {name: at for at, name in enumerate(names)}
+    values, back = _returns_and_levels(frame, series), look_back_rows(params)
+    made = np.full((len(names), rows), np.nan, np.float32)
+    step = max(_LEAST_TILE_ROWS, _TILE_CELLS // len(values))
+    for first in range(0, rows, step):
+        start, tile = max(0, first - back), made[:, first : first + step]
+        with np.errstate(all="ignore"):  # what is not finite becomes null
+            for feature, of, found in _features(values[:, start : first + step], series, params):
+                tile[[place[f"{s.name}_{feature}"] for s in of]] = found[:, first - start :]
+        tile[np.isinf(tile)] = np.nan
+    # one series for all of them, cut without a copy: a column at a time costs more than its numbers
+    every = pl.Series(made.ravel(), nan_to_null=True)
+    features = [every.slice(at * rows, rows).alias(name) for at, name in enumerate(names)]
+    others = frame.select(_finite(each) for each in (*_CALENDAR, *map(pl.col, as_is)))
+    return pl.DataFrame([frame[DATE], frame[PRICE], *features, *others])
 
 
 def _finite(expression: pl.Expr) -> pl.Expr:
@@ -55,10 +70,10 @@ def _finite(expression: pl.Expr) -> pl.Expr:
     return pl.when(value.is_finite()).then(value)
 
 
-def _with_returns(frame: pl.DataFrame, series: Sequence[Series]) -> pl.DataFrame:
-    levels = [(_log(s.name) if s.is_log else pl.col(s.name)).alias(f"{s.name}.level") for s in series]
-    returns = [pl.col(f"{s.name}.level").diff().alias(f"{s.name}.r") for s in series]
-    return frame.with_columns(levels).with_columns(returns)
+def _returns_and_levels(frame: pl.DataFrame, series: Sequence[Series]) -> np.ndarray:
+    """Return the returns of every series, then their levels: (2 x series, rows) float64, gaps as NaN."""
+    levels = frame.select(_log(s.name) if s.is_log else pl.col(s.name) for s in series)
+    return levels.select(pl.all().diff().name.suffix(".r"), pl.all()).to_numpy().T
 
 
 def _log(name: str) -> pl.Expr:
@@ -66,73 +81,60 @@ def _log(name: str) -> pl.Expr:
     return pl.when(pl.col(name) > 0).then(pl.col(name).log())
 
 
-def _with_moments(frame: pl.DataFrame, series: Sequence[Series], params: FeatureParams) -> pl.DataFrame:
-    """Add mean and standard deviation of returns and levels, and C_xy of the price's return with the others'."""
-    names = [f"{s.name}.{kind}" for kind in ("r", "level") for s in series]
-    # (2 x series, rows): the returns first, beginning with the price's
-    values = frame.select(names).to_numpy().T.copy()
-    variances = [(i, i) for i in range(len(names))]
-    with_price = [(0, i) for i in range(1, len(series))] if params.interactions else []
-    moments = rolling_moments(values, variances + with_price, sorted(set(params.windows)))
-    columns = []
-    for w, found in moments.items():
-        columns += [pl.Series(f"{name}.mean.{w}", found.mean[i]) for i, name in enumerate(names)]
-        columns += [pl.Series(f"{name}.co.{w}", found.co[i]) for i, name in enumerate(names)]
-        columns += [pl.Series(f"{series[i].name}.co_price.{w}", found.co[len(names) + i - 1]) for _, i in with_price]
-    return frame.with_columns(columns)
+def _features(
+    values: np.ndarray, series: Sequence[Series], params: FeatureParams
+) -> Iterator[tuple[str, Sequence[Series], np.ndarray]]:
+    """Yield every feature of the series without its series' name, the series that have it, and (those, rows) float64.
 
-
-def _formulas(series: Sequence[Series], params: FeatureParams) -> dict[str, pl.Expr]:
-    """Return every feature: name -> expression over the shared columns."""
-    windows = sorted(set(params.windows))
-    found: dict[str, pl.Expr] = {}
-    for s in series:
-        found.update(_lagged(s.name, sorted(set(params.lags))))
-        found.update(pair for w in windows for pair in _rolling(s.name, w))
-    if params.interactions:
-        price = series[0]
-        found.update(pair for s in series[1:] for w in windows for pair in _with_price(price, s, w))
-    return found | _CALENDAR
-
-
-def _lagged(name: str, lags: Sequence[int]) -> Iterator[tuple[str, pl.Expr]]:
-    """Return the one-day returns: today's (ret_0) and those of k trading days ago."""
-    r = pl.col(f"{name}.r")
-    return ((f"{name}_ret_{k}", r.shift(k)) for k in (0, *lags))
-
-
-def _rolling(name: str, w: int) -> Iterator[tuple[str, pl.Expr]]:
-    """Yield the statistics of the last w rows of one series.
-
-    mean, std (n - 1), min and max of r; momentum sum(r) / (std(r) sqrt(w)), the window's return in units of its own
-    spread, because sum(r) alone is w times the mean; z = (level - mean(level)) / std(level).
+    Args:
+        values: returns, then levels, see `_returns_and_levels`.
+        series: what they are of.
+        params: lags and windows.
     """
-    r, level = pl.col(f"{name}.r"), pl.col(f"{name}.level")
-    mean, std = pl.col(f"{name}.r.mean.{w}"), _std(f"{name}.r", w)
-    yield f"{name}_mean_{w}", mean
-    yield f"{name}_std_{w}", std
-    yield f"{name}_min_{w}", r.rolling_min(w)
-    yield f"{name}_max_{w}", r.rolling_max(w)
-    yield f"{name}_mom_{w}", mean * math.sqrt(w) / std
-    yield f"{name}_z_{w}", (level - pl.col(f"{name}.level.mean.{w}")) / _std(f"{name}.level", w)
+    returns, windows = values[: len(series)], sorted(set(params.windows))
+    for k in {0, *params.lags}:
+        yield f"ret_{k}", series, _earlier(returns, k)
+    moments = rolling_moments(values, len(series) - 1 if params.interactions else 0, windows)
+    for found, (least, most) in zip(moments, rolling_extremes(returns, windows), strict=True):
+        yield f"min_{found.n}", series, least
+        yield f"max_{found.n}", series, most
+        for feature, made in _rolling(values, found):
+            yield feature, series, made
+        if params.interactions:
+            yield from _with_price(series, found)
 
 
-def _std(column: str, w: int) -> pl.Expr:
-    return (pl.col(f"{column}.co.{w}") / (w - 1)).sqrt()
+def _earlier(values: np.ndarray, k: int) -> np.ndarray:
+    """Return the values of k rows before."""
+    found = np.full_like(values, np.nan)
+    found[:, k:] = values[:, : max(0, values.shape[1] - k)]
+    return found
 
 
-def _with_price(price: Series, other: Series, w: int) -> Iterator[tuple[str, pl.Expr]]:
-    """Yield how the price (p) moved against another series (q) over the last w rows.
+def _rolling(values: np.ndarray, found: Moments) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the statistics of the last w rows, apart from the extremes of r.
+
+    mean and std (n - 1) of r; momentum sum(r) / (std(r) sqrt(w)), the window's return in units of its own spread,
+    because sum(r) alone is w times the mean; z = (level - mean(level)) / std(level).
+    """
+    n, w = len(values) // 2, found.n
+    std = np.sqrt(found.co[: 2 * n] / (w - 1))
+    yield f"mean_{w}", found.mean[:n]
+    yield f"std_{w}", std[:n]
+    yield f"mom_{w}", found.mean[:n] * math.sqrt(w) / std[:n]
+    yield f"z_{w}", (values[n:] - found.mean[n:]) / std[n:]
+
+
+def _with_price(series: Sequence[Series], found: Moments) -> Iterator[tuple[str, Sequence[Series], np.ndarray]]:
+    """Yield how the price (p) moved against each other series (q) over the last w rows.
 
     corr = C_pq / sqrt(C_pp C_qq); beta = C_pq / C_qq, of the price's return on the other's; spread = the price's log
     return over w rows less the other's, only where both are logarithmic.
     """
-    co = pl.col(f"{other.name}.co_price.{w}")
-    own, its = pl.col(f"{price.name}.r.co.{w}"), pl.col(f"{other.name}.r.co.{w}")
-    yield f"{other.name}_corr_{w}", (co / (own.sqrt() * its.sqrt())).clip(-1.0, 1.0)
-    yield f"{other.name}_beta_{w}", co / its
-    if price.is_log and other.is_log:
-        yield (
-            f"{other.name}_spread_{w}",
-            (pl.col(f"{price.name}.r.mean.{w}") - pl.col(f"{other.name}.r.mean.{w}")) * w,
-        )
+    price, *others = series
+    n, w = len(series), found.n
+    co, own, its = found.co[2 * n :], found.co[0], found.co[1:n]
+    yield f"corr_{w}", others, np.clip(co / (np.sqrt(own) * np.sqrt(its)), -1.0, 1.0)
+    yield f"beta_{w}", others, co / its
+    logs = [i for i, s in enumerate(series) if i and s.is_log and price.is_log]
+    yield f"spread_{w}", [series[i] for i in logs], (found.mean[0] - found.mean[logs]) * w

@@ -1,4 +1,4 @@
-"""Rolling means, variances and covariances whose value at a row depends on that window's rows and on nothing else.
+"""Rolling means, variances, covariances and extremes whose value at a row depends on that window's rows and nothing else.
 
 The usual rolling sums keep a running total, so the rounding of much earlier rows remains in today's value: a file built
 in chunks would differ from one built whole, and a constant window would seem to have a spread. Here each window is a
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,59 +27,72 @@ class Moments:
     mean: np.ndarray
     """(series, rows) float64."""
     co: np.ndarray
-    """(pairs, rows) float64, C_xy of each pair."""
+    """(series + with_first, rows) float64: C_xx of every series, then C_0y of the first with each of the next ones."""
 
 
-def rolling_moments(values: np.ndarray, pairs: Sequence[tuple[int, int]], windows: Sequence[int]) -> dict[int, Moments]:
-    """Compute the moments of every window length.
+def rolling_moments(values: np.ndarray, with_first: int, windows: Sequence[int]) -> Iterator[Moments]:
+    """Yield the moments of every window length, in the order asked for.
 
     Args:
         values: (series, rows) float64; NaN is a gap.
-        pairs: indices (x, y) into the series; (x, x) asks for a variance.
+        with_first: how many series after the first one are set against it.
         windows: lengths in rows, each at least 1.
-
-    Returns:
-        Window length -> its moments.
     """
-    index = np.array(pairs, dtype=np.intp).reshape(-1, 2)
-    x, y = index[:, 0], index[:, 1]
     # A block of one row has no spread; 0 * value keeps a gap a gap.
-    blocks = {1: Moments(1, values, 0.0 * (values[x] + values[y]))}
-    size = 1
-    while 2 * size <= max(windows, default=1):
-        blocks[2 * size] = _merge(blocks[size], blocks[size], x, y)
-        size *= 2
-    return {n: _window(n, blocks, x, y) for n in windows}
+    co = np.concatenate([values + values, values[0] + values[1 : 1 + with_first]])
+    co *= 0.0
+    blocks = [Moments(1, values, co)]
+    while 2 * blocks[-1].n <= max(windows, default=1):
+        blocks.append(_merge(blocks[-1], blocks[-1]))
+    for n in windows:
+        # the blocks of n's binary digits, the largest one on the latest rows
+        window, *earlier = [block for block in reversed(blocks) if n & block.n]
+        for block in earlier:
+            window = _merge(window, block)
+        yield window
 
 
-def _window(n: int, blocks: dict[int, Moments], x: np.ndarray, y: np.ndarray) -> Moments:
-    """Merge the blocks of n's binary digits, the largest one on the latest rows."""
-    sizes = [size for size in sorted(blocks, reverse=True) if n & size]
-    window = blocks[sizes[0]]
-    for size in sizes[1:]:
-        window = _merge(window, blocks[size], x, y)
-    return window
-
-
-def _merge(late: Moments, early: Moments, x: np.ndarray, y: np.ndarray) -> Moments:
+def _merge(late: Moments, early: Moments) -> Moments:
     """Merge the rows of *late* with those of *early* directly before them (Chan, Golub and LeVeque 1979).
 
     With d = m_early - m_late and n = n_late + n_early:
     m = m_late + d n_early / n and C_xy = C_late + C_early + d_x d_y n_late n_early / n.
     """
-    n, k = late.n + early.n, late.n
+    n, k, series = late.n + early.n, late.n, len(late.mean)
+    mean, co = np.empty_like(late.mean), np.empty_like(late.co)
+    mean[:, :k] = co[:, :k] = np.nan  # no full window; *k* may exceed the rows
     d = early.mean[:, :-k] - late.mean[:, k:]
-    mean = late.mean[:, k:] + d * (early.n / n)
-    co = d[x]
-    co *= d[y]
-    co *= late.n * early.n / n
-    co += late.co[:, k:]
-    co += early.co[:, :-k]
-    rows = late.mean.shape[1]
-    return Moments(n, _at_the_end(mean, rows), _at_the_end(co, rows))
+    new = co[:, k:]
+    np.multiply(d, d, out=new[:series])
+    np.multiply(d[0], d[1 : 1 + len(co) - series], out=new[series:])
+    new *= late.n * early.n / n
+    new += late.co[:, k:]
+    new += early.co[:, :-k]
+    d *= early.n / n
+    np.add(late.mean[:, k:], d, out=mean[:, k:])
+    return Moments(n, mean, co)
 
 
-def _at_the_end(values: np.ndarray, rows: int) -> np.ndarray:
-    """Extend *values*, (any, up to rows), to *rows*: the first ones have no full window and become NaN."""
-    empty = np.full((len(values), rows - values.shape[1]), np.nan)
-    return np.concatenate([empty, values], axis=1)
+def rolling_extremes(values: np.ndarray, windows: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the smallest and the largest value of the last n rows for every n of *windows*, which ascend.
+
+    Args:
+        values: (series, rows) float64; NaN is a gap, and empties the windows that hold it.
+        windows: lengths in rows, each at least 1.
+    """
+    size, least, most = 1, values, values
+    for n in windows:
+        while size < n:
+            # two blocks that end k rows apart cover size + k rows
+            k = min(size, n - size)
+            least, most = _pair(np.minimum, least, k), _pair(np.maximum, most, k)
+            size += k
+        yield least, most
+
+
+def _pair(of: np.ufunc, values: np.ndarray, k: int) -> np.ndarray:
+    """Take *of* each value and the one *k* rows before; NaN where there is none."""
+    found = np.empty_like(values)
+    found[:, :k] = np.nan
+    of(values[:, k:], values[:, :-k], out=found[:, k:])
+    return found

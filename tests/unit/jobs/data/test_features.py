@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from cbi_queue.models.parameters.features import FeatureParams
-from jobs.data.feature_names import Series, feature_names, look_back_rows
-from jobs.data.features import _formulas, engineer
+from jobs.data.feature_names import Series, feature_names, look_back_rows, series_features
+from jobs.data.features import _features, engineer
 
 PRICE, OTHER = Series("price", is_log=True), Series("other", is_log=True)
 LN2 = log(2)
@@ -199,6 +199,17 @@ def test_chunks_that_overlap_by_the_look_back_equal_the_whole(rows, wanted, step
         assert part.equals(whole.slice(first, step), null_equal=True)
 
 
+def test_a_long_file_is_the_same_as_its_parts():
+    """Rows are worked on in tiles of 2,048: their borders, which another start shifts, leave no trace."""
+    p, q = walk(5000, 1), walk(5000, 2)
+    whole = engineer(frame(price=p, other=q), [PRICE, OTHER], DEFAULTS)
+    for first, last in ((0, 4096), (777, 5000), (2047 - 126, 2050)):
+        part = engineer(frame(price=p, other=q).slice(first, last - first), [PRICE, OTHER], DEFAULTS)
+        back = look_back_rows(DEFAULTS) if first else 0
+        wanted = whole.slice(first + back, last - first - back)
+        assert part.slice(back).equals(wanted, null_equal=True)
+
+
 def test_one_row_less_of_overlap_would_not_do():
     """The look-back is exact: the longest lag and the longest window both need all of it."""
     p = frame(price=walk(200, 1))
@@ -215,5 +226,7 @@ def test_every_name_has_a_formula_and_every_formula_a_name(interactions):
     """The names stand apart from the formulas, so that a check can count features without computing any."""
     series = [PRICE, OTHER, Series("spread", is_log=False)]
     some = params(lags=(3, 1, 3), windows=(5, 2), interactions=interactions)
-    assert sorted(_formulas(series, some)) == sorted(feature_names(series, some))
-    assert len(set(feature_names(series, some, ["rsi"]))) == len(feature_names(series, some)) + 1
+    values = walk(54, 1).reshape(6, 9)
+    made = [f"{s.name}_{feature}" for feature, of, _ in _features(values, series, some) for s in of]
+    assert sorted(made) == sorted(series_features(series, some))
+    assert len(set(feature_names(series, some, ["rsi"]))) == len(made) + 3

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from arch.data import nasdaq, sp500
 
+from jobs.data import leaks
 from jobs.data.leaks import is_label_name, suspicions
 
 HORIZONS = (5, 21, 63)
@@ -52,6 +53,15 @@ def test_every_way_to_look_ahead_is_found(price: np.ndarray, h: int) -> None:
     missed = set(planted) - set(found)
     assert not missed
     assert set(found.values()) == {"foresight"} | ({"name"} & set(found.values()))
+
+
+def test_of_a_long_history_the_newest_rows_are_measured(price: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted, honest = later(price, 5), np.flip(price)
+    old, new = (np.where(np.arange(len(price)) < 4000, *each) for each in ((planted, honest), (honest, planted)))
+    monkeypatch.setattr(leaks, "NEWEST_ROWS", 1000)
+    assert [found.column for found in suspicions(price, {"old": old, "new": new}, [5])] == ["new"]
+    gap = np.where(np.arange(len(price)) < len(price) - 5, honest, np.nan)
+    assert suspicions(price, {"gap": gap}, [5])[0].sign == "trailing gaps"
 
 
 def test_honest_columns_are_never_suspected(price: np.ndarray) -> None:
