@@ -21,6 +21,7 @@ from cbi_queue.models.memory_formulas import (
     CONVOLUTIONAL,
     DENSE,
     PLAIN_TABLE,
+    PROPHET,
     RECURRENT_1_LAYER,
     STACKING,
     TABLE,
@@ -42,7 +43,7 @@ def peaks(model: str, *points: tuple[float, float]) -> list[Peak]:
 def test_every_model_has_a_formula_above_zero_and_only_nets_have_a_batch_kind(model: str) -> None:
     assert formula_mib(model, defaults(model), SHAPE, None) > 0
     assert kind_of(model) == MODELS[model].batch_kind
-    without = {TABLE, PLAIN_TABLE, BOOSTING, BOOSTED_REGIMES, STACKING}
+    without = {TABLE, PLAIN_TABLE, PROPHET, BOOSTING, BOOSTED_REGIMES, STACKING}
     assert (MODELS[model].memory in without) == (MODELS[model].batch_kind is None)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cbi_queue.models.parameters.features import FeatureParams
-from jobs.data.features import Series, feature_names
+from jobs.data.feature_names import Series, feature_names
 from jobs.evaluation.importance import CALENDAR, by_source, permutation_importance, source_of
 
 ROWS = 400
