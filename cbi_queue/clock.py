@@ -33,6 +33,11 @@ def epoch_s() -> float:
     return time.time()
 
 
+def local_day() -> str:
+    """Return the present day of this machine's time zone, as 2026-11-30."""
+    return datetime.now(UTC).astimezone().date().isoformat()
+
+
 def monotonic_s() -> float:
     """Return seconds of working time; stops while a Mac sleeps."""
     return time.clock_gettime(_WORK_CLOCK)

@@ -37,6 +37,7 @@ from cbi_queue.settings.state_folder import open_parents
 from cbi_queue.text_model import ELSEWHERE, fault_in
 from cbi_queue.tracking.tracker import tracking_words
 from cbi_queue.values.words import unknown
+from cbi_queue.views.forecast import all_flags
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status, open_snapshot
 from cbi_queue.wording import counted, memory_size, span
@@ -70,7 +71,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _openmp, _runtimes, _exports,
-        _headlines, _runs, _tracking, _daemon, _sensors, _background,
+        _headlines, _runs, _forecasts, _tracking, _daemon, _sensors, _background,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
 
@@ -334,6 +335,12 @@ def _runs(settings: Settings) -> Iterator[Finding]:
 def _tracking(settings: Settings) -> Iterator[Finding]:
     is_well, seen, advice = tracking_words(settings)
     yield ok("tracking", seen) if is_well else note("tracking", seen, advice)
+
+
+def _forecasts(settings: Settings) -> Iterator[Finding]:
+    """Tell which models should be trained again, by the errors of their forecasts or the drift of their features."""
+    for flag in all_flags(settings.logs):
+        yield note("forecasts", flag.words, "`cbi-queue forecast --retrain` queues them again on the present data")
 
 
 def _daemon(settings: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Periodic upkeep, run by Huey's scheduler: a daily online backup, retention, and thinning of samples.
+"""Periodic work, run by Huey's scheduler: a daily online backup, retention, thinning of samples, the forecast of the day.
 
 Each chore is keyed by its due date in the ledger, so it runs once per period, even after a restart within the minute
 (Huey alone would run it twice) and after a gap (Huey alone would forget it).
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.ledger.learned import drop_unconfirmed
-from cbi_queue.ledger.upkeep import back_up, chore_is_due, prune_backups, record_chore
+from cbi_queue.ledger.upkeep import back_up, chore_is_due, period_of, prune_backups, record_chore
 from cbi_queue.regular_files import plain_words
+from cbi_queue.settings.daily_time import last_due
 from cbi_queue.telemetry.governor_log import thin_samples
 from cbi_queue.telemetry.telemetry import Telemetry
 
@@ -30,27 +33,48 @@ logger = logging.getLogger(__name__)
 
 DAY_S = 86_400
 HOUR_S = 3_600
+QUEUE_WITHIN_S = 60.0
+"""Seconds that queuing the forecast of the day may take."""
 BACKUPS_KEPT = 14
 """Daily backups that are kept: two weeks, twice the plan."""
 
 
 def register_chores(huey: LedgerHuey, settings: Settings) -> None:
     """Give Huey's scheduler its periodic tasks."""
-    _register(huey, "backup", DAY_S, lambda ledger: _backup(ledger, settings))
-    _register(huey, "retention", DAY_S, lambda ledger: _retention(ledger, settings))
-    _register(huey, "thinning", HOUR_S, lambda _ledger: _thinning(settings))
+    _register(huey, "backup", lambda: period_of(DAY_S), lambda ledger: _backup(ledger, settings))
+    _register(huey, "retention", lambda: period_of(DAY_S), lambda ledger: _retention(ledger, settings))
+    _register(huey, "thinning", lambda: period_of(HOUR_S), lambda _ledger: _thinning(settings))
+    if settings.forecast_at != "off":
+        _register(huey, "forecast", lambda: last_due(settings.forecast_at, clock.utc_now()) or 0, _forecast)
 
 
-def _register(huey: LedgerHuey, name: str, period_s: int, act: Callable[[Ledger], None]) -> None:
+def _register(huey: LedgerHuey, name: str, period: Callable[[], int], act: Callable[[Ledger], None]) -> None:
     def is_due(_now: datetime) -> bool:
-        return chore_is_due(huey.ledger(), name, period_s)
+        return chore_is_due(huey.ledger(), name, period())
 
     def chore() -> None:
-        if record_chore(huey.ledger(), name, period_s):
+        if record_chore(huey.ledger(), name, period()):
             logger.info("event=chore.run name=%s", name)
             act(huey.ledger())
 
     huey.periodic_task(is_due, name=name)(chore)
+
+
+def _forecast(ledger: Ledger) -> None:
+    """Queue the forecasts of the day, by the verb: what checks a job's content is too large for the daemon."""
+    command = [sys.executable, "-P", "-m", "cbi_queue.cli", "forecast", "--queue"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=QUEUE_WITHIN_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        why = plain_words(exc) if isinstance(exc, OSError) else f"it took longer than {QUEUE_WITHIN_S:.0f} s"
+    else:
+        if done.returncode == 0:
+            return
+        why = " ".join(done.stderr.split()).removeprefix("Error: ")[:400] or f"it ended with {done.returncode}"
+    logger.warning("event=forecast.failed why=%r", why)
+    ledger.add_event("forecast_failed", "forecast", words=f"the forecast of the day was not queued: {why}")
 
 
 def _backup(ledger: Ledger, settings: Settings) -> None:

@@ -34,6 +34,8 @@ VERBS: dict[str, str] = {
     "leaderboard": "Rank the trained models of each horizon against the baselines.",
     "results": "Ask the results of all runs with SQL.",
     "backtest": "Trade the best models of a horizon on their backtest block.",
+    "forecast": "Forecast today's price with the best model of each horizon.",
+    "drift": "Show whether the newest rows still look like those that the models were trained on.",
     "export": "Write the best model of a horizon as a package for Vertex AI.",
     "track": "Write finished runs to MLflow's store, or as TensorBoard files.",
     "verify": "Check that the results of finished runs are what they were.",

@@ -97,6 +97,7 @@ def render_status(status: QueueStatus, width: int) -> RenderableType:
     parts += [Text(printable(line), style="red") for line in blocked_lines(status.blocked)]
     if status.tracking_failure:
         parts.append(Text(f"MLflow: {printable(status.tracking_failure)}", style="yellow"))
+    parts += [Text(printable(f"{line}; `cbi-queue forecast`"), style="yellow") for line in status.retrain]
     if status.queue:
         parts += ["", _queue(status.queue, width)]
     if status.ended:

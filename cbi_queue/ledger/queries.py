@@ -288,7 +288,7 @@ def errors_of_failed(ledger: Ledger) -> dict[int, str]:
 
 def results_of(ledger: Ledger) -> dict[int, tuple[Any, ...]]:
     """Return job number -> skill of the backtest, its interval's ends, rows, features, texts, the name of a package,
-    the model that a backtest traded first and its Sharpe ratio.
+    the model that a backtest traded first and its Sharpe ratio, the day of forecasts.
 
     The skill is that of the price, else of the variance, else of the regimes.
 
@@ -304,7 +304,7 @@ def results_of(ledger: Ledger) -> dict[int, tuple[Any, ...]]:
         )
         for key in (own, "skill_low", "skill_high")
     ]
-    others = ("rows", "features", "texts", "model_id", "traded", "traded_sharpe")
+    others = ("rows", "features", "texts", "model_id", "traded", "traded_sharpe", "forecast_day")
     paths = ", ".join(f"'$.{key}'" for key in (*skills, *others))
     sql = f"SELECT id, json_extract(metrics, {paths}) AS found FROM jobs WHERE metrics IS NOT NULL"  # noqa: S608
     return {row["id"]: _first_skill(json.loads(row["found"])) for row in ledger.conn.execute(sql)}

@@ -60,18 +60,21 @@ def prune_backups(folder: Path, keep: int) -> list[Path]:
     return old
 
 
-def chore_is_due(ledger: Ledger, name: str, period_s: int) -> bool:
-    """Return True if the periodic work *name* has not run in the current period; changes nothing.
+def period_of(period_s: int) -> int:
+    """Return the number of the current period, counted from 1970."""
+    return int(clock.epoch_s()) // period_s
 
-    Periods are counted from 1970: work that was missed while the daemon was down is due once, not once a period.
+
+def chore_is_due(ledger: Ledger, name: str, due: int) -> bool:
+    """Return True if the periodic work *name* has not run in its period *due*; changes nothing.
+
+    Work that was missed while the daemon was down is due once, not once a period.
     """
-    due = int(clock.epoch_s()) // period_s
     return ledger.conn.execute("SELECT 1 FROM chores WHERE name = ? AND due = ?", (name, due)).fetchone() is None
 
 
-def record_chore(ledger: Ledger, name: str, period_s: int) -> bool:
-    """Claim the current period of *name*; return False if it was claimed before."""
-    due = int(clock.epoch_s()) // period_s
+def record_chore(ledger: Ledger, name: str, due: int) -> bool:
+    """Claim the period *due* of *name*; return False if it was claimed before."""
     with ledger.write() as conn:
         mine = conn.execute("INSERT OR IGNORE INTO chores VALUES (?, ?, ?)", (name, due, clock.epoch_s())).rowcount > 0
         conn.execute("DELETE FROM chores WHERE name = ? AND due != ?", (name, due))

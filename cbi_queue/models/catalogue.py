@@ -213,6 +213,13 @@ SHIPPED: dict[str, ModelEntry] = {
         resumes_from="start",
         words="what the best models of the horizon would have made",
     ),
+    "daily_forecast": ModelEntry(
+        Family.FORECAST,
+        "cbi_queue.models.parameters.export:DailyForecastParams",
+        {"native": "jobs.families.daily_forecast:DailyForecast"},
+        resumes_from="start",
+        words="today's forecasts by the best model of each horizon",
+    ),
 }
 
 BATCH_KINDS = tuple(dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind))

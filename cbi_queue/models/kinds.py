@@ -43,11 +43,13 @@ class Family(StrEnum):
     """No model: a package of one that is trained."""
     BACKTEST = "backtest"
     """No model: what the best ones of a horizon would have made."""
+    FORECAST = "forecast"
+    """No model: today's forecasts of those that are trained."""
 
 
 PREPARING = frozenset({Family.FEATURES, Family.SENTIMENT})
 """Families whose jobs forecast nothing: they make what the others read. The week's budget does not count them."""
-REPORTING = frozenset({Family.EXPORT, Family.BACKTEST})
+REPORTING = frozenset({Family.EXPORT, Family.BACKTEST, Family.FORECAST})
 """Families whose jobs run a verb on what others trained; they train nothing."""
 BOOSTED = frozenset({Family.TREES, Family.REGIME_CLASSIFIER})
 """Families of boosted trees: after running out of memory they are trained with half the bins and threads."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import SettingsError
+from cbi_queue.settings.daily_time import daily_time
 from cbi_queue.settings.values import Settings, default_config_path
 from cbi_queue.values.toml_source import read_toml
 from cbi_queue.values.words import did_you_mean, seen, shortened, unknown
@@ -54,6 +55,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "log_keep": (0, 100),
     "keep_days": (1, 3650),
     "sample_s": (0.2, 60.0),
+    "forecast_max_age": (0, 1000),
 }
 """Least and greatest value of each setting that is a number."""
 LISTS: dict[str, tuple[str, ...]] = {"heat_ladder": ("pace", "micro_batch", "pause")}
@@ -62,10 +64,11 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "governor": ("on", "watch", "off"),
     "foreign_gpu": ("wait", "beside"),
     "tracking": ("on", "off"),
+    "retrain": ("ask", "enqueue"),
 }
 _PATHS = frozenset({"state_dir", "repo", "training_data", "models", "logs", "volume", "sensors_script"})
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_INTEGERS = frozenset({"threads", "port", "log_max_bytes", "log_keep", "keep_days"})
+_INTEGERS = frozenset({"threads", "port", "log_max_bytes", "log_keep", "keep_days", "forecast_max_age"})
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -153,6 +156,11 @@ def _convert(name: str, value: Any, source: str) -> Any:
         return _words(name, value, source)
     if not isinstance(value, str):
         raise SettingsError(f"{source}: {name} is {seen(value)}; allowed is a text in quotes")
+    if name == "forecast_at" and daily_time(value) is None and value != "off":
+        raise SettingsError(
+            f"{source}: {name} is {seen(value)}; allowed: a time such as 18:00, a time and a zone such as 18:00 "
+            "America/Chicago, or off"
+        )
     if value not in _CHOICES.get(name, (value,)):
         raise SettingsError(f"{source}: {name} is {seen(value)}; allowed: {', '.join(_CHOICES[name])}")
     return value

@@ -92,6 +92,15 @@ class Settings:
     root, name a key that any user may post."""
     sensors_script: Path | None = None
     """Trace that every sensor replays instead of measuring, for tests and demos. CBI_SENSORS_SCRIPT. Default: none."""
+    forecast_at: str = "off"
+    """Time of day at which every data set is forecast: 18:00 in this machine's time zone, or 18:00 America/Chicago; off.
+    CBI_FORECAST_AT. Off until it is wanted. A day that was missed while the daemon was down is made up for once."""
+    forecast_max_age: int = 5
+    """Trading days that the newest row may be old before a forecast is refused. CBI_FORECAST_MAX_AGE. A week, so that
+    holidays and a late export are no reason; where rows are further apart, rows that are missing by now."""
+    retrain: str = "ask"
+    """What happens when errors or drift say that a model should be trained again: ask (say so, with the command) or
+    enqueue. CBI_RETRAIN. Training for hours is not begun without consent."""
     runtimes: Mapping[str, str] = field(default_factory=dict)
     """Interpreter per backend, TOML table [runtimes]. A backend without an entry uses the runtime installed by
     `cbi-queue runtime install`, else this Python."""

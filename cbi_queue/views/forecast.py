@@ -1,16 +1,97 @@
-"""The newest forecast of a trained model, in words. Read-only."""
+"""The newest forecast of a trained model, and those that were made last of a data set, in words. Read-only."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.datasets.place import DEFAULT
+from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.regular_files import LARGE, read_whole
 from cbi_queue.views.leaderboard import DIFFERENCE
 from cbi_queue.views.stored_values import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 COVERAGES = ("80", "95")
+FOLDER, LATEST = "forecasts", "latest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Why a model that forecasts should be trained again."""
+
+    dataset: str
+    horizon: str
+    job: str
+    why: str
+
+    @property
+    def words(self) -> str:
+        """The flag as a sentence."""
+        of = "" if self.dataset == DEFAULT else f" of {self.dataset}"
+        return f"{self.job} ({self.horizon}{of}) should be trained again: {self.why}"
+
+
+def folder_of(logs: Path, dataset: str) -> Path:
+    """Return the folder of the forecasts of *dataset*."""
+    return logs / FOLDER if dataset == DEFAULT else logs / FOLDER / dataset
+
+
+def read_latest(logs: Path, dataset: str) -> dict[str, Any] | None:
+    """Return the latest forecasts of *dataset* as they were written; None when there are none that can be read."""
+    try:
+        body = json.loads(read_whole(folder_of(logs, dataset) / LATEST, LARGE))
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_ours = isinstance(body, dict) and isinstance(body.get("forecasts"), list)
+    return body if is_ours else None
+
+
+def all_flags(logs: Path) -> list[Flag]:
+    """Return what the latest forecasts of every data set flag."""
+    try:
+        named = sorted(path.parent.name for path in (logs / FOLDER).glob(f"*/{LATEST}"))
+    except OSError:
+        named = []
+    return [flag for dataset in (DEFAULT, *named) for flag in flags_of(read_latest(logs, dataset), dataset)]
+
+
+def flags_of(latest: Mapping[str, Any] | None, dataset: str) -> list[Flag]:
+    """Return why models of *dataset* should be trained again, by the latest forecasts: errors first, then drift."""
+    jobs = {told.get("horizon"): str(told.get("job")) for told in (latest or {}).get("forecasts", ())}
+    found = []
+    for horizon in (horizon for horizon in HORIZONS if horizon in jobs):
+        monitor, drift = ((latest or {}).get(part, {}).get(horizon) or {} for part in ("monitor", "drift"))
+        if monitor.get("retrain") is True:
+            found.append(Flag(dataset, horizon, jobs[horizon], monitor_words(monitor)))
+        if gone := [each["name"] for each in drift.get("features", ()) if each.get("quarantined")]:
+            found.append(Flag(dataset, horizon, jobs[horizon], drift_words(gone, len(drift["features"]))))
+    return found
+
+
+def monitor_words(monitor: Mapping[str, Any]) -> str:
+    """Write how the errors since the training compare with the backtest's."""
+    measure, unit = ("MAPE", " %") if monitor.get("measure") == "mape_pct" else ("MAE", "")
+    now, target, limit = (number_of(monitor.get(name)) for name in ("rolling", "backtest", "limit"))
+    count = f"{monitor.get('realised', 0)} forecasts of the last 30 rows of data"
+    if now is None:
+        return "no forecast has come to its target yet"
+    if target is None or limit is None:
+        return f"{measure} {now:.3g}{unit} over {count}; the backtest has none to compare with"
+    about = f"{measure} {now:.3g}{unit} over {count} ({monitor.get('independent')} independent), {target:.3g}{unit} in the backtest"
+    if monitor.get("retrain") is None:
+        return f"{about}; from {monitor.get('least')} forecasts on it is judged"
+    return f"{about}, {'above' if monitor['retrain'] else 'within'} 1.5 times that"
+
+
+def drift_words(gone: list[str], of: int) -> str:
+    """Write which features drifted."""
+    more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+    return f"{len(gone)} of {of} features drifted: {', '.join(gone[:3])}{more}"
 
 
 def forecast_lines(metrics: Mapping[str, Any] | None) -> Iterator[str]:

@@ -137,9 +137,10 @@ def result_words(
         high: see there.
         rows: of a feature cache, with its *features*.
         features: see there.
-        others: the texts that were scored; the name of a package; what a backtest traded first, and its Sharpe ratio.
+        others: the texts that were scored; the name of a package; what a backtest traded first, and its Sharpe ratio;
+            the day of forecasts.
     """
-    texts, package, traded, sharpe = (*others, None, None, None, None)[:4]
+    texts, package, traded, sharpe, forecast_day = (*others, None, None, None, None, None)[:5]
     if _is_number(skill):
         if _is_number(low) and _is_number(high):
             return f"skill {signed(skill)} ({signed(low)} to {signed(high)})"
@@ -150,7 +151,8 @@ def result_words(
         return f"{texts} texts scored"
     if isinstance(traded, str):
         return f"traded {traded}, Sharpe {sharpe:+.2f}" if _is_number(sharpe) else f"traded {traded}, no position"
-    return f"exported as {package}" if isinstance(package, str) else None
+    named = (("exported as", package), ("forecasts from", forecast_day))
+    return next((f"{words} {name}" for words, name in named if isinstance(name, str)), None)
 
 
 def signed(skill: float | None) -> str:

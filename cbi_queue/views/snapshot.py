@@ -19,6 +19,7 @@ from cbi_queue.slot_lock import SlotLock, is_slot_taken
 from cbi_queue.telemetry.reader import TelemetryReader
 from cbi_queue.tracking_state import failure_of_tracking
 from cbi_queue.views.finish import QueueFinish, QueueForecast, queue_finish
+from cbi_queue.views.forecast import all_flags
 from cbi_queue.views.governor import GovernorStatus, take_governor_status
 from cbi_queue.views.job_words import Blocked, JobWords
 from cbi_queue.views.progress import Progress, take_progress
@@ -127,6 +128,8 @@ class QueueStatus:
     """The newest ended jobs, newest first."""
     blocked: tuple[Blocked, ...]
     """What waits for jobs that ended without success."""
+    retrain: tuple[str, ...]
+    """Which models should be trained again, by the latest forecasts, and why."""
     finish: QueueFinish
     """When the jobs that have not ended will be done."""
     budget: BudgetProgress
@@ -193,6 +196,7 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
         queue=tuple(lines[job.id] for job in coming),
         ended=tuple(lines[job.id] for job in _newest_ended(jobs)),
         blocked=words.blocked(),
+        retrain=tuple(flag.words for flag in all_flags(settings.logs)),
         finish=queue_finish(forecast, holds, daemon_works=daemon.is_well),
         budget=progress(tally((j.day, j.family, j.model, j.horizon, j.state) for j in _once_each(jobs))),
         events=tuple(_event(event, names) for event in queries.last_events(ledger, EVENTS_SHOWN)),

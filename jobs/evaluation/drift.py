@@ -8,7 +8,7 @@ PSI = sum (c - r) ln(c / r), with r and c a bin's share of reference and current
 Without any drift the expected value is about (B - 1)(1/n + 1/m) for B bins, n reference and m current rows that are
 independent of each other (Yurdakul & Naranjo 2020). A year of a 126-day rolling feature holds two independent rows, and
 its PSI is 3 in any year. So what is expected is at least the mean PSI of the reference's own earlier stretches of
-`RECENT_ROWS` rows, each against the rest.
+as many rows, each against the rest.
 
 A drifted column can be left out of a fit: it is in quarantine until the next fit, which judges it anew on its own rows.
 Nothing else is remembered, so a column returns as soon as its PSI is no longer above both limits.
@@ -50,20 +50,25 @@ class Stability:
         return self.psi > limit and self.psi > LEAST_RATIO * self.expected
 
 
-def stability(reference: np.ndarray, current: np.ndarray) -> Stability | None:
+def stability(reference: np.ndarray, current: np.ndarray, least: int = RECENT_ROWS) -> Stability | None:
     """Compare *current* (m,) with *reference* (n,), both in time order, with NaN for a missing value.
 
+    Args:
+        reference: n rows; what is expected is learned from its own stretches of m rows.
+        current: m rows.
+        least: fewest current rows that are compared.
+
     Returns:
-        None when either has fewer than `RECENT_ROWS` rows, or the reference has no value at all.
+        None when the reference has fewer than `RECENT_ROWS` rows or no value at all, or *current* has too few rows.
     """
     there = reference[np.isfinite(reference)]
-    if min(len(reference), len(current)) < RECENT_ROWS or not len(there):
+    if len(reference) < RECENT_ROWS or len(current) < least or not len(there):
         return None
     inner = np.quantile(there, np.arange(1, BINS) / BINS, method="inverted_cdf")
     below = np.nextafter(there.min(), -np.inf)  # where the lowest value fills a bin, lower ones need their own
     edges = np.unique([below, *inner] if inner[0] == there.min() else inner)
     n, m, stretches = (
-        _counts(rows, edges) for rows in (reference[None], current[None], _stretches(reference))
+        _counts(rows, edges) for rows in (reference[None], current[None], _stretches(reference, len(current)))
     )  # (1, bins), (1, bins), (stretches, bins)
     if not (n[0, -1] or m[0, -1]):  # nothing is missing
         n, m, stretches = n[:, :-1], m[:, :-1], stretches[:, :-1]
@@ -72,10 +77,10 @@ def stability(reference: np.ndarray, current: np.ndarray) -> Stability | None:
     return Stability(float(_psi(n, m)[0]), max(independent, usual))
 
 
-def _stretches(reference: np.ndarray) -> np.ndarray:
-    """Cut the latest rows of *reference* into stretches of `RECENT_ROWS`: (stretches, RECENT_ROWS)."""
-    whole = len(reference) // RECENT_ROWS
-    return reference[len(reference) - whole * RECENT_ROWS :].reshape(whole, RECENT_ROWS)
+def _stretches(reference: np.ndarray, rows: int) -> np.ndarray:
+    """Cut the latest rows of *reference* into stretches of so many *rows*: (stretches, rows)."""
+    whole = len(reference) // rows
+    return reference[len(reference) - whole * rows :].reshape(whole, rows)
 
 
 def _counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ def write_package(run: FinishedRun, processed_dir: Path, folder: Path) -> dict[s
     manifest = cache_files(processed_dir, run.metrics["horizon"]).read_manifest() or {}
     schema = described(manifest, run.frame.feature_names)
     write_json(folder / "feature_schema.json", _schema(run, schema, native.window_rows))
-    write_json(folder / "preproc.json", _preproc(run, native.window_rows))
+    write_json(folder / "preproc.json", preproc_of(run, native.window_rows))
     for name in SHIPPED_FILES:
         shutil.copyfile(Path(shipped.__file__).with_name(name), folder / name)
     _write_example(run, native.window_rows, folder / EXAMPLE)
@@ -64,7 +64,8 @@ def _schema(run: FinishedRun, features: list[dict[str, Any]], window_rows: int) 
     }
 
 
-def _preproc(run: FinishedRun, window_rows: int) -> dict[str, Any]:
+def preproc_of(run: FinishedRun, window_rows: int) -> dict[str, Any]:
+    """Return preproc.json of a package: all that stands before and behind a model that looks at *window_rows* rows."""
     told, forecast = run.preproc, run.metrics["forecast"]
     standardise = None
     if told.get("kind") == "standardised":

@@ -1,4 +1,4 @@
-"""Parameters of jobs that report on what others trained: an export, a backtest."""
+"""Parameters of jobs that use what others trained: an export, a backtest, a forecast."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ class BacktestParams(ModelParams):
 
     best: Annotated[int, Field(ge=1, le=6)] = 1
     """Models that are traded: the first ones of the board."""
+
+
+class DailyForecastParams(ModelParams):
+    """Which data are forecast from."""
+
+    old_data: bool = False
+    """Forecast although the data end long before today, from their last day; otherwise such data are refused."""

@@ -32,28 +32,16 @@ class BadInput(Exception):
     """The input cannot be forecast; the words say why."""
 
 
-class Package:
-    """One exported model: its description, and a session that runs it on one thread."""
+class Preprocessing:
+    """What stands before and behind the model: rows of features to its inputs, its outputs to moves."""
 
-    def __init__(self, folder: Path) -> None:
-        """Load the package in *folder*."""
-        try:
-            import onnxruntime as ort
-        except ImportError as exc:
-            raise BadInput(f"{sys.executable} has no onnxruntime; `pip install numpy onnxruntime` brings it") from exc
-        self.preproc: dict[str, Any] = _json(folder / "preproc.json")
-        self.names: dict[str, Any] = _json(folder / "package.json") if (folder / "package.json").exists() else {}
-        self.features: list[str] = [each["name"] for each in _json(folder / "feature_schema.json")["features"]]
-        self.window_rows: int = self.preproc["window_rows"]
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        model = str(folder / self.preproc["model"])
-        self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
-        hidden = set(self.preproc["quarantined"])
-        self._hidden = np.array([name in hidden for name in self.features], dtype=bool)  # (F,)
-        self._standardiser = _Standardiser(self.preproc["standardise"]) if self.preproc["standardise"] else None
+    def __init__(self, preproc: dict[str, Any], features: list[str]) -> None:
+        """Take a description as in preproc.json, and the names of the features in their order."""
+        self.preproc, self.features = preproc, features
+        self.window_rows: int = preproc["window_rows"]
+        hidden = set(preproc["quarantined"])
+        self._hidden = np.array([name in hidden for name in features], dtype=bool)  # (F,)
+        self._standardiser = _Standardiser(preproc["standardise"]) if preproc["standardise"] else None
 
     def inputs(self, windows: np.ndarray) -> np.ndarray:
         """Return what the model takes: (n, L, F) float32 with NaN -> (n, F) or (n, L, I) float32."""
@@ -68,14 +56,38 @@ class Package:
             return np.ascontiguousarray(x[:, -1, :])
         return self._standardiser.transform(x)
 
+    def scaled(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the move, (n,) float64, for each (n,) output of the model."""
+        raw = outputs * self.preproc["target_sd"] + self.preproc["target_mean"]
+        return np.asarray(float(self.preproc["forecast_factor"]) * raw + 0.0)  # no negative zeros
+
+
+class Package(Preprocessing):
+    """One exported model: its description, and a session that runs it on one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the package in *folder*."""
+        try:
+            import onnxruntime as ort
+        except ImportError as exc:
+            raise BadInput(f"{sys.executable} has no onnxruntime; `pip install numpy onnxruntime` brings it") from exc
+        features = [each["name"] for each in _json(folder / "feature_schema.json")["features"]]
+        super().__init__(_json(folder / "preproc.json"), features)
+        self.names: dict[str, Any] = _json(folder / "package.json") if (folder / "package.json").exists() else {}
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        model = str(folder / self.preproc["model"])
+        self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Return the (n,) float64 outputs of the model, not yet scaled."""
         return np.asarray(self._session.run(None, {self._input: inputs})[0], dtype=np.float64).reshape(-1)
 
     def moves(self, windows: np.ndarray) -> np.ndarray:
         """Return f, (n,) float64: the log return (or difference) of the price over the horizon that is forecast."""
-        raw = self.run(self.inputs(windows)) * self.preproc["target_sd"] + self.preproc["target_mean"]
-        return np.asarray(float(self.preproc["forecast_factor"]) * raw + 0.0)  # no negative zeros
+        return self.scaled(self.run(self.inputs(windows)))
 
     def forecast(self, windows: np.ndarray, prices: list[float] | None = None) -> list[dict[str, float | None]]:
         """Return one forecast a window: the move, and with *prices*, (n,), the price and its intervals."""

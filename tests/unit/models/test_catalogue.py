@@ -51,6 +51,7 @@ def test_every_family_has_a_model_and_is_in_the_budget_or_the_features() -> None
         "sentiment",
         "export",
         "backtest",
+        "forecast",
     }
 
 

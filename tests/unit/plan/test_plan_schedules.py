@@ -12,7 +12,7 @@ from cbi_queue import budget
 from cbi_queue.hardware import PROFILES
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS, models_of
-from cbi_queue.models.kinds import BARS, HORIZONS, Family
+from cbi_queue.models.kinds import BARS, HORIZONS, REPORTING, Family
 from cbi_queue.plan import execution_order, read_plans
 from cbi_queue.spec import strict_spec
 
@@ -25,7 +25,7 @@ SHIPPED = (DAYS, [SCHEDULES / "quickstart.yaml"])
 
 
 NOT_PLANNED = {
-    "arima", "theta", "prophet", "quantile_net", "finbert", "vertex_package", "backtest",
+    "arima", "theta", "prophet", "quantile_net", "finbert", "vertex_package", "backtest", "daily_forecast",
     "regime_lightgbm", "regime_lstm", "regime_gru", "regime_mixture",
     *models_of("meta"),
 }  # fmt: skip
@@ -33,7 +33,7 @@ NOT_PLANNED = {
 the models of regimes, ensembles and exports come with the week's last days."""
 NOT_IN_QUICKSTART = {
     Family.ADVANCED_NEURAL, Family.VOLATILITY, Family.REGIME_CLASSIFIER, Family.REGIME_SPECIFIC,
-    Family.META, Family.SENTIMENT, Family.EXPORT, Family.BACKTEST,
+    Family.META, Family.SENTIMENT, *REPORTING,
 }  # fmt: skip
 
 
