@@ -199,7 +199,11 @@ def shortfalls(families: Iterable[str]) -> list[tuple[BudgetRow, int]]:
 
 def limits_words(row: BudgetRow, count: int) -> str:
     """Return in words what *row* allows and how many models there are."""
-    low, high = row.minimum, row.maximum
-    allowed = str(low) if low == high else f"{low} to {high}"
+    allowed = range_words(row.minimum, row.maximum, " to ")
     name = "models in all" if row is TOTAL else f"{row.words} models"
     return f"the week's budget is {allowed} {name}; these plans hold {count}"
+
+
+def range_words(low: int, high: int, to: str = "-") -> str:
+    """Return in words what a row allows: `15-20`, and `5` where that is all."""
+    return str(low) if low == high else f"{low}{to}{high}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,21 +98,22 @@ SHIPPED = "schedules"
 
 
 class PlanPath(click.ParamType[Path]):
-    """A day plan: a file of the user, else the shipped plan of that name, such as `schedules/day1.yaml`."""
+    """A day plan or a folder of them: the user's own, else the shipped one of that name, such as `schedules/day1.yaml`."""
 
     name = "plan"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002
-        """Return the user's file if it exists, else the shipped plan of that name, else the path as given."""
+        """Return what the user has if it exists, else what ships under that name, else the path as given."""
         given = Path(value)
-        if given.exists() or given.parent != Path(SHIPPED):
+        if given.exists() or given.parts[:1] != (SHIPPED,) or ".." in given.parts:
             return given
-        shipped = shipped_folder() / given.name
-        return shipped if shipped.is_file() else given
+        shipped = shipped_folder().joinpath(*given.parts[1:])
+        return shipped if shipped.exists() else given
 
     def shell_complete(self, _ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return the shipped plans that begin with *incomplete*, else let the shell complete files."""
-        shipped = (f"{SHIPPED}/{path.name}" for path in sorted(shipped_folder().glob("*.yaml")))
+        paths = sorted(shipped_folder().rglob("*.yaml"))
+        shipped = (f"{SHIPPED}/{path.relative_to(shipped_folder())}" for path in paths)
         near = [CompletionItem(name) for name in shipped if incomplete and name.startswith(incomplete)]
         return near or [CompletionItem(incomplete, type="file")]
 
@@ -121,6 +123,29 @@ def shipped_folder() -> Path:
     return Path(str(resources.files(SHIPPED)))
 
 
-def plan_files_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `FILE...`, passed as `files`."""
-    return click.argument("files", nargs=-1, required=True, type=PlanPath(), metavar="FILE...")(function)
+def plan_files_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `FILE...`, passed as `files`; a folder among them stands for its days."""
+
+    def with_days(_ctx: click.Context, _param: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(day for path in paths for day in (days_in(path) if path.is_dir() else [path]))
+
+    metavar = "FILE..." if required else "[FILE]..."
+    return click.argument("files", nargs=-1, required=required, type=PlanPath(), metavar=metavar, callback=with_days)
+
+
+def days_in(folder: Path) -> list[Path]:
+    """Return `day1.yaml`, `day2.yaml`, … of *folder*, by number. Other plans there, such as the quickstart, are no days.
+
+    Raises:
+        click.BadParameter: when it holds no day.
+    """
+    days = {int(found[1]): path for path in folder.iterdir() if (found := _DAY_FILE.fullmatch(path.name))}
+    if not days:
+        others = ", ".join(sorted(path.name for path in folder.glob("*.y*ml"))[:5])
+        holds = f"it holds {others}: name the file" if others else "it holds no plan"
+        text = f"{str(folder)!r} is a folder without day1.yaml, day2.yaml, …, for which a folder stands; {holds}"
+        raise click.BadParameter(text)
+    return [days[number] for number in sorted(days)]
+
+
+_DAY_FILE = re.compile(r"day([1-9][0-9]{0,2})\.yaml")

@@ -69,6 +69,7 @@ def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Comp
     if all_read and all(plan.complete for plan in plans) and all(job.name is not None for _, job in drafts_in(plans)):
         check_needs(plans, by_name, around.known_jobs, complaints)
     check_circles(plans, by_name, complaints)
+    check_days(plans, complaints)
     check_members(plans, by_name, around.known_jobs, complaints)
     check_mixtures(plans, by_name, around.known_jobs, complaints)
     check_caches(plans, complaints)
@@ -159,6 +160,18 @@ def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], c
         words = " → ".join(circle if len(circle) <= 12 else (*circle[:6], "…", *circle[-6:]))
         text = f"these jobs need each other in a circle and would never start: {words}"
         plan_of[circle[0]].complain(complaints, (*job.at, "needs" if circle[1] in job.needs else "after"), text)
+
+
+def check_days(plans: Sequence[PlanDraft], complaints: Complaints) -> None:
+    """Complain about a job of the week that waits for one of a later day: its day could not be enqueued alone."""
+    day_of = {job.name: plan.day for plan, job in drafts_in(plans)}
+    for plan, job in drafts_in(plans):
+        for key, names in (("needs", job.needs), ("after", job.after)):
+            for name, i in names.items():
+                later = day_of.get(name)
+                if budget.is_in_week(plan.day) and budget.is_in_week(later) and (later or 0) > (plan.day or 0):
+                    text = f"{job.name!r} of day {plan.day} waits for {name!r} of day {later}; move one of them"
+                    plan.complain(complaints, (*job.at, key, i), text)
 
 
 def check_mixtures(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cbi_queue.budget import range_words
 from cbi_queue.cli.arguments import examples, json_option
 from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.models.kinds import HORIZONS
@@ -34,7 +35,7 @@ def _row(row: RowProgress) -> tuple[str, ...]:
     counts = row.counts
     return (
         row.words, *cells, str(counts.done), str(counts.running + counts.queued), str(counts.failed),
-        str(row.planned), f"{row.minimum}-{row.maximum}", str(row.at_risk or ""),
+        str(row.planned), range_words(row.minimum, row.maximum), str(row.at_risk or ""),
     )  # fmt: skip
 
 

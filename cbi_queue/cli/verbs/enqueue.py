@@ -30,8 +30,8 @@ RETRIED = frozenset({"failed", "cancelled", "vetoed"})
 """States from which `retry` queues any job again; of those that succeeded only damaged ones and feature builds."""
 
 
-@click.command(epilog=examples("enqueue schedules/day1.yaml", "enqueue schedules/day*.yaml --json"))
-@plan_files_argument
+@click.command(epilog=examples("enqueue schedules/day1.yaml", "enqueue schedules --json"))
+@plan_files_argument()
 @json_option
 def command(files: tuple[Path, ...], as_json: bool) -> None:
     """Add the jobs of day plans to the queue.

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 @click.command(
     epilog=examples(
         "estimate schedules/day4.yaml",
-        "estimate --json schedules/day*.yaml",
+        "estimate --json schedules",
         more="Exit codes: 0 every job fits, 2 a plan has complaints or a job cannot fit.",
     )
 )
-@plan_files_argument
+@plan_files_argument()
 @json_option
 @click.pass_context
 def command(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:

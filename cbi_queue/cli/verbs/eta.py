@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import PlanPath, complete_names, examples, json_option
+from cbi_queue.cli.arguments import complete_names, examples, json_option, plan_files_argument
 from cbi_queue.cli.output import finish_words, print_json, printable
 from cbi_queue.settings import load_settings
 from cbi_queue.values.written import core_value
@@ -51,7 +51,7 @@ class Factor(click.ParamType[float]):
         more="Exit codes: 0 shown, also when the finish is not known, 2 a plan has complaints or there is no such job.",
     )
 )
-@click.argument("files", nargs=-1, type=PlanPath(), metavar="[FILE]...")
+@plan_files_argument(required=False)
 @click.option(
     "--without",
     multiple=True,

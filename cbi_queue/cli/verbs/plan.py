@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NO_DATA = click.option("--no-data", is_flag=True, help="Do not look at exports and feature caches.")
 
 
-@click.group(epilog=examples("plan check schedules/day*.yaml", "plan show schedules/quickstart.yaml"))
+@click.group(epilog=examples("plan check schedules", "plan show schedules/quickstart.yaml"))
 def command() -> None:
     """Write, check or show day plans; changes nothing."""
 
@@ -45,11 +45,11 @@ def new(dataset: str, horizons: str) -> None:
 @command.command(
     epilog=examples(
         "plan check schedules/day1.yaml",
-        "plan check --no-data --json schedules/day*.yaml",
+        "plan check --no-data --json schedules",
         more="Exit codes: 0 no complaints, 2 complaints.",
     )
 )
-@plan_files_argument
+@plan_files_argument()
 @_NO_DATA
 @json_option
 @click.pass_context
@@ -77,12 +77,12 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
 @command.command(
     epilog=examples(
         "plan show schedules/day1.yaml",
-        "plan show --json schedules/day*.yaml",
+        "plan show --json schedules",
         "plan show --splits schedules/quickstart.yaml",
         more="Exit codes: 0 shown, 2 a plan has complaints or a job cannot be split.",
     )
 )
-@plan_files_argument
+@plan_files_argument()
 @_NO_DATA
 @click.option(
     "--splits",
@@ -235,11 +235,19 @@ def _print_summary(plans: Sequence[DayPlan], summary: dict[str, Any]) -> None:
     click.echo()
     _print_counts(summary["jobs"])
     click.echo()
-    _print_budget(summary["budget"])
+    _print_budget(plans, summary["budget"])
     click.echo()
     for note in summary["notes"]:
         click.echo(f"note: {note}")
-    click.echo(f"OK: {counted(len(summary['order']), 'job')}, every `needs` resolves, no cycle")
+    click.echo(f"OK: {counted(len(summary['order']), 'job')}, every `needs` resolves, no cycle{_days_words(plans)}")
+
+
+def _days_words(plans: Sequence[DayPlan]) -> str:
+    """Return that the days are in order, where there are several."""
+    from cbi_queue import budget
+
+    days = {plan.day for plan in plans if budget.is_in_week(plan.day)}
+    return ", no day waits for a later one" if len(days) > 1 else ""
 
 
 def _print_counts(counts: dict[str, dict[str, int]]) -> None:
@@ -250,17 +258,40 @@ def _print_counts(counts: dict[str, dict[str, int]]) -> None:
     print_table("Jobs", ("family", *(f">{horizon}" for horizon in HORIZONS), ">all"), rows)
 
 
-def _print_budget(progress: dict[str, Any]) -> None:
+def _print_budget(plans: Sequence[DayPlan], progress: dict[str, Any]) -> None:
+    """Print each row of the budget with what these plans hold, and on which days; then what does not count."""
+    from collections import Counter
+
+    from cbi_queue import budget
+
+    counted_jobs = [
+        (plan.day, job.family)
+        for plan in plans
+        if budget.is_in_week(plan.day)
+        for job in plan.jobs
+        if budget.counts_as_model(job.family, job.model)
+    ]
+    where = Counter(counted_jobs)
     rows = [
-        (row["words"], *(str(number) for number in (row["counts"]["queued"], *(row[key] for key in _LIMITS))))
+        (
+            row["words"],
+            str(row["counts"]["queued"]),
+            str(row["planned"]),
+            budget.range_words(row["minimum"], row["maximum"]),
+            ", ".join(
+                f"day {day}: {count}" for (day, family), count in sorted(where.items()) if family == row["family"]
+            ),
+        )
         for row in (*progress["rows"], progress["total"])
     ]
-    print_table(
-        "Models of these plans against the week's budget", ("row", ">models", *map(">{}".format, _LIMITS)), rows
-    )
+    print_table("Models of these plans, and the budget of a week", _BUDGET_COLUMNS, rows)
+    others = sum(len(plan.jobs) for plan in plans) - len(counted_jobs)
+    week = budget.range_words(budget.TOTAL.minimum, budget.TOTAL.maximum, " to ")
+    click.echo(f"A week is to hold {week} models. Feature caches, baselines, plain ensembles, mixtures,")
+    click.echo(f"sentiment and exports do not count: {others} of these jobs.")
 
 
-_LIMITS = ("minimum", "planned", "maximum")
+_BUDGET_COLUMNS = ("kind", ">here", ">planned", ">allowed", "where")
 _JOB_COLUMNS = (
     ">#", "name", "??family", "??model", "horizon", "?needs", "??>priority", "??>retries", "??>timeout", "parameters",
 )  # fmt: skip

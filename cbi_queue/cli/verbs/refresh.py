@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command(epilog=examples("refresh schedules/day1.yaml", "refresh schedules/day*.yaml --json"))
-@plan_files_argument
+@click.command(epilog=examples("refresh schedules/day1.yaml", "refresh schedules --json"))
+@plan_files_argument()
 @json_option
 def command(files: tuple[Path, ...], as_json: bool) -> None:
     """Add plans to the queue as `enqueue` does, and queue again what was trained on an older snapshot of the data.

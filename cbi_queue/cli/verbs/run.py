@@ -38,7 +38,7 @@ PAGE_S = 15.0
 
 
 @click.command(epilog=examples("run schedules/quickstart.yaml", "run schedules/day1.yaml --page"))
-@plan_files_argument
+@plan_files_argument()
 @click.option("--page", is_flag=True, help="Serve the status page at the same time.")
 def command(files: tuple[Path, ...], page: bool) -> None:
     """Enqueue plans and train until the queue is empty, with a live display.

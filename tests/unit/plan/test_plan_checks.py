@@ -132,6 +132,16 @@ def test_a_need_that_nobody_answers_to_is_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_a_day_waits_for_no_later_day(tmp_path: Path) -> None:
+    """Together they would run; the earlier day alone could not be enqueued."""
+    early, late = plan(naive("a", needs="b"), day=2), plan(naive("b"), day=3)
+    assert refuse(tmp_path, early, late) == [
+        "plan.yaml:3: jobs[0].needs[0]: 'a' of day 2 waits for 'b' of day 3; move one of them"
+    ]
+    assert accept(tmp_path, plan(naive("a", needs="b"), day=0), late), "day 0 is outside the week"
+    assert accept(tmp_path, plan(naive("a"), day=2), plan(naive("b", needs="a"), day=3))
+
+
 def test_a_need_may_be_met_by_another_file_or_by_the_queue(tmp_path: Path) -> None:
     known = {
         "old": JobSpec.model_validate(
