@@ -103,5 +103,5 @@ def ensemble_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 def _member(member: Mapping[str, Any]) -> str:
     weight = number_of(member.get("weight"))
-    share = "" if weight is None else f" ({weight:.0%})".replace("%", " %")
-    return f"{member.get('name')}, run {member.get('run')}{share}"
+    share = "" if weight is None else f", {weight:.0%}".replace("%", " %")
+    return f"{member.get('name')} (run {member.get('run')}{share})"
