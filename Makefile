@@ -11,9 +11,13 @@ STAMP  := $(VENV)/.installed
 DEMO     := $(CURDIR)/.demo
 DEMO_ENV := CBI_STATE_DIR="$(DEMO)/state" CBI_V14_REPO="$(DEMO)/CBI-V14" CBI_CONFIG="$(DEMO)/config.toml" EXTERNAL_DRIVE=
 
+# So does the mini week; Ctrl-C and another `make week` go on with it.
+WEEK     := $(CURDIR)/.week
+WEEK_ENV := CBI_STATE_DIR="$(WEEK)/state" CBI_V14_REPO="$(WEEK)/CBI-V14" CBI_CONFIG="$(WEEK)/config.toml" EXTERNAL_DRIVE=
+
 HEAT_WAVE := CBI_PROFILE=governed-demo CBI_SAMPLE_S=0.5 CBI_SENSORS_SCRIPT="$(CURDIR)/schedules/heat-wave.jsonl"
 
-.PHONY: help env demo page run check quick test test-of fix docs torture bench test-tensorflow clean
+.PHONY: help env demo week page run check quick test test-of fix docs torture bench test-tensorflow clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -45,6 +49,18 @@ demo: env ## Build the real sample data, train the quickstart plan and a governe
 	@echo
 	@echo "The status page of this demo:  make page   then open http://localhost:8000/status"
 	@echo "Your own queue:                cbi-queue data sample; cbi-queue enqueue schedules/day1.yaml; cbi-queue service install"
+
+week: env ## The whole week in minutes: its 65 models and all other jobs, made small, on the real sample data
+	@mkdir -p "$(WEEK)" && touch "$(WEEK)/config.toml"
+	@test -d "$(WEEK)/CBI-V14/TrainingData/exports" || $(WEEK_ENV) $(BIN)/cbi-queue data sample
+	@# 1: a job failed. What the others left is shown all the same.
+	@code=0; $(WEEK_ENV) $(BIN)/cbi-queue run schedules/mini-week || code=$$?; \
+	test $$code -le 1 || exit $$code; \
+	$(WEEK_ENV) $(BIN)/cbi-queue leaderboard; echo; \
+	$(WEEK_ENV) $(BIN)/cbi-queue budget; echo; \
+	ls -d "$(WEEK)"/CBI-V14/Models/vertex-ai/*/v*; echo; \
+	$(BIN)/python -m benchmarks.mini_week "$(WEEK)/state"; \
+	exit $$code
 
 page: env ## Serve the status page of the demo until Ctrl-C
 	$(DEMO_ENV) $(BIN)/cbi-queue serve
@@ -91,5 +107,5 @@ torture: env ## Long storms and soaks: 300 kills over every model (STORM_KILLS, 
 bench: env ## Measure; both sides of a ratio are measured in the same run
 	$(BIN)/python -m benchmarks
 
-clean: ## Remove the demo's data and what tools left behind; the environment stays
-	rm -rf .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove the data of demo and week, and what tools left behind; the environment stays
+	rm -rf .demo .week .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

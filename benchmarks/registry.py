@@ -162,6 +162,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"MOST_SCENARIOS": 1},
     ),
     Benchmark(
+        "mini-week",
+        "mini_week",
+        "the mini week through the queue, against the same fits made one after another by a plain script",
+        1,
+        slow=True,
+        smallest={"ONLY": frozenset({"features-1w", "naive-1w"})},
+    ),
+    Benchmark(
         "week-sweep",
         "simulated_week.sweep",
         "the same week, swept over heat sinks, rooms, fans, sensors and their faults; a round is 60 of 1152 weeks",

@@ -29,6 +29,7 @@ THROUGH_PROCESSES = {
     "integration/test_interrupts.py": ("cli/verbs", "workers", "jobs", "models"),
     "integration/test_keras_backend.py": ("jobs/keras_backend",),
     "integration/test_last_words.py": ("jobs/process",),
+    "integration/test_mini_week.py": ("workers/slot", "workers/recovery", "jobs/families", "jobs/exporting"),
     "integration/test_oom.py": ("workers/slot", "jobs/process"),
     "integration/test_planted_files.py": ("regular_files", "workers/trainer", "jobs/training", "jobs/data"),
     "integration/test_real_slowdowns.py": ("workers/governor", "governor"),

@@ -116,8 +116,8 @@ class Storm:
         self._features = self._digest()
         while self.kills.total() < kills:
             self._enqueue(f"storm{self.batches}")
-            while self._is_busy() and self.kills.total() < kills:
-                self._strike()
+            while self.is_busy() and self.kills.total() < kills:
+                self.strike()
             self._finish()
 
     def faults(self) -> list[str]:
@@ -161,10 +161,10 @@ class Storm:
         lines.append(f"killed with: daemon/trainer/both. Seed {self.seed}; {self.kills.total()} kills: {struck}.")
         return "\n".join(lines)
 
-    def _strike(self) -> None:
-        """Start a daemon, and kill it, its trainer or both after a random time."""
+    def strike(self, longest_life_s: float = LONGEST_LIFE_S) -> None:
+        """Start a daemon, and kill it, its trainer or both after a random time of at most *longest_life_s* seconds."""
         daemon, kind = self._daemon(), self._dice.choice(KINDS)
-        life_s = self._dice.uniform(0.05, LONGEST_LIFE_S)
+        life_s = self._dice.uniform(0.05, longest_life_s)
         try:
             daemon.wait(life_s)
         except subprocess.TimeoutExpired:
@@ -185,7 +185,7 @@ class Storm:
 
     def _finish(self) -> None:
         for _ in range(5):
-            if not self._is_busy():
+            if not self.is_busy():
                 break
             self._daemon().wait(600)
         digest = self._digest()
@@ -203,7 +203,7 @@ class Storm:
     def _daemon(self) -> subprocess.Popen[bytes]:
         return self.installation.start_daemon("--until-empty", wait=False)
 
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Return True while a job has not ended; one that is held or waits after several kills is released."""
         with self.installation.ledger() as ledger:
             held = [r["name"] for r in ledger.conn.execute("SELECT name FROM jobs WHERE state = 'held'")]
