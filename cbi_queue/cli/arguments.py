@@ -137,9 +137,12 @@ def days_in(folder: Path) -> list[Path]:
     """Return `day1.yaml`, `day2.yaml`, … of *folder*, by number. Other plans there, such as the quickstart, are no days.
 
     Raises:
-        click.BadParameter: when it holds no day.
+        click.BadParameter: when it holds no day, or cannot be read.
     """
-    days = {int(found[1]): path for path in folder.iterdir() if (found := _DAY_FILE.fullmatch(path.name))}
+    try:
+        days = {int(found[1]): path for path in folder.iterdir() if (found := _DAY_FILE.fullmatch(path.name))}
+    except OSError as exc:
+        raise click.BadParameter(f"the folder {str(folder)!r} cannot be read: {exc.strerror}") from exc
     if not days:
         others = ", ".join(sorted(path.name for path in folder.glob("*.y*ml"))[:5])
         holds = f"it holds {others}: name the file" if others else "it holds no plan"

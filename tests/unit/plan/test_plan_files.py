@@ -58,3 +58,12 @@ def test_a_folder_without_days_is_refused_with_what_it_holds(tmp_path: Path) -> 
     (tmp_path / "zl.yaml").touch()
     with pytest.raises(click.BadParameter, match=r"it holds zl.yaml: name the file"):
         days_in(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_path: Path) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(click.BadParameter, match="cannot be read: Permission denied"):
+        days_in(tmp_path)
