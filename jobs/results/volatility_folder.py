@@ -35,6 +35,7 @@ def record_volatility(
     model_files: Mapping[str, bytes | Callable[[Path], object]],
     preproc: dict[str, Any],
     details: dict[str, Any],
+    explain: Callable[[], object] | None = None,  # noqa: ARG001
 ) -> Finished:
     """Score the run, fill its folder and return the metrics for the board.
 
@@ -49,6 +50,7 @@ def record_volatility(
         model_files: file name -> content, or a function that writes to a (temporary) path.
         preproc: what was done to the prices, as JSON values.
         details: further metrics of this family.
+        explain: not used: nets hand it over, and a volatility model reads no features that could explain it.
     """
     if task.refit:
         return record_run(
