@@ -26,8 +26,9 @@ MINI_DAYS = days_in(SCHEDULES / "mini-week")
 SHIPPED = (DAYS, MINI_DAYS, [SCHEDULES / "quickstart.yaml"])
 """What is enqueued together: the weeks have the same names, the quickstart builds the same feature caches."""
 
-NOT_PLANNED = {"arima", "theta", "prophet", "quantile_net", "finbert", "backtest"}
-"""The week's ten statistical models are two a horizon, and three more are not among them; FinBERT has a plan of its own."""
+NOT_PLANNED = {"arima", "theta", "prophet", "gjr_garch", "finbert"}
+"""The week's ten statistical models are two a horizon, its three of volatility one of each kind, and others are not among
+them; FinBERT has a plan of its own."""
 NOT_IN_QUICKSTART = {
     Family.ADVANCED_NEURAL, Family.VOLATILITY, Family.REGIME_CLASSIFIER, Family.REGIME_SPECIFIC,
     Family.META, Family.SENTIMENT, *REPORTING,
@@ -89,7 +90,7 @@ def test_the_week_holds_exactly_what_the_budget_plans() -> None:
         of_horizon = Counter(job.model for job in jobs if job.horizon == horizon)
         assert (of_horizon["lightgbm_dart"], of_horizon["xgboost_dart"], of_horizon["feature_cache"]) == (2, 1, 1)
         assert all(of_horizon[model] == 1 for model in (*BARS, "auto_arima", "ets", "feed_forward", "lstm", "gru"))
-        assert all(of_horizon[model] == 1 for model in (*models_of("meta"), "vertex_package"))
+        assert all(of_horizon[model] == 1 for model in (*models_of("meta"), "vertex_package", "backtest"))
 
 
 def test_features_run_before_anything_else_on_day_one() -> None:
@@ -114,7 +115,14 @@ def test_models_of_a_horizon_are_judged_on_the_same_rows_all_week() -> None:
 def test_an_ensemble_comes_after_every_model_of_the_price_of_its_horizon() -> None:
     """One that is missing from a list is left out in silence."""
     jobs = [job for plan in week() for job in plan.jobs]
-    no_members = {Family.FEATURES, Family.VOLATILITY, Family.REGIME_CLASSIFIER, Family.META, Family.EXPORT}
+    no_members = {
+        Family.FEATURES,
+        Family.VOLATILITY,
+        Family.REGIME_CLASSIFIER,
+        Family.META,
+        Family.EXPORT,
+        Family.BACKTEST,
+    }
     nets_of_one_regime = {"regime_lstm", "regime_gru"}
     for ensemble in (job for job in jobs if job.family == Family.META):
         members = {
@@ -130,7 +138,7 @@ def test_an_ensemble_comes_after_every_model_of_the_price_of_its_horizon() -> No
 def test_regimes_come_after_their_classifier_and_exports_last() -> None:
     order = [job.model for job in execution_order([job for plan in week() for job in plan.jobs])]
     assert order.index("regime_lightgbm") < order.index("regime_lstm") < order.index("regime_mixture")
-    assert order[-5:] == ["vertex_package"] * 5
+    assert order[-10:] == ["vertex_package"] * 5 + ["backtest"] * 5
 
 
 def test_the_mini_week_is_the_week_with_other_parameters() -> None:
