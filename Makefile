@@ -58,7 +58,7 @@ week: env ## The whole week in minutes: its 65 models and all other jobs, made s
 	test $$code -le 1 || exit $$code; \
 	$(WEEK_ENV) $(BIN)/cbi-queue leaderboard; echo; \
 	$(WEEK_ENV) $(BIN)/cbi-queue budget; echo; \
-	ls -d "$(WEEK)"/CBI-V14/Models/vertex-ai/*/v*; echo; \
+	ls -d "$(WEEK)"/CBI-V14/Models/vertex-ai/*/v* "$(WEEK)"/CBI-V14/Logs/forecasts/*; echo; \
 	$(BIN)/python -m benchmarks.mini_week "$(WEEK)/state"; \
 	exit $$code
 

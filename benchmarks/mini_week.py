@@ -5,7 +5,7 @@
 
 The plain script (`benchmarks/plain_fit.py`) starts a process a job, as a shell script would, and makes the same fits with the same
 trainers: no ledger, no daemon, no governor, no reports. Both sides are measured in processor time, which neighbours disturb
-less than the wall clock, and with the peak memory of the largest process. Packages and backtests are left out: only the queue knows
+less than the wall clock, and with the peak memory of the largest process. Packages, backtests and forecasts are left out: only the queue knows
 a board.
 """
 
@@ -26,7 +26,7 @@ from cbi_queue.hardware.detection import AUTO, profile_for
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.enqueue import enqueue
 from cbi_queue.lifecycle import JobState
-from cbi_queue.models.kinds import BARS, Family
+from cbi_queue.models.kinds import BARS, REPORTING
 from cbi_queue.plan import execution_order, read_plans
 from cbi_queue.wording import counted, duration
 
@@ -76,11 +76,7 @@ def _plans() -> list[DayPlan]:
     plans = read_plans(days, profile=profile_for(AUTO).profile)
 
     def kept(jobs: Iterable[JobSpec]) -> tuple[JobSpec, ...]:
-        return tuple(
-            job
-            for job in jobs
-            if job.family not in {Family.EXPORT, Family.BACKTEST} and (ONLY is None or job.name in ONLY)
-        )
+        return tuple(job for job in jobs if job.family not in REPORTING and (ONLY is None or job.name in ONLY))
 
     return [plan.model_copy(update={"jobs": kept(plan.jobs)}) for plan in plans]
 

@@ -65,7 +65,7 @@ def test_a_week_with_a_model_that_fails_still_ends_in_ensembles_and_a_package(in
 def test_ten_kills_in_the_mini_week_repeat_nothing_that_succeeded(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Daemon, trainer or both, at ten random moments of all 112 jobs; then it goes on to the end."""
+    """Daemon, trainer or both, at ten random moments of all 113 jobs; then it goes on to the end."""
     storm = Storm(installation, SEED)
     installation.cli("enqueue", str(MINI_WEEK))
     while storm.kills.total() < KILLS and storm.is_busy():

@@ -288,7 +288,7 @@ def _print_budget(plans: Sequence[DayPlan], progress: dict[str, Any]) -> None:
     others = sum(len(plan.jobs) for plan in plans) - len(counted_jobs)
     week = budget.range_words(budget.TOTAL.minimum, budget.TOTAL.maximum, " to ")
     click.echo(f"A week is to hold {week} models. Feature caches, baselines, plain ensembles, mixtures,")
-    click.echo(f"sentiment, exports and backtests do not count: {others} of these jobs.")
+    click.echo(f"sentiment, exports, backtests and forecasts do not count: {others} of these jobs.")
 
 
 _BUDGET_COLUMNS = ("kind", ">here", ">planned", ">allowed", "where")

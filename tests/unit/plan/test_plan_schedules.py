@@ -115,14 +115,7 @@ def test_models_of_a_horizon_are_judged_on_the_same_rows_all_week() -> None:
 def test_an_ensemble_comes_after_every_model_of_the_price_of_its_horizon() -> None:
     """One that is missing from a list is left out in silence."""
     jobs = [job for plan in week() for job in plan.jobs]
-    no_members = {
-        Family.FEATURES,
-        Family.VOLATILITY,
-        Family.REGIME_CLASSIFIER,
-        Family.META,
-        Family.EXPORT,
-        Family.BACKTEST,
-    }
+    no_members = {Family.FEATURES, Family.VOLATILITY, Family.REGIME_CLASSIFIER, Family.META, *REPORTING}
     nets_of_one_regime = {"regime_lstm", "regime_gru"}
     for ensemble in (job for job in jobs if job.family == Family.META):
         members = {
@@ -138,7 +131,7 @@ def test_an_ensemble_comes_after_every_model_of_the_price_of_its_horizon() -> No
 def test_regimes_come_after_their_classifier_and_exports_last() -> None:
     order = [job.model for job in execution_order([job for plan in week() for job in plan.jobs])]
     assert order.index("regime_lightgbm") < order.index("regime_lstm") < order.index("regime_mixture")
-    assert order[-10:] == ["vertex_package"] * 5 + ["backtest"] * 5
+    assert order[-11:] == ["vertex_package"] * 5 + ["backtest"] * 5 + ["daily_forecast"]
 
 
 def test_the_mini_week_is_the_week_with_other_parameters() -> None:
