@@ -12,6 +12,7 @@ import errno
 import fcntl
 import io
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -75,6 +76,9 @@ def guarded_output() -> Iterator[None]:
 
 def _is_lost(stream: TextIO) -> bool:
     """Return True if what *stream* still holds cannot be written, nor a line end: an unbuffered one holds nothing."""
+    mode = os.fstat(stream.fileno()).st_mode
+    if stream.isatty() or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return False  # they are never full
     try:
         stream.write("\n")
         stream.flush()

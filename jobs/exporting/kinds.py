@@ -79,6 +79,7 @@ _OF_A_REGIME = "it forecasts for one regime only, and its mixture reads it; expo
 NOT_EXPORTED: dict[str, str] = {
     "seasonal_naive": "it looks up the price of one season ago; one line of any program does that",
     **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), _OF_THE_HISTORY),
+    "prophet": "it forecasts by Prophet's own model, which ONNX does not have",
     **dict.fromkeys(("garch", "gjr_garch", "egarch"), _OF_VARIANCE),
     **dict.fromkeys(("mean_ensemble", "median_ensemble", "greedy_ensemble", "lightgbm_stacker"), _OF_OTHERS),
     **dict.fromkeys(("regime_lstm", "regime_gru"), _OF_A_REGIME),

@@ -112,7 +112,7 @@ def test_exports_that_no_import_wrote_are_not_replaced_or_shadowed(installation,
     ("arguments", "words"),
     [
         (("data", "edit", "missing_price=maybe"), "missing_price is 'maybe'; allowed: refuse or drop"),
-        (("data", "edit", "price=Settle"), "'price' is no choice about a data set; allowed: missing_price"),
+        (("data", "edit", "price=Settle"), "'price' is no choice about a data set; allowed: label, missing_price"),
         (
             ("data", "edit", "columns.vix.colour=red"),
             "is no choice about a column; allowed: role, lag_days, max_age_days",

@@ -74,6 +74,7 @@ def test_it_learns_from_real_series_and_leaves_every_promised_file(job):
         *PROMISED_FILES,
         "model.safetensors",
         "model.json",
+        "why.json",
     }
     assert predictions(task)["predicted_return"].is_finite().all()
 

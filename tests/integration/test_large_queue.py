@@ -111,7 +111,7 @@ def test_the_page_shows_the_first_jobs_and_how_many_more(queue: ApiInstallation)
 
 
 def test_a_job_of_the_snapshot_takes_little_work(queue: ApiInstallation) -> None:
-    assert calls_of(lambda: take_status(queue.settings).as_json()) < 80 * JOBS
+    assert calls_of(lambda: take_status(queue.settings).as_json()) < 120 * JOBS, "of these, 24 for the finish time"
 
 
 def test_enqueuing_many_jobs_again_asks_the_ledger_a_few_questions(ledger: Ledger) -> None:

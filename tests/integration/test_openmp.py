@@ -12,7 +12,11 @@ from support.rooms import ROOT
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import BOOSTED
 
-TREES = {m: "xgboost" if "xgboost" in m else "lightgbm" for m, entry in MODELS.items() if entry.family in BOOSTED}
+TREES = {
+    m: "xgboost" if "xgboost" in m else "lightgbm"
+    for m, entry in MODELS.items()
+    if entry.family in BOOSTED or m == "lightgbm_stacker"
+}
 """Boosted model -> its library."""
 NETS = [model for model, entry in MODELS.items() if entry.default_backend == "torch"]
 OTHERS = [model for model in MODELS if model not in {*TREES, *NETS}]
@@ -44,7 +48,7 @@ def test_on_a_mac_families_are_trained_in_children_of_the_tests() -> None:
     tests = ["tests/conformance/test_families.py", "tests/unit/jobs/boosting/test_boosting.py"]
     ask = f"""
 import pytest, sys
-code = pytest.main(["-q", "-p", "no:cacheprovider", "-k", "test_preparation_says and lightgbm", *{tests!r}])
+code = pytest.main(["-q", "-p", "no:cacheprovider", "-k", "test_preparation_says and lightgbm_dart", *{tests!r}])
 print("loaded", *sorted({{"lightgbm", "xgboost"}} & set(sys.modules)), "code", int(code))
 """
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

@@ -141,7 +141,7 @@ def test_a_backtest_trades_what_the_leaderboard_ranks(trained: Installation, tmp
     assert "walk: its Sharpe ratio is " in said
     assert "equity.svg" in said
     assert "traded walk, Sharpe " in trained.cli("list", "--all")
-    assert "no model of 12m is ranked" in trained.cli("backtest", "12m", code=2)
+    assert "no model of 12m of the data set default is ranked" in trained.cli("backtest", "12m", code=2)
     assert "there is no such folder" in trained.cli("backtest", "1w", "--to", str(tmp_path / "no"), code=2)
 
 

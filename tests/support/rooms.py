@@ -33,7 +33,7 @@ THROUGH_PROCESSES = {
     "integration/test_oom.py": ("workers/slot", "jobs/process"),
     "integration/test_planted_files.py": ("regular_files", "workers/trainer", "jobs/training", "jobs/data"),
     "integration/test_real_slowdowns.py": ("workers/governor", "governor"),
-    "integration/test_regimes.py": ("jobs/families", "jobs/results", "jobs/nets", "workers/slot"),
+    "integration/test_regime_jobs.py": ("jobs/families", "jobs/results", "jobs/nets", "workers/slot"),
     "integration/test_results.py": ("jobs/results", "views", "cli/verbs"),
     "integration/test_sample_data.py": ("jobs", "cli/verbs"),
     "integration/test_service.py": ("service", "cli/verbs"),
