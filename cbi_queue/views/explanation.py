@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,15 +42,17 @@ def explanation_of(job: JobRow) -> Explanation:
     manifest, why = open_manifest(folder)
     if manifest is None:
         return Explanation({}, why)
-    if manifest.job_id != job.id:
+    if (manifest.job_id, manifest.identity) != (job.id, job.identity):
         return Explanation({}, "the run folder belongs to another job now")
     if WHY not in manifest.files:
         return Explanation(
             {}, f"{job.model} has no features to weigh: it forecasts from the price alone, or it is an older run"
         )
     try:
-        found = json.loads(read_whole(folder / WHY))
-    except (OSError, ValueError):
+        content = read_whole(folder / WHY)
+        is_its_own = hashlib.sha256(content).hexdigest() == manifest.files[WHY].get("sha256")
+        found = json.loads(content) if is_its_own else None
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         return Explanation({}, f"{folder / WHY} cannot be read; `cbi-queue verify {job.name}` checks the run")
