@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WHY = "why.json"
 BAR_COLUMNS = 20
 NAME_COLUMNS = 20
+OF_HOW_MANY = "Of many models one always looks good: `cbi-queue leaderboard` corrects for their number."
 FULL, LIGHT = "█", "░"
 """Characters of a bar: of an importance that is told apart from zero, and of one that may be luck."""
 
@@ -70,7 +71,7 @@ def luck_words(job: JobRow) -> str:
         return "Too few independent periods to tell this model apart from naive: what it weighs may be noise."
     interval = f"its skill lies between {signed(low)} and {signed(high)}"
     if low > 0:
-        return f"Better than naive on the backtest: {interval}."
+        return f"Better than naive on the backtest, taken alone: {interval}. {OF_HOW_MANY}"
     if high < 0:
         return f"Worse than naive on the backtest: {interval}. What it weighs misleads it."
     return f"Not told apart from naive: {interval}. What it weighs may be noise."

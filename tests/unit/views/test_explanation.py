@@ -115,6 +115,11 @@ def test_a_file_that_is_nested_too_deeply_breaks_nothing(tmp_path):
     assert "cannot be read" in explanation_of(run(tmp_path, "[" * 200_000)).missing
 
 
+def test_a_lead_is_told_to_be_one_of_many(tmp_path):
+    """The board may call the same lead luck: it corrects for how many models were tried."""
+    assert "corrects for their number" in luck_words(run(tmp_path, skill=0.3, se=0.01))
+
+
 def test_a_link_in_its_place_is_not_followed(tmp_path):
     job = run(tmp_path)
     (tmp_path / "elsewhere.json").write_text(json.dumps(FOUND))
