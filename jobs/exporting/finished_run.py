@@ -104,7 +104,7 @@ def _predictions(folder: Path, frame: ForecastFrame, processed_dir: Path) -> tup
     """Return f[t] as recorded and the block of each row of *frame*, (rows,) each."""
     import polars as pl
 
-    table = pl.read_parquet(folder / PREDICTIONS)
+    table = pl.read_parquet(folder / PREDICTIONS, glob=False)
     days = table["date"].to_numpy().astype("datetime64[D]")
     rows = np.searchsorted(frame.dates, days)
     there = rows < frame.rows

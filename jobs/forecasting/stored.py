@@ -129,7 +129,7 @@ def _recorded(
     folder: Path, frame: ForecastFrame, job: str, known: ForecastFrame | None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return f[t] as recorded and the block of each row of *frame*, (rows,) each, and what was revised, in words."""
-    table = pl.read_parquet(folder / PREDICTIONS)
+    table = pl.read_parquet(folder / PREDICTIONS, glob=False)
     days = table["date"].to_numpy().astype("datetime64[D]")
     rows = _rows_of(days, frame, job)
     recorded, blocks = np.full(frame.rows, np.nan), np.full(frame.rows, "", dtype="U10")
