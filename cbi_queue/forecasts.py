@@ -7,16 +7,14 @@ write the same files.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import signal
-import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
+from cbi_queue.child_answers import answer_of
 from cbi_queue.datasets.place import of_dataset
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.ledger.damage import check_runs
@@ -201,39 +199,12 @@ def _make_folder(folder: Path, settings: Settings) -> None:
 
 
 def _run(asked: dict[str, Any], interpreter: str) -> dict[str, Any]:
-    one_thread = dict.fromkeys(
-        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1"
-    )
-    try:
-        child = subprocess.Popen(
-            [interpreter, "-P", "-m", "jobs.forecasting"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **one_thread, "OMP_WAIT_POLICY": "passive"},
-        )
-    except OSError as exc:
-        raise CbiError(f"cannot forecast: {interpreter} cannot be started: {exc.strerror}") from exc
-    try:
-        answer, complaint = child.communicate(json.dumps(asked), timeout=LIMIT_S)
-    except subprocess.TimeoutExpired as exc:
-        raise CbiError(f"the forecast took longer than {LIMIT_S:.0f} s and was ended", hint="try again later") from exc
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.communicate()
-    if child.returncode != 0:
-        raise CbiError(f"the forecast failed: {_ending(child.returncode, complaint)}")
-    said: dict[str, Any] = json.loads(answer)
+    said = answer_of(
+        "jobs.forecasting", asked, interpreter,
+        within_s=LIMIT_S, to="forecast", work="the forecast", hint="try again later",
+    )  # fmt: skip
     if "refused_all" in said:
         raise Refused(f"no forecast of {asked['dataset']}: {said['refused_all']}")
     if "failed" in said:
         raise CbiError(f"the forecast failed: {said['failed']}", hint="the files of earlier forecasts are as they were")
     return said
-
-
-def _ending(code: int, complaint: str) -> str:
-    if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}"
-    return (complaint.strip().splitlines() or [f"its process ended with {code} and no word of why"])[-1][:400]

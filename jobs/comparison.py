@@ -77,7 +77,7 @@ def _losses(runs: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], int]:
 
     tables = {}
     for run in runs:
-        table = pl.read_parquet(Path(run["predictions"])).filter(pl.col("block") == "backtest")
+        table = pl.read_parquet(Path(run["predictions"]), glob=False).filter(pl.col("block") == "backtest")
         columns = pl.col("date"), pl.col("price"), pl.col("actual_price"), pl.col("predicted_price").alias("forecast")
         tables[run["name"]] = table.select(columns).drop_nulls()
     if not tables:
@@ -99,7 +99,7 @@ def _variance_losses(runs: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray],
     forecasts = {"predicted_variance": "forecast", "ewma_variance": "ewma", "rolling_variance": "rolling"}
     tables: dict[str, pl.DataFrame] = {}
     for run in runs:
-        table = pl.read_parquet(Path(run["predictions"])).filter(pl.col("block") == "backtest")
+        table = pl.read_parquet(Path(run["predictions"]), glob=False).filter(pl.col("block") == "backtest")
         table = table.select("date", "realised_variance", *forecasts).rename(forecasts).drop_nulls()
         tables[run["name"]] = table.filter(pl.all_horizontal(pl.exclude("date") > 0))
     if not tables:

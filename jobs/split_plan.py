@@ -99,7 +99,7 @@ def _dates(path: Path, request: Request) -> np.ndarray:
             table = table.filter(pl.col(PRICE_COLUMN).is_not_null())
     else:
         try:
-            table = pl.read_parquet(path, columns=[DATE_COLUMN])
+            table = pl.read_parquet(path, columns=[DATE_COLUMN], glob=False)
         except (OSError, pl.exceptions.PolarsError) as exc:
             raise BrokenSpec(f"{path} cannot be read: build it again with its features job") from exc
     days: np.ndarray = table[DATE_COLUMN].to_numpy().astype("datetime64[D]")

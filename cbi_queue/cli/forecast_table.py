@@ -11,7 +11,7 @@ import click
 from cbi_queue.cli.output import console, print_table, printable
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.views.forecast import figure, flags_of, monitor_words
-from cbi_queue.views.leaderboard import BETTER, DIFFERENCE
+from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, WORSE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,8 +95,9 @@ def _plot(forecasts: Sequence[Mapping[str, Any]]) -> list[str]:
 def _why(told: Mapping[str, Any]) -> str:
     """Say why this model, and what may be believed of it."""
     rank = "is the only model of its board" if told["of"] == 1 else f"ranks first of {told['of']} models on its board"
-    as_good = [] if told["told_apart"] == BETTER else ["Naive, that the price stays, is as good as far as is known."]
-    return " ".join([f"{told['job']} ({told['model']}) {rank}.", *told["words"], *as_good])
+    is_known = {BETTER: [], WORSE: ["Naive, that the price stays, is better."]}
+    naive = is_known.get(told["told_apart"], ["Naive, that the price stays, is as good as far as is known."])
+    return " ".join([f"{told['job']} ({told['model']}) {rank}.", *told["words"], *naive])
 
 
 def print_drift(drift: Mapping[str, Any], jobs: Mapping[str, str], *, every: bool) -> None:

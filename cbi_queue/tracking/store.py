@@ -263,6 +263,8 @@ def _place(run_dir: Path, name: str, size: int, folder: Path) -> str:
     try:
         if refused := _why_refused(run_dir, name, size):
             return refused
+        if any((folder / part).is_symlink() for part in PurePosixPath(name).parents):
+            return f"there is a link on the way to {target}"
         target.parent.mkdir(parents=True, exist_ok=True)
         if not (target.exists() and os.path.samestat(source.lstat(), target.lstat())):
             target.unlink(missing_ok=True)

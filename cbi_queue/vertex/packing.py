@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
-import os
 import shutil
-import signal
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -21,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import flush_folder, sha256_of, write_atomic, write_json
+from cbi_queue.child_answers import answer_of
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.regular_files import check_folder
 from cbi_queue.vertex.commands import readme
@@ -107,45 +104,15 @@ def _staged(shelf: Path) -> Path:
 
 
 def _export(asked: dict[str, str], name: str, interpreter: str, limit_s: float) -> dict[str, Any]:
-    one_thread = dict.fromkeys(
-        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1"
-    )
-    try:
-        child = subprocess.Popen(
-            [interpreter, "-P", "-m", "jobs.exporting"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **one_thread, "OMP_WAIT_POLICY": "passive"},
-        )
-    except OSError as exc:
-        raise CbiError(f"cannot export {name}: {interpreter} cannot be started: {exc.strerror}") from exc
-    try:
-        answer, complaint = child.communicate(json.dumps(asked), timeout=limit_s)
-    except subprocess.TimeoutExpired as exc:
-        raise CbiError(
-            f"the export of {name} took longer than {limit_s:.0f} s and was ended; nothing was left",
-            hint="try again when the machine has less to do",
-        ) from exc
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.communicate()
-    if child.returncode != 0:
-        raise CbiError(f"the export of {name} failed: {_ending(child.returncode, complaint)}; nothing was left")
-    said: dict[str, Any] = json.loads(answer)
+    said = answer_of(
+        "jobs.exporting", asked, interpreter,
+        within_s=limit_s, to=f"export {name}", work=f"the export of {name}", left="; nothing was left",
+        hint="try again when the machine has less to do",
+    )  # fmt: skip
     if "refused" in said:
         refusal = NoExporter if said.get("no_exporter") else Refused
         raise refusal(f"cannot export {name}: {said['refused']}")
     return said
-
-
-def _ending(code: int, complaint: str) -> str:
-    if code < 0:
-        out_of_memory = ", as when memory runs out" if -code == signal.SIGKILL else ""
-        return f"its process was ended by {signal.Signals(-code).name}{out_of_memory}"
-    return (complaint.strip().splitlines() or [f"its process ended with {code} and no word of why"])[-1][:400]
 
 
 def _named(

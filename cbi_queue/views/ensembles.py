@@ -96,7 +96,7 @@ def ensemble_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
     best = against_best_of(metrics)
     if best is not None:
-        beats = "beats it beyond luck" if best.beats(1) else "does not beat it beyond luck"
+        beats = "beats it beyond luck, taken alone" if best.beats(1) else "does not beat it beyond luck"
         same = "the same forecasts" if best.same else f"skill against it {best.figures}"
         yield f"Best single member by validation: {best.name}; {same}: {beats if not best.same else 'equal'}"
 

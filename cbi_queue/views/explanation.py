@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 WHY = "why.json"
 BAR_COLUMNS = 20
 NAME_COLUMNS = 20
+OF_HOW_MANY = "Of many models one always looks good: `cbi-queue leaderboard` corrects for their number."
 FULL, LIGHT = "█", "░"
 """Characters of a bar: of an importance that is told apart from zero, and of one that may be luck."""
 
@@ -41,15 +43,17 @@ def explanation_of(job: JobRow) -> Explanation:
     manifest, why = open_manifest(folder)
     if manifest is None:
         return Explanation({}, why)
-    if manifest.job_id != job.id:
+    if (manifest.job_id, manifest.identity) != (job.id, job.identity):
         return Explanation({}, "the run folder belongs to another job now")
     if WHY not in manifest.files:
         return Explanation(
             {}, f"{job.model} has no features to weigh: it forecasts from the price alone, or it is an older run"
         )
     try:
-        found = json.loads(read_whole(folder / WHY))
-    except (OSError, ValueError):
+        content = read_whole(folder / WHY)
+        is_its_own = hashlib.sha256(content).hexdigest() == manifest.files[WHY].get("sha256")
+        found = json.loads(content) if is_its_own else None
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         return Explanation({}, f"{folder / WHY} cannot be read; `cbi-queue verify {job.name}` checks the run")
@@ -67,7 +71,7 @@ def luck_words(job: JobRow) -> str:
         return "Too few independent periods to tell this model apart from naive: what it weighs may be noise."
     interval = f"its skill lies between {signed(low)} and {signed(high)}"
     if low > 0:
-        return f"Better than naive on the backtest: {interval}."
+        return f"Better than naive on the backtest, taken alone: {interval}. {OF_HOW_MANY}"
     if high < 0:
         return f"Worse than naive on the backtest: {interval}. What it weighs misleads it."
     return f"Not told apart from naive: {interval}. What it weighs may be noise."

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from cbi_queue.child_answers import ending_words
 from cbi_queue.clock import from_epoch_s, monotonic_s
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.ledger.queries import all_jobs
@@ -132,7 +132,7 @@ def ask(module: str, asked: dict[str, Any], interpreter: str, *, within_s: float
             child.kill()
             child.communicate()
     if child.returncode != 0:
-        raise CbiError(f"cannot read the results: {_ending(child.returncode, complaint.decode(errors='replace'))}")
+        raise CbiError(f"cannot read the results: {ending_words(child.returncode, complaint.decode(errors='replace'))}")
     if said.startswith(b'{"refused"'):
         raise Refused(json.loads(said)["refused"])
     return bytes(said)
@@ -148,9 +148,3 @@ def _check(pid: int, until: float, within_s: float) -> None:
                 f"it took {held:,.0f} MiB of memory and was ended; at most {MOST_MIB:,.0f} are allowed",
                 hint="ask for fewer rows or columns",
             )
-
-
-def _ending(code: int, complaint: str) -> str:
-    if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}"
-    return (complaint.strip().splitlines() or [f"its process ended with {code} and no word of why"])[-1][:400]

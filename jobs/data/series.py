@@ -132,7 +132,7 @@ def _checked_manifest(files: CacheFiles, horizon: str) -> dict[str, Any]:
 def _read_table(path: Path, horizon: str) -> pl.DataFrame:
     import polars as pl
 
-    table = pl.read_parquet(path)
+    table = pl.read_parquet(path, glob=False)
     if absent := {DATE_COLUMN, PRICE_COLUMN} - set(table.columns):
         msg = f"{path} has no column {', '.join(sorted(absent))}: run the features job of horizon {horizon} again"
         raise BrokenSpec(msg)

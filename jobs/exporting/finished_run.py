@@ -78,9 +78,6 @@ def read_run(folder: Path, processed_dir: Path, backend: str) -> FinishedRun:
     last = int(np.flatnonzero(np.isfinite(recorded))[-1])
     if metrics.get("scheme") == "walk_forward":  # earlier rows were forecast by fits that are not kept
         held_out = held_out[held_out == last]
-    first, until = (np.datetime64(metrics["split"]["blocks"]["train"][end]) for end in ("first", "last"))
-    label = frame.y[(frame.dates >= first) & (frame.dates <= until)]
-    sd = float(np.nanstd(label)) if np.isfinite(label).any() else 0.0
     return FinishedRun(
         folder,
         model,
@@ -91,15 +88,23 @@ def read_run(folder: Path, processed_dir: Path, backend: str) -> FinishedRun:
         frame=frame,
         recorded=recorded,
         held_out=held_out[-MOST_HELD_OUT:],
-        label_sd=sd if sd > 0 else 1.0,
+        label_sd=label_sd_of(frame, metrics),
     )
+
+
+def label_sd_of(frame: ForecastFrame, metrics: dict[str, Any]) -> float:
+    """Return the standard deviation of the label in the training block of the run with *metrics*; 1 where it has none."""
+    first, until = (np.datetime64(metrics["split"]["blocks"]["train"][end]) for end in ("first", "last"))
+    label = frame.y[(frame.dates >= first) & (frame.dates <= until)]
+    sd = float(np.nanstd(label)) if np.isfinite(label).any() else 0.0
+    return sd if sd > 0 else 1.0
 
 
 def _predictions(folder: Path, frame: ForecastFrame, processed_dir: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return f[t] as recorded and the block of each row of *frame*, (rows,) each."""
     import polars as pl
 
-    table = pl.read_parquet(folder / PREDICTIONS)
+    table = pl.read_parquet(folder / PREDICTIONS, glob=False)
     days = table["date"].to_numpy().astype("datetime64[D]")
     rows = np.searchsorted(frame.dates, days)
     there = rows < frame.rows

@@ -24,7 +24,7 @@ from jobs.exporting.kinds import NotExportable
 from jobs.exporting.package.forecast import BadInput
 from jobs.forecasting.live_drift import drift_of
 from jobs.forecasting.present import present_frame, refuse_unless_fresh, trained_on
-from jobs.forecasting.realised import monitor_of, realised, write_realised
+from jobs.forecasting.realised import monitor_of, read_table, realised, write_realised
 from jobs.forecasting.stored import stored_run
 from jobs.results.run_folder import target_dates
 from jobs.trainer import BrokenSpec
@@ -157,7 +157,7 @@ def _changed(path: Path, table: pl.DataFrame) -> tuple[str, Path | None]:
     number = next(n for n in range(1, 100_000) if not os.path.lexists(path.with_suffix(f".{n}.parquet")))
     kept = path.with_suffix(f".{number}.parquet")
     try:
-        former = pl.read_parquet(path)
+        former = read_table(path)
         if former.equals(table):
             return "unchanged", None
         columns = [name for name in ("job_id", "snapshot") if name in former.columns]

@@ -7,6 +7,7 @@ target date of the forecast was reckoned when nobody knew the holidays.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from cbi_queue.artifacts import atomic_file
+from cbi_queue.regular_files import LARGE, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +46,11 @@ _COLUMNS = (
 )
 
 
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a table of forecasts; a link is not followed, a pipe not waited for. Raises OSError or PolarsError."""
+    return pl.read_parquet(io.BytesIO(read_whole(path, LARGE)))
+
+
 def realised(folder: Path, frames: Mapping[str, ForecastFrame]) -> list[dict[str, Any]]:
     """Return one row a forecast whose target row is there, by target date.
 
@@ -53,10 +60,10 @@ def realised(folder: Path, frames: Mapping[str, ForecastFrame]) -> list[dict[str
     """
     rows = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not _DAY.fullmatch(path.name) or path.is_symlink():
+        if not _DAY.fullmatch(path.name):
             continue
         try:
-            table = pl.read_parquet(path).select(_COLUMNS)
+            table = read_table(path).select(_COLUMNS)
         except (OSError, pl.exceptions.PolarsError):
             continue  # not a file of ours, or of another version
         rows += [row for told in table.to_dicts() if (row := _row(told, frames.get(told["horizon"]))) is not None]
@@ -95,7 +102,7 @@ def write_realised(folder: Path, rows: list[dict[str, Any]]) -> None:
         return
     table, path = pl.DataFrame(rows, infer_schema_length=None), folder / REALISED
     try:
-        if pl.read_parquet(path).equals(table):
+        if read_table(path).equals(table):
             return
     except (OSError, pl.exceptions.PolarsError):
         pass

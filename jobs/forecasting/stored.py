@@ -21,7 +21,7 @@ from cbi_queue.models.entry import imported
 from cbi_queue.models.kinds import BARS, Family
 from jobs.ensembles.members import Members
 from jobs.exporting.checks import LIMIT, LIMIT_ROUNDED
-from jobs.exporting.finished_run import FinishedRun
+from jobs.exporting.finished_run import FinishedRun, label_sd_of
 from jobs.exporting.kinds import EXPORTED, native_model
 from jobs.exporting.package.forecast import Preprocessing
 from jobs.exporting.writing import preproc_of
@@ -88,7 +88,7 @@ def stored_run(asked: Asked, frame: ForecastFrame, *, same_data: bool, known: Fo
         frame=frame,
         recorded=recorded,
         held_out=np.empty(0, dtype=np.int64),
-        label_sd=_label_sd(frame, metrics),
+        label_sd=label_sd_of(frame, metrics),
     )
     remarks = list(revised)
     forecast = _forecaster(asked, run, last, same_data=same_data)
@@ -129,7 +129,7 @@ def _recorded(
     folder: Path, frame: ForecastFrame, job: str, known: ForecastFrame | None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return f[t] as recorded and the block of each row of *frame*, (rows,) each, and what was revised, in words."""
-    table = pl.read_parquet(folder / PREDICTIONS)
+    table = pl.read_parquet(folder / PREDICTIONS, glob=False)
     days = table["date"].to_numpy().astype("datetime64[D]")
     rows = _rows_of(days, frame, job)
     recorded, blocks = np.full(frame.rows, np.nan), np.full(frame.rows, "", dtype="U10")
@@ -167,13 +167,6 @@ def _revisions(rows: np.ndarray, before: np.ndarray, frame: ForecastFrame, job: 
     more = f", and {len(changed) - REVISIONS_TOLD} earlier" if len(changed) > REVISIONS_TOLD else ""
     were = "prices were" if len(changed) > 1 else "price was"
     return [f"{len(changed)} past {were} revised since {job} was trained: {told}{more}"]
-
-
-def _label_sd(frame: ForecastFrame, metrics: dict[str, Any]) -> float:
-    first, until = (np.datetime64(metrics["split"]["blocks"]["train"][end]) for end in ("first", "last"))
-    label = frame.y[(frame.dates >= first) & (frame.dates <= until)]
-    sd = float(np.nanstd(label)) if np.isfinite(label).any() else 0.0
-    return sd if sd > 0 else 1.0
 
 
 def _compared(again: float, run: FinishedRun, last: int, *, same_data: bool, is_revised: bool) -> list[str]:

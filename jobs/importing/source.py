@@ -6,6 +6,7 @@ pieces; nothing is ever held whole.
 
 from __future__ import annotations
 
+import glob
 import gzip
 import shutil
 import zlib
@@ -147,12 +148,17 @@ def _open_text(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], wor
                 shutil.copyfileobj(old, new, 1 << 20)
         names = "{" + ", ".join(f"{_text(name)}: 'VARCHAR'" for name in form.names) + "}"
         reads.append(
-            f"SELECT * FROM read_csv({_text(str(readable))}, delim = {_text(form.separator)}, quote = '\"', escape = '\"', "
+            f"SELECT * FROM read_csv({_path(readable)}, delim = {_text(form.separator)}, quote = '\"', escape = '\"', "
             f"header = false, skip = {form.lines_before_data}, columns = {names}, auto_detect = false, "
             f"null_padding = true, strict_mode = false, parallel = {str(parallel).lower()}, max_line_size = 4000000)"
         )
     connection.execute(f"CREATE VIEW source AS {' UNION ALL '.join(reads)}")
     return first
+
+
+def _path(file: Path) -> str:
+    """Write a path so that DuckDB reads this file: `zl[1].csv` would be a pattern to it, that of zl1.csv."""
+    return _text(glob.escape(str(file)))
 
 
 def _text(value: str) -> str:
@@ -180,7 +186,7 @@ def _open_parquet(
                 raise BrokenSpec(
                     f"{file} cannot be read to its end: {' '.join(plain_words(exc).split())[:200]}"
                 ) from exc
-    connection.execute(f"CREATE VIEW source AS SELECT * FROM read_parquet({_text(str(work / 'source.parquet'))})")
+    connection.execute(f"CREATE VIEW source AS SELECT * FROM read_parquet({_path(work / 'source.parquet')})")
     return columns, left_out
 
 

@@ -56,7 +56,7 @@ class NeededRun:
         import polars as pl
 
         try:
-            table = pl.read_parquet(self.folder / PREDICTIONS, columns=["date", "block", *names])
+            table = pl.read_parquet(self.folder / PREDICTIONS, columns=["date", "block", *names], glob=False)
         except (OSError, pl.exceptions.PolarsError) as exc:
             raise BrokenSpec(
                 f"{self.folder / PREDICTIONS} cannot be read as predictions: `cbi-queue retry {self.name}`"

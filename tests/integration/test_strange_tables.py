@@ -203,3 +203,14 @@ def test_a_column_that_knows_the_future_is_refused_with_what_this_command_takes(
     answer = stage({"files": [str(tmp_path / "leak.csv")], "work": str(tmp_path / "work")})
     (fault,) = answer["faults"]
     assert "leave it out with `--set columns.lead.role=ignore`" in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"), [("zl[1].csv", "zl1.csv"), ("zl*.csv", "zl-old.csv"), ("zl?.csv", "zl2.csv")]
+)
+def test_a_name_that_is_a_pattern_is_that_files_own_and_no_others(tmp_path, read, name, beside):
+    (tmp_path / beside).write_text(
+        rows("Date,Price", DAYS, "{:%Y-%m-%d}".format, number=lambda price: f"{price * 2:.2f}")
+    )
+    _, export = read(rows("Date,Price", DAYS, "{:%Y-%m-%d}".format), name)
+    assert export["price"].to_list() == [float(f"{price:.2f}") for price in PRICES[: len(DAYS)]]

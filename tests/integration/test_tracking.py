@@ -20,6 +20,7 @@ from support.tracked_runs import TrackedRuns
 from support.waiting import until
 
 from cbi_queue.ledger.verbs import accept
+from cbi_queue.tracking import store
 from cbi_queue.tracking.store import COPIED_BYTES
 from cbi_queue.tracking_state import read_state
 
@@ -150,6 +151,17 @@ def test_what_others_put_into_a_run_folder_is_not_followed(tracked, tmp_path):
     assert "differs from its manifest" in runs["grown"]["tags"]["files not linked"]
     assert "pipe" in runs["piped"]["tags"]["files not linked"]
     assert all(run["files"] == ["queue.json", "training_hash.txt"] for run in runs.values())
+
+
+def test_a_link_in_the_store_leads_no_file_out_of_it(tmp_path):
+    run, folder, outside = tmp_path / "run", tmp_path / "artifacts", tmp_path / "outside"
+    for each in (run / "part", folder, outside):
+        each.mkdir(parents=True)
+    (run / "part" / "model.txt").write_text("trees")
+    (outside / "model.txt").write_text("the user's own")
+    (folder / "part").symlink_to(outside)
+    assert "there is a link on the way" in store._place(run, "part/model.txt", 5, folder)
+    assert (outside / "model.txt").read_text() == "the user's own"
 
 
 def test_odd_numbers_and_a_hundred_thousand_epochs(tracked):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from support.api_installation import scores
@@ -45,7 +46,7 @@ def run(tmp_path, body=FOUND, skill=0.05, se=0.1, p=0.5, **changes):
     if body is not None:
         (folder / "why.json").write_text(body if isinstance(body, str) else json.dumps(body))
     metrics = {**scores(skill, se=se, p=p), "forecast": {"price": 50.0}, **changes}
-    complete_folder(folder, Manifest("ledger", 1, 1, "identity"))
+    complete_folder(folder, Manifest("ledger", 1, 1, "1"))
     return make_job(1, "lightgbm_dart", 0, metrics=metrics, run_dir=str(folder))
 
 
@@ -100,6 +101,23 @@ def test_a_file_that_the_manifest_does_not_name_is_not_believed(tmp_path):
     job = run(tmp_path, body=None)
     (tmp_path / "run" / "why.json").write_text(json.dumps(FOUND))
     assert explanation_of(job).found == {}
+
+
+def test_a_file_that_was_changed_since_the_run_is_not_believed(tmp_path):
+    job = run(tmp_path)
+    assert explanation_of(job).found == FOUND
+    (tmp_path / "run" / "why.json").write_text('{"importance": NaN}')
+    assert "cannot be read; `cbi-queue verify" in explanation_of(job).missing
+    assert explanation_of(replace(job, identity="another training")).missing.endswith("belongs to another job now")
+
+
+def test_a_file_that_is_nested_too_deeply_breaks_nothing(tmp_path):
+    assert "cannot be read" in explanation_of(run(tmp_path, "[" * 200_000)).missing
+
+
+def test_a_lead_is_told_to_be_one_of_many(tmp_path):
+    """The board may call the same lead luck: it corrects for how many models were tried."""
+    assert "corrects for their number" in luck_words(run(tmp_path, skill=0.3, se=0.01))
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path):

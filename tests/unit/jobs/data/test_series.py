@@ -56,6 +56,12 @@ def test_a_frame_knows_how_many_rows_its_year_has(tmp_path: Path) -> None:
     assert load_frame(cached(tmp_path, table()), "1w").periods_per_year == 252, "a cache that does not say is daily"
 
 
+def test_a_folder_whose_name_is_a_pattern_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "data [1]"
+    folder.mkdir()
+    assert load_frame(cached(folder, table()), "1w").rows == table().height
+
+
 def test_a_feature_that_has_not_started_is_nan(tmp_path: Path) -> None:
     frame = load_frame(cached(tmp_path, table()), "1w")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 
 from jobs.data.label import Label
 from jobs.data.series import ForecastFrame
+from jobs.forecasting import making
 from jobs.forecasting.realised import LEAST_TARGETS, REALISED, monitor_of, realised, write_realised
 
 if TYPE_CHECKING:
@@ -69,6 +71,30 @@ def test_a_target_that_has_not_come_is_no_error_yet_and_other_files_are_left_alo
     stamp = (tmp_path / REALISED).stat().st_mtime_ns
     write_realised(tmp_path, realised(tmp_path, {"1w": rows}))
     assert (tmp_path / REALISED).stat().st_mtime_ns == stamp, "the same errors again change nothing"
+
+
+def test_a_planted_link_or_pipe_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
+    rows, elsewhere, folder = frame(), tmp_path / "elsewhere", tmp_path / "forecasts"
+    elsewhere.mkdir()
+    folder.mkdir()
+    write(elsewhere, rows, 7, 0.0)
+    found = realised(elsewhere, {"1w": rows})
+    day = f"{rows.dates[7]}.parquet"
+    (folder / day).symlink_to(elsewhere / day)
+    os.mkfifo(folder / "2026-01-06.parquet")
+    assert found
+    assert realised(folder, {"1w": rows}) == []
+    write_realised(elsewhere, found)
+    (folder / REALISED).symlink_to(elsewhere / REALISED)
+    write_realised(folder, found)
+    assert not (folder / REALISED).is_symlink(), "written in its place, not believed through the link"
+
+
+def test_a_planted_pipe_is_kept_aside_when_the_day_is_written(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "2026-01-06.parquet")
+    change, kept = making._changed(tmp_path / "2026-01-06.parquet", pl.DataFrame({"job_id": [7]}))
+    assert change == "the former file could not be read"
+    assert kept == tmp_path / "2026-01-06.1.parquet"
 
 
 @pytest.mark.parametrize(("miss", "flagged"), [(0.029, False), (0.031, True)])
