@@ -27,8 +27,6 @@ class Assignment:
     """Absolute path of TrainingData/exports."""
     processed_dir: str
     """Absolute path of TrainingData/processed."""
-    needed_runs: dict[str, str] = field(default_factory=dict)
-    """Name of each job that this one needs -> absolute path of its run's folder."""
     threads: int = 1
     """Threads that the trainer may use; also set as OMP_NUM_THREADS."""
     micro_batch: int | None = None
@@ -47,6 +45,8 @@ class Assignment:
     """The attempt's log, already open as the trainer's stdout and stderr; the trainer rolls it over."""
     log_max_bytes: int = 5_000_000
     log_keep: int = 3
+    needed_runs: dict[str, str] = field(default_factory=dict)
+    """Name of each job that this one needs -> absolute path of its run's folder."""
     members: tuple[dict[str, Any], ...] = ()
     """Runs that an ensemble combines: {"name", "model", "run": "JOB.ATTEMPT", "run_dir": absolute path}."""
     left_out: tuple[str, ...] = ()
