@@ -80,7 +80,7 @@ NOT_EXPORTED: dict[str, str] = {
     "seasonal_naive": "it looks up the price of one season ago; one line of any program does that",
     **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), _OF_THE_HISTORY),
     "prophet": "it forecasts by Prophet's own model, which ONNX does not have",
-    **dict.fromkeys(("garch", "gjr_garch", "egarch"), _OF_VARIANCE),
+    **dict.fromkeys(("garch", "gjr_garch", "egarch", "quantile_net"), _OF_VARIANCE),
     **dict.fromkeys(("mean_ensemble", "median_ensemble", "greedy_ensemble", "lightgbm_stacker"), _OF_OTHERS),
     **dict.fromkeys(("regime_lstm", "regime_gru"), _OF_A_REGIME),
     "regime_mixture": "it combines the forecasts of the nets of the regimes; export the net without regimes",

@@ -115,7 +115,7 @@ def test_a_run_is_never_there_twice_however_often_trackers_are_killed(tracked, i
         killed += tracker.poll() is None
         tracker.send_signal(signal.SIGKILL)
         tracker.wait()
-    assert killed >= 2
+    assert killed >= 1, "none was killed at work"
     tracked.track()
     runs = tracked.runs()
     assert set(runs) == {f"run-{number}" for number in range(12)}

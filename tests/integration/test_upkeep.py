@@ -12,7 +12,7 @@ from support.waiting import until
 
 from cbi_queue import clock
 from cbi_queue.ledger import Ledger, queries
-from cbi_queue.ledger.upkeep import back_up, chore_is_due, prune_backups, record_chore
+from cbi_queue.ledger.upkeep import back_up, chore_is_due, period_of, prune_backups, record_chore
 
 WRITER = """
 import sys
@@ -141,17 +141,17 @@ def test_of_two_processes_exactly_one_runs_a_chore(ledger_path):
 
 
 def test_a_chore_is_due_once_per_period_and_once_after_a_gap(ledger):
-    period_s = 10**6
-    assert chore_is_due(ledger, "backup", period_s)
-    assert record_chore(ledger, "backup", period_s)
+    due = period_of(10**6)
+    assert chore_is_due(ledger, "backup", due)
+    assert record_chore(ledger, "backup", due)
 
-    assert not chore_is_due(ledger, "backup", period_s)
-    assert not record_chore(ledger, "backup", period_s)
-    assert chore_is_due(ledger, "retention", period_s), "each chore has its own dates"
+    assert not chore_is_due(ledger, "backup", due)
+    assert not record_chore(ledger, "backup", due)
+    assert chore_is_due(ledger, "retention", due), "each chore has its own dates"
 
     ledger.conn.execute("UPDATE chores SET due = due - 5")
-    assert chore_is_due(ledger, "backup", period_s)
-    assert record_chore(ledger, "backup", period_s)
-    assert not record_chore(ledger, "backup", period_s), "missed periods are not made up for"
+    assert chore_is_due(ledger, "backup", due)
+    assert record_chore(ledger, "backup", due)
+    assert not record_chore(ledger, "backup", due), "missed periods are not made up for"
     rows = ledger.conn.execute("SELECT due, ran_at FROM chores").fetchall()
-    assert [row["due"] for row in rows] == [int(clock.epoch_s()) // period_s]
+    assert [row["due"] for row in rows] == [int(clock.epoch_s()) // 10**6]
