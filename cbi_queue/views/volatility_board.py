@@ -59,7 +59,7 @@ class VolatilityRow:
     periods_per_year: float | None = None
     """Rows of a year, by the spacing of the data: 252 for trading days; None: not recorded."""
     p_value: float | None = None
-    """Two-sided, of a skill of zero, by block bootstrap."""
+    """Two-sided, of a skill of zero, by `jobs.evaluation.significance`."""
     dm_p_value: float | None = None
     """The same by the Diebold-Mariano test."""
     told_apart: str | None = None

@@ -43,7 +43,7 @@ LEAST_PERSISTENCE = 0.02
 """Share that persistence always has in the probabilities: a library may say 0, whose logarithm is infinite."""
 SHARED_ROWS = TREND_ROWS // 2
 """Least h that skills are tested with: the regimes of neighbouring days share most of their 126 days whatever the horizon
-is, so resampled blocks are at least one such window long."""
+is, so at least half of such a window counts as one independent row."""
 ROUNDING = 1e-9
 """Relative difference below which two volatilities are equal."""
 CRISIS, BULL, BEAR, NORMAL = range(len(REGIMES))

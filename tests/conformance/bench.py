@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
-from slot_end import Slot
 from support.ensemble_walks import as_member
 from support.fakes import make_task
+from support.slot_end import Slot
 
 from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
 from cbi_queue.datasets.headlines import SCORES

@@ -21,8 +21,8 @@ import onnx
 import polars as pl
 import pytest
 from bench import BLOCKS, SMALL, present
-from slot_end import Slot
 from support.fakes import make_task
+from support.slot_end import Slot
 
 from cbi_queue.artifacts import sha256_of
 from cbi_queue.models.catalogue import MODELS

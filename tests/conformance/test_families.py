@@ -17,8 +17,8 @@ import polars as pl
 import pytest
 from bench import HORIZON, Bench, Run
 from native_reload import RELOADED
-from slot_end import Slot
 from support.headlines import give_headlines
+from support.slot_end import Slot
 
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import PREPARING, REPORTING, Family

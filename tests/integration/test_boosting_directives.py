@@ -5,7 +5,6 @@ Whatever is ordered between two rounds, the model file ends byte for byte as if 
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import safetensors.numpy
 from support.fakes import make_task
+from support.slot_end import Slot
 
 from cbi_queue.protocol import (
     CheckpointSaved,
@@ -27,14 +27,12 @@ from cbi_queue.protocol import (
     Restored,
     Resume,
     Started,
-    decode_report,
 )
 from jobs.process.channel import Channel, StopRequested
 from jobs.registry import trainer_for
 from jobs.training.probe import WORKLOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from cbi_queue.protocol import Message
@@ -51,28 +49,6 @@ SMALL = {
 }
 MODELS = {"lightgbm_dart": "model.txt", "xgboost_dart": "model.ubj"}
 every_model = pytest.mark.parametrize("model", list(MODELS))
-
-
-class Slot:
-    """The other end of a real channel: keeps every report and answers some."""
-
-    def __init__(self, answer: Callable[[Channel, Message], None] = lambda _channel, _message: None) -> None:
-        self.reports: list[Message] = []
-        self._answer = answer
-        self.channel = Channel(self, io.BytesIO())
-
-    def write(self, line: bytes) -> None:
-        """Take a line in the trainer's own thread: an answer is there before the next round."""
-        message = decode_report(line)
-        self.reports.append(message)
-        self._answer(self.channel, message)
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def of_type(self, kind: type[Message]) -> list[Any]:
-        """The reports of one kind, in order."""
-        return [report for report in self.reports if isinstance(report, kind)]
 
 
 class Bench:
