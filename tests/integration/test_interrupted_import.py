@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,10 +100,8 @@ def test_sigterm_ends_the_reader_too_and_leaves_nothing(site, tmp_path):
         until(lambda: leftovers(site), "a staging folder")
         assert json.loads(data(site, "list", "--json"))[0]["dataset"] == "default"
         assert len(leftovers(site)) == 1, "an import that runs is left alone"
-        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM
-        assert time.monotonic() - began < 20
+        assert process.wait(30) == 128 + signal.SIGTERM, "and does not wait for its reader, which sleeps a minute"
     assert leftovers(site) == []
     assert not (site.settings.training_data / "datasets").exists()
 
