@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SLICE_S = 0.020
-MODELS: dict[str, tuple[int, int]] = {"lstm": (250, 1200), "gru": (250, 1200), "ffn": (1000, 600)}
-"""Model -> epochs, samples an epoch."""
+MODELS: dict[str, tuple[int, int]] = {"lstm": (160, 4800), "gru": (160, 3600), "ffn": (400, 4800)}
+"""Model -> epochs, samples an epoch: epochs of a tenth of a second and slow-downs of two seconds at the least."""
 SCENARIOS: dict[str, tuple[str, ...]] = {
     "quiet": (),
     "throttle": ("throttle",),
@@ -41,8 +41,8 @@ import torch
 kind, epochs, samples = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 torch.set_num_threads(1); torch.manual_seed(0)
 nets = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
-body = nets[kind](8, 24, batch_first=True) if kind in nets else torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU())
-head = torch.nn.Linear(24 if kind in nets else 64, 1)
+body = nets[kind](8, 24, batch_first=True) if kind in nets else torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.ReLU())
+head = torch.nn.Linear(24 if kind in nets else 512, 1)
 x = torch.randn(samples, 20, 8) if kind in nets else torch.randn(samples, 64)
 y = torch.randn(samples, 1)
 opt = torch.optim.Adam([*body.parameters(), *head.parameters()])
