@@ -84,6 +84,11 @@ def cold_probe(ledger: Ledger, device: str, workload: str) -> float | None:
     return None if row is None else float(row["wall_s"])
 
 
+def is_probed(ledger: Ledger, device: str) -> bool:
+    """Return True if a cold time is known of *device* (cpu | mps | cuda), of whatever workload."""
+    return ledger.conn.execute("SELECT 1 FROM probes WHERE device = ?", (device,)).fetchone() is not None
+
+
 def store_probe(ledger: Ledger, device: str, workload: str, wall_s: float) -> float:
     """Process a probe's time and return the cold time that is stored.
 

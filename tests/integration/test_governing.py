@@ -15,7 +15,7 @@ from cbi_queue.ledger import queries
 from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
 from cbi_queue.ledger.settlement import cancel_in_slot
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, HoldMode, HoldReason
-from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored, Started
+from cbi_queue.protocol import EpochReport, Finished, MicroBatchChanged, Probed, Restored
 from cbi_queue.readings.values import HeatLevel, Unknown
 from cbi_queue.telemetry.telemetry import Telemetry
 from workers.governor.governor_hold import CAUSES
@@ -286,16 +286,6 @@ def test_nothing_is_decided_about_a_trainer_that_is_leaving(slot: ScriptedSlot, 
 
     assert not [row for row in decisions(slot) if row.action == Action.PAUSE]
     assert not holds_in_force(slot.ledger)
-
-
-@pytest.mark.parametrize(("mode", "probes"), [("on", 1), ("watch", 0), ("off", 0)])
-def test_only_a_governor_that_acts_asks_for_a_probe(
-    make_slot: Callable[[str], ScriptedSlot], mode: str, probes: int
-) -> None:
-    """Watching touches nothing, and a probe takes a second from the training."""
-    slot = make_slot(mode)
-    slot.attempt_governor(Started(total_epochs=9, can=("probe",), fingerprint="new"))
-    assert len(slot.trainer.named("probe")) == probes
 
 
 def test_a_probe_of_no_time_is_ignored(slot: ScriptedSlot) -> None:

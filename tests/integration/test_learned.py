@@ -10,7 +10,7 @@ import pytest
 from cbi_queue import clock
 from cbi_queue.governor.values import Baseline
 from cbi_queue.ledger import Ledger
-from cbi_queue.ledger.learned import baselines_of, cold_probe, store_baselines, store_probe
+from cbi_queue.ledger.learned import baselines_of, cold_probe, is_probed, store_baselines, store_probe
 
 COLD = Baseline(0.001, 0.02, 50, 0.0009)
 
@@ -69,6 +69,11 @@ def test_baselines_outlive_the_connection(ledger_path):
 
 def test_a_probe_that_was_never_measured_is_unknown(ledger):
     assert cold_probe(ledger, "cpu", "matmul-1") is None
+
+
+def test_a_device_is_probed_once_any_workload_was(ledger):
+    store_probe(ledger, "cpu", "matmul-1", 0.30)
+    assert (is_probed(ledger, "cpu"), is_probed(ledger, "cuda")) == (True, False)
 
 
 def test_a_faster_probe_is_the_cold_one_at_once(ledger):

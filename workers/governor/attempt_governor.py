@@ -8,6 +8,7 @@ the governor itself.
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FIRST_PROBE_AFTER_S = 30.0
+"""Seconds after which the first run of its kind is probed, on a device that was probed before: a probe takes 0.15 to
+0.4 s of processor time, which is at most a hundredth of them."""
+
 
 class AttemptGovernor:
     """The governor of one attempt, with what carries out its decisions."""
@@ -74,6 +79,7 @@ class AttemptGovernor:
         self._cause: Attribution | None = None
         self._ended: Slowdown | None = None
         self._next_look_s = 0.0
+        self._first_probe_at_s = math.inf
         self.duty = 1.0
         """Share of the time that the trainer is to work."""
         self.wants_recycling = False
@@ -100,7 +106,8 @@ class AttemptGovernor:
                 device=report.device,
             )
         if not self._began_with and "probe" in report.can and self._slot_governor.acts:
-            self._trainer.probe()  # the first run of its kind: what the machine gives while nothing is slow yet
+            with self._harmless("started"):
+                self._plan_first_probe(report.device)
 
     def restored(self, epoch: int) -> None:
         """Note the epochs that earlier attempts finished."""
@@ -156,6 +163,7 @@ class AttemptGovernor:
                 self._footprint_mib = max(self._footprint_mib or 0.0, readings.footprint.footprint_mib)
             if self._governor is not None and self._slot_governor.is_watching and not is_leaving:
                 self._decide(self._governor, readings)
+                self._probe_when_due(self._governor)
 
     def ended(self) -> None:
         """Store what this attempt taught; stop sampling its processes."""
@@ -203,6 +211,23 @@ class AttemptGovernor:
         if isinstance(seen, ContentionReading) and self._trainer.was_stopped_by_us(seen.at_s):
             return replace(readings, contention=replace(seen, trainer_stopped=None))
         return readings
+
+    def _plan_first_probe(self, device: str) -> None:
+        """Have the first run of its kind probed: what the machine gives while nothing is slow yet.
+
+        A device that was never probed is probed at once, as a probe on suspicion would have nothing to be compared
+        with. Otherwise the probe waits, so that it costs a job of seconds nothing.
+        """
+        if learned.is_probed(self._ledger, device):
+            self._first_probe_at_s = clock.monotonic_s() + FIRST_PROBE_AFTER_S
+        else:
+            self._trainer.probe()
+
+    def _probe_when_due(self, governor: Governor) -> None:
+        is_slowed = governor.slowdown is not None or self.duty < 1.0 or self._pausing.is_ordered
+        if clock.monotonic_s() >= self._first_probe_at_s and not is_slowed:
+            self._first_probe_at_s = math.inf
+            self._trainer.probe()
 
     def _decide(self, governor: Governor, readings: Readings) -> None:
         with self._slot_governor.deciding:
