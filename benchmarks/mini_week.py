@@ -49,11 +49,11 @@ def lines(rounds: int) -> list[Line]:
     queued, plain, walls, peaks = [], [], [], []
     for _ in range(rounds):
         with installation() as home:
-            _sample(home)
-            walls.append(seconds(lambda: queued.append(_processor_s(lambda: _through_queue(home)))))
+            build_sample(home)
+            walls.append(seconds(lambda: queued.append(_processor_s(lambda: through_queue(home, ONLY)))))
             peaks.append(_peak_mib(home))
         with installation() as home:
-            _sample(home)
+            build_sample(home)
             walls.append(seconds(lambda: plain.append(_processor_s(lambda: _one_by_one(home)))))
     ours, theirs = walls[::2], walls[1::2]
     note = f"{len(_jobs())} jobs; processor time {_in_s(queued)}, plain {_in_s(plain)}; wall {_in_s(ours)}, plain {_in_s(theirs)}"
@@ -63,31 +63,37 @@ def lines(rounds: int) -> list[Line]:
     ]
 
 
-def _sample(home: Installation) -> None:
+def build_sample(home: Installation) -> None:
+    """Build the sample exports from real daily series."""
     settings = home.settings
     settings.make_layout()
     raw, exports = str(settings.training_data / "raw"), str(settings.exports_dir)
     home.python("-m", "jobs.sample_data", "--raw", raw, "--exports", exports)
 
 
-def _plans() -> list[DayPlan]:
-    """Return the days of the mini week, without exports, and without what is not in `ONLY`."""
+def _plans(only: frozenset[str] | None) -> list[DayPlan]:
+    """Return the days of the mini week, without exports, and without what is not in *only*."""
     days = sorted(WEEK.glob("day*.yaml"))
     plans = read_plans(days, profile=profile_for(AUTO).profile)
 
     def kept(jobs: Iterable[JobSpec]) -> tuple[JobSpec, ...]:
-        return tuple(job for job in jobs if job.family not in REPORTING and (ONLY is None or job.name in ONLY))
+        return tuple(job for job in jobs if job.family not in REPORTING and (only is None or job.name in only))
 
     return [plan.model_copy(update={"jobs": kept(plan.jobs)}) for plan in plans]
 
 
 def _jobs() -> list[JobSpec]:
-    return execution_order([job for plan in _plans() for job in plan.jobs])
+    return execution_order([job for plan in _plans(ONLY) for job in plan.jobs])
 
 
-def _through_queue(home: Installation) -> None:
+def through_queue(home: Installation, only: frozenset[str] | None) -> None:
+    """Work the mini week off, without exports, backtests and forecasts; *only* those jobs, if not None.
+
+    Raises:
+        RuntimeError: when a job failed.
+    """
     with Ledger.open(home.settings.ledger_path) as ledger:
-        enqueue(ledger, _plans())
+        enqueue(ledger, _plans(only))
     home.work_off()
     with Ledger.open_readonly(home.settings.ledger_path) as ledger:
         for row in ledger.conn.execute("SELECT name, state FROM jobs WHERE state NOT IN ('succeeded', 'vetoed')"):

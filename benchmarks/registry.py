@@ -170,6 +170,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"ONLY": frozenset({"features-1w", "naive-1w"})},
     ),
     Benchmark(
+        "accuracy",
+        "accuracy",
+        "MASE of the best model and the best ensemble of the mini week, beside naive, drift and automatic ARIMA",
+        1,
+        slow=True,
+        smallest={"ONLY": frozenset({"features-1w", "drift-1w", "auto-arima-1w"})},
+    ),
+    Benchmark(
         "week-sweep",
         "simulated_week.sweep",
         "the same week, swept over heat sinks, rooms, fans, sensors and their faults; a round is 60 of 1152 weeks",

@@ -57,7 +57,7 @@ def compare(group: Group) -> dict[str, Any]:
         "deflated": _deflated(group["runs"]),
     }
     bar = BENCHMARK[group.get("of", "price")]
-    losses, rows = _losses(group["runs"]) if bar == NAIVE else _variance_losses(group["runs"])
+    losses, rows = price_losses(group["runs"]) if bar == NAIVE else _variance_losses(group["runs"])
     said["rows"] = rows
     block = 2 * int(group["horizon_days"])
     if rows < LEAST_INDEPENDENT * int(group["horizon_days"]) or len(losses) < 2:
@@ -71,7 +71,7 @@ def compare(group: Group) -> dict[str, Any]:
     return said
 
 
-def _losses(runs: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], int]:
+def price_losses(runs: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], int]:
     """Return each run's (rows,) absolute errors on the backtest rows that all share, and naive's; and the rows."""
     import polars as pl
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks import false_discoveries, net_rules
+from benchmarks import accuracy, false_discoveries, net_rules
+from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.views.board_words import TOLD_APART_WORDS
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -72,3 +74,13 @@ def test_the_rules_for_nets_are_told_for_both_windows() -> None:
     for row in rows:
         assert f"| {net_rules.SERIES} |" in row
         assert len(re.findall(r"[+-]\d\.\d{3} ± \d\.\d{3}", row)) == len(net_rules.RULES)
+
+
+def test_the_accuracy_table_has_every_horizon_and_each_reference_beside_the_chosen() -> None:
+    rows = [row.strip("| ").split(" | ") for row in table_between(accuracy.MARK)[1:]]
+    assert {len(row) for row in rows} == {len(accuracy.HEAD)}
+    *measured, autogluon = rows
+    told = [(horizon, model.partition(":")[0]) for horizon, model, *_ in measured]
+    assert told == [(horizon, role) for horizon in HORIZONS for role in accuracy.ROLES]
+    assert autogluon[1] == accuracy.AUTOGLUON
+    assert {row[4] for row in measured} <= {"baseline", *TOLD_APART_WORDS.values()}
