@@ -55,7 +55,7 @@ def silent_for_s(installation: Installation) -> float:
 def test_a_heat_wave_is_paced_paused_and_left_behind_with_the_same_weights(governed: Installation) -> None:
     """The whole ladder over a real training must not change one bit of its result."""
     governed.enqueue({**SHORT_NET, "name": "hot"}, {**SHORT_NET, "name": "plain", "priority": -1})
-    script(governed, (0.0, HEAVY), (4.0, TRAPPING), (8.0, COOL))
+    script(governed, (0.0, HEAVY), (2.5, TRAPPING), (6.0, COOL))
     governed.start_daemon()
 
     paced = until_decision(governed, "pace")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cbi_queue.telemetry.governor_log import DecisionRow
     from support.installation import Installation
 
-SHORT_NET = {**NET, "params": {**NET["params"], "epochs": 500, "patience": 500, "batch_size": 512}}
+SHORT_NET = {**NET, "params": {**NET["params"], "epochs": 800, "patience": 800, "batch_size": 512}}
 """A net that trains some seconds, in short epochs."""
 LONG_NET = {**NET, "params": {**NET["params"], "epochs": 10_000, "patience": 10_000, "batch_size": 512}}
 """A net that trains longer than any test; it is killed at the end of the test."""
