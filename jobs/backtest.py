@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cbi_queue.regular_files import plain_words
 from jobs.data.label import Label
 from jobs.evaluation.scoring import changes, sharpe, staggered_positions
 from jobs.evaluation.significance import LEVEL, cosine_variance, deflated_sharpe, t_quantile
@@ -166,7 +167,12 @@ def _write(folder: Path, dates: list[Any], books: Mapping[str, Mapping[str, np.n
 def main() -> None:
     """Answer what stands on standard input."""
     os.nice(5)  # a training may run beside it
-    json.dump(backtest(json.load(sys.stdin)), sys.stdout, allow_nan=False)
+    asked = json.load(sys.stdin)
+    try:
+        said = backtest(asked)
+    except OSError as exc:  # above all a full disk
+        said = {"refused": f"cannot write the equity curves: {plain_words(exc, Path(asked['to'] or '.'))}"}
+    json.dump(said, sys.stdout, allow_nan=False)
 
 
 if __name__ == "__main__":

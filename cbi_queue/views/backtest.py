@@ -50,6 +50,9 @@ def backtest(
     traded = [found.job for found in chosen] + [job for job in counted if job.model == "drift"][:1]
     files, faults = forecast_files(ledger, traded, settings.models)
     by_id = {file["job_id"]: file for file in files}
+    if not any(found.job.id in by_id for found in chosen):  # drift alone would answer another question
+        why = "; ".join(f"{found.job.name}: {faults[found.job.id]}" for found in chosen)
+        raise Refused(f"nothing of {horizon} can be traded: {why}", hint="`cbi-queue verify` checks every run")
     tried = list(_tried(counted))
     year = number_of(chosen[0].job.metrics["backtest"].get("periods_per_year")) if chosen[0].job.metrics else None
     asked = {

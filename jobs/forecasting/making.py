@@ -18,7 +18,7 @@ import polars as pl
 
 from cbi_queue.artifacts import atomic_file, write_json
 from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.regular_files import LARGE, read_whole
+from cbi_queue.regular_files import LARGE, failure_of, read_whole
 from jobs.evaluation.conformal import COVERAGES, half_widths
 from jobs.exporting.kinds import NotExportable
 from jobs.exporting.package.forecast import BadInput
@@ -63,6 +63,9 @@ def make(asked: Asked) -> dict[str, Any]:
             stored = stored_run(model, frame, same_data=snapshot == model["snapshot"], known=known)
         except (BrokenSpec, NotExportable, BadInput) as exc:
             refused.append({"horizon": horizon, "why": str(exc)})
+            continue
+        except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as exc:  # ends no other forecast
+            refused.append({"horizon": horizon, "why": f"the run of {model['job']} cannot be read: {failure_of(exc)}"})
             continue
         made.append(_forecast(model, stored, snapshot, age))
         frames[horizon], found[horizon] = frame, stored

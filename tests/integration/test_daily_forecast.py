@@ -6,11 +6,13 @@ brings the export that it needs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +30,6 @@ from jobs.forecasting.present import present_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.process
 LATER_ROWS = 80
@@ -215,6 +216,28 @@ def test_a_damaged_run_costs_its_own_horizon_only(trained: Installation, sample_
         model.write_bytes(content)
     assert [each["horizon"] for each in said["refused"]] == ["1m"]
     assert "damaged" in said["refused"][0]["why"]
+    assert len(said["forecasts"]) == 3
+
+
+def test_a_run_folder_that_another_version_wrote_costs_its_own_horizon_only(
+    trained: Installation, sample_exports: Path
+) -> None:
+    bring(trained, whole(sample_exports))
+    folder = Path(trained.job("tree").run_dir)
+    kept = {path: path.read_bytes() for path in (folder / "preproc.json", folder / "manifest.json")}
+    try:
+        (folder / "preproc.json").write_text("{}")
+        manifest = json.loads(kept[folder / "manifest.json"])
+        manifest["files"]["preproc.json"] |= {
+            "bytes": 2,
+            "sha256": hashlib.sha256(b"{}").hexdigest(),
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        said = json.loads(trained.cli("forecast", "--old-data", "--json", code=1))
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert [each["horizon"] for each in said["refused"]] == ["1w"]
     assert len(said["forecasts"]) == 3
 
 

@@ -145,6 +145,25 @@ def test_a_backtest_trades_what_the_leaderboard_ranks(trained: Installation, tmp
     assert "there is no such folder" in trained.cli("backtest", "1w", "--to", str(tmp_path / "no"), code=2)
 
 
+def test_a_winner_without_forecasts_is_not_replaced_by_drift(trained: Installation) -> None:
+    path = Path(trained.job("walk").run_dir) / "predictions.parquet"
+    kept = path.read_bytes()
+    try:
+        path.unlink()
+        said = trained.cli("backtest", "1w", code=2)
+    finally:
+        path.write_bytes(kept)
+    assert "nothing of 1w can be traded: walk: " in said
+
+
+def test_curves_that_cannot_be_written_are_said_in_words(trained: Installation, tmp_path: Path) -> None:
+    (tmp_path / "equity.parquet").mkdir()
+    (tmp_path / "equity.parquet" / "of another").touch()
+    said = trained.cli("backtest", "1w", "--to", str(tmp_path), code=2)
+    assert "cannot write the equity curves: " in said
+    assert "Errno" not in said
+
+
 def test_planted_and_missing_forecasts_are_left_out_with_a_note(trained: Installation) -> None:
     path = Path(trained.job("drift").run_dir) / "predictions.parquet"
     kept = path.read_bytes()

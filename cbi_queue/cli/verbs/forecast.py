@@ -56,7 +56,8 @@ def command(
         return
     with readonly_ledger() as ledger:
         said = make_forecasts(settings, ledger, dataset, horizons, old_data=old_data, writes=not horizons)
-    done = _retrained(settings, dataset, said) if retrain or settings.retrain == "enqueue" else None
+    queues = retrain or (settings.retrain == "enqueue" and not horizons)  # one horizon is a look, which changes nothing
+    done = _retrained(settings, dataset, said) if queues else None
     if as_json:
         again = [] if done is None else [job.name for job in done.new]
         print_json({**said, "dataset": dataset, "retraining": again, "words": _refusals(said)})
