@@ -248,8 +248,10 @@ def odd_requests(port: int, token: str) -> list[tuple[str, bytes, set[int]]]:
         "/../../etc/passwd", "/static/../../token.py", "/static/%2e%2e/token.py", "/static/..%2f..%2fapp.py",
         "/static//etc/passwd",
         "/static/....//app.py", "/static/%00", "/static/", "/static/..\\app.py", "/%2e%2e/", "//evil.example/x",
-        "/api/v1/jobs/..%2f..%2fapi-token", "/api/v1/jobs/%2e%2e/log", "/api/v1/jobs/a%00/log", "/api/v1/jobs/" + "9" * 400,
-        "/api/v1/jobs/" + "a" * 9000, "/api/v1/jobs/%ff%fe", "/api/v1/jobs/';DROP TABLE jobs", "/api/v1/jobs/-1", "/docs", "/redoc",
+        "/api/v1/jobs/..%2f..%2fapi-token", "/api/v1/jobs/%2e%2e/log", "/api/v1/jobs/a%00/log",
+        "/api/v1/jobs/" + "9" * 400,
+        "/api/v1/jobs/" + "a" * 9000, "/api/v1/jobs/%ff%fe", "/api/v1/jobs/';DROP TABLE jobs", "/api/v1/jobs/-1",
+        "/docs", "/redoc",
         "http://evil.example/status", f"http://{own}/status", "*", "/.git/config", "/api-token", "/api/v1/jobs/1e3/why",
     ]  # fmt: skip
     for path in paths:
