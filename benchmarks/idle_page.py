@@ -14,7 +14,7 @@ from benchmarks.measuring import Line, Target
 if TYPE_CHECKING:
     from benchmarks.installation import Installation
 
-PATHS = ("/status", "/api/status", "/openapi.json")
+PATHS = ("/status", "/api/v1/status", "/openapi.json")
 TIMES = 5
 """Requests of each path."""
 
@@ -46,7 +46,7 @@ def free_port() -> int:
 def answers(port: int) -> bool:
     """Return True once the server at *port* answers."""
     try:
-        get(port, "/api/status")
+        get(port, "/api/v1/status")
     except urllib.error.URLError:
         return False
     return True

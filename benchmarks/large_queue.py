@@ -35,7 +35,7 @@ VERBS = (
     ("list",), ("list", "--json"), ("status",), ("status", "--json"), ("leaderboard",), ("show", "net-1m-1"),
     ("show", "no-such-job"), ("cancel", "net-1m-1"),
 )  # fmt: skip
-PAGES = ("/status?format=html", "/status?format=json", "/api/status", "/api/jobs", "/api/leaderboard")
+PAGES = ("/status?format=html", "/status?format=json", "/api/v1/status", "/api/v1/jobs", "/api/v1/leaderboard")
 Cost = tuple[float, float]
 """Seconds of processor time, and the largest resident set in MB."""
 

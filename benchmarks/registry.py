@@ -85,6 +85,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     ),
     Benchmark("idle-page", "idle_page", "memory of `cbi-queue serve` after a few requests", 3, smallest={"TIMES": 1}),
     Benchmark(
+        "page-speed",
+        "page_speed",
+        "p99 of page and API at 50 requests a second, on a week and on 100,000 jobs with 5 million telemetry rows",
+        3,
+        slow=True,
+        smallest={"PAST_JOBS": 20, "TELEMETRY_ROWS": 100, "NAMED_JOBS": 20, "ASKED_S": 0.1},
+    ),
+    Benchmark(
         "idle-daemon",
         "idle_daemon",
         "memory and CPU of the daemon with nothing to do, over a minute",

@@ -140,7 +140,7 @@ def _another(port: int) -> int:
 
 def _announce(settings: Settings) -> None:
     print(f"Status page  {url_of(settings)}")
-    print(f"API          {url_of(settings).removesuffix('/status')}/api/status, shapes in /openapi.json")
+    print(f"API          {url_of(settings).removesuffix('/status')}/api/v1/status, shapes in /openapi.json")
     print(f"Token        {settings.token_path} (needed for changes, not for reading)", flush=True)
     if not _is_loopback(settings.host):
         print(

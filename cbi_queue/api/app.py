@@ -10,11 +10,12 @@ from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 import cbi_queue
-from cbi_queue.api import error_answers, routes_change, routes_page, routes_read
+from cbi_queue.api import error_answers, routes_change, routes_health, routes_page, routes_read
 from cbi_queue.api.board_view import Comparer
 from cbi_queue.api.dependencies import no_ignored_body, only_known_parameters
 from cbi_queue.api.middleware import Guard, HeadAsGet
 from cbi_queue.api.models import Problem
+from cbi_queue.api.openapi import document_of
 from cbi_queue.api.token import ensure_token
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ DESCRIPTION = """One training slot, its queue and the week's budget of models.
 
 Reading needs no token. Changes need `Authorization: Bearer TOKEN`; the token is in the file `api-token` of the state
 folder. Instants are seconds since 1970 UTC; a value that is not known is null, never zero. Errors are
-`{"error": …, "hint": …}`."""
+`application/problem+json`."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -50,12 +51,13 @@ def create_app(settings: Settings) -> FastAPI:
             422: {"model": Problem, "description": "A value is not allowed; the error states which."},
         },
     )
+    app.openapi = lambda: document_of(app)  # type: ignore[method-assign]  # as FastAPI's documentation does
     app.state.settings = settings
     app.state.comparer = Comparer(settings)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings)
     error_answers.install(app)
-    for router in (routes_page.router, routes_read.router, routes_change.router):
+    for router in (routes_page.router, routes_read.router, routes_health.router, routes_change.router):
         app.include_router(router)
     app.mount("/static", _Static(directory=routes_page.STATIC_DIR), name="static")
     return app

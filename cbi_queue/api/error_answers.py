@@ -1,4 +1,4 @@
-"""Every error becomes one answer: {error, hint} with a status code, or an HTML page where a browser asked for one."""
+"""Every error becomes one answer: a problem (`problems`), or an HTML page where a browser asked for one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from cbi_queue.api.dependencies import schema_of
 from cbi_queue.api.middleware import refuse
@@ -77,8 +78,19 @@ def _http(request: Request, exc: Exception) -> Response:
         detail = {"error": "the body is nested too deeply; no request needs more than one level"}
     problem = detail if isinstance(detail, dict) else {"error": f"{request.method} {request.url.path}: {detail}"}
     answer = _answer(request, exc.status_code, problem["error"], problem.get("hint"))
-    answer.headers.update(exc.headers or {})
+    answer.headers.update({**_allow(request, exc.status_code), **(exc.headers or {})})
     return answer
+
+
+def _allow(request: Request, status: int) -> dict[str, str]:
+    """Return the methods that there are at the path of a request with another one: several routes may share it."""
+    if status != 405:
+        return {}
+    found = (
+        (route.methods or set()) for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    )  # fmt: skip
+    return {"Allow": ", ".join(sorted(set().union(*found)))}
 
 
 def _answer(request: Request, status: int, error: str, hint: str | None) -> Response:

@@ -13,13 +13,14 @@ import socket
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 
+from cbi_queue.api.problems import problem
 from cbi_queue.api.token import why_no_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from starlette.responses import JSONResponse
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from cbi_queue.settings import Settings
@@ -139,9 +140,8 @@ def _add_headers(message: Message) -> None:
 
 
 def refuse(status: int, error: str, hint: str | None, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the answer of a refusal: {error, hint}; the connection is closed after it."""
-    sent = {"Connection": "close", **(headers or {})}
-    return JSONResponse({"error": error, "hint": hint}, status_code=status, headers=sent)
+    """Return the answer of a refusal, a problem; the connection is closed after it."""
+    return problem(status, error, hint, {"Connection": "close", **(headers or {})})
 
 
 def url_of(settings: Settings) -> str:

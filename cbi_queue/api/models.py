@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -14,14 +14,30 @@ from cbi_queue.lifecycle import HoldMode
 from cbi_queue.telemetry.telemetry import EpochRow
 from cbi_queue.values.written import core_value
 from cbi_queue.views.governor import GovernorStatus
-from cbi_queue.views.snapshot import DaemonStatus, HoldLine
+from cbi_queue.views.snapshot import DaemonStatus, HoldLine, JobLine
 from cbi_queue.views.story import Line
 
 LONGEST_HOLD_S = 366 * 86_400
 LARGEST_NUMBER = 2**63 - 1
 """Largest number that the ledger stores."""
-Whole = Annotated[int, BeforeValidator(core_value), Field(strict=True, le=LARGEST_NUMBER)]
-"""A whole number in the address of a request, read as in a plan: `12`, not `012` or `1_2`."""
+
+
+def _without_point(value: object) -> object:
+    """Return `311.0` as the whole number that it is in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _read_whole(written: object) -> object:
+    """Read a number in the address of a request as a plan does: `12`, not `012` or `1_2`."""
+    return _without_point(core_value(written)) if isinstance(written, str) else written
+
+
+Number = Annotated[int, Field(strict=True, ge=0, le=LARGEST_NUMBER), BeforeValidator(_read_whole)]
+"""A whole number in the address of a request."""
+Limit = Annotated[int, Field(strict=True, ge=1, le=1000), BeforeValidator(_read_whole)]
+"""How many entries an answer has at the most; the constraints come first, or OpenAPI would not show them."""
+Lines = Annotated[int, Field(strict=True, ge=1, le=100_000), BeforeValidator(_read_whole)]
+AttemptNumber = Annotated[int, Field(strict=True, ge=1, le=LARGEST_NUMBER), BeforeValidator(_read_whole)]
 JobName = Annotated[str, Path(description="Number or name of a job.", examples=["lightgbm-31-1w"])]
 
 
@@ -42,16 +58,24 @@ def _examples(*examples: dict[str, Any]) -> ConfigDict:
 
 
 class Problem(_Model):
-    """Why a request failed or was refused."""
+    """Why a request failed or was refused: `application/problem+json` of RFC 9457."""
 
-    error: str
-    """What was attempted, on which thing, and the value seen."""
+    type: str
+    """`about:blank`: the status code says what kind of problem it is."""
+    title: str
+    """The name of the status code."""
+    status: int
+    detail: str
+    """What was attempted, on which thing, the value seen, and what is allowed."""
     hint: str | None = None
     """What to do."""
 
     model_config = _examples(
         {
-            "error": "no job is called 'lightgbm-1x'; similar names: lightgbm-31-1w",
+            "type": "about:blank",
+            "title": "Not Found",
+            "status": 404,
+            "detail": "no job is called 'lightgbm-1x'; similar names: lightgbm-31-1w",
             "hint": "`cbi-queue list --all` shows every job with its number",
         }
     )
@@ -80,18 +104,64 @@ class Health(_Model):
     )
 
 
+class NotReady(_Model):
+    """One reason why no job could be started now."""
+
+    what: Literal["daemon", "ledger", "volume", "damage", "hold"]
+    words: str
+    hint: str | None = None
+
+
+class Readiness(_Model):
+    """Whether a job could be started now."""
+
+    ready: bool
+    reasons: list[NotReady]
+    """Why not: all of them; empty when it could."""
+
+    model_config = _examples(
+        {
+            "ready": False,
+            "reasons": [{"what": "daemon", "words": "no daemon: not running", "hint": "start it: `cbi-queue worker`"}],
+        }
+    )
+
+
+class JobsPage(_Model):
+    """Jobs after a given one, in plan order."""
+
+    jobs: list[JobLine]
+    last_id: int
+    """Pass it as `after` in the next request."""
+    more: bool
+    """True when others follow."""
+
+
+class AttemptsPage(_Model):
+    """Attempts of a job after a given one."""
+
+    attempts: list[AttemptRow]
+    """Oldest first."""
+    last_number: int
+    """Pass it as `after` in the next request."""
+    more: bool
+    """True when others follow."""
+
+
 class JobDetail(_Model):
     """One job in full."""
 
     job: JobRow
     attempts: list[AttemptRow]
-    """Oldest first."""
+    """The newest, oldest first; all of them: `/api/v1/jobs/{name}/attempts`."""
     events: list[EventRow]
-    """Oldest first."""
+    """The newest, oldest first; all of them: `/api/v1/events?job=NAME`."""
     epochs: list[EpochRow]
     """The newest epochs (rounds, fits, chunks) in time order, of all attempts: enough to draw a chart."""
     explanation: dict[str, Any] | None = None
     """What its forecasts depend on, as `why.json` in its run folder says; null where it says nothing."""
+    luck: str | None = None
+    """What may be believed of that: whether the model is told apart from naive; null without an explanation."""
 
 
 class GovernorNow(_Model):
@@ -135,6 +205,8 @@ class EventsPage(_Model):
     """Oldest first."""
     last_id: int
     """Pass it as `after` in the next request."""
+    more: bool
+    """True when others have happened after these already."""
 
 
 class PauseBody(_Model):
@@ -167,7 +239,7 @@ class AcceptBody(_Model):
 class PriorityBody(_Model):
     """The new priority."""
 
-    priority: Annotated[int, Field(strict=True, ge=-1000, le=1000, examples=[10])]
+    priority: Annotated[int, Field(strict=True, ge=-1000, le=1000, examples=[10]), BeforeValidator(_without_point)]
     """Higher runs first."""
 
 

@@ -16,11 +16,11 @@ from fastapi import APIRouter, Security
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.models import AcceptBody, Holds, JobName, PauseBody, PriorityBody, Problem, ResumeBody
 from cbi_queue.api.token import bearer
-from cbi_queue.ledger import Ledger, verbs
+from cbi_queue.ledger import Ledger, queries, verbs
 from cbi_queue.ledger.holds import holds_in_force, place_hold, resume_slot
 from cbi_queue.ledger.renewal import present_data
 from cbi_queue.lifecycle import HoldReason
-from cbi_queue.views.snapshot import JobLine, every_line
+from cbi_queue.views.snapshot import JobLine, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,11 +32,14 @@ PATIENCE_S = 5.0
 """Seconds that a request waits for another program's write before it answers 503."""
 
 router = APIRouter(
-    prefix="/api",
+    prefix="/api/v1",
     tags=["change"],
     dependencies=[Security(bearer)],
     responses={
         401: {"model": Problem, "description": "No token, or a wrong one."},
+        403: {"model": Problem, "description": "The request comes from a page of another origin."},
+        411: {"model": Problem, "description": "The request does not state the length of its body."},
+        413: {"model": Problem, "description": "The body is larger than 64 KiB."},
         503: {"model": Problem, "description": "The ledger is locked or cannot be written."},
     },
 )
@@ -105,7 +108,8 @@ def priority(name: JobName, body: PriorityBody, settings: AppSettings) -> JobLin
 def _change(settings: Settings, name: str, verb: Callable[[Ledger, Sequence[str]], list[JobRow]]) -> JobLine:
     with _ledger_for_writing(settings) as ledger:
         [changed] = verb(ledger, [name])
-        return next(line for line in every_line(ledger) if line.id == changed.id)
+        with ledger.snapshot():
+            return lines_of(ledger, queries.jobs_numbered(ledger, [changed.id]))[0]
 
 
 @contextmanager

@@ -5,68 +5,99 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import PlainTextResponse
+from pydantic import TypeAdapter
 
-import cbi_queue
 from cbi_queue import clock
 from cbi_queue.api.board_view import Comparer
 from cbi_queue.api.dependencies import AppSettings
-from cbi_queue.api.models import EventsPage, GovernorNow, Health, JobDetail, JobName, JobStory, Problem, Whole
+from cbi_queue.api.models import (
+    AttemptNumber,
+    AttemptsPage,
+    EventsPage,
+    GovernorNow,
+    JobDetail,
+    JobName,
+    JobsPage,
+    JobStory,
+    Limit,
+    Lines,
+    Number,
+    Problem,
+)
+from cbi_queue.api.versions import file_version, headers_of, not_changed, tag_of
 from cbi_queue.budget import BudgetProgress
-from cbi_queue.errors import CbiError
-from cbi_queue.ledger import AttemptRow, Ledger, queries
+from cbi_queue.ledger import AttemptRow, Ledger, listing, queries
+from cbi_queue.ledger.listing import Wanted
 from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, JobState
 from cbi_queue.models.kinds import Family, Horizon
-from cbi_queue.regular_files import open_stream, plain_words
+from cbi_queue.regular_files import open_stream
 from cbi_queue.settings import Settings
-from cbi_queue.views.explanation import explanation_of
+from cbi_queue.views.comparison import FILE_NAME
+from cbi_queue.views.explanation import explanation_of, luck_words
+from cbi_queue.views.history import history_in
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
-from cbi_queue.views.snapshot import JobLine, QueueStatus, daemon_status, every_line, open_snapshot, take_status
+from cbi_queue.views.regime_board import RegimeRow, rank_regimes
+from cbi_queue.views.snapshot import QueueStatus, daemon_status, lines_of, open_snapshot, status_of, take_status
 from cbi_queue.views.story import history_of, story_of
 from cbi_queue.views.volatility_board import VolatilityRow, rank_volatility
 
-router = APIRouter(tags=["read"], responses={503: {"model": Problem, "description": "The ledger cannot be read."}})
-NO_JOB: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such job, or no such log."}}
+router = APIRouter(
+    prefix="/api/v1",
+    tags=["read"],
+    responses={503: {"model": Problem, "description": "The ledger cannot be read."}},
+)
+NO_JOB: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "No such job, or no such log."},
+    409: {"model": Problem, "description": "The name is the number of one job and the name of another."},
+}
+TAGGED: dict[int | str, dict[str, Any]] = {304: {"description": "Nothing has changed since the answer of that `ETag`."}}
+Boards = dict[str, list[LeaderboardRow] | list[VolatilityRow] | list[RegimeRow]]
 MOST_EPOCHS = 5_000
+MOST_LISTED = 100
+"""Newest attempts and events of a job that come with it."""
+CLOCK_S = 10.0
+"""Seconds after which the status has another tag although nothing but the clock has changed."""
 TAIL_BYTES = 2_000_000
 """Most that is read from a log for one answer."""
+_JSON, _STATUS, _BOARDS = "application/json", TypeAdapter(QueueStatus), TypeAdapter(Boards)
 
 
-@router.get("/healthz", response_model_exclude_none=True, responses={503: {"model": Health}})
-def healthz(settings: AppSettings, response: Response) -> Health:
-    """Return whether the queue can be read. 200 also when no daemon runs: this process is alive and reports it."""
-    health = Health(ok=True, version=cbi_queue.__version__, at=clock.epoch_s(), daemon=daemon_status(settings))
-    try:
-        settings.make_state_dir()
-        with Ledger.open_readonly(settings.ledger_path) as ledger:
-            queries.state_counts(ledger)
-    except CbiError as exc:
-        health.error, health.hint = exc.message, exc.hint
-    except (sqlite3.Error, OSError) as exc:
-        health.error = f"the ledger {settings.ledger_path} cannot be read: {plain_words(exc)}"
-    health.ok = health.error is None
-    response.status_code = 200 if health.ok else 503
-    return health
-
-
-@router.get("/api/status")
-def status(settings: AppSettings) -> QueueStatus:
+@router.get("/status", responses=TAGGED, response_model=QueueStatus)
+def status(request: Request, settings: AppSettings) -> Response:
     """Return the snapshot: daemon, slot, governor, holds, queue, ended jobs, budget, last events."""
-    return take_status(settings)
+    with open_snapshot(settings) as (ledger, telemetry):
+        daemon, log = daemon_status(settings), settings.telemetry_path.with_name(f"{settings.telemetry_path.name}-wal")
+        tag = tag_of(
+            request,
+            ledger,
+            daemon,
+            file_version(settings.telemetry_path),
+            file_version(log),
+            clock.epoch_s() // CLOCK_S,
+        )
+        if same := not_changed(request, tag):
+            return same
+        now = status_of(settings, ledger, telemetry)
+    return Response(_STATUS.dump_json(now), media_type=_JSON, headers=headers_of(tag))
 
 
-@router.get("/api/budget")
-def budget(settings: AppSettings) -> BudgetProgress:
+@router.get("/budget", responses=TAGGED)
+def budget(request: Request, response: Response, settings: AppSettings) -> BudgetProgress:
     """Return the week's budget of models, by family and horizon."""
-    return take_status(settings).budget
+    with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
+        tag = tag_of(request, ledger)
+        if same := not_changed(request, tag):
+            return same  # type: ignore[return-value]  # FastAPI sends a response as it is
+        response.headers.update(headers_of(tag))
+        return history_in(ledger, settings.ledger_path).budget
 
 
-@router.get("/api/governor")
+@router.get("/governor")
 def governor(settings: AppSettings) -> GovernorNow:
     """Return what the governor reads, concludes and does now, its last decisions, and the holds that it placed."""
     now = take_status(settings)
@@ -77,53 +108,97 @@ def governor(settings: AppSettings) -> GovernorNow:
     )
 
 
-@router.get("/api/leaderboard")
-def leaderboard(request: Request, settings: AppSettings) -> dict[str, list[LeaderboardRow] | list[VolatilityRow]]:
+@router.get("/leaderboard", responses=TAGGED, response_model=Boards)
+def leaderboard(
+    request: Request,
+    settings: AppSettings,
+    horizon: Annotated[Horizon | None, Query(description="Only boards of this horizon.")] = None,
+    dataset: Annotated[str | None, Query(description="Only boards of this data set.", min_length=1)] = None,
+    after: Annotated[Number, Query(description="Rows of each board to leave out at its top.")] = 0,
+    limit: Annotated[Limit, Query(description="Most rows of each board.")] = 1000,
+) -> Response:
     """Return board -> trained models and baselines, best first by skill on the validation block.
 
-    A board is named by its horizon, as `1w`, and where they are not the default, by data set, scheme and older snapshot; boards of
-    volatility models, whose skill is against EWMA, end in `volatility`.
-    What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null until it was computed in the background.
+    A board is named by its horizon, as `1w`, and where they are not the default, by data set, scheme and older snapshot;
+    boards of volatility models, whose skill is against EWMA, end in `volatility`, those of regime classifiers, whose skill
+    is against persistence, in `regimes`. What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null until it
+    was computed in the background.
     """
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
-        jobs = queries.scored_jobs(ledger)
+    where, values = Wanted(horizon=horizon, dataset=dataset).where()
+    with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
+        tag = tag_of(request, ledger, file_version(settings.state_dir / FILE_NAME))
+        if same := not_changed(request, tag):
+            return same
+        jobs = queries.scored_jobs(ledger, where, *values)
     comparer: Comparer = request.app.state.comparer
     known = comparer.known(jobs)
-    return {**rank(jobs, known), **rank_volatility(jobs, known)}
+    boards: dict[str, list[Any]] = {**rank(jobs, known), **rank_volatility(jobs, known), **rank_regimes(jobs)}
+    shown = {title: rows[after : after + limit] for title, rows in boards.items()}
+    return Response(_BOARDS.dump_json(shown), media_type=_JSON, headers=headers_of(tag))
 
 
-@router.get("/api/jobs")
+@router.get("/jobs", responses=TAGGED)
 def jobs(
+    request: Request,
+    response: Response,
     settings: AppSettings,
     state: Annotated[list[JobState] | None, Query(description="Only these states; may be repeated.")] = None,
     family: Annotated[Family | None, Query(description="Only this family.")] = None,
     horizon: Annotated[Horizon | None, Query(description="Only this horizon.")] = None,
-) -> list[JobLine]:
-    """Return every job in plan order, ended ones too."""
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
-        lines = every_line(ledger)
-    return [
-        line
-        for line in lines
-        if (not state or line.state in state) and family in {None, line.family} and horizon in {None, line.horizon}
-    ]
+    dataset: Annotated[str | None, Query(description="Only jobs that read this data set.", min_length=1)] = None,
+    name: Annotated[str | None, Query(description="Only names that begin so.", min_length=1)] = None,
+    after: Annotated[Number, Query(description="Number of the last job already known.")] = 0,
+    limit: Annotated[Limit, Query(description="Most jobs of one answer.")] = 100,
+) -> JobsPage:
+    """Return jobs in plan order, ended ones too; for the next ones, pass `last_id` as `after`."""
+    wanted = Wanted(tuple(state or ()), family, horizon, dataset, name)
+    with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
+        found = listing.jobs_after(ledger, after, limit + 1, wanted)
+        waits = [job.id for job in found if (job.not_before or 0.0) > clock.epoch_s()]
+        tag = tag_of(request, ledger, waits)
+        if same := not_changed(request, tag):
+            return same  # type: ignore[return-value]  # FastAPI sends a response as it is
+        lines = lines_of(ledger, found[:limit])
+    response.headers.update(headers_of(tag))
+    return JobsPage(jobs=lines, last_id=lines[-1].id if lines else after, more=len(found) > limit)
 
 
-@router.get("/api/jobs/{name}", responses=NO_JOB)
-def job(name: JobName, settings: AppSettings) -> JobDetail:
+@router.get("/jobs/{name}", responses={**NO_JOB, **TAGGED})
+def job(request: Request, response: Response, name: JobName, settings: AppSettings) -> JobDetail:
     """Return one job, by number or name: its spec, attempts, events, and epochs for a chart."""
     with open_snapshot(settings) as (ledger, telemetry):
         row = queries.find_job(ledger, name)
+        attempts = listing.newest_attempts(ledger, row.id, MOST_LISTED)
+        tag = tag_of(request, ledger, attempts[-1:], telemetry.epochs(row.id, last=1))
+        if same := not_changed(request, tag):
+            return same  # type: ignore[return-value]  # FastAPI sends a response as it is
+        response.headers.update(headers_of(tag))
+        explained = explanation_of(row).found or None
         return JobDetail(
             job=row,
-            attempts=queries.attempts_of(ledger, row.id),
-            events=queries.events_of(ledger, row.id),
+            attempts=attempts,
+            events=listing.newest_events(ledger, row.id, MOST_LISTED),
             epochs=telemetry.epochs(row.id, last=MOST_EPOCHS),
-            explanation=explanation_of(row).found or None,
+            explanation=explained,
+            luck=luck_words(row) if explained else None,
         )
 
 
-@router.get("/api/jobs/{name}/why", responses=NO_JOB)
+@router.get("/jobs/{name}/attempts", responses=NO_JOB)
+def attempts(
+    name: JobName,
+    settings: AppSettings,
+    after: Annotated[Number, Query(description="Number of the last attempt already known.")] = 0,
+    limit: Annotated[Limit, Query(description="Most attempts of one answer.")] = 100,
+) -> AttemptsPage:
+    """Return the attempts of a job, oldest first; for the next ones, pass `last_number` as `after`."""
+    with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
+        found = listing.attempts_after(ledger, queries.find_job(ledger, name).id, after, limit + 1)
+    shown = found[:limit]
+    return AttemptsPage(attempts=shown, last_number=shown[-1].number if shown else after, more=len(found) > limit)
+
+
+@router.get("/jobs/{name}/why", responses=NO_JOB)
 def why(name: JobName, settings: AppSettings) -> JobStory:
     """Return the story of one job in sentences: its events, its work, its slow-downs, the governor's decisions."""
     with open_snapshot(settings) as (ledger, telemetry):
@@ -131,15 +206,15 @@ def why(name: JobName, settings: AppSettings) -> JobStory:
     return JobStory(id=history.job.id, job=history.job.name, story=story_of(history))
 
 
-@router.get("/api/jobs/{name}/log", responses=NO_JOB, response_class=PlainTextResponse)
+@router.get("/jobs/{name}/log", responses=NO_JOB, response_class=PlainTextResponse)
 def log(
     name: JobName,
     settings: AppSettings,
-    tail: Annotated[Whole, Query(ge=1, le=100_000, description="Newest lines.")] = 200,
-    attempt: Annotated[Whole | None, Query(ge=1, description="Number of the attempt; default: the newest.")] = None,
+    tail: Annotated[Lines, Query(description="Newest lines.")] = 200,
+    attempt: Annotated[AttemptNumber | None, Query(description="Number of the attempt; default: the newest.")] = None,
 ) -> PlainTextResponse:
     """Return the last lines that the trainer printed."""
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
+    with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
         row = queries.find_job(ledger, name)
         attempts = queries.attempts_of(ledger, row.id)
     path = _log_path(settings, row.name, attempts, attempt)
@@ -149,16 +224,25 @@ def log(
         raise HTTPException(404, {"error": f"the log {path} cannot be read: {exc.strerror}"}) from exc
 
 
-@router.get("/api/events")
+@router.get("/events", responses={**NO_JOB, **TAGGED})
 def events(
+    request: Request,
+    response: Response,
     settings: AppSettings,
-    after: Annotated[Whole, Query(ge=0, description="Number of the last event already known.")] = 0,
-    limit: Annotated[Whole, Query(ge=1, le=1000)] = 100,
+    job: Annotated[str | None, Query(description="Number or name of a job: only its events.", min_length=1)] = None,
+    after: Annotated[Number, Query(description="Number of the last event already known.")] = 0,
+    limit: Annotated[Limit, Query(description="Most events of one answer.")] = 100,
 ) -> EventsPage:
     """Return the events after a given one, oldest first; to follow, pass `last_id` as `after` next time."""
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
-        page = queries.events_after(ledger, after, limit)
-    return EventsPage(events=page, last_id=page[-1].id if page else after)
+    with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
+        tag = tag_of(request, ledger)
+        if same := not_changed(request, tag):
+            return same  # type: ignore[return-value]  # FastAPI sends a response as it is
+        number = None if job is None else queries.find_job(ledger, job).id
+        found = listing.events_after(ledger, after, limit + 1, number)
+    response.headers.update(headers_of(tag))
+    shown = found[:limit]
+    return EventsPage(events=shown, last_id=shown[-1].id if shown else after, more=len(found) > limit)
 
 
 def _log_path(settings: Settings, name: str, attempts: list[AttemptRow], number: int | None) -> Path:

@@ -31,6 +31,7 @@ LENGTHS = ("epochs", "n_estimators")
 """Parameters of which a model has at most one: how long it trains."""
 _OUTSIDE_RECIPE = (*LENGTHS, "seed", "search_trials")
 _SEED = re.compile(r'"seed":\d+')
+_HOLD_EVENTS = "'hold_placed', 'hold_restarted', 'hold_lifted', 'hold_expired'"
 _ERRORS = frozenset({Outcome.ERROR, Outcome.OOM, Outcome.TIMED_OUT})
 _Interval = tuple[float, float]
 
@@ -174,23 +175,24 @@ def time_in_slot(ledger: Ledger, job_id: int, started_at: float, settings: Mappi
     now, begun_s = clock.epoch_s(), (settings or {}).get(CLAIMED_BOOT)
     passed_s = clock.boot_s() - begun_s if isinstance(begun_s, int | float) else -1.0
     passed_s = now - started_at if passed_s < 0 else passed_s
-    return max(0.0, passed_s - UserPauses(ledger).within(job_id, started_at, max(now, started_at)))
+    return max(0.0, passed_s - UserPauses(ledger, job_id).within(job_id, started_at, max(now, started_at)))
 
 
 class UserPauses:
     """When jobs were paused by the user's hold, and not by the governor."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        """Read the holds of the user, and when jobs paused, if there was one."""
-        sql = "SELECT at, event FROM events WHERE reason = ? AND event LIKE 'hold\\_%' ESCAPE '\\' ORDER BY id"
+    def __init__(self, ledger: Ledger, job_id: int | None = None) -> None:
+        """Read the holds of the user, and when jobs paused, if there was one; *job_id*: only when this one did."""
+        sql = f"SELECT at, event FROM events WHERE reason = ? AND event IN ({_HOLD_EVENTS}) ORDER BY id"  # noqa: S608
         self._holds = _intervals(
             (row["at"], row["event"] in {"hold_placed", "hold_restarted"})
             for row in ledger.conn.execute(sql, (HoldReason.USER,))
         )
         self._paused: dict[int, list[tuple[float, bool]]] = {}
         if self._holds:
-            sql = "SELECT at, job_id, event FROM events WHERE event IN (?, ?) ORDER BY id"
-            for row in ledger.conn.execute(sql, (PAUSE.name, RESUME.name)):
+            of = "" if job_id is None else "job_id = ?3 AND"
+            sql = f"SELECT at, job_id, event FROM events WHERE {of} event IN (?1, ?2) ORDER BY id"  # noqa: S608
+            for row in ledger.conn.execute(sql, (PAUSE.name, RESUME.name, *(() if job_id is None else (job_id,)))):
                 self._paused.setdefault(row["job_id"], []).append((row["at"], row["event"] == PAUSE.name))
 
     def within(self, job_id: int, begin: float, end: float) -> float:

@@ -201,8 +201,16 @@ def add_only_ended(db: Database) -> None:
     db.execute("CREATE INDEX waits_for_an_end ON needs (job_id) WHERE only_ended")
 
 
+def add_indexes_of_history(db: Database) -> None:
+    """What the page asks of a ledger of a hundred thousand jobs: counts by state, the last that ended, the pauses."""
+    db.execute("CREATE INDEX jobs_by_state ON jobs (state, id)")
+    db.execute("CREATE INDEX jobs_by_end ON jobs (ended_at DESC, id) WHERE ended_at IS NOT NULL")
+    db.execute("CREATE INDEX damaged_jobs ON jobs (id) WHERE damage IS NOT NULL")
+    db.execute("CREATE INDEX events_by_kind ON events (event, id)")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
-    create_jobs, create_attempts, create_holds, create_learned, add_damage, add_only_ended,
+    create_jobs, create_attempts, create_holds, create_learned, add_damage, add_only_ended, add_indexes_of_history,
 )  # fmt: skip
 """Append only. `user_version` counts the steps that were applied."""
 

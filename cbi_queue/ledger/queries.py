@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.errors import Refused, UnknownJob
 from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
-from cbi_queue.lifecycle import Reason
+from cbi_queue.lifecycle import JobState, Reason
 from cbi_queue.values.words import shortened
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cbi_queue.ledger.ledger import Ledger
 
 MOST_NAMES = 500
@@ -97,6 +99,10 @@ _WITHOUT_SPEC = ", ".join(_DATA_OF_SPEC if field.name == "spec" else field.name 
 _BRIEF = _WITHOUT_SPEC.replace("metrics", "NULL AS metrics")
 
 
+OPEN_STATES = ", ".join(f"'{state}'" for state in JobState if not state.is_final)
+"""The states of jobs that have not ended, for SQL: by them SQLite finds those without reading the others."""
+
+
 def brief_jobs(ledger: Ledger, where: str = "1", *values: object) -> list[JobRow]:
     """Return the jobs in plan order, of their specs only the data set and its snapshot, and without metrics: reading
     those takes most of the time of a list.
@@ -109,10 +115,36 @@ def brief_jobs(ledger: Ledger, where: str = "1", *values: object) -> list[JobRow
     return _jobs(ledger, f"SELECT {_BRIEF} FROM jobs WHERE {where} ORDER BY id", *values)  # noqa: S608 - our own words
 
 
-def scored_jobs(ledger: Ledger) -> list[JobRow]:
-    """Return every job that was trained and scored, vetoed ones too, in plan order, of its spec only the data."""
-    where = "state IN ('succeeded', 'vetoed') AND metrics IS NOT NULL"
-    return _jobs(ledger, f"SELECT {_WITHOUT_SPEC} FROM jobs WHERE {where} ORDER BY id")  # noqa: S608 - our own words
+def jobs_numbered(ledger: Ledger, numbers: Iterable[int]) -> list[JobRow]:
+    """Return the jobs of these numbers as `brief_jobs` does."""
+    return brief_jobs(ledger, "id IN (SELECT value FROM json_each(?))", json.dumps([*numbers]))
+
+
+def open_jobs(ledger: Ledger) -> list[JobRow]:
+    """Return the jobs that have not ended as `brief_jobs` does; those that have cost nothing."""
+    return brief_jobs(ledger, f"state IN ({OPEN_STATES})")
+
+
+def newest_ended(ledger: Ledger, count: int) -> list[JobRow]:
+    """Return the *count* jobs that ended last, newest first, as `brief_jobs` does."""
+    sql = "SELECT id FROM jobs WHERE ended_at IS NOT NULL ORDER BY ended_at DESC, id LIMIT ?"
+    order = [row["id"] for row in ledger.conn.execute(sql, (count,))]
+    return sorted(jobs_numbered(ledger, order), key=lambda job: order.index(job.id))
+
+
+def names_of(ledger: Ledger, numbers: Iterable[int]) -> dict[int, str]:
+    """Return job number -> name of the jobs of these numbers."""
+    sql = "SELECT jobs.id, name FROM json_each(?) JOIN jobs ON jobs.id = value"
+    return {row["id"]: row["name"] for row in ledger.conn.execute(sql, (json.dumps([*numbers]),))}
+
+
+def scored_jobs(ledger: Ledger, where: str = "1", *values: object) -> list[JobRow]:
+    """Return every job that was trained and scored, vetoed ones too, in plan order, of its spec only the data.
+
+    *where* and *values* are those of `brief_jobs`.
+    """
+    scored = f"state IN ('succeeded', 'vetoed') AND metrics IS NOT NULL AND {where}"
+    return _jobs(ledger, f"SELECT {_WITHOUT_SPEC} FROM jobs WHERE {scored} ORDER BY id", *values)  # noqa: S608 - our words
 
 
 def job_in_slot(ledger: Ledger) -> JobRow | None:
@@ -182,15 +214,27 @@ def last_event_id(ledger: Ledger) -> int:
     return int(ledger.conn.execute("SELECT coalesce(MAX(id), 0) FROM events").fetchone()[0])
 
 
-def needs_of(ledger: Ledger) -> dict[int, list[int]]:
-    """Return job number -> numbers of the jobs that it needs, and of those that it comes after and that have not ended."""
-    needs: dict[int, list[int]] = {}
-    sql = """
-        SELECT n.job_id, n.needs_id FROM needs n
-        WHERE NOT n.only_ended OR EXISTS (SELECT 1 FROM jobs j WHERE j.id = n.needs_id AND j.ended_at IS NULL)
-        ORDER BY n.job_id, n.needs_id
+def newest_event(ledger: Ledger) -> tuple[int, float]:
+    """Return number and instant of the newest event, zeros when there is none: another one, and the ledger has changed."""
+    row = ledger.conn.execute("SELECT id, at FROM events ORDER BY id DESC LIMIT 1").fetchone()
+    return (int(row["id"]), float(row["at"])) if row else (0, 0.0)
+
+
+def needs_of(ledger: Ledger, of: Iterable[int] | None = None) -> dict[int, list[int]]:
+    """Return job number -> numbers of the jobs that it needs, and of those that it comes after and that have not ended.
+
+    Args:
+        ledger: open.
+        of: only the needs of these jobs; None: of all.
     """
-    for row in ledger.conn.execute(sql):
+    needs: dict[int, list[int]] = {}
+    among = "" if of is None else "n.job_id IN (SELECT value FROM json_each(?)) AND"
+    sql = f"""
+        SELECT n.job_id, n.needs_id FROM needs n
+        WHERE {among} (NOT n.only_ended OR EXISTS (SELECT 1 FROM jobs j WHERE j.id = n.needs_id AND j.ended_at IS NULL))
+        ORDER BY n.job_id, n.needs_id
+    """  # noqa: S608 - our own words
+    for row in ledger.conn.execute(sql, () if of is None else (json.dumps([*of]),)):
         needs.setdefault(row["job_id"], []).append(row["needs_id"])
     return needs
 
@@ -244,6 +288,19 @@ def is_job_coming(ledger: Ledger) -> bool:
     return bool(ledger.conn.execute(sql, (Reason.MEMORY_SHORT, Reason.MEMORY_NEVER)).fetchone()[0])
 
 
+def models_of(ledger: Ledger) -> list[tuple[int, str, str, str, JobState, int]]:
+    """Return day, family, model, horizon and state of the newest job of each name that was not cancelled, and how many.
+
+    A model that is trained again is still one model.
+    """
+    sql = """
+        SELECT day, family, model, horizon, state, COUNT(*)
+        FROM (SELECT MAX(id), day, family, model, horizon, state FROM jobs WHERE state <> 'cancelled' GROUP BY name)
+        GROUP BY day, family, model, horizon, state
+    """  # the other columns are those of the row with the maximum: https://www.sqlite.org/lang_select.html#bareagg
+    return [(*row[:4], JobState(row[4]), row[5]) for row in ledger.conn.execute(sql)]
+
+
 def state_counts(ledger: Ledger) -> dict[str, int]:
     """Return state -> number of jobs."""
     return {row["state"]: row["n"] for row in ledger.conn.execute("SELECT state, COUNT(*) n FROM jobs GROUP BY state")}
@@ -277,17 +334,17 @@ def failed_since(ledger: Ledger, event_id: int) -> list[JobRow]:
     return [*failed, *stuck, *held, *unfit(ledger)]
 
 
-def errors_of_failed(ledger: Ledger) -> dict[int, str]:
-    """Return job number -> what the last attempt of each failed job ended with."""
+def errors_of_failed(ledger: Ledger, of: Iterable[int]) -> dict[int, str]:
+    """Return job number -> what the last attempt of each failed job of the numbers *of* ended with."""
     sql = """
-        SELECT a.job_id, a.error FROM attempts a JOIN jobs j ON j.id = a.job_id
+        SELECT a.job_id, a.error FROM json_each(?) JOIN jobs j ON j.id = value JOIN attempts a ON a.job_id = j.id
         WHERE j.state = 'failed' AND a.error IS NOT NULL ORDER BY a.number
     """
-    return {row["job_id"]: row["error"] for row in ledger.conn.execute(sql)}
+    return {row["job_id"]: row["error"] for row in ledger.conn.execute(sql, (json.dumps([*of]),))}
 
 
-def results_of(ledger: Ledger) -> dict[int, tuple[Any, ...]]:
-    """Return job number -> skill of the backtest, its interval's ends, rows, features, texts, the name of a package,
+def results_of(ledger: Ledger, of: Iterable[int]) -> dict[int, tuple[Any, ...]]:
+    """Return, of the jobs of the numbers *of*, job number -> skill of the backtest, its interval's ends, rows, features, texts, the name of a package,
     the model that a backtest traded first and its Sharpe ratio, the day of forecasts.
 
     The skill is that of the price, else of the variance, else of the regimes.
@@ -306,8 +363,9 @@ def results_of(ledger: Ledger) -> dict[int, tuple[Any, ...]]:
     ]
     others = ("rows", "features", "texts", "model_id", "traded", "traded_sharpe", "forecast_day")
     paths = ", ".join(f"'$.{key}'" for key in (*skills, *others))
-    sql = f"SELECT id, json_extract(metrics, {paths}) AS found FROM jobs WHERE metrics IS NOT NULL"  # noqa: S608
-    return {row["id"]: _first_skill(json.loads(row["found"])) for row in ledger.conn.execute(sql)}
+    among = "json_each(?) JOIN jobs ON jobs.id = value"
+    sql = f"SELECT jobs.id, json_extract(metrics, {paths}) AS found FROM {among} WHERE metrics IS NOT NULL"  # noqa: S608
+    return {row["id"]: _first_skill(json.loads(row["found"])) for row in ledger.conn.execute(sql, (json.dumps([*of]),))}
 
 
 def _first_skill(found: list[Any]) -> tuple[Any, ...]:

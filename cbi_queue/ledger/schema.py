@@ -15,7 +15,7 @@ from cbi_queue.ledger.connection import advice, connect, refuse_unsafe_disk
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Number of migrations of this version; a test compares it with `migrations.MIGRATIONS`."""
 RESTORE_HINT = "`cbi-queue restore newest` brings it back; for an empty queue, move the folder `backups` away first"
 

@@ -44,9 +44,15 @@ class TelemetryReader:
 
     def decisions(self, job_id: int | None = None, *, last: int | None = None) -> list[DecisionRow]:
         """Return the decisions about a job (None: about all), oldest first: all, or the newest *last*."""
-        sql = "SELECT * FROM decisions WHERE ? IS NULL OR job_id = ? ORDER BY id DESC LIMIT ?"
-        rows = self._select(sql, job_id, job_id, -1 if last is None else last)
+        where, values = ("", ()) if job_id is None else ("WHERE job_id = ?", (job_id,))
+        sql = f"SELECT * FROM decisions {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - our own words
+        rows = self._select(sql, *values, -1 if last is None else last)
         return [DecisionRow.of(row) for row in reversed(rows)]
+
+    def decided_of(self, last: int) -> set[int]:
+        """Return the numbers of the jobs that the newest *last* decisions were about."""
+        rows = self._select("SELECT job_id FROM (SELECT job_id FROM decisions ORDER BY id DESC LIMIT ?)", last)
+        return {row[0] for row in rows if row[0] is not None}
 
     def slowdowns(self, job_id: int) -> list[SlowdownRow]:
         """Return the slow-downs of a job, oldest first."""

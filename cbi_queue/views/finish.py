@@ -78,21 +78,23 @@ class QueueForecast:
         *,
         now: float,
         progress: Progress | None = None,
+        learned: tuple[Works, Durations] | None = None,
     ) -> None:
         """Read the history and the jobs that have not ended.
 
         Args:
             ledger: open, with a snapshot in force.
-            jobs: every job.
+            jobs: every job; for the finish of the queue alone, those that have not ended and the jobs that they need.
             needs: job number -> numbers of the jobs it needs.
             now: seconds since 1970 UTC.
             progress: of the job in the slot; None when not known.
+            learned: what the history teaches, where it was read before; None: it is read.
         """
         self.now = now
         self.names = {job.id: job.name for job in jobs}
         self._jobs = {job.id: job for job in jobs}
-        self._works = Works()
-        self.durations: Durations = learn(ended_attempts(ledger, self._works))
+        self._works = Works() if learned is None else learned[0]
+        self.durations: Durations = learn(ended_attempts(ledger, self._works)) if learned is None else learned[1]
         works = self._open_works(ledger)
         stuck = _stuck(jobs, needs)
         self.left_out = len(stuck)

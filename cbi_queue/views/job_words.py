@@ -54,14 +54,14 @@ class JobWords:
 
         Args:
             ledger: open, with a snapshot in force.
-            jobs: every job, or only those that are shown if nothing is asked about the needs of others.
+            jobs: those that are shown and, where their needs are asked for, the jobs that they need.
             needs: job number -> numbers of the jobs it needs.
         """
         self._ledger = ledger
         self._jobs = {job.id: job for job in jobs}
         self._needs = needs
-        self._errors = queries.errors_of_failed(ledger)
-        self._results = queries.results_of(ledger)
+        self._errors = queries.errors_of_failed(ledger, self._jobs)
+        self._results = queries.results_of(ledger, self._jobs)
 
     def why(self, job: JobRow, *, is_next: bool = False) -> str:
         """Return why *job* is as it is; empty when it is queued and waits for nothing but its turn."""

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
-from cbi_queue.budget import BudgetProgress, progress, tally
+from cbi_queue.budget import BudgetProgress  # noqa: TC001 - pydantic reads the annotation when the program runs
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.lifecycle import JobState
@@ -20,17 +20,19 @@ from cbi_queue.telemetry.reader import TelemetryReader
 from cbi_queue.tracking_state import failure_of_tracking
 from cbi_queue.views.finish import QueueFinish, QueueForecast, queue_finish
 from cbi_queue.views.forecast import all_flags
-from cbi_queue.views.governor import GovernorStatus, take_governor_status
+from cbi_queue.views.governor import DECISIONS_SHOWN, GovernorStatus, take_governor_status
+from cbi_queue.views.history import history_in
 from cbi_queue.views.job_words import Blocked, JobWords
 from cbi_queue.views.progress import Progress, take_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cbi_queue.ledger import EventRow, HoldRow, JobRow
     from cbi_queue.settings import Settings
 
 EVENTS_SHOWN = 20
+ENDED_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,33 +175,35 @@ def open_snapshot(settings: Settings) -> Iterator[tuple[Ledger, TelemetryReader]
 def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) -> QueueStatus:
     """Put the status together from what `open_snapshot` opened."""
     now = clock.epoch_s()
-    jobs = queries.brief_jobs(ledger)
-    needs = queries.needs_of(ledger)
-    holds = holds_in_force(ledger)
-    shown = [*(job for job in jobs if job.ended_at is None), *_newest_ended(jobs)]
-    words, coming = JobWords(ledger, jobs, needs), _in_run_order(jobs, now)
+    live, ended = queries.open_jobs(ledger), queries.newest_ended(ledger, ENDED_SHOWN)
+    jobs, needs = _with_needs(ledger, [*live, *ended])
+    holds, history = holds_in_force(ledger), history_in(ledger, settings.ledger_path)
+    words, coming = JobWords(ledger, jobs, needs), _in_run_order(live, now)
     first = coming[0].id if coming else None
-    lines = {job.id: _line(words, job, is_next=job.id == first) for job in shown}
-    names = {job.id: job.name for job in jobs}
-    in_slot = next((job for job in jobs if job.state.is_in_slot), None)
+    lines = {job.id: _line(words, job, is_next=job.id == first) for job in (*live, *ended)}
+    events = queries.last_events(ledger, EVENTS_SHOWN)
+    told_of = {event.job_id for event in events if event.job_id is not None}
+    names = queries.names_of(ledger, told_of | telemetry.decided_of(DECISIONS_SHOWN))
+    in_slot = next((job for job in live if job.state.is_in_slot), None)
     daemon = daemon_status(settings)
     governor = take_governor_status(telemetry, in_slot, names, now, daemon_runs=daemon.is_running)
     slot = _closed_or_idle(holds) if in_slot is None else _slot(ledger, telemetry, in_slot, lines, daemon, governor)
-    forecast = QueueForecast(ledger, jobs, needs, now=now, progress=slot.progress)
+    learned = (history.works, history.durations)
+    forecast = QueueForecast(ledger, jobs, needs, now=now, progress=slot.progress, learned=learned)
     return QueueStatus(
         at=now,
         daemon=daemon,
         slot=slot,
         governor=governor,
         holds=tuple(HoldLine(h.reason, h.mode, h.words, h.since, h.expires_at) for h in holds),
-        counts=queries.state_counts(ledger),
+        counts=history.counts,
         queue=tuple(lines[job.id] for job in coming),
-        ended=tuple(lines[job.id] for job in _newest_ended(jobs)),
+        ended=tuple(lines[job.id] for job in ended),
         blocked=words.blocked(),
         retrain=tuple(flag.words for flag in all_flags(settings.logs)),
         finish=queue_finish(forecast, holds, daemon_works=daemon.is_well),
-        budget=progress(tally((j.day, j.family, j.model, j.horizon, j.state) for j in _once_each(jobs))),
-        events=tuple(_event(event, names) for event in queries.last_events(ledger, EVENTS_SHOWN)),
+        budget=history.budget,
+        events=tuple(_event(event, names) for event in events),
         tracking_failure=failure_of_tracking(settings),
     )
 
@@ -230,6 +234,17 @@ def every_line(ledger: Ledger) -> list[JobLine]:
     return lines_and_blocked(ledger)[0]
 
 
+def lines_of(ledger: Ledger, shown: Sequence[JobRow]) -> list[JobLine]:
+    """Return the jobs *shown*, as lists show them, for no more work than these take; in a snapshot of the caller."""
+    jobs, needs = _with_needs(ledger, shown)
+    words = JobWords(ledger, jobs, needs)
+    queued = (
+        queries.brief_jobs(ledger, "state = 'queued'") if any(job.state is JobState.QUEUED for job in shown) else []
+    )
+    first = next(iter(_in_run_order(queued, clock.epoch_s())), None)
+    return [_line(words, job, is_next=first is not None and job.id == first.id) for job in shown]
+
+
 def lines_and_blocked(ledger: Ledger) -> tuple[list[JobLine], tuple[Blocked, ...]]:
     """Return every job in plan order, as lists show it, and what waits for jobs that ended without success."""
     with ledger.snapshot():
@@ -254,6 +269,15 @@ def daemon_status(settings: Settings) -> DaemonStatus:
     if is_slot_taken(settings.lock_path):
         return DaemonStatus(is_running=False, pid=None, words="not running; its last trainer has not left the slot yet")
     return DaemonStatus(is_running=False, pid=None, words="not running")
+
+
+def _with_needs(ledger: Ledger, jobs: Sequence[JobRow]) -> tuple[list[JobRow], dict[int, list[int]]]:
+    """Return *jobs* and those that they need, in plan order, and the needs of *jobs*."""
+    found = {job.id: job for job in jobs}
+    needs = queries.needs_of(ledger, found)
+    needed = {need for numbers in needs.values() for need in numbers if need not in found}
+    found |= {job.id: job for job in (queries.jobs_numbered(ledger, needed) if needed else ())}
+    return [found[number] for number in sorted(found)], needs
 
 
 def _closed_or_idle(holds: list[HoldRow]) -> SlotStatus:
@@ -296,11 +320,6 @@ def _slot_words(job: JobRow, daemon: DaemonStatus, governor: GovernorStatus) -> 
     return "training", f"{job.name} is training{slowed}"
 
 
-def _once_each(jobs: Iterable[JobRow]) -> Iterable[JobRow]:
-    """Return the newest job of each name that was not cancelled: a model that is trained again is still one model."""
-    return {job.name: job for job in jobs if job.state is not JobState.CANCELLED}.values()
-
-
 def _line(words: JobWords, job: JobRow, *, is_next: bool) -> JobLine:
     return JobLine(
         id=job.id,
@@ -331,11 +350,6 @@ def _in_run_order(jobs: list[JobRow], now: float) -> list[JobRow]:
     return sorted(live, key=rank)
 
 
-def _newest_ended(jobs: list[JobRow], count: int = 10) -> list[JobRow]:
-    ended = [job for job in jobs if job.ended_at is not None]
-    return sorted(ended, key=lambda job: job.ended_at or 0.0, reverse=True)[:count]
-
-
-def _event(event: EventRow, names: dict[int, str]) -> EventLine:
+def _event(event: EventRow, names: Mapping[int, str]) -> EventLine:
     job = names.get(event.job_id) if event.job_id is not None else None
     return EventLine(event.at, job, event.event, event.words or event.reason)

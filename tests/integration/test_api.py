@@ -44,7 +44,7 @@ def test_status_is_a_page_for_a_browser_and_json_for_other_clients(site, client)
         client.get("/status", headers={"Accept": "application/json"}),
         client.get("/status", headers={"Accept": "text/html;q=0.2, application/json"}),
         client.get("/status?format=json", headers=BROWSER),
-        client.get("/api/status"),
+        client.get("/api/v1/status"),
     ):
         assert answer.headers["content-type"] == "application/json"
         assert [job["name"] for job in answer.json()["queue"]] == ["a"]
@@ -63,10 +63,10 @@ def test_the_json_is_the_snapshot_that_the_command_line_prints(site, client):
     expected = json.loads(json.dumps(take_status(site.settings).as_json()))
     assert {**answer, "at": 0} == {**expected, "at": 0}
     TypeAdapter(QueueStatus).validate_python(answer)
-    assert {**client.get("/api/status").json(), "at": 0} == {**expected, "at": 0}
+    assert {**client.get("/api/v1/status").json(), "at": 0} == {**expected, "at": 0}
 
 
-@pytest.mark.parametrize("path", ["/status", "/api/status", "/api/jobs/net", "/api/jobs/net/why"])
+@pytest.mark.parametrize("path", ["/status", "/api/v1/status", "/api/v1/jobs/net", "/api/v1/jobs/net/why"])
 def test_an_answer_opens_the_telemetry_once_and_the_ledger_once(site, client, monkeypatch, path):
     """Every further connection costs time, and shows another instant beside the first."""
     site.enqueue({"name": "net"})
@@ -111,8 +111,8 @@ def test_head_answers_as_get_does_without_the_body(site, client):
         "/healthz",
         "/status",
         "/status?format=html",
-        "/api/jobs",
-        "/api/jobs/nobody",
+        "/api/v1/jobs",
+        "/api/v1/jobs/nobody",
         "/openapi.json",
         "/static/status.css",
     ]
@@ -123,17 +123,17 @@ def test_head_answers_as_get_does_without_the_body(site, client):
         assert head.headers.keys() == got.headers.keys(), path
         assert head.headers["content-type"] == got.headers["content-type"], path
         assert (head.content, bool(got.content)) == (b"", True), path
-    assert client.head("/api/pause").status_code == 405
+    assert client.head("/api/v1/pause").status_code == 405
     assert client.head("/healthz", headers={"Host": "elsewhere"}).status_code == 400
 
 
 def test_a_broken_ledger_is_reported_in_the_form_that_was_requested(site, client):
     site.settings.ledger_path.write_bytes(b"not a database" * 100)
 
-    as_json, page = client.get("/api/jobs"), client.get("/status", headers=BROWSER)
+    as_json, page = client.get("/api/v1/jobs"), client.get("/status", headers=BROWSER)
 
     assert as_json.status_code == page.status_code == 503
-    assert set(as_json.json()) == {"error", "hint"}
+    assert set(as_json.json()) == {"type", "title", "status", "detail", "hint"}
     assert "The queue cannot be read." in page.text
 
 
@@ -145,15 +145,15 @@ def test_jobs_are_filtered_by_state_family_and_horizon(site, client):
     )
 
     def names(query: str) -> list[str]:
-        return [job["name"] for job in client.get(f"/api/jobs?{query}").json()]
+        return [job["name"] for job in client.get(f"/api/v1/jobs?{query}").json()["jobs"]]
 
     assert names("") == ["tree", "naive", "later"]
     assert names("state=waiting") == ["later"]
     assert names("state=waiting&state=queued&family=trees") == ["tree", "later"]
     assert names("horizon=1m") == ["naive"]
-    refused = client.get("/api/jobs?horizon=9w")
+    refused = client.get("/api/v1/jobs?horizon=9w")
     assert refused.status_code == 422
-    assert "'9w'" in refused.json()["error"]
+    assert "'9w'" in refused.json()["detail"]
 
 
 def test_a_job_comes_with_its_attempts_events_and_epochs(site, client):
@@ -161,34 +161,34 @@ def test_a_job_comes_with_its_attempts_events_and_epochs(site, client):
     site.start_next()
     site.report("a", [0.5, 0.4, 0.3])
 
-    answer = client.get("/api/jobs/a").json()
+    answer = client.get("/api/v1/jobs/a").json()
 
     assert answer["job"]["spec"]["params"]["num_leaves"] == 63
     assert [attempt["number"] for attempt in answer["attempts"]] == [1]
     assert [event["event"] for event in answer["events"]] == ["enqueue", "claim"]
     assert [(row["epoch"], row["validation_loss"]) for row in answer["epochs"]] == [(1, 0.5), (2, 0.4), (3, 0.3)]
-    assert client.get(f"/api/jobs/{answer['job']['id']}").json() == answer
+    assert client.get(f"/api/v1/jobs/{answer['job']['id']}").json() == answer
 
 
 def test_an_unknown_job_is_404_with_the_nearest_names(site, client):
     site.enqueue({"name": "lightgbm-1w"})
 
-    answer = client.get("/api/jobs/lightgbm-1x")
+    answer = client.get("/api/v1/jobs/lightgbm-1x")
 
     assert answer.status_code == 404
-    assert "lightgbm-1w" in answer.json()["error"]
-    assert client.get("/nowhere").json()["error"] == "GET /nowhere: Not Found"
+    assert "lightgbm-1w" in answer.json()["detail"]
+    assert client.get("/nowhere").json()["detail"] == "GET /nowhere: Not Found"
 
 
 def test_a_log_is_cut_to_its_last_lines(site, client):
     site.enqueue({"name": "a"})
     site.start_next(log="one\ntwo\nthree\n")
 
-    answer = client.get("/api/jobs/a/log?tail=2")
+    answer = client.get("/api/v1/jobs/a/log?tail=2")
 
     assert (answer.status_code, answer.text) == (200, "two\nthree\n")
     assert answer.headers["content-type"].startswith("text/plain")
-    assert client.get("/api/jobs/a/log?attempt=2").status_code == 404
+    assert client.get("/api/v1/jobs/a/log?attempt=2").status_code == 404
 
 
 def test_a_log_outside_the_folder_of_logs_is_not_served(site, client, tmp_path):
@@ -203,19 +203,19 @@ def test_a_log_outside_the_folder_of_logs_is_not_served(site, client, tmp_path):
     site.start_next(log_path=link)
 
     for name in ("a", "b"):
-        answer = client.get(f"/api/jobs/{name}/log")
+        answer = client.get(f"/api/v1/jobs/{name}/log")
         assert answer.status_code == 404
-        assert "outside" in answer.json()["error"]
+        assert "outside" in answer.json()["detail"]
 
 
 def test_events_are_followed_by_number(site, client):
     site.enqueue({"name": "a"}, {"name": "b"})
-    first = client.get("/api/events?limit=1").json()
-    rest = client.get(f"/api/events?after={first['last_id']}").json()
-    nothing = client.get(f"/api/events?after={rest['last_id']}").json()
+    first = client.get("/api/v1/events?limit=1").json()
+    rest = client.get(f"/api/v1/events?after={first['last_id']}").json()
+    nothing = client.get(f"/api/v1/events?after={rest['last_id']}").json()
 
     assert [event["job_id"] for event in first["events"] + rest["events"]] == [1, 2]
-    assert nothing == {"events": [], "last_id": rest["last_id"]}
+    assert nothing == {"events": [], "last_id": rest["last_id"], "more": False}
 
 
 def test_budget_and_leaderboard(site, client):
@@ -223,7 +223,7 @@ def test_budget_and_leaderboard(site, client):
     site.start_next()
     site.finish("a", scores(0.25))
 
-    budget, board = client.get("/api/budget").json(), client.get("/api/leaderboard").json()
+    budget, board = client.get("/api/v1/budget").json(), client.get("/api/v1/leaderboard").json()
 
     trees = next(row for row in budget["rows"] if row["family"] == "trees")
     assert trees["by_horizon"]["1w"] == {"done": 1, "running": 0, "queued": 1, "failed": 0}
@@ -245,7 +245,7 @@ def test_a_model_that_may_differ_from_an_undisturbed_run_is_marked_everywhere(si
     site.start_next()
     site.finish("b", {**scores(0.25), "may_differ": [reason]})
 
-    rows = {row["name"]: row["may_differ"] for row in client.get("/api/leaderboard").json()["1w"]}
+    rows = {row["name"]: row["may_differ"] for row in client.get("/api/v1/leaderboard").json()["1w"]}
     assert (rows["a"], rows["b"], rows["naive"]) == ([], [reason], [])
     page = client.get("/status", headers=BROWSER).text
     assert page.count(f'<abbr title="{words}: {reason}">*</abbr>') == 1
@@ -274,8 +274,8 @@ def test_the_governor_is_shown_with_the_holds_that_it_placed_and_no_other(site, 
         place_hold(ledger, HoldReason.THERMAL, HoldMode.PAUSE, "97 °C")
 
     with site.daemon():
-        answer = client.get("/api/governor").json()
-    stale = client.get("/api/governor").json()
+        answer = client.get("/api/v1/governor").json()
+    stale = client.get("/api/v1/governor").json()
 
     assert (answer["job"], [hold["reason"] for hold in answer["holds"]]) == ("net", ["thermal"])
     governor = answer["governor"]
@@ -291,7 +291,7 @@ def test_the_story_of_a_job_is_the_one_that_the_command_line_prints(site, client
     site.report("net", [0.5, 0.4, 0.3, 0.2])
     govern(site, "paced to 70 %")
 
-    answer = client.get("/api/jobs/net/why")
+    answer = client.get("/api/v1/jobs/net/why")
 
     assert (answer.json()["id"], answer.json()["job"]) == (1, "net")
     story = answer.json()["story"]
@@ -300,8 +300,8 @@ def test_the_story_of_a_job_is_the_one_that_the_command_line_prints(site, client
     assert (slow["words"].startswith("slow since epoch 3 by factor 1.42"), slow["evidence"]) == (
         True, ["the level is heavy"],
     )  # fmt: skip
-    assert client.get("/api/jobs/1/why").json()["story"] == story
-    assert client.get("/api/jobs/nobody/why").status_code == 404
+    assert client.get("/api/v1/jobs/1/why").json()["story"] == story
+    assert client.get("/api/v1/jobs/nobody/why").status_code == 404
 
 
 def test_the_openapi_document_describes_every_answer(client):
@@ -327,7 +327,7 @@ def test_the_page_shows_everything_and_escapes_what_people_wrote(site, client, b
     site.fail("broken", "<img src=x onerror=alert(1)>")
     site.start_next()
     site.report("now", [0.9, 0.7, 0.8])
-    client.post("/api/pause", json={"reason": "<script>alert(1)</script> & hot", "for_s": 60}, headers=bearer)
+    client.post("/api/v1/pause", json={"reason": "<script>alert(1)</script> & hot", "for_s": 60}, headers=bearer)
 
     page = client.get("/status", headers=BROWSER).text
 
@@ -402,12 +402,12 @@ def test_the_page_never_says_that_a_job_trains_while_no_daemon_runs(site, client
 
 
 def test_every_answer_carries_the_security_headers(client):
-    for path in ("/status", "/api/jobs", "/static/status.js", "/nowhere"):
+    for path in ("/status", "/api/v1/jobs", "/static/status.js", "/nowhere"):
         headers = client.get(path, headers=BROWSER).headers
         assert headers["content-security-policy"].startswith("default-src 'self'")
         assert "unsafe" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
         assert headers["referrer-policy"] == "no-referrer"
-        assert headers["cache-control"] == ("no-cache" if path.startswith("/static") else "no-store")
+        assert headers["cache-control"] == ("no-cache" if path.startswith(("/static", "/api")) else "no-store")
         assert not [name for name in headers if name.startswith("access-control")]

@@ -18,13 +18,13 @@ def test_changes_need_the_token_and_the_refusal_names_its_path(site, client, bea
     routes = ["pause", "resume", *(f"jobs/a/{verb}" for verb in ("cancel", "hold", "release", "retry", "priority"))]
     for wrong in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer ö".encode()}):
         for route in routes:
-            answer = client.post(f"/api/{route}", json={"priority": 1}, headers=wrong)
+            answer = client.post(f"/api/v1/{route}", json={"priority": 1}, headers=wrong)
             assert answer.status_code == 401, route
             assert str(site.settings.token_path) in answer.json()["hint"]
 
     with site.ledger() as ledger:
         assert [event.event for event in queries.last_events(ledger, 10)] == ["enqueue"]
-    assert client.post("/api/jobs/a/hold", headers=bearer).status_code == 200
+    assert client.post("/api/v1/jobs/a/hold", headers=bearer).status_code == 200
 
 
 def test_the_token_is_for_its_owner_only_and_is_replaced_when_others_could_read_it(site):
@@ -40,11 +40,11 @@ def test_the_token_is_for_its_owner_only_and_is_replaced_when_others_could_read_
 
 
 def test_pause_and_resume_place_and_lift_the_users_hold(site, client, bearer):
-    paused = client.post("/api/pause", json={"mode": "evict", "reason": "too hot", "for_s": 60}, headers=bearer)
+    paused = client.post("/api/v1/pause", json={"mode": "evict", "reason": "too hot", "for_s": 60}, headers=bearer)
     with site.ledger() as ledger:
         [hold] = holds_in_force(ledger)
-    resumed = client.post("/api/resume", headers=bearer)
-    again = client.post("/api/resume", headers=bearer)
+    resumed = client.post("/api/v1/resume", headers=bearer)
+    again = client.post("/api/v1/resume", headers=bearer)
 
     assert paused.json()["holds"][0]["words"] == "too hot"
     assert (hold.reason, hold.mode, hold.expires_at - hold.since) == ("user", "evict", pytest.approx(60))
@@ -62,7 +62,7 @@ def close_for(site, *reasons: HoldReason) -> None:
 def test_resume_leaves_the_governors_holds_in_force_by_default(site, client, bearer, body):
     close_for(site, HoldReason.USER, HoldReason.THERMAL, HoldReason.MEMORY)
 
-    answer = client.post("/api/resume", json=body, headers=bearer).json()
+    answer = client.post("/api/v1/resume", json=body, headers=bearer).json()
 
     assert answer["lifted"] is True
     assert [hold["reason"] for hold in answer["holds"]] == ["thermal", "memory"]
@@ -72,8 +72,8 @@ def test_resume_with_all_lifts_the_governors_holds_too_and_no_other(site, client
     """As `cbi-queue resume --all` does; the hold of a missing disk is lifted by no command."""
     close_for(site, HoldReason.USER, HoldReason.THERMAL, HoldReason.MEMORY, HoldReason.VOLUME)
 
-    answer = client.post("/api/resume", json={"all": True}, headers=bearer).json()
-    again = client.post("/api/resume", json={"all": True}, headers=bearer).json()
+    answer = client.post("/api/v1/resume", json={"all": True}, headers=bearer).json()
+    again = client.post("/api/v1/resume", json={"all": True}, headers=bearer).json()
 
     assert (answer["lifted"], [hold["reason"] for hold in answer["holds"]]) == (True, ["volume"])
     assert (again["lifted"], again["holds"]) == (False, answer["holds"])
@@ -86,7 +86,7 @@ def test_resume_with_all_lifts_the_governors_holds_too_and_no_other(site, client
 def test_an_invalid_resume_is_refused_and_lifts_nothing(site, client, bearer, body):
     close_for(site, HoldReason.USER, HoldReason.THERMAL)
 
-    answer = client.post("/api/resume", json=body, headers=bearer)
+    answer = client.post("/api/v1/resume", json=body, headers=bearer)
 
     assert answer.status_code == 422
     with site.ledger() as ledger:
@@ -96,7 +96,7 @@ def test_an_invalid_resume_is_refused_and_lifts_nothing(site, client, bearer, bo
 def test_the_governors_holds_are_not_lifted_without_the_token(site, client):
     close_for(site, HoldReason.THERMAL)
 
-    assert client.post("/api/resume", json={"all": True}).status_code == 401
+    assert client.post("/api/v1/resume", json={"all": True}).status_code == 401
     with site.ledger() as ledger:
         assert len(holds_in_force(ledger)) == 1
 
@@ -105,10 +105,10 @@ def test_the_governors_holds_are_not_lifted_without_the_token(site, client):
     "body", [{"mode": "stop"}, {"reason": " \n"}, {"reason": "x" * 201}, {"for_s": 0}, {"for_s": -1}, {"until": 5}]
 )
 def test_an_invalid_pause_is_refused(site, client, bearer, body):
-    answer = client.post("/api/pause", json=body, headers=bearer)
+    answer = client.post("/api/v1/pause", json=body, headers=bearer)
 
     assert answer.status_code == 422
-    assert next(iter(body)) in answer.json()["error"]
+    assert next(iter(body)) in answer.json()["detail"]
     with site.ledger() as ledger:
         assert holds_in_force(ledger) == []
 
@@ -117,10 +117,10 @@ def test_the_verbs_do_to_a_job_what_the_command_line_does(site, client, bearer):
     site.enqueue({"name": "a"})
 
     def states(*verbs: str) -> list[str]:
-        return [client.post(f"/api/jobs/a/{verb}", headers=bearer).json()["state"] for verb in verbs]
+        return [client.post(f"/api/v1/jobs/a/{verb}", headers=bearer).json()["state"] for verb in verbs]
 
     assert states("hold", "release", "cancel", "retry") == ["held", "queued", "cancelled", "queued"]
-    changed = client.post("/api/jobs/a/priority", json={"priority": 7}, headers=bearer).json()
+    changed = client.post("/api/v1/jobs/a/priority", json={"priority": 7}, headers=bearer).json()
     assert changed["priority"] == 7
     with site.ledger() as ledger:
         told = [(event.event, event.reason) for event in queries.events_of(ledger, 1)][1:]
@@ -131,7 +131,7 @@ def test_cancelling_the_job_in_the_slot_marks_it_and_leaves_the_rest_to_the_slot
     site.enqueue({"name": "a"})
     site.start_next()
 
-    answer = client.post("/api/jobs/a/cancel", headers=bearer)
+    answer = client.post("/api/v1/jobs/a/cancel", headers=bearer)
 
     assert (answer.status_code, answer.json()["state"]) == (200, "running")
     with site.ledger() as ledger:
@@ -141,11 +141,11 @@ def test_cancelling_the_job_in_the_slot_marks_it_and_leaves_the_rest_to_the_slot
 def test_a_change_that_the_state_does_not_allow_is_409_and_changes_nothing(site, client, bearer):
     site.enqueue({"name": "a"})
 
-    answer = client.post("/api/jobs/a/release", headers=bearer)
+    answer = client.post("/api/v1/jobs/a/release", headers=bearer)
 
     assert answer.status_code == 409
-    assert "queued" in answer.json()["error"]
-    assert client.post("/api/jobs/b/cancel", headers=bearer).status_code == 404
+    assert "queued" in answer.json()["detail"]
+    assert client.post("/api/v1/jobs/b/cancel", headers=bearer).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -173,11 +173,11 @@ def test_a_configured_host_is_allowed_and_a_wildcard_allows_addresses_but_no_for
 
 def test_requests_for_another_host_from_another_page_or_too_large_are_refused(site, client, bearer):
     foreign_host = client.get("/status", headers={"Host": f"evil.example:{site.port}"})
-    foreign_page = client.post("/api/resume", headers={**bearer, "Origin": "http://evil.example"})
-    no_page = client.post("/api/resume", headers={**bearer, "Origin": "null"})
-    own_page = client.post("/api/resume", headers={**bearer, "Origin": site.url})
-    too_large = client.post("/api/pause", content=b"x" * (MAX_BODY_BYTES + 1), headers=bearer)
-    endless = client.post("/api/pause", content=iter([b"{}"]), headers=bearer)
+    foreign_page = client.post("/api/v1/resume", headers={**bearer, "Origin": "http://evil.example"})
+    no_page = client.post("/api/v1/resume", headers={**bearer, "Origin": "null"})
+    own_page = client.post("/api/v1/resume", headers={**bearer, "Origin": site.url})
+    too_large = client.post("/api/v1/pause", content=b"x" * (MAX_BODY_BYTES + 1), headers=bearer)
+    endless = client.post("/api/v1/pause", content=iter([b"{}"]), headers=bearer)
 
     answers = (foreign_host, foreign_page, no_page, own_page, too_large, endless)
     assert [answer.status_code for answer in answers] == [400, 403, 403, 200, 413, 411]

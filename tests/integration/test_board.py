@@ -114,11 +114,11 @@ def test_the_page_compares_in_a_process_of_its_own_and_does_not_wait(site):
     site.trained("a", 0.02, noise=0.1)
     site.trained("b", 0.01, noise=5.0)
     with TestClient(create_app(site.settings), base_url=site.url) as client:
-        first = client.get("/api/leaderboard").json()["1w"]
+        first = client.get("/api/v1/leaderboard").json()["1w"]
         assert {row["set_p_value"] for row in first} == {None}
         until((site.settings.state_dir / FILE_NAME).exists, "the comparison", 60)
         page = client.get("/status", headers=BROWSER).text
-        rows = {row["name"]: row for row in client.get("/api/leaderboard").json()["1w"]}
+        rows = {row["name"]: row for row in client.get("/api/v1/leaderboard").json()["1w"]}
 
     assert rows["a"]["set_p_value"] is not None
     assert "Luck alone gives the best of 2 models" in page
@@ -137,7 +137,7 @@ def test_a_comparison_that_failed_is_told_and_tried_again_a_few_times(site):
         comparer._clock = lambda: now[0]
 
         def look() -> str:
-            client.get("/api/leaderboard")
+            client.get("/api/v1/leaderboard")
             until(lambda: not comparer._one.locked(), "the comparison to end", 60)
             return " ".join(client.get("/status", headers=BROWSER).text.split())
 
@@ -165,7 +165,7 @@ def test_a_page_that_ends_takes_its_comparison_with_it(site):
     site.trained("a", 0.02)
     app = create_app(site.settings)
     with TestClient(app, base_url=site.url) as client:
-        client.get("/api/leaderboard")
+        client.get("/api/v1/leaderboard")
         until(lambda: app.state.comparer._child is not None, "the comparison to start", 30)
         child = app.state.comparer._child
 

@@ -68,10 +68,10 @@ def test_the_page_marks_it_and_counts_no_step(paced: ApiInstallation, client: Te
 def test_the_api_the_history_and_the_story_tell_it(paced: ApiInstallation, client: TestClient) -> None:
     kept = {name: value for name, value in paced.environ.items() if name.startswith("CBI_")}
 
-    (decision,) = client.get("/api/governor").json()["governor"]["decisions"]
+    (decision,) = client.get("/api/v1/governor").json()["governor"]["decisions"]
     (row,) = json.loads(CliRunner().invoke(cli, ["governor", "history", "--json"], env=kept).output)
     table = CliRunner().invoke(cli, ["governor", "history"], env=kept).output
-    story = client.get("/api/jobs/net/why").json()["story"]
+    story = client.get("/api/v1/jobs/net/why").json()["story"]
 
     assert decision["carried"] is True
     assert (row["carried"], row["value"]) == (True, 0.6)

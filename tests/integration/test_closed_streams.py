@@ -99,7 +99,7 @@ def answers(port: int) -> bool:
     from urllib.request import urlopen
 
     try:
-        with urlopen(f"http://127.0.0.1:{port}/api/status", timeout=2) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/api/v1/status", timeout=2) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False

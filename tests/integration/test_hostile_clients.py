@@ -74,7 +74,7 @@ def test_a_stranger_on_one_loopback_is_named_and_nothing_is_served(site, taken):
         (b"GET /status HTTP/1.1\r\n", b"x"),
         (b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n", b"G"),
         (
-            b"POST /api/pause HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 99\r\n" + LOGIN.encode() + b"\r\n\r\n",
+            b"POST /api/v1/pause HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 99\r\n" + LOGIN.encode() + b"\r\n\r\n",
             b" ",
         ),
     ],
@@ -108,7 +108,7 @@ def test_a_client_that_does_not_read_its_answer_is_closed(site):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", site.port))
         for _ in range(5):
-            client.sendall(request(site.port, "GET /api/jobs/a/log?tail=100000 HTTP/1.1"))
+            client.sendall(request(site.port, "GET /api/v1/jobs/a/log?tail=100000 HTTP/1.1"))
         until(lambda: open_connections(process.pid) == 1, "it is connected")
         until(lambda: open_connections(process.pid) == 0, "it is closed", 15.0)
 
@@ -136,7 +136,7 @@ def test_nothing_of_a_body_is_read_or_awaited_before_the_token(site):
     """Not even `100 Continue` is answered, and the connection is closed at once."""
     with site.server():
         for headers in ((), ("Authorization: Bearer wrong",), ("Expect: 100-continue",)):
-            asked = request(site.port, "POST /api/pause HTTP/1.1", "Content-Length: 60000", *headers)
+            asked = request(site.port, "POST /api/v1/pause HTTP/1.1", "Content-Length: 60000", *headers)
             answered = send(site.port, asked)
             assert (answered.status, answered.is_closed) == (401, True), headers
             assert answered.after_s < 5.0
@@ -146,7 +146,7 @@ def test_the_token_is_in_no_command_line_no_environment_and_no_output(site):
     with site.server() as process:
         token = read_token(site.settings)
         assert token
-        good = request(site.port, "POST /api/resume HTTP/1.1", f"Authorization: Bearer {token}", "Content-Length: 0")
+        good = request(site.port, "POST /api/v1/resume HTTP/1.1", f"Authorization: Bearer {token}", "Content-Length: 0")
         bad = request(site.port, f"GET /{token}\x00 HTTP/1.1", f"Authorization: Bearer {token}")
         assert (send(site.port, good).status, send(site.port, bad).status) == (200, 400)
         shown = [*psutil.Process(process.pid).cmdline(), *psutil.Process(process.pid).environ().values()]
@@ -183,7 +183,9 @@ def odd_requests(port: int, token: str) -> list[tuple[str, bytes, set[int]]]:
     ]  # fmt: skip
     for host in hosts:
         case(f"host {host[:40]!r}", refused, "GET /status HTTP/1.1", host=host)
-        case(f"change, host {host[:40]!r}", refused, "POST /api/pause HTTP/1.1", login, "Content-Length: 0", host=host)
+        case(
+            f"change, host {host[:40]!r}", refused, "POST /api/v1/pause HTTP/1.1", login, "Content-Length: 0", host=host
+        )
 
     for second in (f"Host: {own}", "Host: evil.example", "host: evil.example"):
         case(f"two hosts {second}", refused, "GET /status HTTP/1.1", second)
@@ -198,25 +200,38 @@ def odd_requests(port: int, token: str) -> list[tuple[str, bytes, set[int]]]:
         "file://",
     )
     for origin in foreign:
-        case(f"origin {origin!r}", {403}, "POST /api/pause HTTP/1.1", f"Origin: {origin}", login, "Content-Length: 0")
+        case(
+            f"origin {origin!r}", {403}, "POST /api/v1/pause HTTP/1.1", f"Origin: {origin}", login, "Content-Length: 0"
+        )
         twice = (f"Origin: http://{own}", f"Origin: {origin}")
-        case(f"two origins {origin!r}", refused, "POST /api/pause HTTP/1.1", *twice, login, "Content-Length: 0")
+        case(f"two origins {origin!r}", refused, "POST /api/v1/pause HTTP/1.1", *twice, login, "Content-Length: 0")
     form = "Content-Type: application/x-www-form-urlencoded"
-    case("form post", {401}, "POST /api/pause HTTP/1.1", form, "Content-Length: 8", body="reason=x")
-    case("form post, own origin", {401}, "POST /api/pause HTTP/1.1", f"Origin: http://{own}", form, "Content-Length: 0")
-    case("two tokens", refused, "POST /api/pause HTTP/1.1", "Authorization: Bearer x", login, "Content-Length: 0")
+    case("form post", {401}, "POST /api/v1/pause HTTP/1.1", form, "Content-Length: 8", body="reason=x")
+    case(
+        "form post, own origin",
+        {401},
+        "POST /api/v1/pause HTTP/1.1",
+        f"Origin: http://{own}",
+        form,
+        "Content-Length: 0",
+    )
+    case("two tokens", refused, "POST /api/v1/pause HTTP/1.1", "Authorization: Bearer x", login, "Content-Length: 0")
     cookie = f"Cookie: token={token}"
-    case("token as a cookie", {401}, "POST /api/pause HTTP/1.1", cookie, "Content-Length: 0")
-    case("token in the query", {401}, f"POST /api/pause?token={token} HTTP/1.1", "Content-Length: 0")
-    case("token as basic", {401}, "POST /api/pause HTTP/1.1", f"Authorization: Basic {token}", "Content-Length: 0")
-    case("half a token", {401}, "POST /api/pause HTTP/1.1", f"Authorization: Bearer {token[:20]}", "Content-Length: 0")
+    case("token as a cookie", {401}, "POST /api/v1/pause HTTP/1.1", cookie, "Content-Length: 0")
+    case("token in the query", {401}, f"POST /api/v1/pause?token={token} HTTP/1.1", "Content-Length: 0")
+    case("token as basic", {401}, "POST /api/v1/pause HTTP/1.1", f"Authorization: Basic {token}", "Content-Length: 0")
+    case(
+        "half a token", {401}, "POST /api/v1/pause HTTP/1.1", f"Authorization: Bearer {token[:20]}", "Content-Length: 0"
+    )
     for length in ("-1", "+1", "1.0", "0x10", "1 2", "", "9" * 30, "1_0"):
-        case(f"length {length!r}", {0, 400, 411, 413}, "POST /api/pause HTTP/1.1", login, f"Content-Length: {length}")
+        case(
+            f"length {length!r}", {0, 400, 411, 413}, "POST /api/v1/pause HTTP/1.1", login, f"Content-Length: {length}"
+        )
     two = ("Content-Length: 2", "Content-Length: 40")
-    case("two lengths", refused, "POST /api/pause HTTP/1.1", login, *two, body="{}")
+    case("two lengths", refused, "POST /api/v1/pause HTTP/1.1", login, *two, body="{}")
     chunked, length = "Transfer-Encoding: chunked", "Content-Length: 4"
-    smuggled = f"0\r\n\r\nPOST /api/pause HTTP/1.1\r\nHost: {own}\r\n\r\n"
-    for line in ("POST /api/pause HTTP/1.1", "GET /status HTTP/1.1"):
+    smuggled = f"0\r\n\r\nPOST /api/v1/pause HTTP/1.1\r\nHost: {own}\r\n\r\n"
+    for line in ("POST /api/v1/pause HTTP/1.1", "GET /status HTTP/1.1"):
         case(f"length and chunks {line}", {0, 400, 411}, line, login, length, chunked, body=smuggled)
         case(f"chunks {line}", {411}, line, login, chunked, body=smuggled)
         case(f"odd chunks {line}", {0, 400, 411, 501}, line, login, "Transfer-Encoding: xchunked", body=smuggled)
@@ -233,38 +248,40 @@ def odd_requests(port: int, token: str) -> list[tuple[str, bytes, set[int]]]:
         "/../../etc/passwd", "/static/../../token.py", "/static/%2e%2e/token.py", "/static/..%2f..%2fapp.py",
         "/static//etc/passwd",
         "/static/....//app.py", "/static/%00", "/static/", "/static/..\\app.py", "/%2e%2e/", "//evil.example/x",
-        "/api/jobs/..%2f..%2fapi-token", "/api/jobs/%2e%2e/log", "/api/jobs/a%00/log", "/api/jobs/" + "9" * 400,
-        "/api/jobs/" + "a" * 9000, "/api/jobs/%ff%fe", "/api/jobs/';DROP TABLE jobs", "/api/jobs/-1", "/docs", "/redoc",
-        "http://evil.example/status", f"http://{own}/status", "*", "/.git/config", "/api-token", "/api/jobs/1e3/why",
+        "/api/v1/jobs/..%2f..%2fapi-token", "/api/v1/jobs/%2e%2e/log", "/api/v1/jobs/a%00/log",
+        "/api/v1/jobs/" + "9" * 400,
+        "/api/v1/jobs/" + "a" * 9000, "/api/v1/jobs/%ff%fe", "/api/v1/jobs/';DROP TABLE jobs", "/api/v1/jobs/-1",
+        "/docs", "/redoc",
+        "http://evil.example/status", f"http://{own}/status", "*", "/.git/config", "/api-token", "/api/v1/jobs/1e3/why",
     ]  # fmt: skip
     for path in paths:
         case(f"path {path[:40]}", {0, 400, 404, 405, 422}, f"GET {path} HTTP/1.1")
     for method in ("TRACE", "CONNECT", "PUT", "DELETE", "PATCH", "PROPFIND", "get", "G\xc9T"):
-        case(f"method {method}", {0, 400, 401, 404, 405}, f"{method} /api/pause HTTP/1.1", "Content-Length: 0")
+        case(f"method {method}", {0, 400, 401, 404, 405}, f"{method} /api/v1/pause HTTP/1.1", "Content-Length: 0")
         case(
             f"method {method} with token",
             {0, 400, 404, 405},
-            f"{method} /api/pause HTTP/1.1",
+            f"{method} /api/v1/pause HTTP/1.1",
             login,
             "Content-Length: 0",
         )
-    case("options", {405}, "OPTIONS /api/pause HTTP/1.1", "Origin: http://evil.example")
+    case("options", {405}, "OPTIONS /api/v1/pause HTTP/1.1", "Origin: http://evil.example")
     case("HTTP/1.0 without a host", refused, "GET /status HTTP/1.0", host="")
     case("HTTP/0.9", refused, "GET /status", host="")
     case("HTTP/2.0", {200, 400}, "GET /status HTTP/2.0")
     case("HTTP/2 preface", refused, "PRI * HTTP/2.0", host="")
     upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA==")
-    case("websocket", {404, 405}, "GET /api/pause HTTP/1.1", *upgrade)
+    case("websocket", {404, 405}, "GET /api/v1/pause HTTP/1.1", *upgrade)
     case("header flood", refused, "GET /status HTTP/1.1", *(f"X-{number}: {'a' * 100}" for number in range(2000)))
     case("one long header", refused, "GET /status HTTP/1.1", "X: " + "a" * 200_000)
     case("no colon", refused, "GET /status HTTP/1.1", "no colon here")
     case("a null in a header", refused, "GET /status HTTP/1.1", "X-A: a\x00b")
-    case("body that is no JSON", {422}, "POST /api/pause HTTP/1.1", login, "Content-Length: 3", body="{{{")
+    case("body that is no JSON", {422}, "POST /api/v1/pause HTTP/1.1", login, "Content-Length: 3", body="{{{")
     deep = "[" * 30_000
     case(
         "deep JSON",
         {400, 422},
-        "POST /api/pause HTTP/1.1",
+        "POST /api/v1/pause HTTP/1.1",
         login,
         "Content-Type: application/json",
         f"Content-Length: {len(deep)}",

@@ -128,7 +128,7 @@ def test_a_paused_job_is_shown_as_paused_and_without_a_time_left(busy, client):
     assert "epoch 20/100  paused" in on_screen(busy)
     page = client.get("/status", headers=BROWSER).text
     assert "<dt>Estimated time left</dt><dd>paused</dd>" in page
-    assert client.get("/api/status").json()["slot"]["progress"]["remaining_s"] is None
+    assert client.get("/api/v1/status").json()["slot"]["progress"]["remaining_s"] is None
 
 
 def test_an_unknown_pace_gives_no_time_left(busy, client):

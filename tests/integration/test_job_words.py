@@ -69,8 +69,8 @@ def test_a_failed_job_shows_its_error_and_who_waits_for_it(blocked):
 def test_the_page_and_the_api_say_the_same(blocked):
     with TestClient(create_app(blocked.settings), base_url=blocked.url) as client:
         page = client.get("/status", headers=BROWSER).text
-        status = client.get("/api/status").json()
-        failed = client.get("/api/jobs?state=failed").json()
+        status = client.get("/api/v1/status").json()
+        failed = client.get("/api/v1/jobs?state=failed").json()["jobs"]
 
     assert f'<p class="bad-text">{BLOCKED}</p>' in page
     assert page.count(f'<span class="small">{ERROR}</span>') == 2

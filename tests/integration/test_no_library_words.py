@@ -143,12 +143,12 @@ def test_requests_of_wrong_values_are_answered_in_our_words(
     routes = ["pause", "resume", *(f"jobs/a/{verb}" for verb in ("priority", "hold", "release", "retry", "nope"))]
     for route, body, kind in itertools.product(routes, BODIES, ("application/json", "text/plain")):
         headers = {**bearer, "Content-Type": kind}
-        answer = client.post(f"/api/{route}", content=body.encode("utf-8", "replace"), headers=headers)
+        answer = client.post(f"/api/v1/{route}", content=body.encode("utf-8", "replace"), headers=headers)
         ours(answer.text)
         assert answer.status_code < 500, (route, body, answer.text)
     queries_of = {"jobs": "state", "events": "after", "jobs/a/log": "tail", "jobs/a": "nope"}
     for (path, key), value in itertools.product(queries_of.items(), ["", "x", "1_0", "010", "1.0", "9" * 5000, "true"]):
-        answer = client.get(f"/api/{path}", params={key: value})
+        answer = client.get(f"/api/v1/{path}", params={key: value})
         ours(answer.text)
         assert answer.status_code == 422, (path, value, answer.text)
 
@@ -158,11 +158,11 @@ def test_no_text_becomes_a_number_in_a_request(
 ) -> None:
     site.enqueue({"name": "a"})
     for value in ("5", 5.0, True):
-        answer = client.post("/api/jobs/a/priority", json={"priority": value}, headers=bearer)
+        answer = client.post("/api/v1/jobs/a/priority", json={"priority": value}, headers=bearer)
         assert answer.status_code == 422
         told = json.dumps(value) if isinstance(value, bool) else repr(value)
-        assert answer.json()["error"] == f"priority: {told} is not allowed; allowed: a whole number from -1000 to 1000"
-    unknown = client.post("/api/resume", json={"al": True}, headers=bearer).json()["error"]
+        assert answer.json()["detail"] == f"priority: {told} is not allowed; allowed: a whole number from -1000 to 1000"
+    unknown = client.post("/api/v1/resume", json={"al": True}, headers=bearer).json()["detail"]
     assert unknown == "al: unknown key 'al' (did you mean 'all'?); allowed: all"
 
 

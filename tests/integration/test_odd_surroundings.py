@@ -38,25 +38,25 @@ def on_the_line(site: ApiInstallation, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("/api/events?after=9223372036854775808", "a whole number from 0 to 9223372036854775807"),
-        ("/api/jobs/a/log?tail=0", "a whole number from 1 to 100000"),
+        ("/api/v1/events?after=9223372036854775808", "a whole number from 0 to 9223372036854775807"),
+        ("/api/v1/jobs/a/log?tail=0", "a whole number from 1 to 100000"),
     ],
 )
 def test_a_number_that_no_ledger_holds_is_refused_with_the_range(site, client: TestClient, address, words) -> None:
     """It was a 500: the database takes 64 bits."""
     site.enqueue({"name": "a"})
     answer = client.get(address)
-    assert (answer.status_code, answer.json()["error"].partition("; allowed: ")[2]) == (422, words)
-    assert client.get("/api/events?after=9223372036854775807").json()["events"] == []
+    assert (answer.status_code, answer.json()["detail"].partition("; allowed: ")[2]) == (422, words)
+    assert client.get("/api/v1/events?after=9223372036854775807").json()["events"] == []
 
 
 def test_a_body_that_would_be_ignored_is_refused(site, client: TestClient, bearer) -> None:
     site.enqueue({"name": "a"})
     for verb in ("cancel", "hold", "release", "retry"):
-        answer = client.post(f"/api/jobs/a/{verb}", json={"force": True}, headers=bearer)
+        answer = client.post(f"/api/v1/jobs/a/{verb}", json={"force": True}, headers=bearer)
         assert (answer.status_code, answer.json()["hint"]) == (422, "leave the body out")
-    assert client.post("/api/jobs/a/hold", content=b"{}", headers=bearer).status_code == 200
-    assert client.post("/api/jobs/a/release", headers=bearer).status_code == 200
+    assert client.post("/api/v1/jobs/a/hold", content=b"{}", headers=bearer).status_code == 200
+    assert client.post("/api/v1/jobs/a/release", headers=bearer).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_a_body_that_would_be_ignored_is_refused(site, client: TestClient, beare
     ],
 )
 def test_a_body_that_cannot_be_read_says_why(client: TestClient, bearer, kind, content, words) -> None:
-    answer = client.post("/api/pause", content=content, headers={**bearer, "Content-Type": kind})
-    assert (answer.status_code, answer.json()["error"]) in {(422, words), (400, words)}
+    answer = client.post("/api/v1/pause", content=content, headers={**bearer, "Content-Type": kind})
+    assert (answer.status_code, answer.json()["detail"]) in {(422, words), (400, words)}
 
 
 def test_a_name_of_thousands_of_letters_is_not_repeated_whole(site, client: TestClient) -> None:
-    assert len(client.get(f"/api/jobs/{'a' * 5000}").json()["error"]) < 120
+    assert len(client.get(f"/api/v1/jobs/{'a' * 5000}").json()["detail"]) < 120
 
 
 def test_a_large_limit_is_written_in_full() -> None:

@@ -33,7 +33,7 @@ def test_every_route_names_the_parameter_and_those_that_exist(site, client, bear
         )
         allowed = ", ".join(taken) or "none"
         assert answer.status_code == 422, address
-        assert answer.json()["error"] == (
+        assert answer.json()["detail"] == (
             f"{method} {address}: unknown query parameter 'no_such_thing'; allowed: {allowed}"
         )
     with site.ledger() as ledger:
@@ -43,16 +43,19 @@ def test_every_route_names_the_parameter_and_those_that_exist(site, client, bear
 def test_the_routes_tried_are_all_that_there_are(site):
     """The files of the page are served as they are, also with the version that a browser may put behind their names."""
     app = create_app(site.settings)
-    assert {("GET", "/status"), ("GET", "/api/jobs"), ("POST", "/api/pause")} < set(routes(app))
+    assert {("GET", "/status"), ("GET", "/api/v1/jobs"), ("POST", "/api/v1/pause")} < set(routes(app))
     assert [route.path for route in app.routes if isinstance(route, Mount)] == ["/static"]
 
 
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("/api/jobs?limit=1", "unknown query parameter 'limit'; allowed: state, family, horizon"),
-        ("/api/jobs/a/log?tial=5", "unknown query parameter 'tial' (did you mean 'tail'?); allowed: tail, attempt"),
-        ("/api/events?after=1&after=2", "the query parameter 'after' is given twice; give it once"),
+        (
+            "/api/v1/jobs?limits=1",
+            "unknown query parameter 'limits' (did you mean 'limit'?); allowed: state, family, horizon, dataset, name, after, limit",
+        ),
+        ("/api/v1/jobs/a/log?tial=5", "unknown query parameter 'tial' (did you mean 'tail'?); allowed: tail, attempt"),
+        ("/api/v1/events?after=1&after=2", "the query parameter 'after' is given twice; give it once"),
         (
             "/status?format=json&Format=html",
             "unknown query parameter 'Format' (did you mean 'format'?); allowed: format",
@@ -62,20 +65,20 @@ def test_the_routes_tried_are_all_that_there_are(site):
 def test_a_parameter_that_would_be_ignored_is_refused(site, client, address, words):
     site.enqueue({"name": "a"})
     answer = client.get(address)
-    assert (answer.status_code, answer.json()["error"].partition(": ")[2]) == (422, words)
+    assert (answer.status_code, answer.json()["detail"].partition(": ")[2]) == (422, words)
 
 
 def test_a_list_may_be_given_in_parts_and_files_of_the_page_take_a_version(site, client):
     site.enqueue({"name": "a"})
-    assert [job["name"] for job in client.get("/api/jobs?state=failed&state=queued").json()] == ["a"]
+    assert [job["name"] for job in client.get("/api/v1/jobs?state=failed&state=queued").json()["jobs"]] == ["a"]
     assert client.get("/static/status.css?v=1").status_code == 200
 
 
 def test_a_change_says_where_its_values_go(client, bearer):
     """`?for_s=60` would have paused without an end."""
-    answer = client.post("/api/pause?for_s=60", headers=bearer, json={})
+    answer = client.post("/api/v1/pause?for_s=60", headers=bearer, json={})
     assert (answer.status_code, answer.json()["hint"]) == (422, "its values go into the JSON body: docs/api.md")
-    assert client.get("/api/status").json()["holds"] == []
+    assert client.get("/api/v1/status").json()["holds"] == []
 
 
 def test_a_browser_gets_a_page(client):

@@ -22,9 +22,9 @@ def test_a_real_server_refuses_a_rebound_name_obeys_the_token_and_stays_small(si
     site.enqueue({"name": "a"}, {"name": "b"})
     with site.server() as process:
         rebound = _request(site, "GET", "/status", {"Host": f"evil.example:{site.port}"})
-        without = _request(site, "POST", "/api/jobs/a/cancel", {})
+        without = _request(site, "POST", "/api/v1/jobs/a/cancel", {})
         bearer = {"Authorization": f"Bearer {read_token(site.settings)}"}
-        cancelled = _request(site, "POST", "/api/jobs/a/cancel", bearer)
+        cancelled = _request(site, "POST", "/api/v1/jobs/a/cancel", bearer)
         pages = [_request(site, "GET", "/status", {**BROWSER}) for _ in range(20)]
         _request(site, "GET", "/openapi.json", {})
         rss_mib = psutil.Process(process.pid).memory_info().rss / 2**20
@@ -46,7 +46,7 @@ def test_it_never_loads_what_makes_a_process_heavy(site):
         "settings = load_settings()\n"
         "client = TestClient(create_app(settings), base_url=f'http://localhost:{settings.port}')\n"
         "assert client.get('/status?format=html').status_code == 200\n"
-        "assert client.get('/api/leaderboard').status_code == 200\n"
+        "assert client.get('/api/v1/leaderboard').status_code == 200\n"
         "heavy = {'sqlite_utils', 'pandas', 'numpy', 'polars', 'pyarrow', 'torch', 'huey', 'rich'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

@@ -194,8 +194,8 @@ def test_the_page_and_the_api_mark_it_too(queue: Queue) -> None:
     queue.verify()
     with TestClient(create_app(queue.settings), base_url=queue.url) as client:
         page = client.get("/status?format=html").text
-        board = client.get("/api/leaderboard").json()["1w"]
-        job = client.get("/api/jobs/best").json()["job"]
+        board = client.get("/api/v1/leaderboard").json()["1w"]
+        job = client.get("/api/v1/jobs/best").json()["job"]
 
     assert "(damaged, not ranked)" in page
     assert [(row["name"], row["place"]) for row in board if row["damage"]] == [("best", None)]

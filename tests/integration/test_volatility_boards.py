@@ -156,10 +156,10 @@ def test_a_vetoed_volatility_model_stands_below_its_board(site):
 def test_the_page_and_the_api_show_the_same_board(site):
     site.trained("a", 0.2)
     with TestClient(create_app(site.settings), base_url=site.url) as client:
-        first = client.get("/api/leaderboard").json()["1w volatility"]
+        first = client.get("/api/v1/leaderboard").json()["1w volatility"]
         until((site.settings.state_dir / FILE_NAME).exists, "the comparison", 60)
         page = client.get("/status", headers=BROWSER).text
-        again = client.get("/api/leaderboard").json()["1w volatility"]
+        again = client.get("/api/v1/leaderboard").json()["1w volatility"]
 
     assert (first[0]["name"], first[0]["qlike"], first[0]["set_p_value"]) == ("a", 0.4, None)
     assert again[0]["set_p_value"] == 1.0

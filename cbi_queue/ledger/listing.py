@@ -1,0 +1,79 @@
+"""One page of a list at a time, filtered and cut by SQLite: a short answer never reads a long ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbi_queue.datasets.place import DEFAULT
+from cbi_queue.ledger import queries
+from cbi_queue.ledger.rows import AttemptRow, EventRow
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger.ledger import Ledger
+    from cbi_queue.ledger.rows import JobRow
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs a list holds; what is None or empty leaves out nothing."""
+
+    states: tuple[str, ...] = ()
+    family: str | None = None
+    horizon: str | None = None
+    dataset: str | None = None
+    name: str | None = None
+    """The beginning of its name."""
+
+    def where(self) -> tuple[str, tuple[object, ...]]:
+        """Return an SQL condition, and the values of its `?`."""
+        terms: list[tuple[str, object]] = [
+            (f"{column} = ?", value)
+            for column, value in (
+                ("family", self.family), ("horizon", self.horizon),
+                (f"coalesce(json_extract(spec, '$.dataset'), '{DEFAULT}')", self.dataset),
+            )
+            if value is not None
+        ]  # fmt: skip
+        if self.name:
+            terms += [("name >= ?", self.name), ("name < ?", f"{self.name}\U0010ffff")]
+        return " AND ".join(["1", *(term for term, _ in terms)]), tuple(value for _, value in terms)
+
+
+def jobs_after(ledger: Ledger, number: int, count: int, wanted: Wanted) -> list[JobRow]:
+    """Return the *count* wanted jobs that follow the job *number*, in plan order, as `brief_jobs` does."""
+    where, values = wanted.where()
+    found: list[int] = []
+    for state in wanted.states or (
+        None,
+    ):  # each by itself, because SQLite keeps the order of one state, not of several
+        of_state, named = ("", ()) if state is None else ("state = ? AND", (state,))
+        sql = f"SELECT id FROM jobs WHERE {of_state} id > ? AND {where} ORDER BY id LIMIT ?"  # noqa: S608 - our own words
+        found += [row["id"] for row in ledger.conn.execute(sql, (*named, number, *values, count))]
+    return queries.jobs_numbered(ledger, sorted(set(found))[:count])
+
+
+def newest_attempts(ledger: Ledger, job_id: int, count: int) -> list[AttemptRow]:
+    """Return the newest *count* attempts of a job, oldest first."""
+    sql = "SELECT * FROM attempts WHERE job_id = ? ORDER BY number DESC LIMIT ?"
+    return [AttemptRow.of(row) for row in ledger.conn.execute(sql, (job_id, count))][::-1]
+
+
+def newest_events(ledger: Ledger, job_id: int, count: int) -> list[EventRow]:
+    """Return the newest *count* events of a job, oldest first."""
+    sql = "SELECT * FROM events WHERE job_id = ? ORDER BY id DESC LIMIT ?"
+    return [EventRow.of(row) for row in ledger.conn.execute(sql, (job_id, count))][::-1]
+
+
+def events_after(ledger: Ledger, number: int, count: int, job_id: int | None = None) -> list[EventRow]:
+    """Return the *count* events that follow the event *number*, oldest first; with *job_id* only those of that job."""
+    if job_id is None:
+        return queries.events_after(ledger, number, count)
+    sql = "SELECT * FROM events WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?"
+    return [EventRow.of(row) for row in ledger.conn.execute(sql, (job_id, number, count))]
+
+
+def attempts_after(ledger: Ledger, job_id: int, number: int, count: int) -> list[AttemptRow]:
+    """Return the *count* attempts of a job that follow its attempt *number*, oldest first."""
+    sql = "SELECT * FROM attempts WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?"
+    return [AttemptRow.of(row) for row in ledger.conn.execute(sql, (job_id, number, count))]
