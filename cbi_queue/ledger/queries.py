@@ -182,6 +182,15 @@ def last_event_id(ledger: Ledger) -> int:
     return int(ledger.conn.execute("SELECT coalesce(MAX(id), 0) FROM events").fetchone()[0])
 
 
+def last_told_event(ledger: Ledger) -> int:
+    """Return the number of the newest event that a person may want to be told of, 0 when there is none."""
+    sql = """
+        SELECT coalesce(MAX(id), 0) FROM events WHERE id > (SELECT coalesce(MAX(id), 0) - 500 FROM events)
+        AND (event IN ('fail', 'finish', 'veto', 'cancel', 'hold', 'hold_placed') OR reason = ?)
+    """
+    return int(ledger.conn.execute(sql, (Reason.DAEMON_DIED,)).fetchone()[0])
+
+
 def needs_of(ledger: Ledger) -> dict[int, list[int]]:
     """Return job number -> numbers of the jobs that it needs, and of those that it comes after and that have not ended."""
     needs: dict[int, list[int]] = {}
