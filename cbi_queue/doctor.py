@@ -29,6 +29,8 @@ from cbi_queue.ledger.queries import last_backup_event
 from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.models.catalogue import MODELS, outside
+from cbi_queue.notifications.happenings import LOW_SPACE_GIB
+from cbi_queue.notifications.state import failures
 from cbi_queue.openmp import HOMEBREW, openmp_of, remedy_for
 from cbi_queue.runtimes import BACKENDS, runtime_of
 from cbi_queue.runtimes.probing import code_digest, import_errors, probe_runtime
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
 
 WAL_RESET_FIXED = (3, 51, 3)
 """First SQLite without the WAL-reset race between two connections that checkpoint; cbi-queue avoids it in any case."""
-LOW_SPACE_GIB = 5.0
 STALE_BACKUP_S = 2 * 86_400
 """Seconds since the last backup from which one is overdue."""
 MOST_SAMPLED_BYTES = 256 << 20
@@ -71,7 +72,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Run every check."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _openmp, _runtimes, _exports,
-        _headlines, _runs, _forecasts, _tracking, _daemon, _sensors, _background,
+        _headlines, _runs, _forecasts, _tracking, _notifications, _daemon, _sensors, _background,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)]
 
@@ -335,6 +336,11 @@ def _runs(settings: Settings) -> Iterator[Finding]:
 def _tracking(settings: Settings) -> Iterator[Finding]:
     is_well, seen, advice = tracking_words(settings)
     yield ok("tracking", seen) if is_well else note("tracking", seen, advice)
+
+
+def _notifications(settings: Settings) -> Iterator[Finding]:
+    for words in failures(settings):
+        yield note("notifications", words, "`cbi-queue notify test` tries it again and says what came back")
 
 
 def _forecasts(settings: Settings) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from cbi_queue.telemetry.telemetry import Telemetry
 from workers.chores import register_chores
 from workers.governor.slot_governor import GOVERNOR_LOOK_S, SlotGovernor
 from workers.keep_awake import AWAKE_CHECK_S, KeepAwake
+from workers.notifying import NOTIFY_CHECK_S, NotifierWatch
 from workers.recovery.recovery import end_orphan, end_unlocked_trainer, find_orphan, settle_leftovers
 from workers.slot.slot import Slot
 from workers.tracking import TRACKING_CHECK_S, TrackerWatch
@@ -167,18 +168,23 @@ class Daemon:
         )
         keep_awake = KeepAwake()
         tracker = TrackerWatch(self._settings, slot_governor)
+        notifier = NotifierWatch(self._settings, self._began_after_event)
         consumer.start()
         logger.info("event=daemon.ready state_dir=%s", self._settings.state_dir)
         try:
             with closing(Telemetry(self._settings.telemetry_path)) as telemetry, ledger.brief_lock_waits():
-                self._check_until_stopped(ledger, consumer, slot_governor, telemetry, keep_awake, tracker)
+                self._check_until_stopped(
+                    ledger, consumer, slot_governor, telemetry, keep_awake, tracker, notifier=notifier
+                )
                 if not self._stop.is_set():
                     tracker.finish(ledger)
+                    notifier.finish(ledger)
         finally:
             slot.stopping.set()
             consumer.stop(graceful=True)
             keep_awake.release()
             tracker.stop()
+            notifier.stop()
             logger.info("event=daemon.stopped")
 
     def _check_until_stopped(
@@ -189,6 +195,8 @@ class Daemon:
         telemetry: Telemetry,
         keep_awake: KeepAwake,
         tracker: TrackerWatch,
+        *,
+        notifier: NotifierWatch,
     ) -> None:
         checks = (
             _PeriodicCheck("ledger", FILE_CHECK_S, self._check_file),
@@ -197,6 +205,7 @@ class Daemon:
             _PeriodicCheck("volume", self._settings.volume_check_s, lambda: self._volume_watch.check(ledger)),
             _PeriodicCheck("workers", HEALTH_S, consumer.check_worker_health),
             _PeriodicCheck("tracker", TRACKING_CHECK_S, lambda: tracker.check(ledger)),
+            _PeriodicCheck("notifier", NOTIFY_CHECK_S, lambda: notifier.check(ledger)),
             _PeriodicCheck("checkpoint", HEALTH_S, lambda: ledger.conn.execute("PRAGMA wal_checkpoint(PASSIVE)")),
         )
         while not self._stop.wait(POLL_S):

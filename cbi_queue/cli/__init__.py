@@ -50,6 +50,8 @@ VERBS: dict[str, str] = {
     "edit": "Change the parameters, priority, retries or timeout of a waiting job.",
     "wait": "Wait until jobs, or the whole queue, have finished.",
     "serve": "Serve the status page and the API.",
+    "mcp": "Serve the queue to an MCP client, such as an assistant.",
+    "notify": "Show who is told of failures and the end of the week; send a test.",
     "service": "Install, check, restart or remove the background service.",
     "sensors": "Show the sensor readings, or record them as a trace.",
     "governor": "Show the governor's diagnosis, decisions and baselines; reset baselines.",

@@ -220,6 +220,15 @@ def newest_event(ledger: Ledger) -> tuple[int, float]:
     return (int(row["id"]), float(row["at"])) if row else (0, 0.0)
 
 
+def last_told_event(ledger: Ledger) -> int:
+    """Return the number of the newest event that a person may want to be told of, 0 when there is none."""
+    sql = """
+        SELECT coalesce(MAX(id), 0) FROM events WHERE id > (SELECT coalesce(MAX(id), 0) - 500 FROM events)
+        AND (event IN ('fail', 'finish', 'veto', 'cancel', 'hold', 'hold_placed') OR reason = ?)
+    """
+    return int(ledger.conn.execute(sql, (Reason.DAEMON_DIED,)).fetchone()[0])
+
+
 def needs_of(ledger: Ledger, of: Iterable[int] | None = None) -> dict[int, list[int]]:
     """Return job number -> numbers of the jobs that it needs, and of those that it comes after and that have not ended.
 
