@@ -172,6 +172,13 @@ def open_snapshot(settings: Settings) -> Iterator[tuple[Ledger, TelemetryReader]
 
 def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) -> QueueStatus:
     """Put the status together from what `open_snapshot` opened."""
+    return status_and_forecast(settings, ledger, telemetry)[0]
+
+
+def status_and_forecast(
+    settings: Settings, ledger: Ledger, telemetry: TelemetryReader
+) -> tuple[QueueStatus, QueueForecast]:
+    """Put the status together from what `open_snapshot` opened; with the forecast that its finish rests on."""
     now = clock.epoch_s()
     jobs = queries.brief_jobs(ledger)
     needs = queries.needs_of(ledger)
@@ -186,7 +193,7 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
     governor = take_governor_status(telemetry, in_slot, names, now, daemon_runs=daemon.is_running)
     slot = _closed_or_idle(holds) if in_slot is None else _slot(ledger, telemetry, in_slot, lines, daemon, governor)
     forecast = QueueForecast(ledger, jobs, needs, now=now, progress=slot.progress)
-    return QueueStatus(
+    status = QueueStatus(
         at=now,
         daemon=daemon,
         slot=slot,
@@ -202,6 +209,7 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
         events=tuple(_event(event, names) for event in queries.last_events(ledger, EVENTS_SHOWN)),
         tracking_failure=failure_of_tracking(settings),
     )
+    return status, forecast
 
 
 @contextmanager
