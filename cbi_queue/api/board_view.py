@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cbi_queue.views.board_words import (
@@ -27,6 +27,7 @@ from cbi_queue.views.comparison import (
     stored_keys,
 )
 from cbi_queue.views.leaderboard import rank
+from cbi_queue.views.regime_board import RegimeRow, rank_regimes
 from cbi_queue.views.volatility_board import comparable_boards, rank_volatility
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
     from cbi_queue.views.leaderboard import LeaderboardRow
     from cbi_queue.views.volatility_board import VolatilityRow
 
-    AnyRow = LeaderboardRow | VolatilityRow
+    AnyRow = LeaderboardRow | VolatilityRow | RegimeRow
 
-MODELS_SHOWN = 4
+MODELS_SHOWN = 6
 """Best models of each board on the page, beside the baselines."""
 MOST_TRIES = 3
 """Times that one board is compared when it fails each time."""
@@ -69,6 +70,12 @@ class BoardRow:
     told_apart: str
 
     @property
+    def side(self) -> str:
+        """`better` or `worse` for a model that is told apart from naive; else empty."""
+        found = getattr(self.row, "told_apart", None)
+        return found if found in {"better", "worse"} and not self.row.is_bar else ""
+
+    @property
     def is_untrained(self) -> bool:
         """True for a baseline that nobody has trained, and whose scores no model brings along."""
         return self.row.job_id is None and self.row.rows is None
@@ -83,6 +90,14 @@ class Board:
     more: int
     """Rows that are not shown."""
     sentences: tuple[str, ...]
+    horizon: str = ""
+    kind: str = "price"
+    """price | volatility | regime."""
+
+    @property
+    def headline(self) -> str:
+        """The first sentence, which is always to be seen."""
+        return self.sentences[0] if self.sentences else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,28 +176,31 @@ class Comparer:
 
 
 def page_boards(jobs: list[JobRow], comparisons: Mapping[str, Comparison]) -> tuple[Board, ...]:
-    """Return the boards of the page: of forecasts of the price, then of volatility."""
+    """Return the boards of the page: of forecasts of the price, of volatility, of regimes."""
     prices = [
         _board(title, rows, sentences(rows, comparisons.get(title))) for title, rows in rank(jobs, comparisons).items()
     ]
     volatility = [
-        _board(title, rows, volatility_sentences(rows, comparisons.get(title)))
+        replace(_board(title, rows, volatility_sentences(rows, comparisons.get(title))), kind="volatility")
         for title, rows in rank_volatility(jobs, comparisons).items()
     ]
-    return (*prices, *volatility)
+    regimes = [replace(_board(title, rows, []), kind="regime") for title, rows in rank_regimes(jobs).items()]
+    return (*prices, *volatility, *regimes)
 
 
 def _board(title: str, rows: Sequence[AnyRow], words: list[str]) -> Board:
+    vetoed = [row for row in rows if not isinstance(row, RegimeRow) and row.veto is not None]
     best = [row for row in rows if not row.is_bar and row.place is not None][:MODELS_SHOWN]
     shown = [row for row in rows if row.is_bar or row in best or row.damage is not None]
     upto = reach(shown)
-    left_out = sum(row.veto is None for row in rows) - len(shown)
-    said = (*words, *unranked(row for row in rows if row.veto is not None))
-    return Board(title, tuple(_row(row, upto) for row in shown), more=left_out, sentences=said)
+    left_out = len(rows) - len(vetoed) - len(shown)
+    said = (*words, *unranked(vetoed))
+    horizon = next((row.horizon for row in rows if row.horizon), title.split(" ", maxsplit=1)[0].rstrip(","))
+    return Board(title, tuple(_row(row, upto) for row in shown), more=left_out, sentences=said, horizon=horizon)
 
 
 def _row(row: AnyRow, upto: float) -> BoardRow:
-    words = "baseline" if row.is_bar else TOLD_APART_WORDS.get(row.told_apart or "", "")
+    words = "baseline" if row.is_bar else TOLD_APART_WORDS.get(getattr(row, "told_apart", None) or "", "")
     return BoardRow(row, _interval(row, upto), words)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 from cbi_queue.views.work_picture import Frame
@@ -13,52 +14,109 @@ if TYPE_CHECKING:
 
     from cbi_queue.budget import Standing
     from cbi_queue.telemetry.telemetry import EpochRow
+    from cbi_queue.views.work_picture import WorkPicture
 
+LEAST_QUIET = 5
+"""Quiet reports from which their band is drawn."""
+ROBUST = 1.4826
+"""Median absolute deviation -> standard deviation, for normal errors."""
+LEAST_SPREAD = 0.03
+"""The band is at least this share of the median wide to either side: a thinner one could not be seen."""
 FRAME = Frame(width=320.0, height=56.0, left=3.0, right=3.0, top=3.0, bottom=3.0)
 """Coordinates of the page's small pictures, which the page stretches."""
 
 
+LOSS_FRAME = Frame(width=320.0, height=90.0, left=3.0, right=3.0, top=8.0, bottom=5.0)
+"""The same width and margins as `FRAME`, so that the losses and the cost of a sample share their axis."""
+
+
 @dataclass(frozen=True, slots=True)
 class LossLine:
-    """The loss of the job in the slot, epoch by epoch."""
+    """The losses of the job in the slot, report by report."""
 
     words: str
-    """Which loss."""
+    """Which loss the figures are of: the validation loss, or the training loss where there is no other."""
     points: str
-    """`x,y x,y …` for a polyline in `FRAME`; empty for fewer than two losses."""
+    """`x,y x,y …` for a polyline in `LOSS_FRAME`; empty for fewer than two losses."""
+    training: str
+    """The same of the training loss, where the validation loss is drawn too; else empty."""
     first: float
     best: float
+    best_epoch: int
+    best_x: float
+    best_y: float
     last: float
 
 
 def loss_line(epochs: Iterable[EpochRow], upto: int) -> LossLine | None:
-    """Draw the validation loss, or the training loss where there is no other; None without either.
+    """Draw the losses; None without any.
 
     Args:
         epochs: of all attempts, in time order: a later attempt's epoch replaces an earlier attempt's.
         upto: the epoch that the current attempt has reached; later epochs of earlier attempts are omitted.
     """
-    rows = _latest(epochs, upto)
-    validation = [(row.epoch, row.validation_loss) for row in rows if _is_known(row.validation_loss)]
-    training = [(row.epoch, row.train_loss) for row in rows if _is_known(row.train_loss)]
+    rows = latest(epochs, upto)
+    validation, training = (_known(row.validation_loss for row in rows), _known(row.train_loss for row in rows))
     words, known = ("validation loss", validation) if validation else ("training loss", training)
     if not known:
         return None
-    losses = [loss for _, loss in known if loss is not None]
-    first, low = known[0][0], min(losses)
-    across, up = (known[-1][0] - first) or 1, (max(losses) - low) or 1.0
-    shares = [((epoch - first) / across, (loss - low) / up) for (epoch, _), loss in zip(known, losses, strict=True)]
-    points = FRAME.polyline(shares) if len(shares) > 1 else ""
-    return LossLine(words, points, losses[0], low, losses[-1])
+    both = [loss for _, loss in (*known, *training)]
+    low, up, across = min(both), (max(both) - min(both)) or 1.0, (len(rows) - 1) or 1
+
+    def line(losses: list[tuple[int, float]]) -> str:
+        shares = [(place / across, (loss - low) / up) for place, loss in losses]
+        return LOSS_FRAME.polyline(shares) if len(shares) > 1 else ""
+
+    place, best = min(known, key=lambda one: one[1])
+    return LossLine(
+        words=words,
+        points=line(known),
+        training=line(training) if validation else "",
+        first=known[0][1],
+        best=best,
+        best_epoch=rows[place].epoch,
+        best_x=round(LOSS_FRAME.x(place / across), 1),
+        best_y=round(LOSS_FRAME.y((best - low) / up), 1),
+        last=known[-1][1],
+    )
 
 
-def _latest(epochs: Iterable[EpochRow], upto: int) -> list[EpochRow]:
+def _known(losses: Iterable[float | None]) -> list[tuple[int, float]]:
+    """Return the losses that are known and finite, each with its place among the reports."""
+    return [(place, loss) for place, loss in enumerate(losses) if loss is not None and math.isfinite(loss)]
+
+
+@dataclass(frozen=True, slots=True)
+class UsualCost:
+    """What a sample costs in the quiet reports of a job, as a band in `FRAME`."""
+
+    low_s: float
+    high_s: float
+    y: float
+    height: float
+
+
+def usual_cost(work: WorkPicture) -> UsualCost | None:
+    """Return the band of the reports outside slow stretches: their median and robust spread; None below five."""
+    across = (len(work.rows) - 1) or 1
+    inside = [
+        any(slow.x <= FRAME.x(place / across) <= slow.x + slow.width for slow in work.slow)
+        for place in range(len(work.rows))
+    ]
+    quiet = [cost for cost, is_slow in zip(work.costs, inside, strict=True) if not is_slow]
+    if len(quiet) < LEAST_QUIET:
+        return None
+    middle = median(quiet)
+    spread = max(ROBUST * median(abs(cost - middle) for cost in quiet), LEAST_SPREAD * middle)
+    low, high = max(0.0, middle - spread), middle + spread
+    top, bottom = (FRAME.y(min(1.0, cost / work.top)) for cost in (high, low))
+    return UsualCost(low, high, round(top, 1), round(bottom - top, 1))
+
+
+def latest(epochs: Iterable[EpochRow], upto: int) -> list[EpochRow]:
+    """Return one report of each epoch up to *upto*, of the latest attempt that reported it, in the order of epochs."""
     by_epoch = {row.epoch: row for row in epochs if row.epoch <= upto}
     return [by_epoch[epoch] for epoch in sorted(by_epoch)]
-
-
-def _is_known(loss: float | None) -> bool:
-    return loss is not None and math.isfinite(loss)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,11 @@ def utc(at: float) -> str:
     return clock.from_epoch_s(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def short(at: float) -> str:
+    """Write the day and minute of an instant: `Sat 29, 21:40 UTC`."""
+    return clock.from_epoch_s(at).strftime("%a %d, %H:%M UTC")
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "duration": duration,
     "number": number,
@@ -61,4 +66,5 @@ FILTERS: dict[str, Callable[..., str]] = {
     "sentence": sentence,
     "iso": iso,
     "utc": utc,
+    "short": short,
 }

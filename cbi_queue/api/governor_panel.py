@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue import clock
-from cbi_queue.api.charts import FRAME
-from cbi_queue.readings.as_json import ReadingFault, reading_from_json
+from cbi_queue.api.charts import FRAME, latest, usual_cost
+from cbi_queue.api.gauges import read
 from cbi_queue.readings.in_words import reading_words
 from cbi_queue.readings.values import Unknown
 from cbi_queue.views.work_picture import work_picture
@@ -15,6 +14,7 @@ from cbi_queue.views.work_picture import work_picture
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cbi_queue.api.charts import UsualCost
     from cbi_queue.telemetry.reader import TelemetryReader
     from cbi_queue.telemetry.telemetry import EpochRow
     from cbi_queue.views.governor import GovernorStatus
@@ -50,6 +50,7 @@ class GovernorPanel:
 
     readings: tuple[ReadingShown, ...]
     work: WorkPicture | None
+    usual: UsualCost | None
     job: str | None
     """Name of the job whose story the panel suggests to read."""
 
@@ -59,24 +60,25 @@ def governor_panel(telemetry: TelemetryReader, status: QueueStatus, epochs: Sequ
     governor = status.governor
     job = status.slot.job.name if status.slot.job else None
     shown = (_shown(kind, name, governor) for kind, name in READINGS.items())
+    work = _work(telemetry, status, epochs)
     return GovernorPanel(
         readings=tuple(reading for reading in shown if reading is not None),
-        work=_work(telemetry, status, epochs),
+        work=work,
+        usual=usual_cost(work) if work else None,
         job=job or next((line.job for line in governor.decisions if line.job), None),
     )
 
 
 def _shown(kind: str, name: str, governor: GovernorStatus) -> ReadingShown | None:
-    nothing = {"unknown": governor.words if governor.is_stale else "the daemon does not measure it"}
-    try:
-        reading = reading_from_json(kind, governor.readings.get(kind, nothing), clock.boot_s())
-    except ReadingFault as fault:
-        reading = Unknown(f"the daemon reported something that is not a reading: {fault}", clock.boot_s())
+    reading = read(kind, governor)
     if isinstance(reading, Unknown):
         return ReadingShown(name, "unknown", reading.why) if kind in ALWAYS else None
     return ReadingShown(name, reading_words(reading), None)
 
 
 def _work(telemetry: TelemetryReader, status: QueueStatus, epochs: Sequence[EpochRow]) -> WorkPicture | None:
-    job = status.slot.job
-    return work_picture(epochs, telemetry.slowdowns(job.id), telemetry.decisions(job.id), FRAME) if job else None
+    job, progress = status.slot.job, status.slot.progress
+    if job is None or progress is None:
+        return None
+    rows = latest(epochs, progress.epoch)
+    return work_picture(rows, telemetry.slowdowns(job.id), telemetry.decisions(job.id), FRAME)

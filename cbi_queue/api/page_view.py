@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue.api.board_view import page_boards
 from cbi_queue.api.charts import loss_line
+from cbi_queue.api.gauges import gauges, trainer_memory
 from cbi_queue.api.governor_panel import governor_panel
+from cbi_queue.errors import SettingsError
+from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import queries
-from cbi_queue.views.snapshot import open_snapshot, status_of
+from cbi_queue.views.alarms import alarms
+from cbi_queue.views.snapshot import open_snapshot, status_and_forecast
+from cbi_queue.views.timeline import timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cbi_queue.api.board_view import Board, Comparer
     from cbi_queue.api.charts import LossLine
+    from cbi_queue.api.gauges import Gauge
     from cbi_queue.api.governor_panel import GovernorPanel
     from cbi_queue.settings import Settings
     from cbi_queue.telemetry.telemetry import EpochRow
+    from cbi_queue.views.alarms import Alarm
+    from cbi_queue.views.finish import AtRisk
     from cbi_queue.views.snapshot import QueueStatus
+    from cbi_queue.views.timeline import Timeline
 
-QUEUE_SHOWN = 12
-"""Jobs of the queue that are shown at first; the next ones are folded."""
+NEXT_SHOWN = 4
+"""Jobs that the week's card names as the next."""
+AT_RISK_SHOWN = 3
 QUEUE_LISTED = 200
 """Jobs of the queue on the page at all: more would make each refresh slow, and nobody reads them."""
 
@@ -37,37 +49,101 @@ class PageView:
     mood: str
     """good | warn | bad: the colour of the headline; its words say the same."""
     losses: LossLine | None
+    memory: tuple[str, float | None] | None
+    """What the trainer holds against what one trainer may, in words and as a share; None when not known."""
+    was_batch: int | None
+    """The micro-batch that the job in the slot had before the one it has; None: it never had another."""
+    batch: int | None
     governor: GovernorPanel
+    is_governor_calm: bool
+    gauges: tuple[Gauge, ...]
+    alarms: tuple[Alarm, ...]
+    at_risk: tuple[AtRisk, ...]
+    expected: dict[str, float]
+    """Name of a job that is to come -> seconds that it probably takes."""
+    timeline: Timeline | None
     boards: tuple[Board, ...]
+    """Those of the price, of the horizon that was asked for."""
+    folded: tuple[Board, ...]
+    """Those of volatility and of regimes."""
+    tabs: tuple[str, ...]
+    horizon: str
     any_may_differ: bool
     """True when a shown model's numbers may differ from those of an undisturbed run."""
     is_empty: bool
     """True when nothing was ever enqueued."""
 
+    @property
+    def is_alarmed(self) -> bool:
+        """True when something is wrong, not merely held: the title and the icon say so too."""
+        return any(alarm.mood == "bad" for alarm in self.alarms)
 
-def page_view(settings: Settings, comparer: Comparer) -> PageView:
+
+def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None) -> PageView:
     """Read everything that the page shows; what is not known yet of the boards is computed in the background.
+
+    Args:
+        settings: of the queue.
+        comparer: of the boards.
+        horizon: whose boards are shown; None: the shortest that has one.
 
     Raises:
         LedgerError: when the ledger cannot be read.
     """
     with open_snapshot(settings) as (ledger, telemetry):
-        status = status_of(settings, ledger, telemetry)
+        status, forecast = status_and_forecast(settings, ledger, telemetry)
         scored = queries.scored_jobs(ledger)
         epochs = telemetry.epochs(status.slot.job.id) if status.slot.job else []
         governor = governor_panel(telemetry, status, epochs)
+        found = alarms(settings, ledger, status)
+        picture = timeline(ledger, telemetry, forecast, status.finish)
+        order, _ = forecast.ordered()
+        guesses = {forecast.names[job.id]: forecast.durations.of(job.work) for job in order}
+        at_risk = tuple(forecast.at_risk(order))
     mood, headline = _headline(status)
     boards = page_boards(scored, comparer.known(scored))
+    tabs = tuple(dict.fromkeys(board.horizon for board in boards if board.kind == "price"))
+    chosen = horizon if horizon in tabs or not tabs else tabs[0]
+    batches = [row.micro_batch for row in epochs if row.micro_batch is not None]
     return PageView(
         status=status,
         headline=headline,
-        mood=mood,
+        mood="bad" if any(alarm.mood == "bad" for alarm in found) else mood,
         losses=_losses(status, epochs),
+        memory=trainer_memory(status.governor, _working_set_mib(settings.profile, settings.profiles_dir)),
+        batch=batches[-1] if batches else None,
+        was_batch=next((batch for batch in reversed(batches) if batch != batches[-1]), None),
         governor=governor,
-        boards=boards,
+        is_governor_calm=_is_calm(status),
+        gauges=gauges(status.governor, settings.logs),
+        alarms=found,
+        at_risk=at_risk,
+        expected={name: guess.median_s for name, guess in guesses.items() if guess is not None},
+        timeline=picture,
+        boards=tuple(board for board in boards if board.kind == "price" and board.horizon == chosen),
+        folded=tuple(board for board in boards if board.kind != "price"),
+        tabs=tabs,
+        horizon=chosen or "",
         any_may_differ=any(line.row.may_differ for board in boards for line in board.rows),
         is_empty=not status.counts,
     )
+
+
+def _is_calm(status: QueueStatus) -> bool:
+    """Return True while the governor has nothing to say: it reports, and neither slows the job nor sees it slow."""
+    governor = status.governor
+    if status.daemon.is_well and governor.is_stale:
+        return False
+    return governor.work_words is None and governor.slowdown_words is None and status.slot.state != "paused"
+
+
+@functools.cache
+def _working_set_mib(profile: str, folder: Path) -> float | None:
+    """Return what one trainer may hold on this machine; None where the profile does not say, or cannot be read."""
+    try:
+        return profile_for(profile, folder).profile.working_set_mib
+    except SettingsError:
+        return None
 
 
 def _headline(status: QueueStatus) -> tuple[str, str]:

@@ -17,14 +17,14 @@ from starlette.requests import Request
 
 import cbi_queue
 from cbi_queue import clock
-from cbi_queue.api.charts import FRAME, stacked
+from cbi_queue.api.charts import FRAME, LOSS_FRAME, stacked
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.formats import FILTERS
-from cbi_queue.api.page_view import QUEUE_LISTED, QUEUE_SHOWN, page_view
+from cbi_queue.api.page_view import AT_RISK_SHOWN, NEXT_SHOWN, QUEUE_LISTED, page_view
 from cbi_queue.lifecycle import event_title
 from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.views.job_words import blocked_lines
 from cbi_queue.views.snapshot import QueueStatus, take_status
+from cbi_queue.views.timeline import WIDTH
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -40,10 +40,13 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters.update(FILTERS, event_title=event_title)
 _TEMPLATES.globals.update(
     stacked=stacked,
-    blocked_lines=blocked_lines,
     horizons=HORIZONS,
     frame=FRAME,
-    queue_shown=QUEUE_SHOWN,
+    loss_frame=LOSS_FRAME,
+    next_shown=NEXT_SHOWN,
+    at_risk_shown=AT_RISK_SHOWN,
+    timeline_width=WIDTH,
+    may_change=False,
     queue_listed=QUEUE_LISTED,
     version=cbi_queue.__version__,
 )
@@ -69,11 +72,12 @@ def status_page(
     format: Annotated[  # noqa: A002 - the name of the query parameter
         Literal["html", "json"] | None, Query(description="Overrides the Accept header.")
     ] = None,
+    horizon: Annotated[str | None, Query(description="Whose boards the page shows, as `1m`.", max_length=8)] = None,
 ) -> Any:
     """Return the page to a browser, and the snapshot as JSON to other clients."""
     as_html = format == "html" if format else wants_html(request)
     answer: Response = (
-        HTMLResponse(_render("status.html", view=page_view(settings, request.app.state.comparer)))
+        HTMLResponse(_render("status.html", view=page_view(settings, request.app.state.comparer, horizon)))
         if as_html
         else JSONResponse(take_status(settings).as_json())
     )

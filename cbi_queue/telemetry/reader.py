@@ -40,23 +40,23 @@ class TelemetryReader:
     def epochs(self, job_id: int, *, last: int | None = None) -> list[EpochRow]:
         """Return a job's epochs in time order: all, or the newest *last*."""
         sql = "SELECT * FROM epochs WHERE job_id = ? ORDER BY attempt DESC, epoch DESC LIMIT ?"
-        return [EpochRow.of(row) for row in reversed(self._select(sql, job_id, -1 if last is None else last))]
+        return [EpochRow.of(row) for row in reversed(self.select(sql, job_id, -1 if last is None else last))]
 
     def decisions(self, job_id: int | None = None, *, last: int | None = None) -> list[DecisionRow]:
         """Return the decisions about a job (None: about all), oldest first: all, or the newest *last*."""
         where, values = ("", ()) if job_id is None else ("WHERE job_id = ?", (job_id,))
         sql = f"SELECT * FROM decisions {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - our own words
-        rows = self._select(sql, *values, -1 if last is None else last)
+        rows = self.select(sql, *values, -1 if last is None else last)
         return [DecisionRow.of(row) for row in reversed(rows)]
 
     def decided_of(self, last: int) -> set[int]:
         """Return the numbers of the jobs that the newest *last* decisions were about."""
-        rows = self._select("SELECT job_id FROM (SELECT job_id FROM decisions ORDER BY id DESC LIMIT ?)", last)
+        rows = self.select("SELECT job_id FROM (SELECT job_id FROM decisions ORDER BY id DESC LIMIT ?)", last)
         return {row[0] for row in rows if row[0] is not None}
 
     def slowdowns(self, job_id: int) -> list[SlowdownRow]:
         """Return the slow-downs of a job, oldest first."""
-        rows = self._select("SELECT * FROM slowdowns WHERE job_id = ? ORDER BY attempt, since_epoch", job_id)
+        rows = self.select("SELECT * FROM slowdowns WHERE job_id = ? ORDER BY attempt, since_epoch", job_id)
         return [SlowdownRow.of(row) for row in rows]
 
     def last_standing(self) -> tuple[float, dict[str, Any]] | None:
@@ -65,25 +65,26 @@ class TelemetryReader:
         Raises:
             ValueError: when it is not JSON.
         """
-        rows = self._select("SELECT at, body FROM standing")
+        rows = self.select("SELECT at, body FROM standing")
         return (rows[0][0], json.loads(rows[0][1])) if rows else None
 
     def governor_state(self) -> str | None:
         """Return the governor's state as it was last written, unchecked; None when there is none."""
-        rows = self._select("SELECT body FROM governor_memory")
+        rows = self.select("SELECT body FROM governor_memory")
         return str(rows[0][0]) if rows else None
 
     def last_sample_at(self, job_id: int) -> float | None:
         """Return the instant of the last sample taken while *job_id* was in the slot; None when there is none."""
-        rows = self._select("SELECT MAX(at) FROM samples WHERE job_id = ?", job_id)
+        rows = self.select("SELECT MAX(at) FROM samples WHERE job_id = ?", job_id)
         return rows[0][0] if rows else None
 
     def samples(self, begin: float, end: float) -> list[tuple[float, dict[str, Any]]]:
         """Return the samples between two instants, oldest first, each with its instant."""
-        rows = self._select("SELECT at, readings FROM samples WHERE at BETWEEN ? AND ? ORDER BY at", begin, end)
+        rows = self.select("SELECT at, readings FROM samples WHERE at BETWEEN ? AND ? ORDER BY at", begin, end)
         return [(at, json.loads(body)) for at, body in rows]
 
-    def _select(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    def select(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; none where the file is missing or cannot be read."""
         if self._conn is None:
             return []
         try:

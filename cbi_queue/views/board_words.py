@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cbi_queue.views.comparison import Comparison
     from cbi_queue.views.leaderboard import LeaderboardRow
+    from cbi_queue.views.regime_board import RegimeRow
     from cbi_queue.views.volatility_board import VolatilityRow
 
     AnyRow = LeaderboardRow | VolatilityRow
@@ -170,7 +171,7 @@ class Plot:
     skill: float
 
 
-def reach(rows: Iterable[AnyRow]) -> float:
+def reach(rows: Iterable[AnyRow | RegimeRow]) -> float:
     """Return how far from zero the plots of a board reach; 0 when nothing is known."""
     ends = sorted(
         max(abs(value) for value in (row.skill, row.skill_low, row.skill_high) if value is not None)
@@ -181,7 +182,7 @@ def reach(rows: Iterable[AnyRow]) -> float:
     return min(ends[-1], TALLEST * ends[len(ends) // 2]) if ends else 0.0
 
 
-def plot_of(row: AnyRow, upto: float) -> Plot | None:
+def plot_of(row: AnyRow | RegimeRow, upto: float) -> Plot | None:
     """Return the plot of a row on an axis from -*upto* to *upto*; None without a skill."""
     if row.skill is None:
         return None

@@ -174,6 +174,13 @@ def open_snapshot(settings: Settings) -> Iterator[tuple[Ledger, TelemetryReader]
 
 def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) -> QueueStatus:
     """Put the status together from what `open_snapshot` opened."""
+    return status_and_forecast(settings, ledger, telemetry)[0]
+
+
+def status_and_forecast(
+    settings: Settings, ledger: Ledger, telemetry: TelemetryReader
+) -> tuple[QueueStatus, QueueForecast]:
+    """Put the status together from what `open_snapshot` opened; with the forecast that its finish rests on."""
     now = clock.epoch_s()
     live, ended = queries.open_jobs(ledger), queries.newest_ended(ledger, ENDED_SHOWN)
     jobs, needs = _with_needs(ledger, [*live, *ended])
@@ -190,7 +197,7 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
     slot = _closed_or_idle(holds) if in_slot is None else _slot(ledger, telemetry, in_slot, lines, daemon, governor)
     learned = (history.works, history.durations)
     forecast = QueueForecast(ledger, jobs, needs, now=now, progress=slot.progress, learned=learned)
-    return QueueStatus(
+    status = QueueStatus(
         at=now,
         daemon=daemon,
         slot=slot,
@@ -206,6 +213,7 @@ def status_of(settings: Settings, ledger: Ledger, telemetry: TelemetryReader) ->
         events=tuple(_event(event, names) for event in events),
         tracking_failure=failure_of_tracking(settings),
     )
+    return status, forecast
 
 
 @contextmanager

@@ -35,6 +35,8 @@ SOON_MS = 15_000
 """Until a change in the ledger shows: the page refreshes every 2 s, on a machine that is busy with other tests."""
 PHONE = {"width": 390, "height": 844}
 PATIENT = 90_000
+WORSE = {"serious", "critical"}
+"""Impacts of axe-core's findings that fail a test."""
 SLOW = {"factor": 1.42, "since_epoch": 3, "confidence": 0.93, "cause": "heat", "evidence": ["the level is heavy"]}
 
 
@@ -115,7 +117,10 @@ def test_the_page_shows_the_running_job_the_budget_and_the_queue(watch):
     assert page.locator(".headline").inner_text() == "now is training."
     bar = page.get_by_role("progressbar")
     assert (bar.get_attribute("value"), bar.get_attribute("max")) == ("4", "20")
-    assert page.locator("svg.loss polyline").get_attribute("points").count(",") == 4
+    assert page.locator("svg.loss polyline").last.get_attribute("points").count(",") == 4
+    assert page.get_by_role("link", name="next").first.get_attribute("href") == "/jobs/next"
+    for fold in ("Budget of the week", "Queue"):
+        page.get_by_role("region", name=fold).locator("summary").click()
     trees = page.locator(".budget tbody tr", has_text="trees").inner_text()
     assert re.search(r"1 done, 1 running, 1 queued\s+15.20\s+1/3", trees)
     assert re.search("60.70", page.locator(".budget tfoot").inner_text())
@@ -130,7 +135,7 @@ def test_a_change_appears_without_a_reload_and_keeps_focus_scroll_and_folds(watc
     watched = watch(viewport={"width": 900, "height": 500})
     page = watched.page
     page.evaluate("window.loadedOnce = true")
-    page.locator("summary").click()
+    page.get_by_role("region", name="Queue").locator("summary").click()
     page.locator("footer a").first.focus()
     page.evaluate("window.scrollTo(0, 400)")
 
@@ -138,15 +143,15 @@ def test_a_change_appears_without_a_reload_and_keeps_focus_scroll_and_folds(watc
         place_hold(ledger, HoldReason.USER, HoldMode.DRAIN, "the room is too hot", for_s=3600)
     watched.see("the room is too hot")
     site.report("now", [0.9, 0.7, 0.6, 0.65, 0.5])
-    watched.see("epoch 5/20")
+    watched.page.get_by_title("epoch 5/20").wait_for()
 
     assert page.evaluate("window.loadedOnce") is True
     assert page.evaluate("document.activeElement.textContent") == "JSON"
-    assert page.locator("details").get_attribute("open") is not None
+    assert page.get_by_role("region", name="Queue").locator("details").get_attribute("open") is not None
     assert page.evaluate("window.scrollY") > 0
     with site.ledger() as ledger:
         lift_hold(ledger, HoldReason.USER, "cooler now")
-    page.locator("#holds-title").wait_for(state="detached")
+    page.locator(".alarm").wait_for(state="detached")
     assert watched.complaints == []
 
 
@@ -155,9 +160,10 @@ def test_the_governor_panel_follows_without_a_reload(watch, site):
     site.stand(2, readings={"thermal": {"unknown": "this machine has no sensor of heat"}})
     watched = watch()
     watched.see("Full speed")
+    watched.page.locator(".governor summary").click()
     panel = watched.page.get_by_role("region", name="Governor")
     assert panel.get_by_title("this machine has no sensor of heat").inner_text() == "unknown"
-    assert panel.locator("svg.work polyline").count() == 1
+    assert watched.page.locator("svg.work polyline").count() == 1
 
     site.stand(2, rung="works 70% of the time", duty=0.7, left_alone_s={"memory": 3000.0}, **SLOW)
     watched.see("Slow since epoch 3 by factor 1.42 (93% sure), cause heat.")
@@ -206,6 +212,30 @@ def test_it_fits_a_phone_and_keeps_its_contrast_in_either_scheme(watch, site, sc
     contrasts = page.evaluate(CONTRASTS)
     assert len(contrasts) > 40
     assert [seen for seen in contrasts if seen[1] < 4.5] == []
+
+
+@pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, {"viewport": PHONE}], ids=["light", "dark", "phone"])
+def test_axe_finds_nothing_and_a_failure_turns_title_icon_and_strip_red(watch, site, options):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = watch(**options).page
+    assert page.locator("link[rel=icon]").get_attribute("href") == "/static/icon.svg"
+    assert page.get_by_role("region", name="Alarms").count() == 0
+    site.fail("now", "column 'cot_net' is empty on 26 days <b>")
+    strip = page.locator(".alarm.bad")
+    strip.wait_for()
+    page.wait_for_function("document.title.startsWith('(!)')")
+
+    assert "now failed, 1 waits for it" in strip.inner_text()
+    assert "column 'cot_net' is empty on 26 days <b>" in strip.inner_text()
+    assert page.locator("link[rel=icon]").get_attribute("href") == "/static/icon-alarm.svg"
+    assert page.locator(".gauge.unknown").count() == 2, "heat and memory were not reported, and are not green"
+    page.locator(".menu summary").click()
+    found = Axe().run(page).response["violations"]
+    assert [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in WORSE] == []
+    for width in (360, 768, 1024, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_the_page_shows_since_when_the_server_is_gone_until_it_is_back(browser, site):

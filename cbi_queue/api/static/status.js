@@ -16,11 +16,17 @@ function localTime(at) {
   return today ? clock : `${at.toLocaleDateString([], { month: "short", day: "numeric" })} ${clock}`;
 }
 
+function dayAndMinute(at) {
+  const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  return `${at.toLocaleDateString([], { weekday: "short", day: "numeric" })}, ${clock}`;
+}
+
 function localise(root) {
   for (const element of root.querySelectorAll("time[datetime]")) {
     const at = new Date(element.getAttribute("datetime"));
-    element.textContent = localTime(at);
-    element.title = at.toLocaleString();
+    const shown = element.dataset.form === "short" ? dayAndMinute(at) : localTime(at);
+    element.textContent = shown;
+    element.title = at.toISOString().replace("T", " ").replace(/\..*/, " UTC");
   }
 }
 
@@ -64,6 +70,8 @@ function show(html) {
   localise(content);
   morph(document.getElementById("live"), content);
   if (document.title !== fresh.title) document.title = fresh.title;
+  const [icon, freshIcon] = [document, fresh].map((page) => page.querySelector("link[rel=icon]"));
+  if (freshIcon && icon.getAttribute("href") !== freshIcon.getAttribute("href")) icon.href = freshIcon.getAttribute("href");
   lastSeen = new Date();
   lost.hidden = true;
   document.body.classList.remove("stale");

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cbi_queue.api.charts import FRAME, BarPart, loss_line, stacked
+from cbi_queue.api.charts import LOSS_FRAME, BarPart, loss_line, stacked
 from cbi_queue.budget import Standing
 from cbi_queue.telemetry.telemetry import EpochRow
 
@@ -20,8 +20,12 @@ def test_the_loss_is_that_of_the_latest_attempt_and_of_nothing_beyond_it():
     line = loss_line(rows, upto=3)
 
     assert (line.words, line.first, line.best, line.last) == ("validation loss", 1.0, 0.5, 0.75)
-    ups = [(FRAME.y(0) - float(point.split(",")[1])) / (FRAME.y(0) - FRAME.y(1)) for point in line.points.split()]
-    assert ups == pytest.approx([1.0, 0.0, 0.5], abs=0.01)
+    ups = [
+        (LOSS_FRAME.y(0) - float(point.split(",")[1])) / (LOSS_FRAME.y(0) - LOSS_FRAME.y(1))
+        for point in line.points.split()
+    ]
+    assert ups == pytest.approx([0.5 / 8.5, 0.0, 0.25 / 8.5], abs=0.01), "the training loss of 9 is the top of both"
+    assert (line.best_epoch, line.training.count(",")) == (2, 3)
 
 
 def test_a_loss_that_is_not_known_or_not_finite_is_omitted():
