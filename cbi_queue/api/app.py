@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 import cbi_queue
-from cbi_queue.api import error_answers, routes_change, routes_page, routes_read
+from cbi_queue.api import error_answers, routes_change, routes_job_page, routes_page, routes_read
 from cbi_queue.api.board_view import Comparer
 from cbi_queue.api.dependencies import no_ignored_body, only_known_parameters
 from cbi_queue.api.middleware import Guard, HeadAsGet
@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings)
     error_answers.install(app)
-    for router in (routes_page.router, routes_read.router, routes_change.router):
+    for router in (routes_page.router, routes_job_page.router, routes_read.router, routes_change.router):
         app.include_router(router)
     app.mount("/static", _Static(directory=routes_page.STATIC_DIR), name="static")
     return app
