@@ -41,7 +41,6 @@ FORECASTS_WITHIN_S = 30.0
 KEPT_FORECASTS = 16
 SVG = "image/svg+xml"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-Changing = Annotated[Whole | None, Query(ge=0, description="Any number: another one makes a browser ask again.")]
 
 
 class _Forecasts:
@@ -79,19 +78,22 @@ class _Forecasts:
 _FORECASTS = _Forecasts()
 
 
-@router.get("/jobs/{name}", response_class=HTMLResponse)
+@router.get("/jobs/{name}", include_in_schema=False)
 def job_page(name: JobName, settings: AppSettings) -> HTMLResponse:
     """Return the page of one job, by number or name."""
     return HTMLResponse(render("job.html", view=job_view(settings, name), can_zoom=plotly_path() is not None))
 
 
-@router.get("/jobs/{name}/plots/work.svg", response_class=Response, responses={200: {"content": {SVG: {}}}})
-def work_plot(name: JobName, settings: AppSettings, v: Changing = None) -> Response:  # noqa: ARG001 - for browsers
-    """Return losses, cost of a sample, heat, memory and contention under one axis of time, as a picture."""
+@router.get("/jobs/{name}/plots/{version}/work.svg", include_in_schema=False)
+def work_plot(name: JobName, version: int, settings: AppSettings) -> Response:  # noqa: ARG001 - for browsers
+    """Return losses, cost of a sample, heat, memory and contention under one axis of time, as a picture.
+
+    A page that names another *version* makes its browser ask again.
+    """
     return Response(render("job_plot.svg", picture=job_picture(_curves(settings, name))), media_type=SVG)
 
 
-@router.get("/jobs/{name}/plots/forecast.svg", response_class=Response, responses={200: {"content": {SVG: {}}}})
+@router.get("/jobs/{name}/plots/forecast.svg", include_in_schema=False)
 def forecast_plot(name: JobName, settings: AppSettings) -> Response:
     """Return forecast and actual price of the validation block with the 95 % interval, as a picture."""
     picture = forecast_picture(_series(settings, name))
@@ -133,7 +135,7 @@ def log_part(
     return {**asdict(part), "newest": newest_log(attempts), "ended": job.state.is_final}
 
 
-@router.get("/jobs/{name}/artifacts/{path:path}", response_class=StreamingResponse)
+@router.get("/jobs/{name}/artifacts/{path:path}", include_in_schema=False)
 def artifact(name: JobName, path: str, request: Request, settings: AppSettings) -> StreamingResponse:
     """Return a file of the run, as its manifest names it; no link is followed. A range of bytes may be asked for."""
     job, folder, manifest_files = _run(settings, name)

@@ -66,7 +66,7 @@ def test_the_page_shows_a_job_from_its_spec_to_its_log_and_escapes_all_of_it(sit
     missing = client.get("/jobs/god", headers=BROWSER)
     assert missing.status_code == 404
     assert "similar names: good" in missing.text
-    picture = client.get("/jobs/good/plots/work.svg")
+    picture = client.get("/jobs/good/plots/1/work.svg")
     assert picture.headers["content-type"] == "image/svg+xml"
     assert "Validation loss" in picture.text
 
