@@ -173,7 +173,7 @@ def open_manifest(run_dir: Path) -> tuple[Manifest | None, str]:
     try:
         if not run_dir.is_dir() or run_dir.is_symlink():
             return None, f"the run folder {run_dir} is {_what_else(run_dir)}"
-        with _open_inside(run_dir, MANIFEST_NAME) as stream:
+        with open_inside(run_dir, MANIFEST_NAME) as stream:
             content = stream.read(MOST_MANIFEST_BYTES + 1)
     except OSError as exc:
         return None, f"its manifest {_unreadable(exc)}"
@@ -212,7 +212,7 @@ class NoRegularFile(OSError):
     """Something else than a file of its own lies where a result should be: a link, a pipe, a folder."""
 
 
-def _open_inside(run_dir: Path, name: str) -> BufferedReader:
+def open_inside(run_dir: Path, name: str) -> BufferedReader:
     """Open the file *name* below *run_dir* for reading, without following a link on the way and without waiting.
 
     Raises:
@@ -257,7 +257,7 @@ def faults(run_dir: Path, manifest: Manifest) -> list[str]:
     found = []
     for name, wanted in manifest.files.items():
         try:
-            with _open_inside(run_dir, name) as stream:
+            with open_inside(run_dir, name) as stream:
                 size = os.fstat(stream.fileno()).st_size
                 same = size == wanted["bytes"] and hashlib.file_digest(stream, "sha256").hexdigest() == wanted["sha256"]
         except OSError as exc:

@@ -77,7 +77,7 @@ def status_page(
     """Return the page to a browser, and the snapshot as JSON to other clients."""
     as_html = format == "html" if format else wants_html(request)
     answer: Response = (
-        HTMLResponse(_render("status.html", view=page_view(settings, request.app.state.comparer, horizon)))
+        HTMLResponse(render("status.html", view=page_view(settings, request.app.state.comparer, horizon)))
         if as_html
         else JSONResponse(take_status(settings).as_json())
     )
@@ -109,9 +109,10 @@ def _preference(part: str) -> tuple[str, float]:
 
 def error_page(request: Request, status: int, error: str, hint: str | None) -> HTMLResponse:
     """Return an HTML page with the error; it keeps refreshing, so it recovers once the cause is gone."""
-    text = _render("error.html", status=status, error=error, hint=hint, path=request.url.path, at=clock.epoch_s())
+    text = render("error.html", status=status, error=error, hint=hint, path=request.url.path, at=clock.epoch_s())
     return HTMLResponse(text, status_code=status)
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """Return a template filled in; it escapes every value."""
     return _TEMPLATES.get_template(template).render(**values)

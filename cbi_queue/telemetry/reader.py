@@ -54,6 +54,41 @@ class TelemetryReader:
         rows = self.select("SELECT job_id FROM (SELECT job_id FROM decisions ORDER BY id DESC LIMIT ?)", last)
         return {row[0] for row in rows if row[0] is not None}
 
+    def epoch_span(self, job_id: int) -> tuple[int, float, float] | None:
+        """Return how many epochs of a job are recorded, and the instants of the first and the last; None without any."""
+        rows = self.select("SELECT COUNT(*), MIN(at), MAX(at) FROM epochs WHERE job_id = ?", job_id)
+        return (int(rows[0][0]), rows[0][1], rows[0][2]) if rows and rows[0][0] else None
+
+    def epoch_extremes(self, job_id: int, begin: float, step_s: float) -> list[tuple[Any, ...]]:
+        """Return a job's epochs thinned to one row for each attempt and *step_s* seconds since *begin*, in time order.
+
+        Returns:
+            first and last instant; lowest and highest training loss, validation loss, seconds a sample.
+        """
+        sql = """
+            SELECT MIN(at), MAX(at), MIN(train_loss), MAX(train_loss), MIN(validation_loss), MAX(validation_loss),
+                MIN(wall_s / samples), MAX(wall_s / samples)
+            FROM epochs WHERE job_id = ? GROUP BY attempt, CAST((at - ?) / ? AS INTEGER) ORDER BY 1
+        """
+        return self.select(sql, job_id, begin, step_s)
+
+    def sample_extremes(self, begin: float, end: float, step_s: float) -> list[tuple[Any, ...]]:
+        """Return the samples between two instants thinned to one row for each *step_s* seconds, in time order.
+
+        Returns:
+            first and last instant; lowest and highest temperature in degrees Celsius, memory of the trainer in MiB,
+            cores that others used.
+        """
+        sql = """
+            SELECT MIN(at), MAX(at), MIN(t), MAX(t), MIN(m), MAX(m), MIN(c), MAX(c) FROM (
+                SELECT at, json_extract(readings, '$.thermal.temp_c') t,
+                    json_extract(readings, '$.footprint.footprint_mib') m,
+                    json_extract(readings, '$.contention.others_cores') c
+                FROM samples WHERE at BETWEEN ? AND ? AND json_valid(readings)
+            ) GROUP BY CAST((at - ?) / ? AS INTEGER) ORDER BY 1
+        """
+        return self.select(sql, begin, end, begin, step_s)
+
     def slowdowns(self, job_id: int) -> list[SlowdownRow]:
         """Return the slow-downs of a job, oldest first."""
         rows = self.select("SELECT * FROM slowdowns WHERE job_id = ? ORDER BY attempt, since_epoch", job_id)

@@ -10,13 +10,13 @@ import click
 from cbi_queue.cli.arguments import examples, job_name_argument, json_option
 from cbi_queue.cli.ledger_access import readonly_ledger
 from cbi_queue.cli.output import local_time, print_json, print_table, printable
-from cbi_queue.cli.result_table import SCORE_COLUMNS, result_lines, run_files, score_rows, size_words
 from cbi_queue.ledger.micro_batch import lowered_micro_batch
 from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import REASON_WORDS, JobState, event_title
 from cbi_queue.views.forecast import forecast_lines
 from cbi_queue.views.leaderboard import may_differ
+from cbi_queue.views.result_table import SCORE_COLUMNS, result_lines, run_files, score_rows, size_words
 from cbi_queue.wording import OTHER_NUMBERS, duration
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cbi_queue.cli.result_table import result_lines
+from cbi_queue.views.result_table import result_lines
 from cbi_queue.cli.verbs.leaderboard import command
 from cbi_queue.ledger import JobRow
 from cbi_queue.lifecycle import JobState, Reason
