@@ -53,6 +53,9 @@ _GIT = (
     "git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false",
 )  # fmt: skip
 
+_CHANGES = ("diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD")
+_UNTRACKED = ("ls-files", "--others", "--exclude-standard", "--full-name", "-z", ":/")
+
 
 @dataclass(frozen=True, slots=True)
 class CodeState:
@@ -68,8 +71,8 @@ class CodeState:
 def code_state(workdir: Path, command: Sequence[str]) -> CodeState:
     """Look at the code that *command* would run in *workdir*."""
     commit, top = _git(workdir, "rev-parse", "--verify", "HEAD"), _git(workdir, "rev-parse", "--show-toplevel")
-    changes = _git(workdir, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD") if commit else None
-    others = _git(workdir, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", ":/") if commit else None
+    changes = _git(workdir, *_CHANGES) if commit else None
+    others = _git(workdir, *_UNTRACKED) if commit else None
     if commit is None or top is None or changes is None or others is None:
         named = [workdir / part for part in command if part]
         return CodeState(_hash_files(hashlib.sha256(), named), None, is_dirty=False)
