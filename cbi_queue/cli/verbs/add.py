@@ -25,7 +25,7 @@ _NAME_LENGTH = 60
     epilog=examples(
         "add -- python train.py --lr 0.1",
         "add --name big --timeout 8h --after job-before -- ./train.sh",
-        'add -- sh -c "python train.py > out.txt"',
+        "add -- make train",
         more="Exit codes: 0 done, 2 refused.",
     ),
 )
