@@ -55,11 +55,12 @@ class Manifest:
 
 
 def run_dir_for(models: Path, *, model: str, horizon: str, name: str, identity: str, bars: tuple[str, ...]) -> Path:
-    """Return the run folder of a job: `local/<horizon>/<name>-<hash>`, baselines under `local/baselines/`.
+    """Return the run folder of a job: `local/<horizon>/<name>-<hash>`, baselines under `local/baselines/`,
+    scripts under `local/scripts/`.
 
     The folder is named by content, so every attempt of a job finds the checkpoints of the earlier ones.
     """
-    shelf = "baselines" if model in bars else horizon
+    shelf = "baselines" if model in bars else "scripts" if horizon == "-" else horizon
     return models / "local" / shelf / f"{name}-{identity[:12]}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
@@ -66,7 +66,8 @@ class JobSpec(BaseModel):
     name: Name
     family: Family
     model: str
-    horizon: Horizon
+    horizon: Horizon | Literal["-"]
+    """`-` for a script, which has none."""
     backend: str
     """Key into the settings' `[runtimes]`: which interpreter runs the trainer."""
     params: dict[str, Any] = Field(default_factory=dict)

@@ -35,7 +35,7 @@ from jobs.process.fingerprint import with_cost
 from jobs.process.log_rollover import roll_in_background
 from jobs.process.out_of_memory import is_out_of_memory
 from jobs.registry import trainer_of
-from jobs.trainer import BrokenSpec, Task
+from jobs.trainer import BrokenSpec, CommandFailed, Task
 
 if TYPE_CHECKING:
     from cbi_queue.protocol import Assignment
@@ -77,7 +77,8 @@ def _work(assignment: Assignment, channel: Channel) -> int:
         kind = classify(exc)
         channel.report(Failed(kind, _one_line(exc)))
         with contextlib.suppress(OSError):  # the disk that is full may be the log's
-            traceback.print_exc()
+            if not isinstance(exc, CommandFailed):
+                traceback.print_exc()
         return _EXIT_CODES[kind]
     return ExitCode.DONE
 
@@ -180,7 +181,7 @@ def _one_line(exc: BaseException) -> str:
     text = " ".join(str(exc).split())[:500]
     if _is_panic(exc):
         return f"the data library failed on these data: {text}"
-    if isinstance(exc, BrokenSpec) and text:
+    if isinstance(exc, BrokenSpec | CommandFailed) and text:
         return text  # a sentence of our own
     if isinstance(exc, OSError) and exc.filename is not None:
         refused = in_words(exc)

@@ -26,6 +26,10 @@ class BrokenRuntime(BrokenSpec):
     """The Python that runs the trainer has no such library, or one that does not load."""
 
 
+class CommandFailed(Exception):
+    """A command of the user's own ended with an error; its words are in the log already."""
+
+
 class OneFit(Protocol):
     """One fit of a walk-forward run: `jobs.evaluation.walk_forward.Refit`, as far as a family may see it."""
 

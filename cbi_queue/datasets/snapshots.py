@@ -45,6 +45,8 @@ class Snapshots:
     exports: Mapping[Key, str] = field(default_factory=dict)
     caches: Mapping[Key, str] = field(default_factory=dict)
     """What the features were built from."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """The code of each script job (`code_state`), by the job's name."""
 
     def stale(self) -> list[Key]:
         """Return where the features were built from something else than the present export."""

@@ -11,7 +11,7 @@ from cbi_queue.datasets.snapshots import Snapshots
 from cbi_queue.errors import Refused
 from cbi_queue.ledger.members import members_of
 from cbi_queue.ledger.needs import stopped_among
-from cbi_queue.ledger.renewal import NOT_STARTED, change_snapshot, follow, live_features
+from cbi_queue.ledger.renewal import NOT_STARTED, change_snapshot, follow, follow_code, live_features
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
 from cbi_queue.models.kinds import PREPARING, Family
@@ -134,7 +134,9 @@ def _on_their_snapshots(
     live = {key: live_features(ledger, key) for key in {(spec.dataset, spec.horizon) for spec, _ in written} - built}
     for spec, index in written:
         key = spec.dataset, spec.horizon
-        if key in built or spec.family in PREPARING:
+        if spec.family == Family.SCRIPT:
+            snapshot = data.code.get(spec.name)
+        elif key in built or spec.family in PREPARING:
             snapshot = data.exports.get(key)
         elif (builder := live[key]) is not None:
             snapshot = builder.snapshot
@@ -210,6 +212,8 @@ def _renew(ledger: Ledger, candidates: Sequence[_Candidate]) -> tuple[EnqueuedJo
     """Let what has not started follow the features that these plans build."""
     renewed = []
     for candidate in candidates:
+        if candidate.spec.family == Family.SCRIPT:
+            renewed += follow_code(ledger, candidate.spec)
         if not candidate.builds_features or candidate.spec.snapshot is None:
             continue
         builder = live_features(ledger, candidate.key)

@@ -6,10 +6,12 @@ the new snapshot, and with it another identity, and waits for the job that build
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cbi_queue.datasets.code_state import code_of
 from cbi_queue.datasets.snapshots import look
-from cbi_queue.ledger.queries import find_job
+from cbi_queue.ledger.queries import find_job, newest_named
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import AWAIT_NEEDS, JobState, Reason
 from cbi_queue.models.kinds import PREPARING, Family
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from cbi_queue.datasets.snapshots import Key, Snapshots
     from cbi_queue.ledger.ledger import Ledger
     from cbi_queue.settings import Settings
+    from cbi_queue.spec import JobSpec
 
 NOT_STARTED = (JobState.QUEUED, JobState.WAITING, JobState.HELD)
 
@@ -57,14 +60,27 @@ def change_snapshot(ledger: Ledger, job: JobRow, snapshot: str) -> None:
     text = on_snapshot(job.spec, snapshot)
     ledger.conn.execute("UPDATE jobs SET spec = ?, identity = ? WHERE id = ?", (text, identity_of(text), job.id))
     before = job.snapshot[:8] if job.snapshot else "unknown"
-    words = f"its data changed: snapshot {snapshot[:8]} instead of {before}"
+    what = "code" if job.family == Family.SCRIPT else "data"
+    words = f"its {what} changed: snapshot {snapshot[:8]} instead of {before}"
     ledger.add_event("data_renewed", "data_changed", job_id=job.id, words=words)
+
+
+def follow_code(ledger: Ledger, spec: JobSpec) -> list[JobRow]:
+    """Let the newest job of a script's name, if it has not started, stand for the code as it is now."""
+    job = newest_named(ledger, spec.name)
+    if job is None or spec.snapshot is None or job.state not in NOT_STARTED or job.snapshot in {None, spec.snapshot}:
+        return []
+    change_snapshot(ledger, job, spec.snapshot)
+    return [job]
 
 
 def present_data(ledger: Ledger, settings: Settings, names: Sequence[str]) -> Snapshots:
     """Look at what the jobs called *names* would read now."""
-    keys = [(job.dataset, job.horizon) for job in (find_job(ledger, name) for name in names)]
-    return look(settings.exports_dir, settings.processed_dir, keys, settings.hashes_path)
+    jobs = [find_job(ledger, name) for name in names]
+    keys = [(job.dataset, job.horizon) for job in jobs if job.family != Family.SCRIPT]
+    scripts = {job.name: job.spec["params"] for job in jobs if job.family == Family.SCRIPT}
+    found = look(settings.exports_dir, settings.processed_dir, keys, settings.hashes_path)
+    return replace(found, code=code_of(scripts))
 
 
 def take_present_data(ledger: Ledger, jobs: Sequence[JobRow], data: Snapshots) -> None:
@@ -72,7 +88,7 @@ def take_present_data(ledger: Ledger, jobs: Sequence[JobRow], data: Snapshots) -
     for job in sorted(jobs, key=lambda job: job.family != Family.FEATURES):
         key = (job.dataset, job.horizon)
         if job.family in PREPARING:
-            snapshot = data.exports.get(key)
+            snapshot = data.code.get(job.name) if job.family == Family.SCRIPT else data.exports.get(key)
             builder: JobRow | None = job
         else:
             builder = live_features(ledger, key)

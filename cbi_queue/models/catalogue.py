@@ -220,6 +220,14 @@ SHIPPED: dict[str, ModelEntry] = {
         resumes_from="start",
         words="today's forecasts by the best model of each horizon",
     ),
+    "command": ModelEntry(
+        Family.SCRIPT,
+        "cbi_queue.models.parameters.script:ScriptParams",
+        {"native": "jobs.families.script:Script"},
+        resumes_from="start",
+        words="a command of your own, in its own environment",
+        memory=PLAIN_TABLE,
+    ),
 }
 
 BATCH_KINDS = tuple(dict.fromkeys(entry.batch_kind for entry in SHIPPED.values() if entry.batch_kind))

@@ -13,6 +13,8 @@ Horizon = Literal["1w", "1m", "3m", "6m", "12m"]
 HORIZON_DAYS: dict[str, int] = {"1w": 5, "1m": 21, "3m": 63, "6m": 126, "12m": 252}
 """Trading days ahead, counted by position and not by the calendar."""
 HORIZONS: tuple[str, ...] = get_args(Horizon)
+NO_HORIZON = "-"
+"""Stands in place of a horizon for a job that forecasts nothing ahead: a script."""
 
 BARS = ("naive", "seasonal_naive", "drift")
 """The baselines: every leaderboard shows them."""
@@ -45,10 +47,13 @@ class Family(StrEnum):
     """No model: what the best ones of a horizon would have made."""
     FORECAST = "forecast"
     """No model: today's forecasts of those that are trained."""
+    SCRIPT = "script"
+    """No model of ours: a command of the user's own."""
 
 
-PREPARING = frozenset({Family.FEATURES, Family.SENTIMENT})
-"""Families whose jobs forecast nothing: they make what the others read. The week's budget does not count them."""
+PREPARING = frozenset({Family.FEATURES, Family.SENTIMENT, Family.SCRIPT})
+"""Families whose jobs read no features and forecast nothing: they make what others read, or are the user's own affair.
+The week's budget does not count them."""
 REPORTING = frozenset({Family.EXPORT, Family.BACKTEST, Family.FORECAST})
 """Families whose jobs run a verb on what others trained; they train nothing."""
 BOOSTED = frozenset({Family.TREES, Family.REGIME_CLASSIFIER})

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.catalogue import MODELS, entry_for, models_of, outside
-from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.models.kinds import HORIZONS, NO_HORIZON, Family
 from cbi_queue.plan.expand import MAX_JOBS, Combination, filled
 from cbi_queue.spec import CHECKED, NAME_PATTERN, JobSpec, spec_faults, timeout_seconds
 from cbi_queue.values.words import KeyPath, fault_words, not_allowed, unknown
@@ -123,6 +123,12 @@ def _find_horizon(draft: JobDraft, values: dict[str, Any], broken: set[str], com
     if "horizon" in broken:
         return
     draft.horizon = values.get("horizon")
+    if draft.family == Family.SCRIPT:
+        if draft.horizon is not None:
+            complain(draft.place("horizon"), "a script forecasts nothing ahead; leave the horizon out")
+        draft.horizon = NO_HORIZON
+        values["horizon"] = NO_HORIZON
+        return
     if draft.horizon is None:
         broken.add("horizon")
         complain(draft.at, f"'horizon' is missing, here or in the matrix; allowed: one of {', '.join(HORIZONS)}")
@@ -158,7 +164,9 @@ def params_schema(params: type[ModelParams]) -> dict[str, Any]:
 
 def _facts(draft: JobDraft, values: dict[str, Any]) -> dict[str, Any]:
     known = {"horizon": draft.horizon, "model": draft.model, "dataset": draft.dataset}
-    return {**{key: value for key, value in known.items() if value is not None}, **values.get("params", {})}
+    params = values.get("params", {})
+    own = params.get("values", {}) if draft.family == Family.SCRIPT else params
+    return {**{key: value for key, value in known.items() if value is not None}, **own}
 
 
 def _filled(

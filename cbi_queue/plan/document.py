@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
+from cbi_queue.models.parameters.script import Argument, VariableName  # noqa: TC001 - as above
 from cbi_queue.spec import MAX_TIMEOUT_S
 
 MAX_NEEDS = 50
@@ -66,6 +67,14 @@ class JobEntry(BaseModel):
     """Runtime that trains it; default: the model's first."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the model; what is left out keeps its default."""
+    command: list[Argument | int | float] | None = Field(default=None, min_length=1, max_length=1000)
+    """Of a script: the program and its arguments, each by itself; `{name}` stands for the parameter of that name."""
+    workdir: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Of a script: folder in which it starts, seen from this file; default: the folder of this file."""
+    environment: dict[VariableName, Argument] = Field(default_factory=dict)
+    """Of a script: variables that it gets, stored with the job; secrets go into `environment_file`."""
+    environment_file: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Of a script: file of NAME=value lines that only you can read (chmod 600); read at each start, never stored."""
     priority: Priority = 0
     """Higher runs first; equal priorities run in plan order."""
     needs: list[Template] = Field(default_factory=list, max_length=MAX_NEEDS)

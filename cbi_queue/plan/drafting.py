@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cbi_queue.models.catalogue import MODELS, models_of
+from cbi_queue.models.kinds import Family
 from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.plan.build import JobDraft, build
 from cbi_queue.plan.document import MAX_WINDOWS, JobEntry, PlanFile
 from cbi_queue.plan.expand import MAX_JOBS, Combination, Entry, axes_of, combinations, count_of
+from cbi_queue.plan.scripts import as_script, script_words
 from cbi_queue.plan.yaml_source import Source, read_source
 from cbi_queue.spec import TIMEOUT_WORDS, DayPlan
 from cbi_queue.values.words import KeyPath, did_you_mean, fault_words, not_allowed, words_for
@@ -106,6 +108,7 @@ class _Reading:
                 key, text = fault_words(error, _document_schema())
                 if key and key[-1] == "timeout":
                     text = not_allowed(error["input"], TIMEOUT_WORDS)
+                text = script_words(key, error) or text
                 spoilt = key if error["type"] != "missing" else (*key, error["loc"][-1])
                 self._unusable.add(spoilt)
                 self._broken.update(spoilt[:length] for length in range(1, len(spoilt) + 1))
@@ -142,7 +145,7 @@ class _Reading:
             plan.complete = False
             return
         for combination in combinations(entry, axes):
-            filled_in = self._with_defaults(combination, entry, defaults)
+            filled_in = as_script(self._with_defaults(combination, entry, defaults), entry, self._source, self.complain)
             plan.jobs.append(build(entry, filled_in, plan.day or 0, self.complain))
 
     def _with_defaults(self, combination: Combination, entry: Entry, defaults: dict[str, Any]) -> Combination:
@@ -218,6 +221,8 @@ class _Reading:
 
 def _taken(model: ModelEntry, place: KeyPath) -> Iterable[str]:
     """Return the parameters that *model* takes from *place*: from `evaluation` only those of how it is judged."""
+    if model.family == Family.SCRIPT:
+        return ()  # its parameters are its own
     if place != ("evaluation",):
         return model.params.model_fields
     return EvaluationParams.model_fields if issubclass(model.params, EvaluationParams) else ()

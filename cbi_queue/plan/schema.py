@@ -53,6 +53,7 @@ def plan_schema() -> dict[str, Any]:
     job["anyOf"] = [
         {"required": ["horizon"]},
         {"properties": {"matrix": {"required": ["horizon"]}}, "required": ["matrix"]},
+        {"properties": {"family": {"const": Family.SCRIPT.value}}, "required": ["family", "command"]},
     ]
     for keys in (job, definitions["Defaults"]):
         keys["properties"]["timeout"]["anyOf"][1]["pattern"] = f"^{DURATION.pattern}$"
@@ -95,6 +96,8 @@ def _model_rule(name: str, entry: ModelEntry) -> dict[str, Any]:
         f"params.{field}": {"items": {"$ref": f"{reference}/properties/{field}"}} for field in entry.params.model_fields
     }
     backend = {"enum": [*entry.backends, None]}
+    if entry.family == Family.SCRIPT:  # its parameters are its own
+        return {"if": condition, "then": {"properties": {"backend": backend}}}
     then = {"params": {"$ref": reference}, "matrix": {"properties": axes}, "backend": backend}
     return {"if": condition, "then": {"properties": then}}
 

@@ -226,7 +226,7 @@ class Settings:
 
 
 def _layout(settings: Settings) -> list[Path]:
-    local = ("baselines", "1w", "1m", "3m", "6m", "12m")
+    local = ("baselines", "scripts", "1w", "1m", "3m", "6m", "12m")
     return [
         *(settings.training_data / name for name in ("raw", "processed", "exports")),
         *(settings.models / "local" / name for name in local),

@@ -38,6 +38,13 @@ THROUGH_PROCESSES = {
     "integration/test_regime_jobs.py": ("jobs/families", "jobs/results", "jobs/nets", "workers/slot"),
     "integration/test_results.py": ("jobs/results", "views", "cli/verbs"),
     "integration/test_sample_data.py": ("jobs", "cli/verbs"),
+    "integration/test_script_jobs.py": (
+        "jobs/script",
+        "jobs/families",
+        "workers/trainer",
+        "workers/recovery",
+        "cli/verbs",
+    ),
     "integration/test_service.py": ("service", "cli/verbs"),
     "integration/test_session.py": ("jobs", "jobs/process"),
     "integration/test_simulated_week.py": ("governor", "replay"),

@@ -24,6 +24,7 @@ from cbi_queue.errors import SlotStuck
 from cbi_queue.ledger import Ledger, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.process_identity import ProcessIdentity
+from cbi_queue.process_marks import kill_marked, mark_of
 from workers.recovery.crash_count import crashes_in_a_row
 from workers.slot.settling import settle, signed_manifest
 from workers.trainer.ending import Ending, Settlement
@@ -107,6 +108,8 @@ def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:
     if job is None:
         return None
     attempt = queries.open_attempt(ledger, job.id)
+    if attempt is not None:
+        _end_marked(mark_of(ledger.ledger_id, job.id, attempt.number))
     if not _settle_if_complete(settings, ledger, job, attempt):
         if job.cancel_requested_at is not None:
             settlement.cancel_in_slot(ledger, job.id)
@@ -115,6 +118,16 @@ def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:
             settlement.requeue_after_crash(ledger, job.id, crashes, backoff_s=settings.backoff_s)
     logger.info("event=job.recovered job_id=%d", job.id)
     return job.id
+
+
+def _end_marked(mark: str) -> None:
+    """SIGKILL what the attempt's trainer started and left, in whatever session: nothing else may start beside it.
+
+    Raises:
+        SlotStuck: when even SIGKILL does not end it.
+    """
+    if left := kill_marked(mark):
+        raise SlotStuck(f"cannot start: {left} process(es) of a trainer that has ended cannot be killed")
 
 
 def _settle_if_complete(settings: Settings, ledger: Ledger, job: JobRow, attempt: AttemptRow | None) -> bool:

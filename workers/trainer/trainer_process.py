@@ -21,6 +21,7 @@ from cbi_queue import clock
 from cbi_queue.errors import ProtocolError
 from cbi_queue.openmp import openmp_environment
 from cbi_queue.process_identity import ProcessIdentity
+from cbi_queue.process_marks import VARIABLE, kill_marked
 from cbi_queue.protocol import (
     MAX_LINE_BYTES,
     Begin,
@@ -56,6 +57,8 @@ class TrainerSetup:
     lock_descriptor: int
     passed_variables: tuple[str, ...] = ()
     """Environment variables that it gets beside those that libraries need."""
+    mark: str = ""
+    """What every process that it starts carries in its environment (`process_marks`); empty: nothing."""
 
 
 class TrainerProcess:
@@ -78,6 +81,7 @@ class TrainerProcess:
         self._suspended_at_s: float | None = None
         self._woken_boot_s = float("-inf")
         self._children: set[ProcessIdentity] = set()
+        self._mark = setup.mark
         threading.Thread(target=self._read, args=(report_read,), name="reports", daemon=True).start()
 
     @property
@@ -142,10 +146,12 @@ class TrainerProcess:
         self._children.update(self.identity.descendants())
 
     def kill_leftovers(self) -> None:
-        """SIGKILL what it left running: its group, and every child that was noted."""
+        """SIGKILL what it left running: its group, every child that was noted, and what carries its mark."""
         self.identity.kill_leftovers()
         for child in self._children:
             child.kill()
+        if self._mark and self._process.poll() is not None and (left := kill_marked(self._mark)):
+            logger.error("event=leftovers.stuck pid=%d left=%d", self.identity.pid, left)
 
     def next_report(self, timeout_s: float) -> Report | None:
         """Return the next report; None when none came in time or none will come any more (`reports_ended`)."""
@@ -210,6 +216,7 @@ def _spawn(setup: TrainerSetup, report_descriptor: int) -> subprocess.Popen[byte
             env={
                 **trainer_environment(setup.threads, setup.passed_variables),
                 **openmp_environment(setup.interpreter),
+                **({VARIABLE: setup.mark} if setup.mark else {}),
             },
             pass_fds=(report_descriptor, setup.lock_descriptor),
             process_group=0,

@@ -74,10 +74,16 @@ def enqueue_files(settings: Settings, files: Sequence[Path], *, refresh: bool = 
 
 def snapshots_of(settings: Settings, plans: Sequence[DayPlan]) -> Snapshots:
     """Look at the exports and caches that the jobs of *plans* read."""
-    from cbi_queue.datasets.snapshots import look
+    from dataclasses import replace
 
-    keys = [(job.dataset, job.horizon) for plan in plans for job in plan.jobs]
-    return look(settings.exports_dir, settings.processed_dir, keys, settings.hashes_path)
+    from cbi_queue.datasets.code_state import code_of
+    from cbi_queue.datasets.snapshots import look
+    from cbi_queue.models.kinds import Family
+
+    jobs = [job for plan in plans for job in plan.jobs]
+    keys = [(job.dataset, job.horizon) for job in jobs if job.family != Family.SCRIPT]
+    found = look(settings.exports_dir, settings.processed_dir, keys, settings.hashes_path)
+    return replace(found, code=code_of({job.name: job.params for job in jobs if job.family == Family.SCRIPT}))
 
 
 @contextmanager

@@ -52,6 +52,7 @@ def test_every_family_has_a_model_and_is_in_the_budget_or_the_features() -> None
         "export",
         "backtest",
         "forecast",
+        "script",
     }
 
 

@@ -1,0 +1,129 @@
+"""`cbi-queue add -- COMMAND...`: a command of the user's own as a job, without a plan."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cbi_queue.cli.arguments import DurationType, Whole, complete_names, examples, json_option
+from cbi_queue.cli.output import print_json
+
+if TYPE_CHECKING:
+    from cbi_queue.datasets.code_state import CodeState
+    from cbi_queue.ledger import Ledger
+
+_UNSAFE = re.compile(r"[^a-z0-9]+")
+_INTERPRETERS = re.compile(r"^(python[0-9.]*|bash|sh|zsh|env|node|rscript|julia|uv|run|nohup|setsid)$")
+_NAME_LENGTH = 60
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": False},
+    epilog=examples(
+        "add -- python train.py --lr 0.1",
+        "add --name big --timeout 8h --after job-before -- ./train.sh",
+        "add -- make train",
+        more="Exit codes: 0 done, 2 refused.",
+    ),
+)
+@click.option("--name", help="Name of the job; default: made from the command.")
+@click.option("--priority", type=Whole(-1000, 1000), default=0, help="Higher runs first; default 0.")
+@click.option("--after", multiple=True, shell_complete=complete_names, help="Start when this job has ended.")
+@click.option("--needs", multiple=True, shell_complete=complete_names, help="Start when this job has succeeded.")
+@click.option("--timeout", type=DurationType(), help="Longest time of one attempt, pauses excluded: 90s, 30m, 2h, 1d.")
+@click.option(
+    "--workdir",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    default=Path(),
+    help="Folder in which it starts; default: this one.",
+)
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable that it gets; stored.")
+@click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of NAME=value lines with secrets, readable by you alone; never stored.",
+)
+@click.option("--retries", type=Whole(0, 20), default=1, help="Further attempts after an error; default 1.")
+@json_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
+    """Add a command of your own to the queue, and print the name of its job.
+
+    It runs without a shell, in the folder where you are, with the daemon's environment and what `--env` adds.
+    """
+    from cbi_queue.cli.ledger_access import writable_ledger
+    from cbi_queue.datasets.code_state import code_state
+    from cbi_queue.datasets.snapshots import Snapshots
+    from cbi_queue.ledger.enqueue import enqueue
+    from cbi_queue.spec import DayPlan, strict_spec
+
+    workdir = options["workdir"].absolute()
+    environment = dict(map(_variable, variables))
+    _refuse_unstartable(command, workdir, environment)
+    code = code_state(workdir, command)
+    secrets = options["env_file"]
+    params = {
+        "command": list(command), "workdir": str(workdir), "environment": environment,
+        "environment_file": str(secrets.absolute()) if secrets else None,
+    }  # fmt: skip
+    with writable_ledger() as ledger:
+        name = options["name"] or free_name(ledger, command)
+        spec = {
+            "day": 0, "name": name, "family": "script", "model": "command", "horizon": "-", "params": params,
+            "needs": list(options["needs"]), "after": list(options["after"]), "priority": options["priority"],
+            "retries": options["retries"], "timeout_s": options["timeout"],
+        }  # fmt: skip
+        try:
+            job = strict_spec(spec)
+        except ValueError as exc:
+            raise click.UsageError(f"cannot add the command: {exc}") from exc
+        plan = DayPlan(day=0, source="cbi-queue add", jobs=(job,))
+        done = enqueue(ledger, [plan], Snapshots(code={name: code.sha256}))
+    _print(done.new or done.already_there, code, as_json=as_json, is_new=bool(done.new))
+
+
+def _print(jobs: tuple[Any, ...], code: CodeState, *, as_json: bool, is_new: bool) -> None:
+    job = jobs[0]
+    if as_json:
+        said = {"commit": code.commit, "dirty": code.is_dirty, "sha256": code.sha256}
+        print_json({"name": job.name, "id": job.job_id, "state": job.state, "new": is_new, "code": said})
+        return
+    click.echo(job.name)
+    if not is_new:
+        click.echo(f"It is there already, as job {job.job_id} ({job.state}), and was left alone.", err=True)
+    if code.is_dirty:
+        click.echo("Its code has changes that are in no commit; they are part of what the job is.", err=True)
+
+
+def free_name(ledger: Ledger, command: tuple[str, ...]) -> str:
+    """Make a name from *command* that no job has yet."""
+    from cbi_queue.ledger.queries import job_names
+
+    parts = [Path(part).stem if "/" in part or part.endswith((".py", ".sh")) else part for part in command]
+    while len(parts) > 1 and (parts[0].startswith("-") or _INTERPRETERS.match(parts[0].lower())):
+        parts.pop(0)
+    stem = _UNSAFE.sub("-", " ".join(parts).lower()).strip("-")[:_NAME_LENGTH].strip("-") or "command"
+    if stem.isdigit():
+        stem = f"command-{stem}"
+    taken = set(job_names(ledger))
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    return name
+
+
+def _variable(written: str) -> tuple[str, str]:
+    name, equals, value = written.partition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{written!r} is not NAME=VALUE, as in LR=0.1", param_hint="'--env'")
+    return name, value
+
+
+def _refuse_unstartable(command: tuple[str, ...], workdir: Path, environment: dict[str, str]) -> None:
+    from cbi_queue.plan.scripts import program_fault
+
+    if words := program_fault(list(command), workdir, environment):
+        raise click.UsageError(f"cannot add the command: {words[1]}")

@@ -1,0 +1,103 @@
+"""The keys of a script job -> the parameters of its model: placeholders filled in, paths made absolute and looked at."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbi_queue.models.kinds import Family
+from cbi_queue.plan.expand import Combination
+from cbi_queue.values.words import seen
+
+if TYPE_CHECKING:
+    from cbi_queue.plan.expand import Complain, Entry
+    from cbi_queue.plan.yaml_source import Source
+    from cbi_queue.values.words import KeyPath
+
+KEYS = ("command", "workdir", "environment", "environment_file")
+"""Keys of a job that only a script has."""
+_LIST_WORDS = "is no list; write the program and its arguments each by itself, as in [python, train.py, --lr, 0.1]"
+_SHELL_WORDS = 'no shell reads a command; where one is wanted, write it out: command: [sh, -c, "a | b"]'
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def script_words(key: KeyPath, error: Any) -> str | None:
+    """Return what is wrong with a key that belongs to scripts, where it can be said better; None for others."""
+    if error["loc"][-1:] == ("shell",) and error["type"] == "extra_forbidden":
+        return f"'shell' is not allowed: {_SHELL_WORDS}"
+    if key[-1:] == ("command",) and isinstance(error.get("input"), str):
+        return f"{seen(error['input'])} {_LIST_WORDS}; {_SHELL_WORDS}"
+    return None
+
+
+def as_script(combination: Combination, entry: Entry, source: Source, complain: Complain) -> Combination:
+    """Return the combination of a script with its keys as parameters of its model; any other as it is."""
+    values = dict(combination.values)
+    if values.get("family") != Family.SCRIPT:
+        for key in KEYS:
+            if values.pop(key, None):
+                complain((*entry.at, key), f"{key!r} belongs to jobs of family script; this one is of another")
+        return Combination(values, combination.origins, combination.appended)
+    if entry.broken & {*KEYS, "params", "family"}:
+        return combination
+    own = values.get("params", {})
+    filled = {key: _filled(values.pop(key, None), own) for key in KEYS}
+    command = [str(part) for part in filled["command"] or ()]
+    if not command or not command[0]:
+        complain(entry.at, "'command' is missing: the program and its arguments, as in [python, train.py]")
+    written = str(entry.values.get("command")) + str([entry.values.get(key) for key in KEYS])
+    for name in own:
+        if "{" + name + "}" not in written:
+            complain(combination.origins.get(("params", name), (*entry.at, "params", name)), _unused(name))
+    folder = Path(source.name).resolve().parent
+    workdir = _absolute(folder, filled["workdir"] or ".")
+    secrets = filled["environment_file"] and str(_absolute(folder, filled["environment_file"]))
+    if words := program_fault(command, workdir, filled["environment"] or {}):
+        complain((*entry.at, words[0]), words[1])
+    params = {
+        "command": command, "workdir": str(workdir), "environment": filled["environment"] or {},
+        "environment_file": secrets, "values": own,
+    }  # fmt: skip
+    own_keys: dict[KeyPath, KeyPath] = {("params", key): (*entry.at, key) for key in KEYS}
+    origins = {**combination.origins, **own_keys}
+    return Combination({**values, "params": params}, origins, combination.appended)
+
+
+def program_fault(command: list[str], workdir: Path, environment: dict[str, str]) -> tuple[str, str] | None:
+    """Return the key that is wrong with why, when *command* could not be started in *workdir*; None when it could."""
+    if not workdir.is_dir():
+        return "workdir", f"{str(workdir)!r} is no folder; create it, or name another"
+    if not command or not command[0]:
+        return None
+    program = command[0]
+    if "/" in program:
+        path = workdir / program
+        if not path.is_file():
+            return "command", f"there is no program {str(path)!r}; a path is seen from the workdir"
+        if not os.access(path, os.X_OK):
+            return "command", f"{str(path)!r} cannot be executed; run `chmod +x` on it, or name its interpreter first"
+    elif shutil.which(program, path=environment.get("PATH")) is None:
+        return "command", f"no program {program!r} is on the PATH; install it, or write its whole path"
+    return None
+
+
+def _unused(name: str) -> str:
+    return f"the command never mentions {{{name}}}, so the parameter changes nothing; write it there, or leave it out"
+
+
+def _filled(value: Any, facts: dict[str, Any]) -> Any:
+    """Put parameters in place of their placeholders; braces that name none are text, as in JSON or awk."""
+    if isinstance(value, str):
+        return _PLACEHOLDER.sub(lambda found: str(facts[found[1]]) if found[1] in facts else found[0], value)
+    if isinstance(value, list):
+        return [_filled(item, facts) for item in value]
+    if isinstance(value, dict):
+        return {key: _filled(item, facts) for key, item in value.items()}
+    return value
+
+
+def _absolute(folder: Path, written: str) -> Path:
+    return Path(os.path.normpath(folder / Path(written).expanduser()))

@@ -1,0 +1,157 @@
+"""A job that runs a command of the user's own: started, watched, paused, paced and ended with all its processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from cbi_queue.artifacts import write_json
+from cbi_queue.process_marks import VARIABLE
+from cbi_queue.protocol import Finished, Started
+from cbi_queue.regular_files import open_stream
+from jobs.process.channel import StopRequested, log
+from jobs.script.exit_words import exit_words, memory_words
+from jobs.script.output import Output
+from jobs.script.tree import Tree, adopt_orphans
+from jobs.trainer import BrokenSpec, CommandFailed
+
+if TYPE_CHECKING:
+    from cbi_queue.models.parameters.script import ScriptParams
+    from jobs.trainer import Task
+
+_LOOK_S = 0.1
+"""Seconds between looks at the command and at the orders."""
+_REAP_S = 2.0
+_GRACE = 0.7
+"""Share of the slot's grace time that the command has after SIGTERM: the rest is for the runner's own end."""
+_LAST_OUTPUT_S = 5.0
+_MAX_SECRETS_BYTES = 65_536
+
+
+class Script:
+    """Runs one command."""
+
+    def prepare(self, task: Task) -> Started:
+        """Check what can be checked before the start.
+
+        Raises:
+            BrokenSpec: when the folder is gone or the secrets cannot be used.
+        """
+        params = cast("ScriptParams", task.spec.typed_params)
+        if not Path(params.workdir).is_dir():
+            raise BrokenSpec(f"the workdir {params.workdir} is no folder any more; create it, or change the job")
+        self._environment = _environment(task, params)
+        shape = " ".join(_shape(argument) for argument in params.command)
+        return Started(total_epochs=1, unit="run", fingerprint=f"command - {shape[:200]}", can=("pace",))
+
+    def train(self, task: Task) -> Finished:
+        """Run the command to its end.
+
+        Raises:
+            BrokenSpec: when it cannot be started.
+            CommandFailed: when it ends with another status than 0.
+            MemoryError: when its last words say that memory ran out.
+            StopRequested: when the slot ordered a stop; nothing of the command is left then.
+        """
+        params = cast("ScriptParams", task.spec.typed_params)
+        adopt_orphans()
+        tree = Tree(os.environ.get(VARIABLE, ""))
+        begun_s = time.monotonic()
+        process, output = _start(params, self._environment)
+        task.channel.on_pause = tree.stop
+        try:
+            code = _watch(task, process, tree)
+        except StopRequested:
+            tree.end(task.assignment.grace_s * _GRACE)
+            output.wait(1.0)
+            raise
+        finally:
+            tree.kill()
+        output.wait(_LAST_OUTPUT_S)
+        if code:
+            if (words := memory_words(output.last)) is not None:
+                raise MemoryError(f"the command {exit_words(code)}: {words}")
+            raise CommandFailed(f"the command {exit_words(code)}")
+        worked_s = time.monotonic() - begun_s - task.channel.paused_s
+        metrics = {"exit_status": code, "fit_s": round(max(worked_s, 0.0), 3)}
+        write_json(task.run_dir / "metrics.json", metrics)
+        return Finished(metrics)
+
+
+def _start(params: ScriptParams, environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], Output]:
+    log(f"$ {' '.join(params.command)}")
+    read, write = os.pipe()
+    try:
+        process = subprocess.Popen(
+            params.command,
+            cwd=params.workdir,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=write,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as exc:
+        os.close(read)
+        raise BrokenSpec(f"cannot start {params.command[0]!r} in {params.workdir}: {exc.strerror}") from exc
+    finally:
+        os.close(write)
+    return process, Output(read)
+
+
+def _watch(task: Task, process: subprocess.Popen[bytes], tree: Tree) -> int:
+    """Obey the orders until the command ends; return its status."""
+    reaped_s = time.monotonic()
+    while True:
+        try:
+            return process.wait(_LOOK_S)
+        except subprocess.TimeoutExpired:
+            pass
+        if task.channel.is_paced:
+            tree.stop()
+        task.channel.safe_point(0)
+        tree.resume()
+        if time.monotonic() - reaped_s > _REAP_S:
+            reaped_s = time.monotonic()
+            tree.reap(keep=process.pid)
+
+
+def _environment(task: Task, params: ScriptParams) -> dict[str, str]:
+    """Return the command's environment: the trainer's, the job's own variables, and its secrets."""
+    own = {"CBI_QUEUE_JOB": f"{task.spec.name}.{task.assignment.attempt}"}
+    secrets = _secrets(params) if params.environment_file else {}
+    mark = {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}
+    return {**os.environ, **params.environment, **secrets, **own, **mark}
+
+
+def _secrets(params: ScriptParams) -> dict[str, str]:
+    path = Path(params.environment_file or "")
+    try:
+        with open_stream(path) as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            if stat.S_IMODE(mode) & 0o077:
+                raise BrokenSpec(f"environment_file {path} can be read by others; run `chmod 600 {path}`")
+            text = stream.read(_MAX_SECRETS_BYTES).decode()
+    except OSError as exc:
+        raise BrokenSpec(f"environment_file {path} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise BrokenSpec(f"environment_file {path} is not UTF-8 text") from exc
+    found = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
+            raise BrokenSpec(f"environment_file {path}, line {number}, is not NAME=value")
+        found[name] = value
+    return found
+
+
+def _shape(argument: str) -> str:
+    """Return an argument without its numbers: runs that differ only in them are alike."""
+    return re.sub(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "#", argument)
