@@ -6,7 +6,7 @@ first translated to the job asked for: what a model needs besides fitting stays,
 fits, trials) and the length (epochs or rounds really used). The median of the runs of a group that lie outside the next
 narrower one then moves the estimate by w = v / (v + a²/k + s²π/2n): v is the variance so far, a tells the k groups apart
 that these runs are of, s is the spread of n like runs. What stays unknown of a group is one unknown, shared by all its
-jobs.
+jobs. How far groups lie apart is learned too: each first run of a model is compared with what was guessed of it before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ TRIVIAL = frozenset({BASELINE, "features"})
 NEWEST = 20
 """Runs of a group that are looked at: the machine, and what runs beside it, changes."""
 GROUP_SPREAD = (1.5, 0.8, 0.4, 0.2)
-"""How far, in logarithms, families, models of a family, recipes of a model and horizons of a recipe lie apart."""
+"""How far, in logarithms, families, models of a family, recipes of a model and horizons of a recipe lie apart at most: as
+assumed before any model was guessed. Short jobs are mostly start-up, and lie nearer."""
+APART_RUNS, MOST_SURPRISE = 4, 3.0
+"""How many guesses that came true as assumed the assumption counts as, and the largest surprise, in standard deviations."""
 RUN_SPREAD, RUN_SPREAD_RUNS = 0.25, 5
 """Spread of like runs, in logarithms, before any is known, and how many runs that counts as."""
 PACE_SPREAD, PACE_STEP, PACE_KEPT = 0.3, 0.03, 0.99
@@ -123,6 +126,7 @@ class Durations:
         self._other: dict[str, float] = {}
         self._known: dict[Work, Guess | None] = {}
         self._spreads: dict[str, float] = {}
+        self._apart = (float(APART_RUNS), APART_RUNS)
         self.pace = 0.0
         """How much longer everything takes at present than it usually did, as a logarithm."""
         self.pace_spread = PACE_SPREAD
@@ -144,6 +148,10 @@ class Durations:
         """Compare *run* with what was expected of it: a Kalman filter whose outliers are cut off."""
         variance = min(self.pace_spread**2 + PACE_STEP**2, PACE_SPREAD**2)
         guess = self._guess(run.work)
+        if guess is not None and guess.is_guess and run.work.family not in TRIVIAL:
+            surprise = abs(math.log(run.seconds) - guess.mu - self.pace) / guess.spread
+            squares, count = self._apart
+            self._apart = (squares + min(surprise, MOST_SURPRISE) ** 2 * self._nearness, count + 1)
         if guess is not None and guess.level == "same" and run.work.family not in TRIVIAL:
             of_run = guess.spread**2
             gain, cut = variance / (variance + of_run), 2.0 * math.sqrt(variance + of_run)
@@ -151,6 +159,12 @@ class Durations:
             self.pace = PACE_KEPT * self.pace + gain * max(-cut, min(cut, surprise))
             variance *= 1.0 - gain
         self.pace_spread = math.sqrt(variance)
+
+    @property
+    def _nearness(self) -> float:
+        """How far groups lie apart here, as a share of the variance assumed: above 0, at most 1."""
+        squares, count = self._apart
+        return min(1.0, squares / count)
 
     def of(self, work: Work) -> Guess | None:
         """Return how long a job takes; None when nothing like it has run."""
@@ -162,7 +176,7 @@ class Durations:
         one_run = self._spread(work.model) ** 2
         mu, unknown, level = 0.0, list[float](), None
         for depth, group in enumerate(((), *work.groups)):
-            unknown.append(GROUP_SPREAD[depth - 1] ** 2 if depth else 0.0)
+            unknown.append(GROUP_SPREAD[depth - 1] ** 2 * self._nearness if depth else 0.0)
             runs, noise = self._siblings(work, group, depth)
             if not runs:
                 continue
@@ -185,7 +199,7 @@ class Durations:
         name, own = _FIELDS[depth], getattr(work, _FIELDS[depth])
         others = [run for run in runs if getattr(run.work, name) != own]
         kinds = len({getattr(run.work, name) for run in others})
-        return others, GROUP_SPREAD[depth] ** 2 / max(1, kinds)
+        return others, GROUP_SPREAD[depth] ** 2 * self._nearness / max(1, kinds)
 
     def _translated(self, run: Run, work: Work) -> float:
         """Return what *run* would have taken, had it been *work*; seconds."""

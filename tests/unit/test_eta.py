@@ -91,6 +91,23 @@ def test_a_model_that_never_ran_is_a_guess_from_its_family_and_less_sure() -> No
     assert known.of(Work("volatility", "garch", "{}", "1w")).level == "any"  # type: ignore[union-attr]
 
 
+def test_guesses_that_come_true_make_the_next_ones_surer_and_a_wrong_one_does_not() -> None:
+    """Eight families of short jobs take two seconds each: the ninth is no longer expected to differ by a factor of ten."""
+    alike, unlike = ([2.0] * 8, [2.0, 40.0, 0.3, 90.0, 2.0, 60.0, 0.2, 30.0])
+    ninth = Work("meta", "stacker", "{}", "1w")
+
+    def taught(seconds: list[float]) -> Durations:
+        return Durations([Run(Work(f"family {n}", f"model {n}", "{}", "1w"), s) for n, s in enumerate(seconds)])
+
+    after_one, near, far = (taught(seconds).of(ninth) for seconds in (alike[:1], alike, unlike))
+    assert after_one is not None
+    assert near is not None
+    assert far is not None
+    assert near.median_s == pytest.approx(2.0, rel=0.05)
+    assert near.spread < 0.75 * after_one.spread
+    assert far.unknown[1:] == after_one.unknown[1:]
+
+
 def test_one_run_of_a_model_outweighs_its_family() -> None:
     known = Durations(runs(LSTM, *[100.0] * 6) + runs(GRU, 20.0))
 
