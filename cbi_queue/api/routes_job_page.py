@@ -21,7 +21,7 @@ from cbi_queue import clock
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.job_plot import forecast_picture, job_picture
 from cbi_queue.api.job_view import job_view, log_path, newest_log
-from cbi_queue.api.models import JobName, Problem, Whole
+from cbi_queue.api.models import AttemptNumber, JobName, Number, Problem
 from cbi_queue.api.routes_page import render
 from cbi_queue.artifacts import open_inside, open_manifest
 from cbi_queue.child_answers import answer_of
@@ -118,8 +118,8 @@ def forecasts(name: JobName, settings: AppSettings) -> dict[str, Any]:
 def log_part(
     name: JobName,
     settings: AppSettings,
-    attempt: Annotated[Whole, Query(ge=1, description="Number of the attempt.")],
-    offset: Annotated[Whole, Query(ge=0, description="Byte from which on: `next` of the part before.")] = 0,
+    attempt: Annotated[AttemptNumber, Query(description="Number of the attempt.")],
+    offset: Annotated[Number, Query(description="Byte from which on: `next` of the part before.")] = 0,
 ) -> dict[str, Any]:
     """Return at most 64 KiB of a log from a byte on, as plain text; `newest` is the newest attempt with a log."""
     with Ledger.open_readonly(settings.ledger_path) as ledger:

@@ -55,7 +55,7 @@ class Happening:
 def happenings_of_events(ledger: Ledger, after: int) -> tuple[list[Happening], int]:
     """Return what the events after number *after* have to tell, oldest first, and the number of the last one read."""
     events = queries.events_after(ledger, after, MOST_EVENTS)
-    failed = queries.errors_of_failed(ledger) if any(event.event == "fail" for event in events) else {}
+    failed = queries.errors_of_failed(ledger, {e.job_id for e in events if e.event == "fail" and e.job_id is not None})
     told = [each for event in events for each in _of_event(ledger, event, failed)]
     return [*told, *_plans_done(ledger, events)], events[-1].id if events else after
 

@@ -79,10 +79,11 @@ def _failures(ledger: Ledger, status: QueueStatus) -> list[Alarm]:
     """Return a line for each reason of failure, with how many jobs wait, and one for the rest."""
     if not status.counts.get(JobState.FAILED):
         return []
-    errors = queries.errors_of_failed(ledger)
+    jobs = queries.brief_jobs(ledger, "state = 'failed' AND id IN (SELECT MAX(id) FROM jobs GROUP BY name)")
+    errors = queries.errors_of_failed(ledger, (job.id for job in jobs))
     waiting = {name: group.waiting for group in status.blocked for name in group.names}
     groups: dict[str, list[str]] = {}
-    for job in queries.brief_jobs(ledger, "state = 'failed' AND id IN (SELECT MAX(id) FROM jobs GROUP BY name)"):
+    for job in jobs:
         groups.setdefault(errors.get(job.id) or "ended without a word", []).append(job.name)
     ordered = sorted(groups.items(), key=lambda group: -max(waiting.get(name, 0) for name in group[1]))
     found = []

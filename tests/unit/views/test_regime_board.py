@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cbi_queue.views.result_table import result_lines
 from cbi_queue.cli.verbs.leaderboard import command
 from cbi_queue.ledger import JobRow
 from cbi_queue.lifecycle import JobState, Reason
@@ -16,6 +15,7 @@ from cbi_queue.models.mixtures import FALLS_BACK, NO_BETTER
 from cbi_queue.views.board_words import sentences
 from cbi_queue.views.leaderboard import rank
 from cbi_queue.views.regime_board import rank_regimes
+from cbi_queue.views.result_table import result_lines
 from cbi_queue.views.volatility_board import rank_volatility
 
 NEWEST = {
