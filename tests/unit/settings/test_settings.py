@@ -135,7 +135,7 @@ def test_the_folders_of_the_plan_for_the_mac_are_made_and_no_others(config, tmp_
     made = {path.relative_to(seen.repo).as_posix() for path in seen.repo.rglob("*") if not any(path.iterdir())}
     assert made == {
         *(f"TrainingData/{name}" for name in ("raw", "processed", "exports")),
-        *(f"Models/local/{name}" for name in ("baselines", "1w", "1m", "3m", "6m", "12m")),
+        *(f"Models/local/{name}" for name in ("baselines", "scripts", "1w", "1m", "3m", "6m", "12m")),
         *(f"Models/{name}" for name in ("vertex-ai", "bqml", "mlflow")),
         *(f"Logs/{name}" for name in ("training", "ingestion", "deployment")),
     }
