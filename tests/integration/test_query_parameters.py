@@ -58,7 +58,7 @@ def test_the_routes_tried_are_all_that_there_are(site):
         ("/api/v1/events?after=1&after=2", "the query parameter 'after' is given twice; give it once"),
         (
             "/status?format=json&Format=html",
-            "unknown query parameter 'Format' (did you mean 'format'?); allowed: format",
+            "unknown query parameter 'Format' (did you mean 'format'?); allowed: format, horizon",
         ),
     ],
 )
