@@ -23,5 +23,5 @@ class ScriptParams(ModelParams):
     """Variables that are added to the trainer's. They are stored in the ledger: secrets go into `environment_file`."""
     environment_file: str | None = Field(default=None, max_length=4096)
     """File of `NAME=value` lines that only its owner can read; read at the start and never stored."""
-    values: dict[str, Any] = Field(default_factory=dict)
+    values: dict[VariableName, Any] = Field(default_factory=dict)
     """The job's own parameters, which were filled into the command."""
