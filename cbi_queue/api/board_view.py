@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cbi_queue.ledger.queries import scored_jobs
 from cbi_queue.views.board_words import (
     TOLD_APART_WORDS,
     plot_of,
@@ -26,6 +27,7 @@ from cbi_queue.views.comparison import (
     start_comparison,
     stored_keys,
 )
+from cbi_queue.views.history import file_stamp, ledger_stamp
 from cbi_queue.views.leaderboard import rank
 from cbi_queue.views.regime_board import RegimeRow, rank_regimes
 from cbi_queue.views.volatility_board import comparable_boards, rank_volatility
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from cbi_queue.ledger import JobRow
+    from cbi_queue.ledger import JobRow, Ledger
     from cbi_queue.settings import Settings
     from cbi_queue.views.leaderboard import LeaderboardRow
     from cbi_queue.views.volatility_board import VolatilityRow
@@ -117,8 +119,23 @@ class Comparer:
         self._settings, self._clock = settings, clock
         self._one = threading.Lock()
         self._failed: dict[str, _Failed] = {}
+        self._kept: tuple[tuple[object, ...], tuple[Board, ...]] | None = None
         self._child: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
+
+    def boards(self, ledger: Ledger) -> tuple[Board, ...]:
+        """Return the boards of the page, kept until the ledger changes; until all of it is computed, a look asks again."""
+        path = self._settings.state_dir / FILE_NAME
+        stamp = (*ledger_stamp(ledger, self._settings.ledger_path), *file_stamp(path))
+        kept = self._kept
+        if kept is not None and kept[0] == stamp:
+            return kept[1]
+        jobs = scored_jobs(ledger)
+        known = self.known(jobs)
+        boards = page_boards(jobs, known)
+        is_whole = len(known) == len(comparable_boards(jobs)) and not any(one.fault for one in known.values())
+        self._kept = (stamp, boards) if is_whole else None
+        return boards
 
     def known(self, jobs: list[JobRow]) -> dict[str, Comparison]:
         """Return what is stored about the boards of *jobs*; start to compute what is missing, and do not wait for it."""

@@ -6,13 +6,11 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.api.board_view import page_boards
 from cbi_queue.api.charts import loss_line
 from cbi_queue.api.gauges import gauges, trainer_memory
 from cbi_queue.api.governor_panel import governor_panel
 from cbi_queue.errors import SettingsError
 from cbi_queue.hardware.detection import profile_for
-from cbi_queue.ledger import queries
 from cbi_queue.views.alarms import alarms
 from cbi_queue.views.snapshot import open_snapshot, status_and_forecast
 from cbi_queue.views.timeline import timeline
@@ -92,7 +90,7 @@ def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None
     """
     with open_snapshot(settings) as (ledger, telemetry):
         status, forecast = status_and_forecast(settings, ledger, telemetry)
-        scored = queries.scored_jobs(ledger)
+        boards = comparer.boards(ledger)
         epochs = telemetry.epochs(status.slot.job.id) if status.slot.job else []
         governor = governor_panel(telemetry, status, epochs)
         found = alarms(settings, ledger, status)
@@ -101,7 +99,6 @@ def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None
         guesses = {forecast.names[job.id]: forecast.durations.of(job.work) for job in order}
         at_risk = tuple(forecast.at_risk(order))
     mood, headline = _headline(status)
-    boards = page_boards(scored, comparer.known(scored))
     tabs = tuple(dict.fromkeys(board.horizon for board in boards if board.kind == "price"))
     chosen = horizon if horizon in tabs or not tabs else tabs[0]
     batches = [row.micro_batch for row in epochs if row.micro_batch is not None]

@@ -44,7 +44,7 @@ def history_in(ledger: Ledger, path: Path) -> History:
     It is kept while the file and its write-ahead log are the same to the last change, and the newest event is, so a change
     without an event, as by another program, is seen too.
     """
-    stamp = (queries.newest_event(ledger), *_file_stamp(path), *_file_stamp(path.with_name(f"{path.name}-wal")))
+    stamp = ledger_stamp(ledger, path)
     with _lock:
         kept = _kept.get(path)
         if kept is None or kept[0] != stamp:
@@ -53,6 +53,11 @@ def history_in(ledger: Ledger, path: Path) -> History:
             while len(_kept) > MOST_KEPT:
                 _kept.popitem(last=False)
         return kept[1]
+
+
+def ledger_stamp(ledger: Ledger, path: Path) -> tuple[object, ...]:
+    """Return what is another one after every change of the open *ledger*, whose file is *path*."""
+    return (queries.newest_event(ledger), *file_stamp(path), *file_stamp(path.with_name(f"{path.name}-wal")))
 
 
 def _read(ledger: Ledger) -> History:
@@ -68,7 +73,8 @@ def _read(ledger: Ledger) -> History:
     )
 
 
-def _file_stamp(path: Path) -> tuple[int, ...]:
+def file_stamp(path: Path) -> tuple[int, ...]:
+    """Return what is another one after every change of a file; empty while it is not there."""
     try:
         now = path.stat()
     except OSError:
