@@ -32,6 +32,8 @@ _INSERT_JOB = """
 _INSERT_EVENT = "INSERT INTO events (at, job_id, event, reason, target, words) VALUES (?, ?, 'enqueue', ?, ?, ?)"
 
 
+CLASHES_SHOWN = 8
+"""Live jobs of the same name that a refusal lists; the rest is counted."""
 VALUES_A_QUERY = 500
 """SQLite before 3.32 takes 999 values in one statement."""
 
@@ -256,9 +258,12 @@ def _refuse_changed_live_jobs(ledger: Ledger, fresh: Sequence[_Candidate]) -> No
     rows = _select_each(ledger, sql, [candidate.spec.name for candidate in fresh])
     clashes = [f"{name}: job {job_id} is {state} with other content" for name, job_id, state in rows]
     if clashes:
+        more = [f"and {len(clashes) - CLASHES_SHOWN} more"] if len(clashes) > CLASHES_SHOWN else []
+        lines = "\n  ".join([*clashes[:CLASHES_SHOWN], *more])
+        another = "; another week beside it needs a state folder of its own: CBI_STATE_DIR" if more else ""
         raise Refused(
-            "cannot enqueue, because live jobs have the same name and another content:\n  " + "\n  ".join(clashes),
-            hint="change the queued job with `cbi-queue edit`, cancel it, or give the new job another name",
+            f"cannot enqueue, because live jobs have the same name and another content:\n  {lines}",
+            hint=f"change the queued job with `cbi-queue edit`, cancel it, or give the new job another name{another}",
         )
 
 

@@ -130,3 +130,12 @@ def test_a_clash_is_found_wherever_it_is_among_many(ledger: Ledger) -> None:
     enqueue(ledger, [plan(spec(f"net-{JOBS - 1}", priority=7))])
     with pytest.raises(Refused, match=f"net-{JOBS - 1}: job 1 is queued with other content"):
         enqueue(ledger, [plan(*(spec(f"net-{number}") for number in range(JOBS)))])
+
+
+def test_many_clashes_are_counted_not_listed(ledger: Ledger) -> None:
+    jobs = [spec(f"net-{number}") for number in range(50)]
+    enqueue(ledger, [plan(*jobs)])
+    with pytest.raises(Refused) as refused:
+        enqueue(ledger, [plan(*(spec(f"net-{number}", priority=7) for number in range(50)))])
+    assert refused.value.message.endswith("and 42 more")
+    assert len(refused.value.message.splitlines()) == 10
