@@ -53,8 +53,8 @@ def bench(sample_exports: Path, feature_dir: Path, tmp_path_factory: pytest.Temp
     return Bench(sample_exports, feature_dir, tmp_path_factory.mktemp("runs"), headlines)
 
 
-TRAINED = {m: e for m, e in MODELS.items() if e.family not in REPORTING}
-"""An export job trains nothing: it runs a verb on a ledger, see `tests/integration/test_export.py`."""
+TRAINED = {m: e for m, e in MODELS.items() if e.family not in REPORTING and e.family != Family.SCRIPT}
+"""An export job trains nothing: it runs a verb on a ledger, see `tests/integration/test_export.py`; nor does a script."""
 EXPLAINED = (Family.TREES, Family.SIMPLE_NEURAL, Family.ADVANCED_NEURAL)
 every_model = pytest.mark.parametrize("model", TRAINED)
 VOLATILITY = tuple(m for m, e in MODELS.items() if e.family == Family.VOLATILITY)

@@ -224,11 +224,11 @@ def test_a_run_folder_that_another_version_wrote_costs_its_own_horizon_only(
 ) -> None:
     bring(trained, whole(sample_exports))
     folder = Path(trained.job("tree").run_dir)
-    kept = {path: path.read_bytes() for path in (folder / "preproc.json", folder / "manifest.json")}
+    kept = {path: path.read_bytes() for path in (folder / "metrics.json", folder / "manifest.json")}
     try:
-        (folder / "preproc.json").write_text("{}")
+        (folder / "metrics.json").write_text("{}")
         manifest = json.loads(kept[folder / "manifest.json"])
-        manifest["files"]["preproc.json"] |= {
+        manifest["files"]["metrics.json"] |= {
             "bytes": 2,
             "sha256": hashlib.sha256(b"{}").hexdigest(),
         }
