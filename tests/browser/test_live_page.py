@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.api_installation import ApiInstallation
+from support.waiting import until
 
 from cbi_queue.api.token import ensure_token
 from cbi_queue.ledger import queries
@@ -165,25 +166,25 @@ def test_the_stream_comes_back_with_the_server_and_a_hidden_tab_tells_of_a_failu
             page.reload()
             page.get_by_role("button", name="Notify me here of failures").click()
             page.get_by_role("button", name="Stop notifications", pressed=True).wait_for()
-            page.wait_for_function("stream.isOpen()")
+            until(lambda: page.evaluate("stream.isOpen()"), "stream.isOpen()")
         page.get_by_text("Server not reachable since").wait_for()
         site.fail("now", "boom <b>")  # while nobody could say so
         with site.server():
             page.locator("#lost").wait_for(state="hidden")
-            page.wait_for_function("stream.isOpen()")
-            page.wait_for_function("told.length === 1")
+            until(lambda: page.evaluate("stream.isOpen()"), "stream.isOpen()")
+            until(lambda: page.evaluate("told.length === 1"), "told.length === 1")
             assert page.evaluate("told") == [["now failed", "now failed: boom <b>"]]
             page.evaluate(HIDE)
             site.start_next()
             site.fail("next", "boom again")
-            page.wait_for_function("told.length === 2")
+            until(lambda: page.evaluate("told.length === 2"), "told.length === 2")
             assert page.locator(".alarm", has_text="boom again").count() == 0, (
                 "a hidden tab is told, and fetches nothing"
             )
             page.evaluate("hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
             page.locator(".alarm", has_text="boom again").wait_for()
             page.get_by_role("button", name="Stop notifications").click()
-            page.evaluate(HIDE)
+            page.evaluate("hidden = true; document.dispatchEvent(new Event('visibilitychange'))")
             assert page.evaluate("stream.source") is None, "what nobody waits for is closed"
             page.context.close()
     assert faults == []
