@@ -23,6 +23,7 @@ from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.file_watch import file_identity
 from cbi_queue.lifecycle import IN_SLOT_STATES
 from cbi_queue.notifications.happenings import happenings_of_events
+from cbi_queue.regular_files import check_file
 from cbi_queue.views.snapshot import daemon_status
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ class _TelemetryEyes:
             return
         try:
             if self._conn is None:
+                check_file(self._path)
                 self._conn = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=0)
                 self._version = -1
             version = _version(self._conn)
@@ -265,7 +267,7 @@ class _TelemetryEyes:
                     self._seen[part] = newest
                     yield part
             self._version = version
-        except sqlite3.Error:  # locked, damaged, or of an older version: looked at again
+        except (OSError, sqlite3.Error):  # no file, locked, damaged, or of an older version: looked at again
             self.close()
 
 

@@ -198,8 +198,10 @@ def _checked(request: Request, model: type[Body], values: dict[str, Any]) -> Bod
 
 
 def _refused(request: Request, words: str) -> HTTPException:
-    error = f"{request.method} {request.url.path}: {words}"
-    return HTTPException(422, {"error": error, "hint": "nothing was changed; go back and correct it"})
+    verb, name = request.url.path.rpartition("/")[2], request.path_params.get("name")
+    attempt = {"priority": "change the priority of"}.get(verb, verb) + (f" job {name}" if name else "")
+    hint = "nothing was changed; correct it and send it again"
+    return HTTPException(422, {"error": f"cannot {attempt}: {words}", "hint": hint})
 
 
 def _done(request: Request, given: dict[str, str], words: str) -> Response:

@@ -12,13 +12,14 @@ from support.waiting import until
 
 from cbi_queue.api.token import ensure_token
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.holds import holds_in_force
+from cbi_queue.ledger.holds import holds_in_force, place_hold
+from cbi_queue.lifecycle import HoldMode, HoldReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 pytestmark = pytest.mark.browser
 
@@ -54,10 +55,13 @@ def site(tmp_path: Path) -> ApiInstallation:
     return home
 
 
-def tab(browser: Browser, site: ApiInstallation, path: str, faults: list[str], **options: object) -> Page:
-    """Open a tab that may change the queue."""
+def tab(
+    browser: Browser | BrowserContext, site: ApiInstallation, path: str, faults: list[str], **options: object
+) -> Page:
+    """Open a tab that may change the queue, in a browser of its own or in one that is open."""
     headers = {"Authorization": f"Bearer {ensure_token(site.settings)}"}
-    page = browser.new_context(extra_http_headers=headers, **options).new_page()
+    context = browser.new_context(extra_http_headers=headers, **options) if hasattr(browser, "new_context") else browser
+    page = context.new_page()
     page.set_default_timeout(SOON_MS)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
@@ -103,15 +107,34 @@ def test_what_one_tab_changes_the_other_shows_within_a_second_and_loses_nothing(
             two.locator(".alarm", has_text="too hot").wait_for(state="detached")
         assert min(took) < WITHIN_S, took
         assert one.locator(".menu").get_attribute("open") is None
+        assert one.evaluate("window.loadedOnce") is True
         assert two.locator(".menu").get_attribute("open") is not None
         assert (two.get_by_label("For how long").input_value(), why.input_value()) == ("3h", "half a sen")
         assert why.evaluate("f => [document.activeElement === f, f.selectionStart, f.selectionEnd]") == [True, 2, 4]
         two.get_by_label("For how long").fill("3x")
         two.get_by_role("button", name="Pause the slot").click()
-        two.locator("#said", has_text="Not done: POST /pause: for: '3x' is not a length of time").wait_for()
+        two.locator("#said", has_text="Not done: cannot pause: for: '3x' is not a length of time").wait_for()
         assert two.get_by_label("For how long").input_value() == "3x", "what was refused can be corrected"
         assert holds(site) == []
-        assert [page.evaluate("window.loadedOnce") for page in (one, two)] == [True, True]
+        assert two.evaluate("window.loadedOnce") is True
+        two.close()
+        assert faults == []
+
+
+@needs_chromium
+def test_more_tabs_than_a_browser_opens_connections_share_one_stream(browser, site):
+    faults: list[str] = []
+    with site.daemon(), site.server():
+        first = tab(browser, site, "/status", faults)
+        until(lambda: first.evaluate("stream.isOpen()"), "the stream is open")
+        tabs = [tab(first.context, site, "/status", faults) for _ in range(7)]
+        until(lambda: tabs[-1].evaluate("stream.isOpen()"), "the last one hears of the first one's stream")
+        assert [page.evaluate("stream.source !== null") for page in (first, *tabs)] == [True, *[False] * 7]
+        with site.ledger() as ledger:
+            place_hold(ledger, HoldReason.USER, HoldMode.DRAIN, "the room is too hot")
+        tabs[-1].get_by_text("the room is too hot").first.wait_for(timeout=5_000)
+        first.close()
+        until(lambda: any(page.evaluate("stream.source !== null") for page in tabs), "another tab takes over")
         assert faults == []
 
 

@@ -8,6 +8,8 @@ const POLL_MS = 2000; // without a stream; also the shortest time between refres
 const CHECK_MS = 10000; // with a stream: ages and expiries change without an event
 const URGENT_GAP_MS = 250;
 const STREAM_AGAIN_MS = 60000;
+const BEAT_MS = 4000;
+const SILENCE_MS = 10000; // without a beat for so long, the tab that has the stream is no help
 const TIMEOUT_MS = 10000;
 const SAID_MS = 12000;
 const GRADUAL = new Set(["progress", "governor"]);
@@ -187,30 +189,44 @@ function onChange(parts) {
   else refreshIn(startedAt + (isGradual ? POLL_MS : URGENT_GAP_MS) - performance.now());
 }
 
-// --- the stream; a hidden tab has one only to tell what happened, and only one tab does that
+// --- the stream: one tab of a browser has it and passes on what it hears, for browsers open six connections to a server
+// and no more; another tab takes over when that one is closed or hidden
 
 const stream = {
+  NAME: "cbi-queue.stream",
   source: null,
   retry: null,
+  quit: null,
+  heardAt: -Infinity,
+  channel: new BroadcastChannel("cbi-queue.stream"),
   isOpen() {
-    return this.source?.readyState === EventSource.OPEN;
+    if (this.source !== null) return this.source.readyState === EventSource.OPEN;
+    return performance.now() - this.heardAt < SILENCE_MS;
+  },
+  hear({ isOpen, changed }) {
+    this.heardAt = isOpen ? performance.now() : -Infinity;
+    if (!isOpen && !document.hidden) refreshIn(0); // says that the server is lost, or goes on by polling
+    if (changed) onChange(changed);
+  },
+  pass(heard) {
+    this.hear(heard);
+    this.channel.postMessage(heard);
   },
   open() {
-    clearTimeout(this.retry);
-    if (this.source !== null) return;
     const source = new EventSource("/api/v1/events/stream");
     this.source = source;
-    source.addEventListener("hello", () => onChange([]));
+    source.addEventListener("hello", () => this.pass({ isOpen: true, changed: [] }));
     source.addEventListener("change", (event) => {
       const { changed, told } = JSON.parse(event.data);
-      onChange(changed);
-      told.forEach(notices.tell);
+      this.pass({ isOpen: true, changed });
+      told.forEach((one) => notices.tell(one));
     });
     source.addEventListener("error", () => {
-      if (!document.hidden) refreshIn(0); // says that the server is lost, or goes on by polling
-      if (source.readyState !== EventSource.CLOSED || this.source !== source) return;
+      if (this.source !== source) return;
+      this.pass({ isOpen: false });
+      if (source.readyState !== EventSource.CLOSED) return;
       this.source = null; // refused: too many are open, perhaps
-      this.retry = setTimeout(() => this.settle(), STREAM_AGAIN_MS);
+      this.retry = setTimeout(() => this.open(), STREAM_AGAIN_MS);
     });
   },
   close() {
@@ -218,31 +234,55 @@ const stream = {
     this.source?.close();
     this.source = null;
   },
+  join() {
+    if (!navigator.locks) {
+      this.quit = () => this.close(); // another machine's page: each tab has a stream of its own
+      this.open();
+      return;
+    }
+    const over = new AbortController();
+    const beat = () => this.isOpen() && this.channel.postMessage({ isOpen: true });
+    const lead = () => {
+      this.open();
+      const pulse = setInterval(beat, BEAT_MS);
+      return new Promise((done) => over.signal.addEventListener("abort", done)).then(() => clearInterval(pulse));
+    };
+    this.quit = () => {
+      over.abort();
+      this.close();
+    };
+    navigator.locks.request(this.NAME, { signal: over.signal }, lead).catch(() => {});
+  },
   settle() {
-    if (document.hidden && !notices.isTeller) this.close();
-    else this.open();
+    const isWanted = !document.hidden || notices.isOn;
+    if (isWanted && this.quit === null) this.join();
+    if (!isWanted) this.leave();
+  },
+  leave() {
+    this.quit?.();
+    this.quit = null;
   },
 };
 
+stream.channel.addEventListener("message", (event) => stream.hear(event.data));
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) rest();
   else refresh();
   stream.settle();
 });
-window.addEventListener("pagehide", () => stream.close());
+window.addEventListener("pagehide", () => stream.leave());
 window.addEventListener("pageshow", (event) => event.persisted && stream.settle());
 
-// --- notifications of the browser, when the reader asked for them
+// --- notifications of the browser, when the reader asked for them: by the tab that has the stream, also a hidden one
 
 const notices = {
   KEY: "cbi-queue.notify",
-  isTeller: false,
   button: null,
   get isOn() {
-    return Notification.permission === "granted" && localStorage.getItem(this.KEY) === "yes";
+    return this.button !== null && Notification.permission === "granted" && localStorage.getItem(this.KEY) === "yes";
   },
   tell({ key, event, job, words }) {
-    if (notices.button === null || !notices.isOn) return;
+    if (!this.isOn) return;
     const title = event === "plan_done" ? "The plan is done" : `${job} failed`;
     const notice = new Notification(title, { body: words, tag: key, icon: "/static/icon-alarm.svg" });
     notice.onclick = () => {
@@ -251,50 +291,25 @@ const notices = {
     };
   },
   show() {
-    const denied = Notification.permission === "denied";
-    this.button.textContent = denied
-      ? "Notifications are blocked in this browser's settings"
-      : this.isOn
-        ? "Stop notifications in this browser"
-        : "Notify me here of failures and the end of a plan";
-    this.button.disabled = denied;
+    this.button.textContent = this.isOn ? "Stop notifications in this browser" : "Notify me here of failures and the end of a plan";
+    this.button.hidden = Notification.permission === "denied"; // only the browser's settings can change that
     this.button.setAttribute("aria-pressed", String(this.isOn));
+    stream.settle();
   },
   async change() {
     if (this.isOn) localStorage.removeItem(this.KEY);
     else if ((await Notification.requestPermission()) === "granted") localStorage.setItem(this.KEY, "yes");
-    this.take();
-  },
-  take() {
     this.show();
-    if (!this.isOn) {
-      this.release?.();
-      return;
-    }
-    if (this.release) return;
-    const over = new AbortController();
-    this.release = () => {
-      over.abort();
-      this.isTeller = false;
-      this.release = null;
-    };
-    const held = new Promise((done) => over.signal.addEventListener("abort", done));
-    const hold = () => {
-      this.isTeller = true;
-      stream.settle();
-      return held;
-    };
-    navigator.locks.request(this.KEY, { signal: over.signal }, hold).catch(() => {});
   },
   start() {
-    if (!("Notification" in window) || !navigator.locks || !window.isSecureContext) return;
+    if (!("Notification" in window) || !navigator.locks) return;
     this.button = document.createElement("button");
     this.button.type = "button";
     this.button.className = "button small notify";
     this.button.addEventListener("click", () => this.change());
     lost.before(this.button);
-    window.addEventListener("storage", (event) => event.key === this.KEY && this.take());
-    this.take();
+    window.addEventListener("storage", (event) => event.key === this.KEY && this.show());
+    this.show();
   },
 };
 
@@ -313,6 +328,8 @@ function say(words, isBad) {
   said.classList.toggle("bad", isBad);
   if (!isBad) silence = setTimeout(() => said.replaceChildren(), SAID_MS);
 }
+
+said.addEventListener("click", () => said.replaceChildren());
 
 async function send(form, submitter) {
   const body = new URLSearchParams(new FormData(form, submitter));
