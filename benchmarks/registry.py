@@ -93,6 +93,13 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"PAST_JOBS": 20, "TELEMETRY_ROWS": 100, "NAMED_JOBS": 20, "ASKED_S": 0.1},
     ),
     Benchmark(
+        "live-change",
+        "live_change",
+        "from a change in the ledger to the open page that shows it, p95",
+        3,
+        smallest={"CHANGES": 2, "OTHER_TABS": 1},
+    ),
+    Benchmark(
         "idle-daemon",
         "idle_daemon",
         "memory and CPU of the daemon with nothing to do, over a minute",

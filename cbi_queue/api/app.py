@@ -10,8 +10,18 @@ from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 import cbi_queue
-from cbi_queue.api import error_answers, routes_change, routes_health, routes_job_page, routes_page, routes_read
+from cbi_queue.api import (
+    error_answers,
+    routes_change,
+    routes_forms,
+    routes_health,
+    routes_job_page,
+    routes_page,
+    routes_read,
+    routes_stream,
+)
 from cbi_queue.api.board_view import Comparer
+from cbi_queue.api.change_watch import ChangeWatch
 from cbi_queue.api.dependencies import no_ignored_body, only_known_parameters
 from cbi_queue.api.middleware import Guard, HeadAsGet
 from cbi_queue.api.models import Problem
@@ -54,10 +64,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = lambda: document_of(app)  # type: ignore[method-assign]  # as FastAPI's documentation does
     app.state.settings = settings
     app.state.comparer = Comparer(settings)
+    app.state.changes = ChangeWatch(settings)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings)
     error_answers.install(app)
-    routers = (routes_page, routes_job_page, routes_read, routes_health, routes_change)
+    routers = (routes_page, routes_job_page, routes_stream, routes_read, routes_health, routes_change, routes_forms)
     for router in (room.router for room in routers):
         app.include_router(router)
     app.mount("/static", _Static(directory=routes_page.STATIC_DIR), name="static")

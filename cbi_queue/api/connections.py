@@ -6,6 +6,7 @@ few dozen of them would lock everyone else out.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -18,7 +19,14 @@ REQUEST_WITHIN_S = 10.0
 ANSWER_WITHIN_S = 60.0
 """Seconds from then until its answer must be read, whole; the slowest answer waits 5 s for the ledger."""
 MOST_CONNECTIONS = 64
-"""Connections that are open at once; one more closes the one that has sent no whole request for the longest time."""
+"""Connections that are open at once; one more closes the one that has sent no whole request for the longest time.
+Streams are not among them: `change_watch.MOST_LISTENERS` limits these.
+"""
+STREAM_PATH = "/api/v1/events/stream"
+UNREAD_WITHIN_S = 10.0
+"""Seconds for which a stream's bytes may lie here unread until its connection is dropped."""
+STREAM_BUFFER_BYTES = 16_384
+"""What the system may hold of a stream: of megabytes nobody could tell that they are unread."""
 
 
 class PatientConnection(H11Protocol):
@@ -30,12 +38,22 @@ class PatientConnection(H11Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self.is_idle = True
         self.since_s = self.loop.time()
+        self._was_unread = False
+
+    @property
+    def is_stream(self) -> bool:
+        """True while the answer is the stream of changes, which does not end."""
+        return not self.is_idle and self.scope is not None and self.scope["path"] == STREAM_PATH
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Begin to wait for the first request; at the limit, close the connection that has been idle longest."""
         super().connection_made(transport)
         self._wait(REQUEST_WITHIN_S, is_idle=True)
-        there = [each for each in self.connections if not each.transport.is_closing()]
+        there = [
+            each
+            for each in self.connections
+            if not each.transport.is_closing() and not getattr(each, "is_stream", False)
+        ]
         if len(there) > MOST_CONNECTIONS:
             idle = [each for each in there if isinstance(each, PatientConnection) and each.is_idle and each is not self]
             min(idle or [self], key=lambda each: each.since_s).transport.abort()  # all at work: the newcomer goes
@@ -46,6 +64,10 @@ class PatientConnection(H11Protocol):
         is_whole = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
         if self.is_idle and is_whole:
             self._wait(ANSWER_WITHIN_S, is_idle=False)
+            if self.is_stream:
+                held = self.transport.get_extra_info("socket")
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER_BYTES)
+                self._watch_reading()
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request; first for the answer to be read, when it does not fit into the socket."""
@@ -53,11 +75,28 @@ class PatientConnection(H11Protocol):
         self._wait(ANSWER_WITHIN_S if is_unread else REQUEST_WITHIN_S, is_idle=True)
         super().on_response_complete()  # may start on a request that came before its time
 
+    def shutdown(self) -> None:
+        """Begin to end with the server: a stream ends at once, every other answer is finished."""
+        super().shutdown()
+        if self.is_stream:
+            self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+
+    def _watch_reading(self) -> None:
+        """Drop a stream of which bytes were there to be read at two looks, one after the other."""
+        is_unread = self.transport.get_write_buffer_size() > 0
+        if is_unread and self._was_unread:
+            self.transport.abort()
+            return
+        self._was_unread = is_unread
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(UNREAD_WITHIN_S / 2, self._watch_reading)
 
     def _wait(self, seconds: float, *, is_idle: bool) -> None:
         if self._timer is not None:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 import cbi_queue
 from cbi_queue import clock
+from cbi_queue.api.access import may_change
 from cbi_queue.api.charts import FRAME, LOSS_FRAME, stacked
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.formats import FILTERS
@@ -77,7 +78,13 @@ def status_page(
     """Return the page to a browser, and the snapshot as JSON to other clients."""
     as_html = format == "html" if format else wants_html(request)
     answer: Response = (
-        HTMLResponse(render("status.html", view=page_view(settings, request.app.state.comparer, horizon)))
+        HTMLResponse(
+            render(
+                "status.html",
+                view=page_view(settings, request.app.state.comparer, horizon),
+                may_change=may_change(request),
+            )
+        )
         if as_html
         else JSONResponse(take_status(settings).as_json())
     )
@@ -108,8 +115,12 @@ def _preference(part: str) -> tuple[str, float]:
 
 
 def error_page(request: Request, status: int, error: str, hint: str | None) -> HTMLResponse:
-    """Return an HTML page with the error; it keeps refreshing, so it recovers once the cause is gone."""
-    text = render("error.html", status=status, error=error, hint=hint, path=request.url.path, at=clock.epoch_s())
+    """Return an HTML page with the error; it keeps refreshing, so it recovers once the cause is gone.
+
+    That of a refused form stays: asking again would be another request.
+    """
+    values = {"status": status, "error": error, "hint": hint, "path": request.url.path}
+    text = render("error.html", **values, at=clock.epoch_s(), refreshes=request.method in {"GET", "HEAD"})
     return HTMLResponse(text, status_code=status)
 
 
