@@ -10,7 +10,15 @@ from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 import cbi_queue
-from cbi_queue.api import error_answers, routes_change, routes_health, routes_job_page, routes_page, routes_read
+from cbi_queue.api import (
+    error_answers,
+    routes_change,
+    routes_forms,
+    routes_health,
+    routes_job_page,
+    routes_page,
+    routes_read,
+)
 from cbi_queue.api.board_view import Comparer
 from cbi_queue.api.dependencies import no_ignored_body, only_known_parameters
 from cbi_queue.api.middleware import Guard, HeadAsGet
@@ -30,8 +38,8 @@ THREADS = 4
 """Requests that are answered at once: more would cost memory and answer none of them sooner."""
 DESCRIPTION = """One training slot, its queue and the week's budget of models.
 
-Reading needs no token. Changes need `Authorization: Bearer TOKEN`; the token is in the file `api-token` of the state
-folder. Instants are seconds since 1970 UTC; a value that is not known is null, never zero. Errors are
+Changes need `Authorization: Bearer TOKEN`; the token is in the file `api-token` of the state folder. Reading needs it
+only where others could connect. Instants are seconds since 1970 UTC; a value that is not known is null, never zero. Errors are
 `application/problem+json`."""
 
 
@@ -55,11 +63,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.comparer = Comparer(settings)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, answer=error_answers.answer_refusal)
     error_answers.install(app)
     routers = (routes_page, routes_job_page, routes_read, routes_health, routes_change)
     for router in (room.router for room in routers):
         app.include_router(router)
+    app.router.routes.extend(routes_forms.ROUTES)
     app.mount("/static", _Static(directory=routes_page.STATIC_DIR), name="static")
     return app
 

@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 import cbi_queue
 from cbi_queue import clock
+from cbi_queue.api.access import may_change_now
 from cbi_queue.api.charts import FRAME, LOSS_FRAME, stacked
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.formats import FILTERS
@@ -46,7 +47,6 @@ _TEMPLATES.globals.update(
     next_shown=NEXT_SHOWN,
     at_risk_shown=AT_RISK_SHOWN,
     timeline_width=WIDTH,
-    may_change=False,
     queue_listed=QUEUE_LISTED,
     version=cbi_queue.__version__,
 )
@@ -108,11 +108,17 @@ def _preference(part: str) -> tuple[str, float]:
 
 
 def error_page(request: Request, status: int, error: str, hint: str | None) -> HTMLResponse:
-    """Return an HTML page with the error; it keeps refreshing, so it recovers once the cause is gone."""
-    text = render("error.html", status=status, error=error, hint=hint, path=request.url.path, at=clock.epoch_s())
+    """Return an HTML page with the error; it keeps refreshing, so it recovers once the cause is gone.
+
+    The answer to a form stays as it is, with a link to where the form was.
+    """
+    path, is_still = request.scope["path"], request.method not in {"GET", "HEAD"}
+    back = path.rpartition("/")[0] if is_still and path.startswith("/jobs/") else "/status"
+    seen = {"status": status, "error": error, "hint": hint, "path": path, "at": clock.epoch_s()}
+    text = render("error.html", is_still=is_still, back=back, **seen)
     return HTMLResponse(text, status_code=status)
 
 
 def render(template: str, **values: Any) -> str:
     """Return a template filled in; it escapes every value."""
-    return _TEMPLATES.get_template(template).render(**values)
+    return _TEMPLATES.get_template(template).render(may_change=may_change_now(), **values)
