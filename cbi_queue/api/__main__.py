@@ -25,6 +25,7 @@ from cbi_queue.standard_streams import prepare_streams
 if TYPE_CHECKING:
     from types import FrameType
 
+    from cbi_queue.api.changes import Changes
     from cbi_queue.settings import Settings
 
 STOPS_WITHIN_S = 3
@@ -94,7 +95,19 @@ def serve(settings: Settings, *, open_browser: bool = False) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=STOPS_WITHIN_S,
     )
-    uvicorn.Server(config).run(sockets=listeners)
+    _Server(config, app.state.changes).run(sockets=listeners)
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams first when it stops: it waits for every other answer."""
+
+    def __init__(self, config: uvicorn.Config, changes: Changes) -> None:
+        super().__init__(config)
+        self._changes = changes
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._changes.close()
+        await super().shutdown(sockets)
 
 
 def listen(settings: Settings) -> list[socket.socket]:

@@ -18,8 +18,10 @@ from cbi_queue.api import (
     routes_job_page,
     routes_page,
     routes_read,
+    routes_stream,
 )
 from cbi_queue.api.board_view import Comparer
+from cbi_queue.api.changes import Changes
 from cbi_queue.api.dependencies import no_ignored_body, only_known_parameters
 from cbi_queue.api.middleware import Guard, HeadAsGet
 from cbi_queue.api.models import Problem
@@ -62,10 +64,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = lambda: document_of(app)  # type: ignore[method-assign]  # as FastAPI's documentation does
     app.state.settings = settings
     app.state.comparer = Comparer(settings)
+    app.state.changes = Changes(settings)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings, answer=error_answers.answer_refusal)
     error_answers.install(app)
-    routers = (routes_page, routes_job_page, routes_read, routes_health, routes_change)
+    routers = (routes_page, routes_job_page, routes_read, routes_health, routes_change, routes_stream)
     for router in (room.router for room in routers):
         app.include_router(router)
     app.router.routes.extend(routes_forms.ROUTES)

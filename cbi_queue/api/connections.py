@@ -6,19 +6,29 @@ few dozen of them would lock everyone else out.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from cbi_queue.api.changes import MOST_STREAMS
+from cbi_queue.api.middleware import STREAM_PATH
+
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
 REQUEST_WITHIN_S = 10.0
 """Seconds from the connection, or from the last answer, until a request must be there, whole."""
 ANSWER_WITHIN_S = 60.0
 """Seconds from then until its answer must be read, whole; the slowest answer waits 5 s for the ledger."""
-MOST_CONNECTIONS = 64
-"""Connections that are open at once; one more closes the one that has sent no whole request for the longest time."""
+MOST_CONNECTIONS = 64 + MOST_STREAMS
+"""Connections that are open at once; one more closes the one that has sent no whole request for the longest time. Streams
+never take all of them."""
+STREAM_CHECK_S = 10.0
+"""Seconds between looks at a stream, which has no end: a client that has not read what was sent by then is dropped."""
+STREAM_BUFFER_BYTES = 16_384
+"""What the system keeps for a client that does not read; the hundred bytes of a change fit many times."""
 
 
 class PatientConnection(H11Protocol):
@@ -46,6 +56,11 @@ class PatientConnection(H11Protocol):
         is_whole = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
         if self.is_idle and is_whole:
             self._wait(ANSWER_WITHIN_S, is_idle=False)
+            if self.scope is not None and self.scope["path"] == STREAM_PATH and self.scope["method"] == "GET":
+                self.transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER_BYTES
+                )
+                self._look_again()
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request; first for the answer to be read, when it does not fit into the socket."""
@@ -59,8 +74,15 @@ class PatientConnection(H11Protocol):
             self._timer.cancel()
         super().connection_lost(exc)
 
-    def _wait(self, seconds: float, *, is_idle: bool) -> None:
+    def _look_again(self) -> None:
+        """Drop a stream whose client does not read; else look again later."""
+        if self.transport.get_write_buffer_size() > 0:
+            self.transport.abort()
+            return
+        self._wait(STREAM_CHECK_S, is_idle=False, then=self._look_again)
+
+    def _wait(self, seconds: float, *, is_idle: bool, then: Callable[[], None] | None = None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self.is_idle, self.since_s = is_idle, self.loop.time()
-        self._timer = self.loop.call_later(seconds, self.transport.abort)
+        self._timer = self.loop.call_later(seconds, then or self.transport.abort)

@@ -194,7 +194,7 @@ def test_nothing_is_loaded_from_elsewhere(watch, site):
         pass
 
     assert {url for url in watched.asked if not url.startswith(site.url)} == set()
-    assert {f"{site.url}/static/status.js", f"{site.url}/static/status.css"} <= watched.asked
+    assert {f"{site.url}/static/live.js", f"{site.url}/static/status.css"} <= watched.asked
     assert watched.complaints == []
 
 

@@ -402,12 +402,12 @@ def test_the_page_never_says_that_a_job_trains_while_no_daemon_runs(site, client
 
 
 def test_every_answer_carries_the_security_headers(client):
-    for path in ("/status", "/api/v1/jobs", "/static/status.js", "/nowhere"):
+    for path in ("/status", "/api/v1/jobs", "/static/live.js", "/nowhere"):
         headers = client.get(path, headers=BROWSER).headers
         assert headers["content-security-policy"].startswith("default-src 'self'")
         assert "unsafe" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert headers["cache-control"] == ("no-cache" if path.startswith(("/static", "/api")) else "no-store")
         assert not [name for name in headers if name.startswith("access-control")]
