@@ -85,6 +85,13 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     ),
     Benchmark("idle-page", "idle_page", "memory of `cbi-queue serve` after a few requests", 3, smallest={"TIMES": 1}),
     Benchmark(
+        "page-change",
+        "page_change",
+        "p95 from a change of the queue until an open page shows it",
+        3,
+        smallest={"CHANGES": 2},
+    ),
+    Benchmark(
         "page-speed",
         "page_speed",
         "p99 of page and API at 50 requests a second, on a week and on 100,000 jobs with 5 million telemetry rows",
