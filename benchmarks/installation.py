@@ -42,6 +42,7 @@ class Installation:
             "CBI_V14_REPO": str(self.root / "repo"),
             "CBI_CONFIG": str(self.root / "config.toml"),
             "CBI_THREADS": "1",
+            "CBI_PAGE_READING": "open",  # whatever other accounts the machine has
         }
 
     @property

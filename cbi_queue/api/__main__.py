@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import ipaddress
 import signal
 import socket
 import sys
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from cbi_queue.api import sessions
+from cbi_queue.api.access import is_loopback, why_reading_needs_a_right
 from cbi_queue.api.app import create_app
 from cbi_queue.api.connections import PatientConnection
 from cbi_queue.api.middleware import url_of
@@ -72,13 +73,17 @@ def serve(settings: Settings, *, open_browser: bool = False) -> None:
     Raises:
         Refused: when the server cannot listen on the address.
     """
+    if not is_loopback(settings.host) and settings.other_machines != "allow":
+        raise Refused(
+            f"cannot serve on {settings.host}: other machines can reach it, and nothing is encrypted",
+            hint=f"a tunnel is safer: ssh -L {settings.port}:127.0.0.1:{settings.port} THIS-MACHINE; or allow it with "
+            "--allow-other-machines, or CBI_OTHER_MACHINES=allow",
+        )
     app = create_app(settings)
     listeners = listen(settings)
     _announce(settings)
-    if open_browser:
-        import webbrowser
-
-        webbrowser.open(url_of(settings))  # the socket listens already, so the browser's request waits for the server
+    if open_browser:  # the socket listens already, so the browser's request waits for the server
+        sessions.open_browser(settings, sessions.new_link(settings))
     config = uvicorn.Config(
         app,
         http=PatientConnection,
@@ -139,24 +144,21 @@ def _another(port: int) -> int:
 
 
 def _announce(settings: Settings) -> None:
+    why = why_reading_needs_a_right(settings)
     print(f"Status page  {url_of(settings)}")
     print(f"API          {url_of(settings).removesuffix('/status')}/api/v1/status, shapes in /openapi.json")
-    print(f"Token        {settings.token_path} (needed for changes, not for reading)", flush=True)
-    if not _is_loopback(settings.host):
+    needed = "changes, not for reading" if why is None else f"changes and for reading: {why}"
+    print(f"Token        {settings.token_path} (needed for {needed})")
+    print("Browser      cbi-queue open gives it the right, without the token", flush=True)
+    if not is_loopback(settings.host):
+        asked = "can read the queue and its logs" if why is None else "can try to"
         print(
-            f"Warning: {settings.host} is reachable from other machines: anyone who can connect to port "
-            f"{settings.port} can read the queue and its logs, and the token is sent unencrypted. A tunnel is safer: "
+            f"WARNING: {settings.host} is reachable from other machines: anyone who can connect to port "
+            f"{settings.port} {asked}, and the token is sent unencrypted. A tunnel is safer: "
             f"ssh -L {settings.port}:127.0.0.1:{settings.port} THIS-MACHINE, with --host 127.0.0.1.",
             file=sys.stderr,
             flush=True,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 if __name__ == "__main__":

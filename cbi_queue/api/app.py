@@ -16,6 +16,7 @@ from cbi_queue.api import (
     routes_forms,
     routes_health,
     routes_job_page,
+    routes_open,
     routes_page,
     routes_read,
     routes_stream,
@@ -40,8 +41,8 @@ THREADS = 4
 """Requests that are answered at once: more would cost memory and answer none of them sooner."""
 DESCRIPTION = """One training slot, its queue and the week's budget of models.
 
-Reading needs no token. Changes need `Authorization: Bearer TOKEN`; the token is in the file `api-token` of the state
-folder. Instants are seconds since 1970 UTC; a value that is not known is null, never zero. Errors are
+Changes need `Authorization: Bearer TOKEN`; the token is in the file `api-token` of the state folder. Reading needs it
+only where others could connect. Instants are seconds since 1970 UTC; a value that is not known is null, never zero. Errors are
 `application/problem+json`."""
 
 
@@ -66,11 +67,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.comparer = Comparer(settings)
     app.state.changes = ChangeWatch(settings)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, answer=error_answers.answer_refusal)
     error_answers.install(app)
     routers = (routes_page, routes_job_page, routes_stream, routes_read, routes_health, routes_change, routes_forms)
     for router in (room.router for room in routers):
         app.include_router(router)
+    app.router.routes.extend(routes_open.ROUTES)
     app.mount("/static", _Static(directory=routes_page.STATIC_DIR), name="static")
     return app
 

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.routing import Match, Route
 
 from cbi_queue.api.dependencies import schema_of
-from cbi_queue.api.middleware import refuse
+from cbi_queue.api.middleware import Refusal, refuse
 from cbi_queue.api.routes_page import error_page, wants_html
 from cbi_queue.errors import CbiError, LedgerError, Refused, StaleTransition, UnknownJob, VolumeMissing
 from cbi_queue.values.words import fault_words, placed
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
+    from fastapi import FastAPI
     from starlette.responses import Response
+    from starlette.types import Scope
 
 STATUS_OF: tuple[tuple[type[CbiError], int], ...] = (
     (UnknownJob, 404),
@@ -91,6 +93,13 @@ def _allow(request: Request, status: int) -> dict[str, str]:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
     )  # fmt: skip
     return {"Allow": ", ".join(sorted(set().union(*found)))}
+
+
+def answer_refusal(scope: Scope, refusal: Refusal) -> Response:
+    """Return the answer to a request that the guard refuses; the connection is closed after it."""
+    answer = _answer(Request(scope), refusal.status, refusal.error, refusal.hint)
+    answer.headers.update({**refusal.headers, "Connection": "close"})
+    return answer
 
 
 def _answer(request: Request, status: int, error: str, hint: str | None) -> Response:

@@ -1,26 +1,30 @@
 """Checks of every request (Host, Origin, token, size of the body) and the headers of every answer.
 
-The page listens on loopback and has no login, so an attack comes through the browser: a site that points its own name
-at 127.0.0.1 (DNS rebinding) still sends that name as Host, and a form on another site sends its Origin. Both are
-refused. A numeric address cannot be rebound, because it is not looked up. Nothing of a body is read before the token
-has been checked, and a refused connection is closed.
+The page listens on loopback, so an attack comes through the browser: a site that points its own name at 127.0.0.1 (DNS
+rebinding) still sends that name as Host, and a form on another site sends its Origin. Both are refused. A numeric
+address cannot be rebound, because it is not looked up. A change with a cookie must also show that a page of this server
+sent it. Nothing of a body is read before the right has been checked, and a refused connection is closed.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
 
+from cbi_queue.api import access
 from cbi_queue.api.problems import problem
+from cbi_queue.api.sessions import origin_of
 from cbi_queue.api.token import why_no_change
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from starlette.responses import JSONResponse
+    from starlette.responses import JSONResponse, Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from cbi_queue.settings import Settings
@@ -44,6 +48,8 @@ ANSWER_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 NO_STORE = "no-store"
+BEARER = {"WWW-Authenticate": "Bearer"}
+_HOW_TO_READ = "in a browser: run `cbi-queue open`; in a program: send `Authorization: Bearer TOKEN`, which is in"
 
 
 class AllowedHosts:
@@ -81,12 +87,21 @@ class AllowedHosts:
         return True
 
 
+class Refusal(NamedTuple):
+    """Why a request is refused."""
+
+    status: int
+    error: str
+    hint: str | None
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
 class Guard:
     """Refuses requests meant for another server, and puts the security headers on every answer."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        """Wrap *app*."""
-        self._app = app
+    def __init__(self, app: ASGIApp, settings: Settings, answer: Callable[[Scope, Refusal], Response]) -> None:
+        """Wrap *app*; *answer* makes the answer of a refusal, as JSON or as a page."""
+        self._app, self._answer = app, answer
         self._settings = settings
         self._hosts = AllowedHosts(settings.host, settings.port)
         self._url = url_of(settings)
@@ -102,34 +117,53 @@ class Guard:
                 _add_headers(message)
             await send(message)
 
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
-        await (refusal or self._app)(scope, receive, send_guarded)
+        refusal = self._refusal(scope, Headers(scope=scope))
+        await (self._app if refusal is None else self._answer(scope, refusal))(scope, receive, send_guarded)
 
-    def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         if twice := [name for name in SENT_ONCE if len(headers.getlist(name)) > 1]:
-            return refuse(400, f"the request has two {twice[0].title()} headers", "send it once")
+            return Refusal(400, f"the request has two {twice[0].title()} headers", "send it once")
         host = headers.get("host")
         if host is None or host not in self._hosts:
-            return refuse(
-                400, f"the Host header names {host or 'none'!r}, which is not this server", f"open {self._url}"
-            )
-        if method not in SAFE_METHODS:
-            origin = headers.get("origin")
-            if origin is not None and not self._hosts.is_own_origin(origin):
-                return refuse(
-                    403, f"a page from {origin!r} may not change anything here", "use curl or the command line"
-                )
-            if (why := why_no_change(self._settings, headers.get("authorization"))) is not None:
-                return refuse(401, *why, headers={"WWW-Authenticate": "Bearer"})
-        return _body_refusal(headers)
+            error = f"the Host header names {host or 'none'!r}, which is not this server"
+            return Refusal(400, error, f"open {self._url}")
+        return self._right_refusal(scope, headers) or _body_refusal(headers)
+
+    def _right_refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
+        """Return why the sender may not do what it asks for; note whether it may change the queue."""
+        is_change = scope["method"] not in SAFE_METHODS
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        is_foreign = origin is not None and not self._hosts.is_own_origin(origin)
+        if is_change and (is_foreign or site not in {None, "same-origin", "none"}):
+            who = f"a page from {origin!r}" if is_foreign else f"a page of another origin (Sec-Fetch-Site: {site})"
+            return Refusal(403, f"{who} may not change anything here", "use curl or the command line")
+        has_token = access.has_token(self._settings, headers)
+        has_right = has_token or access.has_session(self._settings, headers)
+        access.note_right(has_right)
+        if is_change and not has_right:
+            what, hint = why_no_change(self._settings, headers.get("authorization")) or ("", "")
+            return Refusal(401, what, f"{hint}; a browser gets the right from `cbi-queue open`", BEARER)
+        if is_change and not has_token and origin is None and site != "same-origin":
+            shown = "a change with a cookie must show that a page of this server sent it: Origin or Sec-Fetch-Site"
+            return Refusal(403, shown, "send the token instead")
+        if has_right or is_change or scope["path"].startswith(access.ALWAYS_OPEN):
+            return None
+        if (why := self._why_reading_needs_a_right) is None:
+            return None
+        hint = f"{_HOW_TO_READ} {self._settings.token_path}; or the setting page_reading, in docs/settings.md"
+        return Refusal(401, f"reading needs a right here: {why}", hint, BEARER)
+
+    @functools.cached_property
+    def _why_reading_needs_a_right(self) -> str | None:
+        return access.why_reading_needs_a_right(self._settings)
 
 
-def _body_refusal(headers: Headers) -> JSONResponse | None:
+def _body_refusal(headers: Headers) -> Refusal | None:
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers or not length.isdecimal():
-        return refuse(411, "the request does not state the length of its body", "send a Content-Length header")
+        return Refusal(411, "the request does not state the length of its body", "send a Content-Length header")
     if int(length) > MAX_BODY_BYTES:
-        return refuse(413, f"the body has {length} bytes; at most {MAX_BODY_BYTES} are allowed", None)
+        return Refusal(413, f"the body has {length} bytes; at most {MAX_BODY_BYTES} are allowed", None)
     return None
 
 
@@ -147,8 +181,7 @@ def refuse(status: int, error: str, hint: str | None, headers: Mapping[str, str]
 
 def url_of(settings: Settings) -> str:
     """Return the address of the status page, for a browser on this machine."""
-    host = "127.0.0.1" if settings.host in WILDCARDS else settings.host
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/status"
+    return f"{origin_of(settings)}/status"
 
 
 class HeadAsGet:

@@ -18,7 +18,6 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 
 from cbi_queue import clock
-from cbi_queue.api.access import may_change
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.job_plot import forecast_picture, job_picture
 from cbi_queue.api.job_view import job_view, log_path, newest_log
@@ -80,10 +79,10 @@ _FORECASTS = _Forecasts()
 
 
 @router.get("/jobs/{name}", include_in_schema=False)
-def job_page(name: JobName, request: Request, settings: AppSettings) -> HTMLResponse:
+def job_page(name: JobName, settings: AppSettings) -> HTMLResponse:
     """Return the page of one job, by number or name."""
-    view, may = job_view(settings, name), may_change(request)
-    return HTMLResponse(render("job.html", view=view, can_zoom=plotly_path() is not None, may_change=may))
+    view = job_view(settings, name)
+    return HTMLResponse(render("job.html", view=view, can_zoom=plotly_path() is not None))
 
 
 @router.get("/jobs/{name}/plots/{version}/work.svg", include_in_schema=False)

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 import cbi_queue
 from cbi_queue import clock
-from cbi_queue.api.access import may_change
+from cbi_queue.api.access import may_change_now
 from cbi_queue.api.charts import FRAME, LOSS_FRAME, stacked
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.formats import FILTERS
@@ -47,7 +47,6 @@ _TEMPLATES.globals.update(
     next_shown=NEXT_SHOWN,
     at_risk_shown=AT_RISK_SHOWN,
     timeline_width=WIDTH,
-    may_change=False,
     queue_listed=QUEUE_LISTED,
     version=cbi_queue.__version__,
 )
@@ -78,13 +77,7 @@ def status_page(
     """Return the page to a browser, and the snapshot as JSON to other clients."""
     as_html = format == "html" if format else wants_html(request)
     answer: Response = (
-        HTMLResponse(
-            render(
-                "status.html",
-                view=page_view(settings, request.app.state.comparer, horizon),
-                may_change=may_change(request),
-            )
-        )
+        HTMLResponse(render("status.html", view=page_view(settings, request.app.state.comparer, horizon)))
         if as_html
         else JSONResponse(take_status(settings).as_json())
     )
@@ -119,11 +112,11 @@ def error_page(request: Request, status: int, error: str, hint: str | None) -> H
 
     That of a refused form stays: asking again would be another request.
     """
-    values = {"status": status, "error": error, "hint": hint, "path": request.url.path}
+    values = {"status": status, "error": error, "hint": hint, "path": request.scope["path"]}
     text = render("error.html", **values, at=clock.epoch_s(), refreshes=request.method in {"GET", "HEAD"})
     return HTMLResponse(text, status_code=status)
 
 
 def render(template: str, **values: Any) -> str:
     """Return a template filled in; it escapes every value."""
-    return _TEMPLATES.get_template(template).render(**values)
+    return _TEMPLATES.get_template(template).render(may_change=may_change_now(), **values)

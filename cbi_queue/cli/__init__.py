@@ -51,6 +51,7 @@ VERBS: dict[str, str] = {
     "edit": "Change the parameters, priority, retries or timeout of a waiting job.",
     "wait": "Wait until jobs, or the whole queue, have finished.",
     "serve": "Serve the status page and the API.",
+    "open": "Open the status page in a browser, which may then change the queue.",
     "mcp": "Serve the queue to an MCP client, such as an assistant.",
     "notify": "Show who is told of failures and the end of the week; send a test.",
     "service": "Install, check, restart or remove the background service.",

@@ -65,6 +65,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "foreign_gpu": ("wait", "beside"),
     "tracking": ("on", "off"),
     "retrain": ("ask", "enqueue"),
+    "page_reading": ("auto", "token", "open"),
+    "other_machines": ("refuse", "allow"),
 }
 _PATHS = frozenset({"state_dir", "repo", "training_data", "models", "logs", "volume", "sensors_script"})
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

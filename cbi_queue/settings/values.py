@@ -75,9 +75,15 @@ class Settings:
     """Whether finished runs are written to MLflow's store in models/mlflow while the daemon runs: on, off. CBI_TRACKING.
     Without the package mlflow nothing is written, and nothing is lost: `cbi-queue track` catches up."""
     host: str = "127.0.0.1"
-    """Address of the status page. CBI_HOST. Loopback; set it to allow other machines."""
+    """Address of the status page. CBI_HOST. Loopback; another needs `other_machines`."""
     port: int = 8000
     """Port of the status page. CBI_PORT."""
+    page_reading: str = "auto"
+    """Who may read the page: auto (everybody on a loopback where no other account could connect, else whoever has a
+    right), token (only whoever has a right), open (whoever can connect). CBI_PAGE_READING."""
+    other_machines: str = "refuse"
+    """Whether `host` may be an address that other machines can reach: refuse, allow. CBI_OTHER_MACHINES. There is no
+    encryption."""
     log_max_bytes: int = 5_000_000
     """Bytes at which a log rolls over. CBI_LOG_MAX_BYTES."""
     log_keep: int = 3

@@ -44,7 +44,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1,
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"])
 def test_both_loopbacks_are_ours_whatever_the_host(site, host):
     """`localhost:8000/status` may mean either; a stranger on the other one would be sent the token."""
-    site.environ["CBI_HOST"] = host
+    site.environ |= {"CBI_HOST": host, "CBI_OTHER_MACHINES": "allow"}
     with site.server():
         for address, name in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("::1", "localhost")):
             asked = request(site.port, "GET /status HTTP/1.1", host=f"{name}:{site.port}")
@@ -320,5 +320,5 @@ def test_odd_requests_are_refused_change_nothing_and_are_not_logged(site):
 
     assert len(tried) > 100
     assert not wrong, "\n".join(map(str, wrong))
-    assert len(said.splitlines()) == 3, "where it serves, and nothing of what was sent"
+    assert len(said.splitlines()) == 4, "where it serves, and nothing of what was sent"
     assert Path(site.settings.token_path).read_text().strip() == token

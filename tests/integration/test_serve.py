@@ -72,19 +72,23 @@ def test_serve_starts_before_anything_else_and_prints_the_address_and_where_the_
 
     with site.server() as process:
         assert urllib.request.urlopen(f"{site.url}/healthz", timeout=10).status == 200
-        assert [process.stdout.readline().split()[0] for _ in range(3)] == ["Status", "API", "Token"]
+        assert [process.stdout.readline().split()[0] for _ in range(4)] == ["Status", "API", "Token", "Browser"]
 
 
-def test_an_address_that_others_can_reach_is_served_with_a_warning(site):
+def test_an_address_that_others_can_reach_must_be_allowed_and_is_served_with_a_warning(site):
     site.environ["CBI_HOST"] = "0.0.0.0"
+    refused = _serve(site)
+    site.environ["CBI_OTHER_MACHINES"] = "allow"
     with site.server() as process:
-        said = "".join(process.stdout.readline() for _ in range(4))
+        said = "".join(process.stdout.readline() for _ in range(5))
 
-    assert "Warning: 0.0.0.0 is reachable from other machines" in said
+    assert refused.returncode == 2
+    assert "--allow-other-machines" in refused.stderr
+    assert "WARNING: 0.0.0.0 is reachable from other machines" in said
 
 
 def test_an_address_of_another_machine_is_refused(site):
-    done = _serve(site, "--host", "192.0.2.1")
+    done = _serve(site, "--host", "192.0.2.1", "--allow-other-machines")
 
     assert done.returncode == 2
     assert f"cannot serve on 192.0.2.1:{site.port}" in done.stderr

@@ -80,6 +80,7 @@ class ApiInstallation:
             "CBI_CONFIG": str(config),
             "CBI_STATE_DIR": str(path / "state"),
             "CBI_V14_REPO": str(path / "repo"),
+            "CBI_PAGE_READING": "open",  # whatever accounts the machine of the tests has
             "CBI_PORT": str(self.port),
         }
         self.settings: Settings = load_settings(self.environ)
@@ -182,7 +183,7 @@ class ApiInstallation:
         def answers() -> bool:
             assert process.poll() is None, process.communicate()[0]
             try:
-                with urllib.request.urlopen(f"{self.url}/healthz", timeout=5):
+                with urllib.request.urlopen(f"{self.url}/static/icon.svg", timeout=5):
                     return True
             except OSError:
                 return False

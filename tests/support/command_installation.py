@@ -31,6 +31,7 @@ class Home:
             **kept,
             "CBI_STATE_DIR": str(self.root / "state"),
             "CBI_V14_REPO": str(self.root / "repo"),
+            "CBI_PAGE_READING": "open",  # whatever accounts the machine of the tests has
             "CBI_CONFIG": str(self.root / "config.toml"),
             "CBI_TRACKING": "off",
         }

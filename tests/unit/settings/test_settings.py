@@ -21,6 +21,7 @@ VALUES = {
     "sample_s": 0.5, "thermal_key": "own.key", "sensors_script": "/tra/ce", "trainer_environment": "AWS_PROFILE,OWN",
     "heat_ladder": "pause,micro_batch", "foreign_gpu": "wait", "foreign_gpu_mib": 750.5, "tracking": "on",
     "forecast_at": "18:00", "forecast_max_age": 3, "retrain": "ask",
+    "page_reading": "token", "other_machines": "refuse",
 }  # fmt: skip
 """A value unlike its default (or, of two choices, unlike the one in the file) for every field with a variable."""
 IN_FILE = {
@@ -31,6 +32,8 @@ IN_FILE = {
     "tracking": "off",
     "forecast_at": "06:30 Europe/Berlin",
     "retrain": "enqueue",
+    "page_reading": "open",
+    "other_machines": "allow",
     "log_max_bytes": 2000,
     "poll_s": 0.125,
     "trainer_environment": "PROXY",
