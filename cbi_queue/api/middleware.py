@@ -151,7 +151,7 @@ def url_of(settings: Settings) -> str:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET, without the body."""
+    """Answers HEAD as GET, without the body; `is_head` in the scope tells a route that it need not make one."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap *app*."""
@@ -168,4 +168,4 @@ class HeadAsGet:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET"}, receive, send_without_body)
+        await self._app({**scope, "method": "GET", "is_head": True}, receive, send_without_body)
