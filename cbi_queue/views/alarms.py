@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.errors import VolumeMissing
 from cbi_queue.ledger import queries
-from cbi_queue.lifecycle import REASON_WORDS, JobState
+from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,10 +111,19 @@ def _held(ledger: Ledger, status: QueueStatus) -> list[Alarm]:
     """Return a line for each reason why jobs are held: nothing but a release starts them."""
     if not status.counts.get(JobState.HELD):
         return []
-    groups: dict[str, list[str]] = {}
+    groups: dict[Reason, list[str]] = {}
     for job in queries.brief_jobs(ledger, "state = 'held'"):
-        groups.setdefault(REASON_WORDS[job.reason], []).append(job.name)
-    return [Alarm("held", "warn", _held_title(names), words, jobs=tuple(names)) for words, names in groups.items()]
+        groups.setdefault(job.reason, []).append(job.name)
+    return [
+        Alarm(
+            "held",
+            "warn" if reason is Reason.USER else "bad",
+            _held_title(names),
+            REASON_WORDS[reason],
+            jobs=tuple(names),
+        )
+        for reason, names in groups.items()
+    ]
 
 
 def _held_title(names: Sequence[str]) -> str:
