@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import threading
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from pydantic import TypeAdapter
 
 from cbi_queue import clock
@@ -85,7 +84,7 @@ _FORECASTS = _Forecasts()
 @router.get("/jobs/{name}", include_in_schema=False)
 def job_page(name: JobName, settings: AppSettings) -> HTMLResponse:
     """Return the page of one job, by number or name."""
-    return HTMLResponse(render("job.html", view=job_view(settings, name), can_zoom=plotly_path() is not None))
+    return HTMLResponse(render("job.html", view=job_view(settings, name)))
 
 
 @router.get("/jobs/{name}/plots/{version}/work.svg", include_in_schema=False)
@@ -179,22 +178,6 @@ def artifact(name: JobName, path: str, request: Request, settings: AppSettings) 
                 yield chunk
 
     return StreamingResponse(chunks(), status, headers, media_type="application/octet-stream")
-
-
-@router.get("/plots/plotly.js", include_in_schema=False)
-def plotly() -> FileResponse:
-    """Return Plotly's script from its installed package; without it the pictures stay as they are."""
-    path = plotly_path()
-    if path is None:
-        raise HTTPException(404, {"error": "Plotly is not installed", "hint": "pip install 'cbi-queue[plots]'"})
-    return FileResponse(path, media_type="text/javascript", headers={"Cache-Control": "private, max-age=3600"})
-
-
-def plotly_path() -> Path | None:
-    """Return where the installed package has Plotly's script; the package itself is not imported."""
-    found = importlib.util.find_spec("plotly")
-    path = Path(found.origin).with_name("package_data") / "plotly.min.js" if found and found.origin else None
-    return path if path is not None and path.is_file() else None
 
 
 def _asked(first: str, last: str, size: int) -> tuple[int, int]:
