@@ -96,7 +96,7 @@ def _foreign_table(path: Path) -> str | None:
     """
     with closing(connect(path, readonly=True)) as conn:
         row = conn.execute(sql).fetchone()
-    return None if row is None else row[0]
+    return None if row is None or row[0] is None else str(row[0])
 
 
 def why_lost(path: Path) -> str | None:
