@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WIDTH, LEFT, RIGHT = 800.0, 70.0, 8.0
 TALL, GAP, TOP, FOOT = 90.0, 30.0, 20.0, 22.0
 COLOURS = ("#3b82c4", "#c47a1b", "#6b7280")
-MARKS = {"start": "#2f9e6b", "decision": "#c47a1b", "pause": "#8b8f96"}
+MARKS = {"start": "#2f9e6b", "decision": "#c47a1b", "pause": "#8b8f96", "checkpoint": "#c0392b"}
 
 
 @dataclass(frozen=True, slots=True)

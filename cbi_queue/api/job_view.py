@@ -118,8 +118,9 @@ def job_view(settings: Settings, name: str) -> JobView:
         last = telemetry.epochs(job.id, last=1)
         is_told = span is None or span[0] <= STORY_EPOCHS
         story = story_of(history_of(ledger, telemetry, name)) if is_told else []
+        ledger_id = ledger.ledger_id
     number, log, log_missing = _log(settings, attempts)
-    files, fault = _files(job)
+    files, fault = _files(job, ledger_id)
     left_out = f"{span[0]:,} epochs are recorded, too many to tell here" if span and not is_told else None
     return JobView(
         at=now,
@@ -191,13 +192,13 @@ def _result(job: JobRow) -> ResultShown:
     )
 
 
-def _files(job: JobRow) -> tuple[list[tuple[str, str]], str | None]:
+def _files(job: JobRow, ledger_id: str) -> tuple[list[tuple[str, str]], str | None]:
     if job.run_dir is None:
         return [], None
     manifest, why = open_manifest(Path(job.run_dir))
     if manifest is None:
         return [], why if job.state in {JobState.SUCCEEDED, JobState.VETOED} else None
-    if (manifest.job_id, manifest.identity) != (job.id, job.identity):
+    if (manifest.ledger_id, manifest.job_id, manifest.identity) != (ledger_id, job.id, job.identity):
         return [], "the run folder belongs to another job now"
     return [(name, size_words(entry["bytes"])) for name, entry in sorted(manifest.files.items())], None
 

@@ -185,7 +185,7 @@ def url_of(settings: Settings) -> str:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET, without the body."""
+    """Answers HEAD as GET, without the body; `is_head` in the scope tells a route that it need not make one."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap *app*."""

@@ -4,18 +4,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from pydantic import TypeAdapter
 
 from cbi_queue import clock
 from cbi_queue.api.dependencies import AppSettings
@@ -23,6 +23,8 @@ from cbi_queue.api.job_plot import forecast_picture, job_picture
 from cbi_queue.api.job_view import job_view, log_path, newest_log
 from cbi_queue.api.models import AttemptNumber, JobName, Number, Problem
 from cbi_queue.api.routes_page import render
+from cbi_queue.api.routes_read import CLOCK_S, TAGGED
+from cbi_queue.api.versions import headers_of, not_changed, tag_of
 from cbi_queue.artifacts import open_inside, open_manifest
 from cbi_queue.child_answers import answer_of
 from cbi_queue.errors import CbiError
@@ -40,6 +42,7 @@ CHUNK = 262_144
 FORECASTS_WITHIN_S = 30.0
 KEPT_FORECASTS = 16
 SVG = "image/svg+xml"
+_CURVES = TypeAdapter(JobCurves)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -81,17 +84,16 @@ _FORECASTS = _Forecasts()
 @router.get("/jobs/{name}", include_in_schema=False)
 def job_page(name: JobName, settings: AppSettings) -> HTMLResponse:
     """Return the page of one job, by number or name."""
-    view = job_view(settings, name)
-    return HTMLResponse(render("job.html", view=view, can_zoom=plotly_path() is not None))
+    return HTMLResponse(render("job.html", view=job_view(settings, name)))
 
 
 @router.get("/jobs/{name}/plots/{version}/work.svg", include_in_schema=False)
-def work_plot(name: JobName, version: int, settings: AppSettings) -> Response:  # noqa: ARG001 - for browsers
+def work_plot(name: JobName, version: int, request: Request, settings: AppSettings) -> Response:  # noqa: ARG001 - for browsers
     """Return losses, cost of a sample, heat, memory and contention under one axis of time, as a picture.
 
     A page that names another *version* makes its browser ask again.
     """
-    return Response(render("job_plot.svg", picture=job_picture(_curves(settings, name))), media_type=SVG)
+    return _curves(request, settings, name, lambda found: (render("job_plot.svg", picture=job_picture(found)), SVG))
 
 
 @router.get("/jobs/{name}/plots/forecast.svg", include_in_schema=False)
@@ -103,10 +105,10 @@ def forecast_plot(name: JobName, settings: AppSettings) -> Response:
     return Response(render("job_plot.svg", picture=picture), media_type=SVG)
 
 
-@router.get("/api/v1/jobs/{name}/curves")
-def curves(name: JobName, settings: AppSettings) -> dict[str, Any]:
+@router.get("/api/v1/jobs/{name}/curves", responses=TAGGED, response_model=JobCurves)
+def curves(name: JobName, request: Request, settings: AppSettings) -> Response:
     """Return the curves of a job, of 2,000 points each at most, with what happened; instants in seconds since 1970."""
-    return asdict(_curves(settings, name))
+    return _curves(request, settings, name, lambda found: (_CURVES.dump_json(found), "application/json"))
 
 
 @router.get("/api/v1/jobs/{name}/forecasts")
@@ -137,7 +139,7 @@ def log_part(
 
 
 @router.get("/jobs/{name}/artifacts/{path:path}", include_in_schema=False)
-def artifact(name: JobName, path: str, request: Request, settings: AppSettings) -> StreamingResponse:
+def artifact(name: JobName, path: str, request: Request, settings: AppSettings) -> Response:
     """Return a file of the run, as its manifest names it; no link is followed. A range of bytes may be asked for."""
     job, folder, manifest_files = _run(settings, name)
     if path not in manifest_files:
@@ -163,6 +165,9 @@ def artifact(name: JobName, path: str, request: Request, settings: AppSettings) 
         status = 206
         headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - begin)
+    if request.scope.get("is_head"):
+        stream.close()
+        return Response(None, status, headers, "application/octet-stream")
 
     def chunks() -> Iterator[bytes]:
         with stream:
@@ -175,36 +180,27 @@ def artifact(name: JobName, path: str, request: Request, settings: AppSettings) 
     return StreamingResponse(chunks(), status, headers, media_type="application/octet-stream")
 
 
-@router.get("/plots/plotly.js", include_in_schema=False)
-def plotly() -> FileResponse:
-    """Return Plotly's script from its installed package; without it the pictures stay as they are."""
-    path = plotly_path()
-    if path is None:
-        raise HTTPException(404, {"error": "Plotly is not installed", "hint": "pip install 'cbi-queue[plots]'"})
-    return FileResponse(path, media_type="text/javascript", headers={"Cache-Control": "private, max-age=3600"})
-
-
-def plotly_path() -> Path | None:
-    """Return where the installed package has Plotly's script; the package itself is not imported."""
-    found = importlib.util.find_spec("plotly")
-    path = Path(found.origin).with_name("package_data") / "plotly.min.js" if found and found.origin else None
-    return path if path is not None and path.is_file() else None
-
-
 def _asked(first: str, last: str, size: int) -> tuple[int, int]:
     if not first:
         return max(0, size - int(last)), size
     return int(first), min(size, int(last) + 1) if last else size
 
 
-def _curves(settings: Settings, name: str) -> JobCurves:
+def _curves(
+    request: Request, settings: Settings, name: str, written: Callable[[JobCurves], tuple[str | bytes, str]]
+) -> Response:
+    """Answer with the curves of a job as *written*, or that the client has them already."""
     with open_snapshot(settings) as (ledger, telemetry):
-        job = queries.find_job(ledger, name)
+        job, now = queries.find_job(ledger, name), clock.epoch_s()
+        tag = tag_of(request, ledger, telemetry.epochs(job.id, last=1), job.state.is_in_slot and now // CLOCK_S)
+        if same := not_changed(request, tag):
+            return same
         attempts, events = queries.attempts_of(ledger, job.id), queries.events_of(ledger, job.id)
-        found = job_curves(telemetry, job, attempts, events, clock.epoch_s())
+        found = job_curves(telemetry, job, attempts, events, now)
     if found is None:
         raise HTTPException(404, {"error": f"job {job.name} was never in the slot, so there is nothing to draw"})
-    return found
+    body, kind = written(found)
+    return Response(body, media_type=kind, headers=headers_of(tag))
 
 
 def _run(settings: Settings, name: str) -> tuple[JobRow, Path, dict[str, dict[str, Any]]]:

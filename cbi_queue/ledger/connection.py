@@ -120,6 +120,8 @@ def advice(path: Path, exc: sqlite3.Error) -> str:
     """Advise to restore a backup only when the file itself is damaged: a full disk damages nothing."""
     if is_damage(exc):
         return "`cbi-queue restore` lists the backups; `cbi-queue restore newest` brings the newest one back"
+    if is_busy(exc):
+        return "another program keeps it locked: end that program, or wait; nothing is lost"
     folder = path.parent
     if not os.access(folder, os.W_OK | os.X_OK):
         with contextlib.suppress(OSError):

@@ -70,6 +70,11 @@ def ensure_schema(path: Path) -> None:
         return
     if version == 0 and (lost := why_lost(path)) is not None:  # a new, empty one would hide the loss
         raise LedgerError(lost, hint=RESTORE_HINT)
+    if version == 0 and path.exists() and (table := _foreign_table(path)) is not None:
+        raise LedgerError(
+            f"{path} is a database of another program: it has the table {table[:80]!r}, and no ledger; nothing was written",
+            hint="move it away and `cbi-queue restore newest`, or point CBI_STATE_DIR somewhere else",
+        )
     if version > SCHEMA_VERSION:
         raise LedgerError(
             f"the ledger {path} has schema {version}; this version of cbi-queue knows {SCHEMA_VERSION}",
@@ -81,6 +86,17 @@ def ensure_schema(path: Path) -> None:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise LedgerError(f"cannot migrate the ledger {path} from schema {version} to {SCHEMA_VERSION}: {last}")
+
+
+def _foreign_table(path: Path) -> str | None:
+    """Return a table of a database that no migration has touched; read at once with its version, as another may begin."""
+    sql = """
+        SELECT (SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!')
+        FROM pragma_user_version WHERE user_version = 0
+    """
+    with closing(connect(path, readonly=True)) as conn:
+        row = conn.execute(sql).fetchone()
+    return None if row is None or row[0] is None else str(row[0])
 
 
 def why_lost(path: Path) -> str | None:

@@ -7,6 +7,7 @@ that reads telemetry fails because of it.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from typing import TYPE_CHECKING, Any, Self
 
@@ -59,35 +60,51 @@ class TelemetryReader:
         rows = self.select("SELECT COUNT(*), MIN(at), MAX(at) FROM epochs WHERE job_id = ?", job_id)
         return (int(rows[0][0]), rows[0][1], rows[0][2]) if rows and rows[0][0] else None
 
-    def epoch_extremes(self, job_id: int, begin: float, step_s: float) -> list[tuple[Any, ...]]:
-        """Return a job's epochs thinned to one row for each attempt and *step_s* seconds since *begin*, in time order.
+    def epoch_extremes(self, job_id: int, stretches: int) -> list[tuple[Any, ...]]:
+        """Return a job's epochs thinned to about *stretches* rows, each of epochs of one attempt, in time order.
+
+        Each stretch is read on its own, along the primary key: grouping all of them at once would sort them.
 
         Returns:
             first and last instant; lowest and highest training loss, validation loss, seconds a sample.
         """
+        spans = self.select(
+            "SELECT attempt, MIN(epoch), MAX(epoch) FROM epochs WHERE job_id = ? GROUP BY attempt", job_id
+        )
+        step = max(1, -(-sum(last - first + 1 for _, first, last in spans) // stretches))
         sql = """
             SELECT MIN(at), MAX(at), MIN(train_loss), MAX(train_loss), MIN(validation_loss), MAX(validation_loss),
                 MIN(wall_s / samples), MAX(wall_s / samples)
-            FROM epochs WHERE job_id = ? GROUP BY attempt, CAST((at - ?) / ? AS INTEGER) ORDER BY 1
+            FROM epochs WHERE job_id = ? AND attempt = ? AND epoch BETWEEN ? AND ?
         """
-        return self.select(sql, job_id, begin, step_s)
+        rows = [
+            row
+            for attempt, first, last in spans
+            for epoch in range(first, last + 1, step)
+            for row in self.select(sql, job_id, attempt, epoch, epoch + step - 1)
+            if row[0] is not None
+        ]
+        return sorted(rows, key=lambda row: row[0])
 
-    def sample_extremes(self, begin: float, end: float, step_s: float) -> list[tuple[Any, ...]]:
-        """Return the samples between two instants thinned to one row for each *step_s* seconds, in time order.
+    def sample_points(self, begin: float, end: float, most: int) -> list[tuple[Any, ...]]:
+        """Return the samples between two instants, in time order: all up to *most*, else the first of each stretch.
+
+        What is left out is never parsed, so a week costs what an hour does.
 
         Returns:
-            first and last instant; lowest and highest temperature in degrees Celsius, memory of the trainer in MiB,
-            cores that others used.
+            instant; temperature in degrees Celsius, memory of the trainer in MiB, cores that others used.
         """
-        sql = """
-            SELECT MIN(at), MAX(at), MIN(t), MAX(t), MIN(m), MAX(m), MIN(c), MAX(c) FROM (
-                SELECT at, json_extract(readings, '$.thermal.temp_c') t,
-                    json_extract(readings, '$.footprint.footprint_mib') m,
-                    json_extract(readings, '$.contention.others_cores') c
-                FROM samples WHERE at BETWEEN ? AND ? AND json_valid(readings)
-            ) GROUP BY CAST((at - ?) / ? AS INTEGER) ORDER BY 1
+        read = """
+            SELECT at, json_extract(readings, '$.thermal.temp_c'), json_extract(readings, '$.footprint.footprint_mib'),
+                json_extract(readings, '$.contention.others_cores')
+            FROM samples WHERE at BETWEEN ? AND ? AND json_valid(readings) ORDER BY at LIMIT ?
         """
-        return self.select(sql, begin, end, begin, step_s)
+        instants = "SELECT at FROM samples WHERE at BETWEEN ? AND ? ORDER BY at LIMIT ?"
+        if len(self.select(instants, begin, end, most + 1)) <= most:
+            return self.select(read, begin, end, most)
+        step_s = (end - begin) / most
+        stretches = ((begin + n * step_s, math.nextafter(begin + (n + 1) * step_s, 0.0)) for n in range(most))
+        return [row for since, until in stretches for row in self.select(read, since, until, 1)]
 
     def slowdowns(self, job_id: int) -> list[SlowdownRow]:
         """Return the slow-downs of a job, oldest first."""

@@ -1,4 +1,4 @@
-"""What needs the user now: a dead daemon, a missing volume, failed jobs, holds, a failing tracker. Read-only."""
+"""What needs the user now: a dead daemon, a missing volume, failed and held jobs, holds, a failing tracker. Read-only."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.errors import VolumeMissing
 from cbi_queue.ledger import queries
-from cbi_queue.lifecycle import JobState
+from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cbi_queue.ledger import Ledger
     from cbi_queue.settings import Settings
     from cbi_queue.views.snapshot import QueueStatus
 
 FAILED_SHOWN = 3
 """Failures of which the strip has a line each; the rest is a count."""
+JOBS_NAMED = 8
+"""Jobs of one line that have a button each; the rest is a count."""
 HOLD_MODES = {
     "drain": "the current job may finish",
     "pause": "the current job is paused",
@@ -28,7 +32,7 @@ class Alarm:
     """One line of the strip."""
 
     kind: str
-    """daemon | volume | failed | hold | tracking."""
+    """daemon | volume | failed | held | hold | tracking."""
     mood: str
     """bad | warn."""
     title: str
@@ -36,14 +40,19 @@ class Alarm:
     hint: str = ""
     """What to type, where no button helps."""
     jobs: tuple[str, ...] = ()
-    """Names of the failed jobs."""
+    """Names of the failed or held jobs."""
     since: float | None = None
     until: float | None = None
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The jobs that have a button each."""
+        return self.jobs[:JOBS_NAMED]
 
 
 def alarms(settings: Settings, ledger: Ledger, status: QueueStatus) -> tuple[Alarm, ...]:
     """Return what needs the user, the gravest first; empty while all is well."""
-    found = [*_daemon(status), *_volume(settings), *_failures(ledger, status)]
+    found = [*_daemon(status), *_volume(settings), *_failures(ledger, status), *_held(ledger, status)]
     for hold in status.holds:
         own = hold.reason == "user"
         hint = "cbi-queue resume" if own else "cbi-queue resume --all" if hold.reason in {"thermal", "memory"} else ""
@@ -96,3 +105,26 @@ def _failures(ledger: Ledger, status: QueueStatus) -> list[Alarm]:
     if rest := sum(len(names) for _, names in ordered[FAILED_SHOWN:]):
         found.append(Alarm("failed", "bad", f"{rest} more failed", "for other reasons", "cbi-queue list --all"))
     return found
+
+
+def _held(ledger: Ledger, status: QueueStatus) -> list[Alarm]:
+    """Return a line for each reason why jobs are held: nothing but a release starts them."""
+    if not status.counts.get(JobState.HELD):
+        return []
+    groups: dict[Reason, list[str]] = {}
+    for job in queries.brief_jobs(ledger, "state = 'held'"):
+        groups.setdefault(job.reason, []).append(job.name)
+    return [
+        Alarm(
+            "held",
+            "warn" if reason is Reason.USER else "bad",
+            _held_title(names),
+            REASON_WORDS[reason],
+            jobs=tuple(names),
+        )
+        for reason, names in groups.items()
+    ]
+
+
+def _held_title(names: Sequence[str]) -> str:
+    return f"{names[0]} is held" if len(names) == 1 else f"{len(names)} jobs are held"

@@ -1,7 +1,7 @@
 """What a job did over time, as curves of bounded length: losses, cost of a sample, heat, memory, contention. Read-only.
 
-However long the job was, a curve has at most `MOST_POINTS` points. Of each stretch that is thinned the lowest and the
-highest value are kept, so that a spike of one epoch is still to be seen.
+However long the job was, a curve has at most `MOST_POINTS` points. Of each stretch of epochs that is thinned the lowest
+and the highest value are kept, so that a spike of one epoch is still to be seen; of readings the first is.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 2_000
 STRETCHES = 900
-"""Stretches of time that are thinned to two points each; attempts may cut some of them in two."""
+"""Stretches of epochs that are thinned to two points each; attempts may cut some of them in two."""
+MOST_SAMPLES = 900
+"""Readings of each sensor that are drawn."""
 MOST_MARKS = 100
 """Newest marks of each kind."""
+LOST_CHECKPOINT = ("checkpoint_failed", "checkpoint_rejected")
+"""Events of checkpoints; one that is stored leaves none."""
 Point = tuple[float, float]
 PANELS = ("Loss", "Seconds a sample", "Heat, °C", "Trainer memory, MiB", "Cores used by others")
 EPOCH_CURVES = (("Training loss", PANELS[0]), ("Validation loss", PANELS[0]), ("Seconds a sample", PANELS[1]))
@@ -47,7 +51,7 @@ class Mark:
     until: float | None
     """None: it took no time."""
     kind: str
-    """start | decision | pause."""
+    """start | decision | pause | checkpoint (one that was not stored, or not usable)."""
     words: str
 
 
@@ -78,14 +82,15 @@ def job_curves(
     begin = attempts[0].started_at
     last = attempts[-1]
     end = max(last.ended_at if last.ended_at is not None else now, begin + 1.0)
-    step_s = (end - begin) / STRETCHES
-    found = _curves(EPOCH_CURVES, telemetry.epoch_extremes(job.id, begin, step_s))
-    found += _curves(SAMPLE_CURVES, telemetry.sample_extremes(begin, end, step_s))
+    found = _curves(EPOCH_CURVES, telemetry.epoch_extremes(job.id, STRETCHES))
+    samples = telemetry.sample_points(begin, end, MOST_SAMPLES)
+    found += _curves(SAMPLE_CURVES, [(at, at, t, t, m, m, c, c) for at, t, m, c in samples])
     decisions = [row for row in telemetry.decisions(job.id, last=MOST_MARKS) if row.acted]
     marks = [
         *(Mark(row.started_at, None, "start", f"attempt {row.number} started") for row in attempts[-MOST_MARKS:]),
         *(Mark(row.at, None, "decision", row.words) for row in decisions),
         *list(_pauses(events, end))[-MOST_MARKS:],
+        *(Mark(row.at, None, "checkpoint", row.words or "") for row in events if row.event in LOST_CHECKPOINT),
     ]
     return JobCurves(begin, end, tuple(found), tuple(sorted(marks, key=lambda mark: mark.at)))
 

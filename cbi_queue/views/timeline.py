@@ -33,8 +33,6 @@ LEAST_WIDTH = 1.5
 """An attempt of a second in a week is still to be seen."""
 TICKS_S = (60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, DAY_S, 2 * DAY_S)
 MOST_TICKS = 9
-LABEL_ROOM = 60.0
-"""Width that the label of a tick needs: nearer to the right end it would be cut."""
 KNOWN_HEAT = frozenset({"nominal", "moderate", "heavy", "trapping", "sleeping"})
 _ATTEMPTS = """
     SELECT a.job_id, a.number, a.started_at, a.ended_at, a.outcome, j.name, j.family FROM attempts a
@@ -68,7 +66,6 @@ class Tick:
 
     x: float
     at: float
-    is_labelled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +154,7 @@ class _Axis:
     def ticks(self, step_s: float) -> Iterator[Tick]:
         at = (self.begin // step_s + 1) * step_s
         while at < self.end:
-            x = self.x(at)
-            yield Tick(x, at, LABEL_ROOM / 2 < x < WIDTH - LABEL_ROOM)
+            yield Tick(self.x(at), at)
             at += step_s
 
 

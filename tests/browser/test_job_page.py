@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from typing import TYPE_CHECKING
 
@@ -16,10 +15,13 @@ pytestmark = pytest.mark.browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SOON_MS = 15_000
+WORSE = {"serious", "critical"}
+"""Impacts of axe-core's findings that fail a test."""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_the_page_follows_its_job_and_its_log_on_a_phone_and_its_plots_zoom(tmp_path: Path):
+    from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import sync_playwright
 
     site = ApiInstallation(tmp_path)
@@ -32,6 +34,7 @@ def test_the_page_follows_its_job_and_its_log_on_a_phone_and_its_plots_zoom(tmp_
         page.set_default_timeout(SOON_MS)
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: "Content Security Policy" in said.text and faults.append(said.text))
         page.goto(f"{site.url}/jobs/now")
 
         assert page.get_by_role("button", name="Cancel").is_disabled()
@@ -43,10 +46,18 @@ def test_the_page_follows_its_job_and_its_log_on_a_phone_and_its_plots_zoom(tmp_
         site.report("now", [0.9, 0.7, 0.6])
         page.get_by_text("epoch 3/20").first.wait_for()
         assert page.locator("#log-text").inner_text().startswith("begun")
-        if importlib.util.find_spec("plotly"):
-            page.get_by_role("button", name="Show plots that zoom").click()
-            page.locator(".zoomed .scatterlayer path").first.wait_for(state="attached")
-            assert page.locator("#zoom-fault").inner_text() == ""
+        page.get_by_role("button", name="Show plots that zoom").click()
+        page.locator(".zoomed polyline").first.wait_for(state="attached")
+        told = page.locator(".told").inner_text()
+        page.get_by_role("button", name="Zoom in").click()
+        assert page.locator(".told").inner_text() != told, "another stretch is shown"
+        page.locator(".zoomed").hover()
+        assert "Validation loss 0." in page.locator(".told").inner_text()
+        assert page.locator("#zoom-fault").inner_text() == ""
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            found = Axe().run(page).response["violations"]
+            assert [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in WORSE] == []
         assert page.evaluate("window.hacked") is None
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert faults == []

@@ -18,6 +18,8 @@ from cbi_queue.views.log_part import PART_BYTES, shown
 if TYPE_CHECKING:
     from pathlib import Path
 
+MOST_CPU_S = 0.3
+"""Three times what an answer about 100,000 epochs may cost on a quiet machine: this one may be busy."""
 MARKUP = "<script>window.hacked = 1</script>"
 
 
@@ -78,7 +80,7 @@ def test_the_page_shows_a_job_from_its_spec_to_its_log_and_escapes_all_of_it(sit
 
 
 @pytest.mark.process
-def test_a_run_is_downloaded_whole_or_in_ranges_and_nothing_else_is(site, client, tmp_path):
+def test_a_run_is_downloaded_whole_or_in_ranges_and_nothing_else_is(site, client, tmp_path, monkeypatch):
     site.enqueue({"name": "good"})
     site.start_next()
     folder = stored_run(site, "good", tmp_path / "run")
@@ -95,6 +97,14 @@ def test_a_run_is_downloaded_whole_or_in_ranges_and_nothing_else_is(site, client
         assert (part.status_code, part.content) == (206, bytes(answer))
     assert client.get("/jobs/good/artifacts/model.txt", headers={"Range": "bytes=100-"}).status_code == 416
 
+    read: list[int] = []
+    monkeypatch.setattr("cbi_queue.api.routes_job_page.StreamingResponse", lambda *_args, **_keys: read.append(1))
+    head = client.head("/jobs/good/artifacts/model.txt")
+    assert (head.status_code, head.headers["content-length"], head.content, read) == (200, "100", b"", [])
+    head = client.head("/jobs/good/artifacts/model.txt", headers={"Range": "bytes=10-19"})
+    assert (head.status_code, head.headers["content-range"], read) == (206, "bytes 10-19/100", [])
+    monkeypatch.undo()
+
     refused = ("link.txt", "manifest.json", "..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "checkpoints/x")
     assert [client.get(f"/jobs/good/artifacts/{path}").status_code for path in refused] == [404] * len(refused)
     (folder / "model.txt").unlink()
@@ -106,6 +116,13 @@ def test_a_run_is_downloaded_whole_or_in_ranges_and_nothing_else_is(site, client
     assert forecasts["upper_95"] == [12.0, 13.0, 14.0]
     assert "<polygon" in client.get("/jobs/good/plots/forecast.svg").text
 
+    stated = (folder / "manifest.json").read_text()
+    with site.ledger() as ledger:
+        (folder / "manifest.json").write_text(stated.replace(ledger.ledger_id, "another-ledger"))
+    page = client.get("/jobs/good", headers=BROWSER).text
+    assert "the run folder belongs to another job now" in page
+    assert "/jobs/1/artifacts/" not in page
+    assert client.get("/jobs/good/artifacts/predictions.parquet").status_code == 404
     (folder / "manifest.json").write_text("{")
     page = client.get("/jobs/good", headers=BROWSER)
     assert (page.status_code, "its manifest is damaged" in page.text) == (200, True)
@@ -150,13 +167,31 @@ def test_a_hundred_thousand_epochs_are_thinned_and_their_spike_is_kept(site, cli
         "CASE i WHEN 54321 THEN 77.0 ELSE 1.0 END, NULL, 0 FROM n",
         (begin,),
     )
+    telemetry.write(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000) "
+        "INSERT INTO samples SELECT ? + 3 * i, 1, ? FROM n",
+        (begin, '{"thermal": {"temp_c": 61.5}, "footprint": {"footprint_mib": 512.0}, "gpu": {"unknown": "none"}}'),
+    )
     telemetry.close()
+    with site.ledger() as ledger:
+        ledger.conn.execute("UPDATE jobs SET state = 'queued'")
+    client.get("/jobs/long/plots/1/work.svg")
 
-    found = client.get("/api/v1/jobs/long/curves").json()
+    for path in ("/jobs/long/plots/1/work.svg", "/api/v1/jobs/long/curves", "/jobs/long"):
+        started = time.process_time()
+        answer = client.get(path, headers=BROWSER)
+        took_s = time.process_time() - started
+        assert answer.status_code == 200
+        assert took_s < MOST_CPU_S, path
+    answer = client.get("/api/v1/jobs/long/curves")
+    assert client.get("/api/v1/jobs/long/curves", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+    found = answer.json()
 
     losses = {curve["name"]: [value for _, value in curve["points"]] for curve in found["curves"]}
     assert max(map(len, losses.values())) <= 2_000
     assert max(losses["Validation loss"]) == 77.0
+    assert 800 < len(losses["Heat"]) <= 900
+    assert set(losses["Heat"]) == {61.5}
     page = client.get("/jobs/long", headers=BROWSER).text
     assert "100,000 epochs are recorded" in page
     assert len(page) < 50_000

@@ -16,6 +16,7 @@ from support.installation import NET
 from support.waiting import until
 
 from cbi_queue.errors import LedgerError
+from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.backups import inspect, restore
 from cbi_queue.ledger.file_watch import LedgerFile
 from cbi_queue.ledger.schema import SCHEMA_VERSION
@@ -235,3 +236,28 @@ def test_backups_that_cannot_be_read_are_no_reason_to_begin_an_empty_queue(insta
     installation.settings.backup_dir.write_text("")
     assert "cannot read the folder of backups" in installation.cli("status", code=1)
     assert not installation.settings.ledger_path.exists()
+
+
+def test_a_database_of_another_program_is_refused_and_not_written_to(tmp_path):
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("CREATE TABLE photos (name TEXT)")
+        conn.commit()
+    stored = path.read_bytes()
+
+    with pytest.raises(LedgerError, match="another program: it has the table 'photos'"):
+        Ledger.open(path)
+
+    assert path.read_bytes() == stored
+
+
+def test_a_ledger_that_another_program_locks_is_said_to_be_locked(tmp_path):
+    path = tmp_path / "ledger.db"
+    with Ledger.open(path):
+        pass
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerError, match="locked") as refused:
+            Ledger.open_readonly(path)
+    assert "keeps it locked" in refused.value.hint
