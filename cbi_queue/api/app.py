@@ -10,7 +10,15 @@ from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 import cbi_queue
-from cbi_queue.api import error_answers, routes_change, routes_health, routes_job_page, routes_page, routes_read
+from cbi_queue.api import (
+    error_answers,
+    routes_change,
+    routes_health,
+    routes_job_page,
+    routes_page,
+    routes_plan_page,
+    routes_read,
+)
 from cbi_queue.api.board_view import Comparer
 from cbi_queue.api.dependencies import no_ignored_body, only_known_parameters
 from cbi_queue.api.middleware import Guard, HeadAsGet
@@ -58,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Guard, settings=settings)
     error_answers.install(app)
     routers = (routes_page, routes_job_page, routes_read, routes_health, routes_change)
-    for router in (room.router for room in routers):
+    for router in (*(room.router for room in routers), routes_plan_page.pages, routes_plan_page.router):
         app.include_router(router)
     app.mount("/static", _Static(directory=routes_page.STATIC_DIR), name="static")
     return app

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 65_536
 """Largest body of a request; none needs more than a kilobyte."""
+LARGEST_PLAN_BYTES = 1 << 20
+"""Largest body that carries a plan, whose own limit is lower: the plan's check then says what is too long in it."""
+PLAN_PATHS = frozenset({"/plan", "/api/v1/plan", "/api/v1/plan/check"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SENT_ONCE = ("host", "origin", "authorization", "content-length", "content-type")
 """Headers of which a second one is refused: programs differ in which of the two they believe."""
@@ -35,11 +38,11 @@ HTTP_PORT = 80
 
 ANSWER_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer, browsers send `Origin: null` with the page's own forms
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 NO_STORE = "no-store"
@@ -101,10 +104,10 @@ class Guard:
                 _add_headers(message)
             await send(message)
 
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        refusal = self._refusal(scope["method"], Headers(scope=scope), scope["path"])
         await (refusal or self._app)(scope, receive, send_guarded)
 
-    def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
+    def _refusal(self, method: str, headers: Headers, path: str) -> JSONResponse | None:
         if twice := [name for name in SENT_ONCE if len(headers.getlist(name)) > 1]:
             return refuse(400, f"the request has two {twice[0].title()} headers", "send it once")
         host = headers.get("host")
@@ -120,15 +123,15 @@ class Guard:
                 )
             if (why := why_no_change(self._settings, headers.get("authorization"))) is not None:
                 return refuse(401, *why, headers={"WWW-Authenticate": "Bearer"})
-        return _body_refusal(headers)
+        return _body_refusal(headers, LARGEST_PLAN_BYTES if path in PLAN_PATHS else MAX_BODY_BYTES)
 
 
-def _body_refusal(headers: Headers) -> JSONResponse | None:
+def _body_refusal(headers: Headers, most: int) -> JSONResponse | None:
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers or not length.isdecimal():
         return refuse(411, "the request does not state the length of its body", "send a Content-Length header")
-    if int(length) > MAX_BODY_BYTES:
-        return refuse(413, f"the body has {length} bytes; at most {MAX_BODY_BYTES} are allowed", None)
+    if int(length) > most:
+        return refuse(413, f"the body has {length} bytes; at most {most} are allowed", None)
     return None
 
 
