@@ -3,8 +3,6 @@
 The guard has checked who may before a route is called; a plan is read by `plan_verbs`.
 """
 
-# ruff: noqa: TC002 - FastAPI reads these annotations when the program runs
-
 from __future__ import annotations
 
 import json
@@ -109,7 +107,7 @@ async def enqueue(request: Request) -> PlanEnqueued:
 _API_NAME = "sent to the API"
 
 
-def _outcome(content: bytes, name: str, wants_enqueue: bool) -> PlanView:  # noqa: FBT001 - run_sync passes by place
+def _outcome(content: bytes, name: str, wants_enqueue: bool) -> PlanView:
     checked = plan_verbs.check(content, name)
     if not wants_enqueue or checked.summary is None:
         return plan_view(content, name, checked)

@@ -52,11 +52,7 @@ def as_script(combination: Combination, entry: Entry, source: Source, complain: 
     for name in own:
         if "{" + name + "}" not in written:
             complain(combination.origins.get(("params", name), (*entry.at, "params", name)), _unused(name))
-    if source.is_copy and (relative := _relative(filled)):
-        for key in relative:
-            complain(
-                (*entry.at, key) if values.get(key, entry.values.get(key)) else entry.at, _no_folder(key, filled[key])
-            )
+    if source.is_copy and _complain_of_relative(filled, entry, complain):
         return combination
     folder = Path(source.name).resolve().parent
     workdir = _absolute(folder, filled["workdir"] or ".")
@@ -90,16 +86,18 @@ def program_fault(command: list[str], workdir: Path, environment: dict[str, str]
     return None
 
 
-def _relative(filled: dict[str, Any]) -> list[str]:
-    """Return the keys whose path would be seen from the folder of the plan."""
-    workdir, secrets = (filled[key] and Path(filled[key]).expanduser() for key in ("workdir", "environment_file"))
-    found = [] if workdir and workdir.is_absolute() else ["workdir"]
-    return found if not secrets or secrets.is_absolute() else [*found, "environment_file"]
-
-
-def _no_folder(key: str, written: str | None) -> str:
-    what = f"{written!r} is relative" if written else f"{key!r} is missing, which means the plan's own folder"
-    return f"{what}, and this plan is a text without a folder; write a whole path, as in {key}: /home/me/project"
+def _complain_of_relative(filled: dict[str, Any], entry: Entry, complain: Complain) -> bool:
+    """Complain about paths that would be seen from the folder of the plan; return True if there are any."""
+    found = False
+    for key in ("workdir", "environment_file"):
+        written = filled[key]
+        if (Path(written).expanduser().is_absolute()) if written else key != "workdir":
+            continue
+        found = True
+        what = f"{written!r} is relative" if written else f"{key!r} is missing, which means the plan's own folder"
+        words = f"{what}, and this plan is a text without a folder; write a whole path, as in {key}: /home/me/project"
+        complain((*entry.at, key) if written else entry.at, words)
+    return found
 
 
 def _unused(name: str) -> str:
