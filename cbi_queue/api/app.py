@@ -13,6 +13,7 @@ import cbi_queue
 from cbi_queue.api import (
     error_answers,
     routes_change,
+    routes_governor_page,
     routes_health,
     routes_job_page,
     routes_page,
@@ -66,7 +67,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Guard, settings=settings)
     error_answers.install(app)
     routers = (routes_page, routes_job_page, routes_read, routes_health, routes_change)
-    for router in (*(room.router for room in routers), routes_plan_page.pages, routes_plan_page.router):
+    for router in (
+        *(room.router for room in routers),
+        routes_governor_page.router,
+        routes_plan_page.pages,
+        routes_plan_page.router,
+    ):
         app.include_router(router)
     app.mount("/static", _Static(directory=routes_page.STATIC_DIR), name="static")
     return app

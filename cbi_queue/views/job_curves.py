@@ -34,7 +34,7 @@ class Curve:
 
     name: str
     panel: str
-    """One of `PANELS`; those of one panel share its scale."""
+    """Title of the panel; the curves of one panel share its scale."""
     points: tuple[Point, ...]
     """Instant, seconds since 1970 UTC, and value; in time order."""
 
@@ -47,7 +47,7 @@ class Mark:
     until: float | None
     """None: it took no time."""
     kind: str
-    """start | decision | pause."""
+    """start | decision | pause | gap."""
     words: str
 
 
@@ -79,8 +79,8 @@ def job_curves(
     last = attempts[-1]
     end = max(last.ended_at if last.ended_at is not None else now, begin + 1.0)
     step_s = (end - begin) / STRETCHES
-    found = _curves(EPOCH_CURVES, telemetry.epoch_extremes(job.id, begin, step_s))
-    found += _curves(SAMPLE_CURVES, telemetry.sample_extremes(begin, end, step_s))
+    found = curves_of(EPOCH_CURVES, telemetry.epoch_extremes(job.id, begin, step_s))
+    found += curves_of(SAMPLE_CURVES, telemetry.sample_extremes(begin, end, step_s))
     decisions = [row for row in telemetry.decisions(job.id, last=MOST_MARKS) if row.acted]
     marks = [
         *(Mark(row.started_at, None, "start", f"attempt {row.number} started") for row in attempts[-MOST_MARKS:]),
@@ -107,7 +107,8 @@ def _pauses(events: Sequence[EventRow], end: float) -> Iterable[Mark]:
         yield Mark(since.at, end, "pause", f"paused: {since.words or since.reason.replace('_', ' ')}")
 
 
-def _curves(named: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]) -> list[Curve]:
+def curves_of(named: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]) -> list[Curve]:
+    """Return the named curves, each with its panel, of rows as `sample_extremes` returns them; none without a value."""
     found = []
     for place, (name, panel) in enumerate(named):
         points: list[Point] = []
