@@ -17,17 +17,17 @@ from cbi_queue.api.routes_page import render
 from cbi_queue.views.governor_history import SPANS, governor_history
 from cbi_queue.views.snapshot import open_snapshot
 
-router = APIRouter(tags=["page"], include_in_schema=False)
+router = APIRouter(tags=["page"])
 Span = Literal["hour", "day", "week"]
 
 
-@router.get("/governor")
+@router.get("/governor", response_class=HTMLResponse)
 def governor_page(settings: AppSettings, span: Annotated[Span, Query()] = "hour") -> HTMLResponse:
     """Return what the governor saw and did in the last hour, day or week, and what it goes by."""
     return HTMLResponse(render("governor_page.html", view=governor_view(settings, span), spans=SPANS))
 
 
-@router.get("/governor/plots/{span}/{version}/history.svg")
+@router.get("/governor/plots/{span}/{version}/history.svg", include_in_schema=False)
 def history_plot(span: Span, version: int, settings: AppSettings) -> Response:  # noqa: ARG001 - for browsers
     """Return heat, memory and contention with the governor's steps under one axis of time, as a picture."""
     with open_snapshot(settings) as (ledger, telemetry):

@@ -13,6 +13,7 @@ import anyio.to_thread
 from fastapi import APIRouter, HTTPException, Request, Security
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as UnreadableForm
 
 from cbi_queue.api import plan_verbs
 from cbi_queue.api.models import PlanBody, PlanChecked, PlanEnqueued, PlanProblem, Problem
@@ -67,7 +68,7 @@ async def plan_form(request: Request) -> HTMLResponse:
     """Check the plan of the form, or enqueue it, and return the page with the outcome."""
     try:
         sent = await request.form(max_files=1, max_fields=len(FIELDS), max_part_size=1 << 20)
-    except HTTPException as exc:
+    except UnreadableForm as exc:
         error = "POST /plan: the body is no form with the fields yaml, file and do, each once"
         raise HTTPException(422, {"error": error, "hint": "use the page's own form, or POST /api/v1/plan"}) from exc
     for field in sent:

@@ -23,6 +23,8 @@ jobs:
   - {name: <script>alert(1)</script>, family: treez}
   - {name: hello, family: script, command: [echo, hi], workdir: here}
 """
+pytestmark = pytest.mark.process
+
 FORM = "application/x-www-form-urlencoded"
 
 
