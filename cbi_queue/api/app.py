@@ -14,10 +14,12 @@ from cbi_queue.api import (
     error_answers,
     routes_change,
     routes_forms,
+    routes_governor_page,
     routes_health,
     routes_job_page,
     routes_open,
     routes_page,
+    routes_plan_page,
     routes_read,
     routes_stream,
 )
@@ -69,8 +71,19 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings, answer=error_answers.answer_refusal)
     error_answers.install(app)
-    routers = (routes_page, routes_job_page, routes_stream, routes_read, routes_health, routes_change, routes_forms)
-    for router in (room.router for room in routers):
+    routers = (
+        routes_page.router,
+        routes_job_page.router,
+        routes_governor_page.router,
+        routes_plan_page.pages,
+        routes_plan_page.router,
+        routes_stream.router,
+        routes_read.router,
+        routes_health.router,
+        routes_change.router,
+        routes_forms.router,
+    )
+    for router in routers:
         app.include_router(router)
     app.router.routes.extend(routes_open.ROUTES)
     app.mount("/static", _Static(directory=routes_page.STATIC_DIR), name="static")

@@ -12,6 +12,7 @@ from starlette.routing import Match, Route
 
 from cbi_queue.api.dependencies import schema_of
 from cbi_queue.api.middleware import Refusal, refuse
+from cbi_queue.api.plan_verbs import PlanBusy
 from cbi_queue.api.routes_page import error_page, wants_html
 from cbi_queue.errors import CbiError, LedgerError, Refused, StaleTransition, UnknownJob, VolumeMissing
 from cbi_queue.values.words import fault_words, placed
@@ -27,6 +28,7 @@ STATUS_OF: tuple[tuple[type[CbiError], int], ...] = (
     (Refused, 409),
     (LedgerError, 503),
     (VolumeMissing, 503),
+    (PlanBusy, 503),
     (CbiError, 500),
 )
 """The first match counts. 409: the job's state does not allow it; 503: try again once the cause is gone."""

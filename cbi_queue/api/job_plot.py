@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
-from cbi_queue.views.job_curves import PANELS, Curve, JobCurves
+from cbi_queue.views.job_curves import Curve, JobCurves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 WIDTH, LEFT, RIGHT = 800.0, 70.0, 8.0
 TALL, GAP, TOP, FOOT = 90.0, 30.0, 20.0, 22.0
 COLOURS = ("#3b82c4", "#c47a1b", "#6b7280")
-MARKS = {"start": "#2f9e6b", "decision": "#c47a1b", "pause": "#8b8f96", "checkpoint": "#c0392b"}
+MARKS = {
+    "start": "#2f9e6b",
+    "decision": "#c47a1b",
+    "pause": "#8b8f96",
+    "gap": "#8b8f96",
+    "checkpoint": "#c0392b",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class Picture:
 
 def job_picture(found: JobCurves) -> Picture:
     """Draw the curves of a job."""
-    titles = [title for title in PANELS if any(curve.panel == title for curve in found.curves)]
+    titles = list(dict.fromkeys(curve.panel for curve in found.curves))
     panels = [
         _panel(title, place, [curve for curve in found.curves if curve.panel == title], (found.begin, found.end))
         for place, title in enumerate(titles)

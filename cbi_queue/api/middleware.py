@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 65_536
 """Largest body of a request; none needs more than a kilobyte."""
+LARGEST_PLAN_BYTES = 1 << 20
+"""Largest body that carries a plan, whose own limit is lower: the plan's check then says what is too long in it."""
+PLAN_PATHS = frozenset({"/plan", "/api/v1/plan", "/api/v1/plan/check"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SENT_ONCE = ("host", "origin", "authorization", "content-length", "content-type")
 """Headers of which a second one is refused: programs differ in which of the two they believe."""
@@ -127,7 +130,9 @@ class Guard:
         if host is None or host not in self._hosts:
             error = f"the Host header names {host or 'none'!r}, which is not this server"
             return Refusal(400, error, f"open {self._url}")
-        return self._right_refusal(scope, headers) or _body_refusal(headers)
+        return self._right_refusal(scope, headers) or _body_refusal(
+            headers, LARGEST_PLAN_BYTES if scope["path"] in PLAN_PATHS else MAX_BODY_BYTES
+        )
 
     def _right_refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Return why the sender may not do what it asks for; note whether it may change the queue."""
@@ -158,12 +163,12 @@ class Guard:
         return access.why_reading_needs_a_right(self._settings)
 
 
-def _body_refusal(headers: Headers) -> Refusal | None:
+def _body_refusal(headers: Headers, most: int) -> Refusal | None:
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers or not length.isdecimal():
         return Refusal(411, "the request does not state the length of its body", "send a Content-Length header")
-    if int(length) > MAX_BODY_BYTES:
-        return Refusal(413, f"the body has {length} bytes; at most {MAX_BODY_BYTES} are allowed", None)
+    if int(length) > most:
+        return Refusal(413, f"the body has {length} bytes; at most {most} are allowed", None)
     return None
 
 

@@ -265,3 +265,61 @@ class Holds(_Model):
             ],
         }
     )
+
+
+class PlanBody(_Model):
+    """A plan as JSON."""
+
+    yaml: str = Field(max_length=262_144)
+    """The text of the plan."""
+
+
+class PlanComplaint(_Model):
+    """One thing that is wrong with a plan."""
+
+    line: int | None
+    """Counted from 1; null when it concerns the plan as a whole."""
+    column: int | None
+    """Counted from 1; null when it is not known."""
+    text: str
+
+
+class PlanProblem(Problem):
+    """Why a plan was refused."""
+
+    complaints: list[PlanComplaint] = []
+    """Each thing that is wrong with it, from top to bottom."""
+
+
+class PlanChecked(_Model):
+    """A plan without complaints: what `cbi-queue plan check --json` prints."""
+
+    ok: bool
+    plans: list[dict[str, Any]]
+    jobs: dict[str, dict[str, int]]
+    """Family -> horizon -> number of jobs."""
+    order: list[str]
+    """Names of the jobs, in the order in which they run."""
+    budget: dict[str, Any]
+    notes: list[str]
+    finish: str
+    """When the jobs will be done, in words."""
+
+
+class PlanJob(_Model):
+    """A job of a plan that was enqueued."""
+
+    id: int
+    name: str
+    state: str
+    data: str | None
+    """What a change of the data meant for it; null: nothing."""
+
+
+class PlanEnqueued(_Model):
+    """What enqueuing a plan did."""
+
+    new: list[PlanJob]
+    already_there: list[PlanJob]
+    renewed: list[PlanJob]
+    """Not started yet, and now for the present data."""

@@ -133,6 +133,18 @@ def plan_files_argument(*, required: bool = True) -> Callable[[Callable[..., Any
     return click.argument("files", nargs=-1, required=required, type=PlanPath(), metavar=metavar, callback=with_days)
 
 
+def _one_copy(ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:
+    if name is not None and len(ctx.params.get("files", ())) > 1:
+        raise click.BadParameter("it names one text; give one FILE")
+    return name
+
+
+copy_of_option = click.option(
+    "--copy-of", metavar="NAME", hidden=True, callback=_one_copy,
+    help="FILE is a copy of a text called NAME, which has no folder: complaints and the ledger call it so.",
+)  # fmt: skip
+
+
 def days_in(folder: Path) -> list[Path]:
     """Return `day1.yaml`, `day2.yaml`, … of *folder*, by number. Other plans there, such as the quickstart, are no days.
 

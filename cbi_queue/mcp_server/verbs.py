@@ -64,20 +64,7 @@ def with_plan(plan: str, *arguments: str) -> Any:
     with tempfile.TemporaryDirectory(prefix="cbi-queue-mcp-") as folder:
         path = Path(folder, PLAN_NAME)
         path.write_bytes(content)
-        try:
-            return _renamed(answer(*arguments, "--json", "--", str(path)), str(path))
-        except VerbFailed as exc:
-            raise VerbFailed(_renamed(str(exc), str(path))) from exc
-
-
-def _renamed(value: Any, path: str) -> Any:
-    if isinstance(value, str):
-        return value.replace(path, PLAN_NAME)
-    if isinstance(value, list):
-        return [_renamed(each, path) for each in value]
-    if isinstance(value, dict):
-        return {key: _renamed(each, path) for key, each in value.items()}
-    return value
+        return answer(*arguments, "--json", f"--copy-of={PLAN_NAME}", "--", str(path))
 
 
 def _run(arguments: tuple[str, ...]) -> tuple[int, bytes, bytes]:

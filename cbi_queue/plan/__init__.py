@@ -47,6 +47,7 @@ def read_plans(
     peaks: Mapping[str, Sequence[Peak]] | None = None,
     inspect: Callable[[Sequence[Request]], list[Inspection] | None] | None = None,
     notes: list[str] | None = None,
+    copy_of: str | None = None,
 ) -> list[DayPlan]:
     """Read day plans and check them, each by itself and all together.
 
@@ -59,6 +60,8 @@ def read_plans(
         peaks: memory that earlier runs on each backend took, to check that every job can fit.
         inspect: opens exports (`datasets.inspection`); None: they are not opened.
         notes: takes what is worth knowing of the data, but is no complaint.
+        copy_of: what the one file is called when it only carries a text here, as one pasted on a page; paths in it
+            must be whole then.
 
     Raises:
         PlanError: with every complaint of every file; nothing was changed.
@@ -67,7 +70,7 @@ def read_plans(
     given = list(paths)
     for path in {path for path in given if given.count(path) > 1}:
         complaints.add(str(path), None, (), "this file is given twice")
-    drafts = [draft_of(path, complaints) for path in dict.fromkeys(given)]
+    drafts = [draft_of(path, complaints, copy_of) for path in dict.fromkeys(given)]
     read = [draft for draft in drafts if draft is not None]
     around = Surroundings(
         profile=profile,

@@ -63,9 +63,9 @@ def drafts_in(plans: Sequence[PlanDraft]) -> Iterator[tuple[PlanDraft, JobDraft]
             yield plan, job
 
 
-def draft_of(path: Path, complaints: Complaints) -> PlanDraft | None:
-    """Read *path* into a draft; None when the file as a whole cannot be read."""
-    source = read_source(path, complaints)
+def draft_of(path: Path, complaints: Complaints, copy_of: str | None = None) -> PlanDraft | None:
+    """Read *path*, perhaps a copy of what has another name, into a draft; None when it cannot be read as a whole."""
+    source = read_source(path, complaints, copy_of)
     if source is None:
         return None
     return _Reading(source, complaints).draft()

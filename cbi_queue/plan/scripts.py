@@ -52,6 +52,8 @@ def as_script(combination: Combination, entry: Entry, source: Source, complain: 
     for name in own:
         if "{" + name + "}" not in written:
             complain(combination.origins.get(("params", name), (*entry.at, "params", name)), _unused(name))
+    if source.is_copy and _complain_of_relative(filled, entry, complain):
+        return combination
     folder = Path(source.name).resolve().parent
     workdir = _absolute(folder, filled["workdir"] or ".")
     secrets = filled["environment_file"] and str(_absolute(folder, filled["environment_file"]))
@@ -82,6 +84,20 @@ def program_fault(command: list[str], workdir: Path, environment: dict[str, str]
     elif shutil.which(program, path=environment.get("PATH")) is None:
         return "command", f"no program {program!r} is on the PATH; install it, or write its whole path"
     return None
+
+
+def _complain_of_relative(filled: dict[str, Any], entry: Entry, complain: Complain) -> bool:
+    """Complain about paths that would be seen from the folder of the plan; return True if there are any."""
+    found = False
+    for key in ("workdir", "environment_file"):
+        written = filled[key]
+        if (Path(written).expanduser().is_absolute()) if written else key != "workdir":
+            continue
+        found = True
+        what = f"{written!r} is relative" if written else f"{key!r} is missing, which means the plan's own folder"
+        words = f"{what}, and this plan is a text without a folder; write a whole path, as in {key}: /home/me/project"
+        complain((*entry.at, key) if written else entry.at, words)
+    return found
 
 
 def _unused(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -50,6 +50,8 @@ class Source:
     """Plain values: dict, list, str, int, float, bool, None."""
     lines: dict[KeyPath, int] = field(repr=False)
     """Line of every key and list entry, counted from 1."""
+    is_copy: bool = False
+    """True for text that is no file of its own, as one pasted on a page: nothing is relative to its folder."""
 
     def line_of(self, key: KeyPath) -> int:
         """Return the line of *key*, or of the nearest thing around it."""
@@ -58,11 +60,15 @@ class Source:
         return self.lines.get(key, 1)
 
 
-def read_source(path: Path, complaints: Complaints) -> Source | None:
-    """Read *path*; None when it is unreadable as a whole. What is wrong goes to *complaints*."""
-    name = str(path)
-    text = _text_of(path, complaints)
-    return None if text is None else _read_text(name, text, complaints)
+def read_source(path: Path, complaints: Complaints, copy_of: str | None = None) -> Source | None:
+    """Read *path*; None when it is unreadable as a whole. What is wrong goes to *complaints*.
+
+    *copy_of* is what the text is called when *path* only carries it here.
+    """
+    name = copy_of or str(path)
+    text = _text_of(path, name, complaints)
+    source = None if text is None else _read_text(name, text, complaints)
+    return replace(source, is_copy=True) if source and copy_of else source
 
 
 def read_value(text: str) -> Any:
@@ -112,9 +118,8 @@ def _complain_of_blanks(name: str, text: str, complaints: Complaints) -> bool:
     return bool(found)
 
 
-def _text_of(path: Path, complaints: Complaints) -> str | None:
+def _text_of(path: Path, name: str, complaints: Complaints) -> str | None:
     """Read at most MAX_BYTES of UTF-8 from a regular file; never block on a pipe or a device."""
-    name = str(path)
     try:
         with open_stream(path, follow=True) as file:
             content = file.read(MAX_BYTES + 1)

@@ -106,6 +106,32 @@ class TelemetryReader:
         stretches = ((begin + n * step_s, math.nextafter(begin + (n + 1) * step_s, 0.0)) for n in range(most))
         return [row for since, until in stretches for row in self.select(read, since, until, 1)]
 
+    def machine_extremes(self, begin: float, end: float, step_s: float) -> list[tuple[Any, ...]]:
+        """Return the samples between two instants thinned to one row for each *step_s* seconds, in time order.
+
+        Returns:
+            first and last instant; lowest and highest temperature in degrees Celsius, heat level, share of the memory
+            in use in percent, level of memory pressure, cores that others used, percent of the time waiting for a core.
+        """
+        sql = """
+            SELECT MIN(at), MAX(at), MIN(t), MAX(t), MIN(h), MAX(h), MIN(m), MAX(m), MIN(p), MAX(p),
+                MIN(c), MAX(c), MIN(w), MAX(w) FROM (
+                SELECT at, json_extract(readings, '$.thermal.temp_c') t, json_extract(readings, '$.thermal.level') h,
+                    100.0 * (1 - json_extract(readings, '$.memory.available_mib')
+                        / nullif(json_extract(readings, '$.memory.total_mib'), 0)) m,
+                    json_extract(readings, '$.memory.level') p,
+                    json_extract(readings, '$.contention.others_cores') c,
+                    100.0 * json_extract(readings, '$.contention.stall_share') w
+                FROM samples WHERE at BETWEEN ? AND ? AND json_valid(readings)
+            ) GROUP BY CAST((at - ?) / ? AS INTEGER) ORDER BY 1
+        """
+        return self.select(sql, begin, end, begin, step_s)
+
+    def decisions_since(self, begin: float, most: int) -> list[DecisionRow]:
+        """Return the newest *most* decisions since an instant, oldest first; what only passed a pace on is left out."""
+        sql = "SELECT * FROM decisions WHERE at >= ? AND NOT carried ORDER BY id DESC LIMIT ?"
+        return [DecisionRow.of(row) for row in reversed(self.select(sql, begin, most))]
+
     def slowdowns(self, job_id: int) -> list[SlowdownRow]:
         """Return the slow-downs of a job, oldest first."""
         rows = self.select("SELECT * FROM slowdowns WHERE job_id = ? ORDER BY attempt, since_epoch", job_id)

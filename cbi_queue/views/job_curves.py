@@ -38,7 +38,7 @@ class Curve:
 
     name: str
     panel: str
-    """One of `PANELS`; those of one panel share its scale."""
+    """Title of the panel; the curves of one panel share its scale."""
     points: tuple[Point, ...]
     """Instant, seconds since 1970 UTC, and value; in time order."""
 
@@ -51,7 +51,7 @@ class Mark:
     until: float | None
     """None: it took no time."""
     kind: str
-    """start | decision | pause | checkpoint (one that was not stored, or not usable)."""
+    """start | decision | pause | gap | checkpoint (one that was not stored, or not usable)."""
     words: str
 
 
@@ -82,9 +82,9 @@ def job_curves(
     begin = attempts[0].started_at
     last = attempts[-1]
     end = max(last.ended_at if last.ended_at is not None else now, begin + 1.0)
-    found = _curves(EPOCH_CURVES, telemetry.epoch_extremes(job.id, STRETCHES))
+    found = curves_of(EPOCH_CURVES, telemetry.epoch_extremes(job.id, STRETCHES))
     samples = telemetry.sample_points(begin, end, MOST_SAMPLES)
-    found += _curves(SAMPLE_CURVES, [(at, at, t, t, m, m, c, c) for at, t, m, c in samples])
+    found += curves_of(SAMPLE_CURVES, [(at, at, t, t, m, m, c, c) for at, t, m, c in samples])
     decisions = [row for row in telemetry.decisions(job.id, last=MOST_MARKS) if row.acted]
     marks = [
         *(Mark(row.started_at, None, "start", f"attempt {row.number} started") for row in attempts[-MOST_MARKS:]),
@@ -112,7 +112,8 @@ def _pauses(events: Sequence[EventRow], end: float) -> Iterable[Mark]:
         yield Mark(since.at, end, "pause", f"paused: {since.words or since.reason.replace('_', ' ')}")
 
 
-def _curves(named: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]) -> list[Curve]:
+def curves_of(named: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]) -> list[Curve]:
+    """Return the named curves, each with its panel, of rows as `sample_extremes` returns them; none without a value."""
     found = []
     for place, (name, panel) in enumerate(named):
         points: list[Point] = []

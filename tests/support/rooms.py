@@ -25,6 +25,7 @@ THROUGH_PROCESSES = {
     "integration/test_daemon_crashes.py": ("workers/recovery", "workers/slot", "jobs/training"),
     "integration/test_export.py": ("vertex", "jobs/exporting", "jobs/families", "cli/verbs"),
     "integration/test_feature_streaming.py": ("jobs/data",),
+    "integration/test_plan_page.py": ("api", "plan"),
     "integration/test_governed_runs.py": ("workers/governor", "governor"),
     "integration/test_heap.py": ("jobs/process",),
     "integration/test_interrupts.py": ("cli/verbs", "workers", "jobs", "models"),

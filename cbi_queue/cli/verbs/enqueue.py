@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cbi_queue.cli.arguments import examples, json_option, plan_files_argument
+from cbi_queue.cli.arguments import copy_of_option, examples, json_option, plan_files_argument
 from cbi_queue.cli.output import print_json
 from cbi_queue.wording import counted
 
@@ -32,8 +32,9 @@ RETRIED = frozenset({"failed", "cancelled", "vetoed"})
 
 @click.command(epilog=examples("enqueue schedules/day1.yaml", "enqueue schedules --json"))
 @plan_files_argument()
+@copy_of_option
 @json_option
-def command(files: tuple[Path, ...], as_json: bool) -> None:
+def command(files: tuple[Path, ...], copy_of: str | None, as_json: bool) -> None:
     """Add the jobs of day plans to the queue.
 
     All plans are checked first; if there is one complaint, nothing is enqueued. A job that is in the queue already is
@@ -43,15 +44,19 @@ def command(files: tuple[Path, ...], as_json: bool) -> None:
     """
     from cbi_queue.settings import load_settings
 
-    done = enqueue_files(load_settings(), files)
+    done = enqueue_files(load_settings(), files, copy_of=copy_of)
     if as_json:
         print_json(as_plain(done))
         return
     print_enqueued(done)
 
 
-def enqueue_files(settings: Settings, files: Sequence[Path], *, refresh: bool = False) -> Enqueued:
+def enqueue_files(
+    settings: Settings, files: Sequence[Path], *, refresh: bool = False, copy_of: str | None = None
+) -> Enqueued:
     """Read, check and enqueue *files* in one transaction; *refresh*: what was trained on other data as well.
+
+    *copy_of* is what the text is called of which the one file is a copy.
 
     Raises:
         PlanError: with every complaint.
@@ -64,7 +69,7 @@ def enqueue_files(settings: Settings, files: Sequence[Path], *, refresh: bool = 
     settings.make_state_dir()
     with _uncollected(), Ledger.open(settings.ledger_path) as ledger:
         try:
-            plans = checked_plans(settings, ledger, files)
+            plans = checked_plans(settings, ledger, files, copy_of=copy_of)
             if complaints := without_runtime(settings, plans):
                 raise PlanError(complaints)
         except PlanError as exc:
@@ -103,6 +108,7 @@ def checked_plans(
     *,
     no_data: bool = False,
     notes: list[str] | None = None,
+    copy_of: str | None = None,
 ) -> list[DayPlan]:
     """Read *files* and check them against the machine, the data (unless *no_data*) and the jobs in the ledger; *notes* takes what is
     worth knowing of the data.
@@ -123,6 +129,7 @@ def checked_plans(
         peaks=peaks_by_backend(ledger) if ledger else None,
         inspect=None if no_data else inspector(settings),
         notes=notes,
+        copy_of=copy_of,
     )
 
 

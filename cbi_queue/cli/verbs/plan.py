@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import examples, json_option, plan_files_argument
+from cbi_queue.cli.arguments import copy_of_option, examples, json_option, plan_files_argument
 from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.cli.verbs.data.options import dataset_option, existing, horizons_of
 from cbi_queue.models.kinds import HORIZONS
@@ -51,15 +51,16 @@ def new(dataset: str, horizons: str) -> None:
 )
 @plan_files_argument()
 @_NO_DATA
+@copy_of_option
 @json_option
 @click.pass_context
-def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: bool) -> None:
+def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, copy_of: str | None, as_json: bool) -> None:
     """Check plans: print every complaint, or a summary."""
     from cbi_queue.errors import PlanError
 
     try:
         notes: list[str] = []
-        plans = _read(files, no_data=no_data, notes=notes)
+        plans = _read(files, no_data=no_data, notes=notes, copy_of=copy_of)
     except PlanError as exc:
         if not as_json:
             raise
@@ -69,7 +70,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
     if not no_data:
         summary["notes"] += _without_runtime(plans) + _stale_features(plans) + notes
     if as_json:
-        print_json(summary)
+        print_json({**summary, "finish": _finish_words([job for plan in plans for job in plan.jobs])})
     else:
         _print_summary(plans, summary)
 
@@ -151,14 +152,16 @@ def schema(as_json: bool) -> None:  # noqa: ARG001 # a schema is JSON either way
     print_json(plan_schema())
 
 
-def _read(files: Sequence[Path], *, no_data: bool, notes: list[str] | None = None) -> list[DayPlan]:
+def _read(
+    files: Sequence[Path], *, no_data: bool, notes: list[str] | None = None, copy_of: str | None = None
+) -> list[DayPlan]:
     from cbi_queue.cli.ledger_access import existing_ledger
     from cbi_queue.cli.verbs.enqueue import checked_plans
     from cbi_queue.settings import load_settings
 
     settings = load_settings()
     with existing_ledger(settings) as ledger:
-        return checked_plans(settings, ledger, files, no_data=no_data, notes=notes)
+        return checked_plans(settings, ledger, files, no_data=no_data, notes=notes, copy_of=copy_of)
 
 
 def _without_runtime(plans: Sequence[DayPlan]) -> list[str]:
