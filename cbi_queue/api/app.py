@@ -12,7 +12,9 @@ from starlette.staticfiles import StaticFiles
 import cbi_queue
 from cbi_queue.api import (
     error_answers,
+    routes_board_page,
     routes_change,
+    routes_data_page,
     routes_forms,
     routes_health,
     routes_job_page,
@@ -20,6 +22,7 @@ from cbi_queue.api import (
     routes_read,
     routes_stream,
 )
+from cbi_queue.api.asked_once import AskedOnce
 from cbi_queue.api.board_view import Comparer
 from cbi_queue.api.change_watch import ChangeWatch
 from cbi_queue.api.dependencies import no_ignored_body, only_known_parameters
@@ -64,11 +67,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = lambda: document_of(app)  # type: ignore[method-assign]  # as FastAPI's documentation does
     app.state.settings = settings
     app.state.comparer = Comparer(settings)
+    app.state.asked_once = AskedOnce()
     app.state.changes = ChangeWatch(settings)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings)
     error_answers.install(app)
-    routers = (routes_page, routes_job_page, routes_stream, routes_read, routes_health, routes_change, routes_forms)
+    pages = (routes_page, routes_job_page, routes_board_page, routes_data_page)
+    routers = (*pages, routes_stream, routes_read, routes_health, routes_change, routes_forms)
     for router in (room.router for room in routers):
         app.include_router(router)
     app.mount("/static", _Static(directory=routes_page.STATIC_DIR), name="static")
