@@ -12,7 +12,9 @@ from starlette.staticfiles import StaticFiles
 import cbi_queue
 from cbi_queue.api import (
     error_answers,
+    routes_board_page,
     routes_change,
+    routes_data_page,
     routes_forms,
     routes_governor_page,
     routes_health,
@@ -23,6 +25,7 @@ from cbi_queue.api import (
     routes_read,
     routes_stream,
 )
+from cbi_queue.api.asked_once import AskedOnce
 from cbi_queue.api.board_view import Comparer
 from cbi_queue.api.change_watch import ChangeWatch
 from cbi_queue.api.dependencies import no_ignored_body, only_known_parameters
@@ -67,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = lambda: document_of(app)  # type: ignore[method-assign]  # as FastAPI's documentation does
     app.state.settings = settings
     app.state.comparer = Comparer(settings)
+    app.state.asked_once = AskedOnce()
     app.state.changes = ChangeWatch(settings)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings, answer=error_answers.answer_refusal)
@@ -74,6 +78,8 @@ def create_app(settings: Settings) -> FastAPI:
     routers = (
         routes_page.router,
         routes_job_page.router,
+        routes_board_page.router,
+        routes_data_page.router,
         routes_governor_page.router,
         routes_plan_page.pages,
         routes_plan_page.router,

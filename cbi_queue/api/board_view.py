@@ -213,10 +213,11 @@ def _board(title: str, rows: Sequence[AnyRow], words: list[str]) -> Board:
     left_out = len(rows) - len(vetoed) - len(shown)
     said = (*words, *unranked(vetoed))
     horizon = next((row.horizon for row in rows if row.horizon), title.split(" ", maxsplit=1)[0].rstrip(","))
-    return Board(title, tuple(_row(row, upto) for row in shown), more=left_out, sentences=said, horizon=horizon)
+    return Board(title, tuple(board_row(row, upto) for row in shown), more=left_out, sentences=said, horizon=horizon)
 
 
-def _row(row: AnyRow, upto: float) -> BoardRow:
+def board_row(row: AnyRow, upto: float) -> BoardRow:
+    """Return a row as a page shows it; *upto* is the reach of its board (`board_words.reach`)."""
     words = "baseline" if row.is_bar else TOLD_APART_WORDS.get(getattr(row, "told_apart", None) or "", "")
     return BoardRow(row, _interval(row, upto), words)
 

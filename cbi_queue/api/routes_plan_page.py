@@ -58,7 +58,7 @@ router = APIRouter(
 
 
 @pages.get("/plan")
-def plan_page(request: Request) -> HTMLResponse:
+def plan_page() -> HTMLResponse:
     """Return the page, empty."""
     return _page(None)
 

@@ -51,6 +51,11 @@ def every_exports_dir(default_folder: Path) -> list[Path]:
     return [folder for folder in [default_folder, *named] if folder.is_dir()]
 
 
+def dataset_names(default_folder: Path) -> list[str]:
+    """Return the name of every data set that has a folder for its exports, the default one first."""
+    return [DEFAULT if folder == default_folder else folder.parent.name for folder in every_exports_dir(default_folder)]
+
+
 def manifest_path(processed_dir: Path, horizon: str) -> Path:
     """Return the path of the manifest of *horizon*'s feature cache."""
     return processed_dir / f"{horizon}_features.manifest.json"

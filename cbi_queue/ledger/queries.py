@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.errors import Refused, UnknownJob
 from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
 from cbi_queue.lifecycle import JobState, Reason
@@ -313,6 +314,13 @@ def models_of(ledger: Ledger) -> list[tuple[int, str, str, str, JobState, int]]:
 def state_counts(ledger: Ledger) -> dict[str, int]:
     """Return state -> number of jobs."""
     return {row["state"]: row["n"] for row in ledger.conn.execute("SELECT state, COUNT(*) n FROM jobs GROUP BY state")}
+
+
+def users_of_data(ledger: Ledger) -> list[tuple[str, str, str, int]]:
+    """Return data set, horizon, state and number of the jobs that read it."""
+    sql = """SELECT coalesce(spec ->> 'dataset', ?), horizon, state, COUNT(*) FROM jobs
+             GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+    return [(str(row[0]), str(row[1]), str(row[2]), int(row[3])) for row in ledger.conn.execute(sql, (DEFAULT,))]
 
 
 def failed_since(ledger: Ledger, event_id: int) -> list[JobRow]:

@@ -53,12 +53,12 @@ def backtest(
     if not any(found.job.id in by_id for found in chosen):  # drift alone would answer another question
         why = "; ".join(f"{found.job.name}: {faults[found.job.id]}" for found in chosen)
         raise Refused(f"nothing of {horizon} can be traded: {why}", hint="`cbi-queue verify` checks every run")
-    tried = list(_tried(counted))
+    tried = list(tried_ratios(counted))
     year = number_of(chosen[0].job.metrics["backtest"].get("periods_per_year")) if chosen[0].job.metrics else None
     asked = {
         "horizon_days": HORIZON_DAYS[horizon],
         "periods_per_year": year or 252.0,
-        "runs": [{**_run(job), **by_id[job.id]} for job in traded if job.id in by_id],
+        "runs": [{**run_to_trade(job), **by_id[job.id]} for job in traded if job.id in by_id],
         "tried": tried,
         "to": str(to) if to else None,
     }
@@ -70,17 +70,18 @@ def backtest(
         raise Refused(f"nothing of {horizon} can be traded: {why}", hint="`cbi-queue verify` checks every run")
     scheme = scheme_of(chosen[0].job)
     found |= {"horizon": horizon, "board": chosen[0].board, "scheme": scheme, "trials": len(tried)}
-    found["words"] = [*_words(found, scheme), *(f"{n} was left out: {why}" for n, why in found["left_out"].items())]
+    found["words"] = [*words_of(found, scheme), *(f"{n} was left out: {why}" for n, why in found["left_out"].items())]
     return found
 
 
-def _run(job: JobRow) -> dict[str, Any]:
+def run_to_trade(job: JobRow) -> dict[str, Any]:
+    """Return what `jobs.backtest` needs to know of a run, besides its file."""
     metrics = job.metrics or {}
     notional, cost = number_of(metrics.get("notional")), number_of(metrics.get("cost_per_turnover"))
     return {"name": job.name, "label": label_of(job), "notional": notional or 1.0, "cost": cost or 0.0}
 
 
-def _tried(jobs: Iterable[JobRow]) -> Iterable[float]:
+def tried_ratios(jobs: Iterable[JobRow]) -> Iterable[float]:
     """Yield the daily Sharpe ratio of everything that was tried, searches with all their trials."""
     for job in jobs:
         metrics = job.metrics or {}
@@ -90,7 +91,8 @@ def _tried(jobs: Iterable[JobRow]) -> Iterable[float]:
             yield from [ratio / math.sqrt(year)] * max(int(number_of(metrics.get("trials")) or 1), 1)
 
 
-def _words(found: dict[str, Any], scheme: str) -> Iterable[str]:
+def words_of(found: dict[str, Any], scheme: str) -> Iterable[str]:
+    """Yield what may be said of the books that were traded, a sentence each."""
     if scheme == HOLDOUT:
         yield "Judged by hold-out: one fit made every forecast, up to years later; nothing was fitted again."
     for row in found["rows"]:

@@ -34,9 +34,9 @@ def draw(title: str, dates: Sequence[str], curves: Mapping[str, Sequence[float]]
         shapes.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         shapes.append(_text(FRAME.x(0) + 8, FRAME.y(1) + 16 + 16 * number, name, "start", colour))
     size = f"0 0 {FRAME.width:.0f} {FRAME.height:.0f}"
-    style = "font-family:system-ui,sans-serif;font-size:12px"
+    font = 'font-family="system-ui,sans-serif" font-size="12"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" style="{style}"><title>{escape(title)}</title>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" {font}><title>{escape(title)}</title>'
         f'<rect width="{FRAME.width:.0f}" height="{FRAME.height:.0f}" fill="#ffffff"/>' + "".join(shapes) + "</svg>\n"
     )
 

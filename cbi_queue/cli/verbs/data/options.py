@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.datasets.place import DEFAULT, every_exports_dir, of_dataset
+from cbi_queue.datasets.place import DEFAULT, dataset_names, of_dataset
 from cbi_queue.errors import Refused
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
@@ -80,8 +80,7 @@ def existing(dataset: str) -> tuple[Settings, Path]:
 
 def names_of(settings: Settings) -> list[str]:
     """Return the name of every data set that has a folder."""
-    folders = every_exports_dir(settings.exports_dir)
-    return [DEFAULT if folder == settings.exports_dir else folder.parent.name for folder in folders]
+    return dataset_names(settings.exports_dir)
 
 
 def jobs_of(settings: Settings, dataset: str) -> list[JobRow]:

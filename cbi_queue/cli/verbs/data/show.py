@@ -9,7 +9,7 @@ import click
 from cbi_queue.cli.arguments import examples, json_option
 from cbi_queue.cli.output import print_json, print_table, printable
 from cbi_queue.cli.verbs.data.options import dataset_option, existing, jobs_of
-from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.views.data_sets import built_words, looked_into
 from cbi_queue.wording import UNKNOWN, counted
 
 if TYPE_CHECKING:
@@ -32,24 +32,14 @@ def show(dataset: str, as_json: bool) -> None:
 
 
 def _body(settings: Settings, folder: Path, dataset: str) -> dict[str, Any]:
-    from cbi_queue.cli.verbs.enqueue import inspector
     from cbi_queue.datasets.description import read_description
-    from cbi_queue.datasets.inspection import Request
-    from cbi_queue.datasets.place import exports_in
-    from cbi_queue.datasets.snapshots import look
 
-    paths = exports_in(folder)
-    keys = [(dataset, horizon) for horizon in HORIZONS]
-    now = look(settings.exports_dir, settings.processed_dir, keys, settings.hashes_path)
-    found = inspector(settings)([Request(path) for path in paths]) or []
     jobs = jobs_of(settings, dataset)
     return {
         "dataset": dataset,
         "folder": str(folder),
         "choices": read_description(folder).model_dump(mode="json"),
-        "exports": [inspection.body for inspection in found] or [{"path": str(path)} for path in paths],
-        "snapshots": {horizon: now.exports.get((dataset, horizon)) for horizon in HORIZONS},
-        "features_of": {horizon: now.caches.get((dataset, horizon)) for horizon in HORIZONS},
+        **looked_into(settings, dataset),
         "jobs": [{"id": job.id, "name": job.name, "state": job.state, "snapshot": job.snapshot} for job in jobs],
     }
 
@@ -67,7 +57,7 @@ def _print(body: dict[str, Any]) -> None:
         _print_export(export, choices["columns"])
     click.echo()
     rows = [
-        (horizon, _short(snapshot), _built(snapshot, body["features_of"][horizon]))
+        (horizon, _short(snapshot), built_words(snapshot, body["features_of"][horizon]))
         for horizon, snapshot in body["snapshots"].items()
     ]
     print_table("Snapshots", ("horizon", "export", "features"), rows)
@@ -100,9 +90,3 @@ def _print_export(export: dict[str, Any], chosen: dict[str, Any]) -> None:
 
 def _short(snapshot: str | None) -> str:
     return snapshot[:8] if snapshot else UNKNOWN
-
-
-def _built(snapshot: str | None, built: str | None) -> str:
-    if built is None:
-        return "not built"
-    return "built" if built == snapshot else f"of an earlier export, {built[:8]}"

@@ -1,0 +1,194 @@
+"""The board page, the page of two runs and the data page: real forecasts, real exports, real processes beside the API."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from dataclasses import asdict, fields
+from html import unescape
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pytest
+from starlette.testclient import TestClient
+from support.api_installation import BROWSER, ApiInstallation, scores
+from support.waiting import until
+
+from cbi_queue.api.app import create_app
+from cbi_queue.api.board_columns import BESIDE_THE_NAME, COLUMNS, FIXED, IN_THE_HEADING
+from cbi_queue.artifacts import Manifest
+from cbi_queue.ledger import queries, settlement
+from cbi_queue.views.leaderboard import LeaderboardRow
+from cbi_queue.views.regime_board import RegimeRow
+from cbi_queue.views.volatility_board import VolatilityRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cbi_queue.ledger import JobRow
+
+pytestmark = pytest.mark.process
+ROWS = 504
+HOSTILE = "<b>hostile</b>"
+
+
+class Site(ApiInstallation):
+    """A queue whose runs left forecasts and a manifest."""
+
+    def trained(self, name: str, skill: float, noise: float, **job: object) -> int:
+        """Enqueue and settle a job whose forecasts miss by *noise*."""
+        self.enqueue({"name": name, **job})
+        self.start_next()
+        with self.ledger() as ledger:
+            found = queries.find_job(ledger, name)
+            folder = self.settings.models / name
+            folder.mkdir(parents=True)
+            content = forecasts(noise)
+            (folder / "predictions.parquet").write_bytes(content)
+            entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            sign(folder, ledger.ledger_id, found, entry)
+            ledger.conn.execute("UPDATE jobs SET run_dir = ? WHERE id = ?", (str(folder), found.id))
+            settlement.finish(ledger, found.id, metrics=scores(skill, se=0.02, p=0.4))
+        return found.id
+
+
+def sign(folder: Path, ledger_id: str, job: JobRow, entry: dict[str, object]) -> None:
+    manifest = Manifest(ledger_id, job.id, job.attempts, job.identity, files={"predictions.parquet": entry})
+    (folder / "manifest.json").write_text(json.dumps(asdict(manifest)))
+
+
+def forecasts(noise: float) -> bytes:
+    rng = np.random.default_rng(7)
+    actual = 50 + np.cumsum(0.2 * rng.normal(size=ROWS + 5))
+    price, ahead = actual[:ROWS], actual[5:]
+    days = pl.date_range(pl.date(2020, 1, 1), pl.date(2020, 1, 1) + pl.duration(days=ROWS + 4), eager=True)
+    forecast = ahead + noise * np.random.default_rng(int(noise * 1000)).normal(size=ROWS)
+    table = pl.DataFrame(
+        {"date": days[:ROWS], "target_date": days[5:], "price": price, "block": ["backtest"] * ROWS,
+         "predicted_return": np.log(forecast / price), "predicted_price": forecast, "actual_price": ahead}
+    )  # fmt: skip
+    out = io.BytesIO()
+    table.write_parquet(out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[TestClient]:
+    with TestClient(create_app(site.settings), base_url=site.url, headers=BROWSER) as found:
+        yield found
+
+
+def words(text: str) -> str:
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", text)))
+
+
+def names_in(page: str) -> list[str]:
+    return list(re.findall(r'href="/jobs/([^"]+)"', page))
+
+
+def test_every_figure_of_the_leaderboard_has_a_column():
+    for kind, row in {"price": LeaderboardRow, "volatility": VolatilityRow, "regime": RegimeRow}.items():
+        shown = {column.key for column in COLUMNS[kind]} | {*FIXED, *IN_THE_HEADING, *BESIDE_THE_NAME}
+        assert {field.name for field in fields(row)} - shown == set(), kind
+
+
+def test_the_board_sorts_and_filters_by_its_address_and_refuses_what_it_has_not(site, client):
+    assert "No model has been trained" in client.get("/board").text
+    for name, skill, job in (
+        ("alpha", 0.10, {}), ("beta", 0.30, {"family": "trees"}), ("gamma", -0.05, {}), ("month", 0.2, {"horizon": "1m"}),
+    ):  # fmt: skip
+        site.trained(name, skill, 0.1, **job)
+
+    assert names_in(client.get("/board?horizon=1w&sort=skill&order=asc").text) == ["gamma", "alpha", "beta"]
+    assert names_in(client.get("/board?horizon=1w&sort=skill&order=desc").text) == ["beta", "alpha", "gamma"]
+    assert names_in(client.get("/board?horizon=1w&sort=name&order=desc").text) == ["gamma", "beta", "alpha"]
+    assert names_in(client.get("/board?horizon=1m").text) == ["month"]
+    page = client.get("/board?horizon=1w").text
+    assert page.count('class="interval') == 4, "three models and naive"
+    assert 'aria-sort="ascending"' in page
+    assert "seasonal_naive" in page
+    assert "No board is of 3m" in words(client.get("/board?horizon=3m").text)
+    assert "No board is of 1w, family <b>" in words(client.get("/board?horizon=1w&family=<b>").text)
+    assert "<b>" not in client.get("/board?horizon=1w&family=<b>").text
+    refused = client.get("/board?sort=luck")
+    assert refused.status_code == 422
+    assert "validation_skill" in refused.text
+    assert 'http-equiv="refresh"' not in page, "it would untick what is ticked"
+
+
+def test_two_runs_are_told_apart_from_each_other_and_traded(site, client):
+    good = site.trained("good", 0.4, 0.05, params={"num_leaves": 15})
+    bad = site.trained("bad", 0.1, 0.5)
+    twin = site.trained("twin", 0.1, 0.5)
+
+    def page(first: int, second: int) -> str:
+        return client.get(f"/board/compare?run={first}&run={second}").text
+
+    assert "Not known yet" in words(page(good, bad))
+    until(lambda: "Not known yet" not in page(good, bad), "the comparison", 60)
+    seen = words(page(good, bad))
+    assert re.search(
+        r"Told apart: good is better than bad beyond luck: the absolute error of good is (8|9)\d\.\d % lower", seen
+    )
+    assert "always long" in seen
+    assert "num_leaves 15 31 differs" in seen
+    assert "horizon 1w 1w differs" not in seen
+    picture = client.get(f"/board/compare/equity.svg?run={good}&run={bad}")
+    assert picture.headers["content-type"].startswith("image/svg")
+    assert picture.text.count("<polyline") == 3
+    assert "style=" not in picture.text
+
+    until(lambda: "Not known yet" not in page(bad, twin), "the comparison", 60)
+    assert "Not told apart: bad and twin forecast the same on all 504 rows" in words(page(bad, twin))
+
+    assert client.get(f"/board/compare?run={good}").status_code == 422
+    assert "two different runs are compared; 3 chosen" in words(
+        client.get(f"/board/compare?run={good}&run={bad}&run={twin}").text
+    )
+    assert client.get("/board/compare?run=1&run=99").status_code == 404
+
+
+def test_the_data_page_says_unknown_until_an_export_was_opened(site, client):
+    assert "There is no data set yet" in words(client.get("/data").text)
+    folder = site.settings.exports_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    days = pl.date_range(pl.date(2018, 1, 1), pl.date(2018, 1, 1) + pl.duration(days=999), eager=True)
+    values = 50 + np.cumsum(np.random.default_rng(1).normal(size=1000) * 0.2)
+    half = pl.Series([None if n < 500 else float(n % 7) for n in range(1000)], dtype=pl.Float64)
+    pl.DataFrame({"date": days, "price": values, HOSTILE: half}).write_parquet(
+        folder / "production_training_data.parquet"
+    )
+    site.enqueue({"name": "user"}, {"name": "lost", "dataset": "gone"})
+
+    first = words(client.get("/data").text)
+    assert "what is in them is not known yet" in first
+    until(lambda: "not known yet" not in words(client.get("/data").text), "the export opened", 60)
+    raw = client.get("/data").text
+    seen = words(raw)
+    assert "1,000 rows, 2018-01-01 to 2020-09-26" in seen
+    assert "50.0 %" in seen
+    assert HOSTILE not in raw
+    assert "Used by 1 job: 1 queued of 1w" in seen
+    assert "gone It has no folder, and jobs need it" in seen
+    assert "No forecast was made yet" in seen
+
+    latest = site.settings.logs / "forecasts" / "latest.json"
+    latest.parent.mkdir(parents=True)
+    told = {"horizon": "1w", "job": HOSTILE, "date": "2020-09-26", "target_date": "2020-10-01", "price": 50.0,
+            "predicted_price": 51.5, "lower_95": 48.0, "upper_95": 55.0}  # fmt: skip
+    drift = {"uses_features": True, "compared_rows": 63, "live_rows": 70, "reference_rows": 900,
+             "features": [{"name": "x", "psi": 1.2, "expected": 0.1, "quarantined": True}]}  # fmt: skip
+    latest.write_text(json.dumps({"forecasts": [told], "drift": {"1w": drift}, "monitor": {}}))
+    raw = client.get("/data").text
+    assert "1 of 1 features drifted" in words(raw)
+    assert "48 to 55" in words(raw)
+    assert HOSTILE not in raw
