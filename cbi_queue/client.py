@@ -142,9 +142,7 @@ class Training:
 
     def should_stop(self) -> bool:
         """Return True if the queue wants the script to write a checkpoint and end: `sys.exit()` with any status."""
-        if self._link() is None:
-            return False
-        return self._is_ordered("stop")
+        return self._link() is not None and self._is_ordered("stop")
 
     def micro_batch(self, default: int) -> int:
         """Return how many samples to put through the model at once: *default*, or fewer when memory is short.
@@ -256,14 +254,12 @@ class Training:
             self._orders["checkpoint"] = False  # until the queue asks again
             self._send({"type": "checkpoint", "epoch": epoch, "wall_s": wall_s})
 
-    def _can(self, what: str, micro_batch: int | None = None) -> None:
+    def _can(self, what: str, batch: Any = None) -> None:
         if what not in self._said:
             with self._lock:
                 self._said.add(what)
-                message: dict[str, Any] = {"type": "can", "can": sorted(self._said & {"checkpoint", "micro_batch"})}
-                if type(micro_batch) is int:
-                    message["micro_batch"] = micro_batch
-                self._send(message)
+                can = sorted(self._said & {"checkpoint", "micro_batch"})
+                self._send({"type": "can", "can": can, "micro_batch": batch if type(batch) is int else None})
 
     def _link(self) -> socket.socket | None:
         """Return the socket of this process; connect at the first call, and never again."""
