@@ -142,9 +142,7 @@ class Training:
 
     def should_stop(self) -> bool:
         """Return True if the queue wants the script to write a checkpoint and end: `sys.exit()` with any status."""
-        if self._link() is None:
-            return False
-        return self._is_ordered("stop")
+        return self._link() is not None and self._is_ordered("stop")
 
     def micro_batch(self, default: int) -> int:
         """Return how many samples to put through the model at once: *default*, or fewer when memory is short.
@@ -153,7 +151,7 @@ class Training:
         """
         if self._link() is None:
             return default
-        self._can("micro_batch")
+        self._can("micro_batch", default)
         with self._lock:
             self._poll()
             wanted = self._orders.get("micro_batch")
@@ -256,11 +254,12 @@ class Training:
             self._orders["checkpoint"] = False  # until the queue asks again
             self._send({"type": "checkpoint", "epoch": epoch, "wall_s": wall_s})
 
-    def _can(self, what: str) -> None:
+    def _can(self, what: str, batch: Any = None) -> None:
         if what not in self._said:
             with self._lock:
                 self._said.add(what)
-                self._send({"type": "can", "can": sorted(self._said & {"checkpoint", "micro_batch"})})
+                can = sorted(self._said & {"checkpoint", "micro_batch"})
+                self._send({"type": "can", "can": can, "micro_batch": batch if type(batch) is int else None})
 
     def _link(self) -> socket.socket | None:
         """Return the socket of this process; connect at the first call, and never again."""
