@@ -153,7 +153,7 @@ class Training:
         """
         if self._link() is None:
             return default
-        self._can("micro_batch")
+        self._can("micro_batch", default)
         with self._lock:
             self._poll()
             wanted = self._orders.get("micro_batch")
@@ -256,11 +256,14 @@ class Training:
             self._orders["checkpoint"] = False  # until the queue asks again
             self._send({"type": "checkpoint", "epoch": epoch, "wall_s": wall_s})
 
-    def _can(self, what: str) -> None:
+    def _can(self, what: str, micro_batch: int | None = None) -> None:
         if what not in self._said:
             with self._lock:
                 self._said.add(what)
-                self._send({"type": "can", "can": sorted(self._said & {"checkpoint", "micro_batch"})})
+                message: dict[str, Any] = {"type": "can", "can": sorted(self._said & {"checkpoint", "micro_batch"})}
+                if type(micro_batch) is int:
+                    message["micro_batch"] = micro_batch
+                self._send(message)
 
     def _link(self) -> socket.socket | None:
         """Return the socket of this process; connect at the first call, and never again."""

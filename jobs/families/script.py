@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -16,6 +17,7 @@ from cbi_queue.protocol import Finished, Started
 from cbi_queue.regular_files import open_stream
 from jobs.process.channel import StopRequested, log
 from jobs.script.exit_words import exit_words, memory_words
+from jobs.script.link import ClientLink
 from jobs.script.output import Output
 from jobs.script.tree import Tree, adopt_orphans
 from jobs.trainer import BrokenSpec, CommandFailed
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 _LOOK_S = 0.1
 """Seconds between looks at the command and at the orders."""
 _REAP_S = 2.0
-_GRACE = 0.7
-"""Share of the slot's grace time that the command has after SIGTERM: the rest is for the runner's own end."""
+_CLIENT_GRACE = 0.7
+"""Share of the slot's grace time in which a script with a client writes its checkpoint and ends by itself."""
+_GRACE = 0.85
+"""Share of the slot's grace time after which nothing of the command is left: the rest is for the runner's own end."""
 _LAST_OUTPUT_S = 5.0
 _MAX_SECRETS_BYTES = 65_536
 
@@ -47,7 +51,8 @@ class Script:
             raise BrokenSpec(f"the workdir {params.workdir} is no folder any more; create it, or change the job")
         self._environment = _environment(task, params)
         shape = " ".join(_shape(argument) for argument in params.command)
-        return Started(total_epochs=1, unit="run", fingerprint=f"command - {shape[:200]}", can=("pace",))
+        self._started = Started(total_epochs=1, unit="run", fingerprint=f"command - {shape[:200]}", can=("pace",))
+        return self._started
 
     def train(self, task: Task) -> Finished:
         """Run the command to its end.
@@ -60,25 +65,35 @@ class Script:
         """
         params = cast("ScriptParams", task.spec.typed_params)
         adopt_orphans()
+        link = ClientLink(task, self._started)
+        try:
+            return self._run(task, params, link)
+        finally:
+            link.close()
+
+    def _run(self, task: Task, params: ScriptParams, link: ClientLink) -> Finished:
+        environment = {**self._environment, **link.environment(self._environment.get("PYTHONPATH", ""))}
         tree = Tree(os.environ.get(VARIABLE, ""))
+        tree.before_resume = link.was_stopped
         begun_s = time.monotonic()
-        process, output = _start(params, self._environment)
+        process, output = _start(params, environment)
         task.channel.on_pause = tree.stop
         try:
-            code = _watch(task, process, tree)
+            code = _watch(task, process, tree, link)
         except StopRequested:
-            tree.end(task.assignment.grace_s * _GRACE)
+            _end(task, process, tree, link)
             output.wait(1.0)
             raise
         finally:
             tree.kill()
+            link.close()
         output.wait(_LAST_OUTPUT_S)
         if code:
             if (words := memory_words(output.last)) is not None:
                 raise MemoryError(f"the command {exit_words(code)}: {words}")
             raise CommandFailed(f"the command {exit_words(code)}")
         worked_s = time.monotonic() - begun_s - task.channel.paused_s
-        metrics = {"exit_status": code, "fit_s": round(max(worked_s, 0.0), 3)}
+        metrics = {**link.metrics, "exit_status": code, "fit_s": round(max(worked_s, 0.0), 3)}
         write_json(task.run_dir / "metrics.json", metrics)
         return Finished(metrics)
 
@@ -104,7 +119,7 @@ def _start(params: ScriptParams, environment: dict[str, str]) -> tuple[subproces
     return process, Output(read)
 
 
-def _watch(task: Task, process: subprocess.Popen[bytes], tree: Tree) -> int:
+def _watch(task: Task, process: subprocess.Popen[bytes], tree: Tree, link: ClientLink) -> int:
     """Obey the orders until the command ends; return its status."""
     reaped_s = time.monotonic()
     while True:
@@ -112,13 +127,25 @@ def _watch(task: Task, process: subprocess.Popen[bytes], tree: Tree) -> int:
             return process.wait(_LOOK_S)
         except subprocess.TimeoutExpired:
             pass
+        link.obey()
         if task.channel.is_paced:
             tree.stop()
-        task.channel.safe_point(0)
+        task.channel.safe_point(link.epoch)
         tree.resume()
         if time.monotonic() - reaped_s > _REAP_S:
             reaped_s = time.monotonic()
             tree.reap(keep=process.pid)
+
+
+def _end(task: Task, process: subprocess.Popen[bytes], tree: Tree, link: ClientLink) -> None:
+    """Have a script with a client write its checkpoint and end; end what is left, in the grace time in any case."""
+    begun_s, grace_s = time.monotonic(), task.assignment.grace_s
+    if link.has_client:
+        link.order_stop()
+        tree.resume()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace_s * _CLIENT_GRACE)
+    tree.end(max(0.0, grace_s * _GRACE - (time.monotonic() - begun_s)))
 
 
 def _environment(task: Task, params: ScriptParams) -> dict[str, str]:

@@ -121,6 +121,11 @@ class Channel:
         return self._duty < 1.0
 
     @property
+    def duty(self) -> float:
+        """Share of the time that the trainer is to work."""
+        return self._duty
+
+    @property
     def is_stopping(self) -> bool:
         """True once a stop was requested."""
         return self._stopping

@@ -67,6 +67,7 @@ class _Heard:
     speaker: _Client | None = None
     epoch: int = 0
     can: set[str] = field(default_factory=set)
+    full_micro_batch: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     has_said_hello: bool = False
     told: set[str] = field(default_factory=set)
@@ -114,6 +115,11 @@ class ClientChannel:
     def can(self) -> frozenset[str]:
         """What the script asks for: checkpoint | micro_batch."""
         return frozenset(self._heard.can)
+
+    @property
+    def full_micro_batch(self) -> int | None:
+        """The micro-batch that the script takes without an order; None: it never asked for one."""
+        return self._heard.full_micro_batch
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -344,6 +350,7 @@ class ClientChannel:
         can = message.get("can")
         if not isinstance(can, list) or not all(isinstance(each, str) for each in can):
             return False
+        self._heard.full_micro_batch = _count(message.get("micro_batch"), 1) or self._heard.full_micro_batch
         self._heard.can |= _CAN & set(can)
         return True
 

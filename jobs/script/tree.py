@@ -12,9 +12,13 @@ import os
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.process_marks import marked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _AGAIN_S = 0.02
@@ -36,6 +40,9 @@ class Tree:
         self._mark = mark
         self._me = ProcessIdentity.of(os.getpid())
         self.is_stopped = False
+        self._stopped_s = 0.0
+        self.before_resume: Callable[[float], object] = lambda _seconds: None
+        """Called with the seconds that they stood still, just before they go on."""
 
     def processes(self) -> set[ProcessIdentity]:
         """Identify every process of the tree that runs now."""
@@ -46,6 +53,8 @@ class Tree:
 
     def stop(self) -> None:
         """SIGSTOP all of them, until no new one appears."""
+        if not self.is_stopped:
+            self._stopped_s = time.monotonic()
         self.is_stopped = True
         seen: set[ProcessIdentity] = set()
         for _ in range(_ROUNDS):
@@ -59,13 +68,14 @@ class Tree:
         """SIGCONT all of them."""
         if self.is_stopped:
             self.is_stopped = False
+            self.before_resume(time.monotonic() - self._stopped_s)
             _signal(self.processes(), signal.SIGCONT)
 
     def end(self, grace_s: float) -> None:
         """SIGTERM all of them, and SIGKILL after *grace_s* seconds what is left, until nothing is."""
-        self.is_stopped = True
         _signal(self.processes(), signal.SIGTERM)
-        self.resume()
+        self.is_stopped = False
+        _signal(self.processes(), signal.SIGCONT)
         deadline = time.monotonic() + grace_s
         while self.processes() and time.monotonic() < deadline:
             time.sleep(_AGAIN_S)
