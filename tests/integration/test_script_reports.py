@@ -1,0 +1,90 @@
+"""Scripts with the client under the whole queue: reports, orders, checkpoints, results, and kills at random moments."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from support.waiting import until
+
+from cbi_queue.lifecycle import JobState, Outcome
+
+if TYPE_CHECKING:
+    from support.installation import Installation
+
+SCRIPT = """
+import fcntl, os, sys, time
+from cbi_queue.client import training
+alone = open("lock", "w")
+fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two at once: an error
+path = training.resume_from()
+story = open("story", "a", buffering=1)
+story.write(f"start {path.read_text() if path else 0}\\n")
+for epoch in training.epochs(60):
+    time.sleep(0.05)
+    training.report(epoch, of=60, loss=1 / epoch, samples=10, micro_batch=training.micro_batch(32))
+    with training.save(epoch) as path:
+        path.write_text(str(epoch))
+    story.write(f"epoch {epoch}\\n")
+training.metric("rmse", 0.25)
+(training.output_dir / "plot.txt").write_text("drawn")
+"""
+
+
+def script(installation: Installation, text: str, name: str = "mine", **params: Any) -> dict[str, Any]:
+    """A job that runs *text* by this Python in a folder of its own."""
+    folder = installation.root / f"work-{name}"
+    folder.mkdir(exist_ok=True)
+    (folder / "train.py").write_text(text)
+    own = {"command": [sys.executable, "train.py"], "workdir": str(folder), **params}
+    return {"family": "script", "model": "command", "horizon": "-", "name": name, "params": own}
+
+
+def story(installation: Installation) -> list[tuple[str, int]]:
+    """What the script wrote down: (start | epoch, number)."""
+    path = installation.root / "work-mine" / "story"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(what, int(number)) for what, number in map(str.split, lines)]
+
+
+def test_after_any_kill_a_script_goes_on_from_its_own_checkpoint(installation: Installation) -> None:
+    """A hold that evicts loses no epoch; SIGKILL of runner, daemon, both loses at most one; never two at once."""
+    installation.enqueue(script(installation, SCRIPT))
+    daemon = installation.start_daemon()
+    until(lambda: ("epoch", 3) in story(installation), "three epochs")
+    installation.cli("pause", "--evict")
+    until(lambda: installation.attempts("mine")[0].outcome is Outcome.EVICTED, "it left the slot")
+    done = story(installation)[-1][1]
+    installation.cli("resume")
+    until(lambda: ("start", done) in story(installation), "it went on after its last epoch")
+    for killed in ("runner", "daemon", "both"):
+        count = len(story(installation))
+        until(lambda count=count: len(story(installation)) > count + 2, "it goes on")
+        time.sleep(random.random() * 0.2)
+        runner = installation.trainer("mine")
+        if killed != "runner":
+            os.kill(daemon.pid, signal.SIGKILL)
+            daemon.wait()
+        if killed != "daemon":
+            runner.kill()
+        if killed != "runner":
+            daemon = installation.start_daemon()
+    job = installation.until_state("mine", "succeeded", "failed")
+    assert job.state is JobState.SUCCEEDED, installation.attempts("mine")
+    assert job.metrics is not None
+    assert job.metrics["rmse"] == 0.25
+    assert all(line["alone"] for line in installation.overlaps())
+    last = 0
+    for what, number in story(installation):
+        assert number in ({last, last + 1} if what == "start" else {last + 1}), story(installation)
+        last = number
+    assert last == 60
+    assert sum(event.event == "restored" for event in installation.events("mine")) >= 4
+    manifest = json.loads((Path(str(job.run_dir)) / "manifest.json").read_text())
+    assert "outputs/plot.txt" in manifest["files"]
