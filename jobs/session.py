@@ -35,7 +35,7 @@ from jobs.process.fingerprint import with_cost
 from jobs.process.log_rollover import roll_in_background
 from jobs.process.out_of_memory import is_out_of_memory
 from jobs.registry import trainer_of
-from jobs.trainer import BrokenSpec, CommandFailed, Task
+from jobs.trainer import BrokenSpec, CommandFailed, CommandKilled, Task
 
 if TYPE_CHECKING:
     from cbi_queue.protocol import Assignment
@@ -44,6 +44,7 @@ _EXIT_CODES = {
     FailureKind.BROKEN_SPEC: ExitCode.BROKEN_SPEC,
     FailureKind.OUT_OF_MEMORY: ExitCode.OUT_OF_MEMORY,
     FailureKind.DISK_FULL: ExitCode.ERROR,
+    FailureKind.KILLED: ExitCode.ERROR,
     FailureKind.ERROR: ExitCode.ERROR,
 }
 
@@ -169,6 +170,8 @@ def classify(exc: BaseException) -> FailureKind:
         return FailureKind.OUT_OF_MEMORY
     if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return FailureKind.DISK_FULL
+    if isinstance(exc, CommandKilled):
+        return FailureKind.KILLED
     return FailureKind.ERROR
 
 

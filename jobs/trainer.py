@@ -30,6 +30,10 @@ class CommandFailed(Exception):
     """A command of the user's own ended with an error; its words are in the log already."""
 
 
+class CommandKilled(CommandFailed):
+    """It was ended by SIGKILL, which we did not send: only the slot can tell whether memory was short."""
+
+
 class OneFit(Protocol):
     """One fit of a walk-forward run: `jobs.evaluation.walk_forward.Refit`, as far as a family may see it."""
 

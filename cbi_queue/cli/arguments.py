@@ -40,6 +40,20 @@ class DurationType(click.ParamType[float]):
         return seconds
 
 
+class MemoryType(click.ParamType[float]):
+    """An amount of memory on the command line: `800M`, `12G`; a bare number is MiB."""
+
+    name = "memory"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Turn the text into MiB."""
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([MG]?)(?:i?B)?", str(value), re.ASCII)
+        mib = float(found[1]) * (1024 if found[2] == "G" else 1) if found else 0.0
+        if not 0 < mib <= 16_777_216:
+            self.fail(f"{value!r} is no amount of memory; write 800M or 12G (at most 16384G)", param, ctx)
+        return mib
+
+
 class Whole(click.IntRange):
     """A whole number on the command line, read as in a plan: `12`, not `012`, `1_2` or `12.0`."""
 

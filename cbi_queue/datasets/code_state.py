@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.artifacts import sha256_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -83,17 +85,34 @@ def code_state(workdir: Path, command: Sequence[str]) -> CodeState:
     return CodeState(_hash_files(digest, untracked), commit.decode().strip(), is_dirty=bool(changes or untracked))
 
 
-def code_of(scripts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return the SHA-256 of the code of each script job, by its name; *scripts* holds their parameters."""
-    seen: dict[tuple[str, str], str] = {}  # a matrix runs one code many times
-    found = {}
+def code_of(scripts: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Look at the code and the input files of each script job; *scripts* holds their parameters by name.
+
+    Returns:
+        Their SHA-256 by the job's name, and the workdirs whose code has changes that are in no commit.
+    """
+    seen: dict[tuple[str, str], CodeState] = {}  # a matrix runs one code many times
+    found, dirty = {}, set()
     for name, params in scripts.items():
         files = sorted({part for part in params["command"] if (Path(params["workdir"]) / part).is_file()})
         key = params["workdir"], "\0".join(files)
         if key not in seen:
-            seen[key] = code_state(Path(params["workdir"]), files).sha256
-        found[name] = seen[key]
-    return found
+            seen[key] = code_state(Path(params["workdir"]), files)
+        if seen[key].is_dirty:
+            dirty.add(str(params["workdir"]))
+        found[name] = with_inputs(seen[key].sha256, params.get("inputs", ()))
+    return found, tuple(sorted(dirty))
+
+
+def with_inputs(code_sha256: str, inputs: Iterable[str]) -> str:
+    """Return the SHA-256 of the code with the content of the files that the script reads; the code's without any."""
+    digest = hashlib.sha256(code_sha256.encode())
+    for path in inputs:
+        try:
+            digest.update(f"\n{path}:{sha256_of(Path(path), follow=True)}".encode(errors="surrogateescape"))
+        except OSError:  # an earlier job may write it
+            digest.update(f"\n{path}:-".encode(errors="surrogateescape"))
+    return digest.hexdigest() if inputs else code_sha256
 
 
 def _git(workdir: Path, *question: str) -> bytes | None:

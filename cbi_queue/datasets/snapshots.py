@@ -47,6 +47,8 @@ class Snapshots:
     """What the features were built from."""
     code: Mapping[str, str] = field(default_factory=dict)
     """The code of each script job (`code_state`), by the job's name."""
+    dirty: tuple[str, ...] = ()
+    """Folders of scripts whose code has changes that are in no commit."""
 
     def stale(self) -> list[Key]:
         """Return where the features were built from something else than the present export."""

@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.memory_formulas import TABLE, CorrectionLine, MemoryFormula, Shape
+from cbi_queue.models.memory_formulas import DECLARED, TABLE, CorrectionLine, MemoryFormula, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +27,8 @@ LEAST_SPREAD_MIB = 32.0
 """Difference between two formulas from which a slope may be read: below it, the noise of a resident set decides."""
 FACTORS = (0.25, 25.0)
 """A slope outside comes from runs that something else disturbed."""
+SCRIPTS = "script"
+"""Stands for the backend where peaks of scripts are kept: they say nothing about our own models."""
 NEVER_RUN_DOUBT = 1.0
 """Doubt about a line that was measured with another library or on another kind of device."""
 
@@ -103,12 +105,29 @@ def line_for(model: str, backend: str, peaks: Sequence[Peak]) -> CorrectionLine:
         peaks: memory that runs on that backend took, of every model, newest last.
     """
     prior = prior_for(model, backend)
+    if _formula_of(model) is DECLARED:
+        return prior
     own = [peak for peak in peaks if peak.model == model][-LAST_PEAKS:]
     if len(own) >= LEAST_PEAKS:
         return _learned(prior, own, f"{len(own)} runs of {model} on {backend}")
     if len(peaks) >= LEAST_PEAKS:
         return _shifted(prior, peaks[-LAST_PEAKS:], backend)
     return prior
+
+
+def line_of_script(shape: str, params: Mapping[str, Any], peaks: Sequence[Peak]) -> CorrectionLine:
+    """Return the line of a script: what its job declares, or the most that runs of its shape took if that is more.
+
+    Args:
+        shape: of its command, which stands for the model in *peaks*.
+        params: its parameters.
+        peaks: memory that scripts took, newest last.
+    """
+    own = [peak.measured_mib for peak in peaks if peak.model == shape][-LAST_PEAKS:]
+    most = max(own, default=0.0)
+    if most <= (params.get("memory_mib") or 0.0):
+        return DECLARED.line
+    return CorrectionLine(most, 0.0, 0.0, 0.0, len(own), f"{len(own)} runs of commands of this shape")
 
 
 def prior_for(model: str, backend: str) -> CorrectionLine:

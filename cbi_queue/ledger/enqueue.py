@@ -58,6 +58,8 @@ class Enqueued:
     already_there: tuple[EnqueuedJob, ...]
     renewed: tuple[EnqueuedJob, ...] = ()
     """Jobs that had not started, of any plan, and now read the new data."""
+    dirty: tuple[str, ...] = ()
+    """Folders of scripts whose code has changes that are in no commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def enqueue(
             for job in _insert(ledger, plans, fresh, there)
         ]
         renewed = _renew(ledger, candidates)
-    return Enqueued(new=tuple(added), already_there=tuple(there.values()), renewed=renewed)
+    return Enqueued(tuple(added), tuple(there.values()), renewed, data.dirty)
 
 
 def _on_their_snapshots(

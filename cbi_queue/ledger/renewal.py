@@ -80,7 +80,7 @@ def present_data(ledger: Ledger, settings: Settings, names: Sequence[str]) -> Sn
     keys = [(job.dataset, job.horizon) for job in jobs if job.family != Family.SCRIPT]
     scripts = {job.name: job.spec["params"] for job in jobs if job.family == Family.SCRIPT}
     found = look(settings.exports_dir, settings.processed_dir, keys, settings.hashes_path)
-    return replace(found, code=code_of(scripts))
+    return replace(found, code=code_of(scripts)[0])
 
 
 def take_present_data(ledger: Ledger, jobs: Sequence[JobRow], data: Snapshots) -> None:

@@ -16,6 +16,7 @@ from cbi_queue.models.memory_formulas import (
     BOOSTED_REGIMES,
     BOOSTING,
     CONVOLUTIONAL,
+    DECLARED,
     DENSE,
     PLAIN_TABLE,
     PRETRAINED_BERT,
@@ -226,7 +227,7 @@ SHIPPED: dict[str, ModelEntry] = {
         {"native": "jobs.families.script:Script"},
         resumes_from="start",
         words="a command of your own, in its own environment",
-        memory=PLAIN_TABLE,
+        memory=DECLARED,
     ),
 }
 

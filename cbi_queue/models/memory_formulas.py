@@ -191,6 +191,8 @@ TABLE = MemoryFormula(
 """For models that hold their data and little else."""
 PLAIN_TABLE = MemoryFormula(TABLE.mib, CorrectionLine(100.0, 4.0, 0.3))
 """For those of them that load no library to fit with. Their runs also move the lines of models that have none yet."""
+DECLARED = MemoryFormula(lambda p, _, __: p.get("memory_mib") or 0.01, CorrectionLine(0.0, 1.0, 0.0))
+"""For a command of the user's own: what its job declares; nothing is known of it otherwise until it has run."""
 PROPHET = MemoryFormula(TABLE.mib, CorrectionLine(330.0, 4.0, 0.3))
 """Prophet loads pandas beside the rest, and its sampler is a process of its own."""
 BOOSTING = MemoryFormula(

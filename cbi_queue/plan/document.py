@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
-from cbi_queue.models.parameters.script import Argument, VariableName  # noqa: TC001 - as above
+from cbi_queue.models.parameters.script import Argument, OutputPattern, VariableName  # noqa: TC001 - as above
 from cbi_queue.spec import MAX_TIMEOUT_S
 
 MAX_NEEDS = 50
@@ -75,6 +75,12 @@ class JobEntry(BaseModel):
     """Of a script: variables that it gets, stored with the job; secrets go into `environment_file`."""
     environment_file: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     """Of a script: file of NAME=value lines that only you can read (chmod 600); read at each start, never stored."""
+    inputs: list[Annotated[str, Field(min_length=1, max_length=4096)]] = Field(default_factory=list, max_length=1000)
+    """Of a script: files that it reads, seen from the workdir; with other content the job is queued again."""
+    outputs: list[OutputPattern] = Field(default_factory=list, max_length=100)
+    """Of a script: files below the workdir that are kept in the run folder, as globs: `results/*.csv`."""
+    memory_mib: Annotated[float, Field(gt=0, le=16_777_216)] | None = None
+    """Of a script: memory that must be free before it starts, MiB; default: the most that such commands took before."""
     priority: Priority = 0
     """Higher runs first; equal priorities run in plan order."""
     needs: list[Template] = Field(default_factory=list, max_length=MAX_NEEDS)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cbi_queue.plan.yaml_source import Source
     from cbi_queue.values.words import KeyPath
 
-KEYS = ("command", "workdir", "environment", "environment_file")
+KEYS = ("command", "workdir", "environment", "environment_file", "inputs", "outputs", "memory_mib")
 """Keys of a job that only a script has."""
 _LIST_WORDS = "is no list; write the program and its arguments each by itself, as in [python, train.py, --lr, 0.1]"
 _SHELL_WORDS = 'no shell reads a command; where one is wanted, write it out: command: [sh, -c, "a | b"]'
@@ -45,25 +45,33 @@ def as_script(combination: Combination, entry: Entry, source: Source, complain: 
         return combination
     own = values.get("params", {})
     filled = {key: _filled(values.pop(key, None), own) for key in KEYS}
-    command = [str(part) for part in filled["command"] or ()]
-    if not command or not command[0]:
+    written = str([entry.values.get(key) for key in KEYS])
+    for name in (name for name in own if "{" + name + "}" not in written):
+        complain(combination.origins.get(("params", name), (*entry.at, "params", name)), _unused(name))
+    params = {**_with_whole_paths(filled, Path(source.name).resolve().parent), "values": own}
+    if not any(params["command"][:1]):
         complain(entry.at, "'command' is missing: the program and its arguments, as in [python, train.py]")
-    written = str(entry.values.get("command")) + str([entry.values.get(key) for key in KEYS])
-    for name in own:
-        if "{" + name + "}" not in written:
-            complain(combination.origins.get(("params", name), (*entry.at, "params", name)), _unused(name))
-    folder = Path(source.name).resolve().parent
-    workdir = _absolute(folder, filled["workdir"] or ".")
-    secrets = filled["environment_file"] and str(_absolute(folder, filled["environment_file"]))
-    if words := program_fault(command, workdir, filled["environment"] or {}):
+    if words := program_fault(params["command"], Path(params["workdir"]), params["environment"]):
         complain((*entry.at, words[0]), words[1])
-    params = {
-        "command": command, "workdir": str(workdir), "environment": filled["environment"] or {},
-        "environment_file": secrets, "values": own,
-    }  # fmt: skip
+    is_first = not (entry.values.get("needs") or entry.values.get("after"))  # else another job may write them
+    for fault in filter(None, map(input_fault, params["inputs"] if is_first else ())):
+        complain((*entry.at, "inputs"), fault)
     own_keys: dict[KeyPath, KeyPath] = {("params", key): (*entry.at, key) for key in KEYS}
     origins = {**combination.origins, **own_keys}
     return Combination({**values, "params": params}, origins, combination.appended)
+
+
+def _with_whole_paths(filled: dict[str, Any], folder: Path) -> dict[str, Any]:
+    workdir = _absolute(folder, filled["workdir"] or ".")
+    return {
+        "command": [str(part) for part in filled["command"] or ()],
+        "workdir": str(workdir),
+        "environment": filled["environment"] or {},
+        "environment_file": filled["environment_file"] and str(_absolute(folder, filled["environment_file"])),
+        "inputs": [str(_absolute(workdir, name)) for name in filled["inputs"] or ()],
+        "outputs": filled["outputs"] or [],
+        "memory_mib": filled["memory_mib"],
+    }
 
 
 def program_fault(command: list[str], workdir: Path, environment: dict[str, str]) -> tuple[str, str] | None:
@@ -82,6 +90,14 @@ def program_fault(command: list[str], workdir: Path, environment: dict[str, str]
     elif shutil.which(program, path=environment.get("PATH")) is None:
         return "command", f"no program {program!r} is on the PATH; install it, or write its whole path"
     return None
+
+
+def input_fault(path: str) -> str | None:
+    """Return what is wrong with an input file, in words; None when it can be read."""
+    if Path(path).is_file() and os.access(path, os.R_OK):
+        return None
+    is_folder, nothing = Path(path).is_dir(), "is no file that can be read; paths are seen from the workdir"
+    return f"the input {path!r} {'is a folder; name its files' if is_folder else nothing}"
 
 
 def _unused(name: str) -> str:

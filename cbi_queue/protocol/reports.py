@@ -16,6 +16,8 @@ class FailureKind(StrEnum):
     """The job as written cannot run (bad parameter for this data, unknown model): never retried."""
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
+    KILLED = "killed"
+    """A command that the trainer ran was ended by SIGKILL, not by us: memory is blamed on evidence alone."""
     ERROR = "error"
 
 

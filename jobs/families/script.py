@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import stat
 import subprocess
 import time
@@ -12,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cbi_queue.artifacts import write_json
+from cbi_queue.models.parameters.script import shape_of
 from cbi_queue.process_marks import VARIABLE
-from cbi_queue.protocol import Finished, Started
+from cbi_queue.protocol import Finished, Note, Started
 from cbi_queue.regular_files import open_stream
 from jobs.process.channel import StopRequested, log
 from jobs.script.exit_words import exit_words, memory_words
 from jobs.script.link import ClientLink
 from jobs.script.output import Output
+from jobs.script.results import figures_of, keep_outputs, note_begin
 from jobs.script.tree import Tree, adopt_orphans
-from jobs.trainer import BrokenSpec, CommandFailed
+from jobs.trainer import BrokenSpec, CommandFailed, CommandKilled
 
 if TYPE_CHECKING:
     from cbi_queue.models.parameters.script import ScriptParams
@@ -34,6 +37,7 @@ _CLIENT_GRACE = 0.7
 _GRACE = 0.85
 """Share of the slot's grace time after which nothing of the command is left: the rest is for the runner's own end."""
 _LAST_OUTPUT_S = 5.0
+_KILLED = {-signal.SIGKILL, 128 + signal.SIGKILL}
 _MAX_SECRETS_BYTES = 65_536
 
 
@@ -50,8 +54,7 @@ class Script:
         if not Path(params.workdir).is_dir():
             raise BrokenSpec(f"the workdir {params.workdir} is no folder any more; create it, or change the job")
         self._environment = _environment(task, params)
-        shape = " ".join(_shape(argument) for argument in params.command)
-        self._started = Started(total_epochs=1, unit="run", fingerprint=f"command - {shape[:200]}", can=("pace",))
+        self._started = Started(total_epochs=1, unit="run", fingerprint=shape_of(params.command), can=("pace",))
         return self._started
 
     def train(self, task: Task) -> Finished:
@@ -73,13 +76,14 @@ class Script:
 
     def _run(self, task: Task, params: ScriptParams, link: ClientLink) -> Finished:
         environment = {**self._environment, **link.environment(self._environment.get("PYTHONPATH", ""))}
+        note_begin(task.checkpoint_dir)
         tree = Tree(os.environ.get(VARIABLE, ""))
         tree.before_resume = link.was_stopped
         begun_s = time.monotonic()
         process, output = _start(params, environment)
         task.channel.on_pause = tree.stop
         try:
-            code = _watch(task, process, tree, link)
+            code = _watch(task, process, tree, link, output)
         except StopRequested:
             _end(task, process, tree, link)
             output.wait(1.0)
@@ -91,11 +95,21 @@ class Script:
         if code:
             if (words := memory_words(output.last)) is not None:
                 raise MemoryError(f"the command {exit_words(code)}: {words}")
-            raise CommandFailed(f"the command {exit_words(code)}")
+            raise (CommandKilled if code in _KILLED else CommandFailed)(f"the command {exit_words(code)}")
         worked_s = time.monotonic() - begun_s - task.channel.paused_s
-        metrics = {**link.metrics, "exit_status": code, "fit_s": round(max(worked_s, 0.0), 3)}
+        figures = {**self._results(task, params), **link.metrics}
+        metrics = {**figures, "exit_status": code, "fit_s": round(max(worked_s, 0.0), 3)}
         write_json(task.run_dir / "metrics.json", metrics)
         return Finished(metrics)
+
+    def _results(self, task: Task, params: ScriptParams) -> dict[str, float]:
+        def tell(words: str) -> None:
+            task.channel.report(Note(words))
+
+        folders = task.run_dir, task.checkpoint_dir
+        for words in keep_outputs(Path(params.workdir), params.outputs, folders):
+            tell(words)
+        return figures_of(task.run_dir, tell)
 
 
 def _start(params: ScriptParams, environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], Output]:
@@ -119,7 +133,7 @@ def _start(params: ScriptParams, environment: dict[str, str]) -> tuple[subproces
     return process, Output(read)
 
 
-def _watch(task: Task, process: subprocess.Popen[bytes], tree: Tree, link: ClientLink) -> int:
+def _watch(task: Task, process: subprocess.Popen[bytes], tree: Tree, link: ClientLink, output: Output) -> int:
     """Obey the orders until the command ends; return its status."""
     reaped_s = time.monotonic()
     while True:
@@ -128,6 +142,7 @@ def _watch(task: Task, process: subprocess.Popen[bytes], tree: Tree, link: Clien
         except subprocess.TimeoutExpired:
             pass
         link.obey()
+        link.saw_progress(output.progress)
         if task.channel.is_paced:
             tree.stop()
         task.channel.safe_point(link.epoch)
@@ -177,8 +192,3 @@ def _secrets(params: ScriptParams) -> dict[str, str]:
             raise BrokenSpec(f"environment_file {path}, line {number}, is not NAME=value")
         found[name] = value
     return found
-
-
-def _shape(argument: str) -> str:
-    """Return an argument without its numbers: runs that differ only in them are alike."""
-    return re.sub(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "#", argument)

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,13 @@ from jobs.script.client_channel import ClientChannel
 
 if TYPE_CHECKING:
     from cbi_queue.protocol import Report, Started
+    from jobs.script.progress import Progress
     from jobs.trainer import Task
 
 OUTPUT_FOLDER = "outputs"
 """Below the run folder: what a script puts into CBI_QUEUE_OUTPUT, and what its job's `outputs` name."""
+PROGRESS_S = 2.0
+"""Least seconds between reports of what the output says."""
 _LONGEST_FOLDER = 90
 """Bytes: a socket's path may have 104 on macOS."""
 
@@ -34,6 +38,8 @@ class ClientLink:
         self._task, self._started = task, started
         self._lock = threading.Lock()
         self._ordered: dict[str, Any] = {}
+        self._told_s = self._worked_s = time.monotonic()
+        self._is_spoken = False
         self.epoch = 0
         """Finished epochs that were reported or restored."""
         self._folder: Path | None = None
@@ -73,12 +79,21 @@ class ClientLink:
     def report(self, report: Report) -> None:
         """Pass a client's report on, after what it shows about the script."""
         if isinstance(report, EpochReport):
-            self.epoch = report.epoch
+            self.epoch, self._is_spoken = report.epoch, True
             changes: dict[str, Any] = {"unit": "epoch", "total_epochs": report.total_epochs}
             if self._started.micro_batch is None:
                 changes["micro_batch"] = report.micro_batch
             self.announce(**changes)
         self._task.channel.report(report)
+
+    def saw_progress(self, progress: Progress | None) -> None:
+        """Report what the output says, every few seconds at most; a client's own reports count instead."""
+        now_s, worked_s = time.monotonic(), time.monotonic() - self._task.channel.paused_s
+        if progress is None or self._is_spoken or now_s - self._told_s < PROGRESS_S or progress.done <= self.epoch:
+            return
+        wall_s, self._told_s, self._worked_s, self.epoch = worked_s - self._worked_s, now_s, worked_s, progress.done
+        self.announce(unit=progress.unit, total_epochs=progress.of)
+        self._task.channel.report(EpochReport(progress.done, progress.of, max(wall_s, 0.0)))
 
     def announce(self, **changes: Any) -> None:
         """Report what is known about the script beyond its start; nothing when that is nothing new."""

@@ -11,6 +11,8 @@ import os
 import threading
 import time
 
+from jobs.script.progress import Progress, ProgressReader
+
 BYTES_A_SECOND = 20 * 2**20
 _CHUNK_BYTES = 65_536
 KEPT_BYTES = 8_192
@@ -25,6 +27,7 @@ class Output:
         """Read *descriptor* to its end."""
         self._descriptor = descriptor
         self._last = b""
+        self._progress = ProgressReader()
         self._thread = threading.Thread(target=self._copy, name="output", daemon=True)
         self._thread.start()
 
@@ -32,6 +35,11 @@ class Output:
     def last(self) -> str:
         """The last few kilobytes."""
         return self._last.decode(errors="replace")
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the command is by what it printed; None: it does not say."""
+        return self._progress.newest
 
     def wait(self, limit_s: float) -> None:
         """Wait until the pipe is empty and closed, at most *limit_s* seconds."""
@@ -42,6 +50,7 @@ class Output:
         while chunk := os.read(self._descriptor, _CHUNK_BYTES):
             with contextlib.suppress(OSError):  # a full disk must not block the command
                 os.write(1, chunk.translate(_HARMLESS))
+            self._progress.read(chunk)
             self._last = (self._last + chunk)[-KEPT_BYTES:]
             taken += len(chunk)
             now = time.monotonic()

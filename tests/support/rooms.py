@@ -48,6 +48,7 @@ THROUGH_PROCESSES = {
     ),
     "integration/test_script_client.py": ("client",),
     "integration/test_script_reports.py": ("jobs/script", "jobs/families", "client", "workers/recovery"),
+    "integration/test_script_results.py": ("jobs/script", "jobs/families", "datasets", "plan", "cli/verbs"),
     "integration/test_service.py": ("service", "cli/verbs"),
     "integration/test_session.py": ("jobs", "jobs/process"),
     "integration/test_simulated_week.py": ("governor", "replay"),

@@ -14,7 +14,7 @@ from cbi_queue import clock
 from cbi_queue.datasets.place import of_dataset
 from cbi_queue.errors import LedgerError
 from cbi_queue.hardware.fit import Fit, Need, Verdict, fit
-from cbi_queue.hardware.memory import formula_mib, kind_of, line_for
+from cbi_queue.hardware.memory import SCRIPTS, formula_mib, kind_of, line_for, line_of_script
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.peaks import peaks_of, store_peak
@@ -27,6 +27,8 @@ from cbi_queue.ledger.waits import (
     wait_for_memory,
 )
 from cbi_queue.lifecycle import Reason
+from cbi_queue.models.kinds import Family
+from cbi_queue.models.parameters.script import shape_of
 from cbi_queue.readings.values import GpuReading, MemoryReading, PressureLevel, Reading, Unknown
 from workers.sensors.answers import NOT_ASKED
 
@@ -152,6 +154,9 @@ class Admission:
         """Return what the memory of *job* depends on."""
         shape = shape_from_cache(of_dataset(self._processed_dir, job.dataset), job.horizon) or ASSUMED
         params = job.spec.get("params", {})
+        if job.family == Family.SCRIPT:
+            line = line_of_script(shape_of(params.get("command", ())), params, peaks_of(ledger, SCRIPTS))
+            return Need(job.model, params, shape, line, None)
         line = line_for(job.model, job.backend, peaks_of(ledger, job.backend))
         return Need(job.model, params, shape, line, first_micro_batch(ledger, job))
 
@@ -167,17 +172,18 @@ class Admission:
         measured = [mib for mib in (taken.footprint_mib, taken.rss_mib if taken.device == "cpu" else None) if mib]
         if not measured or taken.device in {"", "cuda"}:
             return
-        shape = shape_from_cache(of_dataset(self._processed_dir, job.dataset), job.horizon)
+        is_script, params = job.family == Family.SCRIPT, job.spec.get("params", {})
+        shape = ASSUMED if is_script else shape_from_cache(of_dataset(self._processed_dir, job.dataset), job.horizon)
         if shape is None:
             return
-        formula = formula_mib(job.model, job.spec.get("params", {}), shape, taken.micro_batch)
+        formula = formula_mib(job.model, params, shape, taken.micro_batch)
         try:
             store_peak(
                 ledger,
                 job.id,
                 attempt,
-                model=job.model,
-                backend=job.backend,
+                model=shape_of(params.get("command", ())) if is_script else job.model,
+                backend=SCRIPTS if is_script else job.backend,
                 device=taken.device,
                 micro_batch=taken.micro_batch,
                 formula_mib=formula,

@@ -117,6 +117,10 @@ def _failed(seen: Seen, failed: Failed) -> Ending:
         return Ending(Settlement.FAIL, Outcome.ERROR, Reason.BROKEN_SPEC, failed.error)
     if failed.kind is FailureKind.OUT_OF_MEMORY:
         return _out_of_memory(failed.error)
+    if failed.kind is FailureKind.KILLED:
+        if seen.memory_evidence is not None:
+            return _out_of_memory(f"{failed.error}, not by cbi-queue: {seen.memory_evidence}")
+        return _error(f"{failed.error}, not by cbi-queue; nothing shows that memory was short")
     return _error(failed.error, waits=failed.kind is FailureKind.DISK_FULL or not seen.left_checkpoint)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import DurationType, Whole, complete_names, examples, json_option
+from cbi_queue.cli.arguments import DurationType, MemoryType, Whole, complete_names, examples, json_option
 from cbi_queue.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ _NAME_LENGTH = 60
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File of NAME=value lines with secrets, readable by you alone; never stored.",
 )
+@click.option("--input", "inputs", multiple=True, metavar="FILE", help="A file that it reads: part of what the job is.")
+@click.option(
+    "--output", "outputs", multiple=True, metavar="GLOB", help="Files below the folder to keep: 'results/*.csv'."
+)
+@click.option("--memory", type=MemoryType(), help="Memory that must be free before it starts: 800M, 12G.")
 @click.option("--retries", type=Whole(0, 20), default=1, help="Further attempts after an error; default 1.")
 @json_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
@@ -55,19 +61,24 @@ def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bo
     It runs without a shell, in the folder where you are, with the daemon's environment and what `--env` adds.
     """
     from cbi_queue.cli.ledger_access import writable_ledger
-    from cbi_queue.datasets.code_state import code_state
+    from cbi_queue.datasets.code_state import code_state, with_inputs
     from cbi_queue.datasets.snapshots import Snapshots
     from cbi_queue.ledger.enqueue import enqueue
+    from cbi_queue.plan.scripts import input_fault
     from cbi_queue.spec import DayPlan, strict_spec
 
     workdir = options["workdir"].absolute()
     environment = dict(map(_variable, variables))
     _refuse_unstartable(command, workdir, environment)
+    inputs = [os.path.normpath(workdir / name) for name in options["inputs"]]
+    for fault in filter(None, map(input_fault, inputs)):
+        raise click.UsageError(f"cannot add the command: {fault}")
     code = code_state(workdir, command)
     secrets = options["env_file"]
     params = {
         "command": list(command), "workdir": str(workdir), "environment": environment,
-        "environment_file": str(secrets.absolute()) if secrets else None,
+        "environment_file": str(secrets.absolute()) if secrets else None, "inputs": inputs,
+        "outputs": list(options["outputs"]), "memory_mib": options["memory"],
     }  # fmt: skip
     with writable_ledger() as ledger:
         name = options["name"] or free_name(ledger, command)
@@ -81,7 +92,7 @@ def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bo
         except ValueError as exc:
             raise click.UsageError(f"cannot add the command: {exc}") from exc
         plan = DayPlan(day=0, source="cbi-queue add", jobs=(job,))
-        done = enqueue(ledger, [plan], Snapshots(code={name: code.sha256}))
+        done = enqueue(ledger, [plan], Snapshots(code={name: with_inputs(code.sha256, inputs)}))
     _print(done.new or done.already_there, code, as_json=as_json, is_new=bool(done.new))
 
 

@@ -83,7 +83,8 @@ def snapshots_of(settings: Settings, plans: Sequence[DayPlan]) -> Snapshots:
     jobs = [job for plan in plans for job in plan.jobs]
     keys = [(job.dataset, job.horizon) for job in jobs if job.family != Family.SCRIPT]
     found = look(settings.exports_dir, settings.processed_dir, keys, settings.hashes_path)
-    return replace(found, code=code_of({job.name: job.params for job in jobs if job.family == Family.SCRIPT}))
+    code, dirty = code_of({job.name: job.params for job in jobs if job.family == Family.SCRIPT})
+    return replace(found, code=code, dirty=dirty)
 
 
 @contextmanager
@@ -212,10 +213,17 @@ def print_enqueued(done: Enqueued) -> None:
         names = _some([job.name for job in done.renewed])
         click.echo(f"The data changed: not started yet, and now for the new snapshot: {names}.")
     _print_already_there(done.already_there)
+    for folder in done.dirty:
+        click.echo(dirty_words(folder), err=True)
     if not done.new and not done.renewed:
         click.echo("Nothing changed.")
         if any(job.state in RETRIED for job in done.already_there):
             click.echo("`cbi-queue retry NAME` queues a failed, cancelled or vetoed job again.")
+
+
+def dirty_words(folder: str) -> str:
+    """Say that the code in *folder* is in no commit."""
+    return f"The code in {folder} has changes that are in no commit; they are part of what its jobs are."
 
 
 def _print_already_there(jobs: Sequence[EnqueuedJob]) -> None:

@@ -67,7 +67,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], no_data: bool, as_json: b
         ctx.exit(exc.exit_code)
     summary = _summary(plans)
     if not no_data:
-        summary["notes"] += _without_runtime(plans) + _stale_features(plans) + notes
+        summary["notes"] += _without_runtime(plans) + _stale_or_dirty(plans) + notes
     if as_json:
         print_json(summary)
     else:
@@ -169,14 +169,15 @@ def _without_runtime(plans: Sequence[DayPlan]) -> list[str]:
     return without_runtime(load_settings(), plans)
 
 
-def _stale_features(plans: Sequence[DayPlan]) -> list[str]:
-    """Return where the features on the disk are those of an earlier export."""
-    from cbi_queue.cli.verbs.enqueue import snapshots_of
+def _stale_or_dirty(plans: Sequence[DayPlan]) -> list[str]:
+    """Return where features are those of an earlier export, and where the code of scripts is in no commit."""
+    from cbi_queue.cli.verbs.enqueue import dirty_words, snapshots_of
     from cbi_queue.datasets.place import DEFAULT
     from cbi_queue.settings import load_settings
 
-    words = []
-    for dataset, horizon in snapshots_of(load_settings(), plans).stale():
+    found = snapshots_of(load_settings(), plans)
+    words = [dirty_words(folder) for folder in found.dirty]
+    for dataset, horizon in found.stale():
         of = horizon if dataset == DEFAULT else f"{horizon} of the data set {dataset}"
         words.append(
             f"the export of {of} changed since its features were built; `run` or `enqueue` of a plan with its features "

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cbi_queue.models.parameters.common import ModelParams
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 Argument = Annotated[str, Field(max_length=32_768, pattern=r"^[^\x00]*$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+
+
+def _below(pattern: str) -> str:
+    if pattern.startswith("/") or ".." in pattern.split("/") or "\0" in pattern:
+        raise ValueError("must stay below the workdir: no leading slash and no '..'")
+    return pattern
+
+
+OutputPattern = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_below)]
+
+
+def shape_of(command: Sequence[str]) -> str:
+    """Return a command without its numbers, at most 210 characters: runs that differ only in them are alike."""
+    shape = " ".join(re.sub(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "#", argument) for argument in command)
+    return f"command - {shape[:200]}"
 
 
 class ScriptParams(ModelParams):
@@ -23,5 +42,11 @@ class ScriptParams(ModelParams):
     """Variables that are added to the trainer's. They are stored in the ledger: secrets go into `environment_file`."""
     environment_file: str | None = Field(default=None, max_length=4096)
     """File of `NAME=value` lines that only its owner can read; read at the start and never stored."""
+    inputs: tuple[Argument, ...] = Field(default=(), max_length=1000)
+    """Absolute paths of files that it reads: another content makes it another state of the job."""
+    outputs: tuple[OutputPattern, ...] = Field(default=(), max_length=100)
+    """Files below the workdir, as globs, that are copied into the run folder once it has succeeded."""
+    memory_mib: float | None = Field(default=None, gt=0, le=16_777_216)
+    """Memory that must be free before it starts, MiB; runs of the same shape that took more count, too."""
     values: dict[VariableName, Any] = Field(default_factory=dict)
     """The job's own parameters, which were filled into the command."""
