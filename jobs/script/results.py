@@ -57,7 +57,8 @@ def keep_outputs(workdir: Path, patterns: Sequence[str], task_folders: tuple[Pat
                         old += 1
                         continue
                     if status.st_size > left or kept >= MOST_FILES:
-                        yield f"outputs {pattern!r}: {name!r} and what follows were not kept: the job keeps {MOST_FILES:,} files and {MOST_BYTES >> 30} GiB at most"
+                        most = f"a job keeps {MOST_FILES:,} files and {MOST_BYTES >> 30} GiB at most"
+                        yield f"outputs {pattern!r}: {name!r} and what follows were not kept: {most}"
                         return
                     target = run_dir / OUTPUT_FOLDER / name
                     target.parent.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ class ScriptParams(ModelParams):
     """The program and its arguments, each by itself: no shell reads them."""
     workdir: str = Field(default="", max_length=4096)
     """Absolute path of the folder in which it starts."""
-    environment: dict[VariableName, Argument] = Field(default_factory=dict)
+    environment: dict[VariableName, Argument] = Field(default={})
     """Variables that are added to the trainer's. They are stored in the ledger: secrets go into `environment_file`."""
     environment_file: str | None = Field(default=None, max_length=4096)
     """File of `NAME=value` lines that only its owner can read; read at the start and never stored."""
@@ -48,5 +48,5 @@ class ScriptParams(ModelParams):
     """Files below the workdir, as globs, that are copied into the run folder once it has succeeded."""
     memory_mib: float | None = Field(default=None, gt=0, le=16_777_216)
     """Memory that must be free before it starts, MiB; runs of the same shape that took more count, too."""
-    values: dict[VariableName, Any] = Field(default_factory=dict)
+    values: dict[VariableName, Any] = Field(default={})
     """The job's own parameters, which were filled into the command."""
