@@ -24,7 +24,7 @@ class Progress:
 
 
 class ProgressReader:
-    """Reads a command's output piece by piece. Epochs count over bars; bars that begin anew say nothing of the whole."""
+    """Reads a command's output piece by piece. Epochs count over bars; bars that begin anew say nothing."""
 
     def __init__(self) -> None:
         """Begin with nothing read."""

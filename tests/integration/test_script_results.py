@@ -43,7 +43,7 @@ def script(installation: Installation, name: str, text: str, **params: Any) -> d
 
 
 def test_outputs_and_figures_are_kept_and_progress_is_read(installation: Installation) -> None:
-    """Regular files alone, of this run alone; a link out, a pipe and an old file stay where they are, and it is told."""
+    """Regular files alone, of this run alone; a link out, a pipe, an old file stay where they are, and it is told."""
     job = script(installation, "mine", RESULTS, outputs=["results/**/*", "*.old", "nothing.*"])
     (installation.root / "work-mine" / "made.old").write_text("of last year")
     os.utime(installation.root / "work-mine" / "made.old", (1, 1))

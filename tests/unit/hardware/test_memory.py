@@ -11,6 +11,7 @@ from cbi_queue.hardware.memory import (
     formula_mib,
     kind_of,
     line_for,
+    line_of_script,
     prior_for,
 )
 from cbi_queue.models import memory_formulas
@@ -19,6 +20,7 @@ from cbi_queue.models.memory_formulas import (
     BOOSTED_REGIMES,
     BOOSTING,
     CONVOLUTIONAL,
+    DECLARED,
     DENSE,
     PLAIN_TABLE,
     PROPHET,
@@ -27,6 +29,7 @@ from cbi_queue.models.memory_formulas import (
     TABLE,
     Shape,
 )
+from cbi_queue.models.parameters.script import shape_of
 
 SHAPE = Shape(5000, 200, "a test")
 
@@ -43,7 +46,7 @@ def peaks(model: str, *points: tuple[float, float]) -> list[Peak]:
 def test_every_model_has_a_formula_above_zero_and_only_nets_have_a_batch_kind(model: str) -> None:
     assert formula_mib(model, defaults(model), SHAPE, None) > 0
     assert kind_of(model) == MODELS[model].batch_kind
-    without = {TABLE, PLAIN_TABLE, PROPHET, BOOSTING, BOOSTED_REGIMES, STACKING}
+    without = {DECLARED, TABLE, PLAIN_TABLE, PROPHET, BOOSTING, BOOSTED_REGIMES, STACKING}
     assert (MODELS[model].memory in without) == (MODELS[model].batch_kind is None)
 
 
@@ -148,3 +151,17 @@ def test_a_slope_that_no_net_has_is_not_believed() -> None:
     falling = line_for("lstm", "torch", peaks("lstm", (10, 900), (60, 500), (110, 100), (160, 50)))
     assert falling.factor == 0.25
     assert falling.base_mib >= 0
+
+
+def test_a_script_needs_what_it_declares_or_what_its_like_took_and_teaches_others_nothing() -> None:
+    shape = shape_of(["python", "train.py", "--lr", "0.1"])
+    assert shape == shape_of(["python", "train.py", "--lr", "0.01"])
+    took = peaks(shape, (0.01, 900.0), (0.01, 1200.0)) + peaks("other", (0.01, 5000.0))
+
+    def needs(declared: float | None) -> float:
+        params = {**defaults("command"), "memory_mib": declared}
+        formula = formula_mib("command", params, SHAPE, None)
+        return Estimate(formula, line_of_script(shape, params, took), None).corrected_mib
+
+    assert (needs(None), needs(500.0), needs(4096.0)) == (1200.0, 1200.0, 4096.0)
+    assert line_for("command", "native", peaks("lstm", *[(1.0, 900.0)] * 5)) == prior_for("command", "native")
