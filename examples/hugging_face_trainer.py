@@ -6,9 +6,10 @@ python hugging_face_trainer.py --epochs 3
 import argparse
 
 import torch
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+
 from cbi_queue.client import training
 from cbi_queue.client_adapters import transformers_callback
-from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--epochs", type=int, default=3)

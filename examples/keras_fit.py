@@ -10,6 +10,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
 import numpy as np
+
 from cbi_queue.client import training
 from cbi_queue.client_adapters import keras_callback
 

@@ -6,6 +6,7 @@ python torch_loop.py --epochs 60 --lr 0.01
 import argparse
 
 import torch
+
 from cbi_queue.client import training
 
 parser = argparse.ArgumentParser()

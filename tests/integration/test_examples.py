@@ -14,8 +14,6 @@ import pytest
 from support.telemetry_rows import epochs_of
 from support.waiting import until
 
-from cbi_queue.lifecycle import Outcome
-
 if TYPE_CHECKING:
     from support.installation import Installation
 
@@ -76,5 +74,4 @@ def test_the_torch_loop_goes_on_after_a_kill(installation: Installation, folder:
     job = installation.until_state("net", "succeeded", "failed", within_s=120)
     assert job.state == "succeeded", installation.cli("logs", "net")
     assert len(installation.attempts("net")) == 2
-    assert installation.attempts("net")[0].outcome is not Outcome.SUCCEEDED
     assert "goes on after epoch" in installation.cli("logs", "net")
