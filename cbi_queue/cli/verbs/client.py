@@ -19,7 +19,7 @@ from cbi_queue.regular_files import plain_words
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
-    help="Folder of the script; default: this one.",
+    help="Folder of the script; made when it is not there; default: this one.",
 )
 def command(folder: Path) -> None:
     """Write the client beside a script of your own, so that `from cbi_queue.client import training` works anywhere.
