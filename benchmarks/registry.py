@@ -67,6 +67,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"WEEKS": 1},
     ),
     Benchmark("board", "board", "the leaderboard over 1,000 scored runs, in processor time", 5, smallest={"RUNS": 10}),
+    Benchmark(
+        "own-script",
+        "own_script",
+        "a script in the slot against the bare command, a report of it, and `cbi-queue add`",
+        3,
+        slow=True,
+        smallest={"WORK": 1000},
+    ),
     Benchmark("pick-up", "pick_up", "how long a job waits for an idle daemon", 15),
     Benchmark(
         "handover",

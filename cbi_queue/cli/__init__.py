@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "text": "Bring headlines in, choose what scores them, hand them over for fine-tuning.",
     "enqueue": "Add the jobs of day plans to the queue.",
     "add": "Add a command of your own to the queue: `add -- python train.py`.",
+    "client": "Write the client beside a script of your own: it reports to the queue.",
     "refresh": "Queue the jobs of plans again whose data have changed.",
     "run": "Enqueue plans and train until the queue is empty, with a live display.",
     "worker": "Run the daemon in this terminal.",

@@ -20,9 +20,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbi_queue.plan.checks import Surroundings, check_all
-from cbi_queue.plan.complaints import Complaints
-from cbi_queue.plan.drafting import draft_of
 from cbi_queue.plan.order import execution_order
 
 if TYPE_CHECKING:
@@ -66,6 +63,10 @@ def read_plans(
     Raises:
         PlanError: with every complaint of every file; nothing was changed.
     """
+    from cbi_queue.plan.checks import Surroundings, check_all  # `add` takes a module of this package without them
+    from cbi_queue.plan.complaints import Complaints
+    from cbi_queue.plan.drafting import draft_of
+
     complaints = Complaints()
     given = list(paths)
     for path in {path for path in given if given.count(path) > 1}:

@@ -77,3 +77,16 @@ def masked(text: str) -> str:
 def test_no_plan_is_written_for_a_data_set_that_is_not_there(installation):
     assert "there is no data set 'zl'" in installation.cli("plan", "new", "--dataset", "zl", code=2)
     assert "',' names none; allowed: 1w" in installation.cli("plan", "new", "--horizons", ",", code=2)
+
+
+def test_the_tutorial_of_a_script(installation):
+    """A script of the page, queued, trained and compared by the commands of the page."""
+    page = (ROOT / "docs/own-script.md").read_text(encoding="utf-8")
+    (installation.root / "train.py").write_text(re.search(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[1])
+    steps = blocks("docs/own-script.md")
+    assert len(steps) == 4
+    for command, shown in steps:
+        printed = typed(installation, command)
+        for line in shown:
+            assert line in printed, (command, printed)
+    assert re.search(rf"mine +{re.escape(installation.root.name)[:20]}\S* +0", printed), printed

@@ -23,6 +23,7 @@ THROUGH_PROCESSES = {
     "integration/test_closed_streams.py": ("standard_streams", "slot_lock", "workers/trainer"),
     "integration/test_daemon.py": ("workers/slot", "workers/trainer", "huey_queue"),
     "integration/test_daemon_crashes.py": ("workers/recovery", "workers/slot", "jobs/training"),
+    "integration/test_examples.py": ("jobs/script", "jobs/families", "client", "client_adapters", "cli/verbs"),
     "integration/test_export.py": ("vertex", "jobs/exporting", "jobs/families", "cli/verbs"),
     "integration/test_feature_streaming.py": ("jobs/data",),
     "integration/test_plan_page.py": ("api", "plan"),
