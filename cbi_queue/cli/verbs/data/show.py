@@ -9,7 +9,6 @@ import click
 from cbi_queue.cli.arguments import examples, json_option
 from cbi_queue.cli.output import print_json, print_table, printable
 from cbi_queue.cli.verbs.data.options import dataset_option, existing, jobs_of
-from cbi_queue.views.data_sets import built_words, looked_into
 from cbi_queue.wording import UNKNOWN, counted
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ def show(dataset: str, as_json: bool) -> None:
 
 def _body(settings: Settings, folder: Path, dataset: str) -> dict[str, Any]:
     from cbi_queue.datasets.description import read_description
+    from cbi_queue.views.data_sets import looked_into
 
     jobs = jobs_of(settings, dataset)
     return {
@@ -45,6 +45,8 @@ def _body(settings: Settings, folder: Path, dataset: str) -> dict[str, Any]:
 
 
 def _print(body: dict[str, Any]) -> None:
+    from cbi_queue.views.data_sets import built_words
+
     click.secho(f"Data set {body['dataset']}", bold=True)
     click.echo(printable(f"in {body['folder']}"))
     choices = body["choices"]
