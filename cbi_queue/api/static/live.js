@@ -317,7 +317,7 @@ const notices = {
 
 const said = document.createElement("p");
 said.id = "said";
-said.className = "said";
+said.className = "toast";
 said.setAttribute("role", "status");
 lost.before(said);
 let silence = null;
