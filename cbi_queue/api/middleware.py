@@ -35,7 +35,7 @@ LARGEST_PLAN_BYTES = 1 << 20
 """Largest body that carries a plan, whose own limit is lower: the plan's check then says what is too long in it."""
 PLAN_PATHS = frozenset({"/plan", "/api/v1/plan", "/api/v1/plan/check"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-SENT_ONCE = ("host", "origin", "authorization", "content-length", "content-type")
+SENT_ONCE = ("host", "origin", "authorization", "content-length", "content-type", "cookie", "sec-fetch-site")
 """Headers of which a second one is refused: programs differ in which of the two they believe."""
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 HTTP_PORT = 80
@@ -155,7 +155,8 @@ class Guard:
             return None
         if (why := self._why_reading_needs_a_right) is None:
             return None
-        hint = f"{_HOW_TO_READ} {self._settings.token_path}; or the setting page_reading, in docs/settings.md"
+        let_in = f"a browser that was let in already: open {self._url}; " if headers["host"].startswith("localhost") else ""
+        hint = f"{let_in}{_HOW_TO_READ} {self._settings.token_path}; or the setting page_reading, in docs/settings.md"
         return Refusal(401, f"reading needs a right here: {why}", hint, BEARER)
 
     @functools.cached_property
