@@ -85,7 +85,7 @@ test-of: env ## The tests of one room: make test-of ROOM=jobs/data
 	$(if $(ROOM),,$(error which room? make test-of ROOM=jobs/data))
 	$(BIN)/python -m pytest --room=$(ROOM)
 
-test: check ## Every check and every test; under 15 minutes on two cores
+test: check ## Every check and every test; under 20 minutes on two cores
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 fix: env ## Fix what ruff can fix

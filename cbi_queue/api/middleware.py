@@ -155,7 +155,9 @@ class Guard:
             return None
         if (why := self._why_reading_needs_a_right) is None:
             return None
-        let_in = f"a browser that was let in already: open {self._url}; " if headers["host"].startswith("localhost") else ""
+        let_in = (
+            f"a browser that was let in already: open {self._url}; " if headers["host"].startswith("localhost") else ""
+        )
         hint = f"{let_in}{_HOW_TO_READ} {self._settings.token_path}; or the setting page_reading, in docs/settings.md"
         return Refusal(401, f"reading needs a right here: {why}", hint, BEARER)
 

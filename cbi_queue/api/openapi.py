@@ -11,6 +11,7 @@ from cbi_queue.api.problems import PROBLEM_JSON
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+HTML = "text/html"
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _HEADERS = {"ETag": {"description": "Send it as `If-None-Match` next time.", "schema": {"type": "string"}}}
 _IF_NONE_MATCH = {
@@ -36,10 +37,11 @@ def document_of(app: FastAPI) -> dict[str, Any]:
 def _make_true(operation: dict[str, Any]) -> None:
     """Name the type of errors, and the tag where there is one."""
     answers = operation["responses"]
+    is_page = HTML in answers.get("200", {}).get("content", {})
     for code, answer in answers.items():
         forms = [form for form in answer.get("content", {}).values() if form.get("schema") == _PROBLEM]
         if code >= "400" and forms:
-            answer["content"] = {PROBLEM_JSON: forms[0]}
+            answer["content"] = {PROBLEM_JSON: forms[0], **({HTML: {}} if is_page else {})}
     if "304" in answers:
         answers["304"].pop("content", None)
         answers["200"]["headers"] = answers["304"]["headers"] = _HEADERS

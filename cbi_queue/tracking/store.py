@@ -142,7 +142,10 @@ class MlflowStore:
             check_file(self._path)
             # MLflow makes `mlruns`, where the files go, in the working folder
             with quietly(), contextlib.chdir(self._path.parent):
-                self._client = _imported().MlflowClient(tracking_uri=uri_of(settings))
+                client = _imported().MlflowClient
+                if not self._path.exists() or self._path.stat().st_size == 0:
+                    self._make(client)
+                self._client = client(tracking_uri=uri_of(settings))
                 self._client.get_experiment_by_name("Default")
         except ImportError as exc:
             raise TrackingFailed(
@@ -151,6 +154,14 @@ class MlflowStore:
             ) from exc
         except Exception as exc:  # MLflow and SQLAlchemy have hundreds of their own
             raise failed(self._path, exc) from exc
+
+    def _make(self, client: Any) -> None:
+        """Make the store beside its place: MLflow makes its tables in many steps, and cannot go on with half of them."""
+        made = self._path.with_name("mlflow.db.part")
+        for left in (made, made.with_name(f"{made.name}-journal")):  # of a tracker that was killed
+            left.unlink(missing_ok=True)
+        client(tracking_uri=f"sqlite:///{made}").get_experiment_by_name("Default")
+        made.replace(self._path)
 
     def write(self, record: RunRecord, known: Known | None) -> None:
         """Write one run whole; one that is there is completed and brought up to date.

@@ -55,6 +55,7 @@ class Installation:
             "CBI_THREADS": "1",
             "CBI_GOVERNOR": "off",  # other work on the machine would show in the stories; governed tests switch it on
             "CBI_OVERLAP_LOG": str(self.overlap_log),
+            "CBI_PAGE_READING": "open",  # whatever accounts the machine of the tests has
             "CBI_TRACKING": "off",  # a tracker takes seconds of processor time; the tests of tracking switch it on
             **self.overrides,
         }
