@@ -2,8 +2,8 @@
 
 A child trains a small torch net on one thread and writes a line an epoch; this process slows it from outside, by
 stopping it for a share of every 20 ms (`throttle`, as a hot chip does) or by busy processes on every core
-(`contention`), at moments drawn with a seed. The load of the machine just before is in the header: above 0.5 it was not
-quiet.
+(`contention`), at moments drawn with a seed. The load of the machine just before is in the header; from the second trace on it is
+mostly the training before.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def record(model: str, scenario: str, seed: int) -> list[dict[str, Any]]:
                 spans.append((began, time.monotonic(), cause, factor))
         train(epochs - len(times))
     name = f"{model}-{scenario}-{seed}"
-    header = {"trace": f"{name}.jsonl", "scenario": scenario, "model": model, "epochs": epochs}
+    header = {"trace": f"{name}.jsonl", "scenario": scenario, "model": f"{model}-own", "epochs": epochs}
     first = times[0][0]
     return [
         header | {"cpus": os.cpu_count(), "load": round(load, 2)},

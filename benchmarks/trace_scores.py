@@ -81,7 +81,7 @@ class Score:
         for first, last, _ in slowdowns:
             inside = [epoch for epoch in seen if first <= epoch <= last]
             self.found += bool(inside)
-            if inside and trace.model == "ffn":
+            if inside and trace.model.startswith("ffn"):
                 epoch = trace.epochs[inside[0]]
                 self.delays_s.append(epoch["t_s"] + epoch["wall_s"] - trace.epochs[first]["t_s"])
             elif inside:

@@ -19,6 +19,7 @@ from cbi_queue.replay.replay import read_traces, replay, steps
 
 ROOT = Path(__file__).parents[2]
 TRACES = sorted((ROOT / "tests" / "traces").glob("*.jsonl"))
+NOISY = [path for path in TRACES if path.name.startswith("trace-")]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_recorded_slowdowns_are_found_soon_and_with_few_false_alarms(scores, alo
 
     found = scores.score([scores.labelled(path) for path in TRACES], [a for one in replays for a in one.alarms])
 
-    assert found.slowdowns == 19
+    assert found.slowdowns == 31
     assert found.recall >= 0.95
     assert median(found.delays) <= 3
     assert median(found.delays_s) <= 1.0
@@ -64,7 +65,7 @@ def test_recorded_slowdowns_are_found_soon_and_with_few_false_alarms(scores, alo
 
 
 def test_json_is_one_object_a_line_with_epochs_as_in_the_file():
-    result = run("--json", TRACES[4])
+    result = run("--json", NOISY[4])
     alarms = [json.loads(line) for line in result.stdout.splitlines()]
     assert [alarm["trace"] for alarm in alarms] == ["trace-104.jsonl"] * 2
     first = alarms[0]
@@ -109,7 +110,7 @@ def test_processor_time_in_a_trace_tells_the_cause_apart(tmp_path):
 
 
 def test_people_get_a_table_with_a_picture():
-    result = run(TRACES[0], TRACES[2])
+    result = run(NOISY[0], NOISY[2])
     assert result.exit_code == 0
     assert "trace-102.jsonl" in result.stdout
     assert "▁▁▁" in result.stdout
@@ -128,14 +129,14 @@ def test_the_policy_without_readings_asks_for_a_probe_and_takes_no_step():
 
 def test_a_broken_line_is_named_with_its_file_and_nothing_is_replayed(tmp_path):
     broken = tmp_path / "broken.jsonl"
-    broken.write_text(TRACES[0].read_text() + '{"epoch": "x"}\n')
+    broken.write_text(NOISY[0].read_text() + '{"epoch": "x"}\n')
 
     with pytest.raises(Refused) as refused:
-        replay(read_traces([TRACES[0], broken]))
+        replay(read_traces([NOISY[0], broken]))
 
     assert refused.value.exit_code == 2
     assert refused.value.message.startswith(f"{broken}:252: epoch must be a whole number")
-    assert run(TRACES[0], broken).stdout == ""
+    assert run(NOISY[0], broken).stdout == ""
 
 
 @pytest.mark.parametrize(
