@@ -6,11 +6,8 @@ as a disk that fills, are looked at every five minutes.
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,12 +16,11 @@ from cbi_queue.errors import CbiError
 from cbi_queue.ledger import queries
 from cbi_queue.notifications.destinations import file_of
 from cbi_queue.notifications.state import read_state
+from workers.side_process import SideProcess
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import Ledger
     from cbi_queue.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 NOTIFY_CHECK_S = 2.0
 """Seconds between looks whether something happened."""
@@ -32,8 +28,6 @@ GATHER_S = 15.0
 """Seconds between two notifiers: what happens meanwhile is one message."""
 LOOK_S = 300.0
 """Seconds after which conditions are looked at, though no event came."""
-MOST_WAIT_S = 3_600.0
-"""Longest wait after a notifier that failed."""
 MOST_S = 180.0
 """Seconds after which a notifier is ended."""
 LAST_S = 20.0
@@ -46,12 +40,10 @@ class NotifierWatch:
     def __init__(self, settings: Settings, began_after_event: int) -> None:
         """Nothing is started yet."""
         self._settings = settings
-        self._child: subprocess.Popen[bytes] | None = None
+        self._process = SideProcess("cbi_queue.notifications", "notifier", gather_s=GATHER_S, most_s=MOST_S)
         self._since = began_after_event if self._is_on() else None
         self._seen, self._under_way = -1, -1
-        self._next_s = self._started_s = clock.monotonic_s()
         self._due_s: float | None = None
-        self._failures = 0
 
     def check(self, ledger: Ledger) -> None:
         """Take note of a notifier that ended; start one when something happened, or something kept is due."""
@@ -60,8 +52,8 @@ class NotifierWatch:
         if self._since is None:
             self._since = queries.last_event_id(ledger)
         now_s = clock.monotonic_s()
-        if now_s >= self._next_s and (
-            self._is_behind(ledger) or now_s >= self._started_s + LOOK_S or self._is_due(now_s)
+        if self._process.may_start and (
+            self._is_behind(ledger) or now_s >= self._process.started_s + LOOK_S or self._is_due(now_s)
         ):
             self._start()
 
@@ -78,59 +70,23 @@ class NotifierWatch:
 
     def stop(self) -> None:
         """End a notifier that runs: what did not arrive is sent by the next one. Stopping twice is fine."""
-        if self._child is not None and self._child.poll() is None:
-            self._child.terminate()
-            try:
-                self._child.wait(2.0)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
-        self._child = None
+        self._process.stop()
 
     def _is_on(self) -> bool:
         return os.path.exists(file_of(self._settings))  # noqa: PTH110 - never raises
 
     def _start(self, *options: str) -> None:
-        command = [sys.executable, "-P", "-m", "cbi_queue.notifications", "--since", str(self._since), *options]
-        self._started_s = clock.monotonic_s()
-        try:
-            self._child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                process_group=0,
-            )
-        except OSError as exc:
-            logger.warning("event=notifier.failed why=%r", exc.strerror)
-            self._put_off()
+        self._process.start("--since", str(self._since), *options)
 
     def _is_over(self) -> bool:
-        """Return True when no notifier runs; settle one that has ended."""
-        if self._child is None:
-            return True
-        if self._child.poll() is None:
-            if clock.monotonic_s() - self._started_s > MOST_S:
-                self.stop()
-                self._put_off()
-            return False
-        if self._child.returncode == 0:
-            self._seen, self._failures = self._under_way, 0
-            self._next_s = self._started_s + GATHER_S
+        """Return True when no notifier runs; note when one that has ended wants to be started again."""
+        has_worked = self._process.settle()
+        if has_worked:
+            self._seen = self._under_way
             state = read_state(self._settings)
             wait_s = state.next_in_s if state else None
             self._due_s = None if wait_s is None else clock.monotonic_s() + wait_s
-        else:
-            self._put_off()
-        self._child = None
-        return True
-
-    def _put_off(self) -> None:
-        self._failures += 1
-        wait_s = min(GATHER_S * 2 ** min(self._failures, 10), MOST_WAIT_S)
-        self._next_s = clock.monotonic_s() + wait_s
-        if self._failures == 1:
-            logger.warning("event=notifier.failed why='cbi-queue doctor tells' next_s=%.0f", wait_s)
+        return has_worked is not None
 
     def _is_behind(self, ledger: Ledger) -> bool:
         """Return True if something happened that may be worth telling, since the last notifier."""
@@ -141,9 +97,5 @@ class NotifierWatch:
         return self._due_s is not None and now_s >= self._due_s
 
     def _wait(self, deadline_s: float) -> None:
-        if self._child is not None:
-            try:
-                self._child.wait(max(0.0, deadline_s - clock.monotonic_s()))
-            except subprocess.TimeoutExpired:
-                self.stop()
+        self._process.wait(deadline_s)
         self._is_over()
