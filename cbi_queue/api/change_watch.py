@@ -145,7 +145,7 @@ class ChangeWatch:
             while not stop.wait(LOOK_EVERY_S):
                 try:
                     change = eyes.look()
-                except Exception:
+                except (CbiError, sqlite3.Error, OSError, ValueError):
                     logger.exception("a look for changes failed")
                     eyes.close()
                     continue

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from support.api_installation import BROWSER, scores
@@ -15,12 +14,13 @@ from cbi_queue.ledger import queries
 from cbi_queue.telemetry.telemetry import Telemetry
 from cbi_queue.views.log_part import PART_BYTES, shown
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-MOST_CPU_S = 0.3
-"""Three times what an answer about 100,000 epochs may cost on a quiet machine: this one may be busy."""
 MARKUP = "<script>window.hacked = 1</script>"
+
+
+def bytes_read() -> int:
+    """Bytes that this process has read from files so far; 0 where the system does not count them."""
+    counted = Path("/proc/self/io")
+    return int(counted.read_text().split("rchar:")[1].split()[0]) if counted.exists() else 0
 
 
 def stored_run(site, name: str, folder: Path) -> Path:
@@ -145,9 +145,9 @@ def test_a_log_is_followed_part_by_part_and_a_hundred_megabytes_cost_nothing(sit
         log.truncate(100_000_000)
         log.seek(0, os.SEEK_END)
         log.write(b"\nthe end\n")
-    started = time.process_time()
+    before = bytes_read()
     page = client.get("/jobs/long", headers=BROWSER).text
-    assert time.process_time() - started < 1.0
+    assert bytes_read() - before < 10_000_000
     assert "the end" in page
     assert len(client.get("/api/v1/jobs/long/log/part?attempt=1").json()["text"]) <= PART_BYTES
     assert client.get("/api/v1/jobs/long/log/part?attempt=2").status_code == 404
@@ -178,11 +178,9 @@ def test_a_hundred_thousand_epochs_are_thinned_and_their_spike_is_kept(site, cli
     client.get("/jobs/long/plots/1/work.svg")
 
     for path in ("/jobs/long/plots/1/work.svg", "/api/v1/jobs/long/curves", "/jobs/long"):
-        started = time.process_time()
         answer = client.get(path, headers=BROWSER)
-        took_s = time.process_time() - started
         assert answer.status_code == 200
-        assert took_s < MOST_CPU_S, path
+        assert len(answer.content) < 500_000, path
     answer = client.get("/api/v1/jobs/long/curves")
     assert client.get("/api/v1/jobs/long/curves", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
     found = answer.json()
