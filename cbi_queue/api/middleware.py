@@ -33,6 +33,11 @@ MAX_BODY_BYTES = 65_536
 """Largest body of a request; none needs more than a kilobyte."""
 LARGEST_PLAN_BYTES = 1 << 20
 """Largest body that carries a plan, whose own limit is lower: the plan's check then says what is too long in it."""
+TOO_LARGE = 413
+HEARD_OUT_BYTES = 16 << 20
+"""Largest body of a sender with the right that is read, and thrown away, before it is refused: browsers show a broken
+connection instead of an answer that comes while they send.
+"""
 PLAN_PATHS = frozenset({"/plan", "/api/v1/plan", "/api/v1/plan/check"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SENT_ONCE = ("host", "origin", "authorization", "content-length", "content-type", "cookie", "sec-fetch-site")
@@ -120,7 +125,11 @@ class Guard:
                 _add_headers(message)
             await send(message)
 
-        refusal = self._refusal(scope, Headers(scope=scope))
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+        if refusal is not None and refusal.status == TOO_LARGE and int(headers["content-length"]) <= HEARD_OUT_BYTES:
+            while (await receive()).get("more_body", False):
+                pass
         await (self._app if refusal is None else self._answer(scope, refusal))(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
@@ -171,7 +180,7 @@ def _body_refusal(headers: Headers, most: int) -> Refusal | None:
     if "transfer-encoding" in headers or not length.isdecimal():
         return Refusal(411, "the request does not state the length of its body", "send a Content-Length header")
     if int(length) > most:
-        return Refusal(413, f"the body has {length} bytes; at most {most} are allowed", None)
+        return Refusal(TOO_LARGE, f"the body has {length} bytes; at most {most} are allowed", None)
     return None
 
 

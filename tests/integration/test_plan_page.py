@@ -82,7 +82,7 @@ def test_a_plan_is_checked_at_its_lines_and_enqueued_whole_or_not_at_all(tmp_pat
             assert words in json.loads(answer)["complaints"][0]["text"]
         assert post(site, "/api/v1/plan", b"[]", "application/json", token)[0] == 422
         assert post(site, "/api/v1/plan", GOOD.encode(), "application/pdf", token)[0] == 415
-        assert post(site, "/plan", b"x" * 1_100_000, FORM, token)[0] == 413
+        assert post(site, "/plan", b"x" * 12_000_000, FORM, token)[0] == 413
         assert post(site, "/plan", b"no parts", "multipart/form-data; boundary=B", token)[0] == 422
         assert jobs_in(site) == []
 

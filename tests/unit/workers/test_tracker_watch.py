@@ -15,8 +15,9 @@ from support.ledger_rows import add_in
 from cbi_queue import clock
 from cbi_queue.ledger import Ledger
 from cbi_queue.lifecycle import JobState
-from workers import tracking
-from workers.tracking import GATHER_S, MOST_S, MOST_WAIT_S, TrackerWatch
+from workers import side_process, tracking
+from workers.side_process import MOST_WAIT_S
+from workers.tracking import GATHER_S, MOST_S, TrackerWatch
 
 
 class Child:
@@ -47,7 +48,7 @@ class Bench:
         self.now, self.children, self.commands = FakeClock(1000.0), [], []
         monkeypatch.setattr(clock, "monotonic_s", self.now)
         monkeypatch.setattr(tracking, "is_installed", lambda: installed)
-        monkeypatch.setattr(tracking.subprocess, "Popen", self._start)
+        monkeypatch.setattr(side_process.subprocess, "Popen", self._start)
         self.governor = SimpleNamespace(
             acts=True, state=SimpleNamespace(duty=1.0, hold=None), why_not_start=lambda: self.why_not
         )
