@@ -34,6 +34,8 @@ class SlotLock:
         """Use the file *path*; nothing is opened yet."""
         self._path = path
         self._descriptor: int | None = None
+        self.was_left = False
+        """True once the slot was taken after a daemon that did not release it: it crashed or was killed."""
 
     @property
     def descriptor(self) -> int:
@@ -67,6 +69,7 @@ class SlotLock:
                 return False
             raise
         self._descriptor = descriptor
+        self.was_left = os.fstat(descriptor).st_size > 0
         try:
             self._write_holder()
         except OSError as exc:

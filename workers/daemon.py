@@ -20,6 +20,7 @@ from cbi_queue.ledger import DAEMON_PATIENCE_S, Ledger, queries
 from cbi_queue.ledger.connection import is_damage
 from cbi_queue.ledger.file_watch import LedgerFile
 from cbi_queue.ledger.waits import recheck_unfit
+from cbi_queue.lifecycle import Reason
 from cbi_queue.regular_files import plain_words
 from cbi_queue.slot_lock import SlotLock
 from cbi_queue.telemetry.telemetry import Telemetry
@@ -46,6 +47,8 @@ POLL_S = 0.1
 """Seconds between the main thread's checks of its flags."""
 FILE_CHECK_S = 1.0
 """Seconds between checks that the ledger's file is still the one that was opened."""
+MOST_LEFTOVERS = 100
+"""Events that settling a crashed daemon's job may write; far fewer come."""
 SPARE_S = 5.0
 """Seconds beyond the trainer's grace that stopping may take: SIGKILL, settling, closing."""
 STOPPED_BY_CTRL_C = 130
@@ -98,6 +101,8 @@ class Daemon:
     def interrupt(self, _signum: int | None = None, _frame: FrameType | None = None) -> None:
         """Stop as Ctrl-C asks for; the second time at once, and the trainer then leaves with its checkpoint by itself."""
         if self.was_interrupted:
+            if self._lock is not None:
+                self._lock.release()  # it is asked for, and no crash
             os._exit(STOPPED_BY_CTRL_C)
         self.was_interrupted = True
         self.stop()
@@ -130,12 +135,23 @@ class Daemon:
         steps: tuple[Callable[[], object], ...] = (
             lambda: end_unlocked_trainer(self._settings, self._stop),
             lambda: settle_leftovers(self._settings, ledger),
+            lambda: self._note_crash(ledger),
             lambda: recheck_unfit(ledger),
             lambda: slot_governor.take_over(ledger),
             lambda: self._volume_watch.check(ledger, boots=True),
         )
         with ledger.brief_lock_waits():
             return all(self._do_when_unlocked(ledger, step) for step in steps)
+
+    def _note_crash(self, ledger: Ledger) -> None:
+        """Write down that the last daemon crashed, unless the event of the job that was in the slot says so already."""
+        if self._lock is None or not self._lock.was_left:
+            return
+        crashes = {Reason.DAEMON_DIED, Reason.TAKES_DAEMON_DOWN}
+        events = queries.events_after(ledger, self._began_after_event, MOST_LEFTOVERS)
+        if not crashes & {event.reason for event in events}:
+            words = "the daemon crashed or was killed, interrupted no job, and is back"
+            ledger.add_event("daemon_back", Reason.DAEMON_DIED, words=words)
 
     def _do_when_unlocked(self, ledger: Ledger, step: Callable[[], object]) -> bool:
         """Do *step*, again as long as another program has the ledger locked; return False if stopped meanwhile."""

@@ -33,7 +33,7 @@ EVENTS: dict[str, str] = {
     "disk_low": "less than 5 GiB are free on a disk that the queue writes to",
     "drift": "a model should be trained again, by its latest forecasts",
     "forecast": "a forecast was written",
-    "daemon_back": "the daemon crashed while a job was in the slot, and came back",
+    "daemon_back": "the daemon crashed or was killed, and came back",
 }
 """Event -> what it tells."""
 HELD_S = 3_600.0

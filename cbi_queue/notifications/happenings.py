@@ -73,6 +73,10 @@ def _of_event(ledger: Ledger, event: EventRow, failed: dict[int, str]) -> Iterat
             advice = "It continues by itself from its checkpoint. `cbi-queue governor status` shows the readings."
             yield Happening("evicted", key, event.at, _short(words), advice)
         return
+    if event.event == "daemon_back":
+        advice = "Nothing is to be done; `cbi-queue doctor` checks this machine."
+        yield Happening("daemon_back", key, event.at, _short(event.words or "the daemon is back"), advice)
+        return
     if event.job_id is None or event.event not in {"fail", "finish", "requeue", "hold"}:
         return
     job = queries.job_numbered(ledger, event.job_id)
@@ -154,7 +158,7 @@ def _disks(settings: Settings) -> Iterator[Happening]:
 def _drift(settings: Settings) -> Iterator[Happening]:
     for flag in all_flags(settings.logs):
         advice = "`cbi-queue forecast --retrain` queues it again on the present data."
-        key = f"drift-{flag.dataset}-{flag.horizon}"
+        key = f"drift-{flag.kind}-{flag.dataset}-{flag.horizon}-{flag.job}"
         yield Happening("drift", key, clock.epoch_s(), _short(flag.words), advice, flag.job)
 
 

@@ -27,6 +27,8 @@ class Flag:
     dataset: str
     horizon: str
     job: str
+    kind: str
+    """What shows it: `errors` or `features`."""
     why: str
 
     @property
@@ -67,9 +69,10 @@ def flags_of(latest: Mapping[str, Any] | None, dataset: str) -> list[Flag]:
     for horizon in (horizon for horizon in HORIZONS if horizon in jobs):
         monitor, drift = ((latest or {}).get(part, {}).get(horizon) or {} for part in ("monitor", "drift"))
         if monitor.get("retrain") is True:
-            found.append(Flag(dataset, horizon, jobs[horizon], monitor_words(monitor)))
+            found.append(Flag(dataset, horizon, jobs[horizon], "errors", monitor_words(monitor)))
         if gone := [each["name"] for each in drift.get("features", ()) if each.get("quarantined")]:
-            found.append(Flag(dataset, horizon, jobs[horizon], drift_words(gone, len(drift["features"]))))
+            words = drift_words(gone, len(drift["features"]))
+            found.append(Flag(dataset, horizon, jobs[horizon], "features", words))
     return found
 
 

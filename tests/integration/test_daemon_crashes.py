@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+from support.command_hook import CommandHook
 from support.installation import NAIVE, NET
 from support.waiting import until
 
@@ -40,7 +41,8 @@ def weights(installation: Installation, name: str) -> bytes:
 
 
 def test_a_killed_daemon_loses_nothing_and_the_orphan_leaves_the_slot(installation: Installation) -> None:
-    """The new daemon waits for the orphan, then goes on from its checkpoint to the same numbers."""
+    """The new daemon waits for the orphan, then goes on from its checkpoint to the same numbers. Each crash is told once."""
+    hook = CommandHook(installation, events=("daemon_back",))
     installation.enqueue({**NET, "name": "orphaned"}, {**NET, "name": "plain", "priority": -1})
     daemon = installation.start_daemon()
     installation.until_epoch("orphaned", 3)
@@ -56,6 +58,16 @@ def test_a_killed_daemon_loses_nothing_and_the_orphan_leaves_the_slot(installati
     assert "daemon_died" in [event.reason for event in installation.events("orphaned")]
     assert weights(installation, "orphaned") == weights(installation, "plain")
     assert all(entry["alone"] for entry in installation.overlaps())
+    in_slot = ("daemon_back", "the daemon crashed while orphaned was in the slot, and is back")
+    assert hook.told == [in_slot]
+
+    daemon = installation.start_daemon()
+    daemon.kill()
+    daemon.wait()
+    for _ in range(2):
+        assert installation.start_daemon("--until-empty", wait=False).wait(60) == 0
+    empty = ("daemon_back", "the daemon crashed or was killed, interrupted no job, and is back")
+    assert hook.told == [in_slot, empty]
 
 
 def test_an_orphan_that_the_kernel_keeps_stopped_is_woken_and_leaves(installation: Installation) -> None:

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
+from support.command_hook import CommandHook
 from support.installation import Installation
 from support.waiting import until
 
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.notifications.notifier import notify
 from cbi_queue.retraining import train_again
 from cbi_queue.views.forecast import all_flags
 from jobs.exporting.package.forecast import Package
@@ -294,12 +296,17 @@ def test_the_daemon_queues_the_day_once_and_a_restart_changes_nothing(
     assert first == {}
     assert sum(each["name"] == name for each in again) == 1
 
+    hook = CommandHook(trained, events=("forecast",))
+    notify(trained.settings)  # what was before is not told
     trained.enqueue({"name": "by-hand", "family": "forecast", "model": "daily_forecast", **OLD})
     daemon = trained.start_daemon()
     job = trained.until_state("by-hand", "succeeded", "failed", within_s=120)
     assert job.state == "succeeded", trained.story("by-hand")
     daemon.terminate()
     daemon.wait(30)
+    notify(trained.settings)
+    assert hook.told == [("forecast", "by-hand wrote a forecast")]
+    hook.remove()
     written = files(trained)
     trained.enqueue({"name": "by-hand-2", "family": "forecast", "model": "daily_forecast", **OLD})
     daemon = trained.start_daemon()
@@ -318,7 +325,16 @@ def test_a_flagged_model_is_trained_again_only_when_asked(trained: Installation,
     latest = folder(trained) / "latest.json"
     body = json.loads(latest.read_bytes())
     body["monitor"]["1w"] |= {"retrain": True, "rolling": 9.0, "backtest": 2.0, "limit": 3.0, "realised": 20}
+    hook = CommandHook(trained, events=("drift",))
+    notify(trained.settings)
+    before = hook.told
     latest.write_text(json.dumps(body))
+    for _ in range(2):
+        notify(trained.settings)
+    [(event, words)] = hook.told[len(before) :]
+    assert event == "drift"
+    assert words.startswith("tree (1w) should be trained again: MAPE 9 %")
+    hook.remove()
     assert "tree (1w) should be trained again: MAPE 9 %" in trained.cli("status")
     assert all_flags(trained.settings.logs)[0].job == "tree"
     with Ledger.open(trained.settings.ledger_path) as ledger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,34 +14,42 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from support.command_hook import CommandHook
 from support.installation import NAIVE
 from support.waiting import until
 
 from cbi_queue.errors import SettingsError
+from cbi_queue.governor.values import Action, Cause, Decision
+from cbi_queue.ledger import claims, settlement
 from cbi_queue.ledger.holds import place_hold
-from cbi_queue.lifecycle import HoldMode, HoldReason
-from cbi_queue.notifications import notifier
+from cbi_queue.lifecycle import HoldMode, HoldReason, Outcome, Reason
+from cbi_queue.notifications import happenings, notifier
 from cbi_queue.notifications.destinations import file_of, read_destinations
 from cbi_queue.notifications.notifier import notify
 from cbi_queue.notifications.state import failures, read_state
+from workers.governor.governor_hold import GovernorHold
 
 pytestmark = pytest.mark.process
 SECRET = "hunter2secret"
 
 
 class Webhook:
-    """A real server that keeps what it got; `status` is its answer, None: it accepts and says nothing."""
+    """A real server that keeps what it got; `status` is its answer, None: it takes the message and answers at the end."""
 
     def __init__(self) -> None:
         self.got: list[dict] = []
-        self.status = 200
+        self.status: int | None = 200
+        self.is_over = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if outer.status == 200:
+                if outer.status in {200, None}:
                     outer.got.append(body)
+                if outer.status is None:
+                    outer.is_over.wait(60)
+                    return
                 self.send_response(outer.status)
                 self.end_headers()
 
@@ -61,6 +70,7 @@ def webhook():
     pytest.importorskip("apprise", reason="the extra notify is not installed")
     made = Webhook()
     yield made
+    made.is_over.set()
     made.server.shutdown()
     made.server.server_close()
 
@@ -93,10 +103,15 @@ def fail_jobs(installation, count: int) -> list[int]:
 
 
 def test_a_daemon_tells_of_a_failed_job_and_the_end_of_its_plan(installation, webhook):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes the connection, and never answers
+        deaf_url = f"json://127.0.0.1:{deaf.getsockname()[1]}/?rto=1"
+        destinations(installation, f'[deaf]\nurl = "{deaf_url}"\n[hook]\nurl = "{webhook.url}"\n')
+        installation.enqueue({**NAIVE, "name": "fine"}, {**NAIVE, "name": "broken", "horizon": "3m", "retries": 0})
+        daemon = installation.start_daemon("--until-empty")
+        assert daemon.wait(120) == 1
+    [words] = failures(installation.settings)
+    assert words.startswith("deaf has not been told: ")
     destinations(installation, f'[hook]\nurl = "{webhook.url}"\n')
-    installation.enqueue({**NAIVE, "name": "fine"}, {**NAIVE, "name": "broken", "horizon": "3m", "retries": 0})
-    daemon = installation.start_daemon("--until-empty")
-    assert daemon.wait(120) == 1
     told = "\n".join(each["title"] + each["message"] for each in webhook.got)
     assert "broken failed: " in told
     assert "features job of horizon 3m" in told
@@ -118,6 +133,8 @@ def test_many_failures_are_one_message_and_a_server_that_fails_is_told_when_it_i
     look(installation)
     fail_jobs(installation, 200)
     webhook.status = 500
+    now = notifier.clock.epoch_s()
+    monkeypatch.setattr(notifier.clock, "epoch_s", lambda: now)  # the commands below take as long as they like
     look(installation)
     [words] = failures(installation.settings)
     assert "hook has not been told" in words
@@ -127,7 +144,6 @@ def test_many_failures_are_one_message_and_a_server_that_fails_is_told_when_it_i
     look(installation)
     assert webhook.got == [], "it waits before it tries again"
     assert 0 < read_state(installation.settings).next_in_s <= notifier.FIRST_RETRY_S
-    now = notifier.clock.epoch_s()
     monkeypatch.setattr(notifier.clock, "epoch_s", lambda: now - 30 * 86_400)  # a clock set back keeps nothing waiting
     look(installation)
     [told] = webhook.got
@@ -164,6 +180,62 @@ def test_a_hold_is_told_once_it_lasts_and_nothing_is_sent_when_it_cannot_be_kept
         look(installation)
     assert [each["title"] for each in webhook.got] == ["cbi-queue: slot held"]
     assert "60 min: too hot here" in webhook.got[0]["message"] or "1 h: too hot here" in webhook.got[0]["message"]
+
+
+def test_an_eviction_a_full_disk_and_a_stuck_week_are_told_once_by_webhook_and_command(
+    installation, webhook, monkeypatch
+):
+    """What no test with a daemon tells: by the functions with which the slot and its governor write."""
+    hook = CommandHook(installation, f'[hook]\nurl = "{webhook.url}"\nquiet = "0s"\n')
+    installation.enqueue({**NAIVE, "name": "first"}, {**NAIVE, "name": "second", "needs": ["first"]})
+    look(installation)
+    governor = GovernorHold()
+    with installation.ledger() as ledger:
+        for action, words in ((Action.PAUSE, "too hot"), (Action.EVICT, "memory is critical: 1.0 GiB are free")):
+            governor.carry_out(Decision(0.0, action, Cause.MEMORY, words, figures={"for_s": 60.0}))
+            assert governor.copy_to(ledger)
+        governor.end("there is room")
+        governor.copy_to(ledger)
+        job = claims.peek(ledger)
+        claims.claim(ledger, job.id)
+        settlement.fail(ledger, job.id, Outcome.ERROR, Reason.BROKEN_SPEC, "no column 'price'")
+    monkeypatch.setattr(happenings, "LOW_SPACE_GIB", 1e9)
+    for _ in range(2):
+        look(installation)
+
+    assert [event for event, _ in hook.told] == ["evicted", "job_failed", "week_stuck", "disk_low", "disk_low"]
+    words = dict(hook.told)
+    assert words["evicted"].startswith("the governor evicted the job in the slot: memory is critical")
+    assert words["week_stuck"].endswith("1 waiting for a job that did not succeed; 1 job failed")
+    assert f"GiB are free on the disk of the data folder {installation.settings.repo}" in words["disk_low"]
+    [told] = webhook.got
+    assert told["title"] == ("cbi-queue: job evicted, job failed, nothing can run, 2 times disk nearly full")
+    assert all(each in told["message"] for each in words.values())
+
+    monkeypatch.undo()
+    look(installation)
+    monkeypatch.setattr(happenings, "LOW_SPACE_GIB", 1e9)
+    look(installation)
+    assert [event for event, _ in hook.told][5:] == ["disk_low", "disk_low"], "it was over, and is the case again"
+
+
+def test_a_notifier_killed_after_it_sent_repeats_the_message_once_and_loses_none(installation, webhook):
+    destinations(installation, f'[hook]\nurl = "{webhook.url}"\nevents = ["job_failed"]\n')
+    installation.enqueue({**NAIVE, "name": "first"})
+    look(installation)
+    fail_jobs(installation, 1)
+    webhook.status = None
+    command = [sys.executable, "-P", "-m", "cbi_queue.notifications"]
+    child = subprocess.Popen(command, env={**os.environ, **installation.environ})
+    until(lambda: len(webhook.got) == 1, "the message is there")
+    child.kill()
+    child.wait()
+    [words] = failures(installation.settings)
+    assert words == "hook has not been told: the last attempt was cut off"
+    webhook.status = 200
+    for _ in range(2):
+        look(installation, last=True)
+    assert [each["title"] for each in webhook.got] == ["cbi-queue: job failed"] * 2
 
 
 def test_commands_get_the_message_and_cannot_keep_anyone_waiting(installation, tmp_path):
