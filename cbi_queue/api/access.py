@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ALWAYS_OPEN = ("/static/", LINK_PATH, PROOF_PATH)
 """What is read without any right: how the page looks, and what gives a browser its right."""
+NO_RIGHT = 401
+"""Status of the answer to a sender without the right that is asked for."""
 NO_SHELLS = frozenset({"nologin", "false", "true", "sync", "halt", "shutdown", "uucico"})
 """Programs in the place of a shell with which nobody can log in."""
 _DIRECTORIES = frozenset({"sss", "ldap", "nis", "nisplus", "winbind", "hesiod"})
@@ -59,6 +61,11 @@ def has_session(settings: Settings, headers: Headers) -> bool:
     """Return True if a request carries the cookie of a browser that `open` let in."""
     given = cookie_parser(headers.get("cookie", "")).get(cookie_name(settings))
     return bool(given) and is_session(settings, given or "")
+
+
+def has_right(settings: Settings, headers: Headers) -> bool:
+    """Return True if the sender of a request may read everything and change the queue."""
+    return has_token(settings, headers) or has_session(settings, headers)
 
 
 def is_loopback(host: str) -> bool:

@@ -13,8 +13,10 @@ import ipaddress
 import socket
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse
 
 from cbi_queue.api import access
 from cbi_queue.api.problems import problem
@@ -127,6 +129,9 @@ class Guard:
 
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
+        if (address := self._address_of_the_right(scope, headers, refusal)) is not None:
+            await RedirectResponse(address)(scope, receive, send_guarded)
+            return
         if refusal is not None and refusal.status == TOO_LARGE and int(headers["content-length"]) <= HEARD_OUT_BYTES:
             while (await receive()).get("more_body", False):
                 pass
@@ -143,6 +148,23 @@ class Guard:
             headers, LARGEST_PLAN_BYTES if scope["path"] in PLAN_PATHS else MAX_BODY_BYTES
         )
 
+    def _address_of_the_right(self, scope: Scope, headers: Headers, refusal: Refusal | None) -> str | None:
+        """Return where a person is sent who opens a page by another name of loopback than that of `open`'s cookie.
+
+        Browsers keep cookies by name. The request was for this server (its Host is one of ours), and the address begins
+        with our own: nobody can be sent elsewhere, and no other name is let in.
+        """
+        is_page = "text/html" in headers.get("accept", "") and headers.get("sec-fetch-mode", "navigate") == "navigate"
+        is_refused = refusal is not None and refusal.status != access.NO_RIGHT
+        path = scope["raw_path"].decode("latin-1")
+        if is_refused or not is_page or scope["method"] not in SAFE_METHODS or not path.startswith("/"):
+            return None
+        own, name = url_host(self._url), url_host(f"http://{headers['host']}")
+        if name == own or access.may_change_now() or not (access.is_loopback(name) and access.is_loopback(own)):
+            return None
+        query = scope["query_string"].decode("latin-1")
+        return f"{origin_of(self._settings)}{path}{f'?{query}' if query else ''}"
+
     def _right_refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Return why the sender may not do what it asks for; note whether it may change the queue."""
         is_change = scope["method"] not in SAFE_METHODS
@@ -156,7 +178,7 @@ class Guard:
         access.note_right(has_right)
         if is_change and not has_right:
             what, hint = why_no_change(self._settings, headers.get("authorization")) or ("", "")
-            return Refusal(401, what, f"{hint}; a browser gets the right from `cbi-queue open`", BEARER)
+            return Refusal(access.NO_RIGHT, what, f"{hint}; a browser gets the right from `cbi-queue open`", BEARER)
         if is_change and not has_token and origin is None and site != "same-origin":
             shown = "a change with a cookie must show that a page of this server sent it: Origin or Sec-Fetch-Site"
             return Refusal(403, shown, "send the token instead")
@@ -164,11 +186,8 @@ class Guard:
             return None
         if (why := self._why_reading_needs_a_right) is None:
             return None
-        let_in = (
-            f"a browser that was let in already: open {self._url}; " if headers["host"].startswith("localhost") else ""
-        )
-        hint = f"{let_in}{_HOW_TO_READ} {self._settings.token_path}; or the setting page_reading, in docs/settings.md"
-        return Refusal(401, f"reading needs a right here: {why}", hint, BEARER)
+        hint = f"{_HOW_TO_READ} {self._settings.token_path}; or the setting page_reading, in docs/settings.md"
+        return Refusal(access.NO_RIGHT, f"reading needs a right here: {why}", hint, BEARER)
 
     @functools.cached_property
     def _why_reading_needs_a_right(self) -> str | None:
@@ -194,6 +213,11 @@ def _add_headers(message: Message) -> None:
 def refuse(status: int, error: str, hint: str | None, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return the answer of a refusal, a problem; the connection is closed after it."""
     return problem(status, error, hint, {"Connection": "close", **(headers or {})})
+
+
+def url_host(url: str) -> str:
+    """Return the host of *url* in small letters, without the brackets of an IPv6 address."""
+    return urlsplit(url).hostname or ""
 
 
 def url_of(settings: Settings) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
@@ -18,12 +19,13 @@ from fastapi import APIRouter
 from starlette.requests import Request  # noqa: TC002 - FastAPI reads the annotation when the program runs
 from starlette.responses import Response, StreamingResponse
 
+from cbi_queue.api.access import has_right, may_change_now
 from cbi_queue.api.change_watch import MOST_LISTENERS, PARTS
 from cbi_queue.api.connections import STREAM_PATH
 from cbi_queue.api.middleware import refuse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.types import Receive, Scope, Send
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 15.0
 """Seconds without a change after which a comment is sent: proxies and browsers then know that the server is there."""
+RIGHT_EVERY_S = 2.0
+"""Seconds between looks whether a listener that had the right still has it: `open --revoke` takes it."""
 RETRY_MS = 2_000
 """How long a browser waits before it comes back."""
 BUSY_RETRY_S = 30
@@ -52,14 +56,15 @@ async def stream(request: Request) -> Response:
         error = f"{MOST_LISTENERS} streams of events are open, and there are no more"
         hint = "close other pages of the queue; until then, ask for /api/v1/status from time to time"
         return refuse(503, error, hint, {"Retry-After": str(BUSY_RETRY_S)})
-    return _Stream(watch, listener, _last_seen(request))
+    had_right, settings = may_change_now(), request.app.state.settings
+    return _Stream(watch, listener, _last_seen(request), lambda: not had_right or has_right(settings, request.headers))
 
 
 class _Stream(StreamingResponse):
     """The answer; its listener leaves with it, also when the client has gone before the first byte."""
 
-    def __init__(self, watch: ChangeWatch, listener: Listener, seen: int | None) -> None:
-        super().__init__(_frames(watch, listener, seen), media_type=EVENT_STREAM)
+    def __init__(self, watch: ChangeWatch, listener: Listener, seen: int | None, is_open: Callable[[], bool]) -> None:
+        super().__init__(_frames(watch, listener, seen, is_open), media_type=EVENT_STREAM)
         self._watch, self._listener = watch, listener
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,17 +79,26 @@ def _last_seen(request: Request) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_ID else None
 
 
-async def _frames(watch: ChangeWatch, listener: Listener, seen: int | None) -> AsyncIterator[str]:
+async def _frames(
+    watch: ChangeWatch, listener: Listener, seen: int | None, is_open: Callable[[], bool]
+) -> AsyncIterator[str]:
+    """Yield what changes while *is_open*: the right may be revoked, or the token be replaced."""
     yield f"retry: {RETRY_MS}\n\n"
     missed = await to_thread.run_sync(watch.missed, seen)
     yield _frame("change" if missed.parts else "hello", missed)
+    quiet_s = 0.0
     while True:
-        try:
-            await asyncio.wait_for(listener.woken.wait(), HEARTBEAT_S)
-        except TimeoutError:
-            yield ": still here\n\n"
-        else:
+        wait_s = min(HEARTBEAT_S, RIGHT_EVERY_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(listener.woken.wait(), wait_s)
+        if not is_open():
+            return
+        quiet_s = 0.0 if listener.woken.is_set() else quiet_s + wait_s
+        if listener.woken.is_set():
             yield _frame("change", listener.take())
+        elif quiet_s >= HEARTBEAT_S:
+            quiet_s = 0.0
+            yield ": still here\n\n"
 
 
 def _frame(kind: str, change: Change) -> str:

@@ -47,7 +47,8 @@ def test_the_cookie_of_a_link_lets_both_tabs_change_the_queue_until_it_is_revoke
         changes, shows = browser.new_page(), browser.new_page()
         changes.goto(opener.as_uri())
         changes.wait_for_url(f"{site.url}/status")
-        shows.goto(f"{site.url}/status")
+        shows.goto(f"{site.url.replace('127.0.0.1', 'localhost')}/status")
+        shows.wait_for_url(f"{site.url}/status")  # where the cookie holds
         [cookie] = browser.cookies(site.url)
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["value"] in link) == (True, "Strict", False)
 

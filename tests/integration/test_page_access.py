@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import pwd
 import re
@@ -10,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -59,8 +62,10 @@ def test_a_link_works_once_and_its_cookie_changes_only_what_the_own_pages_ask_fo
     """The whole way of `cbi-queue open`, and every way in which somebody else could try to use it."""
     own = f"Origin: {site.url}"
     with site.server():
-        printed = run_open(site, "--print")
-        link = printed.stdout.strip()
+        printed = run_open(site, "--print", "--json")
+        said = json.loads(printed.stdout)
+        link = said.pop("link")
+        assert said == {"opened": False, "within_s": 60.0}
         assert (printed.returncode, link.startswith(f"{site.url}/open/link/")) == (0, True), printed.stderr
         secret = link.rpartition("/")[2]
         kept = [path for path in site.settings.state_dir.rglob("*") if path.is_file()]
@@ -102,9 +107,30 @@ def test_a_link_works_once_and_its_cookie_changes_only_what_the_own_pages_ask_fo
             "let in, then refused"
         )
 
-        revoked = run_open(site, "--revoke")
-        assert revoked.stdout == "1 browser has lost the right to change the queue.\n"
+        for name, path, then in (
+            ("localhost", "/jobs/a%20b?x=%3Ci%3E", f"{site.url}/jobs/a%20b?x=%3Ci%3E"),
+            ("[::1]", "//evil.example/..", f"{site.url}//evil.example/.."),
+            ("localhost.evil.example", "/status", None),
+            ("127.0.0.1", "/status", None),
+        ):
+            asked = request(site.port, f"GET {path} HTTP/1.1", BROWSER, host=f"{name}:{site.port}")
+            moved = re.search(r"^location: (.*)\r$", send(site.port, asked).text, re.MULTILINE)
+            assert (moved and moved[1]) == then, "a page by another name of loopback is one where the right holds"
+        for more in (login, "Sec-Fetch-Mode: cors"):
+            asked = request(site.port, "GET /status HTTP/1.1", BROWSER, more, host=f"localhost:{site.port}")
+            assert send(site.port, asked).status == 200
+
+        stream = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+        stream.request("GET", "/api/v1/events/stream", headers=dict([login.split(": ", 1)]))
+        answer = stream.getresponse()
+        assert answer.readline() == b"retry: 2000\n"
+        revoked = json.loads(run_open(site, "--revoke", "--json").stdout)
+        assert revoked == {"revoked": 1}
         assert pause(site, login, own) == 401
+        began = time.monotonic()
+        assert b"hello" in answer.read(), "it ends"
+        assert time.monotonic() - began < 5.0
+        stream.close()
 
 
 def test_a_link_that_is_too_old_and_one_from_the_future_are_void(site):
