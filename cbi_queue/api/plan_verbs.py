@@ -6,17 +6,14 @@ Each runs in a process of its own, one at a time: a plan that takes long or much
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
-import tempfile
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cbi_queue.errors import CbiError, Refused
+from cbi_queue.own_verbs import Printed, run_on_plan
 
 WITHIN_S = 45.0
 """Seconds for a command; `connections` waits a minute for the answer."""
@@ -71,11 +68,11 @@ def check(content: bytes, name: str) -> Checked:
     Raises:
         CbiError: when the check could not be made.
     """
-    code, out, err = _run(content, name, "plan", "check")
+    printed = _run(content, name, "plan", "check")
     try:
-        found = json.loads(out)
+        found = json.loads(printed.out)
     except ValueError as exc:
-        raise _failed(code, err) from exc
+        raise _failed(printed) from exc
     if found["ok"]:
         return Checked((), found)
     return Checked(tuple(_complaint(each, name) for each in found["complaints"]), None)
@@ -91,11 +88,11 @@ def enqueue(content: bytes, name: str) -> dict[str, Any]:
         Refused: when the plan or the queue does not allow it.
         CbiError: when it could not be tried.
     """
-    code, out, err = _run(content, name, "enqueue")
+    printed = _run(content, name, "enqueue")
     try:
-        found: dict[str, Any] = json.loads(out)
+        found: dict[str, Any] = json.loads(printed.out)
     except ValueError as exc:
-        raise _failed(code, err) from exc
+        raise _failed(printed) from exc
     return found
 
 
@@ -107,28 +104,11 @@ def _complaint(sentence: str, name: str) -> Complaint:
     return Complaint(int(found[1]) if found[1] else None, int(column[1]) if column else None, found[2])
 
 
-def _run(content: bytes, name: str, *verb: str) -> tuple[int, str, str]:
+def _run(content: bytes, name: str, *verb: str) -> Printed:
     if not _turn.acquire(timeout=TURN_WITHIN_S):
         raise PlanBusy("another plan is being checked; nothing was changed", hint="try again in a moment")
     try:
-        with tempfile.TemporaryDirectory(prefix="cbi-queue-plan-") as folder:
-            path = Path(folder, "plan.yaml")
-            path.write_bytes(content)
-            command = [
-                sys.executable,
-                "-P",
-                "-m",
-                "cbi_queue.cli",
-                *verb,
-                "--json",
-                f"--copy-of={name}",
-                "--",
-                str(path),
-            ]
-            done = subprocess.run(
-                command, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=WITHIN_S, process_group=0,
-                env={**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"},
-            )  # fmt: skip
+        return run_on_plan(content, name, *verb, within_s=WITHIN_S)
     except subprocess.TimeoutExpired as exc:
         words = f"the plan was not read within {WITHIN_S:.0f} s"
         raise CbiError(words, hint="split the plan, or use `cbi-queue plan check` in a terminal") from exc
@@ -136,12 +116,10 @@ def _run(content: bytes, name: str, *verb: str) -> tuple[int, str, str]:
         raise CbiError(f"the plan could not be checked: {exc.strerror}", hint="run `cbi-queue doctor`") from exc
     finally:
         _turn.release()
-    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
 
-def _failed(code: int, err: str) -> CbiError:
+def _failed(printed: Printed) -> CbiError:
     """Return the error of a command that printed no JSON, in its own words for people."""
-    lines = [line for line in err.strip().splitlines() if not line.startswith(("Usage: ", "Try '", "Warning: "))]
-    message, _, hint = "\n".join(lines).removeprefix("Error: ").partition("\nHint: ")
-    kind = Refused if code == Refused.exit_code else CbiError
-    return kind(message[:MOST_WORDS] or f"the command ended with exit code {code}", hint=hint or None)
+    message, _, hint = printed.words.partition("\nHint: ")
+    kind = Refused if printed.code == Refused.exit_code else CbiError
+    return kind(message[:MOST_WORDS] or f"the command ended with exit code {printed.code}", hint=hint or None)

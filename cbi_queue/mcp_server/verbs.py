@@ -1,16 +1,12 @@
-"""Runs one verb of `cbi-queue` and returns its JSON: what a tool answers is what the command prints, and a fault ends the
-verb and not the server. Nothing of it reaches the server's own standard output.
-"""
+"""The JSON of one verb of `cbi-queue`, for a tool, or its refusal as `VerbFailed`."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
+
+from cbi_queue.own_verbs import Printed, run_on_plan, run_verb
 
 PATIENCE_S = 120.0
 """Seconds for one verb: the first board of a week takes some."""
@@ -32,12 +28,7 @@ def answer(*arguments: str) -> Any:
     Raises:
         VerbFailed: with its message and hint.
     """
-    code, out, err = _run(arguments)
-    try:
-        body = json.loads(out)
-    except ValueError as exc:
-        raise VerbFailed(_words(err) or f"`cbi-queue {arguments[0]}` ended with exit code {code}") from exc
-    return body
+    return _json(arguments[0], _run(arguments))
 
 
 def text(*arguments: str) -> tuple[str, bool]:
@@ -46,10 +37,10 @@ def text(*arguments: str) -> tuple[str, bool]:
     Raises:
         VerbFailed: with its message and hint.
     """
-    code, out, err = _run(arguments)
-    if code != 0:
-        raise VerbFailed(_words(err) or f"`cbi-queue {arguments[0]}` ended with exit code {code}")
-    return out[-MOST_LOG_BYTES:].decode(errors="replace"), len(out) > MOST_LOG_BYTES
+    printed = _run(arguments)
+    if printed.code != 0:
+        raise _failed(arguments[0], printed)
+    return printed.out[-MOST_LOG_BYTES:].decode(errors="replace"), len(printed.out) > MOST_LOG_BYTES
 
 
 def with_plan(plan: str, *arguments: str) -> Any:
@@ -61,36 +52,28 @@ def with_plan(plan: str, *arguments: str) -> Any:
     content = plan.encode(errors="replace")
     if len(content) > MOST_PLAN_BYTES:
         raise VerbFailed(f"the plan has {len(content):,} bytes; allowed are {MOST_PLAN_BYTES:,}")
-    with tempfile.TemporaryDirectory(prefix="cbi-queue-mcp-") as folder:
-        path = Path(folder, PLAN_NAME)
-        path.write_bytes(content)
-        return answer(*arguments, "--json", f"--copy-of={PLAN_NAME}", "--", str(path))
+    return _json(arguments[0], _run(arguments, content))
 
 
-def _run(arguments: tuple[str, ...]) -> tuple[int, bytes, bytes]:
+def _json(verb: str, printed: Printed) -> Any:
+    try:
+        return json.loads(printed.out)
+    except ValueError as exc:
+        raise _failed(verb, printed) from exc
+
+
+def _run(arguments: tuple[str, ...], plan: bytes | None = None) -> Printed:
     if any("\0" in each for each in arguments):
         raise VerbFailed("an argument contains a null character, which no name has")
-    command = [sys.executable, "-P", "-m", "cbi_queue.cli", *arguments]
-    plain = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
     try:
-        done = subprocess.run(
-            command,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE_S,
-            env=plain,
-            process_group=0,
-        )
+        if plan is None:
+            return run_verb(*arguments, within_s=PATIENCE_S)
+        return run_on_plan(plan, PLAN_NAME, *arguments, within_s=PATIENCE_S)
     except subprocess.TimeoutExpired as exc:
         raise VerbFailed(f"`cbi-queue {arguments[0]}` did not end within {PATIENCE_S:g} s") from exc
     except OSError as exc:
         raise VerbFailed(f"cannot run `cbi-queue {arguments[0]}`: {exc.strerror}") from exc
-    return done.returncode, done.stdout, done.stderr
 
 
-def _words(err: bytes) -> str:
-    """Return what a verb says to people, without the lines on how to call it."""
-    lines = err.decode(errors="replace").strip().splitlines()
-    kept = [line for line in lines if not line.startswith(("Usage: ", "Try '", "Warning: "))]
-    return "\n".join(kept).strip().removeprefix("Error: ")[:MOST_TEXT]
+def _failed(verb: str, printed: Printed) -> VerbFailed:
+    return VerbFailed(printed.words[:MOST_TEXT] or f"`cbi-queue {verb}` ended with exit code {printed.code}")
