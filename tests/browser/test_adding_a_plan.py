@@ -19,6 +19,7 @@ JOB = "{name: hello, family: script, command: [echo, hi], workdir: /tmp}"
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_a_broken_plan_shows_its_line_and_the_mended_one_is_enqueued(tmp_path: Path):
+    from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import sync_playwright
 
     site = ApiInstallation(tmp_path)
@@ -31,13 +32,25 @@ def test_a_broken_plan_shows_its_line_and_the_mended_one_is_enqueued(tmp_path: P
         page.set_default_timeout(30_000)
         page.goto(f"{site.url}/status")
         page.get_by_role("link", name="Add plan").click()
-        page.get_by_label("The plan, in YAML").fill(f"day: 0\njobs:\n  - {JOB.replace('script', 'scrpt')}\n")
+        text = page.get_by_label("The plan, in YAML")
+        text.press_sequentially(f"day: 0\njobs:\n  - {JOB.replace('script', 'scrpt')}\n")
+        page.locator("#found", has_text="did you mean 'script'").wait_for()  # while it is written, without a button
+        assert "complaint" in page.get_by_role("status").inner_text()
+        page.get_by_role("link", name="line 3").first.focus()
+        page.keyboard.press("Enter")
+        seen = "f => [document.activeElement === f, f.value.slice(f.selectionStart, f.selectionEnd)]"
+        assert text.evaluate(seen) == [True, f"  - {JOB.replace('script', 'scrpt')}"], "the keyboard leads to its line"
+        violations = Axe().run(page).response["violations"]
+        assert [one["id"] for one in violations if one["impact"] in {"serious", "critical"}] == []
+        text.fill(text.input_value().replace("scrpt", "script"))
+        page.get_by_role("status").get_by_text("No complaint: 1 job").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        text.fill(text.input_value().replace("script", "scrpt"))
         page.get_by_role("button", name="Check").click()
         page.get_by_role("link", name="line 3").first.click()
         assert "did you mean 'script'" in page.locator("#line-3.faulty").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
-        text = page.get_by_label("The plan, in YAML")
         text.fill(text.input_value().replace("scrpt", "script"))
         page.get_by_role("button", name="Enqueue").click()
         page.get_by_role("heading", name="Enqueued: 1 new").wait_for()
