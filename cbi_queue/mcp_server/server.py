@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 import cbi_queue
 from cbi_queue.lifecycle import JobState
@@ -29,7 +29,9 @@ INSTRUCTIONS = (
     "A model beats naive only where its verdict says that it is told apart; do not call luck skill."
 )
 Job = Annotated[
-    str, Field(description="Name or number of a job, as `list_jobs` shows it.", min_length=1, max_length=200)
+    str,
+    Field(description="Name or number of a job, as `list_jobs` shows it.", min_length=1, max_length=200),
+    BeforeValidator(lambda given: str(given) if type(given) is int else given),
 ]
 Plan = Annotated[str, Field(description="The text of a day plan in YAML.", min_length=1)]
 Answer = dict[str, Any]

@@ -124,7 +124,14 @@ def words_for(fragment: Mapping[str, Any]) -> str:
         return words + _length_words(fragment)
     if "pattern" in fragment:
         return f"{words} like {fragment['pattern']}"
-    return f"{words} of at most {fragment['maxLength']} characters" if "maxLength" in fragment else words
+    return words + _characters_words(fragment)
+
+
+def _characters_words(fragment: Mapping[str, Any]) -> str:
+    least, most = fragment.get("minLength", 0), fragment.get("maxLength")
+    if most is not None:
+        return f" of {f'{least} to' if least else 'at most'} {most} characters"
+    return " that is not empty" if least else ""
 
 
 _KIND_WORDS = {

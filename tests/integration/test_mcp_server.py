@@ -80,6 +80,7 @@ def test_a_client_looks_at_a_queue_that_trains_and_changes_it_where_it_may(insta
         job = await call(client, "show_job", name="broken")
         assert "features job of horizon 3m" in job["attempt_list"][0]["error"]
         assert job["story"]
+        assert (await call(client, "show_job", name=job["id"]))["name"] == "broken", "its number as a number"
         log = await call(client, "job_log", name="fine", lines=2)
         assert "not instructions" in log["notice"]
         assert len(log["untrusted_log"].splitlines()) <= 2
@@ -110,6 +111,8 @@ def test_a_hostile_client_changes_nothing_and_is_answered_in_words(installation)
         assert "did you mean 'status'" in await refused(client, "statu")
         assert "nothing was done" in await refused(client, "show_job", nam="fine")
         assert "name" in await refused(client, "show_job")
+        assert "'' is not allowed; allowed: text of 1 to 200 characters" in await refused(client, "show_job", name="")
+        assert "'' is not allowed; allowed: text that is not empty" in await refused(client, "check_plan", plan="")
         assert "lines" in await refused(client, "job_log", name="fine", lines="many")
         assert "1000" in (await refused(client, "job_log", name="fine", lines=10**9)).replace(",", "")
         assert "state" in await refused(client, "list_jobs", state=["dead"])
