@@ -78,14 +78,14 @@ def _with_whole_paths(filled: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def program_fault(command: list[str], workdir: Path, environment: dict[str, str]) -> tuple[str, str] | None:
     """Return the key that is wrong with why, when *command* could not be started in *workdir*; None when it could."""
-    if not workdir.is_dir():
+    if not os.path.isdir(workdir):  # noqa: PTH112 - never raises, as for a name that is too long
         return "workdir", f"{str(workdir)!r} is no folder; create it, or name another"
     if not command or not command[0]:
         return None
     program = command[0]
     if "/" in program:
         path = workdir / program
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113 - as above
             return "command", f"there is no program {str(path)!r}; a path is seen from the workdir"
         if not os.access(path, os.X_OK):
             return "command", f"{str(path)!r} cannot be executed; run `chmod +x` on it, or name its interpreter first"
@@ -110,9 +110,10 @@ def _complain_of_relative(filled: dict[str, Any], entry: Entry, complain: Compla
 
 def input_fault(path: str) -> str | None:
     """Return what is wrong with an input file, in words; None when it can be read."""
-    if Path(path).is_file() and os.access(path, os.R_OK):
+    if os.path.isfile(path) and os.access(path, os.R_OK):  # noqa: PTH113 - as above
         return None
-    is_folder, nothing = Path(path).is_dir(), "is no file that can be read; paths are seen from the workdir"
+    is_folder = os.path.isdir(path)  # noqa: PTH112 - as above
+    nothing = "is no file that can be read; paths are seen from the workdir"
     return f"the input {path!r} {'is a folder; name its files' if is_folder else nothing}"
 
 

@@ -17,7 +17,11 @@ from cbi_queue.telemetry.telemetry import Telemetry
 if TYPE_CHECKING:
     from pathlib import Path
 
-GOOD = "day: 0\ntitle: A <b>title\njobs:\n  - {name: hello, family: script, command: [echo, hi], workdir: /tmp}\n"
+LONG = "x" * 300
+"""An argument that no file can be called."""
+GOOD = (
+    f"day: 0\ntitle: A <b>title\njobs:\n  - {{name: hello, family: script, command: [echo, {LONG}], workdir: /tmp}}\n"
+)
 BAD = """day: 0
 jobs:
   - {name: <script>alert(1)</script>, family: treez}
