@@ -28,6 +28,14 @@ SOON_MS = 15_000
 WITHIN_S = 1.0
 """Until a change in one tab shows in the other; the best of three counts, on a machine that is busy with other tests."""
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+SHOWN = """window.told = [];
+window.Notification = class extends Notification {
+    constructor(title, more) {
+        super(title, more);
+        this.addEventListener("show", () => told.push([title, more.body]));
+    }
+};"""
+"""Notes each notification once the browser has shown it."""
 HIDE = """() => {
     window.hidden = true;
     Object.defineProperty(document, "hidden", { get: () => window.hidden });
@@ -178,14 +186,11 @@ def test_the_buttons_of_a_job_work_with_scripts_and_without_and_a_failure_shows(
 @needs_chromium
 def test_the_stream_comes_back_with_the_server_and_a_hidden_tab_tells_of_a_failure(browser, site):
     faults: list[str] = []
-    told = (
-        "window.told = []; window.Notification = class { constructor(title, more) { told.push([title, more.body]); } }"
-    )
-    granted = "Notification.permission = 'granted'; Notification.requestPermission = async () => 'granted'"
     with site.daemon():
         with site.server():
             page = tab(browser, site, "/status", faults)
-            page.add_init_script(f"{told}; {granted}")
+            page.context.grant_permissions(["notifications"], origin=site.url)
+            page.add_init_script(SHOWN)
             page.reload()
             page.get_by_role("button", name="Notify me here of failures").click()
             page.get_by_role("button", name="Stop notifications", pressed=True).wait_for()
