@@ -134,7 +134,7 @@ def test_a_broken_ledger_is_reported_in_the_form_that_was_requested(site, client
 
     assert as_json.status_code == page.status_code == 503
     assert set(as_json.json()) == {"type", "title", "status", "detail", "hint"}
-    assert "The queue cannot be read." in page.text
+    assert "This cannot be shown or done now." in page.text
 
 
 def test_jobs_are_filtered_by_state_family_and_horizon(site, client):
