@@ -138,7 +138,7 @@ class JobSpec(BaseModel):
     def canonical_json(self) -> str:
         """The spec as JSON with sorted keys: what is stored and hashed.
 
-        The default data set, an unknown snapshot, no quarantine and what only ensembles have are left out, so jobs of
+        The default data set, an unknown snapshot, no quarantine, no project and what only ensembles have are left out, so jobs of
         older versions keep their identity.
         """
         params = dict(self.params)
@@ -149,6 +149,8 @@ class JobSpec(BaseModel):
             (body, "after", ()),
             (body, "combines", None),
             (params, "quarantine_psi", None),
+            (params, "project", None),
+            (params, "rank_by", None),
         ):
             if place.get(key, default) == default:
                 place.pop(key, None)

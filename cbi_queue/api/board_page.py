@@ -11,6 +11,8 @@ from cbi_queue.api.board_view import BoardRow, board_row
 from cbi_queue.ledger import queries
 from cbi_queue.views.board_words import independent_words, reach, sentences, unranked, volatility_sentences
 from cbi_queue.views.leaderboard import SCHEME_WORDS, LeaderboardRow, rank
+from cbi_queue.views.project_board import rank_projects, shown_figures
+from cbi_queue.views.project_board import sentences as project_sentences
 from cbi_queue.views.regime_board import rank_regimes
 from cbi_queue.views.volatility_board import VolatilityRow, rank_volatility
 
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from cbi_queue.api.board_view import AnyRow, Comparer
     from cbi_queue.ledger import JobRow, Ledger
     from cbi_queue.views.comparison import Comparison
+    from cbi_queue.views.project_board import ProjectRow
 
 KEY_DIGITS = 12
+FIGURES_SHOWN = 8
+"""Figures of a project; `leaderboard --project NAME --wide` has all."""
 _WORDS = ("name", "family", "model", "told_apart")
 """Columns that are sorted as text."""
 
@@ -63,6 +68,16 @@ class WholeBoard:
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectBoard:
+    """The runs of one project of scripts."""
+
+    project: str
+    rows: tuple[ProjectRow, ...]
+    figures: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BoardPage:
     """Everything that the template needs."""
 
@@ -74,12 +89,16 @@ class BoardPage:
     family_of: Mapping[int, str]
     is_empty: bool
     """True when nothing was scored yet."""
+    projects: tuple[ProjectBoard, ...] = ()
+    """Boards of scripts; none while the address asks for boards of forecasts."""
 
 
 def board_page(ledger: Ledger, comparer: Comparer, asked: Asked) -> BoardPage:
     """Read every board, keep those that are asked for, and sort their rows."""
     jobs = queries.scored_jobs(ledger)
     family_of = {job.id: job.family for job in jobs}
+    is_filtered = bool(asked.horizon or asked.dataset or asked.family)
+    projects = () if is_filtered else _projects(ledger)
     found = all_boards(jobs, comparer.known(jobs))
     first = {title: rows[0] for title, (_, rows, _) in found.items() if rows}
     boards = [
@@ -94,7 +113,15 @@ def board_page(ledger: Ledger, comparer: Comparer, asked: Asked) -> BoardPage:
         datasets=tuple(dict.fromkeys(row.dataset for row in first.values())),
         families=tuple(sorted(set(family_of.values()))),
         family_of=family_of,
-        is_empty=not found,
+        is_empty=not found and not projects,
+        projects=projects,
+    )
+
+
+def _projects(ledger: Ledger) -> tuple[ProjectBoard, ...]:
+    return tuple(
+        ProjectBoard(project, tuple(rows), tuple(shown_figures(rows, FIGURES_SHOWN)), tuple(project_sentences(rows)))
+        for project, rows in rank_projects(queries.script_results(ledger)).items()
     )
 
 

@@ -41,6 +41,7 @@ from cbi_queue.views.comparison import FILE_NAME
 from cbi_queue.views.explanation import explanation_of, luck_words
 from cbi_queue.views.history import history_in
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
+from cbi_queue.views.project_board import ProjectRow, rank_projects, titled
 from cbi_queue.views.regime_board import RegimeRow, rank_regimes
 from cbi_queue.views.snapshot import QueueStatus, daemon_status, lines_of, open_snapshot, status_of, take_status
 from cbi_queue.views.story import history_of, story_of
@@ -56,7 +57,7 @@ NO_JOB: dict[int | str, dict[str, Any]] = {
     409: {"model": Problem, "description": "The name is the number of one job and the name of another."},
 }
 TAGGED: dict[int | str, dict[str, Any]] = {304: {"description": "Nothing has changed since the answer of that `ETag`."}}
-Boards = dict[str, list[LeaderboardRow] | list[VolatilityRow] | list[RegimeRow]]
+Boards = dict[str, list[LeaderboardRow] | list[VolatilityRow] | list[RegimeRow] | list[ProjectRow]]
 MOST_EPOCHS = 5_000
 MOST_LISTED = 100
 """Newest attempts and events of a job that come with it."""
@@ -121,7 +122,7 @@ def leaderboard(
 
     A board is named by its horizon, as `1w`, and where they are not the default, by data set, scheme and older snapshot;
     boards of volatility models, whose skill is against EWMA, end in `volatility`, those of regime classifiers, whose skill
-    is against persistence, in `regimes`. What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null until it
+    is against persistence, in `regimes`. Boards of scripts are named `project` and its name; no filter is of them. What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null until it
     was computed in the background.
     """
     where, values = Wanted(horizon=horizon, dataset=dataset).where()
@@ -130,9 +131,11 @@ def leaderboard(
         if same := not_changed(request, tag):
             return same
         jobs = queries.scored_jobs(ledger, where, *values)
+        scripts = [] if horizon or dataset else queries.script_results(ledger)
     comparer: Comparer = request.app.state.comparer
     known = comparer.known(jobs)
     boards: dict[str, list[Any]] = {**rank(jobs, known), **rank_volatility(jobs, known), **rank_regimes(jobs)}
+    boards |= titled(rank_projects(scripts))
     shown = {title: rows[after : after + limit] for title, rows in boards.items()}
     return Response(_BOARDS.dump_json(shown), media_type=_JSON, headers=headers_of(tag))
 

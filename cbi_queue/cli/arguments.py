@@ -65,6 +65,19 @@ class Whole(click.IntRange):
         return number
 
 
+def ranking(written: str) -> tuple[str, str]:
+    """Return the figure and the direction of `NAME=lower` or `NAME=higher`.
+
+    Raises:
+        click.BadParameter: when it is neither.
+    """
+    figure, _, better = written.rpartition("=")
+    if not figure or better not in {"lower", "higher"}:
+        words = f"{written!r} is not NAME=lower or NAME=higher, as in error=lower"
+        raise click.BadParameter(words, param_hint="'--rank-by'")
+    return figure, better
+
+
 def job_names_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add `NAME...`: names or numbers of jobs."""
     metavar = "NAME..." if required else "[NAME]..."

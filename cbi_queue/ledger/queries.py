@@ -148,6 +148,12 @@ def scored_jobs(ledger: Ledger, where: str = "1", *values: object) -> list[JobRo
     return _jobs(ledger, f"SELECT {_WITHOUT_SPEC} FROM jobs WHERE {scored} ORDER BY id", *values)  # noqa: S608 - our words
 
 
+def script_results(ledger: Ledger) -> list[JobRow]:
+    """Return every script that succeeded, in plan order."""
+    sql = "SELECT * FROM jobs WHERE family = 'script' AND state = 'succeeded' AND metrics IS NOT NULL ORDER BY id"
+    return _jobs(ledger, sql)
+
+
 def job_in_slot(ledger: Ledger) -> JobRow | None:
     """Return the running or paused job, if any."""
     return _one(ledger, "SELECT * FROM jobs WHERE state IN ('running', 'paused')")

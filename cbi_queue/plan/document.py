@@ -12,7 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
-from cbi_queue.models.parameters.script import Argument, OutputPattern, VariableName  # noqa: TC001 - as above
+from cbi_queue.models.parameters.script import (  # noqa: TC001 - as above
+    Argument,
+    OutputPattern,
+    ProjectName,
+    RankBy,
+    VariableName,
+)
 from cbi_queue.spec import MAX_TIMEOUT_S
 
 MAX_NEEDS = 50
@@ -81,6 +87,10 @@ class JobEntry(BaseModel):
     """Of a script: files below the workdir that are kept in the run folder, as globs: `results/*.csv`."""
     memory_mib: Annotated[float, Field(gt=0, le=16_777_216)] | None = None
     """Of a script: memory that must be free before it starts, MiB; default: the most that such commands took before."""
+    project: ProjectName | None = None
+    """Of a script: whose board it is on; default: the name of its folder."""
+    rank_by: RankBy | None = None
+    """Of a script: the figure that ranks its project, and which comes first, lower or higher: `{error: lower}`."""
     priority: Priority = 0
     """Higher runs first; equal priorities run in plan order."""
     needs: list[Template] = Field(default_factory=list, max_length=MAX_NEEDS)

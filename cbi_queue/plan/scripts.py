@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from cbi_queue.plan.yaml_source import Source
     from cbi_queue.values.words import KeyPath
 
-KEYS = ("command", "workdir", "environment", "environment_file", "inputs", "outputs", "memory_mib")
+KEYS = (
+    "command",
+    "workdir",
+    "environment",
+    "environment_file",
+    "inputs",
+    "outputs",
+    "memory_mib",
+    "project",
+    "rank_by",
+)
 """Keys of a job that only a script has."""
 _LIST_WORDS = "is no list; write the program and its arguments each by itself, as in [python, train.py, --lr, 0.1]"
 _SHELL_WORDS = 'no shell reads a command; where one is wanted, write it out: command: [sh, -c, "a | b"]'
@@ -28,6 +38,9 @@ def script_words(key: KeyPath, error: Any) -> str | None:
     """Return what is wrong with a key that belongs to scripts, where it can be said better; None for others."""
     if error["loc"][-1:] == ("shell",) and error["type"] == "extra_forbidden":
         return f"'shell' is not allowed: {_SHELL_WORDS}"
+    if "rank_by" in error["loc"]:
+        allowed = "the one figure that ranks, with lower or higher for what comes first, as in rank_by: {error: lower}"
+        return f"{seen(error.get('input'))} is not allowed; allowed: {allowed}"
     if key[-1:] == ("command",) and isinstance(error.get("input"), str):
         return f"{seen(error['input'])} {_LIST_WORDS}; {_SHELL_WORDS}"
     return None
@@ -42,7 +55,9 @@ def as_script(combination: Combination, entry: Entry, source: Source, complain: 
                 complain((*entry.at, key), f"{key!r} belongs to jobs of family script; this one is of another")
         return Combination(values, combination.origins, combination.appended)
     if entry.broken & {*KEYS, "params", "family"}:
-        return combination
+        known: dict[str, Any] = {key: value for key, value in values.items() if key not in KEYS}
+        known["params"] = {"values": values.get("params", {})}  # so that nothing follows from what is told already
+        return Combination(known, combination.origins, combination.appended)
     own = values.get("params", {})
     filled = {key: _filled(values.pop(key, None), own) for key in KEYS}
     written = str([entry.values.get(key) for key in KEYS])
@@ -73,6 +88,8 @@ def _with_whole_paths(filled: dict[str, Any], folder: Path) -> dict[str, Any]:
         "inputs": [str(_absolute(workdir, name)) for name in filled["inputs"] or ()],
         "outputs": filled["outputs"] or [],
         "memory_mib": filled["memory_mib"],
+        "project": filled["project"],
+        "rank_by": filled["rank_by"],
     }
 
 

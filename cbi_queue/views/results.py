@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
@@ -17,8 +16,9 @@ from cbi_queue.clock import from_epoch_s
 from cbi_queue.ledger.damage import FINISHED, run_folder
 from cbi_queue.ledger.queries import attempts_of
 from cbi_queue.lifecycle import JobState
-from cbi_queue.models.kinds import BARS, Family
+from cbi_queue.models.kinds import BARS
 from cbi_queue.views.leaderboard import label_of, rank, scheme_of, verdicts_of
+from cbi_queue.views.project_board import project_of
 from cbi_queue.views.regime_board import rank_regimes
 from cbi_queue.views.volatility_board import rank_volatility
 
@@ -88,7 +88,7 @@ def _row(job: JobRow, places: Mapping[int, tuple[str, Any]], newest: Mapping[tup
         "place": getattr(row, "place", None),
         "model": job.model,
         "family": job.family,
-        "project": _project(job),
+        "project": project_of(job),
         "is_baseline": job.model in BARS,
         "horizon": job.horizon,
         "dataset": job.dataset,
@@ -108,11 +108,6 @@ def _row(job: JobRow, places: Mapping[int, tuple[str, Any]], newest: Mapping[tup
         "params": json.dumps(job.spec.get("params", {}), sort_keys=True),
         "metrics": None if job.metrics is None else json.dumps(job.metrics, sort_keys=True),
     }
-
-
-def _project(job: JobRow) -> str | None:
-    """Return the name of the folder that a script runs in; None for models of ours."""
-    return PurePath(job.spec["params"].get("workdir", "")).name or None if job.family == Family.SCRIPT else None
 
 
 def _why_not(job: JobRow, row: Any, newest: Mapping[tuple[str, str], str | None]) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import DurationType, MemoryType, Whole, complete_names, examples, json_option
+from cbi_queue.cli.arguments import DurationType, MemoryType, Whole, complete_names, examples, json_option, ranking
 from cbi_queue.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _NAME_LENGTH = 60
     epilog=examples(
         "add -- python train.py --lr 0.1",
         "add --name big --timeout 8h --after job-before -- ./train.sh",
+        "add --project energy --rank-by error=lower -- python train.py --seed 2",
         "add -- make train",
         more="Exit codes: 0 done, 2 refused.",
     ),
@@ -52,6 +53,8 @@ _NAME_LENGTH = 60
     "--output", "outputs", multiple=True, metavar="GLOB", help="Files below the folder to keep: 'results/*.csv'."
 )
 @click.option("--memory", type=MemoryType(), help="Memory that must be free before it starts: 800M, 12G.")
+@click.option("--project", help="Whose board it is on; default: the name of the folder.")
+@click.option("--rank-by", metavar="NAME=lower|higher", help="The figure that ranks the project, and what comes first.")
 @click.option("--retries", type=Whole(0, 20), default=1, help="Further attempts after an error; default 1.")
 @json_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
@@ -75,10 +78,12 @@ def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bo
         raise click.UsageError(f"cannot add the command: {fault}")
     code = code_state(workdir, command)
     secrets = options["env_file"]
+    rank_by = dict([ranking(options["rank_by"])]) if options["rank_by"] else None
     params = {
         "command": list(command), "workdir": str(workdir), "environment": environment,
         "environment_file": str(secrets.absolute()) if secrets else None, "inputs": inputs,
         "outputs": list(options["outputs"]), "memory_mib": options["memory"],
+        "project": options["project"], "rank_by": rank_by,
     }  # fmt: skip
     with writable_ledger() as ledger:
         name = options["name"] or free_name(ledger, command)

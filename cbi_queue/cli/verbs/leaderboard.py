@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.arguments import examples, json_option, ranking
 from cbi_queue.cli.ledger_access import readonly_ledger, writable_ledger
 from cbi_queue.cli.output import print_json, printable
-from cbi_queue.ledger.queries import scored_jobs
+from cbi_queue.ledger.queries import scored_jobs, script_results
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
+from cbi_queue.values.words import unknown
 from cbi_queue.views.board_words import heading, sentences, volatility_sentences
 from cbi_queue.views.comparison import FILE_NAME, compute_comparisons, missing_groups, read_comparisons
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
+from cbi_queue.views.project_board import RankBy, rank_projects, shown_figures, titled
 from cbi_queue.views.regime_board import rank_regimes
 from cbi_queue.views.volatility_board import VolatilityRow, comparable_boards, rank_volatility
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cbi_queue.ledger import JobRow
+    from cbi_queue.ledger import JobRow, Ledger
     from cbi_queue.views.comparison import Comparison
     from cbi_queue.views.final_block import FinalBoard
+    from cbi_queue.views.project_board import ProjectRow
 
     Rows = Sequence[LeaderboardRow] | Sequence[VolatilityRow]
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
         "leaderboard --horizon 1m --wide | less -S",
         "leaderboard --csv > board.csv",
         "leaderboard --final --horizon 1m",
+        "leaderboard --project my-model --rank-by error=lower",
     )
 )
 @click.option("--horizon", type=click.Choice(HORIZONS), help="Only this horizon.")
@@ -44,8 +48,19 @@ if TYPE_CHECKING:
 @click.option(
     "--final", "final", is_flag=True, help="Open the final blocks and show their scores; it is recorded each time."
 )
+@click.option("--project", help="Only this project of scripts of your own.")
+@click.option("--rank-by", metavar="NAME=lower|higher", help="Rank scripts by this figure, instead of as they declare.")
 @json_option
-def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json: bool) -> None:
+def command(
+    horizon: str | None,
+    project: str | None,
+    rank_by: str | None,
+    *,
+    wide: bool,
+    as_csv: bool,
+    final: bool,
+    as_json: bool,
+) -> None:
     """Rank the trained models of each horizon beside the baselines (naive, seasonal_naive, drift).
 
     The skill on the validation block ("valid.") ranks, because it may select; the skill on the backtest judges, because
@@ -60,7 +75,15 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
     Volatility models and regime classifiers forecast no price and have tables of their own: skill is 1 - QLIKE / EWMA's
     QLIKE, and 1 - log loss / that of persistence. Models of one regime are in no table; their mixture is. "Said" and
     "came" are the volatility that was forecast and the one that came, annualised.
+
+    Scripts of your own have a board a project, with the figures that they reported: ranked by the one that is declared,
+    with which of lower and higher comes first. Runs that differ only in a seed are one row: mean, lowest, highest.
     """
+    if project is not None and (horizon or final):
+        raise click.UsageError(
+            "--project is of scripts, which have no horizon and no final block; leave the others out"
+        )
+    by = RankBy(*ranking(rank_by)) if rank_by else None
     if as_csv and (as_json or wide):
         raise click.UsageError("--csv has every column already; use it without --json and --wide")
     if final:
@@ -68,14 +91,20 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
         return
     with readonly_ledger() as ledger:
         jobs = [job for job in scored_jobs(ledger) if horizon in {None, job.horizon}]
+        projects = {} if horizon else _projects(ledger, project, by)
+    if project is not None:
+        _print_projects(projects, wide=wide, as_csv=as_csv, as_json=as_json)
+        return
     comparisons = _comparisons(jobs)
     boards: dict[str, Rows] = {**rank(jobs, comparisons), **rank_volatility(jobs, comparisons)}
     regimes = rank_regimes(jobs)
     if as_json:
-        print_json({title: [asdict(row) for row in rows] for title, rows in {**boards, **regimes}.items()})
+        print_json(
+            {title: [asdict(row) for row in rows] for title, rows in {**boards, **regimes, **titled(projects)}.items()}
+        )
     elif as_csv:
         _csv(boards)
-    elif not boards and not regimes:
+    elif not boards and not regimes and not projects:
         click.echo("No model has been trained and scored yet.")
     else:
         from cbi_queue.cli.regime_table import print_regimes
@@ -83,6 +112,35 @@ def command(horizon: str | None, wide: bool, as_csv: bool, final: bool, as_json:
         for title, rows in boards.items():
             _print(title, rows, comparisons.get(title), wide=wide)
         print_regimes(regimes)
+        _print_projects(projects, wide=wide)
+
+
+def _projects(ledger: Ledger, project: str | None, by: RankBy | None) -> dict[str, list[ProjectRow]]:
+    """Return the boards of scripts, or the one of *project*."""
+    boards = rank_projects(script_results(ledger), by)
+    if project is None:
+        return boards
+    if project not in boards:
+        why = unknown("project", project, boards) if boards else "no script has reported a figure yet"
+        raise click.UsageError(f"there is no board: {why}; `cbi-queue results` has every run with its project")
+    rows = boards[project]
+    if by is not None and not any(by.figure in row.figures for row in rows):
+        figures = unknown("figure", by.figure, shown_figures(rows))
+        raise click.UsageError(f"project {project} cannot be ranked: {figures}")
+    return {project: rows}
+
+
+def _print_projects(
+    boards: Mapping[str, list[ProjectRow]], *, wide: bool, as_csv: bool = False, as_json: bool = False
+) -> None:
+    from cbi_queue.cli.project_table import print_projects, print_projects_csv
+
+    if as_json:
+        print_json({title: [asdict(row) for row in rows] for title, rows in titled(boards).items()})
+    elif as_csv:
+        print_projects_csv(boards)
+    else:
+        print_projects(boards, wide=wide)
 
 
 def _print(

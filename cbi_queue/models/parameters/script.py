@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -23,6 +23,12 @@ def _below(pattern: str) -> str:
 
 
 OutputPattern = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_below)]
+
+ProjectName = Annotated[str, Field(min_length=1, max_length=80)]
+RankBy = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=100)], Literal["lower", "higher"]],
+    Field(min_length=1, max_length=1),
+]
 
 
 def shape_of(command: Sequence[str]) -> str:
@@ -48,5 +54,9 @@ class ScriptParams(ModelParams):
     """Files below the workdir, as globs, that are copied into the run folder once it has succeeded."""
     memory_mib: float | None = Field(default=None, gt=0, le=16_777_216)
     """Memory that must be free before it starts, MiB; runs of the same shape that took more count, too."""
+    project: ProjectName | None = None
+    """Whose board it is on; None: the name of its folder."""
+    rank_by: RankBy | None = None
+    """The figure that ranks its project, with which of lower and higher comes first: `{error: lower}`."""
     values: dict[VariableName, Any] = Field(default={})
     """The job's own parameters, which were filled into the command."""
