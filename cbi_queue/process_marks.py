@@ -1,20 +1,32 @@
 """The mark of an attempt, by which every process that it started is known, whoever its parent is now.
 
 A process may leave its group, its session and its parent (`setsid`, `nohup`, a double fork), and keeps its environment.
-The slot puts the mark there; what clears its whole environment is known only as long as it has an ancestor.
+The slot puts the mark there. What clears its whole environment is known as long as it has an ancestor, and afterwards by
+pid and start: whoever watches an attempt notes each process that it has seen in a file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cbi_queue.process_identity import ProcessIdentity
+from cbi_queue.regular_files import open_to_append, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 VARIABLE = "CBI_QUEUE_RUN"
+NOTED = ".processes"
+"""File in the folder of an attempt's checkpoints: a line with mark, pid and start for each process that was seen."""
+_NOTED = re.compile(r"([0-9a-f]{32}) ([1-9][0-9]{0,9}) ([0-9]{1,20}(?:\.[0-9]{1,20})?)")
+_MOST_NOTED_BYTES = 2**24
 _AGAIN_S = 0.02
 _LONGEST_S = 5.0
 """Longest that what was killed is waited for: a process that hangs in the kernel cannot be ended."""
@@ -32,10 +44,34 @@ def marked(mark: str) -> list[ProcessIdentity]:
     return [identity for identity in found if identity is not None and identity.is_alive()]
 
 
-def kill_marked(mark: str) -> int:
-    """SIGKILL every process that carries *mark*, until none is left; return how many are left after all."""
+def note_processes(path: Path, mark: str, processes: Iterable[ProcessIdentity]) -> None:
+    """Add *processes* to those that were seen of the attempt *mark*.
+
+    Raises:
+        OSError: when the file cannot be written.
+    """
+    lines = [f"{mark} {identity.pid} {identity.started!r}\n" for identity in processes]
+    if lines:
+        with open_to_append(path) as stream:
+            stream.write("".join(lines).encode())
+
+
+def noted(path: Path, mark: str) -> set[ProcessIdentity]:
+    """Identify what was noted of *mark* and runs now, with its descendants; nothing when the file cannot be read."""
+    found: set[ProcessIdentity] = set()
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in read_text(path, _MOST_NOTED_BYTES).splitlines():
+            match = _NOTED.fullmatch(line)
+            if match and match[1] == mark:
+                found.add(ProcessIdentity(int(match[2]), float(match[3])))
+    alive = {identity for identity in found if identity.is_alive() and identity.pid != os.getpid()}
+    return alive.union(*(identity.descendants() for identity in alive))
+
+
+def kill_marked(mark: str, path: Path | None = None) -> int:
+    """SIGKILL every process that carries *mark* or was noted in *path*, until none is left; return how many are left."""
     deadline = time.monotonic() + _LONGEST_S
-    while left := marked(mark):
+    while left := {*marked(mark), *(noted(path, mark) if path else ())}:
         for identity in left:
             identity.kill()
         if time.monotonic() > deadline:

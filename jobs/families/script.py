@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from cbi_queue.artifacts import write_json
 from cbi_queue.models.parameters.script import shape_of
-from cbi_queue.process_marks import VARIABLE
+from cbi_queue.process_marks import NOTED, VARIABLE
 from cbi_queue.protocol import Finished, Note, Started
 from cbi_queue.regular_files import open_stream
 from jobs.process.channel import StopRequested, log
@@ -77,7 +77,7 @@ class Script:
     def _run(self, task: Task, params: ScriptParams, link: ClientLink) -> Finished:
         environment = {**self._environment, **link.environment(self._environment.get("PYTHONPATH", ""))}
         note_begin(task.checkpoint_dir)
-        tree = Tree(os.environ.get(VARIABLE, ""))
+        tree = Tree(os.environ.get(VARIABLE, ""), task.checkpoint_dir / NOTED)
         tree.before_resume = link.was_stopped
         begun_s = time.monotonic()
         process, output = _start(params, environment)
@@ -135,7 +135,7 @@ def _start(params: ScriptParams, environment: dict[str, str]) -> tuple[subproces
 
 def _watch(task: Task, process: subprocess.Popen[bytes], tree: Tree, link: ClientLink, output: Output) -> int:
     """Obey the orders until the command ends; return its status."""
-    reaped_s = time.monotonic()
+    noted_s, wait_s = time.monotonic(), _LOOK_S
     while True:
         try:
             return process.wait(_LOOK_S)
@@ -147,8 +147,9 @@ def _watch(task: Task, process: subprocess.Popen[bytes], tree: Tree, link: Clien
             tree.stop()
         task.channel.safe_point(link.epoch)
         tree.resume()
-        if time.monotonic() - reaped_s > _REAP_S:
-            reaped_s = time.monotonic()
+        if time.monotonic() - noted_s >= wait_s:  # often at first: most that leaves, leaves at the start
+            noted_s, wait_s = time.monotonic(), min(2 * wait_s, _REAP_S)
+            tree.note()
             tree.reap(keep=process.pid)
 
 

@@ -1,7 +1,7 @@
 """All processes that a command started, whatever group, session or parent they have now.
 
 On Linux the runner adopts the orphans of its descendants (PR_SET_CHILD_SUBREAPER, prctl(2)), so that a process which
-forks twice comes back to it. On any system the mark in the environment finds what left.
+forks twice comes back to it. On any system the mark in the environment finds what left, and each process that was seen is noted.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import time
 from typing import TYPE_CHECKING
 
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.process_marks import marked
+from cbi_queue.process_marks import marked, note_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _AGAIN_S = 0.02
@@ -35,9 +36,10 @@ def adopt_orphans() -> None:
 class Tree:
     """The processes below this one, and those that carry the mark."""
 
-    def __init__(self, mark: str) -> None:
-        """Know processes by *mark*; empty: by descent alone."""
-        self._mark = mark
+    def __init__(self, mark: str, notes: Path) -> None:
+        """Know processes by *mark*; empty: by descent alone. *notes* is the file for those who come when we are gone."""
+        self._mark, self._notes = mark, notes
+        self._noted: set[ProcessIdentity] = set()
         self._me = ProcessIdentity.of(os.getpid())
         self.is_stopped = False
         self._stopped_s = 0.0
@@ -91,6 +93,13 @@ class Tree:
             _signal(left, signal.SIGKILL)
             time.sleep(_AGAIN_S)
             self.reap()
+
+    def note(self) -> None:
+        """Note what was not seen before: it may clear its environment and outlive this process."""
+        new = set(self._me.descendants() if self._me and self._mark else ()) - self._noted
+        with contextlib.suppress(OSError):  # a full disk: the mark is left
+            note_processes(self._notes, self._mark, new)
+            self._noted |= new
 
     def reap(self, keep: int = 0) -> None:
         """Take leave of adopted processes that have ended, all but *keep*, whose exit status another waits for."""

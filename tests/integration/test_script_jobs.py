@@ -15,9 +15,10 @@ import psutil
 import pytest
 from support.waiting import until
 
+from cbi_queue.artifacts import CHECKPOINT_FOLDER
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.process_marks import mark_of, marked
+from cbi_queue.process_marks import NOTED, mark_of, marked
 
 if TYPE_CHECKING:
     from support.installation import Installation
@@ -43,9 +44,15 @@ if os.fork() == 0:
         os.execv(sys.executable, [sys.executable, "-c", work, "daemonised"])
     os._exit(0)
 os.wait()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execve(sys.executable, [sys.executable, "-c", work, "cleared"], {})
+    os._exit(0)
+os.wait()
 exec(work.replace("sys.argv[1]", "'own'"))
 """
-PLACES = ("own", "apart", "daemonised")
+PLACES = ("own", "apart", "daemonised", "cleared")
 
 
 def script(installation: Installation, text: str, **more: Any) -> dict[str, Any]:
@@ -62,6 +69,9 @@ def processes(installation: Installation) -> list[ProcessIdentity]:
     files = [installation.root / "work" / place for place in PLACES]
     until(lambda: all(file.exists() and file.read_text() for file in files), "its processes are there")
     found = [ProcessIdentity.of(int(file.read_text())) for file in files]
+    notes = Path(str(installation.job("mine").run_dir)) / CHECKPOINT_FOLDER / NOTED
+    cleared = f" {files[-1].read_text()} "  # nothing in its environment tells what it belongs to
+    until(lambda: notes.exists() and cleared in notes.read_text(), "the runner has noted it")
     return [identity for identity in found if identity is not None]
 
 
@@ -71,7 +81,7 @@ def beats(installation: Installation) -> list[int]:
 
 
 def test_a_pause_stops_all_of_it_and_a_cancel_ends_all_of_it(installation: Installation) -> None:
-    """Also what left the session, forked twice, ignores SIGTERM and has closed its descriptors."""
+    """Also what left the session, forked twice, cleared its environment, ignores SIGTERM, closed its descriptors."""
     installation.enqueue(script(installation, UNRULY))
     installation.start_daemon()
     all_of_it = processes(installation)

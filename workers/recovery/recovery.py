@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
+from cbi_queue.artifacts import CHECKPOINT_FOLDER
 from cbi_queue.errors import SlotStuck
 from cbi_queue.ledger import Ledger, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.process_marks import kill_marked, mark_of
+from cbi_queue.process_marks import NOTED, kill_marked, mark_of
 from workers.recovery.crash_count import crashes_in_a_row
 from workers.slot.settling import settle, signed_manifest
 from workers.trainer.ending import Ending, Settlement
@@ -109,7 +110,8 @@ def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:
         return None
     attempt = queries.open_attempt(ledger, job.id)
     if attempt is not None:
-        _end_marked(mark_of(ledger.ledger_id, job.id, attempt.number))
+        notes = Path(job.run_dir) / CHECKPOINT_FOLDER / NOTED if job.run_dir else None
+        _end_marked(mark_of(ledger.ledger_id, job.id, attempt.number), notes)
     if not _settle_if_complete(settings, ledger, job, attempt):
         if job.cancel_requested_at is not None:
             settlement.cancel_in_slot(ledger, job.id)
@@ -120,13 +122,13 @@ def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:
     return job.id
 
 
-def _end_marked(mark: str) -> None:
+def _end_marked(mark: str, notes: Path | None) -> None:
     """SIGKILL what the attempt's trainer started and left, in whatever session: nothing else may start beside it.
 
     Raises:
         SlotStuck: when even SIGKILL does not end it.
     """
-    if left := kill_marked(mark):
+    if left := kill_marked(mark, notes):
         raise SlotStuck(f"cannot start: {left} process(es) of a trainer that has ended cannot be killed")
 
 

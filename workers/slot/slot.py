@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cbi_queue.artifacts import run_dir_for
+from cbi_queue.artifacts import CHECKPOINT_FOLDER, run_dir_for
 from cbi_queue.datasets.place import of_dataset
 from cbi_queue.errors import CbiError, LedgerError, VolumeMissing
 from cbi_queue.hardware.detection import profile_for
@@ -18,7 +18,7 @@ from cbi_queue.ledger.members import Members, run_of, take_members
 from cbi_queue.ledger.micro_batch import LOWERED, full_micro_batch, lowered_micro_batch
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.models.kinds import BARS, Family
-from cbi_queue.process_marks import mark_of
+from cbi_queue.process_marks import NOTED, mark_of
 from cbi_queue.protocol import Assignment
 from cbi_queue.regular_files import failure_of, plain_words
 from workers.slot.admission import Admission
@@ -110,7 +110,7 @@ class Slot:
         if lowered is not None:  # without a governor nothing would raise it again
             begins_with = lowered if self._slot_governor.acts else full_micro_batch(job)
         kill_records = KillRecords()
-        trainer = TrainerProcess(self._setup(job, log_path, mark_of(ledger.ledger_id, job.id, attempt.number)))
+        trainer = TrainerProcess(self._setup(job, log_path, run_dir, mark_of(ledger.ledger_id, job.id, attempt.number)))
         try:
             self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
             assignment = self._assignment(ledger, job, attempt, run_dir, log_path, begins_with)
@@ -210,7 +210,7 @@ class Slot:
     def _log_path(self, job: JobRow, attempt: AttemptRow) -> Path:
         return self._settings.training_log_dir / f"{job.name}-{job.id}-attempt-{attempt.number}.log"
 
-    def _setup(self, job: JobRow, log_path: Path, mark: str) -> TrainerSetup:
+    def _setup(self, job: JobRow, log_path: Path, run_dir: Path, mark: str) -> TrainerSetup:
         return TrainerSetup(
             interpreter=self._settings.interpreter_for(job.backend),
             threads=self._settings.threads,
@@ -219,6 +219,7 @@ class Slot:
             lock_descriptor=self._lock_descriptor,
             passed_variables=self._settings.trainer_environment,
             mark=mark,
+            notes=run_dir / CHECKPOINT_FOLDER / NOTED,
         )
 
     def _record(

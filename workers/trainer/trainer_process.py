@@ -59,6 +59,8 @@ class TrainerSetup:
     """Environment variables that it gets beside those that libraries need."""
     mark: str = ""
     """What every process that it starts carries in its environment (`process_marks`); empty: nothing."""
+    notes: Path | None = None
+    """File in which a script's runner notes the processes that it has seen."""
 
 
 class TrainerProcess:
@@ -81,7 +83,7 @@ class TrainerProcess:
         self._suspended_at_s: float | None = None
         self._woken_boot_s = float("-inf")
         self._children: set[ProcessIdentity] = set()
-        self._mark = setup.mark
+        self._mark, self._notes = setup.mark, setup.notes
         threading.Thread(target=self._read, args=(report_read,), name="reports", daemon=True).start()
 
     @property
@@ -150,7 +152,7 @@ class TrainerProcess:
         self.identity.kill_leftovers()
         for child in self._children:
             child.kill()
-        if self._mark and self._process.poll() is not None and (left := kill_marked(self._mark)):
+        if self._mark and self._process.poll() is not None and (left := kill_marked(self._mark, self._notes)):
             logger.error("event=leftovers.stuck pid=%d left=%d", self.identity.pid, left)
 
     def next_report(self, timeout_s: float) -> Report | None:
