@@ -24,6 +24,7 @@ import json
 import math
 import os
 import re
+import select
 import shutil
 import socket
 import sys
@@ -55,7 +56,7 @@ class Training:
         self._inbox, self._outbox = b"", b""
         self._orders: dict[str, Any] = {}
         self._said: set[str] = set()
-        self._tokens, self._samples = _BURST, 0
+        self._tokens, self._samples, self._lowered = _BURST, 0, 0
         self._begun = self._reported_s = self._saved_s = time.monotonic()
         self._begun_cpu = time.process_time()
         self._is_odd = True
@@ -120,8 +121,7 @@ class Training:
             message.update({name: value for name, value in values.items() if value is not None})
             if self._samples:
                 message["samples"] = self._samples
-            if self._is_odd:
-                message["resumed"] = True
+            message.update({"resumed": True} if self._is_odd else {})
             if not self._send(message):
                 self.dropped_reports += 1
             self._begin()
@@ -153,15 +153,16 @@ class Training:
             return default
         self._can("micro_batch", default)
         with self._lock:
+            if not self._orders and self._socket is not None:  # a script may ask but once, at its start
+                select.select([self._socket], [], [], _CONNECT_S)
             self._poll()
             wanted = self._orders.get("micro_batch")
-            if type(wanted) is not int or not 1 <= wanted < default:
-                return default
-            if f"micro_batch {wanted}" not in self._said:
-                self._said.add(f"micro_batch {wanted}")
+            taken = wanted if type(wanted) is int and 1 <= wanted < default else default
+            if taken != (self._lowered or default):
+                self._lowered = taken if taken < default else 0
                 self._is_odd = True
-                self._send({"type": "micro_batch", "micro_batch": wanted})
-            return wanted
+                self._send({"type": "micro_batch", "micro_batch": taken})
+            return taken
 
     def metric(self, name: str, value: float) -> None:
         """Report a figure of the result, such as `rmse`; the last value of a name counts."""

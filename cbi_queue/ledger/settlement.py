@@ -15,7 +15,7 @@ from cbi_queue.ledger.needs import satisfy_dependents
 from cbi_queue.ledger.queries import ooms_of
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import CANCEL, FAIL, FINISH, HOLD, REASON_WORDS, REQUEUE, VETO, Outcome, Reason
-from cbi_queue.models.kinds import BOOSTED
+from cbi_queue.models.kinds import BOOSTED, Family
 from cbi_queue.wording import OTHER_NUMBERS, span
 
 if TYPE_CHECKING:
@@ -281,6 +281,8 @@ def _can_shrink(job: JobRow, used: int | None) -> bool:
 def _how_retried(job: JobRow, used: int | None) -> str:
     """Return how the next attempt differs from the one that *used* this micro-batch."""
     smaller = _halved(used)
+    if smaller is not None and job.family == Family.SCRIPT:
+        return f"with micro-batch {smaller}" + ("" if _can_shrink(job, used) else ", the smallest possible")
     if smaller is not None and _can_shrink(job, used):
         return f"with micro-batch {smaller}, gradients accumulated to the same effective batch: {OTHER_NUMBERS}"
     if smaller is not None:

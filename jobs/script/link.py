@@ -47,6 +47,7 @@ class ClientLink:
         try:
             self._folder = _private_folder(task)
             self._channel = ClientChannel(self._folder, self.report)
+            self._order(micro_batch=task.assignment.micro_batch)  # before a script can ask for the first time
         except OSError as exc:
             self._remove()
             task.channel.report(Note(f"the script cannot report, its socket was not made: {failure_of(exc):.200}"))
@@ -101,7 +102,8 @@ class ClientLink:
             channel = self._channel
             if channel is not None and channel.can:
                 changes["can"] = ("pace", *sorted(channel.can))
-                changes["micro_batch"] = channel.full_micro_batch or self._started.micro_batch
+                sizes = filter(None, (channel.full_micro_batch, self._task.assignment.micro_batch))
+                changes["micro_batch"] = min(sizes) if channel.full_micro_batch else self._started.micro_batch
             started = replace(self._started, **changes)
             if started != self._started:
                 self._started = started

@@ -51,7 +51,7 @@ def test_what_the_governor_lowered_goes_up_again_in_a_later_attempt(slot: Script
     slot.trainer.told.clear()
 
     job = job_of(slot, first)
-    assert (first_micro_batch(slot.ledger, job), full_micro_batch(job), job.micro_batch) == (32, 64, None)
+    assert (first_micro_batch(slot.ledger, job), full_micro_batch(slot.ledger, job), job.micro_batch) == (32, 64, None)
     second = slot.attempt_governor(replace(STARTED, micro_batch=32), again=job.id)
     assert second._governor is not None
     assert second._governor.rung.words == "micro-batch 32 instead of 64"
@@ -70,7 +70,7 @@ def test_what_ran_out_of_memory_is_the_most_from_then_on(slot: ScriptedSlot) -> 
     assert downgrade_or_fail(slot.ledger, attempt_governor._job.id, "boom", exit_code=-9)
 
     job = job_of(slot, attempt_governor)
-    assert (job.micro_batch, full_micro_batch(job), first_micro_batch(slot.ledger, job)) == (16, 16, 16)
+    assert (job.micro_batch, full_micro_batch(slot.ledger, job), first_micro_batch(slot.ledger, job)) == (16, 16, 16)
     assert "will be retried with micro-batch 16," in slot.events()[0][2]
 
 

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support.governed_installation import PAGING, until_decision
+from support.governed_installation import script as sensed
 from support.waiting import until
 
 from cbi_queue.lifecycle import JobState, Outcome
@@ -88,3 +90,44 @@ def test_after_any_kill_a_script_goes_on_from_its_own_checkpoint(installation: I
     assert sum(event.event == "restored" for event in installation.events("mine")) >= 4
     manifest = json.loads((Path(str(job.run_dir)) / "manifest.json").read_text())
     assert "outputs/plot.txt" in manifest["files"]
+
+
+HUNGRY = """
+import os, time
+from cbi_queue.client import training
+first = training.micro_batch(64)
+open("sizes", "a").write(f"start {first}\\n")
+for epoch in training.epochs(100_000):
+    time.sleep(0.02)
+    training.report(epoch, of=100_000, loss=1.0, samples=64, micro_batch=training.micro_batch(64))
+    open("size", "w").write(str(training.micro_batch(64)))
+    if os.path.exists("full"):
+        os.remove("full")
+        raise MemoryError("no room")
+"""
+
+
+def test_short_memory_reaches_a_script_in_the_middle_and_running_out_halves_what_it_begins_with(
+    governed: Installation,
+) -> None:
+    """The governor's order is a directive that the script takes; after an end for memory the next attempt has half."""
+    governed.enqueue(script(governed, HUNGRY))
+    sensed(governed, (0.0, PAGING))
+    governed.start_daemon()
+    folder = governed.root / "work-mine"
+
+    def size() -> int:
+        return int((folder / "size").read_text() or 64) if (folder / "size").exists() else 64
+
+    until_decision(governed, "micro_batch")
+    until(lambda: size() < 64, "the script takes fewer samples")
+    assert "trains with micro-batch 32" in governed.story("mine")
+    (folder / "full").touch()
+    starts = until(lambda: (folder / "sizes").read_text().split()[3::2], "the next attempt begins")
+    assert governed.attempts("mine")[0].outcome is Outcome.OOM
+    most = governed.job("mine").micro_batch
+    assert most is not None
+    assert most <= 16
+    assert int(starts[0]) <= most
+    assert f"will be retried with micro-batch {most}" in governed.story("mine")
+    governed.cli("cancel", "mine")

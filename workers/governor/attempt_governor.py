@@ -20,7 +20,8 @@ from cbi_queue.errors import LedgerError
 from cbi_queue.governor.governor import Governor
 from cbi_queue.governor.values import Action
 from cbi_queue.ledger import learned
-from cbi_queue.ledger.micro_batch import full_micro_batch, keep_micro_batch
+from cbi_queue.ledger.micro_batch import full_micro_batch, keep_asked_micro_batch, keep_micro_batch
+from cbi_queue.models.kinds import Family
 from cbi_queue.protocol import EpochReport
 from cbi_queue.readings.values import ContentionReading, FootprintReading
 from cbi_queue.regular_files import failure_of
@@ -100,11 +101,14 @@ class AttemptGovernor:
                 can=frozenset(report.can),
                 one_shot=report.one_shot,
                 micro_batch=report.micro_batch,
-                full_micro_batch=full_micro_batch(self._job),
+                full_micro_batch=full_micro_batch(self._ledger, self._job),
                 kind=report.fingerprint or "any",
                 baselines=self._began_with,
                 device=report.device,
             )
+        if self._job.family == Family.SCRIPT and report.micro_batch and "micro_batch" in report.can:
+            keep = partial(keep_asked_micro_batch, self._ledger, self._job, report.micro_batch)
+            self._pending_writes.write("asked_micro_batch", keep)
         if not self._began_with and "probe" in report.can and self._slot_governor.acts:
             with self._harmless("started"):
                 self._plan_first_probe(report.device)

@@ -108,7 +108,7 @@ class Slot:
         lowered = lowered_micro_batch(ledger, job)
         begins_with = job.micro_batch
         if lowered is not None:  # without a governor nothing would raise it again
-            begins_with = lowered if self._slot_governor.acts else full_micro_batch(job)
+            begins_with = lowered if self._slot_governor.acts else full_micro_batch(ledger, job)
         kill_records = KillRecords()
         trainer = TrainerProcess(self._setup(job, log_path, run_dir, mark_of(ledger.ledger_id, job.id, attempt.number)))
         try:
