@@ -151,6 +151,7 @@ class JobSpec(BaseModel):
             (params, "quarantine_psi", None),
             (params, "project", None),
             (params, "rank_by", None),
+            (params, "mlflow", False),
         ):
             if place.get(key, default) == default:
                 place.pop(key, None)

@@ -91,6 +91,8 @@ class JobEntry(BaseModel):
     """Of a script: whose board it is on; default: the name of its folder."""
     rank_by: RankBy | None = None
     """Of a script: the figure that ranks its project, and which comes first, lower or higher: `{error: lower}`."""
+    mlflow: bool = False
+    """Of a script: whether it gets `MLFLOW_TRACKING_URI` of our store, to log runs of its own."""
     priority: Priority = 0
     """Higher runs first; equal priorities run in plan order."""
     needs: list[Template] = Field(default_factory=list, max_length=MAX_NEEDS)

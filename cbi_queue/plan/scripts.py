@@ -27,6 +27,7 @@ KEYS = (
     "memory_mib",
     "project",
     "rank_by",
+    "mlflow",
 )
 """Keys of a job that only a script has."""
 _LIST_WORDS = "is no list; write the program and its arguments each by itself, as in [python, train.py, --lr, 0.1]"
@@ -90,6 +91,7 @@ def _with_whole_paths(filled: dict[str, Any], folder: Path) -> dict[str, Any]:
         "memory_mib": filled["memory_mib"],
         "project": filled["project"],
         "rank_by": filled["rank_by"],
+        "mlflow": filled["mlflow"] or False,
     }
 
 

@@ -49,6 +49,8 @@ class Assignment:
     """Name of each job that this one needs -> absolute path of its run's folder."""
     members: tuple[dict[str, Any], ...] = ()
     """Runs that an ensemble combines: {"name", "model", "run": "JOB.ATTEMPT", "run_dir": absolute path}."""
+    mlflow_dir: str = ""
+    """Absolute path of MLflow's store; empty: tracking is off."""
     left_out: tuple[str, ...] = ()
     """`NAME: why`, of each run that it would have combined but for a reason."""
 

@@ -1,5 +1,7 @@
 """`python -m cbi_queue.tracking`: the tracker, as the daemon starts it: once, beside the slot, behind everything else.
 
+With `--experiment FOLDER NAME` it makes the store in FOLDER and the experiment, if they are missing, and writes no run.
+
 With `--now` at full priority: when the queue is empty, and the daemon waits for it.
 """
 
@@ -8,10 +10,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from pathlib import Path
 
 from cbi_queue.errors import CbiError
 from cbi_queue.settings import load_settings
-from cbi_queue.tracking.store import TrackingFailed
+from cbi_queue.tracking.store import MlflowStore, TrackingFailed
 from cbi_queue.tracking.tracker import track
 from cbi_queue.tracking_state import write_state
 
@@ -22,6 +25,8 @@ it end at all."""
 
 def main() -> int:
     """Track once; return 0 when every run is in the store, 1 otherwise."""
+    if sys.argv[1:2] == ["--experiment"]:
+        return _make_experiment(Path(sys.argv[2]), sys.argv[3])
     if sys.argv[1:] != ["--now"]:
         os.nice(NICENESS)
     settings = load_settings()
@@ -35,6 +40,18 @@ def main() -> int:
     return 0
 
 
+def _make_experiment(folder: Path, name: str) -> int:
+    """Make store and experiment for a script that logs its own runs; print why it cannot be."""
+    try:
+        MlflowStore(folder).make_experiment(name)
+    except TrackingFailed as exc:
+        print(exc.message)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
     gc.disable()  # for seconds; collecting what MLflow's 1,800 modules are takes a fifth of them
-    os._exit(main())  # everything is committed: taking those modules down again takes 0.2 s
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # everything is committed: taking those modules down again takes 0.2 s

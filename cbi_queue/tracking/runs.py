@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.artifacts import open_manifest
 from cbi_queue.ledger import queries
 from cbi_queue.lifecycle import REASON_WORDS, JobState
+from cbi_queue.models.kinds import Family
 from cbi_queue.regular_files import read_text
 from cbi_queue.views.job_words import result_words
+from cbi_queue.views.project_board import project_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -111,7 +114,7 @@ def record_of(ledger: Ledger, telemetry: TelemetryReader, run: EndedRun) -> RunR
     return RunRecord(
         key=run.key,
         version=run.version,
-        experiment=f"{job.dataset} {job.horizon}",
+        experiment=project_of(job) or f"{job.dataset} {job.horizon}",
         name=job.name,
         status=STATUS[job.state],
         started_ms=_ms(attempts[0].started_at),
@@ -192,8 +195,7 @@ def _tags(job: JobRow, found: Mapping[str, Any]) -> dict[str, str]:
         "damage": job.damage or "",
         "verdicts": _verdict_words(verdicts) if isinstance(verdicts, list) else "",
         "skill": skill_words(found),
-        "data set": job.dataset,
-        "snapshot": job.snapshot or "not recorded",
+        **_read_by(job),
         "scheme": str(found.get("scheme", "")),
         "may differ": "; ".join(map(str, found.get("may_differ", ()))),
         "job": f"{job.id} {job.name}",
@@ -202,6 +204,12 @@ def _tags(job: JobRow, found: Mapping[str, Any]) -> dict[str, str]:
         "mlflow.source.type": "JOB",
         "mlflow.note.content": skill_words(found),
     }
+
+
+def _read_by(job: JobRow) -> dict[str, str]:
+    if job.family == Family.SCRIPT:
+        return {"project": project_of(job) or "", "code and inputs": job.snapshot or "not recorded"}
+    return {"data set": job.dataset, "snapshot": job.snapshot or "not recorded"}
 
 
 def skill_words(found: Mapping[str, Any]) -> str:
@@ -229,6 +237,10 @@ def _verdict_words(verdicts: list[Any]) -> str:
 def _params(job: JobRow) -> dict[str, str]:
     params = job.spec.get("params")
     named = {"model": job.model, "family": job.family, "backend": job.backend, "horizon": job.horizon}
+    if job.family == Family.SCRIPT and isinstance(params, dict):  # its own parameters, as it calls them
+        del named["horizon"]
+        values, command = params.get("values") or {}, params.get("command") or ()
+        params = {"workdir": params.get("workdir"), **values, "command": shlex.join(map(str, command))}
     given = {safe_key(str(name)): str(value) for name, value in params.items()} if isinstance(params, dict) else {}
     return {name: _short(value, LONGEST_PARAM) for name, value in {**given, **named}.items()}
 

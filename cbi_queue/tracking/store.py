@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import gc
 import logging
 import os
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import write_json
 from cbi_queue.errors import CbiError
-from cbi_queue.regular_files import check_file, check_folder, open_stream, plain_words
+from cbi_queue.regular_files import check_file, check_folder, open_stream, open_to_append, plain_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,7 @@ BATCH = 1_000
 COPIED_BYTES = 1 << 20
 """Largest file that is copied where links are not possible; a larger one is only named."""
 LOCK_S = 2.0
+DATABASE = "mlflow.db"
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
 """Variables that keep MLflow from reporting its use to its makers, and from writing to the terminal."""
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
@@ -69,7 +71,7 @@ def store_dir(settings: Settings) -> Path:
 
 def database(settings: Settings) -> Path:
     """Return the store's file."""
-    return store_dir(settings) / "mlflow.db"
+    return store_dir(settings) / DATABASE
 
 
 def uri_of(settings: Settings) -> str:
@@ -127,14 +129,14 @@ def _without_sql(why: str) -> str:
 class MlflowStore:
     """MLflow's client on the store, made when it is first needed."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Open the store, and make it when it does not exist.
+    def __init__(self, folder: Path) -> None:
+        """Open the store in *folder*, and make it when it does not exist.
 
         Raises:
             TrackingFailed: when MLflow is missing, or the store cannot be used.
         """
-        self._path = database(settings)
-        self._root = store_dir(settings).resolve()
+        self._path = folder / DATABASE
+        self._root = folder.resolve()
         self._experiments: dict[str, str] = {}
         try:
             check_folder(self._path.parent)
@@ -145,7 +147,7 @@ class MlflowStore:
                 client = _imported().MlflowClient
                 if not self._path.exists() or self._path.stat().st_size == 0:
                     self._make(client)
-                self._client = client(tracking_uri=uri_of(settings))
+                self._client = client(tracking_uri=f"sqlite:///{self._path}")
                 self._client.get_experiment_by_name("Default")
         except ImportError as exc:
             raise TrackingFailed(
@@ -157,11 +159,15 @@ class MlflowStore:
 
     def _make(self, client: Any) -> None:
         """Make the store beside its place: MLflow makes its tables in many steps, and cannot go on with half of them."""
-        made = self._path.with_name("mlflow.db.part")
-        for left in (made, made.with_name(f"{made.name}-journal")):  # of a tracker that was killed
-            left.unlink(missing_ok=True)
-        client(tracking_uri=f"sqlite:///{made}").get_experiment_by_name("Default")
-        made.replace(self._path)
+        made = self._path.with_name(f"{DATABASE}.part")
+        with open_to_append(self._path.with_name(".making")) as lock:  # a script's runner may be at it, too
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._path.exists() and self._path.stat().st_size:
+                return
+            for left in (made, made.with_name(f"{made.name}-journal")):  # of a tracker that was killed
+                left.unlink(missing_ok=True)
+            client(tracking_uri=f"sqlite:///{made}").get_experiment_by_name("Default")
+            made.replace(self._path)
 
     def write(self, record: RunRecord, known: Known | None) -> None:
         """Write one run whole; one that is there is completed and brought up to date.
@@ -206,6 +212,18 @@ class MlflowStore:
             client.log_batch(run_id, metrics=metrics[at : at + BATCH])
         client.set_terminated(run_id, record.status, record.ended_ms)
         client.set_tag(run_id, VERSION, record.version)
+
+    def make_experiment(self, name: str) -> None:
+        """Make the experiment *name*, whose files go beside the store, unless it is there.
+
+        Raises:
+            TrackingFailed: when it could not be.
+        """
+        try:
+            with quietly():
+                self._experiment(name)
+        except Exception as exc:  # as above
+            raise failed(self._path, exc) from exc
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:

@@ -55,7 +55,7 @@ def track(settings: Settings, *, everything: bool = False, on_run: Callable[[int
         try:
             known = known_runs(settings)
             wanted = to_write(runs, known, everything=everything)
-            store = MlflowStore(settings) if wanted else None
+            store = MlflowStore(store_dir(settings)) if wanted else None
             for number, (run, record) in enumerate(_records(settings, ledger, wanted), 1):
                 if on_run is not None:
                     on_run(number, len(wanted))

@@ -20,6 +20,7 @@ from cbi_queue.regular_files import open_stream
 from jobs.process.channel import StopRequested, log
 from jobs.script.exit_words import exit_words, memory_words
 from jobs.script.link import ClientLink
+from jobs.script.mlflow_runs import OwnRuns
 from jobs.script.output import Output
 from jobs.script.results import figures_of, keep_outputs, note_begin
 from jobs.script.tree import Tree, adopt_orphans
@@ -75,7 +76,12 @@ class Script:
             link.close()
 
     def _run(self, task: Task, params: ScriptParams, link: ClientLink) -> Finished:
-        environment = {**self._environment, **link.environment(self._environment.get("PYTHONPATH", ""))}
+        mlflow = OwnRuns(task, params)
+        environment = {
+            **mlflow.environment(),
+            **self._environment,
+            **link.environment(self._environment.get("PYTHONPATH", "")),
+        }
         note_begin(task.checkpoint_dir)
         tree = Tree(os.environ.get(VARIABLE, ""), task.checkpoint_dir / NOTED)
         tree.before_resume = link.was_stopped
@@ -90,6 +96,7 @@ class Script:
             raise
         finally:
             tree.kill()
+            mlflow.tell()
             link.close()
         output.wait(_LAST_OUTPUT_S)
         if code:

@@ -12,6 +12,7 @@ from support.telemetry_rows import epochs_of
 
 from cbi_queue.datasets.code_state import with_inputs
 from cbi_queue.lifecycle import JobState, Outcome
+from cbi_queue.tracking.tracker import records
 
 if TYPE_CHECKING:
     from support.installation import Installation
@@ -48,7 +49,7 @@ def test_outputs_and_figures_are_kept_and_progress_is_read(installation: Install
     (installation.root / "work-mine" / "made.old").write_text("of last year")
     os.utime(installation.root / "work-mine" / "made.old", (1, 1))
     writes = "import os; open(os.environ['CBI_QUEUE_OUTPUT'] + '/metrics.json', 'w').write('{\"a\": {}}')"
-    broken = script(installation, "broken", writes)
+    broken = script(installation, "broken", writes, mlflow=True)
     installation.enqueue(job, broken)
     installation.start_daemon()
     done = installation.until_state("mine", "succeeded", "failed")
@@ -68,6 +69,7 @@ def test_outputs_and_figures_are_kept_and_progress_is_read(installation: Install
     assert all(row.unit == "step" and row.total_epochs == 10 for row in epochs)
     installation.until_state("broken", "succeeded")
     assert "'a' is '{}', which is no finite number" in installation.story("broken")
+    assert "tracking is off: the script gets no address" in installation.story("broken")
     for verb in ("show", "results", "leaderboard", "eta"):  # figures that have the names of ours are no mishap
         installation.cli(verb, *(["mine"] if verb == "show" else []))
     installation.cli("status")
@@ -147,3 +149,30 @@ def test_inputs_are_part_of_a_job_and_looked_for(installation: Installation, tmp
     named = installation.cli("add", *options, "--", "true").split()[0]
     params = installation.job(named).spec["params"]
     assert (params["memory_mib"], params["inputs"], params["outputs"]) == (2048.0, [str(data)], ["*.csv"])
+
+
+LOGS = """
+import mlflow
+with mlflow.start_run(run_name="its own"):
+    mlflow.log_metric("loss", 0.5)
+    mlflow.log_text("words", "said.txt")
+"""
+
+
+def test_a_script_that_asks_logs_its_own_runs_beside_ours(installation: Installation) -> None:
+    """Both are in the experiment of its project, its run is named in the story, and its files lie beside the store."""
+    installation.overrides["CBI_TRACKING"] = "on"
+    job = script(installation, "mine", LOGS, mlflow=True, project="wind", values={"lr": 0.1})
+    installation.enqueue(job)
+    installation.start_daemon()
+    done = installation.until_state("mine", "succeeded", "failed")
+    assert done.state is JobState.SUCCEEDED, installation.log_of("mine").read_text()
+    assert "logged to MLflow: run its own of wind (#/experiments/" in installation.story("mine")
+    store = installation.settings.models / "mlflow"
+    assert [path.read_text() for path in store.rglob("said.txt")] == ["words"]
+    (record,) = records(installation.settings)
+    assert record.experiment == "wind"
+    assert record.params["lr"] == "0.1"
+    assert "train.py" in record.params["command"]
+    assert not {"horizon", "values"} & record.params.keys()
+    assert record.tags["project"] == "wind"

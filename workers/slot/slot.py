@@ -269,6 +269,7 @@ class Slot:
             log_path=str(log_path),
             log_max_bytes=self._settings.log_max_bytes,
             log_keep=self._settings.log_keep,
+            mlflow_dir=str(self._settings.models / "mlflow") if self._settings.tracking == "on" else "",
         )
 
 

@@ -55,6 +55,7 @@ _NAME_LENGTH = 60
 @click.option("--memory", type=MemoryType(), help="Memory that must be free before it starts: 800M, 12G.")
 @click.option("--project", help="Whose board it is on; default: the name of the folder.")
 @click.option("--rank-by", metavar="NAME=lower|higher", help="The figure that ranks the project, and what comes first.")
+@click.option("--mlflow", is_flag=True, help="Give it the address of our MLflow store, to log runs of its own.")
 @click.option("--retries", type=Whole(0, 20), default=1, help="Further attempts after an error; default 1.")
 @json_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
@@ -83,7 +84,7 @@ def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bo
         "command": list(command), "workdir": str(workdir), "environment": environment,
         "environment_file": str(secrets.absolute()) if secrets else None, "inputs": inputs,
         "outputs": list(options["outputs"]), "memory_mib": options["memory"],
-        "project": options["project"], "rank_by": rank_by,
+        "project": options["project"], "rank_by": rank_by, "mlflow": options["mlflow"],
     }  # fmt: skip
     with writable_ledger() as ledger:
         name = options["name"] or free_name(ledger, command)

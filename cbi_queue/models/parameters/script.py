@@ -58,5 +58,7 @@ class ScriptParams(ModelParams):
     """Whose board it is on; None: the name of its folder."""
     rank_by: RankBy | None = None
     """The figure that ranks its project, with which of lower and higher comes first: `{error: lower}`."""
+    mlflow: bool = False
+    """Whether it gets the address of our store of MLflow, to log runs of its own."""
     values: dict[VariableName, Any] = Field(default={})
     """The job's own parameters, which were filled into the command."""
