@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -147,7 +147,7 @@ def jobs(
     settings: AppSettings,
     state: Annotated[list[JobState] | None, Query(description="Only these states; may be repeated.")] = None,
     family: Annotated[Family | None, Query(description="Only this family.")] = None,
-    horizon: Annotated[Horizon | None, Query(description="Only this horizon.")] = None,
+    horizon: Annotated[Horizon | Literal["-"] | None, Query(description="Only this horizon; `-`: scripts.")] = None,
     dataset: Annotated[str | None, Query(description="Only jobs that read this data set.", min_length=1)] = None,
     name: Annotated[str | None, Query(description="Only names that begin so.", min_length=1)] = None,
     after: Annotated[Number, Query(description="Number of the last job already known.")] = 0,

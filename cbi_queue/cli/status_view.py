@@ -128,7 +128,8 @@ def _slot(status: QueueStatus) -> RenderableType:
         return Text(f"Slot: {printable(slot.words)}", style="yellow")
     line = Text("Slot ")
     line.append(slot.state, style=STATE_COLOURS["running" if slot.state == "training" else "paused"])
-    line.append(f": {printable(slot.job.name)} ({slot.job.model}, {slot.job.horizon}, attempt {slot.attempt})")
+    horizon = "" if slot.job.horizon == "-" else f"{slot.job.horizon}, "
+    line.append(f": {printable(slot.job.name)} ({slot.job.model}, {horizon}attempt {slot.attempt})")
     return Group(line, _bar(slot.progress, slot.state)) if slot.progress else line
 
 

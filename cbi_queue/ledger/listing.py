@@ -35,6 +35,8 @@ class Wanted:
             )
             if value is not None
         ]  # fmt: skip
+        if self.dataset is not None:
+            terms.append(("family <> ?", "script"))  # it reads none
         if self.name:
             terms += [("name >= ?", self.name), ("name < ?", f"{self.name}\U0010ffff")]
         return " AND ".join(["1", *(term for term, _ in terms)]), tuple(value for _, value in terms)

@@ -323,8 +323,8 @@ def state_counts(ledger: Ledger) -> dict[str, int]:
 
 
 def users_of_data(ledger: Ledger) -> list[tuple[str, str, str, int]]:
-    """Return data set, horizon, state and number of the jobs that read it."""
-    sql = """SELECT coalesce(spec ->> 'dataset', ?), horizon, state, COUNT(*) FROM jobs
+    """Return data set, horizon, state and number of the jobs that read it; scripts read none."""
+    sql = """SELECT coalesce(spec ->> 'dataset', ?), horizon, state, COUNT(*) FROM jobs WHERE family <> 'script'
              GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
     return [(str(row[0]), str(row[1]), str(row[2]), int(row[3])) for row in ledger.conn.execute(sql, (DEFAULT,))]
 

@@ -16,7 +16,7 @@ from cbi_queue.clock import from_epoch_s
 from cbi_queue.ledger.damage import FINISHED, run_folder
 from cbi_queue.ledger.queries import attempts_of
 from cbi_queue.lifecycle import JobState
-from cbi_queue.models.kinds import BARS
+from cbi_queue.models.kinds import BARS, Family
 from cbi_queue.views.leaderboard import label_of, rank, scheme_of, verdicts_of
 from cbi_queue.views.project_board import project_of
 from cbi_queue.views.regime_board import rank_regimes
@@ -78,6 +78,7 @@ def _is_scored(job: JobRow) -> bool:
 def _row(job: JobRow, places: Mapping[int, tuple[str, Any]], newest: Mapping[tuple[str, str], str | None]) -> Row:
     board, row = places.get(job.id, (None, None))
     why_not = _why_not(job, row, newest)
+    is_script = job.family == Family.SCRIPT
     return {
         "job": job.name,
         "job_id": job.id,
@@ -91,10 +92,10 @@ def _row(job: JobRow, places: Mapping[int, tuple[str, Any]], newest: Mapping[tup
         "project": project_of(job),
         "is_baseline": job.model in BARS,
         "horizon": job.horizon,
-        "dataset": job.dataset,
+        "dataset": None if is_script else job.dataset,
         "snapshot": job.snapshot,
-        "scheme": scheme_of(job) if job.metrics else None,
-        "label": label_of(job) if job.metrics else None,
+        "scheme": scheme_of(job) if job.metrics and not is_script else None,
+        "label": label_of(job) if job.metrics and not is_script else None,
         "backend": job.backend,
         "day": job.day,
         "attempts": job.attempts,
@@ -122,6 +123,8 @@ def _why_not(job: JobRow, row: Any, newest: Mapping[tuple[str, str], str | None]
 
 
 def _why_unplaced(job: JobRow, row: Any, newest: Mapping[tuple[str, str], str | None]) -> str | None:
+    if job.family == Family.SCRIPT:
+        return "a script is on the board of its project"
     if not _is_scored(job):
         return "it forecasts nothing that is scored"
     if row is None:

@@ -81,5 +81,18 @@ def _wanted(
 
 
 def _print(lines: Sequence[JobLine]) -> None:
-    rows = ((str(j.id), j.name, j.model, j.horizon, j.state, str(j.priority), ago(j.changed_at), j.why) for j in lines)
-    print_table("", (">job", "name", "?model", "?horizon", "state", "?>priority", "?changed", "why"), rows)
+    horizon = "?horizon" if any(j.horizon != "-" for j in lines) else "?"  # scripts have none
+    rows = (
+        (
+            str(j.id),
+            j.name,
+            j.model,
+            j.horizon if horizon != "?" else "",
+            j.state,
+            str(j.priority),
+            ago(j.changed_at),
+            j.why,
+        )
+        for j in lines
+    )
+    print_table("", (">job", "name", "?model", horizon, "state", "?>priority", "?changed", "why"), rows)

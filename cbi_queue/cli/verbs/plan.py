@@ -258,7 +258,7 @@ def _print_counts(counts: dict[str, dict[str, int]]) -> None:
     rows = []
     for family, row in counts.items():
         cells = [row.get(horizon, 0) for horizon in HORIZONS]
-        rows.append((family, *(str(count or "") for count in cells), str(sum(cells))))
+        rows.append((family, *(str(count or "") for count in cells), str(sum(row.values()))))
     print_table("Jobs", ("family", *(f">{horizon}" for horizon in HORIZONS), ">all"), rows)
 
 

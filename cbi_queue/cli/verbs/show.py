@@ -14,8 +14,10 @@ from cbi_queue.ledger.micro_batch import lowered_micro_batch
 from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import REASON_WORDS, JobState, event_title
+from cbi_queue.models.kinds import Family
 from cbi_queue.views.forecast import forecast_lines
 from cbi_queue.views.leaderboard import may_differ
+from cbi_queue.views.project_board import project_of
 from cbi_queue.views.result_table import SCORE_COLUMNS, result_lines, run_files, score_rows, size_words
 from cbi_queue.wording import OTHER_NUMBERS, duration
 
@@ -71,8 +73,8 @@ def _print(
 ) -> None:
     params = ", ".join(f"{key}={value}" for key, value in job.spec.get("params", {}).items())
     lines = [
-        f"{job.model} ({job.family}), horizon {job.horizon}, day {job.day}, priority {job.priority}",
-        f"Data set {job.dataset}, snapshot {job.snapshot[:8] if job.snapshot else 'not recorded'}",
+        f"{job.model} ({job.family}), {_horizon(job)}day {job.day}, priority {job.priority}",
+        f"{_reads(job)} {job.snapshot[:8] if job.snapshot else 'not recorded'}",
         f"{job.state}: {_state_words(job)}",
         f"Parameters: {params or 'none'}",
     ]
@@ -107,6 +109,17 @@ def _print(
         print_table("Attempts", columns, map(_attempt, attempts))
     click.echo()
     print_table("Events", ("when", "event", "?state", "words"), map(_event, events))
+
+
+def _horizon(job: JobRow) -> str:
+    return "" if job.family == Family.SCRIPT else f"horizon {job.horizon}, "
+
+
+def _reads(job: JobRow) -> str:
+    """Say what the characters that follow are of."""
+    if job.family == Family.SCRIPT:
+        return f"Project {project_of(job)}, state of its code and inputs"
+    return f"Data set {job.dataset}, snapshot"
 
 
 def _state_words(job: JobRow) -> str:

@@ -87,6 +87,11 @@ def jobs_of(settings: Settings, dataset: str) -> list[JobRow]:
     """Return every job of the ledger that reads *dataset*."""
     from cbi_queue.cli.ledger_access import existing_ledger
     from cbi_queue.ledger.queries import all_jobs
+    from cbi_queue.models.kinds import Family
 
     with existing_ledger(settings) as ledger:
-        return [job for job in all_jobs(ledger) if job.dataset == dataset] if ledger else []
+        return (
+            [job for job in all_jobs(ledger) if job.dataset == dataset and job.family != Family.SCRIPT]
+            if ledger
+            else []
+        )
