@@ -112,9 +112,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield part
         flush_file(part)
         part.replace(path)
-    except BaseException:
+    except BaseException as exc:
         with contextlib.suppress(OSError):  # the volume may be gone: raise the first error
             part.unlink(missing_ok=True)
+        if isinstance(exc, OSError) and exc.filename is None:  # a full disk does not say of which file
+            exc.filename = str(path)
         raise
     flush_folder(path.parent)
 

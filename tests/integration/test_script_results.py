@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from support.telemetry_rows import epochs_of
 
 from cbi_queue.datasets.code_state import with_inputs
@@ -176,3 +178,38 @@ def test_a_script_that_asks_logs_its_own_runs_beside_ours(installation: Installa
     assert "train.py" in record.params["command"]
     assert not {"horizon", "values"} & record.params.keys()
     assert record.tags["project"] == "wind"
+
+
+FILLS = """
+import os
+with open(os.environ["CBI_QUEUE_OUTPUT"] + "/large", "wb") as file:
+    file.truncate(0)
+    try:
+        while True:
+            file.write(bytes(2**20))
+    except OSError as exc:
+        print("the script met:", exc.strerror)
+"""
+
+
+def test_a_script_that_fills_a_real_disk_fails_in_words_and_the_queue_goes_on(installation: Installation) -> None:
+    """The result cannot be written: which file, why and what to do; with room again the same job succeeds."""
+    models = installation.root / "small"
+    models.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", models], check=False).returncode:
+        pytest.skip("only root may mount a disk of 4 MiB here")
+    try:
+        installation.overrides["CBI_V14_MODELS"] = str(models)
+        installation.enqueue(script(installation, "mine", FILLS))
+        installation.start_daemon()
+        installation.until_state("mine", "succeeded", "failed")
+        said = str(installation.attempts("mine")[-1].error)
+        assert "metrics.json: no space left on device; free up space on that disk" in said
+        assert "the script met: No space left" in installation.log_of("mine").read_text()
+        subprocess.run(["mount", "-o", "remount,size=64m", models], check=True)
+        (installation.root / "work-mine" / "train.py").write_text("print('small')")
+        installation.cli("retry", "mine")
+        assert installation.until_state("mine", "succeeded", "failed").state is JobState.SUCCEEDED
+    finally:
+        installation.close()
+        subprocess.run(["umount", "-l", models], check=True)
