@@ -97,7 +97,7 @@ class Reason(StrEnum):
 
 
 REASON_WORDS: dict[Reason, str] = {
-    Reason.ENQUEUED: "enqueued from a plan",
+    Reason.ENQUEUED: "enqueued from a plan, or added by itself",
     Reason.NEEDS_OPEN: "a job it needs has not succeeded yet, or one it comes after has not ended",
     Reason.NEEDS_MET: "every job it needs has succeeded, and every job it comes after has ended",
     Reason.MEMORY_SHORT: "too little memory is free at the moment; the job is checked again soon",

@@ -32,7 +32,9 @@ def log_line(message: Message) -> str | None:
 
 
 def _started(report: Started) -> str:
-    return f"training starts: {report.total_epochs} {report.unit}s, {report.samples or 'unknown'} samples each"
+    several = "s" if report.total_epochs != 1 else ""
+    samples = f", {report.samples} samples each" if report.samples else ""
+    return f"training starts: {report.total_epochs} {report.unit}{several}{samples}"
 
 
 def _epoch(report: EpochReport) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 
@@ -16,8 +17,56 @@ from jobs.script.progress import Progress, ProgressReader
 BYTES_A_SECOND = 20 * 2**20
 _CHUNK_BYTES = 65_536
 KEPT_BYTES = 8_192
+BAR_S = 5.0
+"""Seconds between two states of a bar in the log."""
+_LONGEST_BAR = 4_096
+_PARTS = re.compile(rb"[^\r\n]*(?:\r?\n|\r)|[^\r\n]+")
 _HARMLESS = bytes.maketrans(bytes(set(range(32)) - {9, 10, 13}) + b"\x7f", b"?" * 30)
 """No control character reaches a terminal that shows the log."""
+
+
+class Overwritten:
+    """Thins out what a command overwrites by a carriage return: a bar all *every_s* seconds, and its last state.
+
+    Bars of tqdm come ten times a second: after some hours a bounded log would hold nothing else.
+    """
+
+    def __init__(self, every_s: float = BAR_S) -> None:
+        """Begin at the start of a line."""
+        self._every_s = every_s
+        self._is_bar, self._held = False, b""
+        self._has_begun_line = False
+        """True when the log's last line has no end yet."""
+        self._told_s = float("-inf")
+
+    def take(self, chunk: bytes, now_s: float) -> bytes:
+        """Return what of *chunk* belongs into the log now; a bar is a line of its own."""
+        text, kept = self._held + chunk, b""
+        whole = text.removesuffix(b"\r")  # whether a newline follows, the next chunk says
+        self._held = text[len(whole) :]
+        for part in _PARTS.findall(whole):
+            if part.endswith(b"\r"):
+                kept += self._overwritten(part[:-1], now_s)
+                self._is_bar, self._has_begun_line = True, False
+            elif part.endswith(b"\n") or not self._is_bar or len(part) >= _LONGEST_BAR:
+                kept += part
+                self._is_bar, self._has_begun_line = False, not part.endswith(b"\n")
+            else:
+                self._held = part + self._held
+        return kept
+
+    def _overwritten(self, line: bytes, now_s: float) -> bytes:
+        """Return what belongs into the log of a line that is about to be overwritten."""
+        if not self._is_bar:
+            return line + b"\n" if line or self._has_begun_line else b""
+        if not line.strip() or now_s - self._told_s < self._every_s:
+            return b""
+        self._told_s = now_s
+        return line + b"\n"
+
+    def rest(self) -> bytes:
+        """Return what is held back, at the end."""
+        return self._held.removesuffix(b"\r")
 
 
 class Output:
@@ -46,10 +95,9 @@ class Output:
         self._thread.join(limit_s)
 
     def _copy(self) -> None:
-        second, taken = time.monotonic(), 0
+        second, taken, overwritten = time.monotonic(), 0, Overwritten()
         while chunk := os.read(self._descriptor, _CHUNK_BYTES):
-            with contextlib.suppress(OSError):  # a full disk must not block the command
-                os.write(1, chunk.translate(_HARMLESS))
+            self._write(overwritten.take(chunk, time.monotonic()))
             self._progress.read(chunk)
             self._last = (self._last + chunk)[-KEPT_BYTES:]
             taken += len(chunk)
@@ -58,4 +106,9 @@ class Output:
                 second, taken = now, 0
             elif taken >= BYTES_A_SECOND:
                 time.sleep(max(0.0, second + 1.0 - now))
+        self._write(overwritten.rest())
         os.close(self._descriptor)
+
+    def _write(self, content: bytes) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not block the command
+            os.write(1, content.translate(_HARMLESS))
