@@ -192,3 +192,34 @@ def test_the_data_page_says_unknown_until_an_export_was_opened(site, client):
     assert "1 of 1 features drifted" in words(raw)
     assert "48 to 55" in words(raw)
     assert HOSTILE not in raw
+
+
+def test_scripts_are_below_the_boards_of_forecasts_and_read_no_data_set(site, client):
+    """Escaped, ranked as declared, nowhere among forecasts; lists and the data page count them as what they are."""
+    folder = site.settings.repo / HOSTILE.replace("/", "")
+    for name, error, seed in (("first", 0.3, "1"), ("second", 0.5, "2"), ("other", 0.1, None)):
+        params = {
+            "command": ["python", "fit.py", *(("--seed", seed) if seed else ("--lr", "1"))],
+            "workdir": str(folder),
+        }
+        params |= {"rank_by": {"error": "higher"}}
+        site.enqueue({"name": name, "family": "script", "model": "command", "horizon": "-", "params": params})
+        site.start_next()
+        with site.ledger() as ledger:
+            number = queries.find_job(ledger, name).id
+            settlement.finish(ledger, number, metrics={"error": error, "fit_s": 1.0, "exit_status": 0})
+    page = client.get("/board").text
+    assert folder.name not in page
+    assert "No board is of" not in page
+    assert names_in(page) == ["first", "other"]
+    assert "Ranked by error, higher first. No difference here was tested." in words(page)
+    assert "(2 runs) 1 0.4 (0.3 to 0.5)" in words(page)
+    assert "first" not in client.get("/board?horizon=1w").text
+    boards = client.get("/api/v1/leaderboard").json()
+    assert [(row["name"], row["place"]) for row in boards[f"project {folder.name}"]] == [("first", 1), ("other", 2)]
+    assert client.get("/api/v1/leaderboard?horizon=1w").json() == {}
+    listed = [client.get(f"/api/v1/jobs?{asked}").json() for asked in ("horizon=-", "dataset=default")]
+    assert [len(each["jobs"]) for each in listed] == [3, 0]
+    with site.ledger() as ledger:
+        assert not queries.users_of_data(ledger)
+    assert client.get("/status").status_code == client.get("/data").status_code == 200
