@@ -94,6 +94,7 @@ def test_the_table_says_what_may_be_believed(
     job = make_job(1, "c", {**scores(log_loss), "regime_share": share})
     monkeypatch.setattr("cbi_queue.cli.verbs.leaderboard.readonly_ledger", lambda: nullcontext(None))
     monkeypatch.setattr("cbi_queue.cli.verbs.leaderboard.scored_jobs", lambda _: [job])
+    monkeypatch.setattr("cbi_queue.cli.verbs.leaderboard.script_results", lambda _: [])
     monkeypatch.setattr("cbi_queue.cli.verbs.leaderboard._comparisons", lambda _: {})
 
     told = CliRunner().invoke(command, env={"COLUMNS": "80"}).output

@@ -85,6 +85,7 @@ def test_a_job_trained_again_counts_once_and_a_damaged_one_is_not_ranked() -> No
 def test_the_verb_shows_both_kinds_of_board(monkeypatch: pytest.MonkeyPatch) -> None:
     place = "cbi_queue.cli.verbs.leaderboard"
     monkeypatch.setattr(f"{place}.scored_jobs", lambda _: [make_job(1, "garch", 0.45)])
+    monkeypatch.setattr(f"{place}.script_results", lambda _: [])
     monkeypatch.setattr(f"{place}.readonly_ledger", nullcontext)
 
     text = CliRunner().invoke(command, [], env={"COLUMNS": "80"}).output
