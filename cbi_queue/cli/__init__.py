@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import signal
 import sys
+import threading
 from typing import Any, NoReturn
 
 import click
@@ -145,10 +148,27 @@ def _warn_of_slips() -> None:
         click.secho(f"Warning: {words}", fg="yellow", err=True)
 
 
-def main() -> None:
-    """Run the command line; print a CbiError as message and hint, and exit with its code."""
-    with guarded_output():
-        _run()
+def main() -> NoReturn:
+    """Run the command line; print a CbiError as message and hint, and end the process with its code."""
+    gc.set_threshold(20_000)  # what is imported stays: looking through it 30 times is a tenth of a short verb's time
+    try:
+        with guarded_output():
+            _run()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            _leave(end.code or 0)
+        raise
+    _leave(0)
+
+
+def _leave(status: int) -> NoReturn:
+    """End at once, with all that was asked for at the end; taking every imported class apart costs as much as 20 ms."""
+    if threading.active_count() == 1:  # else the interpreter waits for the others
+        atexit._run_exitfuncs()  # noqa: SLF001 - what `os._exit` leaves out
+        sys.stderr.flush()
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _run() -> None:
