@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import os
@@ -165,9 +166,10 @@ def _leave(status: int) -> NoReturn:
     """End at once, with all that was asked for at the end; taking every imported class apart costs as much as 20 ms."""
     if threading.active_count() == 1:  # else the interpreter waits for the others
         atexit._run_exitfuncs()  # noqa: SLF001 - what `os._exit` leaves out
-        sys.stderr.flush()
-        sys.stdout.flush()
-        os._exit(status)
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+            sys.stdout.flush()
+            os._exit(status)
     sys.exit(status)
 
 

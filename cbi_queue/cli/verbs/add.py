@@ -67,6 +67,7 @@ def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bo
     from cbi_queue.plan.scripts import input_fault
     from cbi_queue.spec import DayPlan, strict_spec
 
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else each installed package is asked, for 10 ms
     workdir = options["workdir"].absolute()
     environment = dict(map(_variable, variables))
     _refuse_unstartable(command, workdir, environment)
