@@ -11,7 +11,7 @@ from cbi_queue.errors import CbiError, LedgerBusy, LedgerLost
 from cbi_queue.models.catalogue import outside
 from cbi_queue.regular_files import in_words
 from cbi_queue.settings import load_settings, unknown_variables
-from cbi_queue.standard_streams import prepare_streams
+from cbi_queue.standard_streams import leave, prepare_streams
 from workers.daemon import STOPPED_BY_CTRL_C, Daemon, install_signals
 from workers.logs import set_up_logging
 
@@ -62,4 +62,4 @@ def _refused(exc: CbiError) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

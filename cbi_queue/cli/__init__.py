@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import gc
 import importlib
 import os
 import signal
 import sys
-import threading
 from typing import Any, NoReturn
 
 import click
@@ -17,7 +14,7 @@ from click.shell_completion import CompletionItem
 
 import cbi_queue
 from cbi_queue.errors import CbiError
-from cbi_queue.standard_streams import guarded_output
+from cbi_queue.standard_streams import guarded_output, leave
 
 VERBS: dict[str, str] = {
     "plan": "Check or show day plans; changes nothing.",
@@ -157,20 +154,9 @@ def main() -> NoReturn:
             _run()
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
-            _leave(end.code or 0)
+            leave(end.code or 0)
         raise
-    _leave(0)
-
-
-def _leave(status: int) -> NoReturn:
-    """End at once, with all that was asked for at the end; taking every imported class apart costs as much as 20 ms."""
-    if threading.active_count() == 1:  # else the interpreter waits for the others
-        atexit._run_exitfuncs()  # noqa: SLF001 - what `os._exit` leaves out
-        with contextlib.suppress(OSError):
-            sys.stderr.flush()
-            sys.stdout.flush()
-            os._exit(status)
-    sys.exit(status)
+    leave(0)
 
 
 def _run() -> None:
