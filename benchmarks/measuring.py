@@ -7,6 +7,7 @@ lie side by side in one run: a busy neighbour then slows both. Nothing here fail
 from __future__ import annotations
 
 import math
+import resource
 import statistics
 import time
 from dataclasses import dataclass
@@ -87,6 +88,14 @@ def seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Return the processor time, user and system, of the processes that *work* starts and waits for, in seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    work()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def in_ms(values: Sequence[float]) -> str:

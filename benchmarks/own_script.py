@@ -1,4 +1,4 @@
-"""A script of the user's own through the queue: its time against the bare command, a report, and `cbi-queue add`.
+"""A script of the user's own through the queue: its time against the bare command, and a report.
 
 The script does a fixed amount of work and reports nothing while it does; what is measured is the command in the slot,
 from its start to its end. Then it makes 150 reports, as many as are really sent at once, and times them.
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 WORK = 12_000_000
 """Hashes: about 20 s."""
 REPORTS = 150
-COMMAND = str(Path(sys.executable).with_name("cbi-queue"))
-NOTHING = (sys.executable, "-c", "pass")
 SCRIPT = """
 import hashlib, sys, time
 from cbi_queue.client import training
@@ -47,19 +45,9 @@ def lines(rounds: int) -> list[Line]:
         queued, bare = alternate(
             lambda: _through_queue(home, command, f"own-{next(numbers)}", reports), lambda: _run(home, command), rounds
         )
-        add, nothing = alternate(
-            lambda: _run(home, (COMMAND, "add", "--", "true", str(next(numbers)))), lambda: _run(home, NOTHING), rounds
-        )
     return [
         Line("a script in the slot / the bare command", "x", ratios(queued, bare), Target(1.01), _both(queued, bare)),
         Line("one report of a script", "s", tuple(each / 1e6 for each in reports[1:]), Target(50e-6)),
-        Line(
-            "`cbi-queue add` / `python -c pass`",
-            "x",
-            ratios(add, nothing),
-            Target(10.0),
-            f"add {in_ms(add)}, bare {in_ms(nothing)}",
-        ),
     ]
 
 

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.catalogue import entry_for, models_of, outside
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
-from cbi_queue.values.words import OF_PYDANTIC, fault_words, placed
+from cbi_queue.values.words import fault_words, kinds_of_pydantic, placed
 from cbi_queue.values.written import seconds_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ they are, which halves what a plan of thousands of jobs costs."""
 class JobSpec(BaseModel):
     """One job, fully written out: one model of one family for one horizon."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     day: int = Field(ge=0, le=366)
     """Day of the plan; 0 for plans outside the week."""
@@ -226,7 +226,7 @@ def check_params(entry: ModelEntry, params: dict[str, Any], *, strict: bool = Fa
 
 def _line_error(error: Any) -> dict[str, Any]:
     found = {key: error[key] for key in ("type", "input", "ctx") if key in error}
-    if error["type"] not in {*OF_PYDANTIC, "value_error", "assertion_error"}:
+    if error["type"] not in {*kinds_of_pydantic(), "value_error", "assertion_error"}:
         found["type"] = PydanticCustomError(error["type"], error["msg"])
     return found
 
@@ -234,7 +234,7 @@ def _line_error(error: Any) -> dict[str, Any]:
 class DayPlan(BaseModel):
     """The jobs of one day, in order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     day: int = Field(ge=0, le=366)
     title: str = Field(default="", max_length=200)

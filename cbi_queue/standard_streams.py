@@ -1,4 +1,4 @@
-"""Standard input, output and error, and the umask, made safe at the start of every process of ours.
+"""Standard input, output and error, and the umask, made safe at the start of every process of ours; and its quick end.
 
 A service manager, cron or a shell (`<&-`) may start a process with some of them closed. The next file that is opened
 then gets number 0, 1 or 2, and a child's redirection overwrites it: a slot lock that is lost this way lets two trainers
@@ -7,6 +7,7 @@ run at once.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import fcntl
@@ -14,8 +15,9 @@ import io
 import os
 import stat
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +74,21 @@ def guarded_output() -> Iterator[None]:
                 print(f"Error: cannot write {what}: {exc.strerror}", file=sys.stderr, flush=True)
         _point_at_null(sys.stdout.fileno())  # the interpreter flushes once more at its end
         raise SystemExit(1) from None
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with *status* at once, after all that was registered for its end.
+
+    The interpreter would first take every imported class apart, 20 ms of a verb. With a thread still
+    alive it ends the usual way, which waits for it.
+    """
+    if threading.active_count() == 1:
+        atexit._run_exitfuncs()  # noqa: SLF001 - what `os._exit` leaves out
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+            sys.stdout.flush()
+            os._exit(status)
+    sys.exit(status)
 
 
 def _is_lost(stream: TextIO) -> bool:

@@ -28,8 +28,6 @@ from cbi_queue.models.kinds import PREPARING
 from cbi_queue.protocol import ExitCode, Failed, FailureKind, Finished, Hello, Stopped
 from cbi_queue.regular_files import failure_of, in_words
 from cbi_queue.spec import JobSpec, spec_faults
-from jobs.data.cache_repair import mend_cache
-from jobs.data.feature_store import check_returns, check_snapshot
 from jobs.process.channel import Channel, StopRequested, log
 from jobs.process.fingerprint import with_cost
 from jobs.process.log_rollover import roll_in_background
@@ -90,6 +88,9 @@ def _train(assignment: Assignment, channel: Channel) -> None:
     trainer = trainer_of(task.spec)
     channel.safe_point(0)
     if task.spec.family not in PREPARING:
+        from jobs.data.cache_repair import mend_cache  # numpy with it, which no script needs
+        from jobs.data.feature_store import check_returns, check_snapshot
+
         mend_cache(task)
         if snapshot := check_snapshot(task.processed_dir, task.spec):
             log(f"data set {task.spec.dataset}, snapshot {snapshot[:8]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +146,8 @@ class PlanPath(click.ParamType[Path]):
 
 def shipped_folder() -> Path:
     """Return the folder of the plans that ship with cbi-queue."""
+    from importlib import resources
+
     return Path(str(resources.files(SHIPPED)))
 
 

@@ -73,17 +73,17 @@ class CodeState:
 
 def code_state(workdir: Path, command: Sequence[str]) -> CodeState:
     """Look at the code that *command* would run in *workdir*."""
-    commit, top = _git(workdir, "rev-parse", "--verify", "HEAD"), _git(workdir, "rev-parse", "--show-toplevel")
+    top, _, commit = (_git(workdir, "rev-parse", "--show-toplevel", "HEAD") or b"").rstrip().rpartition(b"\n")
     changes = _git(workdir, *_CHANGES) if commit else None
-    others = _git(workdir, *_UNTRACKED) if commit else None
-    if commit is None or top is None or changes is None or others is None:
+    others = _git(workdir, *_UNTRACKED) if changes is not None else None
+    if changes is None or others is None:
         named = [workdir / part for part in command if part]
         return CodeState(_hash_files(hashlib.sha256(), named), None, is_dirty=False)
-    root = Path(top.decode(errors="surrogateescape").rstrip("\n"))
+    root = Path(top.decode(errors="surrogateescape"))
     names = [name.decode(errors="surrogateescape") for name in others.split(b"\0") if name]
     untracked = [root / name for name in sorted(names) if Path(name).suffix.lower() in SOURCES]
-    digest = hashlib.sha256(commit + changes)
-    return CodeState(_hash_files(digest, untracked), commit.decode().strip(), is_dirty=bool(changes or untracked))
+    digest = hashlib.sha256(commit + b"\n" + changes)
+    return CodeState(_hash_files(digest, untracked), commit.decode(), is_dirty=bool(changes or untracked))
 
 
 def code_of(scripts: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -19,7 +19,7 @@ from cbi_queue.regular_files import read_whole
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FIELDS = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+_FIELDS = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 Role = Literal["series", "as_is", "ignore"]
 

@@ -32,7 +32,7 @@ COLUMNS = (SENTIMENT, COUNT, DECAYED)
 class Headlines(BaseModel):
     """The choices about the headlines of one data set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of `headlines.parquet`, written by `text import`."""

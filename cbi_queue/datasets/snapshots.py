@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import sha256_of, write_json
-from cbi_queue.datasets.description import read_description
 from cbi_queue.datasets.place import export_path, manifest_path, of_dataset
 from cbi_queue.regular_files import LARGE, read_whole
 
@@ -67,6 +66,8 @@ def look(exports_dir: Path, processed_dir: Path, keys: Iterable[Key], hashes: Pa
     Raises:
         Refused: when the description of a data set cannot be read.
     """
+    from cbi_queue.datasets.description import read_description
+
     exports, caches, remembered = {}, {}, Remembered(hashes)
     for dataset, horizon in dict.fromkeys(keys):
         folder = of_dataset(exports_dir, dataset)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -275,13 +276,33 @@ def is_unsafe(kind: str | None, platform: str = sys.platform) -> bool:
 
 def file_system_of(folder: Path) -> str | None:
     """Return the lower-cased file system type of *folder*; None when it cannot be determined."""
-    import psutil
-
     resolved = os.path.realpath(folder)
     best, kind = "", None
-    for part in psutil.disk_partitions(all=True):
-        point = part.mountpoint.rstrip("/") or "/"
+    for mounted_at, found in mounts():
+        point = mounted_at.rstrip("/") or "/"
         inside = point in {"/", resolved} or resolved.startswith(point + "/")
         if inside and len(point) >= len(best):
-            best, kind = point, part.fstype.lower()
+            best, kind = point, found.lower()
     return kind
+
+
+def mounts() -> list[tuple[str, str]]:
+    """Return where each file system is mounted, and its type, the newest last.
+
+    Linux's own list is read as it is (proc(5), fstab(5): blanks in octal): every verb asks, and psutil takes 20 ms.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            rows = Path("/proc/self/mounts").read_bytes().splitlines()
+            parts = [[_OCTAL.sub(_byte, part) for part in row.split(b" ")[1:3]] for row in rows]
+            return [(os.fsdecode(point), os.fsdecode(kind)) for point, kind in parts]
+    import psutil
+
+    return [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+def _byte(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 8)])

@@ -9,7 +9,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import LedgerError
-from cbi_queue.ledger.backups import backup_paths
 from cbi_queue.ledger.connection import advice, connect, refuse_unsafe_disk
 
 if TYPE_CHECKING:
@@ -101,6 +100,8 @@ def _foreign_table(path: Path) -> str | None:
 
 def why_lost(path: Path) -> str | None:
     """Return the words for a ledger that is missing or empty although there are backups of it; None otherwise."""
+    from cbi_queue.ledger.backups import backup_paths
+
     backups = backup_paths(path.parent / "backups")
     if not backups or (path.exists() and path.stat().st_size > 0):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cbi_queue.models.entry import SAME_COST, ModelEntry
 from cbi_queue.models.kinds import Family
@@ -28,7 +28,9 @@ from cbi_queue.models.memory_formulas import (
     TRANSFORMER,
     VOLATILITY_NET,
 )
-from cbi_queue.models.outside import Outside, find_outside
+
+if TYPE_CHECKING:
+    from cbi_queue.models.outside import Outside
 
 
 def _statistical(name: str, file: str, resumes_from: Literal["checkpoint", "start"], words: str) -> ModelEntry:
@@ -238,6 +240,8 @@ BATCH_KINDS = tuple(dict.fromkeys(entry.batch_kind for entry in SHIPPED.values()
 @cache
 def outside() -> Outside:
     """Find the models of installed packages, once in a process."""
+    from cbi_queue.models.outside import find_outside
+
     return find_outside(SHIPPED)
 
 

@@ -34,7 +34,7 @@ Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)] | Annotated[str, Field
 
 DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 
-_KEYS = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_KEYS = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Defaults(BaseModel):

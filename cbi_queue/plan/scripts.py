@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.models.kinds import Family
-from cbi_queue.plan.expand import Combination
 from cbi_queue.values.words import seen
 
 if TYPE_CHECKING:
-    from cbi_queue.plan.expand import Complain, Entry
+    from cbi_queue.plan.expand import Combination, Complain, Entry
     from cbi_queue.plan.yaml_source import Source
     from cbi_queue.values.words import KeyPath
 
@@ -49,6 +48,8 @@ def script_words(key: KeyPath, error: Any) -> str | None:
 
 def as_script(combination: Combination, entry: Entry, source: Source, complain: Complain) -> Combination:
     """Return the combination of a script with its keys as parameters of its model; any other as it is."""
+    from cbi_queue.plan.expand import Combination
+
     values = dict(combination.values)
     if values.get("family") != Family.SCRIPT:
         for key in KEYS:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from datetime import datetime, time, timedelta
 from functools import cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 _WRITTEN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?: +([A-Za-z][A-Za-z0-9_+/-]*))?")
 
@@ -17,8 +20,12 @@ def daily_time(written: str) -> tuple[time, ZoneInfo | None] | None:
     if found is None:
         return None
     hour, minute, zone = found.groups()
+    if not zone:
+        return time(int(hour), int(minute)), None
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
-        return time(int(hour), int(minute)), ZoneInfo(zone) if zone else None
+        return time(int(hour), int(minute)), ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return None
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.errors import SettingsError
 from cbi_queue.settings.daily_time import daily_time
 from cbi_queue.settings.values import Settings, default_config_path
-from cbi_queue.values.toml_source import read_toml
 from cbi_queue.values.words import did_you_mean, seen, shortened, unknown
 from cbi_queue.values.written import core_value, seconds_of
 
@@ -96,6 +95,8 @@ def _read_config(env: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
                 f"CBI_CONFIG names {path}, which does not exist", hint="create the file, or unset CBI_CONFIG"
             )
         return None, {}
+    from cbi_queue.values.toml_source import read_toml
+
     file = read_toml(path, "settings from")
     known = {f.name for f in fields(Settings)} - {"config_file"}
     if wrong := sorted(set(file.table) - known):

@@ -6,11 +6,9 @@ own words reach nobody. One wording for plans, `edit`, the API, and what trainer
 
 from __future__ import annotations
 
-import difflib
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any, get_args
-
-from pydantic_core.core_schema import ErrorType
 
 from cbi_queue.values.written import blanks_in
 
@@ -59,6 +57,8 @@ def seen(value: object) -> str:
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return ` (did you mean 'x'?)` for a near miss, else nothing; *cutoff* 1 takes only equal words."""
+    import difflib
+
     near = difflib.get_close_matches(word[:LONGEST_SEEN], known, n=1, cutoff=cutoff)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
@@ -173,8 +173,12 @@ def _length_words(fragment: Mapping[str, Any]) -> str:
     return f"{of}, each {words_for(items)}" if isinstance(items, dict) and items else of
 
 
-OF_PYDANTIC = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
-"""Kinds of error in pydantic's own words; other kinds are from the checks of classes, which speak for themselves."""
+@cache
+def kinds_of_pydantic() -> frozenset[str]:
+    """Return the kinds of error in pydantic's own words; other kinds are from classes, which speak for themselves."""
+    from pydantic_core.core_schema import ErrorType
+
+    return frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
 
 
 def fault_words(error: ErrorDetails, schema: Mapping[str, Any], what: str = "key") -> tuple[KeyPath, str]:
@@ -186,7 +190,7 @@ def fault_words(error: ErrorDetails, schema: Mapping[str, Any], what: str = "key
         what: what a key is called there.
     """
     loc, kind, value = tuple(error["loc"]), error["type"], error.get("input")
-    if kind not in OF_PYDANTIC:
+    if kind not in kinds_of_pydantic():
         return loc, str(error.get("ctx", {}).get("error") or error["msg"])
     if kind == "extra_forbidden":
         around, _ = schema_at(schema, loc[:-1])

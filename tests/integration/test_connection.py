@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import closing
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -223,8 +222,7 @@ def test_a_ledger_in_no_folder_cannot_be_opened(tmp_path):
 
 def on_disks(monkeypatch, **kinds):
     """Let the operating system report these mounts (mount point -> file system)."""
-    parts = [SimpleNamespace(mountpoint=point, fstype=kind) for point, kind in kinds.items()]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: parts)
+    monkeypatch.setattr(connection, "mounts", lambda: list(kinds.items()))
 
 
 @pytest.mark.parametrize("kind", sorted(UNSAFE_FILE_SYSTEMS))
@@ -250,14 +248,17 @@ def test_the_file_system_is_that_of_the_nearest_and_newest_mount(tmp_path, monke
         (str(tmp_path / "disk"), "exfat"),
         (f"{tmp_path}/disk", "apfs"),
     ]
-    mounts = [SimpleNamespace(mountpoint=point, fstype=kind) for point, kind in parts]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
+    monkeypatch.setattr(connection, "mounts", lambda: parts)
 
     assert [file_system_of(folder) for folder in (inner, link, tmp_path)] == ["apfs", "apfs", "ext4"]
     refuse_unsafe_disk(inner)
 
 
 def test_the_disk_of_these_tests_is_told_by_the_real_system(tmp_path):
+    """Linux's own list is read without psutil, which every verb would pay for; both tell the same."""
+    by_psutil = [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+
+    assert connection.mounts() == by_psutil
     assert file_system_of(tmp_path) is not None
     refuse_unsafe_disk(tmp_path)
 

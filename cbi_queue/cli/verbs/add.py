@@ -71,6 +71,7 @@ def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bo
     from cbi_queue.plan.scripts import input_fault
     from cbi_queue.spec import DayPlan, strict_spec
 
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else each installed package is asked, for 10 ms
     workdir = options["workdir"].absolute()
     environment = dict(map(_variable, variables))
     _refuse_unstartable(command, workdir, environment)
@@ -97,7 +98,7 @@ def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bo
             job = strict_spec(spec)
         except ValueError as exc:
             raise click.UsageError(f"cannot add the command: {exc}") from exc
-        plan = DayPlan(day=0, source="cbi-queue add", jobs=(job,))
+        plan = DayPlan.model_construct(day=0, source="cbi-queue add", jobs=(job,))  # the job was checked just now
         done = enqueue(ledger, [plan], Snapshots(code={name: with_inputs(code.sha256, inputs)}))
     _print(done.new or done.already_there, code, as_json=as_json, is_new=bool(done.new))
 

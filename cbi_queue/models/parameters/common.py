@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class ModelParams(BaseModel):
     """Parameters of a model; every field has a default, a unit and a range."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 MIN_TRAIN_ROWS = 100
