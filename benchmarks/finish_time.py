@@ -4,7 +4,8 @@
     python -m benchmarks.finish_time STATE_DIR [STATE_DIR ...]    queues that really ran: the ledgers of finished plans
 
 Of each queue: how often the 80 % band holds the real end, and how far the median is from it, as a share of the time
-that is left, from a third of the jobs on.
+that is left, from a third of the jobs on. What was enqueued after a question, and ran before the end, is taken off that
+end: nobody could know of it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.first_costs import attempts_of, first_costs
 from benchmarks.installation import installation, week_of_jobs
 from benchmarks.large_queue import command_cost
 from benchmarks.measuring import Line, Target
@@ -120,11 +122,20 @@ class Recording:
         order, idle_s = claim_order(pending, typical)
         found = finish(durations, order, None if current is None else self._running(current, at), idle_s=idle_s)
         real_s = max(last[number].ended_at for number in left) - at
+        real_s -= self._came_later_s(at, at + real_s)
         begun_at = min(attempt.started_at for attempt in self.attempts if attempt.job_id in jobs)
         share = 1.0 - len(left) / len(jobs)
         if found is None or found.unknown:
             return Answer(share, real_s, at - begun_at + real_s, None)
         return Answer(share, real_s, at - begun_at + real_s, (found.low_s, found.median_s, found.high_s))
+
+    def _came_later_s(self, at: float, end: float) -> float:
+        """Return the seconds before *end* that went to jobs which nobody could know of: enqueued after *at*."""
+        return sum(
+            min(end, attempt.ended_at) - attempt.started_at
+            for attempt in self.attempts
+            if attempt.started_at < end and attempt.job_id in self.jobs and self.jobs[attempt.job_id].enqueued_at > at
+        )
 
     def _running(self, attempt: EndedAttempt, at: float) -> Running:
         rows = [row for row in self.reports.get(attempt.job_id, ()) if attempt.started_at < row.at <= at]
@@ -160,9 +171,9 @@ class Answer:
         return abs(self.said[1] / self.real_s - 1.0) if self.said else float("nan")
 
 
-def recorded(state_dir: Path) -> Recording:
+def recorded(state_dir: Path, works: Works | None = None) -> Recording:
     """Read the ledger and the telemetry of an installation, whose queue has been worked off."""
-    works = Works()
+    works = Works() if works is None else works
     with Ledger.open_readonly(state_dir / "ledger.db") as ledger, ledger.snapshot():
         needs = queries.needs_of(ledger)
         attempts = ended_attempts(ledger, works)
@@ -260,10 +271,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.finish_time", description=__doc__)
     parser.add_argument("state_dirs", nargs="+", type=Path, metavar="STATE_DIR", help="folder with a ledger")
     parser.add_argument("--least", type=int, default=10, help="smallest queue that counts, in jobs")
+    parser.add_argument(
+        "--leave-one-out",
+        action="store_true",
+        help="judge each folder by the first costs that the others give, not by those that ship",
+    )
     options = parser.parse_args()
+    if options.leave_one_out and len(options.state_dirs) < 2:
+        parser.error("--leave-one-out needs two folders at least")
     found: list[Line] = []
     for folder in options.state_dirs:
-        for number, answers in enumerate(recorded(folder).asked(), 1):
+        others = [attempts_of(other) for other in options.state_dirs if other != folder]
+        works = Works(first_costs(others)) if options.leave_one_out else Works()
+        for number, answers in enumerate(recorded(folder, works).asked(), 1):
             if len(answers) >= 2 * options.least:
                 found += judged(f"{folder.name}, queue {number}", answers)
     print(as_text(found))

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from cbi_queue.run_times import PACE_KEPT, PACE_SPREAD
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -69,6 +71,8 @@ class Finish:
     """Jobs that it adds up, the one in the slot included."""
     guesses: int
     """Of them, models that have never run."""
+    new_models: int
+    """How many models these are."""
     unknown: int
     """Jobs of which nothing like them has run: they are not added up."""
 
@@ -128,11 +132,10 @@ class _Sum:
         told = self.recipes.setdefault(recipe, [0.0, of_recipe])
         told[0] += mean
 
-    def lognormal(self) -> tuple[float, float]:
-        """Return mean and standard deviation of the logarithm of the sum, without what is shared."""
-        variance = self.variance + sum(mean**2 * math.expm1(of_recipe) for mean, of_recipe in self.recipes.values())
-        square = math.log1p(variance / self.mean**2)
-        return math.log(self.mean) - square / 2, math.sqrt(square)
+    @property
+    def own_variance(self) -> float:
+        """Variance of the sum, without what is shared."""
+        return self.variance + sum(mean**2 * math.expm1(of_recipe) for mean, of_recipe in self.recipes.values())
 
 
 def finish(
@@ -148,25 +151,39 @@ def finish(
     """
     sums: dict[tuple[str, str, Level], _Sum] = {}
     counted = guesses = unknown = 0
+    new_models = set[str]()
     for job in order:
         guess = durations.of(job.work)
         if guess is None:
             unknown += 1
             continue
         counted, guesses = counted + 1, guesses + guess.is_guess
+        new_models |= {job.work.model} if guess.is_guess else set()
         key = (job.work.family, job.work.model, guess.level)
         sums.setdefault(key, _Sum()).add(guess, job.work.recipe, job.retries, durations.error_rate)
     now = None if running is None else _total_of(durations.of(running.work), running, durations.pace)
     if running is not None:
         known = durations.of(running.work)
         counted, unknown = (counted, unknown + 1) if now is None else (counted + 1, unknown)
-        guesses += known is not None and known.is_guess and running.remaining_s is None
+        if known is not None and known.is_guess and running.remaining_s is None:
+            guesses, new_models = guesses + 1, new_models | {running.work.model}
     if not counted:
         return None
-    pace = (durations.pace, max(durations.pace_spread, LEAST_PACE_SPREAD))
+    pace = (durations.pace * _mean_kept(counted), max(LEAST_PACE_SPREAD, _pace_spread(durations, counted)))
     drawn = sorted(_draws(sums, now, 0.0 if running is None else running.elapsed_s, pace))
     low, middle, high = (idle_s + drawn[round(share * (len(drawn) - 1))] for share in (0.1, 0.5, 0.9))
-    return Finish(low, middle, high, counted, guesses, unknown)
+    return Finish(low, middle, high, jobs=counted, guesses=guesses, new_models=len(new_models), unknown=unknown)
+
+
+def _mean_kept(jobs: int) -> float:
+    """Return the share of the present pace that *jobs* jobs keep on average: it returns to the usual one."""
+    return (1.0 - PACE_KEPT**jobs) / (jobs * (1.0 - PACE_KEPT))
+
+
+def _pace_spread(durations: Durations, jobs: int) -> float:
+    """Return the standard deviation of the mean pace over the next *jobs* jobs: it wanders, and comes back."""
+    wandered = min(jobs / 3, 1.0 / (jobs * (1.0 - PACE_KEPT) ** 2))
+    return math.sqrt(durations.pace_spread**2 + min(PACE_SPREAD**2, wandered * durations.drift**2))
 
 
 def _draws(
@@ -178,17 +195,21 @@ def _draws(
     """Yield the seconds that everything takes, drawn `DRAWS` times."""
     chance = random.Random(SEED)  # noqa: S311 - no secret
     parts = [
-        (family, model, *one.lognormal(), [math.sqrt(of / one.mean) for of in one.shared])
+        (family, model, one.mean, [math.sqrt(of / one.mean) for of in one.shared])
         for (family, model, _), one in sums.items()
     ]
-    names = sorted({family for family, *_ in parts} | {model for _, model, *_ in parts})
+    names = {name: 0.0 for family, model, *_ in parts for name in (family, model)}
+    mean = sum(one.mean for one in sums.values())
+    own = math.log1p(sum(one.own_variance for one in sums.values()) / mean**2) if parts else 0.0
     for number in range(DRAWS):
-        slower, everything = math.exp(chance.gauss(*pace)), chance.gauss(0.0, 1.0)
-        of = {name: chance.gauss(0.0, 1.0) for name in names}
-        total = 0.0
-        for family, model, mu, spread, shared in parts:
-            offset = shared[0] * everything + shared[1] * of[family] + shared[2] * of[model]
-            total += slower * math.exp(mu + offset + spread * chance.gauss(0.0, 1.0))
+        everything = chance.gauss(0.0, 1.0)
+        for name in names:
+            names[name] = chance.gauss(0.0, 1.0)
+        total = sum(
+            mean_s * math.exp(shared[0] * everything + shared[1] * names[family] + shared[2] * names[model])
+            for family, model, mean_s, shared in parts
+        )
+        total *= math.exp(chance.gauss(*pace) + math.sqrt(own) * chance.gauss(0.0, 1.0) - own / 2)
         if now is not None:
             total += _left(*now, elapsed_s, (number + 0.5) / DRAWS if not parts else chance.random())
         yield total

@@ -17,6 +17,7 @@ from cbi_queue import clock
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.ledger.claims import CLAIMED_BOOT, SLOT_TIME
 from cbi_queue.lifecycle import PAUSE, RESUME, HoldReason, Outcome
+from cbi_queue.models.first_costs import FIRST_COSTS, USUAL_ROWS, shape
 from cbi_queue.models.kinds import BARS, Family
 from cbi_queue.run_times import BASELINE, Durations, Run, Work
 
@@ -56,6 +57,7 @@ class EndedAttempt:
 class Works:
     """Turns parameters into `Work`; each text is read once."""
 
+    first_costs: Mapping[str, tuple[float, float]] = field(default_factory=lambda: FIRST_COSTS)
     _rows: dict[tuple[str, str, bool], float] = field(default_factory=dict)
     """(data set, horizon, features or not) -> rows of the newest run on it."""
     _read: dict[tuple[str, str], tuple[str, float, float]] = field(default_factory=dict)
@@ -75,8 +77,15 @@ class Works:
         if key not in self._read:
             self._read[key] = _recipe(json.loads(params))
         recipe, size, length = self._read[key]
-        rows = self._rows.get((dataset or DEFAULT, horizon, family == Family.FEATURES), 1.0)
-        return Work(BASELINE if model in BARS else family, model, recipe, horizon, size * rows, length)
+        rows = self._rows_of(dataset or DEFAULT, horizon, is_features=family == Family.FEATURES)
+        cost = self.first_costs.get(model, (0.0, 0.0))
+        return Work(BASELINE if model in BARS else family, model, recipe, horizon, size * rows, length, cost=cost)
+
+    def _rows_of(self, dataset: str, horizon: str, *, is_features: bool) -> float:
+        """Return the rows of a data set at a horizon; of another horizon, where none has been seen there."""
+        keys = ((dataset, horizon, is_features), (dataset, horizon, not is_features))
+        known = next((self._rows[key] for key in keys if key in self._rows), None)
+        return known or next((rows for key, rows in self._rows.items() if key[0] == dataset), USUAL_ROWS)
 
     def saw(self, family: str, horizon: str, dataset: str | None, rows: object) -> None:
         """Learn the rows of a data set from a run's metrics: a number, or blocks of them."""
@@ -89,10 +98,10 @@ class Works:
 def _recipe(params: Mapping[str, Any]) -> tuple[str, float, float]:
     """Return the recipe, the size without the rows, and the length."""
     fits = _fits(params)
-    searched = 1 + _number(params, "search_trials", 0) * _number(params, "search_folds", 1)
+    searched = _number(params, "search_trials", 0) * _number(params, "search_folds", 1)
     recipe = json.dumps({key: value for key, value in params.items() if key not in _OUTSIDE_RECIPE}, sort_keys=True)
     length = max([1.0, *(_number(params, name, 1) for name in LENGTHS)])
-    return recipe, fits * searched * max(1.0, _number(params, "sequence_length", 1)), length
+    return recipe, (fits + searched) * shape(params), length
 
 
 def _fits(params: Mapping[str, Any]) -> float:

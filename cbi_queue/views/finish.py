@@ -6,6 +6,7 @@ the work that is left.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -32,6 +33,7 @@ _PARAMS = """
     SELECT id, json_extract(spec, '$.params') AS params, json_extract(spec, '$.dataset') AS dataset FROM jobs
     WHERE ended_at IS NULL
 """
+_NAMED = "SELECT id, name, spec FROM jobs WHERE name IN (SELECT value FROM json_each(?)) ORDER BY id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ class QueueFinish:
     jobs: int = 0
     """Jobs that are counted, the one in the slot included."""
     guesses: int = 0
-    """Of them, models that have never run here."""
+    """Of them, jobs of models that have never run here."""
+    new_models: int = 0
+    """How many models these are."""
     unknown: int = 0
     """Jobs that are not counted because nothing like them has run."""
     left_out: int = 0
@@ -93,6 +97,7 @@ class QueueForecast:
         self.now = now
         self.names = {job.id: job.name for job in jobs}
         self._jobs = {job.id: job for job in jobs}
+        self._ledger = ledger
         self._works = Works() if learned is None else learned[0]
         self.durations: Durations = learn(ended_attempts(ledger, self._works)) if learned is None else learned[1]
         works = self._open_works(ledger)
@@ -125,6 +130,10 @@ class QueueForecast:
     def has_ended(self, number: int) -> bool:
         """Return True if the job has ended, well or not."""
         return self._jobs[number].ended_at is not None
+
+    def named(self, names: Iterable[str]) -> list[tuple[int, str, str]]:
+        """Return number, name and spec, as JSON, of every job of these names, oldest first."""
+        return [tuple(row) for row in self._ledger.conn.execute(_NAMED, (json.dumps(list(names)),))]
 
     def add(
         self,
@@ -240,8 +249,8 @@ def finish_of(
     lasting = next((hold for hold in listed if hold.expires_at is None), None)
     opens_s = max((hold.expires_at - forecast.now for hold in listed if hold.expires_at is not None), default=0.0)
     shared = QueueFinish(
-        "known", "", work_s=found.median_s, jobs=found.jobs, guesses=found.guesses, unknown=found.unknown,
-        left_out=forecast.left_out,
+        "known", "", work_s=found.median_s, jobs=found.jobs, guesses=found.guesses,
+        new_models=found.new_models, unknown=found.unknown, left_out=forecast.left_out,
     )  # fmt: skip
     tail, left = _basis_words(found, forecast.left_out), f"{duration(found.median_s)} of work left"
     if found.unknown:
@@ -264,8 +273,9 @@ def finish_of(
 def _basis_words(found: Finish, left_out: int) -> str:
     guesses = ""
     if found.guesses:
-        are = "is a guess: its model has" if found.guesses == 1 else "are guesses: their models have"
-        guesses = f"{found.guesses} of {counted(found.jobs, 'job')} {are} never run here"
+        are = "is a guess" if found.guesses == 1 else "are guesses"
+        have = "one model has" if found.new_models == 1 else f"{found.new_models} models have"
+        guesses = f"{found.guesses} of {counted(found.jobs, 'job')} {are}: {have} never run here"
     return "".join(f"; {each}" for each in (guesses, _left_out_words(left_out)) if each)
 
 

@@ -28,6 +28,8 @@ class PlanForecast:
     """Jobs of the plans that have ended."""
     new: int
     """Jobs of the plans that are not in the queue: counted as if they were enqueued now."""
+    changed: int
+    """Of those in the queue, jobs of the same name and another content: edited, or of another plan."""
     ids: frozenset[int]
     """Of the jobs of the plans that have not ended."""
 
@@ -35,6 +37,8 @@ class PlanForecast:
     def words(self) -> str:
         """Say what is counted."""
         parts = [f"{self.done} ended", f"{len(self.ids) - self.new} in the queue"]
+        if self.changed:
+            parts[-1] += f" ({self.changed} with another content than the plan's)"
         if self.new:
             parts.append(f"{self.new} not enqueued yet, counted as if enqueued now")
         return f"{counted(self.jobs, 'job')} of the plan: {', '.join(parts)}"
@@ -66,24 +70,39 @@ def plan_finish(
 
 
 def plan_forecast(forecast: QueueForecast, specs: Sequence[JobSpec]) -> PlanForecast:
-    """Add the jobs of plans that are not in the queue to its forecast, after what is there."""
+    """Add the jobs of plans that are not in the queue to its forecast, after what is there.
+
+    A job of a plan is the newest one here of the same content, whatever its data; else the one of its name that has not
+    ended: it was edited, and its plan is refused as long.
+    """
+    from cbi_queue.spec import content_of  # imports pydantic, which `eta` of the queue alone does not need
+
+    wanted = {spec.name: content_of(json.loads(spec.canonical_json())) for spec in specs}
+    same = {
+        name: number for number, name, text in forecast.named(wanted) if content_of(json.loads(text)) == wanted[name]
+    }
     newest = {name: number for number, name in forecast.names.items()}
     ids, done, first_new = set(), 0, max(forecast.names, default=0) + 1
     added: dict[str, int] = {}
+    changed = 0
     for spec in specs:
-        number = newest.get(spec.name)
+        number = same.get(spec.name)
+        named = newest.get(spec.name)
+        if number is None and named is not None and not forecast.has_ended(named):
+            number, changed = named, changed + 1
         if number is None:
             added[spec.name] = first_new + len(added)
         elif forecast.has_ended(number):
             done += 1
         else:
             ids.add(number)
+    numbers = {**newest, **same, **added}
     for spec in specs:
         if spec.name in added:
-            needs = tuple(added[need] if need in added else newest.get(need, 0) for need in spec.waits_for)
+            needs = tuple(numbers.get(need, 0) for need in spec.waits_for)
             forecast.add(
                 added[spec.name], spec.name, spec.family, spec.model, spec.horizon,
                 params=json.dumps(spec.params, sort_keys=True, separators=(",", ":")), dataset=spec.dataset,
                 priority=spec.priority, retries=spec.retries, needs=needs,
             )  # fmt: skip
-    return PlanForecast(forecast, len(specs), done, len(added), frozenset({*ids, *added.values()}))
+    return PlanForecast(forecast, len(specs), done, len(added), changed, frozenset({*ids, *added.values()}))

@@ -121,7 +121,7 @@ def test_a_model_that_never_ran_is_called_a_guess(ledger, settings, clocks, daem
     add(ledger, "lstm-1", **{**NET, "model": "lstm"})
     add(ledger, "net-1", **NET, params={"seed": 1})
 
-    assert "1 of 2 jobs is a guess: its model has never run here" in ask()
+    assert "1 of 2 jobs is a guess: one model has never run here" in ask()
 
 
 def test_a_paused_queue_and_one_without_a_daemon_have_work_left_and_no_finish(ledger, settings, clocks):
@@ -292,4 +292,15 @@ def test_a_plan_counts_what_runs_before_it_and_what_is_not_enqueued(ledger, sett
 
     assert body["plan"] == {"jobs": 2, "done": 0, "not_enqueued": 1}
     assert body["finish"]["jobs"] + body["finish"]["unknown"] == 2, "net-2 runs after it"
-    assert "nothing like 1 job has run" in ask(str(plan))
+    said = ask(str(plan))
+    assert "1 of 2 jobs is a guess: one model has never run here" in said
+    assert "1 in the queue (1 with another content than the plan's), 1 not enqueued yet" in said, (
+        "it needs the features"
+    )
+
+    whole = plan.read_text()
+    net = "  - {name: net-0, family: simple_neural, model: feed_forward, horizon: 1w, params: {seed: %d}}\n"
+    for seed, counts in ((0, (1, 1)), (7, (0, 2))):  # the run that ended; another job of its name, to be trained still
+        plan.write_text(whole.replace("day: 9", "day: 1") + net % seed)
+        body = json.loads(ask("--json", str(plan)))["plan"]
+        assert (body["done"], body["not_enqueued"]) == counts, seed
