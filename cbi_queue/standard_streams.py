@@ -79,8 +79,8 @@ def guarded_output() -> Iterator[None]:
 def leave(status: int) -> NoReturn:
     """End the process with *status* at once, after all that was registered for its end.
 
-    The interpreter would first take every imported class apart, 20 ms of a verb. With a thread still
-    alive it ends the usual way, which waits for it.
+    The interpreter would first take every imported class apart, 20 ms of a verb. With a thread still alive it ends the
+    usual way, which waits for it.
     """
     if threading.active_count() == 1:
         atexit._run_exitfuncs()  # noqa: SLF001 - what `os._exit` leaves out
