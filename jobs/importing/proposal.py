@@ -88,14 +88,12 @@ def propose(
     Raises:
         BrokenSpec: when a column is not there, or cannot be told apart; with the candidates and what to write.
     """
-    connection = source.connection
-    connection.execute(f"CREATE TEMP TABLE sample AS SELECT * FROM source LIMIT {SAMPLE_ROWS}")
-    connection.execute("SET preserve_insertion_order = false")  # the rows are put in order of their dates at the end
     texts = [name for name, kind in source.columns.items() if kind == "text"]
+    _take_sample(source, texts)
     number_form = _number_form(source, texts, decimal)
-    filled = _counts(source, {name: text_of(name) for name in texts})
-    numeric = _counts(source, {name: number_form.sql(name) for name in texts})
-    flags = _counts(source, {name: flag_sql(name) for name in texts})
+    filled = _counts(source, {name: quoted(name) for name in texts})
+    numeric = _counts(source, {name: number_form.sql(quoted(name)) for name in texts})
+    flags = _counts(source, {name: flag_sql(quoted(name)) for name in texts})
     words = [name for name in texts if not _is_mostly(numeric[name], filled[name])]
     day = _named(source, date, "--date") or _date_column(source, filled, words, date_form)
     form = _form_of(source, day, date_form)
@@ -106,7 +104,7 @@ def propose(
         if kind in {"number", "flag"} or (kind == "text" and _is_mostly(max(numeric[name], flags[name]), filled[name])):
             numbers.append(name)
         else:
-            odd = f"{number_form.sql(name)} IS NULL" if kind == "text" else "true"
+            odd = f"{number_form.sql(text_of(name))} IS NULL" if kind == "text" else "true"
             left_out[name] = (
                 "it holds other dates" if kind == "date" else f"it is text, as {_example(source, name, odd)}"
             )
@@ -127,17 +125,29 @@ def propose(
     )
 
 
-def flag_sql(name: str) -> str:
-    """Return SQL for true and false as 1 and 0, NULL for other words."""
-    return f"CASE lower({text_of(name)}) WHEN 'true' THEN 1.0 WHEN 'yes' THEN 1.0 WHEN 'false' THEN 0.0 WHEN 'no' THEN 0.0 END"
+def _take_sample(source: Source, texts: Sequence[str]) -> None:
+    """Make the tables `sample`, the first rows, and `words`: the same with texts as `text_of` has them.
+
+    What is asked about many forms is asked of `words`: to plan SQL that trims each text again takes DuckDB seconds.
+    """
+    source.connection.execute(f"CREATE TEMP TABLE sample AS SELECT * FROM source LIMIT {SAMPLE_ROWS}")
+    trimmed = ", ".join(f"{text_of(name)} AS {quoted(name)}" for name in texts)
+    source.connection.execute(
+        f"CREATE TEMP TABLE words AS SELECT {f'* REPLACE ({trimmed})' if texts else '*'} FROM sample"
+    )
+
+
+def flag_sql(text: str) -> str:
+    """Return SQL for true and false in *text* as 1 and 0, NULL for other words."""
+    return f"CASE lower({text}) WHEN 'true' THEN 1.0 WHEN 'yes' THEN 1.0 WHEN 'false' THEN 0.0 WHEN 'no' THEN 0.0 END"
 
 
 def _counts(source: Source, expressions: dict[str, str]) -> dict[str, int]:
-    """Count the values of each expression in the sample."""
+    """Count the values of each expression in the sample's words."""
     if not expressions:
         return {}
     listed = ", ".join(f"count({expression})" for expression in expressions.values())
-    row = source.connection.execute(f"SELECT {listed} FROM sample").fetchone() or ()
+    row = source.connection.execute(f"SELECT {listed} FROM words").fetchone() or ()
     return dict(zip(expressions, row, strict=True))
 
 
@@ -150,8 +160,8 @@ def _number_form(source: Source, texts: Sequence[str], decimal: str | None) -> N
         return NumberForm(decimal)
     if not texts:
         return POINT
-    listed = ", ".join(f"{comma_votes_sql(name)}, {commas_sql(name)}" for name in texts)
-    row = source.connection.execute(f"SELECT {listed} FROM sample").fetchone() or ()
+    listed = ", ".join(f"{comma_votes_sql(quoted(name))}, {commas_sql(quoted(name))}" for name in texts)
+    row = source.connection.execute(f"SELECT {listed} FROM words").fetchone() or ()
     votes, commas = sum(row[::2]), sum(row[1::2])
     if not votes and not commas and source.separator == ";":
         _refuse_open(source, texts)
@@ -160,8 +170,8 @@ def _number_form(source: Source, texts: Sequence[str], decimal: str | None) -> N
 
 def _refuse_open(source: Source, texts: Sequence[str]) -> None:
     """Refuse a European file whose numbers all have a point before three digits: 1.316 is 1316 or 1.316."""
-    counts = {name: only_thousands_sql(name) for name in texts}
-    row = source.connection.execute(f"SELECT {', '.join(counts.values())} FROM sample").fetchone() or ()
+    counts = {name: only_thousands_sql(quoted(name)) for name in texts}
+    row = source.connection.execute(f"SELECT {', '.join(counts.values())} FROM words").fetchone() or ()
     if is_open := [name for name, count in zip(counts, row, strict=True) if count]:
         raise BrokenSpec(
             f"the numbers of column {is_open[0]!r}, as {_example(source, is_open[0])}, can have a decimal point or points "
@@ -192,7 +202,7 @@ def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], f
     found = list(typed)
     for name in (name for name, kind in source.columns.items() if kind == "text" and filled[name]):
         possible = [each for each in forms if each in ALL_FORMS and (name in words) != (each in _OF_NUMBERS)]
-        counts = _counts(source, {each: _plausible(date_sql(name, each)) for each in possible})
+        counts = _dates_in(source, name, possible)
         best = max(counts, key=lambda each: counts[each], default=None)
         if best and counts[best] >= _MOSTLY * filled[name] and (best != EXCEL or form or _rises(source, name)):
             found.append(name)
@@ -218,25 +228,30 @@ def _seen(source: Source, names: Sequence[str]) -> str:
 
 def _rises(source: Source, name: str) -> bool:
     """Return True for a column of numbers that only rise, or only fall, as no price does over a thousand rows."""
-    number = f"TRY_CAST({text_of(name)} AS DOUBLE)"
+    number = f"TRY_CAST({quoted(name)} AS DOUBLE)"
     sql = (
         f"SELECT count(*) FILTER (WHERE d > 0), count(*) FILTER (WHERE d < 0), count(d) FROM "
-        f"(SELECT {number} - lag({number}) OVER () AS d FROM sample WHERE {number} IS NOT NULL)"
+        f"(SELECT {number} - lag({number}) OVER () AS d FROM words WHERE {number} IS NOT NULL)"
     )
     up, down, steps = source.connection.execute(sql).fetchone() or (0, 0, 0)
     return bool(steps >= 20 and steps in {up, down})
 
 
 def _is_key(source: Source, name: str) -> bool:
-    sql = f"SELECT count({text_of(name)}), count(DISTINCT {text_of(name)}) FROM sample"
-    if source.columns[name] == "date":
-        sql = f"SELECT count({quoted(name)}), count(DISTINCT {quoted(name)}) FROM sample"
+    sql = f"SELECT count({quoted(name)}), count(DISTINCT {quoted(name)}) FROM words"
     rows, different = source.connection.execute(sql).fetchone() or (0, 1)
     return bool(rows == different)
 
 
-def _plausible(sql: str) -> str:
-    return f"CASE WHEN {sql} BETWEEN DATE '1700-01-01' AND DATE '2200-01-01' THEN 1 END"
+def _dates_in(source: Source, name: str, forms: Sequence[str]) -> dict[str, int]:
+    """Count for each of *forms* the sample's words that are plausible dates in it."""
+    each = ", ".join(f"{date_sql('word', form)} AS {quoted(form)}" for form in forms)
+    source.connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW dates AS SELECT {each} FROM (SELECT {quoted(name)} AS word FROM words)"
+    )
+    likely = "BETWEEN DATE '1700-01-01' AND DATE '2200-01-01'"
+    listed = ", ".join(f"count(*) FILTER (WHERE {quoted(form)} {likely})" for form in forms)
+    return dict(zip(forms, source.connection.execute(f"SELECT {listed} FROM dates").fetchone() or (), strict=True))
 
 
 def _form_of(source: Source, day: str, wanted: str | None) -> str | None:
@@ -247,7 +262,7 @@ def _form_of(source: Source, day: str, wanted: str | None) -> str | None:
         if wanted not in ALL_FORMS:
             raise BrokenSpec(f"--date-format {wanted!r} is not known; allowed: {', '.join(ALL_FORMS)}")
         return wanted
-    counts = _counts(source, {form: _plausible(date_sql(day, form)) for form in ALL_FORMS})
+    counts = _dates_in(source, day, ALL_FORMS)
     best = max(counts.values())
     fitting = [form for form, count in counts.items() if count == best and count]
     if not fitting:
@@ -261,7 +276,7 @@ def _apart(source: Source, day: str, forms: Sequence[str]) -> str:
     """Tell forms apart over all rows: the right one fits most, falls least on weekends, and is most in order."""
     listed = []
     for form in forms:
-        value = date_sql(day, form)
+        value = date_sql(text_of(day), form)
         listed.append(
             f"(SELECT [-count(d), count(*) FILTER (WHERE isodow(d) > 5), least(count(*) FILTER (WHERE d < before), "
             f"count(*) FILTER (WHERE d > before))] FROM (SELECT d, lag(d) OVER () AS before FROM (SELECT {value} AS d FROM source)))"

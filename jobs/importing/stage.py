@@ -148,18 +148,18 @@ def _number_sql(source: Source, proposal: Proposal, name: str, *, is_plain: bool
         return quoted(name)
     if is_plain:
         return f"coalesce({proposal.number_form.plain_sql(name)}, CASE WHEN {quoted(name)} IS NOT NULL THEN 'nan'::DOUBLE END)"
-    number = f"coalesce({proposal.number_form.sql(name)}, {flag_sql(name)}, 'nan'::DOUBLE)"
-    return f"CASE WHEN {text_of(name)} IS NOT NULL THEN {number} END"
+    text = text_of(name)
+    number = f"coalesce({proposal.number_form.sql(text)}, {flag_sql(text)}, 'nan'::DOUBLE)"
+    return f"CASE WHEN {text} IS NOT NULL THEN {number} END"
 
 
 def _date_columns(proposal: Proposal, *, is_plain: bool) -> tuple[str, str]:
     """Return SQL for the date, and for the text of a row that has none."""
     if proposal.date_form is None:
         return quoted(proposal.date), "NULL::VARCHAR"
-    day = (plain_date_sql if is_plain else date_sql)(proposal.date, proposal.date_form)
-    if is_plain:
-        return day, f"CASE WHEN {day} IS NULL THEN coalesce({quoted(proposal.date)}, '') END"
-    return day, f"CASE WHEN {day} IS NULL THEN coalesce({text_of(proposal.date)}, '') END"
+    written = quoted(proposal.date) if is_plain else text_of(proposal.date)
+    day = plain_date_sql(proposal.date, proposal.date_form) if is_plain else date_sql(written, proposal.date_form)
+    return day, f"CASE WHEN {day} IS NULL THEN coalesce({written}, '') END"
 
 
 def _one(source: Source, sql: str) -> tuple[Any, ...]:
