@@ -261,8 +261,10 @@ class _Pass:
     def _finish(self, days: np.ndarray, price: np.ndarray, used: int) -> None:
         report, columns = self._report, self._columns
         kept = ~np.isnan(price)
-        spacing = spacing_of(days[kept], price[kept])
-        report.warnings += [*spacing.notes(), *_jumps(days[kept], price[kept], self._label)]
+        if not kept.all():
+            days, price = days[kept], price[kept]
+        spacing = spacing_of(days, price)
+        report.warnings += [*spacing.notes(), *_jumps(days, price, self._label)]
         report.notes += report.warnings
         as_is = [name for name in columns.as_is if self._seen[name].values]
         series = [Series(PRICE, is_log=self._label.is_relative)]
@@ -278,7 +280,7 @@ class _Pass:
             drops_missing_price=self._chosen.missing_price == "drop",
             notes=tuple(report.notes),
         )
-        report.faults += self._leaks(price[kept])
+        report.faults += self._leaks(price)
         export = capped(export, self._params, self._chosen.max_features, report.coverage)
         report.notes = list(export.notes)
         if (fault := too_many(export, self._params)) is not None:

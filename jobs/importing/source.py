@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cbi_queue.regular_files import check_file, plain_words
@@ -216,6 +215,8 @@ def _kinds_of(schema: Any) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _plain(column: Any, kind: str) -> Any:
+    import pyarrow.compute as pc  # 25 ms that a text file does not need
+
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if kind == "date" and pa.types.is_timestamp(column.type):
