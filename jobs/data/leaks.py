@@ -39,8 +39,8 @@ SIGMAS = 5.0
 """Standard errors beyond which a correlation is no chance; n / h rows are independent."""
 LEAST_ROWS = 60
 """Rows with a value below which nothing is measured."""
-NEWEST_ROWS = 1 << 17
-"""Foresight is measured on this many of the newest rows: more would lower none of the bounds above, and take seconds."""
+NEWEST_ROWS = 86_400
+"""Foresight is measured on this many of the newest rows: more would lower none of the bounds above."""
 _WORDS = re.compile(
     r"^y(?:_|\d+[dwm]?(?:_|$)|$)|(?:^|_)(?:labels?|fwd|lookahead|look_ahead|leak|tomorrow|targets?(?!_rate))(?:_|\d|$)"
     r"|(?:^|_)(?:future|forward|next)(?:_?\d|_[dwm]\d|_day|_week|_month|_year|_ret|_price|_close|_px|_move|_val)"
@@ -117,13 +117,12 @@ class _Foresight:
         spectrum = np.fft.rfft(ranked.standard(), self._length)
         later = np.fft.irfft(np.conj(spectrum) * self._moves, self._length)
         correlation = later[: self._furthest] / rows  # with the move 1, 2, ... rows later
-        repeats = 1.0 + 2.0 * np.cumsum(_autocorrelation(spectrum, len(correlation)) ** 2)  # lags that tell the same
         gained = correlation**2 - 1.0 / rows  # each lag adds 1 / rows by chance alone
         if gained[0] > MOST_NEXT_DAY:
             return f"{gained[0]:.0%} of its changes are explained by the price's move of the next row"
         for h in self.horizons:
-            explained, chance = float(gained[1 : 2 * h].sum()), SIGMAS * math.sqrt(4.0 * h * repeats[2 * h - 1]) / rows
-            if explained > max(MOST_LATER, chance):
+            explained = float(gained[1 : 2 * h].sum())
+            if explained > MOST_LATER and explained > _by_chance(spectrum, rows, h):
                 return f"{min(explained, 1.0):.0%} of its changes are explained by price moves 2 to {2 * h} rows later"
             if (at := abs(correlation[h - 1])) > max(MOST_AT_HORIZON, 1.1 * SIGMAS / math.sqrt(rows)) and h > 1:
                 return f"its changes move with the price's move {h} rows later (correlation {at:.2f})"
@@ -174,6 +173,12 @@ def _sees(name: str, values: np.ndarray, measured: _Foresight) -> Suspicion | No
 def _shifted(values: np.ndarray, rows: int) -> np.ndarray:
     """Return what *values* are *rows* rows later, NaN at the end."""
     return np.concatenate([values[rows:], np.full(min(rows, len(values)), np.nan)])
+
+
+def _by_chance(spectrum: np.ndarray, rows: int, h: int) -> float:
+    """Return what chance explains of changes with *spectrum* by 2 *h* lags, of which neighbours may tell the same."""
+    repeats = 1.0 + 2.0 * float((_autocorrelation(spectrum, 2 * h) ** 2).sum())
+    return SIGMAS * math.sqrt(4.0 * h * repeats) / rows
 
 
 def _autocorrelation(spectrum: np.ndarray, lags: int) -> np.ndarray:

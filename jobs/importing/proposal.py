@@ -59,6 +59,8 @@ _PRICE_NAMES = (
 _UNIT = re.compile(r"\s*[(\[][^()\[\]]*[)\]]\s*$")
 """A unit behind a name, in brackets: `Settle ($)`, `Close [USD/bbl]`."""
 _OF_NUMBERS = ("YYYYMMDD", "YYYYMM", *EPOCH_FORMS, EXCEL)
+_LEAST = 10_000
+"""Smallest number that can be a date in one of these forms."""
 _MOSTLY = 0.95
 """Share of a column's values that must be numbers, or dates, for it to be one."""
 
@@ -200,7 +202,13 @@ def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], f
     typed = [name for name, kind in source.columns.items() if kind == "date"]
     forms = [form] if form else list(ALL_FORMS)
     found = list(typed)
-    for name in (name for name, kind in source.columns.items() if kind == "text" and filled[name]):
+    texts = [name for name, kind in source.columns.items() if kind == "text" and filled[name]]
+    large = _counts(
+        source, {name: f"CASE WHEN TRY_CAST({quoted(name)} AS DOUBLE) >= {_LEAST} THEN 1 END" for name in texts}
+    )
+    for name in texts:
+        if name not in words and large[name] < _MOSTLY * filled[name]:
+            continue
         possible = [each for each in forms if each in ALL_FORMS and (name in words) != (each in _OF_NUMBERS)]
         counts = _dates_in(source, name, possible)
         best = max(counts, key=lambda each: counts[each], default=None)
