@@ -32,6 +32,10 @@ PARQUET = (".parquet", ".parq", ".pq")
 TEXT = (".csv", ".tsv", ".txt", ".tab")
 GZIP = ".gz"
 BATCH_ROWS = 1 << 17
+MOST_UNPACKED = 100
+"""Bytes that one packed byte may become: text about prices becomes 3 to 20, a packed file that never ends about 1,000."""
+UNPACKED_ANYWAY = 1 << 26
+"""Bytes that a packed file of any size may become."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +129,18 @@ def _unpacked(file: Path, work: Path) -> Path:
         if opened.read(2) != b"\x1f\x8b":
             return file
     target = work / f"unpacked-{len(list(work.iterdir()))}.csv"
+    size, most = 0, max(MOST_UNPACKED * file.stat().st_size, UNPACKED_ANYWAY)
     try:
         with gzip.open(file) as packed, target.open("wb") as plain:
-            shutil.copyfileobj(packed, plain, 1 << 20)
+            while piece := packed.read(1 << 20):
+                size += len(piece)
+                if size > most:
+                    target.unlink()
+                    raise BrokenSpec(
+                        f"{file} of {file.stat().st_size:,} bytes unpacks to more than {most:,}; allowed are "
+                        f"{MOST_UNPACKED} times its size; unpack it yourself and import what it holds"
+                    )
+                plain.write(piece)
     except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
         raise BrokenSpec(f"{file} cannot be unpacked to its end: {exc}") from exc
     return target

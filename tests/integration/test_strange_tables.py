@@ -11,6 +11,7 @@ from itertools import accumulate
 import polars as pl
 import pytest
 
+from jobs.importing import source
 from jobs.importing.stage import stage
 from jobs.trainer import BrokenSpec
 
@@ -170,6 +171,14 @@ def test_a_packed_table_is_unpacked_and_a_damaged_one_refused(read):
         read(packed[:-50], "zl.csv.gz")
     with pytest.raises(BrokenSpec, match="is an archive; unpack it, or name it as what it holds"):
         read(packed, "zl.gz")
+
+
+def test_a_small_file_that_unpacks_without_end_is_refused_and_leaves_nothing(read, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "UNPACKED_ANYWAY", 1 << 20)
+    packed = gzip.compress(b"Date,Price\n" + bytes(1 << 22))
+    with pytest.raises(BrokenSpec, match=r"unpacks to more than 1,048,576; allowed are 100 times its size; unpack it"):
+        read(packed, "zl.csv.gz")
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
