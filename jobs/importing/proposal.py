@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from jobs.importing.values import (
     ALL_FORMS,
     COMMA,
+    DATE_FORMS,
     EPOCH_FORMS,
     EXCEL,
     POINT,
     NumberForm,
+    any_date_sql,
     comma_votes_sql,
     commas_sql,
     date_sql,
@@ -191,10 +193,7 @@ def _named(source: Source, name: str | None, option: str) -> str | None:
 
 
 def _normal(name: str) -> str:
-    name = name.replace("*", " ").replace("_", " ")
-    return "_".join(name.lower().replace("/", " ").replace("(", " ").replace(")", " ").replace(".", " ").split()).strip(
-        "_"
-    )
+    return "_".join(re.sub(r"[*_/().<>]", " ", name.lower()).split())
 
 
 def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], form: str | None) -> str:
@@ -222,11 +221,27 @@ def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], f
     if len(found) == 1:
         return found[0]
     if not found:
+        _refuse_mixed(source, filled, words)
         raise BrokenSpec(
             f"no column holds dates; the file has {_seen(source, list(source.columns)[:12])}. Name it with --date, and its form "
             f"with --date-format, one of: {', '.join(ALL_FORMS)}"
         )
     raise BrokenSpec(f"several columns hold dates: {_seen(source, found)}; name one with --date")
+
+
+def _refuse_mixed(source: Source, filled: dict[str, int], words: Sequence[str]) -> None:
+    """Refuse a column whose dates are written in several forms, each in too few rows."""
+    dates = _counts(source, {name: any_date_sql(quoted(name)) for name in words})
+    for name in words:
+        if filled[name] and dates[name] >= _MOSTLY * filled[name]:
+            counts = _dates_in(source, name, list(DATE_FORMS))
+            best = max(counts, key=lambda form: counts[form])
+            inside, outside = (
+                _example(source, name, f"{date_sql(text_of(name), best)} IS {which}") for which in ("NOT NULL", "NULL")
+            )
+            raise BrokenSpec(
+                f"the dates of column {name!r} are written in several forms, as {inside} and {outside}; write them all in one"
+            )
 
 
 def _seen(source: Source, names: Sequence[str]) -> str:

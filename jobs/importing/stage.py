@@ -24,7 +24,7 @@ from jobs.data.feature_names import CALENDAR, DATE, PRICE
 from jobs.data.safe_names import safe_names
 from jobs.importing.proposal import flag_sql, propose
 from jobs.importing.source import open_source
-from jobs.importing.values import date_sql, plain_date_sql, quoted, text_of
+from jobs.importing.values import any_date_sql, date_sql, plain_date_sql, quoted, text_of
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -242,6 +242,13 @@ def _settle_dates(source: Source, proposal: Proposal, found: _Staging) -> None:
         words = f"{rows - dated:,} of {rows:,} rows have no date in column {proposal.date!r}, the first has {first or 'nothing'!r}"
         if rows - dated > MOST_BAD * rows:
             found.faults.append(f"{words}; write the form of the dates with --date-format")
+            return
+        other = _one(source, f"SELECT count(*), first(no_date) FROM typed WHERE {any_date_sql('no_date')} IS NOT NULL")
+        if other[0]:
+            found.faults.append(
+                f"{other[0]:,} of {rows:,} rows have their date in column {proposal.date!r} in another form than "
+                f"{proposal.date_form}, the first has {other[1]!r}; write all dates in one form"
+            )
             return
         found.notes.append(f"{words}; they are left out")
         source.connection.execute(f"DELETE FROM typed WHERE {DATE} IS NULL")

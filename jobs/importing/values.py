@@ -101,6 +101,12 @@ def date_sql(text: str, form: str) -> str:
     return f"CAST(try_strptime({day_of(text)}, '{DATE_FORMS[form]}') AS DATE)"
 
 
+def any_date_sql(text: str) -> str:
+    """Return SQL that is not NULL where *text* is a date in any form that no number has."""
+    forms = ", ".join(f"'{form}'" for name, form in DATE_FORMS.items() if name != "YYYYMMDD")
+    return f"try_strptime({day_of(text)}, [{forms}])"
+
+
 def _period_sql(text: str, form: str) -> str:
     if form == "YYYY-Www":
         return f"CAST(try_strptime({text} || '-5', '%G-W%V-%u') AS DATE)"
