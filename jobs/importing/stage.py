@@ -169,14 +169,12 @@ def _written_as_read(
     rows, of = (done.fetchall() or [(target, 0, 0, 0, {})])[0][1:5:3]
     if not rows:
         return False, frozenset()
-    counts = {
-        name: {what: int(of[quoted(name)].get(what, 0)) for what in ("nan_count", "null_count")}
-        for name in (DATE, *values)
-    }
-    odd = {name for safe, name in values.items() if counts[safe]["nan_count"]}
-    if counts[DATE]["null_count"]:
+    # a count that is not told is no zero: the longer way counts again
+    odd = {name for safe, name in values.items() if of[quoted(safe)].get("nan_count") != "0"}
+    missing = {safe: int(of[quoted(safe)].get("null_count", rows)) for safe in (DATE, *values)}
+    if missing[DATE]:
         odd.add(proposal.date)
-    if odd or any(count["null_count"] == rows for count in counts.values()):
+    if odd or rows in missing.values():
         return False, frozenset(odd)
     days = source.connection.execute(f"SELECT {DATE} FROM read_parquet(?)", [str(target)]).fetchnumpy()[DATE]
     return _rises(days), frozenset()
