@@ -182,7 +182,7 @@ class _Pass:
         price = columns[PRICE]
         self._check_dates(days, row, last)
         self._check_price(price, days, row)
-        kept = ~np.isnan(price) if self._chosen.missing_price == "drop" else np.ones(len(price), dtype=bool)
+        kept = ~np.isnan(price) if self._chosen.missing_price == "drop" else slice(None)
         for name, seen in self._seen.items():
             values = columns[name]
             is_huge = np.abs(values) > LARGEST
@@ -196,7 +196,7 @@ class _Pass:
             seen.add(values[kept])
             if self._read_rows < LEAK_ROWS:
                 self._read[name].append(values[kept].astype(np.float32))
-        self._read_rows += int(kept.sum())
+        self._read_rows += len(price[kept])
         self._days.append(days)
         self._prices.append(price)
         return int(days[-1]) if len(days) else last
@@ -261,8 +261,10 @@ class _Pass:
     def _finish(self, days: np.ndarray, price: np.ndarray, used: int) -> None:
         report, columns = self._report, self._columns
         kept = ~np.isnan(price)
-        spacing = spacing_of(days[kept], price[kept])
-        report.warnings += [*spacing.notes(), *_jumps(days[kept], price[kept], self._label)]
+        if not kept.all():
+            days, price = days[kept], price[kept]
+        spacing = spacing_of(days, price)
+        report.warnings += [*spacing.notes(), *_jumps(days, price, self._label)]
         report.notes += report.warnings
         as_is = [name for name in columns.as_is if self._seen[name].values]
         series = [Series(PRICE, is_log=self._label.is_relative)]
@@ -278,7 +280,7 @@ class _Pass:
             drops_missing_price=self._chosen.missing_price == "drop",
             notes=tuple(report.notes),
         )
-        report.faults += self._leaks(price[kept])
+        report.faults += self._leaks(price)
         export = capped(export, self._params, self._chosen.max_features, report.coverage)
         report.notes = list(export.notes)
         if (fault := too_many(export, self._params)) is not None:
@@ -306,12 +308,12 @@ def _jumps(days: np.ndarray, price: np.ndarray, label: Label) -> Iterator[str]:
         return
     moves = np.diff(label.level(price))
     size = np.abs(moves)
-    spread = np.full(len(size), float(np.median(size)) * 1.4826)
+    spread: float | np.ndarray = float(np.median(size)) * 1.4826
     if not label.is_relative:  # differences are as large as the price of their time
         import polars as pl  # costs more than the rest of the check, which most exports need not
 
         spread = np.maximum(spread, pl.Series(size).rolling_median(253, min_samples=1, center=True).to_numpy() * 1.4826)
-    far = np.flatnonzero((size > ROLL_GAP * spread) & (spread > 0))
+    far = np.flatnonzero((size > ROLL_GAP * spread) & np.greater(spread, 0))
     by_differences = " (with label=difference, if it is adjusted by differences)" if label.is_relative else ""
     if len(far):
         at = int(far[size[far].argmax()])

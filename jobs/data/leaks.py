@@ -39,8 +39,8 @@ SIGMAS = 5.0
 """Standard errors beyond which a correlation is no chance; n / h rows are independent."""
 LEAST_ROWS = 60
 """Rows with a value below which nothing is measured."""
-NEWEST_ROWS = 1 << 17
-"""Foresight is measured on this many of the newest rows: more would lower none of the bounds above, and take seconds."""
+NEWEST_ROWS = 86_400
+"""Foresight is measured on this many of the newest rows: more would lower none of the bounds above."""
 _WORDS = re.compile(
     r"^y(?:_|\d+[dwm]?(?:_|$)|$)|(?:^|_)(?:labels?|fwd|lookahead|look_ahead|leak|tomorrow|targets?(?!_rate))(?:_|\d|$)"
     r"|(?:^|_)(?:future|forward|next)(?:_?\d|_[dwm]\d|_day|_week|_month|_year|_ret|_price|_close|_px|_move|_val)"
@@ -101,27 +101,28 @@ class _Foresight:
         self.horizons = [h for h in horizons if len(level) >= 2 * h + LEAST_ROWS]
         self._furthest = 2 * max(self.horizons, default=0)
         self._length = 2 * len(level)  # no lag wraps around
-        self._moves = np.fft.rfft(_standard(np.concatenate([np.diff(level), [np.nan]])), self._length)  # r[t+1] at t
-        self.labels = {h: _shifted(level, h) - level for h in self.horizons}
+        moves = _Ranked(np.concatenate([np.diff(level), [np.nan]]))  # r[t+1] at t
+        self._moves = np.fft.rfft(moves.standard(), self._length)
+        self._labels = {h: _Ranked(_shifted(level, h) - level) for h in self.horizons}
 
     def of_changes(self, values: np.ndarray) -> str | None:
         """Return in words how the changes of *values* follow later price moves more than chance allows; None if not."""
         positive = values[np.isfinite(values)] > 0
         level = np.log(values) if positive.all() else values
         change = np.concatenate([[np.nan], np.diff(level)])
-        rows = int(np.isfinite(change).sum())
+        ranked = _Ranked(change)
+        rows = len(ranked.order)
         if rows < LEAST_ROWS or not self.horizons:
             return None
-        standard = _standard(change)
-        later = np.fft.irfft(np.conj(np.fft.rfft(standard, self._length)) * self._moves, self._length)
+        spectrum = np.fft.rfft(ranked.standard(), self._length)
+        later = np.fft.irfft(np.conj(spectrum) * self._moves, self._length)
         correlation = later[: self._furthest] / rows  # with the move 1, 2, ... rows later
-        repeats = 1.0 + 2.0 * np.cumsum(_autocorrelation(standard, len(correlation)) ** 2)  # lags that tell the same
         gained = correlation**2 - 1.0 / rows  # each lag adds 1 / rows by chance alone
         if gained[0] > MOST_NEXT_DAY:
             return f"{gained[0]:.0%} of its changes are explained by the price's move of the next row"
         for h in self.horizons:
-            explained, chance = float(gained[1 : 2 * h].sum()), SIGMAS * math.sqrt(4.0 * h * repeats[2 * h - 1]) / rows
-            if explained > max(MOST_LATER, chance):
+            explained = float(gained[1 : 2 * h].sum())
+            if explained > MOST_LATER and explained > _by_chance(spectrum, rows, h):
                 return f"{min(explained, 1.0):.0%} of its changes are explained by price moves 2 to {2 * h} rows later"
             if (at := abs(correlation[h - 1])) > max(MOST_AT_HORIZON, 1.1 * SIGMAS / math.sqrt(rows)) and h > 1:
                 return f"its changes move with the price's move {h} rows later (correlation {at:.2f})"
@@ -129,13 +130,15 @@ class _Foresight:
 
     def of_level(self, values: np.ndarray) -> tuple[float, int, float]:
         """Return the rank correlation with the label that is furthest beyond chance, its h and what chance allows."""
-        worst = (0.0, 0, math.inf)
-        for h, label in self.labels.items():
-            both = np.isfinite(values) & np.isfinite(label)
+        worst, own = (0.0, 0, math.inf), _Ranked(values)
+        for h, label in self._labels.items():
+            both = own.here & label.here
             rows = int(both.sum())
             if rows < LEAST_ROWS + h:
                 continue
-            correlation = float(_standard(values[both]) @ _standard(label[both]) / rows)
+            correlation = (
+                float((own.standard(both) * label.standard(both)).sum()) / rows
+            )  # `@` wakes the threads of BLAS
             allowed = max(MOST_LABEL_CORRELATION, SIGMAS / math.sqrt(rows / h))
             if abs(correlation) - allowed > abs(worst[0]) - worst[2]:
                 worst = (correlation, h, allowed)
@@ -172,21 +175,50 @@ def _shifted(values: np.ndarray, rows: int) -> np.ndarray:
     return np.concatenate([values[rows:], np.full(min(rows, len(values)), np.nan)])
 
 
-def _autocorrelation(standard: np.ndarray, lags: int) -> np.ndarray:
-    """Return the correlation of *standard* with itself 1 to *lags* rows later: (lags,) float64."""
-    spectrum = np.abs(np.fft.rfft(standard, 2 * len(standard))) ** 2
-    covariance: np.ndarray = np.fft.irfft(spectrum)[: lags + 1]
+def _by_chance(spectrum: np.ndarray, rows: int, h: int) -> float:
+    """Return what chance explains of changes with *spectrum* by 2 *h* lags, of which neighbours may tell the same."""
+    repeats = 1.0 + 2.0 * float((_autocorrelation(spectrum, 2 * h) ** 2).sum())
+    return SIGMAS * math.sqrt(4.0 * h * repeats) / rows
+
+
+def _autocorrelation(spectrum: np.ndarray, lags: int) -> np.ndarray:
+    """Return the correlation with itself 1 to *lags* rows later of what has *spectrum*: (lags,) float64."""
+    covariance: np.ndarray = np.fft.irfft(np.abs(spectrum) ** 2)[: lags + 1]
     covariance = np.pad(covariance, (0, lags + 1 - len(covariance)))
     return covariance[1:] / covariance[0] if covariance[0] > 0 else np.zeros(lags)
 
 
-def _standard(values: np.ndarray) -> np.ndarray:
-    """Return the ranks of *values* with mean 0 and spread 1, ties by their mean rank; 0 where there is no value."""
-    here = np.isfinite(values)
-    out = np.zeros(len(values))
-    _, place, count = np.unique(values[here], return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(count) - (count - 1) / 2.0)[place]
-    spread = float(ranks.std()) if len(ranks) else 0.0
-    if spread > 0:
-        out[here] = (ranks - ranks.mean()) / spread
-    return out
+class _Ranked:
+    """Values and their order, found once for the ranks among all of them and among any of them."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.here = np.isfinite(values)
+        """(rows,) bool: there is a value."""
+        rows = np.flatnonzero(self.here)
+        self.order = rows[values[rows].argsort()]
+        """(values,) int: the rows with a value, by rising value."""
+        self._values = values
+        self._of_all: np.ndarray | None = None
+
+    def standard(self, of: np.ndarray | None = None) -> np.ndarray:
+        """Return ranks with mean 0 and spread 1, ties by their mean rank; 0 where there is no value.
+
+        Args:
+            of: (rows,) bool, the values to rank, part of `here`; None for all.
+        """
+        order = self.order if of is None else self.order[of[self.order]]
+        if len(order) < len(self.order):
+            return self._standard(order)
+        if self._of_all is None:
+            self._of_all = self._standard(order)
+        return self._of_all
+
+    def _standard(self, order: np.ndarray) -> np.ndarray:
+        rising, out = self._values[order], np.zeros(len(self._values))
+        first = np.flatnonzero(np.concatenate([np.ones(min(len(rising), 1), dtype=bool), rising[1:] != rising[:-1]]))
+        count = np.diff(first, append=len(rising))
+        ranks = np.repeat(first + (count - 1) / 2.0, count)
+        spread = float(ranks.std()) if len(ranks) else 0.0
+        if spread > 0:
+            out[order] = (ranks - ranks.mean()) / spread
+        return out

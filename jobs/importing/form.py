@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LOOKED_AT_BYTES = 1 << 17
 SEPARATORS = (",", ";", "\t", "|")
 _VALUE = re.compile(r"[-+]?[\d.,]*\d[\d.,]*\Z|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
+_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|table|\?xml)\b", re.IGNORECASE)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -51,6 +52,8 @@ def form_of(path: Path) -> Form:
     text = head.decode(encoding, errors="ignore")
     if not text.strip():
         raise BrokenSpec(f"{path} is empty")
+    if _PAGE.match(text):
+        raise BrokenSpec(f"{path} is a web page or XML, not a table; save the table itself as CSV")
     if "\0" in text:
         raise BrokenSpec(
             f"{path} is no text: it holds zero bytes; allowed are CSV and Parquet files, and folders of them"

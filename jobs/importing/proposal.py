@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from jobs.importing.values import (
     ALL_FORMS,
     COMMA,
+    DATE_FORMS,
     EPOCH_FORMS,
     EXCEL,
     POINT,
     NumberForm,
+    any_date_sql,
     comma_votes_sql,
     commas_sql,
     date_sql,
@@ -59,6 +61,8 @@ _PRICE_NAMES = (
 _UNIT = re.compile(r"\s*[(\[][^()\[\]]*[)\]]\s*$")
 """A unit behind a name, in brackets: `Settle ($)`, `Close [USD/bbl]`."""
 _OF_NUMBERS = ("YYYYMMDD", "YYYYMM", *EPOCH_FORMS, EXCEL)
+_LEAST = 10_000
+"""Smallest number that can be a date in one of these forms."""
 _MOSTLY = 0.95
 """Share of a column's values that must be numbers, or dates, for it to be one."""
 
@@ -88,14 +92,12 @@ def propose(
     Raises:
         BrokenSpec: when a column is not there, or cannot be told apart; with the candidates and what to write.
     """
-    connection = source.connection
-    connection.execute(f"CREATE TEMP TABLE sample AS SELECT * FROM source LIMIT {SAMPLE_ROWS}")
-    connection.execute("SET preserve_insertion_order = false")  # the rows are put in order of their dates at the end
     texts = [name for name, kind in source.columns.items() if kind == "text"]
+    _take_sample(source, texts)
     number_form = _number_form(source, texts, decimal)
-    filled = _counts(source, {name: text_of(name) for name in texts})
-    numeric = _counts(source, {name: number_form.sql(name) for name in texts})
-    flags = _counts(source, {name: flag_sql(name) for name in texts})
+    filled = _counts(source, {name: quoted(name) for name in texts})
+    numeric = _counts(source, {name: number_form.sql(quoted(name)) for name in texts})
+    flags = _counts(source, {name: flag_sql(quoted(name)) for name in texts})
     words = [name for name in texts if not _is_mostly(numeric[name], filled[name])]
     day = _named(source, date, "--date") or _date_column(source, filled, words, date_form)
     form = _form_of(source, day, date_form)
@@ -106,7 +108,7 @@ def propose(
         if kind in {"number", "flag"} or (kind == "text" and _is_mostly(max(numeric[name], flags[name]), filled[name])):
             numbers.append(name)
         else:
-            odd = f"{number_form.sql(name)} IS NULL" if kind == "text" else "true"
+            odd = f"{number_form.sql(text_of(name))} IS NULL" if kind == "text" else "true"
             left_out[name] = (
                 "it holds other dates" if kind == "date" else f"it is text, as {_example(source, name, odd)}"
             )
@@ -127,17 +129,29 @@ def propose(
     )
 
 
-def flag_sql(name: str) -> str:
-    """Return SQL for true and false as 1 and 0, NULL for other words."""
-    return f"CASE lower({text_of(name)}) WHEN 'true' THEN 1.0 WHEN 'yes' THEN 1.0 WHEN 'false' THEN 0.0 WHEN 'no' THEN 0.0 END"
+def _take_sample(source: Source, texts: Sequence[str]) -> None:
+    """Make the tables `sample`, the first rows, and `words`: the same with texts as `text_of` has them.
+
+    What is asked about many forms is asked of `words`: to plan SQL that trims each text again takes DuckDB seconds.
+    """
+    source.connection.execute(f"CREATE TEMP TABLE sample AS SELECT * FROM source LIMIT {SAMPLE_ROWS}")
+    trimmed = ", ".join(f"{text_of(name)} AS {quoted(name)}" for name in texts)
+    source.connection.execute(
+        f"CREATE TEMP TABLE words AS SELECT {f'* REPLACE ({trimmed})' if texts else '*'} FROM sample"
+    )
+
+
+def flag_sql(text: str) -> str:
+    """Return SQL for true and false in *text* as 1 and 0, NULL for other words."""
+    return f"CASE lower({text}) WHEN 'true' THEN 1.0 WHEN 'yes' THEN 1.0 WHEN 'false' THEN 0.0 WHEN 'no' THEN 0.0 END"
 
 
 def _counts(source: Source, expressions: dict[str, str]) -> dict[str, int]:
-    """Count the values of each expression in the sample."""
+    """Count the values of each expression in the sample's words."""
     if not expressions:
         return {}
     listed = ", ".join(f"count({expression})" for expression in expressions.values())
-    row = source.connection.execute(f"SELECT {listed} FROM sample").fetchone() or ()
+    row = source.connection.execute(f"SELECT {listed} FROM words").fetchone() or ()
     return dict(zip(expressions, row, strict=True))
 
 
@@ -150,8 +164,8 @@ def _number_form(source: Source, texts: Sequence[str], decimal: str | None) -> N
         return NumberForm(decimal)
     if not texts:
         return POINT
-    listed = ", ".join(f"{comma_votes_sql(name)}, {commas_sql(name)}" for name in texts)
-    row = source.connection.execute(f"SELECT {listed} FROM sample").fetchone() or ()
+    listed = ", ".join(f"{comma_votes_sql(quoted(name))}, {commas_sql(quoted(name))}" for name in texts)
+    row = source.connection.execute(f"SELECT {listed} FROM words").fetchone() or ()
     votes, commas = sum(row[::2]), sum(row[1::2])
     if not votes and not commas and source.separator == ";":
         _refuse_open(source, texts)
@@ -160,8 +174,8 @@ def _number_form(source: Source, texts: Sequence[str], decimal: str | None) -> N
 
 def _refuse_open(source: Source, texts: Sequence[str]) -> None:
     """Refuse a European file whose numbers all have a point before three digits: 1.316 is 1316 or 1.316."""
-    counts = {name: only_thousands_sql(name) for name in texts}
-    row = source.connection.execute(f"SELECT {', '.join(counts.values())} FROM sample").fetchone() or ()
+    counts = {name: only_thousands_sql(quoted(name)) for name in texts}
+    row = source.connection.execute(f"SELECT {', '.join(counts.values())} FROM words").fetchone() or ()
     if is_open := [name for name, count in zip(counts, row, strict=True) if count]:
         raise BrokenSpec(
             f"the numbers of column {is_open[0]!r}, as {_example(source, is_open[0])}, can have a decimal point or points "
@@ -179,10 +193,7 @@ def _named(source: Source, name: str | None, option: str) -> str | None:
 
 
 def _normal(name: str) -> str:
-    name = name.replace("*", " ").replace("_", " ")
-    return "_".join(name.lower().replace("/", " ").replace("(", " ").replace(")", " ").replace(".", " ").split()).strip(
-        "_"
-    )
+    return "_".join(re.sub(r"[*_/().<>]", " ", name.lower()).split())
 
 
 def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], form: str | None) -> str:
@@ -190,9 +201,15 @@ def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], f
     typed = [name for name, kind in source.columns.items() if kind == "date"]
     forms = [form] if form else list(ALL_FORMS)
     found = list(typed)
-    for name in (name for name, kind in source.columns.items() if kind == "text" and filled[name]):
+    texts = [name for name, kind in source.columns.items() if kind == "text" and filled[name]]
+    large = _counts(
+        source, {name: f"CASE WHEN TRY_CAST({quoted(name)} AS DOUBLE) >= {_LEAST} THEN 1 END" for name in texts}
+    )
+    for name in texts:
+        if name not in words and large[name] < _MOSTLY * filled[name]:
+            continue
         possible = [each for each in forms if each in ALL_FORMS and (name in words) != (each in _OF_NUMBERS)]
-        counts = _counts(source, {each: _plausible(date_sql(name, each)) for each in possible})
+        counts = _dates_in(source, name, possible)
         best = max(counts, key=lambda each: counts[each], default=None)
         if best and counts[best] >= _MOSTLY * filled[name] and (best != EXCEL or form or _rises(source, name)):
             found.append(name)
@@ -204,11 +221,27 @@ def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], f
     if len(found) == 1:
         return found[0]
     if not found:
+        _refuse_mixed(source, filled, words)
         raise BrokenSpec(
             f"no column holds dates; the file has {_seen(source, list(source.columns)[:12])}. Name it with --date, and its form "
             f"with --date-format, one of: {', '.join(ALL_FORMS)}"
         )
     raise BrokenSpec(f"several columns hold dates: {_seen(source, found)}; name one with --date")
+
+
+def _refuse_mixed(source: Source, filled: dict[str, int], words: Sequence[str]) -> None:
+    """Refuse a column whose dates are written in several forms, each in too few rows."""
+    dates = _counts(source, {name: any_date_sql(quoted(name)) for name in words})
+    for name in words:
+        if filled[name] and dates[name] >= _MOSTLY * filled[name]:
+            counts = _dates_in(source, name, list(DATE_FORMS))
+            best = max(counts, key=lambda form: counts[form])
+            inside, outside = (
+                _example(source, name, f"{date_sql(text_of(name), best)} IS {which}") for which in ("NOT NULL", "NULL")
+            )
+            raise BrokenSpec(
+                f"the dates of column {name!r} are written in several forms, as {inside} and {outside}; write them all in one"
+            )
 
 
 def _seen(source: Source, names: Sequence[str]) -> str:
@@ -218,25 +251,30 @@ def _seen(source: Source, names: Sequence[str]) -> str:
 
 def _rises(source: Source, name: str) -> bool:
     """Return True for a column of numbers that only rise, or only fall, as no price does over a thousand rows."""
-    number = f"TRY_CAST({text_of(name)} AS DOUBLE)"
+    number = f"TRY_CAST({quoted(name)} AS DOUBLE)"
     sql = (
         f"SELECT count(*) FILTER (WHERE d > 0), count(*) FILTER (WHERE d < 0), count(d) FROM "
-        f"(SELECT {number} - lag({number}) OVER () AS d FROM sample WHERE {number} IS NOT NULL)"
+        f"(SELECT {number} - lag({number}) OVER () AS d FROM words WHERE {number} IS NOT NULL)"
     )
     up, down, steps = source.connection.execute(sql).fetchone() or (0, 0, 0)
     return bool(steps >= 20 and steps in {up, down})
 
 
 def _is_key(source: Source, name: str) -> bool:
-    sql = f"SELECT count({text_of(name)}), count(DISTINCT {text_of(name)}) FROM sample"
-    if source.columns[name] == "date":
-        sql = f"SELECT count({quoted(name)}), count(DISTINCT {quoted(name)}) FROM sample"
+    sql = f"SELECT count({quoted(name)}), count(DISTINCT {quoted(name)}) FROM words"
     rows, different = source.connection.execute(sql).fetchone() or (0, 1)
     return bool(rows == different)
 
 
-def _plausible(sql: str) -> str:
-    return f"CASE WHEN {sql} BETWEEN DATE '1700-01-01' AND DATE '2200-01-01' THEN 1 END"
+def _dates_in(source: Source, name: str, forms: Sequence[str]) -> dict[str, int]:
+    """Count for each of *forms* the sample's words that are plausible dates in it."""
+    each = ", ".join(f"{date_sql('word', form)} AS {quoted(form)}" for form in forms)
+    source.connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW dates AS SELECT {each} FROM (SELECT {quoted(name)} AS word FROM words)"
+    )
+    likely = "BETWEEN DATE '1700-01-01' AND DATE '2200-01-01'"
+    listed = ", ".join(f"count(*) FILTER (WHERE {quoted(form)} {likely})" for form in forms)
+    return dict(zip(forms, source.connection.execute(f"SELECT {listed} FROM dates").fetchone() or (), strict=True))
 
 
 def _form_of(source: Source, day: str, wanted: str | None) -> str | None:
@@ -247,7 +285,7 @@ def _form_of(source: Source, day: str, wanted: str | None) -> str | None:
         if wanted not in ALL_FORMS:
             raise BrokenSpec(f"--date-format {wanted!r} is not known; allowed: {', '.join(ALL_FORMS)}")
         return wanted
-    counts = _counts(source, {form: _plausible(date_sql(day, form)) for form in ALL_FORMS})
+    counts = _dates_in(source, day, ALL_FORMS)
     best = max(counts.values())
     fitting = [form for form, count in counts.items() if count == best and count]
     if not fitting:
@@ -261,7 +299,7 @@ def _apart(source: Source, day: str, forms: Sequence[str]) -> str:
     """Tell forms apart over all rows: the right one fits most, falls least on weekends, and is most in order."""
     listed = []
     for form in forms:
-        value = date_sql(day, form)
+        value = date_sql(text_of(day), form)
         listed.append(
             f"(SELECT [-count(d), count(*) FILTER (WHERE isodow(d) > 5), least(count(*) FILTER (WHERE d < before), "
             f"count(*) FILTER (WHERE d > before))] FROM (SELECT d, lag(d) OVER () AS before FROM (SELECT {value} AS d FROM source)))"

@@ -75,9 +75,9 @@ def text_of(column: str) -> str:
     return f"CASE WHEN lower({trimmed}) IN ({words}) THEN NULL ELSE {trimmed} END"
 
 
-def day_text_of(column: str) -> str:
+def day_of(text: str) -> str:
     """Return SQL for the text of a date without a time of day."""
-    return f"regexp_replace({text_of(column)}, '{_TIME}', '')"
+    return f"regexp_replace({text}, '{_TIME}', '')"
 
 
 EPOCH_FORMS = {"epoch seconds": (r"^\d{9,10}$", 1_000_000), "epoch milliseconds": (r"^\d{12,13}$", 1_000)}
@@ -85,20 +85,26 @@ EPOCH_FORMS = {"epoch seconds": (r"^\d{9,10}$", 1_000_000), "epoch milliseconds"
 ALL_FORMS = (*DATE_FORMS, *EPOCH_FORMS, *PERIOD_FORMS, EXCEL)
 
 
-def date_sql(column: str, form: str) -> str:
-    """Return SQL for the date in a text column that is written in *form*, NULL where it is not."""
+def date_sql(text: str, form: str) -> str:
+    """Return SQL for the date in *text*, as `text_of` has it, that is written in *form*; NULL where it is not."""
     if form in EPOCH_FORMS:
         pattern, unit = EPOCH_FORMS[form]
-        number = f"TRY_CAST({text_of(column)} AS BIGINT)"
-        return f"CASE WHEN regexp_matches({text_of(column)}, '{pattern}') THEN CAST(make_timestamp({number} * {unit}) AS DATE) END"
+        number = f"TRY_CAST({text} AS BIGINT)"
+        return f"CASE WHEN regexp_matches({text}, '{pattern}') THEN CAST(make_timestamp({number} * {unit}) AS DATE) END"
     if form in PERIOD_FORMS:
-        return _period_sql(text_of(column), form)
+        return _period_sql(text, form)
     if form == EXCEL:
-        number = f"TRY_CAST({text_of(column)} AS DOUBLE)"
+        number = f"TRY_CAST({text} AS DOUBLE)"
         return (
             f"CASE WHEN {number} BETWEEN 10000 AND 80000 THEN DATE '1899-12-30' + CAST(floor({number}) AS INTEGER) END"
         )
-    return f"CAST(try_strptime({day_text_of(column)}, '{DATE_FORMS[form]}') AS DATE)"
+    return f"CAST(try_strptime({day_of(text)}, '{DATE_FORMS[form]}') AS DATE)"
+
+
+def any_date_sql(text: str) -> str:
+    """Return SQL that is not NULL where *text* is a date in any form that no number has."""
+    forms = ", ".join(f"'{form}'" for name, form in DATE_FORMS.items() if name != "YYYYMMDD")
+    return f"try_strptime({day_of(text)}, [{forms}])"
 
 
 def _period_sql(text: str, form: str) -> str:
@@ -119,7 +125,7 @@ def plain_date_sql(column: str, form: str) -> str:
     """Return SQL for the date where nothing but the date is written, NULL elsewhere: much faster."""
     text = quoted(column)
     if form not in DATE_FORMS:
-        return date_sql(column, form)
+        return date_sql(text_of(column), form)
     if form == "YYYY-MM-DD":
         return f"CASE WHEN length({text}) = 10 THEN TRY_CAST({text} AS DATE) END"
     return f"CAST(try_strptime({text}, '{DATE_FORMS[form]}') AS DATE)"
@@ -132,15 +138,15 @@ class NumberForm:
     decimal: str
     """`.` or `,`; the other one, spaces and apostrophes stand between thousands."""
 
-    def sql(self, column: str) -> str:
-        """Return SQL for the number in a text column, NULL where there is none.
+    def sql(self, text: str) -> str:
+        """Return SQL for the number in *text*, as `text_of` has it, NULL where there is none.
 
         Signs and codes of currency and percent are left out, and (1.2) is -1.2, as in accounts. What stands between
         thousands must do so: 1.2.3, 12,34 where the point is decimal, and 1316'4, a price in eighths, are no numbers.
         """
         other = "\\." if self.decimal == "," else ","
         own = "," if self.decimal == "," else "\\."
-        minus = f"replace({text_of(column)}, chr(8722), '-')"
+        minus = f"replace({text}, chr(8722), '-')"
         bare = f"regexp_replace({minus}, '^([-+(]*)\\s*(?:{_CURRENCIES})\\s*|\\s*(?:{_CURRENCIES}|%)(\\)?)$', '\\1\\2', 'g')"
         whole = f"regexp_matches({bare}, '^[-+(]*\\d{{1,3}}([\\s''{other}]\\d{{2,3}})*[\\s''{other}]\\d{{3}}(?:{own}\\d*)?\\)?$')"
         joined = f"regexp_replace({bare}, '[\\s''{other}]', '', 'g')"
@@ -160,22 +166,20 @@ class NumberForm:
 POINT, COMMA = NumberForm("."), NumberForm(",")
 
 
-def comma_votes_sql(column: str) -> str:
+def comma_votes_sql(text: str) -> str:
     """Return SQL that counts values which can only be written with a decimal comma, less those with a decimal point."""
-    text = text_of(column)
     comma = rf"regexp_matches({text}, '^[^,]*,(\d{{1,2}}|\d{{4,}})\D*$') OR regexp_matches({text}, '\.\d{{3}},\d')"
     point = rf"regexp_matches({text}, '^[^.]*\.(\d{{1,2}}|\d{{4,}})\D*$') OR regexp_matches({text}, ',\d{{3}}\.\d')"
     return f"count(*) FILTER (WHERE {comma}) - count(*) FILTER (WHERE {point})"
 
 
-def commas_sql(column: str) -> str:
+def commas_sql(text: str) -> str:
     """Return SQL that counts values with a comma between digits."""
-    return rf"count(*) FILTER (WHERE regexp_matches({text_of(column)}, '\d,\d'))"
+    return rf"count(*) FILTER (WHERE regexp_matches({text}, '\d,\d'))"
 
 
-def only_thousands_sql(column: str) -> str:
+def only_thousands_sql(text: str) -> str:
     """Return SQL that counts values which a point before exactly three digits leaves open, less those that settle it."""
-    text = text_of(column)
     is_open = rf"regexp_matches({text}, '^[-+]?[1-9]\d{{0,2}}\.\d{{3}}$')"
     is_settled = rf"regexp_matches({text}, '[.,]\d{{1,2}}$|[.,]\d{{4,}}$|^[-+]?0[.,]')"
     return f"CASE WHEN count(*) FILTER (WHERE {is_settled}) > 0 THEN 0 ELSE count(*) FILTER (WHERE {is_open}) END"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 from datetime import date, timedelta
 from itertools import accumulate
 
 import polars as pl
 import pytest
 
+from jobs.importing import source
 from jobs.importing.stage import stage
 from jobs.trainer import BrokenSpec
 
@@ -172,6 +174,14 @@ def test_a_packed_table_is_unpacked_and_a_damaged_one_refused(read):
         read(packed, "zl.gz")
 
 
+def test_a_small_file_that_unpacks_without_end_is_refused_and_leaves_nothing(read, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "UNPACKED_ANYWAY", 1 << 20)
+    packed = gzip.compress(b"Date,Price\n" + bytes(1 << 22))
+    with pytest.raises(BrokenSpec, match=r"unpacks to more than 1,048,576; allowed are 100 times its size; unpack it"):
+        read(packed, "zl.csv.gz")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf_16_without_its_mark(read, encoding):
     assert read(rows("Date\tPrice", DAYS, str, "\t").encode(encoding))[1]["price"][0] == PRICES[0]
@@ -214,3 +224,55 @@ def test_a_name_that_is_a_pattern_is_that_files_own_and_no_others(tmp_path, read
     )
     _, export = read(rows("Date,Price", DAYS, "{:%Y-%m-%d}".format), name)
     assert export["price"].to_list() == [float(f"{price:.2f}") for price in PRICES[: len(DAYS)]]
+
+
+LONG = [date(2000, 1, 1) + timedelta(n) for n in range(1200)]
+
+
+@pytest.mark.parametrize("late", ["plain", "word", "order", "twice"])
+def test_what_only_late_rows_show_is_read_as_in_early_ones(read, late):
+    """A file whose first thousand rows are plain is written as it is read: the rest may be anything."""
+    prices = [30 + row % 17 + row / 100 for row in range(1200)]
+    lines = [
+        f"{day},{price:.2f},{row * 7919 % 97 or ''}" for row, (day, price) in enumerate(zip(LONG, prices, strict=True))
+    ]
+    if late == "word":
+        lines[1100] = f"{LONG[1100]},$41.50,n/a"
+    elif late == "order":
+        lines[1100], lines[1101] = lines[1101], lines[1100]
+    elif late == "twice":
+        lines.append(lines[-1])
+
+    answer, made = read("\n".join(["Date,Close,Volume", *lines, ""]))
+
+    assert made["date"].to_list() == LONG
+    assert made["price"].to_list() == [
+        41.5 if late == "word" and n == 1100 else round(p, 2) for n, p in enumerate(prices)
+    ]
+    assert made["Volume"].null_count() == 13 + (late == "word")
+    assert ("twice" in " ".join(answer["notes"])) == (late == "twice")
+
+
+@pytest.mark.parametrize(
+    ("from_row", "words"),
+    [
+        (lambda row: row % 3, r"column 'Datum' are written in several forms, as '01/02/2000' and '2000-01-01'; write"),
+        (lambda row: row > 1170, r"29 of 1,200 rows have their date in column 'Datum' in another form than YYYY-MM-DD"),
+    ],
+)
+def test_dates_in_two_forms_are_refused_and_none_is_lost(tmp_path, from_row, words):
+    lines = [f"{day:%m/%d/%Y};{n % 9 + 30},5" if from_row(n) else f"{day};{n % 9 + 30},5" for n, day in enumerate(LONG)]
+    (tmp_path / "data.csv").write_bytes("\r\n".join(["Datum;Schluss", *lines]).encode("utf-8-sig"))
+    try:
+        faults = stage({"files": [str(tmp_path / "data.csv")], "work": str(tmp_path)})["faults"]
+    except BrokenSpec as exc:
+        faults = [str(exc)]
+    assert len(faults) == 1
+    assert re.search(words, faults[0])
+
+
+def test_a_page_is_no_table_and_names_in_angle_brackets_are_names(read):
+    with pytest.raises(BrokenSpec, match="is a web page or XML, not a table"):
+        read("<!DOCTYPE html>\n<html><td>Date,Price</td></html>")
+    answer, _ = read(rows("<DATE>,<CLOSE>", DAYS, "{:%Y%m%d}".format))
+    assert (answer["date"], answer["price"]) == ("<DATE>", "<CLOSE>")
