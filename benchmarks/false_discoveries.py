@@ -64,14 +64,14 @@ Row = dict[str, Any]
 """One family on one walk: walk, family, horizon, skill, better, worse, vetoed, shrinkage."""
 
 
-def walk_of(seed: int, label: str = "log_return") -> pl.DataFrame:
-    """Return a random walk as an export: date, price, and another walk as covariate."""
+def walk_of(seed: int, label: str = "log_return", rows: int = ROWS) -> pl.DataFrame:
+    """Return a random walk of *rows* days as an export: date, price, and another walk as covariate."""
     import numpy as np
     import polars as pl
 
     rng = np.random.default_rng(seed)
-    days = np.busday_offset("2005-01-03", np.arange(ROWS))
-    walks = np.cumsum(DAILY_SD * rng.standard_normal((2, ROWS)), axis=1)
+    days = np.busday_offset("2005-01-03", np.arange(rows))
+    walks = np.cumsum(DAILY_SD * rng.standard_normal((2, rows)), axis=1)
     price, other = 50 * (walks if label == "difference" else np.exp(walks))
     return pl.DataFrame({"date": days, "price": price, "other": other})
 

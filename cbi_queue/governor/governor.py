@@ -98,7 +98,7 @@ class Governor:
         state.begin_with(kind, is_known=bool(baselines))
         self._trend = FootprintTrend(int(thresholds.leak_reports))
         self._throughput = Throughput()
-        self._stored = frozenset(baselines)
+        self._stored = set(baselines)
         self._full_pace_reports: Counter[int | None] = Counter()
         """By micro-batch: reports at full pace while the work was not slow."""
         self._last_work: Work | None = None
@@ -172,12 +172,14 @@ class Governor:
         state = self._state
         if not self._has_begun:
             self._has_begun = True
-            state.start_attempt(now_s)
+            state.start_attempt(now_s, self._controls.kind)
         state.last_trained_s = now_s
         readings = readings.fresh(now_s, self._t.reading_max_age_s)
         heat, pressure = grade_machine(now_s, readings, state, on_gpu=self._on_gpu)
         self._charge(now_s, idle=idle)
         self._diagnosis.check(now_s, readings)
+        if self._diagnosis.relearned is not None and self._last_work is not None:
+            self._stored.discard(self._last_work.micro_batch)
         self._footprint_mib = footprint.footprint_mib if (footprint := known(readings.footprint)) else None
         if state.hold is not None:
             graded, can = heat if state.hold.cause is Cause.HEAT else pressure, self._controls
@@ -187,6 +189,7 @@ class Governor:
     def _decide(self, situation: Situation) -> Decision | None:
         decision = (
             self._carried(situation)
+            or self._learned_anew(situation)
             or self._memory_policy.decide(situation)
             or decide_heat(situation)
             or notice(situation)
@@ -205,6 +208,18 @@ class Governor:
         words = f"the pace in force continues: works {duty:.0%} of the time"
         figures = {"duty": duty, **situation.heat.figures}
         return Decision(situation.now_s, Action.PACE, Cause.HEAT, words, duty, carried=True, figures=figures)
+
+    def _learned_anew(self, situation: Situation) -> Decision | None:
+        """Tell people that the stored cold cost was untrue, once the work is measured against its own."""
+        slow, found = self._diagnosis.relearned, self.ended_attribution
+        if slow is None or found is None:
+            return None
+        self._diagnosis.relearned = None
+        words = (
+            f"a sample takes {slow.factor:.2f} times as long as earlier runs had taught, from the first report on, and "
+            f"{found.evidence[0]}. No sensor shows why, so the cold cost is learned anew from this run"
+        )
+        return Decision(situation.now_s, Action.TELL, Cause.UNKNOWN, words, figures=found.figures)
 
     def _situation(self, now_s: float, readings: Readings, heat: Graded, pressure: Graded) -> Situation:
         memory_reading, slowdown = known(readings.memory), self.slowdown

@@ -41,9 +41,9 @@ TREND_LIMIT_SD = 0.5
 """Standard deviations of a sum of independent changes."""
 LEAST_PERSISTENCE = 0.02
 """Share that persistence always has in the probabilities: a library may say 0, whose logarithm is infinite."""
-SHARED_ROWS = TREND_ROWS // 2
+SHARED_ROWS = 2 * TREND_ROWS // 3
 """Least h that skills are tested with: the regimes of neighbouring days share most of their 126 days whatever the horizon
-is, so at least half of such a window counts as one independent row."""
+is, so at least two thirds of such a window count as one independent row (`benchmarks/regime_walks.py`)."""
 ROUNDING = 1e-9
 """Relative difference below which two volatilities are equal."""
 CRISIS, BULL, BEAR, NORMAL = range(len(REGIMES))

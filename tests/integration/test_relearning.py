@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.ledger_rows import add_in, dump_of
 from support.scripted_slot import STARTED, ScriptedSlot
-from support.telemetry_rows import slowdowns_of
+from support.telemetry_rows import decisions_of, slowdowns_of
 
 from cbi_queue import clock
 from cbi_queue.errors import Refused
@@ -30,6 +30,7 @@ from cbi_queue.ledger.queries import events_of, job_in_slot, last_events
 from cbi_queue.ledger.settlement import finish
 from cbi_queue.lifecycle import JobState
 from cbi_queue.protocol import EpochReport, Finished, Probed
+from cbi_queue.readings.values import ContentionReading
 from cbi_queue.telemetry.reader import TelemetryReader
 from cbi_queue.views.story import history_of, story_of
 from workers.chores import register_chores
@@ -192,6 +193,20 @@ def test_a_run_that_is_slower_than_ever_on_a_machine_as_fast_as_ever_ends_with_t
     again = run(stale, "again", 1.5)
     assert slowdowns_of(stale.telemetry_path, again) == []
     assert baselines_of(stale.ledger, FINGERPRINT)[32].seconds_per_sample == pytest.approx(0.0015)
+
+
+def test_on_a_quiet_machine_the_governor_learns_anew_by_itself(stale: ScriptedSlot) -> None:
+    """The probe shows a tenth of it and no reading a cause: heat is not blamed, and the next run is not slow."""
+    stale.sensors["contention"].said = ContentionReading(0.0, "told", cores=2, others_cores=0.1)
+    number = run(stale, "slow", 2.6, probe_s=0.58)
+
+    (slow,) = slowdowns_of(stale.telemetry_path, number)
+    assert (slow.since_epoch, slow.cause, slow.ended_epoch is None) == (2, "unknown", False)
+    assert stale.trainer.named("pace") == story(stale, number) == []
+    told = [row.words for row in decisions_of(stale.telemetry_path, number) if row.action == "tell"]
+    assert any("the cold cost is learned anew from this run" in words for words in told), told
+    assert baselines_of(stale.ledger, FINGERPRINT)[32].seconds_per_sample == pytest.approx(0.0026)
+    assert slowdowns_of(stale.telemetry_path, run(stale, "again", 2.6, probe_s=0.58)) == []
 
 
 def quick(first: int) -> list[Any]:

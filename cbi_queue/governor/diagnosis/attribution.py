@@ -12,7 +12,7 @@ heat is never assumed for want of another cause.
   shows, or, less surely, when no other program uses the processor; low power mode explains it as well.
 - It takes no more processor time, only more wall time: the trainer was kept waiting by other programs, memory, sleep,
   data, or a system that grants it less.
-- The probe is as fast as when cold: it is this model or its data, not the machine.
+- The probe is as fast as when cold, or slowed by far less than the work: it is this model or its data, not the machine.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.governor.diagnosis.clues import (
     MOSTLY_SLOWER,
-    NORMAL_PROBE,
     SLOW_PROBE,
     clues_in,
     cpu_words,
     doubts_in,
+    is_not_the_machine,
 )
 from cbi_queue.governor.values import Attribution, Cause
 
@@ -90,8 +90,8 @@ def _belief(cause: Cause, clues: list[Clue], doubts: list[Doubt]) -> float:
 def _reasons_unknown(clues: list[Clue], doubts: list[Doubt], evidence: Evidence) -> tuple[str, ...]:
     probe, share = evidence.probe_ratio, evidence.slower_share
     reasons: list[str] = []
-    if probe is not None and (probe <= NORMAL_PROBE or probe >= SLOW_PROBE):
-        finding = NOT_THE_MACHINE if probe <= NORMAL_PROBE else "the machine is slower"
+    if probe is not None and (is_not_the_machine(evidence) or probe >= SLOW_PROBE):
+        finding = NOT_THE_MACHINE if is_not_the_machine(evidence) else "the machine is slower"
         reasons.append(f"{finding}: the calibration probe takes {probe:.2f} times its cold time")
     if share is not None and share >= MOSTLY_SLOWER:
         reasons.append(cpu_words(evidence))

@@ -33,8 +33,12 @@ SLOW_PROBE = FLOOR
 """Probe over its cold time from which the machine is slow."""
 NORMAL_PROBE = 1.06
 MOSTLY_SLOWER = 0.5
-"""Share of a slow-down explained by processor time from which the processor is slower."""
+"""Share of a slow-down explained by processor time, or by the probe, from which the processor, or the machine, is slower."""
 MOSTLY_WAITING = 0.3
+HARDLY_THE_MACHINE = 0.3
+"""Share of a slow-down explained by the probe up to which the machine is not the reason."""
+TELLING = 0.3
+"""Weight of a clue from which what it points to may be the cause."""
 NEAR_LIMIT_C = 3.0
 SWAPPING_MIB_S = 1.0
 """Writing to swap from which it counts."""
@@ -76,12 +80,31 @@ def doubts_in(evidence: Evidence) -> Iterator[Doubt]:
     if share is not None and share >= 0.7:
         # 0.7 and no less: another program on the same core slows it, too.
         yield Doubt(Cause.CONTENTION, 0.7, f"the trainer was not kept waiting: {cpu_words(evidence)}")
-    if probe is not None and probe <= NORMAL_PROBE:
+    if is_not_the_machine(evidence):
         words = f"the calibration probe is as fast as on the cold machine ({probe:.2f} times its cold time)"
+        if probe is not None and probe > NORMAL_PROBE:
+            words = (
+                f"the calibration probe takes only {probe:.2f} times its cold time, {evidence.factor:.2f} times is seen"
+            )
         yield from (Doubt(cause, 0.3, words) for cause in (Cause.HEAT, Cause.SERVICE_CLASS))
         yield Doubt(Cause.CONTENTION, 0.5, words)
     if others is not None and others < QUIET_OTHERS_CORES:
         yield Doubt(Cause.CONTENTION, 0.2, f"other programs use only {others:.1f} cores")
+
+
+def is_not_the_machine(evidence: Evidence) -> bool:
+    """Return True when the probe ran at its cold speed, or is slowed by far less than the work."""
+    probe, share = evidence.probe_ratio, evidence.machine_share
+    return probe is not None and (probe <= NORMAL_PROBE or (share is not None and share <= HARDLY_THE_MACHINE))
+
+
+def nothing_explains(evidence: Evidence) -> bool:
+    """Return True when probe and sensors were read and none of them shows why the work is slow, on a quiet machine."""
+    others = evidence.others_cores
+    if not is_not_the_machine(evidence) or others is None or others >= QUIET_OTHERS_CORES:
+        return False
+    seen = (_heat, _memory, _contention, _service_class, _sleep, _data)
+    return all(clue.weight < TELLING for rule in seen for clue in rule(evidence))
 
 
 def cpu_words(evidence: Evidence) -> str:
@@ -123,7 +146,8 @@ def _machine(evidence: Evidence) -> Iterator[Clue]:
     share, probe = evidence.slower_share, evidence.probe_ratio
     if share is not None and share >= MOSTLY_SLOWER:
         yield Clue(Cause.HEAT, 0.45, f"{cpu_words(evidence)}, {quiet}")
-    if probe is not None and probe >= SLOW_PROBE:
+    machine_share = evidence.machine_share
+    if probe is not None and probe >= SLOW_PROBE and (machine_share is None or machine_share >= MOSTLY_SLOWER):
         yield Clue(Cause.HEAT, 0.4, f"the calibration probe takes {probe:.2f} times its cold time, {quiet}")
 
 

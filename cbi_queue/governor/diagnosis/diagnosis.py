@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbi_queue.governor.diagnosis.attribution import attribute, wants_probe
+from cbi_queue.governor.diagnosis.clues import nothing_explains
 from cbi_queue.governor.diagnosis.evidence import EvidenceWindow
 from cbi_queue.governor.slowdown.detector import Detector
+from cbi_queue.governor.values import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,8 @@ class Diagnosis:
         """Its cause, as of the last check."""
         self.ended_attribution: Attribution | None = None
         """The cause of the slow-down that ended last."""
+        self.relearned: Slowdown | None = None
+        """The slow-down that showed the stored cold cost to be untrue; it ended with that, and is not measured any more."""
 
     @property
     def ended_slowdown(self) -> Slowdown | None:
@@ -65,6 +69,16 @@ class Diagnosis:
             self._found_s = now_s
             evidence = self._evidence.evidence(self.slowdown, self._baselines.get(self._micro_batch))
             self.attribution = attribute(self.slowdown, evidence)
+            is_unexplained = self.attribution.cause is Cause.UNKNOWN and nothing_explains(evidence)
+            if is_unexplained and self._detector.doubts_stored:
+                self._learn_anew(self.slowdown)
+
+    def _learn_anew(self, slowdown: Slowdown) -> None:
+        """Measure against this run's own cost: the stored one was learned under conditions that are no longer."""
+        self._detector.learn_anew()
+        self._baselines.pop(self._micro_batch, None)
+        self.ended_attribution, self.relearned = self.attribution, slowdown
+        self.slowdown = self.attribution = None
 
     def wants_probe(self, now_s: float) -> bool:
         """Return True if a calibration probe would help to find the cause."""

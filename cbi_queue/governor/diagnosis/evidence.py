@@ -80,6 +80,13 @@ class Evidence:
             return None
         return max(0.0, min(1.0, (self.cpu_ratio - 1.0) / (self.factor - 1.0)))
 
+    @property
+    def machine_share(self) -> float | None:
+        """Share of the slow-down that the probe shows for the machine itself: 1, all of it; 0, it is as fast as cold."""
+        if self.probe_ratio is None or self.factor <= 1.0:
+            return None
+        return max(0.0, min(1.0, (self.probe_ratio - 1.0) / (self.factor - 1.0)))
+
 
 @dataclass(frozen=True, slots=True)
 class _Before:

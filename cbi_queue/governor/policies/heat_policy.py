@@ -107,7 +107,8 @@ def _judge_pace(situation: Situation, trial: Trial) -> Decision | None:
     if was_hot(trial):
         has_cooled = cooled(trial, situation)
     helped = more_done is not None and more_done >= t.helped_gain
-    if helped or has_cooled or (more_done is None and has_cooled is None):
+    is_unknown = more_done is None and has_cooled is None
+    if helped or has_cooled or (is_unknown and trial.kind is None):
         state.trial, state.proven_duty = None, trial.duty
         return None
     further = _slower(trial.duty, t.paces)
@@ -231,6 +232,7 @@ def _start_trial(situation: Situation, target: float, *, slow: bool) -> Decision
         grade=situation.heat.grade,
         level=figures.get("heat_level"),
         temp_c=figures.get("temp_c"),
+        kind=None if situation.heat.is_over else situation.controls.kind,
     )
     return _pace(situation, target, f"{heat_words(situation)}: {_on_trial(situation, target)}")
 

@@ -72,16 +72,19 @@ def cooled(trial: Trial, situation: Situation) -> bool | None:
 
 def did_not_help(situation: Situation, trial: Trial, more_done: float | None) -> str:
     """Return in words what a trial that failed has shown."""
+    lasted = span(situation.now_s - trial.at_s)
+    if more_done is None and not was_hot(trial):
+        return f"could not be judged in {lasted}: how fast the work was before is not known"
     gained = "" if more_done is None else f"{1 + more_done:.0%} as much work got done per hour"
     heat = f"the heat did not fall ({situation.heat.words})" if was_hot(trial) else ""
-    found = " and ".join(filter(None, (gained, heat))) or "nothing changed"
-    return f"did not help in {span(situation.now_s - trial.at_s)}: {found}"
+    return f"did not help in {lasted}: {' and '.join(filter(None, (gained, heat)))}"
 
 
 def heat_words(situation: Situation) -> str:
     """Return in words how hot it is, and whether the work is slow because of it."""
     if situation.is_slow_for_heat:
-        return f"{situation.slow_words} because of heat ({situation.heat.words})"
+        guess = "" if situation.heat.is_over else "probably "
+        return f"{situation.slow_words}, {guess}because of heat ({situation.heat.words})"
     return f"{situation.heat.words}, and the work is not slower"
 
 

@@ -90,6 +90,11 @@ class ColdLevel:
         return self._start is not None or bool(self._quiet)
 
     @property
+    def is_only_stored(self) -> bool:
+        """True while nothing but what earlier runs learned is behind the level."""
+        return self._stored is not None and self._start is self._stored and self.own_reports == 0
+
+    @property
     def reports(self) -> int:
         """Quiet reports behind the level, those of earlier runs included."""
         return self.own_reports + (self._start.reports if self._start else 0)
@@ -123,6 +128,10 @@ class ColdLevel:
         level = max(self._floor, min(median(self._firsts) / self._slowed_by, self._ceiling))
         self._start = Baseline(level, 0.0, 1)
         self._anchor, self._slowed_by = level, 1.0
+
+    def forget_stored(self) -> None:
+        """Forget what earlier runs learned: later runs get what this one learns, however much more that is."""
+        self._stored = None
 
     def restart(self, reports: Iterable[float]) -> None:
         """Forget what was taken for cold: *reports* showed that the work can be faster than that."""

@@ -49,7 +49,7 @@ class Cusum:
     """
 
     def __init__(self) -> None:
-        self.since_epoch = 0
+        self.since_epoch = self.last_epoch = 0
         self.since_s = 0.0
         self.costs: deque[float] = deque(maxlen=REMEMBERED)
         """Seconds per sample of the latest bins."""
@@ -95,6 +95,7 @@ class Cusum:
         self.votes = min(max(self.votes + vote, at_least), at_most)
         self.lost_s = max(0.0, self.lost_s + lost_s)
         self.bins += 1
+        self.last_epoch = piece.last_epoch
         self.wall_s += piece.wall_s
         self.samples += piece.samples
         self.costs.append(piece.seconds_per_sample)

@@ -147,6 +147,20 @@ class Detector:
         found = {micro_batch: level.learned() for micro_batch, level in self._levels.items()}
         return {micro_batch: baseline for micro_batch, baseline in found.items() if baseline is not None}
 
+    @property
+    def doubts_stored(self) -> bool:
+        """True when the work was slow from its first reports on, and for so many that they are a level of their own."""
+        return self.current is not None and self._level.is_only_stored and self._slow.bins >= SETTLED
+
+    def learn_anew(self) -> None:
+        """Take this run's own cost for the cold level, where `doubts_stored`: what earlier runs learned is forgotten."""
+        if self.current is None:
+            return
+        self._level.restart(self._slow.costs)
+        self._level.forget_stored()
+        self._fast.clear()
+        self._end(self.current, self._slow.last_epoch)
+
     def cold_level(self) -> float | None:
         """Return the cold seconds per sample at the micro-batch in use; None: not known."""
         return self._level.seconds_per_sample if self._level.is_known else None

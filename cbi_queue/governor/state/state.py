@@ -62,6 +62,8 @@ class Trial:
     micro_batch_before: stored.Samples | None = None
     micro_batch: stored.Samples | None = None
     """What is on trial when it is not a pace; None: a pace is."""
+    kind: stored.Fingerprint | None = None
+    """Fingerprint of the trainer whose work asked for it; None: heat did, or a version that did not note it."""
 
 
 @dataclass(slots=True)
@@ -275,11 +277,17 @@ class GovernorState(PersistedState):
         elif record is not None:
             record.is_known = is_known
 
-    def start_attempt(self, now_s: float) -> None:
-        """Prepare for another trainer: what was measured of the last one's speed does not count for this one."""
+    def start_attempt(self, now_s: float, kind: str = "any") -> None:
+        """Prepare for another trainer: what was measured of the last one's speed does not count for this one.
+
+        A pace on trial that only slow work asked for ends with work of that *kind*, a fingerprint: that it helps was not
+        shown, and what it was to help is over.
+        """
         self.refused_since_s = None
         if self.trial is not None and self.trial.micro_batch is not None:
             self.trial = None
+        if self.trial is not None and self.trial.kind not in {None, kind}:
+            self.duty, self.trial = self.trial.duty_before, None
         if self.trial is not None:
             self.trial.seconds_per_sample = None
         if self.last_trained_s is None or now_s - self.last_trained_s > FORGET_RUNG_S:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cbi_queue.governor.diagnosis.attribution import attribute, wants_probe
+from cbi_queue.governor.diagnosis.clues import nothing_explains
 from cbi_queue.governor.diagnosis.diagnosis import Diagnosis
 from cbi_queue.governor.diagnosis.evidence import Evidence, EvidenceWindow
 from cbi_queue.governor.values import Attribution, Baseline, Cause, Slowdown, Work
@@ -103,6 +106,19 @@ def test_a_normal_probe_says_that_it_is_the_work_and_not_the_machine():
     found = cause_of(probe_ratio=1.01, cpu_ratio=1.5, others_cores=0.1)
     assert found.cause is Cause.UNKNOWN
     assert "this model or its data, not the machine" in found.evidence[0]
+
+
+@pytest.mark.parametrize(("factor", "probe", "cause"), [(2.6, 1.17, Cause.UNKNOWN), (1.3, 1.17, Cause.HEAT)])
+def test_a_probe_shows_how_much_of_it_is_the_machine(factor, probe, cause):
+    """On a machine that needs 1.17 times as long, heat explains 1.3 times and not 2.6; a sensor is doubted, too."""
+    quiet = {"cpu_ratio": factor, "probe_ratio": probe, "others_cores": 0.1}
+    found = attribute(replace(SLOW, factor=factor), Evidence(factor=factor, **quiet))
+    assert (found.cause, found.is_sure) == (cause, cause is Cause.HEAT)
+    warm = attribute(replace(SLOW, factor=factor), Evidence(factor=factor, **quiet, heat_level=HeatLevel.MODERATE))
+    assert warm.is_sure is (cause is Cause.HEAT)
+    assert nothing_explains(Evidence(factor=factor, **quiet)) is (cause is Cause.UNKNOWN)
+    for doubtful in ({"others_cores": None}, {"others_cores": 0.5}, {"heat_level": HeatLevel.MODERATE}):
+        assert not nothing_explains(Evidence(factor=factor, **quiet | doubtful))
 
 
 def test_a_slow_machine_without_a_heat_reading_is_less_surely_hot():

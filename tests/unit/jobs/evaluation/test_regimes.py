@@ -143,10 +143,10 @@ def test_a_probability_of_zero_costs_a_finite_loss_once_persistence_is_mixed_in(
 
 @pytest.mark.parametrize(("right", "share"), [(0.97, 1.0), (0.0, 0.0)])
 def test_only_probabilities_that_had_skill_on_validation_are_kept(right: float, share: float) -> None:
-    dice, rows = np.random.default_rng(2), np.arange(500)
-    came = dice.integers(0, len(REGIMES), 500)
-    said = np.where(dice.random(500) < right, came, dice.integers(0, 4, 500))
-    told, even = 0.9 * np.eye(4)[said] + 0.025, np.full((500, 4), 0.25)
+    dice, rows = np.random.default_rng(2), np.arange(504)
+    came = dice.integers(0, len(REGIMES), 504)
+    said = np.where(dice.random(504) < right, came, dice.integers(0, 4, 504))
+    told, even = 0.9 * np.eye(4)[said] + 0.025, np.full((504, 4), 0.25)
 
     assert share_of(told, even, came, rows, H) == share
 
