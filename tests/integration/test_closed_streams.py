@@ -170,7 +170,8 @@ def test_output_that_cannot_be_written_is_one_line_and_exit_1(installation: Inst
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "cbi_queue.cli", *verb],
-            env=installation.environ | light_libraries(), stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+            env=installation.environ | light_libraries(),
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "Error: cannot write the output: No space left on device\n"
