@@ -292,6 +292,8 @@ def test_the_daemon_queues_the_day_once_and_a_restart_changes_nothing(
         first = files(trained) if folder(trained).exists() else {}
         daemon = trained.start_daemon()
         again = json.loads(trained.cli("list", "--all", "--json"))
+        daemon.terminate()
+        daemon.wait(30)
     finally:
         del trained.overrides["CBI_FORECAST_AT"], trained.overrides["CBI_FORECAST_MAX_AGE"]
     assert job.state == "failed", "these data are years old, and the job does not say --old-data"
@@ -302,6 +304,7 @@ def test_the_daemon_queues_the_day_once_and_a_restart_changes_nothing(
     hook = CommandHook(trained, events=("forecast",))
     notify(trained.settings)  # what was before is not told
     trained.enqueue({"name": "by-hand", "family": "forecast", "model": "daily_forecast", **OLD})
+    daemon = trained.start_daemon()
     job = trained.until_state("by-hand", "succeeded", "failed", within_s=120)
     assert job.state == "succeeded", trained.story("by-hand")
     daemon.terminate()
