@@ -67,7 +67,7 @@ def test_everything_wrong_with_the_data_is_said_before_a_job_is_enqueued(install
     assert "production_training_data_1m.parquet: cannot be read as Parquet" in printed
     assert "plan.yaml:11: jobs[1].params: 700 rows are too few for 12m" in printed
     assert installation.cli("enqueue", "plan.yaml", code=2).count("26 days without a price") == 1
-    assert "26 days without a price" in installation.cli("doctor", code=1)
+    assert "26 days without a price" in installation.doctor(code=1)
 
 
 def test_an_export_is_opened_once_and_again_when_it_changes(installation, monkeypatch):

@@ -7,6 +7,7 @@ import os
 import pytest
 from support.command_installation import Home
 from support.ledger_rows import add, dump, story
+from support.light_libraries import light_libraries
 
 from cbi_queue.slot_lock import SlotLock
 
@@ -136,7 +137,9 @@ def test_a_ledger_that_cannot_be_used_ends_with_one_and_says_how_to_restore(home
         said = home.run(*arguments, code=1)
         assert "cannot read the ledger" in said
         assert "cbi-queue restore newest" in said
-    assert any(f["subject"] == "ledger" and f["verdict"] == "bad" for f in home.json("doctor", code=1))
+    assert any(
+        f["subject"] == "ledger" and f["verdict"] == "bad" for f in home.json("doctor", code=1, **light_libraries())
+    )
 
 
 def test_a_damaged_ledger_is_told_and_the_doctor_finds_it(home):
@@ -149,7 +152,7 @@ def test_a_damaged_ledger_is_told_and_the_doctor_finds_it(home):
     path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
 
     assert "cannot use the ledger" in home.run("list", code=1)
-    [finding] = [entry for entry in home.json("doctor", code=1) if entry["subject"] == "ledger"]
+    [finding] = [entry for entry in home.json("doctor", code=1, **light_libraries()) if entry["subject"] == "ledger"]
     assert finding["verdict"] == "bad"
     assert "damaged" in finding["seen"]
 
@@ -167,7 +170,7 @@ def test_a_second_daemon_ends_with_seventy_five_and_names_the_first(home):
 def test_a_missing_volume_is_told_by_the_doctor_and_made_by_nobody(home):
     volume = home.root / "Satechi Hub"
 
-    said = home.run("doctor", code=1, EXTERNAL_DRIVE=str(volume))
+    said = home.run("doctor", code=1, EXTERNAL_DRIVE=str(volume), **light_libraries())
     home.run("status", EXTERNAL_DRIVE=str(volume))
     home.run("list", EXTERNAL_DRIVE=str(volume))
 

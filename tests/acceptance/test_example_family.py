@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import pytest
+from support.light_libraries import light_libraries
 
 import cbi_queue
 
@@ -38,7 +39,7 @@ class Commands:
         """Run a command there; return what it printed."""
         done = subprocess.run(
             [self.python, "-P", "-m", "cbi_queue.cli", *arguments],
-            env={**self.installation.environ, "COLUMNS": "200"},
+            env={**self.installation.environ, "COLUMNS": "200", **(light_libraries() if "doctor" in arguments else {})},
             cwd=self.installation.root, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from support.light_libraries import light_libraries
 from support.tiny_bert import headline, make_tiny_bert
 
 PLAN = """
@@ -49,7 +50,7 @@ def test_each_step_names_the_next_one_until_the_plan_is_right(site) -> None:
     shown = site.json("text", "show")
     assert shown["scored"] is False
     assert "model.safetensors is damaged" in shown["model_fault"]
-    findings = site.run("doctor", code=1)
+    findings = site.run("doctor", code=1, **light_libraries())
     assert "headlines of default: cannot use the model" in findings
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.installation import NAIVE
+from support.light_libraries import light_libraries
 from support.mac import HOMEBREW, OF_TORCH, as_a_mac, denying
 from support.rooms import ROOT
 from support.service_installation import LAUNCHCTL
@@ -30,10 +31,15 @@ TREES = [
 ]
 
 
-def finding(installation: Installation, subject: str, code: int = 0) -> dict[str, str]:
-    """Return what `doctor` finds about *subject*."""
+def findings(installation: Installation, code: int = 0, libraries: str = "empty") -> dict[str, dict[str, str]]:
+    """Return subject -> what `doctor` finds; it imports empty *libraries*, where they need not be the "real" ones."""
+    usual = installation.overrides
+    if libraries == "empty":
+        (light,) = light_libraries().values()
+        installation.overrides = {**usual, "PYTHONPATH": f"{usual.get('PYTHONPATH', '')}:{light}".strip(":")}
     rows = json.loads(installation.cli("doctor", "--json", code=code))
-    return next(row for row in rows if row["subject"] == subject)
+    installation.overrides = usual
+    return {row["subject"]: row for row in rows}
 
 
 # --- OpenMP
@@ -61,16 +67,18 @@ def test_without_openmp_no_retry_is_wasted_and_the_remedy_is_named(installation:
         job = installation.job(name)
         assert (job.state, job.attempts, job.reason) == ("failed", 1, "broken_spec")
         assert "brew install libomp" in str(installation.attempts(name)[-1].error)
-    told = finding(installation, "runtime native")
+    found = findings(installation)
+    told = found["runtime native"]
     assert (told["verdict"], told["advice"]) == ("note", "it needs the OpenMP library: run `brew install libomp`")
     assert "lightgbm, xgboost" in told["seen"]
-    assert "no copy was found" in finding(installation, "OpenMP")["seen"]
+    assert "no copy was found" in found["OpenMP"]["seen"]
 
 
 def test_doctor_calls_ok_what_it_has_imported(installation: Installation) -> None:
     installation.overrides |= as_a_mac(files=(OF_TORCH,))
-    assert finding(installation, "runtime native")["verdict"] == "ok"
-    assert OF_TORCH in finding(installation, "OpenMP")["seen"]
+    found = findings(installation, libraries="real")
+    assert found["runtime native"]["verdict"] == "ok"
+    assert OF_TORCH in found["OpenMP"]["seen"]
 
 
 # --- what the machine shows
@@ -78,14 +86,14 @@ def test_doctor_calls_ok_what_it_has_imported(installation: Installation) -> Non
 
 def test_a_level_that_never_moved_is_a_note_with_the_command_that_proves_it(installation: Installation) -> None:
     installation.overrides |= as_a_mac()
-    cool = finding(installation, "sensor thermal, notify(3)")
+    cool = findings(installation)["sensor thermal, notify(3)"]
     assert cool["verdict"] == "note"
     assert "sudo thermal simulate cpu heavy" in cool["advice"]
 
     installation.overrides["MAC_NOTIFY"] = "1"
-    finding(installation, "sensor thermal, notify(3)")
+    findings(installation)
     del installation.overrides["MAC_NOTIFY"]
-    assert finding(installation, "sensor thermal, notify(3)")["verdict"] == "ok"
+    assert findings(installation)["sensor thermal, notify(3)"]["verdict"] == "ok"
 
 
 def test_every_sensor_but_macmon_answers(installation: Installation) -> None:
@@ -120,8 +128,9 @@ def test_a_disk_that_launchd_may_not_open_holds_the_slot_and_burns_no_retry(
 
     clean = {key: value for key, value in installation.overrides.items() if key != "LD_PRELOAD"}
     installation.overrides = clean  # doctor runs in a terminal, which may open them
-    assert finding(installation, "data folder", code=1)["verdict"] == "ok"
-    told = finding(installation, "data, as the daemon last found them", code=1)
+    found = findings(installation, code=1)
+    assert found["data folder"]["verdict"] == "ok"
+    told = found["data, as the daemon last found them"]
     assert (told["verdict"], "Operation not permitted" in told["seen"]) == ("bad", True)
     assert "Full Disk Access" in told["advice"]
 

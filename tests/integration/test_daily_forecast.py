@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,36 @@ def trained(tmp_path_factory: pytest.TempPathFactory, sample_exports: Path, new_
     installation.close()
 
 
+@dataclass(frozen=True)
+class NewestDay:
+    """What two commands at once said of the newest day, of which the first has written, and a copy of what is there then."""
+
+    said: dict[str, Any]
+    changes: list[str]
+    copy: Path
+
+
+@pytest.fixture(scope="module")
+def newest(trained: Installation, sample_exports: Path, tmp_path_factory: pytest.TempPathFactory) -> NewestDay:
+    bring(trained, whole(sample_exports))
+    command = [sys.executable, "-P", "-m", "cbi_queue.cli", "forecast", "--old-data", "--json"]
+    both = [
+        subprocess.Popen(command, env=trained.environ, cwd=trained.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    printed = [child.communicate(timeout=240) for child in both]
+    assert [child.returncode for child in both] == [0, 0], printed
+    told = sorted((json.loads(out) for out, _ in printed), key=lambda one: str(one["written"]["change"]))
+    copy = shutil.copytree(folder(trained), tmp_path_factory.mktemp("newest") / "forecasts")
+    return NewestDay(by_horizon(told[0]), [one["written"]["change"] for one in told], copy)
+
+
+def bring_back(installation: Installation, exports: Path, newest: NewestDay) -> None:
+    """Bring the whole sample and the forecasts of its newest day."""
+    bring(installation, whole(exports))
+    shutil.copytree(newest.copy, folder(installation))
+
+
 def whole(exports: Path) -> pl.DataFrame:
     return pl.read_parquet(exports / "production_training_data_1m.parquet")
 
@@ -89,7 +120,10 @@ def folder(installation: Installation) -> Path:
 
 def forecast(installation: Installation, *arguments: str) -> dict[str, Any]:
     """The forecasts by horizon, and what else was said."""
-    said = json.loads(installation.cli("forecast", "--old-data", "--json", *arguments))
+    return by_horizon(json.loads(installation.cli("forecast", "--old-data", "--json", *arguments)))
+
+
+def by_horizon(said: dict[str, Any]) -> dict[str, Any]:
     return {**said, "by": {told["horizon"]: told for told in said["forecasts"]}}
 
 
@@ -117,20 +151,18 @@ def test_on_the_data_of_the_training_the_forecast_is_the_runs_own_to_the_bit(
 
 
 def test_new_rows_are_forecast_without_training_and_as_the_exported_model_does(
-    trained: Installation, sample_exports: Path, tmp_path: Path
+    trained: Installation, newest: NewestDay, sample_exports: Path, tmp_path: Path
 ) -> None:
+    assert {trained.job(name).attempts for name, *_ in MODELS} == {1}, "no forecast has trained one again"
     bring(trained, whole(sample_exports).head(-LATER_ROWS))
     packages = {
         name: json.loads(trained.cli("export", h, "--job", name, "--json", "--to", str(tmp_path / name), within_s=240))
         for name, h in (("tree", "1w"), ("net", "1m"))
     }
-    attempts = {name: trained.job(name).attempts for name, *_ in MODELS}
-
     bring(trained, whole(sample_exports))
-    said = forecast(trained)
+    said = newest.said
 
-    newest = str(whole(sample_exports)["date"][-1])
-    assert {told["date"] for told in said["by"].values()} == {newest}
+    assert {told["date"] for told in said["by"].values()} == {str(whole(sample_exports)["date"][-1])}
     for name, h in (("tree", "1w"), ("net", "1m")):
         frame, _ = present_frame(trained.settings.exports_dir, trained.settings.processed_dir, h)
         package = Package(tmp_path / name / packages[name]["folder"].rsplit("/", 1)[1])
@@ -138,32 +170,30 @@ def test_new_rows_are_forecast_without_training_and_as_the_exported_model_does(
         alone = package.forecast(window, [float(frame.price[-1])])[0]
         assert said["by"][h]["predicted_price"] == pytest.approx(alone["predicted_price"], rel=1e-6)
         assert said["by"][h]["lower_80"] < said["by"][h]["predicted_price"] < said["by"][h]["upper_80"]
-    assert {name: trained.job(name).attempts for name, *_ in MODELS} == attempts
     assert said["drift"]["1w"]["compared_rows"] == LATER_ROWS
 
 
 def test_the_walk_goes_on_as_if_it_had_been_trained_on_the_longer_series(
-    trained: Installation, sample_exports: Path
+    trained: Installation, newest: NewestDay, sample_exports: Path
 ) -> None:
     """ARIMA's state takes in each new price: the newest price moves the forecast, and it is near that price."""
     bring(trained, whole(sample_exports).head(-1))
     before = forecast(trained)["by"]["3m"]
-    bring(trained, whole(sample_exports))
-    after = forecast(trained)["by"]["3m"]
+    after = newest.said["by"]["3m"]
     assert before["predicted_price"] != after["predicted_price"]
     assert abs(np.log(after["predicted_price"] / after["price"])) < 0.5
     assert after["trained_until"] < before["date"] < after["date"]
 
 
-def test_the_same_day_again_changes_nothing_and_other_data_keep_the_former_file(
-    trained: Installation, sample_exports: Path
+def test_two_at_once_write_one_whole_file_and_other_data_keep_the_former_one(
+    trained: Installation, newest: NewestDay, sample_exports: Path
 ) -> None:
+    """The second finds the forecasts of the first, as the same command would on the same day again."""
+    assert newest.changes == ["new", "unchanged"]
     table = whole(sample_exports)
-    bring(trained, table)
-    assert forecast(trained)["written"]["change"] == "new"
+    bring_back(trained, sample_exports, newest)
     first = files(trained)
-    assert forecast(trained)["written"]["change"] == "unchanged"
-    assert files(trained) == first
+    assert not [name for name in first if name.startswith(".") or ".1." in name]
 
     revised = table.with_columns(
         pl.when(pl.int_range(pl.len()) == 4_000).then(pl.col("price") + 1.0).otherwise(pl.col("price")).alias("price")
@@ -182,15 +212,14 @@ def test_the_same_day_again_changes_nothing_and_other_data_keep_the_former_file(
 
 
 def test_a_shortened_export_is_refused_by_name_and_nothing_is_written(
-    trained: Installation, sample_exports: Path
+    trained: Installation, newest: NewestDay, sample_exports: Path
 ) -> None:
     bring(trained, whole(sample_exports).head(-LATER_ROWS - 30))
     words = trained.cli("forecast", "--old-data", code=2)
     assert "it was shortened" in words
     assert not folder(trained).exists() or files(trained) == {}
 
-    bring(trained, whole(sample_exports))
-    forecast(trained)
+    bring_back(trained, sample_exports, newest)
     before = files(trained)
     for horizon in HORIZONS:
         table = whole(sample_exports).head(-5)
@@ -207,52 +236,28 @@ def test_old_data_are_refused_with_their_day_and_the_remedy(trained: Installatio
     assert not (folder(trained) / "latest.json").exists()
 
 
-def test_a_damaged_run_costs_its_own_horizon_only(trained: Installation, sample_exports: Path) -> None:
-    bring(trained, whole(sample_exports))
-    model = next((trained.settings.models / "local").rglob("*.safetensors"))
-    content = model.read_bytes()
-    try:
-        model.write_bytes(content[:-8] + bytes(8))
-        said = json.loads(trained.cli("forecast", "--old-data", "--json", code=1))
-    finally:
-        model.write_bytes(content)
-    assert [each["horizon"] for each in said["refused"]] == ["1m"]
-    assert "damaged" in said["refused"][0]["why"]
-    assert len(said["forecasts"]) == 3
-
-
-def test_a_run_folder_that_another_version_wrote_costs_its_own_horizon_only(
+def test_a_damaged_run_and_one_of_another_version_cost_their_own_horizons_only(
     trained: Installation, sample_exports: Path
 ) -> None:
     bring(trained, whole(sample_exports))
+    model = next((trained.settings.models / "local").rglob("*.safetensors"))
     folder = Path(trained.job("tree").run_dir)
-    kept = {path: path.read_bytes() for path in (folder / "metrics.json", folder / "manifest.json")}
+    kept = {path: path.read_bytes() for path in (model, folder / "metrics.json", folder / "manifest.json")}
     try:
+        model.write_bytes(kept[model][:-8] + bytes(8))
         (folder / "metrics.json").write_text("{}")
         manifest = json.loads(kept[folder / "manifest.json"])
-        manifest["files"]["metrics.json"] |= {
-            "bytes": 2,
-            "sha256": hashlib.sha256(b"{}").hexdigest(),
-        }
+        manifest["files"]["metrics.json"] |= {"bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}
         (folder / "manifest.json").write_text(json.dumps(manifest))
         said = json.loads(trained.cli("forecast", "--old-data", "--json", code=1))
     finally:
         for path, content in kept.items():
             path.write_bytes(content)
-    assert [each["horizon"] for each in said["refused"]] == ["1w"]
-    assert len(said["forecasts"]) == 3
-
-
-def test_two_at_once_write_one_whole_file(trained: Installation, sample_exports: Path) -> None:
-    bring(trained, whole(sample_exports))
-    command = [sys.executable, "-P", "-m", "cbi_queue.cli", "forecast", "--old-data", "--json"]
-    both = [
-        subprocess.Popen(command, env=trained.environ, cwd=trained.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    changes = sorted(json.loads(child.communicate(timeout=120)[0])["written"]["change"] for child in both)
-    assert changes == ["new", "unchanged"]
-    assert not [name for name in files(trained) if name.startswith(".") or ".1." in name]
+    refused = {each["horizon"]: each["why"] for each in said["refused"]}
+    assert refused.keys() == {"1w", "1m"}
+    assert "damaged" in refused["1m"]
+    assert "damaged" not in refused["1w"]
+    assert len(said["forecasts"]) == 2
 
 
 def test_a_table_fits_eighty_columns_and_says_what_may_be_believed(trained: Installation, sample_exports: Path) -> None:
@@ -318,10 +323,11 @@ def test_the_daemon_queues_the_day_once_and_a_restart_changes_nothing(
     assert "by-hand" not in trained.cli("leaderboard")
 
 
-def test_a_flagged_model_is_trained_again_only_when_asked(trained: Installation, sample_exports: Path) -> None:
+def test_a_flagged_model_is_trained_again_only_when_asked(
+    trained: Installation, newest: NewestDay, sample_exports: Path
+) -> None:
     """The flag stands in status and doctor; its job and features are queued, and nothing else."""
-    bring(trained, whole(sample_exports))
-    forecast(trained)
+    bring_back(trained, sample_exports, newest)
     latest = folder(trained) / "latest.json"
     body = json.loads(latest.read_bytes())
     body["monitor"]["1w"] |= {"retrain": True, "rolling": 9.0, "backtest": 2.0, "limit": 3.0, "realised": 20}

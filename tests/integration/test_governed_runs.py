@@ -112,7 +112,7 @@ def test_memory_pressure_halves_the_micro_batch_and_the_story_says_so(governed: 
 def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(governed: Installation) -> None:
     """The last rung: checkpoint, leave, wait for room, go on."""
     governed.enqueue({**LONG_NET, "name": "big", "params": {**LONG_NET["params"], "batch_size": 2}})
-    script(governed, (0.0, TIGHT), (30.0, ROOMY))
+    script(governed, (0.0, TIGHT), (18.0, ROOMY))
     governed.start_daemon()
 
     until_decision(governed, "evict")

@@ -112,7 +112,7 @@ def test_a_lost_ledger_is_not_replaced_by_an_empty_one(
 
     for verb in (["status"], ["list"], ["pause"], ["worker", "--until-empty"]):
         assert "restore newest" in installation.cli(*verb, code=1)
-    assert "restore newest" in installation.cli("doctor", code=1)
+    assert "restore newest" in installation.doctor(code=1)
     assert sorted(installation.settings.state_dir.glob("ledger.db*")) == before
 
     installation.cli("restore", "newest")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from support.light_libraries import light_libraries
 from support.waiting import until
 
 from cbi_queue import clock
@@ -363,7 +364,11 @@ def test_the_doctor_names_every_sensor_and_calls_none_bad(environ: dict[str, str
     )
     command = [sys.executable, "-P", "-m", "cbi_queue.cli", "doctor", "--json"]
     done = subprocess.run(
-        command, env={**environ, "CBI_SENSORS_SCRIPT": str(script)}, capture_output=True, text=True, check=False
+        command,
+        env={**environ, "CBI_SENSORS_SCRIPT": str(script), **light_libraries()},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     findings = {f["subject"]: f for f in json.loads(done.stdout) if f["subject"].startswith("sensor ")}
 

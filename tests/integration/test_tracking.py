@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.installation import NAIVE, NET
-from support.tracked_runs import TrackedRuns
+from support.tracked_runs import MlflowReader, TrackedRuns
 from support.waiting import until
 
 from cbi_queue.ledger.verbs import accept
@@ -28,10 +28,18 @@ pytestmark = pytest.mark.process
 pytest.importorskip("alembic", reason="MLflow is not installed")
 
 
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """MLflow's own client in a process of its own."""
+    reader = MlflowReader(tmp_path_factory.mktemp("reader"))
+    yield reader
+    reader.close()
+
+
 @pytest.fixture
-def tracked(installation):
+def tracked(reader, installation):
     """An installation whose runs are made without a training."""
-    return TrackedRuns(installation)
+    return TrackedRuns(installation, reader)
 
 
 def test_a_daemon_has_every_run_tracked_and_never_imports_mlflow(installation, tracked):
@@ -216,7 +224,7 @@ def test_a_store_that_cannot_be_used_is_told_once_and_nothing_fails(tracked, ins
     assert "move that file away" in said
     assert "Traceback" not in said
     assert "MLflow: runs are not tracked" in installation.cli("status")
-    assert "note tracking: runs are not tracked" in " ".join(installation.cli("doctor").split())
+    assert "note tracking: runs are not tracked" in " ".join(installation.doctor().split())
     database.unlink()
     database.symlink_to(installation.root / "elsewhere")
     assert "symbolic link" in tracked.track(code=1)

@@ -60,9 +60,9 @@ class Home:
         assert "Traceback" not in err
         return out + err
 
-    def json(self, *arguments: str, code: int = 0):
+    def json(self, *arguments: str, code: int = 0, **environ: str):
         """Run a command with --json and read what it printed."""
-        return json.loads(self.run(*arguments, "--json", code=code))
+        return json.loads(self.run(*arguments, "--json", code=code, **environ))
 
     def ledger(self) -> Ledger:
         """Open the ledger for writing."""

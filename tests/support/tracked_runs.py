@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -25,19 +26,50 @@ LOSSES = {"train_loss": 0.5, "validation_loss": 0.25}
 _READ = """
 import json, sys
 from mlflow import MlflowClient
-client, told = MlflowClient(tracking_uri=sys.argv[1]), []
-for experiment in client.search_experiments():
-    for run in client.search_runs([experiment.experiment_id], max_results=5000):
-        history = client.get_metric_history(run.info.run_id, "validation_loss")
-        told.append({
-            "experiment": experiment.name, "name": run.info.run_name, "status": run.info.status, "id": run.info.run_id,
-            "params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags,
-            "curve": sorted([metric.step, metric.value] for metric in history),
-            "files": sorted(file.path for file in client.list_artifacts(run.info.run_id)),
-            "folder": run.info.artifact_uri, "took_ms": run.info.end_time - run.info.start_time,
-        })
-print(json.dumps(told))
+for line in sys.stdin:
+    client, told = MlflowClient(tracking_uri=line.strip()), []
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id], max_results=5000):
+            history = client.get_metric_history(run.info.run_id, "validation_loss")
+            told.append({
+                "experiment": experiment.name, "name": run.info.run_name, "status": run.info.status, "id": run.info.run_id,
+                "params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags,
+                "curve": sorted([metric.step, metric.value] for metric in history),
+                "files": sorted(file.path for file in client.list_artifacts(run.info.run_id)),
+                "folder": run.info.artifact_uri, "took_ms": run.info.end_time - run.info.start_time,
+            })
+    print(json.dumps(told), flush=True)
 """
+
+
+class MlflowReader:
+    """MLflow's own client, in one process for many stores: to import it takes seconds."""
+
+    def __init__(self, root: Path) -> None:
+        """Start it; *root* is the folder that it works in."""
+        self._errors = root / "stderr"
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-c", _READ],
+                cwd=root, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+            )  # fmt: skip
+
+    def runs(self, uri: str) -> list[dict[str, Any]]:
+        """Return what MLflow says of every run of the store at *uri*."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{uri}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, self._errors.read_text()[-2000:]
+        told: list[dict[str, Any]] = json.loads(answer)
+        return told
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
 
 
 @dataclass
@@ -45,6 +77,7 @@ class TrackedRuns:
     """Makes runs in one installation, and reads what MLflow has of them."""
 
     installation: Installation
+    reader: MlflowReader
 
     @property
     def store(self) -> Path:
@@ -100,13 +133,7 @@ class TrackedRuns:
 
     def runs(self) -> dict[str, dict[str, Any]]:
         """Return name -> what MLflow's own client says of the run; every name must be there once."""
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _READ, self.uri],
-            capture_output=True, text=True, check=False, timeout=240, cwd=self.installation.root,
-            env={**self.installation.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        told = json.loads(done.stdout)
+        told = self.reader.runs(self.uri)
         names = [run["name"] for run in told]
         assert len(set(names)) == len(names), "a run is there twice"
         return {run["name"]: run for run in told}
