@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
     AnyRow = LeaderboardRow | VolatilityRow | RegimeRow
 
-MODELS_SHOWN = 6
-"""Best models of each board on the page, beside the baselines."""
+MODELS_SHOWN = 4
+"""Best models of each board on the page, beside one row of each baseline."""
 MOST_TRIES = 3
 """Times that one board is compared when it fails each time."""
 RETRY_AFTER_S = 60.0
@@ -208,7 +208,8 @@ def page_boards(jobs: list[JobRow], comparisons: Mapping[str, Comparison]) -> tu
 def _board(title: str, rows: Sequence[AnyRow], words: list[str]) -> Board:
     vetoed = [row for row in rows if not isinstance(row, RegimeRow) and row.veto is not None]
     best = [row for row in rows if not row.is_bar and row.place is not None][:MODELS_SHOWN]
-    shown = [row for row in rows if row.is_bar or row in best or row.damage is not None]
+    bars = {row.model: row for row in reversed(rows) if row.is_bar}
+    shown = [row for row in rows if row in best or row.damage is not None or row is bars.get(row.model)]
     upto = reach(shown)
     left_out = len(rows) - len(vetoed) - len(shown)
     said = (*words, *unranked(vetoed))
