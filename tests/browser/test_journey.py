@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ SOON_MS = 60_000
 WORSE = {"serious", "critical"}
 """Impacts of axe-core's findings that fail a test."""
 LONG = {**NET, "params": {**NET["params"], "epochs": 3_000, "patience": 3_000}}
+SHORT = {name: {**NET["params"], "epochs": epochs} for name, epochs in (("short", 5), ("other", 6))}
 BROKEN = "day: 0\njobs:\n  - {name: doomed, family: scrpt, command: ['false'], workdir: /tmp}\n"
 LINE = "document.querySelector('svg.loss polyline:last-of-type')?.getAttribute('points')"
 """The line of the losses on the status page."""
@@ -134,16 +136,52 @@ def test_a_week_is_watched_steered_and_lost_sight_of_while_it_trains(installatio
             strip.wait_for()
             until(lambda: status.title().startswith("(!)"), "the title says so too")
             journey.look(status)
-            installation.enqueue({**NET, "name": "short", "priority": 9})
+            installation.enqueue(
+                *({**NET, "name": name, "priority": 9, "params": params} for name, params in SHORT.items())
+            )
             short = journey.open("/jobs/short")
             short.get_by_role("heading", name="Result").wait_for()
             assert "Skill" in short.get_by_role("region", name="Scores").inner_text()
             journey.look(short, "dark")
             strip.get_by_role("button", name="Retry").click()
             status.locator("#said", has_text="doomed is queued.").wait_for()
+
+            # board, comparison and data with what the runs really left
+            installation.until_state("other", "succeeded")
+            made_forecast(installation)
+            runs = "&".join(f"run={installation.job(name).id}" for name in ("short", "other"))
+            board = journey.open("/board")
+            assert board.get_by_role("checkbox").count() == 2
+            compared = journey.open(f"/board/compare?{runs}")
+            until(lambda: compared.reload() and compared.locator("img.equity").count(), "the equity curves", 90.0)
+            assert compared.evaluate("document.querySelector('img.equity').naturalWidth") > 0
+            data = journey.open("/data")
+            until(lambda: data.reload() and data.locator("svg.cover").count(), "the coverage of the columns", 90.0)
+            data.get_by_text("the features that moved most").click()
+            assert "quarantine" in data.get_by_role("group", name="Drift of 1w, default").inner_text()
+            for page in (board, compared, data):
+                for scheme, width in (("light", 1440), ("light", 1024), ("dark", 768), ("dark", 360)):
+                    page.set_viewport_size({"width": width, "height": 740})
+                    journey.look(page, scheme)
+            files = journey.open("/jobs/short").get_by_role("region", name="Files")
+            with files.page.expect_download() as download:
+                files.get_by_role("link", name="latest.json").click()
+            assert json.loads(download.value.path().read_text())["day"] == "2018-12-31"
             assert journey.faults == []
-            assert len(list((tmp_path / "pictures").iterdir())) == 6
+            assert len(list((tmp_path / "pictures").iterdir())) == 18
         chromium.close()
+
+
+def made_forecast(installation: Installation) -> None:
+    """Write the newest forecast as a run of `cbi-queue forecast` does, with one feature that drifted."""
+    job, folder = installation.job("short"), installation.settings.logs / "forecasts"
+    feature = {"name": "vix", "psi": 0.61, "expected": 0.05, "quarantined": True}
+    drift = {"uses_features": True, "compared_rows": 63, "reference_rows": 5000, "features": [feature]}
+    told = {"horizon": "1w", "job": "short", "job_id": job.id, "date": "2018-12-31", "target_date": "2019-01-08"}
+    prices = {"price": 45.15, "predicted_price": 45.2, "lower_95": 41.7, "upper_95": 48.9}
+    body = {"day": "2018-12-31", "forecasts": [{**told, **prices}], "drift": {"1w": drift}, "monitor": {}}
+    folder.mkdir(exist_ok=True)
+    (folder / "latest.json").write_text(json.dumps(body))
 
 
 def curves(page: Page, site: ApiInstallation) -> str:
