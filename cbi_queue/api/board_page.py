@@ -31,8 +31,8 @@ _WORDS = ("name", "family", "model", "told_apart")
 """Columns that are sorted as text."""
 
 
-MODELS_SHOWN = 200
-"""Models of one board: nobody reads more, and a browser is slow with them."""
+MODELS_SHOWN, BARS_SHOWN = 50, 5
+"""Models and baselines of one board: nobody reads more, and a browser is slow with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class WholeBoard:
     """What is the same for all of its rows."""
     rows: tuple[BoardRow, ...]
     more: int
-    """Models that are not shown."""
+    """Models and baselines that are not shown."""
     sentences: tuple[str, ...]
     columns: tuple[Column, ...]
 
@@ -159,7 +159,11 @@ def _board(
     kept = [row for row in rows if row.is_bar or asked.family in {"", family_of.get(row.job_id or 0)}]
     columns = COLUMNS[kind]
     shown = _sorted(kept, asked, {column.key for column in columns}, family_of)
-    last = {id(row) for row in [row for row in shown if not row.is_bar][MODELS_SHOWN:]}
+    last = {
+        id(row)
+        for is_bar, most in ((False, MODELS_SHOWN), (True, BARS_SHOWN))
+        for row in [row for row in shown if row.is_bar is is_bar][most:]
+    }
     shown = [row for row in shown if id(row) not in last]
     return WholeBoard(
         title, kind, _facts(rows), tuple(board_row(row, upto) for row in shown),
