@@ -141,7 +141,7 @@ def test_a_week_is_watched_steered_and_lost_sight_of_while_it_trains(installatio
             )
             short = journey.open("/jobs/short")
             short.get_by_role("heading", name="Result").wait_for()
-            assert "Skill" in short.get_by_role("region", name="Scores").inner_text()
+            assert "skill" in short.get_by_role("region", name="Scores").inner_text()
             journey.look(short, "dark")
             strip.get_by_role("button", name="Retry").click()
             status.locator("#said", has_text="doomed is queued.").wait_for()
