@@ -64,10 +64,15 @@ def job_picture(found: JobCurves) -> Picture:
     ]
     height = _height(len(panels))
     marks = tuple(
-        (round(_x(mark.at, found), 1), height - FOOT - TICK if mark.kind == "stored" else TOP - 4, round(_x(mark.until, found) - _x(mark.at, found), 1) if mark.until else 0.0,
-         MARKS[mark.kind], mark.words)
+        (
+            round(_x(mark.at, found), 1),
+            height - FOOT - TICK if mark.kind == "stored" else TOP - 4,
+            round(_x(mark.until, found) - _x(mark.at, found), 1) if mark.until else 0.0,
+            MARKS[mark.kind],
+            mark.words,
+        )
         for mark in found.marks
-    )  # fmt: skip
+    )
     first, last = (clock.from_epoch_s(at).strftime("%Y-%m-%d %H:%M UTC") for at in (found.begin, found.end))
     words = f"{', '.join(curve.name for curve in found.curves) or 'no curve yet'}, from {first} to {last}"
     return Picture(WIDTH, height, tuple(panels), marks, first, last=last, words=words)
