@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import write_json
-from cbi_queue.regular_files import check_file, check_folder, open_stream, open_to_append
+from cbi_queue.regular_files import check_file, check_folder, open_stream, open_to_append, plain_words
 from cbi_queue.tracking.reading import DATABASE, KEY, VERSION, TrackingFailed, failed
 
 if TYPE_CHECKING:

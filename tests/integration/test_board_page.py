@@ -112,7 +112,7 @@ def test_a_board_shows_its_first_models_and_what_was_read_of_it_is_kept():
             return kept[name]
 
     for sort, order, first in (("place", "asc", "run-250"), ("name", "asc", "run-1")):
-        [board] = board_page(None, Keeps(), Asked(sort=sort, order=order)).boards
+        [board] = board_page(None, Keeps(), Asked("1w", sort=sort, order=order)).boards
         models = [line.row.name for line in board.rows if not line.row.is_bar]
         assert (len(models), models[0], board.more) == (50, first, 200)
         assert [line.row.name for line in board.rows if line.row.is_bar]
