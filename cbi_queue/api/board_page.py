@@ -31,6 +31,10 @@ _WORDS = ("name", "family", "model", "told_apart")
 """Columns that are sorted as text."""
 
 
+MODELS_SHOWN, BARS_SHOWN = 50, 5
+"""Models and baselines of one board: nobody reads more, and a browser is slow with them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What the address asks for; empty: everything, in the order of the boards."""
@@ -63,6 +67,8 @@ class WholeBoard:
     facts: str
     """What is the same for all of its rows."""
     rows: tuple[BoardRow, ...]
+    more: int
+    """Models and baselines that are not shown."""
     sentences: tuple[str, ...]
     columns: tuple[Column, ...]
 
@@ -95,11 +101,11 @@ class BoardPage:
 
 def board_page(ledger: Ledger, comparer: Comparer, asked: Asked) -> BoardPage:
     """Read every board, keep those that are asked for, and sort their rows."""
-    jobs = queries.scored_jobs(ledger)
-    family_of = {job.id: job.family for job in jobs}
     is_filtered = bool(asked.horizon or asked.dataset or asked.family)
     projects = () if is_filtered else _projects(ledger)
-    found = all_boards(jobs, comparer.known(jobs))
+    family_of, found = comparer.kept(
+        ledger, "board", lambda jobs, known: ({job.id: job.family for job in jobs}, all_boards(jobs, known))
+    )
     first = {title: rows[0] for title, (_, rows, _) in found.items() if rows}
     boards = [
         _board(title, kind, (rows, said), asked, family_of)
@@ -153,7 +159,16 @@ def _board(
     kept = [row for row in rows if row.is_bar or asked.family in {"", family_of.get(row.job_id or 0)}]
     columns = COLUMNS[kind]
     shown = _sorted(kept, asked, {column.key for column in columns}, family_of)
-    return WholeBoard(title, kind, _facts(rows), tuple(board_row(row, upto) for row in shown), tuple(said), columns)
+    last = {
+        id(row)
+        for is_bar, most in ((False, MODELS_SHOWN), (True, BARS_SHOWN))
+        for row in [row for row in shown if row.is_bar is is_bar][most:]
+    }
+    shown = [row for row in shown if id(row) not in last]
+    return WholeBoard(
+        title, kind, _facts(rows), tuple(board_row(row, upto) for row in shown),
+        more=len(last), sentences=tuple(said), columns=columns,
+    )  # fmt: skip
 
 
 def _sorted(rows: Iterable[AnyRow], asked: Asked, there: set[str], family_of: Mapping[int, str]) -> list[AnyRow]:

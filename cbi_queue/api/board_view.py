@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cbi_queue.ledger.queries import scored_jobs
 from cbi_queue.views.board_words import (
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
     AnyRow = LeaderboardRow | VolatilityRow | RegimeRow
 
-MODELS_SHOWN = 6
-"""Best models of each board on the page, beside the baselines."""
+T = TypeVar("T")
+MODELS_SHOWN = 4
+"""Best models of each board on the page, beside one row of each baseline."""
 MOST_TRIES = 3
 """Times that one board is compared when it fails each time."""
 RETRY_AFTER_S = 60.0
@@ -119,23 +120,32 @@ class Comparer:
         self._settings, self._clock = settings, clock
         self._one = threading.Lock()
         self._failed: dict[str, _Failed] = {}
-        self._kept: tuple[tuple[object, ...], tuple[Board, ...]] | None = None
+        self._kept: dict[str, tuple[tuple[object, ...], Any]] = {}
         self._child: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
 
     def boards(self, ledger: Ledger) -> tuple[Board, ...]:
-        """Return the boards of the page, kept until the ledger changes; until all of it is computed, a look asks again."""
+        """Return the boards of the status page; see `kept`."""
+        return self.kept(ledger, "page", page_boards)
+
+    def kept(self, ledger: Ledger, name: str, make: Callable[[list[JobRow], Mapping[str, Comparison]], T]) -> T:
+        """Return what *make* makes of the scored jobs, under *name* kept until the ledger changes.
+
+        Until all comparisons are computed nothing is kept, and a look asks again.
+        """
         path = self._settings.state_dir / FILE_NAME
         stamp = (*ledger_stamp(ledger, self._settings.ledger_path), *file_stamp(path))
-        kept = self._kept
-        if kept is not None and kept[0] == stamp:
-            return kept[1]
+        if name in self._kept and self._kept[name][0] == stamp:
+            found: T = self._kept[name][1]
+            return found
         jobs = scored_jobs(ledger)
         known = self.known(jobs)
-        boards = page_boards(jobs, known)
+        made = make(jobs, known)
         is_whole = len(known) == len(comparable_boards(jobs)) and not any(one.fault for one in known.values())
-        self._kept = (stamp, boards) if is_whole else None
-        return boards
+        self._kept.pop(name, None)
+        if is_whole:
+            self._kept[name] = (stamp, made)
+        return made
 
     def known(self, jobs: list[JobRow]) -> dict[str, Comparison]:
         """Return what is stored about the boards of *jobs*; start to compute what is missing, and do not wait for it."""
@@ -208,7 +218,8 @@ def page_boards(jobs: list[JobRow], comparisons: Mapping[str, Comparison]) -> tu
 def _board(title: str, rows: Sequence[AnyRow], words: list[str]) -> Board:
     vetoed = [row for row in rows if not isinstance(row, RegimeRow) and row.veto is not None]
     best = [row for row in rows if not row.is_bar and row.place is not None][:MODELS_SHOWN]
-    shown = [row for row in rows if row.is_bar or row in best or row.damage is not None]
+    bars = {row.model: row for row in reversed(rows) if row.is_bar}
+    shown = [row for row in rows if row in best or row.damage is not None or row is bars.get(row.model)]
     upto = reach(shown)
     left_out = len(rows) - len(vetoed) - len(shown)
     said = (*words, *unranked(vetoed))

@@ -13,6 +13,7 @@ from cbi_queue.ledger import Ledger, queries
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.views.data_sets import Newest, built_words, looked_into, newest_forecasts
 from cbi_queue.views.forecast import FOLDER, LATEST, flags_of, folder_of, read_latest
+from cbi_queue.views.history import ledger_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,13 +75,26 @@ def data_sets(settings: Settings, asked_once: AskedOnce) -> Iterator[SetView]:
     """
     settings.require_volume()
     with Ledger.open_readonly(settings.ledger_path) as ledger:
-        users = queries.users_of_data(ledger)
+        users = _users(ledger, settings.ledger_path)
     there = dataset_names(settings.exports_dir)
     for name in dict.fromkeys([*there, *(dataset for dataset, *_ in users)]):
         used = tuple((horizon, state, count) for dataset, horizon, state, count in users if dataset == name)
         if not used and not exports_in(of_dataset(settings.exports_dir, name)):
             continue  # the empty folder that every installation begins with
         yield _set(settings, asked_once, name, used, is_there=name in there)
+
+
+_kept_users: dict[Path, tuple[tuple[object, ...], list[tuple[str, str, str, int]]]] = {}
+
+
+def _users(ledger: Ledger, path: Path) -> list[tuple[str, str, str, int]]:
+    """Return which jobs use which data, kept until the ledger changes: it takes a look into every job."""
+    stamp = ledger_stamp(ledger, path)
+    kept = _kept_users.get(path)
+    if kept is None or kept[0] != stamp:
+        _kept_users.clear()
+        kept = _kept_users[path] = (stamp, queries.users_of_data(ledger))
+    return kept[1]
 
 
 def _set(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.api.gauges import read
-from cbi_queue.api.governor_panel import READINGS
 from cbi_queue.errors import SettingsError
 from cbi_queue.hardware import profile_named
 from cbi_queue.hardware.detection import AUTO, profile_for
@@ -23,6 +22,16 @@ if TYPE_CHECKING:
     from cbi_queue.settings import Settings
     from cbi_queue.views.governor import GovernorStatus
     from cbi_queue.views.governor_history import GovernorHistory
+
+READINGS = {
+    "thermal": "Heat",
+    "memory": "Memory",
+    "contention": "Processor",
+    "footprint": "Trainer memory",
+    "gpu": "GPU",
+    "power": "Power",
+}
+"""Kind -> its name on the page, in the order shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,10 @@ MARKS = {
     "pause": "#8b8f96",
     "gap": "#8b8f96",
     "checkpoint": "#c0392b",
+    "stored": "#3b82c4",
 }
+TICK = 10.0
+"""Height of the mark of a checkpoint that was stored, at the foot of the picture: there may be many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,8 @@ class Picture:
     width: float
     height: float
     panels: tuple[Panel, ...]
-    marks: tuple[tuple[float, float, str, str], ...]
-    """x, width, colour and words of each."""
+    marks: tuple[tuple[float, float, float, str, str], ...]
+    """x, y, width, colour and words of each; it reaches down to the foot."""
     first: str
     last: str
     words: str
@@ -59,14 +62,20 @@ def job_picture(found: JobCurves) -> Picture:
         _panel(title, place, [curve for curve in found.curves if curve.panel == title], (found.begin, found.end))
         for place, title in enumerate(titles)
     ]
+    height = _height(len(panels))
     marks = tuple(
-        (round(_x(mark.at, found), 1), round(_x(mark.until, found) - _x(mark.at, found), 1) if mark.until else 0.0,
-         MARKS[mark.kind], mark.words)
+        (
+            round(_x(mark.at, found), 1),
+            height - FOOT - TICK if mark.kind == "stored" else TOP - 4,
+            round(_x(mark.until, found) - _x(mark.at, found), 1) if mark.until else 0.0,
+            MARKS[mark.kind],
+            mark.words,
+        )
         for mark in found.marks
-    )  # fmt: skip
+    )
     first, last = (clock.from_epoch_s(at).strftime("%Y-%m-%d %H:%M UTC") for at in (found.begin, found.end))
     words = f"{', '.join(curve.name for curve in found.curves) or 'no curve yet'}, from {first} to {last}"
-    return Picture(WIDTH, _height(len(panels)), tuple(panels), marks, first, last=last, words=words)
+    return Picture(WIDTH, height, tuple(panels), marks, first, last=last, words=words)
 
 
 def forecast_picture(series: dict[str, Any]) -> Picture | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue import clock
 from cbi_queue.artifacts import open_manifest
 from cbi_queue.ledger import queries
+from cbi_queue.ledger.damage import folder_inside
 from cbi_queue.lifecycle import REASON_WORDS, JobState
 from cbi_queue.models.catalogue import entry_for
 from cbi_queue.regular_files import plain_words
+from cbi_queue.tracking.reading import LOOK_AT, TrackingFailed, look_command, place_of
+from cbi_queue.tracking.runs import key_of
 from cbi_queue.views.explanation import (
     contribution_rows,
     contribution_words,
@@ -20,6 +24,7 @@ from cbi_queue.views.explanation import (
     importance_words,
     luck_words,
 )
+from cbi_queue.views.forecast import LATEST, folder_of, read_latest
 from cbi_queue.views.job_curves import paused_s
 from cbi_queue.views.job_words import JobWords
 from cbi_queue.views.leaderboard import may_differ, verdicts_of
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow
     from cbi_queue.settings import Settings
     from cbi_queue.telemetry.telemetry import EpochRow
+    from cbi_queue.tracking.reading import Place
     from cbi_queue.views.log_part import LogPart
     from cbi_queue.views.story import Line
 
@@ -98,6 +104,13 @@ class JobView:
     """Path and size of each file that the manifest names."""
     files_fault: str | None
     has_forecasts: bool
+    tracked: Place | None
+    """Where it is in MLflow's store; None: it is not there."""
+    look: str
+    """The command that shows the store, at `look_at`."""
+    look_at: str
+    forecast_files: Sequence[str]
+    """Files of the newest forecast of its data set, if this run made a part of it."""
 
 
 def job_view(settings: Settings, name: str) -> JobView:
@@ -120,7 +133,7 @@ def job_view(settings: Settings, name: str) -> JobView:
         story = story_of(history_of(ledger, telemetry, name)) if is_told else []
         ledger_id = ledger.ledger_id
     number, log, log_missing = _log(settings, attempts)
-    files, fault = _files(job, ledger_id)
+    files, fault = _files(job, ledger_id, settings.models)
     left_out = f"{span[0]:,} epochs are recorded, too many to tell here" if span and not is_told else None
     return JobView(
         at=now,
@@ -136,10 +149,14 @@ def job_view(settings: Settings, name: str) -> JobView:
         log_missing=log_missing,
         story=story[-STORY_LINES:],
         story_left_out=left_out,
-        result=_result(job) if job.metrics else None,
+        result=_result(job, settings.models) if job.metrics else None,
         files=files[:FILES_SHOWN],
         files_fault=fault,
         has_forecasts=any(path == "predictions.parquet" for path, _ in files),
+        tracked=_tracked(settings, job, ledger_id),
+        look=look_command(settings),
+        look_at=LOOK_AT,
+        forecast_files=forecast_files(settings, job),
     )
 
 
@@ -174,9 +191,9 @@ def _attempt(row: AttemptRow, events: Sequence[EventRow], now: float) -> Attempt
     return AttemptShown(row, max(0.0, end - row.started_at - paused), paused, row.outcome or "in the slot")
 
 
-def _result(job: JobRow) -> ResultShown:
+def _result(job: JobRow, models: Path) -> ResultShown:
     metrics = object_of(job.metrics)
-    told = explanation_of(job)
+    told = explanation_of(job, models)
     price = number_of(object_of(metrics.get("forecast")).get("price"))
     said = [told.missing] if told.missing else [importance_words(told.found), contribution_words(told.found)]
     return ResultShown(
@@ -192,15 +209,38 @@ def _result(job: JobRow) -> ResultShown:
     )
 
 
-def _files(job: JobRow, ledger_id: str) -> tuple[list[tuple[str, str]], str | None]:
+def _files(job: JobRow, ledger_id: str, models: Path) -> tuple[list[tuple[str, str]], str | None]:
     if job.run_dir is None:
         return [], None
-    manifest, why = open_manifest(Path(job.run_dir))
+    folder, why = folder_inside(job.run_dir, models)
+    manifest, why = open_manifest(folder) if folder else (None, why)
     if manifest is None:
         return [], why if job.state in {JobState.SUCCEEDED, JobState.VETOED} else None
     if (manifest.ledger_id, manifest.job_id, manifest.identity) != (ledger_id, job.id, job.identity):
         return [], "the run folder belongs to another job now"
     return [(name, size_words(entry["bytes"])) for name, entry in sorted(manifest.files.items())], None
+
+
+def _tracked(settings: Settings, job: JobRow, ledger_id: str) -> Place | None:
+    if not job.state.is_final or not job.attempts:
+        return None
+    try:
+        return place_of(settings, key_of(ledger_id, job.id, job.attempts))
+    except TrackingFailed:
+        return None  # the strip of the status page says why
+
+
+def forecast_files(settings: Settings, job: JobRow) -> tuple[str, ...]:
+    """Return the names of the newest forecast's files in its folder, if this run made a part of it; else none."""
+    latest = read_latest(settings.logs, job.dataset)
+    if latest is None or not any(
+        isinstance(each, dict) and (each.get("job_id"), each.get("job")) == (job.id, job.name)
+        for each in latest["forecasts"]
+    ):
+        return ()
+    folder, day = folder_of(settings.logs, job.dataset), str(latest.get("day"))
+    names = (f"{day}.parquet", LATEST) if re.fullmatch(r"\d{4}-\d\d-\d\d", day) else (LATEST,)
+    return tuple(name for name in names if (folder / name).is_file())
 
 
 def log_path(settings: Settings, attempts: Sequence[AttemptRow], number: int) -> Path | str:

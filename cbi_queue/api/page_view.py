@@ -6,29 +6,30 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.api.charts import loss_line
+from cbi_queue.api.charts import FRAME, latest, loss_line, usual_cost
 from cbi_queue.api.gauges import gauges, trainer_memory
-from cbi_queue.api.governor_panel import governor_panel
 from cbi_queue.errors import SettingsError
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.views.alarms import alarms
 from cbi_queue.views.snapshot import open_snapshot, status_and_forecast
 from cbi_queue.views.timeline import timeline
+from cbi_queue.views.work_picture import work_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from cbi_queue.api.board_view import Board, Comparer
-    from cbi_queue.api.charts import LossLine
+    from cbi_queue.api.charts import LossLine, UsualCost
     from cbi_queue.api.gauges import Gauge
-    from cbi_queue.api.governor_panel import GovernorPanel
     from cbi_queue.settings import Settings
+    from cbi_queue.telemetry.reader import TelemetryReader
     from cbi_queue.telemetry.telemetry import EpochRow
     from cbi_queue.views.alarms import Alarm
     from cbi_queue.views.finish import AtRisk
     from cbi_queue.views.snapshot import QueueStatus
     from cbi_queue.views.timeline import Timeline
+    from cbi_queue.views.work_picture import WorkPicture
 
 NEXT_SHOWN = 4
 """Jobs that the week's card names as the next."""
@@ -52,8 +53,9 @@ class PageView:
     was_batch: int | None
     """The micro-batch that the job in the slot had before the one it has; None: it never had another."""
     batch: int | None
-    governor: GovernorPanel
-    is_governor_calm: bool
+    work: WorkPicture | None
+    """What a sample cost, report by report."""
+    usual: UsualCost | None
     gauges: tuple[Gauge, ...]
     alarms: tuple[Alarm, ...]
     at_risk: tuple[AtRisk, ...]
@@ -92,7 +94,7 @@ def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None
         status, forecast = status_and_forecast(settings, ledger, telemetry)
         boards = comparer.boards(ledger)
         epochs = telemetry.epochs(status.slot.job.id) if status.slot.job else []
-        governor = governor_panel(telemetry, status, epochs)
+        work = _work(telemetry, status, epochs)
         found = alarms(settings, ledger, status)
         picture = timeline(ledger, telemetry, forecast, status.finish)
         order, _ = forecast.ordered()
@@ -105,13 +107,13 @@ def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None
     return PageView(
         status=status,
         headline=headline,
-        mood="bad" if any(alarm.mood == "bad" for alarm in found) else mood,
+        mood=mood,
         losses=_losses(status, epochs),
         memory=trainer_memory(status.governor, _working_set_mib(settings.profile, settings.profiles_dir)),
         batch=batches[-1] if batches else None,
         was_batch=next((batch for batch in reversed(batches) if batch != batches[-1]), None),
-        governor=governor,
-        is_governor_calm=_is_calm(status),
+        work=work,
+        usual=usual_cost(work) if work else None,
         gauges=gauges(status.governor, settings.logs),
         alarms=found,
         at_risk=at_risk,
@@ -124,14 +126,6 @@ def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None
         any_may_differ=any(line.row.may_differ for board in boards for line in board.rows),
         is_empty=not status.counts,
     )
-
-
-def _is_calm(status: QueueStatus) -> bool:
-    """Return True while the governor has nothing to say: it reports, and neither slows the job nor sees it slow."""
-    governor = status.governor
-    if status.daemon.is_well and governor.is_stale:
-        return False
-    return governor.work_words is None and governor.slowdown_words is None and status.slot.state != "paused"
 
 
 @functools.cache
@@ -169,3 +163,11 @@ def _idle_words(status: QueueStatus) -> str:
 def _losses(status: QueueStatus, epochs: Sequence[EpochRow]) -> LossLine | None:
     progress = status.slot.progress
     return None if progress is None else loss_line(epochs, upto=progress.epoch)
+
+
+def _work(telemetry: TelemetryReader, status: QueueStatus, epochs: Sequence[EpochRow]) -> WorkPicture | None:
+    job, progress = status.slot.job, status.slot.progress
+    if job is None or progress is None:
+        return None
+    rows = latest(epochs, progress.epoch)
+    return work_picture(rows, telemetry.slowdowns(job.id), telemetry.decisions(job.id), FRAME)

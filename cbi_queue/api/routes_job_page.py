@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from cbi_queue import clock
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.job_plot import forecast_picture, job_picture
-from cbi_queue.api.job_view import job_view, log_path, newest_log
+from cbi_queue.api.job_view import forecast_files, job_view, log_path, newest_log
 from cbi_queue.api.models import AttemptNumber, JobName, Number, Problem
 from cbi_queue.api.routes_page import render
 from cbi_queue.api.routes_read import CLOCK_S, TAGGED
@@ -29,8 +29,10 @@ from cbi_queue.artifacts import open_inside, open_manifest
 from cbi_queue.child_answers import answer_of
 from cbi_queue.errors import CbiError
 from cbi_queue.ledger import JobRow, Ledger, queries
+from cbi_queue.ledger.damage import folder_inside
 from cbi_queue.regular_files import plain_words
 from cbi_queue.settings import Settings
+from cbi_queue.views.forecast import folder_of
 from cbi_queue.views.job_curves import JobCurves, job_curves
 from cbi_queue.views.log_part import part_from
 from cbi_queue.views.snapshot import open_snapshot
@@ -144,6 +146,20 @@ def artifact(name: JobName, path: str, request: Request, settings: AppSettings) 
     job, folder, manifest_files = _run(settings, name)
     if path not in manifest_files:
         raise HTTPException(404, {"error": f"the manifest of job {job.name} names no file {path[:120]!r}"})
+    return _download(request, job, folder, path)
+
+
+@router.get("/jobs/{name}/forecast-files/{path}", include_in_schema=False)
+def forecast_file(name: JobName, path: str, request: Request, settings: AppSettings) -> Response:
+    """Return a file of the newest forecast of the job's data set, if this run made a part of it; no link is followed."""
+    with Ledger.open_readonly(settings.ledger_path) as ledger:
+        job = queries.find_job(ledger, name)
+    if path not in forecast_files(settings, job):
+        raise HTTPException(404, {"error": f"job {job.name} has no part in a forecast file {path[:120]!r}"})
+    return _download(request, job, folder_of(settings.logs, job.dataset), path)
+
+
+def _download(request: Request, job: JobRow, folder: Path, path: str) -> Response:
     try:
         stream = open_inside(folder, path)
     except OSError as exc:
@@ -208,12 +224,13 @@ def _run(settings: Settings, name: str) -> tuple[JobRow, Path, dict[str, dict[st
         job, ledger_id = queries.find_job(ledger, name), ledger.ledger_id
     if job.run_dir is None:
         raise HTTPException(404, {"error": f"job {job.name} has no run folder"})
-    manifest, why = open_manifest(Path(job.run_dir))
-    if manifest is None:
+    folder, why = folder_inside(job.run_dir, settings.models)
+    manifest, why = open_manifest(folder) if folder else (None, why)
+    if folder is None or manifest is None:
         raise HTTPException(404, {"error": f"job {job.name}: {why}"})
     if (manifest.ledger_id, manifest.job_id, manifest.identity) != (ledger_id, job.id, job.identity):
         raise HTTPException(404, {"error": f"job {job.name}: the run folder belongs to another job now"})
-    return job, Path(job.run_dir), manifest.files
+    return job, folder, manifest.files
 
 
 def _series(settings: Settings, name: str) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def job(request: Request, response: Response, name: JobName, settings: AppSettin
         if same := not_changed(request, tag):
             return same  # type: ignore[return-value]  # FastAPI sends a response as it is
         response.headers.update(headers_of(tag))
-        explained = explanation_of(row).found or None
+        explained = explanation_of(row, settings.models).found or None
         return JobDetail(
             job=row,
             attempts=attempts,

@@ -20,15 +20,17 @@ from cbi_queue.views.explanation import (
 from cbi_queue.views.stored_values import number_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cbi_queue.ledger import JobRow
 
 COLUMNS = 79
 
 
-def print_explanation(job: JobRow) -> None:
+def print_explanation(job: JobRow, models: Path) -> None:
     """Print what *job* says of its forecasts, below what may be believed of it."""
     click.secho(printable(f"Job {job.id} {job.name}: why it forecasts what it does"), bold=True)
-    told = explanation_of(job)
+    told = explanation_of(job, models)
     if told.missing:
         _say(f"{told.missing}.")
         return

@@ -99,6 +99,14 @@ def run_folder(recorded: str, models: Path) -> Path:
     return moved if not os.path.lexists(recorded) and moved.is_dir() else Path(recorded)
 
 
+def folder_inside(recorded: str, models: Path) -> tuple[Path | None, str]:
+    """Return where a run folder is and "", or None and why it is not read: what is shown lies below *models*."""
+    folder = run_folder(recorded, models)
+    if folder.resolve().is_relative_to(models.resolve()):
+        return folder, ""
+    return None, f"the run folder {recorded} lies outside {models} and is not read"
+
+
 def check_run(ledger_id: str, job: JobRow, run_dir: Path) -> RunCheck:
     """Check one run folder against its manifest, and the manifest against the ledger's row."""
     manifest, damage = open_manifest(run_dir)

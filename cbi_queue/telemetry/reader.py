@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cbi_queue.regular_files import check_file
 from cbi_queue.telemetry.governor_log import DecisionRow, SlowdownRow
-from cbi_queue.telemetry.telemetry import EpochRow
+from cbi_queue.telemetry.telemetry import CheckpointRow, EpochRow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +42,11 @@ class TelemetryReader:
         """Return a job's epochs in time order: all, or the newest *last*."""
         sql = "SELECT * FROM epochs WHERE job_id = ? ORDER BY attempt DESC, epoch DESC LIMIT ?"
         return [EpochRow.of(row) for row in reversed(self.select(sql, job_id, -1 if last is None else last))]
+
+    def checkpoints(self, job_id: int, last: int) -> list[CheckpointRow]:
+        """Return the newest *last* checkpoints that a job stored, oldest first."""
+        rows = self.select("SELECT * FROM checkpoints WHERE job_id = ? ORDER BY at DESC LIMIT ?", job_id, last)
+        return [CheckpointRow(*row) for row in reversed(rows)]
 
     def decisions(self, job_id: int | None = None, *, last: int | None = None) -> list[DecisionRow]:
         """Return the decisions about a job (None: about all), oldest first: all, or the newest *last*."""

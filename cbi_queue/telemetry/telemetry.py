@@ -18,7 +18,7 @@ from cbi_queue.regular_files import check_file, plain_words
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cbi_queue.protocol import EpochReport
+    from cbi_queue.protocol import CheckpointSaved, EpochReport
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,11 @@ _SCHEMA = """
         PRIMARY KEY (job_id, attempt, epoch)
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS epochs_by_time ON epochs (at);
+    CREATE TABLE IF NOT EXISTS checkpoints (
+        job_id INTEGER NOT NULL, attempt INTEGER NOT NULL, epoch INTEGER NOT NULL, unit TEXT NOT NULL, at REAL NOT NULL,
+        bytes INTEGER NOT NULL, wall_s REAL NOT NULL,
+        PRIMARY KEY (job_id, at)
+    ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS samples (at REAL PRIMARY KEY, job_id INTEGER, readings TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS decisions (
         id INTEGER PRIMARY KEY, at REAL NOT NULL, job_id INTEGER, attempt INTEGER, epoch INTEGER, action TEXT NOT NULL,
@@ -53,6 +58,19 @@ _SCHEMA = """
         id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL, body TEXT NOT NULL
     );
 """
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """One checkpoint that was stored."""
+
+    job_id: int
+    attempt: int
+    epoch: int
+    unit: str
+    at: float
+    bytes: int
+    wall_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +120,14 @@ class Telemetry:
         )  # fmt: skip
         self.write("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
+    def record_checkpoint(self, job_id: int, attempt: int, unit: str, report: CheckpointSaved) -> None:
+        """Add one checkpoint that was stored."""
+        values = (job_id, attempt, report.epoch, unit, clock.epoch_s(), report.bytes, report.wall_s)
+        self.write("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
     def forget_before(self, at: float) -> None:
         """Drop rows older than the instant *at*."""
-        for table in ("epochs", "samples", "decisions", "slowdowns"):
+        for table in ("epochs", "checkpoints", "samples", "decisions", "slowdowns"):
             self.write(f"DELETE FROM {table} WHERE at < ?", (at,))  # noqa: S608 - the names above
         self.commit()
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from cbi_queue.errors import CbiError
 from cbi_queue.settings import load_settings
-from cbi_queue.tracking.store import MlflowStore, TrackingFailed
+from cbi_queue.tracking.reading import TrackingFailed
+from cbi_queue.tracking.store import MlflowStore
 from cbi_queue.tracking.tracker import track
 from cbi_queue.tracking_state import write_state
 

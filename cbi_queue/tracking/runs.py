@@ -85,11 +85,16 @@ def ended_runs(ledger: Ledger) -> list[EndedRun]:
     return [
         EndedRun(
             row["id"],
-            f"{ledger_id}/{row['id']}/{row['attempts']}",
+            key_of(ledger_id, row["id"], row["attempts"]),
             f"{row['state']} {row['changed_at']:.3f}{' damaged' if row['is_damaged'] else ''}",
         )
         for row in ledger.conn.execute(sql)
     ]
+
+
+def key_of(ledger_id: str, job_id: int, attempts: int) -> str:
+    """Return the key of the run that a job's last attempt ended."""
+    return f"{ledger_id}/{job_id}/{attempts}"
 
 
 def record_of(ledger: Ledger, telemetry: TelemetryReader, run: EndedRun) -> RunRecord:

@@ -1,7 +1,6 @@
 """MLflow's store of runs, `Models/mlflow/mlflow.db`, with links to the files of the runs beside it.
 
-What is in it is read from the file itself, in a millisecond; writing goes through MLflow's client, whose import takes most
-of a second. A run is written in steps that may be repeated: one that was cut off has no version yet and is completed by
+`reading` reads it, from the file itself; writing goes through MLflow's client, whose import takes most of a second. A run is written in steps that may be repeated: one that was cut off has no version yet and is completed by
 the next tracker. Files of a run are linked, not copied: they take no space twice, and deleting a run in MLflow leaves the
 run folder as it was.
 """
@@ -14,116 +13,32 @@ import fcntl
 import gc
 import logging
 import os
-import sqlite3
 import stat
 import sys
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import write_json
-from cbi_queue.errors import CbiError
 from cbi_queue.regular_files import check_file, check_folder, open_stream, open_to_append, plain_words
+from cbi_queue.tracking.reading import DATABASE, KEY, VERSION, TrackingFailed, failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cbi_queue.settings import Settings
+    from cbi_queue.tracking.reading import Known
     from cbi_queue.tracking.runs import EndedRun, RunRecord
 
-KEY, VERSION = "cbi_queue.run", "cbi_queue.version"
-"""Tags of ours: which run it is, and what of it was written. The second comes last."""
 STORY = "queue.json"
 """File beside a run's own: what the queue knows about it."""
 BATCH = 1_000
 """Metrics in one transaction: as many as MLflow takes."""
 COPIED_BYTES = 1 << 20
 """Largest file that is copied where links are not possible; a larger one is only named."""
-LOCK_S = 2.0
-DATABASE = "mlflow.db"
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
 """Variables that keep MLflow from reporting its use to its makers, and from writing to the terminal."""
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
 _UNUSED = ("pandas", "polars", "numpy", "pyarrow", "scipy", "sklearn")
 """Libraries that MLflow imports for models and data sets, which are not used here: mlflow-skinny does without them."""
-
-
-class TrackingFailed(CbiError):
-    """Runs could not be written to MLflow's store."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A run that is in the store."""
-
-    run_id: str
-    version: str | None
-    """None: it was cut off while it was written."""
-    is_deleted: bool
-    """True: the user deleted it in MLflow, so it is left alone."""
-
-
-def store_dir(settings: Settings) -> Path:
-    """Return the folder of the store."""
-    return settings.models / "mlflow"
-
-
-def database(settings: Settings) -> Path:
-    """Return the store's file."""
-    return store_dir(settings) / DATABASE
-
-
-def uri_of(settings: Settings) -> str:
-    """Return what `mlflow ui --backend-store-uri` takes."""
-    return f"sqlite:///{database(settings)}"
-
-
-def known_runs(settings: Settings) -> dict[str, Known]:
-    """Return what is in the store: key -> run; nothing when there is no store yet.
-
-    Raises:
-        TrackingFailed: when the file cannot be read.
-    """
-    path = database(settings)
-    sql = """
-        SELECT k.value, k.run_uuid, v.value, r.lifecycle_stage FROM tags k JOIN runs r ON r.run_uuid = k.run_uuid
-        LEFT JOIN tags v ON v.run_uuid = k.run_uuid AND v.key = ? WHERE k.key = ?
-    """
-    try:
-        check_folder(path.parent)
-        check_file(path)
-        if not path.exists() or path.stat().st_size == 0:
-            return {}
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_S)) as conn:
-            if conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'tags'").fetchone() is None:
-                return {}
-            rows = conn.execute(sql, (VERSION, KEY)).fetchall()
-    except (OSError, sqlite3.Error) as exc:
-        raise failed(path, exc) from exc
-    return {key: Known(run_id, version, stage == "deleted") for key, run_id, version, stage in rows}
-
-
-def failed(path: Path, exc: BaseException) -> TrackingFailed:
-    """Return *exc* as words about the store at *path*, with what to do."""
-    why = " ".join(plain_words(exc, path).split())
-    lower = why.lower()
-    if "locked" in lower:
-        hint = "another program writes to it; it is tried again"
-    elif "full" in lower or getattr(exc, "errno", None) == errno.ENOSPC:
-        hint = "free up space on that disk; it is tried again"
-    elif "schema" in lower:
-        hint = f"`mlflow db upgrade 'sqlite:///{path}'` brings an older store up to date"
-    elif "not a database" in lower or "malformed" in lower:
-        hint = "move that file away: `cbi-queue track` writes every run into a new one"
-    else:
-        hint = "`cbi-queue track` tries it again"
-    return TrackingFailed(f"runs are not tracked: {path}: {_without_sql(why)}", hint=hint)
-
-
-def _without_sql(why: str) -> str:
-    """Return the first sentence of an error of MLflow, without the statement that it quotes."""
-    return why.partition("[SQL:")[0].partition("(Background on")[0].strip()[:300].replace(f"{Path.cwd()}/", "")
 
 
 class MlflowStore:

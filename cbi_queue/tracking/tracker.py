@@ -12,8 +12,9 @@ from cbi_queue import clock
 from cbi_queue.ledger import Ledger
 from cbi_queue.regular_files import open_file
 from cbi_queue.telemetry.reader import TelemetryReader
+from cbi_queue.tracking.reading import TrackingFailed, known_runs, store_dir
 from cbi_queue.tracking.runs import ended_runs, record_of
-from cbi_queue.tracking.store import MlflowStore, TrackingFailed, is_installed, known_runs, store_dir, to_write
+from cbi_queue.tracking.store import MlflowStore, is_installed, to_write
 from cbi_queue.tracking_state import read_state, write_state
 from cbi_queue.wording import span
 

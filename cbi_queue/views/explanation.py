@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
+from cbi_queue.ledger.damage import folder_inside
 from cbi_queue.regular_files import read_whole
 from cbi_queue.views.forecast import figure
 from cbi_queue.views.job_words import signed
@@ -16,6 +16,8 @@ from cbi_queue.views.stored_values import number_of
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cbi_queue.ledger import JobRow
 
 WHY = "why.json"
@@ -35,13 +37,13 @@ class Explanation:
     missing: str | None = None
 
 
-def explanation_of(job: JobRow) -> Explanation:
-    """Read what the run of *job* says of its forecasts; believed only where its manifest names the file."""
+def explanation_of(job: JobRow, models: Path) -> Explanation:
+    """Read what the run of *job* says of its forecasts; believed only below *models*, where its manifest names the file."""
     if not job.run_dir or not job.metrics:
         return Explanation({}, f"{job.name} is {job.state}: only a finished run has an explanation")
-    folder = Path(job.run_dir)
-    manifest, why = open_manifest(folder)
-    if manifest is None:
+    folder, why = folder_inside(job.run_dir, models)
+    manifest, why = open_manifest(folder) if folder else (None, why)
+    if folder is None or manifest is None:
         return Explanation({}, why)
     if (manifest.job_id, manifest.identity) != (job.id, job.identity):
         return Explanation({}, "the run folder belongs to another job now")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.views.result_table import size_words
 from cbi_queue.views.stored_values import number_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ MOST_SAMPLES = 900
 MOST_MARKS = 100
 """Newest marks of each kind."""
 LOST_CHECKPOINT = ("checkpoint_failed", "checkpoint_rejected")
-"""Events of checkpoints; one that is stored leaves none."""
+"""Events of checkpoints; one that is stored leaves a row of telemetry instead."""
 Point = tuple[float, float]
 PANELS = ("Loss", "Seconds a sample", "Heat, °C", "Trainer memory, MiB", "Cores used by others")
 EPOCH_CURVES = (("Training loss", PANELS[0]), ("Validation loss", PANELS[0]), ("Seconds a sample", PANELS[1]))
@@ -51,7 +52,7 @@ class Mark:
     until: float | None
     """None: it took no time."""
     kind: str
-    """start | decision | pause | gap | checkpoint (one that was not stored, or not usable)."""
+    """start | decision | pause | gap | checkpoint (one that was not stored, or not usable) | stored (one that was)."""
     words: str
 
 
@@ -90,6 +91,10 @@ def job_curves(
         *(Mark(row.started_at, None, "start", f"attempt {row.number} started") for row in attempts[-MOST_MARKS:]),
         *(Mark(row.at, None, "decision", row.words) for row in decisions),
         *list(_pauses(events, end))[-MOST_MARKS:],
+        *(
+            Mark(row.at, None, "stored", f"checkpoint after {row.unit} {row.epoch}: {size_words(row.bytes)}")
+            for row in telemetry.checkpoints(job.id, MOST_MARKS)
+        ),
         *(Mark(row.at, None, "checkpoint", row.words or "") for row in events if row.event in LOST_CHECKPOINT),
     ]
     return JobCurves(begin, end, tuple(found), tuple(sorted(marks, key=lambda mark: mark.at)))

@@ -15,10 +15,12 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 from support.api_installation import BROWSER, ApiInstallation, scores
+from support.board_jobs import make_job
 from support.waiting import until
 
 from cbi_queue.api.app import create_app
 from cbi_queue.api.board_columns import BESIDE_THE_NAME, COLUMNS, FIXED, IN_THE_HEADING
+from cbi_queue.api.board_page import Asked, board_page
 from cbi_queue.artifacts import Manifest
 from cbi_queue.ledger import queries, settlement
 from cbi_queue.views.leaderboard import LeaderboardRow
@@ -26,7 +28,7 @@ from cbi_queue.views.regime_board import RegimeRow
 from cbi_queue.views.volatility_board import VolatilityRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from cbi_queue.ledger import JobRow
@@ -93,6 +95,28 @@ def words(text: str) -> str:
 
 def names_in(page: str) -> list[str]:
     return list(re.findall(r'href="/jobs/([^"]+)"', page))
+
+
+def test_a_board_shows_its_first_models_and_what_was_read_of_it_is_kept():
+    jobs = [make_job(number, "lightgbm_dart", number / 1000, name=f"run-{number}") for number in range(1, 251)]
+    reads: list[str] = []
+    kept: dict[str, object] = {}
+
+    class Keeps:
+        """A comparer that has compared everything, over a ledger that does not change."""
+
+        def kept(self, _ledger: object, name: str, make: Callable[..., object]) -> object:
+            if name not in kept:
+                reads.append(name)
+                kept[name] = make(jobs, {})
+            return kept[name]
+
+    for sort, order, first in (("place", "asc", "run-250"), ("name", "asc", "run-1")):
+        [board] = board_page(None, Keeps(), Asked("1w", sort=sort, order=order)).boards
+        models = [line.row.name for line in board.rows if not line.row.is_bar]
+        assert (len(models), models[0], board.more) == (50, first, 200)
+        assert [line.row.name for line in board.rows if line.row.is_bar]
+    assert reads == ["board"]
 
 
 def test_every_figure_of_the_leaderboard_has_a_column():

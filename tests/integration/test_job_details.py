@@ -83,7 +83,7 @@ def test_the_page_shows_a_job_from_its_spec_to_its_log_and_escapes_all_of_it(sit
 def test_a_run_is_downloaded_whole_or_in_ranges_and_nothing_else_is(site, client, tmp_path, monkeypatch):
     site.enqueue({"name": "good"})
     site.start_next()
-    folder = stored_run(site, "good", tmp_path / "run")
+    folder = stored_run(site, "good", site.settings.models / "run")
 
     page = client.get("/jobs/good", headers=BROWSER).text
     assert "/jobs/1/artifacts/model.txt" in page
@@ -126,7 +126,14 @@ def test_a_run_is_downloaded_whole_or_in_ranges_and_nothing_else_is(site, client
     (folder / "manifest.json").write_text("{")
     page = client.get("/jobs/good", headers=BROWSER)
     assert (page.status_code, "its manifest is damaged" in page.text) == (200, True)
+    (folder / "manifest.json").write_text(stated)
     folder.rename(tmp_path / "gone")
+    with site.ledger() as ledger:
+        ledger.conn.execute("UPDATE jobs SET run_dir = ?", (str(tmp_path / "gone"),))
+    assert "lies outside" in client.get("/jobs/good", headers=BROWSER).text
+    assert client.get("/jobs/good/artifacts/predictions.parquet").status_code == 404
+    with site.ledger() as ledger:
+        ledger.conn.execute("UPDATE jobs SET run_dir = ?", (str(folder),))
     page = client.get("/jobs/good", headers=BROWSER)
     assert (page.status_code, "is missing" in page.text) == (200, True)
 

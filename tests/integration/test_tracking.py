@@ -19,6 +19,7 @@ from support.installation import NAIVE, NET
 from support.tracked_runs import MlflowReader, TrackedRuns
 from support.waiting import until
 
+from cbi_queue.api.job_view import job_view
 from cbi_queue.ledger.verbs import accept
 from cbi_queue.tracking import store
 from cbi_queue.tracking.store import COPIED_BYTES
@@ -100,6 +101,11 @@ def test_what_is_told_of_a_run(tracked, installation):
     tracked.track()
     accepted = tracked.runs()["vetoed-run"]
     assert (accepted["status"], accepted["tags"]["state"], accepted["id"]) == ("FINISHED", "succeeded", told["id"])
+    place = job_view(installation.settings, "vetoed-run").tracked
+    assert (place.run_id, place.experiment) == (told["id"], told["experiment"])
+    assert place.path == f"/#/experiments/{place.experiment_id}/runs/{told['id']}"
+    tracked.ended("not-yet")
+    assert job_view(installation.settings, "not-yet").tracked is None
 
 
 def runs_in(store) -> int:

@@ -28,6 +28,8 @@ from support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.installation import Installation
+
 STARTS_WITHIN_S = 30.0
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 """What a browser accepts."""
@@ -87,6 +89,15 @@ class ApiInstallation:
         self.settings.make_layout()
         self.settings.ledger_path.write_bytes(_empty_ledger())
         self.url = f"http://127.0.0.1:{self.port}"
+
+    @classmethod
+    def over(cls, installation: Installation) -> ApiInstallation:
+        """Serve an installation that is there already, with its real daemon."""
+        site = cls.__new__(cls)
+        site.port = free_port()
+        site.environ = {**installation.environ, "CBI_PORT": str(site.port)}
+        site.settings, site.url = installation.settings, f"http://127.0.0.1:{site.port}"
+        return site
 
     def enqueue(self, *jobs: dict[str, Any]) -> None:
         """Enqueue jobs; JOB fills in the keys that a job leaves out."""

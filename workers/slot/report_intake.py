@@ -91,6 +91,7 @@ class Intake:
                 self._write_restored(report)
             case CheckpointSaved():
                 self.left_checkpoint = True
+                self._telemetry.record_checkpoint(self._attempt.job_id, self._attempt.number, self._unit, report)
             case CheckpointFailed():
                 words = f"{self._unit} {report.epoch} was not stored: {report.why}; the earlier checkpoint is kept"
                 self._write("checkpoint_failed", words)

@@ -94,7 +94,7 @@
       for (const mark of marks) {
         const [begin, end] = [Math.max(mark.at, from), Math.min(mark.until ?? mark.at, to)];
         if (end < begin) continue;
-        const band = add(figure, "rect", { class: `mark ${mark.kind}`, x: across(begin), width: Math.max(1, across(end) - across(begin)), y: 16, height: height - 16 });
+        const band = add(figure, "rect", { class: `mark ${mark.kind}`, x: across(begin), width: Math.max(1, across(end) - across(begin)), ...(mark.kind === "stored" ? { y: height - 10, height: 10 } : { y: 16, height: height - 16 }) });
         add(band, "title", {}, mark.words);
       }
       panels.forEach((each, n) => panel(each, n * (TALL + GAP) + 24));

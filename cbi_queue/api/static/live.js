@@ -29,7 +29,7 @@ function localTime(at) {
 
 function dayAndMinute(at) {
   const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-  return `${at.toLocaleDateString([], { weekday: "short", day: "numeric" })}, ${clock}`;
+  return `${at.toLocaleDateString([], { weekday: "short", month: "short", day: "numeric" })}, ${clock}`;
 }
 
 function localise(root) {

@@ -15,6 +15,7 @@ from cbi_queue.ledger.peaks import expected_mib, peaks_of_jobs
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import REASON_WORDS, JobState, event_title
 from cbi_queue.models.kinds import Family
+from cbi_queue.settings import load_settings
 from cbi_queue.views.forecast import forecast_lines
 from cbi_queue.views.leaderboard import may_differ
 from cbi_queue.views.project_board import project_of
@@ -22,6 +23,8 @@ from cbi_queue.views.result_table import SCORE_COLUMNS, result_lines, run_files,
 from cbi_queue.wording import OTHER_NUMBERS, duration
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow
     from cbi_queue.ledger.peaks import PeakRow
 
@@ -39,7 +42,7 @@ def command(name: str, why: bool, as_json: bool) -> None:
         expected = expected_mib(ledger, peak) if peak else None
         lowered = lowered_micro_batch(ledger, job)
     if why:
-        _print_why(job, as_json=as_json)
+        _print_why(job, load_settings().models, as_json=as_json)
     elif as_json:
         memory = {**asdict(peak), "expected_mib": expected} if peak else None
         told = {"memory": memory, "files": run_files(job), "attempt_list": _plain(attempts), "events": _plain(events)}
@@ -48,14 +51,14 @@ def command(name: str, why: bool, as_json: bool) -> None:
         _print(job, attempts, events, peak, expected, lowered)
 
 
-def _print_why(job: JobRow, *, as_json: bool) -> None:
+def _print_why(job: JobRow, models: Path, *, as_json: bool) -> None:
     from cbi_queue.cli.explanation_view import print_explanation
     from cbi_queue.views.explanation import explanation_of, luck_words
 
     if not as_json:
-        print_explanation(job)
+        print_explanation(job, models)
         return
-    told = explanation_of(job)
+    told = explanation_of(job, models)
     print_json({"id": job.id, "name": job.name, "luck": luck_words(job), "missing": told.missing, **told.found})
 
 

@@ -52,14 +52,14 @@ def command(everything: bool, tensorboard: Path | None, as_json: bool) -> None:
             raise click.UsageError("--all is for MLflow's store; for --tensorboard name an empty FOLDER")
         _event_files(settings, tensorboard, as_json=as_json)
         return
-    from cbi_queue.tracking.store import store_dir, uri_of
+    from cbi_queue.tracking.reading import look_command, store_dir, uri_of
     from cbi_queue.tracking.tracker import track
 
     shows = not as_json and sys.stderr.isatty()
     done = track(settings, everything=everything, on_run=_show if shows else None)
     if shows and done.written:
         click.echo(err=True)
-    look = f"{shlex.quote(_beside('mlflow'))} ui --backend-store-uri {shlex.quote(uri_of(settings))} --port 5000"
+    look = look_command(settings, _beside("mlflow"))
     if as_json:
         print_json({"written": done.written, "in_store_before": done.in_store, "uri": uri_of(settings), "look": look})
         return

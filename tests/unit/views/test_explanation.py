@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.api_installation import scores
@@ -51,7 +52,7 @@ def run(tmp_path, body=FOUND, skill=0.05, se=0.1, p=0.5, **changes):
 
 
 def printed(job, capsys):
-    print_explanation(job)
+    print_explanation(job, Path(job.run_dir).parent)
     return capsys.readouterr().out
 
 
@@ -94,25 +95,39 @@ def test_a_model_that_was_shrunk_to_naive_says_that_nothing_counts(tmp_path):
     ],
 )
 def test_what_is_not_there_or_cannot_be_read_is_said(tmp_path, body, words):
-    assert words in explanation_of(run(tmp_path, body)).missing
+    assert words in explanation_of(run(tmp_path, body), tmp_path).missing
 
 
 def test_a_file_that_the_manifest_does_not_name_is_not_believed(tmp_path):
     job = run(tmp_path, body=None)
     (tmp_path / "run" / "why.json").write_text(json.dumps(FOUND))
-    assert explanation_of(job).found == {}
+    assert explanation_of(job, tmp_path).found == {}
 
 
 def test_a_file_that_was_changed_since_the_run_is_not_believed(tmp_path):
     job = run(tmp_path)
-    assert explanation_of(job).found == FOUND
+    assert explanation_of(job, tmp_path).found == FOUND
     (tmp_path / "run" / "why.json").write_text('{"importance": NaN}')
-    assert "cannot be read; `cbi-queue verify" in explanation_of(job).missing
-    assert explanation_of(replace(job, identity="another training")).missing.endswith("belongs to another job now")
+    assert "cannot be read; `cbi-queue verify" in explanation_of(job, tmp_path).missing
+    other = replace(job, identity="another training")
+    assert explanation_of(other, tmp_path).missing.endswith("belongs to another job now")
+
+
+def test_a_recorded_folder_outside_the_models_is_not_read_and_one_that_moved_with_them_is(tmp_path):
+    job = run(tmp_path)
+    models, shelf = tmp_path / "Models", tmp_path / "Models" / "local" / "1w"
+    shelf.mkdir(parents=True)
+    assert "lies outside" in explanation_of(job, models).missing
+    linked = replace(job, run_dir=str(models / "link"))
+    (models / "link").symlink_to(tmp_path / "run")
+    assert "lies outside" in explanation_of(linked, models).missing
+    (tmp_path / "run").rename(shelf / "run")
+    moved = replace(job, run_dir="/gone/Models/local/1w/run")
+    assert explanation_of(moved, models).found == FOUND
 
 
 def test_a_file_that_is_nested_too_deeply_breaks_nothing(tmp_path):
-    assert "cannot be read" in explanation_of(run(tmp_path, "[" * 200_000)).missing
+    assert "cannot be read" in explanation_of(run(tmp_path, "[" * 200_000), tmp_path).missing
 
 
 def test_a_lead_is_told_to_be_one_of_many(tmp_path):
@@ -125,7 +140,7 @@ def test_a_link_in_its_place_is_not_followed(tmp_path):
     (tmp_path / "elsewhere.json").write_text(json.dumps(FOUND))
     (tmp_path / "run" / "why.json").unlink()
     (tmp_path / "run" / "why.json").symlink_to(tmp_path / "elsewhere.json")
-    assert "cannot be read" in explanation_of(job).missing
+    assert "cannot be read" in explanation_of(job, tmp_path).missing
 
 
 @pytest.mark.parametrize(
