@@ -23,6 +23,7 @@ def test_two_runs_are_compared_with_a_form(tmp_path: Path):
     from playwright.sync_api import sync_playwright
 
     site = ApiInstallation(tmp_path)
+    (site.settings.exports_dir / "production_training_data.parquet").write_bytes(b"no export")
     site.enqueue({"name": "first"}, {"name": LONG[:80]}, {"name": "needs-data", "dataset": "gone"})
     for skill in (0.1, 0.2):
         site.finish(site.start_next(), scores(skill, se=0.02, p=0.4))

@@ -210,7 +210,7 @@ def test_the_stream_comes_back_with_the_server_and_a_hidden_tab_tells_of_a_failu
                 "a hidden tab is told, and fetches nothing"
             )
             page.evaluate("hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
-            page.locator(".alarm", has_text="boom again").wait_for()
+            page.locator("#more-failed", has_text="Failed otherwise: next").wait_for()
             page.get_by_role("button", name="Stop notifications").click()
             page.evaluate("hidden = true; document.dispatchEvent(new Event('visibilitychange'))")
             assert page.evaluate("stream.source") is None, "what nobody waits for is closed"
