@@ -118,7 +118,7 @@ class Recording:
             for number in left
             if current is None or number != current.job_id
         ]
-        typical = {job.id: guess.median_s for job in pending if (guess := durations.of(job.work))}
+        typical = {job.id: guess.median_s for job in pending if (guess := durations.soon(job.work))}
         order, idle_s = claim_order(pending, typical)
         found = finish(durations, order, None if current is None else self._running(current, at), idle_s=idle_s)
         real_s = max(last[number].ended_at for number in left) - at

@@ -218,10 +218,18 @@ class Durations:
         return min(1.0, squares / count)
 
     def of(self, work: Work) -> Guess | None:
-        """Return how long a job takes; None when nothing like it has run."""
+        """Return how long a job takes at the usual pace; None when nothing like it has run."""
         if work not in self._known:
             self._known[work] = self._guess(work)
         return self._known[work]
+
+    def soon(self, work: Work) -> Guess | None:
+        """Return how long a job takes that starts at the present pace of the machine; None when nothing like it has run."""
+        guess = self.of(work)
+        if guess is None:
+            return None
+        *groups, of_run = guess.unknown
+        return Guess(guess.mu + self.pace, (*groups, of_run + self.pace_spread**2), guess.level)
 
     def _guess(self, work: Work) -> Guess | None:
         one_run = self._spread(work.model) ** 2

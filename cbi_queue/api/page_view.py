@@ -98,7 +98,7 @@ def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None
         found = alarms(settings, ledger, status)
         picture = timeline(ledger, telemetry, forecast, status.finish)
         order, _ = forecast.ordered()
-        guesses = {forecast.names[job.id]: forecast.durations.of(job.work) for job in order}
+        guesses = {forecast.names[job.id]: forecast.durations.soon(job.work) for job in order}
         at_risk = tuple(forecast.at_risk(order))
     mood, headline = _headline(status)
     tabs = tuple(dict.fromkeys(board.horizon for board in boards if board.kind == "price"))

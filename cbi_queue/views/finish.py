@@ -157,7 +157,7 @@ class QueueForecast:
     def ordered(self, pending: Sequence[Pending] | None = None) -> tuple[list[Pending], float]:
         """Return the pending jobs in the order of the claim, and the seconds in which none may start."""
         jobs = self.pending if pending is None else pending
-        known = {job.id: self.durations.of(job.work) for job in jobs}
+        known = {job.id: self.durations.soon(job.work) for job in jobs}
         return claim_order(jobs, {number: guess.median_s for number, guess in known.items() if guess is not None})
 
     def changed(self, *, without: Collection[str] = (), length: float = 1.0) -> tuple[list[Pending], int]:
@@ -194,7 +194,7 @@ class QueueForecast:
             ahead = finish(self.durations, (), self.running)
             passed_s = 0.0 if ahead is None else ahead.median_s
         for pending in order:
-            guess, job = self.durations.of(pending.work), self._jobs.get(pending.id)
+            guess, job = self.durations.soon(pending.work), self._jobs.get(pending.id)
             if guess is None or job is None:
                 continue
             passed_s = max(passed_s, pending.wait_s) + guess.median_s

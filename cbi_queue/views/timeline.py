@@ -187,12 +187,12 @@ def _plan(forecast: QueueForecast, now: float) -> Iterator[tuple[float, float, s
     if forecast.running is not None:
         left_s = forecast.running.remaining_s
         if left_s is None:
-            guess = forecast.durations.of(forecast.running.work)
+            guess = forecast.durations.soon(forecast.running.work)
             left_s = max(0.0, guess.median_s - forecast.running.elapsed_s) if guess is not None else 0.0
         yield now, now + left_s, f"{forecast.names[forecast.running_id or 0]}: {duration(left_s)} left"
         at = max(at, now + left_s)
     for job in order[:MOST_PLANNED]:
-        guess = forecast.durations.of(job.work)
+        guess = forecast.durations.soon(job.work)
         if guess is not None:
             yield at, at + guess.median_s, f"{forecast.names[job.id]}: about {duration(guess.median_s)}"
             at += guess.median_s

@@ -165,6 +165,11 @@ def test_a_machine_that_has_become_slow_is_expected_to_stay_so_for_now() -> None
     assert steady.pace == pytest.approx(0.0, abs=0.01)
     assert 0.1 < hot.pace < math.log(1.5) + 0.01
     assert is_now.median_s > 55.0
+    usual, soon = hot.of(TREES), hot.soon(TREES)
+    assert usual is not None
+    assert soon is not None
+    assert soon.median_s == pytest.approx(usual.median_s * math.exp(hot.pace))
+    assert is_now.median_s == pytest.approx(5 * soon.median_s, rel=0.1), "what is said of each job adds up"
 
 
 def test_errors_are_counted_as_often_as_a_job_may_be_retried() -> None:
