@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -28,7 +29,8 @@ _BEGUN = ".begun"
 
 def note_begin(checkpoint_dir: Path) -> None:
     """Note when the first attempt of this job began; checkpoints live as long as the job is not done."""
-    (checkpoint_dir / _BEGUN).touch(exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # a touch of a file that is there would say: now
+        (checkpoint_dir / _BEGUN).touch(exist_ok=False)
 
 
 def keep_outputs(workdir: Path, patterns: Sequence[str], task_folders: tuple[Path, Path]) -> Iterator[str]:
@@ -51,25 +53,27 @@ def keep_outputs(workdir: Path, patterns: Sequence[str], task_folders: tuple[Pat
         found, old = _matches(workdir, pattern), 0
         for name in found:
             try:
-                with open_inside(workdir, name) as stream:
-                    status = os.fstat(stream.fileno())
-                    if status.st_mtime < since_s:
-                        old += 1
-                        continue
-                    if status.st_size > left or kept >= MOST_FILES:
-                        most = f"a job keeps {MOST_FILES:,} files and {MOST_BYTES >> 30} GiB at most"
-                        yield f"outputs {pattern!r}: {name!r} and what follows were not kept: {most}"
-                        return
-                    target = run_dir / OUTPUT_FOLDER / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with atomic_file(target) as part, part.open("wb") as copy:
-                        shutil.copyfileobj(stream, copy, 2**20)
-            except NoRegularFile as exc:
-                yield f"outputs {pattern!r}: {name!r} {exc}; it was not kept"
+                stream = open_inside(workdir, name)
             except FileNotFoundError:
                 continue
-            else:
-                left, kept = left - status.st_size, kept + 1
+            except OSError as exc:
+                why = exc if isinstance(exc, NoRegularFile) else f"cannot be read: {exc.strerror}"
+                yield f"outputs {pattern!r}: {name!r} {why}; it was not kept"
+                continue
+            with stream:
+                status = os.fstat(stream.fileno())
+                if status.st_mtime < since_s:
+                    old += 1
+                    continue
+                if status.st_size > left or kept >= MOST_FILES:
+                    most = f"a job keeps {MOST_FILES:,} files and {MOST_BYTES >> 30} GiB at most"
+                    yield f"outputs {pattern!r}: {name!r} and what follows were not kept: {most}"
+                    return
+                target = run_dir / OUTPUT_FOLDER / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_file(target) as part, part.open("wb") as copy:
+                    shutil.copyfileobj(stream, copy, 2**20)
+            left, kept = left - status.st_size, kept + 1
         if not found:
             yield f"outputs {pattern!r} names no file in {workdir}"
         elif old:
