@@ -92,7 +92,7 @@ def _slot(status: QueueStatus) -> Iterator[Metric]:
         yield _gauge("slot_attempt_seconds", "Seconds since the attempt in the slot began", passed_s)
     if progress is not None:
         yield _gauge("slot_epoch", "Finished epochs, rounds or fits of the job in the slot", progress.epoch)
-        yield _gauge("slot_epochs", "Epochs that it has at the most", progress.total_epochs)
+        yield from _known("slot_epochs", "Epochs that it has at the most", progress.total_epochs)
         yield from _known("slot_remaining_seconds", "Seconds left at the current pace", progress.remaining_s)
         yield from _known("slot_train_loss", "Its last training loss", progress.train_loss)
         yield from _known("slot_validation_loss", "Its last validation loss", progress.validation_loss)

@@ -135,15 +135,17 @@ def _slot(status: QueueStatus) -> RenderableType:
 
 def _bar(progress: Progress, state: str) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
-    words = f"{progress.unit} {progress.epoch}/{progress.total_epochs}"
+    words = f"{progress.unit} {progress.epoch}{f'/{progress.total_epochs}' if progress.total_epochs else ''}"
     if progress.validation_loss is not None:
         words += f"  validation loss {progress.validation_loss:.5g}"
     if state == "paused":
         words += "  paused"
     elif progress.remaining_s is not None:
         words += f"  about {duration(progress.remaining_s)} left"
-    bar = ProgressBar(total=max(1, progress.total_epochs), completed=progress.epoch, width=30)
-    grid.add_row(bar, Text(printable(words)))
+    cells: list[RenderableType] = [Text(printable(words))]
+    if progress.total_epochs is not None:
+        cells.insert(0, ProgressBar(total=progress.total_epochs, completed=progress.epoch, width=30))
+    grid.add_row(*cells)
     return grid
 
 

@@ -37,7 +37,7 @@ class Started(Message):
 
     type: ClassVar[str] = "started"
     total_epochs: int
-    """Epochs, boosting rounds or fits planned; 1 for a one-shot fit."""
+    """Epochs, boosting rounds or fits planned; 1 for a one-shot fit, 0 where a script does not say."""
     unit: str = "epoch"
     """What one report counts: epoch | round | fit | chunk | batch."""
     one_shot: bool = False
@@ -68,6 +68,7 @@ class EpochReport(Message):
     epoch: int
     """1-based count of finished epochs, rounds or fits."""
     total_epochs: int
+    """0: not known."""
     wall_s: float
     """Working time since the last report; pauses, pacing, probes and checkpoints excluded."""
     samples: int | None = None

@@ -80,7 +80,8 @@ class EpochRow:
     job_id: int
     attempt: int
     epoch: int
-    total_epochs: int
+    total_epochs: int | None
+    """None: not known."""
     unit: str
     at: float
     wall_s: float
@@ -99,7 +100,7 @@ class EpochRow:
     def of(cls, row: tuple[Any, ...]) -> EpochRow:
         """Read a row of `SELECT * FROM epochs`."""
         values = dict(zip(cls.__slots__, row, strict=True))
-        return cls(**{**values, "resumed": bool(values["resumed"])})
+        return cls(**{**values, "total_epochs": values["total_epochs"] or None, "resumed": bool(values["resumed"])})
 
 
 class Telemetry:

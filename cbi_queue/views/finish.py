@@ -311,7 +311,7 @@ def _wait_s(job: JobRow, now: float) -> float:
 def _running(ledger: Ledger, job: JobRow, work: Work, progress: Progress | None) -> Running:
     attempt = open_attempt(ledger, job.id)
     elapsed_s = 0.0 if attempt is None else time_in_slot(ledger, job.id, attempt.started_at, attempt.settings)
-    if progress is None or not progress.total_epochs:
+    if progress is None or progress.total_epochs is None:
         return Running(work, elapsed_s)
     return Running(work, elapsed_s, min(1.0, progress.epoch / progress.total_epochs), progress.remaining_s)
 

@@ -28,13 +28,14 @@ class Progress:
     """How far the job in the slot is."""
 
     epoch: int
-    total_epochs: int
+    total_epochs: int | None
+    """None: the script does not say."""
     unit: str
     epoch_wall_s: float | None
     """Mean working time of the last epochs, without rests."""
     remaining_s: float | None
     """Seconds until the last epoch is done, at that mean and at the current pace; early stopping may end sooner. None
-    while the job is paused, while no daemon runs, and where the pace is not known."""
+    while the job is paused, while no daemon runs, and where the pace or the number of epochs is not known."""
     train_loss: float | None
     validation_loss: float | None
     reported_at: float
@@ -58,12 +59,13 @@ def take_progress(
     last = rows[-1]
     epoch_wall_s = sum(row.wall_s for row in rows) / len(rows) / _epochs_a_report(rows)
     share = _share_worked(telemetry, rows, duty) if is_training else None
+    left = None if last.total_epochs is None else max(0, last.total_epochs - last.epoch)
     return Progress(
         epoch=last.epoch,
         total_epochs=last.total_epochs,
         unit=last.unit,
         epoch_wall_s=epoch_wall_s,
-        remaining_s=None if share is None else epoch_wall_s * max(0, last.total_epochs - last.epoch) / share,
+        remaining_s=None if share is None or left is None else epoch_wall_s * left / share,
         train_loss=last.train_loss,
         validation_loss=last.validation_loss,
         reported_at=last.at,

@@ -122,7 +122,8 @@ def _cut(epochs: Sequence[EpochRow], marks: Sequence[float]) -> Iterable[list[Ep
 def _stretch_words(stretch: Sequence[EpochRow], typical: float | None, cold: float | None) -> str:
     first, last = stretch[0], stretch[-1]
     which = f"{last.unit} {last.epoch}" if first is last else f"{last.unit}s {first.epoch} to {last.epoch}"
-    words = f"{which} of {last.total_epochs}: {median(row.wall_s for row in stretch):.2f} s each"
+    of = f" of {last.total_epochs}" if last.total_epochs else ""
+    words = f"{which}{of}: {median(row.wall_s for row in stretch):.2f} s each"
     if typical is not None:
         words += f", {per_sample(typical)} a sample"
     if typical is not None and cold is not None:

@@ -34,13 +34,15 @@ def log_line(message: Message) -> str | None:
 def _started(report: Started) -> str:
     several = "s" if report.total_epochs != 1 else ""
     samples = f", {report.samples} samples each" if report.samples else ""
-    return f"training starts: {report.total_epochs} {report.unit}{several}{samples}"
+    planned = f": {report.total_epochs} {report.unit}{several}" if report.total_epochs else ""
+    return f"training starts{planned}{samples}"
 
 
 def _epoch(report: EpochReport) -> str:
     losses = (("training loss", report.train_loss), ("validation loss", report.validation_loss))
     known = "".join(f", {name} {loss:.6g}" for name, loss in losses if loss is not None)
-    return f"{report.epoch}/{report.total_epochs} in {report.wall_s:.2f} s{known}"
+    of = f"/{report.total_epochs}" if report.total_epochs else ""
+    return f"{report.epoch}{of} in {report.wall_s:.2f} s{known}"
 
 
 def _restored(report: Restored) -> str:

@@ -301,7 +301,7 @@ class ClientChannel:
         self._report(
             EpochReport(
                 epoch=epoch,
-                total_epochs=max(epoch, _count(message.get("of"), 1) or epoch),
+                total_epochs=max(epoch, of) if (of := _count(message.get("of"), 1)) else 0,
                 wall_s=wall_s,
                 samples=_count(message.get("samples"), 1),
                 train_loss=_number(message.get("train_loss")),

@@ -80,11 +80,9 @@ class ClientLink:
     def report(self, report: Report) -> None:
         """Pass a client's report on, after what it shows about the script."""
         if isinstance(report, EpochReport):
+            plan: dict[str, Any] = {} if self._is_spoken else {"unit": "epoch", "total_epochs": report.total_epochs}
             self.epoch, self._is_spoken = report.epoch, True
-            changes: dict[str, Any] = {"unit": "epoch", "total_epochs": report.total_epochs}
-            if self._started.micro_batch is None:
-                changes["micro_batch"] = report.micro_batch
-            self.announce(**changes)
+            self.announce(micro_batch=self._started.micro_batch or report.micro_batch, **plan)
         self._task.channel.report(report)
 
     def saw_progress(self, progress: Progress | None) -> None:
@@ -97,13 +95,13 @@ class ClientLink:
         self._task.channel.report(EpochReport(progress.done, progress.of, max(wall_s, 0.0)))
 
     def announce(self, **changes: Any) -> None:
-        """Report what is known about the script beyond its start; nothing when that is nothing new."""
+        """Report what is known about the script beyond its start; nothing when that is nothing new: each begins a governor."""
         with self._lock:
             channel = self._channel
             if channel is not None and channel.can:
                 changes["can"] = ("pace", *sorted(channel.can))
-                sizes = filter(None, (channel.full_micro_batch, self._task.assignment.micro_batch))
-                changes["micro_batch"] = min(sizes) if channel.full_micro_batch else self._started.micro_batch
+                if full := channel.full_micro_batch:
+                    changes["micro_batch"] = min(full, self._task.assignment.micro_batch or full)
             started = replace(self._started, **changes)
             if started != self._started:
                 self._started = started

@@ -339,6 +339,15 @@ def test_the_page_shows_everything_and_escapes_what_people_wrote(site, client, b
         assert shown in page, shown
     assert read_token(site.settings) not in page
 
+    site.report("now", [0.9, 0.7, 0.8], total_epochs=0)  # of a script that does not say
+    page = client.get("/status", headers=BROWSER).text + client.get("/jobs/now").text
+    assert "epoch 3, of a number that is not known" in page
+    assert "/0" not in page
+    assert "cbi_queue_slot_epochs" not in client.get("/metrics").text
+    with site.daemon():
+        progress = client.get("/api/v1/status").json()["slot"]["progress"]
+    assert (progress["total_epochs"], progress["remaining_s"]) == (None, None)
+
 
 def test_the_page_shows_what_the_governor_reads_does_and_decided(site, client):
     site.enqueue({"name": "net"})

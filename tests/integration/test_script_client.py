@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from cbi_queue.protocol import CheckpointSaved, EpochReport, MicroBatchChanged, Note, Restored
+from cbi_queue.protocol import CheckpointSaved, EpochReport, MicroBatchChanged, Note, Restored, Started
+from jobs.process.log_lines import log_line
 from jobs.script.client_channel import ClientChannel
+from jobs.script.link import ClientLink
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.process
@@ -157,6 +160,7 @@ def test_what_a_client_says_is_checked_and_told_once(runner):
     extra = [{"type": "metric", "name": "\x1b[2J", "value": 1}, {"type": "steal"}, {"type": "can", "can": [[]]}]
     with runner.connect(HELLO, *wrong, *extra, {**EPOCH, "train_loss": float("inf"), "samples": -5}, EPOCH):
         until(lambda: runner.of_kind(EpochReport), "the one that holds")
+        assert runner.of_kind(EpochReport)[0].total_epochs == 0, "not known, as it did not say"
         with runner.connect(HELLO, {**EPOCH, "epoch": 9}, {"type": "metric", "name": "mae", "value": 2}):
             until(lambda: runner.channel.metrics, "the other process's metric")
     assert [(report.epoch, report.train_loss, report.samples) for report in runner.of_kind(EpochReport)] == [
@@ -214,3 +218,24 @@ def test_a_client_that_never_reads_or_writes_without_end_holds_nobody_up(runner)
                 pass
         honest.sendall(json.dumps(EPOCH).encode() + b"\n")
         until(lambda: runner.of_kind(EpochReport), "the honest client's epoch")
+
+
+def test_a_script_that_does_not_say_how_many_epochs_there_are_is_begun_once(tmp_path):
+    """Each `Started` begins a governor, which would know nothing of the epochs before."""
+    reports = []
+    channel = SimpleNamespace(report=reports.append, duty=1.0, wanted_micro_batch=None, paused_s=0.0)
+    assignment = SimpleNamespace(ledger_id="x", job_id=1, micro_batch=None)
+    (tmp_path / "run").mkdir()
+    task = SimpleNamespace(channel=channel, assignment=assignment, run_dir=tmp_path / "run", checkpoint_dir=tmp_path)
+    link = ClientLink(task, Started(total_epochs=1, unit="run", can=("pace",)))
+    text = "from cbi_queue.client import training as t; t.checkpoint_due(); [t.report(n, micro_batch=8) for n in (1, 2, 3)]"
+    try:
+        environment = {"PATH": os.environ["PATH"], **link.environment("")}
+        subprocess.run([sys.executable, "-c", text], env=environment, check=True, cwd=tmp_path)
+    finally:
+        link.close()
+    link.obey()
+    begun = [(each.total_epochs, each.micro_batch) for each in reports if isinstance(each, Started)]
+    assert begun == [(0, 8)]
+    assert [each.epoch for each in reports if isinstance(each, EpochReport)] == [1, 2, 3]
+    assert log_line(reports[-1]).startswith("3 in ")
