@@ -10,8 +10,9 @@
             with training.save(epoch) as path: model.save(path)
 
 That is all: when the queue wants the machine back, `checkpoint_due` is True, and the next turn of `epochs` ends the
-script (SystemExit 75). Outside the queue every call is a no-op and nothing is sent. No call blocks, and none raises for
-wrong values: it warns once on standard error and drops them. Only `save` raises what writing files raises.
+script (SystemExit 75). Outside the queue every call is a no-op. Only the first call and the first `micro_batch` wait for
+the queue, half a second at most, and the end of the script, three. None raises for wrong values: it warns once on standard
+error and drops them. Only `save` raises what writing files raises.
 
 Callbacks for libraries are in `client_adapters`. This file never imports the rest of cbi-queue, so it can be copied.
 """
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of the messages that are spoken
 STOPPED = 75  # exit status of a script that was asked to stop (EX_TEMPFAIL)
-_MAX_BYTES, _CONNECT_S = 65_536, 0.5
+_MAX_BYTES, _CONNECT_S, _LAST_S = 65_536, 0.5, 3.0
 _BURST, _PER_S = 200.0, 10.0  # reports sent at once, and a second after that; the next one holds those between
 _NO_SIGNAL, _NO_SIGPIPE = getattr(socket, "MSG_NOSIGNAL", 0), 0x1022  # the second is macOS's SO_NOSIGPIPE
 
@@ -47,20 +48,19 @@ class Training:
     """The script's side of the queue; use the one instance `training`. Threads may share it; a forked child is mute."""
 
     def __init__(self) -> None:
-        self.resumed_epoch = 0
-        """Epoch of the checkpoint that `resume_from` returned; 0 without one."""
+        self.resumed_epoch = 0  # of the checkpoint that `resume_from` returned
         self.dropped_reports = 0  # they found no room, because the queue did not read
         self._lock = threading.RLock()  # a signal handler may call in the middle of a call
         self._pid = 0
         self._socket: socket.socket | None = None
         self._inbox, self._outbox = b"", b""
         self._orders: dict[str, Any] = {}
-        self._said: set[str] = set()
+        self._abilities: set[str] = set()
+        self._warned: set[str] = set()
         self._tokens, self._samples, self._lowered = _BURST, 0, 0
         self._begun = self._reported_s = self._saved_s = time.monotonic()
         self._begun_cpu = time.process_time()
-        self._is_odd = True
-        """True when the time of the next report is no baseline: it holds the script's start, or a pause."""
+        self._is_odd = True  # the time of the next report is no baseline: it holds the script's start, or a pause
 
     @property
     def active(self) -> bool:
@@ -101,7 +101,7 @@ class Training:
         number = self._number("epoch", epoch, least=1, whole=True)
         if number is None:
             return
-        values = {
+        values: dict[str, Any] = {
             "of": self._number("of", of, least=1, whole=True),
             "train_loss": self._number("loss", loss),
             "validation_loss": self._number("validation_loss", validation_loss),
@@ -116,14 +116,10 @@ class Training:
                 self._tokens += 1.0
                 return
             self._poll()  # the time that the script was stopped, up to now
-            message = {"type": "epoch", "epoch": number, "wall_s": max(0.0, now - self._begun)}
-            message["cpu_s"] = max(0.0, time.process_time() - self._begun_cpu)
-            message.update({name: value for name, value in values.items() if value is not None})
-            if self._samples:
-                message["samples"] = self._samples
-            message.update({"resumed": True} if self._is_odd else {})
-            if not self._send(message):
-                self.dropped_reports += 1
+            values.update(samples=self._samples or None, resumed=self._is_odd or None)
+            values.update(wall_s=max(0.0, now - self._begun), cpu_s=max(0.0, time.process_time() - self._begun_cpu))
+            known = {name: value for name, value in values.items() if value is not None}
+            self.dropped_reports += not self._send({"type": "epoch", "epoch": number, **known})
             self._begin()
 
     def checkpoint_due(self, every_s: float = 600.0) -> bool:
@@ -154,7 +150,9 @@ class Training:
         self._can("micro_batch", default)
         with self._lock:
             if not self._orders and self._socket is not None:  # a script may ask but once, at its start
-                select.select([self._socket], [], [], _CONNECT_S)
+                orders = select.poll()  # `select` takes no descriptor from 1,024 up
+                orders.register(self._socket, select.POLLIN)
+                orders.poll(1000 * _CONNECT_S)
             self._poll()
             wanted = self._orders.get("micro_batch")
             taken = wanted if type(wanted) is int and 1 <= wanted < default else default
@@ -180,8 +178,7 @@ class Training:
         Raises:
             SystemExit: with status 75, at the turn after the queue asked for a stop.
         """
-        with self._lock:
-            self._begin()
+        self._begin()
         for epoch in range(self.resumed_epoch + 1, of + 1):
             if self.should_stop():
                 raise SystemExit(STOPPED)
@@ -190,8 +187,7 @@ class Training:
     @contextlib.contextmanager
     def epoch(self, epoch: int, of: int | None = None) -> Iterator[dict[str, Any]]:
         """Time a block as *epoch* and report it with what was put into the dict: loss, validation_loss, samples."""
-        with self._lock:
-            self._begin()
+        self._begin()
         values: dict[str, Any] = {}
         yield values
         known = ("loss", "validation_loss", "samples", "micro_batch")
@@ -245,7 +241,8 @@ class Training:
             return self._orders.get(name) is True
 
     def _begin(self) -> None:
-        self._begun, self._begun_cpu, self._samples, self._is_odd = time.monotonic(), time.process_time(), 0, False
+        with self._lock:
+            self._begun, self._begun_cpu, self._samples, self._is_odd = time.monotonic(), time.process_time(), 0, False
 
     def _checkpointed(self, epoch: int, wall_s: float) -> None:
         with self._lock:
@@ -256,11 +253,11 @@ class Training:
             self._send({"type": "checkpoint", "epoch": epoch, "wall_s": wall_s})
 
     def _can(self, what: str, batch: Any = None) -> None:
-        if what not in self._said:
+        if what not in self._abilities:
             with self._lock:
-                self._said.add(what)
-                can = sorted(self._said & {"checkpoint", "micro_batch"})
-                self._send({"type": "can", "can": can, "micro_batch": batch if type(batch) is int else None})
+                self._abilities.add(what)
+                asked = batch if type(batch) is int else None
+                self._send({"type": "can", "can": sorted(self._abilities), "micro_batch": asked})
 
     def _link(self) -> socket.socket | None:
         """Return the socket of this process; connect at the first call, and never again."""
@@ -291,12 +288,15 @@ class Training:
             return
         self._socket = link
         atexit.register(self._end)
-        python = ".".join(map(str, sys.version_info[:3]))
-        self._send({"type": "hello", "version": VERSION, "pid": self._pid, "python": python})
+        self._send({"type": "hello", "version": VERSION, "pid": self._pid, "python": sys.version.split()[0]})
 
     def _end(self) -> None:
-        if self._link() is not None:
+        link = self._link()
+        if link is not None:
             self._send({"type": "bye"})
+            with self._lock, contextlib.suppress(OSError):  # what found no room: the queue reads 500 lines a second
+                link.settimeout(_LAST_S)
+                link.sendall(self._outbox, _NO_SIGNAL)
             self._lose()
 
     def _lose(self) -> None:
@@ -364,8 +364,8 @@ class Training:
 
     def _warn(self, words: str) -> None:
         key = words.partition(":")[0]
-        if key not in self._said:
-            self._said.add(key)
+        if key not in self._warned:
+            self._warned.add(key)
             with contextlib.suppress(Exception):
                 print(f"cbi-queue client: {words} (said once)", file=sys.stderr)
 

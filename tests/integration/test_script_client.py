@@ -239,3 +239,27 @@ def test_a_script_that_does_not_say_how_many_epochs_there_are_is_begun_once(tmp_
     assert begun == [(0, 8)]
     assert [each.epoch for each in reports if isinstance(each, EpochReport)] == [1, 2, 3]
     assert log_line(reports[-1]).startswith("3 in ")
+
+
+ODD = """
+import os, resource
+from cbi_queue.client import training
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+training.report(1, micro_batch="32")
+training.micro_batch(32)
+training.checkpoint_due()
+for number in range(300):
+    training.metric(f"figure_{number}", number)
+"""
+
+
+def test_an_odd_script_is_understood_and_its_last_words_are_heard(runner):
+    """A warning about a micro-batch is no request for one, a descriptor above 1,024 no end, and a burst is not cut."""
+    own = {"CBI_QUEUE_SOCKET": str(runner.channel.path), "PYTHONPATH": str(runner.folder)}
+    command = [sys.executable, "-c", ODD]
+    done = subprocess.run(command, env=own, capture_output=True, text=True, check=False, cwd=runner.folder)
+    assert (done.returncode, done.stderr.count("(said once)")) == (0, 1), done.stderr
+    runner.channel.close()
+    assert runner.channel.metrics == {f"figure_{number}": float(number) for number in range(300)}
+    assert runner.channel.full_micro_batch == 32
