@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -120,7 +121,7 @@ class Script:
 
 
 def _start(params: ScriptParams, environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], Output]:
-    log(f"$ {' '.join(params.command)}")
+    log(f"$ {shlex.join(params.command)}")
     read, write = os.pipe()
     try:
         process = subprocess.Popen(
@@ -186,7 +187,10 @@ def _secrets(params: ScriptParams) -> dict[str, str]:
             mode = os.fstat(stream.fileno()).st_mode
             if stat.S_IMODE(mode) & 0o077:
                 raise BrokenSpec(f"environment_file {path} can be read by others; run `chmod 600 {path}`")
-            text = stream.read(_MAX_SECRETS_BYTES).decode()
+            content = stream.read(_MAX_SECRETS_BYTES + 1)
+            if len(content) > _MAX_SECRETS_BYTES:
+                raise BrokenSpec(f"environment_file {path} has more than {_MAX_SECRETS_BYTES:,} bytes")
+            text = content.decode()
     except OSError as exc:
         raise BrokenSpec(f"environment_file {path} cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:

@@ -44,8 +44,10 @@ class OwnRuns:
         try:
             made = subprocess.run(command, capture_output=True, text=True, timeout=_MAKE_S, check=False)
             why = None if made.returncode == 0 else made.stdout.strip() or "the tracker ended without a word"
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            why = f"{type(exc).__name__}: the store was not made in {_MAKE_S:.0f} s"
+        except subprocess.TimeoutExpired:
+            why = f"the store was not made in {_MAKE_S:.0f} s"
+        except OSError as exc:
+            why = f"the tracker cannot be started: {exc.strerror}"
         if why is not None:
             self._folder = None
             self._tell(f"the script gets no address of MLflow's store: {why[:500]}")
