@@ -15,7 +15,6 @@ from cbi_queue.api import sessions
 from cbi_queue.api.access import is_loopback, why_reading_needs_a_right
 from cbi_queue.api.app import create_app
 from cbi_queue.api.connections import PatientConnection
-from cbi_queue.api.middleware import url_of
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.models.catalogue import outside
 from cbi_queue.regular_files import in_words
@@ -145,8 +144,8 @@ def _another(port: int) -> int:
 
 def _announce(settings: Settings) -> None:
     why = why_reading_needs_a_right(settings)
-    print(f"Status page  {url_of(settings)}")
-    print(f"API          {url_of(settings).removesuffix('/status')}/api/v1/status, shapes in /openapi.json")
+    print(f"Status page  {settings.page_url}")
+    print(f"API          {settings.page_origin}/api/v1/status, shapes in /openapi.json")
     needed = "changes, not for reading" if why is None else f"changes and for reading: {why}"
     print(f"Token        {settings.token_path} (needed for {needed})")
     print("Browser      cbi-queue open gives it the right, without the token", flush=True)

@@ -20,7 +20,6 @@ from starlette.responses import RedirectResponse
 
 from cbi_queue.api import access
 from cbi_queue.api.problems import problem
-from cbi_queue.api.sessions import origin_of
 from cbi_queue.api.token import why_no_change
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ class Guard:
         self._app, self._answer = app, answer
         self._settings = settings
         self._hosts = AllowedHosts(settings.host, settings.port)
-        self._url = url_of(settings)
+        self._url = settings.page_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -163,7 +162,7 @@ class Guard:
         if name == own or access.may_change_now() or not (access.is_loopback(name) and access.is_loopback(own)):
             return None
         query = scope["query_string"].decode("latin-1")
-        return f"{origin_of(self._settings)}{path}{f'?{query}' if query else ''}"
+        return f"{self._settings.page_origin}{path}{f'?{query}' if query else ''}"
 
     def _right_refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         """Return why the sender may not do what it asks for; note whether it may change the queue."""
@@ -218,11 +217,6 @@ def refuse(status: int, error: str, hint: str | None, headers: Mapping[str, str]
 def url_host(url: str) -> str:
     """Return the host of *url* in small letters, without the brackets of an IPv6 address."""
     return urlsplit(url).hostname or ""
-
-
-def url_of(settings: Settings) -> str:
-    """Return the address of the status page, for a browser on this machine."""
-    return f"{origin_of(settings)}/status"
 
 
 class HeadAsGet:

@@ -41,7 +41,7 @@ def new_link(settings: Settings) -> str:
     Raises:
         OSError: from the file system.
     """
-    return f"{origin_of(settings)}{LINK_PATH}{_new(settings, 'link')}"
+    return f"{settings.page_origin}{LINK_PATH}{_new(settings, 'link')}"
 
 
 def exchange(settings: Settings, link: str) -> str | None:
@@ -68,12 +68,6 @@ def revoke_all(settings: Settings) -> int:
     return sum(path.name.startswith("session-") for path in found)
 
 
-def origin_of(settings: Settings) -> str:
-    """Return scheme, host and port of the page, for a browser on this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - compared with
-    return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{settings.port}"
-
-
 def proof(settings: Settings, challenge: str) -> str:
     """Return what only a server of this state folder, at this port, can say to *challenge*."""
     key = _folder(settings) / "server-key"
@@ -91,7 +85,7 @@ def check_server(settings: Settings) -> None:
     Raises:
         Refused: when nothing answers, or another program does.
     """
-    origin, challenge = origin_of(settings), secrets.token_hex(_SECRET_BYTES)
+    origin, challenge = settings.page_origin, secrets.token_hex(_SECRET_BYTES)
     client = http.client.HTTPConnection(origin.removeprefix("http://"), timeout=_CONNECT_S)
     with contextlib.closing(client):
         try:

@@ -51,7 +51,7 @@ class Message:
 
 def message_of(settings: Settings, pending: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> Message:
     """Put what is pending into one message, with the number of what it leaves out and the address of the page."""
-    page = f"http://{settings.host}:{settings.port}/status"
+    page = settings.page_url
     title = "cbi-queue: " + ", ".join(_title(event, count) for event, count in counts.items())
     left_out = sum(counts.values()) - len(pending)
     lines = [f"{each['words']}\n{each['advice']}" for each in pending]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +73,12 @@ def write_state(settings: Settings, state: NotifyState) -> None:
 
 def read_state(settings: Settings) -> NotifyState | None:
     """Return the state; None before the first look, or when the file is not as `write_state` writes it."""
+    from pydantic import TypeAdapter
+
     try:
-        body: Any = json.loads(read_whole(_path(settings)))
-        outboxes = {str(name): Outbox(**told) for name, told in body.pop("outboxes").items()}
-        state = NotifyState(**body, outboxes=outboxes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return TypeAdapter(NotifyState).validate_json(read_whole(_path(settings)), strict=True)
+    except (OSError, ValueError):
         return None
-    return state if isinstance(state.cursor, int) and isinstance(state.ledger_id, str) else None
 
 
 def failures(settings: Settings) -> list[str]:

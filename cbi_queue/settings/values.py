@@ -144,6 +144,17 @@ class Settings:
         return self.state_dir / "api-token"
 
     @property
+    def page_origin(self) -> str:
+        """Scheme, host and port of the status page, for a browser on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared with
+        return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{self.port}"
+
+    @property
+    def page_url(self) -> str:
+        """Address of the status page, for a browser on this machine."""
+        return f"{self.page_origin}/status"
+
+    @property
     def daemon_log_path(self) -> Path:
         """The daemon's own log, on the internal disk."""
         return self.state_dir / "daemon.log"

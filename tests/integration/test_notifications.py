@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -26,6 +27,7 @@ from cbi_queue.lifecycle import HoldMode, HoldReason, Outcome, Reason
 from cbi_queue.notifications import happenings, notifier
 from cbi_queue.notifications.destinations import file_of, read_destinations
 from cbi_queue.notifications.notifier import notify
+from cbi_queue.notifications.sending import message_of
 from cbi_queue.notifications.state import failures, read_state
 from workers.governor.governor_hold import GovernorHold
 
@@ -147,6 +149,8 @@ def test_many_failures_are_one_message_and_a_server_that_fails_is_told_when_it_i
     monkeypatch.setattr(notifier.clock, "epoch_s", lambda: now - 30 * 86_400)  # a clock set back keeps nothing waiting
     look(installation)
     [told] = webhook.got
+    everywhere = replace(installation.settings, host="::", port=80)
+    assert message_of(everywhere, [], {"test": 1}).content["page"] == "http://[::1]:80/status"
     assert told["title"] == "cbi-queue: 200 jobs failed"
     assert "and 180 more" in told["message"]
     assert failures(installation.settings) == []
@@ -232,6 +236,11 @@ def test_a_notifier_killed_after_it_sent_repeats_the_message_once_and_loses_none
     child.wait()
     [words] = failures(installation.settings)
     assert words == "hook has not been told: the last attempt was cut off"
+    path = installation.settings.state_dir / "notify-state.json"
+    kept = path.read_text()
+    path.write_text(json.dumps({**json.loads(kept), "next_in_s": "soon"}))
+    assert read_state(installation.settings) is None, "the daemon reckons with it"
+    path.write_text(kept)
     webhook.status = 200
     for _ in range(2):
         look(installation, last=True)

@@ -139,7 +139,7 @@ def _page(settings: Settings) -> Iterator[None]:
     )
     answers = _answers(settings, server)
     click.echo(
-        f"Status page: http://{settings.host}:{settings.port}/status"
+        f"Status page: {settings.page_url}"
         if answers
         else "The status page did not start; training continues without it."
     )
