@@ -13,7 +13,7 @@ listed last, without place and scores.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cbi_queue.artifacts import MAY_DIFFER
 from cbi_queue.datasets.place import DEFAULT
@@ -24,7 +24,7 @@ from cbi_queue.views.ensembles import AgainstBest, against_best_of
 from cbi_queue.views.stored_values import number_of, whole_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cbi_queue.ledger import JobRow
     from cbi_queue.views.comparison import Comparison
@@ -56,8 +56,10 @@ class VerdictLine:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaderboardRow:
-    """One model or baseline of one board. Scores are of the backtest unless they say otherwise; None: no such score."""
+class ScoredRow:
+    """One model or baseline of a board of forecasts. Scores are of the backtest unless they say otherwise; None: no such
+    score.
+    """
 
     place: int | None
     """1 is best; None without a skill on the validation block."""
@@ -69,12 +71,10 @@ class LeaderboardRow:
     is_bar: bool
     """True for a baseline."""
     validation_skill: float | None = None
-    """Skill by MASE on the validation block; ranks."""
-    skill_mase: float | None = None
-    """1 - MASE / naive's MASE on the same rows; judges."""
+    """Skill on the validation block; ranks."""
     skill_low: float | None = None
     skill_high: float | None = None
-    """The 95 % interval around that skill."""
+    """The 95 % interval around the skill that judges."""
     independent: float | None = None
     """Rows that share no day with each other: rows / h."""
     periods_per_year: float | None = None
@@ -84,9 +84,37 @@ class LeaderboardRow:
     dm_p_value: float | None = None
     """The same by the Diebold-Mariano test."""
     told_apart: str | None = None
-    """From naive: better | worse | no | too few (independent rows to say); None: not tested."""
+    """From naive, of volatility from EWMA: better | worse | no | too few (independent rows to say); None: not tested."""
     set_p_value: float | None = None
     """Of the model confidence set; 0.10 or more: cannot be told apart from the best of its board."""
+    rows: int | None = None
+    """Trading days that were scored."""
+    fit_s: float | None = None
+    """Working seconds of the fits."""
+    horizon: str = ""
+    dataset: str = DEFAULT
+    snapshot: str | None = None
+    """Which snapshot of the data set every row of its board was scored on; None when it was not recorded."""
+    scheme: str = HOLDOUT
+    """holdout | walk_forward: how every row of its board was judged."""
+    verdicts: tuple[VerdictLine, ...] = ()
+    veto: str | None = None
+    """Why a guardrail vetoed it; it is then not ranked."""
+    damage: str | None = None
+    """What the last check of its run folder found wrong; it is then not ranked."""
+    may_differ: tuple[str, ...] = ()
+    """Why an undisturbed run could have given other numbers; empty: it could not."""
+
+
+Row = TypeVar("Row", bound=ScoredRow)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderboardRow(ScoredRow):
+    """A forecaster of the price. Both of its skills that rank and judge are by MASE."""
+
+    skill_mase: float | None = None
+    """1 - MASE / naive's MASE on the same rows; judges."""
     skill_rmse: float | None = None
     """1 - RMSE / naive's RMSE on the same rows."""
     mase: float | None = None
@@ -104,29 +132,12 @@ class LeaderboardRow:
     coverage_95: float | None = None
     shrinkage: float | None = None
     """Factor by which forecasts were shrunk towards naive's: 1 not at all, 0 to naive's."""
-    rows: int | None = None
-    """Trading days that were scored."""
-    fit_s: float | None = None
-    """Working seconds of the fits."""
     best_round: int | None = None
     """Of a boosted model: rounds that the validation block selected."""
-    horizon: str = ""
-    dataset: str = DEFAULT
-    snapshot: str | None = None
-    """Which snapshot of the data set every row of its board was scored on; None when it was not recorded."""
-    scheme: str = HOLDOUT
-    """holdout | walk_forward: how every row of its board was judged."""
     label: str = LOG_RETURN
     """log_return | difference: what every row of its board forecasts of the price."""
-    verdicts: tuple[VerdictLine, ...] = ()
-    veto: str | None = None
-    """Why a guardrail vetoed it; it is then not ranked."""
-    damage: str | None = None
-    """What the last check of its run folder found wrong; it is then not ranked."""
     against_best: AgainstBest | None = None
     """Of an ensemble: how it compares with its best member."""
-    may_differ: tuple[str, ...] = ()
-    """Why an undisturbed run could have given other numbers; empty: it could not."""
 
     @property
     def skill(self) -> float | None:
@@ -250,40 +261,42 @@ def board_title(dataset: str, horizon: str, snapshot: str | None, scheme: str, *
 def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[LeaderboardRow]:
     counted = comparable(jobs)
     rows = [_row(job, comparison) for job in counted] + _untrained_baselines(counted or jobs, jobs)
-    rows.sort(key=_order)
-    placed = [replace(row, place=n) if row.validation_skill is not None else row for n, row in enumerate(rows, start=1)]
-    ranked_ids = {job.id for job in counted}
-    placed += [_unranked_row(job) for job in jobs if job.id not in ranked_ids]
-    first, models = jobs[0], sum(not row.is_bar for row in placed)
-    return [
-        replace(
-            row,
-            horizon=first.horizon,
-            dataset=first.dataset,
-            snapshot=first.snapshot,
-            scheme=scheme_of(first),
-            label=label_of(first),
-            told_apart=told_apart(row, models),
-        )
-        for row in placed
+    placed = in_places(rows, jobs, _bare_row)
+    models = sum(not row.is_bar for row in placed)
+    return [replace(row, label=label_of(jobs[0]), told_apart=told_apart(row, models)) for row in placed]
+
+
+def in_places(rows: Iterable[Row], jobs: Sequence[JobRow], bare: Callable[[JobRow], Row]) -> list[Row]:
+    """Return the rows of a board in their order with their places, then the runs that are not ranked.
+
+    What ranks is what may select; of equals the baselines come first, because a model must do better than they.
+
+    Args:
+        rows: of the runs that count, and the baselines.
+        jobs: all runs of the board, of which there is one at least.
+        bare: makes the row of a run without its scores.
+    """
+
+    def order(row: Row) -> tuple[Any, ...]:
+        return row.validation_skill is None, -(row.validation_skill or 0.0), not row.is_bar, row.name
+
+    listed = [
+        replace(row, place=n) if row.validation_skill is not None else row
+        for n, row in enumerate(sorted(rows, key=order), start=1)
     ]
-
-
-def _unranked_row(job: JobRow) -> LeaderboardRow:
-    veto = (job.veto or "a guardrail rejected the result") if job.state is JobState.VETOED else None
-    return replace(_bare_row(job), damage=job.damage, veto=veto, verdicts=verdicts_of(job.metrics or {}))
+    ranked_ids = {job.id for job in comparable(jobs)}
+    for job in jobs:
+        if job.id not in ranked_ids:
+            veto = (job.veto or "a guardrail rejected the result") if job.state is JobState.VETOED else None
+            found = verdicts_of(job.metrics or {})
+            listed.append(replace(bare(job), damage=job.damage, veto=veto, verdicts=found))
+    first = jobs[0]
+    of_all: dict[str, Any] = {"horizon": first.horizon, "dataset": first.dataset, "snapshot": first.snapshot}
+    return [replace(row, scheme=scheme_of(first), **of_all) for row in listed]
 
 
 def _bare_row(job: JobRow) -> LeaderboardRow:
-    return LeaderboardRow(
-        place=None, job_id=job.id, name=job.name, family=job.family, model=job.model, is_bar=job.model in BARS
-    )
-
-
-def _order(row: LeaderboardRow) -> tuple[Any, ...]:
-    """Order by what may select; of equals the baselines come first, because a model must do better than they."""
-    skill = row.validation_skill
-    return skill is None, -(skill or 0.0), not row.is_bar, row.name
+    return LeaderboardRow(None, job.id, job.name, job.family, job.model, is_bar=job.model in BARS)
 
 
 def _row(job: JobRow, comparison: Comparison | None) -> LeaderboardRow:
@@ -334,7 +347,7 @@ def coverage(metrics: Mapping[str, Any], percent: str) -> float | None:
 def _untrained_baselines(counted: list[JobRow], jobs: list[JobRow]) -> list[LeaderboardRow]:
     trained = {job.model for job in jobs}
     bare = [
-        LeaderboardRow(None, None, name=model, family=MODELS[model].family, model=model, is_bar=True)
+        LeaderboardRow(None, None, model, MODELS[model].family, model, is_bar=True)
         for model in BARS
         if model not in trained
     ]

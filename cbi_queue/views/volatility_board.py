@@ -10,15 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import JobState
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.views.leaderboard import (
-    HOLDOUT,
-    VerdictLine,
+    NAIVE,
+    ScoredRow,
     boards_of,
     comparable,
+    in_places,
     may_differ,
-    scheme_of,
     told_apart,
     verdicts_of,
 )
@@ -36,36 +36,11 @@ BASELINES = {EWMA: "EWMA, 0.94", "rolling": "the last 63 days"}
 
 
 @dataclass(frozen=True, slots=True)
-class VolatilityRow:
-    """One model or baseline of one board. Scores are of the backtest unless they say otherwise; None: no such score."""
+class VolatilityRow(ScoredRow):
+    """A forecaster of the variance, or a baseline, which no job trains."""
 
-    place: int | None
-    """1 is best; None without a skill on the validation block."""
-    job_id: int | None
-    """None for a baseline."""
-    name: str
-    model: str
-    is_bar: bool
-    """True for a baseline."""
-    validation_skill: float | None = None
-    """Skill on the validation block; ranks."""
     skill: float | None = None
     """1 - QLIKE / EWMA's QLIKE on the same rows; judges."""
-    skill_low: float | None = None
-    skill_high: float | None = None
-    """The 95 % interval around it."""
-    independent: float | None = None
-    """Rows that share no day with each other: rows / h."""
-    periods_per_year: float | None = None
-    """Rows of a year, by the spacing of the data: 252 for trading days; None: not recorded."""
-    p_value: float | None = None
-    """Two-sided, of a skill of zero, by `jobs.evaluation.significance`."""
-    dm_p_value: float | None = None
-    """The same by the Diebold-Mariano test."""
-    told_apart: str | None = None
-    """From EWMA: better | worse | no | too few (independent rows to say); None: not tested."""
-    set_p_value: float | None = None
-    """Of the model confidence set by QLIKE; 0.10 or more: cannot be told apart from the best of its board."""
     skill_rolling: float | None = None
     """1 - QLIKE / the rolling window's QLIKE."""
     qlike: float | None = None
@@ -80,23 +55,6 @@ class VolatilityRow:
     coverage_50: float | None = None
     """Share of returns inside the 50 % intervals, 0 to 1."""
     coverage_90: float | None = None
-    rows: int | None = None
-    """Trading days that were scored."""
-    fit_s: float | None = None
-    """Working seconds of the fits."""
-    horizon: str = ""
-    dataset: str = DEFAULT
-    snapshot: str | None = None
-    """Which snapshot of the data set every row of its board was scored on; None when it was not recorded."""
-    scheme: str = HOLDOUT
-    """holdout | walk_forward: how every row of its board was judged."""
-    verdicts: tuple[VerdictLine, ...] = ()
-    veto: str | None = None
-    """Why a guardrail vetoed it; it is then not ranked."""
-    damage: str | None = None
-    """What the last check of its run folder found wrong; it is then not ranked."""
-    may_differ: tuple[str, ...] = ()
-    """Why an undisturbed run could have given other numbers; empty: it could not."""
 
 
 def volatility_boards_of(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
@@ -144,19 +102,11 @@ def with_final_scores(job: JobRow, stored: Any) -> JobRow | None:
 
 def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[VolatilityRow]:
     counted = comparable(jobs)
-    rows = [_model_row(job) for job in counted] + _baseline_rows(counted)
-    rows.sort(key=lambda row: (row.validation_skill is None, -(row.validation_skill or 0.0), not row.is_bar, row.name))
-    placed = [replace(row, place=n) if row.validation_skill is not None else row for n, row in enumerate(rows, start=1)]
-    ranked_ids = {job.id for job in counted}
-    placed += [_unranked_row(job) for job in jobs if job.id not in ranked_ids]
-    first, models = jobs[0], sum(not row.is_bar for row in placed)
+    placed = in_places([*map(_model_row, counted), *_baseline_rows(counted)], jobs, _bare_row)
+    models = sum(not row.is_bar for row in placed)
     return [
         replace(
             row,
-            horizon=first.horizon,
-            dataset=first.dataset,
-            snapshot=first.snapshot,
-            scheme=scheme_of(first),
             told_apart=None if row.name == EWMA and row.is_bar else told_apart(row, models),
             set_p_value=comparison.in_set.get(row.name) if comparison and row.place is not None else None,
         )
@@ -164,17 +114,14 @@ def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[Volatilit
     ]
 
 
-def _unranked_row(job: JobRow) -> VolatilityRow:
-    veto = (job.veto or "a guardrail rejected the result") if job.state is JobState.VETOED else None
-    bare = VolatilityRow(place=None, job_id=job.id, name=job.name, model=job.model, is_bar=False)
-    return replace(bare, damage=job.damage, veto=veto, verdicts=verdicts_of(job.metrics or {}))
+def _bare_row(job: JobRow) -> VolatilityRow:
+    return VolatilityRow(None, job.id, job.name, job.family, job.model, is_bar=False)
 
 
 def _model_row(job: JobRow) -> VolatilityRow:
     metrics = job.metrics or {}
-    row = VolatilityRow(place=None, job_id=job.id, name=job.name, model=job.model, is_bar=False)
     return replace(
-        _with_scores(row, _scores(job, "backtest", "model")),
+        _with_scores(_bare_row(job), _scores(job, "backtest", "model")),
         validation_skill=number_of(_scores(job, "validation", "model").get("skill")),
         fit_s=number_of(metrics.get("fit_s")),
         verdicts=verdicts_of(metrics),
@@ -188,7 +135,7 @@ def _baseline_rows(jobs: list[JobRow]) -> list[VolatilityRow]:
         return []
     rows = []
     for name, words in BASELINES.items():
-        row = VolatilityRow(place=None, job_id=None, name=name, model=words, is_bar=True)
+        row = VolatilityRow(None, None, name, MODELS[NAIVE].family, words, is_bar=True)
         skill = _skill_of(longest, "backtest", name)
         if skill is not None:
             row = replace(_with_scores(row, _scores(longest, "backtest", name)), skill=skill)
