@@ -29,7 +29,7 @@ from cbi_queue.api.models import (
     Number,
     Problem,
 )
-from cbi_queue.api.versions import file_version, headers_of, not_changed, tag_of
+from cbi_queue.api.versions import headers_of, not_changed, tag_of
 from cbi_queue.budget import BudgetProgress
 from cbi_queue.ledger import AttemptRow, Ledger, listing, queries
 from cbi_queue.ledger.listing import Wanted
@@ -39,7 +39,7 @@ from cbi_queue.regular_files import open_stream
 from cbi_queue.settings import Settings
 from cbi_queue.views.comparison import FILE_NAME
 from cbi_queue.views.explanation import explanation_of, luck_words
-from cbi_queue.views.history import history_in
+from cbi_queue.views.history import file_stamp, history_in
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
 from cbi_queue.views.project_board import ProjectRow, rank_projects, titled
 from cbi_queue.views.regime_board import RegimeRow, rank_regimes
@@ -77,8 +77,8 @@ def status(request: Request, settings: AppSettings) -> Response:
             request,
             ledger,
             daemon,
-            file_version(settings.telemetry_path),
-            file_version(log),
+            file_stamp(settings.telemetry_path),
+            file_stamp(log),
             clock.epoch_s() // CLOCK_S,
         )
         if same := not_changed(request, tag):
@@ -127,7 +127,7 @@ def leaderboard(
     """
     where, values = Wanted(horizon=horizon, dataset=dataset).where()
     with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
-        tag = tag_of(request, ledger, file_version(settings.state_dir / FILE_NAME))
+        tag = tag_of(request, ledger, file_stamp(settings.state_dir / FILE_NAME))
         if same := not_changed(request, tag):
             return same
         jobs = queries.scored_jobs(ledger, where, *values)

@@ -14,8 +14,6 @@ from starlette.responses import Response
 from cbi_queue.ledger import queries
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from starlette.requests import Request
 
     from cbi_queue.ledger import Ledger
@@ -39,12 +37,3 @@ def not_changed(request: Request, tag: str) -> Response | None:
 def headers_of(tag: str) -> dict[str, str]:
     """Return the headers of an answer with *tag*."""
     return {"ETag": tag, "Cache-Control": REVALIDATE}
-
-
-def file_version(path: Path) -> tuple[int, ...]:
-    """Return what differs once the file at *path* was written; empty when there is none."""
-    try:
-        now = path.stat()
-    except OSError:
-        return ()
-    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.models.mixtures import FALLS_BACK, NO_BETTER
-from cbi_queue.views.ensembles import best_single_words
-from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, HOLDOUT, LEAST_INDEPENDENT, NAIVE, NO, TOO_FEW, WORSE
+from cbi_queue.views.ensembles import LEAST_INDEPENDENT, best_single_words
+from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, HOLDOUT, NAIVE, NO, TOO_FEW, WORSE
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:

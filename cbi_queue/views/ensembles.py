@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 LEVEL = 0.05
-"""An ensemble beats the best single model when both p-values are at most this, divided by the ensembles of its board."""
+"""A model is told apart from naive, and an ensemble from the best single model, when both p-values are at most this,
+divided by the models, or ensembles, of the board."""
 LEAST_INDEPENDENT = 6.0
-"""Independent rows below which nothing is said, as for every skill (`views.leaderboard`)."""
+"""Independent rows below which a skill has no interval: three blocks of 2h rows (`jobs.evaluation.significance`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import BARS, HORIZONS
-from cbi_queue.views.ensembles import AgainstBest, against_best_of
+from cbi_queue.views.ensembles import LEAST_INDEPENDENT, LEVEL, AgainstBest, against_best_of
 from cbi_queue.views.stored_values import number_of, whole_of
 
 if TYPE_CHECKING:
@@ -34,10 +34,6 @@ NAIVE = "naive"
 HOLDOUT = "holdout"
 LOG_RETURN, DIFFERENCE = "log_return", "difference"
 SCHEME_WORDS = {HOLDOUT: "holdout", "walk_forward": "walk-forward"}
-LEVEL = 0.05
-"""A model is told apart from naive when both p-values are at most this, divided by the models of its board."""
-LEAST_INDEPENDENT = 6.0
-"""Independent rows below which a skill has no interval: three blocks of 2h rows (`jobs.evaluation.significance`)."""
 BETTER, WORSE, NO, TOO_FEW = "better", "worse", "no", "too few"
 MARK = "*"
 """Stands behind the name of a model whose numbers may differ from those of an undisturbed run."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.views.backtest import run_to_trade, tried_ratios
 from cbi_queue.views.board_words import periods
-from cbi_queue.views.leaderboard import LEAST_INDEPENDENT, LEVEL
+from cbi_queue.views.ensembles import LEAST_INDEPENDENT, LEVEL
 from cbi_queue.views.stored_values import number_of, object_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from support.board_jobs import make_job
 from support.call_counting import calls_of
 
 from cbi_queue.lifecycle import JobState
-from cbi_queue.views.leaderboard import LEAST_INDEPENDENT, rank
+from cbi_queue.views.ensembles import LEAST_INDEPENDENT
+from cbi_queue.views.leaderboard import rank
 
 
 def test_models_are_ranked_by_skill_with_the_baselines_between_them():
