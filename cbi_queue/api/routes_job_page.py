@@ -62,15 +62,15 @@ class _Forecasts:
             HTTPException: 503, while another run's forecasts are read.
             CbiError: when they cannot be read.
         """
-        if checksum in self._known:
-            return self._known[checksum]
+        if (known := self._known.get(checksum)) is not None:
+            return known
         if not self._one.acquire(blocking=False):
             raise HTTPException(503, {"error": "the forecasts of another run are being read", "hint": "try again soon"})
         try:
             found = answer_of(
-                "jobs.forecast_series", {"path": str(folder / PREDICTIONS)}, settings.interpreter_for("native"),
-                within_s=FORECASTS_WITHIN_S, to="read the forecasts", work="reading the forecasts",
-                hint="`cbi-queue verify` checks the run",
+                "jobs.forecast_series", {"path": str(folder / PREDICTIONS), "sha256": checksum},
+                settings.interpreter_for("native"), within_s=FORECASTS_WITHIN_S, to="read the forecasts",
+                work="reading the forecasts", hint="`cbi-queue verify` checks the run",
             )  # fmt: skip
         finally:
             self._one.release()

@@ -111,6 +111,14 @@ def test_a_run_is_downloaded_whole_or_in_ranges_and_nothing_else_is(site, client
     (folder / "model.txt").symlink_to("/etc/hostname")
     assert client.get("/jobs/good/artifacts/model.txt").status_code == 404
 
+    import polars as pl
+
+    path = folder / "predictions.parquet"
+    own = path.read_bytes()
+    pl.read_parquet(path).with_columns(predicted_price=pl.lit(99.0)).write_parquet(path)
+    changed = client.get("/api/v1/jobs/good/forecasts")
+    assert (changed.status_code, "differs from its checksum" in changed.text) == (404, True)
+    path.write_bytes(own)
     forecasts = client.get("/api/v1/jobs/good/forecasts").json()
     assert forecasts["predicted_price"] == [11.0, 12.0, 13.0]
     assert forecasts["upper_95"] == [12.0, 13.0, 14.0]
