@@ -109,6 +109,8 @@ def test_a_daemon_tells_of_a_failed_job_and_the_end_of_its_plan(installation, we
         deaf_url = f"json://127.0.0.1:{deaf.getsockname()[1]}/?rto=1"
         destinations(installation, f'[deaf]\nurl = "{deaf_url}"\n[hook]\nurl = "{webhook.url}"\n')
         installation.enqueue({**NAIVE, "name": "fine"}, {**NAIVE, "name": "broken", "horizon": "3m", "retries": 0})
+        with installation.ledger() as ledger, ledger.write() as conn:
+            conn.execute("UPDATE plans SET title = '', source = 'mine.yaml'")
         daemon = installation.start_daemon("--until-empty")
         assert daemon.wait(120) == 1
     [words] = failures(installation.settings)
@@ -117,7 +119,7 @@ def test_a_daemon_tells_of_a_failed_job_and_the_end_of_its_plan(installation, we
     told = "\n".join(each["title"] + each["message"] for each in webhook.got)
     assert "broken failed: " in told
     assert "features job of horizon 3m" in told
-    assert "is done: 1 failed, 1 succeeded" in told
+    assert "the plan 'mine.yaml' is done: 1 failed, 1 succeeded" in told
     assert f"http://127.0.0.1:{installation.settings.port}/status" in told
     told_before = len(webhook.got)
     installation.start_daemon("--until-empty").wait(60)
