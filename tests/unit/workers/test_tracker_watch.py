@@ -24,7 +24,7 @@ class Child:
     """A tracker that ends when the test says so."""
 
     def __init__(self):
-        self.returncode, self.signals = None, []
+        self.returncode, self.signals, self.is_stuck = None, [], False
 
     def poll(self):
         return self.returncode
@@ -35,8 +35,8 @@ class Child:
     def kill(self):
         self.signals.append("KILL")
 
-    def wait(self, timeout=None):
-        if timeout is not None and "KILL" not in self.signals and self.returncode is None:
+    def wait(self, timeout):
+        if (self.is_stuck or "KILL" not in self.signals) and self.returncode is None:
             raise subprocess.TimeoutExpired("tracker", timeout)
         self.returncode = -9 if self.returncode is None else self.returncode
 
@@ -143,8 +143,14 @@ def test_one_that_fails_is_started_again_ever_later_and_at_last_every_hour(bench
 
 def test_one_that_hangs_is_ended(bench):
     bench.after(5)
-    bench.after(MOST_S + 5)
-    assert bench.children[0].signals == ["TERM", "KILL"]
+    bench.children[0].is_stuck = True  # by a disk that does not answer: no signal ends it
+    assert [bench.after(MOST_S + 5), bench.after(5)] == [1, 1]
+    assert bench.children[0].signals == ["KILL", "KILL"]
+    bench.ends(-9)
+    assert [bench.after(5), bench.after(3 * GATHER_S)] == [1, 2]
+    bench.children[1].is_stuck = True
+    bench.watch.stop()
+    assert bench.children[1].signals == ["TERM", "KILL"]
 
 
 def test_a_daemon_that_stops_ends_its_tracker(bench):
