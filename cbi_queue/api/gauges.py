@@ -29,7 +29,7 @@ HEAT_SHARES = {0: 0.15, 1: 0.45, 2: 0.75, 3: 0.95, 4: 1.0}
 PRESSURE_SHARES = {1: 0.4, 2: 0.75, 4: 1.0}
 TIGHT, FULL = 0.85, 0.95
 """Shares of memory in use from which its gauge warns, and is bad."""
-DISK_LOW_GB, DISK_OUT_GB = 20.0, 5.0
+DISK_LOW_GIB, DISK_OUT_GIB = 20.0, 5.0
 """Free space of the data's disk below which its gauge warns, and is bad."""
 HOT_C, WARM_C = 95.0, 80.0
 """Used only where the chip names no limit of its own."""
@@ -121,7 +121,7 @@ def _disk(folder: Path) -> Gauge:
         found = shutil.disk_usage(folder)
     except OSError as exc:
         return _unknown("Disk", f"{folder} cannot be looked at: {exc.strerror}")
-    free = found.free / 1e9
-    mood = "bad" if free < DISK_OUT_GB else "warn" if free < DISK_LOW_GB else "good"
-    words = f"Disk of {folder}: {free:.1f} of {found.total / 1e9:.0f} GB free"
-    return Gauge("Disk", 1.0 - found.free / found.total if found.total else None, mood, f"{free:.0f} GB free", words)
+    free = found.free / 2**30
+    mood = "bad" if free < DISK_OUT_GIB else "warn" if free < DISK_LOW_GIB else "good"
+    words = f"Disk of {folder}: {free:.1f} of {found.total / 2**30:.0f} GiB free"
+    return Gauge("Disk", 1.0 - found.free / found.total if found.total else None, mood, f"{free:.0f} GiB free", words)

@@ -106,7 +106,9 @@ def _plans_done(ledger: Ledger, events: Iterable[EventRow]) -> Iterator[Happenin
         counts = {row[0]: row[1] for row in rows}
         if not set(counts) <= _ENDED:
             continue
-        title = ledger.conn.execute("SELECT coalesce(nullif(title, ''), source) FROM plans WHERE id = ?", (plan_id,)).fetchone()[0]
+        title = ledger.conn.execute(
+            "SELECT coalesce(nullif(title, ''), source) FROM plans WHERE id = ?", (plan_id,)
+        ).fetchone()[0]
         told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         words = f"the plan {title!r} is done: {told}"
         advice = "`cbi-queue leaderboard` ranks what was trained."

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cbi_queue.api.gauges import gauges, trainer_memory
+from cbi_queue.api.gauges import DISK_OUT_GIB, gauges, trainer_memory
+from cbi_queue.notifications.happenings import LOW_SPACE_GIB
 from cbi_queue.views.governor import GovernorStatus
 
 HERE = Path(__file__).parent
@@ -81,4 +82,7 @@ def test_the_trainers_memory_is_a_share_of_what_one_trainer_may_hold():
 def test_the_disk_of_a_folder_that_is_gone_is_unknown(tmp_path):
     disk = gauges(HEARD, tmp_path / "gone")[2]
     assert (disk.name, disk.share, disk.mood) == ("Disk", None, "unknown")
-    assert gauges(HEARD, tmp_path)[2].share is not None
+    there = gauges(HEARD, tmp_path)[2]
+    assert there.share is not None
+    assert there.words.endswith(" GiB free"), "the unit of the gauge beside it, and of the message that a disk is full"
+    assert DISK_OUT_GIB == LOW_SPACE_GIB
