@@ -121,7 +121,7 @@ def test_short_memory_reaches_a_script_in_the_middle_and_running_out_halves_what
 
     until_decision(governed, "micro_batch")
     until(lambda: size() < 64, "the script takes fewer samples")
-    assert "trains with micro-batch 32" in governed.story("mine")
+    until(lambda: "trains with micro-batch 32" in governed.story("mine"), "told")
     (folder / "full").touch()
     starts = until(lambda: (folder / "sizes").read_text().split()[3::2], "the next attempt begins")
     assert governed.attempts("mine")[0].outcome is Outcome.OOM
