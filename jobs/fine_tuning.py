@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from cbi_queue.artifacts import atomic_file, sha256_of, write_json
 from cbi_queue.datasets.headlines import HAND_OVER
@@ -25,9 +24,9 @@ from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.regular_files import read_whole
 from cbi_queue.text_model import NEGATIVE, POSITIVE, check_model
-from jobs.data.export_file import read_chunks, read_columns
+from jobs.data.export_file import read_all, read_columns
 from jobs.data.feature_build import description_of
-from jobs.data.feature_names import DATE, PRICE
+from jobs.data.feature_names import PRICE
 from jobs.data.headlines import key_of, read_headlines
 from jobs.data.news import closes, rows_of
 from jobs.trainer import BrokenSpec
@@ -79,8 +78,9 @@ def outcomes(exports_dir: Path, export: Path, horizon: str) -> Outcomes:
     columns = read_columns(export, FeatureParams(), description)
     if columns.faults:
         raise BrokenSpec(f"{export}: {columns.faults[0]}")
-    table = pl.concat(read_chunks(export, columns, [], 1 << 18)).filter(pl.col(PRICE) > 0)
-    days, price, h = table[DATE].to_numpy().astype("datetime64[D]"), table[PRICE].to_numpy(), HORIZON_DAYS[horizon]
+    since, numbers = read_all(export, columns, [])
+    price, h = numbers[PRICE], HORIZON_DAYS[horizon]
+    days, price = since[price > 0].astype("datetime64[D]"), price[price > 0]
     row = rows_of(read.published, closes(days.astype(np.int64), chosen))
     known = np.flatnonzero(row + h < len(days))
     known = known[

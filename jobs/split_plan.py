@@ -20,7 +20,7 @@ from cbi_queue.errors import CbiError
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.models.parameters.features import FeatureParams
-from jobs.data.series import DATE_COLUMN, PRICE_COLUMN, ForecastFrame, label
+from jobs.data.series import DATE_COLUMN, ForecastFrame, label
 from jobs.evaluation.splits import block_dates, split_by
 from jobs.evaluation.walk_forward import refits_of
 from jobs.trainer import BrokenSpec
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from jobs.evaluation.splits import Split
 
 Request = dict[str, Any]
-CHUNK_ROWS = 1 << 18
 
 
 def plan_of(request: Request) -> dict[str, Any]:
@@ -87,21 +86,19 @@ def _frame(dates: np.ndarray, horizon_days: int) -> ForecastFrame:
 
 def _dates(path: Path, request: Request) -> np.ndarray:
     """Return the days that the jobs will see: (rows,) datetime64[D]."""
-    import polars as pl
-
-    from jobs.data.export_file import open_export, read_chunks
-
     if request["is_export"]:
+        from jobs.data.export_file import days_and_price, open_export
+
         params = FeatureParams.model_validate(request["features"])
         export = open_export(path, params, lambda: None, read_description(path.parent))
-        table = pl.concat(read_chunks(path, export.columns, [], CHUNK_ROWS))
-        if export.drops_missing_price:
-            table = table.filter(pl.col(PRICE_COLUMN).is_not_null())
-    else:
-        try:
-            table = pl.read_parquet(path, columns=[DATE_COLUMN], glob=False)
-        except (OSError, pl.exceptions.PolarsError) as exc:
-            raise BrokenSpec(f"{path} cannot be read: build it again with its features job") from exc
+        days, _ = days_and_price(export)
+        return days.astype("datetime64[D]")
+    import polars as pl
+
+    try:
+        table = pl.read_parquet(path, columns=[DATE_COLUMN], glob=False)
+    except (OSError, pl.exceptions.PolarsError) as exc:
+        raise BrokenSpec(f"{path} cannot be read: build it again with its features job") from exc
     days: np.ndarray = table[DATE_COLUMN].to_numpy().astype("datetime64[D]")
     return days
 

@@ -1,7 +1,6 @@
 """The columns of an export: which are read, under which name, and how their values become dates and numbers.
 
-Everything that a Parquet file may hold is either converted here, by Arrow, or named in a note or a fault; Polars, which
-ends with a panic on types that it does not know, sees only dates and floats.
+Everything that a Parquet file may hold is either converted here, by Arrow, or named in a note or a fault.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from jobs.data.leaks import is_label_name
 from jobs.data.safe_names import safe_names
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from cbi_queue.datasets.description import Column, DataSet
     from cbi_queue.models.parameters.features import FeatureParams
 
+Rows = tuple[np.ndarray, dict[str, np.ndarray]]
+"""(rows,) int64 days since 1970, `NO_DATE` for none; name -> (rows,) float64, NaN for none."""
 NO_DATE = -(2**31)
 """Stands for a missing date among days since 1970."""
 _DAY_MS = 86_400_000
@@ -55,23 +54,8 @@ class Columns:
         as_is = set(self.as_is)
         return tuple(name for name in self.covariates if name not in as_is)
 
-    def frame(self, batch: pa.RecordBatch) -> pl.DataFrame:
-        """Convert a batch: `date` (Date), `price` and the covariates (Float64, NaN as null), in the file's order.
-
-        Raises:
-            pa.ArrowException: when a value cannot be converted.
-        """
-        import polars as pl
-
-        table = pl.DataFrame(pa.table({DATE: _days(batch.column(self.date)), **self._converted(batch)}))
-        return table.with_columns(pl.col(DATE).cast(pl.Date), pl.selectors.float().fill_nan(None))
-
-    def arrays(self, batch: pa.RecordBatch) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Convert a batch without Polars, whose import takes longer than a check.
-
-        Returns:
-            (rows,) int64 days since 1970, `NO_DATE` for none; `price` and the covariates, (rows,) float64 each, NaN for
-            none.
+    def arrays(self, batch: pa.RecordBatch) -> Rows:
+        """Convert a batch: days, then `price` and the covariates in the file's order.
 
         Raises:
             pa.ArrowException: when a value cannot be converted.
@@ -80,12 +64,9 @@ class Columns:
         since, is_there = _plain(days, np.dtype(np.int32 if pa.types.is_date32(days.type) else np.int64))
         if since.dtype == np.int64:
             since = since // _DAY_MS
-        numbers = {name: _with_nan(values) for name, values in self._converted(batch).items()}
-        return np.where(is_there, since, NO_DATE).astype(np.int64), numbers
-
-    def _converted(self, batch: pa.RecordBatch) -> dict[str, Any]:
         names = {PRICE: self.price, **self.covariates}
-        return {name: _numbers(batch.column(original)) for name, original in names.items()}
+        numbers = {name: _with_nan(_numbers(batch.column(original))) for name, original in names.items()}
+        return np.where(is_there, since, NO_DATE).astype(np.int64), numbers
 
 
 def columns_of(schema: pa.Schema, params: FeatureParams, chosen: DataSet) -> Columns:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,24 +18,21 @@ from cbi_queue.datasets.place import export_path
 from cbi_queue.regular_files import check_file, plain_words
 from jobs.data.as_of import as_known
 from jobs.data.columns import Columns, columns_of
-from jobs.data.feature_names import DATE, PRICE
+from jobs.data.feature_names import PRICE
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    import numpy as np
-    import polars as pl
-
     from cbi_queue.datasets.description import DataSet
     from cbi_queue.models.parameters.features import FeatureParams
+    from jobs.data.columns import Rows
     from jobs.data.feature_names import Series
     from jobs.data.label import Label
     from jobs.data.spacing import Spacing
 
 _READ_BUFFER_BYTES = 1 << 20
-_Chunk = TypeVar("_Chunk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +79,35 @@ def open_export(
     return report.export
 
 
-def chunks(export: Export, chunk_rows: int) -> Iterator[pl.DataFrame]:
-    """Yield the export's rows in order, *chunk_rows* at a time: `date`, then a Float64 column per series and as-is column.
+def chunks(export: Export, chunk_rows: int) -> Iterator[Rows]:
+    """Yield the export's rows in order, *chunk_rows* at a time: days, then a column per series and as-is column.
 
     Values that are published late, and gaps that may be filled, stand on the rows on which they were known.
     """
-    import polars as pl
-
     wanted = [*(s.name for s in export.series[1:]), *(name for name in export.as_is if name not in export.news)]
     known = _as_known(export, wanted)
     row = kept_row = 0
-    for chunk in read_chunks(export.path, export.columns, wanted, chunk_rows):
-        late = [pl.Series(name, values[row : row + chunk.height]).fill_nan(None) for name, values in known.items()]
-        row += chunk.height
-        full = chunk.with_columns(late)
-        kept = full.filter(pl.col(PRICE).is_not_null()) if export.drops_missing_price else full
-        news = [pl.Series(n, v[kept_row : kept_row + kept.height]).fill_nan(None) for n, v in export.news.items()]
-        kept_row += kept.height
-        yield kept.with_columns(news)
+    for read_days, read in read_arrays(export.path, export.columns, wanted, chunk_rows):
+        late = {name: values[row : row + len(read_days)] for name, values in known.items()}
+        row += len(read_days)
+        days, columns = _kept(export, read_days, read | late)
+        news = {name: values[kept_row : kept_row + len(days)] for name, values in export.news.items()}
+        kept_row += len(days)
+        yield days, columns | news
+
+
+def days_and_price(export: Export) -> tuple[np.ndarray, np.ndarray]:
+    """Return the days since 1970 and the prices of all rows that are read: (rows,) int64, (rows,) float64."""
+    days, columns = _kept(export, *read_all(export.path, export.columns, []))
+    return days, columns[PRICE]
+
+
+def _kept(export: Export, days: np.ndarray, columns: dict[str, np.ndarray]) -> Rows:
+    """Leave out the days that the description drops."""
+    there = ~np.isnan(columns[PRICE])
+    if not export.drops_missing_price or there.all():
+        return days, columns
+    return days[there], {name: values[there] for name, values in columns.items()}
 
 
 def _as_known(export: Export, wanted: list[str]) -> dict[str, np.ndarray]:
@@ -107,13 +116,8 @@ def _as_known(export: Export, wanted: list[str]) -> dict[str, np.ndarray]:
     names = [name for name in wanted if name in roles and (roles[name].lag_days or roles[name].max_age_days)]
     if not names:
         return {}
-    import polars as pl
-
-    table = pl.concat(read_chunks(export.path, export.columns, names, 1 << 18))
-    days = table[DATE].to_physical().to_numpy()
-    return {
-        name: as_known(days, table[name].to_numpy(), roles[name].lag_days, roles[name].max_age_days) for name in names
-    }
+    days, columns = read_all(export.path, export.columns, names)
+    return {name: as_known(days, columns[name], roles[name].lag_days, roles[name].max_age_days) for name in names}
 
 
 def find_export(exports_dir: Path, horizon: str) -> Path:
@@ -155,46 +159,36 @@ def read_columns(path: Path, params: FeatureParams, chosen: DataSet) -> Columns:
     return columns_of(schema, params, chosen)
 
 
-def read_chunks(path: Path, columns: Columns, wanted: list[str], chunk_rows: int) -> Iterator[pl.DataFrame]:
-    """Yield `date`, `price` and the *wanted* covariates, *chunk_rows* rows at a time; the last chunk may be shorter.
+def read_arrays(path: Path, columns: Columns, wanted: list[str], chunk_rows: int) -> Iterator[Rows]:
+    """Yield days and numbers of `price` and the *wanted* covariates, as `Columns.arrays` returns them.
+
+    Args:
+        path: the file.
+        columns: of it.
+        wanted: names among its covariates.
+        chunk_rows: rows at a time; the last chunk may be shorter.
 
     Raises:
         BrokenSpec: when the file is damaged, or a value cannot be converted.
     """
-    import polars as pl
-
-    try:
-        yield from _read(path, columns, wanted, chunk_rows, Columns.frame)
-    except pl.exceptions.PolarsError as exc:
-        raise _unreadable("cannot be read to its end", exc) from exc
-
-
-def read_arrays(
-    path: Path, columns: Columns, wanted: list[str], chunk_rows: int
-) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yield the same as `Columns.arrays` does: days, then arrays of `price` and the *wanted* covariates.
-
-    Raises:
-        BrokenSpec: when the file is damaged, or a value cannot be converted.
-    """
-    return _read(path, columns, wanted, chunk_rows, Columns.arrays)
-
-
-def _read(
-    path: Path,
-    columns: Columns,
-    wanted: list[str],
-    chunk_rows: int,
-    convert: Callable[[Columns, pa.RecordBatch], _Chunk],
-) -> Iterator[_Chunk]:
     part = Columns(columns.date, columns.price, {name: columns.covariates[name] for name in wanted})
     names = list(dict.fromkeys([columns.date, columns.price, *part.covariates.values()]))
     try:
         with pq.ParquetFile(path, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=chunk_rows, columns=names):
-                yield convert(part, batch)
+                yield part.arrays(batch)
     except (OSError, pa.ArrowException) as exc:
         raise _unreadable("cannot be read to its end", exc) from exc
+
+
+def read_all(path: Path, columns: Columns, wanted: list[str]) -> Rows:
+    """Return all rows of `read_arrays` at once.
+
+    Raises:
+        BrokenSpec: as it does.
+    """
+    days, numbers = zip(*read_arrays(path, columns, wanted, 1 << 18), strict=True)
+    return np.concatenate(days), {name: np.concatenate([part[name] for part in numbers]) for name in numbers[0]}
 
 
 def _unreadable(what: str, exc: Exception) -> Exception:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
+import numpy as np
 import pyarrow.parquet as pq
 
 from cbi_queue.artifacts import atomic_file, sha256_of
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import pyarrow as pa
+
     from cbi_queue.datasets.description import DataSet
     from cbi_queue.models.parameters.features import FeatureParams
+    from jobs.data.columns import Rows
     from jobs.data.export_file import Export
     from jobs.data.feature_store import CacheFiles
 
@@ -33,6 +36,9 @@ CHUNK_CELLS = 1 << 24
 """Most rows x features of a chunk: 64 MiB as float32, a few times that while they are computed."""
 LEAST_CHUNK_ROWS = 1_024
 """With fewer rows the overlap would take more time than the chunk."""
+
+_KINDS = {"date32[day]": "Date", "double": "Float64", "float": "Float32"}
+"""Arrow's names of types -> those in a manifest, which are Polars'."""
 
 
 class SourceChanged(Exception):
@@ -105,32 +111,37 @@ def build_cache(
     return manifest
 
 
-def _write_chunks(made: Iterator[pl.DataFrame], part: Path, chunk_written: Callable[[int], None]) -> list[list[str]]:
+def _write_chunks(made: Iterator[pa.Table], part: Path, chunk_written: Callable[[int], None]) -> list[list[str]]:
     """Write one row group per chunk; return the columns as [name, type] in their order."""
     writer = None
     try:
-        for chunk in made:
-            table = chunk.to_arrow()
+        for table in made:
             if writer is None:
                 # Returns hardly repeat: a dictionary would cost time and memory and save nothing.
                 writer = pq.ParquetWriter(
                     part, table.schema, compression="zstd", compression_level=1, use_dictionary=False
                 )
             writer.write_table(table)
-            chunk_written(chunk.height)
+            chunk_written(table.num_rows)
     finally:
         if writer is not None:
             writer.close()
-    return [[name, str(kind)] for name, kind in chunk.schema.items()]
+    return [[field.name, _KINDS[str(field.type)]] for field in table.schema]
 
 
-def engineered(export: Export, params: FeatureParams, chunk_rows: int) -> Iterator[pl.DataFrame]:
+def engineered(export: Export, params: FeatureParams, chunk_rows: int) -> Iterator[pa.Table]:
     """Yield the features of the export chunk by chunk, with the same bits as the whole frame would give."""
-    before: pl.DataFrame | None = None
+    before: Rows | None = None
     for chunk in chunks(export, chunk_rows):
-        known = chunk if before is None else pl.concat([before, chunk])
-        yield engineer(known, export.series, params, export.as_is).slice(known.height - chunk.height)
-        before = known.tail(look_back_rows(params))
+        days, columns = chunk if before is None else _joined(before, chunk)
+        yield engineer(days, columns, export.series, params, export.as_is).slice(len(days) - len(chunk[0]))
+        at = max(0, len(days) - look_back_rows(params))
+        before = days[at:], {name: values[at:] for name, values in columns.items()}
+
+
+def _joined(early: Rows, late: Rows) -> Rows:
+    columns = {name: np.concatenate([values, late[1][name]]) for name, values in early[1].items()}
+    return np.concatenate([early[0], late[0]]), columns
 
 
 def stamp_of(path: Path) -> tuple[int, int, int]:

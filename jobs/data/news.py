@@ -22,13 +22,11 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import polars as pl
 
 from cbi_queue.datasets.headlines import COLUMNS, COUNT, DECAYED, SCORES, SENTIMENT
 from cbi_queue.wording import counted
 from jobs.data.as_of import as_known
-from jobs.data.export_file import read_chunks
-from jobs.data.feature_names import DATE, PRICE
+from jobs.data.export_file import days_and_price
 from jobs.data.headlines import read_headlines, read_scores
 from jobs.trainer import BrokenSpec
 
@@ -104,9 +102,7 @@ def with_news(export: Export, news: News | None) -> Export:
             "export, or "
             f"leave it out: `cbi-queue data edit columns.{taken[0]}.role=ignore`"
         )
-    table = pl.concat(read_chunks(export.path, export.columns, [], 1 << 18))
-    kept = table.filter(pl.col(PRICE).is_not_null()) if export.drops_missing_price else table
-    days = kept[DATE].to_physical().to_numpy().astype(np.int64)
+    days, _ = days_and_price(export)
     rows = rows_of(news.published, closes(days, news.chosen))
     columns = daily(news, days)
     known = int(np.isfinite(columns[SENTIMENT]).sum())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
+import numpy as np
 
 from cbi_queue.artifacts import sha256_of, write_json
 from cbi_queue.datasets.snapshots import snapshot_of
@@ -106,7 +106,7 @@ class FeatureCache:
             unit=UNIT,
             samples=export.rows,
             fingerprint=f"{task.spec.model} {task.spec.horizon} {len(export.series)} series {features} features "
-            f"{self._chunk_rows} rows a chunk threads{task.assignment.threads} polars {pl.__version__}",
+            f"{self._chunk_rows} rows a chunk threads{task.assignment.threads} numpy {np.__version__}",
             can=("pace", "probe"),
         )
 

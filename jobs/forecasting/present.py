@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from cbi_queue.artifacts import sha256_of
 from cbi_queue.datasets.snapshots import built_from, snapshot_of
@@ -55,7 +56,8 @@ def present_frame(exports_dir: Path, processed_dir: Path, horizon: str) -> tuple
     params = FeatureParams.model_validate(manifest["params"])
     export = with_news(open_export(path, params, lambda: None, chosen), news)
     features = len(feature_names(export.series, params, export.as_is))
-    table = pl.concat(engineered(export, params, rows_a_chunk(features)))
+    parts = engineered(export, params, rows_a_chunk(features))
+    table = pl.DataFrame(pl.from_arrow(pa.concat_tables(parts)))
     frame = frame_of(table, HORIZON_DAYS[horizon], source, export.label)
     return replace(frame, periods_per_year=export.spacing.periods_per_year), snapshot
 

@@ -1,4 +1,4 @@
-"""`jobs.data.columns`: the two ways to convert a batch, for the check and for the features, say the same."""
+"""`jobs.data.columns`: what becomes of the days and numbers of a batch."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ STAMPS = [np.datetime64(text) for text in ("1969-12-30T23:59", "1970-01-02T00:01
     ids=str,
 )
 @pytest.mark.parametrize("first", [0, 1])
-def test_arrays_hold_what_the_frame_holds(days, first):
+def test_days_and_numbers_of_every_kind_are_read(days, first):
     """A slice begins in the middle of Arrow's buffers, and gaps are bits of another one."""
+    nan = float("nan")
     numbers = {
         "price": pa.array([1.5, None, float("nan"), -0.0]),
         "whole": pa.array([1, None, 3, 4], pa.int64()),
@@ -43,13 +44,20 @@ def test_arrays_hold_what_the_frame_holds(days, first):
     batch = pa.record_batch({"date": days, **numbers}).slice(first)
     columns = columns_of(batch.schema, FeatureParams(), DataSet())
     since, values = columns.arrays(batch)
-    frame = columns.frame(batch)
-    wanted = [NO_DATE if day is None else (day - date(1970, 1, 1)).days for day in frame["date"].to_list()]
-    assert since.tolist() == wanted
-    assert wanted == [NO_DATE if day is None else (day - date(1970, 1, 1)).days for day in DAYS[first:]]
-    assert list(values) == frame.columns[1:]
+    wanted = {
+        "price": [1.5, nan, nan, -0.0],
+        "whole": [1, nan, 3, 4],
+        "wide": [1.25, nan, 2, 3],
+        "flag": [1, nan, 0, 1],
+        "kind": [2.5, nan, 2.5, 1],
+        "none": [nan] * 4,
+        "full": [1, 2, 3, 4],
+    }
+    assert since.tolist() == [NO_DATE if day is None else (day - date(1970, 1, 1)).days for day in DAYS[first:]]
+    assert list(values) == list(wanted)
     for name, found in values.items():
-        np.testing.assert_array_equal(found, frame[name].to_numpy())
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, wanted[name][first:])
 
 
 def test_an_empty_batch_has_no_rows():

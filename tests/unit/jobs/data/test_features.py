@@ -11,7 +11,8 @@ import pytest
 
 from cbi_queue.models.parameters.features import FeatureParams
 from jobs.data.feature_names import Series, feature_names, look_back_rows, series_features
-from jobs.data.features import _features, engineer
+from jobs.data.features import _features
+from tests.support.features import engineer
 
 PRICE, OTHER = Series("price", is_log=True), Series("other", is_log=True)
 LN2 = log(2)

@@ -14,11 +14,11 @@ from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.spec import JobSpec
 from jobs.data.feature_names import Series, feature_names
 from jobs.data.feature_store import cache_files, check_returns
-from jobs.data.features import engineer
 from jobs.data.label import Label
 from jobs.data.leaks import suspicions
 from jobs.data.series import frame_of
 from jobs.trainer import BrokenSpec
+from tests.support.features import engineer
 
 if TYPE_CHECKING:
     from pathlib import Path
