@@ -1,6 +1,6 @@
-"""`python benchmarks/feature_streaming.py --rows 10000000`: memory and time of the feature cache on a long export.
+"""`python benchmarks/feature_streaming.py --rows 990000`: memory and time of the feature cache on a long export.
 
-A load test of memory, not of forecasts: no real daily series has ten million rows, so the real sample panel is laid
+A load test of memory, not of forecasts: no real daily series has a million rows, so the real sample panel is laid
 end to end, values untouched, with one date after the other. The build runs as the slot runs it, the real trainer
 class in a process of its own, whose peak resident set is what counts. This process stays small on purpose: on Linux a
 child's `ru_maxrss` starts at its parent's. Repeated rows compress better than real ones would, so the size of the
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from benchmarks.measuring import Line
 
 HORIZON = "1m"
-ROWS = 10_000_000
+ROWS = 990_000
+"""More are refused: a model could not hold the sample's 203 features of them."""
+WIDE_ROWS, WIDE_COLUMNS = 9_000, 1_000
 BOUND_MIB = 1536
 """The working set that one job may have."""
 MAKE_EXPORT = """
@@ -34,11 +36,19 @@ source, target, rows = sys.argv[1], sys.argv[2], int(sys.argv[3])
 panel = pl.read_parquet(source)
 writer = None
 for first in range(0, rows, panel.height):
-    days = pl.int_range(first, first + panel.height, dtype=pl.Int32, eager=True).cast(pl.Date)
+    days = pl.int_range(first - 135_000, first - 135_000 + panel.height, dtype=pl.Int32, eager=True).cast(pl.Date)
     table = panel.with_columns(date=days).head(rows - first).to_arrow()
     writer = writer or pq.ParquetWriter(target, table.schema)
     writer.write_table(table)
 writer.close()
+"""
+MAKE_WIDE = """
+import sys
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+rows, columns = int(sys.argv[2]), int(sys.argv[3])
+walks = 50 * np.exp(np.random.default_rng(0).normal(0, 0.01, (columns + 1, rows)).cumsum(axis=1))
+names = ["date", "price", *(f"x{number}" for number in range(columns))]
+pq.write_table(pa.table([np.busday_offset("1985-01-03", np.arange(rows)), *walks], names), sys.argv[1])
 """
 
 
@@ -52,8 +62,25 @@ def measure(rows: int, folder: Path) -> dict[str, object]:
     _run("-c", MAKE_EXPORT, str(export), str(export), str(rows))
     # repeated rows look like foresight: every move comes again
     write_description(exports, DataSet(columns={name: Column() for name in ("sp500", "nasdaq", "vix")}))
+    return _built(rows, run, exports, processed)
+
+
+def measure_wide(rows: int, columns: int, folder: Path) -> dict[str, object]:
+    """Do the same for random walks in many *columns*, capped as the refusal of so many says."""
+    from jobs.data.feature_cap import most_features
+
+    exports, processed, run = (folder / name for name in ("exports", "processed", "run"))
+    for made in (exports, processed):
+        made.mkdir()
+    _run("-c", MAKE_WIDE, str(exports / f"production_training_data_{HORIZON}.parquet"), str(rows), str(columns))
+    write_description(exports, DataSet(max_features=most_features(rows)))
+    return _built(rows, run, exports, processed)
+
+
+def _built(rows: int, run: Path, exports: Path, processed: Path) -> dict[str, object]:
     started_s = time.monotonic()
-    finished = _train(run, exports, processed)
+    finished = train(run, exports, processed)
+    export = exports / f"production_training_data_{HORIZON}.parquet"
     return {
         "rows": rows,
         "features": finished["metrics"]["features"],
@@ -65,12 +92,20 @@ def measure(rows: int, folder: Path) -> dict[str, object]:
     }
 
 
-def _train(run: Path, exports: Path, processed: Path) -> dict:
+def train(run: Path, exports: Path, processed: Path, params: dict[str, object] | None = None) -> dict:
     """Run one real trainer session and return its last report, which carries the peak of its resident set."""
     from cbi_queue.protocol import Assignment, Begin, encode
     from cbi_queue.spec import JobSpec
+    from workers.trainer.environment import trainer_environment
 
-    body = {"day": 1, "name": "load", "family": "features", "model": "feature_cache", "horizon": HORIZON}
+    body = {
+        "day": 1,
+        "name": "load",
+        "family": "features",
+        "model": "feature_cache",
+        "horizon": HORIZON,
+        "params": params or {},
+    }
     spec = JobSpec.model_validate(body).model_dump(mode="json")
     folders = {"run_dir": str(run), "exports_dir": str(exports), "processed_dir": str(processed)}
     begin = encode(Begin(Assignment(job_id=1, attempt=1, ledger_id="load", identity="load", spec=spec, **folders)))
@@ -79,6 +114,7 @@ def _train(run: Path, exports: Path, processed: Path) -> dict:
             [sys.executable, "-m", "jobs", "--report-fd", str(reports.fileno())],
             stdin=subprocess.PIPE,
             stdout=sys.stderr,  # its log is no part of the answer
+            env=trainer_environment(threads=1),
             pass_fds=[reports.fileno()],
         )
         child.stdin.write(begin)
@@ -104,13 +140,22 @@ def lines(rounds: int) -> list[Line]:
     """Measure *rounds* rounds, for `python -m benchmarks features`."""
     from benchmarks.measuring import Line, Target
 
-    results = []
+    long, wide = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            results.append(measure(ROWS, Path(folder)))
-    peaks = tuple(float(result["peak_rss_mib"]) for result in results)
-    return [Line("feature cache of 10 million rows, peak resident memory", "MiB", peaks, Target(BOUND_MIB),
-                 f"{results[-1]['seconds']} s")]  # fmt: skip
+            long.append(measure(ROWS, Path(folder)))
+        with tempfile.TemporaryDirectory() as folder:
+            wide.append(measure_wide(WIDE_ROWS, WIDE_COLUMNS, Path(folder)))
+    return [
+        Line(
+            f"feature cache of {what}, peak resident memory",
+            "MiB",
+            tuple(float(str(result["peak_rss_mib"])) for result in results),
+            Target(BOUND_MIB),
+            f"{results[-1]['features']:,} features, {results[-1]['seconds']} s",
+        )
+        for what, results in ((f"{ROWS:,} rows", long), (f"{WIDE_ROWS:,} rows of {WIDE_COLUMNS:,} columns", wide))
+    ]
 
 
 def main() -> int:

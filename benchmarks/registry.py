@@ -269,10 +269,10 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
         "features",
         "feature_streaming",
-        "memory of the feature cache on 10 million rows",
+        "memory of the feature cache on a million rows, and on 1,000 columns",
         1,
         slow=True,
-        smallest={"ROWS": 10_000},
+        smallest={"ROWS": 10_000, "WIDE_ROWS": 400, "WIDE_COLUMNS": 20},
     ),
     Benchmark(
         "grains",

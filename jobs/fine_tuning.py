@@ -78,8 +78,8 @@ def outcomes(exports_dir: Path, export: Path, horizon: str) -> Outcomes:
     columns = read_columns(export, FeatureParams(), description)
     if columns.faults:
         raise BrokenSpec(f"{export}: {columns.faults[0]}")
-    since, numbers = read_all(export, columns, [])
-    price, h = numbers[PRICE], HORIZON_DAYS[horizon]
+    since, exported = read_all(export, columns, [])
+    price, h = exported[PRICE], HORIZON_DAYS[horizon]
     days, price = since[price > 0].astype("datetime64[D]"), price[price > 0]
     row = rows_of(read.published, closes(days.astype(np.int64), chosen))
     known = np.flatnonzero(row + h < len(days))

@@ -91,8 +91,8 @@ def _dates(path: Path, request: Request) -> np.ndarray:
 
         params = FeatureParams.model_validate(request["features"])
         export = open_export(path, params, lambda: None, read_description(path.parent))
-        days, _ = days_and_price(export)
-        return days.astype("datetime64[D]")
+        since, _ = days_and_price(export)
+        return since.astype("datetime64[D]")
     import polars as pl
 
     try:

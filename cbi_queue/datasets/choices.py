@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from cbi_queue.datasets.description import Column, DataSet, checked_description
 from cbi_queue.datasets.headlines import CHOICES as OF_HEADLINES
 from cbi_queue.datasets.place import DEFAULT
@@ -48,6 +46,8 @@ def no_returns_words(model: str, dataset: str) -> str:
 
 
 def _value(text: str, written: str) -> Any:
+    import yaml  # which a trainer has no use for
+
     try:
         return yaml.safe_load(written)
     except yaml.YAMLError as exc:

@@ -20,7 +20,7 @@ from jobs.data.feature_cap import capped, too_many
 from jobs.data.feature_names import PRICE, Series, look_back_rows
 from jobs.data.label import Label
 from jobs.data.leaks import suspicions
-from jobs.data.spacing import spacing_of
+from jobs.data.spacing import median_of, spacing_of
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def _jumps(days: np.ndarray, price: np.ndarray, label: Label) -> Iterator[str]:
         return
     moves = np.diff(label.level(price))
     size = np.abs(moves)
-    spread: float | np.ndarray = float(np.median(size)) * 1.4826
+    spread: float | np.ndarray = median_of(size) * 1.4826
     if not label.is_relative:  # differences are as large as the price of their time
         import polars as pl  # costs more than the rest of the check, which most exports need not
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jobs.data.label import Label
     from jobs.data.spacing import Spacing
 
-_READ_BUFFER_BYTES = 1 << 20
+_READ_BUFFER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def read_arrays(path: Path, columns: Columns, wanted: list[str], chunk_rows: int
     names = list(dict.fromkeys([columns.date, columns.price, *part.covariates.values()]))
     try:
         with pq.ParquetFile(path, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=chunk_rows, columns=names):
+            for batch in file.iter_batches(batch_size=chunk_rows, columns=names, use_threads=False):
                 yield part.arrays(batch)
     except (OSError, pa.ArrowException) as exc:
         raise _unreadable("cannot be read to its end", exc) from exc

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from jobs.data.feature_names import Series
     from jobs.data.rolling_moments import Moments
 
-_TILE_CELLS, _LEAST_TILE_ROWS = 1 << 14, 1024
-"""Rows x (returns and levels) worked on at a time: 128 KiB an array, which stays in the processor's cache."""
+_TILE_CELLS, _LEAST_TILE_ROWS = 1 << 13, 1024
+"""Rows x (returns and levels) worked on at a time: 64 KiB an array, which stays in the processor's cache."""
 
 
 def engineer(
@@ -54,28 +54,32 @@ def engineer(
     names, rows = tuple(feature_names(series, params, as_is)), len(days)
     place = {name: at for at, name in enumerate(names)}
     values, back = _returns_and_levels(columns, series), look_back_rows(params)
-    made = np.full((len(names), rows), np.nan, np.float32)
-    step = max(_LEAST_TILE_ROWS, _TILE_CELLS // len(values))
-    with np.errstate(all="ignore"):  # what is not finite becomes null
-        for first in range(0, rows, step):
-            start, tile = max(0, first - back), made[:, first : first + step]
+    made = np.empty((len(names), rows), np.float32)
+    there = np.empty((len(names), -(-rows // 8)), np.uint8)  # a bit a value
+    step = max(_LEAST_TILE_ROWS, _TILE_CELLS // len(values) // 8 * 8)
+    others = dict(_calendar(days)) | {name: columns[name] for name in as_is}
+    for first in range(0, rows, step):
+        start, tile = max(0, first - back), made[:, first : first + step]
+        with np.errstate(all="ignore"):
             for feature, of, found in _features(values[:, start : first + step], series, params):
                 tile[[place[f"{s.name}_{feature}"] for s in of]] = found[:, first - start :]
-        for name, found in (*_calendar(days), *((name, columns[name]) for name in as_is)):
-            made[place[name]] = found
-    # made of buffers: `pa.array` imports pandas
+            for name, found in others.items():
+                tile[place[name]] = found[first : first + step]
+        there[:, first // 8 : (first + step) // 8] = _bits(tile)
     dates = pa.Array.from_buffers(pa.date32(), rows, [None, pa.py_buffer(days.astype(np.int32))])
-    return pa.table([dates, *_arrow(columns[PRICE][None]), *_arrow(made)], [DATE, PRICE, *names])
+    prices = _column(columns[PRICE], _bits(columns[PRICE]))
+    return pa.table([dates, prices, *map(_column, made, there)], [DATE, PRICE, *names])
 
 
-def _arrow(made: np.ndarray) -> Iterator[pa.Array]:
-    """Yield the rows of *made* as columns without a copy; null where a value is not finite."""
-    there = np.isfinite(made)
-    kind = pa.from_numpy_dtype(made.dtype)
-    gaps, validity = (made.shape[1] - there.sum(axis=1)).tolist(), np.packbits(there, axis=1, bitorder="little")
-    for values, bits, nulls in zip(made, validity, gaps, strict=True):
-        buffers = [pa.py_buffer(bits) if nulls else None, pa.py_buffer(values)]
-        yield pa.Array.from_buffers(kind, len(values), buffers, nulls)
+def _bits(values: np.ndarray) -> np.ndarray:
+    """Return where *values* are finite, a bit each, as Arrow has them: (…, rows) -> (…, rows / 8) uint8."""
+    return np.packbits(np.isfinite(values), axis=-1, bitorder="little")
+
+
+def _column(values: np.ndarray, there: np.ndarray) -> pa.Array:
+    """Make a column of *values* without a copy, null where *there* says so; `pa.array` would import pandas."""
+    buffers = [pa.py_buffer(there), pa.py_buffer(values)]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
 
 
 def _calendar(days: np.ndarray) -> tuple[tuple[str, np.ndarray], ...]:

@@ -103,7 +103,7 @@ def spacing_of(days: np.ndarray, price: np.ndarray) -> Spacing:
     gaps = np.diff(days)
     if not len(gaps):
         return _ASSUMED
-    median = float(np.median(gaps))
+    median = median_of(gaps)
     weekend = (days + 3) % 7 >= 5  # 1970-01-01 was a Thursday
     repeated = weekend[1:] & (price[1:] == price[:-1])
     name, per_year, period = _kind(median, weekend, days)
@@ -121,6 +121,13 @@ def spacing_of(days: np.ndarray, price: np.ndarray) -> Spacing:
         longest_gap_days=int(gaps[at]),
         longest_gap_after=str(np.datetime64(int(days[at]), "D")),
     )
+
+
+def median_of(values: np.ndarray) -> float:
+    """Return the median of (n,) numbers, n > 0. NumPy's own loads `numpy.ma` to look at its answer: 10 ms, 1 MB."""
+    below, above = (len(values) - 1) // 2, len(values) // 2
+    ordered = np.partition(values, (below, above))
+    return (float(ordered[below]) + float(ordered[above])) / 2
 
 
 def _kind(median: float, weekend: np.ndarray, days: np.ndarray) -> tuple[str, float, str]:
