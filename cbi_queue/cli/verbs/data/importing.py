@@ -138,7 +138,9 @@ def _print(answer: dict[str, Any], dataset: str, given: Sequence[Path]) -> None:
     if answer.get("rows") is not None:
         lines.append(f"rows            {answer['rows']:,}, {answer['first_day']} to {answer['last_day']}")
     if "features" in answer:
-        lines.append(f"features        {answer['features']:,}, about {max(1, answer['memory_mib']):,.0f} MiB in a model")
+        lines.append(
+            f"features        {answer['features']:,}, about {max(1, answer['memory_mib']):,.0f} MiB in a model"
+        )
     lines += [f"note            {note}" for note in [*answer.get("notes", ()), *answer.get("warnings", ())]]
     width = console().width
     for line in lines:
