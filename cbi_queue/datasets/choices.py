@@ -46,7 +46,7 @@ def no_returns_words(model: str, dataset: str) -> str:
 
 
 def _value(text: str, written: str) -> Any:
-    import yaml  # which a trainer has no use for
+    import yaml  # not above: trainers read this module, and the runtime of TensorFlow has no YAML
 
     try:
         return yaml.safe_load(written)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -45,6 +47,28 @@ def test_a_recipe_holds_one_version_of_everything_and_what_it_promises(recipe):
     for name, version in re.findall(r"([\w-]+) ([0-9.]+)", recipe.words.lower()):
         assert held[name] == version
     assert {"numpy", "polars", "pydantic", "safetensors"} <= held.keys(), "what the trainers themselves import"
+
+
+@pytest.mark.process
+def test_what_a_trainer_of_the_runtime_imports_is_in_every_recipe():
+    """All but TensorFlow itself, imported with every other package of `make env` out of reach."""
+    held = [set(re.findall(r"^([\w.-]+)==", recipe.requirements.read_text(), re.MULTILINE)) for recipe in RECIPES]
+    locked = re.findall(r"^([\w.-]+)[=>]=", (CONSTRAINTS / "lock.txt").read_text(), re.MULTILINE)
+    absent = {name.lower().replace("-", "_") for name in locked} - {
+        name.lower().replace("-", "_") for name in set.intersection(*held)
+    }
+    code = (
+        "import sys\n"
+        f"absent = {sorted(absent | {'yaml'})}\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0].lower() in absent:\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import jobs.session, jobs.registry, jobs.nets.run, jobs.nets.loop, jobs.nets.parity, jobs.data.features\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
