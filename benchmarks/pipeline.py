@@ -70,25 +70,42 @@ class Pipeline:
         self.processed.mkdir(exist_ok=True)
         self.train("feature_cache", FeatureParams(**params).model_dump(mode="json"))
 
-    def run_dir(self, model: str) -> Path:
-        """The run folder of *model*."""
-        return self.folder / "runs" / model
+    def run_dir(self, name: str) -> Path:
+        """The run folder of the job *name*, by default that of its model."""
+        return self.folder / "runs" / name
 
-    def train(self, model: str, params: dict[str, Any], members: Sequence[str] = ()) -> Finished:
-        """Train *model*, an ensemble from the runs of *members*; return what it reports at the end, metrics and veto."""
+    def train(
+        self,
+        model: str,
+        params: dict[str, Any],
+        members: Sequence[str] = (),
+        *,
+        name: str | None = None,
+        needs: Sequence[str] = (),
+    ) -> Finished:
+        """Train *model*; return what it reports at the end, metrics and veto.
+
+        Args:
+            model: of the catalogue.
+            params: its parameters.
+            members: runs that an ensemble combines.
+            name: of the job; None: that of the model.
+            needs: names of the jobs whose runs it reads.
+        """
         from jobs.process.channel import Channel
         from jobs.registry import trainer_of
         from jobs.trainer import Task
 
-        run_dir = self.run_dir(model)
+        run_dir = self.run_dir(name or model)
         run_dir.mkdir(parents=True, exist_ok=True)
         family = MODELS[model].family
-        spec = JobSpec(day=1, name=model, family=family, model=model, horizon=self.horizon, params=params)
+        spec = JobSpec(day=1, name=name or model, family=family, model=model, horizon=self.horizon, params=params)
         folders = {"exports_dir": str(self.exports), "processed_dir": str(self.processed), "run_dir": str(run_dir)}
         identity = identity_of(spec.canonical_json())
         assignment = Assignment(1, 1, "benchmark", identity, spec.model_dump(mode="json"), **folders)
         runs = tuple({"name": m, "model": m, "run": "1.1", "run_dir": str(self.run_dir(m))} for m in members)
-        assignment = replace(assignment, members=runs)
+        needed = {need: str(self.run_dir(need)) for need in needs}
+        assignment = replace(assignment, members=runs, needed_runs=needed)
         null = Path(os.devnull)
         with null.open("wb") as up, null.open("rb") as down, null.open("w") as log, contextlib.redirect_stdout(log):
             task = Task(assignment, spec, Channel(up, down))

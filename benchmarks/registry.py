@@ -152,6 +152,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"HORIZONS": ("1w",)},
     ),
     Benchmark(
+        "mixture-luck",
+        "mixture_walks",
+        "what the mixture over regimes and the models of variance say about random walks; a round is a walk",
+        20,
+        slow=True,
+        smallest={"HORIZONS": ("1w",), "REGIME_NET": {"epochs": 1, "sequence_length": 4, "hidden_size": 4}},
+    ),
+    Benchmark(
         "skill-test",
         "skill_test_size",
         "how often noise is called skill by each test, and a real skill is seen; a round is a walk",

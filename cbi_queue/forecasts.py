@@ -133,6 +133,7 @@ def _asked(settings: Settings, ledger: Ledger, job: JobRow) -> tuple[dict[str, A
         "job_id": job.id,
         "model": job.model,
         "backend": job.backend,
+        "interpreter": settings.interpreter_for(job.backend),
         "run_dir": check.run_dir,
         "params": job.spec.get("params", {}),
         "snapshot": job.snapshot,
@@ -140,9 +141,9 @@ def _asked(settings: Settings, ledger: Ledger, job: JobRow) -> tuple[dict[str, A
 
 
 def _members(settings: Settings, ledger: Ledger, job: JobRow) -> list[dict[str, Any]]:
-    """Return the runs that an ensemble combined, those that are still what they were."""
-    found = []
-    for member in (job.metrics or {}).get("members") or ():
+    """Return the runs that an ensemble or a mixture combined, those that are still what they were."""
+    found, metrics = [], job.metrics or {}
+    for member in metrics.get("members") or metrics.get("part_runs") or ():
         number = str(member.get("run", "")).partition(".")[0]
         row = job_numbered(ledger, int(number)) if number.isdigit() else None
         if row is not None and run_of(row) == member["run"]:

@@ -54,6 +54,7 @@ def pack(
     *,
     words: tuple[str, ...],
     interpreter: str,
+    backends_python: str | None = None,
     limit_s: float = LIMIT_S,
 ) -> Packed:
     """Export the run of *job* into the next version in *shelf*.
@@ -65,6 +66,7 @@ def pack(
         shelf: folder of the versions; made when only it is missing.
         words: what may be believed of the model, for the package's README.
         interpreter: Python that has the trainers' libraries.
+        backends_python: Python of the backend that trained the model; None: the same.
         limit_s: seconds that it may take.
 
     Raises:
@@ -76,6 +78,7 @@ def pack(
     try:
         asked = {
             "run_dir": str(run_dir), "processed_dir": str(processed_dir), "backend": job.backend, "to": str(staging),
+            "interpreter": backends_python or interpreter,
         }  # fmt: skip
         facts = {"job": job.name, "model": job.model, **_export(asked, job.name, interpreter, limit_s)}
         folder, names = _named(staging, shelf, job, facts, words)

@@ -1,7 +1,7 @@
 """`python -m jobs.exporting`: fill a folder with the package of one run, in a process of its own. JSON in, JSON out.
 
-Standard input: {"run_dir", "processed_dir", "backend", "to"}; *to* is an empty folder. Standard output: the facts of the
-package, or {"refused": words}, with "no_exporter" true where another model may do. What libraries print goes to standard error.
+Standard input: {"run_dir", "processed_dir", "backend", "interpreter", "to"}; *to* is an empty folder, *interpreter* the
+Python of the backend. Standard output: the facts of the package, or {"refused": words}, with "no_exporter" true where another model may do. What libraries print goes to standard error.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        said = _export(Path(asked["run_dir"]), Path(asked["processed_dir"]), asked["backend"], Path(asked["to"]))
+        said = _export(asked, Path(asked["processed_dir"]))
     except BrokenSpec as exc:
         said = {"refused": str(exc)}
     with answer:
         json.dump(said, answer, allow_nan=False)
 
 
-def _export(run_dir: Path, processed_dir: Path, backend: str, to: Path) -> dict[str, object]:
+def _export(asked: dict[str, str], processed_dir: Path) -> dict[str, object]:
     try:
         from jobs.exporting.finished_run import read_run
         from jobs.exporting.kinds import NoExporter, NotExportable
         from jobs.exporting.writing import write_package
 
         try:
-            return write_package(read_run(run_dir, processed_dir, backend), processed_dir, to)
+            run = read_run(Path(asked["run_dir"]), processed_dir, asked["backend"], asked["interpreter"])
+            return write_package(run, processed_dir, Path(asked["to"]))
         except NotExportable as exc:
             return {"refused": str(exc), "no_exporter": isinstance(exc, NoExporter)}
     except ImportError as exc:

@@ -39,6 +39,8 @@ class FinishedRun:
     """(n,) int64: rows after the training block that the exported model forecast, the newest last."""
     label_sd: float
     """Standard deviation of the label in the training block: the unit of every difference here."""
+    interpreter: str = ""
+    """Python that has the library of its backend."""
 
     @property
     def is_exact(self) -> bool:
@@ -53,7 +55,7 @@ class FinishedRun:
         return dict(json.loads(path.read_bytes())) if path.is_file() else {}
 
 
-def read_run(folder: Path, processed_dir: Path, backend: str) -> FinishedRun:
+def read_run(folder: Path, processed_dir: Path, backend: str, interpreter: str = "") -> FinishedRun:
     """Read the run in *folder*, whose files were compared with its manifest, and the features it was trained on.
 
     Raises:
@@ -89,6 +91,7 @@ def read_run(folder: Path, processed_dir: Path, backend: str) -> FinishedRun:
         recorded=recorded,
         held_out=held_out[-MOST_HELD_OUT:],
         label_sd=label_sd_of(frame, metrics),
+        interpreter=interpreter,
     )
 
 

@@ -72,6 +72,8 @@ EXPORTED: dict[str, Row] = {
     "tcn": _net("temporal_convolution:TemporalConvolutionNet"),
     "attention": _net("attention:AttentionNet"),
 }
+BY_KERAS = Row("jobs.exporting.keras_nets:KerasNet")
+"""Nets that TensorFlow trained."""
 _OF_THE_HISTORY = "it forecasts from the whole price history by statsforecast's own recursion, which ONNX does not have"
 _OF_VARIANCE = "it forecasts a variance and no price"
 _OF_OTHERS = "it combines the forecasts of other runs; export its best member"
@@ -96,10 +98,7 @@ def row_of(model: str, backend: str) -> Row:
         NoExporter: when nothing here can.
     """
     if backend == "tensorflow":
-        raise NoExporter(
-            f"a {model} trained by TensorFlow is not exported: its run folder holds model.keras, which Keras reads; "
-            "train it with `backend: torch` for ONNX"
-        )
+        return BY_KERAS
     if model in EXPORTED:
         return EXPORTED[model]
     why = NOT_EXPORTED.get(model, "no exporter knows this model (jobs/exporting/kinds.py has one row for each)")

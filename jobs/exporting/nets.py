@@ -72,42 +72,45 @@ class TorchNet:
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Write model.onnx, the weights as safetensors, and how the net is built."""
-        sample = torch.zeros(2, self.window_rows, int(self._told["inputs"]))  # one window alone would become the shape
+        shape = (2, self.window_rows, int(self._told["inputs"]))  # one window alone would become the shape
         is_dynamo = self._kind in BY_DYNAMO
-        with _quiet():
-            (_by_dynamo if is_dynamo else _by_tracing)(self._net, sample, folder / ONNX_FILE)
+        (write_by_dynamo if is_dynamo else write_by_tracing)(self._net, shape, folder / ONNX_FILE)
         for name in (WEIGHTS, ARCHITECTURE):
             shutil.copyfile(self._folder / name, folder / name)
         opset = DYNAMO_OPSET if is_dynamo else LEGACY_OPSET
         return {"exporter": f"torch {torch.__version__}, {'dynamo' if is_dynamo else 'tracing'}", "opset": opset}
 
 
-def _by_tracing(net: nn.Module, sample: torch.Tensor, path: Path) -> None:
-    torch.onnx.export(
-        net,
-        (sample,),
-        str(path),
-        input_names=["windows"],
-        output_names=["move"],
-        dynamic_axes={"windows": {0: "n"}, "move": {0: "n"}},
-        opset_version=LEGACY_OPSET,
-        dynamo=False,
-    )
+def write_by_tracing(net: nn.Module, shape: tuple[int, ...], path: Path) -> None:
+    """Write *net* as ONNX by the older exporter, for windows of *shape* (2, L, I)."""
+    with _quiet():
+        torch.onnx.export(
+            net,
+            (torch.zeros(shape),),
+            str(path),
+            input_names=["windows"],
+            output_names=["move"],
+            dynamic_axes={"windows": {0: "n"}, "move": {0: "n"}},
+            opset_version=LEGACY_OPSET,
+            dynamo=False,
+        )
 
 
-def _by_dynamo(net: nn.Module, sample: torch.Tensor, path: Path) -> None:
-    torch.onnx.export(
-        net,
-        (sample,),
-        str(path),
-        input_names=["windows"],
-        output_names=["move"],
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        opset_version=DYNAMO_OPSET,
-        dynamo=True,
-        external_data=False,  # one file, as an upload of model.onnx alone would be broken
-        verbose=False,
-    )
+def write_by_dynamo(net: nn.Module, shape: tuple[int, ...], path: Path) -> None:
+    """Write *net* as ONNX by the newer exporter, for windows of *shape* (2, L, I)."""
+    with _quiet():
+        torch.onnx.export(
+            net,
+            (torch.zeros(shape),),
+            str(path),
+            input_names=["windows"],
+            output_names=["move"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=DYNAMO_OPSET,
+            dynamo=True,
+            external_data=False,  # one file, as an upload of model.onnx alone would be broken
+            verbose=False,
+        )
 
 
 @contextlib.contextmanager

@@ -66,19 +66,10 @@ def _schema(run: FinishedRun, features: list[dict[str, Any]], window_rows: int) 
 
 def preproc_of(run: FinishedRun, window_rows: int) -> dict[str, Any]:
     """Return preproc.json of a package: all that stands before and behind a model that looks at *window_rows* rows."""
-    told, forecast = run.preproc, run.metrics["forecast"]
-    standardise = None
-    if told.get("kind") == "standardised":
-        standardise = {name: told[name] for name in ("features", "mean", "scale", "limit_sd", "indicators", "missing")}
-    label = _label(run)
+    forecast, label = run.metrics["forecast"], _label(run)
     return {
         "model": f"{MODEL_FOLDER}/{ONNX_FILE}",
-        "window_rows": window_rows,
-        "quarantined": list(told.get("quarantined", ())),
-        "standardise": standardise,
-        "target_mean": told.get("target_mean", 0.0),
-        "target_sd": told.get("target_sd", 1.0),
-        "forecast_factor": told.get("forecast_factor", 1.0),
+        **steps_of(run, window_rows),
         "label": label,
         "horizon_rows": run.frame.horizon_days,
         "periods_per_year": run.frame.periods_per_year,
@@ -87,6 +78,21 @@ def preproc_of(run: FinishedRun, window_rows: int) -> dict[str, Any]:
         "chain": "quarantined features are missing; standardise (null: nothing, missing values go into the model); "
         "move = forecast_factor * (output * target_sd + target_mean); price = price * exp(move), with difference as the "
         "label price + move; the intervals add and take half_widths from the move",
+    }
+
+
+def steps_of(run: FinishedRun, window_rows: int) -> dict[str, Any]:
+    """Return what `Preprocessing` needs to know of a run: its inputs from features, moves from its outputs."""
+    told, standardise = run.preproc, None
+    if told.get("kind") == "standardised":
+        standardise = {name: told[name] for name in ("features", "mean", "scale", "limit_sd", "indicators", "missing")}
+    return {
+        "window_rows": window_rows,
+        "quarantined": list(told.get("quarantined", ())),
+        "standardise": standardise,
+        "target_mean": told.get("target_mean", 0.0),
+        "target_sd": told.get("target_sd", 1.0),
+        "forecast_factor": told.get("forecast_factor", 1.0),
     }
 
 

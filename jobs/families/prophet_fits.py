@@ -1,7 +1,7 @@
 """Prophet on log prices, walked forward with refits (`jobs.rolling`).
 
-f[t] = yhat(date of t + h) - log p[t], where yhat is a function of the date alone: a trend with changepoints, and the season
-of the year. Prophet fits it; it is evaluated here from a fit's parameters, which are plain numbers. Between two refits
+f[t] = yhat(target day) - log p[t], where yhat is a function of the date alone: a trend with changepoints, and the season
+of the year. The target day is reckoned as on day t: no holiday to come is known, and no later row changes a forecast. Prophet fits it; it is evaluated here from a fit's parameters, which are plain numbers. Between two refits
 nothing is learned from prices. Prophet optimises in a process of its own (cmdstan) and needs no network.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from jobs.results.run_folder import target_dates
+from jobs.results.run_folder import reckoned_dates
 from jobs.rolling.walk import Fit, RollingFit
 from jobs.trainer import BrokenRuntime, BrokenSpec
 
@@ -86,7 +86,7 @@ class ProphetPrice(RollingFit):
 
     def forecast_rows(self, fit: Fit, frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
         """Return f of each of *rows*: (rows,) float64."""
-        f: np.ndarray = curve(fit, target_dates(frame)[rows]) - np.log(frame.price[rows])
+        f: np.ndarray = curve(fit, reckoned_dates(frame, rows)) - np.log(frame.price[rows])
         return f
 
 

@@ -92,6 +92,7 @@ class RegimeMixture:
             told = (f"{net.name} ({net.metrics['regime_rows']} training rows of its regime)" for net in short)
             verdicts.append(Verdict(FALLS_BACK, "warn", f"learned from all rows alike: {', '.join(told)}"))
         details: dict[str, Any] = {"parts": [self.classifier.name, *(net.name for net in self.nets)]}
+        details["part_runs"] = [{"name": part.name, "run": part.run} for part in (self.classifier, *self.nets)]
         details["fell_back"] = [net.name for net in short]
         if self.plain:
             compared = self._compared(self.plain, predicted)

@@ -1,9 +1,9 @@
 """A trained model on rows that it has not seen: what it forecasts of them, with what the run stored and nothing else.
 
 Letters as in `jobs.data.series`; L is the newest row that the run itself forecast, found by its date. Rows up to L have the
-run's own forecasts. Later ones are forecast by the stored model: trees and nets as the run left them; ARIMA, ETS and Theta as
-along their walk, with the state of every new day and new parameters after `refit_every_rows`; ensembles from their
-members' forecasts with their latest weights. Row L is forecast again each time, and compared with what the run recorded.
+run's own forecasts. Later ones are forecast by the stored model: trees and nets as the run left them; ARIMA, ETS, Theta and
+Prophet as along their walk, with the state of every new day and new parameters after `refit_every_rows`; ensembles from their
+members' forecasts with their latest weights; mixtures over regimes from their parts. Row L is forecast again each time, and compared with what the run recorded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ import polars as pl
 
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.entry import imported
-from cbi_queue.models.kinds import BARS, Family
+from cbi_queue.models.kinds import BARS, MIXTURE, Family
 from jobs.ensembles.members import Members
 from jobs.exporting.checks import LIMIT, LIMIT_ROUNDED
 from jobs.exporting.finished_run import FinishedRun, label_sd_of
 from jobs.exporting.kinds import EXPORTED, native_model
-from jobs.exporting.package.forecast import Preprocessing
-from jobs.exporting.writing import preproc_of
 from jobs.families.baselines import forecast as baseline_forecast
+from jobs.forecasting.parts import by_regimes, by_windows
 from jobs.results.run_folder import METRICS, PREDICTIONS, PREPROC, TRAINING_HASH
 from jobs.rolling.walk import MODEL_FILE
 from jobs.trainer import BrokenSpec
@@ -35,11 +34,10 @@ if TYPE_CHECKING:
 
     from jobs.data.series import ForecastFrame
 
-ROWS_AT_ONCE = 256
 REVISIONS_TOLD = 3
-ROLLING = frozenset({"arima", "auto_arima", "ets", "theta"})
+ROLLING = frozenset({"arima", "auto_arima", "ets", "theta", "prophet"})
 Asked = dict[str, Any]
-"""A run as the ledger knows it: "job", "model", "backend", "run_dir", "params"; of an ensemble also "members"."""
+"""A run as the ledger knows it: "job", "model", "backend", "interpreter", "run_dir", "params"; "members" of an ensemble or mixture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +87,7 @@ def stored_run(asked: Asked, frame: ForecastFrame, *, same_data: bool, known: Fo
         recorded=recorded,
         held_out=np.empty(0, dtype=np.int64),
         label_sd=label_sd_of(frame, metrics),
+        interpreter=asked.get("interpreter", ""),
     )
     remarks = list(revised)
     forecast = _forecaster(asked, run, last, same_data=same_data)
@@ -196,33 +195,22 @@ def _forecaster(
 ) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return what gives f of rows at or after L, (n,) -> (n,); None where the stored model cannot."""
     model = run.model
-    if run.backend == "tensorflow" or model not in MODELS:
+    if model not in MODELS:
         return None
     factor = float(run.preproc.get("forecast_factor", 1.0))
     if model in BARS:
         f = baseline_forecast(run.description, run.frame.price, run.frame.horizon_days)
         return lambda rows: factor * f[rows] + 0.0
     if model in EXPORTED:
-        return _by_windows(run)
+        return by_windows(run, native_model(run))
     if model in ROLLING:
         return lambda rows: factor * _rolling(asked, run, rows) + 0.0
+    together = None
     if MODELS[model].family == Family.META:
-        return _ensemble(asked, run, last, factor, same_data=same_data)
-    return None
-
-
-def _by_windows(run: FinishedRun) -> Callable[[np.ndarray], np.ndarray]:
-    native = native_model(run)
-    steps = Preprocessing(preproc_of(run, native.window_rows), list(run.frame.feature_names))
-    back = np.arange(native.window_rows) - native.window_rows + 1
-
-    def forecast(rows: np.ndarray) -> np.ndarray:
-        parts = np.array_split(rows, max(1, -(-len(rows) // ROWS_AT_ONCE)))
-        return np.concatenate(
-            [steps.scaled(native.run(steps.inputs(run.frame.x[part[:, None] + back]))) for part in parts]
-        )
-
-    return forecast
+        together = _ensemble(asked, run, last, same_data=same_data)
+    elif model == MIXTURE:
+        together = by_regimes(asked.get("members", []), lambda names, job: _with_features_of(run.frame, names, job))
+    return None if together is None else lambda rows: factor * together(rows) + 0.0
 
 
 def _rolling(asked: Asked, run: FinishedRun, rows: np.ndarray) -> np.ndarray:
@@ -244,7 +232,7 @@ def _rolling(asked: Asked, run: FinishedRun, rows: np.ndarray) -> np.ndarray:
 
 
 def _ensemble(
-    asked: Asked, run: FinishedRun, last: int, factor: float, *, same_data: bool
+    asked: Asked, run: FinishedRun, last: int, *, same_data: bool
 ) -> Callable[[np.ndarray], np.ndarray] | None:
     """Combine the members' forecasts with the latest weights; None when a member cannot forecast newer rows."""
     known = {member["job"]: member for member in asked.get("members", ())}
@@ -259,4 +247,4 @@ def _ensemble(
     columns = np.column_stack([member.f for member in stored])
     trainer.members = Members(tuple(names), (), columns, ())
     fit = json.loads((run.folder / MODEL_FILE).read_bytes())["fits"][-1]
-    return lambda rows: factor * trainer.forecast_rows(fit, run.frame, rows) + 0.0
+    return lambda rows: np.asarray(trainer.forecast_rows(fit, run.frame, rows))

@@ -36,6 +36,8 @@ class NeededRun:
     """As `fill_folder` wrote them."""
     source_sha256: str
     """Identifies the export that it learned from."""
+    run: str = ""
+    """`JOB.ATTEMPT`, by its manifest."""
 
     @property
     def model(self) -> str:
@@ -110,4 +112,5 @@ def _read(name: str, folder: Path) -> NeededRun | None:
         return None
     metrics = json.loads(read_whole(folder / METRICS, LARGE))
     lines = dict(line.rsplit(" ", 1) for line in read_whole(folder / TRAINING_HASH, LARGE).decode().splitlines())
-    return NeededRun(name, folder, metrics, lines.get("data sha256", ""))
+    run = f"{manifest.job_id}.{manifest.attempt}" if manifest else ""
+    return NeededRun(name, folder, metrics, lines.get("data sha256", ""), run)

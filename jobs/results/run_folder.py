@@ -272,13 +272,20 @@ def write_predictions(
 
 def target_dates(frame: ForecastFrame) -> np.ndarray:
     """Return (rows,) datetime64[D]: the day h rows later; after the last row it is reckoned by the spacing of the data."""
-    steps = np.arange(1, frame.horizon_days + 1)
-    if frame.periods_per_year == TRADING_DAYS:
-        ahead = np.busday_offset(frame.dates[-1], steps, roll="backward")
-    else:
-        gap = DAYS_OF_YEAR / frame.periods_per_year
-        ahead = frame.dates[-1] + np.rint(steps * (round(gap) if gap < 10 else gap)).astype("timedelta64[D]")
+    ahead = _reckoned(frame, frame.dates[-1], np.arange(1, frame.horizon_days + 1))
     return np.concatenate([frame.dates, ahead])[frame.horizon_days :]
+
+
+def reckoned_dates(frame: ForecastFrame, rows: np.ndarray) -> np.ndarray:
+    """Return the target day of each of *rows* as it is reckoned on that day, when no later row is there: (n,) datetime64[D]."""
+    return _reckoned(frame, frame.dates[rows], np.array(frame.horizon_days))
+
+
+def _reckoned(frame: ForecastFrame, dates: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    if frame.periods_per_year == TRADING_DAYS:
+        return np.asarray(np.busday_offset(dates, steps, roll="backward"))
+    gap = DAYS_OF_YEAR / frame.periods_per_year
+    return np.asarray(dates + np.rint(steps * (round(gap) if gap < 10 else gap)).astype("timedelta64[D]"))
 
 
 def _latest_forecast(

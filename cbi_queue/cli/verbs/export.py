@@ -132,6 +132,7 @@ def _pack(settings: Settings, chosen: Chosen, shelf: Path) -> Packed:
         shelf,
         words=chosen.words,
         interpreter=settings.interpreter_for("native"),
+        backends_python=settings.interpreter_for(chosen.job.backend),
     )
 
 
