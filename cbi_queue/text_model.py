@@ -2,7 +2,7 @@
 
 It needs `config.json`, `model.safetensors` and a tokenizer. Pickled weights (`.bin`, `.pt`) can run code when they are
 read, and are refused. Labels are read by their names: sentiment is P(positive) - P(negative), and in ProsusAI/finbert
-these are the labels 0 and 1. Nothing is ever downloaded here.
+these are the labels 0 and 1. Nothing is downloaded here; `text_fetch` does, when asked to.
 """
 
 from __future__ import annotations

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.tiny_bert import make_tiny_bert
 
-from cbi_queue.errors import Refused
+from cbi_queue.cli.verbs.text.fetching import fetch_weights
+from cbi_queue.errors import CbiError, Refused
+from cbi_queue.text_fetch import fetch, files_at
 from cbi_queue.text_model import STOCK, check_model, find_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 REVISION = "4556d13015211d73dccd3fdd39d39232506f3e43"
@@ -162,3 +168,136 @@ def test_nothing_heavy_is_imported_to_look_at_weights(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+class Hub(ThreadingHTTPServer):
+    """The routes of the hub that a download needs: the list of a commit, its files, and another place for large ones."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), HubAnswers)
+        self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        self.files |= {"pytorch_model.bin": b"a pickle", "README.md": b"words", "modeling.py": b"raise SystemExit"}
+        self.listed = {name: entry_of(name, content) for name, content in self.files.items()}
+        self.asked: list[str] = []
+        self.elsewhere = self.url
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class HubAnswers(BaseHTTPRequestHandler):
+    """What the hub says to one request."""
+
+    server: Hub
+
+    def do_GET(self) -> None:
+        """Answer with a list, a file, a redirect or 404."""
+        hub, place = self.server, self.path.partition("?")[0]
+        hub.asked.append(place)
+        name = place.rpartition("/")[2]
+        if place == f"/api/models/{STOCK}/tree/{REVISION}":
+            self.answer(
+                200, json.dumps([*hub.listed.values(), {"type": "directory", "path": "onnx", "oid": "0"}]).encode()
+            )
+        elif place == f"/{STOCK}/resolve/{REVISION}/model.safetensors":
+            self.answer(302, b"", Location=f"{hub.elsewhere}/blobs/model.safetensors")
+        elif place.startswith((f"/{STOCK}/resolve/{REVISION}/", "/blobs/")) and name in hub.files:
+            self.answer(200, hub.files[name])
+        else:
+            self.answer(404, b"Entry not found")
+
+    def answer(self, code: int, content: bytes, **headers: str) -> None:
+        """Send one answer."""
+        self.send_response(code)
+        for key, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def entry_of(name: str, content: bytes) -> dict[str, Any]:
+    blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
+    entry: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": blob}
+    if name.endswith((".safetensors", ".bin")):
+        large = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+        entry |= {"oid": "0" * 40, "lfs": large}
+    return entry
+
+
+@pytest.fixture
+def hub(tiny: Path) -> Iterator[Hub]:
+    with Hub(tiny) as server:
+        yield server
+        server.shutdown()
+
+
+def test_one_commit_is_downloaded_by_name_and_checked(
+    hub: Hub, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    to = tmp_path / "finbert"
+    fetch_weights.main(["--to", str(to), "--dry-run"], standalone_mode=False)
+    assert f"{(tiny / 'model.safetensors').stat().st_size:,}  model.safetensors" in capsys.readouterr().out
+    assert not to.exists()
+    fetch_weights.main(["--to", str(to), "--json"], standalone_mode=False)
+    said = json.loads(capsys.readouterr().out)
+
+    assert said["revision"] == REVISION
+    assert said["sha256"] == check_model(to).sha256() == check_model(tiny).sha256()
+    record = json.loads((to / "fetched.json").read_text())
+    for name, told in record["files"].items():
+        content = (tiny / name).read_bytes()
+        assert told == {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert (record["repository"], record["revision"], record["endpoint"]) == (STOCK, REVISION, hub.url)
+    assert {path.name for path in to.iterdir()} == {*record["files"], "fetched.json"}
+    assert not any(path.endswith((".bin", ".py", ".md")) for path in hub.asked), "no pickle and no code"
+    with pytest.raises(Refused, match="is there already"):
+        fetch(STOCK, REVISION, to, {"HF_ENDPOINT": hub.url})
+
+
+def test_what_is_not_as_listed_leaves_nothing(hub: Hub, tmp_path: Path) -> None:
+    environ, to = {"HF_ENDPOINT": hub.url}, tmp_path / "finbert"
+    whole = hub.files["model.safetensors"]
+    for content in (whole[:-5], whole + b"more", whole[:-1] + b"?"):
+        hub.files["model.safetensors"] = content
+        with pytest.raises(CbiError, match=r"model\.safetensors is not what the hub lists"):
+            fetch(STOCK, REVISION, to, environ)
+    hub.files["model.safetensors"] = whole
+    hub.files["config.json"] = hub.files["config.json"].replace(b"positive", b"Positive")
+    with pytest.raises(CbiError, match=r"config\.json is not what the hub lists"):
+        fetch(STOCK, REVISION, to, environ)
+    hub.elsewhere = "http://192.0.2.1"
+    with pytest.raises(CbiError):
+        fetch(STOCK, REVISION, to, environ)
+    hub.files["config.json"] = hub.files["config.json"].replace(b"Positive", b"positive")
+    with pytest.raises(Refused, match="is not https"):
+        fetch(STOCK, REVISION, to, environ)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_commit_without_safetensors_or_a_branch_is_refused_with_what_to_do(hub: Hub, tmp_path: Path) -> None:
+    environ = {"HF_ENDPOINT": hub.url}
+    del hub.listed["model.safetensors"]
+    with pytest.raises(Refused, match=r"has no model\.safetensors; it has pytorch_model\.bin") as caught:
+        files_at(STOCK, REVISION, environ)
+    assert "--revision" in str(caught.value.hint)
+    assert "save_pretrained" in str(caught.value.hint)
+    with pytest.raises(Refused, match="40 hex digits"):
+        files_at(STOCK, "main", environ)
+    with pytest.raises(Refused, match="no repository of the hub"):
+        files_at("../../etc", REVISION, environ)
+    with pytest.raises(Refused, match="HTTP 404"):
+        files_at("some/other", REVISION, environ)
+    with pytest.raises(Refused, match="is not https"):
+        files_at(STOCK, REVISION, {"HF_ENDPOINT": "http://192.0.2.1"})
+    hub.shutdown()
+    hub.server_close()
+    with pytest.raises(CbiError, match="does not answer"):
+        fetch(STOCK, REVISION, tmp_path / "finbert", environ)
+    assert list(tmp_path.iterdir()) == []

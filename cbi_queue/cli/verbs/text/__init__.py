@@ -7,6 +7,7 @@ import click
 from cbi_queue.cli.arguments import examples
 from cbi_queue.cli.verbs.text.evaluating import evaluate
 from cbi_queue.cli.verbs.text.exporting import export_training
+from cbi_queue.cli.verbs.text.fetching import fetch_weights
 from cbi_queue.cli.verbs.text.importing import import_headlines
 from cbi_queue.cli.verbs.text.show import show
 from cbi_queue.cli.verbs.text.use import use
@@ -21,5 +22,5 @@ def command() -> None:
     """Bring headlines in, choose the model that scores them, hand them over for fine-tuning."""
 
 
-for verb in (import_headlines, use, show, export_training, evaluate):
+for verb in (import_headlines, fetch_weights, use, show, export_training, evaluate):
     command.add_command(verb)
