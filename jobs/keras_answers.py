@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def main() -> int:
     try:
         from jobs.keras_backend.device import keras
 
-        net = keras.models.load_model(sys.argv[1], compile=False, safe_mode=True)
+        net = _in_single_precision(keras, sys.argv[1])
     except BrokenRuntime as exc:
         print(exc, file=sys.stderr)
         return 1
@@ -72,6 +72,17 @@ def main() -> int:
         ]
         write_frame(answers, as_npy(np.concatenate(parts)[:, 0]))
     return 0
+
+
+def _in_single_precision(keras: Any, path: str) -> Any:
+    """Load the net; one that was trained in half precision computes in single here, as a package does."""
+    net = keras.models.load_model(path, compile=False, safe_mode=True)
+    told = net.to_json()
+    if "mixed_" not in told:
+        return net
+    same = keras.models.model_from_json(told.replace("mixed_float16", "float32").replace("mixed_bfloat16", "float32"))
+    same.set_weights(net.get_weights())
+    return same
 
 
 if __name__ == "__main__":

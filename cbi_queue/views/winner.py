@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.errors import Refused
 from cbi_queue.lifecycle import JobState
+from cbi_queue.models.kinds import OF_ONE_REGIME, Family
 from cbi_queue.views.board_words import independent_words
 from cbi_queue.views.leaderboard import BETTER, NO, TOO_FEW, WORSE, LeaderboardRow, rank
 from cbi_queue.wording import counted
@@ -58,7 +59,10 @@ def ranked_models(jobs: Iterable[JobRow], horizon: str, dataset: str = DEFAULT) 
             return found
     vetoed = [job.name for job in known.values() if job.state is JobState.VETOED]
     others = sorted({job.dataset for job in of_horizon} - {dataset})
-    hint = "train one first"
+    hint, others_than_price = "train one first", [job for job in known.values() if _no_price(job)]
+    if others_than_price:
+        named = others_than_price[-1]
+        hint = f"{named.name} forecasts {_no_price(named)} and no price: {_INSTEAD.format(named.name)}"
     if vetoed:
         hint = f"a guardrail vetoed {', '.join(vetoed[:3])}; `cbi-queue show NAME` says why"
     elif others:
@@ -88,7 +92,23 @@ def chosen_by_name(job: JobRow, jobs: Iterable[JobRow]) -> Chosen:
         for row in rows:
             if row.job_id == job.id:
                 return Chosen(job, row, board, _words(row, rows))
-    raise Refused(f"{about} is on no board: it forecasts no price, or a newer job of that name took its place")
+    if other := _no_price(job):
+        raise Refused(f"{about} ({job.model}) forecasts {other} and no price", hint=_INSTEAD.format(job.name))
+    raise Refused(f"{about} is on no board of prices: it forecasts none, or a newer job of that name took its place")
+
+
+_INSTEAD = (
+    "`cbi-queue show {}` names its run folder, whose predictions.parquet ends with the forecast of the day of its training; "
+    "`cbi-queue refresh` trains it on newer rows"
+)
+
+
+def _no_price(job: JobRow) -> str | None:
+    """Return what a job forecasts that forecasts no price; None for others."""
+    if job.model in OF_ONE_REGIME:
+        return "for one regime only, which its mixture weighs,"
+    what: dict[str, str] = {Family.VOLATILITY: "a variance", Family.REGIME_CLASSIFIER: "probabilities of regimes"}
+    return what.get(job.family)
 
 
 def _words(row: LeaderboardRow, rows: list[LeaderboardRow]) -> tuple[str, ...]:

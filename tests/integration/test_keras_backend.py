@@ -10,10 +10,17 @@ import json
 import math
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.forgetful_runs import forgetting
+
+from jobs.exporting.finished_run import read_run
+from jobs.exporting.kinds import NotExportable, native_model
+from jobs.exporting.writing import write_package
+from jobs.forecasting.stored import stored_run
 
 TREE = Path(__file__).parents[2]
 NAMED = os.environ.get("CBI_TEST_TENSORFLOW_PYTHON")
@@ -47,7 +54,7 @@ def told(sample_exports, feature_dir, tmp_path_factory) -> dict:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    return {"root": root, **dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))}
 
 
 def forecasts(outcome: dict) -> np.ndarray:
@@ -194,6 +201,33 @@ def test_a_gpu_that_computes_something_else_is_not_used(told):
 def test_the_probe_reports_this_device(told):
     assert told["probed"]["device"] == "cpu"
     assert 0 < told["probed"]["wall_s"] < told["probed"]["total_s"]
+
+
+@pytest.mark.parametrize("run", ["feed_forward-a", "lstm-a", "gru_2_layer-a", "half"])
+def test_it_is_exported_by_its_weights_and_forecasts_later_rows_by_keras(told, feature_dir, tmp_path, monkeypatch, run):
+    """ONNX is compared with Keras itself before a package is there; one trained in half precision computes in single."""
+    monkeypatch.setenv("PYTHONPATH", str(TREE))
+    finished = read_run(told["root"] / run, feature_dir, "tensorflow", str(PYTHON))
+    (tmp_path / "package").mkdir()
+    facts = write_package(finished, feature_dir, tmp_path / "package")
+
+    assert facts["parity"] <= 1e-5
+    assert {path.name for path in (tmp_path / "package/model").iterdir()} == {"model.onnx", "model.keras", "model.json"}
+    recorded = forgetting(told["root"] / run, tmp_path / "run", 30)
+    asked = {
+        "job": run,
+        "backend": "tensorflow",
+        "interpreter": str(PYTHON),
+        "run_dir": str(tmp_path / "run"),
+        "params": {},
+    }
+    stored = stored_run(asked, finished.frame, same_data=True)
+    assert stored.is_live
+    assert stored.f[-30:] == pytest.approx(recorded, abs=(2e-2 if run == "half" else 1e-5) * finished.label_sd)
+    assert np.ptp(recorded) > 0
+
+    with pytest.raises(NotExportable, match=r"cannot import TensorFlow|No module named"):
+        native_model(read_run(told["root"] / run, feature_dir, "tensorflow", sys.executable))
 
 
 def test_a_job_of_the_queue_trains_on_the_runtime(installation):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.board_jobs import make_job
 
 from cbi_queue.errors import Refused
 from cbi_queue.lifecycle import JobState
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.views.winner import chosen_by_name, ranked_models
 
 
@@ -66,6 +69,25 @@ def test_a_named_job_must_have_a_result_that_counts() -> None:
         job = make_job(2, "gru", 0.1, state=state, damage=damage)
         with pytest.raises(Refused, match=words):
             chosen_by_name(job, [good, job])
+
+
+@pytest.mark.parametrize(
+    ("model", "what"),
+    [
+        ("quantile_net", "a variance"),
+        ("regime_lightgbm", "probabilities of regimes"),
+        ("regime_gru", "for one regime only, which its mixture weighs,"),
+    ],
+)
+def test_what_forecasts_no_price_is_refused_with_where_its_forecast_is(model: str, what: str) -> None:
+    job = replace(make_job(3, "lstm", None, name="special"), model=model, family=str(MODELS[model].family))
+    with pytest.raises(Refused, match=f"forecasts {what} and no price") as named:
+        chosen_by_name(job, [job])
+    with pytest.raises(Refused, match="no model of 1w of the data set default is ranked") as of_the_horizon:
+        ranked_models([job], "1w")
+    for refusal in (named, of_the_horizon):
+        assert "predictions.parquet ends with the forecast of the day of its training" in str(refusal.value.hint)
+        assert job.name in str(refusal.value.hint)
 
 
 def test_luck_is_said_in_words() -> None:

@@ -20,7 +20,7 @@ from cbi_queue.text_model import STOCK
         "text fetch --to ~/models/finbert --revision COMMIT",
         "text fetch OWNER/NAME --revision COMMIT --to ~/models/other",
         more="Exit codes: 0 downloaded, 1 it failed, 2 refused. Only 0 leaves a folder.",
-    )
+    ),
 )
 @click.argument("repository", default=STOCK, metavar="[OWNER/NAME]")
 @click.option("--revision", metavar="COMMIT", help="40 hex digits; a branch may change under its name.")
