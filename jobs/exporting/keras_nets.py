@@ -13,6 +13,7 @@ import io
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -50,16 +51,14 @@ class KerasNet:
         self._run, told = run, run.description
         self.window_rows, self._inputs = int(told["window_rows"]), int(told["inputs"])
         command = [run.interpreter, "-P", "-m", "jobs.keras_answers", str(run.folder / MODEL)]
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         try:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=env
             )
         except OSError as exc:
             raise NotExportable(self._words(f"{run.interpreter} cannot be started: {exc.strerror}")) from exc
-        self._said: list[bytes] = []
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
         told_weights = np.load(io.BytesIO(self._answer()), allow_pickle=False)
         layers = 1 + max(int(name.partition(".")[0]) for name in told_weights.files)
         self._weights = [
@@ -70,9 +69,9 @@ class KerasNet:
     def __del__(self) -> None:
         """End the process."""
         child = getattr(self, "_child", None)
-        if child is not None and child.poll() is None:
+        if child is not None:
             child.kill()
-            child.wait()
+            child.communicate()
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Return the (n,) standardised forecasts of (n, L, I) windows."""
@@ -133,14 +132,10 @@ class KerasNet:
             raise NotExportable(self._ending())
         return content
 
-    def _listen(self) -> None:
-        for line in self._child.stderr or ():
-            self._said = [*self._said[-9:], line]
-
     def _ending(self) -> str:
         self._child.wait(timeout=LIMIT_S)
-        self._listener.join(5.0)
-        lines = b"".join(self._said).decode(errors="replace").strip().splitlines()
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
         return self._words(lines[-1][:LONGEST_COMPLAINT] if lines else f"it ended with {self._child.returncode}")
 
     def _words(self, why: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,19 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def forgetting(run_dir: Path, to: Path, rows: int) -> np.ndarray:
-    """Copy *run_dir* to *to* without the forecasts of the last *rows*; return those, f[t] as the run recorded it."""
+def forgetting(run_dir: Path, to: Path, rows: int, last: float | None = None) -> np.ndarray:
+    """Copy *run_dir* to *to* without the forecasts of the last *rows*; return those, f[t] as the run recorded it.
+
+    With *last* the newest forecast that is kept is that one, and none is shrunk.
+    """
     shutil.copytree(run_dir, to)
     path = to / "predictions.parquet"
     table = pl.read_parquet(path)
-    table.head(-rows).write_parquet(path)
+    kept = table.head(-rows)
+    if last is not None:
+        is_last = pl.int_range(pl.len()) == kept.height - 1
+        kept = kept.with_columns(predicted_return=pl.when(is_last).then(last).otherwise("predicted_return"))
+        preproc = json.loads((to / "preproc.json").read_text())
+        (to / "preproc.json").write_text(json.dumps({**preproc, "forecast_factor": 1.0}))
+    kept.write_parquet(path)
     return table["predicted_return"].tail(rows).to_numpy()
