@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks import accuracy, false_discoveries, net_rules, regime_walks
+from benchmarks import accuracy, false_discoveries, mixture_walks, net_rules
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.views.board_words import TOLD_APART_WORDS
 
@@ -71,8 +71,8 @@ def test_the_random_walks_hold_to_their_rules() -> None:
 
 def test_mixtures_and_variances_hold_to_the_rules_of_random_walks() -> None:
     """Nothing is better than naive, or than the true variance, beyond luck."""
-    rows = table_between(regime_walks.MARK)
-    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == list(regime_walks.MODEL_WORDS.values())
+    rows = table_between(mixture_walks.MARK)
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == list(mixture_walks.MODEL_WORDS.values())
     (walks,) = re.findall(
         r"(\d+) random walks of \d+ days, at most \d+ of them may be called better. The", PAGE.read_text()
     )
