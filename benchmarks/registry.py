@@ -157,7 +157,16 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "what the mixture over regimes and the models of variance say about random walks; a round is a walk",
         20,
         slow=True,
-        smallest={"HORIZONS": ("1w",), "REGIME_NET": {"epochs": 1, "sequence_length": 4, "hidden_size": 4}},
+        smallest={
+            "HORIZONS": ("1w",),
+            "EVALUATION": {"validation_rows": 252, "backtest_rows": 252},
+            "CLASSES": {"n_estimators": 5, "early_stopping_rounds": None},
+            "REGIME_NET": {"epochs": 1, "sequence_length": 4, "hidden_size": 4},
+            "VARIANCE": {
+                "quantile_net": {"epochs": 1},
+                "garch": {"history_rows": 500, "refit_every_rows": 504},
+            },
+        },
     ),
     Benchmark(
         "skill-test",
