@@ -65,7 +65,7 @@ def test_what_a_trainer_of_the_runtime_imports_is_in_every_recipe():
         "        if name.partition('.')[0].lower() in absent:\n"
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
-        "import jobs.session, jobs.registry, jobs.nets.run, jobs.nets.loop, jobs.nets.parity, jobs.data.features\n"
+        "import jobs.session, jobs.registry, jobs.nets.run, jobs.nets.loop, jobs.nets.parity\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
