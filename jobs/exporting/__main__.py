@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from jobs.trainer import BrokenSpec
+
+LIBRARIES = ("onnx", "onnxmltools", "onnxruntime", "onnxscript")
+"""Of the extra `export`."""
 
 
 def main() -> None:
@@ -28,6 +32,8 @@ def main() -> None:
 
 
 def _export(run_dir: Path, processed_dir: Path, backend: str, to: Path) -> dict[str, object]:
+    if absent := [name for name in LIBRARIES if find_spec(name) is None]:  # torch has words of its own for it
+        return _lacking(", ".join(absent))
     try:
         from jobs.exporting.finished_run import read_run
         from jobs.exporting.kinds import NoExporter, NotExportable
@@ -38,8 +44,12 @@ def _export(run_dir: Path, processed_dir: Path, backend: str, to: Path) -> dict[
         except NotExportable as exc:
             return {"refused": str(exc), "no_exporter": isinstance(exc, NoExporter)}
     except ImportError as exc:
-        missing = exc.name or str(exc)
-        return {"refused": f"{sys.executable} lacks {missing}, which an export needs: install cbi-queue[train,export]"}
+        return _lacking(exc.name or str(exc))
+
+
+def _lacking(missing: str) -> dict[str, object]:
+    remedy = "pip install 'cbi-queue[train,export]'"
+    return {"refused": f"{sys.executable} lacks {missing}, which an export needs: {remedy}"}
 
 
 if __name__ == "__main__":
