@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BLOCKS = ("validation", "backtest")
 SCORE_COLUMNS = (
-    "block", ">skill", ">95 % interval", ">p", "?>DM p", ">MAPE", ">MASE", "?>RMSE", "?>direction", "?>Sharpe", ">n",
+    "block", ">skill", "?>95 % interval", "?>p", "??>DM p", ">MAPE", "?>MASE", "??>RMSE", "??>direction", "??>Sharpe", ">n",
 )  # fmt: skip
 
 
