@@ -18,6 +18,7 @@ from cbi_queue.ledger.learned import what_was_learned
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import event_title
 from cbi_queue.views.governor import slowdown_words
+from cbi_queue.views.progress import epochs_a_report
 from cbi_queue.wording import counted, duration, per_sample
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def _stretch_words(stretch: Sequence[EpochRow], typical: float | None, cold: flo
     first, last = stretch[0], stretch[-1]
     which = f"{last.unit} {last.epoch}" if first is last else f"{last.unit}s {first.epoch} to {last.epoch}"
     of = f" of {last.total_epochs}" if last.total_epochs else ""
-    words = f"{which}{of}: {median(row.wall_s for row in stretch):.2f} s each"
+    each_s = median(row.wall_s for row in stretch) / epochs_a_report(stretch)
+    words = f"{which}{of}: {each_s:.2f} s each"
     if typical is not None:
         words += f", {per_sample(typical)} a sample"
     if typical is not None and cold is not None:
