@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 BLOCKS = ("validation", "backtest")
 SCORE_COLUMNS = (
-    "block", ">skill", "?>95 % interval", "?>p", "??>DM p", ">MAPE", "?>MASE", "??>RMSE", "??>direction", "??>Sharpe", ">n",
+    "block", ">skill", "?>95 % interval", "?>p", "??>DM p", ">MAPE", "?>MASE", "??>RMSE", "??>direction",
+    "??>Sharpe", ">n",
 )  # fmt: skip
 MOST_FIGURES = 20
 """Of a script, that are shown; `cbi-queue results` has all."""
