@@ -82,6 +82,7 @@ def test_a_stretch_of_work_has_its_cost_and_is_compared_with_the_first():
     work = [line.words for line in story_of(told()) if line.kind == "work"]
 
     assert work[0] == "epochs 1 to 10 of 40: 10.00 s each, 10 ms a sample, micro-batch 32"
+    assert work[2].startswith("epoch 13 of 40: 20.00 s each, ")
     assert work[-1].endswith("20 ms a sample (2.00 times the first stretch), micro-batch 32")
 
 
