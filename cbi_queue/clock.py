@@ -35,7 +35,15 @@ def epoch_s() -> float:
 
 def local_day() -> str:
     """Return the present day of this machine's time zone, as 2026-11-30."""
-    return datetime.now(UTC).astimezone().date().isoformat()
+    return in_local_time(utc_now()).date().isoformat()
+
+
+def in_local_time(at: datetime) -> datetime:
+    """Return an instant in this machine's time zone; in UTC where `TZ` names none that Python knows, such as `UTC+25`."""
+    try:
+        return at.astimezone()
+    except ValueError:
+        return at
 
 
 def monotonic_s() -> float:

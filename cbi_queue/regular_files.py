@@ -32,12 +32,13 @@ _KINDS = (
     (stat.S_ISCHR, "it is a device, not a file"),
     (stat.S_ISBLK, "it is a device, not a file"),
 )
+_PLACES = "CBI_STATE_DIR (the queue) or CBI_V14_REPO (data, models, logs)"
 _HINTS = {
     errno.EINVAL: "move it away; what cbi-queue needs there it makes again",
     errno.ELOOP: "move it away; what cbi-queue needs there it makes again",
-    errno.EROFS: "the disk is read-only: make it writable, or set CBI_STATE_DIR to a folder on another one",
-    errno.EACCES: "make it readable and writable for this user, or set CBI_STATE_DIR to a folder that is",
-    errno.EPERM: "make it readable and writable for this user, or set CBI_STATE_DIR to a folder that is",
+    errno.EROFS: f"the disk is read-only: make it writable, or set {_PLACES} to a folder on another one",
+    errno.EACCES: f"make it readable and writable for this user, or set {_PLACES} to a folder that is",
+    errno.EPERM: f"make it readable and writable for this user, or set {_PLACES} to a folder that is",
     errno.ENOSPC: "free up space on that disk",
     errno.EDQUOT: "free up space on that disk",
 }

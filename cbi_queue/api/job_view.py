@@ -13,6 +13,7 @@ from cbi_queue.ledger import queries
 from cbi_queue.ledger.damage import folder_inside
 from cbi_queue.lifecycle import REASON_WORDS, JobState
 from cbi_queue.models.catalogue import entry_for
+from cbi_queue.models.kinds import Family
 from cbi_queue.regular_files import plain_words
 from cbi_queue.tracking.reading import LOOK_AT, TrackingFailed, look_command, place_of
 from cbi_queue.tracking.runs import key_of
@@ -195,7 +196,10 @@ def _result(job: JobRow, models: Path) -> ResultShown:
     metrics = object_of(job.metrics)
     told = explanation_of(job, models)
     price = number_of(object_of(metrics.get("forecast")).get("price"))
-    said = [told.missing] if told.missing else [importance_words(told.found), contribution_words(told.found)]
+    if told.missing:
+        said = [] if job.family == Family.SCRIPT else [told.missing]
+    else:
+        said = [importance_words(told.found), contribution_words(told.found)]
     return ResultShown(
         columns=tuple(column.lstrip("?>") for column in SCORE_COLUMNS),
         scores=score_rows(job),

@@ -17,10 +17,10 @@ from cbi_queue.errors import CbiError
 from cbi_queue.standard_streams import guarded_output, leave
 
 VERBS: dict[str, str] = {
-    "plan": "Check or show day plans; changes nothing.",
+    "plan": "Write, check or show day plans; changes nothing.",
     "estimate": "Estimate the memory that each job of a plan needs; changes nothing.",
     "profile": "Show the hardware profiles and the one that fits this machine.",
-    "data": "Build the sample exports from real daily series.",
+    "data": "Import your own data, look at data sets, or build sample data.",
     "text": "Bring headlines in, choose what scores them, hand them over for fine-tuning.",
     "enqueue": "Add the jobs of day plans to the queue.",
     "add": "Add a command of your own to the queue: `add -- python train.py`.",
@@ -30,7 +30,7 @@ VERBS: dict[str, str] = {
     "worker": "Run the daemon in this terminal.",
     "status": "Show the slot, the queue, the holds and the budget of the week.",
     "list": "List jobs.",
-    "show": "Show one job: its spec, attempts and events.",
+    "show": "Show one job: its spec, scores, forecast, attempts and events.",
     "logs": "Print or follow a job's training log.",
     "eta": "Show when the queue or a plan will be done, and which jobs are at risk.",
     "budget": "Show how many of the week's planned models are done.",

@@ -26,6 +26,18 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
 
 
+class VerbGroup(click.Group):
+    """A verb of several, whose help has their first sentences whole: click cuts them at the width of a line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of its verbs."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, verb.get_short_help_str(400)) for name, verb in found if verb and not verb.hidden]
+            )
+
+
 class DurationType(click.ParamType[float]):
     """A length of time on the command line: `90`, `90s`, `30m`, `2h`, `1d`."""
 

@@ -190,13 +190,13 @@ def ago(at: float | None) -> str:
 
 def local_time(at: float | None) -> str:
     """Write an instant in local time, to the second."""
-    return UNKNOWN if at is None else clock.from_epoch_s(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return UNKNOWN if at is None else clock.in_local_time(clock.from_epoch_s(at)).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def local_minute(at: float, *, now: float | None = None) -> str:
     """Write a coming instant in local time, as the wall clock will show it: `14:20` today, else `Tue 1 Dec 14:20`."""
-    local = clock.from_epoch_s(at).astimezone()
-    today = clock.from_epoch_s(clock.epoch_s() if now is None else now).astimezone().date()
+    local = clock.in_local_time(clock.from_epoch_s(at))
+    today = clock.in_local_time(clock.from_epoch_s(clock.epoch_s() if now is None else now)).date()
     day = "" if local.date() == today else f"{local:%a} {local.day} {local:%b} "
     year = f"{local.year} " if local.year != today.year else ""
     return f"{day}{year}{local:%H:%M}"

@@ -11,6 +11,7 @@ import math
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
@@ -31,6 +32,7 @@ NEWEST_ATTEMPTS = 400
 LENGTHS = ("epochs", "n_estimators")
 """Parameters of which a model has at most one: how long it trains."""
 _OUTSIDE_RECIPE = (*LENGTHS, "seed", "search_trials")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SEED = re.compile(r'"seed":\d+')
 _HOLD_EVENTS = "'hold_placed', 'hold_restarted', 'hold_lifted', 'hold_expired'"
 _ERRORS = frozenset({Outcome.ERROR, Outcome.OOM, Outcome.TIMED_OUT})
@@ -79,7 +81,8 @@ class Works:
         recipe, size, length = self._read[key]
         rows = self._rows_of(dataset or DEFAULT, horizon, is_features=family == Family.FEATURES)
         cost = self.first_costs.get(model, (0.0, 0.0))
-        return Work(BASELINE if model in BARS else family, model, recipe, horizon, size * rows, length, cost=cost)
+        named = _command_shape(params) if family == Family.SCRIPT else model
+        return Work(BASELINE if model in BARS else family, named, recipe, horizon, size * rows, length, cost=cost)
 
     def _rows_of(self, dataset: str, horizon: str, *, is_features: bool) -> float:
         """Return the rows of a data set at a horizon; of another horizon, where none has been seen there."""
@@ -93,6 +96,12 @@ class Works:
         count = sum(float(n) for n in blocks if isinstance(n, int | float))
         if count > 0:
             self._rows[dataset or DEFAULT, horizon, family == Family.FEATURES] = count
+
+
+@lru_cache(maxsize=1000)
+def _command_shape(params: str) -> str:
+    """Return a script's command without its numbers: one command says little of how long another takes."""
+    return _NUMBER.sub("#", " ".join(map(str, json.loads(params).get("command", ()))))
 
 
 def _recipe(params: Mapping[str, Any]) -> tuple[str, float, float]:

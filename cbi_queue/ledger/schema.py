@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -80,11 +81,15 @@ def ensure_schema(path: Path) -> None:
             hint="upgrade cbi-queue, or point CBI_STATE_DIR somewhere else",
         )
     refuse_unsafe_disk(path.parent)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        hint = "make the folder its own, or set CBI_STATE_DIR to another one"
+        raise LedgerError(f"cannot write the ledger {path}: this user may not write to {path.parent}", hint=hint)
     command = [sys.executable, "-P", "-m", "cbi_queue.ledger.migrations", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise LedgerError(f"cannot migrate the ledger {path} from schema {version} to {SCHEMA_VERSION}: {last}")
+        words = last.removeprefix(f"{LedgerError.__module__}.{LedgerError.__qualname__}: ")
+        raise LedgerError(f"cannot migrate the ledger {path} from schema {version} to {SCHEMA_VERSION}: {words}")
 
 
 def _foreign_table(path: Path) -> str | None:

@@ -46,7 +46,7 @@ def release(ledger: Ledger, names: Sequence[str]) -> list[JobRow]:
 def retry(ledger: Ledger, names: Sequence[str], data: Snapshots | None = None) -> list[JobRow]:
     """Queue failed, cancelled or vetoed jobs again, with their retries restored and their checkpoints kept.
 
-    A job that succeeded is run again only when its run was found damaged, or when it builds a feature cache. Jobs whose
+    A job that succeeded is run again only when its run was found damaged, or when its family is in `PREPARING`. Jobs whose
     data differ from *data*, the present ones, get those, and start without their checkpoints.
     """
     fresh = dict.fromkeys(("not_before", "cancel_requested_at", "veto", "metrics", "damage"))

@@ -116,6 +116,11 @@ def named(destinations: list[Destination], name: str, path: Path) -> Destination
     for each in destinations:
         if each.name == name:
             return each
+    if not destinations:
+        hint = "docs/notifications.md shows one"
+        raise Refused(
+            f"there is no destination {name!r}: {path} {'names none' if path.exists() else 'is not there'}", hint=hint
+        )
     raise Refused(f"{path}: {unknown('destination', name, [each.name for each in destinations])}")
 
 

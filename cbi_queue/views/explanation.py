@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
 from cbi_queue.ledger.damage import folder_inside
+from cbi_queue.models.kinds import Family
 from cbi_queue.regular_files import read_whole
 from cbi_queue.views.forecast import figure
 from cbi_queue.views.job_words import signed
@@ -48,9 +49,11 @@ def explanation_of(job: JobRow, models: Path) -> Explanation:
     if (manifest.job_id, manifest.identity) != (job.id, job.identity):
         return Explanation({}, "the run folder belongs to another job now")
     if WHY not in manifest.files:
-        return Explanation(
-            {}, f"{job.model} has no features to weigh: it forecasts from the price alone, or it is an older run"
-        )
+        if job.family == Family.SCRIPT:
+            why = f"{job.name} is a script of your own: what its result depends on is not known here"
+        else:
+            why = f"{job.model} has no features to weigh: it forecasts from the price alone, or it is an older run"
+        return Explanation({}, why)
     try:
         content = read_whole(folder / WHY)
         is_its_own = hashlib.sha256(content).hexdigest() == manifest.files[WHY].get("sha256")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.datasets.place import DEFAULT
-from cbi_queue.ledger.queries import scored_jobs
 from cbi_queue.lifecycle import Reason
 from cbi_queue.regular_files import read_whole
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
@@ -26,7 +25,7 @@ from cbi_queue.views.volatility_board import (
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from cbi_queue.ledger import JobRow, Ledger
 
@@ -57,17 +56,16 @@ class FinalBoard:
         return f"The final block was opened {times} before, so it is no longer final; this is recorded.{missing}"
 
 
-def open_final_blocks(ledger: Ledger, horizon: str | None = None) -> dict[str, FinalBoard]:
+def open_final_blocks(ledger: Ledger, jobs: Iterable[JobRow]) -> dict[str, FinalBoard]:
     """Read the final block of each scored run, and record that it was opened.
 
     Args:
         ledger: open for writing.
-        horizon: only this one; None: all.
+        jobs: scored jobs of the boards to open.
 
     Returns:
         Title of the board -> its scores; boards without a final block are left out, and nothing is recorded of them.
     """
-    jobs = [job for job in scored_jobs(ledger) if horizon in {None, job.horizon}]
     opened, at = {}, clock.epoch_s()
     for title, counted_jobs in comparable_boards(jobs).items():
         final = {job.id: found for job in counted_jobs if (found := _with_final_scores(job))}

@@ -57,7 +57,7 @@ def take_progress(
     if not rows:
         return None
     last = rows[-1]
-    epoch_wall_s = sum(row.wall_s for row in rows) / len(rows) / _epochs_a_report(rows)
+    epoch_wall_s = sum(row.wall_s for row in rows) / len(rows) / epochs_a_report(rows)
     share = _share_worked(telemetry, rows, duty) if is_training else None
     left = None if last.total_epochs is None else max(0, last.total_epochs - last.epoch)
     return Progress(
@@ -72,7 +72,8 @@ def take_progress(
     )
 
 
-def _epochs_a_report(rows: Sequence[EpochRow]) -> float:
+def epochs_a_report(rows: Sequence[EpochRow]) -> float:
+    """Return how many epochs a report of one attempt stands for: a script that only prints is read every two seconds."""
     first, last = rows[0], rows[-1]
     if len(rows) > 1:
         return max(1.0, (last.epoch - first.epoch) / (len(rows) - 1))

@@ -11,6 +11,7 @@ from cbi_queue.views.board_words import NO_PERCENT, periods
 from cbi_queue.views.ensembles import ensemble_lines
 from cbi_queue.views.job_words import signed
 from cbi_queue.views.leaderboard import DIFFERENCE, SCHEME_WORDS, label_of, scheme_of, verdicts_of
+from cbi_queue.views.project_board import figures_of
 from cbi_queue.views.regime_board import PERSISTENCE
 from cbi_queue.views.stored_values import number_of
 from cbi_queue.wording import UNKNOWN
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
 BLOCKS = ("validation", "backtest")
 SCORE_COLUMNS = (
-    "block", ">skill", ">95 % interval", ">p", "?>DM p", ">MAPE", ">MASE", "?>RMSE", "?>direction", "?>Sharpe", ">n",
+    "block", ">skill", "?>95 % interval", "?>p", "??>DM p", ">MAPE", "?>MASE", "??>RMSE", "??>direction",
+    "??>Sharpe", ">n",
 )  # fmt: skip
+MOST_FIGURES = 20
+"""Of a script, that are shown; `cbi-queue results` has all."""
 
 
 def score_rows(job: JobRow) -> list[tuple[str, ...]]:
@@ -61,6 +65,10 @@ def result_lines(job: JobRow) -> Iterator[str]:
     yield from _regime_lines(metrics)
     if isinstance(package := metrics.get("folder"), str) and job.family == Family.EXPORT:
         yield f"Package: {metrics.get('model_id')}, the model of {metrics.get('job')} (job {metrics.get('job_id')}), in {package}"
+    if job.family == Family.SCRIPT and (figures := figures_of(job)):
+        shown = [f"{name} {value:.6g}" for name, value in list(figures.items())[:MOST_FIGURES]]
+        more = f", and {len(figures) - MOST_FIGURES} more" if len(figures) > MOST_FIGURES else ""
+        yield f"Figures: {', '.join(shown)}{more}"
     if isinstance(metrics.get("traded"), str):  # a backtest
         yield from map(str, metrics.get("words", ()))
     if not isinstance(metrics.get("backtest"), dict):

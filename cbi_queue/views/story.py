@@ -9,6 +9,7 @@ baseline that it was compared with may be out of date.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from cbi_queue.ledger.learned import what_was_learned
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
 from cbi_queue.lifecycle import event_title
 from cbi_queue.views.governor import slowdown_words
+from cbi_queue.views.progress import epochs_a_report
 from cbi_queue.wording import counted, duration, per_sample
 
 if TYPE_CHECKING:
@@ -95,10 +97,12 @@ def _slowdowns(history: JobHistory) -> Iterable[Line]:
 def _stretches(history: JobHistory, marks: Sequence[float]) -> Iterable[Line]:
     """Yield one sentence for each stretch of reports without a mark in between, at the instant of its end."""
     cold: float | None = None
+    attempts = groupby(history.epochs, key=lambda row: row.attempt)
+    a_report = {attempt: epochs_a_report(list(rows)) for attempt, rows in attempts}
     for stretch in _cut(history.epochs, marks):
         costs = [cost for row in stretch if (cost := row.sample_s) is not None]
         typical = median(costs) if costs else None
-        yield Line(stretch[-1].at, "work", _stretch_words(stretch, typical, cold))
+        yield Line(stretch[-1].at, "work", _stretch_words(stretch, a_report[stretch[-1].attempt], typical, cold))
         if cold is None and typical is not None and len(costs) >= LEAST_QUIET_EPOCHS:
             cold = typical
 
@@ -119,11 +123,12 @@ def _cut(epochs: Sequence[EpochRow], marks: Sequence[float]) -> Iterable[list[Ep
         yield stretch
 
 
-def _stretch_words(stretch: Sequence[EpochRow], typical: float | None, cold: float | None) -> str:
+def _stretch_words(stretch: Sequence[EpochRow], a_report: float, typical: float | None, cold: float | None) -> str:
     first, last = stretch[0], stretch[-1]
     which = f"{last.unit} {last.epoch}" if first is last else f"{last.unit}s {first.epoch} to {last.epoch}"
     of = f" of {last.total_epochs}" if last.total_epochs else ""
-    words = f"{which}{of}: {median(row.wall_s for row in stretch):.2f} s each"
+    each_s = median(row.wall_s for row in stretch) / a_report
+    words = f"{which}{of}: {each_s:.2f} s each"
     if typical is not None:
         words += f", {per_sample(typical)} a sample"
     if typical is not None and cold is not None:

@@ -64,6 +64,7 @@ def form_of(path: Path) -> Form:
     separator, header, width = _table(lines)
     if header == 0 and lines[0].lower().startswith("sep="):  # Excel's own line, as wide as a header by accident
         header = 1
+    header += _titles(lines[header : header + 10], separator)
     if width < 2:
         raise BrokenSpec(
             f"{path} has one column; allowed are tables with at least two, such as a date and a price, separated by comma, "
@@ -80,6 +81,14 @@ def form_of(path: Path) -> Form:
         names = [" ".join(dict.fromkeys(part for part in parts if part)) for parts in zip(names, *below, strict=True)]
     repeated = frozenset(name for name in names if name and names.count(name) > 1)
     return Form(encoding, separator, header + 1 + len(below), _unique(names), repeated)
+
+
+def _titles(lines: list[str], separator: str) -> int:
+    """Return how many rows above the names are a title that a spreadsheet made as wide as the table: `Prices;;;`, `;;;`."""
+    for position, row in enumerate(csv.reader(lines, delimiter=separator)):
+        if any(cell.strip() for cell in row[1:]):
+            return 0 if any(_is_value(cell.strip()) for cell in row) else position
+    return 0
 
 
 def _more_names(lines: list[str], separator: str, names: list[str]) -> list[list[str]]:

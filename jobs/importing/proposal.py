@@ -186,14 +186,14 @@ def _refuse_open(source: Source, texts: Sequence[str]) -> None:
 def _named(source: Source, name: str | None, option: str) -> str | None:
     if name is None or name in source.columns:
         return name
-    alike = [known for known in source.columns if known.lower() == name.lower()]
+    alike = [known for known in source.columns if known.casefold() == name.casefold()]
     if len(alike) == 1:
         return alike[0]
     raise BrokenSpec(f"there is no column {name!r} ({option}); the file has {', '.join(list(source.columns)[:30])}")
 
 
 def _normal(name: str) -> str:
-    return "_".join(re.sub(r"[*_/().<>]", " ", name.lower()).split())
+    return "_".join(re.sub(r"[*_/().<>]", " ", name.casefold()).split())
 
 
 def _date_column(source: Source, filled: dict[str, int], words: Sequence[str], form: str | None) -> str:

@@ -237,7 +237,8 @@ def _settle_dates(source: Source, proposal: Proposal, found: _Staging) -> None:
         return
     if dated < rows:
         first = _one(source, "SELECT first(no_date) FILTER (WHERE no_date IS NOT NULL) FROM typed")[0]
-        words = f"{rows - dated:,} of {rows:,} rows have no date in column {proposal.date!r}, the first has {first or 'nothing'!r}"
+        seen = f"has {first!r}" if first else "is empty"
+        words = f"{rows - dated:,} of {rows:,} rows have no date in column {proposal.date!r}, the first {seen}"
         if rows - dated > MOST_BAD * rows:
             found.faults.append(f"{words}; write the form of the dates with --date-format")
             return

@@ -47,6 +47,7 @@ def test_every_verb_helps_with_examples(command, tmp_path, monkeypatch):
 
     assert said.exit_code == 0
     assert f"cbi-queue {' '.join(command)}" in said.output.partition("Examples:")[2]
+    assert "..." not in said.output.partition("Commands:")[2], "no sentence is cut"
     assert not (tmp_path / "state").exists(), "help makes nothing"
 
 

@@ -83,10 +83,11 @@ def test_the_tutorial_of_a_script(installation):
     """A script of the page, queued, trained and compared by the commands of the page."""
     page = (ROOT / "docs/own-script.md").read_text(encoding="utf-8")
     (installation.root / "train.py").write_text(re.search(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[1])
-    steps = blocks("docs/own-script.md")
-    assert len(steps) == 4
+    steps = blocks("docs/own-script.md")[:4]  # what follows is of another project
+    assert steps[-1][0].startswith("cbi-queue leaderboard")
     for command, shown in steps:
         printed = typed(installation, command)
         for line in shown:
-            assert line in printed, (command, printed)
-    assert re.search(rf"mine +{re.escape(installation.root.name)[:20]}\S* +0", printed), printed
+            assert line == "…" or masked(line) in masked(printed), (command, printed)
+    assert f"Project {installation.root.name}" in printed
+    assert "mine  0.0037138" in printed

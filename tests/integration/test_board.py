@@ -239,7 +239,8 @@ def test_opening_the_final_block_is_recorded_and_told_the_next_time(site):
     site.trained("a", -0.3)
     site.trained("b", -0.4)
 
-    first = site.cli("leaderboard", "--final")
+    assert "allowed: default" in site.cli("leaderboard", "--final", "--dataset", "defualt", code=2)
+    first = site.cli("leaderboard", "--final", "--dataset", "default")
     second = json.loads(site.cli("leaderboard", "--final", "--json", "--horizon", "1w"))
     third = site.cli("leaderboard", "--final")
 

@@ -246,4 +246,8 @@ def test_scripts_are_below_the_boards_of_forecasts_and_read_no_data_set(site, cl
     assert [len(each["jobs"]) for each in listed] == [3, 0]
     with site.ledger() as ledger:
         assert not queries.users_of_data(ledger)
-    assert client.get("/status").status_code == client.get("/data").status_code == 200
+    status, _ = client.get("/status?format=html"), client.get("/data")
+    assert "Queue empty Nothing is left to do" in words(status.text), "and not a week that is done, with 0 of 65 models"
+    shown = words(client.get("/jobs/other").text)
+    assert "Figures: error 0.1" in shown
+    assert "Result Figures" in shown, "nothing about why it forecasts"

@@ -176,6 +176,7 @@ def test_a_footer_is_left_out_and_said(read):
         in answer["notes"][0]
     )
     assert is_right(frame)
+    assert "have no date in column 'Date', the first is empty;" in read(table() + ",,\n")[0]["notes"][0]
 
 
 def test_days_without_a_price_are_refused_or_dropped_as_chosen(read):

@@ -153,16 +153,20 @@ def test_a_migration_that_fails_rolls_back_whole(tmp_path, monkeypatch):
     assert (dump(path), schema_of(path), schema_version(path)) == (before, schema, SCHEMA_VERSION)
 
 
-def test_a_ledger_that_cannot_be_migrated_says_so_and_stays_as_it_was(tmp_path):
+def test_a_ledger_that_cannot_be_migrated_says_so_and_stays_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "ledger.db"
     with closing(sqlite3.connect(path)) as conn:
         conn.execute("CREATE VIEW jobs AS SELECT 1 AS something")
     before = dump(path)
 
-    with pytest.raises(LedgerError, match=r"cannot migrate the ledger .* from schema 0"):
+    with pytest.raises(LedgerError, match=r"cannot migrate the ledger .* from schema 0 to \d+: (?!cbi_queue)"):
         ensure_schema(path)
 
     assert dump(path) == before
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(LedgerError, match=f"cannot write the ledger .* may not write to {tmp_path}$") as refused:
+        ensure_schema(path)
+    assert refused.value.hint == "make the folder its own, or set CBI_STATE_DIR to another one"
 
 
 OPENER = """

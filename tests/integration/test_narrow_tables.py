@@ -11,6 +11,9 @@ from support.api_installation import ApiInstallation
 
 from cbi_queue.cli import cli
 from cbi_queue.cli.output import fitted_table, print_table
+from cbi_queue.cli.verbs.backtest import COLUMNS as BOOK_COLUMNS
+from cbi_queue.cli.verbs.budget import COLUMNS as BUDGET_COLUMNS
+from cbi_queue.views.result_table import SCORE_COLUMNS
 
 LONG = "a-quite-long-name-as-a-matrix-over-seeds-makes-them-seed-17-1w"
 COLUMNS = (">job", "name", "??model", "?needs", "??>priority", "why")
@@ -38,6 +41,17 @@ def test_a_name_that_does_not_fit_is_folded_and_never_cut():
     assert "…" not in said
     assert said.count("n" * 10) >= 7 - 1
     assert sum(line.count("n") for line in said.splitlines()[1:]) >= 70
+
+
+@pytest.mark.parametrize("columns", [BUDGET_COLUMNS, BOOK_COLUMNS, SCORE_COLUMNS])
+def test_a_row_keeps_its_name_and_no_number_is_cut_at_forty_columns(columns):
+    """Half a figure is a wrong one, and figures without a name say nothing."""
+    row = ["advanced neural", *["-0.0412"] * (len(columns) - 1)]
+
+    said = drawn(tuple(row), width=40, columns=columns)
+
+    assert "…" not in said
+    assert "advanced neural" in said
 
 
 @pytest.mark.parametrize("verb", [("plan", "show", "--no-data"), ("estimate",)])

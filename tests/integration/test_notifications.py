@@ -13,19 +13,20 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from support.command_hook import CommandHook
 from support.installation import NAIVE
 from support.waiting import until
 
-from cbi_queue.errors import SettingsError
+from cbi_queue.errors import Refused, SettingsError
 from cbi_queue.governor.values import Action, Cause, Decision
 from cbi_queue.ledger import claims, settlement
 from cbi_queue.ledger.holds import place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason, Outcome, Reason
 from cbi_queue.notifications import happenings, notifier
-from cbi_queue.notifications.destinations import file_of, read_destinations
+from cbi_queue.notifications.destinations import file_of, named, read_destinations
 from cbi_queue.notifications.notifier import notify
 from cbi_queue.notifications.sending import message_of
 from cbi_queue.notifications.state import failures, read_state
@@ -283,6 +284,8 @@ def test_commands_get_the_message_and_cannot_keep_anyone_waiting(installation, t
     assert event == "test"
     assert json.loads("{" + body)["events"][0]["words"] == "This is a test of cbi-queue."
     assert "did you mean" in installation.cli("notify", "test", "goood", code=2)
+    with pytest.raises(Refused, match="there is no destination 'good': /nowhere is not there"):
+        named([], "good", Path("/nowhere"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,6 +98,19 @@ def test_a_clock_gone_wild_breaks_no_verb_later(site, on_the_line, client: TestC
     for words in (["status"], ["status", "--json"], ["list"], ["show", "a"], ["resume"]):
         assert (done := on_the_line(*words)).exit_code == 0, (words, done.output, done.exception)
     assert client.get("/status?format=html").status_code == 200
+
+
+def test_a_zone_of_more_than_a_day_is_read_as_utc(site, on_the_line, monkeypatch) -> None:
+    """`TZ=UTC+25` ended every verb that shows an instant in a traceback; Python knows no such zone."""
+    site.enqueue({"name": "a"})
+    try:
+        with monkeypatch.context() as far:
+            far.setenv("TZ", "UTC+25")
+            time.tzset()
+            assert "Paused until 20" in on_the_line("pause", "--for", "1h").output
+            assert on_the_line("show", "a").exit_code == 0
+    finally:
+        time.tzset()
 
 
 @pytest.mark.parametrize("columns", ["0", "00"])

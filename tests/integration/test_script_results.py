@@ -74,6 +74,10 @@ def test_outputs_and_figures_are_kept_and_progress_is_read(installation: Install
     assert "tracking is off: the script gets no address" in installation.story("broken")
     for verb in ("show", "results", "leaderboard", "eta"):  # figures that have the names of ours are no mishap
         installation.cli(verb, *(["mine"] if verb == "show" else []))
+    said = installation.cli("show", "mine")
+    assert "rmse 0.25" in said.partition("Figures: ")[2].partition("\n")[0]
+    assert "environment=" not in said, "what is empty is left out"
+    assert "is a script of your own: what its result depends on" in installation.cli("show", "mine", "--why")
     installation.cli("status")
 
 

@@ -141,6 +141,16 @@ def test_a_header_of_two_lines_and_one_name_twice(read):
     answer, made = read("\n".join([",Futures,Futures,Spot", "Date,Open,Close,Close", *lines]), price="Spot Close")
     assert set(answer["columns"].values()) == {"Futures Open", "Futures Close"}
     assert made["price"][0] == 1300.0
+    titled = [
+        "Prices of today,,,",
+        ",,,",
+        "Day,Open,High,Schlußkurs ($)",
+        *lines,
+        "As of today,,,",
+    ]  # as Excel saves it
+    answer, made = read("\n".join(titled))
+    assert (answer["date"], answer["price"]) == ("Day", "Schlußkurs ($)")
+    assert made["price"][0] == 1300.0
     with pytest.raises(BrokenSpec, match="several columns are called 'Close', read as Close, Close_2; name one with"):
         read("\n".join(["Date,Close,Close,Vol", *lines]))
 

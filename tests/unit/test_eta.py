@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import replace
@@ -144,6 +145,21 @@ def test_trials_of_a_search_are_made_once_and_not_at_every_refit() -> None:
     )
 
     assert tuned.size / plain.size == pytest.approx((3 + 4 * 3) / 3)
+
+
+def test_a_command_says_how_long_its_like_takes_and_of_another_little() -> None:
+    """`eta` gave 2 s, without a word of a guess, for a net of two minutes: every script was one model."""
+    first, again, other = (
+        Works().of("script", "command", "", json.dumps({"command": ["python", *words]}), None)
+        for words in (["a.py", "--lr", "0.1"], ["a.py", "--lr", "0.25"], ["b.py"])
+    )
+    known = Durations(runs(first, *[0.5] * 6))
+
+    like, unlike = known.of(again), known.of(other)
+    assert like is not None
+    assert unlike is not None
+    assert (like.is_guess, unlike.is_guess) == (False, True)
+    assert unlike.spread > 1.5 * like.spread
 
 
 def test_one_run_of_a_model_outweighs_its_family() -> None:

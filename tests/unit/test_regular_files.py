@@ -96,7 +96,7 @@ def test_an_error_of_the_file_system_becomes_a_sentence_with_a_hint(tmp_path: Pa
     found = in_words(PermissionError(13, "Permission denied", str(tmp_path)))
     assert found.message == f"cannot use {tmp_path}: permission denied"
     assert found.hint is not None
-    assert "CBI_STATE_DIR" in found.hint
+    assert "CBI_STATE_DIR (the queue) or CBI_V14_REPO (data, models, logs)" in found.hint
 
 
 def test_an_error_of_the_file_system_never_shows_its_number() -> None:

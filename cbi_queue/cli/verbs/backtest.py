@@ -22,7 +22,7 @@ from cbi_queue.views.equity_plot import draw
 from cbi_queue.views.results_query import query
 from cbi_queue.wording import UNKNOWN
 
-COLUMNS = ("book", ">Sharpe", ">95 % interval", ">deflated", ">gain", ">drawdown", "?>turnover", "?>days")
+COLUMNS = ("book", ">Sharpe", "?>95 % interval", "?>deflated", ">gain", "?>drawdown", "??>turnover", "??>days")
 
 
 @click.command(

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from cbi_queue.budget import RowProgress, Standing
 
 
+COLUMNS = (
+    "family", *(f"??{horizon}" for horizon in HORIZONS), ">done", "?>to come", "?>failed", ">plan", "?>range", ">risk",
+)  # fmt: skip
+
+
 @click.command(epilog=examples("budget", "budget --json | jq .total"))
 @json_option
 def command(as_json: bool) -> None:
@@ -26,8 +31,7 @@ def command(as_json: bool) -> None:
     if as_json:
         print_json(asdict(budget))
         return
-    columns = ("family", *HORIZONS, ">done", ">to come", ">failed", ">plan", ">range", ">risk")
-    print_table("Budget of the week (done/enqueued per horizon)", columns, map(_row, (*budget.rows, budget.total)))
+    print_table("Budget of the week (done/enqueued per horizon)", COLUMNS, map(_row, (*budget.rows, budget.total)))
 
 
 def _row(row: RowProgress) -> tuple[str, ...]:

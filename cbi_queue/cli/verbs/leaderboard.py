@@ -37,12 +37,13 @@ if TYPE_CHECKING:
     epilog=examples(
         "leaderboard",
         "leaderboard --horizon 1m --wide | less -S",
-        "leaderboard --csv > board.csv",
+        "leaderboard --dataset zl --csv > board.csv",
         "leaderboard --final --horizon 1m",
         "leaderboard --project my-model --rank-by error=lower",
     )
 )
 @click.option("--horizon", type=click.Choice(HORIZONS), help="Only this horizon.")
+@click.option("--dataset", metavar="NAME", help="Only this data set.")
 @click.option("--wide", is_flag=True, help="Every column, without fitting the terminal.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV: one row a model, with every figure.")
 @click.option(
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     horizon: str | None,
+    dataset: str | None,
     project: str | None,
     rank_by: str | None,
     *,
@@ -79,19 +81,19 @@ def command(
     Scripts of your own have a board a project, with the figures that they reported: ranked by the one that is declared,
     with which of lower and higher comes first. Runs that differ only in a seed are one row: mean, lowest, highest.
     """
-    if project is not None and (horizon or final):
+    if project is not None and (horizon or dataset or final):
         raise click.UsageError(
-            "--project is of scripts, which have no horizon and no final block; leave the others out"
+            "--project is of scripts, which have no horizon, no data set and no final block; leave the others out"
         )
     by = RankBy(*ranking(rank_by)) if rank_by else None
     if as_csv and (as_json or wide):
         raise click.UsageError("--csv has every column already; use it without --json and --wide")
     if final:
-        _final(horizon, wide=wide, as_csv=as_csv, as_json=as_json)
+        _final(horizon, dataset, wide=wide, as_csv=as_csv, as_json=as_json)
         return
     with readonly_ledger() as ledger:
-        jobs = [job for job in scored_jobs(ledger) if horizon in {None, job.horizon}]
-        projects = {} if horizon else _projects(ledger, project, by)
+        jobs = _scored(ledger, horizon, dataset)
+        projects = {} if horizon or dataset else _projects(ledger, project, by)
     if project is not None:
         _print_projects(projects, wide=wide, as_csv=as_csv, as_json=as_json)
         return
@@ -113,6 +115,15 @@ def command(
             _print(title, rows, comparisons.get(title), wide=wide)
         print_regimes(regimes)
         _print_projects(projects, wide=wide)
+
+
+def _scored(ledger: Ledger, horizon: str | None, dataset: str | None) -> list[JobRow]:
+    """Return the jobs of the boards that were asked for; refuse a data set of which nothing was scored."""
+    jobs = scored_jobs(ledger)
+    names = sorted({job.dataset for job in jobs})
+    if dataset is not None and dataset not in names:
+        raise click.UsageError(f"there is no board: {unknown('data set', dataset, names)}")
+    return [job for job in jobs if horizon in {None, job.horizon} and dataset in {None, job.dataset}]
 
 
 def _projects(ledger: Ledger, project: str | None, by: RankBy | None) -> dict[str, list[ProjectRow]]:
@@ -184,11 +195,11 @@ def _comparisons(jobs: list[JobRow]) -> dict[str, Comparison]:
     return read_comparisons(path, groups)
 
 
-def _final(horizon: str | None, *, wide: bool, as_csv: bool, as_json: bool) -> None:
+def _final(horizon: str | None, dataset: str | None, *, wide: bool, as_csv: bool, as_json: bool) -> None:
     from cbi_queue.views.final_block import open_final_blocks
 
     with writable_ledger() as ledger:
-        opened = open_final_blocks(ledger, horizon)
+        opened = open_final_blocks(ledger, _scored(ledger, horizon, dataset))
     if as_json:
         print_json({title: _final_json(board.opened_before, board.rows) for title, board in opened.items()})
     elif as_csv:

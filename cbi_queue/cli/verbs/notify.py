@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.arguments import VerbGroup, examples, json_option
 from cbi_queue.cli.output import ago, print_json, print_table, printable
 from cbi_queue.notifications.destinations import EVENTS, Destination, file_of, named, read_destinations
 from cbi_queue.settings import load_settings
 from cbi_queue.wording import counted, duration
 
 
-@click.group(epilog=examples("notify test", "notify test phone", "notify list --json"))
+@click.group(cls=VerbGroup, epilog=examples("notify test", "notify test phone", "notify list --json"))
 def command() -> None:
     """Show who is told when a job fails or the week is done, and send a test message."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import copy_of_option, examples, json_option, plan_files_argument
+from cbi_queue.cli.arguments import VerbGroup, copy_of_option, examples, json_option, plan_files_argument
 from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.cli.verbs.data.options import dataset_option, existing, horizons_of
 from cbi_queue.models.kinds import HORIZONS
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NO_DATA = click.option("--no-data", is_flag=True, help="Do not look at exports and feature caches.")
 
 
-@click.group(epilog=examples("plan check schedules", "plan show schedules/quickstart.yaml"))
+@click.group(cls=VerbGroup, epilog=examples("plan check schedules", "plan show schedules/quickstart.yaml"))
 def command() -> None:
     """Write, check or show day plans; changes nothing."""
 

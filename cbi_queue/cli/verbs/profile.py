@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.arguments import VerbGroup, examples, json_option
 from cbi_queue.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from cbi_queue.hardware import HardwareProfile
 
 
-@click.group(epilog=examples("profile list", "profile show m4-16gb", "profile detect"))
+@click.group(cls=VerbGroup, epilog=examples("profile list", "profile show m4-16gb", "profile detect"))
 def command() -> None:
     """Show hardware profiles: memory limits, devices and the governor's thresholds. Changes nothing."""
 

@@ -27,7 +27,8 @@ def command(names: tuple[str, ...], all_failed: bool, as_json: bool) -> None:
     """Queue failed, cancelled or vetoed jobs again, with all their retries; they continue from their checkpoints.
 
     When their data have changed since, they start on the data as they are now.
-    A job that succeeded can be run again only after `cbi-queue verify` found its run damaged, or when it builds features.
+    A job that succeeded can be run again only after `cbi-queue verify` found its run damaged, when it builds features, or
+    when it is a script of your own.
     """
     if bool(names) == all_failed:
         raise click.UsageError("name the jobs, or use --failed")

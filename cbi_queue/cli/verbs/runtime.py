@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.arguments import VerbGroup, examples, json_option
 from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.errors import Refused
 from cbi_queue.runtimes import BACKENDS, install, recipe_for, remove, runtime_of, try_out
@@ -37,9 +37,10 @@ def _backend(*, required: bool = True) -> Callable[[Any], Any]:
 
 
 @click.group(
+    cls=VerbGroup,
     epilog=examples(
         "runtime install tensorflow", "runtime check", "runtime remove tensorflow", more="See docs/runtimes.md."
-    )
+    ),
 )
 def command() -> None:
     """Install and check a separate Python for a backend whose packages conflict with those of cbi-queue."""

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from cbi_queue.cli.arguments import DurationType, Whole, examples, json_option
+from cbi_queue.cli.arguments import DurationType, VerbGroup, Whole, examples, json_option
 from cbi_queue.cli.output import print_json, print_table
 from cbi_queue.views.sensors import read_sensors, sensors_command
 from cbi_queue.wording import UNKNOWN, span
@@ -16,7 +16,9 @@ from cbi_queue.wording import UNKNOWN, span
 _pid = click.option("--pid", type=Whole(min=1), help="Measure this process as if it were the trainer.")
 
 
-@click.group(epilog=examples("sensors show", "sensors record trace.jsonl --for 10m", more="See docs/sensors.md."))
+@click.group(
+    cls=VerbGroup, epilog=examples("sensors show", "sensors record trace.jsonl --for 10m", more="See docs/sensors.md.")
+)
 def command() -> None:
     """Show or record the daemon's readings of heat, memory, processors, GPU, power and sleep."""
 

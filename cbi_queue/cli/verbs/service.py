@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cbi_queue import service
-from cbi_queue.cli.arguments import examples, json_option
+from cbi_queue.cli.arguments import VerbGroup, examples, json_option
 from cbi_queue.cli.output import print_json
 from cbi_queue.errors import SlotTaken
 from cbi_queue.service.definition import PARTS, define, risks
@@ -40,7 +40,10 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return add
 
 
-@click.group(epilog=examples("service install", "service status", "service uninstall", more="See docs/service.md."))
+@click.group(
+    cls=VerbGroup,
+    epilog=examples("service install", "service status", "service uninstall", more="See docs/service.md."),
+)
 def command() -> None:
     """Run the worker and the status page in the background: started at login, restarted after a crash."""
 

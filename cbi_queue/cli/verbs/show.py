@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,11 @@ def _print(
     expected: float | None,
     lowered: int | None,
 ) -> None:
-    params = ", ".join(f"{key}={value}" for key, value in job.spec.get("params", {}).items())
+    given = job.spec.get("params", {})
+    if job.family == Family.SCRIPT:
+        given = {key: value for key, value in given.items() if value}
+        given["command"] = shlex.join(given["command"])
+    params = ", ".join(f"{key}={value}" for key, value in given.items())
     lines = [
         f"{job.model} ({job.family}), {_horizon(job)}day {job.day}, priority {job.priority}",
         f"{_reads(job)} {job.snapshot[:8] if job.snapshot else 'not recorded'}",

@@ -82,7 +82,17 @@ def test_a_stretch_of_work_has_its_cost_and_is_compared_with_the_first():
     work = [line.words for line in story_of(told()) if line.kind == "work"]
 
     assert work[0] == "epochs 1 to 10 of 40: 10.00 s each, 10 ms a sample, micro-batch 32"
+    assert work[2].startswith("epoch 13 of 40: 20.00 s each, ")
     assert work[-1].endswith("20 ms a sample (2.00 times the first stretch), micro-batch 32")
+
+
+def test_a_script_that_only_prints_is_timed_by_the_epoch_and_not_by_the_reading():
+    """A bar is read every two seconds, whatever happened meanwhile: `2.02 s each` was of ten epochs."""
+    read = [replace(row, epoch=10 * row.epoch, total_epochs=400, samples=None) for row in told().epochs]
+
+    work = [line.words for line in story_of(told(epochs=read)) if line.kind == "work"]
+
+    assert work[0] == "epochs 10 to 100 of 400: 1.00 s each, micro-batch 32"
 
 
 def test_work_without_a_number_of_samples_has_no_invented_cost():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cbi_queue.cli.arguments import examples
+from cbi_queue.cli.arguments import VerbGroup, examples
 from cbi_queue.cli.verbs.data.check import check
 from cbi_queue.cli.verbs.data.edit import edit
 from cbi_queue.cli.verbs.data.importing import import_files
@@ -14,7 +14,7 @@ from cbi_queue.cli.verbs.data.sample import sample
 from cbi_queue.cli.verbs.data.show import show
 
 
-@click.group(epilog=examples("data import zl.csv --dataset zl", "data show --dataset zl", "data sample"))
+@click.group(cls=VerbGroup, epilog=examples("data import zl.csv --dataset zl", "data show --dataset zl", "data sample"))
 def command() -> None:
     """Import your own data, look at data sets, or build sample data to train on."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from cbi_queue.cli.arguments import examples
+from cbi_queue.cli.arguments import VerbGroup, examples
 from cbi_queue.cli.verbs.governor import baselines, history, relearn, replay, status, why
 
 
 @click.group(
-    epilog=examples("governor status", "governor why lstm-1m", "governor relearn lstm", more="See docs/governor.md.")
+    cls=VerbGroup,
+    epilog=examples("governor status", "governor why lstm-1m", "governor relearn lstm", more="See docs/governor.md."),
 )
 def command() -> None:
     """Show what the governor measures, decides and has learned; reset what it has learned."""

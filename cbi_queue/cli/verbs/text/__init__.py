@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cbi_queue.cli.arguments import examples
+from cbi_queue.cli.arguments import VerbGroup, examples
 from cbi_queue.cli.verbs.text.evaluating import evaluate
 from cbi_queue.cli.verbs.text.exporting import export_training
 from cbi_queue.cli.verbs.text.fetching import fetch_weights
@@ -14,9 +14,10 @@ from cbi_queue.cli.verbs.text.use import use
 
 
 @click.group(
+    cls=VerbGroup,
     epilog=examples(
         "text import news.csv --dataset zl --zone UTC", "text use ~/models/finbert --dataset zl", "text show"
-    )
+    ),
 )
 def command() -> None:
     """Bring headlines in, choose the model that scores them, hand them over for fine-tuning."""

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 import xgboost as xgb
 
+from jobs.exporting import __main__ as exporting
 from jobs.exporting import trees
 from jobs.exporting.kinds import NotExportable
 
@@ -100,3 +101,10 @@ def test_dart_without_its_weights_would_be_wrong(data: tuple[np.ndarray, np.ndar
     rows = xgb.DMatrix(x, feature_names=model.feature_names)
     assert np.abs(right.predict(rows) - model.predict(rows)).max() < 1e-5
     assert np.abs(wrong.predict(rows) - model.predict(rows)).max() > 0.1
+
+
+def test_a_missing_package_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own words, `Module onnx is not installed!`, named no remedy, and looked like a fault of the model."""
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None if name.startswith("onnxr") else name)
+    said = exporting._export(tmp_path, tmp_path, "torch", tmp_path)
+    assert "lacks onnxruntime, which an export needs: pip install 'cbi-queue[train,export]'" in str(said["refused"])
