@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 
-from cbi_queue.standard_streams import prepare_streams
+from cbi_queue.standard_streams import leave, prepare_streams
 
 
 def main() -> int:
@@ -28,4 +27,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
