@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.installation import installation
 from benchmarks.measuring import Line, Target, in_seconds, processor_seconds
-from cbi_queue.tracking.store import database, is_installed
+from cbi_queue.tracking.reading import database
+from cbi_queue.tracking.store import is_installed
 
 if TYPE_CHECKING:
     from benchmarks.installation import Installation
