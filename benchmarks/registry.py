@@ -210,6 +210,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"ONLY": frozenset({"features-1w", "naive-1w"})},
     ),
     Benchmark(
+        "tracker",
+        "tracker",
+        "processor time of the tracker, which writes ended runs to MLflow's store",
+        3,
+        slow=True,
+        smallest={"EPOCHS": 2, "MORE": 0},
+    ),
+    Benchmark(
         "accuracy",
         "accuracy",
         "MASE of the best model and the best ensemble of the mini week, beside naive, drift and automatic ARIMA",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gc
 import json
 import os
 import resource
@@ -86,6 +87,8 @@ def _train(assignment: Assignment, channel: Channel) -> None:
     task = Task(assignment, _spec(assignment), channel)
     reopen_folder(task.run_dir)
     trainer = trainer_of(task.spec)
+    gc.freeze()  # the collector, off until here, need not look through what the libraries are made of
+    gc.enable()
     channel.safe_point(0)
     if task.spec.family not in PREPARING:
         from jobs.data.cache_repair import mend_cache  # numpy with it, which no script needs

@@ -1,7 +1,8 @@
 """Starts the tracker, a process of its own, after runs have ended; never waits for it while jobs may train.
 
-Several runs that end within a minute are written by one tracker. It does not start while the governor acts against heat or
-tight memory. One that fails is started again, each time after twice the wait; no job ever waits or fails because of it.
+Most of what a tracker costs is its start, so runs are gathered while the slot works, for ten minutes (`tracking_gather_s`), and
+written by one tracker; at once when the slot has nothing to do. It does not start while the governor acts against heat or tight
+memory. One that fails is started again, each time after twice the wait; no job ever waits or fails because of it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 TRACKING_CHECK_S = 5.0
 """Seconds between looks whether a run has ended."""
 GATHER_S = 60.0
-"""Seconds between two trackers: runs that end meanwhile share one, and most of its cost is its start."""
+"""Least seconds between two trackers; after one that failed twice that, then four times."""
 MOST_S = 900.0
 """Seconds after which a tracker is ended: a disk that hangs must not leave one behind for ever."""
 LAST_S = 60.0
@@ -40,12 +41,20 @@ class TrackerWatch:
         self._is_on = settings.tracking == "on" and is_installed()
         self._process = SideProcess("cbi_queue.tracking", "tracker", gather_s=GATHER_S, most_s=MOST_S)
         self._tracked = self._under_way = (0, 0.0, 0)
+        self._behind_since_s: float | None = None
+        self._was_idle = False
 
     def check(self, ledger: Ledger) -> None:
-        """Take note of a tracker that ended; start one when runs have ended since the last."""
-        if not self._is_on or not self._is_over():
+        """Take note of a tracker that ended; start one when it is time to write the runs that have ended since the last."""
+        if not self._is_on:
             return
-        if self._process.may_start and self._is_behind(ledger) and not self._is_strained():
+        is_idle = self._is_idle(ledger)
+        if not self._is_over() or not self._is_behind(ledger):
+            return
+        if self._behind_since_s is None:
+            self._behind_since_s = clock.monotonic_s()
+        is_due = is_idle or clock.monotonic_s() - self._behind_since_s >= self._settings.tracking_gather_s
+        if is_due and self._process.may_start and not self._is_strained():
             self._process.start()
 
     def finish(self, ledger: Ledger) -> None:
@@ -67,13 +76,18 @@ class TrackerWatch:
         """Return True when no tracker runs; note what one that has ended wrote."""
         has_worked = self._process.settle()
         if has_worked:
-            self._tracked = self._under_way
+            self._tracked, self._behind_since_s = self._under_way, None
         return has_worked is not None
 
     def _is_behind(self, ledger: Ledger) -> bool:
         """Return True if a run has ended, or was accepted or marked, since the last tracker that wrote everything."""
         self._under_way = queries.ended_stamp(ledger)
         return self._under_way != self._tracked
+
+    def _is_idle(self, ledger: Ledger) -> bool:
+        """Return True when the slot was empty at this look and at the last: from one job to the next is no idle time."""
+        was_idle, self._was_idle = self._was_idle, queries.job_in_slot(ledger) is None
+        return was_idle and self._was_idle
 
     def _is_strained(self) -> bool:
         """Return True while the governor paces, pauses or lets no job start."""

@@ -49,6 +49,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "backoff_s": (0.0, 3600.0),
     "poll_s": (0.01, 0.15),
     "volume_check_s": (0.1, 60.0),
+    "tracking_gather_s": (0.0, 86_400.0),
     "port": (1, 65535),
     "log_max_bytes": (1_000, 1_000_000_000),
     "log_keep": (0, 100),

@@ -74,6 +74,9 @@ class Settings:
     tracking: str = "on"
     """Whether finished runs are written to MLflow's store in models/mlflow while the daemon runs: on, off. CBI_TRACKING.
     Without the package mlflow nothing is written, and nothing is lost: `cbi-queue track` catches up."""
+    tracking_gather_s: float = 600.0
+    """Seconds that an ended run waits at most for others while the slot works, so that they are written together.
+    CBI_TRACKING_GATHER_S. Most of the cost is MLflow's start. When the slot has nothing to do, runs are written at once."""
     host: str = "127.0.0.1"
     """Address of the status page. CBI_HOST. Loopback; another needs `other_machines`."""
     port: int = 8000

@@ -1,8 +1,8 @@
 """MLflow's store of runs, `Models/mlflow/mlflow.db`, with links to the files of the runs beside it.
 
-`reading` reads it, from the file itself; writing goes through MLflow's client, whose import takes most of a second. A run is written in steps that may be repeated: one that was cut off has no version yet and is completed by
-the next tracker. Files of a run are linked, not copied: they take no space twice, and deleting a run in MLflow leaves the
-run folder as it was.
+`reading` reads it, from the file itself; writing goes through MLflow's client, whose import takes most of a second. A run is
+written in steps that may be repeated: one that was cut off has no version yet and is completed by the next tracker. Files of a
+run are linked, not copied: they take no space twice, and deleting a run in MLflow leaves the run folder as it was.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import gc
 import logging
 import os
 import stat
-import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import write_json
+from cbi_queue.lean_imports import without
 from cbi_queue.regular_files import check_file, check_folder, open_stream, open_to_append, plain_words
 from cbi_queue.tracking.reading import DATABASE, KEY, VERSION, TrackingFailed, failed
 
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 STORY = "queue.json"
 """File beside a run's own: what the queue knows about it."""
-BATCH = 1_000
-"""Metrics in one transaction: as many as MLflow takes."""
+BATCH = 250
+"""Metrics in one transaction, of the 1,000 that MLflow takes: 20 ms of processor time, which at the lowest priority may become a
+second. SQLite gives another writer, such as a script that logs its own runs, five before it fails."""
 COPIED_BYTES = 1 << 20
 """Largest file that is copied where links are not possible; a larger one is only named."""
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
@@ -274,17 +275,13 @@ def _imported() -> Any:
 
     Together 1.3 instead of 2.1 s of processor time until the first run is written.
     """
-    barred = [name for name in _UNUSED if name not in sys.modules]
     was_collecting = gc.isenabled()
     gc.disable()
-    sys.modules.update(dict.fromkeys(barred))  # type: ignore[arg-type]  # None makes their import fail
     try:
-        import mlflow
-        import mlflow.store.tracking.sqlalchemy_store
+        with without(*_UNUSED):
+            import mlflow
+            import mlflow.store.tracking.sqlalchemy_store
     finally:
-        for name in barred:
-            if sys.modules.get(name, sys) is None:
-                del sys.modules[name]
         if was_collecting:
             gc.enable()
     return mlflow

@@ -103,3 +103,26 @@ def test_the_peak_of_a_trainer_counts_the_memory_of_a_child_that_worked_for_it(t
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60)
     assert float(done.stdout) > 300
+
+
+def test_a_trainer_is_not_taken_apart_at_its_end(tmp_path, monkeypatch):
+    """That takes half a second with the libraries of a net. Its thread that reads directives still lives."""
+    monkeypatch.setenv("PYTHONVERBOSE", "1")
+    _, code = run_trainer(tmp_path, {}, log=tmp_path / "log")
+
+    said = (tmp_path / "log").read_text(errors="replace")
+    assert code == ExitCode.BROKEN_SPEC
+    assert "import 'jobs.session'" in said
+    assert "# cleanup" not in said
+
+
+def test_what_was_registered_for_the_end_happens_and_a_thread_that_works_is_waited_for():
+    code = (
+        "import atexit, threading, time\n"
+        "from cbi_queue.standard_streams import leave\n"
+        "atexit.register(print, 'registered')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.1), print('worked'))).start()\n"
+        "leave(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "worked\nregistered\n")

@@ -20,6 +20,7 @@ VALUES = {
     "volume_check_s": 3.5, "host": "0.0.0.0", "port": 8123, "log_max_bytes": 123456, "log_keep": 5, "keep_days": 30,
     "sample_s": 0.5, "thermal_key": "own.key", "sensors_script": "/tra/ce", "trainer_environment": "AWS_PROFILE,OWN",
     "heat_ladder": "pause,micro_batch", "foreign_gpu": "wait", "foreign_gpu_mib": 750.5, "tracking": "on",
+    "tracking_gather_s": 60.0,
     "forecast_at": "18:00", "forecast_max_age": 3, "retrain": "ask",
     "page_reading": "token", "other_machines": "refuse",
 }  # fmt: skip

@@ -14,10 +14,13 @@ from support.ledger_rows import add_in
 
 from cbi_queue import clock
 from cbi_queue.ledger import Ledger
+from cbi_queue.ledger.settlement import finish
 from cbi_queue.lifecycle import JobState
 from workers import side_process, tracking
 from workers.side_process import MOST_WAIT_S
 from workers.tracking import GATHER_S, MOST_S, TrackerWatch
+
+GATHERED_S = 600.0
 
 
 class Child:
@@ -53,7 +56,7 @@ class Bench:
             acts=True, state=SimpleNamespace(duty=1.0, hold=None), why_not_start=lambda: self.why_not
         )
         self.why_not = None
-        self.watch = TrackerWatch(SimpleNamespace(tracking=setting), self.governor)
+        self.watch = TrackerWatch(SimpleNamespace(tracking=setting, tracking_gather_s=GATHERED_S), self.governor)
         self.ledger = Ledger.open(path)
 
     def _start(self, command, **keys):
@@ -77,6 +80,7 @@ def bench(monkeypatch, tmp_path, new_ledger):
     """A watch on a ledger with one run that has ended."""
     made = Bench(monkeypatch, copied(new_ledger, tmp_path))
     add_in(made.ledger, JobState.SUCCEEDED, "first")
+    made.after(0)  # the slot is idle when it was empty at two looks
     yield made
     made.ledger.close()
 
@@ -105,6 +109,23 @@ def test_a_run_that_ends_while_the_tracker_writes_gets_the_next_one(bench):
     add_in(bench.ledger, JobState.SUCCEEDED, "late")
     bench.ends(0)
     assert bench.after(2 * GATHER_S) == 2
+
+
+def test_runs_that_end_while_the_slot_works_share_a_tracker_for_ten_minutes(bench):
+    """From one job to the next the slot is empty at one look, and not idle."""
+    running = add_in(bench.ledger, JobState.RUNNING, "long")
+    assert bench.after(5) == 0
+    assert bench.after(GATHERED_S / 2) == 0
+    finish(bench.ledger, running, metrics={})
+    assert bench.after(5) == 0
+    running = add_in(bench.ledger, JobState.RUNNING, "longer")
+    assert bench.after(GATHERED_S / 2) == 1, "the first has waited for ten minutes"
+    bench.ends(0)
+    assert bench.after(GATHERED_S) == 1, "nothing has ended since"
+    finish(bench.ledger, running, metrics={})
+    add_in(bench.ledger, JobState.RUNNING, "third")
+    assert bench.after(5) == 1
+    assert bench.after(GATHERED_S) == 2
 
 
 def test_a_job_that_never_ran_starts_none(monkeypatch, tmp_path, new_ledger):
