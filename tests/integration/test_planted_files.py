@@ -151,19 +151,26 @@ def test_a_run_folder_that_is_a_link_is_not_followed(installation: Installation,
     assert [path.name for path in away.iterdir()] == ["manifest.json"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_or_a_manifest_that_is_no_file_is_rejected_and_the_job_trains(
-    installation: Installation, kind: str
-) -> None:
-    installation.enqueue({**NET, "name": "net", "params": {**NET["params"], "epochs": 2, "patience": 2}})
-    job = installation.job("net")
-    place = installation.settings.models / "local" / "1w" / f"net-{job.identity[:12]}"
-    (place / "checkpoints").mkdir(parents=True)
-    plant(place / "checkpoints" / f"checkpoint-00000001-{'0' * 64}.safetensors", kind)
-    if kind != "folder":  # one that cannot be removed is an error of its own
-        plant(place / "manifest.json", kind)
-    assert installation.start_daemon("--until-empty", wait=False).wait(60) == 0
-    assert any(WORDS[kind] in (event.words or "") for event in installation.events("net"))
+def test_a_checkpoint_or_a_manifest_that_is_no_file_is_rejected_and_the_job_trains(installation: Installation) -> None:
+    """A net with a checkpoint of each kind; a job for each kind of manifest."""
+    manifests = [kind for kind in KINDS if kind != "folder"]  # one that cannot be removed is an error of its own
+    net = {**NET, "name": "net", "params": {**NET["params"], "epochs": 2, "patience": 2}}
+    installation.enqueue(net, *({**NAIVE, "name": kind} for kind in manifests))
+
+    def place(name: str) -> Path:
+        folder = "1w" if name == "net" else "baselines"
+        return installation.settings.models / "local" / folder / f"{name}-{installation.job(name).identity[:12]}"
+
+    for epoch, kind in enumerate(KINDS, 1):
+        (place("net") / "checkpoints").mkdir(parents=True, exist_ok=True)
+        plant(place("net") / "checkpoints" / f"checkpoint-{epoch:08}-{'0' * 64}.safetensors", kind)
+    for kind in manifests:
+        place(kind).mkdir(parents=True)
+        plant(place(kind) / "manifest.json", kind)
+    assert installation.start_daemon("--until-empty", wait=False).wait(240) == 0
+    told = " ".join(event.words or "" for event in installation.events("net"))
+    assert all(WORDS[kind] in told for kind in KINDS), told
+    assert all((place(kind) / "manifest.json").is_file() for kind in manifests)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link", "endless", "kernel"])
