@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from support.installation import NET
 from support.light_libraries import light_libraries
 from support.waiting import until
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 CLOSINGS = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"]
 """Standard input, output, error and all of them closed, as a shell writes it: what is opened next gets the lowest free number."""
-SHORT = {**NET["params"], "epochs": 2, "patience": 2}
-LONG = {**NET["params"], "epochs": 10_000, "patience": 10_000}
 
 
 def start(installation: Installation, closing: str, *command: str, **options: object) -> subprocess.Popen[bytes]:
@@ -60,7 +57,7 @@ def test_a_trainer_holds_the_lock_whatever_the_daemon_was_started_with(
     installation: Installation, closing: str
 ) -> None:
     """Its daemon is killed then: without the lock the next daemon would start a second trainer."""
-    installation.enqueue({**NET, "name": "net", "params": LONG})
+    installation.enqueue(installation.lasting("net"))
     daemon = start(installation, closing, "workers")
     trainer = installation.trainer_at_work("net")
     assert holds_lock(installation, trainer.pid)
@@ -106,7 +103,7 @@ def answers(port: int) -> bool:
 
 def test_a_living_trainer_without_the_lock_is_ended_before_the_next_one_starts(installation: Installation) -> None:
     """However it lost the lock, the recorded identity says that it still trains."""
-    installation.enqueue({**NET, "name": "net", "params": LONG})
+    installation.enqueue(installation.lasting("net"))
     daemon = installation.start_daemon()
     installation.until_epoch("net", 1)
     trainer = installation.trainer("net")
@@ -137,7 +134,7 @@ def full_pipe() -> tuple[int, int]:
 
 
 def test_a_pipe_that_nobody_reads_stops_neither_training_nor_sigterm(installation: Installation) -> None:
-    installation.enqueue({**NET, "name": "net", "params": SHORT})
+    installation.enqueue(installation.lasting("net", epochs=2))
     read, write = full_pipe()
     daemon = start(installation, "", "workers", stdout=write, stderr=write)
     installation.until_state("net", "succeeded", within_s=180)

@@ -98,7 +98,7 @@ def test_a_pause_with_a_time_lifts_itself(installation: Installation) -> None:
 
 def test_a_drain_lets_the_job_end_and_starts_nothing_new(installation: Installation) -> None:
     """Draining loses no work of the current job."""
-    installation.enqueue({**NET, "name": "current"}, {**NAIVE, "name": "next"})
+    installation.enqueue(installation.lasting("current", epochs=40), {**NAIVE, "name": "next"})
     installation.start_daemon()
     installation.until_epoch("current", 1)
 
@@ -150,8 +150,7 @@ def test_a_cancelled_trainer_is_gone_and_retry_goes_on_from_its_checkpoint(insta
 
 def test_a_job_over_its_timeout_fails_and_the_next_one_runs(installation: Installation) -> None:
     """A hanging job must not cost a night."""
-    long = {**NET["params"], "epochs": 10000, "patience": 10000}
-    installation.enqueue({**NET, "name": "endless", "timeout_s": 3.0, "params": long}, {**NAIVE, "name": "next"})
+    installation.enqueue({**installation.lasting("endless"), "timeout_s": 1.0}, {**NAIVE, "name": "next"})
 
     assert installation.start_daemon("--until-empty", wait=False).wait(90) == 1
 

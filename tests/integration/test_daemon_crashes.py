@@ -72,7 +72,7 @@ def test_a_killed_daemon_loses_nothing_and_the_orphan_leaves_the_slot(installati
 
 def test_an_orphan_that_the_kernel_keeps_stopped_is_woken_and_leaves(installation: Installation) -> None:
     """A stopped process never sees that its daemon died; it must not hold the slot for ever."""
-    installation.enqueue({**NET, "name": "frozen"})
+    installation.enqueue(installation.lasting("frozen", epochs=40))
     daemon = installation.start_daemon()
     installation.until_epoch("frozen", 1)
     orphan = installation.trainer("frozen")
@@ -151,7 +151,7 @@ def test_last_words_are_heard_by_a_daemon_that_was_late(installation: Installati
 
 def test_a_cancellation_asked_for_while_no_daemon_lived_is_kept(installation: Installation) -> None:
     """Nobody was there to do it; the next daemon does."""
-    installation.enqueue({**NET, "name": "unwanted"})
+    installation.enqueue(installation.lasting("unwanted"))
     daemon = installation.start_daemon()
     installation.until_epoch("unwanted", 1)
     daemon.kill()
@@ -199,7 +199,7 @@ def test_a_foreign_write_transaction_of_10_seconds_fails_nothing(installation: I
 
 def test_a_daemon_that_boots_beside_a_foreign_write_transaction_waits_for_it(installation: Installation) -> None:
     """Longer than SQLite's own timeout, with a row to recover: it neither fails nor forgets."""
-    installation.enqueue({**NET, "name": "waited"})
+    installation.enqueue(installation.lasting("waited", epochs=40))
     daemon = installation.start_daemon()
     installation.until_epoch("waited", 1)
     daemon.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from support.installation import NAIVE, NET
+from support.installation import NAIVE
 from support.waiting import until
 
 from cbi_queue.lifecycle import Outcome
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from support.installation import Installation
 
-LONG = {**NET, "name": "net", "params": {**NET["params"], "epochs": 10_000, "patience": 10_000}}
 SLOW_IMPORT_S = 60
 
 
@@ -80,7 +80,7 @@ def until_all_wait(processes: Collection[subprocess.Popen[bytes]]) -> None:
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_ends_the_worker_with_130_and_the_job_continues_later(installation: Installation, times: int) -> None:
     """The second one does not wait for the checkpoint; the trainer writes it and leaves all the same."""
-    installation.enqueue(LONG)
+    installation.enqueue(installation.lasting("net"))
     worker = start(installation, "worker")
     installation.until_epoch("net", 2)
     trainer = installation.trainer("net")
@@ -88,7 +88,7 @@ def test_ctrl_c_ends_the_worker_with_130_and_the_job_continues_later(installatio
     assert code == 130, said
     assert "Traceback" not in said
     until(lambda: not trainer.is_alive(), "the trainer leaves by itself", 20)
-    assert list((installation.settings.models / "local" / "1w").glob("net-*/checkpoints/checkpoint-*"))
+    assert list((installation.root / str(installation.job("net").run_dir) / "checkpoints").iterdir())
     daemon = installation.start_daemon()
     until(lambda: installation.attempts("net")[0].outcome == Outcome.INTERRUPTED, "it is settled")
     daemon.send_signal(signal.SIGTERM)
@@ -98,10 +98,8 @@ def test_ctrl_c_ends_the_worker_with_130_and_the_job_continues_later(installatio
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_in_run_reaches_the_daemon_even_when_pressed_twice(installation: Installation, times: int) -> None:
     plan = installation.root / "plan.yaml"
-    plan.write_text(
-        "day: 1\njobs:\n  - {name: net, family: simple_neural, model: feed_forward, horizon: 1w, "
-        "params: {epochs: 9000, patience: 9000, hidden: [16], sequence_length: 4}}\n"
-    )
+    command = installation.lasting("net")["params"]["command"]
+    plan.write_text(json.dumps({"day": 1, "jobs": [{"name": "net", "family": "script", "command": command}]}))
     run = start(installation, "run", str(plan))
     assert run.stdout is not None
     assert b"Enqueued" in run.stdout.readline()

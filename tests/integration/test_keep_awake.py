@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from support.installation import NET
 from support.ledger_rows import add, add_in, python
 from support.waiting import until
 
@@ -189,7 +188,6 @@ def test_nothing_that_could_start_lets_the_machine_sleep(tool, awake, ledger):
     assert not is_wanted(ledger, awake), "somebody has to make room first"
 
 
-ENDLESS_NET = {**NET, "params": {**NET["params"], "epochs": 10_000, "patience": 10_000}}
 GOVERNORS_PAUSE_S = 3.0
 """Several looks of the daemon's."""
 
@@ -197,7 +195,7 @@ GOVERNORS_PAUSE_S = 3.0
 def test_a_daemon_holds_it_through_a_pause_of_the_governors_and_lets_go_when_a_person_pauses(
     tool, installation: Installation
 ):
-    installation.enqueue({**ENDLESS_NET, "name": "net"})
+    installation.enqueue(installation.lasting("net"))
     installation.start_daemon()
     installation.until_epoch("net", 1)
     until(lambda: tool.life() == ["begins"], "it is held while the net trains")

@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from support.installation import NET
+from support.installation import NAIVE
 from support.waiting import until
 
 from cbi_queue.errors import LedgerError
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.installation import Installation
-
-LONG = {**NET["params"], "epochs": 10_000, "patience": 10_000}
 
 
 def delete(ledger: Path) -> None:
@@ -79,7 +77,7 @@ def test_a_ledger_that_is_taken_away_ends_the_daemon_with_words(
     installation: Installation, harm: Callable[[Path], None], words: str
 ) -> None:
     """SQLite would go on writing into the deleted file, and everything from there on would be lost."""
-    installation.enqueue({**NET, "name": "net", "params": LONG})
+    installation.enqueue(installation.lasting("net"))
     daemon = installation.start_daemon()
     installation.until_epoch("net", 1)
     trainer, run_dir = installation.trainer("net"), installation.job("net").run_dir
@@ -104,7 +102,7 @@ def test_a_ledger_that_is_taken_away_ends_the_daemon_with_words(
 def test_a_lost_ledger_is_not_replaced_by_an_empty_one(
     installation: Installation, harm: Callable[[Path], None]
 ) -> None:
-    installation.enqueue({**NET, "name": "net"})
+    installation.enqueue({**NAIVE, "name": "net"})
     with installation.ledger() as ledger:
         back_up(ledger, installation.settings.backup_dir)
     harm(installation.settings.ledger_path)
@@ -120,10 +118,10 @@ def test_a_lost_ledger_is_not_replaced_by_an_empty_one(
 
 
 def test_a_backup_is_restored_and_the_old_files_are_kept(installation: Installation) -> None:
-    installation.enqueue({**NET, "name": "first"})
+    installation.enqueue({**NAIVE, "name": "first"})
     with installation.ledger() as ledger:
         backup = back_up(ledger, installation.settings.backup_dir)
-    installation.enqueue({**NET, "name": "second"})
+    installation.enqueue({**NAIVE, "name": "second"})
 
     (listed,) = json.loads(installation.cli("restore", "--json"))
     assert (listed["backup"], listed["jobs"], listed["unfinished"], listed["fault"]) == (backup.name, 1, 1, None)
@@ -139,7 +137,7 @@ def test_a_backup_is_restored_and_the_old_files_are_kept(installation: Installat
 
 
 def test_a_damaged_or_unknown_backup_is_refused_and_nothing_changes(installation: Installation) -> None:
-    installation.enqueue({**NET, "name": "net"})
+    installation.enqueue({**NAIVE, "name": "net"})
     with installation.ledger() as ledger:
         backup = back_up(ledger, installation.settings.backup_dir)
     size = backup.stat().st_size
@@ -167,7 +165,7 @@ def test_a_damaged_or_unknown_backup_is_refused_and_nothing_changes(installation
 
 
 def test_nothing_is_restored_over_a_running_daemon(installation: Installation) -> None:
-    installation.enqueue({**NET, "name": "net", "params": LONG})
+    installation.enqueue(installation.lasting("net"))
     with installation.ledger() as ledger:
         back_up(ledger, installation.settings.backup_dir)
     daemon = installation.start_daemon()
@@ -203,7 +201,7 @@ def test_a_copy_in_the_same_place_is_another_file(tmp_path: Path) -> None:
 
 def test_watching_the_file_drops_no_lock_of_sqlite(installation: Installation) -> None:
     """A verb that ends would delete the write-ahead log under the daemon, which then sees no change any more."""
-    installation.enqueue({**NET, "name": "net"})
+    installation.enqueue({**NAIVE, "name": "net"})
     with installation.ledger() as ledger:
         watched = LedgerFile(installation.settings.ledger_path)
         assert watched.fault() is None
@@ -216,10 +214,10 @@ def test_watching_the_file_drops_no_lock_of_sqlite(installation: Installation) -
 
 def test_a_restore_that_fails_leaves_the_ledger_as_it_was(installation: Installation) -> None:
     """The disk fills up while the copy is made."""
-    installation.enqueue({**NET, "name": "net"})
+    installation.enqueue({**NAIVE, "name": "net"})
     with installation.ledger() as ledger:
         backup = back_up(ledger, installation.settings.backup_dir)
-    installation.enqueue({**NET, "name": "later"})
+    installation.enqueue({**NAIVE, "name": "later"})
 
     def full(_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

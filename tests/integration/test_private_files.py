@@ -110,7 +110,7 @@ def test_the_setting_reaches_a_real_trainer_of_a_real_daemon(installation: Insta
     if not os.path.exists("/proc/self/environ"):  # noqa: PTH110 - as the kernel names it
         pytest.skip("reads /proc")
     installation.overrides |= {**SECRETS, "CBI_TRAINER_ENVIRONMENT": "DATABASE_URL"}
-    installation.enqueue({**NET, "name": "net", "params": LONG})
+    installation.enqueue(installation.lasting("net"))
     installation.start_daemon()
     trainer = installation.trainer("net")
 

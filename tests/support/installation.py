@@ -33,6 +33,17 @@ NET = {
     "params": {"epochs": 40, "patience": 40, "hidden": [32], "sequence_length": 4},
 }
 """A real job that reports epochs and can be stopped anywhere."""
+LASTING = """
+import time
+from cbi_queue.client import training
+training.resume_from()
+for epoch in training.epochs(EPOCHS):
+    time.sleep(0.02)
+    training.report(epoch, of=EPOCHS, loss=1 / epoch)
+    with training.save(epoch) as path:
+        path.write_text(str(epoch))
+"""
+"""A script that reports and checkpoints EPOCHS epochs."""
 
 
 @dataclass
@@ -84,6 +95,16 @@ class Installation:
         plan = DayPlan(day=1, title="test", source="test", jobs=specs)
         with self.ledger() as ledger:
             return [standing.job_id for standing in enqueue(ledger, [plan]).new]
+
+    def lasting(self, name: str, epochs: int = 10_000) -> dict[str, Any]:
+        """A job that reports epochs, checkpoints and obeys orders, where any trainer will do: no library is imported.
+
+        By default it lasts longer than any test.
+        """
+        script = self.root / f"{name}.py"
+        script.write_text(LASTING.replace("EPOCHS", str(epochs)))
+        params = {"command": [sys.executable, script.name], "workdir": str(self.root)}
+        return {"family": "script", "model": "command", "horizon": "-", "name": name, "params": params}
 
     def ledger(self) -> Ledger:
         """Open the ledger for writing."""
