@@ -12,11 +12,12 @@ from support.ensemble_walks import as_member
 from support.fakes import make_task
 from support.slot_end import Slot
 
-from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder
+from cbi_queue.artifacts import Manifest, complete_folder, reopen_folder, sha256_of
 from cbi_queue.datasets.headlines import SCORES
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import MIXTURE, PREPARING, REGIMES, Family
 from cbi_queue.models.parameters.common import EvaluationParams
+from jobs.data.feature_store import cache_files
 from jobs.registry import trainer_for, trainer_of
 from jobs.results.run_folder import PREDICTIONS
 from jobs.trainer import BrokenRuntime
@@ -145,6 +146,14 @@ class Bench:
         own = run_dir / "processed"
         own.mkdir(parents=True, exist_ok=True)
         return own
+
+
+def last_days(features: Path, folder: Path, days: int) -> Path:
+    """Write the last *days* of a feature cache into *folder*; return it."""
+    whole, short = cache_files(features, HORIZON), cache_files(folder, HORIZON)
+    pl.read_parquet(whole.parquet).tail(days).write_parquet(short.parquet)
+    short.write_manifest({**whole.read_manifest(), "output_sha256": sha256_of(short.parquet)})
+    return folder
 
 
 def present(model: str) -> Any:

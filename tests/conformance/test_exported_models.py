@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import polars as pl
 import pytest
-from bench import BLOCKS, SMALL, present
+from bench import BLOCKS, SMALL, last_days, present
 from support.fakes import make_task
 from support.slot_end import Slot
 
@@ -36,6 +36,8 @@ from jobs.registry import trainer_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.usefixtures("torch_as_found")]
 HORIZON = "1w"
+DAYS = 1200
+"""The last of the real series: enough for every model."""
 NATIVE_FILES = {
     "lightgbm_dart": {"model.txt"},
     "xgboost_dart": {"model.json"},
@@ -80,7 +82,8 @@ class Workshop:
 
 @pytest.fixture(scope="module")
 def workshop(sample_exports: Path, feature_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(sample_exports, feature_dir, tmp_path_factory.mktemp("exports"))
+    features = last_days(feature_dir, tmp_path_factory.mktemp("features"), DAYS)
+    return Workshop(sample_exports, features, tmp_path_factory.mktemp("exports"))
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pytest
 import torch
+from bench import last_days
 from safetensors.torch import load_file
 from support.fakes import ScriptedChannel, make_task
 
-from cbi_queue.artifacts import reopen_folder, sha256_of
+from cbi_queue.artifacts import reopen_folder
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import PREPARING
 from cbi_queue.protocol import EpochReport, MicroBatchChanged, Probed, Restored, Started
-from jobs.data.feature_store import cache_files
 from jobs.process.channel import StopRequested
 from jobs.registry import trainer_for
 from jobs.torch_backend.probe import WORKLOADS
@@ -58,12 +57,7 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def short_dir(feature_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A feature cache of the last DAYS days."""
-    folder = tmp_path_factory.mktemp("short")
-    whole, short = cache_files(feature_dir, "1w"), cache_files(folder, "1w")
-    pl.read_parquet(whole.parquet).tail(DAYS).write_parquet(short.parquet)
-    short.write_manifest({**whole.read_manifest(), "output_sha256": sha256_of(short.parquet)})
-    return folder
+    return last_days(feature_dir, tmp_path_factory.mktemp("short"), DAYS)
 
 
 @pytest.fixture
