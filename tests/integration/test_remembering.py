@@ -284,7 +284,7 @@ def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_h
     carried = until(
         lambda: next((row for row in paces(governed) if is_carried(row)), None), "the pace is carried over", 60.0
     )
-    judged_within_s = 7.0  # by then the last step would have been undone, or taken again
+    judged_within_s = 5.0  # by then the last step would have been undone, or taken again
     until(lambda: hot_for_s(governed, carried.at) > judged_within_s, "it stays hot", 60.0)
 
     assert [(row.value, row.attempt, is_carried(row)) for row in paces(governed)] == [

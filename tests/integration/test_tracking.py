@@ -273,7 +273,7 @@ def test_two_trackers_never_write_at_once(tracked, installation):
 
 
 def test_mlflow_ui_shows_the_store(tracked, installation):
-    """The command that `track` prints, on a free port."""
+    """The command that `track` prints, on a free port, with one worker instead of four and none for jobs."""
     import shlex
     import socket
 
@@ -284,9 +284,8 @@ def test_mlflow_ui_shows_the_store(tracked, installation):
         port = free.getsockname()[1]
     command = [*shlex.split(look)[:-1], str(port)]
     log = (installation.root / "ui.log").open("wb")
-    server = subprocess.Popen(
-        command, env=installation.environ, cwd=installation.root, stdout=log, stderr=log, process_group=0
-    )
+    environ = {**installation.environ, "MLFLOW_WORKERS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(command, env=environ, cwd=installation.root, stdout=log, stderr=log, process_group=0)
     try:
         asked = urllib.request.Request(
             f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search",
