@@ -44,10 +44,11 @@ def _measured(benchmark: Benchmark, rounds: int | None, *, smallest: bool) -> li
     """Return the benchmark's lines, or one that says why it could not be measured: the others still count."""
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what trainers log is no part of the answer
-            return benchmark.run_smallest() if smallest else benchmark.run(rounds)
+            lines = benchmark.run_smallest() if smallest else benchmark.run(rounds)
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - whatever one fails with, the others have been measured
         traceback.print_exc()
         return [Line(benchmark.name, "", (), note=f"not measured: {type(exc).__name__}: {exc}")]
+    return lines or [Line(benchmark.name, "", (), note="not measured: it told no line")]
 
 
 def _options() -> argparse.Namespace:
