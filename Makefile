@@ -85,8 +85,11 @@ test-of: env ## The tests of one room: make test-of ROOM=jobs/data
 	$(if $(ROOM),,$(error which room? make test-of ROOM=jobs/data))
 	$(BIN)/python -m pytest --room=$(ROOM)
 
+# One worker more than there are cores: many tests wait for a daemon or a trainer, with a core idle.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 test: check ## Every check and every test; under 20 minutes on two cores
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 fix: env ## Fix what ruff can fix
 	$(BIN)/ruff check --fix .
