@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sqlite3
-import threading
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from workers.keep_awake import AWAKE_CHECK_S, KeepAwake
 from workers.notifying import NOTIFY_CHECK_S, NotifierWatch
 from workers.recovery.recovery import end_orphan, end_unlocked_trainer, find_orphan, settle_leftovers
 from workers.slot.slot import Slot
+from workers.stop_flag import StopFlag
 from workers.tracking import TRACKING_CHECK_S, TrackerWatch
 from workers.volume import VolumeWatch
 
@@ -68,7 +68,7 @@ class Daemon:
         self._settings = settings
         self._volume_watch = VolumeWatch(settings)
         self._until_empty = until_empty
-        self._stop = threading.Event()
+        self._stop = StopFlag()
         self._began_after_event = 0
         self._file: LedgerFile | None = None
         self._lock: SlotLock | None = None
@@ -292,7 +292,7 @@ def _is_empty(ledger: Ledger) -> bool:
         return False
 
 
-def take_slot(settings: Settings, stop: threading.Event) -> SlotLock | None:
+def take_slot(settings: Settings, stop: StopFlag) -> SlotLock | None:
     """Take the slot's lock, after waiting for a trainer whose daemon crashed, or ending it.
 
     Returns:

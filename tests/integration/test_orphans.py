@@ -15,6 +15,7 @@ from cbi_queue.ledger import queries
 from cbi_queue.ledger.claims import record_trainer
 from cbi_queue.process_identity import ProcessIdentity
 from workers.recovery.recovery import end_orphan
+from workers.stop_flag import StopFlag
 
 if TYPE_CHECKING:
     import subprocess
@@ -73,7 +74,7 @@ def test_a_stopped_orphan_is_continued_so_that_it_can_save_and_leave(
     reaper = threading.Thread(target=orphan.wait)  # elsewhere the system reaps it: its parent is gone
     reaper.start()
 
-    end_orphan(site.settings, threading.Event())
+    end_orphan(site.settings, StopFlag())
 
     reaper.join(30)
     assert saved.read_text() == "saved"

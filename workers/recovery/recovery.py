@@ -31,17 +31,16 @@ from workers.slot.settling import settle, signed_manifest
 from workers.trainer.ending import Ending, Settlement
 
 if TYPE_CHECKING:
-    import threading
-
     from cbi_queue.ledger import AttemptRow, JobRow
     from cbi_queue.settings import Settings
+    from workers.stop_flag import StopFlag
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.05
 
 
-def end_orphan(settings: Settings, stop: threading.Event) -> None:
+def end_orphan(settings: Settings, stop: StopFlag) -> None:
     """Wait for a trainer whose daemon crashed; end it after its grace time. Returns early when *stop* is set."""
     orphan = find_orphan(settings)
     if orphan is None:
@@ -57,7 +56,7 @@ def end_orphan(settings: Settings, stop: threading.Event) -> None:
         _gone_within(orphan, settings.grace_s, stop)
 
 
-def end_unlocked_trainer(settings: Settings, stop: threading.Event) -> None:
+def end_unlocked_trainer(settings: Settings, stop: StopFlag) -> None:
     """End the recorded trainer if it lives although the slot's lock was free: it may have lost its copy of the lock.
 
     Raises:
@@ -149,7 +148,7 @@ def _trainer_of(attempt: AttemptRow | None) -> ProcessIdentity | None:
     return ProcessIdentity(attempt.trainer_pid, attempt.trainer_started)
 
 
-def _gone_within(identity: ProcessIdentity, limit_s: float, stop: threading.Event) -> bool:
+def _gone_within(identity: ProcessIdentity, limit_s: float, stop: StopFlag) -> bool:
     deadline = clock.monotonic_s() + limit_s
     while identity.is_alive():
         if clock.monotonic_s() > deadline or stop.wait(_POLL_S):
