@@ -62,13 +62,13 @@ def _line(horizon: str, compared: list[tuple[float, float, float]]) -> Line:
 def _tables() -> Iterator[pl.DataFrame]:
     """Yield the features of each series."""
     prices = load_sp500_dataset()
-    names, days = list(prices.columns), [stamp.date() for stamp in prices.index]
+    names, days = list(prices.columns), prices.index.to_numpy().astype("datetime64[D]").astype(np.int64)
     for at, name in enumerate(names):
         others = [names[(at + step) % len(names)] for step in NEIGHBOURS]
         columns = {"price": name, **{other: other for other in others}}
         levels = {key: prices[source].to_numpy().astype(float) for key, source in columns.items()}
         series = [Series(key, is_log=True) for key in columns]
-        yield engineer(pl.DataFrame({"date": days, **levels}), series, FeatureParams())
+        yield pl.DataFrame(engineer(days, levels, series, FeatureParams()))
 
 
 def _compared(frame: ForecastFrame) -> tuple[float, float, float]:

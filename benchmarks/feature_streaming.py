@@ -73,7 +73,7 @@ def measure_wide(rows: int, columns: int, folder: Path) -> dict[str, object]:
     for made in (exports, processed):
         made.mkdir()
     _run("-c", MAKE_WIDE, str(exports / f"production_training_data_{HORIZON}.parquet"), str(rows), str(columns))
-    write_description(exports, DataSet(max_features=most_features(rows)))
+    write_description(exports, DataSet(max_features=min(most_features(rows), 100_000)))
     return _built(rows, run, exports, processed)
 
 

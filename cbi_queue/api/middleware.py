@@ -8,6 +8,8 @@ sent it. Nothing of a body is read before the right has been checked, and a refu
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import ipaddress
 import socket
@@ -35,9 +37,9 @@ MAX_BODY_BYTES = 65_536
 LARGEST_PLAN_BYTES = 1 << 20
 """Largest body that carries a plan, whose own limit is lower: the plan's check then says what is too long in it."""
 TOO_LARGE = 413
-HEARD_OUT_BYTES = 16 << 20
-"""Largest body of a sender with the right that is read, and thrown away, before it is refused: browsers show a broken
-connection instead of an answer that comes while they send.
+HEARD_OUT_BYTES, HEARD_OUT_S = 16 << 20, 2.0
+"""Largest body of a sender with the right that is read, and thrown away, before it is refused, and for how long: browsers
+show a broken connection instead of an answer that comes while they send.
 """
 PLAN_PATHS = frozenset({"/plan", "/api/v1/plan", "/api/v1/plan/check"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -132,8 +134,10 @@ class Guard:
             await RedirectResponse(address)(scope, receive, send_guarded)
             return
         if refusal is not None and refusal.status == TOO_LARGE and int(headers["content-length"]) <= HEARD_OUT_BYTES:
-            while (await receive()).get("more_body", False):
-                pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARD_OUT_S):
+                    while (await receive()).get("more_body", False):
+                        pass
         await (self._app if refusal is None else self._answer(scope, refusal))(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:

@@ -78,7 +78,7 @@ def test_preparation_says_what_will_happen(bench: Bench, model: str) -> None:
 
 
 LIBRARIES = {
-    "feature_cache": "polars",
+    "feature_cache": "numpy",
     "lightgbm_dart": "lightgbm",
     "xgboost_dart": "xgboost",
     **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), "statsforecast"),

@@ -73,7 +73,7 @@ def test_the_page_and_the_api_say_the_same(blocked):
         failed = client.get("/api/v1/jobs?state=failed").json()["jobs"]
 
     assert "<strong>2 jobs failed, 3 wait for them</strong>" in page
-    assert f'<span class="words">{ERROR}</span>' in page
+    assert f'<span class="words" title="{ERROR}">{ERROR}</span>' in page, "the tooltip has it whole on a phone"
     assert page.count(f'<span class="small">{ERROR}</span>') == 2
     assert status["blocked"] == [{"names": ["f-1", "f-2"], "state": "failed", "waiting": 3, "why": ERROR}]
     assert [job["why"] for job in failed] == [ERROR, ERROR]

@@ -186,6 +186,6 @@ def test_crashes_of_the_daemon_use_none_of_the_retries_after_running_out_of_memo
 
 def test_a_grain_in_the_plan_is_the_most_that_goes_through_at_once(ledger: Ledger) -> None:
     job_id = claimed(ledger, family="simple_neural", model="gru", params={"batch_size": 64, "grain": 16})
-    assert full_micro_batch(find_job(ledger, "j")) == 16
+    assert full_micro_batch(ledger, find_job(ledger, "j")) == 16
     assert downgrade_or_fail(ledger, job_id, "boom", exit_code=-9)
     assert find_job(ledger, "j").micro_batch == 8

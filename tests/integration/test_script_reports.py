@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support.governed_installation import PAGING, until_decision
+from support.governed_installation import PAGING, ROOMY, until_decision
 from support.governed_installation import script as sensed
 from support.waiting import until
 
@@ -112,7 +112,7 @@ def test_short_memory_reaches_a_script_in_the_middle_and_running_out_halves_what
 ) -> None:
     """The governor's order is a directive that the script takes; after an end for memory the next attempt has half."""
     governed.enqueue(script(governed, HUNGRY))
-    sensed(governed, (0.0, PAGING))
+    sensed(governed, (0.0, PAGING), (15.0, ROOMY))  # no attempt begins while memory is short
     governed.start_daemon()
     folder = governed.root / "work-mine"
 
@@ -123,7 +123,7 @@ def test_short_memory_reaches_a_script_in_the_middle_and_running_out_halves_what
     until(lambda: size() < 64, "the script takes fewer samples")
     until(lambda: "trains with micro-batch 32" in governed.story("mine"), "told")
     (folder / "full").touch()
-    starts = until(lambda: (folder / "sizes").read_text().split()[3::2], "the next attempt begins")
+    starts = until(lambda: (folder / "sizes").read_text().split()[3::2], "the next attempt begins", 60)
     assert governed.attempts("mine")[0].outcome is Outcome.OOM
     most = governed.job("mine").micro_batch
     assert most is not None

@@ -106,5 +106,5 @@ def test_dart_without_its_weights_would_be_wrong(data: tuple[np.ndarray, np.ndar
 def test_a_missing_package_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's own words, `Module onnx is not installed!`, named no remedy, and looked like a fault of the model."""
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name.startswith("onnxr") else name)
-    said = exporting._export(tmp_path, tmp_path, "torch", tmp_path)
+    said = exporting._export({}, tmp_path)
     assert "lacks onnxruntime, which an export needs: pip install 'cbi-queue[train,export]'" in str(said["refused"])
