@@ -71,8 +71,8 @@ class Runner:
         """Connect and send lines."""
         link = socket.socket(socket.AF_UNIX)
         link.connect(str(self.channel.path))
-        for line in lines:
-            link.sendall((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n")
+        said = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+        link.sendall(b"".join(line + b"\n" for line in said))  # at once: after a wrong line the other side hangs up
         return link
 
 
