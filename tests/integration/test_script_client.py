@@ -69,10 +69,15 @@ class Runner:
 
     def connect(self, *lines: bytes | dict) -> socket.socket:
         """Connect and send lines."""
-        link = socket.socket(socket.AF_UNIX)
-        link.connect(str(self.channel.path))
         said = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
-        link.sendall(b"".join(line + b"\n" for line in said))  # at once: after a wrong line the other side hangs up
+        link = socket.socket(socket.AF_UNIX)
+        try:
+            link.connect(str(self.channel.path))
+            if said:  # all at once: after a wrong line the other side hangs up
+                link.sendall(b"".join(line + b"\n" for line in said))
+        except OSError:
+            link.close()
+            raise
         return link
 
 
