@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -127,9 +126,7 @@ def test_a_link_works_once_and_its_cookie_changes_only_what_the_own_pages_ask_fo
         revoked = json.loads(run_open(site, "--revoke", "--json").stdout)
         assert revoked == {"revoked": 1}
         assert pause(site, login, own) == 401
-        began = time.monotonic()
-        assert b"hello" in answer.read(), "it ends"
-        assert time.monotonic() - began < 5.0
+        assert b"hello" in answer.read(), "it ends; else it would be kept alive, and this would hang"
         stream.close()
 
 
