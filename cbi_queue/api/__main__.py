@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import signal
 import socket
 import sys
@@ -61,9 +62,11 @@ def _refused(exc: CbiError) -> int:
 
 
 def _leave(signum: int, _frame: FrameType | None) -> None:
-    """Exit cleanly: uvicorn raises the signal again once it has shut down."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(130 if signum == signal.SIGINT else 0)
+    """End before uvicorn listens to signals, and after: it raises the signal again once it has shut down.
+
+    No exception: one that a handler raises in the middle of a finalizer is lost, and the server would go on.
+    """
+    os._exit(130 if signum == signal.SIGINT else 0)
 
 
 def serve(settings: Settings, *, open_browser: bool = False) -> None:

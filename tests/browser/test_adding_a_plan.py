@@ -49,6 +49,7 @@ def test_a_broken_plan_shows_its_line_and_the_mended_one_is_enqueued(tmp_path: P
         page.get_by_role("button", name="Check").click()
         page.get_by_role("link", name="line 3").first.click()
         assert "did you mean 'script'" in page.locator("#line-3.faulty").inner_text()
+        page.wait_for_load_state()  # with its style sheets
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
         text.fill(text.input_value().replace("scrpt", "script"))

@@ -41,6 +41,7 @@ def test_two_runs_are_compared_with_a_form(tmp_path: Path):
                 box.check()
             page.get_by_role("button", name="Compare the two").click()
             page.get_by_text("Not known: ").wait_for()
+            page.wait_for_load_state()  # with its style sheets
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert "differs" not in page.locator(".beside").first.inner_text(), "scores are not parameters"
             page.close()

@@ -98,7 +98,7 @@ def test_a_pause_with_a_time_lifts_itself(installation: Installation) -> None:
 
 def test_a_drain_lets_the_job_end_and_starts_nothing_new(installation: Installation) -> None:
     """Draining loses no work of the current job."""
-    installation.enqueue(installation.lasting("current", epochs=40), {**NAIVE, "name": "next"})
+    installation.enqueue(installation.lasting("current", epochs=300), {**NAIVE, "name": "next"})
     installation.start_daemon()
     installation.until_epoch("current", 1)
 

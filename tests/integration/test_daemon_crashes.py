@@ -72,7 +72,7 @@ def test_a_killed_daemon_loses_nothing_and_the_orphan_leaves_the_slot(installati
 
 def test_an_orphan_that_the_kernel_keeps_stopped_is_woken_and_leaves(installation: Installation) -> None:
     """A stopped process never sees that its daemon died; it must not hold the slot for ever."""
-    installation.enqueue(installation.lasting("frozen", epochs=40))
+    installation.enqueue(installation.lasting("frozen", epochs=300))
     daemon = installation.start_daemon()
     installation.until_epoch("frozen", 1)
     orphan = installation.trainer("frozen")
@@ -200,7 +200,7 @@ def test_a_foreign_write_transaction_of_8_seconds_fails_nothing(installation: In
 
 def test_a_daemon_that_boots_beside_a_foreign_write_transaction_waits_for_it(installation: Installation) -> None:
     """Longer than SQLite's own timeout, with a row to recover: it neither fails nor forgets."""
-    installation.enqueue(installation.lasting("waited", epochs=40))
+    installation.enqueue(installation.lasting("waited", epochs=300))
     daemon = installation.start_daemon()
     installation.until_epoch("waited", 1)
     daemon.kill()
