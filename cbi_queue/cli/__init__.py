@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 import cbi_queue
 from cbi_queue.errors import CbiError
+from cbi_queue.orderly_end import repeat_lost_interruptions
 from cbi_queue.standard_streams import guarded_output, leave
 
 VERBS: dict[str, str] = {
@@ -149,6 +150,7 @@ def _warn_of_slips() -> None:
 def main() -> NoReturn:
     """Run the command line; print a CbiError as message and hint, and end the process with its code."""
     gc.set_threshold(20_000)  # what is imported stays: looking through it 30 times is a tenth of a short verb's time
+    repeat_lost_interruptions()
     try:
         with guarded_output():
             _run()
