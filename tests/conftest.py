@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import shutil
@@ -200,17 +201,34 @@ SET_BY_LIBRARIES = (
 """Variables that the test runner and libraries set themselves when first used; the last three keep FinBERT off the network."""
 
 
+OPEN: set[str] = set()
+"""Numbers of the descriptors that were open when the last test ended."""
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind() -> Iterator[None]:
-    """Fail a test that leaves a child process running or an environment variable changed: the next one would suffer."""
+    """Fail a test that leaves a child process, an environment variable or a file: a later one would suffer.
+
+    Files, sockets, pipes and processes that nothing refers to complain when they are collected. That happens here, as soon
+    as a descriptor or an ended child is left; else it would happen in any later test.
+    """
     children = set(psutil.Process().children())
     environ = dict(os.environ)
     yield
-    left = [child for child in psutil.Process().children() if child not in children and _runs(child)]
+    new = [child for child in psutil.Process().children() if child not in children]
+    if new or not OPEN.issuperset(_descriptors()):
+        gc.collect()
+        OPEN.clear()
+        OPEN.update(_descriptors())
+    left = [child for child in new if _runs(child)]
     assert not left, f"processes were left running: {left}"
     names = {name for name in {*environ, *os.environ} if not name.startswith(SET_BY_LIBRARIES)}
     changed = {name for name in names if environ.get(name) != os.environ.get(name)}
     assert not changed, f"environment variables were left changed: {sorted(changed)}"
+
+
+def _descriptors() -> list[str]:
+    return [entry.name for entry in os.scandir("/dev/fd")]
 
 
 def _runs(process: psutil.Process) -> bool:

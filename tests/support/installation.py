@@ -48,7 +48,7 @@ for epoch in training.epochs(EPOCHS):
 
 @dataclass
 class Installation:
-    """One installation; `daemons` are killed at the end of the test."""
+    """One installation; `daemons`, and commands put among them, are killed at the end of the test."""
 
     root: Path
     overrides: dict[str, str] = field(default_factory=dict)
@@ -219,14 +219,12 @@ class Installation:
         return [json.loads(line) for line in self.overlap_log.read_text().splitlines()]
 
     def close(self) -> None:
-        """End every daemon and every trainer."""
+        """End every daemon and command, close its pipes, and end every trainer."""
         for daemon in self.daemons:
-            if daemon.poll() is None:
-                daemon.send_signal(signal.SIGCONT)
-                daemon.kill()
-            daemon.wait()
-            if daemon.stderr:
-                daemon.stderr.close()
+            with daemon:
+                if daemon.poll() is None:
+                    daemon.send_signal(signal.SIGCONT)
+                    daemon.kill()
         self._end_trainers()
 
     def _end_trainers(self) -> None:
