@@ -166,7 +166,7 @@ def test_a_page_that_ends_takes_its_comparison_with_it(site):
     app = create_app(site.settings)
     with TestClient(app, base_url=site.url) as client:
         client.get("/api/v1/leaderboard")
-        until(lambda: app.state.comparer._child is not None, "the comparison to start", 30)
+        until(lambda: app.state.comparer._child is not None, "the comparison to start")
         child = app.state.comparer._child
 
     assert child.poll() is not None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from support.api_installation import free_port
 from support.light_libraries import light_libraries
 from support.waiting import until
 
@@ -62,7 +63,7 @@ def test_a_trainer_holds_the_lock_whatever_the_daemon_was_started_with(
     trainer = installation.trainer_at_work("net")
     assert holds_lock(installation, trainer.pid)
     daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(30) == 0
+    assert daemon.wait(60) == 0
 
 
 @pytest.mark.parametrize("closing", CLOSINGS)
@@ -79,15 +80,7 @@ def test_the_page_is_served_whatever_it_was_started_with(installation: Installat
     server = start(installation, closing, "cbi_queue.api")
     until(lambda: answers(int(installation.overrides["CBI_PORT"])), "the page answers")
     server.send_signal(signal.SIGTERM)
-    assert server.wait(20) == 0
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    assert server.wait(60) == 0
 
 
 def answers(port: int) -> bool:
@@ -95,7 +88,7 @@ def answers(port: int) -> bool:
     from urllib.request import urlopen
 
     try:
-        with urlopen(f"http://127.0.0.1:{port}/api/v1/status", timeout=2) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/api/v1/status", timeout=10) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False
@@ -117,7 +110,7 @@ def test_a_living_trainer_without_the_lock_is_ended_before_the_next_one_starts(i
     assert not psutil.pid_exists(trainer.pid) or psutil.Process(trainer.pid).status() == psutil.STATUS_ZOMBIE
     assert installation.attempts("net")[0].outcome == Outcome.INTERRUPTED
     second.send_signal(signal.SIGTERM)
-    second.wait(30)
+    second.wait(60)
 
 
 def full_pipe() -> tuple[int, int]:
@@ -139,7 +132,7 @@ def test_a_pipe_that_nobody_reads_stops_neither_training_nor_sigterm(installatio
     daemon = start(installation, "", "workers", stdout=write, stderr=write)
     installation.until_state("net", "succeeded", within_s=180)
     daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(30) == 0
+    assert daemon.wait(60) == 0
     os.close(read)
     os.close(write)
 

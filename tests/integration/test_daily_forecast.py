@@ -288,12 +288,12 @@ def test_the_daemon_queues_the_day_once_and_a_restart_changes_nothing(
         until(lambda: is_there(trained, name), "the daemon queues the forecast of the day", 120)
         job = trained.until_state(name, "succeeded", "failed", within_s=120)
         daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(60)
         first = files(trained) if folder(trained).exists() else {}
         daemon = trained.start_daemon()
         again = json.loads(trained.cli("list", "--all", "--json"))
         daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(60)
     finally:
         del trained.overrides["CBI_FORECAST_AT"], trained.overrides["CBI_FORECAST_MAX_AGE"]
     assert job.state == "failed", "these data are years old, and the job does not say --old-data"
@@ -308,7 +308,7 @@ def test_the_daemon_queues_the_day_once_and_a_restart_changes_nothing(
     job = trained.until_state("by-hand", "succeeded", "failed", within_s=120)
     assert job.state == "succeeded", trained.story("by-hand")
     daemon.terminate()
-    daemon.wait(30)
+    daemon.wait(60)
     notify(trained.settings)
     assert hook.told == [("forecast", "by-hand wrote a forecast")]
     hook.remove()
@@ -317,7 +317,7 @@ def test_the_daemon_queues_the_day_once_and_a_restart_changes_nothing(
     daemon = trained.start_daemon()
     assert trained.until_state("by-hand-2", "succeeded", within_s=120).metrics["change"] == "unchanged"
     daemon.terminate()
-    daemon.wait(30)
+    daemon.wait(60)
     assert files(trained) == written
     assert "forecasts from" in trained.cli("list", "--all")
     assert "by-hand" not in trained.cli("leaderboard")

@@ -94,14 +94,14 @@ def test_an_import_that_takes_the_place_of_others_is_finished(site, tmp_path, nu
 def test_sigterm_ends_the_reader_too_and_leaves_nothing(site, tmp_path):
     site.environ["PATH"] = os.environ["PATH"]
     csv = write_csv(tmp_path / "zl.csv", 30)
-    sleeper = "import subprocess\ni._ask = lambda *_: subprocess.run(['sleep', '60'])"
+    sleeper = "import subprocess\ni._ask = lambda *_: subprocess.run(['sleep', '600'])"
     command = [sys.executable, "-P", "-c", IMPORT.format(before=sleeper), "data", "import", str(csv), "--dataset", "zl"]
     with subprocess.Popen(command, env=site.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         until(lambda: leftovers(site), "a staging folder")
         assert json.loads(data(site, "list", "--json"))[0]["dataset"] == "default"
         assert len(leftovers(site)) == 1, "an import that runs is left alone"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM, "and does not wait for its reader, which sleeps a minute"
+        assert process.wait(60) == 128 + signal.SIGTERM, "and does not wait for its reader, which sleeps ten minutes"
     assert leftovers(site) == []
     assert not (site.settings.training_data / "datasets").exists()
 

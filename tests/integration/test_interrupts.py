@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from support.api_installation import free_port
 from support.installation import NAIVE
 from support.waiting import until
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from support.installation import Installation
 
-SLOW_IMPORT_S = 60
+SLOW_IMPORT_S = 600
 
 
 def start(installation: Installation, *arguments: str) -> subprocess.Popen[bytes]:
@@ -65,16 +66,21 @@ def test_a_verb_that_waits_ends_with_130_however_often_ctrl_c_is_pressed(
 
 
 def until_all_wait(processes: Collection[subprocess.Popen[bytes]]) -> None:
-    """Wait until each is past its imports: it has used some processor time, and hardly any for a second."""
-    seen = [psutil.Process(process.pid) for process in processes]
+    """Wait until each is past its imports: it has used processor time, and then slept for half a second.
 
-    def are_idle() -> bool:
-        before = [process.cpu_times().user for process in seen]
-        time.sleep(1.0)
-        after = [process.cpu_times().user for process in seen]
-        return min(before) > 0.05 and max(late - early for early, late in zip(before, after, strict=True)) < 0.1
+    One that is kept from the processor does not sleep, except in what a Mac says of it.
+    """
+    slept = {psutil.Process(process.pid): (0.0, 0) for process in processes}
 
-    until(are_idle, "the verbs wait", 60.0)
+    def have_slept() -> bool:
+        for process, (used_before_s, times) in slept.items():
+            used_s = process.cpu_times().user
+            sleeps = process.status() == psutil.STATUS_SLEEPING or sys.platform == "darwin"
+            if times < 10:
+                slept[process] = (used_s, times + 1 if sleeps and used_s == used_before_s > 0.05 else 0)
+        return all(times == 10 for _, times in slept.values())
+
+    until(have_slept, "the verbs wait", every_s=0.05)
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -87,12 +93,12 @@ def test_ctrl_c_ends_the_worker_with_130_and_the_job_continues_later(installatio
     code, said = press(worker, times)
     assert code == 130, said
     assert "Traceback" not in said
-    until(lambda: not trainer.is_alive(), "the trainer leaves by itself", 20)
+    until(lambda: not trainer.is_alive(), "the trainer leaves by itself")
     assert list((installation.root / str(installation.job("net").run_dir) / "checkpoints").iterdir())
     daemon = installation.start_daemon()
     until(lambda: installation.attempts("net")[0].outcome == Outcome.INTERRUPTED, "it is settled")
     daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(30) == 0
+    assert daemon.wait(60) == 0
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -108,13 +114,13 @@ def test_ctrl_c_in_run_reaches_the_daemon_even_when_pressed_twice(installation: 
     code, said = press(run, times)
     assert code == 130, said
     assert "Traceback" not in said
-    until(lambda: not trainer.is_alive(), "the trainer is stopped", 30)
-    until(lambda: installation.job("net").state == "queued", "the daemon settles it", 30)
+    until(lambda: not trainer.is_alive(), "the trainer is stopped")
+    until(lambda: installation.job("net").state == "queued", "the daemon settles it")
 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_ends_the_server_with_130(installation: Installation, times: int) -> None:
-    installation.overrides["CBI_PORT"] = "18765"
+    installation.overrides["CBI_PORT"] = str(free_port())
     server = start(installation, "serve")
     assert server.stdout is not None
     assert b"Status page" in server.stdout.readline()
@@ -180,9 +186,9 @@ def test_a_trainer_that_still_imports_leaves_at_once(installation: Installation,
         daemon.send_signal(signal.SIGTERM)
     else:
         daemon.kill()
-    until(lambda: not trainer.is_alive(), "the trainer leaves", 10)
+    until(lambda: not trainer.is_alive(), "the trainer leaves")
     if how == "stop":
-        assert daemon.wait(20) == 0
+        assert daemon.wait(60) == 0
         assert installation.attempts("slow")[0].outcome == Outcome.INTERRUPTED
 
 
@@ -201,13 +207,13 @@ def test_a_package_that_misbehaves_at_import_spoils_nothing(tmp_path: Path, body
     """It neither ends the process nor hangs it, and what it prints does not get into the output."""
     site = slow_package(tmp_path, body)
     code = (
-        "from cbi_queue.models import outside; outside.LOADS_WITHIN_S = 1.0\n"
+        f"from cbi_queue.models import outside; outside.LOADS_WITHIN_S = {1.0 if 'after 1 s' in str(why) else 60.0}\n"
         "print([str(fault) for fault in outside.find_outside({}).faults])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(site)},
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (why or "[]") in done.stdout

@@ -85,7 +85,7 @@ def test_a_ledger_that_is_taken_away_ends_the_daemon_with_words(
 
     harm(installation.settings.ledger_path)
 
-    assert daemon.wait(40) == 1
+    assert daemon.wait(60) == 1
     assert daemon.stderr
     told = daemon.stderr.read().decode()
     assert words in told
@@ -171,7 +171,7 @@ def test_nothing_is_restored_over_a_running_daemon(installation: Installation) -
     daemon = installation.start_daemon()
     assert "a daemon" in installation.cli("restore", "newest", code=75)
     daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(30) == 0
+    assert daemon.wait(60) == 0
 
 
 def test_a_disk_that_became_read_only_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_the_next_attempt_begins_lowered_only_under_a_governor_that_can_raise_it
     kept = lowered(governed)
     assert f"Micro-batch lowered to {kept} by the governor" in governed.cli("show", "tight")
     daemon.terminate()
-    daemon.wait(30)
+    daemon.wait(60)
 
     governed.overrides["CBI_GOVERNOR"] = mode
     governed.cli("resume", "--all")

@@ -76,6 +76,6 @@ def test_a_stopped_orphan_is_continued_so_that_it_can_save_and_leave(
 
     end_orphan(site.settings, StopFlag())
 
-    reaper.join(30)
+    reaper.join(60)
     assert saved.read_text() == "saved"
     assert orphan.returncode == 0

@@ -29,7 +29,7 @@ def trainer(tmp_path: Path) -> Iterator[TrainerProcess]:
     os.close(lock)
     yield process
     process.kill()
-    process.wait(30)
+    process.wait(60)
     process.close()
 
 

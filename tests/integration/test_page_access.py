@@ -175,7 +175,7 @@ def test_open_sends_nothing_to_a_program_that_only_has_the_port(site):
         thread = threading.Thread(target=relay)
         thread.start()
         refused = run_open(site)
-        thread.join(30)
+        thread.join(60)
 
     assert refused.returncode == 2
     assert "is not the page of the queue in" in refused.stderr

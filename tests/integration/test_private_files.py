@@ -100,7 +100,7 @@ def environment_of_a_trainer(tmp_path: Path, passed: tuple[str, ...]) -> dict[st
         until(written.exists, "the trainer has written its environment")
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(60)
         process.close()
     return json.loads(written.read_text())
 

@@ -98,7 +98,7 @@ def test_the_slot_stays_taken_by_the_trainer_of_a_killed_daemon(path, tmp_path):
     daemon = python(DAEMON, path, tmp_path / "end")
     trainer = ProcessIdentity.of(int(daemon.stdout.readline()))
     daemon.kill()
-    daemon.wait(30)
+    daemon.wait(60)
     second = SlotLock(path)
 
     assert trainer.is_alive()

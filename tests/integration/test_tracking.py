@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.api_installation import free_port
 from support.installation import NAIVE, NET
 from support.tracked_runs import MlflowReader, TrackedRuns
 from support.waiting import until
@@ -275,13 +276,10 @@ def test_two_trackers_never_write_at_once(tracked, installation):
 def test_mlflow_ui_shows_the_store(tracked, installation):
     """The command that `track` prints, on a free port, with one worker instead of four and none for jobs."""
     import shlex
-    import socket
 
     tracked.ended("a-run")
     look = json.loads(tracked.track("--json"))["look"]
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [*shlex.split(look)[:-1], str(port)]
     log = (installation.root / "ui.log").open("wb")
     environ = {**installation.environ, "MLFLOW_WORKERS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -308,7 +306,7 @@ def test_mlflow_ui_shows_the_store(tracked, installation):
         for process in (server, *children):
             process.terminate()
         psutil.wait_procs(children, 10)
-        server.wait(20)
+        server.wait(60)
     assert "default 1w" in names
 
 

@@ -40,7 +40,7 @@ def trainer(tmp_path: Path, feature_dir: Path) -> Iterator[TrainerProcess]:
     process.begin(task.assignment)
     yield process
     process.kill()
-    process.wait(30)
+    process.wait(60)
     process.close()
 
 

@@ -66,7 +66,7 @@ def test_a_cancelled_trainer_is_gone_with_its_children(installation: Installatio
     installation.cli("cancel", "parent")
 
     assert installation.job("parent").state is JobState.CANCELLED
-    until(lambda: not any(child.is_alive() for child in family), "the children are gone", within_s=5)
+    until(lambda: not any(child.is_alive() for child in family), "the children are gone")
 
 
 def test_a_crashed_trainer_leaves_no_child_in_its_group(installation: Installation) -> None:
@@ -80,7 +80,7 @@ def test_a_crashed_trainer_leaves_no_child_in_its_group(installation: Installati
 
     inside, outside = json.loads(pids.read_text())
     assert "SIGSEGV" in (installation.attempts("parent")[0].error or "")
-    until(lambda: ProcessIdentity.of(inside) is None, "the child in its group is gone", within_s=5)
+    until(lambda: ProcessIdentity.of(inside) is None, "the child in its group is gone")
     if left := ProcessIdentity.of(outside):  # it fled into a session of its own before it could be seen
         left.kill()
 
@@ -177,7 +177,7 @@ def test_a_trainer_that_survives_sigkill_keeps_the_slot_and_is_left_to_the_next_
     assert not SlotLock(installation.settings.lock_path).try_acquire()
 
     trainer.kill()
-    assert Undying.started.pop().wait(30) == -signal.SIGKILL
+    assert Undying.started.pop().wait(60) == -signal.SIGKILL
     (installation.root / "config.toml").write_text("")
     assert installation.start_daemon("--until-empty", wait=False).wait(90) == 0
     assert installation.job("stuck").state is JobState.SUCCEEDED

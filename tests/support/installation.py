@@ -34,7 +34,7 @@ NET = {
 }
 """A real job that reports epochs and can be stopped anywhere."""
 LASTING = """
-import time
+import os, time
 from cbi_queue.client import training
 training.resume_from()
 for epoch in training.epochs(EPOCHS):
@@ -42,8 +42,10 @@ for epoch in training.epochs(EPOCHS):
     training.report(epoch, of=EPOCHS, loss=1 / epoch)
     with training.save(epoch) as path:
         path.write_text(str(epoch))
+    if os.path.exists(__file__ + ".enough"):
+        break
 """
-"""A script that reports and checkpoints EPOCHS epochs."""
+"""A script that reports and checkpoints EPOCHS epochs, or until it is told that they are enough."""
 
 
 @dataclass
@@ -99,12 +101,16 @@ class Installation:
     def lasting(self, name: str, epochs: int = 10_000) -> dict[str, Any]:
         """A job that reports epochs, checkpoints and obeys orders, where any trainer will do: no library is imported.
 
-        By default it lasts longer than any test.
+        By default it lasts longer than any test, unless `let_end` is called.
         """
         script = self.root / f"{name}.py"
         script.write_text(LASTING.replace("EPOCHS", str(epochs)))
         params = {"command": [sys.executable, script.name], "workdir": str(self.root)}
         return {"family": "script", "model": "command", "horizon": "-", "name": name, "params": params}
+
+    def let_end(self, name: str) -> None:
+        """Have a `lasting` job end after its present epoch."""
+        (self.root / f"{name}.py.enough").touch()
 
     def ledger(self) -> Ledger:
         """Open the ledger for writing."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, within_s: float = 30.0, every_s: float = 0.02) -> T:
+def until(condition: Callable[[], T], what: str, within_s: float = 60.0, every_s: float = 0.02) -> T:
     """Return the first true value of *condition*; fail with *what* when there is none within *within_s* seconds."""
     deadline = time.monotonic() + within_s
     while True:

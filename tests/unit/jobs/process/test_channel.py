@@ -69,7 +69,7 @@ def test_the_work_waits_for_its_assignment(line):
 
     line.order(BEGIN)
 
-    thread.join(10)
+    thread.join(60)
     assert got == [BEGIN]
 
 
@@ -89,7 +89,7 @@ def test_a_paused_trainer_stands_still_says_so_and_goes_on_when_told(line):
 
     line.order(Resume())
     assert line.next_report() == Resumed(5)
-    thread.join(10)
+    thread.join(60)
     assert story == [5, 6]
     assert line.channel.paused_s > 0.0
     assert line.channel.take_was_paused(), "the epoch that a pause fell into is no baseline"
@@ -134,7 +134,7 @@ def test_a_paused_trainer_leaves_when_stopped_or_orphaned(line, end):
 
     {"stop": lambda: line.order(Stop()), "hang-up": line.hang_up, "signal": line.channel.stop}[end]()
 
-    thread.join(10)
+    thread.join(60)
     assert story == ["stopped"]
     line.channel.report(Note("next"))
     assert line.next_report() == Note("next"), "it did not report that it resumed"
@@ -203,7 +203,7 @@ def test_a_trainer_that_reaches_no_safe_point_ends_itself_when_its_grace_is_over
     if end == "stop":
         child.stdin.write(encode(Stop()).decode())
         child.stdin.flush()
-        child.wait(30)
+        child.wait(60)
     child.communicate(timeout=30)
 
     assert child.returncode == ExitCode.STOPPED
