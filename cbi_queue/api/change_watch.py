@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 0.1
+FIRST_LOOK_WITHIN_S: Final = 10.0
 DAEMON_EVERY_S: Final = 1.0
 """How often the slot's lock is looked at: a daemon that died writes nothing."""
 MOST_LISTENERS: Final = 64
@@ -100,6 +101,8 @@ class ChangeWatch:
         self._settings = settings
         self._listeners: list[Listener] = []
         self._stop: threading.Event | None = None
+        self._has_looked = threading.Event()
+        self._has_looked.set()
 
     @property
     def listening(self) -> int:
@@ -113,8 +116,8 @@ class ChangeWatch:
         listener = Listener()
         self._listeners.append(listener)
         if self._stop is None:
-            self._stop = threading.Event()
-            work = (asyncio.get_running_loop(), self._stop)
+            self._stop, self._has_looked = threading.Event(), threading.Event()
+            work = (asyncio.get_running_loop(), self._stop, self._has_looked)
             threading.Thread(target=self._watch, args=work, name="change-watch", daemon=True).start()
         return listener
 
@@ -128,8 +131,10 @@ class ChangeWatch:
     def missed(self, after: int | None) -> Change:
         """Return what a client does not know that saw the event *after* last; None: it knows nothing, which is no change.
 
-        Reads the ledger: not in the event loop. A ledger that cannot be read has no news; the page says so itself.
+        Reads the ledger: not in the event loop. A ledger that cannot be read has no news; the page says so itself. The
+        thread has looked before: what changes after its look is told to every listener, and what was before is read here.
         """
+        self._has_looked.wait(FIRST_LOOK_WITHIN_S)
         try:
             with Ledger.open_readonly(self._settings.ledger_path) as ledger, ledger.snapshot():
                 newest = queries.last_event_id(ledger)
@@ -139,8 +144,11 @@ class ChangeWatch:
         except (CbiError, sqlite3.Error):
             return Change(frozenset(PARTS), after or 0)
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
-        eyes = _Eyes(self._settings)
+    def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, has_looked: threading.Event) -> None:
+        try:
+            eyes = _Eyes(self._settings)
+        finally:
+            has_looked.set()
         with closing(eyes):
             while not stop.wait(LOOK_EVERY_S):
                 try:
