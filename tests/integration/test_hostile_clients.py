@@ -23,6 +23,8 @@ pytestmark = pytest.mark.process
 
 HASTY = "import cbi_queue.api.connections as c; c.REQUEST_WITHIN_S = c.ANSWER_WITHIN_S = 1.5"
 """Patience that a test can wait for."""
+PATIENT = "import cbi_queue.api.connections as c; c.REQUEST_WITHIN_S = c.ANSWER_WITHIN_S = 3600.0"
+"""So much that what is closed was closed for another reason."""
 LOGIN = "Authorization: Bearer {token}"
 
 
@@ -114,14 +116,13 @@ def test_a_client_that_does_not_read_its_answer_is_closed(site):
 
 
 def test_two_hundred_silent_connections_lock_nobody_out(site):
-    with site.server() as process, contextlib.ExitStack() as stack:
+    with site.server(PATIENT) as process, contextlib.ExitStack() as stack:
         for _ in range(200):
-            stack.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=5))
+            stack.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=60))
         answered = send(site.port, request(site.port, "GET /healthz HTTP/1.1", "Connection: close"))
         open_now = open_connections(process.pid)
 
     assert answered.status == 200
-    assert answered.after_s < 5.0
     assert open_now <= MOST_CONNECTIONS
 
 
@@ -134,12 +135,11 @@ def open_connections(pid: int) -> int:
 
 def test_nothing_of_a_body_is_read_or_awaited_before_the_token(site):
     """Not even `100 Continue` is answered, and the connection is closed at once."""
-    with site.server():
+    with site.server(PATIENT):
         for headers in ((), ("Authorization: Bearer wrong",), ("Expect: 100-continue",)):
             asked = request(site.port, "POST /api/v1/pause HTTP/1.1", "Content-Length: 60000", *headers)
             answered = send(site.port, asked)
             assert (answered.status, answered.is_closed) == (401, True), headers
-            assert answered.after_s < 5.0
 
 
 def test_the_token_is_in_no_command_line_no_environment_and_no_output(site):
@@ -306,7 +306,7 @@ def test_odd_requests_are_refused_change_nothing_and_are_not_logged(site):
         tried = odd_requests(site.port, token)
         wrong = []
         for name, sent, right in tried:
-            answered = send(site.port, sent, within_s=12.0)
+            answered = send(site.port, sent)
             if answered.status not in right or "access-control" in answered.text.lower() or token in answered.text:
                 wrong.append((name, answered.status, answered.text[:200]))
             elif answered.status == 0:

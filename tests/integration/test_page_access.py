@@ -119,7 +119,7 @@ def test_a_link_works_once_and_its_cookie_changes_only_what_the_own_pages_ask_fo
             asked = request(site.port, "GET /status HTTP/1.1", BROWSER, more, host=f"localhost:{site.port}")
             assert send(site.port, asked).status == 200
 
-        stream = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+        stream = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
         stream.request("GET", "/api/v1/events/stream", headers=dict([login.split(": ", 1)]))
         answer = stream.getresponse()
         assert answer.readline() == b"retry: 2000\n"
@@ -242,11 +242,12 @@ def test_accounts_that_could_connect_are_named_and_an_unknown_answer_is_no_permi
 
 
 def test_a_hundred_megabytes_are_refused_before_they_are_read(site):
-    with site.server() as process:
+    with site.server(
+        "import cbi_queue.api.connections as c; c.REQUEST_WITHIN_S = c.ANSWER_WITHIN_S = 3600.0"
+    ) as process:
         token = f"Authorization: Bearer {read_token(site.settings)}"
         for path in ("/pause", "/api/v1/pause"):
             asked = request(site.port, f"POST {path} HTTP/1.1", FORM, token, "Content-Length: 104857600")
             answered = send(site.port, asked)  # the body never comes
             assert (answered.status, answered.is_closed) == (413, True)
-            assert answered.after_s < 5.0
         assert process.poll() is None

@@ -35,6 +35,8 @@ for epoch in training.epochs(int(sys.argv[1])):
     training.metric("rmse", float("nan"))
     training.metric("rmse", epoch)
     training.micro_batch(32)
+    while epoch == 2 and len(sys.argv) > 3 and not os.path.exists(sys.argv[3]):
+        time.sleep(0.01)
     if epoch == 2 and os.fork() == 0:
         training.report(50)
         training.metric("child", 1)
@@ -103,14 +105,14 @@ def test_a_script_reports_stops_with_a_checkpoint_and_goes_on_after_it(runner, v
     runner.channel.order(micro_batch=8)
     until(lambda: runner.of_kind(MicroBatchChanged), "the smaller micro-batch")
     runner.channel.order(stop=True, checkpoint=True)
-    _, errors = script.communicate(timeout=30)
+    _, errors = script.communicate(timeout=60)
     assert script.returncode == 75
     assert errors.count("(said once)") == 2  # epoch and metric, each once
     until(lambda: runner.of_kind(CheckpointSaved), "the checkpoint")
     saved = runner.of_kind(CheckpointSaved)[-1].epoch
     epochs = runner.of_kind(EpochReport)
     assert [report.epoch for report in epochs] == list(range(1, saved + 1))  # nothing of the forked child
-    assert all(0.015 < report.wall_s < 5.0 and report.samples == 10 for report in epochs)
+    assert all(0.015 < report.wall_s < 60.0 and report.samples == 10 for report in epochs)
     assert epochs[1].train_loss == 0.5
     assert runner.channel.metrics == {"rmse": float(saved)}
     assert runner.channel.can == {"checkpoint", "micro_batch"}
@@ -120,7 +122,7 @@ def test_a_script_reports_stops_with_a_checkpoint_and_goes_on_after_it(runner, v
     runner.channel.order(stop=False, checkpoint=False)
     runner.reports.clear()
     again = runner.start(saved + 2, 0, python=python)
-    assert again.communicate(timeout=30)[0] == "done True\n"
+    assert again.communicate(timeout=60)[0] == "done True\n"
     until(lambda: len(runner.of_kind(EpochReport)) == 2, "the two epochs that were left")
     assert [report.epoch for report in runner.of_kind(Restored)] == [saved]
     assert [report.epoch for report in runner.of_kind(EpochReport)] == [saved + 1, saved + 2]
@@ -128,28 +130,33 @@ def test_a_script_reports_stops_with_a_checkpoint_and_goes_on_after_it(runner, v
 
 
 def test_time_that_the_kernel_kept_a_script_stopped_is_left_out(runner):
+    began_s = time.monotonic()
     script = runner.start(1000, 0.05)
     until(lambda: runner.of_kind(EpochReport), "the first epoch")
     script.send_signal(signal.SIGSTOP)
     stopped_s = time.monotonic()
     until(lambda: time.monotonic() - stopped_s > 1.0, "a second of pause")
-    runner.channel.was_stopped(time.monotonic() - stopped_s)
+    paused_s = time.monotonic() - stopped_s
+    runner.channel.was_stopped(paused_s)
     count = len(runner.of_kind(EpochReport))
     script.send_signal(signal.SIGCONT)
     until(lambda: len(runner.of_kind(EpochReport)) > count + 2, "epochs after the pause")
     script.kill()
     script.communicate()
-    assert max(report.wall_s for report in runner.of_kind(EpochReport)) < 0.8
+    told_s = sum(report.wall_s for report in runner.of_kind(EpochReport))
+    assert told_s < time.monotonic() - began_s - paused_s
     assert any(report.resumed for report in runner.of_kind(EpochReport)[count:])
 
 
 def test_a_script_goes_on_when_the_queue_is_gone_or_was_never_there(runner):
-    script = runner.start(40, 0.02)
+    gone = runner.folder / "gone"
+    script = runner.start(4, 0, gone)
     until(lambda: runner.of_kind(EpochReport), "the first epoch")
     runner.channel.close()
-    assert script.communicate(timeout=30)[0] == "done False\n"
+    gone.touch()
+    assert script.communicate(timeout=60)[0] == "done False\n"
     late = runner.start(3, 0)
-    output, errors = late.communicate(timeout=30)
+    output, errors = late.communicate(timeout=60)
     assert (late.returncode, output) == (0, "done False\n")
     assert errors.count("cannot reach the queue") == 1
 
@@ -186,7 +193,7 @@ def test_what_a_client_says_is_checked_and_told_once(runner):
 )
 def test_another_language_is_told_and_nothing_of_it_is_believed(runner, lines, words):
     with runner.connect(*lines) as link:
-        link.settimeout(10)
+        link.settimeout(60)
         while link.recv(4096):
             pass
     assert [words in note.text for note in runner.reports] == [True]

@@ -28,12 +28,14 @@ fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two at once: an error
 path = training.resume_from()
 story = open("story", "a", buffering=1)
 story.write(f"start {path.read_text() if path else 0}\\n")
-for epoch in training.epochs(60):
+for epoch in training.epochs(10_000):
     time.sleep(0.05)
-    training.report(epoch, of=60, loss=1 / epoch, samples=10, micro_batch=training.micro_batch(32))
+    training.report(epoch, of=10_000, loss=1 / epoch, samples=10, micro_batch=training.micro_batch(32))
     with training.save(epoch) as path:
         path.write_text(str(epoch))
     story.write(f"epoch {epoch}\\n")
+    if os.path.exists("enough"):
+        break
 training.metric("rmse", 0.25)
 (training.output_dir / "plot.txt").write_text("drawn")
 """
@@ -77,6 +79,7 @@ def test_after_any_kill_a_script_goes_on_from_its_own_checkpoint(installation: I
             runner.kill()
         if killed != "runner":
             daemon = installation.start_daemon()
+    (installation.root / "work-mine" / "enough").touch()
     job = installation.until_state("mine", "succeeded", "failed")
     assert job.state is JobState.SUCCEEDED, installation.attempts("mine")
     assert job.metrics is not None
@@ -86,7 +89,6 @@ def test_after_any_kill_a_script_goes_on_from_its_own_checkpoint(installation: I
     for what, number in story(installation):
         assert number in ({last, last + 1} if what == "start" else {last + 1}), story(installation)
         last = number
-    assert last == 60
     assert sum(event.event == "restored" for event in installation.events("mine")) >= 4
     manifest = json.loads((Path(str(job.run_dir)) / "manifest.json").read_text())
     assert "outputs/plot.txt" in manifest["files"]
