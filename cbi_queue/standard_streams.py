@@ -1,4 +1,4 @@
-"""Standard input, output and error, and the umask, made safe at the start of every process of ours; and its quick end.
+"""Standard input, output and error, and the umask, made safe at the start of every process of ours; and how it ends.
 
 A service manager, cron or a shell (`<&-`) may start a process with some of them closed. The next file that is opened
 then gets number 0, 1 or 2, and a child's redirection overwrites it: a slot lock that is lost this way lets two trainers
@@ -13,6 +13,7 @@ import errno
 import fcntl
 import io
 import os
+import signal
 import stat
 import sys
 import threading
@@ -74,6 +75,22 @@ def guarded_output() -> Iterator[None]:
                 print(f"Error: cannot write {what}: {exc.strerror}", file=sys.stderr, flush=True)
         _point_at_null(sys.stdout.fileno())  # the interpreter flushes once more at its end
         raise SystemExit(1) from None
+
+
+@contextlib.contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this process as an exception does: what it began is removed, its children are ended."""
+
+    def end(signum: int, _frame: object) -> None:
+        raise SystemExit(128 + signum)
+
+    heeded = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, end) for signum in heeded}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def leave(status: int) -> NoReturn:

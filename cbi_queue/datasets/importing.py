@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from cbi_queue.datasets.description import DataSet, read_description, write_desc
 from cbi_queue.datasets.place import DEFAULT, DESCRIPTION_NAME, ONE_FOR_ALL, export_name, exports_in, of_dataset
 from cbi_queue.errors import Refused
 from cbi_queue.regular_files import plain_words
+from cbi_queue.standard_streams import ended_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,7 +81,7 @@ def staged(settings: Settings, wanted: Wanted, description: DataSet) -> Iterator
     Raises:
         Refused: when the interpreter cannot do it.
     """
-    with _ended_in_order():
+    with ended_in_order():
         work = Path(tempfile.mkdtemp(prefix=STAGING, dir=settings.training_data))
         with _locked(work) as lock:
             try:
@@ -107,22 +107,6 @@ def _locked(work: Path) -> Iterator[int | None]:
             yield descriptor
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this process as an exception does: the reader is ended too, and nothing is left."""
-
-    def end(signum: int, _frame: object) -> None:
-        raise SystemExit(128 + signum)
-
-    heeded = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
-    before = {signum: signal.signal(signum, end) for signum in heeded}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def _ask(settings: Settings, wanted: Wanted, description: DataSet, work: Path, lock: int | None) -> dict[str, Any]:

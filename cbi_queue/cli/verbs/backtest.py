@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from cbi_queue.errors import Refused
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.regular_files import check_folder, plain_words
 from cbi_queue.settings import load_settings
+from cbi_queue.standard_streams import ended_in_order
 from cbi_queue.views.backtest import backtest
 from cbi_queue.views.equity_plot import draw
 from cbi_queue.views.results_query import query
@@ -41,6 +41,7 @@ COLUMNS = ("book", ">Sharpe", "?>95 % interval", "?>deflated", ">gain", "?>drawd
     help="Existing folder for equity.svg, equity.parquet, runs.parquet and backtest.json.",
 )  # fmt: skip
 @json_option
+@ended_in_order()
 def command(horizon: str, best: int, dataset: str, to: Path | None, as_json: bool) -> None:
     """Trade the models of HORIZON that rank first, on the block that judged them, after costs.
 
@@ -51,7 +52,6 @@ def command(horizon: str, best: int, dataset: str, to: Path | None, as_json: boo
 
     Without --to nothing is written. runs.parquet has the results of all runs, as `cbi-queue results` has them.
     """
-    signal.signal(signal.SIGTERM, _end)
     settings = load_settings()
     if to is not None:
         _check(to)
@@ -70,11 +70,6 @@ def command(horizon: str, best: int, dataset: str, to: Path | None, as_json: boo
         print_json(_told(found))
     else:
         _print(found, to)
-
-
-def _end(_signum: int, _frame: object) -> None:
-    """End as Ctrl-C does: the process that computes is ended with this one."""
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _check(to: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from cbi_queue.ledger.damage import check_runs
 from cbi_queue.ledger.queries import find_job, scored_jobs
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
+from cbi_queue.standard_streams import ended_in_order
 from cbi_queue.vertex.commands import REPLICAS, commands_for
 from cbi_queue.vertex.names import shelf_name
 from cbi_queue.vertex.packing import NoExporter, Packed, pack
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     help="Folder of the versions, instead of vertex-ai/HORIZON below the models.",
 )  # fmt: skip
 @json_option
+@ended_in_order()
 def command(horizon: str, name: str | None, dataset: str, to: Path | None, as_json: bool) -> None:
     """Write the model of HORIZON that ranks first as a package: ONNX, native files, preprocessing, a server.
 
@@ -65,7 +66,6 @@ def command(horizon: str, name: str | None, dataset: str, to: Path | None, as_js
     that cannot be written as ONNX (ARIMA, ETS, Theta) is passed over, and named. Vetoed runs are refused until they are
     accepted, damaged ones always.
     """
-    signal.signal(signal.SIGTERM, _end)
     settings = load_settings()
     settings.require_volume()
     is_named = click.get_current_context().get_parameter_source("dataset") is not ParameterSource.DEFAULT
@@ -80,11 +80,6 @@ def command(horizon: str, name: str | None, dataset: str, to: Path | None, as_js
         print_json(_plain(chosen, packed))
     else:
         _print(chosen, packed)
-
-
-def _end(_signum: int, _frame: object) -> None:
-    """End as Ctrl-C does: what was begun is removed."""
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _candidates(horizon: str, name: str | None, dataset: str | None) -> list[Chosen]:

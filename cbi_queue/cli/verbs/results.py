@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from cbi_queue.cli.output import print_json, print_table, printable
 from cbi_queue.errors import Refused
 from cbi_queue.regular_files import check_file, plain_words
 from cbi_queue.settings import load_settings
+from cbi_queue.standard_streams import ended_in_order
 from cbi_queue.views.results_query import query
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ THREE = (
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with an object for each row.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--to", "to", type=click.Path(path_type=Path), metavar="FILE.parquet", help="Write a Parquet file.")
+@ended_in_order()
 def command(sql: str | None, as_json: bool, as_csv: bool, to: Path | None) -> None:
     """Ask the results of all runs with SQL; without --sql, show the views, their columns and three examples.
 
@@ -63,7 +64,6 @@ def command(sql: str | None, as_json: bool, as_csv: bool, to: Path | None) -> No
     """
     if as_json + as_csv + (to is not None) > 1:
         raise click.UsageError("--json, --csv and --to are three forms of the answer; choose one")
-    signal.signal(signal.SIGTERM, _end)
     if sql is None:
         if as_csv or to is not None:
             raise click.UsageError("--csv and --to need --sql")
@@ -84,11 +84,6 @@ def command(sql: str | None, as_json: bool, as_csv: bool, to: Path | None) -> No
         sys.stdout.buffer.write(answer.body)
     else:
         _print(answer)
-
-
-def _end(_signum: int, _frame: object) -> None:
-    """End as Ctrl-C does: the process that answers is ended with this one."""
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _check_target(to: Path) -> None:
