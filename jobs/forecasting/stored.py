@@ -21,11 +21,11 @@ from cbi_queue.models.entry import imported
 from cbi_queue.models.kinds import BARS, MIXTURE, Family
 from jobs.ensembles.members import Members
 from jobs.exporting.checks import LIMIT, LIMIT_ROUNDED
-from jobs.exporting.finished_run import FinishedRun, label_sd_of
+from jobs.exporting.finished_run import FinishedRun, label_sd_of, told_by
 from jobs.exporting.kinds import EXPORTED, native_model
 from jobs.families.baselines import forecast as baseline_forecast
 from jobs.forecasting.parts import by_regimes, by_windows
-from jobs.results.run_folder import METRICS, PREDICTIONS, PREPROC, TRAINING_HASH
+from jobs.results.run_folder import PREDICTIONS
 from jobs.rolling.walk import MODEL_FILE
 from jobs.trainer import BrokenSpec
 
@@ -70,23 +70,20 @@ def stored_run(asked: Asked, frame: ForecastFrame, *, same_data: bool, known: Fo
             it did on its own data.
     """
     folder = Path(asked["run_dir"])
-    metrics, preproc = (json.loads((folder / name).read_bytes()) for name in (METRICS, PREPROC))
-    if not metrics.get("forecast"):
+    told = told_by(folder)
+    if not told["metrics"].get("forecast"):
         raise BrokenSpec(f"the run of {asked['job']} has no forecast of a price")
-    frame = _with_features_of(frame, preproc.get("features") or (), asked["job"])
+    frame = _with_features_of(frame, told["preproc"].get("features") or (), asked["job"])
     recorded, blocks, revised = _recorded(folder, frame, asked["job"], known)
     last = int(np.flatnonzero(np.isfinite(recorded))[-1])
     run = FinishedRun(
-        folder,
-        metrics["model"],
-        asked["backend"],
-        metrics=metrics,
-        preproc=preproc,
-        training_hash=(folder / TRAINING_HASH).read_text(encoding="utf-8"),
+        **told,
+        model=told["metrics"]["model"],
+        backend=asked["backend"],
         frame=frame,
         recorded=recorded,
         held_out=np.empty(0, dtype=np.int64),
-        label_sd=label_sd_of(frame, metrics),
+        label_sd=label_sd_of(frame, told["metrics"]),
         interpreter=asked.get("interpreter", ""),
     )
     remarks = list(revised)
