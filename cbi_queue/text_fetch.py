@@ -7,6 +7,7 @@ SHA-1 of small ones). A folder is there when every file has been checked, or not
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -170,9 +171,11 @@ def _endpoint(environ: Mapping[str, str]) -> str:
 
 def _refuse_unless_safe(url: str) -> None:
     """Refuse what is not https; on this machine http is as good."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-        raise Refused(f"{url} is not https, so what comes from there could be anybody's; nothing was downloaded")
+    with contextlib.suppress(ValueError):  # `https://[x`
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            return
+    raise Refused(f"{url} is not https, or no address: it could be anybody's, and nothing was downloaded")
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):

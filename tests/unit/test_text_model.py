@@ -312,8 +312,9 @@ def test_a_commit_without_safetensors_or_a_branch_is_refused_with_what_to_do(hub
             files_at(name, REVISION, environ)
     with pytest.raises(Refused, match="HTTP 404"):
         files_at("some/other", REVISION, environ)
-    with pytest.raises(Refused, match="is not https"):
-        files_at(STOCK, REVISION, {"HF_ENDPOINT": "http://192.0.2.1"})
+    for endpoint in ("http://192.0.2.1", "https://[x"):
+        with pytest.raises(Refused, match="is not https"):
+            files_at(STOCK, REVISION, {"HF_ENDPOINT": endpoint})
     hub.shutdown()
     hub.server_close()
     with pytest.raises(CbiError, match="does not answer"):
