@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 256
 Asked = dict[str, Any]
-"""A run as the ledger knows it: "job", "model", "backend", "interpreter", "run_dir", "params"."""
+"""A run as the ledger knows it: "job", "model", "backend", "interpreter", "run_dir", "params"; of an ensemble or a mixture
+also "members"."""
 
 
 def by_windows(run: FinishedRun, native: NativeModel) -> Callable[[np.ndarray], np.ndarray]:

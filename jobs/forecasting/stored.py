@@ -1,9 +1,10 @@
 """A trained model on rows that it has not seen: what it forecasts of them, with what the run stored and nothing else.
 
-Letters as in `jobs.data.series`; L is the newest row that the run itself forecast, found by its date. Rows up to L have the
-run's own forecasts. Later ones are forecast by the stored model: trees and nets as the run left them; ARIMA, ETS, Theta and
-Prophet as along their walk, with the state of every new day and new parameters after `refit_every_rows`; ensembles from their
-members' forecasts with their latest weights; mixtures over regimes from their parts. Row L is forecast again each time, and compared with what the run recorded.
+Letters as in `jobs.data.series`; L is the newest row that the run itself forecast, found by its date. Rows up to L have
+the run's own forecasts. Later ones are forecast by the stored model: trees and nets as the run left them; ARIMA, ETS, Theta
+and Prophet as along their walk, with the state of every new day and new parameters after `refit_every_rows`; ensembles from
+their members' forecasts with their latest weights; mixtures over regimes from their parts. Row L is forecast again each
+time, and compared with what the run recorded.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from jobs.exporting.checks import LIMIT, LIMIT_ROUNDED
 from jobs.exporting.finished_run import FinishedRun, label_sd_of, told_by
 from jobs.exporting.kinds import EXPORTED, native_model
 from jobs.families.baselines import forecast as baseline_forecast
-from jobs.forecasting.parts import by_regimes, by_windows
+from jobs.forecasting.parts import Asked, by_regimes, by_windows
 from jobs.results.run_folder import PREDICTIONS
 from jobs.rolling.walk import MODEL_FILE
 from jobs.trainer import BrokenSpec
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 REVISIONS_TOLD = 3
 ROLLING = frozenset({"arima", "auto_arima", "ets", "theta", "prophet"})
-Asked = dict[str, Any]
-"""A run as the ledger knows it: "job", "model", "backend", "interpreter", "run_dir", "params"; "members" of an ensemble or mixture."""
 
 
 @dataclass(frozen=True, slots=True)
