@@ -6,10 +6,6 @@ write the same files.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +17,12 @@ from cbi_queue.ledger.damage import check_runs
 from cbi_queue.ledger.members import run_of
 from cbi_queue.ledger.queries import job_numbered, scored_jobs
 from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.regular_files import check_folder, open_file, plain_words
+from cbi_queue.regular_files import check_folder, file_lock, plain_words
 from cbi_queue.views.forecast import folder_of
 from cbi_queue.views.winner import ranked_models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from cbi_queue.ledger import JobRow, Ledger
@@ -80,7 +76,12 @@ def make_forecasts(
         "log_folder": str(folder),
         "models": wanted.models,
     }
-    with _alone(settings):
+    settings.make_state_dir()
+    with file_lock(settings.state_dir / "forecast.lock", WAIT_S) as is_alone:
+        if not is_alone:
+            raise CbiError(
+                f"another forecast has been running for more than {WAIT_S:.0f} s", hint="try again when it is done"
+            )
         if writes:
             _make_folder(folder, settings)
         said = _run(asked, settings.interpreter_for("native"))
@@ -165,29 +166,6 @@ def _all_refused(dataset: str, refused: list[dict[str, str]]) -> Refused:
     return Refused(
         f"no forecast of {dataset}:\n" + "\n".join(f"  {each['horizon']}: {each['why']}" for each in refused)
     )
-
-
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Wait until no other forecast is being made."""
-    settings.make_state_dir()
-    descriptor = open_file(settings.state_dir / "forecast.lock", os.O_RDWR | os.O_CREAT)
-    try:
-        until = clock.monotonic_s() + WAIT_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as exc:
-                if clock.monotonic_s() > until:
-                    raise CbiError(
-                        f"another forecast has been running for more than {WAIT_S:.0f} s",
-                        hint="try again when it is done",
-                    ) from exc
-                time.sleep(0.1)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _make_folder(folder: Path, settings: Settings) -> None:

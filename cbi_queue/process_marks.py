@@ -2,7 +2,7 @@
 
 A process may leave its group, its session and its parent (`setsid`, `nohup`, a double fork), and keeps its environment.
 The slot puts the mark there. What clears its whole environment is known as long as it has an ancestor, and afterwards by
-pid and start: whoever watches an attempt notes each process that it has seen in a file.
+pid and start: whoever watches an attempt notes in a file what it sees run.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.regular_files import open_to_append, read_text
+from cbi_queue.regular_files import open_file, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 VARIABLE = "CBI_QUEUE_RUN"
 NOTED = ".processes"
-"""File in the folder of an attempt's checkpoints: a line with mark, pid and start for each process that was seen."""
+"""File in the folder of an attempt's checkpoints: a line with mark, pid and start for each process that was seen last."""
 _NOTED = re.compile(r"([0-9a-f]{32}) ([1-9][0-9]{0,9}) ([0-9]{1,20}(?:\.[0-9]{1,20})?)")
-_MOST_NOTED_BYTES = 2**24
 _AGAIN_S = 0.02
 _LONGEST_S = 5.0
 """Longest that what was killed is waited for: a process that hangs in the kernel cannot be ended."""
@@ -45,22 +44,22 @@ def marked(mark: str) -> list[ProcessIdentity]:
 
 
 def note_processes(path: Path, mark: str, processes: Iterable[ProcessIdentity]) -> None:
-    """Add *processes* to those that were seen of the attempt *mark*.
+    """Write down what runs of the attempt *mark*; whole, or what was there stays: the writer may be killed at any instant.
 
     Raises:
         OSError: when the file cannot be written.
     """
-    lines = [f"{mark} {identity.pid} {identity.started!r}\n" for identity in processes]
-    if lines:
-        with open_to_append(path) as stream:
-            stream.write("".join(lines).encode())
+    part = path.with_name(f"{path.name}.part")
+    with os.fdopen(open_file(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as stream:
+        stream.writelines(f"{mark} {identity.pid} {identity.started!r}\n" for identity in processes)
+    part.replace(path)
 
 
 def noted(path: Path, mark: str) -> set[ProcessIdentity]:
     """Identify what was noted of *mark* and runs now, with its descendants; nothing when the file cannot be read."""
     found: set[ProcessIdentity] = set()
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        for line in read_text(path, _MOST_NOTED_BYTES).splitlines():
+        for line in read_text(path).splitlines():
             match = _NOTED.fullmatch(line)
             if match and match[1] == mark:
                 found.add(ProcessIdentity(int(match[2]), float(match[3])))

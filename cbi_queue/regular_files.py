@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from cbi_queue.errors import CbiError
 
 if TYPE_CHECKING:
     import io
+    from collections.abc import Iterator
     from pathlib import Path
 
 SMALL = 1 << 20
@@ -103,6 +106,30 @@ def open_stream(path: Path, *, follow: bool = False) -> io.BufferedReader:
 def open_to_append(path: Path) -> io.BufferedWriter:
     """Open the regular file at *path* to write at its end, as `open_file` does; a new one is its owner's only."""
     return os.fdopen(open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, within_s: float = 0.0) -> Iterator[bool]:
+    """Hold the lock of the file at *path*, which is free again when this process ends, however it does.
+
+    Yields False, and holds nothing, when another process had it for all of *within_s* seconds. Raises as `open_file`.
+    """
+    descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
+    try:
+        until_s = time.monotonic() + within_s
+        while not (is_held := _takes_lock(descriptor)) and time.monotonic() < until_s:
+            time.sleep(0.1)
+        yield is_held
+    finally:
+        os.close(descriptor)
+
+
+def _takes_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def read_whole(path: Path, most_bytes: int = SMALL, *, follow: bool = False) -> bytes:

@@ -138,8 +138,8 @@ class JobSpec(BaseModel):
     def canonical_json(self) -> str:
         """The spec as JSON with sorted keys: what is stored and hashed.
 
-        The default data set, an unknown snapshot, no quarantine, no project and what only ensembles have are left out, so jobs of
-        older versions keep their identity.
+        The default data set, an unknown snapshot, no quarantine, no project and what only ensembles have are left out, so
+        jobs of older versions keep their identity.
         """
         params = dict(self.params)
         body = {**self.__dict__, "params": params}  # plain JSON values and words: a dump would only copy them

@@ -7,6 +7,7 @@ SHA-1 of small ones). A folder is there when every file has been checked, or not
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -17,16 +18,17 @@ import urllib.parse
 import urllib.request
 from dataclasses import asdict, dataclass
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import flush_file, flush_folder, write_json
 from cbi_queue.errors import CbiError, Refused
+from cbi_queue.regular_files import plain_words
 from cbi_queue.text_model import ALSO_READ, CONFIG, ELSEWHERE, STOCK, TOKENIZER, WEIGHTS, check_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import IO
+    from collections.abc import Callable, Iterator, Mapping
 
     from cbi_queue.text_model import TextModel
 
@@ -36,11 +38,11 @@ STOCK_REVISION = "4556d13015211d73dccd3fdd39d39232506f3e43"
 RECORD = "fetched.json"
 TIMEOUT_S = 60.0
 """Seconds without a byte after which a download is given up."""
-MOST_BYTES, MOST_LIST_BYTES = 2 << 30, 4 << 20
-"""Of all files, of their list; BERT-base has 440 MB."""
-CHUNK_BYTES = 1 << 20
+MOST_BYTES = 2 << 30
+"""Of all files; BERT-base has 440 MB."""
+CHUNK_BYTES, MOST_LIST_CHUNKS = 1 << 20, 4
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z", re.ASCII)
 _REVISION = re.compile(r"[0-9a-f]{40}\Z")
 
 
@@ -88,9 +90,7 @@ def files_at(repository: str, revision: str, environ: Mapping[str, str]) -> list
         )
     about = f"{repository} at {revision[:8]}"
     url = f"{_endpoint(environ)}/api/models/{repository}/tree/{revision}"
-    with _opened(url, about) as stream:
-        content = stream.read(MOST_LIST_BYTES + 1)
-    listed = _parsed(content[:MOST_LIST_BYTES], url)
+    listed = _parsed(b"".join(islice(_chunks(url, about), MOST_LIST_CHUNKS)), url)
     wanted = (CONFIG, WEIGHTS, *TOKENIZER, *ALSO_READ)
     found = [listed[name] for name in wanted if name in listed]
     if WEIGHTS not in listed:
@@ -171,9 +171,11 @@ def _endpoint(environ: Mapping[str, str]) -> str:
 
 def _refuse_unless_safe(url: str) -> None:
     """Refuse what is not https; on this machine http is as good."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-        raise Refused(f"{url} is not https, so what comes from there could be anybody's; nothing was downloaded")
+    with contextlib.suppress(ValueError):  # `https://[x`
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            return
+    raise Refused(f"{url} is not https, or no address: it could be anybody's, and nothing was downloaded")
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -186,29 +188,33 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opened(url: str, about: str) -> IO[bytes]:
-    """Open *url*.
+def _chunks(url: str, about: str) -> Iterator[bytes]:
+    """Yield what is at *url*.
 
     Raises:
         Refused: when there is no such thing, or it is not open to everybody.
-        CbiError: when the hub does not answer.
+        CbiError: when the hub does not answer, or not to the end.
     """
     opener = urllib.request.build_opener(_SafeRedirects())
     request = urllib.request.Request(url, headers={"User-Agent": "cbi-queue", "Accept-Encoding": "identity"})  # noqa: S310
+    came = 0
     try:
-        stream: IO[bytes] = opener.open(request, timeout=TIMEOUT_S)
+        with opener.open(request, timeout=TIMEOUT_S) as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                came += len(chunk)
+                yield chunk
     except urllib.error.HTTPError as exc:
         exc.close()
         if exc.code in {401, 403, 404}:
             raise Refused(f"{about} is not there, or not open to everybody (HTTP {exc.code} from {url})") from exc
         raise CbiError(f"cannot download {about}: HTTP {exc.code} from {url}", hint="try again later") from exc
     except (OSError, HTTPException) as exc:
-        why = getattr(exc, "reason", None) or exc
+        reason = getattr(exc, "reason", None)
+        what = f"broke off after {came:,} bytes" if came else "does not answer"
         raise CbiError(
-            f"cannot download {about}: {url} does not answer ({why})",
+            f"cannot download {about}: {url} {what} ({plain_words(reason if isinstance(reason, OSError) else exc)})",
             hint=f"HF_ENDPOINT names a mirror of the hub; without a network: {ELSEWHERE}",
         ) from exc
-    return stream
 
 
 def _parsed(content: bytes, url: str) -> dict[str, HubFile]:
@@ -229,18 +235,17 @@ def _download(url: str, file: HubFile, path: Path) -> str:
     """Write one file to *path* and return its SHA-256.
 
     Raises:
-        CbiError: when it has not the size or the checksum of the list.
+        CbiError: as `_chunks`; when it has not the size or the checksum of the list.
     """
     sha256, blob, size = hashlib.sha256(), hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False), 0
-    with _opened(url, file.name) as stream, path.open("wb") as out:
-        try:
-            while size <= file.size and (chunk := stream.read(CHUNK_BYTES)):
-                size += len(chunk)
-                sha256.update(chunk)
-                blob.update(chunk)
-                out.write(chunk)
-        except HTTPException as exc:
-            raise CbiError(f"{file.name} broke off after {size:,} bytes; nothing was left", hint="try again") from exc
+    with path.open("wb") as out:
+        for chunk in _chunks(url, file.name):
+            size += len(chunk)
+            sha256.update(chunk)
+            blob.update(chunk)
+            out.write(chunk)
+            if size > file.size:
+                break
     came, listed = (sha256.hexdigest(), file.sha256) if file.sha256 else (blob.hexdigest(), file.git_sha1)
     if size != file.size or came != listed:
         raise CbiError(

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from cbi_queue.regular_files import failure_of
 from jobs.trainer import BrokenRuntime
 
 LENGTH_BYTES = 8
@@ -53,11 +54,8 @@ def main() -> int:
         from jobs.keras_backend.device import keras
 
         net = _in_single_precision(keras, sys.argv[1])
-    except BrokenRuntime as exc:
-        print(exc, file=sys.stderr)
-        return 1
     except Exception as exc:  # noqa: BLE001 - whatever a library raises is the reason
-        print(f"{type(exc).__name__}: {' '.join(str(exc).split())[:240]}", file=sys.stderr)
+        print(exc if isinstance(exc, BrokenRuntime) else f"{failure_of(exc):.240}", file=sys.stderr)
         return 1
     weights = io.BytesIO()
     layers = [layer.get_weights() for layer in net.layers]

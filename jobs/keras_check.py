@@ -10,6 +10,7 @@ import json
 import sys
 from importlib.metadata import version
 
+from cbi_queue.regular_files import failure_of
 from jobs.trainer import BrokenRuntime
 
 
@@ -17,11 +18,8 @@ def main() -> int:
     """Check everything once; return the exit status."""
     try:
         print(json.dumps(_findings()))
-    except BrokenRuntime as exc:
-        print(exc, file=sys.stderr)
-        return 1
     except Exception as exc:  # noqa: BLE001 - whatever a library raises is the reason
-        print(f"{type(exc).__name__}: {' '.join(str(exc).split())[:300]}", file=sys.stderr)
+        print(exc if isinstance(exc, BrokenRuntime) else f"{failure_of(exc):.300}", file=sys.stderr)
         return 1
     return 0
 

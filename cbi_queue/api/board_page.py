@@ -25,14 +25,12 @@ if TYPE_CHECKING:
     from cbi_queue.views.project_board import ProjectRow
 
 KEY_DIGITS = 12
+MODELS_SHOWN, BARS_SHOWN = 50, 5
+"""Models and baselines of one board: nobody reads more, and a browser is slow with them."""
 FIGURES_SHOWN = 8
 """Figures of a project; `leaderboard --project NAME --wide` has all."""
 _WORDS = ("name", "family", "model", "told_apart")
 """Columns that are sorted as text."""
-
-
-MODELS_SHOWN, BARS_SHOWN = 50, 5
-"""Models and baselines of one board: nobody reads more, and a browser is slow with them."""
 
 
 @dataclass(frozen=True, slots=True)

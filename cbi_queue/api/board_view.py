@@ -135,16 +135,18 @@ class Comparer:
         """
         path = self._settings.state_dir / FILE_NAME
         stamp = (*ledger_stamp(ledger, self._settings.ledger_path), *file_stamp(path))
-        if name in self._kept and self._kept[name][0] == stamp:
-            found: T = self._kept[name][1]
+        kept = self._kept.get(name)  # once: another request may take it away meanwhile
+        if kept is not None and kept[0] == stamp:
+            found: T = kept[1]
             return found
         jobs = scored_jobs(ledger)
         known = self.known(jobs)
         made = make(jobs, known)
         is_whole = len(known) == len(comparable_boards(jobs)) and not any(one.fault for one in known.values())
-        self._kept.pop(name, None)
         if is_whole:
             self._kept[name] = (stamp, made)
+        else:
+            self._kept.pop(name, None)
         return made
 
     def known(self, jobs: list[JobRow]) -> dict[str, Comparison]:

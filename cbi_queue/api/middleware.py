@@ -38,8 +38,9 @@ LARGEST_PLAN_BYTES = 1 << 20
 """Largest body that carries a plan, whose own limit is lower: the plan's check then says what is too long in it."""
 TOO_LARGE = 413
 HEARD_OUT_BYTES, HEARD_OUT_S = 16 << 20, 2.0
-"""Largest body of a sender with the right that is read, and thrown away, before it is refused, and for how long: browsers
-show a broken connection instead of an answer that comes while they send.
+"""Largest body that is read, and thrown away, before it is refused as too large, and for how long: browsers show a broken
+connection instead of an answer that comes while they send. Of a change, only a sender with the right comes so far; a
+request that only reads has no body that anyone needs, and needs no right for this.
 """
 PLAN_PATHS = frozenset({"/plan", "/api/v1/plan", "/api/v1/plan/check"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -122,8 +122,9 @@ def leaderboard(
 
     A board is named by its horizon, as `1w`, and where they are not the default, by data set, scheme and older snapshot;
     boards of volatility models, whose skill is against EWMA, end in `volatility`, those of regime classifiers, whose skill
-    is against persistence, in `regimes`. Boards of scripts are named `project` and its name; no filter is of them. What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null until it
-    was computed in the background.
+    is against persistence, in `regimes`. Boards of scripts are named `project` and the project's name, and are left out
+    when a horizon or a data set is asked for. What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null
+    until it was computed in the background.
     """
     where, values = Wanted(horizon=horizon, dataset=dataset).where()
     with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():

@@ -6,7 +6,7 @@ import csv
 import sys
 import textwrap
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,7 @@ from cbi_queue.views.leaderboard import MARK, MARK_WORDS, SCHEME_WORDS, Leaderbo
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cbi_queue.views.volatility_board import VolatilityRow
 
@@ -40,12 +40,23 @@ _IN_ASCII = str.maketrans("─●│┼", "-o|+")
 
 def print_board(title: str, rows: Sequence[LeaderboardRow], said: Sequence[str], *, wide: bool) -> None:
     """Print one board and what may be said about it."""
+    columns, cells = (WIDE, _wide) if wide else (NARROW, _narrow)
+    print_ranked(title, rows, said, columns, cells, width=WIDE_COLUMNS if wide else None)
+
+
+def print_ranked(
+    title: str,
+    rows: Sequence[AnyRow],
+    said: Sequence[str],
+    columns: Sequence[str],
+    cells: Callable[[Any, float], Sequence[str]],
+    *,
+    width: int | None,
+) -> None:
+    """Print the rows that are ranked; *cells* writes one, given how far the plots reach."""
     ranked = [row for row in rows if row.veto is None]
-    if wide:
-        print_table(title, WIDE, map(_wide, ranked), width=WIDE_COLUMNS)
-    else:
-        upto = reach(ranked)
-        print_table(title, NARROW, (_narrow(row, upto) for row in ranked))
+    upto = reach(ranked)
+    print_table(title, columns, (cells(row, upto) for row in ranked), width=width)
     print_said(rows, said)
 
 
@@ -116,7 +127,7 @@ def drawn(plot: str) -> str:
     return plot
 
 
-def _wide(row: LeaderboardRow) -> tuple[str, ...]:
+def _wide(row: LeaderboardRow, _upto: float) -> tuple[str, ...]:
     return (
         str(row.place or UNKNOWN), marked_name(row), row.model, SCHEME_WORDS.get(row.scheme, row.scheme),
         signed(row.validation_skill), signed(row.skill_mase), signed(row.skill_low),

@@ -10,12 +10,11 @@ from cbi_queue.cli.board_table import (
     in_set,
     marked_name,
     number,
-    print_said,
+    print_ranked,
     short,
     told_apart_words,
 )
-from cbi_queue.cli.output import print_table
-from cbi_queue.views.board_words import half_width, interval_plot, reach
+from cbi_queue.views.board_words import half_width, interval_plot
 from cbi_queue.views.job_words import signed
 from cbi_queue.views.leaderboard import SCHEME_WORDS
 from cbi_queue.wording import UNKNOWN
@@ -35,13 +34,8 @@ WIDE = (
 
 def print_volatility_board(title: str, rows: Sequence[VolatilityRow], said: Sequence[str], *, wide: bool) -> None:
     """Print one board and what may be said about it; said and came are volatilities, annualised."""
-    ranked = [row for row in rows if row.veto is None]
-    if wide:
-        print_table(title, WIDE, map(_wide, ranked), width=WIDE_COLUMNS)
-    else:
-        upto = reach(ranked)
-        print_table(title, NARROW, (_narrow(row, upto) for row in ranked))
-    print_said(rows, said)
+    columns, cells = (WIDE, _wide) if wide else (NARROW, _narrow)
+    print_ranked(title, rows, said, columns, cells, width=WIDE_COLUMNS if wide else None)
 
 
 def _narrow(row: VolatilityRow, upto: float) -> tuple[str, ...]:
@@ -52,7 +46,7 @@ def _narrow(row: VolatilityRow, upto: float) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _wide(row: VolatilityRow) -> tuple[str, ...]:
+def _wide(row: VolatilityRow, _upto: float) -> tuple[str, ...]:
     return (
         str(row.place or UNKNOWN), marked_name(row), row.model, SCHEME_WORDS.get(row.scheme, row.scheme),
         signed(row.validation_skill), signed(row.skill), signed(row.skill_low), signed(row.skill_high),

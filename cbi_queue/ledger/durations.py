@@ -21,6 +21,7 @@ from cbi_queue.lifecycle import PAUSE, RESUME, HoldReason, Outcome
 from cbi_queue.models.first_costs import FIRST_COSTS, USUAL_ROWS, shape
 from cbi_queue.models.kinds import BARS, Family
 from cbi_queue.run_times import BASELINE, Durations, Run, Work
+from cbi_queue.values.written import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,6 @@ NEWEST_ATTEMPTS = 400
 LENGTHS = ("epochs", "n_estimators")
 """Parameters of which a model has at most one: how long it trains."""
 _OUTSIDE_RECIPE = (*LENGTHS, "seed", "search_trials")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SEED = re.compile(r'"seed":\d+')
 _HOLD_EVENTS = "'hold_placed', 'hold_restarted', 'hold_lifted', 'hold_expired'"
 _ERRORS = frozenset({Outcome.ERROR, Outcome.OOM, Outcome.TIMED_OUT})
@@ -100,8 +100,8 @@ class Works:
 
 @lru_cache(maxsize=1000)
 def _command_shape(params: str) -> str:
-    """Return a script's command without its numbers: one command says little of how long another takes."""
-    return _NUMBER.sub("#", " ".join(map(str, json.loads(params).get("command", ()))))
+    """Return what a script's runs are alike in: one command says little of how long another takes."""
+    return shape_of(json.loads(params).get("command", ()))
 
 
 def _recipe(params: Mapping[str, Any]) -> tuple[str, float, float]:

@@ -6,9 +6,6 @@ noted before each attempt, so that a destination that hangs cannot keep the othe
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
@@ -18,20 +15,14 @@ from cbi_queue.notifications.destinations import read_destinations
 from cbi_queue.notifications.happenings import Happening, conditions, happenings_of_events
 from cbi_queue.notifications.sending import message_of, send
 from cbi_queue.notifications.state import NotifyState, Outbox, read_state, write_state
-from cbi_queue.regular_files import open_file
+from cbi_queue.regular_files import file_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cbi_queue.notifications.destinations import Destination
     from cbi_queue.settings import Settings
 
 FIRST_RETRY_S, LAST_RETRY_S = 30.0, 3_600.0
 """Seconds after the first failed attempt, doubled after each further one, and the most."""
-
-
-class AnotherNotifier(CbiError):
-    """Another process is sending at the moment."""
 
 
 def notify(settings: Settings, *, since: int | None = None, last: bool = False) -> None:
@@ -47,7 +38,9 @@ def notify(settings: Settings, *, since: int | None = None, last: bool = False) 
         OSError: when the state cannot be written; then nothing was sent.
     """
     destinations = read_destinations(settings)
-    with _alone(settings):
+    with file_lock(settings.state_dir / "notify.lock") as is_alone:
+        if not is_alone:
+            raise CbiError("another process is sending at the moment")
         state = _look(settings, destinations, since)
         write_state(settings, state)
         for destination in sorted(destinations, key=lambda each: state.outboxes[each.name].failures):
@@ -128,17 +121,3 @@ def _send(settings: Settings, state: NotifyState, destination: Destination) -> N
     if outbox.failure is None:
         outbox.clear(clock.epoch_s())
     write_state(settings, state)
-
-
-@contextlib.contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the lock of notifiers, which is free again when its process ends, however it does."""
-    descriptor = open_file(settings.state_dir / "notify.lock", os.O_RDWR | os.O_CREAT)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise AnotherNotifier from exc
-        yield
-    finally:
-        os.close(descriptor)

@@ -6,8 +6,6 @@ its user's ordinary configuration.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cbi_queue
 from cbi_queue.errors import CbiError, Refused
+from cbi_queue.regular_files import file_lock
 from cbi_queue.runtimes.own_code import put_own_code, source_tree
 from cbi_queue.runtimes.place import Record, read_record, write_record
 from cbi_queue.runtimes.trial import try_out
@@ -235,12 +234,7 @@ def _dotted(version: tuple[int, int]) -> str:
 @contextmanager
 def _exclusive(runtimes_dir: Path) -> Iterator[None]:
     """Allow one installation at a time; the lock ends with the process."""
-    descriptor = os.open(runtimes_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise Refused(f"another `runtime install` is running in {runtimes_dir}; wait until it has ended") from exc
+    with file_lock(runtimes_dir / ".lock") as is_alone:
+        if not is_alone:
+            raise Refused(f"another `runtime install` is running in {runtimes_dir}; wait until it has ended")
         yield
-    finally:
-        os.close(descriptor)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.ledger import Ledger
-from cbi_queue.regular_files import open_file
+from cbi_queue.regular_files import file_lock
 from cbi_queue.telemetry.reader import TelemetryReader
 from cbi_queue.tracking.reading import TrackingFailed, known_runs, store_dir
 from cbi_queue.tracking.runs import ended_runs, record_of
@@ -20,7 +17,6 @@ from cbi_queue.wording import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from cbi_queue.settings import Settings
     from cbi_queue.tracking.runs import EndedRun, RunRecord
@@ -51,7 +47,12 @@ def track(settings: Settings, *, everything: bool = False, on_run: Callable[[int
     """
     settings.require_volume()
     written = 0
-    with _alone(settings), Ledger.open_readonly(settings.ledger_path) as ledger:
+    with (
+        file_lock(settings.state_dir / "tracking.lock") as is_alone,
+        Ledger.open_readonly(settings.ledger_path) as ledger,
+    ):
+        if not is_alone:
+            raise TrackingFailed(BUSY, hint="it writes the same runs; look again in a minute")
         runs = ended_runs(ledger)
         try:
             known = known_runs(settings)
@@ -95,22 +96,3 @@ def _records(settings: Settings, ledger: Ledger, runs: list[EndedRun]) -> Iterat
     for run in runs:
         with TelemetryReader(settings.telemetry_path) as telemetry:
             yield run, record_of(ledger, telemetry, run)
-
-
-@contextlib.contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the lock of trackers, which is free again when its process ends, however it does.
-
-    Raises:
-        TrackingFailed: when another tracker holds it.
-    """
-    path: Path = settings.state_dir / "tracking.lock"
-    descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise TrackingFailed(BUSY, hint="it writes the same runs; look again in a minute") from exc
-        yield
-    finally:
-        os.close(descriptor)

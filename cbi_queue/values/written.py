@@ -1,9 +1,15 @@
-"""What text means as a value, by the rules of YAML 1.2 that plans follow, and blanks that only look like spaces."""
+"""What text means: as a value, by the rules of YAML 1.2 that plans follow; as a command; and blanks that only look like
+spaces.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,30})")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]{1,30}|(0|[1-9][0-9]{0,30})(\.[0-9]{0,30})?)([eE][-+]?[0-9]{1,5})?")
@@ -41,6 +47,12 @@ def seconds_of(value: object) -> float | None:
     if isinstance(value, str) and (match := DURATION.fullmatch(value)):
         return float(match[1]) * _SECONDS[match[2]]
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def shape_of(command: Sequence[str]) -> str:
+    """Return a command without its numbers, at most 210 characters: runs that differ only in them are alike."""
+    shape = " ".join(re.sub(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "#", argument) for argument in command)
+    return f"command - {shape[:200]}"
 
 
 _LOOK_ALIKES = frozenset("\x85\xad\u115f\u1160\u180e\u200b\u200c\u200d\u2060\u2800\u3164\ufeff\uffa0")

@@ -61,18 +61,18 @@ def read_run(folder: Path, processed_dir: Path, backend: str, interpreter: str =
     Raises:
         NotExportable: when nothing exports its model, it forecast no price, or the features are no longer there.
     """
-    metrics, preproc = (json.loads((folder / name).read_bytes()) for name in (METRICS, PREPROC))
-    model, horizon = metrics["model"], metrics["horizon"]
+    told = told_by(folder)
+    metrics, model = told["metrics"], told["metrics"]["model"]
     row_of(model, backend)  # before anything is read that takes time
     if not metrics.get("forecast"):
         raise NotExportable(f"{model} is not exportable: this run has no forecast of a price")
     try:
-        frame = load_frame(processed_dir, horizon)
+        frame = load_frame(processed_dir, metrics["horizon"])
     except BrokenSpec as exc:
         raise NotExportable(
-            f"the export is checked on the features of {horizon}, and they cannot be used: {exc}"
+            f"the export is checked on the features of {metrics['horizon']}, and they cannot be used: {exc}"
         ) from exc
-    names = preproc.get("features")
+    names = told["preproc"].get("features")
     if names and list(names) != list(frame.feature_names):  # baselines use none
         raise _other_data(folder, processed_dir, "they have other columns")
     recorded, blocks = _predictions(folder, frame, processed_dir)
@@ -81,18 +81,22 @@ def read_run(folder: Path, processed_dir: Path, backend: str, interpreter: str =
     if metrics.get("scheme") == "walk_forward":  # earlier rows were forecast by fits that are not kept
         held_out = held_out[held_out == last]
     return FinishedRun(
-        folder,
-        model,
-        backend,
-        metrics=metrics,
-        preproc=preproc,
-        training_hash=(folder / TRAINING_HASH).read_text(encoding="utf-8"),
+        **told,
+        model=model,
+        backend=backend,
         frame=frame,
         recorded=recorded,
         held_out=held_out[-MOST_HELD_OUT:],
         label_sd=label_sd_of(frame, metrics),
         interpreter=interpreter,
     )
+
+
+def told_by(folder: Path) -> dict[str, Any]:
+    """Return what the files of the run in *folder* tell of it: folder, metrics, preproc and training_hash."""
+    metrics, preproc = (json.loads((folder / name).read_bytes()) for name in (METRICS, PREPROC))
+    training_hash = (folder / TRAINING_HASH).read_text(encoding="utf-8")
+    return {"folder": folder, "metrics": metrics, "preproc": preproc, "training_hash": training_hash}
 
 
 def label_sd_of(frame: ForecastFrame, metrics: dict[str, Any]) -> float:

@@ -85,12 +85,12 @@ class KerasNet:
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Write model.onnx, the net as Keras wrote it, and how it is built."""
-        from jobs.exporting.nets import LEGACY_OPSET, write_by_tracing
+        from jobs.exporting.nets import write_onnx
 
-        write_by_tracing(self._as_torch(), (2, self.window_rows, self._inputs), folder / ONNX_FILE)
+        opset = write_onnx(self._as_torch(), (2, self.window_rows, self._inputs), folder / ONNX_FILE)
         for name in (MODEL, ARCHITECTURE):
             shutil.copyfile(self._run.folder / name, folder / name)
-        return {"exporter": "torch, tracing, with the weights of Keras", "opset": LEGACY_OPSET}
+        return {"exporter": "torch, tracing, with the weights of Keras", "opset": opset}
 
     def _as_torch(self) -> nn.Module:
         """Return the same net in torch."""

@@ -74,43 +74,27 @@ class TorchNet:
         """Write model.onnx, the weights as safetensors, and how the net is built."""
         shape = (2, self.window_rows, int(self._told["inputs"]))  # one window alone would become the shape
         is_dynamo = self._kind in BY_DYNAMO
-        (write_by_dynamo if is_dynamo else write_by_tracing)(self._net, shape, folder / ONNX_FILE)
+        opset = write_onnx(self._net, shape, folder / ONNX_FILE, by_dynamo=is_dynamo)
         for name in (WEIGHTS, ARCHITECTURE):
             shutil.copyfile(self._folder / name, folder / name)
-        opset = DYNAMO_OPSET if is_dynamo else LEGACY_OPSET
         return {"exporter": f"torch {torch.__version__}, {'dynamo' if is_dynamo else 'tracing'}", "opset": opset}
 
 
-def write_by_tracing(net: nn.Module, shape: tuple[int, ...], path: Path) -> None:
-    """Write *net* as ONNX by the older exporter, for windows of *shape* (2, L, I)."""
+def write_onnx(net: nn.Module, shape: tuple[int, ...], path: Path, *, by_dynamo: bool = False) -> int:
+    """Write *net* as ONNX for windows of *shape* (2, L, I), by torch's newer exporter or by tracing; return the opset."""
+    opset = LEGACY_OPSET
+    more: dict[str, Any] = {"dynamic_axes": {"windows": {0: "n"}, "move": {0: "n"}}}
+    if by_dynamo:  # one file, as an upload of model.onnx alone would be broken
+        opset, more = (
+            DYNAMO_OPSET,
+            {"dynamic_shapes": ({0: torch.export.Dim("n")},), "external_data": False, "verbose": False},
+        )
     with _quiet():
         torch.onnx.export(
-            net,
-            (torch.zeros(shape),),
-            str(path),
-            input_names=["windows"],
-            output_names=["move"],
-            dynamic_axes={"windows": {0: "n"}, "move": {0: "n"}},
-            opset_version=LEGACY_OPSET,
-            dynamo=False,
-        )
-
-
-def write_by_dynamo(net: nn.Module, shape: tuple[int, ...], path: Path) -> None:
-    """Write *net* as ONNX by the newer exporter, for windows of *shape* (2, L, I)."""
-    with _quiet():
-        torch.onnx.export(
-            net,
-            (torch.zeros(shape),),
-            str(path),
-            input_names=["windows"],
-            output_names=["move"],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-            opset_version=DYNAMO_OPSET,
-            dynamo=True,
-            external_data=False,  # one file, as an upload of model.onnx alone would be broken
-            verbose=False,
-        )
+            net, (torch.zeros(shape),), str(path), input_names=["windows"], output_names=["move"],
+            opset_version=opset, dynamo=by_dynamo, **more,
+        )  # fmt: skip
+    return opset
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Prophet on log prices, walked forward with refits (`jobs.rolling`).
 
 f[t] = yhat(target day) - log p[t], where yhat is a function of the date alone: a trend with changepoints, and the season
-of the year. The target day is reckoned as on day t: no holiday to come is known, and no later row changes a forecast. Prophet fits it; it is evaluated here from a fit's parameters, which are plain numbers. Between two refits
-nothing is learned from prices. Prophet optimises in a process of its own (cmdstan) and needs no network.
+of the year. The target day is reckoned as on day t: no holiday to come is known, and no later row changes a forecast.
+Prophet fits it; it is evaluated here from a fit's parameters, which are plain numbers. Between two refits nothing is
+learned from prices. Prophet optimises in a process of its own (cmdstan) and needs no network.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cbi_queue.artifacts import write_json
-from cbi_queue.models.parameters.script import shape_of
 from cbi_queue.process_marks import NOTED, VARIABLE
 from cbi_queue.protocol import Finished, Note, Started
 from cbi_queue.regular_files import open_stream
+from cbi_queue.values.written import shape_of
 from jobs.process.channel import StopRequested, log
 from jobs.script.exit_words import exit_words, memory_words
 from jobs.script.link import ClientLink

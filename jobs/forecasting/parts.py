@@ -7,7 +7,6 @@ of the training.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,10 @@ import numpy as np
 from cbi_queue.models.kinds import REGIMES
 from cbi_queue.models.mixtures import CLASSIFIER, NETS, wrong_parts
 from jobs.evaluation.regimes import Rule, changes, mixed, persistence, regimes
-from jobs.exporting.finished_run import FinishedRun
+from jobs.exporting.finished_run import FinishedRun, told_by
 from jobs.exporting.package.forecast import Preprocessing
 from jobs.exporting.writing import steps_of
 from jobs.families.regime_mixture import mixture
-from jobs.results.run_folder import METRICS, PREPROC, TRAINING_HASH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +28,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 256
 Asked = dict[str, Any]
-"""A run as the ledger knows it: "job", "model", "backend", "interpreter", "run_dir", "params"."""
+"""A run as the ledger knows it: "job", "model", "backend", "interpreter", "run_dir", "params"; of an ensemble or a mixture
+also "members"."""
 
 
 def by_windows(run: FinishedRun, native: NativeModel) -> Callable[[np.ndarray], np.ndarray]:
@@ -70,16 +69,12 @@ def by_regimes(
 
 
 def _read(part: Asked, frame_for: Callable[[list[str], str], ForecastFrame]) -> FinishedRun:
-    folder = Path(part["run_dir"])
-    metrics, preproc = (json.loads((folder / name).read_bytes()) for name in (METRICS, PREPROC))
-    frame = frame_for(preproc.get("features") or [], part["job"])
+    told = told_by(Path(part["run_dir"]))
+    frame = frame_for(told["preproc"].get("features") or [], part["job"])
     return FinishedRun(
-        folder,
-        part["model"],
-        part["backend"],
-        metrics=metrics,
-        preproc=preproc,
-        training_hash=(folder / TRAINING_HASH).read_text(encoding="utf-8"),
+        **told,
+        model=part["model"],
+        backend=part["backend"],
         frame=frame,
         recorded=np.full(frame.rows, np.nan),
         held_out=np.empty(0, dtype=np.int64),

@@ -1,9 +1,10 @@
 """A trained model on rows that it has not seen: what it forecasts of them, with what the run stored and nothing else.
 
-Letters as in `jobs.data.series`; L is the newest row that the run itself forecast, found by its date. Rows up to L have the
-run's own forecasts. Later ones are forecast by the stored model: trees and nets as the run left them; ARIMA, ETS, Theta and
-Prophet as along their walk, with the state of every new day and new parameters after `refit_every_rows`; ensembles from their
-members' forecasts with their latest weights; mixtures over regimes from their parts. Row L is forecast again each time, and compared with what the run recorded.
+Letters as in `jobs.data.series`; L is the newest row that the run itself forecast, found by its date. Rows up to L have
+the run's own forecasts. Later ones are forecast by the stored model: trees and nets as the run left them; ARIMA, ETS, Theta
+and Prophet as along their walk, with the state of every new day and new parameters after `refit_every_rows`; ensembles from
+their members' forecasts with their latest weights; mixtures over regimes from their parts. Row L is forecast again each
+time, and compared with what the run recorded.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from cbi_queue.models.entry import imported
 from cbi_queue.models.kinds import BARS, MIXTURE, Family
 from jobs.ensembles.members import Members
 from jobs.exporting.checks import LIMIT, LIMIT_ROUNDED
-from jobs.exporting.finished_run import FinishedRun, label_sd_of
+from jobs.exporting.finished_run import FinishedRun, label_sd_of, told_by
 from jobs.exporting.kinds import EXPORTED, native_model
 from jobs.families.baselines import forecast as baseline_forecast
-from jobs.forecasting.parts import by_regimes, by_windows
-from jobs.results.run_folder import METRICS, PREDICTIONS, PREPROC, TRAINING_HASH
+from jobs.forecasting.parts import Asked, by_regimes, by_windows
+from jobs.results.run_folder import PREDICTIONS
 from jobs.rolling.walk import MODEL_FILE
 from jobs.trainer import BrokenSpec
 
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 REVISIONS_TOLD = 3
 ROLLING = frozenset({"arima", "auto_arima", "ets", "theta", "prophet"})
-Asked = dict[str, Any]
-"""A run as the ledger knows it: "job", "model", "backend", "interpreter", "run_dir", "params"; "members" of an ensemble or mixture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +69,20 @@ def stored_run(asked: Asked, frame: ForecastFrame, *, same_data: bool, known: Fo
             it did on its own data.
     """
     folder = Path(asked["run_dir"])
-    metrics, preproc = (json.loads((folder / name).read_bytes()) for name in (METRICS, PREPROC))
-    if not metrics.get("forecast"):
+    told = told_by(folder)
+    if not told["metrics"].get("forecast"):
         raise BrokenSpec(f"the run of {asked['job']} has no forecast of a price")
-    frame = _with_features_of(frame, preproc.get("features") or (), asked["job"])
+    frame = _with_features_of(frame, told["preproc"].get("features") or (), asked["job"])
     recorded, blocks, revised = _recorded(folder, frame, asked["job"], known)
     last = int(np.flatnonzero(np.isfinite(recorded))[-1])
     run = FinishedRun(
-        folder,
-        metrics["model"],
-        asked["backend"],
-        metrics=metrics,
-        preproc=preproc,
-        training_hash=(folder / TRAINING_HASH).read_text(encoding="utf-8"),
+        **told,
+        model=told["metrics"]["model"],
+        backend=asked["backend"],
         frame=frame,
         recorded=recorded,
         held_out=np.empty(0, dtype=np.int64),
-        label_sd=label_sd_of(frame, metrics),
+        label_sd=label_sd_of(frame, told["metrics"]),
         interpreter=asked.get("interpreter", ""),
     )
     remarks = list(revised)

@@ -162,7 +162,8 @@ def _open_text(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], wor
         reads.append(
             f"SELECT * FROM read_csv({_path(readable)}, delim = {_text(form.separator)}, quote = '\"', escape = '\"', "
             f"header = false, skip = {form.lines_before_data}, columns = {names}, auto_detect = false, "
-            f"null_padding = true, strict_mode = false, parallel = {str(parallel).lower()}, max_line_size = 4000000, buffer_size = 8000000)"
+            f"null_padding = true, strict_mode = false, parallel = {str(parallel).lower()}, max_line_size = 4000000, "
+            "buffer_size = 8000000)"
         )
     connection.execute(f"CREATE VIEW source AS {' UNION ALL '.join(reads)}")
     return first

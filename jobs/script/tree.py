@@ -1,7 +1,7 @@
 """All processes that a command started, whatever group, session or parent they have now.
 
 On Linux the runner adopts the orphans of its descendants (PR_SET_CHILD_SUBREAPER, prctl(2)), so that a process which
-forks twice comes back to it. On any system the mark in the environment finds what left, and each process that was seen is noted.
+forks twice comes back to it. On any system the mark in the environment finds what left, and what is seen running is noted.
 """
 
 from __future__ import annotations
@@ -95,11 +95,13 @@ class Tree:
             self.reap()
 
     def note(self) -> None:
-        """Note what was not seen before: it may clear its environment and outlive this process."""
-        new = set(self._me.descendants() if self._me and self._mark else ()) - self._noted
-        with contextlib.suppress(OSError):  # a full disk: the mark is left
-            note_processes(self._notes, self._mark, new)
-            self._noted |= new
+        """Note what runs, seen now or before: it may clear its environment and outlive this process."""
+        running = {identity for identity in self._noted if identity.is_alive()}
+        running.update(self._me.descendants() if self._me and self._mark else ())
+        if running != self._noted:
+            with contextlib.suppress(OSError):  # a full disk: the mark is left
+                note_processes(self._notes, self._mark, running)
+                self._noted = running
 
     def reap(self, keep: int = 0) -> None:
         """Take leave of adopted processes that have ended, all but *keep*, whose exit status another waits for."""

@@ -21,8 +21,9 @@ from support.waiting import until
 from cbi_queue.api.app import create_app
 from cbi_queue.api.board_columns import BESIDE_THE_NAME, COLUMNS, FIXED, IN_THE_HEADING
 from cbi_queue.api.board_page import Asked, board_page
+from cbi_queue.api.board_view import Comparer
 from cbi_queue.artifacts import Manifest
-from cbi_queue.ledger import queries, settlement
+from cbi_queue.ledger import Ledger, queries, settlement
 from cbi_queue.views.leaderboard import LeaderboardRow
 from cbi_queue.views.regime_board import RegimeRow
 from cbi_queue.views.volatility_board import VolatilityRow
@@ -117,6 +118,21 @@ def test_a_board_shows_its_first_models_and_what_was_read_of_it_is_kept():
         assert (len(models), models[0], board.more) == (50, first, 200)
         assert [line.row.name for line in board.rows if line.row.is_bar]
     assert reads == ["board"]
+
+
+def test_what_is_kept_of_a_board_may_be_taken_away_by_another_request(site):
+    class Vanishing(dict):
+        """What another thread empties after each look whether something is there."""
+
+        def __contains__(self, key: object) -> bool:
+            found = super().__contains__(key)
+            self.clear()
+            return found
+
+    comparer = Comparer(site.settings)
+    comparer._kept = Vanishing()
+    with Ledger.open_readonly(site.settings.ledger_path) as ledger:
+        assert [comparer.kept(ledger, "one", lambda *_, made=made: made) for made in (1, 2)] == [1, 1]
 
 
 def test_every_figure_of_the_leaderboard_has_a_column():

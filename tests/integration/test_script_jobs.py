@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,8 @@ from support.waiting import until
 from cbi_queue.artifacts import CHECKPOINT_FOLDER
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.process_marks import NOTED, mark_of, marked
+from cbi_queue.process_marks import NOTED, mark_of, marked, noted
+from jobs.script.tree import Tree
 
 if TYPE_CHECKING:
     from support.installation import Installation
@@ -96,6 +98,19 @@ def test_a_pause_stops_all_of_it_and_a_cancel_ends_all_of_it(installation: Insta
     installation.cli("cancel", "mine")
     installation.until_state("mine", "cancelled")
     until(lambda: not any(each.is_alive() for each in all_of_it), "nothing is left")
+
+
+def test_what_has_ended_is_noted_no_longer(tmp_path: Path) -> None:
+    """A week of short commands filled the file, and beyond a size nothing of it was read."""
+    notes, mark = tmp_path / NOTED, mark_of("ledger", 1, 1)
+    tree, pids = Tree(mark, notes), []
+    for _ in range(2):
+        with subprocess.Popen(["sleep", "60"]) as child:
+            tree.note()
+            pids.append(child.pid)
+            assert child.pid in {each.pid for each in noted(notes, mark)}
+            child.kill()
+    assert [str(pid) in notes.read_text().split() for pid in pids] == [False, True]
 
 
 @pytest.mark.parametrize("killed", ["runner", "both", "daemon"])

@@ -151,7 +151,7 @@ def test_a_command_says_how_long_its_like_takes_and_of_another_little() -> None:
     """`eta` gave 2 s, without a word of a guess, for a net of two minutes: every script was one model."""
     first, again, other = (
         Works().of("script", "command", "", json.dumps({"command": ["python", *words]}), None)
-        for words in (["a.py", "--lr", "0.1"], ["a.py", "--lr", "0.25"], ["b.py"])
+        for words in (["a.py", "--lr", "0.1"], ["a.py", "--lr", "1e-4"], ["b.py"])
     )
     known = Durations(runs(first, *[0.5] * 6))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.tiny_bert import make_tiny_bert
 
+from cbi_queue import text_fetch
 from cbi_queue.cli.verbs.text.fetching import fetch_weights
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.text_fetch import fetch, files_at
@@ -179,7 +180,7 @@ class Hub(ThreadingHTTPServer):
         self.files |= {"pytorch_model.bin": b"a pickle", "README.md": b"words", "modeling.py": b"raise SystemExit"}
         self.listed = {name: entry_of(name, content) for name, content in self.files.items()}
         self.asked: list[str] = []
-        self.elsewhere = self.url
+        self.elsewhere, self.stalls_at, self.goes_on = self.url, "", threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
@@ -215,7 +216,11 @@ class HubAnswers(BaseHTTPRequestHandler):
         for key, value in {"Content-Length": str(len(content)), **headers}.items():
             self.send_header(key, value)
         self.end_headers()
-        self.wfile.write(content)
+        if self.server.stalls_at and self.path.endswith(self.server.stalls_at):
+            self.wfile.write(content[:50])
+            self.server.goes_on.wait(60.0)
+        else:
+            self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -234,6 +239,7 @@ def entry_of(name: str, content: bytes) -> dict[str, Any]:
 def hub(tiny: Path) -> Iterator[Hub]:
     with Hub(tiny) as server:
         yield server
+        server.goes_on.set()
         server.shutdown()
 
 
@@ -281,6 +287,17 @@ def test_what_is_not_as_listed_leaves_nothing(hub: Hub, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("stalls_at", ["model.safetensors", REVISION])
+def test_a_download_that_stalls_is_no_fault_of_the_disk(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stalls_at: str
+) -> None:
+    monkeypatch.setattr(text_fetch, "TIMEOUT_S", 0.5)
+    hub.stalls_at = stalls_at
+    with pytest.raises(CbiError, match=r"cannot download .*timed out"):
+        fetch(STOCK, REVISION, tmp_path / "finbert", {"HF_ENDPOINT": hub.url})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_commit_without_safetensors_or_a_branch_is_refused_with_what_to_do(hub: Hub, tmp_path: Path) -> None:
     environ = {"HF_ENDPOINT": hub.url}
     del hub.listed["model.safetensors"]
@@ -290,12 +307,14 @@ def test_a_commit_without_safetensors_or_a_branch_is_refused_with_what_to_do(hub
     assert "save_pretrained" in str(caught.value.hint)
     with pytest.raises(Refused, match="40 hex digits"):
         files_at(STOCK, "main", environ)
-    with pytest.raises(Refused, match="no repository of the hub"):
-        files_at("../../etc", REVISION, environ)
+    for name in ("../../etc", "owner/naïve"):
+        with pytest.raises(Refused, match="no repository of the hub"):
+            files_at(name, REVISION, environ)
     with pytest.raises(Refused, match="HTTP 404"):
         files_at("some/other", REVISION, environ)
-    with pytest.raises(Refused, match="is not https"):
-        files_at(STOCK, REVISION, {"HF_ENDPOINT": "http://192.0.2.1"})
+    for endpoint in ("http://192.0.2.1", "https://[x"):
+        with pytest.raises(Refused, match="is not https"):
+            files_at(STOCK, REVISION, {"HF_ENDPOINT": endpoint})
     hub.shutdown()
     hub.server_close()
     with pytest.raises(CbiError, match="does not answer"):

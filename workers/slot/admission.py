@@ -28,8 +28,8 @@ from cbi_queue.ledger.waits import (
 )
 from cbi_queue.lifecycle import Reason
 from cbi_queue.models.kinds import Family
-from cbi_queue.models.parameters.script import shape_of
 from cbi_queue.readings.values import GpuReading, MemoryReading, PressureLevel, Reading, Unknown
+from cbi_queue.values.written import shape_of
 from workers.sensors.answers import NOT_ASKED
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from cbi_queue.models.kinds import BARS, Family
 from cbi_queue.process_marks import NOTED, mark_of
 from cbi_queue.protocol import Assignment
 from cbi_queue.regular_files import failure_of, plain_words
+from cbi_queue.tracking.reading import store_dir
 from workers.slot.admission import Admission
 from workers.slot.settling import settle, signed_manifest
 from workers.slot.supervision import Supervision, TrainerStuck
@@ -269,7 +270,7 @@ class Slot:
             log_path=str(log_path),
             log_max_bytes=self._settings.log_max_bytes,
             log_keep=self._settings.log_keep,
-            mlflow_dir=str(self._settings.models / "mlflow") if self._settings.tracking == "on" else "",
+            mlflow_dir=str(store_dir(self._settings)) if self._settings.tracking == "on" else "",
         )
 
 

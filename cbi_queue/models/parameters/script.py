@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from cbi_queue.models.parameters.common import ModelParams
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Argument = Annotated[str, Field(max_length=32_768, pattern=r"^[^\x00]*$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
@@ -29,12 +25,6 @@ RankBy = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=100)], Literal["lower", "higher"]],
     Field(min_length=1, max_length=1),
 ]
-
-
-def shape_of(command: Sequence[str]) -> str:
-    """Return a command without its numbers, at most 210 characters: runs that differ only in them are alike."""
-    shape = " ".join(re.sub(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "#", argument) for argument in command)
-    return f"command - {shape[:200]}"
 
 
 class ScriptParams(ModelParams):

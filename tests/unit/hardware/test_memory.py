@@ -29,7 +29,7 @@ from cbi_queue.models.memory_formulas import (
     TABLE,
     Shape,
 )
-from cbi_queue.models.parameters.script import shape_of
+from cbi_queue.values.written import shape_of
 
 SHAPE = Shape(5000, 200, "a test")
 

@@ -90,8 +90,5 @@ def jobs_of(settings: Settings, dataset: str) -> list[JobRow]:
     from cbi_queue.models.kinds import Family
 
     with existing_ledger(settings) as ledger:
-        return (
-            [job for job in all_jobs(ledger) if job.dataset == dataset and job.family != Family.SCRIPT]
-            if ledger
-            else []
-        )
+        jobs = all_jobs(ledger) if ledger else []
+        return [job for job in jobs if job.dataset == dataset and job.family != Family.SCRIPT]
