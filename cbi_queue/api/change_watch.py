@@ -99,6 +99,8 @@ class ChangeWatch:
         """Watch nothing yet."""
         self._settings = settings
         self._listeners: list[Listener] = []
+        self.seen = 0
+        """Changes that were seen so far: what was made before the last one may be out of date."""
         self._stop: threading.Event | None = None
 
     @property
@@ -156,6 +158,7 @@ class ChangeWatch:
                         return
 
     def _publish(self, change: Change) -> None:
+        self.seen += 1
         for listener in self._listeners:
             listener.add(change)
 
