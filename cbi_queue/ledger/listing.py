@@ -79,3 +79,17 @@ def attempts_after(ledger: Ledger, job_id: int, number: int, count: int) -> list
     """Return the *count* attempts of a job that follow its attempt *number*, oldest first."""
     sql = "SELECT * FROM attempts WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?"
     return [AttemptRow.of(row) for row in ledger.conn.execute(sql, (job_id, number, count))]
+
+
+def failures_by_error(ledger: Ledger) -> dict[str, list[str]]:
+    """Return what failed jobs ended with (empty: without a word) -> their names, of jobs of one name only the newest."""
+    sql = """
+        SELECT name, (SELECT error FROM attempts WHERE job_id = j.id AND error IS NOT NULL ORDER BY number DESC LIMIT 1)
+        FROM jobs j
+        WHERE state = 'failed' AND NOT EXISTS (SELECT 1 FROM jobs newer WHERE newer.name = j.name AND newer.id > j.id)
+        ORDER BY id
+    """
+    found: dict[str, list[str]] = {}
+    for name, error in ledger.conn.execute(sql):
+        found.setdefault(error or "", []).append(name)
+    return found
