@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S: Final = 0.1
+LOOK_EVERY_S: Final = 0.05
 DAEMON_EVERY_S: Final = 1.0
 """How often the slot's lock is looked at: a daemon that died writes nothing."""
 MOST_LISTENERS: Final = 64
