@@ -93,3 +93,15 @@ def failures_by_error(ledger: Ledger) -> dict[str, list[str]]:
     for name, error in ledger.conn.execute(sql):
         found.setdefault(error or "", []).append(name)
     return found
+
+
+def has_event(ledger: Ledger, number: int, at: float) -> bool:
+    """Return True if there is an event of that number and instant: the ledger goes on from there, and no other does."""
+    found = ledger.conn.execute("SELECT at FROM events WHERE id = ?", (number,)).fetchone()
+    return found is not None and found["at"] == at
+
+
+def jobs_changed_since(ledger: Ledger, event_id: int) -> list[int]:
+    """Return the numbers of the jobs that have events after the event *event_id*, in order."""
+    sql = "SELECT DISTINCT job_id FROM events WHERE id > ? AND job_id IS NOT NULL ORDER BY job_id"
+    return [row["job_id"] for row in ledger.conn.execute(sql, (event_id,))]
