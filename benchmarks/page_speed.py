@@ -1,19 +1,29 @@
-"""How long the status page and the API take at 50 requests a second while a job trains: on the ledger of a week, and on
-one of 100,000 jobs with 5 million rows of telemetry.
+"""How long the status page and the API take at 50 requests a second while a model trains beside them, and what that costs
+the training: on the ledger of a week, and on one of 100,000 jobs with 5 million rows of telemetry.
 
 A client on one connection asks on a clock, so a slow answer does not slow the asking; the p99 of the answers is the value.
-The job in the slot is written down, not trained: its reports come every half second, as a daemon commits them. A name
-that nobody has is asked for on a queue of 2,000 jobs.
+What trains is LightGBM on a real daily series, one thread, in a process of its own, fit after fit: those during which
+nobody asks are held against those during which somebody does, turn by turn. The reports come every half second, as a
+daemon commits them. A name that nobody has is asked for on a queue of 2,000 jobs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import math
+import re
 import sqlite3
 import statistics
+import subprocess
+import sys
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import psutil
 
 from benchmarks.idle_page import answers, free_port
 from benchmarks.installation import installation, until, week_of_jobs
@@ -24,45 +34,90 @@ from cbi_queue.telemetry.governor_log import record_standing
 from cbi_queue.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import IO
 
     from benchmarks.installation import Installation
 
 PAST_JOBS, TELEMETRY_ROWS = 100_000, 5_000_000
 NAMED_JOBS = 2_000
-RATE, ASKED_S = 50, 20.0
-"""Requests a second, and for how long."""
+RATE, ASKED_S = 50, 4.0
+"""Requests a second, and for how long at a stretch."""
 REPORT_EVERY_S = 0.5
 API, PAGE, UNKNOWN = "/api/v1/status", "/status?format=html", "/api/v1/jobs/no-such-net"
 MOST_S = {API: 0.010, PAGE: 0.050, UNKNOWN: 0.050}
+MOST_GROWTH, MOST_SLOWDOWN_PCT, MOST_FIRST_PAINT_MB = 2.0, 1.0, 0.3
 STANDING = {
     "mode": "on", "profile": "benchmark", "readings": {}, "cost_share": 0.01, "rung": "full speed", "duty": 1.0,
     "micro_batch": 32, "factor": None, "since_epoch": None, "confidence": None, "cause": None, "evidence": [],
 }  # fmt: skip
+TRAINER = """
+import time, lightgbm, numpy
+from arch.data import sp500
+price = numpy.log(sp500.load()["Adj Close"].to_numpy())
+moves = numpy.lib.stride_tricks.sliding_window_view(numpy.diff(price), 21)
+x, y = moves[:, :-1], moves[:, -1]
+while True:
+    begun, used = time.monotonic(), time.process_time()
+    lightgbm.train({"num_threads": 1, "verbosity": -1}, lightgbm.Dataset(x, y), 40)
+    print(begun, time.monotonic(), time.process_time() - used, flush=True)
+"""
+"""Fits for ever; prints when each began and ended, by the clock that all processes share, and its processor time."""
+_LINKED = re.compile(r'(?:href|src)="(/static/[^"]+)"')
 _COUNT = "WITH RECURSIVE count(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < ?)"
 
 
 def lines(rounds: int) -> list[Line]:
-    """Ask *rounds* servers of each ledger, one after the other."""
-    with installation() as week, installation() as years:
+    """Ask a server of each ledger, turn by turn, *rounds* times."""
+    with contextlib.ExitStack() as stack:
+        week, years, many = (stack.enter_context(installation()) for _ in range(3))
         _fill(week, 0, 0)
         _fill(years, PAST_JOBS, TELEMETRY_ROWS)
-        found = [line for path in (API, PAGE) for line in _pair(path, week, years, rounds)]
-    with installation() as many:
         many.enqueue(*({**week_of_jobs()[0], "name": f"net-{number}"} for number in range(NAMED_JOBS)))
-        asked = [_p99(many, UNKNOWN) for _ in range(rounds)]
-    return [*found, Line(f"p99 of `GET {UNKNOWN}`, {NAMED_JOBS} jobs", "s", tuple(asked), Target(MOST_S[UNKNOWN]))]
+        servers = {home: stack.enter_context(_server(home)) for home in (week, years, many)}
+        fits = stack.enter_context(_training(week))
+        asked: dict[tuple[str, str], list[_Asked]] = {}
+        slow_downs, first = [], servers[years].first_paint_mb()
+        for _ in range(rounds):
+            stretches = []
+            for path in (API, PAGE):
+                stretches.append(_quiet())
+                for name, home in (("week", week), ("years", years)):
+                    begun = time.monotonic()
+                    asked.setdefault((path, name), []).append(servers[home].stretch(path))
+                    stretches.append((begun, time.monotonic(), True))
+            asked.setdefault((UNKNOWN, "many"), []).append(servers[many].stretch(UNKNOWN))
+            told = [[float(word) for word in line.split()] for line in fits.readlines() if line.endswith("\n")]
+            slow_downs.append(_slow_downs([fit for fit in told if len(fit) == 3], stretches))
+    wall, cpu = zip(*slow_downs, strict=True)
+    return [
+        *(line for path in (API, PAGE) for line in _pair(path, asked[path, "week"], asked[path, "years"])),
+        _line(f"p99 of `GET {UNKNOWN}`, {NAMED_JOBS} jobs", UNKNOWN, asked[UNKNOWN, "many"]),
+        Line("training while somebody asks, slower by", "%", wall, Target(MOST_SLOWDOWN_PCT), "by the clock"),
+        Line("the same in processor time", "%", cpu, Target(MOST_SLOWDOWN_PCT)),
+        Line("first paint: the page and all that it links", "MB", (first,), Target(MOST_FIRST_PAINT_MB)),
+    ]
 
 
-def _pair(path: str, week: Installation, years: Installation, rounds: int) -> Iterator[Line]:
-    small, large = [], []
-    for _ in range(rounds):
-        small.append(_p99(week, path))
-        large.append(_p99(years, path))
-    yield Line(f"p99 of `GET {path}` at {RATE} a second, a week", "s", tuple(small), Target(MOST_S[path]))
-    grown = tuple(slow / fast for slow, fast in zip(large, small, strict=True))
-    note = f"{1000 * statistics.median(large):.1f} ms with {PAST_JOBS} past jobs and {TELEMETRY_ROWS} rows of telemetry"
-    yield Line(f"the same on a long history of `GET {path}`", "x", grown, Target(2.0), note)
+def _quiet() -> tuple[float, float, bool]:
+    begun = time.monotonic()
+    time.sleep(ASKED_S)
+    return begun, time.monotonic(), False
+
+
+def _line(what: str, path: str, asked: list[_Asked]) -> Line:
+    cpu = statistics.median(each.cpu_s for each in asked)
+    note = f"{1000 * cpu:.2f} ms of the server's processor time a request"
+    return Line(what, "s", tuple(each.p99_s for each in asked), Target(MOST_S[path]), note)
+
+
+def _pair(path: str, week: list[_Asked], years: list[_Asked]) -> Iterator[Line]:
+    yield _line(f"p99 of `GET {path}` at {RATE} a second, a week", path, week)
+    yield _line(f"the same with {PAST_JOBS} past jobs and {TELEMETRY_ROWS} rows of telemetry", path, years)
+    grown = tuple(slow.cpu_s / max(fast.cpu_s, 1e-6) for slow, fast in zip(years, week, strict=True))
+    wall = tuple(slow.p99_s / fast.p99_s for slow, fast in zip(years, week, strict=True))
+    note = f"{statistics.median(wall):.2f} x of the p99"
+    yield Line("the long history against the week, processor time", "x", grown, Target(MOST_GROWTH), note)
 
 
 def _fill(home: Installation, jobs: int, rows: int) -> None:
@@ -121,36 +176,111 @@ def _add_telemetry(home: Installation, rows: int) -> None:
         conn.commit()
 
 
-def _p99(home: Installation, path: str) -> float:
-    """Ask for *path* at the rate while reports come in; return the 99th percentile in seconds."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a stretch of requests has shown."""
+
+    p99_s: float
+    cpu_s: float
+    """Processor time of the server, a request."""
+
+
+@dataclass(slots=True)
+class _Server:
+    """A server, and one connection to it."""
+
+    home: Installation
+    pid: int
+    port: int
+    client: http.client.HTTPConnection
+    telemetry: Telemetry
+    reported: int = 0
+
+    def ask(self, path: str) -> bytes:
+        self.client.request("GET", path)
+        return self.client.getresponse().read()
+
+    def stretch(self, path: str) -> _Asked:
+        """Ask for *path* at the rate while reports come in."""
+        took: list[float] = []
+        self.client.close()  # the server has: nobody asked for a while; the next request opens it again
+        self.ask(path)
+        process, every = psutil.Process(self.pid), max(1, round(RATE * REPORT_EVERY_S))
+        before, begun = process.cpu_times(), time.perf_counter()
+        for number in range(max(2, round(RATE * ASKED_S))):
+            time.sleep(max(0.0, begun + number / RATE - time.perf_counter()))
+            if number % every == 0:
+                self._report()
+            asked = time.perf_counter()
+            self.ask(path)
+            took.append(time.perf_counter() - asked)
+            if asked - begun > ASKED_S and len(took) > 1:
+                break  # slower than asked for: the p99 is that of fewer, and the measurement ends
+        after = process.cpu_times()
+        used = after.user + after.system - before.user - before.system
+        return _Asked(statistics.quantiles(took, n=100)[98], used / len(took))
+
+    def first_paint_mb(self) -> float:
+        """Return the bytes of the page and of everything that it links."""
+        page = self.ask(PAGE)
+        linked = set(_LINKED.findall(page.decode()))
+        return (len(page) + sum(len(urlopen(f"http://127.0.0.1:{self.port}{path}").read()) for path in linked)) / 1e6
+
+    def _report(self) -> None:
+        self.reported += 1
+        report = EpochReport(self.reported, 10**6, 0.5, samples=1000, train_loss=0.5, validation_loss=0.5)
+        self.telemetry.record(1, 1, "epoch", report)
+        self.telemetry.commit()
+
+
+@contextlib.contextmanager
+def _server(home: Installation) -> Iterator[_Server]:
     port = free_port()
-    with home.process("-m", "cbi_queue.cli", "serve", "--port", str(port)):
+    with home.process("-m", "cbi_queue.cli", "serve", "--port", str(port)) as child:
         until(lambda: answers(port), "the server to answer")
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         telemetry = Telemetry(home.settings.telemetry_path)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
-            _ask(client, path)
-            return statistics.quantiles(_paced(client, path, telemetry), n=100)[98]
+            yield _Server(home, child.pid, port, client, telemetry)
         finally:
-            telemetry.close()
             client.close()
+            telemetry.close()
 
 
-def _paced(client: http.client.HTTPConnection, path: str, telemetry: Telemetry) -> list[float]:
-    took, begun = [], time.perf_counter()
-    every = max(1, round(RATE * REPORT_EVERY_S))
-    for number in range(max(2, round(RATE * ASKED_S))):
-        time.sleep(max(0.0, begun + number / RATE - time.perf_counter()))
-        if number % every == 0:
-            report = EpochReport(1 + number // every, 10**6, 0.5, samples=1000, train_loss=0.5, validation_loss=0.5)
-            telemetry.record(1, 1, "epoch", report)
-            telemetry.commit()
-        asked = time.perf_counter()
-        _ask(client, path)
-        took.append(time.perf_counter() - asked)
-    return took
+@contextlib.contextmanager
+def _training(home: Installation) -> Iterator[IO[str]]:
+    """Train for the body; what it yields is where the fits are written to."""
+    path = home.root / "fits"
+    with path.open("w") as written, path.open() as fits:
+        child = subprocess.Popen([sys.executable, "-c", TRAINER], stdout=written, env=home.environ)
+        try:
+            until(lambda: path.stat().st_size, "the first fit", within_s=60.0)
+            yield fits
+        finally:
+            child.kill()
+            child.wait()
 
 
-def _ask(client: http.client.HTTPConnection, path: str) -> None:
-    client.request("GET", path)
-    client.getresponse().read()
+def _slow_downs(fits: Sequence[Sequence[float]], stretches: list[tuple[float, float, bool]]) -> tuple[float, float]:
+    """Return by how many percent the fits took longer while somebody asked: by the clock, and in processor time.
+
+    Args:
+        fits: begin, end and processor time of each.
+        stretches: begin and end of each, and whether somebody asked.
+    """
+    quiet, busy = (
+        [
+            (fit[1] - fit[0], fit[2])
+            for begin, end, is_asked in stretches
+            for fit in fits
+            if is_asked is wanted and fit[0] >= begin and fit[1] <= end
+        ]
+        for wanted in (False, True)
+    )
+    if not quiet or not busy:  # stretches shorter than a fit, at the smallest size
+        return math.nan, math.nan
+    wall, cpu = (
+        100 * (statistics.mean(fit[one] for fit in busy) / statistics.mean(fit[one] for fit in quiet) - 1)
+        for one in (0, 1)
+    )
+    return wall, cpu

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 STOPS_WITHIN_S = 3
 """Seconds that open requests get to finish when the server is stopped."""
+SWITCH_S = 0.001
+"""Seconds for which a thread may keep the interpreter while another waits for it, a fifth of Python's own: the loop must
+not wait behind a page that is being made.
+"""
 LOOPBACKS = ("127.0.0.1", "::1")
 """Both are always taken: `localhost` may mean either, and whoever listened on the other would be sent the token."""
 
@@ -42,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _leave)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `cbi-queue serve` blocked it until here
+    sys.setswitchinterval(SWITCH_S)
     outside()  # in the main thread, where a package that hangs can be interrupted
     try:
         serve(load_settings(), open_browser=options.open)

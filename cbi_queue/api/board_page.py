@@ -9,11 +9,12 @@ from urllib.parse import urlencode
 from cbi_queue.api.board_columns import COLUMNS, FIXED, Column
 from cbi_queue.api.board_view import BoardRow, board_row
 from cbi_queue.ledger import queries
+from cbi_queue.models.catalogue import MODELS
 from cbi_queue.views.board_words import independent_words, reach, sentences, unranked, volatility_sentences
 from cbi_queue.views.leaderboard import SCHEME_WORDS, LeaderboardRow, rank
 from cbi_queue.views.project_board import rank_projects, shown_figures
 from cbi_queue.views.project_board import sentences as project_sentences
-from cbi_queue.views.regime_board import rank_regimes
+from cbi_queue.views.regime_board import RegimeRow, rank_regimes
 from cbi_queue.views.volatility_board import VolatilityRow, rank_volatility
 
 if TYPE_CHECKING:
@@ -101,9 +102,13 @@ def board_page(ledger: Ledger, comparer: Comparer, asked: Asked) -> BoardPage:
     """Read every board, keep those that are asked for, and sort their rows."""
     is_filtered = bool(asked.horizon or asked.dataset or asked.family)
     projects = () if is_filtered else _projects(ledger)
-    family_of, found = comparer.kept(
-        ledger, "board", lambda jobs, known: ({job.id: job.family for job in jobs}, all_boards(jobs, known))
-    )
+    found = comparer.kept(ledger, "board", all_boards)
+    family_of = {
+        row.job_id: MODELS[row.model].family if isinstance(row, RegimeRow) else row.family
+        for _, rows, _ in found.values()
+        for row in rows
+        if row.job_id is not None
+    }
     first = {title: rows[0] for title, (_, rows, _) in found.items() if rows}
     boards = [
         _board(title, kind, (rows, said), asked, family_of)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from cbi_queue.ledger.queries import scored_jobs
+from cbi_queue.api.scored_groups import ScoredGroups
 from cbi_queue.views.board_words import (
     TOLD_APART_WORDS,
     plot_of,
@@ -21,16 +21,14 @@ from cbi_queue.views.comparison import (
     FILE_NAME,
     Comparison,
     finish_comparison,
-    key_of,
     missing_groups,
-    read_comparisons,
     start_comparison,
-    stored_keys,
+    stored_comparisons,
 )
-from cbi_queue.views.history import file_stamp, ledger_stamp
+from cbi_queue.views.history import file_stamp
 from cbi_queue.views.leaderboard import rank
 from cbi_queue.views.regime_board import RegimeRow, rank_regimes
-from cbi_queue.views.volatility_board import comparable_boards, rank_volatility
+from cbi_queue.views.volatility_board import rank_volatility
 
 if TYPE_CHECKING:
     import subprocess
@@ -44,11 +42,15 @@ if TYPE_CHECKING:
 
     AnyRow = LeaderboardRow | VolatilityRow | RegimeRow
 
+    Make = Callable[[list[JobRow], Mapping[str, Comparison]], dict[str, "T"]]
+
 T = TypeVar("T")
 MODELS_SHOWN = 4
 """Best models of each board on the page, beside one row of each baseline."""
 MOST_TRIES = 3
 """Times that one board is compared when it fails each time."""
+LOOK_AGAIN_S = 5.0
+"""Seconds between looks for forecasts that were not there."""
 RETRY_AFTER_S = 60.0
 """Seconds after a failure before a look at the page tries again: what was missing, such as a disk, may be back."""
 
@@ -120,51 +122,60 @@ class Comparer:
         self._settings, self._clock = settings, clock
         self._one = threading.Lock()
         self._failed: dict[str, _Failed] = {}
-        self._kept: dict[str, tuple[tuple[object, ...], Any]] = {}
+        self._reads, self._scored = threading.Lock(), ScoredGroups()
+        self._stored: tuple[tuple[int, ...] | None, dict[str, Comparison]] = (None, {})
+        """Stamp of the file of comparisons -> what it holds."""
+        self._looked: tuple[set[str], float] = (set(), 0.0)
+        """Which boards were not compared at the last look for what can be, and when that was."""
         self._child: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
 
     def boards(self, ledger: Ledger) -> tuple[Board, ...]:
         """Return the boards of the status page; see `kept`."""
-        return self.kept(ledger, "page", page_boards)
+        return tuple(self.kept(ledger, "page", page_boards).values())
 
-    def kept(self, ledger: Ledger, name: str, make: Callable[[list[JobRow], Mapping[str, Comparison]], T]) -> T:
-        """Return what *make* makes of the scored jobs, under *name* kept until the ledger changes.
+    def kept(self, ledger: Ledger, name: str, make: Make[T]) -> dict[str, T]:
+        """Return title -> what *make* makes of a board, in the order of the boards.
 
-        Until all comparisons are computed nothing is kept, and a look asks again.
+        What was made is kept under *name*, and made again of the data sets and horizons that have changed. What is missing
+        of the comparisons is computed in the background, and not waited for.
         """
-        path = self._settings.state_dir / FILE_NAME
-        stamp = (*ledger_stamp(ledger, self._settings.ledger_path), *file_stamp(path))
-        kept = self._kept.get(name)  # once: another request may take it away meanwhile
-        if kept is not None and kept[0] == stamp:
-            found: T = kept[1]
-            return found
-        jobs = scored_jobs(ledger)
-        known = self.known(jobs)
-        made = make(jobs, known)
-        is_whole = len(known) == len(comparable_boards(jobs)) and not any(one.fault for one in known.values())
-        if is_whole:
-            self._kept[name] = (stamp, made)
-        else:
-            self._kept.pop(name, None)
-        return made
+        with self._reads:
+            self._scored.update(ledger)
+            stored = self._comparisons()
+            made: dict[str, T] = {}
+            missing: dict[str, list[JobRow]] = {}
+            for group in self._scored.groups.values():
+                known = {title: stored[key] for title, key in group.keys.items() if key in stored}
+                for title, key in group.keys.items():
+                    if title not in known:
+                        missing[title] = group.comparable[title]
+                        if (failed := self._failed.get(key)) is not None:
+                            known[title] = Comparison(fault=failed.why)
+                made |= group.made(name, make, known)
+            self._start(missing)
+            return self._scored.in_order(made)
 
-    def known(self, jobs: list[JobRow]) -> dict[str, Comparison]:
-        """Return what is stored about the boards of *jobs*; start to compute what is missing, and do not wait for it."""
+    def _comparisons(self) -> dict[str, Comparison]:
         path = self._settings.state_dir / FILE_NAME
-        groups = comparable_boards(jobs)
-        found = read_comparisons(path, groups)
-        if len(found) < len(groups) and self._one.acquire(blocking=False):
-            missing = {key: group for key, group in missing_groups(path, groups).items() if self._may_try(key)}
-            if missing:
-                self._thread = threading.Thread(
-                    target=self._compute, args=(missing, path), name="comparer", daemon=True
-                )
-                self._thread.start()
-            else:
-                self._one.release()
-        faults = {title: failed.why for title, jobs in groups.items() if (failed := self._failed.get(key_of(jobs)))}
-        return {title: Comparison(fault=why) for title, why in faults.items()} | found
+        if self._stored[0] != (stamp := file_stamp(path)):
+            self._stored = (stamp, stored_comparisons(path))
+        return self._stored[1]
+
+    def _start(self, missing: Mapping[str, list[JobRow]]) -> None:
+        """Start to compute what is missing; what cannot be computed is looked at again after `LOOK_AGAIN_S`."""
+        before, at = self._looked
+        is_same = before == missing.keys() and abs(self._clock() - at) < LOOK_AGAIN_S
+        if not missing or is_same or not self._one.acquire(blocking=False):
+            return
+        self._looked = (set(missing), self._clock())
+        path = self._settings.state_dir / FILE_NAME
+        groups = {key: group for key, group in missing_groups(path, missing).items() if self._may_try(key)}
+        if not groups:
+            self._one.release()
+            return
+        self._thread = threading.Thread(target=self._compute, args=(groups, path), name="comparer", daemon=True)
+        self._thread.start()
 
     def _may_try(self, key: str) -> bool:
         failed = self._failed.get(key)
@@ -179,7 +190,7 @@ class Comparer:
             fault = f"{FAILED}: {interpreter} cannot be started: {exc.strerror}"
         finally:
             self._child = None
-            self._note(groups.keys() - stored_keys(path), fault)
+            self._note(groups.keys() - stored_comparisons(path).keys(), fault)
             self._one.release()
 
     def _note(self, failed: Iterable[str], fault: str | None) -> None:
@@ -204,8 +215,8 @@ class Comparer:
             thread.join()
 
 
-def page_boards(jobs: list[JobRow], comparisons: Mapping[str, Comparison]) -> tuple[Board, ...]:
-    """Return the boards of the page: of forecasts of the price, of volatility, of regimes."""
+def page_boards(jobs: list[JobRow], comparisons: Mapping[str, Comparison]) -> dict[str, Board]:
+    """Return title -> board of the page: of forecasts of the price, of volatility, of regimes."""
     prices = [
         _board(title, rows, sentences(rows, comparisons.get(title))) for title, rows in rank(jobs, comparisons).items()
     ]
@@ -214,7 +225,7 @@ def page_boards(jobs: list[JobRow], comparisons: Mapping[str, Comparison]) -> tu
         for title, rows in rank_volatility(jobs, comparisons).items()
     ]
     regimes = [replace(_board(title, rows, []), kind="regime") for title, rows in rank_regimes(jobs).items()]
-    return (*prices, *volatility, *regimes)
+    return {board.title: board for board in (*prices, *volatility, *regimes)}
 
 
 def _board(title: str, rows: Sequence[AnyRow], words: list[str]) -> Board:

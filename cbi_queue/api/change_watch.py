@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S: Final = 0.1
+LOOK_EVERY_S: Final = 0.05
 FIRST_LOOK_WITHIN_S: Final = 10.0
 DAEMON_EVERY_S: Final = 1.0
 """How often the slot's lock is looked at: a daemon that died writes nothing."""
@@ -100,6 +100,8 @@ class ChangeWatch:
         """Watch nothing yet."""
         self._settings = settings
         self._listeners: list[Listener] = []
+        self.seen = 0
+        """Changes that were seen so far: what was made before the last one may be out of date."""
         self._stop: threading.Event | None = None
         self._has_looked = threading.Event()
         self._has_looked.set()
@@ -164,6 +166,7 @@ class ChangeWatch:
                         return
 
     def _publish(self, change: Change) -> None:
+        self.seen += 1
         for listener in self._listeners:
             listener.add(change)
 

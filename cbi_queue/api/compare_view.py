@@ -10,6 +10,7 @@ from cbi_queue.api.board_page import all_boards
 from cbi_queue.api.board_view import BoardRow, board_row
 from cbi_queue.child_answers import answer_of
 from cbi_queue.ledger import queries
+from cbi_queue.ledger.listing import Wanted
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.views.backtest import words_of
 from cbi_queue.views.board_words import reach
@@ -91,10 +92,9 @@ def compare_page(
         UnknownJob: when there is no such job.
     """
     whole = tuple(queries.job_numbered(ledger, number) for number in numbers)
-    scored = queries.scored_jobs(ledger)
-    boards = all_boards(scored, comparer.known(scored))
+    boards = comparer.kept(ledger, "board", all_boards)
     found = [_row_of(job.id, boards) for job in whole]
-    pair = _pair(whole, scored)
+    pair = _pair(ledger, whole)
     answer, fault, waits = _answer(settings, ledger, asked_once, pair)
     said, side = _said(pair, answer, fault)
     trade = answer.get("trade") if answer else None
@@ -120,13 +120,15 @@ def traded_pair(
 ) -> tuple[str, dict[str, Any] | None]:
     """Return the title of the board of two runs, and what they would have made; None: not known."""
     whole = tuple(queries.job_numbered(ledger, number) for number in numbers)
-    pair = _pair(whole, queries.scored_jobs(ledger))
+    pair = _pair(ledger, whole)
     answer, _, _ = _answer(settings, ledger, asked_once, pair)
     trade = answer.get("trade") if answer else None
     return pair.title, trade if trade and trade["rows"] else None
 
 
-def _pair(whole: tuple[JobRow, ...], scored: list[JobRow]) -> _Pair:
+def _pair(ledger: Ledger, whole: tuple[JobRow, ...]) -> _Pair:
+    where, values = Wanted(horizon=whole[0].horizon, dataset=whole[0].dataset).where()
+    scored = queries.scored_jobs(ledger, where, *values)
     ids = {job.id for job in whole}
     kinds = {"price": boards_of(scored), "volatility": volatility_boards_of(scored)}
     for of, boards in kinds.items():

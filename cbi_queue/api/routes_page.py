@@ -8,10 +8,10 @@ The templates escape every value.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 
@@ -22,13 +22,11 @@ from cbi_queue.api.charts import FRAME, LOSS_FRAME, stacked
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.formats import FILTERS
 from cbi_queue.api.page_view import AT_RISK_SHOWN, NEXT_SHOWN, QUEUE_LISTED, page_view
+from cbi_queue.api.routes_read import JSON, status_answer
 from cbi_queue.lifecycle import event_title
 from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.views.snapshot import QueueStatus, take_status
+from cbi_queue.views.snapshot import QueueStatus
 from cbi_queue.views.timeline import WIDTH
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
 
 STATIC_DIR = Path(__file__).with_name("static")
 _TEMPLATES = Environment(
@@ -66,7 +64,7 @@ def root() -> RedirectResponse:
     response_model=QueueStatus,
     responses={200: {"content": {HTML: {}}, "description": "JSON, or the page when the request accepts HTML."}},
 )
-def status_page(
+async def status_page(
     request: Request,
     settings: AppSettings,
     format: Annotated[  # noqa: A002 - the name of the query parameter
@@ -75,11 +73,16 @@ def status_page(
     horizon: Annotated[str | None, Query(description="Whose boards the page shows, as `1m`.", max_length=8)] = None,
 ) -> Any:
     """Return the page to a browser, and the snapshot as JSON to other clients."""
+    state = request.app.state
     as_html = format == "html" if format else wants_html(request)
+
+    def page() -> bytes:
+        return render("status.html", view=page_view(settings, state.comparer, horizon)).encode()
+
     answer: Response = (
-        HTMLResponse(render("status.html", view=page_view(settings, request.app.state.comparer, horizon)))
+        HTMLResponse(await state.answers.get(("status", horizon, may_change_now()), page))
         if as_html
-        else JSONResponse(take_status(settings).as_json())
+        else Response((await status_answer(request, settings))[1], media_type=JSON)
     )
     answer.headers["Vary"] = "Accept"
     return answer

@@ -13,6 +13,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import TypeAdapter
 
 from cbi_queue import clock
+from cbi_queue.api.board_page import all_boards
 from cbi_queue.api.board_view import Comparer
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.models import (
@@ -40,12 +41,12 @@ from cbi_queue.settings import Settings
 from cbi_queue.views.comparison import FILE_NAME
 from cbi_queue.views.explanation import explanation_of, luck_words
 from cbi_queue.views.history import file_stamp, history_in
-from cbi_queue.views.leaderboard import LeaderboardRow, rank
+from cbi_queue.views.leaderboard import LeaderboardRow
 from cbi_queue.views.project_board import ProjectRow, rank_projects, titled
-from cbi_queue.views.regime_board import RegimeRow, rank_regimes
-from cbi_queue.views.snapshot import QueueStatus, daemon_status, lines_of, open_snapshot, status_of, take_status
+from cbi_queue.views.regime_board import RegimeRow
+from cbi_queue.views.snapshot import QueueStatus, lines_of, open_snapshot, status_of, take_status
 from cbi_queue.views.story import history_of, story_of
-from cbi_queue.views.volatility_board import VolatilityRow, rank_volatility
+from cbi_queue.views.volatility_board import VolatilityRow
 
 router = APIRouter(
     prefix="/api/v1",
@@ -65,26 +66,29 @@ CLOCK_S = 10.0
 """Seconds after which the status has another tag although nothing but the clock has changed."""
 TAIL_BYTES = 2_000_000
 """Most that is read from a log for one answer."""
-_JSON, _STATUS, _BOARDS = "application/json", TypeAdapter(QueueStatus), TypeAdapter(Boards)
+JSON = "application/json"
+_STATUS, _BOARDS = TypeAdapter(QueueStatus), TypeAdapter(Boards)
 
 
 @router.get("/status", responses=TAGGED, response_model=QueueStatus)
-def status(request: Request, settings: AppSettings) -> Response:
+async def status(request: Request, settings: AppSettings) -> Response:
     """Return the snapshot: daemon, slot, governor, holds, queue, ended jobs, budget, last events."""
-    with open_snapshot(settings) as (ledger, telemetry):
-        daemon, log = daemon_status(settings), settings.telemetry_path.with_name(f"{settings.telemetry_path.name}-wal")
-        tag = tag_of(
-            request,
-            ledger,
-            daemon,
-            file_stamp(settings.telemetry_path),
-            file_stamp(log),
-            clock.epoch_s() // CLOCK_S,
-        )
-        if same := not_changed(request, tag):
-            return same
-        now = status_of(settings, ledger, telemetry)
-    return Response(_STATUS.dump_json(now), media_type=_JSON, headers=headers_of(tag))
+    tag, body = await status_answer(request, settings)
+    return not_changed(request, tag) or Response(body, media_type=JSON, headers=headers_of(tag))
+
+
+async def status_answer(request: Request, settings: Settings) -> tuple[str, bytes]:
+    """Return the tag of the snapshot, and the snapshot as JSON; requests share them (`shared_answers`)."""
+
+    def make() -> tuple[str, bytes]:
+        with open_snapshot(settings) as (ledger, telemetry):
+            now = status_of(settings, ledger, telemetry)
+            log = settings.telemetry_path.with_name(f"{settings.telemetry_path.name}-wal")
+            seen = (now.daemon, file_stamp(settings.telemetry_path), file_stamp(log), now.at // CLOCK_S)
+            return tag_of(request, ledger, *seen), _STATUS.dump_json(now)
+
+    found: tuple[str, bytes] = await request.app.state.answers.get(("status.json", request.url.path), make)
+    return found
 
 
 @router.get("/budget", responses=TAGGED)
@@ -126,19 +130,20 @@ def leaderboard(
     when a horizon or a data set is asked for. What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null
     until it was computed in the background.
     """
-    where, values = Wanted(horizon=horizon, dataset=dataset).where()
     with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
         tag = tag_of(request, ledger, file_stamp(settings.state_dir / FILE_NAME))
         if same := not_changed(request, tag):
             return same
-        jobs = queries.scored_jobs(ledger, where, *values)
-        scripts = [] if horizon or dataset else queries.script_results(ledger)
-    comparer: Comparer = request.app.state.comparer
-    known = comparer.known(jobs)
-    boards: dict[str, list[Any]] = {**rank(jobs, known), **rank_volatility(jobs, known), **rank_regimes(jobs)}
-    boards |= titled(rank_projects(scripts))
+        comparer: Comparer = request.app.state.comparer
+        boards: dict[str, Any] = {
+            title: rows
+            for title, (_, rows, _) in comparer.kept(ledger, "board", all_boards).items()
+            if horizon in {None, rows[0].horizon} and dataset in {None, rows[0].dataset}
+        }
+        if not (horizon or dataset):
+            boards |= titled(rank_projects(queries.script_results(ledger)))
     shown = {title: rows[after : after + limit] for title, rows in boards.items()}
-    return Response(_BOARDS.dump_json(shown), media_type=_JSON, headers=headers_of(tag))
+    return Response(_BOARDS.dump_json(shown), media_type=JSON, headers=headers_of(tag))
 
 
 @router.get("/jobs", responses=TAGGED)

@@ -20,7 +20,6 @@ from cbi_queue.datasets.place import DEFAULT, DESCRIPTION_NAME, ONE_FOR_ALL, exp
 from cbi_queue.errors import Refused
 from cbi_queue.orderly_end import ended_in_order
 from cbi_queue.regular_files import plain_words
-from cbi_queue.standard_streams import ended_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -79,3 +79,29 @@ def attempts_after(ledger: Ledger, job_id: int, number: int, count: int) -> list
     """Return the *count* attempts of a job that follow its attempt *number*, oldest first."""
     sql = "SELECT * FROM attempts WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?"
     return [AttemptRow.of(row) for row in ledger.conn.execute(sql, (job_id, number, count))]
+
+
+def failures_by_error(ledger: Ledger) -> dict[str, list[str]]:
+    """Return what failed jobs ended with (empty: without a word) -> their names, of jobs of one name only the newest."""
+    sql = """
+        SELECT name, (SELECT error FROM attempts WHERE job_id = j.id AND error IS NOT NULL ORDER BY number DESC LIMIT 1)
+        FROM jobs j
+        WHERE state = 'failed' AND NOT EXISTS (SELECT 1 FROM jobs newer WHERE newer.name = j.name AND newer.id > j.id)
+        ORDER BY id
+    """
+    found: dict[str, list[str]] = {}
+    for name, error in ledger.conn.execute(sql):
+        found.setdefault(error or "", []).append(name)
+    return found
+
+
+def has_event(ledger: Ledger, number: int, at: float) -> bool:
+    """Return True if there is an event of that number and instant: the ledger goes on from there, and no other does."""
+    found = ledger.conn.execute("SELECT at FROM events WHERE id = ?", (number,)).fetchone()
+    return found is not None and found["at"] == at
+
+
+def jobs_changed_since(ledger: Ledger, event_id: int) -> list[int]:
+    """Return the numbers of the jobs that have events after the event *event_id*, in order."""
+    sql = "SELECT DISTINCT job_id FROM events WHERE id > ? AND job_id IS NOT NULL ORDER BY job_id"
+    return [row["job_id"] for row in ledger.conn.execute(sql, (event_id,))]

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from cbi_queue.errors import VolumeMissing
 from cbi_queue.ledger import queries
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
+from cbi_queue.views.history import history_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cbi_queue.ledger import Ledger
     from cbi_queue.settings import Settings
@@ -52,7 +54,12 @@ class Alarm:
 
 def alarms(settings: Settings, ledger: Ledger, status: QueueStatus) -> tuple[Alarm, ...]:
     """Return what needs the user, the gravest first; empty while all is well."""
-    found = [*_daemon(status), *_volume(settings), *_failures(ledger, status), *_held(ledger, status)]
+    found = [
+        *_daemon(status),
+        *_volume(settings),
+        *_failures(ledger, settings.ledger_path, status),
+        *_held(ledger, status),
+    ]
     for hold in status.holds:
         own = hold.reason == "user"
         hint = "cbi-queue resume" if own else "cbi-queue resume --all" if hold.reason in {"thermal", "memory"} else ""
@@ -84,20 +91,15 @@ def _volume(settings: Settings) -> list[Alarm]:
     return []
 
 
-def _failures(ledger: Ledger, status: QueueStatus) -> list[Alarm]:
+def _failures(ledger: Ledger, path: Path, status: QueueStatus) -> list[Alarm]:
     """Return a line for each reason of failure, with how many jobs wait, and one for the rest."""
-    if not status.counts.get(JobState.FAILED):
-        return []
-    jobs = queries.brief_jobs(ledger, "state = 'failed' AND id IN (SELECT MAX(id) FROM jobs GROUP BY name)")
-    errors = queries.errors_of_failed(ledger, (job.id for job in jobs))
+    groups = {error or "ended without a word": names for error, names in history_in(ledger, path).failures.items()}
     waiting = {name: group.waiting for group in status.blocked for name in group.names}
-    groups: dict[str, list[str]] = {}
-    for job in jobs:
-        groups.setdefault(errors.get(job.id) or "ended without a word", []).append(job.name)
-    ordered = sorted(groups.items(), key=lambda group: -max(waiting.get(name, 0) for name in group[1]))
+    counts = {error: max(waiting.get(name, 0) for name in names) if waiting else 0 for error, names in groups.items()}
+    ordered = sorted(groups.items(), key=lambda group: -counts[group[0]])
     found = []
     for error, names in ordered[:FAILED_SHOWN]:
-        count = max(waiting.get(name, 0) for name in names)
+        count = counts[error]
         title = f"{names[0]} failed" if len(names) == 1 else f"{len(names)} jobs failed"
         if count:
             title += f", {count} {'waits' if count == 1 else 'wait'} for {'it' if len(names) == 1 else 'them'}"

@@ -52,9 +52,9 @@ def read_comparisons(path: Path, boards: Mapping[str, list[JobRow]]) -> dict[str
     return {title: answer for title, answer in answers.items() if answer is not None}
 
 
-def stored_keys(path: Path) -> set[str]:
-    """Return the keys of every answer that is kept."""
-    return {key for key, answer in _stored(path).items() if _read(answer) is not None}
+def stored_comparisons(path: Path) -> dict[str, Comparison]:
+    """Return every answer that is kept, by its key (`key_of`)."""
+    return {key: found for key, answer in _stored(path).items() if (found := _read(answer)) is not None}
 
 
 def missing_groups(path: Path, boards: Mapping[str, list[JobRow]]) -> dict[str, dict[str, Any]]:

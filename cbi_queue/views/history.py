@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cbi_queue.budget import BudgetProgress, progress, tally
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.durations import Works, ended_attempts, learn
+from cbi_queue.ledger.listing import failures_by_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,8 @@ class History:
     budget: BudgetProgress
     works: Works
     durations: Durations
+    failures: dict[str, list[str]]
+    """What failed jobs ended with -> their names; see `listing.failures_by_error`."""
 
 
 _kept: OrderedDict[Path, tuple[_Stamp, History]] = OrderedDict()
@@ -70,6 +73,7 @@ def _read(ledger: Ledger) -> History:
         budget=progress(counted),
         works=works,
         durations=learn(ended_attempts(ledger, works)),
+        failures=failures_by_error(ledger),
     )
 
 

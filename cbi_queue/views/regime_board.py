@@ -63,6 +63,11 @@ class RegimeRow:
     """Why an undisturbed run could have given other numbers; empty: it could not."""
 
 
+def regime_boards_of(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
+    """Group the succeeded classifiers into boards, as `boards_of` does; a title ends in `regimes`."""
+    return boards_with(jobs, "regimes", {JobState.SUCCEEDED})
+
+
 def rank_regimes(jobs: Iterable[JobRow]) -> dict[str, list[RegimeRow]]:
     """Rank the succeeded classifiers of each board and the baselines, best first.
 
@@ -72,8 +77,7 @@ def rank_regimes(jobs: Iterable[JobRow]) -> dict[str, list[RegimeRow]]:
     Returns:
         Title of the board -> rows. A title is that of the price board, then `regimes`.
     """
-    boards = boards_with(jobs, "regimes", {JobState.SUCCEEDED})
-    return {title: _ranked(listed) for title, listed in boards.items()}
+    return {title: _ranked(listed) for title, listed in regime_boards_of(jobs).items()}
 
 
 def _ranked(jobs: list[JobRow]) -> list[RegimeRow]:

@@ -6,7 +6,7 @@
 
 const POLL_MS = 2000; // without a stream; also the shortest time between refreshes for what changes all the time
 const CHECK_MS = 10000; // with a stream: ages and expiries change without an event
-const URGENT_GAP_MS = 250;
+const URGENT_GAP_MS = 100;
 const STREAM_AGAIN_MS = 60000;
 const BEAT_MS = 4000;
 const SILENCE_MS = 10000; // without a beat for so long, the tab that has the stream is no help

@@ -17,7 +17,6 @@ from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.orderly_end import ended_in_order
 from cbi_queue.regular_files import check_folder, plain_words
 from cbi_queue.settings import load_settings
-from cbi_queue.standard_streams import ended_in_order
 from cbi_queue.views.backtest import backtest
 from cbi_queue.views.equity_plot import draw
 from cbi_queue.views.results_query import query

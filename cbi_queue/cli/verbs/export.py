@@ -21,7 +21,6 @@ from cbi_queue.ledger.queries import find_job, scored_jobs
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.orderly_end import ended_in_order
 from cbi_queue.settings import load_settings
-from cbi_queue.standard_streams import ended_in_order
 from cbi_queue.vertex.commands import REPLICAS, commands_for
 from cbi_queue.vertex.names import shelf_name
 from cbi_queue.vertex.packing import NoExporter, Packed, pack
