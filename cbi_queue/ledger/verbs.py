@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.errors import Refused, StaleTransition
+from cbi_queue.identity import identity_of
 from cbi_queue.ledger.needs import has_unmet, satisfy_dependents
 from cbi_queue.ledger.queries import find_job, job_numbered
 from cbi_queue.ledger.refusals import refusal
@@ -17,7 +18,6 @@ from cbi_queue.ledger.renewal import take_present_data
 from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import ACCEPT, AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
 from cbi_queue.models.kinds import PREPARING
-from cbi_queue.spec import identity_of, strict_spec, timeout_seconds
 from cbi_queue.values.words import not_allowed
 
 if TYPE_CHECKING:
@@ -176,6 +176,8 @@ def _refuse_final(job: JobRow, doing: str) -> None:
 
 
 def _timeout(job: JobRow, key: str, value: object) -> float | None:
+    from cbi_queue.spec import timeout_seconds
+
     try:
         return timeout_seconds(value)
     except ValueError as exc:
@@ -183,6 +185,8 @@ def _timeout(job: JobRow, key: str, value: object) -> float | None:
 
 
 def _changed_spec(job: JobRow, changes: Mapping[str, Any]) -> JobSpec:
+    from cbi_queue.spec import strict_spec  # imports pydantic, which no other verb here needs
+
     raw = {**job.spec, "params": dict(job.spec["params"]), **{key: getattr(job, key) for key in EDITABLE}}
     for key, value in changes.items():
         if key.startswith("params."):
