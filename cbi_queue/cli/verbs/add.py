@@ -71,13 +71,15 @@ def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bo
     from cbi_queue.datasets.code_state import code_state, with_inputs
     from cbi_queue.datasets.snapshots import Snapshots
     from cbi_queue.ledger.enqueue import enqueue
-    from cbi_queue.plan.scripts import input_fault
+    from cbi_queue.plan.scripts import input_fault, program_fault
 
     workdir = options["workdir"].absolute()
     environment = dict(map(_variable, variables))
-    _refuse_unstartable(command, workdir, environment)
     inputs = [os.path.normpath(workdir / name) for name in options["inputs"]]
-    for fault in filter(None, map(input_fault, inputs)):
+    is_first = not (options["needs"] or options["after"])  # else another job may write its files
+    if words := program_fault(list(command), workdir, environment, is_first=is_first):
+        raise click.UsageError(f"cannot add the command: {words[1]}")
+    for fault in filter(None, map(input_fault, inputs if is_first else ())):
         raise click.UsageError(f"cannot add the command: {fault}")
     code = code_state(workdir, command)
     secrets = options["env_file"]
@@ -150,10 +152,3 @@ def _variable(written: str) -> tuple[str, str]:
     if not equals or not name:
         raise click.BadParameter(f"{written!r} is not NAME=VALUE, as in LR=0.1", param_hint="'--env'")
     return name, value
-
-
-def _refuse_unstartable(command: tuple[str, ...], workdir: Path, environment: dict[str, str]) -> None:
-    from cbi_queue.plan.scripts import program_fault
-
-    if words := program_fault(list(command), workdir, environment):
-        raise click.UsageError(f"cannot add the command: {words[1]}")
