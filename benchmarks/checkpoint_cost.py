@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbi_queue.identity import identity_of
 from cbi_queue.protocol import Assignment, CheckpointSaved, EpochReport
-from cbi_queue.spec import JobSpec, identity_of
+from cbi_queue.spec import JobSpec
 from jobs.registry import trainer_for
 from jobs.sample_data import build
 from jobs.trainer import Task

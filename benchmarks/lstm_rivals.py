@@ -26,8 +26,9 @@ import polars as pl
 
 from benchmarks.measuring import Line, Target, ratios
 from cbi_queue.artifacts import sha256_of
+from cbi_queue.identity import identity_of
 from cbi_queue.protocol import Assignment, Begin, EpochReport, Failed, Finished, decode_report, encode
-from cbi_queue.spec import JobSpec, identity_of
+from cbi_queue.spec import JobSpec
 from jobs.data.feature_store import cache_files
 from jobs.sample_data import build
 from workers.trainer.environment import KEEP_FREED, trainer_environment

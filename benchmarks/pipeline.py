@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import Manifest, complete_folder
 from cbi_queue.datasets.description import write_description
+from cbi_queue.identity import identity_of
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.parameters.features import FeatureParams
 from cbi_queue.protocol import Assignment
-from cbi_queue.spec import JobSpec, identity_of
+from cbi_queue.spec import JobSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,9 @@ from pathlib import Path
 def main() -> None:
     """Train the job that is described on standard input."""
     from cbi_queue.artifacts import Manifest, complete_folder
+    from cbi_queue.identity import identity_of
     from cbi_queue.protocol import Assignment
-    from cbi_queue.spec import JobSpec, identity_of
+    from cbi_queue.spec import JobSpec
     from jobs.process.channel import Channel
     from jobs.registry import trainer_of
     from jobs.trainer import Task

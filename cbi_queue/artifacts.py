@@ -14,7 +14,6 @@ import json
 import os
 import stat
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -105,6 +104,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: from the file system (no space, volume gone); *path* then still has its old content.
     """
+    import tempfile  # four other libraries, which a reader does not need
+
     handle, raw = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     part = Path(raw)

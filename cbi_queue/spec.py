@@ -6,7 +6,6 @@ changes nothing. The snapshot of the data belongs to it: on other data the same 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,21 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from cbi_queue.datasets.place import DEFAULT
+from cbi_queue.identity import MAX_TIMEOUT_S, NAME_PATTERN, canonical_json
 from cbi_queue.models.catalogue import entry_for, models_of, outside
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
 from cbi_queue.values.words import fault_words, kinds_of_pydantic, placed
 from cbi_queue.values.written import seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from cbi_queue.models.entry import ModelEntry
     from cbi_queue.models.parameters.common import ModelParams
 
-NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,79}$"
-"""Names become folder names: lower case, no separators, no leading dot, at most 80 characters."""
-
-MAX_TIMEOUT_S = 14 * 86400
 TIMEOUT_WORDS = "seconds, or text like 90s, 10m, 2h, 1d; more than 0, at most 14d; or null for no limit"
 
 
@@ -135,50 +131,13 @@ class JobSpec(BaseModel):
         """Names of the jobs that it needs or comes after."""
         return (*self.needs, *self.after)
 
+    def on_snapshot(self, snapshot: str | None) -> JobSpec:
+        """Return the job on another snapshot of its data."""
+        return self.model_copy(update={"snapshot": snapshot})
+
     def canonical_json(self) -> str:
-        """The spec as JSON with sorted keys: what is stored and hashed.
-
-        The default data set, an unknown snapshot, no quarantine, no project and what only ensembles have are left out, so
-        jobs of older versions keep their identity.
-        """
-        params = dict(self.params)
-        body = {**self.__dict__, "params": params}  # plain JSON values and words: a dump would only copy them
-        for place, key, default in (
-            (body, "dataset", DEFAULT),
-            (body, "snapshot", None),
-            (body, "after", ()),
-            (body, "combines", None),
-            (params, "quarantine_psi", None),
-            (params, "project", None),
-            (params, "rank_by", None),
-            (params, "mlflow", False),
-        ):
-            if place.get(key, default) == default:
-                place.pop(key, None)
-        return _canonical(body)
-
-
-def identity_of(canonical_json: str) -> str:
-    """Return the hex SHA-256 of a spec's canonical JSON."""
-    return hashlib.sha256(canonical_json.encode()).hexdigest()
-
-
-def content_of(spec: Mapping[str, Any]) -> str:
-    """Return the identity of a stored spec apart from what it reads: equal for the same job on two snapshots."""
-    return identity_of(_canonical({key: value for key, value in spec.items() if key not in {"snapshot", "combines"}}))
-
-
-def on_snapshot(spec: Mapping[str, Any], snapshot: str) -> str:
-    """Return the canonical JSON of a stored spec that reads *snapshot* instead."""
-    return _canonical({**spec, "snapshot": snapshot})
-
-
-def combining(spec: Mapping[str, Any], runs: Sequence[str]) -> str:
-    """Return the canonical JSON of a stored spec that combines *runs*."""
-    return _canonical({**spec, "combines": list(runs)})
-
-
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+        """The spec as JSON with sorted keys: what is stored and hashed (`identity.canonical_json`)."""
+        return canonical_json(self.__dict__)  # plain JSON values and words: a dump would only copy them
 
 
 def strict_spec(raw: Mapping[str, Any]) -> JobSpec:

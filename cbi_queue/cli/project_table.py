@@ -34,7 +34,7 @@ def print_projects(boards: Mapping[str, Sequence[ProjectRow]], *, wide: bool) ->
 
 def _cells(row: ProjectRow, figures: Sequence[str], *, has_repeats: bool) -> list[str]:
     more = f" +{len(row.job_ids) - 1}" if len(row.job_ids) > 1 else ""
-    mark = " (damaged)" if row.damage is not None else ""
+    mark = " (damaged)" if row.damage is not None else " (former)" if row.former is not None else ""
     first = row.figures.get(figures[0])
     spread = [_number(first.mean if first else None)]
     if has_repeats:

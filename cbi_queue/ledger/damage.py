@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from cbi_queue.artifacts import faults, open_manifest, unnamed_files
 from cbi_queue.errors import Refused
 from cbi_queue.ledger.queries import find_job
-from cbi_queue.ledger.rows import JobRow
-from cbi_queue.lifecycle import JobState
+from cbi_queue.ledger.rows import FINISHED, JobRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 DAMAGED, INTACT = "damaged", "intact"
 """Names of the events: a run was found damaged, or whole again after that."""
-FINISHED = (JobState.SUCCEEDED, JobState.VETOED)
 """The states of a job that left a complete run folder."""
 _FAULTS_TOLD = 3
 SAMPLED = 10

@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue import clock
 from cbi_queue.datasets.snapshots import Snapshots
 from cbi_queue.errors import Refused
+from cbi_queue.identity import content_of, identity_of
 from cbi_queue.ledger.members import members_of
 from cbi_queue.ledger.needs import stopped_among
 from cbi_queue.ledger.renewal import NOT_STARTED, change_snapshot, follow, follow_code, live_features
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
 from cbi_queue.models.kinds import PREPARING, Family
-from cbi_queue.spec import content_of, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cbi_queue.datasets.snapshots import Key
     from cbi_queue.ledger.ledger import Ledger
+    from cbi_queue.plain_script import PlainPlan, PlainScript
     from cbi_queue.spec import DayPlan, JobSpec
+
+    Plan = DayPlan | PlainPlan
+    Spec = JobSpec | PlainScript
 
 _INSERT_JOB = """
     INSERT INTO jobs (id, plan_id, day, name, family, model, horizon, backend, spec, identity, state, reason,
@@ -64,7 +68,7 @@ class Enqueued:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    spec: JobSpec
+    spec: Spec
     spec_json: str
     identity: str
     source: int
@@ -90,7 +94,7 @@ _NOTHING_KNOWN = Snapshots()
 
 
 def enqueue(
-    ledger: Ledger, plans: Sequence[DayPlan], data: Snapshots = _NOTHING_KNOWN, *, refresh: bool = False
+    ledger: Ledger, plans: Sequence[Plan], data: Snapshots = _NOTHING_KNOWN, *, refresh: bool = False
 ) -> Enqueued:
     """Put every job of *plans* that is not there yet into the queue, in one transaction.
 
@@ -130,9 +134,7 @@ def enqueue(
     return Enqueued(tuple(added), tuple(there.values()), renewed, data.dirty)
 
 
-def _on_their_snapshots(
-    ledger: Ledger, written: list[tuple[JobSpec, int]], data: Snapshots
-) -> Iterator[tuple[JobSpec, int]]:
+def _on_their_snapshots(ledger: Ledger, written: list[tuple[Spec, int]], data: Snapshots) -> Iterator[tuple[Spec, int]]:
     """Yield each job with the snapshot that it is going to read: that of the features which will stand when it starts."""
     built = {(spec.dataset, spec.horizon) for spec, _ in written if spec.family == Family.FEATURES}
     live = {key: live_features(ledger, key) for key in {(spec.dataset, spec.horizon) for spec, _ in written} - built}
@@ -146,7 +148,7 @@ def _on_their_snapshots(
             snapshot = builder.snapshot
         else:
             snapshot = data.caches.get(key, data.exports.get(key))
-        yield spec if spec.snapshot == snapshot else spec.model_copy(update={"snapshot": snapshot}), index
+        yield spec if spec.snapshot == snapshot else spec.on_snapshot(snapshot), index
 
 
 def _standing(
@@ -230,7 +232,7 @@ def _renew(ledger: Ledger, candidates: Sequence[_Candidate]) -> tuple[EnqueuedJo
     return tuple(EnqueuedJob(job.name, job.id, job.state) for job in renewed)
 
 
-def _candidate(spec: JobSpec, source: int) -> _Candidate:
+def _candidate(spec: Spec, source: int) -> _Candidate:
     text = spec.canonical_json()
     return _Candidate(spec, text, identity_of(text), source)
 
@@ -270,7 +272,7 @@ def _refuse_changed_live_jobs(ledger: Ledger, fresh: Sequence[_Candidate]) -> No
 
 
 def _insert(
-    ledger: Ledger, plans: Sequence[DayPlan], fresh: Sequence[_Candidate], known: Mapping[str, EnqueuedJob]
+    ledger: Ledger, plans: Sequence[Plan], fresh: Sequence[_Candidate], known: Mapping[str, EnqueuedJob]
 ) -> list[EnqueuedJob]:
     if not fresh:
         return []
@@ -332,7 +334,7 @@ def _next_id(ledger: Ledger) -> int:
     return (row["seq"] if row else 0) + 1
 
 
-def _insert_plans(ledger: Ledger, plans: Sequence[DayPlan], used: set[int], now: float) -> dict[int, int]:
+def _insert_plans(ledger: Ledger, plans: Sequence[Plan], used: set[int], now: float) -> dict[int, int]:
     ids = {}
     for index in sorted(used):
         plan = plans[index]
@@ -346,7 +348,7 @@ def _insert_plans(ledger: Ledger, plans: Sequence[DayPlan], used: set[int], now:
 
 def _needed_ids(
     ledger: Ledger,
-    spec: JobSpec,
+    spec: Spec,
     names: Sequence[str],
     ids: Mapping[str, int],
     known: Mapping[str, EnqueuedJob],

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.datasets.place import DEFAULT
+from cbi_queue.identity import combining, identity_of
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.kinds import BARS, Family, forecasts_price
-from cbi_queue.spec import combining, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

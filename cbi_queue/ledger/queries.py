@@ -149,9 +149,9 @@ def scored_jobs(ledger: Ledger, where: str = "1", *values: object) -> list[JobRo
 
 
 def script_results(ledger: Ledger) -> list[JobRow]:
-    """Return every script that succeeded, in plan order."""
-    sql = "SELECT * FROM jobs WHERE family = 'script' AND state = 'succeeded' AND metrics IS NOT NULL ORDER BY id"
-    return _jobs(ledger, sql)
+    """Return every script with a result, its former one where it runs again, in plan order."""
+    sql = "SELECT * FROM jobs WHERE family = 'script' AND state != 'vetoed' AND metrics IS NOT NULL ORDER BY id"
+    return [JobRow.with_former_result(row) for row in ledger.conn.execute(sql)]
 
 
 def job_in_slot(ledger: Ledger) -> JobRow | None:

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.datasets.code_state import code_of
 from cbi_queue.datasets.snapshots import look
+from cbi_queue.identity import identity_of, on_snapshot
 from cbi_queue.ledger.queries import find_job, newest_named
 from cbi_queue.ledger.rows import JobRow
 from cbi_queue.lifecycle import AWAIT_NEEDS, JobState, Reason
 from cbi_queue.models.kinds import PREPARING, Family
-from cbi_queue.spec import identity_of, on_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cbi_queue.datasets.snapshots import Key, Snapshots
     from cbi_queue.ledger.ledger import Ledger
+    from cbi_queue.plain_script import PlainScript
     from cbi_queue.settings import Settings
     from cbi_queue.spec import JobSpec
 
@@ -65,7 +66,7 @@ def change_snapshot(ledger: Ledger, job: JobRow, snapshot: str) -> None:
     ledger.add_event("data_renewed", "data_changed", job_id=job.id, words=words)
 
 
-def follow_code(ledger: Ledger, spec: JobSpec) -> list[JobRow]:
+def follow_code(ledger: Ledger, spec: JobSpec | PlainScript) -> list[JobRow]:
     """Let the newest job of a script's name, if it has not started, stand for the code as it is now."""
     job = newest_named(ledger, spec.name)
     if job is None or spec.snapshot is None or job.state not in NOT_STARTED or job.snapshot in {None, spec.snapshot}:

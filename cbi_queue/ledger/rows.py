@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import HoldMode, HoldReason, JobState, Outcome, Reason
+from cbi_queue.models.kinds import Family
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
+
+FINISHED = (JobState.SUCCEEDED, JobState.VETOED)
+"""States of a job that has a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,14 @@ class JobRow:
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> JobRow:
-        """Read a row of `SELECT * FROM jobs`."""
+        """Read a row of `SELECT * FROM jobs`. The former result of a script that runs again is left out."""
+        job = cls.with_former_result(row)
+        has_former = job.metrics is not None and job.family == Family.SCRIPT and job.state not in FINISHED
+        return replace(job, metrics=None) if has_former else job
+
+    @classmethod
+    def with_former_result(cls, row: sqlite3.Row) -> JobRow:
+        """Read a row with whatever result it has: a script keeps its own on its board until it has run again."""
         return cls(*_read(cls, row))
 
     @property

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.errors import Refused, StaleTransition
+from cbi_queue.identity import identity_of
 from cbi_queue.ledger.needs import has_unmet, satisfy_dependents
 from cbi_queue.ledger.queries import find_job, job_numbered
 from cbi_queue.ledger.refusals import refusal
 from cbi_queue.ledger.renewal import take_present_data
 from cbi_queue.ledger.waits import recheck_unfit
 from cbi_queue.lifecycle import ACCEPT, AWAIT_NEEDS, CANCEL, HOLD, RELEASE, RETRY, JobState, Reason, Transition
-from cbi_queue.models.kinds import PREPARING
-from cbi_queue.spec import identity_of, strict_spec, timeout_seconds
+from cbi_queue.models.kinds import PREPARING, Family
 from cbi_queue.values.words import not_allowed
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def retry(ledger: Ledger, names: Sequence[str], data: Snapshots | None = None) -
     A job that succeeded is run again only when its run was found damaged, or when its family is in `PREPARING`. Jobs whose
     data differ from *data*, the present ones, get those, and start without their checkpoints.
     """
-    fresh = dict.fromkeys(("not_before", "cancel_requested_at", "veto", "metrics", "damage"))
     with ledger.write():
-        jobs = _each(ledger, names, "retry", lambda job: _retry_one(ledger, job, {"errors": 0, "ooms": 0, **fresh}))
+        jobs = _each(ledger, names, "retry", lambda job: _retry_one(ledger, job))
         if data is not None:
             take_present_data(ledger, jobs, data)
     return jobs
@@ -135,9 +134,13 @@ def _each(ledger: Ledger, names: Sequence[str], verb: str, act: Any) -> list[Job
         return [job_numbered(ledger, job.id) for job in jobs]
 
 
-def _retry_one(ledger: Ledger, job: JobRow, columns: dict[str, Any]) -> None:
+def _retry_one(ledger: Ledger, job: JobRow) -> None:
     if job.state is JobState.SUCCEEDED and job.damage is None and job.family not in PREPARING:
         raise refusal("retry", job)
+    columns: dict[str, Any] = {"errors": 0, "ooms": 0}
+    columns |= dict.fromkeys(("not_before", "cancel_requested_at", "veto", "metrics", "damage"))
+    if job.family == Family.SCRIPT and job.veto is None and job.damage is None:
+        del columns["metrics"]  # its board shows it until it has run again
     _back_to_queue(ledger, job, RETRY, columns)
 
 
@@ -176,6 +179,8 @@ def _refuse_final(job: JobRow, doing: str) -> None:
 
 
 def _timeout(job: JobRow, key: str, value: object) -> float | None:
+    from cbi_queue.spec import timeout_seconds
+
     try:
         return timeout_seconds(value)
     except ValueError as exc:
@@ -183,6 +188,8 @@ def _timeout(job: JobRow, key: str, value: object) -> float | None:
 
 
 def _changed_spec(job: JobRow, changes: Mapping[str, Any]) -> JobSpec:
+    from cbi_queue.spec import strict_spec  # imports pydantic, which no other verb here needs
+
     raw = {**job.spec, "params": dict(job.spec["params"]), **{key: getattr(job, key) for key in EDITABLE}}
     for key, value in changes.items():
         if key.startswith("params."):

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cbi_queue.datasets.place import DEFAULT
+from cbi_queue.identity import NAME_PATTERN
 from cbi_queue.models.catalogue import MODELS, entry_for, models_of, outside
 from cbi_queue.models.kinds import HORIZONS, NO_HORIZON, Family
 from cbi_queue.plan.expand import MAX_JOBS, Combination, filled
-from cbi_queue.spec import CHECKED, NAME_PATTERN, JobSpec, spec_faults, timeout_seconds
+from cbi_queue.spec import CHECKED, JobSpec, spec_faults, timeout_seconds
 from cbi_queue.values.words import KeyPath, fault_words, not_allowed, unknown
 
 if TYPE_CHECKING:

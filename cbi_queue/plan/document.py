@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from cbi_queue.datasets.place import DEFAULT
+from cbi_queue.identity import MAX_TIMEOUT_S
 from cbi_queue.models.kinds import Family, Horizon  # noqa: TC001 - pydantic reads annotations at run time
 from cbi_queue.models.parameters.script import (  # noqa: TC001 - as above
     Argument,
@@ -19,7 +20,6 @@ from cbi_queue.models.parameters.script import (  # noqa: TC001 - as above
     RankBy,
     VariableName,
 )
-from cbi_queue.spec import MAX_TIMEOUT_S
 
 MAX_NEEDS = 50
 MAX_WINDOWS = 200

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.identity import NAME_PATTERN
 from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.spec import NAME_PATTERN
 from cbi_queue.values.words import KeyPath, did_you_mean, not_allowed, seen, unknown
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.identity import NAME_PATTERN
 from cbi_queue.models import kinds
 from cbi_queue.models.catalogue import MODELS, SHIPPED, models_of
 from cbi_queue.models.kinds import Family
 from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.plan.document import MAX_WINDOWS, Defaults, JobEntry, PlanFile
-from cbi_queue.spec import NAME_PATTERN
 from cbi_queue.values.written import DURATION
 
 if TYPE_CHECKING:

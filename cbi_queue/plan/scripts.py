@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.models.kinds import Family
-from cbi_queue.values.words import seen
+from cbi_queue.values.words import did_you_mean, seen
 
 if TYPE_CHECKING:
     from cbi_queue.plan.expand import Combination, Complain, Entry
@@ -31,6 +32,15 @@ KEYS = (
 """Keys of a job that only a script has."""
 _LIST_WORDS = "is no list; write the program and its arguments each by itself, as in [python, train.py, --lr, 0.1]"
 _SHELL_WORDS = 'no shell reads a command; where one is wanted, write it out: command: [sh, -c, "a | b"]'
+_INTERPRETERS = {
+    re.compile(r"python[0-9.]*|pypy[0-9.]*"): re.compile(r"-[bBdEiIOPqRsSuvx]+"),
+    re.compile(r"(?:ba|da|k|z)?sh"): re.compile(r"-[eluvx]+"),
+    re.compile(r"Rscript|julia|node|ruby|perl"): re.compile(r"(?!)"),
+}
+"""Interpreters -> their options that take no value: what follows these is the script."""
+_SCRIPTS = (".py", ".sh", ".bash", ".zsh", ".r", ".jl", ".js", ".mjs", ".rb", ".pl")
+_MAX_NAMES = 2000
+"""Names of a folder among which the nearest is looked for."""
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -70,9 +80,9 @@ def as_script(combination: Combination, entry: Entry, source: Source, complain: 
     params = {**_with_whole_paths(filled, Path(source.name).resolve().parent), "values": own}
     if not any(params["command"][:1]):
         complain(entry.at, "'command' is missing: the program and its arguments, as in [python, train.py]")
-    if words := program_fault(params["command"], Path(params["workdir"]), params["environment"]):
+    is_first = not (entry.values.get("needs") or entry.values.get("after"))  # else another job may write its files
+    if words := program_fault(params["command"], Path(params["workdir"]), params["environment"], is_first=is_first):
         complain((*entry.at, words[0]), words[1])
-    is_first = not (entry.values.get("needs") or entry.values.get("after"))  # else another job may write them
     for fault in filter(None, map(input_fault, params["inputs"] if is_first else ())):
         complain((*entry.at, "inputs"), fault)
     own_keys: dict[KeyPath, KeyPath] = {("params", key): (*entry.at, key) for key in KEYS}
@@ -96,22 +106,67 @@ def _with_whole_paths(filled: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def program_fault(command: list[str], workdir: Path, environment: dict[str, str]) -> tuple[str, str] | None:
-    """Return the key that is wrong with why, when *command* could not be started in *workdir*; None when it could."""
+def program_fault(
+    command: list[str], workdir: Path, environment: dict[str, str], *, is_first: bool
+) -> tuple[str, str] | None:
+    """Return the key that is wrong with why, when *command* could not be started in *workdir*; None when it could.
+
+    Args:
+        command: the program and its arguments.
+        workdir: folder in which it starts.
+        environment: what is added to the daemon's.
+        is_first: whether no job comes before it, which may write the files that it is made of.
+    """
     if not os.path.isdir(workdir):  # noqa: PTH112 - never raises, as for a name that is too long
         return "workdir", f"{str(workdir)!r} is no folder; create it, or name another"
     if not command or not command[0]:
         return None
-    program = command[0]
-    if "/" in program:
-        path = workdir / program
-        if not os.path.isfile(path):  # noqa: PTH113 - as above
-            return "command", f"there is no program {str(path)!r}; a path is seen from the workdir"
-        if not os.access(path, os.X_OK):
-            return "command", f"{str(path)!r} cannot be executed; run `chmod +x` on it, or name its interpreter first"
-    elif shutil.which(program, path=environment.get("PATH")) is None:
-        return "command", f"no program {program!r} is on the PATH; install it, or write its whole path"
+    words = _program_words(command[0], workdir, environment, is_first=is_first)
+    script = _script_of(command, environment) if is_first and words is None else None
+    if script is not None and _is_absent(workdir / script):
+        words = f"there is no script {_missing(workdir / script)}"
+    return ("command", words) if words else None
+
+
+def _program_words(program: str, workdir: Path, environment: dict[str, str], *, is_first: bool) -> str | None:
+    if "/" not in program:
+        is_found = shutil.which(program, path=environment.get("PATH")) is not None
+        return None if is_found else f"no program {program!r} is on the PATH; install it, or write its whole path"
+    path = workdir / program
+    if not os.path.isfile(path):  # noqa: PTH113 - never raises, as for a name that is too long
+        return f"there is no program {_missing(path)}" if is_first else None
+    if not os.access(path, os.X_OK):
+        return f"{str(path)!r} cannot be executed; run `chmod +x` on it, or name its interpreter first"
     return None
+
+
+def _script_of(command: list[str], environment: dict[str, str]) -> str | None:
+    """Return the file that an interpreter is told to run, where that is plain to see."""
+    name = os.path.basename(command[0])  # noqa: PTH119 - a path would cost more
+    flags = next((flags for interpreter, flags in _INTERPRETERS.items() if interpreter.fullmatch(name)), None)
+    first = next(itertools.dropwhile(flags.fullmatch, command[1:]), "") if flags else ""
+    if first.startswith("-") or not first.lower().endswith(_SCRIPTS):
+        return None
+    is_searched = name.endswith("sh") and "/" not in first  # as for a program
+    return None if is_searched and shutil.which(first, os.F_OK, environment.get("PATH")) else first
+
+
+def _is_absent(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):  # such as a folder that this user may not enter: who knows what is there
+        return False
+    return False
+
+
+def _missing(path: Path) -> str:
+    try:
+        near = did_you_mean(path.name, [entry.name for entry in itertools.islice(os.scandir(path.parent), _MAX_NAMES)])
+    except OSError:
+        near = ""
+    return f"{str(path)!r}{near}; a path is seen from the workdir"
 
 
 def _complain_of_relative(filled: dict[str, Any], entry: Entry, complain: Complain) -> bool:

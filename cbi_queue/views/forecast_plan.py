@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbi_queue.identity import content_of
 from cbi_queue.views.finish import QueueFinish, finish_of
 from cbi_queue.wording import counted
 
@@ -75,8 +76,6 @@ def plan_forecast(forecast: QueueForecast, specs: Sequence[JobSpec]) -> PlanFore
     A job of a plan is the newest one here of the same content, whatever its data; else the one of its name that has not
     ended: it was edited, and its plan is refused as long.
     """
-    from cbi_queue.spec import content_of  # imports pydantic, which `eta` of the queue alone does not need
-
     wanted = {spec.name: content_of(json.loads(spec.canonical_json())) for spec in specs}
     same = {
         name: number for number, name, text in forecast.named(wanted) if content_of(json.loads(text)) == wanted[name]

@@ -14,9 +14,9 @@ from cbi_queue.datasets.place import of_dataset
 from cbi_queue.hardware.fit import Verdict, fit, need_of
 from cbi_queue.hardware.memory import kind_of
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache, shape_from_export
+from cbi_queue.identity import content_of
 from cbi_queue.ledger.peaks import peaks_by_backend, peaks_of_jobs
 from cbi_queue.ledger.queries import all_jobs
-from cbi_queue.spec import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -70,6 +70,8 @@ class ProjectRow:
     """Working seconds, the mean."""
     damage: str | None = None
     """What the last check of its run folder found wrong; it is then not ranked."""
+    former: str | None = None
+    """Why these are the figures of its former run; None: they are those of its last."""
 
 
 def project_of(job: JobRow) -> str | None:
@@ -84,13 +86,13 @@ def rank_projects(jobs: Iterable[JobRow], by: RankBy | None = None) -> dict[str,
     """Return project -> its rows, ranked ones first; projects by their name.
 
     Args:
-        jobs: any, with their specs; scripts that succeeded and have figures count, of each name the newest.
+        jobs: any, with their specs; scripts that have figures count, of each name the newest, former ones too.
         by: ranks every project so; None: as the newest job of a project that declares it.
     """
     newest: dict[tuple[str, str], JobRow] = {}
     for job in sorted(jobs, key=lambda job: job.id):
         project = project_of(job)
-        if project is not None and job.state is JobState.SUCCEEDED and figures_of(job):
+        if project is not None and job.state is not JobState.VETOED and figures_of(job):
             newest[project, job.name] = job
     projects: dict[str, list[JobRow]] = {}
     for (project, _), job in newest.items():
@@ -123,7 +125,8 @@ def sentences(rows: Sequence[ProjectRow]) -> list[str]:
     without = [row.name for row in rows if first.ranked_by and row.damage is None and row.place is None]
     said += [f"Without {first.ranked_by}, so not ranked: {', '.join(without)}."] if without else []
     said += [f"Damaged, so not ranked: {row.name}: {row.damage}." for row in rows if row.damage is not None]
-    states = {row.code for row in rows}
+    said += [f"Former result: {row.name}, {row.former}." for row in rows if row.former is not None]
+    states = {row.code for row in rows if row.former is None}
     said += [f"They ran {len(states)} states of code and inputs."] if len(states) > 1 else []
     return said
 
@@ -169,10 +172,19 @@ def _row(project: str, jobs: list[JobRow], by: RankBy | None) -> ProjectRow:
         figures={name: Figure(_mean(all_), min(all_), max(all_), len(all_)) for name, all_ in values.items()},
         ranked_by=by.figure if by else None,
         better=by.better if by else None,
-        code=jobs[0].snapshot,
+        code=jobs[0].snapshot if former_words(jobs[0]) is None else None,
         fit_s=_mean(times) if times else None,
         damage=next((job.damage for job in jobs if job.damage is not None), None),
+        former=former_words(jobs[0]),
     )
+
+
+def former_words(job: JobRow) -> str | None:
+    """Return why the result of *job* is that of its former run; None when it is that of its last."""
+    if job.state is JobState.SUCCEEDED:
+        return None
+    ended = {JobState.FAILED: "which failed when it ran again", JobState.CANCELLED: "whose next run was cancelled"}
+    return ended.get(job.state, f"which is {job.state} to run again")
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -181,13 +193,14 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _repeats_key(job: JobRow) -> str:
-    """Return what repeats have in common: all that is run and the code, without the seed; a damaged run is alone."""
+    """Return what repeats have in common: all that is run and the code, without the seed; damaged, former: alone."""
     params = object_of(job.spec.get("params"))
     kept = {key: params.get(key) for key in ("workdir", "inputs", "environment_file")}
     kept["command"] = _without_seed(params.get("command") or ())
     for key in ("environment", "values"):
         kept[key] = {name: value for name, value in object_of(params.get(key)).items() if not _SEED.match(name)}
-    return json.dumps([kept, job.snapshot, job.id if job.damage is not None else None], sort_keys=True)
+    is_alone = job.damage is not None or former_words(job) is not None
+    return json.dumps([kept, job.snapshot, job.id if is_alone else None], sort_keys=True)
 
 
 def _without_seed(command: Iterable[Any]) -> list[str]:

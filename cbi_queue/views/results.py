@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue.artifacts import open_manifest
 from cbi_queue.clock import from_epoch_s
-from cbi_queue.ledger.damage import FINISHED, run_folder
+from cbi_queue.ledger.damage import run_folder
 from cbi_queue.ledger.queries import attempts_of
+from cbi_queue.ledger.rows import FINISHED
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.kinds import BARS, Family
 from cbi_queue.views.leaderboard import label_of, rank, scheme_of, verdicts_of

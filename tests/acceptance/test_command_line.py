@@ -76,7 +76,8 @@ LEDGER = HEAVY - {"sqlite3"} - ({"psutil"} if sys.platform == "darwin" else set(
         (["list", "--json"], LEDGER),
         (["pause", "--json"], LEDGER),
         (["resume", "--json"], LEDGER),
-        (["add", "--", "true"], LEDGER - PYDANTIC),
+        (["add", "--timeout", "2h", "--project", "p", "--", "true"], LEDGER),
+        (["hold", "net-1w"], LEDGER),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -12,6 +12,7 @@ from support.ledger_rows import add, dump_of, job, plan, spec, story
 
 from cbi_queue.cli.verbs.enqueue import print_enqueued
 from cbi_queue.errors import Refused
+from cbi_queue.identity import identity_of
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.claims import claim, peek
 from cbi_queue.ledger.enqueue import enqueue
@@ -20,7 +21,7 @@ from cbi_queue.ledger.settlement import fail, finish, requeue_after_crash
 from cbi_queue.ledger.verbs import accept, cancel, hold, release, retry
 from cbi_queue.ledger.waits import mark_unfit
 from cbi_queue.lifecycle import JobState, Outcome, Reason
-from cbi_queue.spec import JobSpec, identity_of
+from cbi_queue.spec import JobSpec
 
 if TYPE_CHECKING:
     from support.installation import Installation

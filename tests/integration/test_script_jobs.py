@@ -191,7 +191,9 @@ def test_add_names_the_job_and_changed_code_is_another_state_of_it(installation:
     assert said.split() == ["train-lr"]
     again = installation.cli("add", "--json", "--workdir", str(tmp_path), "--", "python3", "train.py", "--lr")
     assert json.loads(again)["name"] == "train-lr-2"
-    installation.cli("add", "--workdir", str(tmp_path), "--", "no-such-program", code=2)
+    installation.cli("add", "--workdir", str(tmp_path), "--", "python3", "trian.py", code=2)
+    late = ("--after", "train-lr", "--input", "made.csv", "--", "python3", "made.py")
+    assert installation.cli("add", "--workdir", str(tmp_path), *late).split() == ["made"]
     plan = tmp_path / "plan.yaml"
     plan.write_text(
         "day: 0\njobs:\n- {name: 'own-{lr}', family: script, matrix: {params.lr: [0.1, 0.2]},\n"

@@ -10,8 +10,10 @@ from cbi_queue.errors import Refused, UnknownJob
 from cbi_queue.ledger import queries, verbs
 from cbi_queue.ledger.claims import claim
 from cbi_queue.ledger.enqueue import enqueue
+from cbi_queue.ledger.queries import script_results
 from cbi_queue.ledger.settlement import downgrade_or_fail, fail, finish, retry_or_fail
 from cbi_queue.lifecycle import JobState, Outcome, Reason
+from cbi_queue.views.project_board import rank_projects
 
 OUTCOMES = {
     "hold": {"queued": "held", "waiting": "held"},
@@ -116,6 +118,29 @@ def test_a_retry_restores_the_retries_and_forgets_the_verdict_but_keeps_the_micr
     assert again.micro_batch == 16, "what did not fit into memory still does not"
     claim(ledger, number)
     assert retry_or_fail(ledger, number, "Boom", backoff_s=0.0, exit_code=1), "a retry is there again"
+
+
+def test_a_script_keeps_its_former_result_on_its_board_until_it_has_run_again(ledger):
+    """Only the board reads it: elsewhere it is a job without a result. A damaged one is not kept."""
+    number = add(ledger, "mine", family="script", model="command", horizon="-", params={"workdir": "/w"})
+    claim(ledger, number)
+    finish(ledger, number, metrics={"error": 0.3})
+    for _ in range(2):
+        [again] = verbs.retry(ledger, ["mine"])
+        assert (again.state, again.metrics) == ("queued", None)
+        [(row,)] = rank_projects(script_results(ledger)).values()
+        assert (row.figures["error"].mean, row.former) == (0.3, "which is queued to run again")
+        claim(ledger, number)
+        fail(ledger, number, Outcome.ERROR, Reason.ERROR, "Boom")
+    verbs.retry(ledger, ["mine"])
+    claim(ledger, number)
+    finish(ledger, number, metrics={"error": 0.2})
+    [(row,)] = rank_projects(script_results(ledger)).values()
+    assert (row.figures["error"].mean, row.former) == (0.2, None)
+    with ledger.write() as conn:
+        conn.execute("UPDATE jobs SET damage = 'a file is gone'")
+    verbs.retry(ledger, ["mine"])
+    assert not rank_projects(script_results(ledger))
 
 
 def test_a_retry_is_refused_while_a_newer_job_of_the_name_is_alive(ledger):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.identity import identity_of
 from cbi_queue.protocol import Assignment
-from cbi_queue.spec import JobSpec, identity_of
+from cbi_queue.spec import JobSpec
 from jobs.process.channel import StopRequested
 from jobs.trainer import Task
 

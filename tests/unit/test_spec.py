@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from cbi_queue.identity import MAX_TIMEOUT_S, identity_of
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.plan.document import JobEntry
-from cbi_queue.spec import MAX_TIMEOUT_S, DayPlan, JobSpec, identity_of
+from cbi_queue.spec import DayPlan, JobSpec
 
 BASE = {"day": 1, "name": "a", "family": "trees", "model": "lightgbm_dart", "horizon": "1w"}
 

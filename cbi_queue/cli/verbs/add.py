@@ -15,10 +15,13 @@ from cbi_queue.cli.output import print_json
 if TYPE_CHECKING:
     from cbi_queue.datasets.code_state import CodeState
     from cbi_queue.ledger import Ledger
+    from cbi_queue.plain_script import PlainPlan
+    from cbi_queue.spec import DayPlan
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 _INTERPRETERS = re.compile(r"^(python[0-9.]*|bash|sh|zsh|env|node|rscript|julia|uv|run|nohup|setsid)$")
 _NAME_LENGTH = 60
+_SOURCE = "cbi-queue add"
 
 
 @click.command(
@@ -68,15 +71,15 @@ def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bo
     from cbi_queue.datasets.code_state import code_state, with_inputs
     from cbi_queue.datasets.snapshots import Snapshots
     from cbi_queue.ledger.enqueue import enqueue
-    from cbi_queue.plan.scripts import input_fault
-    from cbi_queue.spec import DayPlan, strict_spec
+    from cbi_queue.plan.scripts import input_fault, program_fault
 
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else each installed package is asked, for 10 ms
     workdir = options["workdir"].absolute()
     environment = dict(map(_variable, variables))
-    _refuse_unstartable(command, workdir, environment)
     inputs = [os.path.normpath(workdir / name) for name in options["inputs"]]
-    for fault in filter(None, map(input_fault, inputs)):
+    is_first = not (options["needs"] or options["after"])  # else another job may write its files
+    if words := program_fault(list(command), workdir, environment, is_first=is_first):
+        raise click.UsageError(f"cannot add the command: {words[1]}")
+    for fault in filter(None, map(input_fault, inputs if is_first else ())):
         raise click.UsageError(f"cannot add the command: {fault}")
     code = code_state(workdir, command)
     secrets = options["env_file"]
@@ -94,13 +97,24 @@ def command(command: tuple[str, ...], variables: tuple[str, ...], *, as_json: bo
             "needs": list(options["needs"]), "after": list(options["after"]), "priority": options["priority"],
             "retries": options["retries"], "timeout_s": options["timeout"],
         }  # fmt: skip
-        try:
-            job = strict_spec(spec)
-        except ValueError as exc:
-            raise click.UsageError(f"cannot add the command: {exc}") from exc
-        plan = DayPlan.model_construct(day=0, source="cbi-queue add", jobs=(job,))  # the job was checked just now
-        done = enqueue(ledger, [plan], Snapshots(code={name: with_inputs(code.sha256, inputs)}))
+        done = enqueue(ledger, [_plan_of(spec)], Snapshots(code={name: with_inputs(code.sha256, inputs)}))
     _print(done.new or done.already_there, code, as_json=as_json, is_new=bool(done.new))
+
+
+def _plan_of(spec: dict[str, Any]) -> DayPlan | PlainPlan:
+    """Check the job, and return the plan that holds it alone."""
+    from cbi_queue.plain_script import PlainPlan, plain_script
+
+    if (plain := plain_script(spec)) is not None:
+        return PlainPlan((plain,), _SOURCE)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else each installed package is asked, for 10 ms
+    from cbi_queue.spec import DayPlan, strict_spec
+
+    try:
+        job = strict_spec(spec)
+    except ValueError as exc:
+        raise click.UsageError(f"cannot add the command: {exc}") from exc
+    return DayPlan.model_construct(day=0, source=_SOURCE, jobs=(job,))  # the job was checked just now
 
 
 def _print(jobs: tuple[Any, ...], code: CodeState, *, as_json: bool, is_new: bool) -> None:
@@ -138,10 +152,3 @@ def _variable(written: str) -> tuple[str, str]:
     if not equals or not name:
         raise click.BadParameter(f"{written!r} is not NAME=VALUE, as in LR=0.1", param_hint="'--env'")
     return name, value
-
-
-def _refuse_unstartable(command: tuple[str, ...], workdir: Path, environment: dict[str, str]) -> None:
-    from cbi_queue.plan.scripts import program_fault
-
-    if words := program_fault(list(command), workdir, environment):
-        raise click.UsageError(f"cannot add the command: {words[1]}")

@@ -72,9 +72,30 @@ def test_equal_means_share_a_place_and_damaged_runs_and_other_code_are_told() ->
 def test_scripts_are_on_no_board_of_forecasts_and_a_failed_one_is_on_none() -> None:
     assert not rank(RUNS)
     assert not rank_volatility(RUNS)
-    assert not rank_projects([replace(RUNS[0], state=JobState.FAILED), replace(RUNS[1], family="trees")])
+    vetoed, failed = replace(RUNS[2], state=JobState.VETOED), replace(RUNS[0], state=JobState.FAILED, metrics=None)
+    assert not rank_projects([failed, vetoed, replace(RUNS[1], family="trees")])
     named = rank_projects([made(1, "x", {"error": 1}, project="wind"), RUNS[2]])
     assert list(named) == ["energy", "wind"]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (JobState.QUEUED, "a-1, which is queued to run again"),
+        (JobState.FAILED, "a-1, which failed when it ran again"),
+        (JobState.CANCELLED, "a-1, whose next run was cancelled"),
+    ],
+)
+def test_a_former_result_stays_by_itself_marked_and_of_unknown_code(state: JobState, words: str) -> None:
+    """It may have been of other code than the job has now, so it is averaged with nothing."""
+    rows = rank_projects([replace(RUNS[0], state=state), *RUNS[1:3]], RankBy("error", "lower"))["energy"]
+    assert [(row.place, row.name, row.former is None) for row in rows] == [
+        (1, "b", True),
+        (2, "a-1", False),
+        (3, "a-2", True),
+    ]
+    assert rows[1].code is None
+    assert f"Former result: {words}." in sentences(rows)
 
 
 def test_the_verb_prints_one_project_as_a_table_as_csv_and_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
