@@ -12,12 +12,16 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import stat
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue import clock
 from cbi_queue.regular_files import check_folder, open_stream
 
 if TYPE_CHECKING:
@@ -30,6 +34,10 @@ MOST_MANIFEST_BYTES = 4 << 20
 """Largest manifest that is read; one of ours takes a few KiB."""
 MAY_DIFFER = "may_differ"
 """Key of a run's metrics: why an undisturbed run could have given other numbers, a list of words; absent: it could not."""
+LEFT_S = 86_400.0
+"""Age from which an unfinished file belongs to a process that was killed: none is written for a day."""
+_UNFINISHED = re.compile(r"\..+[.-][a-z0-9_]{8}\.part(?:-journal|-wal|-shm)?")
+"""Names that `tempfile` makes of ours, and what SQLite puts beside them."""
 _F_FULLFSYNC = 51
 """`fcntl` command of macOS that flushes the drive's own cache; `fsync` there does not (fsync(2))."""
 
@@ -95,17 +103,31 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@cache
+def tidy(folder: Path) -> None:
+    """Remove unfinished files and folders that killed processes left in *folder* a day ago; once in a process."""
+    with contextlib.suppress(OSError):
+        for left in folder.iterdir():
+            if _UNFINISHED.fullmatch(left.name) and clock.epoch_s() - left.lstat().st_mtime > LEFT_S:
+                if stat.S_ISDIR(left.lstat().st_mode):
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside *path*; on success flush it and rename it into place, else remove it.
 
     The folder must exist: creating missing parents here would create the path of an unmounted volume on another disk.
+    What SIGKILL leaves unfinished there goes when a later process writes into the folder (`tidy`).
 
     Raises:
         OSError: from the file system (no space, volume gone); *path* then still has its old content.
     """
     import tempfile  # four other libraries, which a reader does not need
 
+    tidy(path.parent)
     handle, raw = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     part = Path(raw)

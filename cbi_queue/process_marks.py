@@ -1,8 +1,10 @@
 """The mark of an attempt, by which every process that it started is known, whoever its parent is now.
 
 A process may leave its group, its session and its parent (`setsid`, `nohup`, a double fork), and keeps its environment.
-The slot puts the mark there. What clears its whole environment is known as long as it has an ancestor, and afterwards by
-pid and start: whoever watches an attempt notes in a file what it sees run.
+The slot puts the mark there. Linux has a second place that children inherit, another user and a cleared environment
+too: a limit on the time of real-time processes (setrlimit(2), RLIMIT_RTTIME), set to so many thousand years that it means
+nothing. Elsewhere, what clears its environment is known as long as it has an ancestor, and afterwards by pid and start:
+whoever watches an attempt notes in a file what it sees run.
 """
 
 from __future__ import annotations
@@ -34,6 +36,21 @@ _LONGEST_S = 5.0
 def mark_of(ledger_id: str, job_id: int, attempt: int) -> str:
     """Return the mark of an attempt: the same for every daemon of this ledger, and no other's."""
     return hashlib.sha256(f"{ledger_id}:{job_id}:{attempt}".encode()).hexdigest()[:32]
+
+
+def stamp(mark: str) -> None:
+    """Give this process, and what it will start, the second mark of *mark*; without Linux, do nothing."""
+    if sys.platform == "linux" and mark:
+        import resource
+
+        number = _number_of(mark)
+        with contextlib.suppress(ValueError, OSError):  # somebody has set a lower one: the first mark is left
+            resource.setrlimit(resource.RLIMIT_RTTIME, (number, number))
+
+
+def _number_of(mark: str) -> int:
+    """Return the limit that stands for *mark*, µs: no two are alike, and none is below 70,000 years."""
+    return 2**61 + int(mark[:15], 16)
 
 
 def marked(mark: str) -> list[ProcessIdentity]:
@@ -80,12 +97,13 @@ def kill_marked(mark: str, path: Path | None = None) -> int:
 
 
 def _marked_on_linux(mark: str) -> list[int]:
-    wanted = f"{VARIABLE}={mark}".encode()
+    wanted, number = f"{VARIABLE}={mark}".encode(), str(_number_of(mark)).encode()
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                has_mark = wanted in (folder / "environ").read_bytes().split(b"\0")
+                if has_mark or number in (folder / "limits").read_bytes():
                     found.append(int(folder.name))
             except OSError:  # another user's, or it has just ended
                 continue

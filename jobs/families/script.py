@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cbi_queue.artifacts import write_json
-from cbi_queue.process_marks import NOTED, VARIABLE
+from cbi_queue.process_marks import NOTED, VARIABLE, stamp
 from cbi_queue.protocol import Finished, Note, Started
 from cbi_queue.regular_files import open_stream
 from cbi_queue.values.written import shape_of
@@ -70,6 +70,7 @@ class Script:
         """
         params = cast("ScriptParams", task.spec.typed_params)
         adopt_orphans()
+        stamp(os.environ.get(VARIABLE, ""))
         link = ClientLink(task, self._started)
         try:
             return self._run(task, params, link)

@@ -7,6 +7,8 @@ does not. Nothing outside the staging folder is written here.
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +42,8 @@ _PARQUET = (
     "KV_METADATA {'cbi_queue.origin': 'data_import'}",
 )
 """Version 2 keeps the bytes of floats apart instead of in a dictionary: half the time to write, a third to read."""
+_UNWRITTEN = re.compile(r'Could not write file .*"errno":"([0-9]{1,4})"', re.DOTALL)
+"""In what DuckDB says when it cannot write."""
 MOST_BAD = 0.05
 """Share of a column's values that may be no numbers: with more, the column is text."""
 
@@ -339,7 +343,10 @@ def main() -> int:
     except (BrokenSpec, CbiError) as exc:
         answer = {"faults": [str(exc)]}
     except duckdb.Error as exc:
-        answer = {"faults": [f"the files cannot be read to their end: {' '.join(str(exc).split())[:400]}"]}
+        why = f"the files cannot be read to their end: {' '.join(str(exc).split())[:400]}"
+        if found := _UNWRITTEN.search(str(exc)):
+            why = f"{Path(request['work']) / STAGED} cannot be written: {os.strerror(int(found[1]))}"
+        answer = {"faults": [why]}
     except OSError as exc:
         answer = {"faults": [f"{exc.filename or 'a file'} cannot be read or written: {exc.strerror or exc}"]}
     except ModuleNotFoundError as exc:

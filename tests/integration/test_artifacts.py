@@ -23,6 +23,7 @@ from cbi_queue.artifacts import (
     read_manifest,
     reopen_folder,
     run_dir_for,
+    tidy,
     write_atomic,
     write_json,
 )
@@ -132,9 +133,21 @@ def test_a_writer_killed_in_the_middle_leaves_the_old_file_and_a_part_that_is_sw
 
     assert child.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
-    assert len(list(folder.iterdir())) == 2
+    [part] = set(folder.iterdir()) - {path}
+    tidy.cache_clear()
+    write_atomic(path, b"new")
+    assert part.exists(), "it may be another process that still writes"
+    stages = [folder / f"{part.name}-journal", folder / ".text-0a_b1c2d.part"]
+    for left in (*stages, kept := folder / ".notes.part"):
+        left.mkdir() if left.name.startswith(".text") else left.touch()
+    for left in (part, *stages, kept):
+        os.utime(left, (0, 0))
+    tidy.cache_clear()
+    write_atomic(path, b"newer")
+    assert set(folder.iterdir()) == {path, kept}, "a day later nobody writes any more, and other names are not ours"
+    part.touch()
     reopen_folder(folder)
-    assert [entry.name for entry in folder.iterdir()] == ["model.bin"]
+    assert not part.exists()
 
 
 READER = """

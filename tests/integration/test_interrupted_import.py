@@ -126,6 +126,15 @@ def test_an_interrupted_import_that_cannot_be_finished_is_named(site, tmp_path):
     assert f"delete {left}" in done.stderr
 
 
+def test_a_disk_that_is_full_is_told_in_its_own_words(site, tmp_path):
+    csv = write_csv(tmp_path / "zl.csv", 30)
+    before = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))"
+    said = data(site, "import", str(csv), "--dataset", "zl", "--yes", before=before, code=2)
+    assert "export.parquet cannot be written: File too large" in said
+    assert "Error" not in said
+    assert leftovers(site) == []
+
+
 def test_the_file_that_was_typed_comes_before_the_faults_of_the_data_set(site):
     folder = site.settings.training_data / "datasets" / "zl" / "exports"
     folder.mkdir(parents=True)

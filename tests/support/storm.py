@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,11 +17,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from cbi_queue.artifacts import sha256_of
+from cbi_queue.datasets.headlines import SCORES
+from cbi_queue.datasets.place import of_dataset
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import SHIPPED
 from cbi_queue.models.kinds import MIXTURE, REPORTING, Family
 from cbi_queue.process_identity import ProcessIdentity
+from jobs.data.headlines import read_scores
+from support.headlines import give_headlines
 
 if TYPE_CHECKING:
     from support.installation import Installation
@@ -47,11 +54,27 @@ _PARAMS: dict[str, dict[str, Any]] = {
 }
 
 
+SCRIPT = """
+import time
+from cbi_queue.client import training
+path = training.resume_from()
+state = int(path.read_text()) if path else 1
+for epoch in training.epochs(EPOCHS):
+    time.sleep(0.1)
+    state = (state * 6364136223846793005 + epoch) % 2**53
+    training.report(epoch, of=EPOCHS, loss=1 / epoch)
+    with training.save(epoch) as path:
+        path.write_text(str(state))
+training.metric("state", state)
+""".replace("EPOCHS", "40")
+"""A script whose result shows every epoch, each once and in order."""
+NEWS = "news"
+"""Data set of the headlines: they would change the features of the others."""
 _MORE_REGIMES = ("crisis", "bull", "bear")
 
 
-def jobs_of(batch: object, backends: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """One small job of each shipped model, and one more for each of *backends* that it has."""
+def jobs_of(batch: object, folder: Path, backends: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """One small job of each shipped model, and one more for each of *backends* that it has; the script is in *folder*."""
     jobs = []
     for model, entry in SHIPPED.items():
         if entry.family in REPORTING:  # trains nothing
@@ -63,6 +86,10 @@ def jobs_of(batch: object, backends: tuple[str, ...] = ()) -> list[dict[str, Any
             "horizon": horizon,
             "params": _PARAMS.get(model, {}),
         }
+        if entry.family == Family.SCRIPT:
+            job |= {"horizon": "-", "params": {"command": [sys.executable, "script.py"], "workdir": str(folder)}}
+        if entry.family == Family.SENTIMENT:
+            job["dataset"] = NEWS
         if entry.family == Family.META:
             job["after"] = [f"{batch}-drift", f"{batch}-theta"]
         if model == MIXTURE:
@@ -107,13 +134,14 @@ class Storm:
     def __post_init__(self) -> None:
         """Seed the dice."""
         self._dice = random.Random(self.seed)
-        self._features: str | None = None
+        self._shared: object = None
 
     def rage(self, kills: int) -> None:
         """Run every job undisturbed; then kill *kills* times over batches of the same jobs, and let the last one finish."""
+        self._furnish()
         self._enqueue(REFERENCE)
         assert self._daemon().wait(1800) == 0, self._unsuccessful()
-        self._features = self._digest()
+        self._shared = self._made_for_others()
         while self.kills.total() < kills:
             self._enqueue(f"storm{self.batches}")
             while self.is_busy() and self.kills.total() < kills:
@@ -183,19 +211,26 @@ class Storm:
                 self._row(job).kills[kind] += 1
         daemon.wait(60)
 
+    def _furnish(self) -> None:
+        """Write the script, and make a data set with headlines."""
+        root, settings = self.installation.root, self.installation.settings
+        (root / "script.py").write_text(SCRIPT)
+        exports = shutil.copytree(settings.exports_dir, of_dataset(settings.exports_dir, NEWS), dirs_exist_ok=True)
+        give_headlines(exports, root / "tiny", days=200)
+
     def _finish(self) -> None:
         for _ in range(5):
             if not self.is_busy():
                 break
             self._daemon().wait(600)
-        digest = self._digest()
-        if digest != self._features:
-            self._row("x-feature_cache").changed.append(f"the cache after batch {self.batches}")
+        if self._made_for_others() != self._shared:
+            self._row("x-feature_cache").changed.append(f"the cache or the scores after batch {self.batches}")
 
     def _enqueue(self, batch: str) -> None:
         for path in self._cache().parent.glob(f"{FEATURES_HORIZON}_features*"):
             path.unlink()
-        jobs = jobs_of(batch, self.backends)
+        self._scores().unlink(missing_ok=True)
+        jobs = jobs_of(batch, self.installation.root, self.backends)
         self._dice.shuffle(jobs)  # the first ones of a batch are hit most
         self.installation.enqueue(*jobs)
         self.batches += 1
@@ -239,17 +274,24 @@ class Storm:
     def _cache(self) -> Path:
         return self.installation.settings.processed_dir / f"{FEATURES_HORIZON}_features.parquet"
 
-    def _digest(self) -> str | None:
-        return sha256_of(self._cache()) if self._cache().exists() else None
+    def _scores(self) -> Path:
+        return of_dataset(self.installation.settings.processed_dir, NEWS) / SCORES
+
+    def _made_for_others(self) -> object:
+        """The cache and the scores of the headlines, bit for bit."""
+        cache = sha256_of(self._cache()) if self._cache().exists() else None
+        return cache, read_scores(self._scores()) if self._scores().exists() else None
 
     def _is_same(self, name: str) -> bool:
         kind = name.partition("-")[2]
-        return kind == "feature_cache" or self._forecast(name) == self._forecast(f"{REFERENCE}-{kind}")
+        return kind in {"feature_cache", "finbert"} or self._forecast(name) == self._forecast(f"{REFERENCE}-{kind}")
 
     def _forecast(self, name: str) -> list[bytes]:
-        """Every column of a job's predictions, bit for bit."""
+        """Every column of a job's predictions, bit for bit; the figure of a script."""
         with Ledger.open_readonly(self.installation.settings.ledger_path) as ledger:
             folder = Path(queries.find_job(ledger, name).run_dir or "")
+        if name.endswith("-command"):
+            return [str(json.loads((folder / "metrics.json").read_text())["state"]).encode()]
         table = pl.read_parquet(folder / "predictions.parquet")
         return [column.name.encode() + column.to_numpy().tobytes() for column in table if column.dtype != pl.String] + [
             str(column.to_list()).encode() for column in table if column.dtype == pl.String

@@ -62,7 +62,7 @@ def import_headlines(
     A headline published after the close belongs to the next trading day. Without --close that is 13:20 in Chicago, when
     soybean oil closes. An import again replaces the headlines, or adds to them with --add; the choices stay.
     """
-    from cbi_queue.artifacts import atomic_file
+    from cbi_queue.artifacts import atomic_file, tidy
     from cbi_queue.datasets.description import checked_description, read_description, write_description
     from cbi_queue.datasets.headlines import FILE, is_zone
     from cbi_queue.datasets.trainers_python import ask
@@ -71,7 +71,8 @@ def import_headlines(
         raise click.UsageError(f"--zone: {zone!r} is no time zone; allowed are names such as UTC or America/New_York")
     settings, folder = existing(dataset)
     description = read_description(folder)
-    work = Path(tempfile.mkdtemp(prefix=".text-", dir=folder))
+    tidy(folder)
+    work = Path(tempfile.mkdtemp(".part", ".text-", folder))
     try:
         request = {
             "files": [str(file.absolute()) for file in files],
