@@ -110,8 +110,16 @@ def program_fault(command: list[str], workdir: Path, environment: dict[str, str]
         if not os.access(path, os.X_OK):
             return "command", f"{str(path)!r} cannot be executed; run `chmod +x` on it, or name its interpreter first"
     elif shutil.which(program, path=environment.get("PATH")) is None:
-        return "command", f"no program {program!r} is on the PATH; install it, or write its whole path"
+        return "command", f"no program {program!r} is on the PATH; {_instead(program, workdir)}"
     return None
+
+
+def _instead(program: str, workdir: Path) -> str:
+    if " " in program:
+        return f"write the program and its arguments apart ({program}), or have a shell read them (sh -c)"
+    if os.path.isfile(workdir / program):  # noqa: PTH113 - as above
+        return f"the one in the folder is './{program}'"
+    return "install it, or write its whole path"
 
 
 def _complain_of_relative(filled: dict[str, Any], entry: Entry, complain: Complain) -> bool:
