@@ -15,7 +15,7 @@ from cbi_queue.datasets.snapshots import rows_of
 from cbi_queue.errors import Refused
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS, PREPARING, Family
-from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS, EvaluationParams
+from cbi_queue.models.parameters.common import LEAST_BLOCK_ROWS, MIN_TRAIN_ROWS, EvaluationParams
 from cbi_queue.plan.drafting import drafts_in
 from cbi_queue.values.words import did_you_mean
 from cbi_queue.wording import counted
@@ -203,15 +203,23 @@ def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints:
             text = (
                 f"{there:,} rows{of_dataset_words(job.dataset)} are too few for {job.spec.horizon}: validation "
                 f"{params.validation_rows}, backtest {params.backtest_rows}, {final}embargo {params.embargo_rows}, the "
-                f"horizon and {MIN_TRAIN_ROWS} rows to train on need {needed:,}; shorten them under `evaluation` "
-                "(validation_rows, windows or backtest_rows, final_block_rows), choose a shorter horizon, or import a "
-                "longer history"
+                f"horizon and {MIN_TRAIN_ROWS} rows to train on need {needed:,}; "
+                f"{_shorter(params, there, HORIZON_DAYS[job.spec.horizon])}choose a shorter horizon, or import a longer history"
             )
             short.setdefault((plan.source.name, text), []).append((plan, job))
     for (_, text), found in short.items():
         plan, job = found[0]
         also = f" (so {counted(len(found) - 1, 'more job')} of this plan)" if len(found) > 1 else ""
         plan.complain(complaints, job.place("params"), text + also)
+
+
+def _shorter(params: EvaluationParams, there: int, horizon_days: int) -> str:
+    shortest = {"validation_rows": LEAST_BLOCK_ROWS, "backtest_rows": LEAST_BLOCK_ROWS, "final_block_rows": 0}
+    each = LEAST_BLOCK_ROWS + (there - params.model_copy(update=shortest).rows_needed(horizon_days)) // 2
+    if each < LEAST_BLOCK_ROWS:
+        return ""
+    fit = f"validation_rows: {each}, backtest_rows: {each} in place of windows, and final_block_rows: 0 fit"
+    return f"shorten them under `evaluation` ({fit}), "
 
 
 def _check_labels(plans: Sequence[PlanDraft], exports_dir: Path, complaints: Complaints) -> None:

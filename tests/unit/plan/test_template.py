@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from support.plan_files import accept, refuse
 
 from cbi_queue.datasets.inspection import Inspection
-from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.models.kinds import HORIZON_DAYS, HORIZONS
+from cbi_queue.models.parameters.common import EvaluationParams
 from cbi_queue.plan.template import plan_text
 
 
@@ -39,3 +42,11 @@ def test_a_history_too_short_is_one_complaint_a_horizon_that_names_what_to_short
         (complaint,) = [text for text in found if f"too few for {horizon}" in text]
         assert f"final block 252, embargo 21, the horizon and 100 rows to train on need {needed}" in complaint
         assert "(so 5 more jobs of this plan)" in complaint
+        fit = re.search(
+            r"validation_rows: (\d+), backtest_rows: (\d+) in place of windows, and final_block_rows: 0", complaint
+        )
+        validation, backtest = map(int, fit.groups())
+        shorter = EvaluationParams(
+            scheme="walk_forward", validation_rows=validation, backtest_rows=backtest, final_block_rows=0
+        )
+        assert 1071 <= shorter.rows_needed(HORIZON_DAYS[horizon]) <= 1073
