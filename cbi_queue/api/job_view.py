@@ -27,7 +27,7 @@ from cbi_queue.views.explanation import (
 )
 from cbi_queue.views.forecast import LATEST, folder_of, read_latest
 from cbi_queue.views.job_curves import paused_s
-from cbi_queue.views.job_words import JobWords
+from cbi_queue.views.job_words import JobWords, params_shown
 from cbi_queue.views.leaderboard import may_differ, verdicts_of
 from cbi_queue.views.log_part import last_part
 from cbi_queue.views.result_table import SCORE_COLUMNS, result_lines, score_rows, size_words
@@ -183,7 +183,7 @@ def _params(job: JobRow) -> list[tuple[str, str, bool]]:
     entry = entry_for(job.family, job.model)
     defaults = entry.params().model_dump(mode="json") if entry else {}
     given = object_of(job.spec.get("params"))
-    return [(str(key), str(value), key in defaults and defaults[key] == value) for key, value in given.items()]
+    return [(key, words, key in defaults and defaults[key] == given[key]) for key, words in params_shown(job).items()]
 
 
 def _attempt(row: AttemptRow, events: Sequence[EventRow], now: float) -> AttemptShown:

@@ -67,6 +67,12 @@ VERBS: dict[str, str] = {
 }
 """Verb -> one line of help. Each verb is a module of `verbs` that holds one click command named `command`."""
 
+WORDS_OF_OTHERS = {
+    "follow": "logs -f", "kill": "cancel", "ls": "list", "predict": "forecast", "ps": "status", "remove": "cancel",
+    "restart": "retry", "rm": "cancel", "start": "resume", "stop": "pause", "train": "run", "why": "governor why",
+}  # fmt: skip
+"""What pueue and others call it -> the verb here."""
+
 SAY_IT_THEMSELVES = frozenset({"worker", "doctor", "completions"})
 """Verbs that name every unknown variable, and the one whose output a shell runs."""
 
@@ -111,8 +117,10 @@ class LazyVerbs(click.Group):
         """Find the verb; suggest the nearest one when it does not exist."""
         import difflib
 
-        if args and args[0] not in VERBS and (near := difflib.get_close_matches(args[0], VERBS, n=1)):
-            ctx.fail(f"there is no command {args[0]!r}; did you mean {near[0]!r}?")
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            near = WORDS_OF_OTHERS.get(args[0]) or next(iter(difflib.get_close_matches(args[0], VERBS, n=1)), None)
+            meant = f"did you mean {near!r}?" if near else "`cbi-queue --help` lists them"
+            ctx.fail(f"there is no command {args[0]!r}; {meant}")
         return super().resolve_command(ctx, args)
 
 

@@ -15,7 +15,7 @@ from cbi_queue.datasets.snapshots import rows_of
 from cbi_queue.errors import Refused
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import HORIZON_DAYS, PREPARING, Family
-from cbi_queue.models.parameters.common import MIN_TRAIN_ROWS, EvaluationParams
+from cbi_queue.models.parameters.common import LEAST_BLOCK_ROWS, MIN_TRAIN_ROWS, EvaluationParams
 from cbi_queue.plan.drafting import drafts_in
 from cbi_queue.values.words import did_you_mean
 from cbi_queue.wording import counted
@@ -188,30 +188,44 @@ def _is_known(inspection: Inspection) -> bool:
 
 
 def _check_rows(plans: Sequence[PlanDraft], rows: Mapping[Key, int], complaints: Complaints) -> None:
-    """Complain about models whose split leaves too little to train on, once for those that lack the same."""
-    short: dict[tuple[str, str], list[tuple[PlanDraft, JobDraft]]] = {}
+    """Complain about models whose split leaves too little to train on, once for those that split alike."""
+    short: dict[tuple[str, str], list[tuple[PlanDraft, JobDraft, EvaluationParams]]] = {}
     for plan, job in drafts_in(plans):
         there = rows.get((job.dataset, job.spec.horizon)) if job.spec is not None else None
         if there is None or job.spec is None:
             continue
         params = job.spec.typed_params
-        if not isinstance(params, EvaluationParams):
-            continue
-        needed = params.rows_needed(HORIZON_DAYS[job.spec.horizon])
-        if there < needed:
+        if isinstance(params, EvaluationParams) and there < params.rows_needed(HORIZON_DAYS[job.spec.horizon]):
             final = f"final block {params.final_block_rows}, " if params.scheme == "walk_forward" else ""
             text = (
                 f"{there:,} rows{of_dataset_words(job.dataset)} are too few for {job.spec.horizon}: validation "
                 f"{params.validation_rows}, backtest {params.backtest_rows}, {final}embargo {params.embargo_rows}, the "
-                f"horizon and {MIN_TRAIN_ROWS} rows to train on need {needed:,}; shorten them under `evaluation` "
-                "(validation_rows, windows or backtest_rows, final_block_rows), choose a shorter horizon, or import a "
-                "longer history"
+                f"horizon and {MIN_TRAIN_ROWS} rows to train on"
             )
-            short.setdefault((plan.source.name, text), []).append((plan, job))
+            short.setdefault((plan.source.name, text), []).append((plan, job, params))
     for (_, text), found in short.items():
-        plan, job = found[0]
+        plan, job, _ = found[0]
+        days, there = HORIZON_DAYS[str(job.horizon)], rows[job.dataset, str(job.horizon)]
+        params = max((each[2] for each in found), key=lambda each: each.rows_needed(days))
+        length = getattr(params, "sequence_length", 1)
+        windows = f" with windows of {length}" if length > 1 else ""
         also = f" (so {counted(len(found) - 1, 'more job')} of this plan)" if len(found) > 1 else ""
-        plan.complain(complaints, job.place("params"), text + also)
+        advice = f"{_shorter(params, there, days)}choose a shorter horizon, or import a longer history"
+        words = f"{text}{windows} need {params.rows_needed(days):,}; {advice}{also}"
+        plan.complain(complaints, job.place("params"), words)
+
+
+def _shorter(params: EvaluationParams, there: int, days: int) -> str:
+    """Advise blocks with which *there* rows are enough; nothing when none are."""
+    least = {"validation_rows": LEAST_BLOCK_ROWS, "backtest_rows": LEAST_BLOCK_ROWS, "final_block_rows": 0}
+    spare = there - params.model_copy(update=least).rows_needed(days)
+    if spare < 0:
+        return ""
+    validation, backtest = (
+        min(LEAST_BLOCK_ROWS + spare // 2, each) for each in (params.validation_rows, params.backtest_rows)
+    )
+    fit = f"validation_rows: {validation}, backtest_rows: {backtest} in place of windows, and final_block_rows: 0 fit"
+    return f"shorten them under `evaluation` ({fit}), "
 
 
 def _check_labels(plans: Sequence[PlanDraft], exports_dir: Path, complaints: Complaints) -> None:

@@ -131,13 +131,21 @@ def program_fault(
 def _program_words(program: str, workdir: Path, environment: dict[str, str], *, is_first: bool) -> str | None:
     if "/" not in program:
         is_found = shutil.which(program, path=environment.get("PATH")) is not None
-        return None if is_found else f"no program {program!r} is on the PATH; install it, or write its whole path"
+        return None if is_found else f"no program {program!r} is on the PATH; {_instead(program, workdir)}"
     path = workdir / program
     if not os.path.isfile(path):  # noqa: PTH113 - never raises, as for a name that is too long
         return f"there is no program {_missing(path)}" if is_first else None
     if not os.access(path, os.X_OK):
         return f"{str(path)!r} cannot be executed; run `chmod +x` on it, or name its interpreter first"
     return None
+
+
+def _instead(program: str, workdir: Path) -> str:
+    if " " in program:
+        return f"write the program and its arguments apart ({program}), or have a shell read them (sh -c)"
+    if os.path.isfile(workdir / program):  # noqa: PTH113 - as above
+        return f"the one in the folder is './{program}'"
+    return "install it, or write its whole path"
 
 
 def _script_of(command: list[str], environment: dict[str, str]) -> str | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.waits import why_it_waits
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
+from cbi_queue.models.kinds import Family
 from cbi_queue.views.stored_values import number_of
 from cbi_queue.wording import UNKNOWN
 
@@ -174,3 +177,13 @@ def _reached(waiting_of: Mapping[int, list[int]], jobs: Iterable[JobRow]) -> set
                 found.add(number)
                 ahead.append(number)
     return found
+
+
+def params_shown(job: JobRow) -> dict[str, str]:
+    """Return the parameters as one writes them in a plan; of a script its command as typed, and no key that is empty."""
+    given = job.spec.get("params", {})
+    if job.family == Family.SCRIPT:
+        given = {key: value for key, value in given.items() if value} | {"command": shlex.join(given["command"])}
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in given.items()
+    }

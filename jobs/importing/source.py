@@ -119,7 +119,9 @@ def _kind(file: Path) -> str:
             raise BrokenSpec(f"{file} is an archive; unpack it, or name it as what it holds, such as zl.csv.gz")
         return "text"
     if start[:2] == b"PK" or start == b"\xd0\xcf\x11\xe0":
-        raise BrokenSpec(f"{file} is a workbook or an archive; save its sheet as CSV, or unpack it")
+        raise BrokenSpec(
+            f"{file} is a workbook or an archive; save its sheet as CSV, or unpack it and import its files"
+        )
     return "text"
 
 

@@ -240,9 +240,9 @@ def _settle_dates(source: Source, proposal: Proposal, found: _Staging) -> None:
         found.faults.append("the files hold no row below the column names")
         return
     if dated < rows:
-        first = _one(source, "SELECT first(no_date) FILTER (WHERE no_date IS NOT NULL) FROM typed")[0]
-        seen = f"has {first!r}" if first else "is empty"
-        words = f"{rows - dated:,} of {rows:,} rows have no date in column {proposal.date!r}, the first {seen}"
+        first = _one(source, "SELECT first(no_date) FILTER (WHERE no_date <> '') FROM typed")[0]
+        seen = f"such as {first!r}" if first else "it is empty there"
+        words = f"{rows - dated:,} of {rows:,} rows have no date in column {proposal.date!r}, {seen}"
         if rows - dated > MOST_BAD * rows:
             found.faults.append(f"{words}; write the form of the dates with --date-format")
             return
@@ -264,14 +264,21 @@ def _settle_dates(source: Source, proposal: Proposal, found: _Staging) -> None:
                 source,
                 f"SELECT min({DATE}), count(*) FROM (SELECT {DATE} FROM once GROUP BY {DATE} HAVING count(*) > 1)",
             )
+            what = "the close of each day" if _has_times(source, proposal) else "one contract, or one row a day"
             found.faults.append(
-                f"{at[1]:,} dates have several rows with different values, first {at[0]}: one row a date is allowed; keep one "
-                "contract, or one row a day"
+                f"{at[1]:,} dates have several rows with different values, first {at[0]}: one row a date is allowed; keep {what}"
             )
             return
         found.notes.append(f"{dated - single:,} rows that are there twice are left out")
         source.connection.execute("DROP TABLE typed")
         source.connection.execute("ALTER TABLE once RENAME TO typed")
+
+
+def _has_times(source: Source, proposal: Proposal) -> bool:
+    if source.columns[proposal.date] != "text":
+        return False
+    clock = f"nullif(regexp_extract({quoted(proposal.date)}, '\\d{{1,2}}:\\d{{2}}'), '')"
+    return bool(_one(source, f"SELECT count(DISTINCT {clock}) > 1 FROM source")[0])
 
 
 def _settle_numbers(source: Source, proposal: Proposal, names: dict[str, str], found: _Staging) -> dict[str, str]:

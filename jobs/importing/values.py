@@ -141,19 +141,22 @@ class NumberForm:
     def sql(self, text: str) -> str:
         """Return SQL for the number in *text*, as `text_of` has it, NULL where there is none.
 
-        Signs and codes of currency and percent are left out, and (1.2) is -1.2, as in accounts. What stands between
-        thousands must do so: 1.2.3, 12,34 where the point is decimal, and 1316'4, a price in eighths, are no numbers.
+        Signs and codes of currency and percent are left out, (1.2) is -1.2, as in accounts, and 312.5K is 312500, as in
+        volumes. What stands between thousands must do so: 1.2.3, 12,34 where the point is decimal, and 1316'4, a price in
+        eighths, are no numbers.
         """
         other = "\\." if self.decimal == "," else ","
         own = "," if self.decimal == "," else "\\."
-        minus = f"replace({text}, chr(8722), '-')"
+        unit = f"regexp_extract({text}, '\\d([KMB])$', 1)"
+        scale = f"CASE {unit} WHEN 'K' THEN 1e3 WHEN 'M' THEN 1e6 WHEN 'B' THEN 1e9 ELSE 1.0 END"
+        minus = f"replace(regexp_replace({text}, '(\\d)[KMB]$', '\\1'), chr(8722), '-')"
         bare = f"regexp_replace({minus}, '^([-+(]*)\\s*(?:{_CURRENCIES})\\s*|\\s*(?:{_CURRENCIES}|%)(\\)?)$', '\\1\\2', 'g')"
         whole = f"regexp_matches({bare}, '^[-+(]*\\d{{1,3}}([\\s''{other}]\\d{{2,3}})*[\\s''{other}]\\d{{3}}(?:{own}\\d*)?\\)?$')"
         joined = f"regexp_replace({bare}, '[\\s''{other}]', '', 'g')"
         number = f"CASE WHEN NOT regexp_matches({bare}, '[\\s''{other}]') OR {whole} THEN {joined} END"
         signed = f"regexp_replace({number}, '^\\((.*)\\)$', '-\\1')"
         point = f"replace({signed}, ',', '.')" if self.decimal == "," else signed
-        return f"TRY_CAST({point} AS DOUBLE)"
+        return f"TRY_CAST({point} AS DOUBLE) * {scale}"
 
     def plain_sql(self, column: str) -> str:
         """Return SQL for the number where it is written without anything else, NULL elsewhere: much faster."""

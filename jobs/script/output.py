@@ -21,6 +21,12 @@ BAR_S = 5.0
 """Seconds between two states of a bar in the log."""
 _LONGEST_BAR = 4_096
 _PARTS = re.compile(rb"[^\r\n]*(?:\r?\n|\r)|[^\r\n]+")
+_UP = re.compile(rb"(?:\x1b\[A){1,20}\n{0,20}")
+"""Up some lines and down again: how tqdm overwrites the inner of nested bars."""
+_ESCAPES = re.compile(rb"\x1b(?:\[[0-?]{0,30}[ -/]?[@-~]|\][^\x07\x1b\r\n]{0,200}(?:\x07|\x1b\\))")
+"""Colours, movements of the cursor, titles of windows."""
+_BEGUN = re.compile(rb"(?:\x1b\[A){1,20}\n{0,19}\Z|\x1b(?:\[[0-?]{0,30})?\Z")
+"""What the next chunk may go on with."""
 _HARMLESS = bytes.maketrans(bytes(set(range(32)) - {9, 10, 13}) + b"\x7f", b"?" * 30)
 """No control character reaches a terminal that shows the log."""
 
@@ -34,14 +40,17 @@ class Overwritten:
     def __init__(self, every_s: float = BAR_S) -> None:
         """Begin at the start of a line."""
         self._every_s = every_s
-        self._is_bar, self._held = False, b""
+        self._is_bar, self._held, self._begun = False, b"", b""
         self._has_begun_line = False
         """True when the log's last line has no end yet."""
         self._told_s = float("-inf")
 
     def take(self, chunk: bytes, now_s: float) -> bytes:
         """Return what of *chunk* belongs into the log now; a bar is a line of its own."""
-        text, kept = self._held + chunk, b""
+        text, kept = self._held + self._begun + chunk, b""
+        begun = _BEGUN.search(text)
+        self._begun = begun[0] if begun else b""
+        text = _ESCAPES.sub(b"", _UP.sub(b"\r", text.removesuffix(self._begun)))
         whole = text.removesuffix(b"\r")  # whether a newline follows, the next chunk says
         self._held = text[len(whole) :]
         for part in _PARTS.findall(whole):
@@ -65,8 +74,9 @@ class Overwritten:
         return line + b"\n"
 
     def rest(self) -> bytes:
-        """Return what is held back, at the end."""
-        return self._held.removesuffix(b"\r")
+        """Return what is held back, at the end; the log's last line is ended: more than this output is written to it."""
+        held = self._held.removesuffix(b"\r")
+        return held + b"\n" if held or self._has_begun_line else b""
 
 
 class Output:

@@ -237,6 +237,7 @@ def test_completions_are_printed_for_each_shell(home, shell):
 
     assert "_CBI_QUEUE_COMPLETE" in said
     assert f"{shell}_complete" in said
+    assert 'string split ","' not in said, "of the help of a verb only the words before its first comma were shown"
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -249,6 +250,7 @@ def test_completions_are_printed_for_each_shell(home, shell):
         (["list", "--st"], ["--state"]),
         (["list", "--state", "fa"], ["failed"]),
         (["show", "no-such"], []),
+        (["leaderboard", "--dataset", "def"], ["default"]),
     ],
     ids=" ".join,
 )

@@ -101,7 +101,9 @@ def test_a_changed_plan_of_a_live_job_is_refused(home):
     ("arguments", "words"),
     [
         (["enque"], "did you mean 'enqueue'?"),
-        (["frobnicate"], "No such command"),
+        (["kill"], "did you mean 'cancel'?"),
+        (["frobnicate"], "no command 'frobnicate'"),
+        (["add", "--", "python t.py"], "write the program and its arguments apart (python t.py)"),
         (["list", "--frob"], "No such option"),
         (["list", "--state", "tired"], "'tired' is not one of"),
         (["enqueue"], "Missing argument"),

@@ -267,3 +267,5 @@ def test_scripts_are_below_the_boards_of_forecasts_and_read_no_data_set(site, cl
     shown = words(client.get("/jobs/other").text)
     assert "Figures: error 0.1" in shown
     assert "Result Figures" in shown, "nothing about why it forecasts"
+    assert "command python fit.py --lr 1 " in shown
+    assert "None" not in shown

@@ -108,9 +108,9 @@ def test_numbers_with_commas_thousands_and_signs(read, number, separator, decima
     assert frame["price"].to_list() == pytest.approx([round(p, 2) + more for p in PRICES])
 
 
-def test_accounts_write_a_loss_in_brackets(read):
-    _, frame = read(table().replace(",5\n", ",(5)\n"))
-    assert frame["Volume"][5] == -5
+def test_accounts_write_a_loss_in_brackets_and_volumes_have_units(read):
+    _, frame = read(table().replace(",5\n", ",(5)\n").replace(",6\n", ",312.5K\n").replace(",7\n", ",1.2M\n"))
+    assert frame["Volume"][5:8].to_list() == [-5, 312_500, 1_200_000]
 
 
 def test_lines_above_the_header_and_rows_in_any_order(read):
@@ -166,17 +166,21 @@ def test_rows_that_are_there_twice_and_dates_that_are(read):
     assert is_right(frame)
     answer, frame = read(text + f"{DAYS[3]},99.5,1\n")
     assert f"1 dates have several rows with different values, first {DAYS[3]}" in answer["faults"][0]
+    assert answer["faults"][0].endswith("keep one contract, or one row a day")
     assert frame is None
+    hours = "".join(f"{day} {hour}:30,{hour}.5\n" for day in DAYS for hour in (10, 17))
+    assert read(f"Date,Close\n{hours}")[0]["faults"][0].endswith("keep the close of each day")
 
 
 def test_a_footer_is_left_out_and_said(read):
     answer, frame = read(table() + "Downloaded from somewhere,,\n")
     assert (
-        f"1 of {len(DAYS) + 1} rows have no date in column 'Date', the first has 'Downloaded from somewhere'"
+        f"1 of {len(DAYS) + 1} rows have no date in column 'Date', such as 'Downloaded from somewhere'"
         in answer["notes"][0]
     )
     assert is_right(frame)
-    assert "have no date in column 'Date', the first is empty;" in read(table() + ",,\n")[0]["notes"][0]
+    assert "have no date in column 'Date', it is empty there;" in read(table() + ",,\n")[0]["notes"][0]
+    assert "in column 'Date', such as 'Source: X'" in read(table() + ",,\nSource: X,,\n")[0]["notes"][0]
 
 
 def test_days_without_a_price_are_refused_or_dropped_as_chosen(read):

@@ -201,6 +201,8 @@ def test_add_names_the_job_and_changed_code_is_another_state_of_it(installation:
     installation.cli("add", "--workdir", str(tmp_path), "--", "python3", "trian.py", code=2)
     late = ("--after", "train-lr", "--input", "made.csv", "--", "python3", "made.py")
     assert installation.cli("add", "--workdir", str(tmp_path), *late).split() == ["made"]
+    assert "'./train.py'" in installation.cli("add", "--workdir", str(tmp_path), "--", "train.py", code=2)
+    assert installation.cli("add", "--", "sh", "-c", "echo a/b; true").split() == ["echo-a-b-true"]
     plan = tmp_path / "plan.yaml"
     plan.write_text(
         "day: 0\njobs:\n- {name: 'own-{lr}', family: script, matrix: {params.lr: [0.1, 0.2]},\n"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 _INTERPRETERS = re.compile(r"^(python[0-9.]*|bash|sh|zsh|env|node|rscript|julia|uv|run|nohup|setsid)$")
+_A_PATH = re.compile(r"\S*/\S*|\S*\.(?:py|sh)")
 _NAME_LENGTH = 60
 _SOURCE = "cbi-queue add"
 
@@ -134,7 +135,7 @@ def free_name(ledger: Ledger, command: tuple[str, ...]) -> str:
     """Make a name from *command* that no job has yet."""
     from cbi_queue.ledger.queries import job_names
 
-    parts = [Path(part).stem if "/" in part or part.endswith((".py", ".sh")) else part for part in command]
+    parts = [Path(part).stem if _A_PATH.fullmatch(part) else part for part in command]
     while len(parts) > 1 and (parts[0].startswith("-") or _INTERPRETERS.match(parts[0].lower())):
         parts.pop(0)
     stem = _UNSAFE.sub("-", " ".join(parts).lower()).strip("-")[:_NAME_LENGTH].strip("-") or "command"

@@ -17,4 +17,5 @@ def command(ctx: click.Context, shell: str) -> None:
     root = ctx.find_root().command
     if kind is None:
         ctx.fail(f"there are no completions for {shell!r}; allowed: bash, zsh, fish")
-    click.echo(kind(root, {}, "cbi-queue", "_CBI_QUEUE_COMPLETE").source())
+    source = kind(root, {}, "cbi-queue", "_CBI_QUEUE_COMPLETE").source()
+    click.echo(source.replace('string split ","', 'string split --max 1 ","'))  # fish: a comma in the help is text

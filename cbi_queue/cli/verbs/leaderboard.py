@@ -11,6 +11,7 @@ import click
 from cbi_queue.cli.arguments import examples, json_option, ranking
 from cbi_queue.cli.ledger_access import readonly_ledger, writable_ledger
 from cbi_queue.cli.output import print_json, printable
+from cbi_queue.cli.verbs.data.options import complete_datasets
 from cbi_queue.ledger.queries import scored_jobs, script_results
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     )
 )
 @click.option("--horizon", type=click.Choice(HORIZONS), help="Only this horizon.")
-@click.option("--dataset", metavar="NAME", help="Only this data set.")
+@click.option("--dataset", metavar="NAME", shell_complete=complete_datasets, help="Only this data set.")
 @click.option("--wide", is_flag=True, help="Every column, without fitting the terminal.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV: one row a model, with every figure.")
 @click.option(

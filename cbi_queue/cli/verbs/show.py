@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from cbi_queue.lifecycle import REASON_WORDS, JobState, event_title
 from cbi_queue.models.kinds import Family
 from cbi_queue.settings import load_settings
 from cbi_queue.views.forecast import forecast_lines
+from cbi_queue.views.job_words import params_shown
 from cbi_queue.views.leaderboard import may_differ
 from cbi_queue.views.project_board import project_of
 from cbi_queue.views.result_table import SCORE_COLUMNS, result_lines, run_files, score_rows, size_words
@@ -75,11 +75,7 @@ def _print(
     expected: float | None,
     lowered: int | None,
 ) -> None:
-    given = job.spec.get("params", {})
-    if job.family == Family.SCRIPT:
-        given = {key: value for key, value in given.items() if value}
-        given["command"] = shlex.join(given["command"])
-    params = ", ".join(f"{key}={value}" for key, value in given.items())
+    params = ", ".join(f"{key}={value}" for key, value in params_shown(job).items())
     lines = [
         f"{job.model} ({job.family}), {_horizon(job)}day {job.day}, priority {job.priority}",
         f"{_reads(job)} {job.snapshot[:8] if job.snapshot else 'not recorded'}",

@@ -18,6 +18,8 @@ class ModelParams(BaseModel):
 
 MIN_TRAIN_ROWS = 100
 """Fewest rows of a training block."""
+LEAST_BLOCK_ROWS = 30
+"""Fewest rows of a block that is scored."""
 ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Days = Annotated[int, Field(ge=1, le=504)]
 
@@ -32,9 +34,9 @@ class EvaluationParams(ModelParams):
     """walk_forward: trading days that one fit forecasts before the next one."""
     final_block_rows: int = Field(default=252, ge=0, le=5000)
     """walk_forward: trading days at the end that stay closed until they are asked for; 0 for none."""
-    validation_rows: int = Field(default=504, ge=30, le=5000)
+    validation_rows: int = Field(default=504, ge=LEAST_BLOCK_ROWS, le=5000)
     """Trading days of the validation block, which selects."""
-    backtest_rows: int = Field(default=504, ge=30, le=5000)
+    backtest_rows: int = Field(default=504, ge=LEAST_BLOCK_ROWS, le=5000)
     """Trading days of the block that only judges."""
     embargo_rows: int = Field(default=21, ge=0, le=504)
     """Trading days left out beyond the purge of one horizon."""

@@ -30,6 +30,10 @@ class NeuralParams(EvaluationParams):
     patience: int = Field(default=12, ge=1, le=10000)
     """Epochs without a better validation loss before stopping; the best weights are restored."""
 
+    def rows_needed(self, horizon_days: int) -> int:
+        """Return the fewest rows of features that leave `MIN_TRAIN_ROWS` with a full window."""
+        return super().rows_needed(horizon_days) + self.sequence_length - 1
+
     def refitted(self, selection: Mapping[str, Any]) -> Self:
         """Train for as many epochs as the selection's best ones took."""
         epochs = selection.get("best_epoch") or self.epochs

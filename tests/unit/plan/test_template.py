@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from support.plan_files import accept, refuse
 
 from cbi_queue.datasets.inspection import Inspection
-from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.models.kinds import HORIZON_DAYS, HORIZONS
+from cbi_queue.models.parameters.neural import FeedForwardParams
 from cbi_queue.plan.template import plan_text
 
 
@@ -35,7 +38,18 @@ def test_a_history_too_short_is_one_complaint_a_horizon_that_names_what_to_short
     )
 
     assert len(found) == 2
-    for horizon, needed in (("1w", "1,443"), ("1m", "1,507")):
+    for horizon, needed in (("1w", "1,474"), ("1m", "1,538")):
         (complaint,) = [text for text in found if f"too few for {horizon}" in text]
-        assert f"final block 252, embargo 21, the horizon and 100 rows to train on need {needed}" in complaint
+        assert (
+            f"final block 252, embargo 21, the horizon and 100 rows to train on with windows of 32 need {needed}"
+            in complaint
+        )
         assert "(so 5 more jobs of this plan)" in complaint
+        fit = re.search(
+            r"validation_rows: (\d+), backtest_rows: (\d+) in place of windows, and final_block_rows: 0", complaint
+        )
+        validation, backtest = map(int, fit.groups())
+        shorter = FeedForwardParams(
+            scheme="walk_forward", validation_rows=validation, backtest_rows=backtest, final_block_rows=0
+        )
+        assert 1071 <= shorter.rows_needed(HORIZON_DAYS[horizon]) <= 1073

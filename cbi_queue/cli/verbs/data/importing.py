@@ -170,6 +170,9 @@ def _some(names: list[str]) -> str:
 
 
 def _conclude(wanted: Wanted, answer: dict[str, Any], dataset: str, *, as_json: bool, dry_run: bool) -> None:
+    from cbi_queue.models.kinds import HORIZON_DAYS
+    from cbi_queue.models.parameters.neural import FeedForwardParams
+
     faults = answer.get("faults") or []
     if as_json:
         answer.pop("staged", None)
@@ -183,6 +186,8 @@ def _conclude(wanted: Wanted, answer: dict[str, Any], dataset: str, *, as_json: 
             if answer["replaced"]
             else f"Next: `cbi-queue plan new{_option(dataset)} > {dataset}.yaml` writes a plan that trains on it."
         )
+        if answer["rows"] < FeedForwardParams(scheme="walk_forward").rows_needed(HORIZON_DAYS["1m"]):
+            click.echo("So few rows need a shorter `evaluation` than it has: `cbi-queue plan check` says which.")
     else:
         click.echo("Nothing was changed." if dry_run else "Nothing was imported.")
     sys.exit(2 if faults else 0)

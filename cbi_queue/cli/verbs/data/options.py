@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cbi_queue.datasets.place import DEFAULT, dataset_names, of_dataset
-from cbi_queue.errors import Refused
+from cbi_queue.errors import CbiError, Refused
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
 
@@ -30,11 +30,20 @@ def _check_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str
     return value
 
 
+def complete_datasets(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of the data sets that begin with *incomplete*."""
+    try:
+        return [name for name in dataset_names(load_settings().exports_dir) if name.startswith(incomplete)]
+    except CbiError:
+        return []
+
+
 def dataset_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--dataset`, passed as `dataset`."""
     option = click.option(
-        "--dataset", default=DEFAULT, show_default=True, metavar="NAME", callback=_check_name, help="Which data set."
-    )
+        "--dataset", default=DEFAULT, show_default=True, metavar="NAME", callback=_check_name, help="Which data set.",
+        shell_complete=complete_datasets,
+    )  # fmt: skip
     return option(function)
 
 

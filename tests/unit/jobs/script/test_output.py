@@ -20,15 +20,29 @@ def test_a_bar_is_a_line_every_few_seconds_and_its_last_state(size: int) -> None
     assert len(lines) == (5 if size == 1000 else 6), lines
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_nested_bars_are_thinned_as_one_is(size: int) -> None:
+    """As tqdm writes them: it goes down to the inner bar by newlines, and up again by escapes."""
+    inner = b"".join(b"\n\rbatch: %d/50\x1b[A" % done for done in range(51))
+    text = b"\repoch: 0/2" + 2 * (inner + b"\n\r       \x1b[A") + b"\repoch: 2/2\nend"
+    log = Overwritten(every_s=1e9)
+    kept = b"".join(log.take(text[at : at + size], now_s=0.0) for at in range(0, len(text), size))
+    lines = (kept + log.rest()).splitlines()
+    assert len(lines) <= 5, lines
+    assert lines[0] == b"epoch: 0/2"
+    assert lines[-2:] == [b"epoch: 2/2", b"end"]
+
+
 @pytest.mark.parametrize(
     ("text", "log"),
     [
         (b"a\r\nb\r\n", b"a\r\nb\r\n"),
-        (b"no newline", b"no newline"),
-        (b"one\rtwo", b"one\ntwo"),
+        (b"no newline", b"no newline\n"),
+        (b"one\rtwo", b"one\ntwo\n"),
+        (b"\x1b[1;31mred\x1b[0m\x1b]0;title\x07\n", b"red\n"),
         (b"\r" + b"x" * 9000 + b"\n", b"x" * 9000 + b"\n"),
         (b"\n\n\r\r\n", b"\n\n\r\n"),
-        (bytes(range(256)), bytes(range(13)) + b"\n" + bytes(range(14, 256))),
+        (bytes(range(256)), bytes(range(13)) + b"\n" + bytes(range(14, 256)) + b"\n"),
     ],
 )
 def test_nothing_else_is_lost(text: bytes, log: bytes) -> None:
