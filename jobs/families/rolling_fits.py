@@ -7,6 +7,7 @@ alone: for each forecast the prices up to that day are run through the library's
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from jobs.data.series import ForecastFrame
 
 
+LEAST_ROOT = 1.01
+"""Smallest modulus of a root of a model that the automatic search may choose, as in R's `auto.arima`."""
+
+
 def _repeatable(likelihood: Callable[..., Any]) -> Callable[..., Any]:
     """Return the *likelihood* of an ARIMA as a function of its coefficients alone, which it is not in statsforecast 2.1.1.
 
@@ -43,7 +48,26 @@ def _repeatable(likelihood: Callable[..., Any]) -> Callable[..., Any]:
     return from_a_copy
 
 
-arima.arima_like = _repeatable(arima.arima_like)
+def _refusing_unit_roots(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *fit*, with which the automatic search tries orders, with R's rule for every polynomial: no root within 1.01.
+
+    statsforecast 2.1.1 counts from 0 where R counts from 1, and leaves polynomials of one coefficient out: the search
+    then chooses models such as a first-order moving average of -1 with a drift, which R never does.
+    """
+
+    def checked(*given: Any, **named: Any) -> Any:
+        found = fit(*given, **named)
+        model = found.get("model", {"phi": (), "theta": ()})  # none where the fit failed
+        for coefficients in (model["phi"], model["theta"]):
+            first, *others = (*coefficients, 0.0)
+            if abs(first) > 1 / LEAST_ROOT and not any(others):
+                found["ic"] = math.inf
+        return found
+
+    return checked
+
+
+arima.arima_like, arima.myarima = _repeatable(arima.arima_like), _refusing_unit_roots(arima.myarima)
 
 
 class _PriceFit(RollingFit):
@@ -71,7 +95,7 @@ class _PriceFit(RollingFit):
 class _ArimaFit(_PriceFit):
     """Forecasts by the Kalman filter with fixed coefficients."""
 
-    library = f"{_PriceFit.library}, repeatable likelihood"
+    library = f"{_PriceFit.library}, its ARIMA mended"
 
     def path(self, fit: Fit, level: np.ndarray, days: int) -> np.ndarray:
         """Filter *level* with the fit's coefficients and forecast."""
