@@ -7,12 +7,13 @@ alone: for each forecast the prices up to that day are run through the library's
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from statsforecast import __version__ as statsforecast_version
-from statsforecast import models
+from statsforecast import arima, models
 from statsforecast.arima import forecast_arima, forward_arima
 from statsforecast.ets import forecast_ets, forward_ets
 from statsforecast.theta import auto_theta, forecast_theta
@@ -21,8 +22,52 @@ from jobs.rolling.walk import Fit, RollingFit
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cbi_queue.models.parameters.statistical import ARIMAParams, AutoARIMAParams, SeasonalFitParams, ThetaParams
     from jobs.data.series import ForecastFrame
+
+
+LEAST_ROOT = 1.01
+"""Smallest modulus of a root of a model that the automatic search may choose, as in R's `auto.arima`."""
+
+
+def _repeatable(likelihood: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the *likelihood* of an ARIMA as a function of its coefficients alone, which it is not in statsforecast 2.1.1.
+
+    There each call starts from the variances that the one before left behind, so that the search for the maximum ends
+    where it began: at the conditional sum of squares. R, from which it was ported, gives each call a copy of them.
+    """
+
+    def from_a_copy(*given: Any) -> Any:
+        *model, variance, next_variance, up, keeps_state = given
+        if keeps_state:  # the last call, from whose state the forecasts start
+            return likelihood(*given)
+        return likelihood(*model, variance.copy(), next_variance.copy(), up, keeps_state)
+
+    return from_a_copy
+
+
+def _refusing_unit_roots(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *fit*, with which the automatic search tries orders, with R's rule for every polynomial: no root within 1.01.
+
+    statsforecast 2.1.1 counts from 0 where R counts from 1, and leaves polynomials of one coefficient out: the search
+    then chooses models such as a first-order moving average of -1 with a drift, which R never does.
+    """
+
+    def checked(*given: Any, **named: Any) -> Any:
+        found = fit(*given, **named)
+        model = found.get("model", {"phi": (), "theta": ()})  # none where the fit failed
+        for coefficients in (model["phi"], model["theta"]):
+            first, *others = (*coefficients, 0.0)
+            if abs(first) > 1 / LEAST_ROOT and not any(others):
+                found["ic"] = math.inf
+        return found
+
+    return checked
+
+
+arima.arima_like, arima.myarima = _repeatable(arima.arima_like), _refusing_unit_roots(arima.myarima)
 
 
 class _PriceFit(RollingFit):
@@ -47,20 +92,46 @@ class _PriceFit(RollingFit):
         """Return the levels forecast for the *days* after the end of *level*, with the fit's parameters."""
 
 
-class AutoARIMA(_PriceFit):
-    """Trains `auto_arima`: orders by AICc, stepwise; forecasts by the Kalman filter with fixed coefficients."""
+class _ArimaFit(_PriceFit):
+    """Forecasts by the Kalman filter with fixed coefficients."""
+
+    library = f"{_PriceFit.library}, its ARIMA mended"
+
+    def path(self, fit: Fit, level: np.ndarray, days: int) -> np.ndarray:
+        """Filter *level* with the fit's coefficients and forecast."""
+        elapsed = np.arange(1.0, fit["days"] + 1).reshape(-1, 1)  # (days, 1), the regressor of a drift
+        revived = {
+            "arma": tuple(fit["arma"]),
+            "coef": dict(fit["coef"]),
+            "sigma2": fit["sigma2"],
+            "xreg": elapsed if "drift" in fit["coef"] else None,
+            "x": level[: fit["days"]],
+            "lambda": None,
+        }
+        applied = forward_arima(revived, y=level, method=None)
+        return np.asarray(forecast_arima(applied, days)["mean"])
+
+    def fitted(self, model: models.ARIMA | models.AutoARIMA, level: np.ndarray) -> Fit:
+        """Fit *model* on *level*; return its orders and coefficients."""
+        found = model.fit(level).model_
+        return {
+            "arma": [int(order) for order in found["arma"]],
+            "coef": {name: float(value) for name, value in found["coef"].items()},
+            "sigma2": float(found["sigma2"]),
+            "days": len(level),
+        }
+
+
+class AutoARIMA(_ArimaFit):
+    """Trains `auto_arima`: orders by AICc, stepwise."""
 
     def fit(self, level: np.ndarray) -> Fit:
         """Search the orders and estimate the coefficients."""
         p = cast("AutoARIMAParams", self.params)
-        return _arima_fit(models.AutoARIMA(max_p=p.max_p, max_q=p.max_q, season_length=p.season_rows), level)
-
-    def path(self, fit: Fit, level: np.ndarray, days: int) -> np.ndarray:
-        """Filter *level* with the fit's coefficients and forecast."""
-        return _arima_path(fit, level, days)
+        return self.fitted(models.AutoARIMA(max_p=p.max_p, max_q=p.max_q, season_length=p.season_rows), level)
 
 
-class ARIMA(_PriceFit):
+class ARIMA(_ArimaFit):
     """Trains `arima`: given orders, coefficients by maximum likelihood."""
 
     def shape(self) -> str:
@@ -80,7 +151,7 @@ class ARIMA(_PriceFit):
                 order=(p.p, p.d, p.q), include_mean=p.d == 0, include_drift=p.drift and p.d == 1, method=method
             )
             try:
-                return _arima_fit(model, level)
+                return self.fitted(model, level)
             except (ValueError, np.linalg.LinAlgError) as exc:
                 why = exc
         kind = "log prices" if self.label.is_relative else "prices"
@@ -88,10 +159,6 @@ class ARIMA(_PriceFit):
             f"ARIMA({p.p},{p.d},{p.q}) cannot be estimated on {len(level)} {kind} ({why}): choose a lower p or q, "
             "or d 1"
         )
-
-    def path(self, fit: Fit, level: np.ndarray, days: int) -> np.ndarray:
-        """Filter *level* with the fit's coefficients and forecast."""
-        return _arima_path(fit, level, days)
 
 
 class ETS(_PriceFit):
@@ -141,27 +208,3 @@ class Theta(_PriceFit):
         season = {key: fit[key] for key in ("decomposition_type",) if key in fit}
         applied = auto_theta(level, m=fit["season_rows"], model=fit["variant"], **fit["par"], **season)
         return np.asarray(forecast_theta(applied, days)["mean"])
-
-
-def _arima_fit(model: models.ARIMA | models.AutoARIMA, level: np.ndarray) -> Fit:
-    fitted = model.fit(level).model_
-    return {
-        "arma": [int(order) for order in fitted["arma"]],
-        "coef": {name: float(value) for name, value in fitted["coef"].items()},
-        "sigma2": float(fitted["sigma2"]),
-        "days": len(level),
-    }
-
-
-def _arima_path(fit: Fit, level: np.ndarray, days: int) -> np.ndarray:
-    elapsed = np.arange(1.0, fit["days"] + 1).reshape(-1, 1)  # (days, 1), the regressor of a drift
-    revived = {
-        "arma": tuple(fit["arma"]),
-        "coef": dict(fit["coef"]),
-        "sigma2": fit["sigma2"],
-        "xreg": elapsed if "drift" in fit["coef"] else None,
-        "x": level[: fit["days"]],
-        "lambda": None,
-    }
-    applied = forward_arima(revived, y=level, method=None)
-    return np.asarray(forecast_arima(applied, days)["mean"])

