@@ -16,10 +16,11 @@ from cbi_queue.errors import CbiError, Refused
 from cbi_queue.ledger.damage import check_runs
 from cbi_queue.ledger.members import run_of
 from cbi_queue.ledger.queries import job_numbered, scored_jobs
-from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.models.kinds import HORIZONS, forecasts_price
 from cbi_queue.regular_files import check_folder, file_lock, plain_words
-from cbi_queue.views.forecast import folder_of
+from cbi_queue.views.forecast import BESIDE, folder_of, what_is_forecast
 from cbi_queue.views.winner import ranked_models
+from cbi_queue.views.winner_beside import chosen_beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +45,16 @@ class Wanted:
 
 
 def make_forecasts(
-    settings: Settings, ledger: Ledger, dataset: str, horizons: Sequence[str] = (), *, old_data: bool, writes: bool
+    settings: Settings,
+    ledger: Ledger,
+    dataset: str,
+    horizons: Sequence[str] = (),
+    *,
+    old_data: bool,
+    writes: bool,
+    only_prices: bool = False,
 ) -> dict[str, Any]:
-    """Forecast with the chosen model of each horizon; see `jobs.forecasting.making` for what is returned.
+    """Forecast with the chosen models of each horizon; see `jobs.forecasting.making` for what is returned.
 
     Args:
         settings: where everything is.
@@ -55,12 +63,13 @@ def make_forecasts(
         horizons: which; none: every one that has a ranked model.
         old_data: data that end long before today are no reason to refuse.
         writes: write the files of the day.
+        only_prices: leave volatility and regimes out.
 
     Raises:
         Refused: when no horizon could be forecast.
         CbiError: when the process failed, a file could not be written, or another forecast does not end.
     """
-    wanted = _wanted(settings, ledger, dataset, horizons or HORIZONS, is_named=bool(horizons))
+    wanted = _wanted(settings, ledger, dataset, horizons or HORIZONS, is_named=bool(horizons), only_prices=only_prices)
     if not wanted.models:
         raise _all_refused(dataset, wanted.refused)
     folder = folder_of(settings.logs, dataset)
@@ -86,27 +95,38 @@ def make_forecasts(
             _make_folder(folder, settings)
         said = _run(asked, settings.interpreter_for("native"))
     said["refused"] = [*wanted.refused, *said["refused"]]
-    if not said["forecasts"]:
+    if not any(said[kind] for kind in ("forecasts", *BESIDE)):
         raise _all_refused(dataset, said["refused"])
     return said
 
 
-def _wanted(settings: Settings, ledger: Ledger, dataset: str, horizons: Sequence[str], *, is_named: bool) -> Wanted:
+def _wanted(
+    settings: Settings, ledger: Ledger, dataset: str, horizons: Sequence[str], *, is_named: bool, only_prices: bool
+) -> Wanted:
     jobs, wanted = scored_jobs(ledger), Wanted()
-    for horizon in horizons:
-        try:
-            ranked = ranked_models(jobs, horizon, dataset)
-        except Refused as exc:
-            has_jobs = any(job.horizon == horizon and job.dataset == dataset for job in jobs)
-            if is_named or has_jobs:
-                wanted.refused.append({"horizon": horizon, "why": f"{exc.message}; {exc.hint}"})
-            continue
-        chosen, job = ranked[0], job_numbered(ledger, ranked[0].job.id)  # with its whole spec
+
+    def add(number: int, where: dict[str, str], place: dict[str, Any]) -> None:
+        job = job_numbered(ledger, number)  # with its whole spec
         asked, fault = _asked(settings, ledger, job)
         if fault is not None:
-            wanted.refused.append({"horizon": horizon, "why": fault})
-            continue
-        wanted.models.append({**asked, **_place(chosen, len(ranked)), "members": _members(settings, ledger, job)})
+            wanted.refused.append({**where, "why": fault})
+            return
+        wanted.models.append({**asked, **where, **place, "members": _members(settings, ledger, job)})
+
+    for horizon in horizons:
+        beside = [] if only_prices else chosen_beside(jobs, horizon, dataset)
+        try:
+            ranked = ranked_models(jobs, horizon, dataset)
+            add(ranked[0].job.id, {"horizon": horizon}, _place(ranked[0], len(ranked)))
+        except Refused as exc:
+            if (is_named and not beside) or any(
+                job.horizon == horizon and job.dataset == dataset and forecasts_price(job.family, job.model)
+                for job in jobs
+            ):
+                wanted.refused.append({"horizon": horizon, "why": f"{exc.message}; {exc.hint}"})
+        for best in beside:
+            place = {name: getattr(best, name) for name in ("place", "of", "told_apart")}
+            add(best.job.id, {"horizon": horizon, "what": best.what}, {**place, "words": list(best.words)})
     return wanted
 
 
@@ -164,7 +184,7 @@ def _all_refused(dataset: str, refused: list[dict[str, str]]) -> Refused:
     if len(whys) == 1:
         return Refused(f"no forecast of {dataset}: {whys[0]}")
     return Refused(
-        f"no forecast of {dataset}:\n" + "\n".join(f"  {each['horizon']}: {each['why']}" for each in refused)
+        f"no forecast of {dataset}:\n" + "\n".join(f"  {what_is_forecast(each)}: {each['why']}" for each in refused)
     )
 
 

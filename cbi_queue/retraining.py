@@ -13,6 +13,7 @@ from cbi_queue.ledger.queries import job_numbered, newest_named, scored_jobs
 from cbi_queue.models.kinds import HORIZONS, Family
 from cbi_queue.spec import CHECKED, DayPlan, JobSpec
 from cbi_queue.views.winner import ranked_models
+from cbi_queue.views.winner_beside import chosen_beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +82,7 @@ def _is_ranked(jobs: Sequence[JobRow], horizon: str, dataset: str) -> bool:
     try:
         return bool(ranked_models(jobs, horizon, dataset))
     except Refused:
-        return False
+        return bool(chosen_beside(jobs, horizon, dataset))
 
 
 def _enqueued(ledger: Ledger, settings: Settings, plan: DayPlan, *, refresh: bool) -> Enqueued:

@@ -11,7 +11,7 @@ from cbi_queue.datasets.place import DESCRIPTION_NAME, dataset_names, exports_in
 from cbi_queue.errors import Refused
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.models.kinds import HORIZONS
-from cbi_queue.views.data_sets import Newest, built_words, looked_into, newest_forecasts
+from cbi_queue.views.data_sets import Newest, built_words, looked_into, newest_beside, newest_forecasts
 from cbi_queue.views.forecast import FOLDER, LATEST, flags_of, folder_of, read_latest
 from cbi_queue.views.history import ledger_stamp
 
@@ -57,6 +57,8 @@ class SetView:
     users: tuple[tuple[str, str, int], ...]
     """Horizon, state, number of jobs."""
     newest: tuple[Newest, ...]
+    beside: tuple[tuple[str, ...], ...]
+    """Newest volatility and regimes, as `newest_beside` has them."""
     flags: tuple[str, ...]
     made_at: str
     """When the newest forecasts were written, for `<time>`; empty: there are none."""
@@ -124,6 +126,7 @@ def _set(
         snapshots=_snapshots(found),
         users=users,
         newest=tuple(newest_forecasts(latest)),
+        beside=tuple(newest_beside(latest)),
         flags=tuple(flag.words for flag in flags_of(latest, name)),
         made_at=clock.from_epoch_s(path.stat().st_mtime).isoformat() if latest else "",
     )

@@ -25,7 +25,7 @@ from cbi_queue.views.explanation import (
     importance_words,
     luck_words,
 )
-from cbi_queue.views.forecast import LATEST, folder_of, read_latest
+from cbi_queue.views.forecast import BESIDE, LATEST, folder_of, read_latest
 from cbi_queue.views.job_curves import paused_s
 from cbi_queue.views.job_words import JobWords, params_shown
 from cbi_queue.views.leaderboard import may_differ, verdicts_of
@@ -239,7 +239,8 @@ def forecast_files(settings: Settings, job: JobRow) -> tuple[str, ...]:
     latest = read_latest(settings.logs, job.dataset)
     if latest is None or not any(
         isinstance(each, dict) and (each.get("job_id"), each.get("job")) == (job.id, job.name)
-        for each in latest["forecasts"]
+        for kind in ("forecasts", *BESIDE)
+        for each in latest[kind]
     ):
         return ()
     folder, day = folder_of(settings.logs, job.dataset), str(latest.get("day"))

@@ -10,13 +10,18 @@ import click
 
 from cbi_queue.cli.output import console, print_table, printable
 from cbi_queue.datasets.place import DEFAULT
-from cbi_queue.views.forecast import figure, flags_of, monitor_words
+from cbi_queue.models.kinds import REGIMES as KINDS
+from cbi_queue.views.forecast import BESIDE, REGIMES, VOLATILITY, figure, flags_of, monitor_words, what_is_forecast
 from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, WORSE
+from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 COLUMNS = ("horizon", "target", ">forecast", ">move", "80 %", "95 %")
+VOLATILITY_COLUMNS = ("horizon", "target", ">forecast", ">EWMA", ">last 63 days")
+REGIME_COLUMNS = ("horizon", "target", "now", *(f">{name}" for name in KINDS))
+_BASELINES = {"": "Naive, that the price stays,", VOLATILITY: "EWMA", REGIMES: "Persistence"}
 PLOT_COLUMNS = 60
 DRIFT_COLUMNS = (">PSI", ">expected", "state", "feature")
 FEATURES_SHOWN = 10
@@ -26,31 +31,56 @@ _IN_ASCII = str.maketrans("─━●│", "-=o|")
 def print_forecasts(said: Mapping[str, Any], dataset: str) -> None:
     """Print the forecasts of one data set, why these models, and what is known of their errors since."""
     forecasts = said["forecasts"]
-    newest = max(forecasts, key=lambda each: str(each["date"]))
+    beside = [{**told, "what": kind} for kind in BESIDE for told in said.get(kind, ())]
+    newest = max([*forecasts, *beside], key=lambda each: str(each["date"]))
     of = "" if dataset == DEFAULT else f" of {dataset}"
     click.secho(f"Price{of} on {newest['date']}: {figure(newest['price'])}", bold=True)
-    print_table("", COLUMNS, map(_row, forecasts))
-    for line in _plot(forecasts):
+    if forecasts:
+        print_table("", COLUMNS, map(_row, forecasts))
+    for line in _plot(forecasts) if forecasts else ():
         click.echo(line if _is_utf8() else line.translate(_IN_ASCII))
     click.echo()
-    everywhere = [remark for remark in forecasts[0]["remarks"] if all(remark in told["remarks"] for told in forecasts)]
+    _print_beside(beside)
+    all_told: list[Mapping[str, Any]] = [*forecasts, *beside]
+    everywhere = [remark for remark in all_told[0]["remarks"] if all(remark in told["remarks"] for told in all_told)]
     for remark in everywhere:
         _say(f"{remark}.", fg="yellow")
-    for told in forecasts:
+    for told in all_told:
         own = [f"{remark}." for remark in told["remarks"] if remark not in everywhere]
         for sentence in (_why(told), *own):
-            _say(f"{told['horizon']}: {sentence}")
-        monitor = said.get("monitor", {}).get(told["horizon"])
+            _say(f"{what_is_forecast(told)}: {sentence}")
+        monitor = None if "what" in told else said.get("monitor", {}).get(told["horizon"])
         if monitor and monitor.get("realised"):
             _say(f"{told['horizon']}: {monitor_words(monitor)}.")
     for each in said.get("refused", ()):
-        _say(f"{each['horizon']}: no forecast: {each['why']}", fg="yellow")
+        _say(f"{what_is_forecast(each)}: no forecast: {each['why']}", fg="yellow")
     flags = flags_of(said, dataset)
     for flag in flags:
         _say(f"{flag.words}.", fg="yellow")
     if flags:
         named = "" if dataset == DEFAULT else f" --dataset {dataset}"
         _say(f"`cbi-queue forecast{named} --retrain` queues these models again on the present data.")
+
+
+def _print_beside(beside: Sequence[Mapping[str, Any]]) -> None:
+    """Print the volatility and the regimes, a table each, where there are any."""
+    rows = {kind: [told for told in beside if told["what"] == kind] for kind in BESIDE}
+    if rows[VOLATILITY]:
+        print_table("Volatility until then, annualised", VOLATILITY_COLUMNS, map(_volatility, rows[VOLATILITY]))
+        click.echo()
+    if rows[REGIMES]:
+        print_table("Regime: now, and the probability of each then", REGIME_COLUMNS, map(_regimes, rows[REGIMES]))
+        click.echo()
+
+
+def _volatility(told: Mapping[str, Any]) -> tuple[str, ...]:
+    figures = (f"{told[name]:.1f} %" for name in ("volatility_pct", "ewma_pct", "rolling_pct"))
+    return (told["horizon"], told["target_date"], *figures)
+
+
+def _regimes(told: Mapping[str, Any]) -> tuple[str, ...]:
+    shares = (f"{told[f'p_{name}']:.0%}".replace("%", " %") for name in KINDS)
+    return (told["horizon"], told["target_date"], told["regime"] or UNKNOWN, *shares)
 
 
 def _row(told: Mapping[str, Any]) -> tuple[str, ...]:
@@ -95,9 +125,10 @@ def _plot(forecasts: Sequence[Mapping[str, Any]]) -> list[str]:
 def _why(told: Mapping[str, Any]) -> str:
     """Say why this model, and what may be believed of it."""
     rank = "is the only model of its board" if told["of"] == 1 else f"ranks first of {told['of']} models on its board"
-    is_known = {BETTER: [], WORSE: ["Naive, that the price stays, is better."]}
-    naive = is_known.get(told["told_apart"], ["Naive, that the price stays, is as good as far as is known."])
-    return " ".join([f"{told['job']} ({told['model']}) {rank}.", *told["words"], *naive])
+    bar = _BASELINES[told.get("what", "")]
+    is_known = {BETTER: [], WORSE: [f"{bar} is better."]}
+    simple = is_known.get(told["told_apart"], [f"{bar} is as good as far as is known."])
+    return " ".join([f"{told['job']} ({told['model']}) {rank}.", *told["words"], *simple])
 
 
 def print_drift(drift: Mapping[str, Any], jobs: Mapping[str, str], *, every: bool) -> None:

@@ -245,6 +245,11 @@ def outside() -> Outside:
     return find_outside(SHIPPED)
 
 
+def has_outside_code() -> bool:
+    """Return True if this process looked for models of installed packages, and has some: its trainer may be one of them."""
+    return bool(outside.cache_info().currsize and outside().packages)
+
+
 class _Models(Mapping[str, ModelEntry]):
     """The rows that ship, then those from outside: looked for when a name does not ship, or when all are listed."""
 

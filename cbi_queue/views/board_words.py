@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cbi_queue.views.comparison import Comparison
-    from cbi_queue.views.leaderboard import LeaderboardRow
+    from cbi_queue.views.leaderboard import LeaderboardRow, ScoredRow
     from cbi_queue.views.regime_board import RegimeRow
     from cbi_queue.views.volatility_board import VolatilityRow
 
@@ -92,7 +92,7 @@ def unranked(rows: Iterable[AnyRow]) -> list[str]:
     return said
 
 
-def independent_words(row: AnyRow) -> str:
+def independent_words(row: ScoredRow) -> str:
     """Write how much evidence a board has: `n = 24 independent months`."""
     if row.independent is None:
         return "n not known"

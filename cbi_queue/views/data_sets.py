@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.datasets.inspection import Request, inspect_exports
 from cbi_queue.datasets.place import exports_in, of_dataset
 from cbi_queue.datasets.snapshots import look
-from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.models.kinds import HORIZONS, REGIMES
+from cbi_queue.views.forecast import BESIDE, VOLATILITY
 from cbi_queue.views.stored_values import number_of, object_of
 
 if TYPE_CHECKING:
@@ -84,6 +85,38 @@ def newest_forecasts(latest: Mapping[str, Any] | None) -> Iterator[Newest]:
                 horizon=horizon, job=job, date=date, target=target, price=price, forecast=forecast, low=low, high=high,
                 drift=_drift_words(drift), features=tuple(_features(drift)),
             )  # fmt: skip
+
+
+def newest_beside(latest: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Yield what `forecast` wrote last beside the price: what of, job, day of the data, target, forecast, baseline's."""
+    for kind in BESIDE:
+        for each in (latest or {}).get(kind, ()):
+            if isinstance(each, dict):
+                horizon, job, date, target = (str(each.get(key, "unknown")) for key in _TEXTS)
+                words = _volatility_words(each) if kind == VOLATILITY else _regime_words(each)
+                yield f"{horizon} {kind}", job, date, target, *words
+
+
+def _volatility_words(told: Mapping[str, Any]) -> tuple[str, str]:
+    own, ewma = (number_of(told.get(name)) for name in ("volatility_pct", "ewma_pct"))
+    return _percent(own, ".1f"), f"{_percent(ewma, '.1f')} by EWMA"
+
+
+def _regime_words(told: Mapping[str, Any]) -> tuple[str, str]:
+    own, stays = (
+        ", ".join(f"{name} {_percent(_times_100(told.get(prefix + name)), '.0f')}" for name in REGIMES)
+        for prefix in ("p_", "persistence_")
+    )
+    return own, f"{stays} by persistence; now {told.get('regime') or 'unknown'}"
+
+
+def _times_100(value: Any) -> float | None:
+    number = number_of(value)
+    return None if number is None else 100.0 * number
+
+
+def _percent(value: float | None, form: str) -> str:
+    return "unknown" if value is None else f"{value:{form}} %"
 
 
 def _drift_words(drift: Mapping[str, Any]) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 COVERAGES = ("80", "95")
 FOLDER, LATEST = "forecasts", "latest.json"
+VOLATILITY, REGIMES = BESIDE = ("volatility", "regimes")
+"""What is forecast beside the price, by its name in `latest.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Flag:
         return f"{self.job} ({self.horizon}{of}) should be trained again: {self.why}"
 
 
+def what_is_forecast(each: Mapping[str, Any]) -> str:
+    """Name what one forecast or refusal is of: `1w`, or `1w volatility` where it is not the price."""
+    return f"{each['horizon']} {each.get('what', '')}".rstrip()
+
+
 def folder_of(logs: Path, dataset: str) -> Path:
     """Return the folder of the forecasts of *dataset*."""
     return logs / FOLDER if dataset == DEFAULT else logs / FOLDER / dataset
@@ -49,8 +56,9 @@ def read_latest(logs: Path, dataset: str) -> dict[str, Any] | None:
         body = json.loads(read_whole(folder_of(logs, dataset) / LATEST, LARGE))
     except (OSError, ValueError, RecursionError):
         return None
-    is_ours = isinstance(body, dict) and isinstance(body.get("forecasts"), list)
-    return body if is_ours else None
+    if not (isinstance(body, dict) and isinstance(body.get("forecasts"), list)):
+        return None
+    return {**body, **{kind: told if isinstance(told := body.get(kind), list) else [] for kind in BESIDE}}
 
 
 def all_flags(logs: Path) -> list[Flag]:

@@ -13,11 +13,11 @@ from cbi_queue.errors import Refused
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.kinds import OF_ONE_REGIME, Family
 from cbi_queue.views.board_words import independent_words
-from cbi_queue.views.leaderboard import BETTER, NO, TOO_FEW, WORSE, LeaderboardRow, rank
+from cbi_queue.views.leaderboard import BETTER, NAIVE, NO, TOO_FEW, WORSE, LeaderboardRow, ScoredRow, rank
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cbi_queue.ledger import JobRow
 
@@ -62,7 +62,7 @@ def ranked_models(jobs: Iterable[JobRow], horizon: str, dataset: str = DEFAULT) 
     hint, others_than_price = "train one first", [job for job in known.values() if _no_price(job)]
     if others_than_price:
         named = others_than_price[-1]
-        hint = f"{named.name} forecasts {_no_price(named)} and no price: {_INSTEAD.format(named.name)}"
+        hint = f"{named.name} forecasts {_no_price(named)} and no price: {_instead(named)}"
     if vetoed:
         hint = f"a guardrail vetoed {', '.join(vetoed[:3])}; `cbi-queue show NAME` says why"
     elif others:
@@ -93,14 +93,18 @@ def chosen_by_name(job: JobRow, jobs: Iterable[JobRow]) -> Chosen:
             if row.job_id == job.id:
                 return Chosen(job, row, board, _words(row, rows))
     if other := _no_price(job):
-        raise Refused(f"{about} ({job.model}) forecasts {other} and no price", hint=_INSTEAD.format(job.name))
+        raise Refused(f"{about} ({job.model}) forecasts {other} and no price", hint=_instead(job))
     raise Refused(f"{about} is on no board of prices: it forecasts none, or a newer job of that name took its place")
 
 
-_INSTEAD = (
-    "`cbi-queue show {}` names its run folder, whose predictions.parquet ends with the forecast of the day of its training; "
-    "`cbi-queue refresh` trains it on newer rows"
-)
+def _instead(job: JobRow) -> str:
+    """Say where the forecast is of a job that forecasts no price."""
+    if job.model in OF_ONE_REGIME:
+        return (
+            f"`cbi-queue show {job.name}` names its run folder, whose predictions.parquet ends with the forecast of the day "
+            "of its training; `cbi-queue refresh` trains it on newer rows"
+        )
+    return f"`cbi-queue forecast` tells what the best of its board says of the newest rows, {job.name} or another"
 
 
 def _no_price(job: JobRow) -> str | None:
@@ -112,21 +116,25 @@ def _no_price(job: JobRow) -> str | None:
 
 
 def _words(row: LeaderboardRow, rows: list[LeaderboardRow]) -> tuple[str, ...]:
-    said = [] if row.is_bar else [_told_apart(row)]
+    said = [] if row.is_bar else [told_apart_from(NAIVE, row)]
     if row.shrinkage == 0:
         said.append("It was shrunk to naive's forecast (no skill on validation): it forecasts that the price stays.")
+    return (*said, *ranked_above(row, rows))
+
+
+def ranked_above(row: ScoredRow, rows: Sequence[ScoredRow]) -> list[str]:
+    """Say which baselines the validation block ranks above a model; nothing where it ranks none."""
     above = [bar.name for bar in rows if bar.is_bar and bar.place is not None and bar.place < (row.place or 0)]
-    if above and not row.is_bar:
-        said.append(f"Ranked above it on the validation block: {', '.join(above)}.")
-    return tuple(said)
+    return [f"Ranked above it on the validation block: {', '.join(above)}."] if above and not row.is_bar else []
 
 
-def _told_apart(row: LeaderboardRow) -> str:
+def told_apart_from(baseline: str, row: ScoredRow) -> str:
+    """Say whether a model is told apart from the *baseline*, and by how much evidence."""
     evidence = independent_words(row)
     words = {
-        BETTER: f"{row.name} beats naive beyond luck ({evidence}).",
-        WORSE: f"{row.name} is worse than naive, beyond luck ({evidence}).",
-        NO: f"{row.name} cannot be told apart from naive ({evidence}): its lead, if any, may be luck.",
-        TOO_FEW: f"Too little to tell {row.name} apart from naive: {evidence}.",
+        BETTER: f"{row.name} beats {baseline} beyond luck ({evidence}).",
+        WORSE: f"{row.name} is worse than {baseline}, beyond luck ({evidence}).",
+        NO: f"{row.name} cannot be told apart from {baseline} ({evidence}): its lead, if any, may be luck.",
+        TOO_FEW: f"Too little to tell {row.name} apart from {baseline}: {evidence}.",
     }
-    return words.get(row.told_apart or "", f"Whether {row.name} is told apart from naive is not known.")
+    return words.get(row.told_apart or "", f"Whether {row.name} is told apart from {baseline} is not known.")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cbi_queue.lean_imports import without
+from cbi_queue.models.catalogue import has_outside_code
 from cbi_queue.openmp import remedy_for
 from jobs.trainer import BrokenRuntime
 
@@ -20,13 +21,15 @@ _UNUSED = ("sklearn", "pandas", "dask", "matplotlib")
 
 @contextmanager
 def importing(name: str) -> Iterator[None]:
-    """Import the library *name* in the body.
+    """Import the library *name* in the body, without `_UNUSED`, whose estimators and frames it then lacks for good.
+
+    Where the model is that of an installed package, it is imported whole: its code may use them.
 
     Raises:
         BrokenRuntime: with the remedy, when it is missing or does not load.
     """
     try:
-        with without(*_UNUSED):
+        with without(*(() if has_outside_code() else _UNUSED)):
             yield
     except Exception as exc:
         error = " ".join(str(exc).split())

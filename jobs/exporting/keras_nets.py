@@ -67,11 +67,13 @@ class KerasNet:
         ]
 
     def __del__(self) -> None:
-        """End the process."""
-        child = getattr(self, "_child", None)
+        """End the process and close what it said."""
+        child, said = getattr(self, "_child", None), getattr(self, "_said", None)
         if child is not None:
             child.kill()
             child.communicate()
+        if said is not None:
+            said.close()
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Return the (n,) standardised forecasts of (n, L, I) windows."""

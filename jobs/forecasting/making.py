@@ -1,6 +1,6 @@
 """The forecasts of one day: made, compared with what is there, and written, whole or not at all.
 
-Files, in the folder of the data set: `DATE.parquet` (one row a horizon, DATE the newest row of the data), `latest.json` (the
+Files, in the folder of the data set: `DATE.parquet` (one row a horizon, price, volatility and regimes, DATE the newest row of the data), `latest.json` (the
 same with what is said of it, drift and monitor), `realised.parquet`. The same forecasts again change nothing. Others of
 the same DATE, from other data or another model, take the name, and the former ones stay as `DATE.1.parquet`, and so on.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from cbi_queue.regular_files import LARGE, failure_of, read_whole
 from jobs.evaluation.conformal import COVERAGES, half_widths
 from jobs.exporting.kinds import NotExportable
 from jobs.exporting.package.forecast import BadInput
+from jobs.forecasting.beside_price import BESIDE, COLUMNS
 from jobs.forecasting.live_drift import drift_of
 from jobs.forecasting.present import present_frame, refuse_unless_fresh, trained_on
 from jobs.forecasting.realised import monitor_of, read_table, realised, write_realised
@@ -30,11 +32,19 @@ from jobs.results.run_folder import target_dates
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jobs.data.series import ForecastFrame
+    from jobs.forecasting.beside_price import Beside
     from jobs.forecasting.stored import Stored
 
 LATEST = "latest.json"
 _NOT_IN_THE_TABLE = ("words", "remarks")
+_DATES = ("date", "target_date", "trained_until", "data_until")
+_OF_EVERY_ROW = ("horizon", "date", "target_date", "price", "data_until", "snapshot")
+_ANOTHER_MODEL = dict.fromkeys(("job_id", *(f"{kind}_job_id" for kind in BESIDE)), "another model")
+_CHANGES = {**_ANOTHER_MODEL, "snapshot": "other data"}
+"""Column -> what it means that it differs from that of the former file."""
 Asked = dict[str, Any]
 
 
@@ -43,45 +53,54 @@ def make(asked: Asked) -> dict[str, Any]:
 
     Args:
         asked: "exports_dir", "processed_dir", "today", "made_at", "max_age", "old_data", "models" (as `stored_run` reads
-            them, with "horizon", "job_id", "told_apart" and "words"), "folder" (None: nothing is written).
+            them, with "horizon", "job_id", "told_apart" and "words"; "what" of those beside the price), "folder" (None: nothing is written).
 
     Returns:
-        "forecasts", "refused" ([{"horizon", "why"}]), "monitor" and "drift" by horizon, and, with a folder, "written".
+        "forecasts" of the price, "volatility", "regimes", "refused" ([{"horizon", "why"}], with "what" if not the price),
+        "monitor" and "drift" by horizon, and, with a folder, "written".
     """
-    made: list[dict[str, Any]] = []
+    told: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("forecasts", *BESIDE)}
     refused: list[dict[str, str]] = []
     frames: dict[str, ForecastFrame] = {}
     found: dict[str, Stored] = {}
+    processed = Path(asked["processed_dir"])
+    present = cache(lambda horizon: present_frame(Path(asked["exports_dir"]), processed, horizon))
+    known_of = cache(lambda horizon, snapshot: trained_on(processed, horizon, snapshot))
     for model in asked["models"]:
-        horizon = model["horizon"]
+        horizon, what = model["horizon"], model.get("what")
+        where = {"horizon": horizon, **({"what": what} if what else {})}
         try:
-            frame, snapshot = present_frame(Path(asked["exports_dir"]), Path(asked["processed_dir"]), horizon)
+            frame, snapshot = present(horizon)
             age = refuse_unless_fresh(
                 frame, np.datetime64(asked["today"]), asked["max_age"], allow_old=asked["old_data"]
             )
-            known = trained_on(Path(asked["processed_dir"]), horizon, model["snapshot"])
-            stored = stored_run(model, frame, same_data=snapshot == model["snapshot"], known=known)
+            known, is_same = known_of(horizon, model["snapshot"]), snapshot == model["snapshot"]
+            if what:
+                beside = BESIDE[what](model, frame, same_data=is_same, known=known)
+                told[what].append(_beside(model, beside, frame, snapshot, age))
+                continue
+            stored = stored_run(model, frame, same_data=is_same, known=known)
         except (BrokenSpec, NotExportable, BadInput) as exc:
-            refused.append({"horizon": horizon, "why": str(exc)})
+            refused.append({**where, "why": str(exc)})
             continue
         except (OSError, KeyError, ValueError, pl.exceptions.PolarsError) as exc:  # ends no other forecast
-            refused.append({"horizon": horizon, "why": f"the run of {model['job']} cannot be read: {failure_of(exc)}"})
+            refused.append({**where, "why": f"the run of {model['job']} cannot be read: {failure_of(exc)}"})
             continue
-        made.append(_forecast(model, stored, snapshot, age))
+        told["forecasts"].append(_forecast(model, stored, snapshot, age))
         frames[horizon], found[horizon] = frame, stored
-    jobs = {model["horizon"]: int(model["job_id"]) for model in asked["models"]}
+    jobs = {each["horizon"]: int(each["job_id"]) for each in told["forecasts"]}
     folder = Path(asked["folder"]) if asked["folder"] else None
     errors = realised(Path(asked["log_folder"]), frames)
-    said = {
-        "forecasts": sorted(made, key=lambda each: HORIZONS.index(each["horizon"])),
+    all_said: dict[str, Any] = {
+        **{kind: sorted(made, key=lambda each: HORIZONS.index(each["horizon"])) for kind, made in told.items()},
         "refused": refused,
         "monitor": {h: monitor_of(errors, stored.run, h, jobs[h]) for h, stored in found.items()},
         "drift": {h: drift_of(stored.run, stored.last) for h, stored in found.items()},
     }
-    if folder is not None and made:
-        said["written"] = _write(folder, asked, said)
+    if folder is not None and any(told.values()):
+        all_said["written"] = _write(folder, asked, all_said)
         write_realised(folder, errors)
-    return said
+    return all_said
 
 
 def _forecast(model: Asked, stored: Stored, snapshot: str, age: str | None) -> dict[str, Any]:
@@ -97,25 +116,42 @@ def _forecast(model: Asked, stored: Stored, snapshot: str, age: str | None) -> d
         bounds[f"lower_{percent}"] = _finite(frame.label.price_from(middle, -width)[0])
         bounds[f"upper_{percent}"] = _finite(frame.label.price_from(middle, width)[0])
     return {
-        "horizon": model["horizon"],
-        "date": str(frame.dates[row]),
-        "target_date": str(target_dates(frame)[row]),
-        "price": float(price[0]),
+        **_where(model, frame, row),
         "predicted_price": _finite(middle[0]),
         **bounds,
         "label": str(frame.label),
-        "job": model["job"],
-        "job_id": model["job_id"],
-        "model": stored.run.model,
-        "place": model["place"],
-        "of": model["of"],
-        "told_apart": model["told_apart"],
-        "live": stored.is_live,
-        "trained_until": str(frame.dates[stored.last]),
+        **_whose(model, frame, stored.last, snapshot, is_live=stored.is_live),
+        "remarks": [*([age] if age else []), *stored.remarks],
+    }
+
+
+def _beside(model: Asked, beside: Beside, frame: ForecastFrame, snapshot: str, age: str | None) -> dict[str, Any]:
+    """Return what *model* says beside the price, as JSON values."""
+    return {
+        **_where(model, frame, frame.rows - 1),
+        **beside.values,
+        **_whose(model, frame, beside.last, snapshot, is_live=True),
+        "remarks": [*([age] if age else []), *beside.remarks],
+    }
+
+
+def _where(model: Asked, frame: ForecastFrame, row: int) -> dict[str, Any]:
+    return {
+        "horizon": model["horizon"],
+        "date": str(frame.dates[row]),
+        "target_date": str(target_dates(frame)[row]),
+        "price": float(frame.price[row]),
+    }
+
+
+def _whose(model: Asked, frame: ForecastFrame, last: int, snapshot: str, *, is_live: bool) -> dict[str, Any]:
+    return {
+        **{name: model[name] for name in ("job", "job_id", "model", "place", "of", "told_apart")},
+        "live": is_live,
+        "trained_until": str(frame.dates[last]),
         "data_until": str(frame.dates[-1]),
         "snapshot": snapshot,
         "words": list(model["words"]),
-        "remarks": [*([age] if age else []), *stored.remarks],
     }
 
 
@@ -129,17 +165,16 @@ def _write(folder: Path, asked: Asked, said: dict[str, Any]) -> dict[str, Any]:
     Raises:
         BrokenSpec: when newer data were forecast before: the export was shortened, or an older one put back.
     """
-    day = max(each["data_until"] for each in said["forecasts"])
+    rows = _rows(said)
+    day = max(each["data_until"] for each in rows)
     before = read_latest(folder)
     if before and str(before.get("day", "")) > day:
         raise BrokenSpec(
             f"the latest forecasts in {folder} are from data that end on {before['day']}, and the present data end on "
             f"{day}: the export was shortened, or an older one put back; bring the newer one, or move {folder / LATEST} away"
         )
-    table = pl.DataFrame(
-        [{k: v for k, v in each.items() if k not in _NOT_IN_THE_TABLE} for each in said["forecasts"]],
-        infer_schema_length=None,
-    ).with_columns(pl.col(name).str.to_date() for name in ("date", "target_date", "trained_until", "data_until"))
+    table = pl.DataFrame(rows, infer_schema_length=None)
+    table = table.with_columns(pl.col(name).str.to_date() for name in _DATES if name in table.columns)
     path = folder / f"{day}.parquet"
     change, kept = _changed(path, table)
     if kept is not None:
@@ -153,6 +188,21 @@ def _write(folder: Path, asked: Asked, said: dict[str, Any]) -> dict[str, Any]:
     return {"day": day, "path": str(path), "change": change, "kept": None if kept is None else str(kept)}
 
 
+def _rows(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each horizon: the price, then the volatility and the regimes of its newest day."""
+    rows = {h: {k: v for k, v in each.items() if k not in _NOT_IN_THE_TABLE} for h, each in _by(said["forecasts"])}
+    for kind, columns in COLUMNS.items():
+        for h, each in _by(said[kind]):
+            row = rows.setdefault(h, {name: each[name] for name in _OF_EVERY_ROW})
+            row.update({name: each[name] for name in columns})
+            row.update({f"{kind}_{name}": each[name] for name in ("job", "job_id", "model")})
+    return [rows[horizon] for horizon in HORIZONS if horizon in rows]
+
+
+def _by(told: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((each["horizon"], each) for each in told)
+
+
 def _changed(path: Path, table: pl.DataFrame) -> tuple[str, Path | None]:
     """Return new, unchanged, or what differs from the file that is there; and where that one is to be kept."""
     if not os.path.lexists(path):
@@ -163,12 +213,14 @@ def _changed(path: Path, table: pl.DataFrame) -> tuple[str, Path | None]:
         former = read_table(path)
         if former.equals(table):
             return "unchanged", None
-        columns = [name for name in ("job_id", "snapshot") if name in former.columns]
-        differs = [n for n in columns if former[n].to_list() != table[n].to_list()]
+        differs = [words for name, words in _CHANGES.items() if _column(former, name) != _column(table, name)]
     except (OSError, pl.exceptions.PolarsError):
         return "the former file could not be read", kept
-    words = {"job_id": "another model", "snapshot": "other data"}
-    return " and ".join(words[name] for name in differs) or "other figures", kept
+    return " and ".join(dict.fromkeys(differs)) or "other figures", kept
+
+
+def _column(table: pl.DataFrame, name: str) -> list[Any] | None:
+    return table[name].to_list() if name in table.columns else None
 
 
 def _keep(path: Path, kept: Path) -> None:

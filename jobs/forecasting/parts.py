@@ -57,10 +57,10 @@ def by_regimes(
     """
     if wrong_parts([(part["model"], part["params"].get("regime")) for part in parts]):
         return None
-    classifier = next(part for part in parts if part["model"] == CLASSIFIER)
+    told = next(part for part in parts if part["model"] == CLASSIFIER)
     by_regime = {part["params"]["regime"]: part for part in parts if part["model"] in NETS}
-    probabilities = _classifier(_read(classifier, frame_for))
-    nets = [_net(_read(by_regime[regime], frame_for)) for regime in REGIMES]
+    probabilities = classifier(read_run_of(told, frame_for))
+    nets = [_net(read_run_of(by_regime[regime], frame_for)) for regime in REGIMES]
 
     def forecast(rows: np.ndarray) -> np.ndarray:
         return mixture(probabilities(rows), np.column_stack([net(rows) for net in nets]))
@@ -68,7 +68,8 @@ def by_regimes(
     return forecast
 
 
-def _read(part: Asked, frame_for: Callable[[list[str], str], ForecastFrame]) -> FinishedRun:
+def read_run_of(part: Asked, frame_for: Callable[[list[str], str], ForecastFrame]) -> FinishedRun:
+    """Read the run of a model that forecasts no price by itself; *frame_for* as in `by_regimes`."""
     told = told_by(Path(part["run_dir"]))
     frame = frame_for(told["preproc"].get("features") or [], part["job"])
     return FinishedRun(
@@ -89,7 +90,7 @@ def _net(run: FinishedRun) -> Callable[[np.ndarray], np.ndarray]:
     return by_windows(run, TorchNet(run, "jobs.families.recurrent:RecurrentNet"))
 
 
-def _classifier(run: FinishedRun) -> Callable[[np.ndarray], np.ndarray]:
+def classifier(run: FinishedRun) -> Callable[[np.ndarray], np.ndarray]:
     """Return what gives the probabilities of the regimes h rows later: rows, (n,) -> (n, regimes)."""
     from jobs.exporting.trees import LightGBM
 

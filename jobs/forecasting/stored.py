@@ -72,7 +72,7 @@ def stored_run(asked: Asked, frame: ForecastFrame, *, same_data: bool, known: Fo
     told = told_by(folder)
     if not told["metrics"].get("forecast"):
         raise BrokenSpec(f"the run of {asked['job']} has no forecast of a price")
-    frame = _with_features_of(frame, told["preproc"].get("features") or (), asked["job"])
+    frame = with_features_of(frame, told["preproc"].get("features") or (), asked["job"])
     recorded, blocks, revised = _recorded(folder, frame, asked["job"], known)
     last = int(np.flatnonzero(np.isfinite(recorded))[-1])
     run = FinishedRun(
@@ -104,7 +104,7 @@ def stored_run(asked: Asked, frame: ForecastFrame, *, same_data: bool, known: Fo
     return Stored(run, f, honest, last, forecast is not None, tuple(remarks))
 
 
-def _with_features_of(frame: ForecastFrame, names: list[str] | tuple[str, ...], job: str) -> ForecastFrame:
+def with_features_of(frame: ForecastFrame, names: list[str] | tuple[str, ...], job: str) -> ForecastFrame:
     """Return *frame* with the features that the run was trained on, in their order."""
     if not names or tuple(names) == frame.feature_names:
         return frame
@@ -126,15 +126,15 @@ def _recorded(
     """Return f[t] as recorded and the block of each row of *frame*, (rows,) each, and what was revised, in words."""
     table = pl.read_parquet(folder / PREDICTIONS, glob=False)
     days = table["date"].to_numpy().astype("datetime64[D]")
-    rows = _rows_of(days, frame, job)
+    rows = rows_of(days, frame, job)
     recorded, blocks = np.full(frame.rows, np.nan), np.full(frame.rows, "", dtype="U10")
     recorded[rows], blocks[rows] = table["predicted_return"].to_numpy(), table["block"].to_list()
     if known is not None:  # what it was trained on reaches further back than what it forecast
-        return recorded, blocks, _revisions(_rows_of(known.dates, frame, job), known.price, frame, job)
-    return recorded, blocks, _revisions(rows, table["price"].to_numpy(), frame, job)
+        return recorded, blocks, revisions(rows_of(known.dates, frame, job), known.price, frame, job)
+    return recorded, blocks, revisions(rows, table["price"].to_numpy(), frame, job)
 
 
-def _rows_of(days: np.ndarray, frame: ForecastFrame, job: str) -> np.ndarray:
+def rows_of(days: np.ndarray, frame: ForecastFrame, job: str) -> np.ndarray:
     """Return the rows of *frame* that have these *days*.
 
     Raises:
@@ -152,7 +152,7 @@ def _rows_of(days: np.ndarray, frame: ForecastFrame, job: str) -> np.ndarray:
     )
 
 
-def _revisions(rows: np.ndarray, before: np.ndarray, frame: ForecastFrame, job: str) -> list[str]:
+def revisions(rows: np.ndarray, before: np.ndarray, frame: ForecastFrame, job: str) -> list[str]:
     """Name the prices of *rows* that are no longer what they were *before*."""
     changed = np.flatnonzero(frame.price[rows] != before)
     if not len(changed):
@@ -200,16 +200,16 @@ def _forecaster(
     if model in EXPORTED:
         return by_windows(run, native_model(run))
     if model in ROLLING:
-        return lambda rows: factor * _rolling(asked, run, rows) + 0.0
+        return lambda rows: factor * by_refits(asked, run, rows) + 0.0
     together = None
     if MODELS[model].family == Family.META:
         together = _ensemble(asked, run, last, same_data=same_data)
     elif model == MIXTURE:
-        together = by_regimes(asked.get("members", []), lambda names, job: _with_features_of(run.frame, names, job))
+        together = by_regimes(asked.get("members", []), lambda names, job: with_features_of(run.frame, names, job))
     return None if together is None else lambda rows: factor * together(rows) + 0.0
 
 
-def _rolling(asked: Asked, run: FinishedRun, rows: np.ndarray) -> np.ndarray:
+def by_refits(asked: Asked, run: FinishedRun, rows: np.ndarray) -> np.ndarray:
     """Forecast as along the walk: the latest fit before each row, a new one `refit_every_rows` after the one before."""
     trainer: Any = imported(MODELS[run.model].trainers["native"])()
     trainer.params = MODELS[run.model].params.model_validate(asked["params"])

@@ -93,6 +93,25 @@ def test_an_installed_family_is_planned_trained_scored_and_ranked(commands: Comm
     assert (found["subject"], found["verdict"]) == ("package cbi-queue-example-family 0.1.0", "ok")
 
 
+IN_ONE_PROCESS = """
+import sys
+from jobs.registry import trainer_for
+trainer_for(sys.argv[1], "native")
+import jobs.families.lightgbm_trees
+import pandas
+from lightgbm import LGBMRegressor
+frame = pandas.DataFrame({"x": range(40), "kind": pandas.Categorical(["a", "b"] * 20)})
+print(LGBMRegressor(n_estimators=1, verbosity=-1).fit(frame, frame["x"]).n_features_in_)
+"""
+
+
+def test_its_trainer_may_use_scikit_learn_and_pandas_with_a_booster(python_with_example: tuple[Path, Path]) -> None:
+    """Trees that ship import LightGBM without both, and that lasts as long as the process (`test_openmp`)."""
+    python, _ = python_with_example
+    done = subprocess.run([python, "-c", IN_ONE_PROCESS, "ewma_drift"], capture_output=True, text=True, check=False)
+    assert done.stdout == "2\n", done.stderr
+
+
 def test_its_parameters_are_checked_like_any_other(commands: Commands) -> None:
     bad = PLAN.replace("needs:", "params: {half_lives: [0]}, needs:")
     (commands.installation.root / "bad.yaml").write_text(bad, encoding="utf-8")

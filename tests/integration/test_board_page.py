@@ -227,11 +227,18 @@ def test_the_data_page_says_unknown_until_an_export_was_opened(site, client):
             "predicted_price": 51.5, "lower_95": 48.0, "upper_95": 55.0}  # fmt: skip
     drift = {"uses_features": True, "compared_rows": 63, "live_rows": 70, "reference_rows": 900,
              "features": [{"name": "x", "psi": 1.2, "expected": 0.1, "quarantined": True}]}  # fmt: skip
-    latest.write_text(json.dumps({"forecasts": [told], "drift": {"1w": drift}, "monitor": {}}))
+    turmoil = {**told, "volatility_pct": 32.7268, "ewma_pct": 46.7451}
+    state = {**told, "regime": HOSTILE, "p_bear": 0.81, "p_bull": "x", "persistence_bear": 0.7}
+    body = {"forecasts": [told], "volatility": [turmoil, 7], "regimes": [state]}
+    latest.write_text(json.dumps({**body, "drift": {"1w": drift}, "monitor": {}}))
     raw = client.get("/data").text
     assert "1 of 1 features drifted" in words(raw)
     assert "48 to 55" in words(raw)
+    assert "32.7 % 46.7 % by EWMA" in words(raw)
+    assert "crisis unknown, bull unknown, bear 81 %" in words(raw)
     assert HOSTILE not in raw
+    latest.write_text(json.dumps({"forecasts": [], "volatility": {}, "regimes": 7}))
+    assert "No forecast was made yet" in words(client.get("/data").text)
 
 
 def test_scripts_are_below_the_boards_of_forecasts_and_read_no_data_set(site, client):

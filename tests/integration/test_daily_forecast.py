@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from cbi_queue.ledger import Ledger, queries
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.notifications.notifier import notify
 from cbi_queue.retraining import train_again
-from cbi_queue.views.forecast import all_flags
+from cbi_queue.views.forecast import all_flags, what_is_forecast
 from jobs.exporting.package.forecast import Package
 from jobs.forecasting.present import present_frame
 
@@ -45,6 +46,8 @@ MODELS = [
     ("net", "simple_neural", "feed_forward", "1m", NET),
     ("walk", "statistical", "arima", "3m", {**BLOCKS, "history_rows": 120}),
     ("boosted", "trees", "xgboost_dart", "6m", {**BLOCKS, "n_estimators": 10, "early_stopping_rounds": None}),
+    ("turmoil", "volatility", "garch", "3m", {**BLOCKS, "history_rows": 500}),
+    ("state", "regime_classifier", "regime_lightgbm", "1w", {**BLOCKS, "n_estimators": 5, "shrink": False}),
     ("both", "meta", "mean_ensemble", "6m", BLOCKS),
 ]  # fmt: skip
 
@@ -148,6 +151,12 @@ def test_on_the_data_of_the_training_the_forecast_is_the_runs_own_to_the_bit(
         recorded = trained.job(told["job"]).metrics["forecast"]
         assert {name: told[name] for name in recorded} == recorded
         assert told["live"]
+    [regimes], [turmoil] = said["regimes"], said["volatility"]
+    recorded = trained.job("state").metrics["regime_forecast"]
+    assert {name: regimes[name] for name in recorded} == recorded
+    own = pl.read_parquet(Path(trained.job("turmoil").run_dir) / "predictions.parquet").row(-1, named=True)
+    assert (turmoil["date"], turmoil["volatility_pct"]) == (str(own["date"]), own["predicted_volatility_pct"])
+    assert turmoil["ewma_pct"] == pytest.approx(100 * np.sqrt(own["ewma_variance"] * 4))
 
 
 def test_new_rows_are_forecast_without_training_and_as_the_exported_model_does(
@@ -171,6 +180,13 @@ def test_new_rows_are_forecast_without_training_and_as_the_exported_model_does(
         assert said["by"][h]["predicted_price"] == pytest.approx(alone["predicted_price"], rel=1e-6)
         assert said["by"][h]["lower_80"] < said["by"][h]["predicted_price"] < said["by"][h]["upper_80"]
     assert said["drift"]["1w"]["compared_rows"] == LATER_ROWS
+    assert {told["date"] for kind in ("volatility", "regimes") for told in said[kind]} == {said["by"]["1w"]["date"]}
+    assert said["regimes"][0]["trained_until"] < said["regimes"][0]["date"]
+    row = pl.read_parquet(newest.copy / f"{said['written']['day']}.parquet").row(2, named=True)
+    assert {name: row[name] for name in ("horizon", "volatility_job", "volatility_pct", "ewma_pct", "p_bear")} == {
+        "horizon": "3m", "volatility_job": "turmoil", "p_bear": None,
+        **{name: said["volatility"][0][name] for name in ("volatility_pct", "ewma_pct")},
+    }  # fmt: skip
 
 
 def test_the_walk_goes_on_as_if_it_had_been_trained_on_the_longer_series(
@@ -242,8 +258,10 @@ def test_a_damaged_run_and_one_of_another_version_cost_their_own_horizons_only(
     bring(trained, whole(sample_exports))
     model = next((trained.settings.models / "local").rglob("*.safetensors"))
     folder = Path(trained.job("tree").run_dir)
-    kept = {path: path.read_bytes() for path in (model, folder / "metrics.json", folder / "manifest.json")}
+    fits = Path(trained.job("turmoil").run_dir) / "model.json"
+    kept = {path: path.read_bytes() for path in (model, fits, folder / "metrics.json", folder / "manifest.json")}
     try:
+        fits.write_bytes(kept[fits].replace(b"beta", b"atom"))
         model.write_bytes(kept[model][:-8] + bytes(8))
         (folder / "metrics.json").write_text("{}")
         manifest = json.loads(kept[folder / "manifest.json"])
@@ -253,9 +271,10 @@ def test_a_damaged_run_and_one_of_another_version_cost_their_own_horizons_only(
     finally:
         for path, content in kept.items():
             path.write_bytes(content)
-    refused = {each["horizon"]: each["why"] for each in said["refused"]}
-    assert refused.keys() == {"1w", "1m"}
+    refused = {what_is_forecast(each): each["why"] for each in said["refused"]}
+    assert refused.keys() == {"1w", "1m", "3m volatility"}
     assert "damaged" in refused["1m"]
+    assert "damaged" in refused["3m volatility"]
     assert "damaged" not in refused["1w"]
     assert len(said["forecasts"]) == 2
 
@@ -268,8 +287,11 @@ def test_a_table_fits_eighty_columns_and_says_what_may_be_believed(trained: Inst
         drift = trained.cli("drift", "--horizon", "1w")
     finally:
         del trained.overrides["COLUMNS"]
-    table = text.split("\n\n", maxsplit=2)
-    assert max(len(line) for part in table[:2] for line in part.splitlines()) <= 80
+    table = text.split("\n\n", maxsplit=4)
+    assert max(len(line) for part in table[:4] for line in part.splitlines()) <= 80
+    assert re.search(r"3m  .* %  .* % .* %\n", table[2]), table
+    assert re.search(r"1w  .*(crisis|bull|bear|normal)  ( +\d+ %){4}", table[3]), table
+    assert "3m volatility: turmoil (garch) is the only model of its board." in text
     assert "tree (lightgbm_dart)" in text
     assert "naive" in text.lower()
     assert not folder(trained).exists(), "with --horizon nothing is written"

@@ -136,7 +136,10 @@ def test_a_change_takes_effect_after_the_step_at_hand(told):
 
     later = recut["started"]["total_epochs"] - 1
     forecast = math.ceil(len(recut["seen"]["predicted"]) / (5 * 4))
-    assert recut["safe_points"] == first_epoch + later * (7 * steps + validation) + forecast
+    why = json.loads((told["root"] / "lstm-c" / "why.json").read_bytes())
+    passes = 1 + why["measured_on"]["repeats"] * len(why["importance"])
+    explaining = passes * math.ceil(why["measured_on"]["samples"] / (5 * 4))
+    assert recut["safe_points"] == first_epoch + later * (7 * steps + validation) + forecast + explaining
 
 
 def test_a_run_that_begins_with_a_downgraded_micro_batch_ends_the_same(told):
@@ -215,7 +218,6 @@ def test_it_is_exported_by_its_weights_and_forecasts_later_rows_by_keras(told, f
     assert facts["parity"] <= 1e-5
     assert {path.name for path in (tmp_path / "package/model").iterdir()} == {"model.onnx", "model.keras", "model.json"}
     frame, package = finished.frame, Package(tmp_path / "package")
-    package.preproc["forecast_factor"] = 1.0  # else a net without skill forecasts 0, whatever it learned
     rows = np.arange(frame.rows - 31, frame.rows)
     moves = package.moves(frame.x[rows[:, None] + np.arange(1 - package.window_rows, 1)])
     forgetting(told["root"] / run, tmp_path / "run", 30, last=moves[0])

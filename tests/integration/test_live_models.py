@@ -1,4 +1,4 @@
-"""Prophet and the mixture over regimes on rows that their runs forecast as well: the same, by what was stored.
+"""Prophet, volatility models and the mixture over regimes on rows that their runs forecast as well: the same, by what was stored.
 
 The last forecasts of a finished run are taken away, so that the stored model has to make them again. That the forecast
 of the day goes through a process of its own, and is the same after a restart, is `test_daily_forecast`.
@@ -6,6 +6,7 @@ of the day goes through a process of its own, and is the same after a restart, i
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import REGIMES
 from cbi_queue.models.mixtures import CLASSIFIER
 from jobs.data.series import load_frame
+from jobs.forecasting.beside_price import BESIDE
 from jobs.forecasting.stored import stored_run
+from jobs.results.regime_folder import PROBABILITIES
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
@@ -50,6 +53,42 @@ def asked(pipeline: Pipeline, name: str, params: dict[str, Any], model: str | No
     return {"job": name, "model": kind, "backend": "native", "run_dir": str(pipeline.run_dir(name)), "params": told}
 
 
+@pytest.mark.parametrize(
+    ("model", "params"),
+    [
+        ("garch", {"history_rows": 500, "refit_every_rows": 63}),
+        ("quantile_net", {"epochs": 1, "hidden": [4], "sequence_length": 4}),
+    ],
+)
+def test_a_volatility_model_goes_on_with_what_its_run_stored(
+    pipeline: Pipeline, tmp_path: Path, model: str, params: dict[str, Any]
+) -> None:
+    """GARCH's fits after L are taken away as well, so that it is fitted again where the walk did."""
+    pipeline.train(model, BLOCKS | params)
+    frame, run = load_frame(pipeline.processed, "1w"), tmp_path / "run"
+    forgetting(pipeline.run_dir(model), run, 2 * FORGOTTEN, column="predicted_variance")
+    recorded = pl.read_parquet(pipeline.run_dir(model) / "predictions.parquet").row(-1, named=True)
+    last = frame.rows - 1 - 2 * FORGOTTEN
+    if model == "garch":
+        told = json.loads((run / "model.json").read_bytes())
+        kept = [fit for fit in told["fits"] if fit["fit_row"] <= last]
+        assert len(kept) == len(told["fits"]) - 1
+        (run / "model.json").write_text(json.dumps({**told, "fits": kept}))
+    job = {**asked(pipeline, model, BLOCKS | params), "run_dir": str(run)}
+
+    said = BESIDE["volatility"](job, frame, same_data=True, known=frame)
+
+    assert (said.last, said.remarks) == (last, ())
+    assert said.values["volatility_pct"] == pytest.approx(recorded["predicted_volatility_pct"], rel=1e-5)
+    assert said.values["ewma_pct"] != pytest.approx(said.values["volatility_pct"], rel=1e-3)
+
+    forgetting(pipeline.run_dir(model), tmp_path / "other", 1, column="predicted_variance")
+    table = pl.read_parquet(tmp_path / "other" / "predictions.parquet")
+    table.with_columns(pl.col("predicted_variance") * 1.01).write_parquet(tmp_path / "other" / "predictions.parquet")
+    with pytest.raises(BrokenSpec, match=r"does not forecast .* as the run did"):
+        BESIDE["volatility"]({**job, "run_dir": str(tmp_path / "other")}, frame, same_data=False, known=frame)
+
+
 def test_prophet_goes_on_with_its_last_fit(pipeline: Pipeline, tmp_path: Path) -> None:
     pytest.importorskip("prophet")
     params = BLOCKS | {"history_rows": 250, "refit_every_rows": 252}
@@ -77,6 +116,21 @@ def mixed(pipeline: Pipeline) -> tuple[Finished, list[dict[str, Any]]]:
         parts.append(asked(pipeline, regime, params, "regime_gru"))
     finished = pipeline.train("regime_mixture", BLOCKS | {"shrink": False}, needs=(CLASSIFIER, *REGIMES))
     return finished, parts
+
+
+def test_a_classifier_tells_the_regimes_of_rows_after_its_training(
+    pipeline: Pipeline, mixed: tuple[Finished, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    frame, (classifier, *_) = load_frame(pipeline.processed, "1w"), mixed[1]
+    forgetting(pipeline.run_dir(CLASSIFIER), tmp_path / "run", FORGOTTEN, column="p_bear")
+    recorded = pl.read_parquet(pipeline.run_dir(CLASSIFIER) / "predictions.parquet").row(-1, named=True)
+
+    said = BESIDE["regimes"]({**classifier, "run_dir": str(tmp_path / "run")}, frame, same_data=True, known=frame)
+
+    assert said.last == frame.rows - 1 - FORGOTTEN
+    for name in ("regime", *PROBABILITIES):
+        assert said.values[name] == (recorded[name] if name == "regime" else pytest.approx(recorded[name], abs=1e-12))
+    assert sum(said.values[f"persistence_{name}"] for name in REGIMES) == pytest.approx(1)
 
 
 def test_a_mixture_asks_the_runs_that_it_mixed(

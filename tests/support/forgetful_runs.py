@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def forgetting(run_dir: Path, to: Path, rows: int, last: float | None = None) -> np.ndarray:
-    """Copy *run_dir* to *to* without the forecasts of the last *rows*; return those, f[t] as the run recorded it.
+def forgetting(
+    run_dir: Path, to: Path, rows: int, last: float | None = None, column: str = "predicted_return"
+) -> np.ndarray:
+    """Copy *run_dir* to *to* without the forecasts of the last *rows*; return those, *column* as the run recorded it.
 
     With *last* the newest forecast that is kept is that one, and none is shrunk.
     """
@@ -29,4 +31,4 @@ def forgetting(run_dir: Path, to: Path, rows: int, last: float | None = None) ->
         preproc = json.loads((to / "preproc.json").read_text())
         (to / "preproc.json").write_text(json.dumps({**preproc, "forecast_factor": 1.0}))
     kept.write_parquet(path)
-    return table["predicted_return"].tail(rows).to_numpy()
+    return table[column].tail(rows).to_numpy()

@@ -27,10 +27,11 @@ from jobs.registry import trainer_for
 from support.fakes import ScriptedChannel, make_task
 
 SMALL = {
-    "feed_forward": {"epochs": 3, "hidden": [16], "sequence_length": 8, "batch_size": 32},
-    "lstm": {"epochs": 3, "hidden_size": 8, "sequence_length": 8},
-    "gru_2_layer": {"epochs": 2, "hidden_size": 8, "sequence_length": 4},
+    "feed_forward": {"epochs": 3, "hidden": [16], "sequence_length": 8, "batch_size": 32, "shrink": False},
+    "lstm": {"epochs": 3, "hidden_size": 8, "sequence_length": 8, "shrink": False},
+    "gru_2_layer": {"epochs": 2, "hidden_size": 8, "sequence_length": 4, "shrink": False},
 }
+"""Not shrunk: without skill they would all forecast 0, and be equal whatever they learned."""
 STEPS = 123  # 3911 training rows and more, in batches of 32: the last one is smaller
 STOPS = {"feed_forward": (40, STEPS + 11), "lstm": (40, 7, STEPS + 11, 60), "gru_2_layer": (STEPS + 11,)}
 

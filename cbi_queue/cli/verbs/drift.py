@@ -32,7 +32,7 @@ def command(horizons: tuple[str, ...], dataset: str, *, every: bool, as_json: bo
     """
     settings = load_settings()
     with readonly_ledger() as ledger:
-        said = make_forecasts(settings, ledger, dataset, horizons, old_data=True, writes=False)
+        said = make_forecasts(settings, ledger, dataset, horizons, old_data=True, writes=False, only_prices=True)
     jobs = {told["horizon"]: told["job"] for told in said["forecasts"]}
     if as_json:
         print_json({"dataset": dataset, "jobs": jobs, "drift": said["drift"], "refused": said["refused"]})

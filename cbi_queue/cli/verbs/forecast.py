@@ -14,6 +14,7 @@ from cbi_queue.errors import CbiError
 from cbi_queue.forecasts import make_forecasts
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
+from cbi_queue.views.forecast import what_is_forecast
 
 if TYPE_CHECKING:
     from cbi_queue.ledger.enqueue import Enqueued
@@ -43,6 +44,8 @@ def command(
 ) -> None:
     """Forecast the price with the model of each horizon that ranks first, from the newest rows of the data.
 
+    Where volatility models and regime classifiers were trained, the best of each tells the volatility and the regimes.
+
     No model is trained: the stored one forecasts the rows that came since, with 80 and 95 % intervals from how far it
     missed so far. Whether it is told apart from naive is said. A new export is read as it is; `refresh` is not needed.
 
@@ -68,7 +71,7 @@ def command(
 
 
 def _refusals(said: dict[str, Any]) -> list[str]:
-    return [f"no forecast of {each['horizon']}: {each['why']}" for each in said["refused"]]
+    return [f"no forecast of {what_is_forecast(each)}: {each['why']}" for each in said["refused"]]
 
 
 def _print(said: dict[str, Any], dataset: str, done: Enqueued | None) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.board_jobs import make_job
 
+from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.errors import Refused
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
+from cbi_queue.views.leaderboard import WORSE
 from cbi_queue.views.winner import chosen_by_name, ranked_models
+from cbi_queue.views.winner_beside import chosen_beside
+
+if TYPE_CHECKING:
+    from cbi_queue.ledger import JobRow
 
 
 def names(jobs, **keys) -> list[str]:
@@ -86,7 +93,8 @@ def test_what_forecasts_no_price_is_refused_with_where_its_forecast_is(model: st
     with pytest.raises(Refused, match="no model of 1w of the data set default is ranked") as of_the_horizon:
         ranked_models([job], "1w")
     for refusal in (named, of_the_horizon):
-        assert "predictions.parquet ends with the forecast of the day of its training" in str(refusal.value.hint)
+        where = "predictions.parquet ends with" if model == "regime_gru" else "`cbi-queue forecast` tells"
+        assert where in str(refusal.value.hint)
         assert job.name in str(refusal.value.hint)
 
 
@@ -96,3 +104,37 @@ def test_luck_is_said_in_words() -> None:
     (chosen,) = ranked_models([shrunk], "1w")
     assert any("told apart" in sentence for sentence in chosen.words)
     assert any("it forecasts that the price stays" in sentence for sentence in chosen.words)
+
+
+def test_beside_the_price_the_validation_block_chooses_and_the_baseline_is_named() -> None:
+    def judged(number: int, family: str, validation: float, backtest: float, **changes: Any) -> JobRow:
+        key, bar = ("volatility", "ewma") if family == "volatility" else ("regimes", "persistence")
+        block = {bar: {"qlike": 0.5, "log_loss": 0.5}}
+        metrics = {
+            key: {
+                name: {**block, "model": {"skill": skill, "skill_low": skill - 0.1, "skill_high": skill + 0.1}}
+                for name, skill in (("validation", validation), ("backtest", backtest))
+            }
+        }
+        job = make_job(number, "lstm", None, name=f"{family}-{number}")
+        return replace(job, model=family, family=family, metrics=metrics, **changes)
+
+    jobs = [
+        judged(1, "volatility", 0.1, 0.9),
+        judged(2, "volatility", -0.2, 0.95),
+        judged(3, "regime_classifier", 0.3, -0.5),
+        judged(4, "regime_classifier", 0.2, 0.9),
+        judged(5, "regime_classifier", 0.9, 0.9, damage="gone"),
+    ]
+    turmoil, regimes = chosen_beside(jobs, "1w", DEFAULT)
+    assert (turmoil.what, turmoil.job.name, turmoil.of) == ("volatility", "volatility-1", 2)
+    assert "EWMA" in turmoil.words[0]
+    assert (regimes.what, regimes.job.name, regimes.of, regimes.told_apart) == (
+        "regimes",
+        "regime_classifier-3",
+        2,
+        WORSE,
+    )
+    (beaten,) = chosen_beside(jobs[1:2], "1w", DEFAULT)
+    assert beaten.words[-1] == "Ranked above it on the validation block: ewma."
+    assert chosen_beside(jobs, "1m", DEFAULT) == []
