@@ -18,17 +18,9 @@ if TYPE_CHECKING:
     from cbi_queue.values.words import KeyPath
 
 KEYS = (
-    "command",
-    "workdir",
-    "environment",
-    "environment_file",
-    "inputs",
-    "outputs",
-    "memory_mib",
-    "project",
-    "rank_by",
+    "command", "workdir", "environment", "environment_file", "inputs", "outputs", "memory_mib", "project", "rank_by",
     "mlflow",
-)
+)  # fmt: skip
 """Keys of a job that only a script has."""
 _LIST_WORDS = "is no list; write the program and its arguments each by itself, as in [python, train.py, --lr, 0.1]"
 _SHELL_WORDS = 'no shell reads a command; where one is wanted, write it out: command: [sh, -c, "a | b"]'

@@ -84,15 +84,9 @@ def _print(lines: Sequence[JobLine]) -> None:
     horizon = "?horizon" if any(j.horizon != "-" for j in lines) else "?"  # scripts have none
     rows = (
         (
-            str(j.id),
-            j.name,
-            j.model,
-            j.horizon if horizon != "?" else "",
-            j.state,
-            str(j.priority),
-            ago(j.changed_at),
-            j.why,
+            str(j.id), j.name, j.model, j.horizon if horizon != "?" else "", j.state, str(j.priority),
+            ago(j.changed_at), j.why,
         )
         for j in lines
-    )
+    )  # fmt: skip
     print_table("", (">job", "name", "?model", horizon, "state", "?>priority", "?changed", "why"), rows)
