@@ -44,8 +44,9 @@ def _sentences(rows: list[RegimeRow]) -> list[str]:
     better = [row.name for row in models if (row.skill_low or 0.0) > 0]
     worse = [row.name for row in models if row.skill_high is not None and row.skill_high < 0]
     same = [row.name for row in models if row.share == 0]
-    said = [f"Better than persistence beyond luck: {', '.join(better)}." if better else ""]
-    said += [f"Worse than persistence beyond luck: {', '.join(worse)}." if worse else ""]
+    luck = "beyond luck, each taken alone" if len(models) > 1 else "beyond luck"  # their number is not corrected for
+    said = [f"Better than persistence {luck}: {', '.join(better)}." if better else ""]
+    said += [f"Worse than persistence {luck}: {', '.join(worse)}." if worse else ""]
     said += [f"Says what persistence says (no skill on validation): {', '.join(same)}." if same else ""]
     told = [words for words in said if words]
     return told or ["No classifier is told apart from persistence."]

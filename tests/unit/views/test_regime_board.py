@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from cbi_queue.cli.regime_table import _sentences
 from cbi_queue.cli.verbs.leaderboard import command
 from cbi_queue.ledger import JobRow
 from cbi_queue.lifecycle import JobState, Reason
@@ -101,6 +102,8 @@ def test_the_table_says_what_may_be_believed(
 
     assert "Horizon 1w regimes: skill of the backtest against persistence" in told
     assert words in told
+    two = _sentences(rank_regimes([job, make_job(2, "d", {**scores(log_loss), "regime_share": share})])["1w regimes"])
+    assert ("beyond luck, each taken alone: c, d." in two[0]) == ("beyond luck" in words)
     assert max(map(len, told.splitlines())) <= 80
 
 
