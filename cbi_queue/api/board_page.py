@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from cbi_queue.api.board_columns import COLUMNS, FIXED, Column
 from cbi_queue.api.board_view import BoardRow, board_row
 from cbi_queue.ledger import queries
-from cbi_queue.models.catalogue import MODELS
+from cbi_queue.models.kinds import Family
 from cbi_queue.views.board_words import independent_words, reach, sentences, unranked, volatility_sentences
 from cbi_queue.views.leaderboard import SCHEME_WORDS, LeaderboardRow, rank
 from cbi_queue.views.project_board import rank_projects, shown_figures
@@ -104,7 +104,7 @@ def board_page(ledger: Ledger, comparer: Comparer, asked: Asked) -> BoardPage:
     projects = () if is_filtered else _projects(ledger)
     found = comparer.kept(ledger, "board", all_boards)
     family_of = {
-        row.job_id: MODELS[row.model].family if isinstance(row, RegimeRow) else row.family
+        row.job_id: Family.REGIME_CLASSIFIER if isinstance(row, RegimeRow) else row.family
         for _, rows, _ in found.values()
         for row in rows
         if row.job_id is not None

@@ -81,13 +81,14 @@ class ScoredGroups:
             if seen == self._seen:
                 return
             if self._seen is None or seen[0] != self._seen[0] or not has_event(ledger, *self._seen[1]):
+                scored = queries.scored_jobs(ledger)
                 self.groups, self._where = {}, {}
-                touched = self._put(queries.scored_jobs(ledger))
+                touched = self._put(scored)
             else:
                 changed = jobs_changed_since(ledger, self._seen[1][0])
-                touched = {self._drop(number) for number in changed if number in self._where}
                 among = "id IN (SELECT value FROM json_each(?))"
-                touched |= self._put(queries.scored_jobs(ledger, among, json.dumps(changed)) if changed else ())
+                scored = queries.scored_jobs(ledger, among, json.dumps(changed)) if changed else []
+                touched = {self._drop(number) for number in changed if number in self._where} | self._put(scored)
             self._seen = seen
         for key in touched:
             if self.groups[key].jobs:

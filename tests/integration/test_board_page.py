@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import sqlite3
 from dataclasses import asdict, fields
 from html import unescape
 from typing import TYPE_CHECKING
@@ -21,9 +22,9 @@ from support.waiting import until
 from cbi_queue.api.app import create_app
 from cbi_queue.api.board_columns import BESIDE_THE_NAME, COLUMNS, FIXED, IN_THE_HEADING
 from cbi_queue.api.board_page import Asked, board_page
-from cbi_queue.api.board_view import Comparer
+from cbi_queue.api.scored_groups import ScoredGroups
 from cbi_queue.artifacts import Manifest
-from cbi_queue.ledger import Ledger, queries, settlement
+from cbi_queue.ledger import queries, settlement, verbs
 from cbi_queue.views.leaderboard import LeaderboardRow
 from cbi_queue.views.regime_board import RegimeRow
 from cbi_queue.views.volatility_board import VolatilityRow
@@ -120,19 +121,28 @@ def test_a_board_shows_its_first_models_and_what_was_read_of_it_is_kept():
     assert reads == ["board"]
 
 
-def test_what_is_kept_of_a_board_may_be_taken_away_by_another_request(site):
-    class Vanishing(dict):
-        """What another thread empties after each look whether something is there."""
+def test_a_look_that_failed_leaves_no_job_on_the_board_that_it_has_left(site, monkeypatch):
+    def broken(*_: object) -> None:
+        raise sqlite3.OperationalError
 
-        def __contains__(self, key: object) -> bool:
-            found = super().__contains__(key)
-            self.clear()
-            return found
+    def shown() -> list[list[str]]:
+        scored.update(ledger)
+        return [[job.name for job in group.jobs.values()] for group in scored.groups.values()]
 
-    comparer = Comparer(site.settings)
-    comparer._kept = Vanishing()
-    with Ledger.open_readonly(site.settings.ledger_path) as ledger:
-        assert [comparer.kept(ledger, "one", lambda *_, made=made: made) for made in (1, 2)] == [1, 1]
+    site.trained("alpha", 0.1, 1.0)
+    site.trained("beta", 0.2, 0.5)
+    scored = ScoredGroups()
+    with site.ledger() as ledger:
+        assert shown() == [["alpha", "beta"]]
+        ledger.conn.execute("UPDATE jobs SET damage = 'lost' WHERE name = 'alpha'")
+        verbs.retry(ledger, ["alpha"])
+        with monkeypatch.context() as patch:
+            patch.setattr(queries, "scored_jobs", broken)
+            with pytest.raises(sqlite3.OperationalError):
+                scored.update(ledger)
+        assert shown() == [["beta"]]
+        [group] = scored.groups.values()
+        assert [job.name for jobs in group.comparable.values() for job in jobs] == ["beta"], "the board, too"
 
 
 def test_every_figure_of_the_leaderboard_has_a_column():
