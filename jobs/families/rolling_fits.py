@@ -59,8 +59,7 @@ def _refusing_unit_roots(fit: Callable[..., Any]) -> Callable[..., Any]:
         found = fit(*given, **named)
         model = found.get("model", {"phi": (), "theta": ()})  # none where the fit failed
         for coefficients in (model["phi"], model["theta"]):
-            first, *others = (*coefficients, 0.0)
-            if abs(first) > 1 / LEAST_ROOT and not any(others):
+            if any(coefficients[:1]) and abs(coefficients[0]) > 1 / LEAST_ROOT and not any(coefficients[1:]):
                 found["ic"] = math.inf
         return found
 
