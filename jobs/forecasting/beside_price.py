@@ -19,8 +19,8 @@ from jobs.evaluation.volatility import baselines
 from jobs.exporting.checks import LIMIT, LIMIT_ROUNDED
 from jobs.exporting.package.forecast import Preprocessing
 from jobs.exporting.writing import steps_of
-from jobs.forecasting.parts import classifier, read_run_of
-from jobs.forecasting.stored import Asked, by_refits, revisions, rows_of, with_features_of
+from jobs.forecasting.parts import Asked, classifier, read_run_of
+from jobs.forecasting.stored import by_refits, revisions, rows_of, with_features_of
 from jobs.results.regime_folder import PROBABILITIES
 from jobs.results.run_folder import PREDICTIONS
 from jobs.trainer import BrokenSpec

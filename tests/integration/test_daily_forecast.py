@@ -35,7 +35,7 @@ from jobs.forecasting.present import present_frame
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]  # eleven jobs of a daemon are its setup
 LATER_ROWS = 80
 OLD = {"horizon": "1w", "params": {"old_data": True}}
 BLOCKS = {"validation_rows": 60, "backtest_rows": 60, "embargo_rows": 5}
@@ -71,7 +71,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, sample_exports: Path, new_
     (installation.settings.ledger_path).write_bytes(new_ledger.read_bytes())
     bring(installation, whole(sample_exports).head(-LATER_ROWS))
     (installation.root / "plan.yaml").write_text(json.dumps(plan()))
-    installation.cli("run", "plan.yaml", within_s=300)
+    installation.cli("run", "plan.yaml", within_s=600)
     yield installation
     installation.close()
 
