@@ -289,8 +289,8 @@ def test_a_table_fits_eighty_columns_and_says_what_may_be_believed(trained: Inst
         del trained.overrides["COLUMNS"]
     table = text.split("\n\n", maxsplit=4)
     assert max(len(line) for part in table[:4] for line in part.splitlines()) <= 80
-    assert re.search(r"3m  .* %  .* % .* %\n", table[2]), table
-    assert re.search(r"1w  .*(crisis|bull|bear|normal)  ( +\d+ %){4}", table[3]), table
+    assert re.search(r"3m +\S+( +[\d.]+ %){3}$", table[2]), table
+    assert re.search(r"1w +\S+ +(crisis|bull|bear|normal)( +\d+ %){4}$", table[3]), table
     assert "3m volatility: turmoil (garch) is the only model of its board." in text
     assert "tree (lightgbm_dart)" in text
     assert "naive" in text.lower()
