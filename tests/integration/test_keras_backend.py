@@ -243,11 +243,11 @@ def test_a_job_of_the_queue_trains_on_the_runtime(installation):
     (number,) = installation.enqueue({**net, "params": params})
     installation.start_daemon()
 
-    installation.until_epoch(number, 1, within_s=120)
+    installation.until_epoch(number, 1, within_s=300)
     installation.cli("pause", "--evict")
-    installation.until_state(number, "queued", within_s=120)
+    installation.until_state(number, "queued", within_s=300)
     installation.cli("resume")
-    installation.until_state(number, "succeeded", within_s=120)
+    installation.until_state(number, "succeeded", within_s=300)
 
     assert [attempt.outcome for attempt in installation.attempts(number)] == ["evicted", "success"]
     assert list(installation.settings.models.glob("local/1w/keras-1w-*/model.keras"))
