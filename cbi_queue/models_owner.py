@@ -1,6 +1,6 @@
-"""Which queue writes to the models folder: run folders are named by content, so two queues there overwrite each other's.
+"""Which queue writes to the models folder: run folders are named by content, and two queues would overwrite them.
 
-A marker in the folder names the state folder of the daemon that used it first, and counts for as long as that has a ledger.
+A marker in the folder names the state folder of the daemon that used it first, and counts while that has a ledger.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def taken_by_another(settings: Settings) -> str | None:
     if is_ours or not owner.is_absolute() or not _is_there(owner / settings.ledger_path.name):
         return None
     return (
-        f"the models folder {settings.models} is that of the queue in {owner}, and two queues overwrite each other's runs; "
-        f"set CBI_V14_MODELS and CBI_V14_LOGS to folders of their own, or delete {marker} if that queue is over"
+        f"the models folder {settings.models} is that of the queue in {owner}, and two queues overwrite each other's "
+        f"runs; set CBI_V14_MODELS and CBI_V14_LOGS to folders of their own, or delete {marker} if that queue is over"
     )
 
 
