@@ -29,6 +29,7 @@ from cbi_queue.ledger.queries import last_backup_event
 from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.models.catalogue import MODELS, outside
+from cbi_queue.models_owner import taken_by_another
 from cbi_queue.notifications.happenings import LOW_SPACE_GIB
 from cbi_queue.notifications.state import failures
 from cbi_queue.openmp import HOMEBREW, openmp_of, remedy_for
@@ -195,7 +196,9 @@ def _repo(settings: Settings) -> Iterator[Finding]:
         yield note("data folder", f"{settings.repo} does not exist yet", "`cbi-queue data sample` creates it")
         return
     refused = why_refused(settings, permissions=True)
-    if refused is None:
+    if refused is None and (taken := taken_by_another(settings)) is not None:
+        yield bad("data folder", *_in_two(taken))
+    elif refused is None:
         yield ok("data folder", f"{settings.repo} can be read and written from here")
         yield from _space("data folder", settings.repo)
     else:

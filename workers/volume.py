@@ -13,6 +13,7 @@ from cbi_queue.disk_access import why_refused, with_remedy
 from cbi_queue.errors import LedgerError, VolumeMissing
 from cbi_queue.ledger.holds import holds_in_force, lift_hold, place_hold
 from cbi_queue.lifecycle import HoldMode, HoldReason
+from cbi_queue.models_owner import claim_models
 from cbi_queue.regular_files import plain_words
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _why_unusable(settings: Settings) -> str | None:
     except OSError as exc:
         seen = f"the data folders below {settings.repo} cannot be created: {plain_words(exc)}"
         return with_remedy(seen, may_be_privacy=exc.errno == errno.EPERM)
-    return why_refused(settings)
+    return why_refused(settings) or claim_models(settings)
 
 
 def volume_hold_words(ledger: Ledger) -> str | None:

@@ -264,7 +264,11 @@ def _refuse_changed_live_jobs(ledger: Ledger, fresh: Sequence[_Candidate]) -> No
     if clashes:
         more = [f"and {len(clashes) - CLASHES_SHOWN} more"] if len(clashes) > CLASHES_SHOWN else []
         lines = "\n  ".join([*clashes[:CLASHES_SHOWN], *more])
-        another = "; another week beside it needs a state folder of its own: CBI_STATE_DIR" if more else ""
+        another = (
+            "; another week beside it needs folders of its own: CBI_STATE_DIR, CBI_V14_MODELS, CBI_V14_LOGS"
+            if more
+            else ""
+        )
         raise Refused(
             f"cannot enqueue, because live jobs have the same name and another content:\n  {lines}",
             hint=f"change the queued job with `cbi-queue edit`, cancel it, or give the new job another name{another}",

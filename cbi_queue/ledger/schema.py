@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 7
 """Number of migrations of this version; a test compares it with `migrations.MIGRATIONS`."""
+LEFT_BEHIND = "telemetry.db"
+"""What a daemon leaves beside the ledger."""
 RESTORE_HINT = "`cbi-queue restore newest` brings it back; for an empty queue, move the folder `backups` away first"
 
 
@@ -61,6 +63,8 @@ def _version_of(conn: sqlite3.Connection, path: Path) -> int:
 def ensure_schema(path: Path) -> None:
     """Create or migrate the database at *path*; return at once when it is current.
 
+    A note on standard error says when a queue has run here before, and the new one begins empty.
+
     Raises:
         LedgerError: when it was written by a newer version, its disk is unsafe, or a migration failed (then rolled
             back).
@@ -84,12 +88,16 @@ def ensure_schema(path: Path) -> None:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         hint = "make the folder its own, or set CBI_STATE_DIR to another one"
         raise LedgerError(f"cannot write the ledger {path}: this user may not write to {path.parent}", hint=hint)
+    is_missed = version == 0 and path.with_name(LEFT_BEHIND).exists()
     command = [sys.executable, "-P", "-m", "cbi_queue.ledger.migrations", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         words = last.removeprefix(f"{LedgerError.__module__}.{LedgerError.__qualname__}: ")
         raise LedgerError(f"cannot migrate the ledger {path} from schema {version} to {SCHEMA_VERSION}: {words}")
+    if is_missed:
+        words = f"a queue has run here before (it left {LEFT_BEHIND}), but {path} was missing and has no backup"
+        print(f"Note: {words}; this is a new, empty queue.", file=sys.stderr, flush=True)
 
 
 def _foreign_table(path: Path) -> str | None:

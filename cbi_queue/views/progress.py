@@ -35,14 +35,21 @@ class Progress:
     """Mean working time of the last epochs, without rests."""
     remaining_s: float | None
     """Seconds until the last epoch is done, at that mean and at the current pace; early stopping may end sooner. None
-    while the job is paused, while no daemon runs, and where the pace or the number of epochs is not known."""
+    while the job is paused, while no daemon runs, at a script's first report, and where the pace or the number of epochs is
+    not known."""
     train_loss: float | None
     validation_loss: float | None
     reported_at: float
 
 
 def take_progress(
-    telemetry: TelemetryReader, job_id: int, attempt: int, *, is_training: bool, duty: float | None
+    telemetry: TelemetryReader,
+    job_id: int,
+    attempt: int,
+    *,
+    is_training: bool,
+    duty: float | None,
+    counts_start_up: bool = False,
 ) -> Progress | None:
     """Read how far an attempt is; None before its first report.
 
@@ -52,12 +59,15 @@ def take_progress(
         attempt: number of its attempt.
         is_training: False while the trainer is paused, or none is known.
         duty: share of the time that the trainer may work, above 0 and up to 1; None when not known.
+        counts_start_up: whether the first report counts the time before the first epoch as well, as that of a script
+            does; no time left is told of it alone.
     """
-    rows = [row for row in telemetry.epochs(job_id, last=RECENT_REPORTS) if row.attempt == attempt]
+    rows = [row for row in telemetry.epochs(job_id, last=RECENT_REPORTS + 1) if row.attempt == attempt]
     if not rows:
         return None
-    last = rows[-1]
-    epoch_wall_s = sum(row.wall_s for row in rows) / len(rows) / epochs_a_report(rows)
+    last, timed = rows[-1], rows[1:] or rows  # an attempt's first report is slower than those to come
+    epoch_wall_s = sum(row.wall_s for row in timed) / len(timed) / epochs_a_report(rows)
+    is_training = is_training and not (counts_start_up and len(rows) == 1)
     share = _share_worked(telemetry, rows, duty) if is_training else None
     left = None if last.total_epochs is None else max(0, last.total_epochs - last.epoch)
     return Progress(

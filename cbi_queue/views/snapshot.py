@@ -15,6 +15,7 @@ from cbi_queue.budget import BudgetProgress  # noqa: TC001 - pydantic reads the 
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.lifecycle import JobState
+from cbi_queue.models.kinds import Family
 from cbi_queue.slot_lock import SlotLock, is_slot_taken
 from cbi_queue.telemetry.reader import TelemetryReader
 from cbi_queue.tracking_state import failure_of_tracking
@@ -28,7 +29,7 @@ from cbi_queue.views.progress import Progress, take_progress
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from cbi_queue.ledger import EventRow, HoldRow, JobRow
+    from cbi_queue.ledger import AttemptRow, EventRow, HoldRow, JobRow
     from cbi_queue.settings import Settings
 
 EVENTS_SHOWN = 20
@@ -230,9 +231,7 @@ def open_forecast(settings: Settings) -> Iterator[tuple[QueueForecast, list[Hold
         if in_slot is not None and (attempt := queries.open_attempt(ledger, in_slot.id)) is not None:
             governor = take_governor_status(telemetry, in_slot, {}, now, daemon_runs=daemon.is_running)
             trains = daemon.is_running and in_slot.state is JobState.RUNNING
-            progress = take_progress(
-                telemetry, in_slot.id, attempt.number, is_training=trains, duty=governor.duty_in_force
-            )
+            progress = _progress(telemetry, in_slot, attempt, governor, is_training=trains)
         forecast = QueueForecast(ledger, jobs, queries.needs_of(ledger), now=now, progress=progress)
         yield forecast, holds_in_force(ledger), daemon.is_well
 
@@ -309,13 +308,20 @@ def _slot(
         job=lines[job.id],
         attempt=attempt.number if attempt else None,
         started_at=attempt.started_at if attempt else None,
-        progress=take_progress(
-            telemetry,
-            job.id,
-            attempt.number if attempt else 0,
-            is_training=state == "training",
-            duty=governor.duty_in_force,
-        ),
+        progress=_progress(telemetry, job, attempt, governor, is_training=state == "training"),
+    )
+
+
+def _progress(
+    telemetry: TelemetryReader, job: JobRow, attempt: AttemptRow | None, governor: GovernorStatus, *, is_training: bool
+) -> Progress | None:
+    return take_progress(
+        telemetry,
+        job.id,
+        attempt.number if attempt else 0,
+        is_training=is_training,
+        duty=governor.duty_in_force,
+        counts_start_up=job.family == Family.SCRIPT,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from support.mac import compiled
 
 from cbi_queue import disk_access
 from cbi_queue.disk_access import why_refused
+from cbi_queue.doctor import _repo as examine_folders
+from cbi_queue.models_owner import MARKER, taken_by_another
 from cbi_queue.settings import load_settings
 from workers.volume import hold_if_unusable, volume_hold_words
 
@@ -80,6 +83,32 @@ def test_permissions_and_a_full_disk_hold_no_slot(
 def test_folders_that_are_not_made_yet_are_no_refusal(settings: Settings) -> None:
     subprocess.run([sys.executable, "-c", "import shutil, sys; shutil.rmtree(sys.argv[1])", settings.repo], check=True)
     assert why_refused(settings) is None
+
+
+@pytest.mark.process
+def test_a_folder_of_models_is_written_to_by_one_queue_alone(
+    settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Run folders are named by content: another queue's jobs of the same content would overwrite them."""
+    other = replace(settings, state_dir=tmp_path / "other")
+    for each in (settings, other):
+        each.make_state_dir()
+        each.ledger_path.touch()
+    assert not hold_if_unusable(settings, ledger)
+    assert not hold_if_unusable(settings, ledger), "its own mark holds nothing"
+    assert hold_if_unusable(other, ledger)
+    words = volume_hold_words(ledger)
+    assert f"is that of the queue in {settings.state_dir}, and two queues overwrite each other's runs" in words
+    assert words in [f"{each.seen}; {each.advice}" for each in examine_folders(other)]
+    apart = replace(other, models=tmp_path / "models", logs=tmp_path / "logs")
+    assert not hold_if_unusable(apart, ledger)
+    settings.ledger_path.unlink()
+    assert not hold_if_unusable(other, ledger), "the state folder was moved"
+    assert taken_by_another(settings) is not None
+    settings.ledger_path.touch()
+    (settings.models / MARKER).write_bytes(b"\xff\0")
+    assert not hold_if_unusable(settings, ledger), "a broken mark is written again"
+    assert taken_by_another(other) is not None
 
 
 @pytest.mark.process

@@ -186,6 +186,21 @@ def test_reports_of_blocks_of_rounds_are_timed_by_the_round(busy):
     assert (progress(busy).epoch_wall_s, progress(busy).remaining_s) == pytest.approx((0.5, 35.0))
 
 
+def test_the_start_up_in_a_first_report_is_not_taken_for_the_pace(site):
+    """A script's first report counts its imports and the reading of its data; of that alone nothing is foretold."""
+    site.enqueue({"name": "mine", "family": "script", "model": "command", "horizon": "-"})
+    site.start_next()
+    with site.daemon():
+        site.stand(1)
+        report(site, range(1, 2), wall_s=60.0, gap_s=60.0)
+        first = progress(site)
+        report(site, range(2, 4), wall_s=3.0, gap_s=3.0)
+        later = progress(site)
+
+    assert (first.epoch, first.remaining_s) == (1, None)
+    assert (later.epoch_wall_s, later.remaining_s) == pytest.approx((3.0, 97 * 3.0))
+
+
 def test_the_first_report_of_a_later_attempt_is_of_one_epoch(busy):
     """It resumed from a checkpoint: its count includes the epochs of earlier attempts."""
     with busy.ledger() as ledger:

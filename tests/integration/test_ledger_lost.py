@@ -19,7 +19,7 @@ from cbi_queue.errors import LedgerError
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.backups import inspect, restore
 from cbi_queue.ledger.file_watch import LedgerFile
-from cbi_queue.ledger.schema import SCHEMA_VERSION
+from cbi_queue.ledger.schema import SCHEMA_VERSION, ensure_schema
 from cbi_queue.ledger.upkeep import back_up
 
 if TYPE_CHECKING:
@@ -227,6 +227,21 @@ def test_a_restore_that_fails_leaves_the_ledger_as_it_was(installation: Installa
     assert installation.job("later").state == "queued"
     assert not list(installation.settings.state_dir.glob("replaced-*"))
     assert not list(installation.settings.state_dir.glob(".ledger.db*"))
+
+
+@pytest.mark.process
+def test_a_ledger_that_is_gone_without_a_backup_is_said_to_be_a_new_one(tmp_path: Path, capfd) -> None:
+    """It would read as a queue that is done. A first start says nothing."""
+    ensure_schema(tmp_path / "ledger.db")
+    (tmp_path / "telemetry.db").touch()
+    ensure_schema(tmp_path / "ledger.db")
+    assert capfd.readouterr() == ("", "")
+    delete(tmp_path / "ledger.db")
+    ensure_schema(tmp_path / "ledger.db")
+    ensure_schema(tmp_path / "ledger.db")
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "ledger.db was missing and has no backup; this is a new, empty queue" in said
 
 
 def test_backups_that_cannot_be_read_are_no_reason_to_begin_an_empty_queue(installation: Installation) -> None:

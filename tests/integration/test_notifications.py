@@ -282,6 +282,8 @@ def test_commands_get_the_message_and_cannot_keep_anyone_waiting(installation, t
     assert event == "test"
     assert json.loads("{" + body)["events"][0]["words"] == "This is a test of cbi-queue."
     assert "did you mean" in installation.cli("notify", "test", "goood", code=2)
+    destinations(installation, "")
+    assert "nobody is told anything" in installation.cli("notify", "test", code=2)
     with pytest.raises(Refused, match="there is no destination 'good': /nowhere is not there"):
         named([], "good", Path("/nowhere"))
 

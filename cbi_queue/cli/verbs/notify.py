@@ -9,6 +9,7 @@ import click
 
 from cbi_queue.cli.arguments import VerbGroup, examples, json_option
 from cbi_queue.cli.output import ago, print_json, print_table, printable
+from cbi_queue.errors import Refused
 from cbi_queue.notifications.destinations import EVENTS, Destination, file_of, named, read_destinations
 from cbi_queue.settings import load_settings
 from cbi_queue.wording import counted, duration
@@ -48,7 +49,9 @@ def list_destinations(as_json: bool) -> None:
 
 
 @command.command(
-    epilog=examples("notify test", "notify test phone --json", more="Exit codes: 0 all arrived, 1 not all.")
+    epilog=examples(
+        "notify test", "notify test phone --json", more="Exit codes: 0 all arrived, 1 not all, 2 nobody is told."
+    )
 )
 @click.argument("name", required=False, metavar="[DESTINATION]")
 @json_option
@@ -59,6 +62,11 @@ def test(name: str | None, as_json: bool) -> None:
 
     settings = load_settings()
     destinations = read_destinations(settings)
+    if not destinations and name is None:
+        raise Refused(
+            f"cannot send a test: nobody is told anything, because {file_of(settings)} is missing or names nobody",
+            hint="docs/notifications.md shows one",
+        )
     if name is not None:
         destinations = [named(destinations, name, file_of(settings))]
     told = {
@@ -77,8 +85,6 @@ def test(name: str | None, as_json: bool) -> None:
             click.secho(printable(f"{each.name} ({each.kind}): {words}"), fg="green" if failure is None else "red")
     if as_json:
         print_json(results)
-    elif not destinations:
-        click.echo(f"Nobody is told anything: there is no {file_of(settings)}. docs/notifications.md shows one.")
     if not all(result["arrived"] for result in results):
         sys.exit(1)
 
