@@ -201,8 +201,9 @@ def test_a_daemon_holds_it_through_a_pause_of_the_governors_and_lets_go_when_a_p
     until(lambda: tool.life() == ["begins"], "it is held while the net trains")
 
     with installation.ledger() as ledger:
+        place_hold(ledger, HoldReason.THERMAL, HoldMode.PAUSE, "too hot")
+        installation.until_state("net", "paused")
         place_hold(ledger, HoldReason.THERMAL, HoldMode.PAUSE, "too hot", for_s=GOVERNORS_PAUSE_S)
-    installation.until_state("net", "paused")
     installation.until_state("net", "running")
     assert tool.life() == ["begins"], "held without a break"
 
