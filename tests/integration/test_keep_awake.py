@@ -243,7 +243,7 @@ def test_a_daemon_that_is_killed_lets_the_machine_sleep(tool):
     until(lambda: tool.life() == ["begins"], "the tool runs")
 
     holder.kill()
-    holder.communicate(timeout=30)
+    holder.communicate(timeout=60)
 
     until(lambda: tool.life() == ["begins", "ends"], "the tool has ended")
 
@@ -259,7 +259,7 @@ def test_a_trainer_that_outlives_the_daemon_does_not_keep_the_machine_awake(tool
     awake.release()
 
     assert tool.life() == ["begins", "ends"]
-    trainer.communicate(b"\n", timeout=30)
+    trainer.communicate(b"\n", timeout=60)
 
 
 def test_a_system_without_the_tool_is_told_once(awake, monkeypatch, tmp_path, caplog):
