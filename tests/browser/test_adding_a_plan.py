@@ -24,12 +24,14 @@ def test_a_broken_plan_shows_its_line_and_the_mended_one_is_enqueued(tmp_path: P
 
     site = ApiInstallation(tmp_path)
     with site.server(), sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"], timeout=90_000
+        )
         token = site.settings.token_path.read_text().strip()
         page = chromium.new_page(
             viewport={"width": 360, "height": 800}, extra_http_headers={"Authorization": f"Bearer {token}"}
         )
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.goto(f"{site.url}/status")
         page.get_by_role("link", name="Add plan").click()
         text = page.get_by_label("The plan, in YAML")
@@ -57,6 +59,7 @@ def test_a_broken_plan_shows_its_line_and_the_mended_one_is_enqueued(tmp_path: P
         page.get_by_role("heading", name="Enqueued: 1 new").wait_for()
         page.get_by_role("link", name="hello").click()
         page.get_by_role("heading", name="State").wait_for()
+        page.wait_for_load_state()
         page.goto(f"{site.url}/governor")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         chromium.close()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SOON_MS = 30_000
+SOON_MS = 60_000
 LONG = "a-name-without-a-break-" * 4
 
 
@@ -28,7 +28,9 @@ def test_two_runs_are_compared_with_a_form(tmp_path: Path):
     for skill in (0.1, 0.2):
         site.finish(site.start_next(), scores(skill, se=0.02, p=0.4))
     with site.server(), sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"], timeout=90_000
+        )
         for script, scheme, width in ((False, "light", 1024), (True, "dark", 360)):
             page = chromium.new_page(
                 viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=script

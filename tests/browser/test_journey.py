@@ -24,7 +24,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 SOON_MS = 60_000
 WORSE = {"serious", "critical"}
 """Impacts of axe-core's findings that fail a test."""
-LONG = {**NET, "params": {**NET["params"], "epochs": 3_000, "patience": 3_000}}
+LONG = {**NET, "params": {**NET["params"], "epochs": 10_000, "patience": 10_000}}
 SHORT = {name: {**NET["params"], "epochs": epochs} for name, epochs in (("short", 5), ("other", 6))}
 BROKEN = "day: 0\njobs:\n  - {name: doomed, family: scrpt, command: ['false'], workdir: /tmp}\n"
 LINE = "document.querySelector('svg.loss polyline:last-of-type')?.getAttribute('points')"
@@ -57,6 +57,7 @@ class Journey:
         from axe_playwright_python.sync_playwright import Axe
 
         self._step += 1
+        page.wait_for_load_state()
         page.emulate_media(color_scheme=scheme)
         page.screenshot(path=self._pictures / f"{self._step:02}-{scheme}.png", full_page=True)
         found = Axe().run(page).response["violations"]
@@ -73,7 +74,9 @@ def test_a_week_is_watched_steered_and_lost_sight_of_while_it_trains(installatio
     site = ApiInstallation.over(installation)
     installation.start_daemon()
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"], timeout=90_000
+        )
         with site.server() as server:
             journey = Journey(chromium, site, tmp_path / "pictures")
             job = journey.open("/jobs/net", width=360, height=740)
@@ -106,6 +109,7 @@ def test_a_week_is_watched_steered_and_lost_sight_of_while_it_trains(installatio
             journey.look(status, "dark")
             status.get_by_role("button", name="Resume", exact=True).click()
             job.locator(".facts .state", has_text="running").wait_for()
+            status.locator(".headline", has_text="net is training").wait_for()
 
             # plans are uploaded as files: a broken one says where, the mended one is enqueued
             plan = journey.open("/plan", width=360, height=740)
@@ -121,7 +125,6 @@ def test_a_week_is_watched_steered_and_lost_sight_of_while_it_trains(installatio
             server.wait()
             for page in (job, status):
                 page.get_by_text("Server not reachable since").wait_for()
-            assert "net is training" in status.locator(".headline").inner_text()
             line = status.evaluate(LINE)
             journey.look(status)
         with site.server():

@@ -129,7 +129,7 @@ def test_a_writer_killed_in_the_middle_leaves_the_old_file_and_a_part_that_is_sw
     assert child.stdout.readline() == "half\n"
 
     child.kill()
-    child.communicate(timeout=30)
+    child.communicate(timeout=60)
 
     assert child.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
@@ -387,7 +387,7 @@ def test_a_trainer_killed_at_any_moment_leaves_a_folder_that_is_true_or_incomple
         child.stdin.flush()
         until(lambda: read_manifest(folder) is not None, "a first complete folder")
         os.kill(child.pid, signal.SIGKILL)
-        child.communicate(timeout=30)
+        child.communicate(timeout=60)
 
         manifest = read_manifest(folder)
         assert manifest is None or faults(folder, manifest) == []

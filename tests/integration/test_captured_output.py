@@ -170,5 +170,5 @@ sys.stdin.readline()
 
     until((tmp_path / "attempt.log.1").exists, "the roll-over after the disk works again")
 
-    child.communicate(b"end\n", timeout=30)
+    child.communicate(b"end\n", timeout=60)
     assert (tmp_path / "attempt.log.1").read_text() == "x" * 200

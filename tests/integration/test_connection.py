@@ -40,7 +40,7 @@ def foreign_writer(ledger_path):
     child = python(HOLDER, ledger_path)
     assert child.stdout.readline() == "locked\n"
     yield child
-    child.communicate("done\n", timeout=30)
+    child.communicate("done\n", timeout=60)
 
 
 def pragma(conn, name):

@@ -61,7 +61,7 @@ def test_a_pause_stands_still_and_a_resume_goes_on_to_the_same_result(installati
     assert installation.log_of("paused").read_text() == written, "an epoch takes a tenth of what this command does"
 
     installation.cli("resume")
-    installation.until_state("plain", "succeeded", within_s=120)
+    installation.until_state("plain", "succeeded", within_s=240)
     assert installation.job("paused").metrics["backtest"] == installation.job("plain").metrics["backtest"]
     assert [e.event for e in installation.events("paused")] == ["enqueue", "claim", "pause", "resume", "finish"]
 
@@ -124,7 +124,7 @@ def test_an_evicted_job_frees_its_memory_and_goes_on_from_its_checkpoint(install
     assert installation.job("evicted").state is JobState.QUEUED
     assert not trainer.is_alive()
     installation.cli("resume")
-    installation.until_state("plain", "succeeded", within_s=120)
+    installation.until_state("plain", "succeeded", within_s=240)
     log = installation.cli("logs", "evicted", "--attempt", "1")
     assert "3/40 in " in log
     assert "validation loss" in log

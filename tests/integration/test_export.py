@@ -273,7 +273,7 @@ def served(package: Path, **environ: str) -> Iterator[Served]:
         yield server
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def _is_ready(server: Served) -> bool:

@@ -201,8 +201,9 @@ def test_a_daemon_holds_it_through_a_pause_of_the_governors_and_lets_go_when_a_p
     until(lambda: tool.life() == ["begins"], "it is held while the net trains")
 
     with installation.ledger() as ledger:
+        place_hold(ledger, HoldReason.THERMAL, HoldMode.PAUSE, "too hot")
+        installation.until_state("net", "paused")
         place_hold(ledger, HoldReason.THERMAL, HoldMode.PAUSE, "too hot", for_s=GOVERNORS_PAUSE_S)
-    installation.until_state("net", "paused")
     installation.until_state("net", "running")
     assert tool.life() == ["begins"], "held without a break"
 
@@ -242,7 +243,7 @@ def test_a_daemon_that_is_killed_lets_the_machine_sleep(tool):
     until(lambda: tool.life() == ["begins"], "the tool runs")
 
     holder.kill()
-    holder.communicate(timeout=30)
+    holder.communicate(timeout=60)
 
     until(lambda: tool.life() == ["begins", "ends"], "the tool has ended")
 
@@ -258,7 +259,7 @@ def test_a_trainer_that_outlives_the_daemon_does_not_keep_the_machine_awake(tool
     awake.release()
 
     assert tool.life() == ["begins", "ends"]
-    trainer.communicate(b"\n", timeout=30)
+    trainer.communicate(b"\n", timeout=60)
 
 
 def test_a_system_without_the_tool_is_told_once(awake, monkeypatch, tmp_path, caplog):

@@ -117,7 +117,14 @@ def test_a_daemon_tells_of_a_failed_job_and_the_end_of_its_plan(installation, we
     [words] = failures(installation.settings)
     assert words.startswith("deaf has not been told: ")
     destinations(installation, f'[hook]\nurl = "{webhook.url}"\n')
-    told = "\n".join(each["title"] + each["message"] for each in webhook.got)
+
+    def all_told() -> str:
+        return "\n".join(each["title"] + each["message"] for each in webhook.got)
+
+    for _ in range(4):  # a busy machine may have kept the last notifier from ending in its 20 s: the next one tells it
+        if "is done" not in all_told():
+            installation.start_daemon("--until-empty").wait(60)
+    told = all_told()
     assert "broken failed: " in told
     assert "features job of horizon 3m" in told
     assert "the plan 'mine.yaml' is done: 1 failed, 1 succeeded" in told
@@ -267,7 +274,8 @@ def test_commands_get_the_message_and_cannot_keep_anyone_waiting(installation, t
         "absent": str(tmp_path / "absent"),
         "plain": script("plain", "", 0o600),
     }
-    text = "".join(f'[{name}]\ncommand = ["{path}"]\ntimeout = "2s"\n' for name, path in commands.items())
+    limits = {name: "2s" if name == "hangs" else "60s" for name in commands}
+    text = "".join(f'[{name}]\ncommand = ["{path}"]\ntimeout = "{limits[name]}"\n' for name, path in commands.items())
     destinations(installation, text)
     told = json.loads(installation.cli("notify", "test", "--json", code=1))
     found = {each["destination"]: each["failure"] for each in told}

@@ -64,7 +64,7 @@ def orphan(site: ApiInstallation, saved: Path) -> Iterator[subprocess.Popen[str]
     child.stdin = None
     yield child
     child.kill()
-    child.communicate(timeout=30)
+    child.communicate(timeout=60)
 
 
 def test_a_stopped_orphan_is_continued_so_that_it_can_save_and_leave(

@@ -25,7 +25,7 @@ def child():
     yield process
     if process.poll() is None:
         process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
 
 
 def test_a_process_is_itself_whoever_asks(child):
@@ -110,7 +110,7 @@ def test_another_process_with_the_same_pid_is_not_it_and_is_never_signalled(chil
         stranger.kill_tree()
         assert stranger.descendants() == []
 
-    child.communicate("end\n", timeout=30)
+    child.communicate("end\n", timeout=60)
     assert child.returncode == 0, "nothing hit it"
 
 
@@ -134,7 +134,7 @@ def test_a_process_that_ended_is_not_alive_even_before_it_was_waited_for(child):
 
     until(lambda: not identity.is_alive(), "the end of the child, as a zombie")
     assert psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
-    child.communicate(timeout=30)
+    child.communicate(timeout=60)
     assert not identity.is_alive()
     identity.signal_group(signal.SIGKILL)
     identity.kill_tree()
@@ -154,7 +154,7 @@ def test_a_name_with_brackets_and_spaces_confuses_nobody(tmp_path):
     identity = ProcessIdentity.of(int(parent.stdout.readline()))
 
     assert identity.is_alive()
-    parent.communicate(timeout=30)
+    parent.communicate(timeout=60)
     until(lambda: not identity.is_alive(), "the end of its input")
 
 
@@ -186,7 +186,7 @@ def test_everything_a_trainer_started_is_ended_also_what_left_its_group():
     members[0].kill_tree()
 
     until(lambda: not any(identity.is_alive() for identity in members), "the end of the whole family")
-    family.communicate(timeout=30)
+    family.communicate(timeout=60)
     assert family.returncode == -signal.SIGKILL
 
 
@@ -199,6 +199,6 @@ def test_a_signal_goes_to_the_group_of_its_leader_and_to_one_process_otherwise()
 
     for process in (leader, member):
         ProcessIdentity.of(process.pid).signal_group(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == -signal.SIGTERM
     assert os.getpgid(0) == os.getpgid(os.getpid()), "this process, in the group of the second, is still here"

@@ -145,7 +145,7 @@ def test_an_interrupted_installation_leaves_nothing_behind(home, calls):
     )
     until(lambda: "-m pip install" in calls(), "pip is at work")
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=30)
+    child.communicate(timeout=60)
 
     assert child.returncode != 0
     assert left(home) == set()

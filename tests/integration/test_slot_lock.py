@@ -45,7 +45,7 @@ def daemon(path):
     yield child
     if child.poll() is None:
         child.kill()
-    child.communicate(timeout=30)
+    child.communicate(timeout=60)
 
 
 def test_a_free_slot_is_taken_named_and_let_go(path):
@@ -80,14 +80,14 @@ def test_a_second_daemon_is_refused_with_the_name_of_the_first(path, daemon):
         second.refuse_if_daemon_holds_it()
 
     assert (taken.value.holder_pid, taken.value.exit_code) == (daemon.pid, 75)
-    daemon.communicate("end\n", timeout=30)
+    daemon.communicate("end\n", timeout=60)
     assert second.try_acquire()
     second.release()
 
 
 def test_the_slot_of_a_killed_daemon_is_free_when_nobody_trains(path, daemon):
     daemon.kill()
-    daemon.communicate(timeout=30)
+    daemon.communicate(timeout=60)
 
     assert SlotLock(path).holder() is None
     assert not is_slot_taken(path)
@@ -111,7 +111,7 @@ def test_the_slot_stays_taken_by_the_trainer_of_a_killed_daemon(path, tmp_path):
     until(lambda: not trainer.is_alive(), "the trainer has left")
     assert second.try_acquire()
     second.release()
-    daemon.communicate(timeout=30)
+    daemon.communicate(timeout=60)
 
 
 def test_of_many_processes_exactly_one_gets_the_slot(path):
@@ -181,7 +181,7 @@ def test_a_daemon_that_is_about_to_write_its_name_is_waited_for(path, daemon):
 
 
 def test_looking_takes_nothing(path, daemon):
-    daemon.communicate("end\n", timeout=30)
+    daemon.communicate("end\n", timeout=60)
     for _ in range(3):
         assert not is_slot_taken(path)
 

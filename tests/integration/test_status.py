@@ -135,7 +135,7 @@ def test_a_daemon_that_ctrl_z_stopped_is_not_called_well(settings):
     (finding,) = doctor._daemon(settings)
     headline = page_view._headline(take_status(settings))
     holder.send_signal(signal.SIGKILL)
-    holder.communicate(timeout=30)
+    holder.communicate(timeout=60)
 
     assert (seen.is_running, seen.pid) == (True, holder.pid)
     assert f"stopped as by Ctrl-Z: `fg` or `kill -CONT {holder.pid}`" in seen.words

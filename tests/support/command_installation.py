@@ -55,7 +55,7 @@ class Home:
     def run(self, *arguments: str, code: int = 0, **environ: str) -> str:
         """Run a command that must end with *code*; return what it printed, errors last."""
         child = self.start(*arguments, **environ)
-        out, err = (text.decode() for text in child.communicate(timeout=60))
+        out, err = (text.decode() for text in child.communicate(timeout=120))
         assert child.returncode == code, f"{arguments} ended with {child.returncode}:\n{out}\n{err}"
         assert "Traceback" not in err
         return out + err

@@ -83,9 +83,9 @@ int proc_pidinfo(int pid, int flavor, uint64_t argument, void *buffer, int size)
 }
 int proc_listchildpids(int parent, void *buffer, int size) { /* a number of pids; 0 also when refused */
     int count = 0, of, *pids = buffer;
-    DIR *folder = opendir("/proc");
+    DIR *folder = refused("MAC_PID_ERRNO") ? NULL : opendir("/proc");
     char path[300], line[400], *end;
-    if (refused("MAC_PID_ERRNO") || !folder) return 0;
+    if (!folder) return 0;
     for (struct dirent *each; (each = readdir(folder));) {
         snprintf(path, sizeof path, "/proc/%s/stat", each->d_name);
         FILE *file = *each->d_name >= '1' && *each->d_name <= '9' ? fopen(path, "r") : NULL;

@@ -204,7 +204,7 @@ def test_a_trainer_that_reaches_no_safe_point_ends_itself_when_its_grace_is_over
         child.stdin.write(encode(Stop()).decode())
         child.stdin.flush()
         child.wait(60)
-    child.communicate(timeout=30)
+    child.communicate(timeout=60)
 
     assert child.returncode == ExitCode.STOPPED
 
@@ -227,6 +227,6 @@ os._exit(0)
 def test_a_log_on_a_full_disk_does_not_make_the_trainer_deaf():
     child = python(FULL_LOG)
 
-    out, err = child.communicate(f"garbage\n{encode(BEGIN).decode()}", timeout=30)
+    out, err = child.communicate(f"garbage\n{encode(BEGIN).decode()}", timeout=60)
 
     assert out == "began", err

@@ -96,7 +96,7 @@ def test_a_rest_ends_when_full_speed_is_ordered(line):
 
     line.order(Pace(1.0))
 
-    thread.join(60)
+    thread.join(30)
     assert story == [1, 2]
 
 
@@ -110,7 +110,7 @@ def test_a_rest_ends_when_the_trainer_is_to_leave(line, end):
 
     {"stop": lambda: line.order(Stop()), "hang-up": line.hang_up, "signal": line.channel.stop}[end]()
 
-    thread.join(60)
+    thread.join(30)
     assert story == ["stopped"]
 
 
@@ -129,7 +129,7 @@ def test_a_pause_in_a_rest_is_obeyed_at_once_and_gives_memory_back(line):
     line.order(Pace(1.0), Resume())
     assert line.next_report() == Resumed(1)
 
-    thread.join(60)
+    thread.join(30)
     assert story == [1]
     assert freed == ["caches"]
 
@@ -148,7 +148,7 @@ def test_a_long_pause_is_rest_enough(line, monkeypatch):
 
     line.order(Resume())
 
-    thread.join(60)
+    thread.join(30)
     assert story == [1]
     assert rested == []
 
@@ -159,7 +159,7 @@ def test_time_that_the_kernel_kept_the_trainer_stopped_needs_no_rest(line):
 
     thread, story = train(line, [1])
 
-    thread.join(60)
+    thread.join(30)
     assert story == [1]
 
 
@@ -184,7 +184,7 @@ def test_a_paused_trainer_is_paused_again_when_the_next_order_says_so(line):
     assert line.next_report() == Resumed(5)
     line.order(Pause(), Resume(), Pause(), Resume())
 
-    thread.join(60)
+    thread.join(30)
     assert story == [5]
 
 
@@ -215,7 +215,7 @@ def test_a_resting_trainer_probes_at_once(line):
     assert line.next_report() == PROBED
     assert story == [], "the rest continues"
     line.order(Pace(1.0))
-    thread.join(60)
+    thread.join(30)
 
 
 def test_a_paused_trainer_probes_only_when_it_goes_on(line):
@@ -229,7 +229,7 @@ def test_a_paused_trainer_probes_only_when_it_goes_on(line):
 
     assert line.next_report() == Resumed(1)
     assert line.next_report() == PROBED
-    thread.join(60)
+    thread.join(30)
 
 
 def test_a_trainer_that_leaves_does_not_probe_first(line):
@@ -238,7 +238,7 @@ def test_a_trainer_that_leaves_does_not_probe_first(line):
     until(lambda: line.channel.is_stopping, "the stop has come")
 
     thread, story = train(line, [1])
-    thread.join(60)
+    thread.join(30)
     line.channel.report(Note("end"))
 
     assert story == ["stopped"]
@@ -300,7 +300,7 @@ def test_a_signal_between_the_check_and_the_wait_is_not_missed(line, waits):
         assert line.channel.wait_begin() is begin
         return
     thread, story = train(line, [1])
-    thread.join(60)
+    thread.join(30)
     assert story == ["stopped"]
 
 
@@ -315,5 +315,5 @@ def test_a_slot_that_does_not_read_cannot_make_the_trainer_deaf(line):
 
     for _ in range(8):
         line.next_report()
-    thread.join(60)
+    thread.join(30)
     assert not thread.is_alive()
