@@ -20,11 +20,11 @@ from support.waiting import until
 
 from cbi_queue.api.app import create_app
 from cbi_queue.api.board_columns import BESIDE_THE_NAME, COLUMNS, FIXED, IN_THE_HEADING
-from cbi_queue.api.board_page import Asked, board_page
-from cbi_queue.api.board_view import Comparer
+from cbi_queue.api.board_page import Asked, all_boards, board_page
 from cbi_queue.artifacts import Manifest
-from cbi_queue.ledger import Ledger, queries, settlement
-from cbi_queue.views.leaderboard import LeaderboardRow
+from cbi_queue.ledger import queries, settlement
+from cbi_queue.ledger.damage import RunCheck, record_check
+from cbi_queue.views.leaderboard import LeaderboardRow, rank
 from cbi_queue.views.regime_board import RegimeRow
 from cbi_queue.views.volatility_board import VolatilityRow
 
@@ -120,19 +120,47 @@ def test_a_board_shows_its_first_models_and_what_was_read_of_it_is_kept():
     assert reads == ["board"]
 
 
-def test_what_is_kept_of_a_board_may_be_taken_away_by_another_request(site):
-    class Vanishing(dict):
-        """What another thread empties after each look whether something is there."""
+def test_a_change_reads_again_what_changed_of_the_boards_and_nothing_else(site, client, monkeypatch):
+    """Each look once read every scored job and ranked it, also when nothing had changed."""
+    read: list[str] = []
+    ranked: list[list[str]] = []
+    scored, make = queries.scored_jobs, all_boards
 
-        def __contains__(self, key: object) -> bool:
-            found = super().__contains__(key)
-            self.clear()
-            return found
+    def reads(*given: object) -> list[JobRow]:
+        jobs = scored(*given)
+        read.extend(job.name for job in jobs)
+        return jobs
 
-    comparer = Comparer(site.settings)
-    comparer._kept = Vanishing()
-    with Ledger.open_readonly(site.settings.ledger_path) as ledger:
-        assert [comparer.kept(ledger, "one", lambda *_, made=made: made) for made in (1, 2)] == [1, 1]
+    def ranks(jobs: list[JobRow], known: object) -> object:
+        ranked.append([job.name for job in jobs])
+        return make(jobs, known)
+
+    def look() -> tuple[list[str], list[list[str]]]:
+        read.clear(), ranked.clear()
+        with site.ledger() as ledger:
+            shown = comparer.kept(ledger, "board", ranks)
+            jobs = scored(ledger)
+        assert {title: rows for title, (_, rows, _) in shown.items()} == rank(jobs), "as if it were read anew"
+        assert list(shown) == list(rank(jobs))
+        return [*read], [*ranked]
+
+    monkeypatch.setattr(queries, "scored_jobs", reads)
+    comparer = client.app.state.comparer
+    monkeypatch.setattr(comparer, "_start", lambda _missing: None)
+    week = site.trained("week", 0.1, 0.1)
+    site.trained("month", 0.2, 0.1, horizon="1m")
+    assert look() == (["week", "month"], [["week"], ["month"]])
+    assert look() == ([], [])
+    site.trained("month-2", 0.3, 0.1, horizon="1m")
+    assert look() == (["month-2"], [["month", "month-2"]])
+    site.enqueue({"name": "later"})
+    assert look() == ([], []), "a change that is none of the boards"
+    with site.ledger() as ledger:
+        record_check(ledger, RunCheck(week, "week", "", "a file is gone", None, 0, 0))
+    assert look() == (["week"], [["week"]])
+    with site.ledger() as ledger:  # as a backup that took the ledger back, and went on
+        ledger.conn.execute("UPDATE events SET at = at - 1 WHERE id = (SELECT MAX(id) FROM events)")
+    assert sorted(look()[0]) == ["month", "month-2", "week"]
 
 
 def test_every_figure_of_the_leaderboard_has_a_column():
