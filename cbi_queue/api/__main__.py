@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ import uvicorn
 from cbi_queue.api import sessions
 from cbi_queue.api.access import is_loopback, why_reading_needs_a_right
 from cbi_queue.api.app import create_app
-from cbi_queue.api.connections import PatientConnection
+from cbi_queue.api.connections import MOST_CONNECTIONS, PatientConnection
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.models.catalogue import outside
 from cbi_queue.regular_files import in_words
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 STOPS_WITHIN_S = 3
 """Seconds that open requests get to finish when the server is stopped."""
+OPEN_FILES = 1024
+"""Files and connections that may be open at once: a Mac's 256 are not enough for every stream, connection and newcomer."""
 SWITCH_S = 0.001
 """Seconds for which a thread may keep the interpreter while another waits for it, a fifth of Python's own: the loop must
 not wait behind a page that is being made.
@@ -47,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signum, _leave)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `cbi-queue serve` blocked it until here
     sys.setswitchinterval(SWITCH_S)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft if soft == resource.RLIM_INFINITY else max(soft, most), hard))
     outside()  # in the main thread, where a package that hangs can be interrupted
     try:
         serve(load_settings(), open_browser=options.open)
@@ -99,6 +105,7 @@ def serve(settings: Settings, *, open_browser: bool = False) -> None:
         ws="none",
         server_header=False,
         proxy_headers=False,
+        backlog=MOST_CONNECTIONS,  # also how many newcomers are let in at once, before those too many are turned away
         timeout_graceful_shutdown=STOPS_WITHIN_S,
     )
     uvicorn.Server(config).run(sockets=listeners)

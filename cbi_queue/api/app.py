@@ -73,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.comparer = Comparer(settings)
     app.state.asked_once = AskedOnce()
     app.state.changes = ChangeWatch(settings)
-    app.state.answers = SharedAnswers(settings, app.state.changes)
+    app.state.answers = SharedAnswers(settings, app.state.changes, app.state.comparer)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings, answer=error_answers.answer_refusal)
     error_answers.install(app)

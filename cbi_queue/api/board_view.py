@@ -122,6 +122,8 @@ class Comparer:
         self._settings, self._clock = settings, clock
         self._one = threading.Lock()
         self._failed: dict[str, _Failed] = {}
+        self.failures = 0
+        """Comparisons that failed so far: the pages tell of each."""
         self._reads, self._scored = threading.Lock(), ScoredGroups()
         self._stored: tuple[tuple[int, ...] | None, dict[str, Comparison]] = (None, {})
         """Stamp of the file of comparisons -> what it holds."""
@@ -196,6 +198,7 @@ class Comparer:
     def _note(self, failed: Iterable[str], fault: str | None) -> None:
         """Remember why boards could not be compared, and when a look tries again."""
         words = (fault or FAILED).rstrip(".")
+        self.failures += 1
         for key in failed:
             tries = self._failed[key].tries + 1 if key in self._failed else 1
             then = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,17 +87,19 @@ def data_sets(settings: Settings, asked_once: AskedOnce) -> Iterator[SetView]:
         yield _set(settings, asked_once, name, used, is_there=name in there)
 
 
+_users_lock = threading.Lock()
 _kept_users: dict[Path, tuple[tuple[object, ...], list[tuple[str, str, str, int]]]] = {}
 
 
 def _users(ledger: Ledger, path: Path) -> list[tuple[str, str, str, int]]:
     """Return which jobs use which data, kept until the ledger changes: it takes a look into every job."""
     stamp = ledger_stamp(ledger, path)
-    kept = _kept_users.get(path)
-    if kept is None or kept[0] != stamp:
-        _kept_users.clear()
-        kept = _kept_users[path] = (stamp, queries.users_of_data(ledger))
-    return kept[1]
+    with _users_lock:
+        kept = _kept_users.get(path)
+        if kept is None or kept[0] != stamp:
+            _kept_users.clear()
+            kept = _kept_users[path] = (stamp, queries.users_of_data(ledger))
+        return kept[1]
 
 
 def _set(

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
+from cbi_queue.api.access import may_change_now
 from cbi_queue.api.board_columns import SORTABLE
 from cbi_queue.api.board_page import Asked, board_page
 from cbi_queue.api.compare_view import compare_page, traded_pair
@@ -29,7 +30,7 @@ Runs = Annotated[
 
 
 @router.get("/board", response_class=HTMLResponse)
-def board(
+async def board(
     request: Request,
     settings: AppSettings,
     horizon: Annotated[str, Query(description="Only this one, as `1m`.", max_length=LONGEST)] = "",
@@ -46,9 +47,14 @@ def board(
     if sort not in SORTABLE:
         raise HTTPException(422, {"error": f"the board cannot be sorted: {unknown('column', sort, SORTABLE)}"})
     asked = Asked(horizon, dataset, family, sort=sort, order=order)
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
-        view = board_page(ledger, request.app.state.comparer, asked)
-    return HTMLResponse(render("board.html", view=view))
+    state = request.app.state
+
+    def page() -> bytes:
+        with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
+            view = board_page(ledger, state.comparer, asked)
+        return render("board.html", view=view).encode()
+
+    return HTMLResponse(await state.answers.get(("board", asked, may_change_now()), page))
 
 
 @router.get(

@@ -19,6 +19,7 @@ from cbi_queue.views.history import file_stamp
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from cbi_queue.api.board_view import Comparer
     from cbi_queue.api.change_watch import ChangeWatch
     from cbi_queue.settings import Settings
 
@@ -46,9 +47,9 @@ class _Made:
 class SharedAnswers:
     """The answers of one app. Used in its event loop only."""
 
-    def __init__(self, settings: Settings, changes: ChangeWatch) -> None:
-        """Keep nothing yet; *changes* counts what is seen that no file tells, such as a daemon that died."""
-        self._changes = changes
+    def __init__(self, settings: Settings, changes: ChangeWatch, comparer: Comparer) -> None:
+        """Keep nothing yet; *changes* and *comparer* count what no file tells, as a daemon that died, or a failure."""
+        self._changes, self._comparer = changes, comparer
         logs = (path.with_name(f"{path.name}-wal") for path in (settings.ledger_path, settings.telemetry_path))
         others = (settings.ledger_path, settings.telemetry_path, settings.lock_path, settings.state_dir / FILE_NAME)
         self._paths = (*others, *logs)
@@ -80,7 +81,7 @@ class SharedAnswers:
 
     def _begin(self, key: Hashable, make: Callable[[], T], stamps: tuple[object, ...]) -> _Made:
         now_s = time.monotonic()
-        changed_s = max((stamp[-1] for stamp in stamps[1:] if stamp), default=0) / 1e9  # type: ignore[index]
+        changed_s = max((stamp[-1] for stamp in stamps[2:] if stamp), default=0) / 1e9  # type: ignore[index]
         is_settled = abs(time.time() - changed_s) > SETTLED_S
         work = self._threads.submit(contextvars.copy_context().run, make)
         made = _Made(work, stamps, now_s, now_s + (MOST_AGE_S if is_settled else SETTLED_S))
@@ -91,4 +92,6 @@ class SharedAnswers:
         return made
 
     def _stamps(self) -> tuple[object, ...]:
-        return (self._changes.seen, *map(file_stamp, self._paths))
+        stamps = map(file_stamp, self._paths)
+        filled = (stamp if stamp and stamp[2] else () for stamp in stamps)  # to read is to make an empty log
+        return (self._changes.seen, self._comparer.failures, *filled)

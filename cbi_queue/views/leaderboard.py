@@ -276,10 +276,7 @@ def in_places(rows: Iterable[Row], jobs: Sequence[JobRow], bare: Callable[[JobRo
     def order(row: Row) -> tuple[Any, ...]:
         return row.validation_skill is None, -(row.validation_skill or 0.0), not row.is_bar, row.name
 
-    listed = [
-        replace(row, place=n) if row.validation_skill is not None else row
-        for n, row in enumerate(sorted(rows, key=order), start=1)
-    ]
+    listed = sorted(rows, key=order)
     ranked_ids = {job.id for job in comparable(jobs)}
     for job in jobs:
         if job.id not in ranked_ids:
@@ -288,7 +285,11 @@ def in_places(rows: Iterable[Row], jobs: Sequence[JobRow], bare: Callable[[JobRo
             listed.append(replace(bare(job), damage=job.damage, veto=veto, verdicts=found))
     first = jobs[0]
     of_all: dict[str, Any] = {"horizon": first.horizon, "dataset": first.dataset, "snapshot": first.snapshot}
-    return [replace(row, scheme=scheme_of(first), **of_all) for row in listed]
+    of_all["scheme"] = scheme_of(first)
+    return [
+        replace(row, place=n if row.validation_skill is not None else None, **of_all)
+        for n, row in enumerate(listed, start=1)
+    ]
 
 
 def _bare_row(job: JobRow) -> LeaderboardRow:
@@ -297,8 +298,10 @@ def _bare_row(job: JobRow) -> LeaderboardRow:
 
 def _row(job: JobRow, comparison: Comparison | None) -> LeaderboardRow:
     metrics = job.metrics or {}
-    return replace(
-        _with_scores(_bare_row(job), metrics["backtest"], metrics.get("validation")),
+    return _with_scores(
+        _bare_row(job),
+        metrics["backtest"],
+        metrics.get("validation"),
         fit_s=number_of(metrics.get("fit_s")),
         best_round=whole_of(metrics.get("best_round")),
         shrinkage=number_of(metrics.get("shrinkage")),
@@ -312,9 +315,10 @@ def _row(job: JobRow, comparison: Comparison | None) -> LeaderboardRow:
     )
 
 
-def _with_scores(row: LeaderboardRow, score: Mapping[str, Any], validation: Any) -> LeaderboardRow:
+def _with_scores(row: LeaderboardRow, score: Mapping[str, Any], validation: Any, **others: Any) -> LeaderboardRow:
     return replace(
         row,
+        **others,
         validation_skill=number_of(validation.get("skill_mae")) if isinstance(validation, dict) else None,
         skill_mase=number_of(score.get("skill_mae")),
         independent=number_of(score.get("skill_independent")),
