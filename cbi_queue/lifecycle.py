@@ -117,7 +117,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.TIMED_OUT: "it ran longer than its timeout",
     Reason.EVICTED: "evicted by a hold: it checkpointed and left the slot",
     Reason.RECYCLED: "its memory kept growing: it continues from its checkpoint in a new process",
-    Reason.DAEMON_STOPPED: "the daemon was stopped; the job saved a checkpoint and continues later",
+    Reason.DAEMON_STOPPED: "the daemon was stopped; the job continues later, from its checkpoint where it has one",
     Reason.DAEMON_DIED: "the daemon crashed while the job was in the slot",
     Reason.TAKES_DAEMON_DOWN: "the daemon crashed repeatedly while the job was running: held until you release it",
     Reason.VOLUME_GONE: "the data volume disappeared, or could no longer be opened, while the job was in the slot",

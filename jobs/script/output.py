@@ -48,9 +48,11 @@ class Overwritten:
     def take(self, chunk: bytes, now_s: float) -> bytes:
         """Return what of *chunk* belongs into the log now; a bar is a line of its own."""
         text, kept = self._held + self._begun + chunk, b""
-        begun = _BEGUN.search(text)
-        self._begun = begun[0] if begun else b""
-        text = _ESCAPES.sub(b"", _UP.sub(b"\r", text.removesuffix(self._begun)))
+        self._begun = b""
+        if b"\x1b" in text:
+            begun = _BEGUN.search(text)
+            self._begun = begun[0] if begun else b""
+            text = _ESCAPES.sub(b"", _UP.sub(b"\r", text.removesuffix(self._begun)))
         whole = text.removesuffix(b"\r")  # whether a newline follows, the next chunk says
         self._held = text[len(whole) :]
         for part in _PARTS.findall(whole):

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 _EPOCH = re.compile(rb"\bepoch:?[ \t]{0,3}\[?(\d{1,9})[ \t]?(?:/|of)[ \t]?(\d{1,9})\b", re.IGNORECASE)
 _BAR = re.compile(rb"(?<![\d.])\d{1,3}%\|[^|\r\n]{0,400}\|[ \t]{0,9}(\d{1,12})/(\d{1,12}) \[")
+_FIGURES = re.compile(rb"[\d.\s]+")
 _LONGEST_LINE = 1_000
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,16 @@ class Progress:
 
 
 class ProgressReader:
-    """Reads a command's output piece by piece. Epochs count over bars; bars that begin anew say nothing."""
+    """Reads a command's output piece by piece. Epochs count over bars, the outer bar over those of other names inside it;
+    bars that begin anew say nothing.
+    """
 
     def __init__(self) -> None:
         """Begin with nothing read."""
         self._rest = b""
         self._has_epochs = False
         self._bars_restart = False
+        self._outer: bytes | None = None
         self.newest: Progress | None = None
 
     def read(self, chunk: bytes) -> None:
@@ -40,10 +45,20 @@ class ProgressReader:
             if 1 <= number <= of:
                 self._has_epochs = True
                 self._take(Progress(number - 1, of, "epoch"))  # printed as it begins: that one is not done
-        for done, of in () if self._has_epochs else _pairs(_BAR, text):
+        for bar in () if self._has_epochs else _BAR.finditer(text):
+            done, of = int(bar[1]), int(bar[2])
             if done <= of and of > 0 and not self._bars_restart:
-                self._take(Progress(done, of, "step"))
+                before = text[max(0, bar.start() - _LONGEST_NAME) : bar.start()]
+                name = _FIGURES.sub(b"", re.split(rb"[\r\n]", before)[-1])
+                self._take_bar(name, Progress(done, of, "step"))
         self._rest = text[max(text.rfind(b"\n"), text.rfind(b"\r")) + 1 :][-_LONGEST_LINE:]
+
+    def _take_bar(self, name: bytes, seen: Progress) -> None:
+        before = self.newest
+        self._outer = name if self._outer is None else self._outer
+        is_inside = before is not None and before.done < before.of and seen.of != before.of
+        if name == self._outer or not is_inside:
+            self._take(seen)
 
     def _take(self, seen: Progress) -> None:
         before = self.newest

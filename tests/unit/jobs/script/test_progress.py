@@ -27,6 +27,17 @@ def test_a_bar_of_tqdm_is_read_wherever_it_is_cut():
     assert read(*(printed[at : at + 7] for at in range(0, len(printed), 7))) == Progress(450, 1000, "step")
 
 
+@pytest.mark.parametrize("inner", ["batch", None])
+def test_of_nested_bars_the_outer_counts_when_they_have_names(inner):
+    stream = io.StringIO()
+    with tqdm(total=3, desc="epoch", file=stream, mininterval=0) as epochs:
+        for _ in range(2):
+            for _ in tqdm(range(40), desc=inner and "batch", file=stream, mininterval=0, leave=False):
+                pass
+            epochs.update()
+        assert read(stream.getvalue().encode()) == Progress(2, 3, "step")
+
+
 @pytest.mark.parametrize(
     ("printed", "done"),
     [
@@ -43,6 +54,7 @@ def test_epochs_count_over_bars(printed, done):
     [
         b"3/10\n", b"Epoch 11/10\n", b"Epoch 3/0\n", b"50%| x | 7/5 [\n", b"loss 450/1000 [a]\n", b"\xff\x00" * 500,
         b" 90%|# | 9/10 [00:01<00:01]\r 10%|# | 1/10 [00:01<00:01]\r 20%|# | 2/10 [00:01<00:01]\r",
+        b"load: 100%|##| 9/9 [00:01<00:00]\rfit: 10%|# | 1/10 [00:01<00:01]\r",
         b"Epoch " + b"9" * 400 + b"/" + b"9" * 400,
     ],
 )  # fmt: skip
