@@ -38,6 +38,8 @@ LEFT_S = 86_400.0
 """Age from which an unfinished file belongs to a process that was killed: none is written for a day."""
 _UNFINISHED = re.compile(r"\..+[.-][a-z0-9_]{8}\.part(?:-journal|-wal|-shm)?")
 """Names that `tempfile` makes of ours, and what SQLite puts beside them."""
+_OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
+"""How libraries in Rust tell of an error of the system."""
 _F_FULLFSYNC = 51
 """`fcntl` command of macOS that flushes the drive's own cache; `fsync` there does not (fsync(2))."""
 
@@ -138,6 +140,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except BaseException as exc:
         with contextlib.suppress(OSError):  # the volume may be gone: raise the first error
             part.unlink(missing_ok=True)
+        if isinstance(exc, Exception) and (found := _OS_ERROR.search(str(exc))):  # Polars has an error of its own
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from exc
         if isinstance(exc, OSError) and exc.filename is None:  # a full disk does not say of which file
             exc.filename = str(path)
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from typing import Any
@@ -14,6 +15,8 @@ ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1"
 )  # fmt: skip
 LONGEST_COMPLAINT = 400
+_ERRNO = re.compile(r"^\w*Error: \[Errno \d+\] ")
+"""What Python writes before an error of the file system: it says nothing to a person."""
 
 
 def answer_of(
@@ -72,4 +75,4 @@ def ending_words(code: int, complaint: str) -> str:
         out_of_memory = ", as when memory runs out" if -code == signal.SIGKILL else ""
         return f"its process was ended by {signal.Signals(-code).name}{out_of_memory}"
     lines = complaint.strip().splitlines() or [f"its process ended with {code} and no word of why"]
-    return lines[-1][:LONGEST_COMPLAINT]
+    return _ERRNO.sub("", lines[-1])[:LONGEST_COMPLAINT]

@@ -1,7 +1,7 @@
 """A command's output on its way into the attempt's log: bounded, harmless, and its end kept for what it says.
 
-The log is rolled over by size once a second. The pipe is emptied at most so fast that one file stays bounded between two
-checks; a command that prints more waits, as it would for a slow terminal.
+The log is rolled over by size once a second, so that a second may bring only so much. What a command prints beyond is taken
+from it all the same, for it must not wait, and left out of the log, which says so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import time
 from jobs.script.progress import Progress, ProgressReader
 
 BYTES_A_SECOND = 20 * 2**20
+"""Most that goes into the log."""
+READ_A_SECOND = 2**18
+"""Most that is looked through for bars and progress, which costs fifty times what it costs to write it."""
 _CHUNK_BYTES = 65_536
 KEPT_BYTES = 8_192
 BAR_S = 5.0
@@ -107,19 +110,33 @@ class Output:
         self._thread.join(limit_s)
 
     def _copy(self) -> None:
-        second, taken, overwritten = time.monotonic(), 0, Overwritten()
+        second, taken, left_out, overwritten = time.monotonic(), 0, 0, Overwritten()
         while chunk := os.read(self._descriptor, _CHUNK_BYTES):
-            self._write(overwritten.take(chunk, time.monotonic()))
-            self._progress.read(chunk)
-            self._last = (self._last + chunk)[-KEPT_BYTES:]
-            taken += len(chunk)
             now = time.monotonic()
             if now - second >= 1.0:
-                second, taken = now, 0
-            elif taken >= BYTES_A_SECOND:
-                time.sleep(max(0.0, second + 1.0 - now))
+                self._resume(left_out)
+                second, taken, left_out = now, 0, 0
+            self._last = (self._last + chunk)[-KEPT_BYTES:]
+            if taken >= BYTES_A_SECOND:
+                left_out += len(chunk)
+                continue
+            if taken < READ_A_SECOND:
+                self._write(overwritten.take(chunk, now))
+                self._progress.read(chunk)
+            else:
+                self._write(overwritten.rest() + chunk)
+                overwritten = Overwritten()
+            taken += len(chunk)
+        self._resume(left_out)
         self._write(overwritten.rest())
         os.close(self._descriptor)
+
+    def _resume(self, left_out: int) -> None:
+        """Say how much was left out of the log, if anything, and give its end."""
+        if left_out:
+            most = BYTES_A_SECOND >> 20
+            self._write(b"\n[%d bytes are left out here: more than %d MiB in a second]\n" % (left_out, most))
+            self._write(self._last[-left_out:])
 
     def _write(self, content: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not block the command

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from support.ledger_rows import python
 from support.waiting import until
@@ -70,6 +72,9 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(small_disk):
         write_atomic(path, b"n" * 1_000_000)
 
     assert full.value.errno == errno.ENOSPC
+    with pytest.raises(OSError, match="No space left") as of_library, atomic_file(path) as part:
+        pl.DataFrame({"x": random.Random(0).randbytes(1_000_000)}).write_parquet(part)
+    assert (of_library.value.errno, of_library.value.filename) == (errno.ENOSPC, str(path))
     assert path.read_bytes() == b"old" * 1000
     assert [entry.name for entry in small_disk.iterdir()] == ["model.bin"]
     write_atomic(path, b"new" * 1000)

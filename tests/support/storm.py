@@ -222,7 +222,7 @@ class Storm:
         for _ in range(5):
             if not self.is_busy():
                 break
-            self._daemon().wait(600)
+            self._daemon().wait(1800)
         if self._made_for_others() != self._shared:
             self._row("x-feature_cache").changed.append(f"the cache or the scores after batch {self.batches}")
 

@@ -34,6 +34,7 @@ def test_json_goes_in_and_comes_out_on_one_thread(tmp_path: Path) -> None:
     ("program", "words"),
     [
         ("import sys; sys.exit('a\\nlast words')", "the count failed: last words; nothing was left"),
+        ("open('/absent/file')", "the count failed: No such file or directory: '/absent/file'; nothing was left"),
         ("import sys; sys.exit(3)", "its process ended with 3 and no word of why"),
         ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL, as when memory runs out; nothing was left"),
     ],

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from jobs.script.output import Overwritten
+from jobs.script import output
+from jobs.script.output import Output, Overwritten
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
@@ -48,3 +51,27 @@ def test_nested_bars_are_thinned_as_one_is(size: int) -> None:
 def test_nothing_else_is_lost(text: bytes, log: bytes) -> None:
     output = Overwritten()
     assert output.take(text, 0.0) + output.rest() == log
+
+
+def test_a_flood_waits_for_nothing_and_the_log_has_its_begin_its_end_and_how_much_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """All of it comes within one second; the pipe takes all of it although the log is full."""
+    monkeypatch.setattr(output.time, "monotonic", lambda: 1.0)
+    monkeypatch.setattr(output, "BYTES_A_SECOND", 3 * 2**18)
+    read, write = os.pipe()
+    copy = Output(read)
+    lines = b"".join(b"%09d\x1b\n" % number for number in range(200_000))
+    with os.fdopen(write, "wb") as pipe:
+        pipe.write(b"10%|#| 1/10 [\r" + lines + b"the end\n")
+    copy.wait(60)
+    begin, found, end = capfd.readouterr().out.partition("\n[")
+    assert found
+    assert begin.startswith("10%|#| 1/10 [\n000000000?\n000000001?\n")
+    assert len(begin) == pytest.approx(3 * 2**18, abs=2**17)
+    words, _, rest = end.partition("]\n")
+    left_out = int(words.split()[0])
+    assert len(begin) + left_out == len(lines) + len(b"10%|#| 1/10 [\rthe end\n")
+    assert rest.endswith("000199999?\nthe end\n")
+    assert len(rest) == output.KEPT_BYTES
+    assert copy.progress == output.Progress(1, 10, "step")
