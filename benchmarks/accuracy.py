@@ -106,7 +106,8 @@ def lines(rounds: int) -> list[Line]:
             through_queues(Path(folder))
             for compared in table_of(Path(folder), AUTOGLUON_PYTHON):
                 for entry in compared.entries:
-                    if entry.role in {SINGLE, ENSEMBLE} or (entry.role == AUTOGLUON and AUTOGLUON_PYTHON):
+                    chosen = entry.role in {SINGLE, ENSEMBLE} and entry.mase is not None
+                    if chosen or (entry.role == AUTOGLUON and AUTOGLUON_PYTHON):
                         found.setdefault((compared.horizon, entry.role), []).append(entry)
     return [
         Line(
