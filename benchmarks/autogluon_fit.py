@@ -68,7 +68,8 @@ def _items(levels: np.ndarray, rows: list[int], most: int) -> TimeSeriesDataFram
 
 
 def _members(predictor: TimeSeriesPredictor) -> dict[str, float]:
-    weights = getattr(predictor._trainer.load_model(predictor.model_best), "model_to_weight", {predictor.model_best: 1.0})
+    trainer, best = predictor._trainer, predictor.model_best  # noqa: SLF001 - the weights are told nowhere else
+    weights = getattr(trainer.load_model(best), "model_to_weight", {best: 1.0})
     return {name: round(float(weight), 2) for name, weight in weights.items()}
 
 

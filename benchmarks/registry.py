@@ -220,10 +220,10 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
         "accuracy",
         "accuracy",
-        "MASE of the best model and the best ensemble of the mini week, beside naive, drift and automatic ARIMA",
+        "MASE of the best model and the best ensemble of each horizon, beside naive, drift, automatic ARIMA and AutoGluon",
         1,
         slow=True,
-        smallest={"ONLY": frozenset({"features-1w", "drift-1w", "auto-arima-1w"})},
+        smallest={"ONLY": frozenset({"features-1w", "drift-1w", "ets-1w"}), "AUTOGLUON_PYTHON": None},
     ),
     Benchmark(
         "week-sweep",

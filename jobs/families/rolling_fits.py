@@ -8,6 +8,7 @@ alone: for each forecast the prices up to that day are run through the library's
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 LEAST_ROOT = 1.01
 """Smallest modulus of a root of a model that the automatic search may choose, as in R's `auto.arima`."""
+
+MOST_EXACT, LONGEST_EXACT = 150, 12
+"""Longest series, and season, for which the search compares exact likelihoods, as in R; beyond, conditional sums of squares."""
 
 
 def _repeatable(likelihood: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,7 +116,9 @@ class _ArimaFit(_PriceFit):
 
     def fitted(self, model: models.ARIMA | models.AutoARIMA, level: np.ndarray) -> Fit:
         """Fit *model* on *level*; return its orders and coefficients."""
-        found = model.fit(level).model_
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="possible convergence problem")  # of orders that are only tried
+            found = model.fit(level).model_
         return {
             "arma": [int(order) for order in found["arma"]],
             "coef": {name: float(value) for name, value in found["coef"].items()},
@@ -122,12 +128,14 @@ class _ArimaFit(_PriceFit):
 
 
 class AutoARIMA(_ArimaFit):
-    """Trains `auto_arima`: orders by AICc, stepwise."""
+    """Trains `auto_arima`: orders by AICc, stepwise, coefficients by maximum likelihood."""
 
     def fit(self, level: np.ndarray) -> Fit:
         """Search the orders and estimate the coefficients."""
         p = cast("AutoARIMAParams", self.params)
-        return self.fitted(models.AutoARIMA(max_p=p.max_p, max_q=p.max_q, season_length=p.season_rows), level)
+        quick = len(level) > MOST_EXACT or p.season_rows > LONGEST_EXACT
+        limits = {"max_p": p.max_p, "max_q": p.max_q, "season_length": p.season_rows}
+        return self.fitted(models.AutoARIMA(**limits, approximation=quick), level)
 
 
 class ARIMA(_ArimaFit):

