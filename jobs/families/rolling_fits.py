@@ -134,8 +134,8 @@ class AutoARIMA(_ArimaFit):
         """Search the orders and estimate the coefficients."""
         p = cast("AutoARIMAParams", self.params)
         quick = len(level) > MOST_EXACT or p.season_rows > LONGEST_EXACT
-        limits = {"max_p": p.max_p, "max_q": p.max_q, "season_length": p.season_rows}
-        return self.fitted(models.AutoARIMA(**limits, approximation=quick), level)
+        search = models.AutoARIMA(max_p=p.max_p, max_q=p.max_q, season_length=p.season_rows, approximation=quick)
+        return self.fitted(search, level)
 
 
 class ARIMA(_ArimaFit):
