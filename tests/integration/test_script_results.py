@@ -186,8 +186,7 @@ def test_a_script_that_asks_logs_its_own_runs_beside_ours(installation: Installa
 
 FILLS = """
 import os
-with open(os.environ["CBI_QUEUE_OUTPUT"] + "/large", "wb") as file:
-    file.truncate(0)
+with open(os.environ["CBI_QUEUE_OUTPUT"] + "/large", "wb", buffering=0) as file:
     try:
         while True:
             file.write(bytes(2**20))
