@@ -300,6 +300,13 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"ROWS": 10_000, "WIDE_ROWS": 400, "WIDE_COLUMNS": 20},
     ),
     Benchmark(
+        "waiting-threads",
+        "waiting_threads",
+        "steps of a net whose threads wait as a trainer's do, against threads that sleep at once; alone, and in company",
+        5,
+        smallest={"STEPS": 2},
+    ),
+    Benchmark(
         "grains",
         "grains",
         "an epoch of each net in pieces of a fixed size, against whole batches",

@@ -32,6 +32,8 @@ PREFIXES = (
     "TF_", "XLA_", "KERAS_", "HF_", "MPS_", "METAL_", "MTL_",
 )  # fmt: skip
 """Beginnings of the names that Python, its ML libraries and our own trainers read."""
+SPINS = "500"
+"""Turns that a waiting OpenMP thread looks again before it sleeps: microseconds, longer than most waits in one training step."""
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY")
 """In the name of a variable that is not passed on, whatever it begins with, such as HF_TOKEN."""
 
@@ -39,7 +41,9 @@ SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE
 def trainer_environment(threads: int, passed: Iterable[str] = ()) -> dict[str, str]:
     """Return the environment of a trainer, with limited thread counts.
 
-    Two OpenMP processes that each take all cores run 15 to 30 times slower than with a passive wait policy.
+    Two OpenMP processes that each take all cores run 15 to 30 times slower when their threads spin while they wait, and a net
+    alone runs 2 to 5 times slower when they sleep at once. So they spin for a few microseconds (GNU's runtime), then sleep:
+    `python -m benchmarks waiting-threads`.
 
     Args:
         threads: that it may use.
@@ -52,6 +56,7 @@ def trainer_environment(threads: int, passed: Iterable[str] = ()) -> dict[str, s
         **{name: value for name, value in os.environ.items() if name in chosen or _is_needed(name)},
         "OMP_NUM_THREADS": count,
         "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": SPINS,
         "OPENBLAS_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "VECLIB_MAXIMUM_THREADS": count,
