@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MOST_AGE_S: Final = 1.0
-"""Seconds for which an answer is given while no file changes: a daemon that died, or a volume that is gone, writes nothing."""
+"""Seconds for which an answer is given while the ledger does not change: a daemon that died writes nothing, and telemetry is
+looked at by the watch, when a page is open that shows it."""
+RENEWED_S: Final = 0.5
+"""Age from which a new answer is made while the old one is still given: who asks often never waits for one."""
 SETTLED_S: Final = 0.02
 """A file that changed so shortly before may change again within the same tick of the file system's clock, unseen."""
 MOST_KEPT: Final = 32
@@ -43,6 +46,11 @@ class _Made:
     until_s: float
     """When it is too old, by the monotonic clock."""
 
+    def is_due(self) -> bool:
+        """Return True if it can be given while the next one is made, and it is time for that."""
+        is_old = time.monotonic() - self.began_s > RENEWED_S
+        return is_old and self.answer.done() and self.answer.exception() is None
+
 
 class SharedAnswers:
     """The answers of one app. Used in its event loop only."""
@@ -50,10 +58,16 @@ class SharedAnswers:
     def __init__(self, settings: Settings, changes: ChangeWatch, comparer: Comparer) -> None:
         """Keep nothing yet; *changes* and *comparer* count what no file tells, as a daemon that died, or a failure."""
         self._changes, self._comparer = changes, comparer
-        logs = (path.with_name(f"{path.name}-wal") for path in (settings.ledger_path, settings.telemetry_path))
-        others = (settings.ledger_path, settings.telemetry_path, settings.lock_path, settings.state_dir / FILE_NAME)
-        self._paths = (*others, *logs)
+        ledger = settings.ledger_path
+        self._paths = (
+            ledger,
+            ledger.with_name(f"{ledger.name}-wal"),
+            settings.lock_path,
+            settings.state_dir / FILE_NAME,
+        )
         self._made: dict[Hashable, _Made] = {}
+        self._coming: dict[Hashable, _Made] = {}
+        """What is made while an older one is given."""
         self._threads = ThreadPoolExecutor(THREADS, "answers")
 
     async def get(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -64,11 +78,13 @@ class SharedAnswers:
         """
         came_s = time.monotonic()
         while True:
-            made, stamps = self._made.get(key), self._stamps()
+            made, stamps = self._newest(key), self._stamps()
             is_current = made is not None and made.stamps == stamps and time.monotonic() < made.until_s
             if made is None or (made.answer.done() and not is_current and made.began_s < came_s):
-                made = self._begin(key, make, stamps)
+                made = self._keep(key, self._begin(make, stamps))
                 is_current = True
+            elif is_current and made.is_due() and key not in self._coming:
+                self._coming[key] = self._begin(make, stamps)
             if not made.answer.done():
                 waiting = asyncio.wrap_future(made.answer)
                 await asyncio.wait([waiting])  # a client that leaves does not end the work: others may wait for it
@@ -79,17 +95,29 @@ class SharedAnswers:
                 answer: T = made.answer.result()
                 return answer
 
-    def _begin(self, key: Hashable, make: Callable[[], T], stamps: tuple[object, ...]) -> _Made:
+    def _begin(self, make: Callable[[], Any], stamps: tuple[object, ...]) -> _Made:
         now_s = time.monotonic()
         changed_s = max((stamp[-1] for stamp in stamps[2:] if stamp), default=0) / 1e9  # type: ignore[index]
         is_settled = abs(time.time() - changed_s) > SETTLED_S
         work = self._threads.submit(contextvars.copy_context().run, make)
-        made = _Made(work, stamps, now_s, now_s + (MOST_AGE_S if is_settled else SETTLED_S))
+        return _Made(work, stamps, now_s, now_s + (MOST_AGE_S if is_settled else SETTLED_S))
+
+    def _keep(self, key: Hashable, made: _Made) -> _Made:
         self._made.pop(key, None)
         self._made[key] = made
         while len(self._made) > MOST_KEPT:
-            self._made.pop(next(iter(self._made)))
+            oldest = next(iter(self._made))
+            del self._made[oldest]
+            self._coming.pop(oldest, None)
         return made
+
+    def _newest(self, key: Hashable) -> _Made | None:
+        made, coming = self._made.get(key), self._coming.get(key)
+        if coming is None or not coming.answer.done():
+            return made
+        del self._coming[key]
+        is_newer = made is not None and made.began_s < coming.began_s and coming.answer.exception() is None
+        return self._keep(key, coming) if is_newer else made
 
     def _stamps(self) -> tuple[object, ...]:
         stamps = map(file_stamp, self._paths)
