@@ -36,7 +36,9 @@ MAY_DIFFER = "may_differ"
 """Key of a run's metrics: why an undisturbed run could have given other numbers, a list of words; absent: it could not."""
 LEFT_S = 86_400.0
 """Age from which an unfinished file belongs to a process that was killed: none is written for a day."""
-_UNFINISHED = re.compile(r"\..+[.-][a-z0-9_]{8}\.part(?:-journal|-wal|-shm)?")
+PART = ".cbi.part"
+"""How the names of our unfinished files and folders end: folders of the user have others that end in `.part`."""
+_UNFINISHED = re.compile(rf"\..+[.-][a-z0-9_]{{8}}{re.escape(PART)}(?:-journal|-wal|-shm)?")
 """Names that `tempfile` makes of ours, and what SQLite puts beside them."""
 _OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
 """How libraries in Rust tell of an error of the system."""
@@ -130,7 +132,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     import tempfile  # four other libraries, which a reader does not need
 
     tidy(path.parent)
-    handle, raw = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, raw = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
     os.close(handle)
     part = Path(raw)
     try:

@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.artifacts import flush_file, flush_folder, tidy, write_json
+from cbi_queue.artifacts import PART, flush_file, flush_folder, tidy, write_json
 from cbi_queue.errors import CbiError, Refused
 from cbi_queue.regular_files import plain_words
 from cbi_queue.text_model import ALSO_READ, CONFIG, ELSEWHERE, STOCK, TOKENIZER, WEIGHTS, check_model
@@ -136,7 +136,7 @@ def fetch(
         if (free := shutil.disk_usage(to.parent).free) < 2 * needed:
             raise Refused(f"{to.parent} has {free:,} bytes free, {2 * needed:,} are needed; nothing was downloaded")
         tidy(to.parent)
-        staging = Path(tempfile.mkdtemp(".part", ".text-", to.parent))
+        staging = Path(tempfile.mkdtemp(PART, ".text-", to.parent))
     except OSError as exc:
         raise Refused(f"cannot write into {to.parent}: {exc.strerror}; nothing was downloaded") from exc
     try:

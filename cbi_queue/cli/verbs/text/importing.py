@@ -62,7 +62,7 @@ def import_headlines(
     A headline published after the close belongs to the next trading day. Without --close that is 13:20 in Chicago, when
     soybean oil closes. An import again replaces the headlines, or adds to them with --add; the choices stay.
     """
-    from cbi_queue.artifacts import atomic_file, tidy
+    from cbi_queue.artifacts import PART, atomic_file, tidy
     from cbi_queue.datasets.description import checked_description, read_description, write_description
     from cbi_queue.datasets.headlines import FILE, is_zone
     from cbi_queue.datasets.trainers_python import ask
@@ -72,7 +72,7 @@ def import_headlines(
     settings, folder = existing(dataset)
     description = read_description(folder)
     tidy(folder)
-    work = Path(tempfile.mkdtemp(".part", ".text-", folder))
+    work = Path(tempfile.mkdtemp(PART, ".text-", folder))
     try:
         request = {
             "files": [str(file.absolute()) for file in files],
