@@ -6,6 +6,7 @@ few dozen of them would lock everyone else out.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ class PatientConnection(H11Protocol):
         """Begin to wait for the first request; at the limit, close the connection that has been idle longest."""
         super().connection_made(transport)
         # asyncio leaves it out for a socket that names no protocol, as ours: each body then waited 40 ms for an ACK
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # macOS refuses it for a client that has left already
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wait(REQUEST_WITHIN_S, is_idle=True)
         there = [
             each

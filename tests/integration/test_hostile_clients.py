@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+import uvicorn
 from support.api_installation import STARTS_WITHIN_S
 from support.raw_client import request, send
 from support.waiting import until
+from uvicorn.server import ServerState
 
-from cbi_queue.api.connections import MOST_CONNECTIONS
+from cbi_queue.api.connections import MOST_CONNECTIONS, PatientConnection
 from cbi_queue.api.token import ensure_token, read_token
 from cbi_queue.ledger import queries
 
@@ -124,6 +129,26 @@ def test_two_hundred_silent_connections_lock_nobody_out(site):
 
     assert answered.status == 200
     assert open_now <= MOST_CONNECTIONS
+
+
+def test_a_client_that_left_at_once_does_not_keep_its_place():
+    """macOS refuses an option of a socket whose other end is gone."""
+
+    class Gone(socket.socket):
+        def setsockopt(self, *_given: object) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    async def come_and_go() -> None:
+        with Gone() as left:
+            config = uvicorn.Config(lambda *_given: None, log_config=None)
+            connection = PatientConnection(config, ServerState(), {})
+            connection.connection_made(
+                SimpleNamespace(get_extra_info={"socket": left}.get, is_closing=lambda: False, abort=lambda: None)
+            )
+            assert connection._timer is not None
+            connection._timer.cancel()
+
+    asyncio.run(come_and_go())
 
 
 def open_connections(pid: int) -> int:
