@@ -128,7 +128,7 @@ class Comparer:
         self._stored: tuple[tuple[int, ...] | None, dict[str, Comparison]] = (None, {})
         """Stamp of the file of comparisons -> what it holds."""
         self._looked: tuple[set[str], float] = (set(), 0.0)
-        """Which boards were not compared at the last look for what can be, and when that was."""
+        """Keys of the boards that were not compared at the last look for what can be, and when that was."""
         self._child: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
 
@@ -146,12 +146,12 @@ class Comparer:
             self._scored.update(ledger)
             stored = self._comparisons()
             made: dict[str, T] = {}
-            missing: dict[str, list[JobRow]] = {}
+            missing: dict[str, tuple[str, list[JobRow]]] = {}
             for group in self._scored.groups.values():
                 known = {title: stored[key] for title, key in group.keys.items() if key in stored}
                 for title, key in group.keys.items():
                     if title not in known:
-                        missing[title] = group.comparable[title]
+                        missing[key] = (title, group.comparable[title])
                         if (failed := self._failed.get(key)) is not None:
                             known[title] = Comparison(fault=failed.why)
                 made |= group.made(name, make, known)
@@ -164,15 +164,19 @@ class Comparer:
             self._stored = (stamp, stored_comparisons(path))
         return self._stored[1]
 
-    def _start(self, missing: Mapping[str, list[JobRow]]) -> None:
-        """Start to compute what is missing; what cannot be computed is looked at again after `LOOK_AGAIN_S`."""
+    def _start(self, missing: Mapping[str, tuple[str, list[JobRow]]]) -> None:
+        """Start to compute what is *missing*: key of a board -> its title and jobs.
+
+        What cannot be computed is looked at again after `LOOK_AGAIN_S`.
+        """
         before, at = self._looked
         is_same = before == missing.keys() and abs(self._clock() - at) < LOOK_AGAIN_S
         if not missing or is_same or not self._one.acquire(blocking=False):
             return
         self._looked = (set(missing), self._clock())
         path = self._settings.state_dir / FILE_NAME
-        groups = {key: group for key, group in missing_groups(path, missing).items() if self._may_try(key)}
+        found = missing_groups(path, dict(missing.values()))
+        groups = {key: group for key, group in found.items() if self._may_try(key)}
         if not groups:
             self._one.release()
             return

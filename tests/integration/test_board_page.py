@@ -9,7 +9,7 @@ import re
 import sqlite3
 from dataclasses import asdict, fields
 from html import unescape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -120,6 +120,24 @@ def test_a_board_shows_its_first_models_and_what_was_read_of_it_is_kept():
         assert (len(models), models[0], board.more) == (50, first, 200)
         assert [line.row.name for line in board.rows if line.row.is_bar]
     assert reads == ["board"]
+
+
+def test_a_board_that_gets_another_run_is_compared_at_the_next_look(site, client, monkeypatch):
+    """Its title was looked for a moment ago, so the page waited five seconds and then for somebody to look."""
+    comparer, compared = client.app.state.comparer, []
+    comparer._clock = lambda: 1.0
+
+    def compute(groups: dict[str, Any], _path: object) -> None:
+        compared.append([run["name"] for group in groups.values() for run in group["runs"]])
+        comparer._one.release()
+
+    monkeypatch.setattr(comparer, "_compute", compute)
+    for name in ("first", "second"):
+        site.trained(name, 0.1, 0.1)
+        for _ in range(2):
+            client.get("/api/v1/leaderboard")
+            comparer._thread.join()
+    assert compared == [["first"], ["first", "second"]]
 
 
 def test_a_look_that_failed_leaves_no_job_on_the_board_that_it_has_left(site, monkeypatch):
