@@ -78,6 +78,13 @@ class Overwritten:
         self._told_s = now_s
         return line + b"\n"
 
+    def whole(self, chunk: bytes) -> bytes:
+        """Return *chunk* as it is, after what is held back: no time to look through it."""
+        text = self._held + self._begun + chunk
+        self._is_bar, self._held, self._begun = False, b"", b""
+        self._has_begun_line = not text.endswith(b"\n")
+        return text
+
     def rest(self) -> bytes:
         """Return what is held back, at the end; the log's last line is ended: more than this output is written to it."""
         held = self._held.removesuffix(b"\r")
@@ -114,7 +121,7 @@ class Output:
         while chunk := os.read(self._descriptor, _CHUNK_BYTES):
             now = time.monotonic()
             if now - second >= 1.0:
-                self._resume(left_out)
+                self._resume(left_out, overwritten)
                 second, taken, left_out = now, 0, 0
             self._last = (self._last + chunk)[-KEPT_BYTES:]
             if taken >= BYTES_A_SECOND:
@@ -124,19 +131,17 @@ class Output:
                 self._write(overwritten.take(chunk, now))
                 self._progress.read(chunk)
             else:
-                self._write(overwritten.rest() + chunk)
-                overwritten = Overwritten()
+                self._write(overwritten.whole(chunk))
             taken += len(chunk)
-        self._resume(left_out)
+        self._resume(left_out, overwritten)
         self._write(overwritten.rest())
         os.close(self._descriptor)
 
-    def _resume(self, left_out: int) -> None:
+    def _resume(self, left_out: int, log: Overwritten) -> None:
         """Say how much was left out of the log, if anything, and give its end."""
         if left_out:
-            most = BYTES_A_SECOND >> 20
-            self._write(b"\n[%d bytes are left out here: more than %d MiB in a second]\n" % (left_out, most))
-            self._write(self._last[-left_out:])
+            words = b"\n[%d bytes are left out here: more than %d MiB in a second]\n"
+            self._write(log.whole(words % (left_out, BYTES_A_SECOND >> 20) + self._last[-left_out:]))
 
     def _write(self, content: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not block the command

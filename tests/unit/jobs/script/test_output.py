@@ -63,15 +63,15 @@ def test_a_flood_waits_for_nothing_and_the_log_has_its_begin_its_end_and_how_muc
     copy = Output(read)
     lines = b"".join(b"%09d\x1b\n" % number for number in range(200_000))
     with os.fdopen(write, "wb") as pipe:
-        pipe.write(b"10%|#| 1/10 [\r" + lines + b"the end\n")
+        pipe.write(b"10%|#| 1/10 [\rab\n" + lines + b"the end")
     copy.wait(60)
     begin, found, end = capfd.readouterr().out.partition("\n[")
     assert found
-    assert begin.startswith("10%|#| 1/10 [\n000000000?\n000000001?\n")
+    assert begin.startswith("10%|#| 1/10 [\nab\n000000000?\n000000001?\n")
     assert len(begin) == pytest.approx(3 * 2**18, abs=2**17)
     words, _, rest = end.partition("]\n")
     left_out = int(words.split()[0])
-    assert len(begin) + left_out == len(lines) + len(b"10%|#| 1/10 [\rthe end\n")
+    assert len(begin) + left_out == len(lines) + len(b"10%|#| 1/10 [\rab\nthe end"), "no line is broken"
     assert rest.endswith("000199999?\nthe end\n")
-    assert len(rest) == output.KEPT_BYTES
+    assert len(rest) == output.KEPT_BYTES + 1
     assert copy.progress == output.Progress(1, 10, "step")
