@@ -183,8 +183,9 @@ def former_words(job: JobRow) -> str | None:
     """Return why the result of *job* is that of its former run; None when it is that of its last."""
     if job.state is JobState.SUCCEEDED:
         return None
-    ended = {JobState.FAILED: "which failed when it ran again", JobState.CANCELLED: "whose next run was cancelled"}
-    return ended.get(job.state, f"which is {job.state} to run again")
+    words = {JobState.FAILED: "which failed when it ran again", JobState.CANCELLED: "whose next run was cancelled"}
+    words |= dict.fromkeys((JobState.RUNNING, JobState.PAUSED), "which runs again")
+    return words.get(job.state, f"which is {job.state} to run again")
 
 
 def _mean(values: Sequence[float]) -> float:

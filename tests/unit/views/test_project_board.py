@@ -82,6 +82,7 @@ def test_scripts_are_on_no_board_of_forecasts_and_a_failed_one_is_on_none() -> N
     ("state", "words"),
     [
         (JobState.QUEUED, "a-1, which is queued to run again"),
+        (JobState.RUNNING, "a-1, which runs again"),
         (JobState.FAILED, "a-1, which failed when it ran again"),
         (JobState.CANCELLED, "a-1, whose next run was cancelled"),
     ],
