@@ -71,8 +71,8 @@ def _regimes(jobs: list[JobRow]) -> ChosenBeside | None:
         if ranked:
             best = min(ranked, key=lambda job: (-(_validation_skill(job) or 0.0), job.name))
             row = rows[best.id]
-            is_better, is_worse = (row.skill_low or 0.0) > 0, row.skill_high is not None and row.skill_high < 0
-            told_apart = BETTER if is_better else WORSE if is_worse else NO
+            low, high = row.skill_low, row.skill_high
+            told_apart = None if low is None or high is None else BETTER if low > 0 else WORSE if high < 0 else NO
             said = ("It says what persistence says: it had no skill on validation.",) if row.share == 0 else ()
             return ChosenBeside(best, REGIMES, 1, len(ranked), told_apart, said)
     return None

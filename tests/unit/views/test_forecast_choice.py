@@ -21,3 +21,18 @@ from cbi_queue.views.leaderboard import BETTER, NO, TOO_FEW, WORSE
 def test_naive_is_as_good_only_where_the_model_is_not_worse(told_apart: str | None, ending: str) -> None:
     told = {"job": "net-1m", "model": "lstm", "of": 2, "words": [], "told_apart": told_apart}
     assert forecast_table._why(told).endswith(ending)
+
+
+@pytest.mark.parametrize(
+    ("of", "what", "words"),
+    [
+        (1, "regimes", "is the only model of its board. Persistence is as good"),
+        (3, "regimes", "has the least log loss of 3 models on the validation block. Persistence is as good"),
+        (3, "volatility", "ranks first of 3 models on its board. EWMA is as good"),
+    ],
+)
+def test_a_classifier_is_not_said_to_rank_first_on_a_board_in_the_order_of_the_backtest(
+    of: int, what: str, words: str
+) -> None:
+    told = {"job": "one", "model": "a", "of": of, "words": [], "told_apart": None, "what": what}
+    assert words in forecast_table._why(told)

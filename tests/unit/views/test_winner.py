@@ -135,6 +135,9 @@ def test_beside_the_price_the_validation_block_chooses_and_the_baseline_is_named
         2,
         WORSE,
     )
+    short = judged(6, "regime_classifier", 0.3, 0.1)
+    del short.metrics["regimes"]["backtest"]["model"]["skill_low"]
+    assert chosen_beside([short], "1w", DEFAULT)[0].told_apart is None, "too few rows to test it"
     (beaten,) = chosen_beside(jobs[1:2], "1w", DEFAULT)
     assert beaten.words[-1] == "Ranked above it on the validation block: ewma."
     assert chosen_beside(jobs, "1m", DEFAULT) == []
