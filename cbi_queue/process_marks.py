@@ -102,8 +102,8 @@ def _marked_on_linux(mark: str) -> list[int]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                has_mark = wanted in (folder / "environ").read_bytes().split(b"\0")
-                if has_mark or number in (folder / "limits").read_bytes():
+                has_number = number in (folder / "limits").read_bytes()  # of everyone; the environment is its owner's
+                if has_number or wanted in (folder / "environ").read_bytes().split(b"\0"):
                     found.append(int(folder.name))
             except OSError:  # another user's, or it has just ended
                 continue

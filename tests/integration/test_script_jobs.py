@@ -20,7 +20,7 @@ from support.waiting import until
 from cbi_queue.artifacts import CHECKPOINT_FOLDER
 from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.process_marks import NOTED, mark_of, marked, noted
+from cbi_queue.process_marks import NOTED, mark_of, marked, noted, stamp
 from jobs.script.tree import Tree
 
 if TYPE_CHECKING:
@@ -118,6 +118,24 @@ def test_what_has_ended_is_noted_no_longer(tmp_path: Path) -> None:
             assert child.pid in {each.pid for each in noted(notes, mark)}
             child.kill()
     assert [str(pid) in notes.read_text().split() for pid in pids] == [False, True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the second mark is Linux's")
+def test_the_second_mark_is_read_where_the_environment_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel keeps the environment of a process that may not be dumped, such as ssh-agent, from its own user."""
+    mark, read = mark_of("ledger", 1, 2), Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "environ":
+            raise PermissionError
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with subprocess.Popen(["sleep", "60"], env={}, preexec_fn=lambda: stamp(mark)) as child:  # noqa: PLW1509
+        try:
+            assert [each.pid for each in marked(mark)] == [child.pid]
+        finally:
+            child.kill()
 
 
 @pytest.mark.parametrize("killed", ["runner", "both", "daemon"])
