@@ -163,7 +163,8 @@ def _is_absent(path: Path) -> bool:
 
 def _missing(path: Path) -> str:
     try:
-        near = did_you_mean(path.name, [entry.name for entry in itertools.islice(os.scandir(path.parent), _MAX_NAMES)])
+        with os.scandir(path.parent) as entries:
+            near = did_you_mean(path.name, [entry.name for entry in itertools.islice(entries, _MAX_NAMES)])
     except OSError:
         near = ""
     return f"{str(path)!r}{near}; a path is seen from the workdir"
