@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 DAMAGED, INTACT = "damaged", "intact"
 """Names of the events: a run was found damaged, or whole again after that."""
-"""The states of a job that left a complete run folder."""
 _FAULTS_TOLD = 3
 SAMPLED = 10
 """Runs of a sample, for `doctor`."""

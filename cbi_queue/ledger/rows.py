@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FINISHED = (JobState.SUCCEEDED, JobState.VETOED)
-"""States of a job that has a result."""
+"""States of a job that left a complete run folder."""
 
 
 @dataclass(frozen=True, slots=True)
