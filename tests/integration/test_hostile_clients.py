@@ -132,7 +132,7 @@ def test_two_hundred_silent_connections_lock_nobody_out(site):
 
 
 def test_a_client_that_left_at_once_does_not_keep_its_place():
-    """macOS refuses an option of a socket whose other end is gone."""
+    """An option of a socket whose other end is gone is refused by macOS."""
 
     class Gone(socket.socket):
         def setsockopt(self, *_given: object) -> None:
