@@ -40,7 +40,7 @@ _ATTEMPTS = f"""
         json_extract(a.settings, '$.{SLOT_TIME}') AS slot_s FROM attempts a
     JOIN jobs j ON j.id = a.job_id WHERE a.id > (SELECT coalesce(MAX(id), 0) - ? FROM attempts)
     AND coalesce(a.ended_at, ?) >= ? ORDER BY a.id
-"""
+"""  # noqa: S608 - our own words
 _PAUSES = """
     SELECT at, event FROM events WHERE job_id = ? AND at BETWEEN ? AND ? AND event IN ('pause', 'resume') ORDER BY id
 """
