@@ -45,7 +45,9 @@ DURATION = re.compile("(?=[0-9])" + "".join(rf"(?: ?([0-9]{{1,9}}(?:\.[0-9]{{1,6
 def seconds_of(value: object) -> float | None:
     """Return a length of time in seconds: a number of seconds, or text like `90s`, `10m`, `2h30m`, `1d`; else None."""
     if isinstance(value, str) and (match := DURATION.fullmatch(value)):
-        return float(sum(float(number) * size for number, size in zip(match.groups("0"), _SECONDS.values(), strict=True)))
+        return float(
+            sum(float(number) * size for number, size in zip(match.groups("0"), _SECONDS.values(), strict=True))
+        )
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -64,7 +64,9 @@ def test_a_broken_plan_shows_its_line_and_the_mended_one_is_enqueued(tmp_path: P
         page.get_by_role("heading", name="State").wait_for()
         page.wait_for_load_state()
         telemetry = Telemetry(site.settings.telemetry_path)
-        step = "INSERT INTO decisions VALUES (NULL, ?, 1, 1, 3, 'pace', 'heat', ?, 0.8, 0, 0, 1, '{\"temp_c\": 104}', 0)"
+        step = (
+            "INSERT INTO decisions VALUES (NULL, ?, 1, 1, 3, 'pace', 'heat', ?, 0.8, 0, 0, 1, '{\"temp_c\": 104}', 0)"
+        )
         telemetry.write(step, (clock.epoch_s() - 60, "paced to 80 %: the heat is above hot_c"))
         telemetry.close()
         page.goto(f"{site.url}/governor")

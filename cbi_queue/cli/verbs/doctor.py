@@ -54,7 +54,9 @@ def command(as_json: bool, mac_checklist: bool, fix: bool, yes: bool) -> None:
 def _shown(findings: Iterable[Finding]) -> Iterator[Finding]:
     """Print each finding as it comes; on a terminal a last line says meanwhile that more will."""
     is_watched = sys.stdout.isatty() and sys.stderr.isatty()
-    waiting, gone = ("Checking; loading the trainers' libraries takes longest …", "\r\x1b[K") if is_watched else ("", "")
+    waiting, gone = (
+        ("Checking; loading the trainers' libraries takes longest …", "\r\x1b[K") if is_watched else ("", "")
+    )
     try:
         for finding in findings:
             click.echo(gone, err=True, nl=False)
