@@ -67,7 +67,7 @@ class JobHistory:
 def story_of(history: JobHistory) -> list[Line]:
     """Return the story of a job, oldest line first, then a summary, then a hint where there is one."""
     marks = [*_events(history), *_slowdowns(history)]
-    if _was_set_back(history.events) or _was_set_back(history.epochs):
+    if any(_was_set_back([row.at for row in rows]) for rows in (history.events, history.epochs)):
         lines = list(_by_number(history))
     else:
         lines = sorted([*marks, *_stretches(history, sorted(mark.at for mark in marks))], key=lambda line: line.at)
@@ -75,9 +75,9 @@ def story_of(history: JobHistory) -> list[Line]:
     return [*lines, _summary(history, at), *_hint(history, at)]
 
 
-def _was_set_back(rows: Sequence[EventRow] | Sequence[EpochRow]) -> bool:
-    """Return True if the clock was set back between two rows, which are in their order."""
-    return any(later.at < row.at - SET_BACK_S for row, later in pairwise(rows))
+def _was_set_back(instants: Sequence[float]) -> bool:
+    """Return True if the clock was set back between two instants, which are in the order of their rows."""
+    return any(later < at - SET_BACK_S for at, later in pairwise(instants))
 
 
 def _by_number(history: JobHistory) -> Iterable[Line]:
