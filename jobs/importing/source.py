@@ -100,7 +100,7 @@ def open_source(
         if kinds == {"text"}:
             form = _open_text(connection, [_unpacked(file, work) for file in files], work, parallel=parallel)
             columns = dict.fromkeys(form.names, "text")
-            return Source(connection, tuple(named), columns, {}, form.repeated, form.separator, tuple(apart))
+            return Source(connection, tuple(named), columns, {}, form.repeated, form.separator, apart=tuple(apart))
         return Source(connection, tuple(named), *_open_parquet(connection, files, work), apart=tuple(apart))
 
 
