@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from typing import TYPE_CHECKING
 
 from cbi_queue import background_work, clock
@@ -22,11 +23,11 @@ from cbi_queue.findings import Finding, bad, note, ok
 from cbi_queue.hardware.detection import profile_for
 from cbi_queue.ledger import Ledger
 from cbi_queue.ledger.backups import backup_paths
-from cbi_queue.ledger.connection import connect, file_system_of, is_unsafe
+from cbi_queue.ledger.connection import file_system_of, is_unsafe
 from cbi_queue.ledger.damage import sample_runs
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.ledger.queries import last_backup_event
-from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, schema_version, why_lost
+from cbi_queue.ledger.schema import RESTORE_HINT, SCHEMA_VERSION, damage_of, schema_version, why_lost
 from cbi_queue.lifecycle import HoldReason
 from cbi_queue.models.catalogue import MODELS, outside
 from cbi_queue.models_owner import taken_by_another
@@ -47,9 +48,12 @@ from cbi_queue.wording import counted, memory_size, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
     from cbi_queue.settings import Settings
+
+    _Check = Callable[[Settings], Iterator[Finding]]
 
 WAL_RESET_FIXED = (3, 51, 3)
 """First SQLite without the WAL-reset race between two connections that checkpoint; cbi-queue avoids it in any case."""
@@ -60,8 +64,6 @@ MOST_SAMPLED_BYTES = 256 << 20
 LIBRARIES = ("polars", "lightgbm", "xgboost", "statsforecast", "torch")
 NET_LIBRARIES = {"tensorflow": ("polars", "safetensors", "tensorflow")}
 """What a backend with a separate runtime needs instead."""
-
-
 NEVER_SEEN = "never seen above 0"
 """Part of the source of a thermal level of macOS that has been nominal so far."""
 PROVE_LEVEL = (
@@ -69,13 +71,29 @@ PROVE_LEVEL = (
 )
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Run every check."""
-    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-        _settings, _python, _sqlite, _state_disk, _ledger, _volume, _repo, _families, _openmp, _runtimes, _exports,
-        _headlines, _runs, _forecasts, _tracking, _notifications, _daemon, _sensors, _background,
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Run every check and yield what they find, in order, each finding once it is known.
+
+    What waits for other processes runs beside the rest. The sensors come before the libraries, whose loading they would
+    take for the work of others.
+    """
+    checks: tuple[_Check, ...] = (
+        _settings, _versions, _state_disk, _ledger, _volume, _repo, _families, _openmp, _runtimes, _exports,
+        _headlines, _runs, _forecasts, _tracking, _daemon, _sensors, _background,
     )  # fmt: skip
-    return [finding for check in checks for finding in check(settings)]
+    settings.make_state_dir()
+    outside()  # in this thread, where a package that hangs is ended
+    with ThreadPoolExecutor(3) as pool:
+        sensed = pool.submit(_found, _sensors, settings)
+        begun: dict[_Check, Future[list[Finding]]] = {_sensors: sensed}
+        begun |= {check: pool.submit(_found, check, settings, sensed) for check in (_runtimes, _exports)}
+        for check in checks:
+            yield from begun[check].result() if check in begun else check(settings)
+
+
+def _found(check: _Check, settings: Settings, *after: Future[list[Finding]]) -> list[Finding]:
+    wait(after)
+    return list(check(settings))
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
@@ -96,11 +114,8 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         yield ok("hardware profile", f"{name}; {memory_size(limit)} for one trainer")
 
 
-def _python(_settings: Settings) -> Iterator[Finding]:
+def _versions(_settings: Settings) -> Iterator[Finding]:
     yield ok("python", f"{sys.version.split()[0]} at {sys.executable}")
-
-
-def _sqlite(_settings: Settings) -> Iterator[Finding]:
     if sqlite3.sqlite_version_info >= WAL_RESET_FIXED:
         yield ok("sqlite", sqlite3.sqlite_version)
     else:
@@ -109,7 +124,6 @@ def _sqlite(_settings: Settings) -> Iterator[Finding]:
 
 
 def _state_disk(settings: Settings) -> Iterator[Finding]:
-    settings.make_state_dir()
     kind = file_system_of(settings.state_dir)
     seen = f"{settings.state_dir} on {kind or 'an unknown file system'}"
     if is_unsafe(kind):
@@ -144,7 +158,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield bad("ledger", lost, RESTORE_HINT)
     elif version == 0:
         yield ok("ledger", f"{settings.ledger_path} does not exist yet; the first command that needs it creates it")
-    elif (fault := _damage(settings.ledger_path)) is not None:
+    elif (fault := damage_of(settings.ledger_path)) is not None:
         advice = "stop the daemon; `cbi-queue restore` lists the backups and restores one"
         yield bad("ledger", f"{settings.ledger_path} is damaged: {fault}", advice)
     else:
@@ -167,16 +181,6 @@ def _backups(settings: Settings) -> Finding:
     age_s = clock.epoch_s() - event.at
     seen = f"{held}, the last made {span(age_s)} ago"
     return ok("daily backup", seen) if age_s < STALE_BACKUP_S else note("daily backup", seen, "start the daemon")
-
-
-def _damage(path: Path) -> str | None:
-    """Return the first fault that SQLite finds in the whole file; None when it finds none."""
-    try:
-        with closing(connect(path, readonly=True)) as conn:
-            verdict = str(conn.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except (sqlite3.Error, CbiError) as exc:
-        return str(exc)
-    return None if verdict == "ok" else verdict
 
 
 def _volume(settings: Settings) -> Iterator[Finding]:
@@ -223,22 +227,21 @@ def _families(_settings: Settings) -> Iterator[Finding]:
 def _runtimes(settings: Settings) -> Iterator[Finding]:
     installed = {backend for backend in BACKENDS if runtime_of(settings, backend).origin == "installed"}
     known = {backend for model in MODELS.values() for backend in model.backends}
+    probe = cache(probe_runtime)
     for backend in sorted({"native", "torch", *installed, *settings.runtimes}):
         interpreter = settings.interpreter_for(backend)
         subject, again = f"runtime {backend}", f"run `cbi-queue runtime install {backend}`"
         if backend not in known:
-            yield bad(
-                subject,
-                f"unused: {unknown('backend', backend, sorted(known))}",
-                "correct [runtimes] in the settings file",
-            )
+            unused = f"unused: {unknown('backend', backend, sorted(known))}"
+            yield bad(subject, unused, "correct [runtimes] in the settings file")
             continue
-        probed = probe_runtime(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
+        libraries = NET_LIBRARIES.get(backend, LIBRARIES)
+        probed = probe(interpreter, libraries)
         if probed is None:
             yield bad(subject, f"{interpreter} does not start", "correct [runtimes] in the settings file")
             continue
         missing, code = probed
-        broken = {} if missing else import_errors(interpreter, NET_LIBRARIES.get(backend, LIBRARIES))
+        broken = {} if missing else import_errors(interpreter, libraries)
         if "jobs" in missing:
             yield bad(subject, f"{interpreter} does not have cbi-queue", "install cbi-queue there")
         elif missing and backend in NET_LIBRARIES:
@@ -339,9 +342,6 @@ def _runs(settings: Settings) -> Iterator[Finding]:
 def _tracking(settings: Settings) -> Iterator[Finding]:
     is_well, seen, advice = tracking_words(settings)
     yield ok("tracking", seen) if is_well else note("tracking", seen, advice)
-
-
-def _notifications(settings: Settings) -> Iterator[Finding]:
     for words in failures(settings):
         yield note("notifications", words, "`cbi-queue notify test` tries it again and says what came back")
 
@@ -385,9 +385,8 @@ def _sensors(_settings: Settings) -> Iterator[Finding]:
     for row in rows:
         subject = f"sensor {row.kind}, {row.sensor}"
         if row.is_known and NEVER_SEEN in row.source:
-            yield note(
-                subject, f"{row.words}; {row.source}: it cannot be told from a level that is never set", PROVE_LEVEL
-            )
+            seen = f"{row.words}; {row.source}: it cannot be told from a level that is never set"
+            yield note(subject, seen, PROVE_LEVEL)
         elif row.is_known:
             yield ok(subject, f"{row.words}; {span(row.age_s)} old, from {row.source}, {row.trust}")
         else:

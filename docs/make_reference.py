@@ -22,7 +22,7 @@ HEAD = """# Reference
 
 Every verb of `cbi-queue`, with its arguments and options. Generated from the commands by `make docs`; do not edit.
 
-NAME is the number or the name of a job. A duration is written `90s`, `30m`, `2h` or `1d`. `-h` or `--help` after any verb prints
+NAME is the number or the name of a job. A duration is written `90s`, `30m`, `2h30m` or `1d`. `-h` or `--help` after any verb prints
 the same as here. Exit codes, unless stated otherwise: 0 done, 1 a job or the command failed, 2 refused input, 75 another daemon holds the slot.
 """
 

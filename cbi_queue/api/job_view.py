@@ -189,7 +189,9 @@ def _params(job: JobRow) -> list[tuple[str, str, bool]]:
 def _attempt(row: AttemptRow, events: Sequence[EventRow], now: float) -> AttemptShown:
     end = row.ended_at or now
     paused = paused_s(events, row.started_at, end)
-    return AttemptShown(row, max(0.0, end - row.started_at - paused), paused, row.outcome or "in the slot")
+    return AttemptShown(
+        row, max(0.0, (row.slot_s or end - row.started_at) - paused), paused, row.outcome or "in the slot"
+    )
 
 
 def _result(job: JobRow, models: Path) -> ResultShown:

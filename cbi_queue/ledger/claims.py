@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue import clock
 from cbi_queue.ledger.connection import unflushed
 from cbi_queue.ledger.holds import sweep_expired
-from cbi_queue.ledger.rows import AttemptRow, JobRow
+from cbi_queue.ledger.rows import CLAIMED_BOOT, AttemptRow, JobRow
 from cbi_queue.lifecycle import CLAIM, PAUSE, RESUME, Reason
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ _NEXT = """
 A wait lasts an hour at most; one that seems longer was written with a wrong clock, and is over.
 """
 _STILL_NEXT = _NEXT.replace("*", "id, attempts, EXISTS (SELECT 1 FROM holds) AS hold_is_over", 1)
-CLAIMED_BOOT, SLOT_TIME = "claimed_boot_s", "slot_s"
-"""Keys of an attempt's settings: when it was claimed and how long it was in the slot, both by the boot clock, which
-nobody sets."""
 _OPEN_ATTEMPT = "INSERT INTO attempts (job_id, number, started_at) VALUES (?, ?, ?)"
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.datasets.place import DEFAULT
-from cbi_queue.ledger.claims import CLAIMED_BOOT, SLOT_TIME
+from cbi_queue.ledger.rows import CLAIMED_BOOT, SLOT_TIME
 from cbi_queue.lifecycle import PAUSE, RESUME, HoldReason, Outcome
 from cbi_queue.models.first_costs import FIRST_COSTS, USUAL_ROWS, shape
 from cbi_queue.models.kinds import BARS, Family

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 FINISHED = (JobState.SUCCEEDED, JobState.VETOED)
 """States of a job that left a complete run folder."""
+CLAIMED_BOOT, SLOT_TIME = "claimed_boot_s", "slot_s"
+"""Keys of an attempt's settings: when it was claimed and how long it was in the slot, both by the boot clock, which
+nobody sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,14 @@ class AttemptRow:
     def of(cls, row: sqlite3.Row) -> AttemptRow:
         """Read a row of `SELECT * FROM attempts`."""
         return cls(*_read(cls, row))
+
+    @property
+    def slot_s(self) -> float | None:
+        """Seconds in the slot, by the boot clock where it was recorded. None: it runs, or its clock was set back."""
+        if self.ended_at is None:
+            return None
+        seconds = (self.settings or {}).get(SLOT_TIME, self.ended_at - self.started_at)
+        return float(seconds) if isinstance(seconds, int | float) and seconds >= 0 else None
 
 
 @dataclass(frozen=True, slots=True)

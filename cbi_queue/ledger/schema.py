@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from cbi_queue.errors import LedgerError
+from cbi_queue.errors import CbiError, LedgerError
 from cbi_queue.ledger.connection import advice, connect, refuse_unsafe_disk
 
 if TYPE_CHECKING:
@@ -109,6 +109,16 @@ def _foreign_table(path: Path) -> str | None:
     with closing(connect(path, readonly=True)) as conn:
         row = conn.execute(sql).fetchone()
     return None if row is None or row[0] is None else str(row[0])
+
+
+def damage_of(path: Path) -> str | None:
+    """Return the first fault that SQLite finds in the whole file; None when it finds none."""
+    try:
+        with closing(connect(path, readonly=True)) as conn:
+            verdict = str(conn.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except (sqlite3.Error, CbiError) as exc:
+        return str(exc)
+    return None if verdict == "ok" else verdict
 
 
 def why_lost(path: Path) -> str | None:

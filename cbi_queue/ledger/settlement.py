@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_queue import clock
 from cbi_queue.hardware.memory import planned_micro_batch
-from cbi_queue.ledger.claims import SLOT_TIME, cancel_requested
+from cbi_queue.ledger.claims import cancel_requested
 from cbi_queue.ledger.micro_batch import first_micro_batch
 from cbi_queue.ledger.needs import satisfy_dependents
 from cbi_queue.ledger.queries import ooms_of
-from cbi_queue.ledger.rows import JobRow
+from cbi_queue.ledger.rows import SLOT_TIME, JobRow
 from cbi_queue.lifecycle import CANCEL, FAIL, FINISH, HOLD, REASON_WORDS, REQUEUE, VETO, Outcome, Reason
 from cbi_queue.models.kinds import BOOSTED, Family
 from cbi_queue.wording import OTHER_NUMBERS, span

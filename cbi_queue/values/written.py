@@ -37,15 +37,17 @@ def core_value(text: str) -> str | int | float | bool | None:
     return text
 
 
-DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([smhd])")
-"""A length of time with its unit: `90s`, `1.5h`, `2 d`."""
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+DURATION = re.compile("(?=[0-9])" + "".join(rf"(?: ?([0-9]{{1,9}}(?:\.[0-9]{{1,6}})?) ?{unit})?" for unit in _SECONDS))
+"""A length of time with its units, the longest first: `90s`, `1.5h`, `2 d`, `2h30m`."""
 
 
 def seconds_of(value: object) -> float | None:
-    """Return a length of time in seconds: a number of seconds, or text like `90s`, `10m`, `2h`, `1d`; else None."""
+    """Return a length of time in seconds: a number of seconds, or text like `90s`, `10m`, `2h30m`, `1d`; else None."""
     if isinstance(value, str) and (match := DURATION.fullmatch(value)):
-        return float(match[1]) * _SECONDS[match[2]]
+        return float(
+            sum(float(number) * size for number, size in zip(match.groups("0"), _SECONDS.values(), strict=True))
+        )
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -184,6 +184,6 @@ def attempt_rows(ledger: Ledger, jobs: Iterable[JobRow]) -> Iterator[Row]:
             yield {
                 "job": job.name, "job_id": job.id, "attempt": attempt.number, "outcome": told["outcome"],
                 "started_at": _instant(attempt.started_at), "ended_at": _instant(attempt.ended_at),
-                "seconds": None if attempt.ended_at is None else attempt.ended_at - attempt.started_at,
+                "seconds": attempt.slot_s,
                 "exit_code": attempt.exit_code, "error": attempt.error, "peak_rss_mib": attempt.peak_rss_mib,
             }  # fmt: skip

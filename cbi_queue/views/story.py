@@ -8,8 +8,8 @@ baseline that it was compared with may be out of date.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from cbi_queue.governor.diagnosis.attribution import NOT_THE_MACHINE
 from cbi_queue.governor.values import Cause
 from cbi_queue.ledger.learned import what_was_learned
 from cbi_queue.ledger.queries import attempts_of, events_of, find_job
-from cbi_queue.lifecycle import event_title
+from cbi_queue.lifecycle import CLAIM, IN_SLOT_STATES, event_title
 from cbi_queue.views.governor import slowdown_words
 from cbi_queue.views.progress import epochs_a_report
 from cbi_queue.wording import counted, duration, per_sample
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 LEAST_QUIET_EPOCHS = 3
 """Fewest epochs of the first stretch for the others to be compared with it."""
+SET_BACK_S = 2.0
+"""Seconds by which a clock goes back to count as set; less is two processes that write at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,40 @@ class JobHistory:
 def story_of(history: JobHistory) -> list[Line]:
     """Return the story of a job, oldest line first, then a summary, then a hint where there is one."""
     marks = [*_events(history), *_slowdowns(history)]
-    lines = sorted([*marks, *_stretches(history, sorted(mark.at for mark in marks))], key=lambda line: line.at)
+    if any(_was_set_back([row.at for row in rows]) for rows in (history.events, history.epochs)):
+        lines = list(_by_number(history))
+    else:
+        lines = sorted([*marks, *_stretches(history, sorted(mark.at for mark in marks))], key=lambda line: line.at)
     at = lines[-1].at if lines else history.job.enqueued_at
     return [*lines, _summary(history, at), *_hint(history, at)]
+
+
+def _was_set_back(instants: Sequence[float]) -> bool:
+    """Return True if the clock was set back between two instants, which are in the order of their rows."""
+    return any(later < at - SET_BACK_S for at, later in pairwise(instants))
+
+
+def _by_number(history: JobHistory) -> Iterable[Line]:
+    """Yield the events in the order of their numbers, and the work of each attempt before the event that ended it."""
+    attempt, is_open = 0, False
+    for event, line in zip(history.events, _events(history), strict=True):
+        if event.event == CLAIM.name:
+            attempt, is_open = attempt + 1, True
+        elif is_open and event.target and event.target not in IN_SLOT_STATES:
+            is_open = False
+            yield from _work_of(history, attempt)
+        yield line
+    if is_open:
+        yield from _work_of(history, attempt)
+
+
+def _work_of(history: JobHistory, attempt: int) -> Iterable[Line]:
+    part = replace(
+        history,
+        epochs=[row for row in history.epochs if row.attempt == attempt],
+        slowdowns=[row for row in history.slowdowns if row.attempt == attempt],
+    )
+    return [*_stretches(part, ()), *_slowdowns(part)]
 
 
 def _events(history: JobHistory) -> Iterable[Line]:
@@ -142,7 +175,9 @@ def _summary(history: JobHistory, at: float) -> Line:
     trained_s = sum(row.wall_s for row in history.epochs)
     paused_s = _paused_s(history.events)
     steps = sum(row.is_step for row in history.decisions)
-    in_slot_s = sum((attempt.ended_at or at) - attempt.started_at for attempt in history.attempts)
+    in_slot = [at - each.started_at if each.ended_at is None else each.slot_s for each in history.attempts]
+    known = [seconds for seconds in in_slot if seconds is not None and seconds >= 0]
+    time = duration(sum(known)) if len(known) == len(in_slot) else "an unknown time"
     job, attempts = history.job, len(history.attempts)
     if not attempts:
         return Line(
@@ -150,7 +185,7 @@ def _summary(history: JobHistory, at: float) -> Line:
             "end",
             f"{job.state}: it was never in the slot" if job.state.is_final else f"{job.state}: not started yet",
         )
-    parts = [counted(attempts, "attempt"), f"{duration(in_slot_s)} in the slot"]
+    parts = [counted(attempts, "attempt"), f"{time} in the slot"]
     if history.epochs:
         parts.append(f"{duration(trained_s)} of it training")
     if paused_s:
@@ -198,7 +233,7 @@ def _paused_s(events: Sequence[EventRow]) -> float:
         if event.target == "paused":
             since = event.at
         elif since is not None and event.source == "paused":
-            total, since = total + event.at - since, None
+            total, since = total + max(0.0, event.at - since), None
     return total
 
 

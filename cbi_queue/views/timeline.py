@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbi_queue.ledger.rows import SLOT_TIME
 from cbi_queue.wording import DAY_S, counted, duration
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ LEAST_WIDTH = 1.5
 TICKS_S = (60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, DAY_S, 2 * DAY_S)
 MOST_TICKS = 9
 KNOWN_HEAT = frozenset({"nominal", "moderate", "heavy", "trapping", "sleeping"})
-_ATTEMPTS = """
-    SELECT a.job_id, a.number, a.started_at, a.ended_at, a.outcome, j.name, j.family FROM attempts a
+_ATTEMPTS = f"""
+    SELECT a.job_id, a.number, a.started_at, a.ended_at, a.outcome, j.name, j.family,
+        json_extract(a.settings, '$.{SLOT_TIME}') AS slot_s FROM attempts a
     JOIN jobs j ON j.id = a.job_id WHERE a.id > (SELECT coalesce(MAX(id), 0) - ? FROM attempts)
     AND coalesce(a.ended_at, ?) >= ? ORDER BY a.id
-"""
+"""  # noqa: S608 - our own words
 _PAUSES = """
     SELECT at, event FROM events WHERE job_id = ? AND at BETWEEN ? AND ? AND event IN ('pause', 'resume') ORDER BY id
 """
@@ -159,7 +161,7 @@ class _Axis:
 
 
 def _said(row: Any, now: float) -> str:
-    took = duration((row["ended_at"] or now) - row["started_at"])
+    took = duration((row["ended_at"] or now) - row["started_at"] if row["slot_s"] is None else row["slot_s"])
     return f"{row['name']}, attempt {row['number']}: {row['outcome'] or 'in the slot'}, {took}"
 
 

@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cbi_queue.lean_imports import without
+from cbi_queue.lean_imports import UNUSED_BY_TREES, without
 from cbi_queue.models.catalogue import has_outside_code
 from cbi_queue.openmp import remedy_for
 from jobs.trainer import BrokenRuntime
@@ -15,13 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-_UNUSED = ("sklearn", "pandas", "dask", "matplotlib")
-"""Libraries that LightGBM and XGBoost import for estimators, frames and plots, if they find them: a second, and 80 MiB."""
-
-
 @contextmanager
 def importing(name: str) -> Iterator[None]:
-    """Import the library *name* in the body, without `_UNUSED`, whose estimators and frames it then lacks for good.
+    """Import the library *name* in the body, without `UNUSED_BY_TREES`, whose estimators and frames it then lacks for good.
 
     Where the model is that of an installed package, it is imported whole: its code may use them.
 
@@ -29,7 +25,7 @@ def importing(name: str) -> Iterator[None]:
         BrokenRuntime: with the remedy, when it is missing or does not load.
     """
     try:
-        with without(*(() if has_outside_code() else _UNUSED)):
+        with without(*(() if has_outside_code() else UNUSED_BY_TREES)):
             yield
     except Exception as exc:
         error = " ".join(str(exc).split())

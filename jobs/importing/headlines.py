@@ -26,7 +26,7 @@ from cbi_queue.regular_files import plain_words
 from cbi_queue.wording import counted
 from jobs.data.columns import words_of
 from jobs.data.headlines import PUBLISHED, SCHEMA, TEXT
-from jobs.importing.source import open_source
+from jobs.importing.source import apart_words, open_source
 from jobs.importing.values import MISSING, quoted
 from jobs.trainer import BrokenSpec
 
@@ -67,9 +67,9 @@ def stage(request: dict[str, Any]) -> dict[str, Any]:
     work = Path(request["work"])
     rows, empty = [], 0
     clock = _Clock(request.get("zone"), request.get("time_format"))
-    columns = ("", "")
+    columns, apart = ("", ""), list[str]()
     for name in request["files"]:
-        times, texts, columns = _columns(Path(name), work, request)
+        times, texts, columns = _columns(Path(name), work, request, apart)
         for number, (moment, text) in enumerate(zip(times, texts, strict=True), start=1):
             words = " ".join(str(text).split()) if text is not None else ""
             if words.lower() in MISSING:
@@ -96,7 +96,7 @@ def stage(request: dict[str, Any]) -> dict[str, Any]:
         "new": len(every) - len(before),
         "first": _written(every[0][0]),
         "last": _written(every[-1][0]),
-        "notes": _notes(rows, before, every, empty, clock),
+        "notes": apart_words(apart) + _notes(rows, before, every, empty, clock),
         "staged": str(target),
         "sha256": sha256_of(target),
     }
@@ -193,8 +193,10 @@ class _Clock:
         raise BrokenSpec(f"{where}: {text[:60]!r} is not {expected}{hint}")
 
 
-def _columns(path: Path, work: Path, request: dict[str, Any]) -> tuple[list[Any], list[Any], tuple[str, str]]:
-    """Return times and texts of one file or folder of part files, and the names of their columns."""
+def _columns(
+    path: Path, work: Path, request: dict[str, Any], apart: list[str]
+) -> tuple[list[Any], list[Any], tuple[str, str]]:
+    """Return times and texts of one file or folder of part files, and the names of their columns; *apart* gets the rest."""
     parts = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     if parts and all(part.suffix.lower() in {".parquet", ".parq", ".pq"} for part in parts):
         return _parquet_columns(parts, request)
@@ -203,6 +205,7 @@ def _columns(path: Path, work: Path, request: dict[str, Any]) -> tuple[list[Any]
     source = open_source([path], room, request.get("threads") or 1, parallel=False)
     if set(source.columns.values()) != {"text"}:
         raise BrokenSpec(f"{path} is a Parquet file whose name does not end in .parquet; rename it")
+    apart += source.apart
     names = _chosen(list(source.columns), request, str(path))
     table = source.connection.execute(f"SELECT {quoted(names[0])}, {quoted(names[1])} FROM source").fetchall()
     return [row[0] for row in table], [row[1] for row in table], names

@@ -9,8 +9,11 @@ from __future__ import annotations
 import glob
 import gzip
 import shutil
+import zipfile
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -23,19 +26,20 @@ from jobs.importing.form import form_of
 from jobs.trainer import BrokenSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from jobs.importing.form import Form
 
 PARQUET = (".parquet", ".parq", ".pq")
 TEXT = (".csv", ".tsv", ".txt", ".tab")
-GZIP = ".gz"
+GZIP, ZIP = ".gz", ".zip"
 BATCH_ROWS = 1 << 17
 MOST_UNPACKED = 100
 """Bytes that one packed byte may become: text about prices becomes 3 to 20, a packed file that never ends about 1,000."""
 UNPACKED_ANYWAY = 1 << 26
 """Bytes that a packed file of any size may become."""
+MOST_MEMBERS = 1000
+"""Files that a zip archive may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,14 @@ class Source:
     """Names that several columns of a text file have."""
     separator: str | None = None
     """Of a text file."""
+    apart: tuple[str, ...] = ()
+    """Names of files in folders and archives that are no tables with the columns of the others."""
 
 
 def open_source(
     paths: Sequence[Path], work: Path, threads: int, memory_mib: int = 512, *, parallel: bool = True
 ) -> Source:
-    """Open *paths*, files and folders of part files, as one relation.
+    """Open *paths*, files and folders or zip archives of part files, as one relation.
 
     Args:
         paths: all of one kind, with the same columns.
@@ -70,20 +76,50 @@ def open_source(
     Raises:
         BrokenSpec: naming the file and what is wrong with it.
     """
-    files = [file for path in paths for file in _files_of(path)]
-    kinds = {_kind(file) for file in files}
-    if len(kinds) > 1:
-        raise BrokenSpec("CSV and Parquet files cannot be imported together; import one kind at a time")
-    connection = duckdb.connect()
-    connection.execute(
-        f"SET threads = {threads}; SET memory_limit = '{memory_mib}MiB'; SET preserve_insertion_order = true; SET enable_progress_bar = false"
-    )
-    connection.execute("SET temp_directory = ?", [str(work)])
-    named = tuple(map(str, files))
-    if kinds == {"text"}:
-        form = _open_text(connection, [_unpacked(file, work) for file in files], work, parallel=parallel)
-        return Source(connection, named, dict.fromkeys(form.names, "text"), {}, form.repeated, form.separator)
-    return Source(connection, named, *_open_parquet(connection, files, work))
+    files: list[Path] = []
+    named: list[str] = []
+    apart: list[str] = []
+    members: dict[Path, str] = {}
+    for path in paths:
+        tables, others = _tables_among(_files_of(path))
+        if path.suffix.lower() == ZIP and path.is_file():
+            members |= (inside := _members_of(path, work, apart))
+            tables, others = _tables_among(list(inside))
+        files += tables
+        named += [str(path)] if path.is_file() else map(str, tables)
+        apart += [members.get(file, file.name).rpartition(": ")[2] for file in others]
+    with _in_own_names(members):
+        kinds = {_kind(file) for file in files}
+        if len(kinds) > 1:
+            raise BrokenSpec("CSV and Parquet files cannot be imported together; import one kind at a time")
+        connection = duckdb.connect()
+        connection.execute(
+            f"SET threads = {threads}; SET memory_limit = '{memory_mib}MiB'; SET preserve_insertion_order = true; SET enable_progress_bar = false"
+        )
+        connection.execute("SET temp_directory = ?", [str(work)])
+        if kinds == {"text"}:
+            form = _open_text(connection, [_unpacked(file, work) for file in files], work, parallel=parallel)
+            columns = dict.fromkeys(form.names, "text")
+            return Source(connection, tuple(named), columns, {}, form.repeated, form.separator, apart=tuple(apart))
+        return Source(connection, tuple(named), *_open_parquet(connection, files, work), apart=tuple(apart))
+
+
+@contextmanager
+def _in_own_names(members: dict[Path, str]) -> Iterator[None]:
+    """Let a complaint name a member of an archive as the archive does."""
+    try:
+        yield
+    except BrokenSpec as exc:
+        words = str(exc)
+        for file, name in members.items():
+            words = words.replace(str(file), name)
+        raise BrokenSpec(words) from exc
+
+
+def apart_words(names: Sequence[str]) -> list[str]:
+    """Return the note about files that are not imported; empty without any."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return [f"left out, no tables with the columns of the others: {', '.join(names[:5])}{more}"] if names else []
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -101,6 +137,68 @@ def _files_of(path: Path) -> list[Path]:
         except OSError as exc:
             raise BrokenSpec(f"{file} cannot be imported: {exc.strerror}") from exc
     return found
+
+
+def _tables_among(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Part *files* from texts that lie beside tables, such as README.txt, and have not their columns."""
+    texts = {file for file in files if file.name.lower().removesuffix(GZIP).endswith(".txt")}
+    if not texts or len(texts) == len(files):
+        return files, []
+    wanted = _names_in(next(file for file in files if file not in texts))
+    apart = [file for file in files if file in texts and (wanted is None or _names_in(file) != wanted)]
+    return [file for file in files if file not in apart], apart
+
+
+def _names_in(file: Path) -> tuple[str, ...] | None:
+    try:
+        return form_of(file).names
+    except BrokenSpec:
+        return None
+
+
+def _members_of(archive: Path, work: Path, apart: list[str]) -> dict[Path, str]:
+    """Write the tables of a zip archive into *work*, under names of our own: no path in it is followed.
+
+    Args:
+        archive: its members are counted and measured before any is read.
+        work: an own folder.
+        apart: gets the names of members that are no tables.
+
+    Returns:
+        Each table with what it is called in complaints.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            inside = [member for member in opened.infolist() if not member.is_dir() and not _is_hidden(member.filename)]
+            tables = sorted((each for each in inside if each.filename.lower().endswith(TEXT)), key=lambda m: m.filename)
+            size = sum(member.file_size for member in tables)
+            most = max(MOST_UNPACKED * archive.stat().st_size, UNPACKED_ANYWAY)
+            why = None
+            if len(inside) > MOST_MEMBERS:
+                why = f"holds {len(inside):,} files; allowed are {MOST_MEMBERS:,}"
+            elif not tables:
+                names = ", ".join(member.filename for member in inside[:5])
+                why = f"holds no CSV file; it holds {names or 'nothing'}"
+            elif size > most:
+                why = f"of {archive.stat().st_size:,} bytes unpacks to {size:,}; allowed are {most:,}"
+            elif any(member.flag_bits & 1 or member.compress_type not in _PACKINGS for member in tables):
+                why = "is encrypted, or packed in a way that is not read here"
+            if why:
+                raise BrokenSpec(f"{archive} {why}; unpack it yourself and import what it holds")
+            apart += [member.filename for member in inside if member not in tables]
+            found, before = {}, len(list(work.iterdir()))
+            for number, member in enumerate(tables):
+                target = work / f"member-{before}-{number}{Path(member.filename).suffix.lower()}"
+                with opened.open(member) as packed, target.open("xb") as plain:
+                    shutil.copyfileobj(packed, plain, 1 << 20)  # at most the size that was measured
+                found[target] = f"{archive}: {member.filename}"
+            return found
+    except (zipfile.BadZipFile, zlib.error, EOFError) as exc:
+        raise BrokenSpec(f"{archive} cannot be unpacked to its end: {exc}") from exc
+
+
+def _is_hidden(member: str) -> bool:
+    return any(part.startswith((".", "_")) for part in member.split("/") if part not in {".", ".."})
 
 
 def _is_known(file: Path) -> bool:
@@ -205,6 +303,8 @@ def _open_parquet(
     return columns, left_out
 
 
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Methods whose unpacking takes a bounded piece of memory."""
 _TYPES = {"date": pa.date32(), "number": pa.float64(), "text": pa.string(), "flag": pa.float64()}
 
 

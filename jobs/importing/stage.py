@@ -25,7 +25,7 @@ from jobs.data.feature_cap import features_of, memory_mib
 from jobs.data.feature_names import CALENDAR, DATE, PRICE
 from jobs.data.safe_names import safe_names
 from jobs.importing.proposal import flag_sql, propose
-from jobs.importing.source import open_source
+from jobs.importing.source import apart_words, open_source
 from jobs.importing.values import any_date_sql, date_sql, plain_date_sql, quoted, text_of
 from jobs.trainer import BrokenSpec
 
@@ -76,6 +76,7 @@ def stage(request: dict[str, Any]) -> dict[str, Any]:
         date_form=request.get("date_format"),
         decimal=request.get("decimal"),
     )
+    found.notes += apart_words(source.apart)
     names = _read(source, proposal, found, work / STAGED)
     answer: dict[str, Any] = {
         "files": list(source.files),

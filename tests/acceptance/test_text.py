@@ -55,7 +55,7 @@ def test_each_step_names_the_next_one_until_the_plan_is_right(site) -> None:
 
 
 def test_a_dry_run_and_a_refusal_change_nothing(site) -> None:
-    site.run("text", "import", "news.csv", "--dry-run")
+    site.run("text", "import", "news.csv", "--dry-run", "--yes")
     assert "is no time zone" in site.run("text", "import", "news.csv", "--zone", "Mars", code=2)
     assert "headlines.close is '25:99'" in " ".join(
         site.run("text", "import", "news.csv", "--close", "25:99", code=2).split()

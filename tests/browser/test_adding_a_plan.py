@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support.api_installation import ApiInstallation
 
+from cbi_queue import clock
+from cbi_queue.telemetry.telemetry import Telemetry
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -60,6 +63,15 @@ def test_a_broken_plan_shows_its_line_and_the_mended_one_is_enqueued(tmp_path: P
         page.get_by_role("link", name="hello").click()
         page.get_by_role("heading", name="State").wait_for()
         page.wait_for_load_state()
+        telemetry = Telemetry(site.settings.telemetry_path)
+        step = (
+            "INSERT INTO decisions VALUES (NULL, ?, 1, 1, 3, 'pace', 'heat', ?, 0.8, 0, 0, 1, '{\"temp_c\": 104}', 0)"
+        )
+        telemetry.write(step, (clock.epoch_s() - 60, "paced to 80 %: the heat is above hot_c"))
+        telemetry.close()
         page.goto(f"{site.url}/governor")
+        page.get_by_text("Thresholds in force").click()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        hidden = "[...document.querySelectorAll('.scroll')].filter(e => e.querySelector('table') && e.scrollWidth > e.clientWidth)"
+        assert (page.locator(".stacked:visible").count(), page.evaluate(f"{hidden}.length")) == (3, 0)
         chromium.close()

@@ -240,10 +240,12 @@ def test_a_folder_of_part_files_is_one_table(read, tmp_path):
         )
     (folder / "_SUCCESS").touch()
     (folder / ".part-0.crc").write_bytes(b"x")
+    (folder / "README.txt").write_text("Prices, as the exchange\ngave them, in cents.\n")
 
     answer, frame = read([folder])
 
     assert (len(answer["files"]), is_right(frame)) == (2, True)
+    assert "left out, no tables with the columns of the others: README.txt" in answer["notes"]
 
 
 def test_files_with_other_columns_are_not_mixed(read, tmp_path):

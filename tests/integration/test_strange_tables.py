@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import re
+import zipfile
 from datetime import date, timedelta
 from itertools import accumulate
 
@@ -182,6 +183,39 @@ def test_a_packed_table_is_unpacked_and_a_damaged_one_refused(read):
         read(packed[:-50], "zl.csv.gz")
     with pytest.raises(BrokenSpec, match="is an archive; unpack it, or name it as what it holds"):
         read(packed, "zl.gz")
+
+
+def zipped(tmp_path, **members: str) -> bytes:
+    """Return an archive of *members*; `__` in a name stands for a dot."""
+    with zipfile.ZipFile(tmp_path / "made.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name.replace("__", "."), text)
+    return (tmp_path / "made.zip").read_bytes()
+
+
+def test_a_zip_archive_of_part_files_is_one_table_and_nothing_leaves_the_staging_folder(read, tmp_path, monkeypatch):
+    parts = {f"../../part-{n}__csv": rows("Date,Price", DAYS[n * 100 : n * 100 + 100], str) for n in (1, 0)}
+    before = sorted(tmp_path.parent.rglob("part-*"))
+    whole = zipped(tmp_path, **parts, README__txt="Prices, in cents.\n", LICENSE="CC0", **{"__MACOSX/x__csv": "?"})
+    answer, frame = read(whole, "prices.zip")
+    assert (answer["files"], frame.height) == ([str(tmp_path / "prices.zip")], 200)
+    assert "left out, no tables with the columns of the others: LICENSE, README.txt" in answer["notes"]
+    assert sorted(tmp_path.parent.rglob("part-*")) == before
+
+    other = zipped(tmp_path, a__csv=parts["../../part-0__csv"], b__csv="Date,Open\n2019-01-01,1\n")
+    for packed, words in (
+        (other, r"prices\.zip: b\.csv has other columns than .*prices\.zip: a\.csv"),
+        (zipped(tmp_path, x__json="{}"), r"holds no CSV file; it holds x\.json; unpack it yourself"),
+        (whole[:-60], "cannot be unpacked to its end"),
+        (whole[:80] + bytes(20) + whole[100:], "cannot be unpacked to its end"),
+    ):
+        with pytest.raises(BrokenSpec, match=words):
+            read(packed, "prices.zip")
+    monkeypatch.setattr(source, "UNPACKED_ANYWAY", 1 << 10)
+    monkeypatch.setattr(source, "MOST_MEMBERS", 3)
+    for packed, words in ((zipped(tmp_path, a__csv="0" * 999_999), "unpacks to 999,999"), (whole, "holds 4 files")):
+        with pytest.raises(BrokenSpec, match=words):
+            read(packed, "prices.zip")
 
 
 def test_a_small_file_that_unpacks_without_end_is_refused_and_leaves_nothing(read, tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """Empty stand-ins for the trainers' libraries, for tests of `cbi-queue doctor` that are about something else.
 
-It imports each library in a process of its own, which takes most of its six seconds of processor time.
+It imports each library in a process of its own, which takes most of its four seconds of processor time.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from cbi_queue.cli.output import print_json
 from cbi_queue.settings import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from cbi_queue.findings import Finding
 
 MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
@@ -41,14 +43,28 @@ def command(as_json: bool, mac_checklist: bool, fix: bool, yes: bool) -> None:
         return
     from cbi_queue.doctor import examine
 
-    findings = examine(load_settings())
+    found = examine(load_settings())
+    findings = list(found if as_json else _shown(found))
     if as_json:
         print_json([asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            _print(finding)
     done = not fix or _fix(findings, ask=not yes)
     sys.exit(0 if done and all(finding.verdict != "bad" for finding in findings) else 1)
+
+
+def _shown(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Print each finding as it comes; on a terminal a last line says meanwhile that more will."""
+    is_watched = sys.stdout.isatty() and sys.stderr.isatty()
+    waiting, gone = (
+        ("Checking; loading the trainers' libraries takes longest …", "\r\x1b[K") if is_watched else ("", "")
+    )
+    try:
+        for finding in findings:
+            click.echo(gone, err=True, nl=False)
+            _print(finding)
+            click.echo(waiting, err=True, nl=False)
+            yield finding
+    finally:
+        click.echo(gone, err=True, nl=False)
 
 
 def _fix(findings: list[Finding], *, ask: bool) -> bool:

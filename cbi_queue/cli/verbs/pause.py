@@ -29,7 +29,7 @@ DEFAULT_WORDS = "paused by the user"
     )
 )
 @click.option("--reason", "words", default=DEFAULT_WORDS, show_default=True, help="Shown by `status` and on the page.")
-@click.option("--for", "for_s", type=DurationType(), help="Lift the hold automatically after this time: 30m, 2h, …")
+@click.option("--for", "for_s", type=DurationType(), help="Lift the hold automatically after this time: 30m, 2h30m, …")
 @click.option("--drain", is_flag=True, help="Let the current job finish; start nothing new.")
 @click.option("--evict", is_flag=True, help="Checkpoint the current job, end its process and queue it again.")
 @json_option

@@ -133,7 +133,7 @@ def _state_words(job: JobRow) -> str:
 
 
 def _attempt(attempt: AttemptRow) -> tuple[str, ...]:
-    took = duration(attempt.ended_at - attempt.started_at) if attempt.ended_at else "running"
+    took = duration(attempt.slot_s) if attempt.ended_at else "running"
     memory = f"{attempt.peak_rss_mib:.0f} MiB" if attempt.peak_rss_mib else ""
     started = local_time(attempt.started_at)
     return (str(attempt.number), started, took, attempt.outcome or "", memory, attempt.error or "")

@@ -15,6 +15,7 @@ from cbi_queue.values.written import blanks_in, is_look_alike, seconds_of
     ("written", "seconds"),
     [
         (90, 90.0), (0.5, 0.5), ("90s", 90.0), ("10m", 600.0), ("1.5h", 5400.0), ("2 d", 172_800.0),
+        ("2h30m", 9000.0), ("1d 12h", 129_600.0), ("30m2h", None), ("2hm", None), ("2h ", None), (" 2h", None),
         ("90", None), ("1:30", None), ("10:00", None), ("1_000", None), ("٣s", None), ("s", None), ("-1s", None),
         (True, None), (None, None), ([90], None), ("1e3s", None), ("90S", None), ("9" * 5000 + "s", None),
     ],

@@ -114,6 +114,24 @@ def test_the_time_paused_is_the_time_between_pause_and_resume():
     assert "35 s of it paused" in story_of(told(events=events))[-1].words
 
 
+def test_a_clock_that_was_set_back_changes_neither_the_order_nor_the_time_in_the_slot():
+    """The finish came before the enqueue, and an attempt of five minutes took 0 s."""
+    events = [
+        event(1, 4000.0, "enqueue", target="queued"),
+        event(2, 4001.0, "claim", source="queued", target="running"),
+        event(3, 700.0, "finish", source="running", target="succeeded"),
+    ]
+    known = replace(ATTEMPT, started_at=4001.0, ended_at=700.0, settings={"slot_s": 299.0})
+    work = [*epochs(1, 10, 4001.0, 10.0), *epochs(11, 14, 520.0, 20.0)]
+    lines = story_of(told(attempts=[known], events=events, epochs=work))
+
+    assert [line.kind for line in lines] == ["event", "event", "work", "slowdown", "slowdown", "event", "end"]
+    assert [line.words for line in lines if line.kind == "event"] == ["enqueue", "claim", "finish"]
+    assert "1 attempt, 4 min 59 s in the slot" in lines[-1].words
+    unknown = story_of(told(attempts=[replace(known, settings=None)], events=events))
+    assert "an unknown time in the slot" in unknown[-1].words
+
+
 def test_a_job_that_never_ran_has_a_story_all_the_same():
     lines = story_of(told(events=[], epochs=[], slowdowns=[], attempts=[], decisions=[]))
 

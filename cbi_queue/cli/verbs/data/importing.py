@@ -67,7 +67,7 @@ def import_files(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Read CSV or Parquet files, or folders of them, into a data set.
+    """Read CSV or Parquet files, or folders of them, or zip archives of CSV files, into a data set.
 
     Separator, decimal sign, form of the dates, and the columns of date and price are found, shown, and asked about before
     anything is written. Text columns are left out. An import again replaces the data set's data; its choices stay.

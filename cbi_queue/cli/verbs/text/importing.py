@@ -43,6 +43,7 @@ LONGEST_S = 3600.0
 @click.option("--close-zone", metavar="ZONE", help="Zone of the close.")
 @click.option("--add", is_flag=True, help="Add to the headlines that are there, instead of replacing them.")
 @click.option("--dry-run", is_flag=True, help="Say what would be imported, and change nothing.")
+@click.option("--yes", is_flag=True, expose_value=False, help="As in `data import`; this verb never asks.")
 @json_option
 def import_headlines(
     files: tuple[Path, ...],
