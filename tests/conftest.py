@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -38,6 +39,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Ignored in a shell's background and under nohup, they would be ignored by every command that a test starts, too.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     if config.option.room is not None:
         try:
             config.option.room = rooms.room_named(config.option.room)
