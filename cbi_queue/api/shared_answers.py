@@ -1,4 +1,4 @@
-"""Answers that all requests share: made once for each state of the files that they show, and never older than a second.
+"""Answers that all requests share: made once for each state of the ledger, and never older than a second.
 
 The event loop looks at the files' stamps, so a request that finds its answer made needs no thread and no ledger. One that
 does not is answered by the one computation of its kind that begins after it came; the others wait without a thread.
