@@ -33,9 +33,15 @@ _LONGEST_S = 5.0
 """Longest that what was killed is waited for: a process that hangs in the kernel cannot be ended."""
 
 
-def mark_of(ledger_id: str, job_id: int, attempt: int) -> str:
-    """Return the mark of an attempt: the same for every daemon of this ledger, and no other's."""
-    return hashlib.sha256(f"{ledger_id}:{job_id}:{attempt}".encode()).hexdigest()[:32]
+def mark_of(state_dir: Path, ledger_id: str, job_id: int, attempt: int) -> str:
+    """Return the mark of an attempt: the same for every daemon of this state folder, and of no other, copies included.
+
+    Raises:
+        OSError: when the folder cannot be looked at.
+    """
+    folder = state_dir.stat()  # a copy has the same ledger
+    told = f"{folder.st_dev}:{folder.st_ino}:{ledger_id}:{job_id}:{attempt}"
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def stamp(mark: str) -> None:
@@ -58,6 +64,15 @@ def marked(mark: str) -> list[ProcessIdentity]:
     pids = _marked_on_linux(mark) if sys.platform == "linux" else _marked_elsewhere(mark)
     found = [ProcessIdentity.of(pid) for pid in pids if pid != os.getpid()]
     return [identity for identity in found if identity is not None and identity.is_alive()]
+
+
+def is_of_another(identity: ProcessIdentity, mark: str) -> bool:
+    """Return True if the process carries another mark than *mark*; False when it carries none, or cannot be read."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        return psutil.Process(identity.pid).environ().get(VARIABLE, mark) != mark
+    return False
 
 
 def note_processes(path: Path, mark: str, processes: Iterable[ProcessIdentity]) -> None:

@@ -6,15 +6,17 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import pytest
+from support.installation import Installation
 from support.waiting import until
 
 from cbi_queue.artifacts import CHECKPOINT_FOLDER
@@ -22,9 +24,6 @@ from cbi_queue.lifecycle import JobState, Outcome
 from cbi_queue.process_identity import ProcessIdentity
 from cbi_queue.process_marks import NOTED, mark_of, marked, noted, stamp
 from jobs.script.tree import Tree
-
-if TYPE_CHECKING:
-    from support.installation import Installation
 
 UNRULY = """
 import os, signal, subprocess, sys, time
@@ -84,17 +83,41 @@ def processes(installation: Installation) -> list[ProcessIdentity]:
     return [identity for identity in found if identity is not None]
 
 
+def mark_in(installation: Installation, attempt: int) -> str:
+    """What the processes of an attempt of the job carry."""
+    with installation.ledger() as ledger:
+        return mark_of(installation.settings.state_dir, ledger.ledger_id, installation.job("mine").id, attempt)
+
+
+def copy_of_it(installation: Installation) -> None:
+    """Run the daemon of a copy of the state folder, until it has settled what the copied ledger says is running."""
+    shutil.copytree(installation.settings.state_dir, installation.root / "copy")
+    copy = Installation(installation.root, {**installation.overrides, "CBI_STATE_DIR": str(installation.root / "copy")})
+    daemon = copy.start_daemon()
+    installation.daemons.append(daemon)
+    copy.until_state("mine", "queued")
+    until(lambda: "that of the queue in" in copy.cli("status"), "it finds the models folder taken")
+    daemon.terminate()
+    assert daemon.wait(60) == 0
+
+
 def beats(installation: Installation) -> list[int]:
     """How far each process has come."""
     return [(installation.root / "work" / f"{place}.beat").stat().st_size for place in PLACES]
 
 
 def test_a_pause_stops_all_of_it_and_a_cancel_ends_all_of_it(installation: Installation) -> None:
-    """Also what left the session, forked twice, cleared its environment, ignores SIGTERM, closed its descriptors."""
+    """Also what left the session, forked twice, cleared its environment, ignores SIGTERM, closed its descriptors.
+
+    The daemon of a copy of the state folder, with the same ledger, leaves all of it alone.
+    """
     installation.enqueue(script(installation, UNRULY))
     installation.start_daemon()
     all_of_it = processes(installation)
     assert len(all_of_it) == len(PLACES)
+    copy_of_it(installation)
+    assert installation.trainer("mine").is_alive()
+    assert all(each.is_alive() for each in all_of_it)
     installation.cli("pause")
     until(lambda: all(psutil.Process(each.pid).status() == "stopped" for each in all_of_it), "all are stopped")
     before = beats(installation)
@@ -109,7 +132,7 @@ def test_a_pause_stops_all_of_it_and_a_cancel_ends_all_of_it(installation: Insta
 
 def test_what_has_ended_is_noted_no_longer(tmp_path: Path) -> None:
     """A week of short commands filled the file, and beyond a size nothing of it was read."""
-    notes, mark = tmp_path / NOTED, mark_of("ledger", 1, 1)
+    notes, mark = tmp_path / NOTED, mark_of(tmp_path, "ledger", 1, 1)
     tree, pids = Tree(mark, notes), []
     for _ in range(2):
         with subprocess.Popen(["sleep", "60"]) as child:
@@ -121,9 +144,11 @@ def test_what_has_ended_is_noted_no_longer(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the second mark is Linux's")
-def test_the_second_mark_is_read_where_the_environment_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_mark_is_read_where_the_environment_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The kernel keeps the environment of a process that may not be dumped, such as ssh-agent, from its own user."""
-    mark, read = mark_of("ledger", 1, 2), Path.read_bytes
+    mark, read = mark_of(tmp_path, "ledger", 1, 2), Path.read_bytes
 
     def refused(path: Path) -> bytes:
         if path.name == "environ":
@@ -162,10 +187,8 @@ def test_after_a_sigkill_nothing_of_it_lives_beside_the_next_attempt(installatio
     assert all(line["alone"] for line in installation.overlaps())
     installation.cli("cancel", "mine")
     installation.until_state("mine", "cancelled")
-    with installation.ledger() as ledger:
-        ledger_id = ledger.ledger_id
     for attempt in (1, 2):
-        assert not marked(mark_of(ledger_id, installation.job("mine").id, attempt))
+        assert not marked(mark_in(installation, attempt))
 
 
 def test_what_a_script_prints_is_harmless_and_bounded_and_its_end_is_told(installation: Installation) -> None:
@@ -201,8 +224,7 @@ shutil.rmtree(os.getcwd())
     logs = [file for file in log.parent.iterdir() if file.name.startswith(log.name)]
     assert all(b"\x1b" not in file.read_bytes() and b"\0" not in file.read_bytes() for file in logs)
     assert sum(file.stat().st_size for file in logs) < 4 * 30 * 2**20
-    with installation.ledger() as ledger:
-        assert not marked(mark_of(ledger.ledger_id, done.id, 1))
+    assert not marked(mark_in(installation, 1))
     for name, (_, words) in ends.items():
         installation.until_state(name, "failed")
         assert words in str(installation.attempts(name)[-1].error), name

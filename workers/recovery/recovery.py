@@ -25,7 +25,7 @@ from cbi_queue.errors import SlotStuck
 from cbi_queue.ledger import Ledger, queries, settlement
 from cbi_queue.lifecycle import Outcome, Reason
 from cbi_queue.process_identity import ProcessIdentity
-from cbi_queue.process_marks import NOTED, kill_marked, mark_of
+from cbi_queue.process_marks import NOTED, is_of_another, kill_marked, mark_of
 from workers.recovery.crash_count import crashes_in_a_row
 from workers.slot.settling import settle, signed_manifest
 from workers.trainer.ending import Ending, Settlement
@@ -74,13 +74,21 @@ def end_unlocked_trainer(settings: Settings, stop: StopFlag) -> None:
 
 
 def find_orphan(settings: Settings) -> ProcessIdentity | None:
-    """Return the trainer that the row in the slot names, alive or not; None when no row names one."""
+    """Return the trainer that the row in the slot names, alive or not; None when no row names one.
+
+    In a copy of the state folder the row names the trainer of the daemon of the original: that is none of ours.
+    """
     if not settings.ledger_path.exists():
         return None
     with Ledger.open_readonly(settings.ledger_path) as ledger:
         job = queries.job_in_slot(ledger)
         attempt = queries.open_attempt(ledger, job.id) if job else None
-    return _trainer_of(attempt)
+        ledger_id = ledger.ledger_id
+    if attempt is None or attempt.trainer_pid is None or attempt.trainer_started is None:
+        return None
+    trainer = ProcessIdentity(attempt.trainer_pid, attempt.trainer_started)
+    mark = mark_of(settings.state_dir, ledger_id, attempt.job_id, attempt.number)
+    return None if trainer.is_alive() and is_of_another(trainer, mark) else trainer
 
 
 def _end_lock_holders(lock_path: Path, group: int) -> None:
@@ -110,7 +118,7 @@ def settle_leftovers(settings: Settings, ledger: Ledger) -> int | None:
     attempt = queries.open_attempt(ledger, job.id)
     if attempt is not None:
         notes = Path(job.run_dir) / CHECKPOINT_FOLDER / NOTED if job.run_dir else None
-        _end_marked(mark_of(ledger.ledger_id, job.id, attempt.number), notes)
+        _end_marked(mark_of(settings.state_dir, ledger.ledger_id, job.id, attempt.number), notes)
     if not _settle_if_complete(settings, ledger, job, attempt):
         if job.cancel_requested_at is not None:
             settlement.cancel_in_slot(ledger, job.id)
@@ -140,12 +148,6 @@ def _settle_if_complete(settings: Settings, ledger: Ledger, job: JobRow, attempt
     ending = Ending(Settlement.FINISH, Outcome.SUCCESS, Reason.FOUND_FINISHED, "")
     settle(ledger, job, ending, manifest, exit_code=None, backoff_s=settings.backoff_s)
     return True
-
-
-def _trainer_of(attempt: AttemptRow | None) -> ProcessIdentity | None:
-    if attempt is None or attempt.trainer_pid is None or attempt.trainer_started is None:
-        return None
-    return ProcessIdentity(attempt.trainer_pid, attempt.trainer_started)
 
 
 def _gone_within(identity: ProcessIdentity, limit_s: float, stop: StopFlag) -> bool:

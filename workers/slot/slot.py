@@ -111,7 +111,8 @@ class Slot:
         if lowered is not None:  # without a governor nothing would raise it again
             begins_with = lowered if self._slot_governor.acts else full_micro_batch(ledger, job)
         kill_records = KillRecords()
-        trainer = TrainerProcess(self._setup(job, log_path, run_dir, mark_of(ledger.ledger_id, job.id, attempt.number)))
+        mark = mark_of(self._settings.state_dir, ledger.ledger_id, job.id, attempt.number)
+        trainer = TrainerProcess(self._setup(job, log_path, run_dir, mark))
         try:
             self._record(ledger, attempt, trainer, log_path, run_dir, begins_with if lowered else None)
             assignment = self._assignment(ledger, job, attempt, run_dir, log_path, begins_with)
