@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbi_queue.artifacts import write_atomic
-from cbi_queue.regular_files import read_text
+from cbi_queue.regular_files import file_lock, read_text
 
 if TYPE_CHECKING:
     from cbi_queue.settings import Settings
 
 MARKER = ".cbi-queue-owner"
+PATIENCE_S = 5.0
+"""Longest wait for another daemon that marks the folder, which takes it milliseconds."""
 
 
 def taken_by_another(settings: Settings) -> str | None:
@@ -34,11 +36,16 @@ def taken_by_another(settings: Settings) -> str | None:
 
 def claim_models(settings: Settings) -> str | None:
     """Mark the models folder as this queue's, unless it is another's: then return what `taken_by_another` says."""
-    words, marker, ours = taken_by_another(settings), settings.models / MARKER, f"{settings.state_dir}\n"
-    if words is None and _written(marker) != ours:
-        with suppress(OSError):  # a folder that cannot be written to is told by what has to be written there
+    marker, ours = settings.models / MARKER, f"{settings.state_dir}\n"
+    with (
+        suppress(OSError),  # a folder that cannot be written to is told by what has to be written there
+        file_lock(marker.with_name(f"{MARKER}.lock"), PATIENCE_S) as is_alone,
+    ):
+        if not is_alone:
+            return f"another queue is taking the models folder {settings.models} at this moment"
+        if taken_by_another(settings) is None and _written(marker) != ours:
             write_atomic(marker, ours.encode())
-    return words
+    return taken_by_another(settings)
 
 
 def _written(marker: Path) -> str | None:

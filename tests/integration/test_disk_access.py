@@ -15,7 +15,8 @@ from support.mac import compiled
 from cbi_queue import disk_access
 from cbi_queue.disk_access import why_refused
 from cbi_queue.doctor import _repo as examine_folders
-from cbi_queue.models_owner import MARKER, taken_by_another
+from cbi_queue.models_owner import MARKER, claim_models, taken_by_another
+from cbi_queue.regular_files import file_lock
 from cbi_queue.settings import load_settings
 from workers.volume import hold_if_unusable, volume_hold_words
 
@@ -87,13 +88,17 @@ def test_folders_that_are_not_made_yet_are_no_refusal(settings: Settings) -> Non
 
 @pytest.mark.process
 def test_a_folder_of_models_is_written_to_by_one_queue_alone(
-    settings: Settings, ledger: Ledger, tmp_path: Path
+    settings: Settings, ledger: Ledger, tmp_path: Path, monkeypatch
 ) -> None:
     """Run folders are named by content: another queue's jobs of the same content would overwrite them."""
     other = replace(settings, state_dir=tmp_path / "other")
     for each in (settings, other):
         each.make_state_dir()
         each.ledger_path.touch()
+    monkeypatch.setattr("cbi_queue.models_owner.PATIENCE_S", 0.0)
+    with file_lock(settings.models / f"{MARKER}.lock"):
+        assert "another queue is taking" in str(claim_models(settings)), "one looks and marks at a time"
+    assert not (settings.models / MARKER).exists()
     assert not hold_if_unusable(settings, ledger)
     assert not hold_if_unusable(settings, ledger), "its own mark holds nothing"
     assert hold_if_unusable(other, ledger)
