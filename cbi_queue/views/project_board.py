@@ -26,6 +26,7 @@ HIGHER, LOWER = "higher", "lower"
 OURS = frozenset({"exit_status", "fit_s"})
 """Figures that every script has."""
 _SEED_NAME = r"(?:[a-z]+[_-])?(?:seed|random[_-]state)"
+_OPTION = re.compile(r"--?[a-z]", re.IGNORECASE)
 _SEED = re.compile(rf"^-{{0,2}}{_SEED_NAME}(=.*)?$", re.IGNORECASE)
 
 
@@ -209,7 +210,7 @@ def _without_seed(command: Iterable[Any]) -> list[str]:
     is_value = False
     for part in map(str, command):
         match = _SEED.match(part)
-        if match is None and not is_value:
+        if match is None and not (is_value and not _OPTION.match(part)):
             kept.append(part)
         is_value = match is not None and match[1] is None and part.startswith("-")
     return kept

@@ -32,12 +32,18 @@ def made(job_id: int, name: str, metrics: dict[str, Any], *command: str, **param
 
 
 RUNS = [
-    made(1, "a-1", {"error": 0.3, "rows": 10}, "--seed", "1", "--lr", "0.1"),
+    made(1, "a-1", {"error": 0.3, "rows": 10}, "--seed", "-1", "--lr", "0.1"),
     made(2, "a-2", {"error": 0.5, "rows": 10}, "--seed=2", "--lr", "0.1"),
     made(3, "b", {"error": 0.2}, "--lr", "0.2"),
     made(4, "silent", {}),
     made(5, "other", {"rows": 3}, "--lr", "0.3", rank_by={"error": "lower"}),
 ]
+
+
+def test_a_seed_without_a_value_takes_no_option_along() -> None:
+    """Two learning rates after a bare `--seed` would be repeats of each other."""
+    bare = [made(number, f"n{number}", {"error": 0.3}, "--seed", "--lr", str(number)) for number in (1, 2)]
+    assert [row.names for row in rank_projects(bare)["energy"]] == [("n1",), ("n2",)]
 
 
 def test_repeats_are_one_row_and_nothing_is_ranked_until_a_direction_is_declared() -> None:
