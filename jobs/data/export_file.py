@@ -185,9 +185,12 @@ def read_all(path: Path, columns: Columns, wanted: list[str]) -> Rows:
     """Return all rows of `read_arrays` at once.
 
     Raises:
-        BrokenSpec: as it does.
+        BrokenSpec: as it does, and when there are no rows.
     """
-    days, numbers = zip(*read_arrays(path, columns, wanted, 1 << 18), strict=True)
+    parts = list(read_arrays(path, columns, wanted, 1 << 18))
+    if not parts:
+        raise BrokenSpec(f"{path} has no rows; export it again")
+    days, numbers = zip(*parts, strict=True)
     return np.concatenate(days), {name: np.concatenate([part[name] for part in numbers]) for name in numbers[0]}
 
 

@@ -24,6 +24,7 @@ from jobs.importing.values import (
     date_sql,
     only_thousands_sql,
     quoted,
+    term_sql,
     text_of,
 )
 from jobs.trainer import BrokenSpec
@@ -97,6 +98,8 @@ def propose(
     number_form = _number_form(source, texts, decimal)
     filled = _counts(source, {name: quoted(name) for name in texts})
     numeric = _counts(source, {name: number_form.sql(quoted(name)) for name in texts})
+    terms = _counts(source, {name: term_sql(quoted(name)) for name in texts})
+    numeric = {name: 0 if _is_mostly(terms[name], filled[name]) else count for name, count in numeric.items()}
     flags = _counts(source, {name: flag_sql(quoted(name)) for name in texts})
     words = [name for name in texts if not _is_mostly(numeric[name], filled[name])]
     day = _named(source, date, "--date") or _date_column(source, filled, words, date_form)
@@ -108,7 +111,7 @@ def propose(
         if kind in {"number", "flag"} or (kind == "text" and _is_mostly(max(numeric[name], flags[name]), filled[name])):
             numbers.append(name)
         else:
-            odd = f"{number_form.sql(text_of(name))} IS NULL" if kind == "text" else "true"
+            odd = f"{number_form.sql(text_of(name))} IS NULL" if kind == "text" and numeric[name] else "true"
             left_out[name] = (
                 "it holds other dates" if kind == "date" else f"it is text, as {_example(source, name, odd)}"
             )

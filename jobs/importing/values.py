@@ -176,6 +176,11 @@ def comma_votes_sql(text: str) -> str:
     return f"count(*) FILTER (WHERE {comma}) - count(*) FILTER (WHERE {point})"
 
 
+def term_sql(text: str) -> str:
+    """Return SQL that is not NULL where *text* is a term, such as 3M for three months, and no volume of three million."""
+    return rf"CASE WHEN regexp_matches({text}, '^\d{{1,2}}[DWMY]$') THEN 1 END"
+
+
 def commas_sql(text: str) -> str:
     """Return SQL that counts values with a comma between digits."""
     return rf"count(*) FILTER (WHERE regexp_matches({text}, '\d,\d'))"

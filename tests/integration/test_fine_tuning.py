@@ -147,5 +147,9 @@ def test_too_few_headlines_or_no_hand_over_are_refused_in_words(
     give_headlines(exports, tmp_path / "tiny", days=5)
     with pytest.raises(BrokenSpec, match="is missing: there is no price"):
         export_training(handed_over | {"exports_dir": str(exports), "export": str(exports / "none.parquet")})
+    empty = exports / "empty.parquet"
+    pl.read_parquet(handed_over["export"]).clear().write_parquet(empty)
+    with pytest.raises(BrokenSpec, match="parquet has no rows"):
+        export_training(handed_over | {"exports_dir": str(exports), "export": str(empty)})
     with pytest.raises(BrokenSpec, match="at least 60 are needed"):
         export_training(handed_over | {"exports_dir": str(exports)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, date, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 
 import polars as pl
@@ -111,6 +112,16 @@ def test_numbers_with_commas_thousands_and_signs(read, number, separator, decima
 def test_accounts_write_a_loss_in_brackets_and_volumes_have_units(read):
     _, frame = read(table().replace(",5\n", ",(5)\n").replace(",6\n", ",312.5K\n").replace(",7\n", ",1.2M\n"))
     assert frame["Volume"][5:8].to_list() == [-5, 312_500, 1_200_000]
+
+
+def test_terms_are_no_volumes(read):
+    """3M was 3,000,000: three months of a term structure, whether it names a column or fills one."""
+    rows = (f"{line},{term},1.5M" for line, term in zip(table().splitlines()[1:], cycle(("3M", "6M")), strict=False))
+    answer, frame = read("\n".join(["Date,Close,3M,Term,Traded", *rows]))
+    assert answer["left_out"] == {"Term": "it is text, as '3M'"}
+    assert list(answer["columns"].values()) == ["3M", "Traded"]
+    assert frame.columns == ["date", "price", *answer["columns"]]
+    assert set(frame["Traded"]) == {1_500_000}
 
 
 def test_lines_above_the_header_and_rows_in_any_order(read):
