@@ -44,7 +44,7 @@ from cbi_queue.values.words import unknown
 from cbi_queue.views.forecast import all_flags
 from cbi_queue.views.sensors import read_sensors
 from cbi_queue.views.snapshot import daemon_status, open_snapshot
-from cbi_queue.wording import counted, memory_size, span
+from cbi_queue.wording import DAY_S, counted, memory_size, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 WAL_RESET_FIXED = (3, 51, 3)
 """First SQLite without the WAL-reset race between two connections that checkpoint; cbi-queue avoids it in any case."""
-STALE_BACKUP_S = 2 * 86_400
+STALE_BACKUP_S = 2 * DAY_S
 """Seconds since the last backup from which one is overdue."""
 MOST_SAMPLED_BYTES = 256 << 20
 """Most that the runs of the sample hold together: about a second of reading."""
@@ -180,7 +180,8 @@ def _backups(settings: Settings) -> Finding:
         return ok("daily backup", f"{held}; a running daemon makes one a day")
     age_s = clock.epoch_s() - event.at
     seen = f"{held}, the last made {span(age_s)} ago"
-    return ok("daily backup", seen) if age_s < STALE_BACKUP_S else note("daily backup", seen, "start the daemon")
+    is_known_new = -DAY_S < age_s < STALE_BACKUP_S
+    return ok("daily backup", seen) if is_known_new else note("daily backup", seen, "start the daemon")
 
 
 def _volume(settings: Settings) -> Iterator[Finding]:

@@ -27,6 +27,8 @@ LEAST_PACE_SPREAD = 0.05
 """Standard deviation of the machine's pace, in logarithms, at the least: the next hours are not the last ones."""
 PROGRESS_SPREAD, LEAST_PROGRESS_SPREAD = 0.6, 0.03
 """Spread, in logarithms, of the length of the job in the slot by its own reports: at its start and at its end."""
+BEYOND = 100.0
+"""Times its expected length that a job may be in the slot: after that its machine slept, or its daemon died long ago."""
 ERROR_SHARE = 0.5
 """Share of a run that one which ends in an error takes."""
 DRAWS, SEED = 400, 7
@@ -161,9 +163,12 @@ def finish(
         new_models |= {job.work.model} if guess.is_guess else set()
         key = (job.work.family, job.work.model, guess.level)
         sums.setdefault(key, _Sum()).add(guess, job.work.recipe, job.retries, durations.error_rate)
-    now = None if running is None else _total_of(durations.of(running.work), running, durations.pace)
+    now = None
     if running is not None:
         known = durations.of(running.work)
+        if known is not None and running.elapsed_s > BEYOND * known.median_s:
+            known = None
+        now = _total_of(known, running, durations.pace)
         counted, unknown = (counted, unknown + 1) if now is None else (counted + 1, unknown)
         if known is not None and known.is_guess and running.remaining_s is None:
             guesses, new_models = guesses + 1, new_models | {running.work.model}

@@ -41,9 +41,9 @@ def duration(seconds: float | None) -> str:
 def span(seconds: float | None) -> str:
     """Write a length of time roughly, in one unit, for sentences and ages: `45 s`, `12 min`, `3 h`, `8 d`.
 
-    A negative one counts as 0.
+    A negative one counts as 0; an age of more than a minute below 0 is unknown, because a clock was set back.
     """
-    if seconds is None or not math.isfinite(seconds):
+    if seconds is None or not math.isfinite(seconds) or seconds < -MINUTE_S:
         return "an unknown time"
     if seconds < 1.5 * MINUTE_S:
         return f"{max(0.0, seconds):.0f} s"

@@ -104,12 +104,24 @@ def test_what_is_not_acted_on_is_shown_for_as_long_as_that_lasts(busy):
     )
 
 
+def said_of_it(site: ApiInstallation) -> str:
+    kept = {name: value for name, value in site.environ.items() if name.startswith("CBI_")}
+    return str(CliRunner().invoke(cli, ["governor", "status"], env=kept).output)
+
+
+def test_the_command_says_when_it_is_not_the_present(busy):
+    """A report from before the clock was set back was shown as the present."""
+    for age_s, when in ((600.0, "10 min ago"), (-1e8, "an unknown time ago")):
+        write(busy, age_s)
+        assert f"This is out of date: the daemon wrote it {when}." in said_of_it(busy)
+
+
 def test_the_command_shows_what_is_not_acted_on(busy):
     write(busy, 10.0, left_alone_s={"memory": 3600.0})
-    kept = {name: value for name, value in busy.environ.items() if name.startswith("CBI_")}
 
-    said = CliRunner().invoke(cli, ["governor", "status"], env=kept).output
+    said = said_of_it(busy)
 
+    assert "out of date" not in said
     assert "\nMemory: no steps for another 60 min or until it has eased, because making room did not help.\n" in said
 
 

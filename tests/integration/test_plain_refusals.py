@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -132,9 +133,10 @@ def test_doctor_shows_a_daily_backup_that_failed(site: ApiInstallation, monkeypa
         _backup(ledger, site.settings)
     found = daily_backup(site)
     assert (found.verdict, found.seen.startswith("1 backup in ")) == ("ok", True)
-    in_three_days = time.time() + 3 * 86_400
-    monkeypatch.setattr("cbi_queue.clock.epoch_s", lambda: in_three_days)
-    assert (daily_backup(site).verdict, daily_backup(site).advice) == ("note", "start the daemon")
+    for days, when in ((3, "3 d ago"), (-700, "an unknown time ago")):
+        monkeypatch.setattr("cbi_queue.clock.epoch_s", partial(float, time.time() + days * 86_400))
+        found = daily_backup(site)
+        assert (found.verdict, found.advice, found.seen.endswith(when)) == ("note", "start the daemon", True)
 
 
 @pytest.mark.process

@@ -262,12 +262,16 @@ def test_the_job_in_the_slot_counts_with_what_is_left_of_it() -> None:
     assert late.median_s < 15.0
 
 
-def test_a_job_that_takes_longer_than_any_before_still_has_time_left() -> None:
+def test_a_job_that_takes_longer_than_any_before_still_has_time_left_until_that_is_absurd() -> None:
+    """Forty days of sleep, or since its daemon died, promised the end of a short job decades ahead."""
     known = Durations(runs(LSTM, *[100.0] * 20))
 
-    found = finish(known, (), Running(LSTM, elapsed_s=90_000.0))
+    found = finish(known, (), Running(LSTM, elapsed_s=9_000.0))
     assert found is not None
     assert 0.0 < found.median_s < math.inf
+    assert finish(known, (), Running(LSTM, elapsed_s=90_000.0)) is None
+    rest = finish(known, jobs(3), Running(LSTM, elapsed_s=90_000.0))
+    assert (rest.jobs, rest.unknown, rest.guesses) == (3, 1, 0)
 
 
 def test_reports_of_a_job_that_never_ran_are_enough() -> None:

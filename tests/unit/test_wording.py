@@ -45,6 +45,7 @@ def test_a_duration_has_up_to_two_units(seconds, words):
         (math.inf, "an unknown time"),
         (-0.4, "0 s"),
         (-5.0, "0 s"),
+        (-61.0, "an unknown time"),
         (0.0, "0 s"),
         (59.6, "60 s"),
         (89.9, "90 s"),

@@ -17,7 +17,7 @@ from cbi_queue.readings.as_json import KINDS, readings_from_json
 from cbi_queue.readings.in_words import reading_words
 from cbi_queue.readings.values import Unknown
 from cbi_queue.settings import load_settings
-from cbi_queue.views.governor import STALE_S, left_alone_words
+from cbi_queue.views.governor import AHEAD_S, STALE_S, left_alone_words
 from cbi_queue.views.snapshot import open_snapshot
 from cbi_queue.wording import span
 
@@ -58,7 +58,7 @@ def command(as_json: bool) -> None:
 
 
 def _print(at: float, standing: dict[str, Any], holds: list[HoldRow]) -> None:
-    if clock.epoch_s() - at > STALE_S:
+    if not -AHEAD_S <= clock.epoch_s() - at <= STALE_S:
         click.secho(f"This is out of date: the daemon wrote it {ago(at)}.", fg="yellow")
     click.echo(printable(_work_words(standing)))
     for sentence in standing.get("evidence", ()):
