@@ -1,4 +1,4 @@
-"""The promise of the project for every model: kills at random moments lose nothing, double nothing and change no bit."""
+"""The promise of the project: kills at random moments lose nothing, double nothing and change no bit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = int(os.environ.get("STORM_SEED", random.SystemRandom().randrange(2**32)))
 
 @pytest.mark.torture
 @pytest.mark.timeout(7200)
-def test_kills_of_daemon_and_trainer_over_every_model_change_nothing(
+def test_kills_of_daemon_and_trainer_change_nothing(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """STORM_KILLS, STORM_SEED and STORM_MODELS=all choose how many, which dice, and every model instead of one of each file.

@@ -1,4 +1,4 @@
-"""A storm: small real jobs of every model, while daemon, trainer or both are killed at random moments."""
+"""A storm: small real jobs of many models, while daemon, trainer or both are killed at random moments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FEATURES_HORIZON = "1m"
 """Horizon of the features jobs: the others read the cache of 1w, so theirs can be deleted and built again."""
 KINDS = ("daemon", "trainer", "both")
 LONGEST_LIFE_S = 6.0
-MOST_A_JOB = 3
+MOST_A_JOB = 2
 """Kills of one job; then it is let through, so that the kills come to all of them."""
 _WALK = {"scheme": "walk_forward", "backtest_rows": 126, "refit_every_rows": 63, "final_block_rows": 0}
 """Several fits a job: what is killed after one of them goes on from there, which is what the comparison is about."""
@@ -75,7 +75,7 @@ NEWS = "news"
 _MORE_REGIMES = ("crisis", "bull", "bear")
 _MEMBERS = ("drift", "theta")
 """What the ensembles combine."""
-_STUDY = {"search_trials": 4, "search_folds": 2}
+_STUDY = {"search_trials": 3, "search_folds": 2}
 
 EVERY_MODEL = tuple(model for model, entry in SHIPPED.items() if entry.family not in REPORTING)
 """Those that train something."""
