@@ -104,7 +104,7 @@ test-tensorflow: env ## Make the TensorFlow runtime below .runtimes (1.7 GB) and
 	CBI_TEST_TENSORFLOW_PYTHON="$(CURDIR)/.runtimes/runtimes/tensorflow/bin/python" \
 		$(BIN)/python -m pytest tests/integration/test_keras_backend.py
 
-torture: env ## Long storms and soaks: 300 kills over every model (STORM_KILLS, STORM_SEED), a minute of SIGSTOP
+torture: env ## Long storms and soaks: 30 kills (STORM_KILLS, STORM_MODELS=all, STORM_SEED), a minute of SIGSTOP
 	$(BIN)/python -m pytest -m torture
 
 bench: env ## Measure; both sides of a ratio are measured in the same run

@@ -128,6 +128,8 @@ def _state_disk(settings: Settings) -> Iterator[Finding]:
     seen = f"{settings.state_dir} on {kind or 'an unknown file system'}"
     if is_unsafe(kind):
         yield bad("state folder", seen, "set CBI_STATE_DIR to a folder on the internal disk")
+    elif not os.access(settings.state_dir, os.W_OK):
+        yield bad("state folder", f"{seen}, cannot be written", "make it writable, or set CBI_STATE_DIR")
     elif parents := open_parents(settings.state_dir):
         advice = f"`chmod o-w {parents[0]}`: another account could put a folder in the place of yours"
         yield note("state folder", f"{seen}, below {parents[0]}, where everyone may rename it", advice)

@@ -121,7 +121,7 @@ class SlotLock:
 def is_slot_taken(path: Path) -> bool:
     """Return True if a daemon or an orphaned trainer holds the slot now."""
     try:
-        descriptor = open_file(path, os.O_RDWR)
+        descriptor = open_file(path)
     except FileNotFoundError:
         return False
     except OSError as exc:

@@ -1,7 +1,7 @@
 """Periodic work, run by Huey's scheduler: a daily online backup, retention, thinning of samples, the forecast of the day.
 
 Each chore is keyed by its due date in the ledger, so it runs once per period, even after a restart within the minute
-(Huey alone would run it twice) and after a gap (Huey alone would forget it).
+(Huey alone would run it twice) and after a gap (Huey alone would forget it). One that a crash cut off runs again.
 """
 
 from __future__ import annotations
@@ -53,9 +53,12 @@ def _register(huey: LedgerHuey, name: str, period: Callable[[], int], act: Calla
         return chore_is_due(huey.ledger(), name, period())
 
     def chore() -> None:
-        if record_chore(huey.ledger(), name, period()):
-            logger.info("event=chore.run name=%s", name)
+        due = period()
+        logger.info("event=chore.run name=%s", name)
+        try:
             act(huey.ledger())
+        finally:
+            record_chore(huey.ledger(), name, due)
 
     huey.periodic_task(is_due, name=name)(chore)
 

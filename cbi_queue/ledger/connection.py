@@ -61,7 +61,7 @@ def connect(path: Path | str, *, checkpoints: bool = False, readonly: bool = Fal
     except OSError as exc:
         hint = "move it away; `cbi-queue restore` lists the backups"
         if isinstance(exc, PermissionError):
-            hint = f"make it its own, or {_ELSEWHERE}"
+            hint = advice(Path(path), sqlite3.OperationalError())
         raise LedgerError(f"cannot open the ledger {exc.filename}: {exc.strerror}", hint=hint) from exc
     target = f"{Path(path).absolute().as_uri()}?mode=ro" if readonly else str(path)
     try:

@@ -73,9 +73,8 @@ def chore_is_due(ledger: Ledger, name: str, due: int) -> bool:
     return ledger.conn.execute("SELECT 1 FROM chores WHERE name = ? AND due = ?", (name, due)).fetchone() is None
 
 
-def record_chore(ledger: Ledger, name: str, due: int) -> bool:
-    """Claim the period *due* of *name*; return False if it was claimed before."""
+def record_chore(ledger: Ledger, name: str, due: int) -> None:
+    """Note that *name* has run for its period *due*."""
     with ledger.write() as conn:
-        mine = conn.execute("INSERT OR IGNORE INTO chores VALUES (?, ?, ?)", (name, due, clock.epoch_s())).rowcount > 0
+        conn.execute("INSERT OR IGNORE INTO chores VALUES (?, ?, ?)", (name, due, clock.epoch_s()))
         conn.execute("DELETE FROM chores WHERE name = ? AND due != ?", (name, due))
-    return mine

@@ -66,6 +66,8 @@ def install(
     folder = settings.runtimes_dir / recipe.backend
     with _exclusive(settings.runtimes_dir):
         chosen = find_python(recipe, python)
+        if _old(folder).exists() and not folder.exists():  # killed between the two steps of `_swap`
+            _old(folder).rename(folder)
         record = read_record(folder)
         if record is not None and record.digest == recipe.digest and record.python == _dotted(chosen.version):
             return _brought_up_to_date(folder, record)
@@ -80,9 +82,12 @@ def remove(settings: Settings, backend: str) -> bool:
         return False
     folder = settings.runtimes_dir / backend
     with _exclusive(settings.runtimes_dir):
+        _discard(_old(folder))
+        _discard(_aside(folder))
         was_there = folder.exists()
-        for left in (folder, _aside(folder), _old(folder)):
-            _discard(left)
+        if was_there:
+            folder.rename(_aside(folder))  # one that is deleted in part must not be taken for a runtime
+            _discard(_aside(folder))
     return was_there
 
 

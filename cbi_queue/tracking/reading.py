@@ -127,6 +127,8 @@ def failed(path: Path, exc: BaseException) -> TrackingFailed:
         hint = "another program writes to it; it is tried again"
     elif "full" in lower or getattr(exc, "errno", None) == errno.ENOSPC:
         hint = "free up space on that disk; it is tried again"
+    elif "readonly" in lower or "read-only" in lower:
+        hint = "make that disk writable; it is tried again"
     elif "schema" in lower:
         hint = f"`mlflow db upgrade 'sqlite:///{path}'` brings an older store up to date"
     elif "not a database" in lower or "malformed" in lower:

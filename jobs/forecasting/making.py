@@ -208,7 +208,9 @@ def _changed(path: Path, table: pl.DataFrame) -> tuple[str, Path | None]:
     if not os.path.lexists(path):
         return "new", None
     number = next(n for n in range(1, 100_000) if not os.path.lexists(path.with_suffix(f".{n}.parquet")))
-    kept = path.with_suffix(f".{number}.parquet")
+    kept, last = (path.with_suffix(f".{each}.parquet") for each in (number, number - 1))
+    if number > 1 and os.path.samestat(path.lstat(), last.lstat()):
+        kept = last  # it was kept, and the process killed before the new one came
     try:
         former = read_table(path)
         if former.equals(table):
@@ -227,6 +229,8 @@ def _keep(path: Path, kept: Path) -> None:
     """Give the present file a second name, so that a crash before the new one loses neither; copy where links are not known."""
     try:
         os.link(path, kept, follow_symlinks=False)
+    except FileExistsError:
+        return
     except OSError:
         content = read_whole(path, LARGE)
         with atomic_file(kept) as part:

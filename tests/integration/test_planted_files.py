@@ -219,5 +219,16 @@ def test_a_read_only_state_folder_is_named_with_what_to_do(installation: Install
             assert f"{state}" in said
             assert "read-only: make it writable" in said
             assert "free up" not in said
+        subprocess.run(["mount", "-o", "remount,rw,bind", str(state)], check=True)
+        (state / "slot.lock").touch()
+        with installation.ledger():
+            for each in state.glob("ledger.db-*"):
+                shutil.copy(each, state / f"{each.name}.kept")
+        for each in state.glob("*.kept"):  # as after a crash: what SQLite needs to read is there
+            each.rename(each.with_suffix(""))
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(state)], check=True)
+        assert "Slot idle" in installation.cli("status")
+        assert "read-only: make it writable" in refused(installation, "cbi_queue.cli", "pause")
+        assert f"BAD  state folder: {state}" in installation.doctor(code=1)
     finally:
         subprocess.run(["umount", str(state)], check=True)

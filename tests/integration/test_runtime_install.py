@@ -18,6 +18,7 @@ from support.waiting import until
 
 import cbi_queue
 from cbi_queue.ledger.claims import claim, record_trainer
+from cbi_queue.runtimes.install import remove
 from cbi_queue.runtimes.own_code import put_own_code, source_tree
 
 FAKE = Path(__file__).parents[1] / "data" / "fake_python.py"
@@ -151,13 +152,18 @@ def test_an_interrupted_installation_leaves_nothing_behind(home, calls):
     assert left(home) == set()
 
 
-def test_what_a_killed_installation_left_is_taken_away_by_the_next(home):
-    leftover = home.settings.runtimes_dir / ".tensorflow-building"
+def test_what_a_killed_installation_left_is_taken_away_by_the_next(home, calls):
+    runtimes = home.settings.runtimes_dir
+    leftover = runtimes / ".tensorflow-building"
     leftover.mkdir(parents=True)
     (leftover / "half").touch()
     install(home)
-
     assert left(home) == {"tensorflow"}
+
+    (runtimes / "tensorflow").rename(runtimes / ".tensorflow-old")  # killed before the new one came in its place
+    assert "nothing changed" in install(home)
+    assert left(home) == {"tensorflow"}
+    assert calls().count("-m pip install") == 1
 
 
 def test_a_python_that_is_too_new_is_refused_with_what_is_allowed(home, calls):
@@ -200,7 +206,13 @@ def test_a_runtime_is_not_replaced_under_a_running_trainer(home):
     assert left(home) == {"tensorflow"}
 
 
-def test_a_removed_runtime_is_gone(home):
+def test_a_removed_runtime_is_gone(home, monkeypatch):
+    install(home)
+    deleted = []
+    monkeypatch.setattr(shutil, "rmtree", lambda folder, **_: deleted.append(folder.name))
+    assert remove(home.settings, "tensorflow")
+    assert left(home) == {".tensorflow-building"} <= set(deleted), "a kill while it is deleted leaves no runtime"
+    monkeypatch.undo()
     install(home)
 
     assert "Removed" in home.run("runtime", "remove", "tensorflow")

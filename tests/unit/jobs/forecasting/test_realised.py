@@ -90,6 +90,17 @@ def test_a_planted_link_or_pipe_is_neither_followed_nor_waited_for(tmp_path: Pat
     assert not (folder / REALISED).is_symlink(), "written in its place, not believed through the link"
 
 
+def test_a_day_that_was_killed_before_its_new_file_came_is_kept_once(tmp_path: Path) -> None:
+    path, former = tmp_path / "2026-01-06.parquet", tmp_path / "2026-01-06.1.parquet"
+    pl.DataFrame({"job_id": [6]}).write_parquet(path)
+    making._keep(path, former)  # and then SIGKILL
+
+    change, kept = making._changed(path, pl.DataFrame({"job_id": [7]}))
+    assert (change, kept) == ("another model", former)
+    making._keep(path, former)
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, former.name}
+
+
 def test_a_planted_pipe_is_kept_aside_when_the_day_is_written(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "2026-01-06.parquet")
     change, kept = making._changed(tmp_path / "2026-01-06.parquet", pl.DataFrame({"job_id": [7]}))
