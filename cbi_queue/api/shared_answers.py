@@ -7,9 +7,9 @@ does not is answered by the one computation of its kind that begins after it cam
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -33,12 +33,19 @@ SETTLED_S: Final = 0.02
 """A file that changed so shortly before may change again within the same tick of the file system's clock, unseen."""
 MOST_KEPT: Final = 32
 THREADS: Final = 2
+_GIVEN: ContextVar[Made | None] = ContextVar("given", default=None)
+
+
+def given_now() -> Made | None:
+    """Return the shared answer that the request under way was given; None while it was given none."""
+    return _GIVEN.get()
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class Made:
     """An answer, or the making of it."""
 
+    key: Hashable
     answer: Future[Any]
     stamps: tuple[object, ...]
     """Of the files, before the making began."""
@@ -64,9 +71,9 @@ class SharedAnswers:
             settings.lock_path,
             settings.state_dir / FILE_NAME,
         )
-        self._made: dict[Hashable, _Made] = {}
+        self._made: dict[Hashable, Made] = {}
         """The newest answer of each kind."""
-        self._coming: dict[Hashable, _Made] = {}
+        self._coming: dict[Hashable, Made] = {}
         """What is being made."""
         self._threads = ThreadPoolExecutor(THREADS, "answers")
 
@@ -77,36 +84,41 @@ class SharedAnswers:
             Exception: whatever *make* raises; a failure is not kept.
         """
         came_s = time.monotonic()
-        answer: T
         while True:
             stamps = self._stamps()
             made = self._newest(key)
             if made is not None and made.is_current(stamps):
                 if time.monotonic() - made.began_s > RENEWED_S:
                     self._begin(key, make, stamps)
-                answer = made.answer.result()
-                return answer
-            coming = self._begin(key, make, stamps)
-            is_of_now = coming.began_s >= came_s or coming.is_current(stamps)
-            waiting = asyncio.wrap_future(coming.answer)
+                break
+            made = self._begin(key, make, stamps)
+            is_of_now = made.began_s >= came_s or made.is_current(stamps)
+            waiting = asyncio.wrap_future(made.answer)
             await asyncio.wait([waiting])  # a client that leaves does not end the work: others may wait for it
             waiting.exception()
             self._newest(key)
             if is_of_now:
-                answer = coming.answer.result()
-                return answer
+                break
+        answer: T = made.answer.result()
+        _GIVEN.set(made)
+        return answer
 
-    def _begin(self, key: Hashable, make: Callable[[], Any], stamps: tuple[object, ...]) -> _Made:
+    def is_new(self, made: Made) -> bool:
+        """Return True while *made* is the newest of its kind, and current, and no newer one is due."""
+        is_due = time.monotonic() - made.began_s > RENEWED_S
+        return not is_due and made is self._newest(made.key) and made.is_current(self._stamps())
+
+    def _begin(self, key: Hashable, make: Callable[[], Any], stamps: tuple[object, ...]) -> Made:
         """Return what is being made under *key*; begin to make it where it is not."""
         if key not in self._coming:
             now_s = time.monotonic()
             changed_s = max((stamp[-1] for stamp in stamps[2:] if stamp), default=0) / 1e9  # type: ignore[index]
             is_settled = abs(time.time() - changed_s) > SETTLED_S
-            work = self._threads.submit(contextvars.copy_context().run, make)
-            self._coming[key] = _Made(work, stamps, now_s, now_s + (MOST_AGE_S if is_settled else SETTLED_S))
+            work = self._threads.submit(copy_context().run, make)
+            self._coming[key] = Made(key, work, stamps, now_s, now_s + (MOST_AGE_S if is_settled else SETTLED_S))
         return self._coming[key]
 
-    def _newest(self, key: Hashable) -> _Made | None:
+    def _newest(self, key: Hashable) -> Made | None:
         """Return the newest answer under *key*; what has been made by now is kept, and a failure forgotten."""
         coming = self._coming.get(key)
         if coming is not None and coming.answer.done():
