@@ -101,6 +101,14 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         smallest={"PAST_JOBS": 20, "TELEMETRY_ROWS": 100, "NAMED_JOBS": 20, "ASKED_S": 0.1},
     ),
     Benchmark(
+        "page-training",
+        "page_training",
+        "what it costs a training that somebody asks for page and API 50 times a second",
+        30,
+        slow=True,
+        smallest={"STRETCH_S": 0.1},
+    ),
+    Benchmark(
         "live-change",
         "live_change",
         "from a change in the ledger to the open page that shows it, p95",

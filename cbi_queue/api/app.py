@@ -32,6 +32,7 @@ from cbi_queue.api.dependencies import no_ignored_body, only_known_parameters
 from cbi_queue.api.middleware import Guard, HeadAsGet
 from cbi_queue.api.models import Problem
 from cbi_queue.api.openapi import document_of
+from cbi_queue.api.sent_again import SentAgain
 from cbi_queue.api.shared_answers import SharedAnswers
 from cbi_queue.api.token import ensure_token
 
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.asked_once = AskedOnce()
     app.state.changes = ChangeWatch(settings)
     app.state.answers = SharedAnswers(settings, app.state.changes, app.state.comparer)
+    app.add_middleware(SentAgain, answers=app.state.answers)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings, answer=error_answers.answer_refusal)
     error_answers.install(app)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from cbi_queue.api.scored_groups import ScoredGroups
+from cbi_queue.api.scored_groups import TOO_MANY, ScoredGroups
 from cbi_queue.views.board_words import (
     TOLD_APART_WORDS,
     plot_of,
@@ -142,19 +142,24 @@ class Comparer:
         What was made is kept under *name*, and made again of the data sets and horizons that have changed. What is missing
         of the comparisons is computed in the background, and not waited for.
         """
-        with self._reads:
+        with self._reads, ledger.snapshot():
             self._scored.update(ledger)
             stored = self._comparisons()
             made: dict[str, T] = {}
             missing: dict[str, tuple[str, list[JobRow]]] = {}
-            for group in self._scored.groups.values():
+            for group, jobs in self._scored.listed(ledger):
+                group.settle(jobs)
                 known = {title: stored[key] for title, key in group.keys.items() if key in stored}
                 for title, key in group.keys.items():
-                    if title not in known:
-                        missing[key] = (title, group.comparable[title])
-                        if (failed := self._failed.get(key)) is not None:
-                            known[title] = Comparison(fault=failed.why)
-                made |= group.made(name, make, known)
+                    if title in known:
+                        continue
+                    if title not in group.comparable:
+                        known[title] = TOO_MANY
+                        continue
+                    missing[key] = (title, group.comparable[title])
+                    if (failed := self._failed.get(key)) is not None:
+                        known[title] = Comparison(fault=failed.why)
+                made |= group.made(name, make, jobs, known)
             self._start(missing)
             return self._scored.in_order(made)
 

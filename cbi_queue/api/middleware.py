@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 
 from cbi_queue.api import access
@@ -44,7 +44,9 @@ request that only reads has no body that anyone needs, and needs no right for th
 """
 PLAN_PATHS = frozenset({"/plan", "/api/v1/plan", "/api/v1/plan/check"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-SENT_ONCE = ("host", "origin", "authorization", "content-length", "content-type", "cookie", "sec-fetch-site")
+SENT_ONCE = (
+    b"host", b"origin", b"authorization", b"content-length", b"content-type", b"cookie", b"sec-fetch-site",
+)  # fmt: skip
 """Headers of which a second one is refused: programs differ in which of the two they believe."""
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 HTTP_PORT = 80
@@ -59,7 +61,8 @@ ANSWER_HEADERS = {
     "Referrer-Policy": "same-origin",  # with no-referrer, browsers send `Origin: null` with the page's own forms
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-NO_STORE = "no-store"
+_RAW_HEADERS = {name.lower().encode(): value.encode() for name, value in ANSWER_HEADERS.items()}
+NO_STORE = b"no-store"
 BEARER = {"WWW-Authenticate": "Bearer"}
 _HOW_TO_READ = "in a browser: run `cbi-queue open`; in a program: send `Authorization: Bearer TOKEN`, which is in"
 
@@ -142,8 +145,9 @@ class Guard:
         await (self._app if refusal is None else self._answer(scope, refusal))(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
-        if twice := [name for name in SENT_ONCE if len(headers.getlist(name)) > 1]:
-            return Refusal(400, f"the request has two {twice[0].title()} headers", "send it once")
+        once = [name for name, _ in scope["headers"] if name in SENT_ONCE]
+        if twice := [name for name in SENT_ONCE if once.count(name) > 1]:
+            return Refusal(400, f"the request has two {twice[0].decode().title()} headers", "send it once")
         host = headers.get("host")
         if host is None or host not in self._hosts:
             error = f"the Host header names {host or 'none'!r}, which is not this server"
@@ -208,10 +212,10 @@ def _body_refusal(headers: Headers, most: int) -> Refusal | None:
 
 
 def _add_headers(message: Message) -> None:
-    headers = MutableHeaders(scope=message)
-    for name, value in ANSWER_HEADERS.items():
-        headers[name] = value
-    headers.setdefault("Cache-Control", NO_STORE)
+    own = [pair for pair in message["headers"] if pair[0] not in _RAW_HEADERS]
+    if all(name != b"cache-control" for name, _ in own):
+        own.append((b"cache-control", NO_STORE))
+    message["headers"] = [*own, *_RAW_HEADERS.items()]
 
 
 def refuse(status: int, error: str, hint: str | None, headers: Mapping[str, str] | None = None) -> JSONResponse:

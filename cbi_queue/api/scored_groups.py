@@ -1,65 +1,81 @@
-"""The scored jobs, kept in groups between two looks: a change of the ledger costs what has changed.
+"""The scored jobs in groups, and what was made of each between two looks: a change of the ledger costs what has changed.
 
 Boards of different data sets or horizons have nothing in common, not even their titles, so a group is one data set at one
-horizon. A job that changed has an event; only these jobs are read again, and only their groups are ranked again.
+horizon. A job that changed has an event, and only the groups of such jobs are read and ranked again. A group keeps the
+numbers of its jobs, not their scores: of 100,000 runs these take a gigabyte.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.listing import has_event, jobs_changed_since
-from cbi_queue.views.comparison import key_of
+from cbi_queue.views.comparison import Comparison, key_of
 from cbi_queue.views.leaderboard import boards_of
 from cbi_queue.views.regime_board import regime_boards_of
 from cbi_queue.views.volatility_board import comparable_boards, volatility_boards_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from cbi_queue.ledger import JobRow, Ledger
-    from cbi_queue.views.comparison import Comparison
 
 T = TypeVar("T")
 _Key = tuple[str, str]
+_AMONG = "id IN (SELECT value FROM json_each(?))"
 _KINDS = (boards_of, volatility_boards_of, regime_boards_of)
 """In the order in which their boards are shown."""
+
+
+MOST_COMPARED = 1_000
+"""Runs of a board that are compared with each other: of more, every pair would take hours and the memory of the machine."""
+TOO_MANY = Comparison(fault=f"More than {MOST_COMPARED} runs are not compared with each other.")
 
 
 @dataclass(slots=True)
 class Group:
     """The scored jobs of one data set at one horizon."""
 
-    jobs: dict[int, JobRow] = field(default_factory=dict)
+    numbers: set[int] = field(default_factory=set)
     comparable: dict[str, list[JobRow]] = field(default_factory=dict)
-    """Title of a board -> its runs that are compared with each other."""
+    """Title of a board -> its runs that are compared with each other; without boards of too many."""
     keys: dict[str, str] = field(default_factory=dict)
     """Title of a board -> what the answer of its comparison is kept by."""
     newest: list[JobRow] = field(default_factory=list)
     """Of each board one job, the newest: they order the boards of all groups."""
     known: Mapping[str, Comparison] = field(default_factory=dict)
+    is_settled: bool = False
     _made: dict[str, Any] = field(default_factory=dict)
 
-    def settle(self) -> None:
-        """Sort the jobs into boards again; what was made of the group is forgotten."""
-        listed = [*self.jobs.values()]
-        self.comparable = comparable_boards(listed)
-        self.keys = {title: key_of(jobs) for title, jobs in self.comparable.items()}
-        self.newest = [max(jobs, key=lambda job: job.id) for kind in _KINDS for jobs in kind(listed).values()]
+    def settle(self, jobs: Callable[[], list[JobRow]]) -> None:
+        """Sort the jobs into boards where one has changed; what was made of the group is forgotten."""
+        if self.is_settled:
+            return
+        listed = jobs()
+        boards = comparable_boards(listed)
+        self.comparable = {title: runs for title, runs in boards.items() if len(runs) <= MOST_COMPARED}
+        self.keys = {title: key_of(runs) for title, runs in boards.items()}
+        self.newest = [max(runs, key=lambda job: job.id) for kind in _KINDS for runs in kind(listed).values()]
         self._made.clear()
+        self.is_settled = True
 
     def made(
-        self, name: str, make: Callable[[list[JobRow], Mapping[str, Comparison]], T], known: Mapping[str, Comparison]
+        self,
+        name: str,
+        make: Callable[[list[JobRow], Mapping[str, Comparison]], T],
+        jobs: Callable[[], list[JobRow]],
+        known: Mapping[str, Comparison],
     ) -> T:
         """Return what *make* makes of the jobs and of what is *known* of their boards, kept under *name* until either changes."""
         if known != self.known:
             self.known = known
             self._made.clear()
         if name not in self._made:
-            self._made[name] = make([*self.jobs.values()], known)
+            self._made[name] = make(jobs(), known)
         found: T = self._made[name]
         return found
 
@@ -81,35 +97,37 @@ class ScoredGroups:
             if seen == self._seen:
                 return
             if self._seen is None or seen[0] != self._seen[0] or not has_event(ledger, *self._seen[1]):
-                scored = queries.scored_jobs(ledger)
+                places = queries.scored_places(ledger)
                 self.groups, self._where = {}, {}
-                touched = self._put(scored)
+                touched = self._put(places)
             else:
                 changed = jobs_changed_since(ledger, self._seen[1][0])
-                among = "id IN (SELECT value FROM json_each(?))"
-                scored = queries.scored_jobs(ledger, among, json.dumps(changed)) if changed else []
-                touched = {self._drop(number) for number in changed if number in self._where} | self._put(scored)
+                places = queries.scored_places(ledger, changed) if changed else {}
+                touched = {self._drop(number) for number in changed if number in self._where} | self._put(places)
             self._seen = seen
         for key in touched:
-            if self.groups[key].jobs:
-                self.groups[key].settle()
-            else:
+            self.groups[key].is_settled = False
+            if not self.groups[key].numbers:
                 del self.groups[key]
+
+    def listed(self, ledger: Ledger) -> Iterator[tuple[Group, Callable[[], list[JobRow]]]]:
+        """Yield each group, and what reads its jobs, in plan order, at most once."""
+        for group in self.groups.values():
+            numbers = json.dumps(sorted(group.numbers))
+            yield group, functools.cache(functools.partial(queries.scored_jobs, ledger, _AMONG, numbers))
 
     def in_order(self, made: Mapping[str, T]) -> dict[str, T]:
         """Return what was *made*, title of a board -> anything, in the order of all boards."""
         newest = [job for group in self.groups.values() for job in group.newest]
         return {title: made[title] for kind in _KINDS for title in kind(newest) if title in made}
 
-    def _put(self, jobs: Iterable[JobRow]) -> set[_Key]:
-        touched = set()
-        for job in jobs:
-            key = self._where[job.id] = (job.dataset, job.horizon)
-            self.groups.setdefault(key, Group()).jobs[job.id] = job
-            touched.add(key)
-        return touched
+    def _put(self, places: Mapping[int, _Key]) -> set[_Key]:
+        self._where |= places
+        for number, key in places.items():
+            self.groups.setdefault(key, Group()).numbers.add(number)
+        return set(places.values())
 
     def _drop(self, number: int) -> _Key:
         key = self._where.pop(number)
-        del self.groups[key].jobs[number]
+        self.groups[key].numbers.discard(number)
         return key

@@ -7,9 +7,9 @@ does not is answered by the one computation of its kind that begins after it cam
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -33,12 +33,19 @@ SETTLED_S: Final = 0.02
 """A file that changed so shortly before may change again within the same tick of the file system's clock, unseen."""
 MOST_KEPT: Final = 32
 THREADS: Final = 2
+_GIVEN: ContextVar[Made | None] = ContextVar("given", default=None)
+
+
+def given_now() -> Made | None:
+    """Return the shared answer that the request under way was given; None while it was given none."""
+    return _GIVEN.get()
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class Made:
     """An answer, or the making of it."""
 
+    key: Hashable
     answer: Future[Any]
     stamps: tuple[object, ...]
     """Of the files, before the making began."""
@@ -46,10 +53,9 @@ class _Made:
     until_s: float
     """When it is too old, by the monotonic clock."""
 
-    def is_due(self) -> bool:
-        """Return True if it can be given while the next one is made, and it is time for that."""
-        is_old = time.monotonic() - self.began_s > RENEWED_S
-        return is_old and self.answer.done() and self.answer.exception() is None
+    def is_current(self, stamps: tuple[object, ...]) -> bool:
+        """Return True if nothing that *stamps* tell of has changed since, and it is not too old."""
+        return self.stamps == stamps and time.monotonic() < self.until_s
 
 
 class SharedAnswers:
@@ -65,9 +71,10 @@ class SharedAnswers:
             settings.lock_path,
             settings.state_dir / FILE_NAME,
         )
-        self._made: dict[Hashable, _Made] = {}
-        self._coming: dict[Hashable, _Made] = {}
-        """What is made while an older one is given."""
+        self._made: dict[Hashable, Made] = {}
+        """The newest answer of each kind."""
+        self._coming: dict[Hashable, Made] = {}
+        """What is being made."""
         self._threads = ThreadPoolExecutor(THREADS, "answers")
 
     async def get(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -78,46 +85,50 @@ class SharedAnswers:
         """
         came_s = time.monotonic()
         while True:
-            made, stamps = self._newest(key), self._stamps()
-            is_current = made is not None and made.stamps == stamps and time.monotonic() < made.until_s
-            if made is None or (made.answer.done() and not is_current and made.began_s < came_s):
-                made = self._keep(key, self._begin(make, stamps))
-                is_current = True
-            elif is_current and made.is_due() and key not in self._coming:
-                self._coming[key] = self._begin(make, stamps)
-            if not made.answer.done():
-                waiting = asyncio.wrap_future(made.answer)
-                await asyncio.wait([waiting])  # a client that leaves does not end the work: others may wait for it
-                waiting.exception()
-            if is_current or made.began_s >= came_s:
-                if made.answer.exception() is not None and self._made.get(key) is made:
-                    del self._made[key]
-                answer: T = made.answer.result()
-                return answer
+            stamps = self._stamps()
+            made = self._newest(key)
+            if made is not None and made.is_current(stamps):
+                if time.monotonic() - made.began_s > RENEWED_S:
+                    self._begin(key, make, stamps)
+                break
+            made = self._begin(key, make, stamps)
+            is_of_now = made.began_s >= came_s or made.is_current(stamps)
+            waiting = asyncio.wrap_future(made.answer)
+            await asyncio.wait([waiting])  # a client that leaves does not end the work: others may wait for it
+            waiting.exception()
+            self._newest(key)
+            if is_of_now:
+                break
+        answer: T = made.answer.result()
+        _GIVEN.set(made)
+        return answer
 
-    def _begin(self, make: Callable[[], Any], stamps: tuple[object, ...]) -> _Made:
-        now_s = time.monotonic()
-        changed_s = max((stamp[-1] for stamp in stamps[2:] if stamp), default=0) / 1e9  # type: ignore[index]
-        is_settled = abs(time.time() - changed_s) > SETTLED_S
-        work = self._threads.submit(contextvars.copy_context().run, make)
-        return _Made(work, stamps, now_s, now_s + (MOST_AGE_S if is_settled else SETTLED_S))
+    def is_new(self, made: Made) -> bool:
+        """Return True while *made* is the newest of its kind, and current, and no newer one is due."""
+        is_due = time.monotonic() - made.began_s > RENEWED_S
+        return not is_due and made is self._newest(made.key) and made.is_current(self._stamps())
 
-    def _keep(self, key: Hashable, made: _Made) -> _Made:
-        self._made.pop(key, None)
-        self._made[key] = made
-        while len(self._made) > MOST_KEPT:
-            oldest = next(iter(self._made))
-            del self._made[oldest]
-            self._coming.pop(oldest, None)
-        return made
+    def _begin(self, key: Hashable, make: Callable[[], Any], stamps: tuple[object, ...]) -> Made:
+        """Return what is being made under *key*; begin to make it where it is not."""
+        if key not in self._coming:
+            now_s = time.monotonic()
+            changed_s = max((stamp[-1] for stamp in stamps[2:] if stamp), default=0) / 1e9  # type: ignore[index]
+            is_settled = abs(time.time() - changed_s) > SETTLED_S
+            work = self._threads.submit(copy_context().run, make)
+            self._coming[key] = Made(key, work, stamps, now_s, now_s + (MOST_AGE_S if is_settled else SETTLED_S))
+        return self._coming[key]
 
-    def _newest(self, key: Hashable) -> _Made | None:
-        made, coming = self._made.get(key), self._coming.get(key)
-        if coming is None or not coming.answer.done():
-            return made
-        del self._coming[key]
-        is_newer = made is not None and made.began_s < coming.began_s and coming.answer.exception() is None
-        return self._keep(key, coming) if is_newer else made
+    def _newest(self, key: Hashable) -> Made | None:
+        """Return the newest answer under *key*; what has been made by now is kept, and a failure forgotten."""
+        coming = self._coming.get(key)
+        if coming is not None and coming.answer.done():
+            del self._coming[key]
+            if coming.answer.exception() is None:
+                self._made.pop(key, None)
+                self._made[key] = coming
+                while len(self._made) > MOST_KEPT:
+                    del self._made[next(iter(self._made))]
+        return self._made.get(key)
 
     def _stamps(self) -> tuple[object, ...]:
         stamps = map(file_stamp, self._paths)

@@ -146,7 +146,9 @@ def test_a_look_that_failed_leaves_no_job_on_the_board_that_it_has_left(site, mo
 
     def shown() -> list[list[str]]:
         scored.update(ledger)
-        return [[job.name for job in group.jobs.values()] for group in scored.groups.values()]
+        for group, jobs in scored.listed(ledger):
+            group.settle(jobs)
+        return [[job.name for jobs in group.comparable.values() for job in jobs] for group in scored.groups.values()]
 
     site.trained("alpha", 0.1, 1.0)
     site.trained("beta", 0.2, 0.5)
@@ -156,15 +158,13 @@ def test_a_look_that_failed_leaves_no_job_on_the_board_that_it_has_left(site, mo
         ledger.conn.execute("UPDATE jobs SET damage = 'lost' WHERE name = 'alpha'")
         verbs.retry(ledger, ["alpha"])
         with monkeypatch.context() as patch:
-            patch.setattr(queries, "scored_jobs", broken)
+            patch.setattr(queries, "scored_places", broken)
             with pytest.raises(sqlite3.OperationalError):
                 scored.update(ledger)
         assert shown() == [["beta"]]
-        [group] = scored.groups.values()
-        assert [job.name for jobs in group.comparable.values() for job in jobs] == ["beta"], "the board, too"
 
 
-def test_a_change_reads_again_what_changed_of_the_boards_and_nothing_else(site, client, monkeypatch):
+def test_a_change_reads_again_the_boards_that_changed_and_nothing_else(site, client, monkeypatch):
     """Each look once read every scored job and ranked it, also when nothing had changed."""
     read: list[str] = []
     ranked: list[list[str]] = []
@@ -196,7 +196,7 @@ def test_a_change_reads_again_what_changed_of_the_boards_and_nothing_else(site, 
     assert look() == (["week", "month"], [["week"], ["month"]])
     assert look() == ([], [])
     site.trained("month-2", 0.3, 0.1, horizon="1m")
-    assert look() == (["month-2"], [["month", "month-2"]])
+    assert look() == (["month", "month-2"], [["month", "month-2"]])
     site.enqueue({"name": "later"})
     assert look() == ([], []), "a change that is none of the boards"
     with site.ledger() as ledger:

@@ -6,11 +6,15 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from support.waiting import until
 
-from cbi_queue.api import routes_read, shared_answers
+from cbi_queue.api import routes_page, routes_read, shared_answers
 from cbi_queue.errors import LedgerError
+
+if TYPE_CHECKING:
+    from httpx import Response
 
 
 def test_all_who_ask_share_an_answer_until_something_changes(site, client, monkeypatch):
@@ -59,3 +63,47 @@ def test_an_answer_that_cannot_be_made_is_not_kept(site, client, monkeypatch):
         broken.setattr(routes_read, "status_of", lambda *_given: (_ for _ in ()).throw(LedgerError("it is gone")))
         assert client.get("/api/v1/status").status_code == 503
     assert client.get("/api/v1/status").status_code == 200
+
+
+def test_what_was_sent_is_sent_again_to_who_asks_the_same_and_to_nobody_else(site, client, bearer, monkeypatch):
+    """What the framework does for a request took several times as long as to send the answer."""
+    routed: list[str] = []
+    wants = routes_page.wants_html
+
+    def counted(request):
+        routed.append(request.headers["accept"])
+        return wants(request)
+
+    def ask(path: str = "/status", **headers: str) -> Response:
+        return client.get(path, headers=headers)
+
+    monkeypatch.setattr(routes_page, "wants_html", counted)
+    monkeypatch.setattr(shared_answers, "MOST_AGE_S", 3600.0)
+    monkeypatch.setattr(shared_answers, "RENEWED_S", 3600.0)
+    site.enqueue({"name": "a"})
+    os.utime(site.settings.ledger_path, (0, 0))
+    page, data = ask(accept="text/html"), ask(accept="application/json")
+    told = {"accept": "text/html", **bearer}
+    allowed = ask(**told)
+    assert routed == ["text/html", "application/json", "text/html"]
+    assert data.json()["queue"][0]["name"] == "a"
+    assert ("<button" in page.text, "<button" in allowed.text) == (False, True)
+    for first, again in (
+        (page, ask(accept="text/html")),
+        (data, ask(accept="application/json")),
+        (allowed, ask(**told)),
+    ):
+        assert (again.content, again.headers) == (first.content, first.headers)
+        assert "Content-Security-Policy" in again.headers
+    assert len(routed) == 3
+    assert client.head("/status", headers={"accept": "text/html"}).content == b""
+    assert ask("/status?horizon=1m", accept="text/html").status_code == 200
+    assert ask("/status?horizont=1m", accept="text/html").status_code == 422
+    assert len(routed) == 4, "another address is another request"
+    fresh = ask("/api/v1/status")
+    for _ in range(2):
+        assert ask("/api/v1/status", **{"if-none-match": fresh.headers["etag"]}).status_code == 304
+        assert ask("/api/v1/status").json() == fresh.json()
+    assert client.get("/status", headers=[("accept", "text/html"), ("host", "elsewhere.example")]).status_code == 400
+    site.start_next()
+    assert ask(accept="application/json").json()["slot"]["job"]["name"] == "a"
