@@ -56,6 +56,11 @@ def short(at: float) -> str:
     return clock.from_epoch_s(at).strftime("%a %d, %H:%M UTC")
 
 
+def clock_time(at: float) -> str:
+    """Write the minute of an instant: `21:40`."""
+    return clock.from_epoch_s(at).strftime("%H:%M")
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "duration": duration,
     "number": number,
@@ -67,4 +72,5 @@ FILTERS: dict[str, Callable[..., str]] = {
     "iso": iso,
     "utc": utc,
     "short": short,
+    "clock": clock_time,
 }
