@@ -64,7 +64,9 @@ def test_steps_and_the_newest_slow_stretch_are_named_where_they_are_unless_words
     rows = tuple(epoch(n, 1.0) for n in range(1, 41))
     steps = [StepMark(x, "downward", f"pace {x:g}", "", "heat") for x in (20.0, 30.0, 160.0)]
     slow = SlowBand(250.0, 60.0, "heat 1.40x", "")
-    work = WorkPicture("", rows, (0.001,) * 39 + (0.002,), 0.002, (slow,), (*steps, StepMark(9.0, "carried", "", "", "")))
+    work = WorkPicture(
+        "", rows, (0.001,) * 39 + (0.002,), 0.002, (slow,), (*steps, StepMark(9.0, "carried", "", "", ""))
+    )
 
     labels = cost_labels(work, usual_cost(work))
 
