@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
 
 from cbi_queue import clock
 from cbi_queue.wording import UNKNOWN, duration, per_sample
@@ -56,6 +59,16 @@ def short(at: float) -> str:
     return clock.from_epoch_s(at).strftime("%a %d, %H:%M UTC")
 
 
+def ticked(words: str) -> Markup:
+    """Write what stands between backticks as code; everything is escaped."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(words))))  # noqa: S704 - escaped above
+
+
+def clock_time(at: float) -> str:
+    """Write the minute of an instant: `21:40`."""
+    return clock.from_epoch_s(at).strftime("%H:%M")
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "duration": duration,
     "number": number,
@@ -67,4 +80,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "iso": iso,
     "utc": utc,
     "short": short,
+    "clock": clock_time,
+    "ticked": ticked,
 }

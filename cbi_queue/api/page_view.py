@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.api.charts import FRAME, latest, loss_line, usual_cost
+from cbi_queue.api.charts import FRAME, cost_labels, latest, loss_line, usual_cost
 from cbi_queue.api.gauges import gauges, trainer_memory
 from cbi_queue.errors import SettingsError
 from cbi_queue.hardware.detection import profile_for
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cbi_queue.api.board_view import Board, Comparer
-    from cbi_queue.api.charts import LossLine, UsualCost
+    from cbi_queue.api.charts import Label, LossLine, UsualCost
     from cbi_queue.api.gauges import Gauge
     from cbi_queue.settings import Settings
     from cbi_queue.telemetry.reader import TelemetryReader
@@ -56,6 +56,7 @@ class PageView:
     work: WorkPicture | None
     """What a sample cost, report by report."""
     usual: UsualCost | None
+    cost_labels: tuple[Label, ...]
     gauges: tuple[Gauge, ...]
     alarms: tuple[Alarm, ...]
     at_risk: tuple[AtRisk, ...]
@@ -100,6 +101,7 @@ def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None
         order, _ = forecast.ordered()
         guesses = {forecast.names[job.id]: forecast.durations.soon(job.work) for job in order}
         at_risk = tuple(forecast.at_risk(order))
+    usual = usual_cost(work) if work else None
     mood, headline = _headline(status)
     tabs = tuple(dict.fromkeys(board.horizon for board in boards if board.kind == "price"))
     chosen = horizon if horizon in tabs or not tabs else tabs[0]
@@ -113,7 +115,8 @@ def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None
         batch=batches[-1] if batches else None,
         was_batch=next((batch for batch in reversed(batches) if batch != batches[-1]), None),
         work=work,
-        usual=usual_cost(work) if work else None,
+        usual=usual,
+        cost_labels=cost_labels(work, usual) if work else (),
         gauges=gauges(status.governor, settings.logs),
         alarms=found,
         at_risk=at_risk,

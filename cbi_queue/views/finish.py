@@ -131,6 +131,10 @@ class QueueForecast:
         """Return True if the job has ended, well or not."""
         return self._jobs[number].ended_at is not None
 
+    def family(self, number: int) -> str:
+        """Return the family of the job."""
+        return self._jobs[number].family
+
     def named(self, names: Iterable[str]) -> list[tuple[int, str, str]]:
         """Return number, name and spec, as JSON, of every job of these names, oldest first."""
         return [tuple(row) for row in self._ledger.conn.execute(_NAMED, (json.dumps(list(names)),))]

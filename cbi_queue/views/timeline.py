@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cbi_queue.ledger.rows import SLOT_TIME
 from cbi_queue.wording import DAY_S, counted, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cbi_queue.ledger import Ledger
     from cbi_queue.telemetry.reader import TelemetryReader
@@ -34,6 +34,24 @@ LEAST_WIDTH = 1.5
 """An attempt of a second in a week is still to be seen."""
 TICKS_S = (60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, DAY_S, 2 * DAY_S)
 MOST_TICKS = 9
+DAY_ROOM, CLOCK_ROOM, PHONE = 130.0, 56.0, 2.9
+"""What `Mon, Nov 30, 07:00` and `07:00` take of the width, and how many times that on a phone."""
+FOLD_S, FOLD_SHARE = 1800.0, 0.08
+"""An idle time at least so long, in seconds and as a share of all, is folded."""
+FOLD_WIDTH = 26.0
+BAND_SHARE = 0.5
+"""How much room the late end of the band may take beside everything before it; what lies later is cut off."""
+GROUPS = {
+    "trees": "trees",
+    "statistical": "statistical",
+    "simple_neural": "simple neural",
+    "advanced_neural": "advanced neural",
+    "volatility": "volatility",
+    "regime_classifier": "regimes",
+    "regime_specific": "regimes",
+    "meta": "meta-learners",
+}
+"""Family -> what its colour is called; the others are `other`."""
 KNOWN_HEAT = frozenset({"nominal", "moderate", "heavy", "trapping", "sleeping"})
 _ATTEMPTS = f"""
     SELECT a.job_id, a.number, a.started_at, a.ended_at, a.outcome, j.name, j.family,
@@ -57,7 +75,7 @@ class Block:
     x: float
     width: float
     kind: str
-    """The family of the job; of heat, the level or `throttled`; `planned`; `pause`."""
+    """Of attempts and plan, what the colour is called (`GROUPS`); of heat, the level; `band`; `fold`; `pause`."""
     words: str
     outcome: str = ""
 
@@ -68,6 +86,10 @@ class Tick:
 
     x: float
     at: float
+    form: str
+    """day | clock | nothing: how its instant is written, where there is room."""
+    on_phone: bool
+    """True where a phone has room for it, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +105,10 @@ class Timeline:
     planned: tuple[Block, ...]
     band: Block | None
     """The 80 % band of the finish."""
+    folds: tuple[Block, ...]
+    """Idle times that are drawn narrow."""
+    groups: tuple[str, ...]
+    """What the colours stand for, in the order of the budget."""
     ticks: tuple[Tick, ...]
     step_s: float
     """Seconds between two ticks."""
@@ -106,12 +132,16 @@ def timeline(
     if not rows:
         return None
     plan = list(_plan(forecast, now)) if finish.state == "known" else []
-    begin = max(now - BACK_S, rows[0]["started_at"])
-    last = max([now, finish.high_at or now, *(end for _, end, _ in plan)])
-    axis = _Axis(min(begin, now - 60.0), min(last, now + AHEAD_S))
+    begin = min(max(now - BACK_S, rows[0]["started_at"]), now - 60.0)
+    busy = [(row["started_at"], row["ended_at"] or now) for row in rows]
+    axis = _Axis(begin, _last(begin, now, plan, finish), [*busy, *((one.since, one.until) for one in plan), (now, now)])
     attempts = tuple(
         axis.block(
-            row["started_at"], row["ended_at"] or now, row["family"], _said(row, now), row["outcome"] or "running"
+            row["started_at"],
+            row["ended_at"] or now,
+            _group(row["family"]),
+            _said(row, now),
+            row["outcome"] or "running",
         )
         for row in rows
     )
@@ -119,10 +149,13 @@ def timeline(
         axis.block(since, until, "pause", f"{name} paused for {duration(until - since)}")
         for since, until, name in _pauses(ledger, rows, now)
     )
+    planned = tuple(axis.block(one.since, one.until, _group(one.family), one.words, "planned") for one in plan)
     band = None
     if finish.low_at is not None and finish.high_at is not None:
-        band = axis.block(finish.low_at, finish.high_at, "band", "80 % band of the finish")
-    step_s = next((step for step in TICKS_S if axis.span_s / step <= MOST_TICKS), TICKS_S[-1])
+        is_cut = finish.high_at > axis.end
+        words = "80 % band of the finish" + ("; its end lies beyond the picture" if is_cut else "")
+        band = axis.block(finish.low_at, finish.high_at, "band", words)
+    step_s = next((step for step in TICKS_S if axis.drawn_s / step <= MOST_TICKS), TICKS_S[-1])
     return Timeline(
         begin=axis.begin,
         end=axis.end,
@@ -130,8 +163,12 @@ def timeline(
         attempts=attempts,
         pauses=pauses,
         heat=tuple(_heat(telemetry, axis, now)),
-        planned=tuple(axis.block(since, until, "planned", words) for since, until, words in plan),
+        planned=planned,
         band=band,
+        folds=tuple(axis.block(since, until, "fold", f"{duration(until - since)} idle") for since, until in axis.folds),
+        groups=tuple(
+            dict.fromkeys(g for g in (*GROUPS.values(), "other") if g in {b.kind for b in (*attempts, *planned)})
+        ),
         ticks=tuple(axis.ticks(step_s)),
         step_s=step_s,
         words=f"{counted(len(rows), 'attempt')} in {duration(now - axis.begin)}, {counted(len(pauses), 'pause')}, "
@@ -139,25 +176,63 @@ def timeline(
     )
 
 
-class _Axis:
-    """Instants as coordinates."""
+def _group(family: str) -> str:
+    return GROUPS.get(family, "other")
 
-    def __init__(self, begin: float, end: float) -> None:
+
+def _last(begin: float, now: float, plan: Sequence[_Planned], finish: QueueFinish) -> float:
+    """Return where the picture ends: with the plan and the band, but a late end of the band does not shrink the rest."""
+    done = max([now, finish.at or now, *(one.until for one in plan)])
+    late = min(finish.high_at or done, done + BAND_SHARE * (done - begin))
+    return min(max(done, late), now + AHEAD_S)
+
+
+class _Axis:
+    """Instants as coordinates; long idle times are narrow."""
+
+    def __init__(self, begin: float, end: float, busy: Iterable[tuple[float, float]]) -> None:
+        """Lay out *begin* to *end*; *busy* is when jobs run, or are planned to."""
         self.begin, self.end = begin, max(end, begin + 60.0)
-        self.span_s = self.end - self.begin
+        self.folds = list(_idle(self.begin, self.end, busy))
+        self.drawn_s = self.end - self.begin - sum(until - since for since, until in self.folds)
+        self._per_s = (WIDTH - FOLD_WIDTH * len(self.folds)) / self.drawn_s
 
     def x(self, at: float) -> float:
-        return round(WIDTH * min(1.0, max(0.0, (at - self.begin) / self.span_s)), 2)
+        at = min(self.end, max(self.begin, at))
+        x = (at - self.begin) * self._per_s
+        for since, until in self.folds:
+            if at > since:
+                inside_s = min(at, until) - since
+                x += FOLD_WIDTH * inside_s / (until - since) - inside_s * self._per_s
+        return round(x, 2)
 
     def block(self, since: float, until: float, kind: str, words: str, outcome: str = "") -> Block:
         left = min(self.x(since), WIDTH - LEAST_WIDTH)
         return Block(left, max(LEAST_WIDTH, round(self.x(until) - left, 2)), kind, words, outcome)
 
     def ticks(self, step_s: float) -> Iterator[Tick]:
-        at = (self.begin // step_s + 1) * step_s
+        """Yield the whole steps that lie in no fold; one after a fold, and the first, is written with its day."""
+        at, before, free, phone_free = (self.begin // step_s + 1) * step_s, None, 0.0, 0.0
         while at < self.end:
-            yield Tick(self.x(at), at)
+            if not any(since < at < until for since, until in self.folds):
+                form = "clock" if before is not None and at - before <= step_s < DAY_S else "day"
+                x, room = self.x(at), CLOCK_ROOM if form == "clock" else DAY_ROOM
+                fits = x >= free and x + room * 0.6 <= WIDTH
+                on_phone = x >= phone_free and x + room * PHONE <= WIDTH
+                yield Tick(x, at, form if fits else "", fits and on_phone)
+                free = x + room if fits else free
+                phone_free = x + room * PHONE if on_phone else phone_free
+                before = at
             at += step_s
+
+
+def _idle(begin: float, end: float, busy: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Yield the long times between *begin* and the last job in which nothing runs."""
+    least_s, at = max(FOLD_S, FOLD_SHARE * (end - begin)), begin
+    for since, until in sorted(busy):
+        if since - at >= least_s:
+            yield at, min(since, end)
+        at = min(end, max(at, until))
 
 
 def _said(row: Any, now: float) -> str:
@@ -182,21 +257,32 @@ def _pauses(ledger: Ledger, rows: Iterable[Any], now: float) -> Iterator[tuple[f
             yield since, until, row["name"]
 
 
-def _plan(forecast: QueueForecast, now: float) -> Iterator[tuple[float, float, str]]:
-    """Yield when each job that is to come probably runs, by the median of its time: since, until, words."""
+class _Planned(NamedTuple):
+    """A job that is to come, or what is left of the one in the slot."""
+
+    since: float
+    until: float
+    family: str
+    words: str
+
+
+def _plan(forecast: QueueForecast, now: float) -> Iterator[_Planned]:
+    """Yield when each job that is to come probably runs, by the median of its time."""
     order, idle_s = forecast.ordered()
     at = now + idle_s
-    if forecast.running is not None:
+    if forecast.running is not None and forecast.running_id is not None:
         left_s = forecast.running.remaining_s
         if left_s is None:
             guess = forecast.durations.soon(forecast.running.work)
             left_s = max(0.0, guess.median_s - forecast.running.elapsed_s) if guess is not None else 0.0
-        yield now, now + left_s, f"{forecast.names[forecast.running_id or 0]}: {duration(left_s)} left"
+        number = forecast.running_id
+        yield _Planned(now, now + left_s, forecast.family(number), f"{forecast.names[number]}: {duration(left_s)} left")
         at = max(at, now + left_s)
     for job in order[:MOST_PLANNED]:
         guess = forecast.durations.soon(job.work)
         if guess is not None:
-            yield at, at + guess.median_s, f"{forecast.names[job.id]}: about {duration(guess.median_s)}"
+            words = f"{forecast.names[job.id]}: about {duration(guess.median_s)}"
+            yield _Planned(at, at + guess.median_s, forecast.family(job.id), words)
             at += guess.median_s
 
 

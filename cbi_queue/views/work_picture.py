@@ -73,6 +73,8 @@ class StepMark:
     """downward | upward (back towards full speed) | carried (no step: a new trainer was given the pace in force)."""
     label: str
     words: str
+    cause: str
+    """In words: `heat`, `memory`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,8 @@ def _marks(decisions: Sequence[DecisionRow], rows: Sequence[EpochRow], frame: Fr
         count = taken[x] = taken.get(x, -1) + 1
         kind = "carried" if row.carried else "upward" if row.upward else "downward"
         label = row.action.replace("_", " ") + ("" if row.value is None else f" {row.value:g}")
-        yield StepMark(round(min(x + count * STEP_APART, frame.x(1.0)), 1), kind, label, row.words)
+        at = round(min(x + count * STEP_APART, frame.x(1.0)), 1)
+        yield StepMark(at, kind, label, row.words, row.cause.replace("_", " "))
 
 
 def _between(place: float, rows: Sequence[EpochRow], frame: Frame) -> float:

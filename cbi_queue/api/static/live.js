@@ -27,16 +27,20 @@ function localTime(at) {
   return today ? clock : `${at.toLocaleDateString([], { month: "short", day: "numeric" })} ${clock}`;
 }
 
-function dayAndMinute(at) {
-  const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-  return `${at.toLocaleDateString([], { weekday: "short", month: "short", day: "numeric" })}, ${clock}`;
+function minute(at) {
+  return at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 }
+
+function dayAndMinute(at) {
+  return `${at.toLocaleDateString([], { weekday: "short", month: "short", day: "numeric" })}, ${minute(at)}`;
+}
+
+const FORMS = { short: dayAndMinute, clock: minute };
 
 function localise(root) {
   for (const element of root.querySelectorAll("time[datetime]")) {
     const at = new Date(element.getAttribute("datetime"));
-    const shown = element.dataset.form === "short" ? dayAndMinute(at) : localTime(at);
-    element.textContent = shown;
+    element.textContent = (FORMS[element.dataset.form] ?? localTime)(at);
     element.title = at.toISOString().replace("T", " ").replace(/\..*/, " UTC");
   }
 }
@@ -121,6 +125,7 @@ function show(html) {
   const content = fresh.getElementById("live");
   if (content === null) throw new NoPage();
   localise(content);
+  notices.dress(content);
   const focused = document.activeElement;
   morph(document.getElementById("live"), content);
   if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
@@ -277,9 +282,9 @@ window.addEventListener("pageshow", (event) => event.persisted && stream.settle(
 
 const notices = {
   KEY: "cbi-queue.notify",
-  button: null,
+  isPossible: "Notification" in window && Boolean(navigator.locks),
   get isOn() {
-    return this.button !== null && Notification.permission === "granted" && localStorage.getItem(this.KEY) === "yes";
+    return this.isPossible && Notification.permission === "granted" && localStorage.getItem(this.KEY) === "yes";
   },
   tell({ key, event, job, words }) {
     if (!this.isOn) return;
@@ -290,10 +295,15 @@ const notices = {
       window.location.href = job ? `/jobs/${encodeURIComponent(job)}` : "/status";
     };
   },
+  dress(root) {
+    const button = root.querySelector(".notify");
+    if (button === null || !this.isPossible) return;
+    button.textContent = this.isOn ? "Stop notifications in this browser" : "Notify me here of failures and the end of a plan";
+    button.hidden = Notification.permission === "denied"; // only the browser's settings can change that
+    button.setAttribute("aria-pressed", String(this.isOn));
+  },
   show() {
-    this.button.textContent = this.isOn ? "Stop notifications in this browser" : "Notify me here of failures and the end of a plan";
-    this.button.hidden = Notification.permission === "denied"; // only the browser's settings can change that
-    this.button.setAttribute("aria-pressed", String(this.isOn));
+    this.dress(document);
     stream.settle();
   },
   async change() {
@@ -302,14 +312,10 @@ const notices = {
     this.show();
   },
   start() {
-    if (!("Notification" in window) || !navigator.locks) return;
-    this.button = document.createElement("button");
-    this.button.type = "button";
-    this.button.className = "button small notify";
-    this.button.addEventListener("click", () => this.change());
-    lost.before(this.button);
+    if (!this.isPossible) return;
+    document.addEventListener("click", (event) => event.target.matches(".notify") && this.change());
     window.addEventListener("storage", (event) => event.key === this.KEY && this.show());
-    this.show();
+    this.dress(document);
   },
 };
 

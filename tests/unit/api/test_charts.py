@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cbi_queue.api.charts import LOSS_FRAME, BarPart, loss_line, stacked
+from cbi_queue.api.charts import LEAST_APART, LOSS_FRAME, BarPart, cost_labels, loss_line, stacked, usual_cost
 from cbi_queue.budget import Standing
 from cbi_queue.telemetry.telemetry import EpochRow
+from cbi_queue.views.work_picture import SlowBand, StepMark, WorkPicture
 
 
 def epoch(number: int, validation: float | None, *, attempt: int = 1) -> EpochRow:
@@ -38,6 +39,41 @@ def test_a_loss_that_is_not_known_or_not_finite_is_omitted():
 
 def test_a_bar_is_full_at_what_is_wanted_or_at_more():
     assert stacked(Standing(done=1, running=0, queued=2, failed=1), 10) == [
-        BarPart("done", 0.0, 10.0), BarPart("queued", 10.0, 20.0), BarPart("failed", 30.0, 10.0),
+        BarPart("done", 0.0, 10.0), BarPart("failed", 10.0, 10.0), BarPart("queued", 20.0, 20.0),
     ]  # fmt: skip
     assert [part.width for part in stacked(Standing(done=20, running=0, queued=0, failed=0), 10)] == [100.0]
+
+
+def test_words_at_one_edge_of_a_picture_never_lie_on_each_other():
+    """Two lines that end at the same loss still have two labels; the best is named beside its point."""
+    line = loss_line([epoch(1, 2.0), epoch(2, 9.0), epoch(3, 9.01)], upto=3)
+
+    for place in ("before", "after"):
+        ys = sorted(label.y for label in line.labels if label.place == place)
+        assert len(ys) == 2
+        assert ys[1] - ys[0] >= LEAST_APART - 0.2
+        assert all(0.0 <= y <= 100.0 for y in ys)
+    assert [(label.words, label.place) for label in line.labels if label.kind == "best"] == [
+        ("best 2, epoch 1", "start")
+    ]
+    assert {label.words for label in line.labels if label.place == "after"} == {"9.01", "9"}
+
+
+def test_steps_and_the_newest_slow_stretch_are_named_where_they_are_unless_words_would_meet():
+    """Else a dashed line in the picture would need a hover, which no phone has."""
+    rows = tuple(epoch(n, 1.0) for n in range(1, 41))
+    steps = [StepMark(x, "downward", f"pace {x:g}", "", "heat") for x in (20.0, 30.0, 160.0)]
+    slow = SlowBand(250.0, 60.0, "heat 1.40x", "")
+    work = WorkPicture(
+        "", rows, (0.001,) * 39 + (0.002,), 0.002, (slow,), (*steps, StepMark(9.0, "carried", "", "", ""))
+    )
+
+    labels = cost_labels(work, usual_cost(work))
+
+    assert [(label.words, label.place) for label in labels if label.kind == "step"] == [
+        ("pace 160: heat", "start"), ("pace 30: heat", "start"),
+    ]  # fmt: skip
+    assert [(label.words, label.place) for label in labels if label.kind == "slow"] == [("heat 1.40x", "end")]
+    assert [(label.kind, label.words) for label in labels if label.place in {"before", "after"}] == [
+        ("usual", "1 ms"), ("cost", "2 ms"),
+    ]  # fmt: skip

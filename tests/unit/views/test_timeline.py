@@ -11,7 +11,7 @@ from cbi_queue import clock
 from cbi_queue.ledger import claims, queries
 from cbi_queue.telemetry.telemetry import Telemetry
 from cbi_queue.views.snapshot import open_snapshot, status_and_forecast
-from cbi_queue.views.timeline import BACK_S, LEAST_WIDTH, MOST_ATTEMPTS, MOST_TICKS, WIDTH, timeline
+from cbi_queue.views.timeline import BACK_S, FOLD_WIDTH, LEAST_WIDTH, MOST_ATTEMPTS, MOST_TICKS, WIDTH, timeline
 
 HOUR_S = 3600.0
 
@@ -126,3 +126,24 @@ def test_the_axis_is_marked_a_few_times_on_whole_steps(site, hours):
     found = draw(site)
     assert 1 <= len(found.ticks) <= MOST_TICKS
     assert all(tick.at % found.step_s == 0 and 0 < tick.x <= WIDTH for tick in found.ticks)
+
+
+def test_an_idle_night_is_folded_and_says_how_long_it_was(site):
+    """Else two short trainings on two days would be two hairs; what lies on either side keeps its proportions."""
+    began = run_since(site, 21)
+    with site.ledger() as ledger:
+        ledger.conn.execute("UPDATE attempts SET ended_at = ?, outcome = 'evicted'", (began + HOUR_S,))
+        ledger.conn.execute(
+            "INSERT INTO attempts (job_id, number, started_at) VALUES (1, 2, ?)", (began + 19 * HOUR_S,)
+        )
+
+    found = draw(site)
+
+    (fold,) = found.folds
+    assert (fold.width, fold.words) == (pytest.approx(FOLD_WIDTH, abs=0.1), "18 h idle")
+    first, second = found.attempts
+    assert second.width == pytest.approx(2 * first.width, rel=0.01)
+    assert (first.x + first.width, second.x) == pytest.approx((fold.x, fold.x + fold.width), abs=0.1)
+    assert not [tick for tick in found.ticks if fold.x < tick.x < fold.x + fold.width]
+    assert next(tick for tick in found.ticks if tick.x >= second.x).form == "day", "the day may be another"
+    assert [block.kind for block in found.attempts] == ["trees"] * 2
