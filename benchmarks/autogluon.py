@@ -3,8 +3,7 @@
 The preset is that of AutoGluon 1.5, the last release that has one: naive, seasonal naive, ETS, Theta, a recursive and a direct
 LightGBM, weighed on the last h rows. In 1.6 `fast_training` stands for `medium_quality`, which downloads pretrained nets. Its
 target is the log price alone. It is fitted again where the queue's models are, every `refit_every_rows` rows of the backtest, on
-all prices up to that row, and forecasts each row from the last 1,000 prices, as automatic
-ARIMA does.
+all prices up to that row, and forecasts each row from all prices up to it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 PYTHON = Path(platformdirs.user_cache_dir("cbi-queue-benchmarks")) / "autogluon" / "bin" / "python"
 FIT = Path(__file__).with_name("autogluon_fit.py")
-CONTEXT_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,6 @@ def forecast(python: Path | None, processed: Path, horizon: str, evaluation: Eva
             "levels": frame.label.level(frame.price).tolist(),
             "blocks": [rows[first : first + every].tolist() for first in range(0, len(rows), every)],
             "rows_ahead": frame.horizon_days,
-            "context_rows": CONTEXT_ROWS,
             "season_rows": MASE_SEASON_ROWS,
         }
     )

@@ -3,7 +3,7 @@
     PYTHON benchmarks/autogluon_fit.py < WORK.json > FOUND.json
 
 WORK.json: "levels", the log prices in time order; "blocks", lists of rows, each forecast by a fit on the levels up to and
-including its first row; "rows_ahead", h; "context_rows", how many of the last levels a forecast sees; "season_rows". FOUND.json:
+including its first row; "rows_ahead", h; "season_rows". FOUND.json:
 "forecasts", the level h rows after each of these rows, the predicted median; "members", the models of each fit's forecast with
 their weights; "fit_s"; "version". Its calendar is business days counted from a made-up start: h rows are h steps, whatever the
 exchange's holidays.
@@ -47,9 +47,9 @@ def _walk(work: dict) -> dict:
                 path=f"{folder}/fit",
                 verbosity=0,
             )
-            predictor.fit(_items(levels, rows[:1], len(levels)), presets=PRESET, random_seed=0)
+            predictor.fit(_items(levels, rows[:1]), presets=PRESET, random_seed=0)
             fit_s += time.monotonic() - begun_s
-            median = predictor.predict(_items(levels, rows, work["context_rows"]), random_seed=0)["0.5"]
+            median = predictor.predict(_items(levels, rows), random_seed=0)["0.5"]
             forecasts += [float(median[str(row)].iloc[-1]) for row in rows]
             members.append(_members(predictor))
         took = f"{time.monotonic() - begun_s:.0f} s"
@@ -57,13 +57,13 @@ def _walk(work: dict) -> dict:
     return {"forecasts": forecasts, "members": members, "fit_s": fit_s}
 
 
-def _items(levels: np.ndarray, rows: list[int], most: int) -> TimeSeriesDataFrame:
-    """Return for each of *rows* a series of its own: the last *most* levels, up to and including that row's."""
+def _items(levels: np.ndarray, rows: list[int]) -> TimeSeriesDataFrame:
+    """Return for each of *rows* a series of its own: the levels up to and including that row's."""
     days = pd.bdate_range("1990-01-01", periods=len(levels))
     tables = []
     for row in rows:
-        known = slice(max(0, row + 1 - most), row + 1)
-        tables.append(pd.DataFrame({"item_id": str(row), "timestamp": days[known], "target": levels[known]}))
+        table = {"item_id": str(row), "timestamp": days[: row + 1], "target": levels[: row + 1]}
+        tables.append(pd.DataFrame(table))
     return TimeSeriesDataFrame.from_data_frame(pd.concat(tables, ignore_index=True))
 
 
