@@ -50,12 +50,17 @@ HOLD = """
 import math, sys, time
 from pathlib import Path
 if "jobs" in sys.orig_argv:
+    from cbi_queue.protocol import EpochReport
     from jobs.process.channel import Channel
-    obeys, hears = Channel.safe_point, Channel.wait_begin
+    obeys, hears, tells = Channel.safe_point, Channel.wait_begin, Channel.report
     def wait_begin(self):
-        begin = hears(self)
+        begin, self.told = hears(self), 0
         self.held = Path(__file__).with_name(str(begin and begin.assignment.spec["name"]))
         return begin
+    def report(self, message):
+        tells(self, message)
+        if isinstance(message, EpochReport):
+            self.told += 1
     def held_after(self):
         try:
             return int(self.held.read_text())
@@ -63,10 +68,10 @@ if "jobs" in sys.orig_argv:
             return math.inf
     def safe_point(self, epoch):
         obeys(self, epoch)
-        while self.last_epoch >= held_after(self):
+        while self.told >= held_after(self):
             time.sleep(0.01)
             obeys(self, epoch)
-    Channel.wait_begin, Channel.safe_point = wait_begin, safe_point
+    Channel.wait_begin, Channel.safe_point, Channel.report = wait_begin, safe_point, report
 """
 """Makes trainers of the jobs that have a file beside it wait at a safe point, where they obey; run as Python starts."""
 
@@ -132,7 +137,7 @@ class Installation:
         return {"family": "script", "model": "command", "horizon": "-", "name": name, "params": params}
 
     def hold(self, name: str, *, after: int) -> None:
-        """Have every trainer of a job stand still once *after* epochs are done, obeying orders, until `let_end`."""
+        """Have every trainer of a job stand still when it has reported *after* epochs, obeying orders, until `let_end`."""
         folder = self.root / "hold"
         folder.mkdir(exist_ok=True)
         (folder / "sitecustomize.py").write_text(HOLD)
