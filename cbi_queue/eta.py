@@ -169,7 +169,7 @@ def finish(
         if known is not None and running.elapsed_s > BEYOND * known.median_s:
             known = None
         now = _total_of(known, running, durations.pace)
-        counted, unknown = (counted, unknown + 1) if now is None else (counted + 1, unknown)
+        counted, unknown = counted + (now is not None), unknown + (now is None)
         if known is not None and known.is_guess and running.remaining_s is None:
             guesses, new_models = guesses + 1, new_models | {running.work.model}
     if not counted:

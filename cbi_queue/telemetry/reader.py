@@ -156,11 +156,6 @@ class TelemetryReader:
         rows = self.select("SELECT body FROM governor_memory")
         return str(rows[0][0]) if rows else None
 
-    def last_sample_at(self, job_id: int) -> float | None:
-        """Return the instant of the last sample taken while *job_id* was in the slot; None when there is none."""
-        rows = self.select("SELECT MAX(at) FROM samples WHERE job_id = ?", job_id)
-        return rows[0][0] if rows else None
-
     def samples(self, begin: float, end: float) -> list[tuple[float, dict[str, Any]]]:
         """Return the samples between two instants, oldest first, each with its instant."""
         rows = self.select("SELECT at, readings FROM samples WHERE at BETWEEN ? AND ? ORDER BY at", begin, end)

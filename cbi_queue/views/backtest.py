@@ -62,8 +62,9 @@ def backtest(
         "tried": tried,
         "to": str(to) if to else None,
     }
-    said = ask("jobs.backtest", asked, settings.interpreter_for("native"), within_s=WITHIN_S) if by_id else b""
-    found: dict[str, Any] = json.loads(said or b'{"rows": [], "left_out": {}}')
+    found: dict[str, Any] = json.loads(
+        ask("jobs.backtest", asked, settings.interpreter_for("native"), within_s=WITHIN_S)
+    )
     found["left_out"] |= {job.name: faults[job.id] for job in traded if job.id in faults}
     if not found["rows"]:
         why = "; ".join(f"{name}: {words}" for name, words in found["left_out"].items())

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 WHY = "why.json"
 BAR_COLUMNS = 20
-NAME_COLUMNS = 20
 OF_HOW_MANY = "Of many models one always looks good: `cbi-queue leaderboard` corrects for their number."
 FULL, LIGHT = "█", "░"
 """Characters of a bar: of an importance that is told apart from zero, and of one that may be luck."""

@@ -236,11 +236,6 @@ def open_forecast(settings: Settings) -> Iterator[tuple[QueueForecast, list[Hold
         yield forecast, holds_in_force(ledger), daemon.is_well
 
 
-def every_line(ledger: Ledger) -> list[JobLine]:
-    """Return every job in plan order, as lists show it."""
-    return lines_and_blocked(ledger)[0]
-
-
 def lines_of(ledger: Ledger, shown: Sequence[JobRow]) -> list[JobLine]:
     """Return the jobs *shown*, as lists show them, for no more work than these take; in a snapshot of the caller."""
     jobs, needs = _with_needs(ledger, shown)

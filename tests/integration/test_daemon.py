@@ -50,12 +50,14 @@ def test_higher_priority_runs_first(installation: Installation) -> None:
 def test_a_pause_stands_still_and_a_resume_goes_on_to_the_same_result(installation: Installation) -> None:
     """A paused run must not differ from an undisturbed one."""
     installation.enqueue({**NET, "name": "paused"}, {**NET, "name": "plain", "priority": -1})
+    installation.hold("paused", after=3)
     installation.start_daemon()
     installation.until_epoch("paused", 3)
 
     said = installation.cli("pause", "--reason", "too hot")
     assert "is paused" in said
     assert installation.job("paused").state is JobState.PAUSED
+    installation.let_end("paused")
     written = installation.log_of("paused").read_text()
     installation.cli("status", "--json")
     assert installation.log_of("paused").read_text() == written, "an epoch takes a tenth of what this command does"
@@ -69,6 +71,7 @@ def test_a_pause_stands_still_and_a_resume_goes_on_to_the_same_result(installati
 def test_a_pause_without_a_safe_point_near_is_made_by_the_kernel(installation: Installation) -> None:
     """While a trainer still imports its library it cannot obey; the pause takes effect all the same."""
     installation.enqueue({**NET, "name": "importing"})
+    installation.hold("importing", after=0)
     installation.start_daemon()
     trainer = installation.trainer("importing")
 
@@ -77,6 +80,7 @@ def test_a_pause_without_a_safe_point_near_is_made_by_the_kernel(installation: I
     paused = installation.until_state("importing", "paused")
     if "kernel" in (installation.events(paused.id)[-1].words or ""):
         assert psutil.Process(trainer.pid).status() == psutil.STATUS_STOPPED
+    installation.let_end("importing")
     installation.cli("resume")
     installation.until_state("importing", "succeeded")
 
@@ -115,6 +119,7 @@ def test_a_drain_lets_the_job_end_and_starts_nothing_new(installation: Installat
 def test_an_evicted_job_frees_its_memory_and_goes_on_from_its_checkpoint(installation: Installation) -> None:
     """Evicting costs no epoch and no retry, and changes no digit."""
     installation.enqueue({**NET, "name": "evicted"}, {**NET, "name": "plain", "priority": -1})
+    installation.hold("evicted", after=3)
     installation.start_daemon()
     installation.until_epoch("evicted", 3)
     trainer = installation.trainer("evicted")
@@ -123,6 +128,7 @@ def test_an_evicted_job_frees_its_memory_and_goes_on_from_its_checkpoint(install
 
     assert installation.job("evicted").state is JobState.QUEUED
     assert not trainer.is_alive()
+    installation.let_end("evicted")
     installation.cli("resume")
     installation.until_state("plain", "succeeded", within_s=240)
     log = installation.cli("logs", "evicted", "--attempt", "1")
@@ -136,9 +142,10 @@ def test_an_evicted_job_frees_its_memory_and_goes_on_from_its_checkpoint(install
 
 def test_a_cancelled_trainer_is_gone_and_retry_goes_on_from_its_checkpoint(installation: Installation) -> None:
     """Cancel ends the process; what was learned stays for a retry."""
-    installation.enqueue({**NET, "name": "off", "params": {**NET["params"], "epochs": 400, "patience": 400}})
+    installation.enqueue({**NET, "name": "off"})
+    installation.hold("off", after=3)
     installation.start_daemon()
-    installation.until_epoch("off", 60)
+    installation.until_epoch("off", 3)
     trainer = installation.trainer("off")
 
     installation.cli("cancel", "off")
@@ -266,6 +273,7 @@ def test_sigterm_is_heard_while_another_program_keeps_the_ledger_locked_at_the_s
 def test_sigterm_checkpoints_and_exits_in_good_order(installation: Installation) -> None:
     """Launchd's SIGTERM costs no epoch."""
     installation.enqueue({**NET, "name": "stopped"})
+    installation.hold("stopped", after=3)
     daemon = installation.start_daemon()
     installation.until_epoch("stopped", 3)
     trainer = installation.trainer("stopped")
@@ -276,6 +284,7 @@ def test_sigterm_checkpoints_and_exits_in_good_order(installation: Installation)
     assert not trainer.is_alive()
     assert installation.job("stopped").state is JobState.QUEUED
     assert installation.events("stopped")[-1].reason == "daemon_stopped"
+    installation.let_end("stopped")
     assert installation.start_daemon("--until-empty", wait=False).wait(60) == 0
     assert "restored" in [e.event for e in installation.events("stopped")]
 
@@ -283,10 +292,12 @@ def test_sigterm_checkpoints_and_exits_in_good_order(installation: Installation)
 def test_a_trainer_stopped_from_outside_goes_on(installation: Installation) -> None:
     """Systemd sends SIGTERM to the whole group; that is not a failure of the job."""
     installation.enqueue({**NET, "name": "touched", "retries": 0})
+    installation.hold("touched", after=2)
     installation.start_daemon("--until-empty")
     installation.until_epoch("touched", 2)
 
     os.kill(installation.trainer("touched").pid, signal.SIGTERM)
+    installation.let_end("touched")
 
     installation.until_state("touched", "succeeded")
     assert [a.outcome for a in installation.attempts("touched")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
@@ -295,10 +306,12 @@ def test_a_trainer_stopped_from_outside_goes_on(installation: Installation) -> N
 def test_a_killed_trainer_continues_unchanged(installation: Installation) -> None:
     """Memory was never short here: whoever killed it, the model must not change."""
     installation.enqueue({**NET, "name": "killed", "retries": 0})
+    installation.hold("killed", after=2)
     installation.start_daemon("--until-empty")
     installation.until_epoch("killed", 2)
 
     os.kill(installation.trainer("killed").pid, signal.SIGKILL)
+    installation.let_end("killed")
 
     job = installation.until_state("killed", "succeeded")
     assert [a.outcome for a in installation.attempts("killed")] == [Outcome.INTERRUPTED, Outcome.SUCCESS]

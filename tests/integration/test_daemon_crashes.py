@@ -310,6 +310,7 @@ def test_a_full_disk_of_the_ledger_costs_no_training(
     installation.overrides.update(CBI_STATE_DIR=str(small_disk / "state"), CBI_V14_MODELS=str(small_disk / "Models"))
     filler = small_disk / "filler"
     installation.enqueue({**NET, "name": "healthy", "params": {**NET["params"], "epochs": 80, "patience": 80}})
+    installation.hold("healthy", after=2)
     installation.settings.make_layout()
     daemon = installation.start_daemon("--until-empty")
     trainer = installation.trainer("healthy")
@@ -318,6 +319,7 @@ def test_a_full_disk_of_the_ledger_costs_no_training(
     with filler.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
         while True:
             stream.write(b"\0" * 4096)
+    installation.let_end("healthy")
     log = installation.settings.training_log_dir / "healthy-1-attempt-1.log"
     until(lambda: b"checkpoint after" in log.read_bytes(), "a checkpoint failed")
     assert trainer.is_alive()
@@ -351,7 +353,8 @@ def test_a_volume_that_vanishes_holds_the_slot_until_it_returns(
         EXTERNAL_DRIVE=str(point), CBI_V14_REPO=str(point / "Projects" / "CBI-V14"), CBI_VOLUME_CHECK_S="0.2"
     )
     installation.furnish(sample_exports, feature_dir)
-    installation.enqueue({**NET, "name": "travelling", "params": {**NET["params"], "epochs": 80, "patience": 80}})
+    installation.enqueue({**NET, "name": "travelling"})
+    installation.hold("travelling", after=3)
     installation.start_daemon("--until-empty")
     installation.until_epoch("travelling", 3)
 
@@ -361,6 +364,7 @@ def test_a_volume_that_vanishes_holds_the_slot_until_it_returns(
     status = installation.cli("status")
     assert "volume" in status
     assert list(point.iterdir()) == []
+    installation.let_end("travelling")
     subprocess.run(["mount", "--bind", str(body), str(point)], check=True)
     installation.until_state("travelling", "succeeded", within_s=120)
     assert installation.job("travelling").errors == 0

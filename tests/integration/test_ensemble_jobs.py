@@ -280,9 +280,11 @@ def test_a_failed_member_does_not_stop_the_stacker_and_kills_change_no_bit(insta
         {**STACKER, "name": "shaken", "after": members},
         {**STACKER, "name": "calm", "after": members, "priority": -1},
     )
+    installation.hold("shaken", after=3)
     daemon = installation.start_daemon("--until-empty")
     installation.until_epoch("shaken", 3)
     installation.trainer("shaken").kill()
+    installation.let_end("shaken")
     installation.until_state("shaken", "succeeded")
     assert daemon.wait(120) in {0, 1}
 

@@ -19,7 +19,7 @@ from cbi_queue.ledger import queries
 from cbi_queue.telemetry.governor_log import record_decision
 from cbi_queue.telemetry.telemetry import Telemetry
 from cbi_queue.views.job_words import result_words
-from cbi_queue.views.snapshot import every_line, take_status
+from cbi_queue.views.snapshot import lines_and_blocked, take_status
 
 ERROR = "26 days without a price, first 1993-02-03"
 BLOCKED = f"2 failed, 3 wait for them: {ERROR}"
@@ -153,7 +153,7 @@ def test_a_queued_job_says_why_only_when_it_waits_for_something(site):
     site.enqueue({"name": "a"}, {"name": "b"}, {"name": "c", "needs": ["a"]})
 
     with site.ledger() as ledger:
-        why = {line.name: line.why for line in every_line(ledger)}
+        why = {line.name: line.why for line in lines_and_blocked(ledger)[0]}
 
     assert why == {"a": "next", "b": "", "c": "waits for a (queued)"}
     assert "enqueued from a plan" not in shown(site)

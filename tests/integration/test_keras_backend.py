@@ -241,11 +241,13 @@ def test_a_job_of_the_queue_trains_on_the_runtime(installation):
     params = {"epochs": 6, "patience": 6, "hidden_size": 8, "sequence_length": 16}
     net = {"name": "keras-1w", "family": "simple_neural", "model": "lstm", "horizon": "1w", "backend": "tensorflow"}
     (number,) = installation.enqueue({**net, "params": params})
+    installation.hold("keras-1w", after=1)
     installation.start_daemon()
 
     installation.until_epoch(number, 1, within_s=300)
     installation.cli("pause", "--evict")
     installation.until_state(number, "queued", within_s=300)
+    installation.let_end("keras-1w")
     installation.cli("resume")
     installation.until_state(number, "succeeded", within_s=300)
 

@@ -201,11 +201,11 @@ def ask_everything(path):
     with TelemetryReader(path) as reader:
         return [
             reader.epochs(7), reader.decisions(), reader.slowdowns(7), reader.last_standing(), reader.governor_state(),
-            reader.last_sample_at(7), reader.samples(0.0, 1e12),
+            reader.samples(0.0, 1e12),
         ]  # fmt: skip
 
 
-NOTHING = [[], [], [], None, None, None, []]
+NOTHING = [[], [], [], None, None, []]
 
 
 @pytest.mark.parametrize("kind", ["no database", "a folder", "no folder", "another schema", "missing"])

@@ -98,9 +98,11 @@ def test_a_runtime_that_says_stopped_and_nothing_else_is_an_error_and_blocks_nob
 def test_a_trainer_stopped_while_it_still_imports_is_only_interrupted(installation: Installation) -> None:
     """A shutdown signals every process at once; the job has no part in it, and waits its turn before the next try."""
     installation.enqueue({**NET, "name": "early", "retries": 0, "params": {**NET["params"], "epochs": 2}})
+    installation.hold("early", after=0)
     installation.start_daemon("--until-empty")
 
     os.kill(installation.trainer("early").pid, signal.SIGTERM)
+    installation.let_end("early")
 
     installation.until_state("early", "succeeded")
     first, second = installation.attempts("early")

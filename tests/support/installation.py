@@ -46,6 +46,34 @@ for epoch in training.epochs(EPOCHS):
         break
 """
 """A script that reports and checkpoints EPOCHS epochs, or until it is told that they are enough."""
+HOLD = """
+import math, sys, time
+from pathlib import Path
+if "jobs" in sys.orig_argv:
+    from cbi_queue.protocol import EpochReport
+    from jobs.process.channel import Channel
+    obeys, hears, tells = Channel.safe_point, Channel.wait_begin, Channel.report
+    def wait_begin(self):
+        begin, self.told = hears(self), 0
+        self.held = Path(__file__).with_name(str(begin and begin.assignment.spec["name"]))
+        return begin
+    def report(self, message):
+        tells(self, message)
+        if isinstance(message, EpochReport):
+            self.told += 1
+    def held_after(self):
+        try:
+            return int(self.held.read_text())
+        except FileNotFoundError:
+            return math.inf
+    def safe_point(self, epoch):
+        obeys(self, epoch)
+        while self.told >= held_after(self):
+            time.sleep(0.01)
+            obeys(self, epoch)
+    Channel.wait_begin, Channel.safe_point, Channel.report = wait_begin, safe_point, report
+"""
+"""Makes trainers of the jobs that have a file beside it wait at a safe point, where they obey; run as Python starts."""
 
 
 @dataclass
@@ -108,9 +136,19 @@ class Installation:
         params = {"command": [sys.executable, script.name], "workdir": str(self.root)}
         return {"family": "script", "model": "command", "horizon": "-", "name": name, "params": params}
 
+    def hold(self, name: str, *, after: int) -> None:
+        """Have every trainer of a job stand still when it has reported *after* epochs, obeying orders, until `let_end`."""
+        folder = self.root / "hold"
+        folder.mkdir(exist_ok=True)
+        (folder / "sitecustomize.py").write_text(HOLD)
+        (folder / "part").write_text(str(after))
+        (folder / "part").replace(folder / name)
+        self.overrides["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), self.overrides.get("PYTHONPATH")]))
+
     def let_end(self, name: str) -> None:
-        """Have a `lasting` job end after its present epoch."""
+        """Have a `lasting` job end after its present epoch, and one on `hold` go on."""
         (self.root / f"{name}.py.enough").touch()
+        (self.root / "hold" / name).unlink(missing_ok=True)
 
     def ledger(self) -> Ledger:
         """Open the ledger for writing."""

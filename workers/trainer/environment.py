@@ -43,7 +43,7 @@ def trainer_environment(threads: int, passed: Iterable[str] = ()) -> dict[str, s
 
     Two OpenMP processes that each take all cores run 15 to 30 times slower when their threads spin while they wait, and a net
     alone runs 2 to 5 times slower when they sleep at once. So they spin for a few microseconds (GNU's runtime), then sleep:
-    `python -m benchmarks waiting-threads`.
+    `python -m benchmarks waiting-threads`. TensorFlow's wheel and what it needs link no OpenMP: there nothing reads this.
 
     Args:
         threads: that it may use.
