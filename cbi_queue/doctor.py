@@ -266,8 +266,7 @@ def _openmp(_settings: Settings, platform: str = sys.platform) -> Iterator[Findi
     """Tell which OpenMP library the tree models get: only on a Mac they do not bring or find one by themselves."""
     if platform != "darwin":
         return
-    found = openmp_of(sys.executable)
-    if found == HOMEBREW:
+    if (found := openmp_of(sys.executable)) == HOMEBREW:
         yield ok("OpenMP", f"LightGBM and XGBoost load {found}")
         return
     seen = "Homebrew's is not installed"

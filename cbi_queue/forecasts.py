@@ -205,5 +205,6 @@ def _run(asked: dict[str, Any], interpreter: str) -> dict[str, Any]:
     if "refused_all" in said:
         raise Refused(f"no forecast of {asked['dataset']}: {said['refused_all']}")
     if "failed" in said:
-        raise CbiError(f"the forecast failed: {said['failed']}", hint="the files of earlier forecasts are as they were")
+        words = f"the forecast failed: {said['failed']}; the files of earlier forecasts are as they were"
+        raise CbiError(words, hint=said["hint"])
     return said

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-from cbi_queue.regular_files import plain_words
+from cbi_queue.regular_files import in_words, plain_words
 from jobs.trainer import BrokenSpec
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     except BrokenSpec as exc:
         said = {"refused_all": str(exc)}
     except OSError as exc:
-        said = {"failed": plain_words(exc)}
+        said = {"failed": plain_words(exc), "hint": in_words(exc).hint}
     except ImportError as exc:
         said = {
             "refused_all": f"{sys.executable} lacks {exc.name or exc}, which a forecast needs: install cbi-queue[train]"

@@ -26,6 +26,7 @@ from cbi_queue.models.kinds import MIXTURE, REPORTING, Family
 from cbi_queue.process_identity import ProcessIdentity
 from jobs.data.headlines import read_scores
 from support.headlines import give_headlines
+from support.telemetry_rows import epochs_of
 
 if TYPE_CHECKING:
     from support.installation import Installation
@@ -34,7 +35,7 @@ REFERENCE = "undisturbed"
 FEATURES_HORIZON = "1m"
 """Horizon of the features jobs: the others read the cache of 1w, so theirs can be deleted and built again."""
 KINDS = ("daemon", "trainer", "both")
-LONGEST_LIFE_S = 6.0
+LONGEST_LIFE_S, SHORT_LIFE_S = 6.0, 0.5
 MOST_A_JOB = 2
 """Kills of one job; then it is let through, so that the kills come to all of them."""
 _WALK = {"scheme": "walk_forward", "backtest_rows": 126, "refit_every_rows": 63, "final_block_rows": 0}
@@ -224,15 +225,17 @@ class Storm:
     def strike(self, longest_life_s: float = LONGEST_LIFE_S) -> None:
         """Start a daemon, and kill it, its trainer or both after a random time of at most *longest_life_s* seconds.
 
-        A quarter of the daemons are killed while they start; a job that was hit often enough is let through.
+        Half of the kills wait until the trainer has reported work, a quarter of the daemons are killed while they start,
+        and a job that was hit often enough is let through.
         """
         daemon, kind = self._daemon(wait=self._dice.random() < 0.75), self._dice.choice(KINDS)
+        at_work = self._dice.random() < 0.5
         while daemon.poll() is None:
             try:
-                daemon.wait(self._dice.uniform(0.05, longest_life_s))
+                daemon.wait(self._dice.uniform(0.05, SHORT_LIFE_S if at_work else longest_life_s))
             except subprocess.TimeoutExpired:
-                job, trainer = self._in_slot()
-                if job is None or self._hits[job] < MOST_A_JOB:
+                job, trainer, is_at_work = self._in_slot()
+                if is_at_work >= at_work and (job is None or self._hits[job] < MOST_A_JOB):
                     self._kill(daemon, kind, job, trainer)
         daemon.wait(60)
 
@@ -295,16 +298,19 @@ class Storm:
             self.installation.cli("release", *held, *late)
         return busy
 
-    def _in_slot(self) -> tuple[str | None, ProcessIdentity | None]:
-        with Ledger.open_readonly(self.installation.settings.ledger_path) as ledger:
+    def _in_slot(self) -> tuple[str | None, ProcessIdentity | None, bool]:
+        """Return the job in the slot, its trainer, and whether that has reported work."""
+        settings = self.installation.settings
+        with Ledger.open_readonly(settings.ledger_path) as ledger:
             row = ledger.conn.execute(
-                "SELECT name, trainer_pid, trainer_started FROM attempts JOIN jobs ON jobs.id = job_id "
+                "SELECT job_id, name, number, trainer_pid, trainer_started FROM attempts JOIN jobs ON jobs.id = job_id "
                 "WHERE attempts.ended_at IS NULL"
             ).fetchone()
-        if row is None:
-            return None, None
-        pid, started = row["trainer_pid"], row["trainer_started"]
-        return row["name"], ProcessIdentity(pid, started) if pid is not None else None
+        if row is None or row["trainer_pid"] is None:
+            return row and row["name"], None, False
+        reports = epochs_of(settings.telemetry_path, row["job_id"])
+        is_at_work = any(report.attempt == row["number"] for report in reports)
+        return row["name"], ProcessIdentity(row["trainer_pid"], row["trainer_started"]), is_at_work
 
     def _row(self, name: str) -> Row:
         return self.rows.setdefault(name.partition("-")[2], Row())
