@@ -27,8 +27,6 @@ class Line:
     number: int
     text: str
     complaints: tuple[Complaint, ...]
-    follows_gap: bool
-    """True when lines before it are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,4 @@ def _lines(text: str, complaints: tuple[Complaint, ...]) -> list[Line]:
         wanted = sorted(near.intersection(numbers))[:MOST_LINES]
     else:
         wanted = list(numbers)
-    return [
-        Line(number, written[number - 1][:LONGEST_LINE], tuple(at.get(number, ())), number - 1 != before)
-        for before, number in zip([0, *wanted], wanted, strict=False)
-    ]
+    return [Line(number, written[number - 1][:LONGEST_LINE], tuple(at.get(number, ()))) for number in wanted]
