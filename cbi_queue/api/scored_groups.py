@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.listing import has_event, jobs_changed_since
+from cbi_queue.ledger.listing import has_event, jobs_changed_since, scored_places
 from cbi_queue.views.comparison import Comparison, key_of
 from cbi_queue.views.leaderboard import boards_of
 from cbi_queue.views.regime_board import regime_boards_of
@@ -100,12 +100,12 @@ class ScoredGroups:
             if seen == self._seen:
                 return
             if self._seen is None or seen[0] != self._seen[0] or not has_event(ledger, *self._seen[1]):
-                places = queries.scored_places(ledger)
+                places = scored_places(ledger)
                 self.groups, self._where = {}, {}
                 touched = self._put(places)
             else:
                 changed = jobs_changed_since(ledger, self._seen[1][0])
-                places = queries.scored_places(ledger, changed) if changed else {}
+                places = scored_places(ledger, changed) if changed else {}
                 touched = {self._drop(number) for number in changed if number in self._where} | self._put(places)
             self._seen = seen
         for key in touched:

@@ -21,7 +21,7 @@ from support.api_installation import BROWSER, ApiInstallation, scores
 from support.board_jobs import make_job
 from support.waiting import until
 
-from cbi_queue.api import board_view
+from cbi_queue.api import board_view, scored_groups
 from cbi_queue.api.app import create_app
 from cbi_queue.api.board_columns import BESIDE_THE_NAME, COLUMNS, FIXED, IN_THE_HEADING
 from cbi_queue.api.board_page import Asked, Boards, all_boards, board_page
@@ -177,7 +177,7 @@ def test_a_look_that_failed_leaves_no_job_on_the_board_that_it_has_left(site, mo
         ledger.conn.execute("UPDATE jobs SET damage = 'lost' WHERE name = 'alpha'")
         verbs.retry(ledger, ["alpha"])
         with monkeypatch.context() as patch:
-            patch.setattr(queries, "scored_places", broken)
+            patch.setattr(scored_groups, "scored_places", broken)
             with pytest.raises(sqlite3.OperationalError):
                 scored.update(ledger)
         assert shown() == [["beta"]]
