@@ -73,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.comparer = Comparer(settings)
     app.state.asked_once = AskedOnce()
-    app.state.changes = ChangeWatch(settings)
+    app.state.changes = ChangeWatch(settings, lambda: app.state.comparer.news)
     app.state.answers = SharedAnswers(settings, app.state.changes, app.state.comparer)
     app.add_middleware(SentAgain, answers=app.state.answers)
     app.add_middleware(HeadAsGet)

@@ -8,9 +8,11 @@ from urllib.parse import urlencode
 
 from cbi_queue.api.board_columns import COLUMNS, FIXED, Column
 from cbi_queue.api.board_view import BoardRow, board_row
-from cbi_queue.ledger import queries
+from cbi_queue.ledger import Ledger, queries
 from cbi_queue.models.kinds import Family
 from cbi_queue.views.board_words import independent_words, reach, sentences, unranked, volatility_sentences
+from cbi_queue.views.comparison import FILE_NAME
+from cbi_queue.views.history import file_stamp
 from cbi_queue.views.leaderboard import SCHEME_WORDS, LeaderboardRow, rank
 from cbi_queue.views.project_board import rank_projects, shown_figures
 from cbi_queue.views.project_board import sentences as project_sentences
@@ -18,10 +20,11 @@ from cbi_queue.views.regime_board import RegimeRow, rank_regimes
 from cbi_queue.views.volatility_board import VolatilityRow, rank_volatility
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cbi_queue.api.board_view import AnyRow, Comparer
-    from cbi_queue.ledger import JobRow, Ledger
+    from cbi_queue.ledger import JobRow
+    from cbi_queue.settings import Settings
     from cbi_queue.views.comparison import Comparison
     from cbi_queue.views.project_board import ProjectRow
 
@@ -98,11 +101,35 @@ class BoardPage:
     """Boards of scripts; none while the address asks for boards of forecasts."""
 
 
-def board_page(ledger: Ledger, comparer: Comparer, asked: Asked) -> BoardPage:
-    """Read every board, keep those that are asked for, and sort their rows."""
+@dataclass(frozen=True, slots=True)
+class Boards:
+    """Every board, at one instant."""
+
+    version: tuple[object, ...]
+    """Another one: something of them may have changed."""
+    found: Mapping[str, tuple[str, Sequence[AnyRow], list[str]]]
+    """Of forecasts, as `all_boards` returns them."""
+    projects: Mapping[str, list[ProjectRow]]
+    """Of scripts."""
+
+
+def read_boards(settings: Settings, comparer: Comparer) -> Boards:
+    """Read every board; the first time, of 100,000 runs, it takes many seconds.
+
+    Raises:
+        LedgerError: when the ledger cannot be read.
+    """
+    with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
+        version = (ledger.ledger_id, queries.newest_event(ledger), file_stamp(settings.state_dir / FILE_NAME))
+        found = comparer.kept(ledger, "board", all_boards)
+        return Boards(version, found, rank_projects(queries.script_results(ledger)))
+
+
+def board_page(boards: Boards, asked: Asked) -> BoardPage:
+    """Keep the boards that are asked for, and sort their rows."""
     is_filtered = bool(asked.horizon or asked.dataset or asked.family)
-    projects = () if is_filtered else _projects(ledger)
-    found = comparer.kept(ledger, "board", all_boards)
+    projects = () if is_filtered else tuple(_projects(boards.projects))
+    found = boards.found
     family_of = {
         row.job_id: Family.REGIME_CLASSIFIER if isinstance(row, RegimeRow) else row.family
         for _, rows, _ in found.values()
@@ -110,14 +137,14 @@ def board_page(ledger: Ledger, comparer: Comparer, asked: Asked) -> BoardPage:
         if row.job_id is not None
     }
     first = {title: rows[0] for title, (_, rows, _) in found.items() if rows}
-    boards = [
+    kept = [
         _board(title, kind, (rows, said), asked, family_of)
         for title, (kind, rows, said) in found.items()
         if rows and asked.horizon in {"", rows[0].horizon} and asked.dataset in {"", rows[0].dataset}
     ]
     return BoardPage(
         asked,
-        boards=tuple(board for board in boards if any(not line.row.is_bar for line in board.rows) or not asked.family),
+        boards=tuple(board for board in kept if any(not line.row.is_bar for line in board.rows) or not asked.family),
         horizons=tuple(dict.fromkeys(row.horizon for row in first.values())),
         datasets=tuple(dict.fromkeys(row.dataset for row in first.values())),
         families=tuple(sorted(set(family_of.values()))),
@@ -127,11 +154,11 @@ def board_page(ledger: Ledger, comparer: Comparer, asked: Asked) -> BoardPage:
     )
 
 
-def _projects(ledger: Ledger) -> tuple[ProjectBoard, ...]:
-    return tuple(
-        ProjectBoard(project, tuple(rows), tuple(shown_figures(rows, FIGURES_SHOWN)), tuple(project_sentences(rows)))
-        for project, rows in rank_projects(queries.script_results(ledger)).items()
-    )
+def _projects(boards: Mapping[str, list[ProjectRow]]) -> Iterator[ProjectBoard]:
+    for project, rows in boards.items():
+        yield ProjectBoard(
+            project, tuple(rows), tuple(shown_figures(rows, FIGURES_SHOWN)), tuple(project_sentences(rows))
+        )
 
 
 def all_boards(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from cbi_queue.api.scored_groups import TOO_MANY, ScoredGroups
+from cbi_queue.errors import CbiError
+from cbi_queue.ledger import Ledger
 from cbi_queue.views.board_words import (
     TOLD_APART_WORDS,
     plot_of,
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from cbi_queue.ledger import JobRow, Ledger
+    from cbi_queue.ledger import JobRow
     from cbi_queue.settings import Settings
     from cbi_queue.views.leaderboard import LeaderboardRow
     from cbi_queue.views.volatility_board import VolatilityRow
@@ -44,7 +48,14 @@ if TYPE_CHECKING:
 
     Make = Callable[[list[JobRow], Mapping[str, Comparison]], dict[str, "T"]]
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
+PAGE = "page"
+"""What the boards of the status page are kept under."""
+MOST_AT_ONCE = 2_000
+"""Runs that are read while a status page waits: some tenths of a second."""
+PATIENCE_S = 0.2
+"""Seconds that a status page waits for others who read the boards."""
 MODELS_SHOWN = 4
 """Best models of each board on the page, beside one row of each baseline."""
 MOST_TRIES = 3
@@ -122,19 +133,45 @@ class Comparer:
         self._settings, self._clock = settings, clock
         self._one = threading.Lock()
         self._failed: dict[str, _Failed] = {}
-        self.failures = 0
-        """Comparisons that failed so far: the pages tell of each."""
+        self.news = 0
+        """Comparisons that failed so far, and boards that were read in the background: pages tell of each."""
         self._reads, self._scored = threading.Lock(), ScoredGroups()
         self._stored: tuple[tuple[int, ...] | None, dict[str, Comparison]] = (None, {})
         """Stamp of the file of comparisons -> what it holds."""
         self._looked: tuple[set[str], float] = (set(), 0.0)
         """Keys of the boards that were not compared at the last look for what can be, and when that was."""
+        self._shown: tuple[Board, ...] | None = None
+        self._reader: threading.Thread | None = None
         self._child: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
 
-    def boards(self, ledger: Ledger) -> tuple[Board, ...]:
-        """Return the boards of the status page; see `kept`."""
-        return tuple(self.kept(ledger, "page", page_boards).values())
+    def boards(self, ledger: Ledger) -> tuple[Board, ...] | None:
+        """Return the boards of the status page, which never waits for a long history.
+
+        Where more than `MOST_AT_ONCE` runs are to be read, that is done in the background, and the boards of before are
+        returned; None while there were none.
+        """
+        if not self._reads.acquire(timeout=PATIENCE_S):
+            return self._shown
+        try:
+            self._scored.update(ledger)
+            is_quick = self._scored.pending(PAGE) <= MOST_AT_ONCE
+        finally:
+            self._reads.release()
+        if is_quick:
+            self._shown = tuple(self.kept(ledger, PAGE, page_boards).values())
+        elif self._reader is None or not self._reader.is_alive():
+            self._reader = threading.Thread(target=self._read, name="boards of the page", daemon=True)
+            self._reader.start()
+        return self._shown
+
+    def _read(self) -> None:
+        try:
+            with Ledger.open_readonly(self._settings.ledger_path) as ledger:
+                self._shown = tuple(self.kept(ledger, PAGE, page_boards).values())
+        except (CbiError, sqlite3.Error):
+            logger.exception("the boards could not be read")
+        self.news += 1
 
     def kept(self, ledger: Ledger, name: str, make: Make[T]) -> dict[str, T]:
         """Return title -> what *make* makes of a board, in the order of the boards.
@@ -207,7 +244,7 @@ class Comparer:
     def _note(self, failed: Iterable[str], fault: str | None) -> None:
         """Remember why boards could not be compared, and when a look tries again."""
         words = (fault or FAILED).rstrip(".")
-        self.failures += 1
+        self.news += 1
         for key in failed:
             tries = self._failed[key].tries + 1 if key in self._failed else 1
             then = (

@@ -27,7 +27,7 @@ from cbi_queue.regular_files import check_file
 from cbi_queue.views.snapshot import daemon_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from cbi_queue.ledger import EventRow
@@ -96,9 +96,9 @@ class Change:
 class ChangeWatch:
     """The listeners of one app, and the thread that looks for them."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Watch nothing yet."""
-        self._settings = settings
+    def __init__(self, settings: Settings, news: Callable[[], int] = int) -> None:
+        """Watch nothing yet; *news* counts what has become known of the boards, which no file tells."""
+        self._settings, self._news = settings, news
         self._listeners: list[Listener] = []
         self.seen = 0
         """Changes that were seen so far: what was made before the last one may be out of date."""
@@ -148,7 +148,7 @@ class ChangeWatch:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, has_looked: threading.Event) -> None:
         try:
-            eyes = _Eyes(self._settings)
+            eyes = _Eyes(self._settings, self._news)
         finally:
             has_looked.set()
         with closing(eyes):
@@ -174,8 +174,9 @@ class ChangeWatch:
 class _Eyes:
     """Two open files, and what was seen in them last."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, news: Callable[[], int]) -> None:
+        self._settings, self._news = settings, news
+        self._news_seen = 0
         self._ledger: Ledger | None = None
         self._identity: tuple[int, int] | None = None
         self._version = self._event = 0
@@ -204,6 +205,9 @@ class _Eyes:
                 self._ledger.close()
                 self._ledger = None
         parts.update(self._telemetry.look())
+        if (news := self._news()) != self._news_seen:
+            parts.add("board")
+            self._news_seen = news
         if clock.monotonic_s() - self._daemon_at_s >= DAEMON_EVERY_S:
             words, self._daemon_at_s = daemon_status(self._settings).words, clock.monotonic_s()
             if words != self._daemon:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cbi_queue.api.board_columns import COLUMNS
-from cbi_queue.api.board_page import all_boards
 from cbi_queue.api.board_view import BoardRow, board_row
 from cbi_queue.child_answers import answer_of
 from cbi_queue.ledger import queries
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cbi_queue.api.asked_once import AskedOnce
-    from cbi_queue.api.board_view import Comparer
+    from cbi_queue.api.board_page import Boards
     from cbi_queue.ledger import JobRow, Ledger
     from cbi_queue.settings import Settings
 
@@ -84,7 +83,7 @@ class _Pair:
 
 
 def compare_page(
-    settings: Settings, ledger: Ledger, comparer: Comparer, asked_once: AskedOnce, numbers: tuple[int, int]
+    settings: Settings, ledger: Ledger, boards: Boards, asked_once: AskedOnce, numbers: tuple[int, int]
 ) -> ComparePage:
     """Read two runs, and have what is not known of them computed in the background.
 
@@ -92,8 +91,7 @@ def compare_page(
         UnknownJob: when there is no such job.
     """
     whole = tuple(queries.job_numbered(ledger, number) for number in numbers)
-    boards = comparer.kept(ledger, "board", all_boards)
-    found = [_row_of(job.id, boards) for job in whole]
+    found = [_row_of(job.id, boards.found) for job in whole]
     pair = _pair(ledger, whole)
     answer, fault, waits = _answer(settings, ledger, asked_once, pair)
     said, side = _said(pair, answer, fault)

@@ -69,6 +69,8 @@ class PageView:
     """Those of volatility and of regimes."""
     tabs: tuple[str, ...]
     horizon: str
+    are_boards_read: bool
+    """False while the boards of a long history are read for the first time."""
     any_may_differ: bool
     """True when a shown model's numbers may differ from those of an undisturbed run."""
     is_empty: bool
@@ -93,7 +95,8 @@ def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None
     """
     with open_snapshot(settings) as (ledger, telemetry):
         status, forecast = status_and_forecast(settings, ledger, telemetry)
-        boards = comparer.boards(ledger)
+        found_boards = comparer.boards(ledger)
+        boards = found_boards or ()
         epochs = telemetry.epochs(status.slot.job.id) if status.slot.job else []
         work = _work(telemetry, status, epochs)
         found = alarms(settings, ledger, status)
@@ -126,6 +129,7 @@ def page_view(settings: Settings, comparer: Comparer, horizon: str | None = None
         folded=tuple(board for board in boards if board.kind != "price"),
         tabs=tabs,
         horizon=chosen or "",
+        are_boards_read=found_boards is not None,
         any_may_differ=any(line.row.may_differ for board in boards for line in board.rows),
         is_empty=not status.counts,
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from cbi_queue.api.access import may_change_now
 from cbi_queue.api.board_columns import SORTABLE
@@ -16,6 +17,7 @@ from cbi_queue.api.compare_view import compare_page, traded_pair
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.models import Number, Problem
 from cbi_queue.api.routes_page import render
+from cbi_queue.api.routes_read import boards_now
 from cbi_queue.ledger import Ledger
 from cbi_queue.values.words import unknown
 from cbi_queue.views.equity_plot import draw
@@ -32,7 +34,6 @@ Runs = Annotated[
 @router.get("/board", response_class=HTMLResponse)
 async def board(
     request: Request,
-    settings: AppSettings,
     horizon: Annotated[str, Query(description="Only this one, as `1m`.", max_length=LONGEST)] = "",
     dataset: Annotated[str, Query(description="Only this data set.", max_length=LONGEST)] = "",
     family: Annotated[
@@ -47,14 +48,13 @@ async def board(
     if sort not in SORTABLE:
         raise HTTPException(422, {"error": f"the board cannot be sorted: {unknown('column', sort, SORTABLE)}"})
     asked = Asked(horizon, dataset, family, sort=sort, order=order)
-    state = request.app.state
+    boards = await boards_now(request)
+    key = ("board", asked, may_change_now(), boards.version)
 
     def page() -> bytes:
-        with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
-            view = board_page(ledger, state.comparer, asked)
-        return render("board.html", view=view).encode()
+        return render("board.html", view=board_page(boards, asked)).encode()
 
-    return HTMLResponse(await state.answers.get(("board", asked, may_change_now()), page))
+    return HTMLResponse(await request.app.state.answers.get(key, page))
 
 
 @router.get(
@@ -62,13 +62,17 @@ async def board(
     response_class=HTMLResponse,
     responses={404: {"model": Problem, "description": "No such job."}},
 )
-def compare(request: Request, settings: AppSettings, run: Runs) -> HTMLResponse:
+async def compare(request: Request, settings: AppSettings, run: Runs) -> HTMLResponse:
     """Return two runs beside each other, as a page."""
     numbers = _two(run)
-    state = request.app.state
-    with Ledger.open_readonly(settings.ledger_path) as ledger:
-        view = compare_page(settings, ledger, state.comparer, state.asked_once, numbers)
-    return HTMLResponse(render("compare.html", view=view))
+    boards = await boards_now(request)
+
+    def page() -> str:
+        with Ledger.open_readonly(settings.ledger_path) as ledger:
+            view = compare_page(settings, ledger, boards, request.app.state.asked_once, numbers)
+        return render("compare.html", view=view)
+
+    return HTMLResponse(await run_in_threadpool(page))
 
 
 @router.get(

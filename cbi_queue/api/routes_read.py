@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import TypeAdapter
+from starlette.concurrency import run_in_threadpool
 
 from cbi_queue import clock
-from cbi_queue.api.board_page import all_boards
-from cbi_queue.api.board_view import Comparer
+from cbi_queue.api.board_page import Boards, read_boards
 from cbi_queue.api.dependencies import AppSettings
 from cbi_queue.api.models import (
     AttemptNumber,
@@ -30,7 +31,7 @@ from cbi_queue.api.models import (
     Number,
     Problem,
 )
-from cbi_queue.api.versions import headers_of, not_changed, tag_of
+from cbi_queue.api.versions import headers_of, not_changed, tag_of, tag_with
 from cbi_queue.budget import BudgetProgress
 from cbi_queue.ledger import AttemptRow, Ledger, listing, queries
 from cbi_queue.ledger.listing import Wanted
@@ -38,11 +39,10 @@ from cbi_queue.lifecycle import HOLDS_OF_THE_GOVERNOR, JobState
 from cbi_queue.models.kinds import Family, Horizon
 from cbi_queue.regular_files import open_stream
 from cbi_queue.settings import Settings
-from cbi_queue.views.comparison import FILE_NAME
 from cbi_queue.views.explanation import explanation_of, luck_words
 from cbi_queue.views.history import file_stamp, history_in
 from cbi_queue.views.leaderboard import LeaderboardRow
-from cbi_queue.views.project_board import ProjectRow, rank_projects, titled
+from cbi_queue.views.project_board import ProjectRow, titled
 from cbi_queue.views.regime_board import RegimeRow
 from cbi_queue.views.snapshot import QueueStatus, lines_of, open_snapshot, status_of, take_status
 from cbi_queue.views.story import history_of, story_of
@@ -58,7 +58,7 @@ NO_JOB: dict[int | str, dict[str, Any]] = {
     409: {"model": Problem, "description": "The name is the number of one job and the name of another."},
 }
 TAGGED: dict[int | str, dict[str, Any]] = {304: {"description": "Nothing has changed since the answer of that `ETag`."}}
-Boards = dict[str, list[LeaderboardRow] | list[VolatilityRow] | list[RegimeRow] | list[ProjectRow]]
+Ranked = dict[str, list[LeaderboardRow] | list[VolatilityRow] | list[RegimeRow] | list[ProjectRow]]
 MOST_EPOCHS = 5_000
 MOST_LISTED = 100
 """Newest attempts and events of a job that come with it."""
@@ -67,7 +67,7 @@ CLOCK_S = 10.0
 TAIL_BYTES = 2_000_000
 """Most that is read from a log for one answer."""
 JSON = "application/json"
-_STATUS, _BOARDS = TypeAdapter(QueueStatus), TypeAdapter(Boards)
+_STATUS, _BOARDS = TypeAdapter(QueueStatus), TypeAdapter(Ranked)
 
 
 @router.get("/status", responses=TAGGED, response_model=QueueStatus)
@@ -113,10 +113,9 @@ def governor(settings: AppSettings) -> GovernorNow:
     )
 
 
-@router.get("/leaderboard", responses=TAGGED, response_model=Boards)
-def leaderboard(
+@router.get("/leaderboard", responses=TAGGED, response_model=Ranked)
+async def leaderboard(
     request: Request,
-    settings: AppSettings,
     horizon: Annotated[Horizon | None, Query(description="Only boards of this horizon.")] = None,
     dataset: Annotated[str | None, Query(description="Only boards of this data set.", min_length=1)] = None,
     after: Annotated[Number, Query(description="Rows of each board to leave out at its top.")] = 0,
@@ -130,20 +129,27 @@ def leaderboard(
     when a horizon or a data set is asked for. What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null
     until it was computed in the background.
     """
-    with Ledger.open_readonly(settings.ledger_path) as ledger, ledger.snapshot():
-        tag = tag_of(request, ledger, file_stamp(settings.state_dir / FILE_NAME))
-        if same := not_changed(request, tag):
-            return same
-        comparer: Comparer = request.app.state.comparer
-        boards: dict[str, Any] = {
-            title: rows
-            for title, (_, rows, _) in comparer.kept(ledger, "board", all_boards).items()
-            if horizon in {None, rows[0].horizon} and dataset in {None, rows[0].dataset}
-        }
-        if not (horizon or dataset):
-            boards |= titled(rank_projects(queries.script_results(ledger)))
+    found = await boards_now(request)
+    tag = tag_with(request, found.version)
+    if same := not_changed(request, tag):
+        return same
+    boards: dict[str, Any] = {
+        title: rows
+        for title, (_, rows, _) in found.found.items()
+        if horizon in {None, rows[0].horizon} and dataset in {None, rows[0].dataset}
+    }
+    if not (horizon or dataset):
+        boards |= titled(found.projects)
     shown = {title: rows[after : after + limit] for title, rows in boards.items()}
-    return Response(_BOARDS.dump_json(shown), media_type=JSON, headers=headers_of(tag))
+    return Response(await run_in_threadpool(_BOARDS.dump_json, shown), media_type=JSON, headers=headers_of(tag))
+
+
+async def boards_now(request: Request) -> Boards:
+    """Return every board; requests share them, and wait for them without a thread."""
+    state = request.app.state
+    make = partial(read_boards, state.settings, state.comparer)
+    found: Boards = await state.answers.get("boards", make, is_long=True)
+    return found
 
 
 @router.get("/jobs", responses=TAGGED)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.listing import has_event, jobs_changed_since
+from cbi_queue.ledger.listing import has_event, jobs_changed_since, scored_places
 from cbi_queue.views.comparison import Comparison, key_of
 from cbi_queue.views.leaderboard import boards_of
 from cbi_queue.views.regime_board import regime_boards_of
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _Key = tuple[str, str]
-_AMONG = "id IN (SELECT value FROM json_each(?))"
 _KINDS = (boards_of, volatility_boards_of, regime_boards_of)
 """In the order in which their boards are shown."""
 
@@ -63,6 +62,10 @@ class Group:
         self._made.clear()
         self.is_settled = True
 
+    def has(self, name: str) -> bool:
+        """Return True if what is made under *name* is there, unless more is known of the boards since."""
+        return self.is_settled and name in self._made
+
     def made(
         self,
         name: str,
@@ -97,12 +100,12 @@ class ScoredGroups:
             if seen == self._seen:
                 return
             if self._seen is None or seen[0] != self._seen[0] or not has_event(ledger, *self._seen[1]):
-                places = queries.scored_places(ledger)
+                places = scored_places(ledger)
                 self.groups, self._where = {}, {}
                 touched = self._put(places)
             else:
                 changed = jobs_changed_since(ledger, self._seen[1][0])
-                places = queries.scored_places(ledger, changed) if changed else {}
+                places = scored_places(ledger, changed) if changed else {}
                 touched = {self._drop(number) for number in changed if number in self._where} | self._put(places)
             self._seen = seen
         for key in touched:
@@ -110,11 +113,14 @@ class ScoredGroups:
             if not self.groups[key].numbers:
                 del self.groups[key]
 
+    def pending(self, name: str) -> int:
+        """Return how many jobs are to be read for what is made under *name*."""
+        return sum(len(group.numbers) for group in self.groups.values() if not group.has(name))
+
     def listed(self, ledger: Ledger) -> Iterator[tuple[Group, Callable[[], list[JobRow]]]]:
         """Yield each group, and what reads its jobs, in plan order, at most once."""
         for group in self.groups.values():
-            numbers = json.dumps(sorted(group.numbers))
-            yield group, functools.cache(functools.partial(queries.scored_jobs, ledger, _AMONG, numbers))
+            yield group, functools.cache(functools.partial(_jobs_of, ledger, group))
 
     def in_order(self, made: Mapping[str, T]) -> dict[str, T]:
         """Return what was *made*, title of a board -> anything, in the order of all boards."""
@@ -131,3 +137,8 @@ class ScoredGroups:
         key = self._where.pop(number)
         self.groups[key].numbers.discard(number)
         return key
+
+
+def _jobs_of(ledger: Ledger, group: Group) -> list[JobRow]:
+    among = "id IN (SELECT value FROM json_each(?))"
+    return queries.scored_jobs(ledger, among, json.dumps(sorted(group.numbers)))

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TELL_APART: Final = frozenset({b"accept", b"if-none-match"})
 """Headers on which the answer to a request depends, beside the right of its sender."""
 
+LARGEST_BYTES: Final = 1 << 18
+"""Largest answer that is kept: a larger one takes longer to send than to route."""
+
 
 class SentAgain:
     """Keeps what was sent of shared answers."""
@@ -50,7 +53,8 @@ class SentAgain:
             await send(message)
 
         await self._app(scope, receive, send_and_keep)
-        if (made := given_now()) is not None:
+        size = sum(len(message.get("body", b"")) for message in messages)
+        if (made := given_now()) is not None and size <= LARGEST_BYTES:
             self._sent.pop(key, None)
             self._sent[key] = made, messages
             while len(self._sent) > MOST_KEPT:

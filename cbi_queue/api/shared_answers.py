@@ -27,7 +27,7 @@ T = TypeVar("T")
 MOST_AGE_S: Final = 1.0
 """Seconds for which an answer is given while the ledger does not change: a daemon that died writes nothing, and telemetry is
 looked at by the watch, when a page is open that shows it."""
-RENEWED_S: Final = 0.5
+RENEWED_S: Final = 0.8
 """Age from which a new answer is made while the old one is still given: who asks often never waits for one."""
 SETTLED_S: Final = 0.02
 """A file that changed so shortly before may change again within the same tick of the file system's clock, unseen."""
@@ -76,22 +76,25 @@ class SharedAnswers:
         self._coming: dict[Hashable, Made] = {}
         """What is being made."""
         self._threads = ThreadPoolExecutor(THREADS, "answers")
+        self._one_thread = ThreadPoolExecutor(1, "boards")
 
-    async def get(self, key: Hashable, make: Callable[[], T]) -> T:
+    async def get(self, key: Hashable, make: Callable[[], T], *, is_long: bool = False) -> T:
         """Return what *make* makes, which runs in a thread; it is shared under *key*.
+
+        What *is_long*, as the boards of 100,000 runs, has a thread of its own: the others are for what is quick.
 
         Raises:
             Exception: whatever *make* raises; a failure is not kept.
         """
-        came_s = time.monotonic()
+        came_s, threads = time.monotonic(), self._one_thread if is_long else self._threads
         while True:
             stamps = self._stamps()
             made = self._newest(key)
             if made is not None and made.is_current(stamps):
                 if time.monotonic() - made.began_s > RENEWED_S:
-                    self._begin(key, make, stamps)
+                    self._begin(key, make, stamps, threads)
                 break
-            made = self._begin(key, make, stamps)
+            made = self._begin(key, make, stamps, threads)
             is_of_now = made.began_s >= came_s or made.is_current(stamps)
             waiting = asyncio.wrap_future(made.answer)
             await asyncio.wait([waiting])  # a client that leaves does not end the work: others may wait for it
@@ -108,13 +111,15 @@ class SharedAnswers:
         is_due = time.monotonic() - made.began_s > RENEWED_S
         return not is_due and made is self._newest(made.key) and made.is_current(self._stamps())
 
-    def _begin(self, key: Hashable, make: Callable[[], Any], stamps: tuple[object, ...]) -> Made:
+    def _begin(
+        self, key: Hashable, make: Callable[[], Any], stamps: tuple[object, ...], threads: ThreadPoolExecutor
+    ) -> Made:
         """Return what is being made under *key*; begin to make it where it is not."""
         if key not in self._coming:
             now_s = time.monotonic()
             changed_s = max((stamp[-1] for stamp in stamps[2:] if stamp), default=0) / 1e9  # type: ignore[index]
             is_settled = abs(time.time() - changed_s) > SETTLED_S
-            work = self._threads.submit(copy_context().run, make)
+            work = threads.submit(copy_context().run, make)
             self._coming[key] = Made(key, work, stamps, now_s, now_s + (MOST_AGE_S if is_settled else SETTLED_S))
         return self._coming[key]
 
@@ -133,4 +138,4 @@ class SharedAnswers:
     def _stamps(self) -> tuple[object, ...]:
         stamps = map(file_stamp, self._paths)
         filled = (stamp if stamp and stamp[2] else () for stamp in stamps)  # to read is to make an empty log
-        return (self._changes.seen, self._comparer.failures, *filled)
+        return (self._changes.seen, self._comparer.news, *filled)

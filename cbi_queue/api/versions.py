@@ -24,7 +24,12 @@ REVALIDATE = "no-cache"
 
 def tag_of(request: Request, ledger: Ledger, *others: object) -> str:
     """Return the tag of the answer to *request*; *others* are the versions of what is not in the ledger's events."""
-    seen = (ledger.ledger_id, queries.newest_event(ledger), request.url.path, request.url.query, others)
+    return tag_with(request, ledger.ledger_id, queries.newest_event(ledger), *others)
+
+
+def tag_with(request: Request, *versions: object) -> str:
+    """Return the tag of the answer to *request*, which was made of *versions*."""
+    seen = (versions, request.url.path, request.url.query)
     return f'W/"{hashlib.sha256(repr(seen).encode()).hexdigest()[:32]}"'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from cbi_queue.ledger import queries
 from cbi_queue.ledger.rows import AttemptRow, EventRow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cbi_queue.ledger.ledger import Ledger
     from cbi_queue.ledger.rows import JobRow
 
@@ -105,3 +108,10 @@ def jobs_changed_since(ledger: Ledger, event_id: int) -> list[int]:
     """Return the numbers of the jobs that have events after the event *event_id*, in order."""
     sql = "SELECT DISTINCT job_id FROM events WHERE id > ? AND job_id IS NOT NULL ORDER BY job_id"
     return [row["job_id"] for row in ledger.conn.execute(sql, (event_id,))]
+
+
+def scored_places(ledger: Ledger, among: Iterable[int] | None = None) -> dict[int, tuple[str, str]]:
+    """Return the number of each of `queries.scored_jobs` -> its data set and horizon; with *among* only of these."""
+    where, values = ("1", ()) if among is None else ("id IN (SELECT value FROM json_each(?))", (json.dumps([*among]),))
+    sql = f"SELECT id, coalesce(spec ->> 'dataset', ?), horizon FROM jobs WHERE {queries.SCORED} AND {where}"  # noqa: S608 - our words
+    return {row[0]: (row[1], row[2]) for row in ledger.conn.execute(sql, (DEFAULT, *values))}

@@ -97,7 +97,8 @@ def all_jobs(ledger: Ledger) -> list[JobRow]:
 _DATA_OF_SPEC = "json_patch('{}', json_object('dataset', json_extract(spec, '$.dataset'), 'snapshot', json_extract(spec, '$.snapshot'))) AS spec"
 _WITHOUT_SPEC = ", ".join(_DATA_OF_SPEC if field.name == "spec" else field.name for field in fields(JobRow))
 """Of a job's spec only the data that it reads: `json_patch` leaves out what is null."""
-_SCORED = "state IN ('succeeded', 'vetoed') AND metrics IS NOT NULL"
+SCORED = "state IN ('succeeded', 'vetoed') AND metrics IS NOT NULL"
+"""What a job that was trained and scored is, for SQL."""
 _BRIEF = _WITHOUT_SPEC.replace("metrics", "NULL AS metrics")
 
 
@@ -145,14 +146,7 @@ def scored_jobs(ledger: Ledger, where: str = "1", *values: object) -> list[JobRo
 
     *where* and *values* are those of `brief_jobs`.
     """
-    return _jobs(ledger, f"SELECT {_WITHOUT_SPEC} FROM jobs WHERE {_SCORED} AND {where} ORDER BY id", *values)  # noqa: S608 - our words
-
-
-def scored_places(ledger: Ledger, among: Iterable[int] | None = None) -> dict[int, tuple[str, str]]:
-    """Return the number of every job that `scored_jobs` returns -> its data set and horizon; with *among* only of these."""
-    where, values = ("1", ()) if among is None else ("id IN (SELECT value FROM json_each(?))", (json.dumps([*among]),))
-    sql = f"SELECT id, coalesce(spec ->> 'dataset', ?), horizon FROM jobs WHERE {_SCORED} AND {where}"  # noqa: S608 - our words
-    return {row[0]: (row[1], row[2]) for row in ledger.conn.execute(sql, (DEFAULT, *values))}
+    return _jobs(ledger, f"SELECT {_WITHOUT_SPEC} FROM jobs WHERE {SCORED} AND {where} ORDER BY id", *values)  # noqa: S608 - our words
 
 
 def script_results(ledger: Ledger) -> list[JobRow]:

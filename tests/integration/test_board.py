@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from support.api_installation import BROWSER, ApiInstallation, scores
 from support.waiting import until
 
+from cbi_queue.api import shared_answers
 from cbi_queue.api.app import create_app
 from cbi_queue.api.board_view import MOST_TRIES, RETRY_AFTER_S
 from cbi_queue.cli import cli
@@ -125,8 +126,9 @@ def test_the_page_compares_in_a_process_of_its_own_and_does_not_wait(site):
 
 
 @pytest.mark.process
-def test_a_comparison_that_failed_is_told_and_tried_again_a_few_times(site):
+def test_a_comparison_that_failed_is_told_and_tried_again_a_few_times(site, monkeypatch):
     """The page once showed such a board without a word, and never tried again."""
+    monkeypatch.setattr(shared_answers, "MOST_AGE_S", 0.0)  # each look is one
     site.trained("a", 0.02, noise=0.1)
     site.trained("b", 0.01, noise=5.0)
     whole = (site.root / "a" / "predictions.parquet").read_bytes()

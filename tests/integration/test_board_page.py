@@ -7,6 +7,8 @@ import io
 import json
 import re
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from html import unescape
 from typing import TYPE_CHECKING, Any
@@ -19,9 +21,10 @@ from support.api_installation import BROWSER, ApiInstallation, scores
 from support.board_jobs import make_job
 from support.waiting import until
 
+from cbi_queue.api import board_view, scored_groups
 from cbi_queue.api.app import create_app
 from cbi_queue.api.board_columns import BESIDE_THE_NAME, COLUMNS, FIXED, IN_THE_HEADING
-from cbi_queue.api.board_page import Asked, all_boards, board_page
+from cbi_queue.api.board_page import Asked, Boards, all_boards, board_page
 from cbi_queue.api.scored_groups import ScoredGroups
 from cbi_queue.artifacts import Manifest
 from cbi_queue.ledger import queries, settlement, verbs
@@ -31,7 +34,7 @@ from cbi_queue.views.regime_board import RegimeRow
 from cbi_queue.views.volatility_board import VolatilityRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from cbi_queue.ledger import JobRow
@@ -100,26 +103,14 @@ def names_in(page: str) -> list[str]:
     return list(re.findall(r'href="/jobs/([^"]+)"', page))
 
 
-def test_a_board_shows_its_first_models_and_what_was_read_of_it_is_kept():
+def test_a_board_shows_its_first_models():
     jobs = [make_job(number, "lightgbm_dart", number / 1000, name=f"run-{number}") for number in range(1, 251)]
-    reads: list[str] = []
-    kept: dict[str, object] = {}
-
-    class Keeps:
-        """A comparer that has compared everything, over a ledger that does not change."""
-
-        def kept(self, _ledger: object, name: str, make: Callable[..., object]) -> object:
-            if name not in kept:
-                reads.append(name)
-                kept[name] = make(jobs, {})
-            return kept[name]
-
+    boards = Boards((), all_boards(jobs, {}), {})
     for sort, order, first in (("place", "asc", "run-250"), ("name", "asc", "run-1")):
-        [board] = board_page(None, Keeps(), Asked("1w", sort=sort, order=order)).boards
+        [board] = board_page(boards, Asked("1w", sort=sort, order=order)).boards
         models = [line.row.name for line in board.rows if not line.row.is_bar]
         assert (len(models), models[0], board.more) == (50, first, 200)
         assert [line.row.name for line in board.rows if line.row.is_bar]
-    assert reads == ["board"]
 
 
 def test_a_board_that_gets_another_run_is_compared_at_the_next_look(site, client, monkeypatch):
@@ -140,6 +131,34 @@ def test_a_board_that_gets_another_run_is_compared_at_the_next_look(site, client
     assert compared == [["first"], ["first", "second"]]
 
 
+def test_while_a_long_history_is_read_every_other_page_answers(site, client, monkeypatch):
+    """The first looks at the boards of 100,000 runs held both threads that make answers, for half a minute."""
+    scored, go_on = queries.scored_jobs, threading.Event()
+
+    def slowly(*given: object) -> list[JobRow]:
+        assert go_on.wait(60)
+        return scored(*given)
+
+    site.trained("alpha", 0.1, 0.1)
+    monkeypatch.setattr(board_view, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(queries, "scored_jobs", slowly)
+    compared = "/board/compare?run=1&run=2"
+    with ThreadPoolExecutor(5) as threads:
+        asked = [threads.submit(client.get, f"/board{more}") for more in ("", "?sort=name", "?horizon=1w")]
+        asked += [threads.submit(client.get, path) for path in ("/api/v1/leaderboard", compared)]
+        try:
+            assert "are being read" in words(client.get("/status").text)
+            assert client.get("/api/v1/status").json()["counts"] == {"succeeded": 1}
+            assert client.get("/api/v1/jobs").json()["jobs"][0]["name"] == "alpha"
+            assert not any(each.done() for each in asked)
+        finally:
+            go_on.set()
+        *boards, missing = [each.result() for each in asked]
+    assert all("alpha" in each.text for each in boards)
+    assert missing.status_code == 404
+    until(lambda: "are being read" not in words(client.get("/status").text), "the boards on the page")
+
+
 def test_a_look_that_failed_leaves_no_job_on_the_board_that_it_has_left(site, monkeypatch):
     def broken(*_: object) -> None:
         raise sqlite3.OperationalError
@@ -158,7 +177,7 @@ def test_a_look_that_failed_leaves_no_job_on_the_board_that_it_has_left(site, mo
         ledger.conn.execute("UPDATE jobs SET damage = 'lost' WHERE name = 'alpha'")
         verbs.retry(ledger, ["alpha"])
         with monkeypatch.context() as patch:
-            patch.setattr(queries, "scored_places", broken)
+            patch.setattr(scored_groups, "scored_places", broken)
             with pytest.raises(sqlite3.OperationalError):
                 scored.update(ledger)
         assert shown() == [["beta"]]

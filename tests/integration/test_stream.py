@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from support.api_installation import ApiInstallation
 
-    from cbi_queue.settings import Settings
 
 pytestmark = pytest.mark.process
 
@@ -207,9 +206,9 @@ def test_no_change_is_lost_between_the_hello_and_the_first_look(site, monkeypatc
     may_look = threading.Event()
 
     class Late(change_watch._Eyes):
-        def __init__(self, settings: Settings) -> None:
+        def __init__(self, *given: object) -> None:
             may_look.wait(60)
-            super().__init__(settings)
+            super().__init__(*given)
 
     monkeypatch.setattr(change_watch, "_Eyes", Late)
 
