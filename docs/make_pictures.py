@@ -40,10 +40,10 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 NET = "quantile_net-1m"
 LONGER = """\
     timeout: 12h
-    params: {hidden: [64, 32], sequence_length: 16, epochs: 150, patience: 150, learning_rate: 0.0003}
+    params: {hidden: [512, 256], sequence_length: 32, epochs: 200, patience: 200, learning_rate: 0.00005}
 """
 """What the net has beside its four lines in the plan: it trains for minutes."""
-EPOCHS = 40
+EPOCHS = 60
 """Reported epochs from which its curve is worth a picture."""
 PATIENCE_S = 3600.0
 PICTURES: tuple[tuple[str, dict[str, Any]], ...] = (

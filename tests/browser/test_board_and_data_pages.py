@@ -15,6 +15,7 @@ pytestmark = pytest.mark.browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SOON_MS = 60_000
+SIDEWAYS = "[...document.querySelectorAll('.scroll')].some(e => e.checkVisibility() && e.scrollWidth > e.clientWidth)"
 LONG = "a-name-without-a-break-" * 4
 
 
@@ -38,13 +39,19 @@ def test_two_runs_are_compared_with_a_form(tmp_path: Path):
             page.set_default_timeout(SOON_MS)
             page.goto(f"{site.url}/status")
             page.get_by_role("link", name="Board", exact=True).click()
+            assert page.locator(".pages [aria-current=page]").inner_text() == "Board"
             page.get_by_role("link", name="Skill", exact=True).click()
+            page.wait_for_load_state()  # with its style sheets
+            assert page.evaluate(SIDEWAYS) == (width == 1024), (
+                "a phone shows what fits, until all columns are asked for"
+            )
             for box in page.get_by_role("checkbox").all():
                 box.check()
             page.get_by_role("button", name="Compare the two").click()
             page.get_by_text("Not known: ").wait_for()
             page.wait_for_load_state()  # with its style sheets
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert not page.evaluate(SIDEWAYS)
             assert "differs" not in page.locator(".beside").first.inner_text(), "scores are not parameters"
             page.close()
         chromium.close()

@@ -308,7 +308,7 @@ def test_the_data_page_says_unknown_until_an_export_was_opened(site, client):
     assert "1,000 rows, 2018-01-01 to 2020-09-26" in seen
     assert "50.0 %" in seen
     assert HOSTILE not in raw
-    assert "Used by 1 job: 1 queued of 1w" in seen
+    assert "Used by 1 job. Its boards 1w 1 queued" in seen
     assert "gone It has no folder, and jobs need it" in seen
     assert "No forecast was made yet" in seen
 
