@@ -124,11 +124,8 @@ def _plot(forecasts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _why(told: Mapping[str, Any]) -> str:
     """Say why this model, and what may be believed of it."""
-    what, of = told.get("what", ""), told["of"]
-    first = f"has the least log loss of {of} models on the validation block"  # their board is in the backtest's order
-    rank = first if what == REGIMES else f"ranks first of {of} models on its board"
-    rank = "is the only model of its board" if of == 1 else rank
-    bar = _BASELINES[what]
+    of, bar = told["of"], _BASELINES[told.get("what", "")]
+    rank = "is the only model of its board" if of == 1 else f"ranks first of {of} models on its board"
     is_known = {BETTER: [], WORSE: [f"{bar} is better."]}
     simple = is_known.get(told["told_apart"], [f"{bar} is as good as far as is known."])
     return " ".join([f"{told['job']} ({told['model']}) {rank}.", *told["words"], *simple])
