@@ -11,6 +11,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.errors import Refused, UnknownJob
 from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
 from cbi_queue.lifecycle import JobState, Reason
+from cbi_queue.models.kinds import SPLIT_PARAMS
 from cbi_queue.values.words import shortened
 
 if TYPE_CHECKING:
@@ -95,8 +96,6 @@ def all_jobs(ledger: Ledger) -> list[JobRow]:
 
 
 _DATA = "'dataset', json_extract(spec, '$.dataset'), 'snapshot', json_extract(spec, '$.snapshot')"
-SPLIT_PARAMS = ("validation_rows", "backtest_rows", "embargo_rows", "final_block_rows")
-"""Parameters that say which rows of its snapshot a job is judged on."""
 _SPLIT = ", ".join(f"'{name}', json_extract(spec, '$.params.{name}')" for name in SPLIT_PARAMS)
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbi_queue.datasets.place import DEFAULT
-from cbi_queue.ledger.queries import SPLIT_PARAMS
 from cbi_queue.lifecycle import JobState
-from cbi_queue.models.kinds import BARS, HORIZONS
+from cbi_queue.models.kinds import BARS, HORIZONS, SPLIT_PARAMS
 from cbi_queue.views.stored_values import object_of
 
 if TYPE_CHECKING:

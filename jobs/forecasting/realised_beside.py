@@ -65,7 +65,7 @@ def _volatility(told: dict[str, Any], frame: ForecastFrame, came: np.ndarray) ->
         return None
     at, target = places
     annual = 1e4 * frame.periods_per_year / frame.horizon_days
-    losses = {name: float(qlike(came[at], value**2 / annual)) for name, value in simple.items()}
+    losses = {name: float(qlike(came[[at]], np.array([value**2 / annual]))[0]) for name, value in simple.items()}
     moved = math.log(frame.price[target] / frame.price[at])
     return {
         **_whose(told, "volatility", frame, target),
