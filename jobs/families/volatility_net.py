@@ -87,8 +87,8 @@ def load_volatility_data(task: Task) -> VolatilityData:
     least = LEAST_SHARE * float(np.mean(np.diff(np.log(frame.price[: split.train[-1] + 1])) ** 2))
     if not least > 0:
         raise BrokenSpec(
-            f"a volatility model cannot be fitted on the {len(split.train)} training prices: they do not move; look at "
-            "the export's price, or choose fewer validation_rows and backtest_rows"
+            f"a volatility model cannot be fitted on the {len(split.train)} training prices: column 'price' does not move "
+            "there; look at the export's price, or choose fewer validation_rows and backtest_rows"
         )
     level, inputs = inputs_of(frame.price, least)
     expected = frame.horizon_days * level
