@@ -70,12 +70,12 @@ def boards_of(jobs: Iterable[JobRow], kind: str = "") -> dict[str, list[JobRow]]
 
 def placed_boards(jobs: Iterable[JobRow], kind: str = "") -> dict[str, tuple[Place, list[JobRow]]]:
     """Return title -> its place in the order of the boards, and its jobs; as `boards_of`."""
-    newest: dict[tuple[_Key, str], JobRow] = {}
+    newest: dict[tuple[str, str, str | None, str, str], JobRow] = {}
     for job in sorted(filter(KINDS[kind], jobs), key=lambda job: job.id):
-        newest[(job.dataset, job.horizon, job.snapshot, scheme_of(job), rows_of(job)), job.name] = job
+        newest[job.dataset, job.horizon, job.snapshot, scheme_of(job), job.name] = job
     boards: dict[_Key, list[JobRow]] = {}
-    for (key, _), job in newest.items():
-        boards.setdefault(key, []).append(job)
+    for whose, job in newest.items():
+        boards.setdefault((*whose[:4], rows_of(job)), []).append(job)
     changed: dict[tuple[str, str, str | None], int] = {}
     """Data set, horizon, snapshot -> its newest job."""
     for key, listed in boards.items():
@@ -90,7 +90,7 @@ def placed_boards(jobs: Iterable[JobRow], kind: str = "") -> dict[str, tuple[Pla
         by_age = -changed[key[:3]], -models, -max(job.id for job in boards[key])
         return is_older, dataset != DEFAULT, dataset, order, scheme == HOLDOUT, *by_age
 
-    first: dict[_Key | tuple[str, str, str | None, str], Rows] = {}
+    first: dict[tuple[str, str, str | None, str], Rows] = {}
     placed = {}
     for key in sorted(boards, key=place):
         usual = first.setdefault(key[:4], key[4])
