@@ -109,12 +109,12 @@ VOLATILITY = (
     *_LAST, _VERDICTS,
 )  # fmt: skip
 REGIME = (
-    _FIRST[1], *_INTERVAL,
+    *_FIRST, *_INTERVAL, *_TESTED[:3],
     Column("log_loss", "Log loss", "mean -log of the probability of the regime that came"),
     Column("brier", "Brier", "mean squared distance to certainty, 0 to 2"),
     Column("accuracy", "Accuracy", "share of days whose likeliest regime came", share),
     Column("share", "Share", "of the classifier in its probabilities; the rest is persistence", share),
-    *_LAST,
+    *_LAST, _VERDICTS,
 )  # fmt: skip
 COLUMNS = {"price": PRICE, "volatility": VOLATILITY, "regime": REGIME}
 FIXED = ("place", "name", "family", "model", "told_apart")

@@ -9,14 +9,21 @@ from urllib.parse import urlencode
 from cbi_queue.api.board_columns import COLUMNS, FIXED, Column
 from cbi_queue.api.board_view import BoardRow, board_row
 from cbi_queue.ledger import Ledger, queries
-from cbi_queue.models.kinds import Family
-from cbi_queue.views.board_words import independent_words, reach, sentences, unranked, volatility_sentences
+from cbi_queue.views.board_words import (
+    independent_words,
+    reach,
+    regime_sentences,
+    sentences,
+    unranked,
+    volatility_sentences,
+)
+from cbi_queue.views.boards import SCHEME_WORDS
 from cbi_queue.views.comparison import FILE_NAME
 from cbi_queue.views.history import file_stamp
-from cbi_queue.views.leaderboard import SCHEME_WORDS, LeaderboardRow, rank
+from cbi_queue.views.leaderboard import LeaderboardRow, rank
 from cbi_queue.views.project_board import rank_projects, shown_figures
 from cbi_queue.views.project_board import sentences as project_sentences
-from cbi_queue.views.regime_board import RegimeRow, rank_regimes
+from cbi_queue.views.regime_board import rank_regimes
 from cbi_queue.views.volatility_board import VolatilityRow, rank_volatility
 
 if TYPE_CHECKING:
@@ -130,12 +137,7 @@ def board_page(boards: Boards, asked: Asked) -> BoardPage:
     is_filtered = bool(asked.horizon or asked.dataset or asked.family)
     projects = () if is_filtered else tuple(_projects(boards.projects))
     found = boards.found
-    family_of = {
-        row.job_id: Family.REGIME_CLASSIFIER if isinstance(row, RegimeRow) else row.family
-        for _, rows, _ in found.values()
-        for row in rows
-        if row.job_id is not None
-    }
+    family_of = {row.job_id: row.family for _, rows, _ in found.values() for row in rows if row.job_id is not None}
     first = {title: rows[0] for title, (_, rows, _) in found.items() if rows}
     kept = [
         _board(title, kind, (rows, said), asked, family_of)
@@ -172,8 +174,7 @@ def all_boards(
         said = [*volatility_sentences(variances, comparisons.get(title)), *unranked(variances)]
         found[title] = ("volatility", variances, said)
     for title, regimes in rank_regimes(jobs).items():
-        damaged = [f"Not ranked, its run is damaged: {row.name}: {row.damage}" for row in regimes if row.damage]
-        found[title] = ("regime", regimes, damaged)
+        found[title] = ("regime", regimes, [*regime_sentences(regimes), *unranked(regimes)])
     return found
 
 

@@ -16,6 +16,7 @@ from cbi_queue.views.board_words import (
     TOLD_APART_WORDS,
     plot_of,
     reach,
+    regime_sentences,
     sentences,
     unranked,
     volatility_sentences,
@@ -273,12 +274,15 @@ def page_boards(jobs: list[JobRow], comparisons: Mapping[str, Comparison]) -> di
         replace(_board(title, rows, volatility_sentences(rows, comparisons.get(title))), kind="volatility")
         for title, rows in rank_volatility(jobs, comparisons).items()
     ]
-    regimes = [replace(_board(title, rows, []), kind="regime") for title, rows in rank_regimes(jobs).items()]
+    regimes = [
+        replace(_board(title, rows, regime_sentences(rows)), kind="regime")
+        for title, rows in rank_regimes(jobs).items()
+    ]
     return {board.title: board for board in (*prices, *volatility, *regimes)}
 
 
 def _board(title: str, rows: Sequence[AnyRow], words: list[str]) -> Board:
-    vetoed = [row for row in rows if not isinstance(row, RegimeRow) and row.veto is not None]
+    vetoed = [row for row in rows if row.veto is not None]
     best = [row for row in rows if not row.is_bar and row.place is not None][:MODELS_SHOWN]
     bars = {row.model: row for row in reversed(rows) if row.is_bar}
     shown = [row for row in rows if row in best or row.damage is not None or row is bars.get(row.model)]

@@ -13,10 +13,9 @@ from cbi_queue.ledger.listing import Wanted
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.views.backtest import words_of
 from cbi_queue.views.board_words import reach
-from cbi_queue.views.leaderboard import boards_of, comparable, scheme_of
+from cbi_queue.views.boards import boards_of, comparable, scheme_of
 from cbi_queue.views.pair import asked_of, verdict
 from cbi_queue.views.results import forecast_files
-from cbi_queue.views.volatility_board import volatility_boards_of
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def _pair(ledger: Ledger, whole: tuple[JobRow, ...]) -> _Pair:
     where, values = Wanted(horizon=whole[0].horizon, dataset=whole[0].dataset).where()
     scored = queries.scored_jobs(ledger, where, *values)
     ids = {job.id for job in whole}
-    kinds = {"price": boards_of(scored), "volatility": volatility_boards_of(scored)}
+    kinds = {"price": boards_of(scored), "volatility": boards_of(scored, "volatility")}
     for of, boards in kinds.items():
         for title, listed in boards.items():
             counted = comparable(listed)

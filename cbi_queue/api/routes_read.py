@@ -123,11 +123,11 @@ async def leaderboard(
 ) -> Response:
     """Return board -> trained models and baselines, best first by skill on the validation block.
 
-    A board is named by its horizon, as `1w`, and where they are not the default, by data set, scheme and older snapshot;
-    boards of volatility models, whose skill is against EWMA, end in `volatility`, those of regime classifiers, whose skill
-    is against persistence, in `regimes`. Boards of scripts are named `project` and the project's name, and are left out
-    when a horizon or a data set is asked for. What takes seconds to compute (`set_p_value`, `deflated_sharpe`) is null
-    until it was computed in the background.
+    A board is named by its horizon, as `1w`, and where they are not the default, by data set, scheme, older snapshot and
+    other rows; boards of volatility models, whose skill is against EWMA, end in `volatility`, those of regime
+    classifiers, whose skill is against persistence, in `regimes`. Boards of scripts are named `project` and the project's
+    name, and are left out when a horizon or a data set is asked for. What takes seconds to compute (`set_p_value`,
+    `deflated_sharpe`) is null until it was computed in the background.
     """
     found = await boards_now(request)
     tag = tag_with(request, found.version)

@@ -14,21 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cbi_queue.ledger import queries
 from cbi_queue.ledger.listing import has_event, jobs_changed_since, scored_places
+from cbi_queue.views.boards import KINDS, comparable_boards, placed_boards
 from cbi_queue.views.comparison import Comparison, key_of
-from cbi_queue.views.leaderboard import boards_of
-from cbi_queue.views.regime_board import regime_boards_of
-from cbi_queue.views.volatility_board import comparable_boards, volatility_boards_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from cbi_queue.ledger import JobRow, Ledger
+    from cbi_queue.views.boards import Place
 
 T = TypeVar("T")
 _Key = tuple[str, str]
-_KINDS = (boards_of, volatility_boards_of, regime_boards_of)
-"""In the order in which their boards are shown."""
-
 
 MOST_COMPARED = 1_000
 """Runs of a board that are compared with each other: of more, every pair would take hours and the memory of the machine."""
@@ -44,8 +40,8 @@ class Group:
     """Title of a board -> its runs that are compared with each other; without boards of too many."""
     keys: dict[str, str] = field(default_factory=dict)
     """Title of a board -> what the answer of its comparison is kept by."""
-    newest: list[JobRow] = field(default_factory=list)
-    """Of each board one job, the newest: they order the boards of all groups."""
+    places: dict[str, tuple[int, Place]] = field(default_factory=dict)
+    """Title of a board -> its place among the boards of all groups."""
     known: Mapping[str, Comparison] = field(default_factory=dict)
     is_settled: bool = False
     _made: dict[str, Any] = field(default_factory=dict)
@@ -58,7 +54,11 @@ class Group:
         boards = comparable_boards(listed)
         self.comparable = {title: runs for title, runs in boards.items() if len(runs) <= MOST_COMPARED}
         self.keys = {title: key_of(runs) for title, runs in boards.items()}
-        self.newest = [max(runs, key=lambda job: job.id) for kind in _KINDS for runs in kind(listed).values()]
+        self.places = {
+            title: (number, place)
+            for number, kind in enumerate(KINDS)
+            for title, (place, _) in placed_boards(listed, kind).items()
+        }
         self._made.clear()
         self.is_settled = True
 
@@ -124,8 +124,8 @@ class ScoredGroups:
 
     def in_order(self, made: Mapping[str, T]) -> dict[str, T]:
         """Return what was *made*, title of a board -> anything, in the order of all boards."""
-        newest = [job for group in self.groups.values() for job in group.newest]
-        return {title: made[title] for kind in _KINDS for title in kind(newest) if title in made}
+        places = {title: place for group in self.groups.values() for title, place in group.places.items()}
+        return {title: made[title] for title in sorted(places, key=places.__getitem__) if title in made}
 
     def _put(self, places: Mapping[int, _Key]) -> set[_Key]:
         self._where |= places

@@ -12,16 +12,16 @@ import click
 
 from cbi_queue.cli.output import console, print_table, printable
 from cbi_queue.views.board_words import TOLD_APART_WORDS, half_width, interval_plot, reach, unranked
+from cbi_queue.views.boards import SCHEME_WORDS
 from cbi_queue.views.job_words import signed
-from cbi_queue.views.leaderboard import MARK, MARK_WORDS, SCHEME_WORDS, LeaderboardRow
+from cbi_queue.views.leaderboard import MARK, MARK_WORDS, LeaderboardRow
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from cbi_queue.views.board_words import AnyRow
     from cbi_queue.views.volatility_board import VolatilityRow
-
-    AnyRow = LeaderboardRow | VolatilityRow
 
 NARROW = (">#", "name", ">valid.", ">skill", ">±", "?-   0   +", "?>MAPE", "?>MASE", "told apart")
 WIDE = (
@@ -76,7 +76,7 @@ def _wrapped(line: str) -> str:
 def print_csv(boards: Mapping[str, Sequence[AnyRow]]) -> None:
     """Print every row of every board as CSV, with a column for the board; empty: not known, or not of this kind of board.
 
-    What only volatility models have comes last, and only where there are some.
+    What only the other kinds have comes last, and only where there are some.
     """
     kinds = dict.fromkeys([LeaderboardRow, *(type(row) for rows in boards.values() for row in rows)])
     names = list(dict.fromkeys(field.name for kind in kinds for field in fields(kind)))
@@ -140,7 +140,7 @@ def _wide(row: LeaderboardRow, _upto: float) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def in_set(row: AnyRow) -> str:
+def in_set(row: LeaderboardRow | VolatilityRow) -> str:
     """Return whether a model is in the 90 % confidence set."""
     return UNKNOWN if row.set_p_value is None else "yes" if row.set_p_value >= LEAST_IN_SET else "no"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.kinds import REGIMES as KINDS
 from cbi_queue.views.forecast import BESIDE, REGIMES, VOLATILITY, figure, flags_of, monitor_words, what_is_forecast
 from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, WORSE
+from cbi_queue.views.stored_values import number_of
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:
@@ -47,11 +49,11 @@ def print_forecasts(said: Mapping[str, Any], dataset: str) -> None:
         _say(f"{remark}.", fg="yellow")
     for told in all_told:
         own = [f"{remark}." for remark in told["remarks"] if remark not in everywhere]
-        for sentence in (_why(told), *own):
+        for sentence in (_why(told), *_quantile_words(told), *own):
             _say(f"{what_is_forecast(told)}: {sentence}")
-        monitor = None if "what" in told else said.get("monitor", {}).get(told["horizon"])
+        monitor = told.get("monitor") if "what" in told else said.get("monitor", {}).get(told["horizon"])
         if monitor and monitor.get("realised"):
-            _say(f"{told['horizon']}: {monitor_words(monitor)}.")
+            _say(f"{what_is_forecast(told)}: {monitor_words(monitor)}.")
     for each in said.get("refused", ()):
         _say(f"{what_is_forecast(each)}: no forecast: {each['why']}", fg="yellow")
     flags = flags_of(said, dataset)
@@ -122,13 +124,19 @@ def _plot(forecasts: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["", *lines, f"{'':<8} {left}{right:>{PLOT_COLUMNS - len(left)}}"]
 
 
+def _quantile_words(told: Mapping[str, Any]) -> list[str]:
+    """Say between which prices the model that forecasts quantiles expects the target."""
+    ends = [number_of(told.get(f"quantile_{level}")) for level in ("25", "75", "5", "95")]
+    if "what" not in told or None in ends:
+        return []
+    low, high, lowest, highest = (figure(told["price"] * math.exp(end)) for end in ends if end is not None)
+    return [f"It expects the price between {low} and {high} in 50 % of cases, {lowest} and {highest} in 90 %."]
+
+
 def _why(told: Mapping[str, Any]) -> str:
     """Say why this model, and what may be believed of it."""
-    what, of = told.get("what", ""), told["of"]
-    first = f"has the least log loss of {of} models on the validation block"  # their board is in the backtest's order
-    rank = first if what == REGIMES else f"ranks first of {of} models on its board"
-    rank = "is the only model of its board" if of == 1 else rank
-    bar = _BASELINES[what]
+    of, bar = told["of"], _BASELINES[told.get("what", "")]
+    rank = "is the only model of its board" if of == 1 else f"ranks first of {of} models on its board"
     is_known = {BETTER: [], WORSE: [f"{bar} is better."]}
     simple = is_known.get(told["told_apart"], [f"{bar} is as good as far as is known."])
     return " ".join([f"{told['job']} ({told['model']}) {rank}.", *told["words"], *simple])

@@ -15,8 +15,8 @@ from cbi_queue.cli.board_table import (
     told_apart_words,
 )
 from cbi_queue.views.board_words import half_width, interval_plot
+from cbi_queue.views.boards import SCHEME_WORDS
 from cbi_queue.views.job_words import signed
-from cbi_queue.views.leaderboard import SCHEME_WORDS
 from cbi_queue.wording import UNKNOWN
 
 if TYPE_CHECKING:

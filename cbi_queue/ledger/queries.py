@@ -11,6 +11,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.errors import Refused, UnknownJob
 from cbi_queue.ledger.rows import AttemptRow, EventRow, JobRow
 from cbi_queue.lifecycle import JobState, Reason
+from cbi_queue.models.kinds import SPLIT_PARAMS
 from cbi_queue.values.words import shortened
 
 if TYPE_CHECKING:
@@ -94,12 +95,20 @@ def all_jobs(ledger: Ledger) -> list[JobRow]:
     return _jobs(ledger, "SELECT * FROM jobs ORDER BY id")
 
 
-_DATA_OF_SPEC = "json_patch('{}', json_object('dataset', json_extract(spec, '$.dataset'), 'snapshot', json_extract(spec, '$.snapshot'))) AS spec"
-_WITHOUT_SPEC = ", ".join(_DATA_OF_SPEC if field.name == "spec" else field.name for field in fields(JobRow))
-"""Of a job's spec only the data that it reads: `json_patch` leaves out what is null."""
+_DATA = "'dataset', json_extract(spec, '$.dataset'), 'snapshot', json_extract(spec, '$.snapshot')"
+_SPLIT = ", ".join(f"'{name}', json_extract(spec, '$.params.{name}')" for name in SPLIT_PARAMS)
+
+
+def _columns(spec: str) -> str:
+    """Return the columns of a job with *spec* of its spec: `json_patch` leaves out what is null."""
+    some = f"json_patch('{{}}', json_object({spec})) AS spec"
+    return ", ".join(some if field.name == "spec" else field.name for field in fields(JobRow))
+
+
+_SCORED_COLUMNS = _columns(f"{_DATA}, 'params', json_object({_SPLIT})")
+_BRIEF = _columns(_DATA).replace("metrics", "NULL AS metrics")
 SCORED = "state IN ('succeeded', 'vetoed') AND metrics IS NOT NULL"
 """What a job that was trained and scored is, for SQL."""
-_BRIEF = _WITHOUT_SPEC.replace("metrics", "NULL AS metrics")
 
 
 OPEN_STATES = ", ".join(f"'{state}'" for state in JobState if not state.is_final)
@@ -142,11 +151,11 @@ def names_of(ledger: Ledger, numbers: Iterable[int]) -> dict[int, str]:
 
 
 def scored_jobs(ledger: Ledger, where: str = "1", *values: object) -> list[JobRow]:
-    """Return every job that was trained and scored, vetoed ones too, in plan order, of its spec only the data.
+    """Return every job that was trained and scored, vetoed ones too, in plan order, of its spec the data and the split.
 
     *where* and *values* are those of `brief_jobs`.
     """
-    return _jobs(ledger, f"SELECT {_WITHOUT_SPEC} FROM jobs WHERE {SCORED} AND {where} ORDER BY id", *values)  # noqa: S608 - our words
+    return _jobs(ledger, f"SELECT {_SCORED_COLUMNS} FROM jobs WHERE {SCORED} AND {where} ORDER BY id", *values)  # noqa: S608 - our words
 
 
 def script_results(ledger: Ledger) -> list[JobRow]:

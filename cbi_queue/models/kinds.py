@@ -18,6 +18,8 @@ NO_HORIZON = "-"
 
 BARS = ("naive", "seasonal_naive", "drift")
 """The baselines: every leaderboard shows them."""
+SPLIT_PARAMS = ("validation_rows", "backtest_rows", "embargo_rows", "final_block_rows")
+"""Parameters that say which rows of its data a job is judged on."""
 PLAIN_ENSEMBLES = ("mean_ensemble", "median_ensemble", "greedy_ensemble")
 """Ensembles that cost next to nothing: what a stacker has to be better than."""
 

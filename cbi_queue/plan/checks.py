@@ -15,8 +15,9 @@ from cbi_queue.hardware.fit import why_it_cannot_fit
 from cbi_queue.hardware.memory import line_for
 from cbi_queue.hardware.shapes import ASSUMED, shape_from_cache
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import MIXTURE, Family, forecasts_price
+from cbi_queue.models.kinds import MIXTURE, SPLIT_PARAMS, Family, forecasts_price
 from cbi_queue.models.mixtures import wrong_parts
+from cbi_queue.models.not_exported import NOT_EXPORTED
 from cbi_queue.plan.data_checks import check_data, of_dataset_words
 from cbi_queue.plan.drafting import drafts_in
 from cbi_queue.plan.order import circles
@@ -40,7 +41,7 @@ MOST_SUGGESTIONS = 20
 """Unmet needs that get a `did you mean`: comparing one with every name takes time."""
 
 
-SPLIT_KEYS = ("scheme", "validation_rows", "backtest_rows", "final_block_rows", "embargo_rows")
+SPLIT_KEYS = ("scheme", *SPLIT_PARAMS)
 """Parameters that decide which rows are forecast in which block: those of an ensemble and of its members are equal."""
 
 
@@ -72,6 +73,7 @@ def check_all(plans: Sequence[PlanDraft], around: Surroundings, complaints: Comp
     check_days(plans, complaints)
     check_members(plans, by_name, around.known_jobs, complaints)
     check_mixtures(plans, by_name, around.known_jobs, complaints)
+    check_exports(plans, by_name, around.known_jobs, complaints)
     check_caches(plans, complaints)
     for plan in plans:
         check_ceilings(plan, around.profile, complaints)
@@ -150,6 +152,18 @@ def _why_no_member(job: JobDraft, member: JobDraft | JobSpec) -> str | None:
     if "scheme" not in differing and job.params.get("scheme") == "holdout":
         differing = [key for key in differing if key != "final_block_rows"]
     return f"{', '.join(differing)} of the two differ" if differing else None
+
+
+def check_exports(
+    plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], known: Mapping[str, JobSpec], complaints: Complaints
+) -> None:
+    """Complain about exports of a named job whose model no package can hold."""
+    for plan, job in drafts_in(plans):
+        name = job.params.get("job") if job.family == Family.EXPORT else None
+        exported = None if name is None else by_name.get(name) or known.get(name)
+        if exported is not None and (why := NOT_EXPORTED.get(exported.model or "")) is not None:
+            text = f"{job.name!r} cannot export {name!r}: {exported.model} is not exportable: {why}"
+            plan.complain(complaints, (*job.at, "params", "job"), text)
 
 
 def check_circles(plans: Sequence[PlanDraft], by_name: Mapping[str, JobDraft], complaints: Complaints) -> None:

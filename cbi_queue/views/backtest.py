@@ -14,7 +14,8 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.errors import Refused
 from cbi_queue.ledger.queries import scored_jobs
 from cbi_queue.models.kinds import HORIZON_DAYS
-from cbi_queue.views.leaderboard import HOLDOUT, boards_of, comparable, label_of, scheme_of
+from cbi_queue.views.boards import HOLDOUT, boards_of, comparable, scheme_of
+from cbi_queue.views.leaderboard import label_of
 from cbi_queue.views.results import forecast_files
 from cbi_queue.views.results_query import ask
 from cbi_queue.views.stored_values import number_of

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.models.kinds import HORIZON_DAYS
 from cbi_queue.models.mixtures import FALLS_BACK, NO_BETTER
+from cbi_queue.views.boards import HOLDOUT
 from cbi_queue.views.ensembles import LEAST_INDEPENDENT, best_single_words
-from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, HOLDOUT, NAIVE, NO, TOO_FEW, WORSE
+from cbi_queue.views.leaderboard import BETTER, DIFFERENCE, NAIVE, NO, TOO_FEW, WORSE
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from cbi_queue.views.regime_board import RegimeRow
     from cbi_queue.views.volatility_board import VolatilityRow
 
-    AnyRow = LeaderboardRow | VolatilityRow
+    AnyRow = LeaderboardRow | VolatilityRow | RegimeRow
 
 _TRADING_DAYS = 252.0
 _PERIODS = {
@@ -29,8 +30,8 @@ _PERIODS = {
 """What one horizon is called in a series of trading days, alone and in numbers."""
 _ROWS = {365.0: "calendar days", 52.0: "weeks", 12.0: "months", 4.0: "quarters", 1.0: "years"}
 """What the rows of other series are, by the rows that a year has."""
-VARIANCE_BAR = "EWMA"
-"""What volatility models are held against."""
+VARIANCE_BAR, REGIME_BAR = "EWMA", "persistence"
+"""What volatility models and classifiers are held against."""
 TOLD_APART_WORDS = {BETTER: "yes (better)", WORSE: "yes (worse)", NO: "no", TOO_FEW: "too few"}
 NO_PERCENT = "Label difference: MAPE is not known, because a share of a price that may be 0 or below says nothing."
 PLOT_COLUMNS = 9
@@ -61,6 +62,13 @@ def volatility_sentences(rows: Sequence[VolatilityRow], comparison: Comparison |
     """Say the same of a board of volatility models, which EWMA is held against."""
     tried = sum(row.place is not None and row.job_id is not None for row in rows)
     return [_told_apart(rows, VARIANCE_BAR), *_superior(tried, VARIANCE_BAR, comparison)]
+
+
+def regime_sentences(rows: Sequence[RegimeRow]) -> list[str]:
+    """Say the same of a board of regime classifiers, which persistence is held against."""
+    same = [row.name for row in rows if row.share == 0 and row.place is not None]
+    words = [f"Says what persistence says (no skill on validation): {', '.join(same)}."] if same else []
+    return [_told_apart(rows, REGIME_BAR), *words]
 
 
 def _superior(tried: int, bar: str, comparison: Comparison | None) -> list[str]:
@@ -97,6 +105,9 @@ def independent_words(row: ScoredRow) -> str:
     if row.independent is None:
         return "n not known"
     count = round(row.independent)
+    each = round(row.rows / row.independent) if row.rows and row.independent else 0
+    if each > HORIZON_DAYS.get(row.horizon, each):  # regimes outlast a short horizon
+        return f"n = {count} independent {'stretch' if count == 1 else 'stretches'} of {each} rows"
     return f"n = {count} independent {periods(count, row.horizon, row.periods_per_year)}"
 
 
@@ -171,7 +182,7 @@ class Plot:
     skill: float
 
 
-def reach(rows: Iterable[AnyRow | RegimeRow]) -> float:
+def reach(rows: Iterable[AnyRow]) -> float:
     """Return how far from zero the plots of a board reach; 0 when nothing is known."""
     ends = sorted(
         max(abs(value) for value in (row.skill, row.skill_low, row.skill_high) if value is not None)
@@ -182,7 +193,7 @@ def reach(rows: Iterable[AnyRow | RegimeRow]) -> float:
     return min(ends[-1], TALLEST * ends[len(ends) // 2]) if ends else 0.0
 
 
-def plot_of(row: AnyRow | RegimeRow, upto: float) -> Plot | None:
+def plot_of(row: AnyRow, upto: float) -> Plot | None:
     """Return the plot of a row on an axis from -*upto* to *upto*; None without a skill."""
     if row.skill is None:
         return None

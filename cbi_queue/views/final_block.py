@@ -15,13 +15,9 @@ from cbi_queue import clock
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import Reason
 from cbi_queue.regular_files import read_whole
+from cbi_queue.views.boards import comparable_boards
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
-from cbi_queue.views.volatility_board import (
-    VolatilityRow,
-    comparable_boards,
-    rank_volatility,
-    with_final_scores,
-)
+from cbi_queue.views.volatility_board import VolatilityRow, rank_volatility, with_final_scores
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:

@@ -10,13 +10,15 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.regular_files import LARGE, read_whole
 from cbi_queue.views.leaderboard import DIFFERENCE
-from cbi_queue.views.stored_values import number_of
+from cbi_queue.views.stored_values import number_of, whole_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 COVERAGES = ("80", "95")
+_MEASURES = {"mape_pct": ("MAPE", " %"), "mae": ("MAE", ""), "qlike": ("QLIKE", "")}
+"""What a monitor compares -> its name and unit in words."""
 FOLDER, LATEST = "forecasts", "latest.json"
 VOLATILITY, REGIMES = BESIDE = ("volatility", "regimes")
 """What is forecast beside the price, by its name in `latest.json`."""
@@ -29,15 +31,19 @@ class Flag:
     dataset: str
     horizon: str
     job: str
+    job_id: int
     kind: str
     """What shows it: `errors` or `features`."""
     why: str
+    what: str = ""
+    """What it forecasts beside the price; empty for the price."""
 
     @property
     def words(self) -> str:
         """The flag as a sentence."""
         of = "" if self.dataset == DEFAULT else f" of {self.dataset}"
-        return f"{self.job} ({self.horizon}{of}) should be trained again: {self.why}"
+        what = f" {self.what}" if self.what else ""
+        return f"{self.job} ({self.horizon}{what}{of}) should be trained again: {self.why}"
 
 
 def what_is_forecast(each: Mapping[str, Any]) -> str:
@@ -72,31 +78,59 @@ def all_flags(logs: Path) -> list[Flag]:
 
 def flags_of(latest: Mapping[str, Any] | None, dataset: str) -> list[Flag]:
     """Return why models of *dataset* should be trained again, by the latest forecasts: errors first, then drift."""
-    jobs = {told.get("horizon"): str(told.get("job")) for told in (latest or {}).get("forecasts", ())}
-    found = []
-    for horizon in (horizon for horizon in HORIZONS if horizon in jobs):
-        monitor, drift = ((latest or {}).get(part, {}).get(horizon) or {} for part in ("monitor", "drift"))
+    said, found = latest or {}, []
+    all_told = [("", told) for told in said.get("forecasts", ())]
+    all_told += [(kind, told) for kind in BESIDE for told in said.get(kind, ())]
+    known = [(what, told) for what, told in all_told if told.get("horizon") in HORIZONS]
+    for what, told in sorted(known, key=lambda one: HORIZONS.index(one[1]["horizon"])):
+        horizon = told["horizon"]
+        monitor = (told if what else {"monitor": said.get("monitor", {}).get(horizon)}).get("monitor") or {}
+        drift = {} if what else said.get("drift", {}).get(horizon) or {}
+        whose = dataset, horizon, str(told.get("job")), int(told.get("job_id") or 0)
         if monitor.get("retrain") is True:
-            found.append(Flag(dataset, horizon, jobs[horizon], "errors", monitor_words(monitor)))
+            found.append(Flag(*whose, "errors", monitor_words(monitor), what))
         if gone := [each["name"] for each in drift.get("features", ()) if each.get("quarantined")]:
-            words = drift_words(gone, len(drift["features"]))
-            found.append(Flag(dataset, horizon, jobs[horizon], "features", words))
+            found.append(Flag(*whose, "features", drift_words(gone, len(drift["features"]))))
     return found
 
 
 def monitor_words(monitor: Mapping[str, Any]) -> str:
     """Write how the errors since the training compare with the backtest's."""
-    measure, unit = ("MAPE", " %") if monitor.get("measure") == "mape_pct" else ("MAE", "")
-    now, target, limit = (number_of(monitor.get(name)) for name in ("rolling", "backtest", "limit"))
-    count = f"{monitor.get('realised', 0)} forecasts of the last 30 rows of data"
+    (measure, unit), bar = _MEASURES.get(str(monitor.get("measure")), ("MAE", "")), ""
+    now, target, limit, simple = (number_of(monitor.get(name)) for name in ("rolling", "backtest", "limit", "simple"))
+    least_rows = whole_of(monitor.get("least_rows"))
+    count = f"{monitor.get('realised', 0)} forecasts of the last {least_rows or 30} rows of data"
     if now is None:
         return "no forecast has come to its target yet"
+    if monitor.get("measure") == "log_loss":
+        return _regimes_came(monitor, count)
+    if simple is not None:
+        bar = f", EWMA's {simple:.3g} on the same days"
     if target is None or limit is None:
-        return f"{measure} {now:.3g}{unit} over {count}; the backtest has none to compare with"
-    about = f"{measure} {now:.3g}{unit} over {count} ({monitor.get('independent')} independent), {target:.3g}{unit} in the backtest"
+        return f"{measure} {now:.3g}{unit} over {count}{bar}; the backtest has none to compare with"
+    about = (
+        f"{measure} {now:.3g}{unit} over {count} ({monitor.get('independent')} independent){bar}, "
+        f"{target:.3g}{unit} in the backtest"
+    )
     if monitor.get("retrain") is None:
-        return f"{about}; from {monitor.get('least')} forecasts on it is judged"
-    return f"{about}, {'above' if monitor['retrain'] else 'within'} 1.5 times that"
+        until = f"once they span {least_rows} rows" if least_rows else f"from {monitor.get('least')} forecasts on"
+        return f"{about}; {until} it is judged"
+    if monitor["retrain"] or now <= limit:
+        return f"{about}, {'above' if monitor['retrain'] else 'within'} 1.5 times that"
+    return f"{about}: above 1.5 times that, but no worse than EWMA"
+
+
+def _regimes_came(monitor: Mapping[str, Any], count: str) -> str:
+    own, stays, now, simple = (
+        number_of(monitor.get(name)) for name in ("right", "persistence_right", "rolling", "simple")
+    )
+    if None in (own, stays, now, simple):
+        return "what came of it is not known"
+    return (
+        f"the likeliest regime came in {own:.0%}".replace("%", " %")
+        + f" of {count} ({monitor.get('independent')} independent), persistence's in {stays:.0%}".replace("%", " %")
+        + f"; log loss {now:.3g}, persistence's {simple:.3g}"
+    )
 
 
 def drift_words(gone: list[str], of: int) -> str:

@@ -1,11 +1,9 @@
 """The trained models of each board, ranked; how far each skill can be believed stands beside it. Pure: rows in, rows out.
 
-The validation block ranks, because it may select; the backtest judges, because no model was selected on it. Models may be
-scored on different rows, whose errors cannot be compared, so they are compared by skill = 1 - error / naive's error on
-the same rows: 0 equals naive. MASE is MAE divided by a constant, so skill by MASE is skill by MAE.
+The validation block ranks, because it may select; the backtest judges, because no model was selected on it. Models are
+compared by skill = 1 - error / naive's error on the same rows: 0 equals naive. MASE is MAE divided by a constant, so skill by MASE is skill by MAE.
 
-Scores of different data, or of different schemes, cannot be compared either: every data set, every snapshot of it and
-every scheme has boards of its own. The baselines (naive, seasonal naive, drift) are always listed. One that was not
+Which runs stand on one board is told by `boards`. The baselines (naive, seasonal naive, drift) are always listed. One that was not
 trained has no scores, except naive, whose scores come with every model. A run that was vetoed, or found damaged, is
 listed last, without place and scores.
 """
@@ -19,7 +17,8 @@ from cbi_queue.artifacts import MAY_DIFFER
 from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.models.kinds import BARS, HORIZONS
+from cbi_queue.models.kinds import BARS
+from cbi_queue.views.boards import HOLDOUT, boards_of, comparable, scheme_of
 from cbi_queue.views.ensembles import LEAST_INDEPENDENT, LEVEL, AgainstBest, against_best_of
 from cbi_queue.views.stored_values import number_of, whole_of
 
@@ -28,12 +27,11 @@ if TYPE_CHECKING:
 
     from cbi_queue.ledger import JobRow
     from cbi_queue.views.comparison import Comparison
+    from cbi_queue.views.regime_board import RegimeRow
     from cbi_queue.views.volatility_board import VolatilityRow
 
 NAIVE = "naive"
-HOLDOUT = "holdout"
 LOG_RETURN, DIFFERENCE = "log_return", "difference"
-SCHEME_WORDS = {HOLDOUT: "holdout", "walk_forward": "walk-forward"}
 BETTER, WORSE, NO, TOO_FEW = "better", "worse", "no", "too few"
 MARK = "*"
 """Stands behind the name of a model whose numbers may differ from those of an undisturbed run."""
@@ -80,9 +78,7 @@ class ScoredRow:
     dm_p_value: float | None = None
     """The same by the Diebold-Mariano test."""
     told_apart: str | None = None
-    """From naive, of volatility from EWMA: better | worse | no | too few (independent rows to say); None: not tested."""
-    set_p_value: float | None = None
-    """Of the model confidence set; 0.10 or more: cannot be told apart from the best of its board."""
+    """From naive, of volatility from EWMA, of regimes from persistence: better | worse | no | too few (independent rows to say); None: not tested."""
     rows: int | None = None
     """Trading days that were scored."""
     fit_s: float | None = None
@@ -121,6 +117,8 @@ class LeaderboardRow(ScoredRow):
     """Share of moves whose direction was forecast correctly, 0 to 1."""
     sharpe: float | None = None
     """Annualised, after the costs of its data set."""
+    set_p_value: float | None = None
+    """Of the model confidence set; 0.10 or more: cannot be told apart from the best of its board."""
     deflated_sharpe: float | None = None
     """Probability that the Sharpe ratio is above what the best of so many worthless models would show, 0 to 1."""
     coverage_80: float | None = None
@@ -141,55 +139,13 @@ class LeaderboardRow(ScoredRow):
         return self.skill_mase
 
 
-def has_price_scores(job: JobRow) -> bool:
-    """Return True if *job* ended with scores of its forecasts of the price."""
-    return job.state in {JobState.SUCCEEDED, JobState.VETOED} and isinstance((job.metrics or {}).get("backtest"), dict)
-
-
-def boards_of(
-    jobs: Iterable[JobRow], is_scored: Callable[[JobRow], bool] = has_price_scores
-) -> dict[str, list[JobRow]]:
-    """Group the scored jobs into boards.
-
-    Args:
-        jobs: any jobs; those that did not end with scores are omitted, and of several jobs of one name only the newest
-            counts.
-        is_scored: tells which have the scores of these boards.
-
-    Returns:
-        Title of the board -> jobs. A title is the horizon, as `1w`; then the data set, unless it is the default one;
-        then `walk-forward`, unless the scheme is holdout; then, for any but the newest snapshot of data set and
-        horizon, `older data` and its first characters. The newest data come first, the default data set, the shortest
-        horizon, walk-forward.
-    """
-    newest: dict[tuple[str, str, str | None, str, str], JobRow] = {}
-    for job in sorted(filter(is_scored, jobs), key=lambda job: job.id):
-        newest[job.dataset, job.horizon, job.snapshot, scheme_of(job), job.name] = job
-    boards: dict[tuple[str, str, str | None, str], list[JobRow]] = {}
-    for key, job in newest.items():
-        boards.setdefault(key[:4], []).append(job)
-    latest: dict[tuple[str, str], str | None] = {}
-    for dataset, horizon, snapshot, _ in sorted(boards, key=lambda key: max(job.id for job in boards[key])):
-        latest[dataset, horizon] = snapshot
-
-    def place(key: tuple[str, str, str | None, str]) -> tuple[Any, ...]:
-        dataset, horizon, snapshot, scheme = key
-        is_older = latest[dataset, horizon] != snapshot
-        order = HORIZONS.index(horizon) if horizon in HORIZONS else len(HORIZONS)
-        return is_older, dataset != DEFAULT, dataset, order, scheme == HOLDOUT, -max(job.id for job in boards[key])
-
-    return {
-        board_title(*key, is_newest=latest[key[0], key[1]] == key[2]): boards[key] for key in sorted(boards, key=place)
-    }
-
-
 def rank(
     jobs: Iterable[JobRow], comparisons: Mapping[str, Comparison] | None = None
 ) -> dict[str, list[LeaderboardRow]]:
     """Rank the scored jobs and the baselines of each board, best first.
 
     Args:
-        jobs: as in `boards_of`.
+        jobs: as in `boards.boards_of`.
         comparisons: title of a board -> what was computed about it.
 
     Returns:
@@ -197,17 +153,6 @@ def rank(
     """
     known = comparisons or {}
     return {title: _ranked(listed, known.get(title)) for title, listed in boards_of(jobs).items()}
-
-
-def comparable(jobs: Iterable[JobRow]) -> list[JobRow]:
-    """Return the jobs of a board whose scores count: neither vetoed nor damaged."""
-    return [job for job in jobs if job.damage is None and job.state is JobState.SUCCEEDED]
-
-
-def scheme_of(job: JobRow) -> str:
-    """Return how a job was judged."""
-    found = (job.metrics or {}).get("scheme")
-    return found if isinstance(found, str) else HOLDOUT
 
 
 def label_of(job: JobRow) -> str:
@@ -231,7 +176,7 @@ def verdicts_of(metrics: Mapping[str, Any]) -> tuple[VerdictLine, ...]:
     )
 
 
-def told_apart(row: LeaderboardRow | VolatilityRow, models: int) -> str | None:
+def told_apart(row: LeaderboardRow | VolatilityRow | RegimeRow, models: int) -> str | None:
     """Return whether a row's skill can be told apart from zero: better, worse, no, too few; None when not tested.
 
     Both p-values must be at most `LEVEL` / *models*: of many worthless models one always looks good.
@@ -243,15 +188,6 @@ def told_apart(row: LeaderboardRow | VolatilityRow, models: int) -> str | None:
     if row.p_value is None or row.dm_p_value is None or max(row.p_value, row.dm_p_value) > LEVEL / max(models, 1):
         return NO
     return BETTER if row.skill > 0 else WORSE
-
-
-def board_title(dataset: str, horizon: str, snapshot: str | None, scheme: str, *, is_newest: bool) -> str:
-    """Name the board of one horizon, snapshot of a data set and scheme."""
-    words = [horizon]
-    words += [dataset] if dataset != DEFAULT else []
-    words += [SCHEME_WORDS.get(scheme, scheme)] if scheme != HOLDOUT else []
-    words += [] if is_newest else [f"older data {(snapshot or 'unknown')[:8]}"]
-    return " ".join(words)
 
 
 def _ranked(jobs: list[JobRow], comparison: Comparison | None) -> list[LeaderboardRow]:

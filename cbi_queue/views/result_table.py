@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.artifacts import open_manifest
 from cbi_queue.models.kinds import REGIMES, Family
 from cbi_queue.views.board_words import NO_PERCENT, periods
+from cbi_queue.views.boards import SCHEME_WORDS, scheme_of
 from cbi_queue.views.ensembles import ensemble_lines
 from cbi_queue.views.job_words import signed
-from cbi_queue.views.leaderboard import DIFFERENCE, SCHEME_WORDS, label_of, scheme_of, verdicts_of
+from cbi_queue.views.leaderboard import DIFFERENCE, label_of, verdicts_of
 from cbi_queue.views.project_board import figures_of
 from cbi_queue.views.regime_board import PERSISTENCE
 from cbi_queue.views.stored_values import number_of

@@ -18,7 +18,8 @@ from cbi_queue.ledger.queries import attempts_of
 from cbi_queue.ledger.rows import FINISHED
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.kinds import BARS, Family
-from cbi_queue.views.leaderboard import label_of, rank, scheme_of, verdicts_of
+from cbi_queue.views.boards import scheme_of
+from cbi_queue.views.leaderboard import label_of, rank, verdicts_of
 from cbi_queue.views.project_board import project_of
 from cbi_queue.views.regime_board import rank_regimes
 from cbi_queue.views.volatility_board import rank_volatility

@@ -10,22 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.views.leaderboard import (
-    NAIVE,
-    ScoredRow,
-    boards_of,
-    comparable,
-    in_places,
-    may_differ,
-    told_apart,
-    verdicts_of,
-)
+from cbi_queue.views.boards import boards_of, comparable
+from cbi_queue.views.leaderboard import NAIVE, ScoredRow, in_places, may_differ, told_apart, verdicts_of
 from cbi_queue.views.stored_values import number_of, object_of, whole_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from cbi_queue.ledger import JobRow
     from cbi_queue.views.comparison import Comparison
@@ -43,6 +34,8 @@ class VolatilityRow(ScoredRow):
     """1 - QLIKE / EWMA's QLIKE on the same rows; judges."""
     skill_rolling: float | None = None
     """1 - QLIKE / the rolling window's QLIKE."""
+    set_p_value: float | None = None
+    """Of the model confidence set; 0.10 or more: cannot be told apart from the best of its board."""
     qlike: float | None = None
     volatility_pct: float | None = None
     """The volatility that was forecast, annualised, percent."""
@@ -55,24 +48,6 @@ class VolatilityRow(ScoredRow):
     coverage_50: float | None = None
     """Share of returns inside the 50 % intervals, 0 to 1."""
     coverage_90: float | None = None
-
-
-def volatility_boards_of(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
-    """Group the scored volatility jobs into boards, as `boards_of` does; a title ends in `volatility`."""
-    return boards_with(jobs, "volatility", {JobState.SUCCEEDED, JobState.VETOED})
-
-
-def boards_with(jobs: Iterable[JobRow], key: str, states: Collection[JobState]) -> dict[str, list[JobRow]]:
-    """Group the jobs in *states* that have scores under *key* in their metrics into boards; a title ends in *key*."""
-    boards = boards_of(jobs, lambda job: job.state in states and isinstance((job.metrics or {}).get(key), dict))
-    return {f"{title} {key}": listed for title, listed in boards.items()}
-
-
-def comparable_boards(jobs: Iterable[JobRow]) -> dict[str, list[JobRow]]:
-    """Return the boards of both kinds -> their jobs whose scores count: what is compared with each other."""
-    listed = list(jobs)
-    boards = boards_of(listed) | volatility_boards_of(listed)
-    return {title: counted for title, runs in boards.items() if (counted := comparable(runs))}
 
 
 def rank_volatility(
@@ -88,7 +63,7 @@ def rank_volatility(
         Title of the board -> rows.
     """
     known = comparisons or {}
-    return {title: _ranked(listed, known.get(title)) for title, listed in volatility_boards_of(jobs).items()}
+    return {title: _ranked(listed, known.get(title)) for title, listed in boards_of(jobs, "volatility").items()}
 
 
 def with_final_scores(job: JobRow, stored: Any) -> JobRow | None:

@@ -8,18 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbi_queue.lifecycle import JobState
+from cbi_queue.views.board_words import REGIME_BAR, VARIANCE_BAR
 from cbi_queue.views.forecast import REGIMES, VOLATILITY
-from cbi_queue.views.leaderboard import BETTER, NO, WORSE
-from cbi_queue.views.regime_board import rank_regimes
-from cbi_queue.views.stored_values import number_of, object_of
-from cbi_queue.views.volatility_board import boards_with, rank_volatility
+from cbi_queue.views.regime_board import RegimeRow, rank_regimes
+from cbi_queue.views.volatility_board import rank_volatility
 from cbi_queue.views.winner import ranked_above, told_apart_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cbi_queue.ledger import JobRow
+    from cbi_queue.views.leaderboard import ScoredRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class ChosenBeside:
     what: str
     """`VOLATILITY` or `REGIMES`."""
     place: int
-    """On its board, among the baselines; of a classifier among those that could be chosen."""
+    """On its board, among the baselines."""
     of: int
     """Models of its board that could be chosen."""
     told_apart: str | None
@@ -47,38 +46,26 @@ def chosen_beside(jobs: Iterable[JobRow], horizon: str, dataset: str) -> list[Ch
         horizon: one of the catalogue's names.
         dataset: name of the data set.
     """
-    mine = [job for job in jobs if job.horizon == horizon and job.dataset == dataset]
-    return [found for found in (_volatility(mine), _regimes(mine)) if found is not None]
+    mine = {job.id: job for job in jobs if job.horizon == horizon and job.dataset == dataset}
+    found = [
+        _chosen(mine, VOLATILITY, VARIANCE_BAR, rank_volatility(mine.values())),
+        _chosen(mine, REGIMES, REGIME_BAR, rank_regimes(mine.values())),
+    ]
+    return [each for each in found if each is not None]
 
 
-def _volatility(jobs: list[JobRow]) -> ChosenBeside | None:
-    known = {job.id: job for job in jobs}
-    for rows in rank_volatility(jobs).values():  # the newest data and walk-forward come first
+def _chosen(
+    jobs: Mapping[int, JobRow], what: str, bar: str, boards: Mapping[str, Sequence[ScoredRow]]
+) -> ChosenBeside | None:
+    for rows in boards.values():  # the newest data and walk-forward come first
         ranked = [row for row in rows if row.place is not None and not row.is_bar and row.job_id is not None]
         if ranked:
             best = ranked[0]
-            said = (told_apart_from("EWMA", best), *ranked_above(best, rows))
+            said = [told_apart_from(bar, best)]
+            if isinstance(best, RegimeRow) and best.share == 0:
+                said.append("It says what persistence says: it had no skill on validation.")
             return ChosenBeside(
-                known[best.job_id or 0], VOLATILITY, best.place or 1, len(ranked), best.told_apart, said
-            )
+                jobs[best.job_id or 0], what, best.place or 1, len(ranked), best.told_apart,
+                (*said, *ranked_above(best, rows)),
+            )  # fmt: skip
     return None
-
-
-def _regimes(jobs: list[JobRow]) -> ChosenBeside | None:
-    rows = {row.job_id: row for listed in rank_regimes(jobs).values() for row in listed}
-    for listed in boards_with(jobs, REGIMES, {JobState.SUCCEEDED}).values():
-        ranked = [job for job in listed if job.damage is None and _validation_skill(job) is not None]
-        if ranked:
-            best = min(ranked, key=lambda job: (-(_validation_skill(job) or 0.0), job.name))
-            row = rows[best.id]
-            low, high = row.skill_low, row.skill_high
-            told_apart = None if low is None or high is None else BETTER if low > 0 else WORSE if high < 0 else NO
-            said = ("It says what persistence says: it had no skill on validation.",) if row.share == 0 else ()
-            return ChosenBeside(best, REGIMES, 1, len(ranked), told_apart, said)
-    return None
-
-
-def _validation_skill(job: JobRow) -> float | None:
-    """Return 1 - log loss / that of persistence on the validation block; None: not known."""
-    scores = object_of(object_of(object_of((job.metrics or {}).get(REGIMES)).get("validation")).get("model"))
-    return number_of(scores.get("skill"))

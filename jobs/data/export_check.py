@@ -265,6 +265,11 @@ class _Pass:
             days, price = days[kept], price[kept]
         spacing = spacing_of(days, price)
         report.warnings += [*spacing.notes(), *_jumps(days, price, self._label)]
+        if not np.ptp(price) > 0:
+            report.warnings.append(
+                f"column {columns.price!r} is {price[0]:g} in every row: no model can be told apart from another, and volatility "
+                "and regimes cannot be learned; `cbi-queue data import FILE --price COLUMN` takes another column"
+            )
         report.notes += report.warnings
         as_is = [name for name in columns.as_is if self._seen[name].values]
         series = [Series(PRICE, is_log=self._label.is_relative)]

@@ -87,6 +87,11 @@ def fit_rule(change: np.ndarray, train: np.ndarray) -> Rule:
             "much; look at the export's price, or use a longer series"
         )
     crisis = float(np.percentile(volatility, CRISIS_PERCENTILE))
+    if not crisis > ROUNDING * volatility.max():
+        raise BrokenSpec(
+            f"regimes cannot be told on the {len(train)} training rows: column 'price' does not move in {CRISIS_PERCENTILE:g} % "
+            "of them; look at the export's price, or use rows of another time"
+        )
     return Rule(crisis, TREND_LIMIT_SD * spread * math.sqrt(TREND_ROWS))
 
 

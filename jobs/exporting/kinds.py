@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cbi_queue.models.entry import imported
+from cbi_queue.models.not_exported import NOT_EXPORTED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,21 +75,6 @@ EXPORTED: dict[str, Row] = {
 }
 BY_KERAS = Row("jobs.exporting.keras_nets:KerasNet")
 """Nets that TensorFlow trained."""
-_OF_THE_HISTORY = "it forecasts from the whole price history by statsforecast's own recursion, which ONNX does not have"
-_OF_VARIANCE = "it forecasts a variance and no price"
-_OF_OTHERS = "it combines the forecasts of other runs; export its best member"
-_OF_A_REGIME = "it forecasts for one regime only, and its mixture reads it; export the net without regimes"
-NOT_EXPORTED: dict[str, str] = {
-    "seasonal_naive": "it looks up the price of one season ago; one line of any program does that",
-    **dict.fromkeys(("arima", "auto_arima", "ets", "theta"), _OF_THE_HISTORY),
-    "prophet": "it forecasts by Prophet's own model, which ONNX does not have",
-    **dict.fromkeys(("garch", "gjr_garch", "egarch", "quantile_net"), _OF_VARIANCE),
-    **dict.fromkeys(("mean_ensemble", "median_ensemble", "greedy_ensemble", "lightgbm_stacker"), _OF_OTHERS),
-    **dict.fromkeys(("regime_lstm", "regime_gru"), _OF_A_REGIME),
-    "regime_mixture": "it combines the forecasts of the nets of the regimes; export the net without regimes",
-    "regime_lightgbm": "it forecasts the probabilities of regimes and no price",
-}
-"""Model -> why it has no row."""
 
 
 def row_of(model: str, backend: str) -> Row:

@@ -56,7 +56,9 @@ class _VolatilityFit(RollingFit):
         returns = PERCENT * np.diff(log_price)
         what = f"a volatility model cannot be fitted on the last {len(log_price)} prices"
         if not np.ptp(returns) > 0:
-            raise BrokenSpec(f"{what}: they do not move; choose a longer history_rows, or look at the export's price")
+            raise BrokenSpec(
+                f"{what}: column 'price' does not move there; choose a longer history_rows, or look at the export's price"
+            )
         starts, planned = self.starts(float(np.mean(returns**2))), self.model["dist"]
         again = [(planned, [*start, USUAL_SHAPE[planned]]) for start in starts]
         for innovations, begin in [(planned, None), *again, ("normal", starts[0])]:

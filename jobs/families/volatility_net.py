@@ -62,9 +62,7 @@ class VolatilityData(NeuralData):
 
     def unscaled(self, forecast: np.ndarray) -> np.ndarray:
         """Return variance and quantiles of the log return from the net's outputs: (n, 1 + k) float64."""
-        expected = self.frame.horizon_days * self.level[self.forecast_rows, None]  # (n, 1)
-        log_factor, quantiles = np.split(forecast.astype(np.float64), [1], axis=1)
-        return np.hstack([expected * np.exp(log_factor), np.sqrt(expected) * quantiles])
+        return unscaled(forecast, self.frame.horizon_days * self.level[self.forecast_rows])
 
     def preproc(self) -> dict[str, Any]:
         """Return what it takes to prepare new prices in the same way, as JSON values."""
@@ -89,8 +87,8 @@ def load_volatility_data(task: Task) -> VolatilityData:
     least = LEAST_SHARE * float(np.mean(np.diff(np.log(frame.price[: split.train[-1] + 1])) ** 2))
     if not least > 0:
         raise BrokenSpec(
-            f"a volatility model cannot be fitted on the {len(split.train)} training prices: they do not move; look at "
-            "the export's price, or choose fewer validation_rows and backtest_rows"
+            f"a volatility model cannot be fitted on the {len(split.train)} training prices: column 'price' does not move "
+            "there; look at the export's price, or choose fewer validation_rows and backtest_rows"
         )
     level, inputs = inputs_of(frame.price, least)
     expected = frame.horizon_days * level
@@ -127,6 +125,15 @@ def inputs_of(price: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
         columns.append(np.log(np.maximum(mean, least) / level))
     columns.append(np.concatenate([[np.nan], returns / np.sqrt(level[:-1])]))
     return level, np.column_stack(columns)
+
+
+def unscaled(forecast: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return variance and quantiles of the log return: (n, 1 + k) float64.
+
+    *forecast*: (n, 1 + k), the net's outputs; *expected*: (n,), EWMA's variance of h days.
+    """
+    log_factor, quantiles = np.split(forecast.astype(np.float64), [1], axis=1)
+    return np.hstack([expected[:, None] * np.exp(log_factor), np.sqrt(expected[:, None]) * quantiles])
 
 
 class QuantileNet(nn.Module):

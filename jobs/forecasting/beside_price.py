@@ -7,7 +7,7 @@ compared with what the run recorded, as a price is (`jobs.forecasting.stored`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import polars as pl
 
 from cbi_queue.models.kinds import REGIMES
 from jobs.evaluation.regimes import Rule, changes, persistence, regimes
-from jobs.evaluation.volatility import baselines
+from jobs.evaluation.volatility import QUANTILES, baselines
 from jobs.exporting.checks import LIMIT, LIMIT_ROUNDED
 from jobs.exporting.package.forecast import Preprocessing
 from jobs.exporting.writing import steps_of
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from jobs.exporting.finished_run import FinishedRun
 
 GARCH, NET = ("garch", "gjr_garch", "egarch"), "quantile_net"
+QUANTILE_NAMES = tuple(f"quantile_{level:.0%}".removesuffix("%") for level in QUANTILES)
+STAYING = tuple(f"persistence_{regime}" for regime in REGIMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,14 @@ class Beside:
     last: int
     """L."""
     remarks: tuple[str, ...]
+    backtest: dict[str, Any]
+    """What the run scored on its backtest block."""
 
 
 def volatility(asked: Asked, frame: ForecastFrame, *, same_data: bool, known: ForecastFrame | None) -> Beside:
     """Return the volatility of the log return of the next h rows, and of both simple forecasts: annualised, percent.
+
+    Of the net also the `QUANTILES` of that return, `quantile_5` to `quantile_95`.
 
     Args:
         asked: the run, whose files were compared with their checksums.
@@ -60,30 +66,34 @@ def volatility(asked: Asked, frame: ForecastFrame, *, same_data: bool, known: Fo
     run = read_run_of(asked, lambda _names, _job: frame)  # its inputs are of the price alone
     if run.model not in (*GARCH, NET):
         raise _unknown(run, asked["job"])
-    last, before, revised = _recorded(run, asked["job"], ["predicted_variance"], known)
+    columns = ["predicted_variance", *(QUANTILE_NAMES if run.model == NET else ())]
+    last, before, revised = _recorded(run, asked["job"], columns, known)
     rows = np.unique([last, frame.rows - 1])
-    again = _net_variance(run, rows) if run.model == NET else by_refits(asked, run, rows)
-    off = abs(again[0] / before[0] - 1.0)
+    again = _by_net(run, rows) if run.model == NET else by_refits(asked, run, rows)[:, None]
+    off = max(abs(again[0, 0] / before[0] - 1.0), *np.abs(again[0, 1:] - before[1:]) / math.sqrt(before[0]), 0.0)
     remarks = _compared(run, asked["job"], last, off, revised, same_data=same_data or not revised)
-    predicted = float(again[-1])
-    if not (math.isfinite(predicted) and predicted > 0):
+    predicted, *quantiles = map(float, again[-1])
+    if not (math.isfinite(predicted) and predicted > 0 and all(map(math.isfinite, quantiles))):
         raise _no_number(asked["job"], frame)
     annual = frame.periods_per_year / frame.horizon_days
     simple = baselines(frame.price, frame.horizon_days)
     told = {"volatility_pct": predicted, **{f"{name}_pct": float(f[-1]) for name, f in simple.items()}}
-    return Beside({name: 100.0 * math.sqrt(value * annual) for name, value in told.items()}, last, remarks)
+    values = {name: 100.0 * math.sqrt(value * annual) for name, value in told.items()}
+    values |= dict(zip(QUANTILE_NAMES, quantiles, strict=False))
+    return Beside(values, last, remarks, run.metrics["volatility"]["backtest"]["model"])
 
 
-def _net_variance(run: FinishedRun, rows: np.ndarray) -> np.ndarray:
+def _by_net(run: FinishedRun, rows: np.ndarray) -> np.ndarray:
+    """Return the variance and the quantiles of the log return that the net forecasts from *rows*: (rows, 1 + k)."""
     from jobs.exporting.nets import TorchNet
-    from jobs.families.volatility_net import INPUT_NAMES, inputs_of
+    from jobs.families.volatility_net import INPUT_NAMES, inputs_of, unscaled
 
     net = TorchNet(run, "jobs.families.volatility_net:QuantileNet")
     steps = Preprocessing(steps_of(run, net.window_rows), list(INPUT_NAMES))
     level, inputs = inputs_of(run.frame.price, float(run.preproc["least_variance"]))
     back = np.arange(net.window_rows) - net.window_rows + 1
-    log_factor = net.run(steps.inputs(inputs[rows[:, None] + back])).reshape(len(rows), -1)[:, 0]
-    return np.asarray(run.frame.horizon_days * level[rows] * np.exp(log_factor))
+    told = net.run(steps.inputs(inputs[rows[:, None] + back])).reshape(len(rows), -1)
+    return unscaled(told, run.frame.horizon_days * level[rows])
 
 
 def regime(asked: Asked, frame: ForecastFrame, *, same_data: bool, known: ForecastFrame | None) -> Beside:
@@ -101,14 +111,16 @@ def regime(asked: Asked, frame: ForecastFrame, *, same_data: bool, known: Foreca
     told = again[-1]
     if not np.isfinite(told).all():
         raise _no_number(asked["job"], frame)
-    present = regimes(changes(frame.price), Rule(**run.preproc["rule"]))
+    rule = Rule(**run.preproc["rule"])
+    present = regimes(changes(frame.price), rule)
     stays = persistence(present, frame.horizon_days)[-1]
     values = {
         "regime": REGIMES[present[-1]] if present[-1] >= 0 else None,
         **{name: float(p) for name, p in zip(PROBABILITIES, told, strict=True)},
-        **{f"persistence_{name}": float(p) for name, p in zip(REGIMES, stays, strict=True)},
+        **{name: float(p) for name, p in zip(STAYING, stays, strict=True)},
+        **asdict(rule),
     }
-    return Beside(values, last, remarks)
+    return Beside(values, last, remarks, run.metrics["regimes"]["backtest"]["model"])
 
 
 def _recorded(
@@ -154,5 +166,8 @@ def _no_number(job: str, frame: ForecastFrame) -> BrokenSpec:
 
 
 BESIDE: dict[str, Callable[..., Beside]] = {"volatility": volatility, "regimes": regime}
-COLUMNS = {"volatility": ("volatility_pct", "ewma_pct", "rolling_pct"), "regimes": ("regime", *PROBABILITIES)}
-"""What of it stands in the table of the day."""
+COLUMNS = {
+    "volatility": ("volatility_pct", "ewma_pct", "rolling_pct", *QUANTILE_NAMES),
+    "regimes": ("regime", *PROBABILITIES, *STAYING, *(field.name for field in fields(Rule))),
+}
+"""What of it stands in the table of the day; null where a model does not tell it."""

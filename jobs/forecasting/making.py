@@ -1,7 +1,7 @@
 """The forecasts of one day: made, compared with what is there, and written, whole or not at all.
 
 Files, in the folder of the data set: `DATE.parquet` (one row a horizon, price, volatility and regimes, DATE the newest row of the data), `latest.json` (the
-same with what is said of it, drift and monitor), `realised.parquet`. The same forecasts again change nothing. Others of
+same with what is said of it, drift and monitor), `realised.parquet` and those beside it. The same forecasts again change nothing. Others of
 the same DATE, from other data or another model, take the name, and the former ones stay as `DATE.1.parquet`, and so on.
 """
 
@@ -26,7 +26,8 @@ from jobs.exporting.package.forecast import BadInput
 from jobs.forecasting.beside_price import BESIDE, COLUMNS
 from jobs.forecasting.live_drift import drift_of
 from jobs.forecasting.present import present_frame, refuse_unless_fresh, trained_on
-from jobs.forecasting.realised import monitor_of, read_table, realised, write_realised
+from jobs.forecasting.realised import monitor_of, read_table, realised, told_by_day, write_realised
+from jobs.forecasting.realised_beside import FILES, MONITORS, REALISED_BESIDE
 from jobs.forecasting.stored import stored_run
 from jobs.results.run_folder import target_dates
 from jobs.trainer import BrokenSpec
@@ -63,6 +64,7 @@ def make(asked: Asked) -> dict[str, Any]:
     refused: list[dict[str, str]] = []
     frames: dict[str, ForecastFrame] = {}
     found: dict[str, Stored] = {}
+    besides: dict[tuple[str, str], Beside] = {}
     processed = Path(asked["processed_dir"])
     present = cache(lambda horizon: present_frame(Path(asked["exports_dir"]), processed, horizon))
     known_of = cache(lambda horizon, snapshot: trained_on(processed, horizon, snapshot))
@@ -74,10 +76,12 @@ def make(asked: Asked) -> dict[str, Any]:
             age = refuse_unless_fresh(
                 frame, np.datetime64(asked["today"]), asked["max_age"], allow_old=asked["old_data"]
             )
+            frames[horizon] = frame  # what came of its earlier forecasts is told also where none is made today
             known, is_same = known_of(horizon, model["snapshot"]), snapshot == model["snapshot"]
             if what:
                 beside = BESIDE[what](model, frame, same_data=is_same, known=known)
                 told[what].append(_beside(model, beside, frame, snapshot, age))
+                besides[what, horizon] = beside
                 continue
             stored = stored_run(model, frame, same_data=is_same, known=known)
         except (BrokenSpec, NotExportable, BadInput) as exc:
@@ -87,10 +91,15 @@ def make(asked: Asked) -> dict[str, Any]:
             refused.append({**where, "why": f"the run of {model['job']} cannot be read: {failure_of(exc)}"})
             continue
         told["forecasts"].append(_forecast(model, stored, snapshot, age))
-        frames[horizon], found[horizon] = frame, stored
+        found[horizon] = stored
     jobs = {each["horizon"]: int(each["job_id"]) for each in told["forecasts"]}
     folder = Path(asked["folder"]) if asked["folder"] else None
-    errors = realised(Path(asked["log_folder"]), frames)
+    days = told_by_day(Path(asked["log_folder"]))
+    errors = realised(days, frames)
+    beside_errors = {kind: rows_of(days, frames) for kind, rows_of in REALISED_BESIDE.items()}
+    for (kind, h), beside in besides.items():
+        each = next(each for each in told[kind] if each["horizon"] == h)
+        each["monitor"] = MONITORS[kind](beside_errors[kind], frames[h], each, beside.backtest)
     all_said: dict[str, Any] = {
         **{kind: sorted(made, key=lambda each: HORIZONS.index(each["horizon"])) for kind, made in told.items()},
         "refused": refused,
@@ -100,6 +109,8 @@ def make(asked: Asked) -> dict[str, Any]:
     if folder is not None and any(told.values()):
         all_said["written"] = _write(folder, asked, all_said)
         write_realised(folder, errors)
+        for kind, rows in beside_errors.items():
+            write_realised(folder, rows, FILES[kind])
     return all_said
 
 
@@ -194,7 +205,7 @@ def _rows(said: dict[str, Any]) -> list[dict[str, Any]]:
     for kind, columns in COLUMNS.items():
         for h, each in _by(said[kind]):
             row = rows.setdefault(h, {name: each[name] for name in _OF_EVERY_ROW})
-            row.update({name: each[name] for name in columns})
+            row.update({name: each.get(name) for name in columns})
             row.update({f"{kind}_{name}": each[name] for name in ("job", "job_id", "model")})
     return [rows[horizon] for horizon in HORIZONS if horizon in rows]
 

@@ -19,7 +19,7 @@ from cbi_queue.artifacts import atomic_file
 from cbi_queue.regular_files import LARGE, read_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from jobs.data.series import ForecastFrame
@@ -51,32 +51,50 @@ def read_table(path: Path) -> pl.DataFrame:
     return pl.read_parquet(io.BytesIO(read_whole(path, LARGE)))
 
 
-def realised(folder: Path, frames: Mapping[str, ForecastFrame]) -> list[dict[str, Any]]:
-    """Return one row a forecast whose target row is there, by target date.
-
-    Args:
-        folder: where the forecasts of each day are.
-        frames: horizon -> present rows.
-    """
-    rows = []
+def told_by_day(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of every `DATE.parquet` in *folder*, the former ones of a day not among them."""
+    told: list[dict[str, Any]] = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not _DAY.fullmatch(path.name):
             continue
         try:
-            table = read_table(path).select(_COLUMNS)
+            table = read_table(path)
+            if {"horizon", "date"} <= {*table.columns}:
+                told += table.to_dicts()
         except (OSError, pl.exceptions.PolarsError):
             continue  # not a file of ours, or of another version
-        rows += [row for told in table.to_dicts() if (row := _row(told, frames.get(told["horizon"]))) is not None]
-    return sorted(rows, key=lambda row: (row["horizon"], row["target_date"], row["date"]))
+    return told
 
 
-def _row(told: dict[str, Any], frame: ForecastFrame | None) -> dict[str, Any] | None:
-    if frame is None or told["predicted_price"] is None:
-        return None
-    at = int(np.searchsorted(frame.dates, np.datetime64(told["date"])))
+def realised(told: list[dict[str, Any]], frames: Mapping[str, ForecastFrame]) -> list[dict[str, Any]]:
+    """Return one row a forecast of a price whose target row is there, by target date.
+
+    Args:
+        told: from `told_by_day`.
+        frames: horizon -> present rows.
+    """
+    return by_target(_row(each, frames[each["horizon"]]) for each in told if each["horizon"] in frames)
+
+
+def by_target(rows: Iterable[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """Return the rows that are there, by horizon and target date."""
+    there = [row for row in rows if row is not None]
+    return sorted(there, key=lambda row: (row["horizon"], row["target_date"], row["date"]))
+
+
+def target_of(told: dict[str, Any], frame: ForecastFrame) -> tuple[int, int] | None:
+    """Return the row that *told* was forecast from, and the row of its target; None while one is not there."""
+    day = np.datetime64(told["date"])
+    at = int(np.searchsorted(frame.dates, day))
     target = at + frame.horizon_days
-    if target >= frame.rows or frame.dates[at] != np.datetime64(told["date"]):
+    return (at, target) if target < frame.rows and frame.dates[at] == day else None
+
+
+def _row(told: dict[str, Any], frame: ForecastFrame) -> dict[str, Any] | None:
+    places = target_of(told, frame)
+    if places is None or any(name not in told for name in _COLUMNS) or told["predicted_price"] is None:
         return None
+    at, target = places
     actual = float(frame.price[target])
     error = told["predicted_price"] - actual
     return {
@@ -96,11 +114,11 @@ def _inside(told: dict[str, Any], percent: str, actual: float) -> bool | None:
     return None if low is None or high is None else low <= actual <= high
 
 
-def write_realised(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the log of errors, unless it is there already."""
+def write_realised(folder: Path, rows: list[dict[str, Any]], name: str = REALISED) -> None:
+    """Write a log of errors, unless it is there already."""
     if not rows:
         return
-    table, path = pl.DataFrame(rows, infer_schema_length=None), folder / REALISED
+    table, path = pl.DataFrame(rows, infer_schema_length=None), folder / name
     try:
         if read_table(path).equals(table):
             return

@@ -27,9 +27,10 @@ from support.slot_end import Slot
 from cbi_queue.artifacts import sha256_of
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.models.kinds import PREPARING, REPORTING
+from cbi_queue.models.not_exported import NOT_EXPORTED
 from jobs.exporting import checks, trees
 from jobs.exporting.finished_run import FinishedRun, read_run
-from jobs.exporting.kinds import EXPORTED, NOT_EXPORTED, NotExportable, row_of
+from jobs.exporting.kinds import EXPORTED, NotExportable, row_of
 from jobs.exporting.package.forecast import Package
 from jobs.exporting.writing import write_package
 from jobs.registry import trainer_of

@@ -25,7 +25,7 @@ from support.installation import Installation
 from support.waiting import until
 
 from cbi_queue.ledger import Ledger, queries
-from cbi_queue.models.kinds import HORIZONS
+from cbi_queue.models.kinds import HORIZONS, REGIMES
 from cbi_queue.notifications.notifier import notify
 from cbi_queue.retraining import train_again
 from cbi_queue.views.forecast import all_flags, what_is_forecast
@@ -88,6 +88,7 @@ class NewestDay:
 @pytest.fixture(scope="module")
 def newest(trained: Installation, sample_exports: Path, tmp_path_factory: pytest.TempPathFactory) -> NewestDay:
     bring(trained, whole(sample_exports))
+    plant_an_earlier_day(trained, whole(sample_exports)["date"][-70])
     command = [sys.executable, "-P", "-m", "cbi_queue.cli", "forecast", "--old-data", "--json"]
     both = [
         subprocess.Popen(command, env=trained.environ, cwd=trained.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -98,6 +99,21 @@ def newest(trained: Installation, sample_exports: Path, tmp_path_factory: pytest
     told = sorted((json.loads(out) for out, _ in printed), key=lambda one: str(one["written"]["change"]))
     copy = shutil.copytree(folder(trained), tmp_path_factory.mktemp("newest") / "forecasts")
     return NewestDay(by_horizon(told[0]), [one["written"]["change"] for one in told], copy)
+
+
+def plant_an_earlier_day(installation: Installation, day: date) -> None:
+    """What the volatility model and the classifier are made to have said on *day*: their targets have come since."""
+    told = {"volatility_pct": 30.0, "ewma_pct": 20.0, "rolling_pct": 25.0}
+    told |= {f"{kind}_{name}": 0.25 for kind in ("p", "persistence") for name in REGIMES}
+    told |= {"crisis_volatility": 1.0, "trend_limit": 0.1}
+    whose = {
+        f"{kind}_{name}": value
+        for kind, job in (("volatility", "turmoil"), ("regimes", "state"))
+        for name, value in {"job": job, "job_id": installation.job(job).id, "model": "m"}.items()
+    }
+    folder(installation).mkdir(parents=True)
+    rows = [{"horizon": h, "date": day, **whose, **told} for h in ("1w", "3m")]
+    pl.DataFrame(rows).write_parquet(folder(installation) / f"{day}.parquet")
 
 
 def bring_back(installation: Installation, exports: Path, newest: NewestDay) -> None:
@@ -182,6 +198,11 @@ def test_new_rows_are_forecast_without_training_and_as_the_exported_model_does(
     assert said["drift"]["1w"]["compared_rows"] == LATER_ROWS
     assert {told["date"] for kind in ("volatility", "regimes") for told in said[kind]} == {said["by"]["1w"]["date"]}
     assert said["regimes"][0]["trained_until"] < said["regimes"][0]["date"]
+    for kind, h, measure in (("volatility", "3m", "qlike"), ("regimes", "1w", "log_loss")):
+        log = pl.read_parquet(newest.copy / f"realised_{kind}.parquet").filter(pl.col("horizon") == h)
+        monitor = said[kind][0]["monitor"]
+        assert log["date"].to_list() == [whole(sample_exports)["date"][-70]]
+        assert (monitor["measure"], monitor["realised"], monitor["retrain"]) == (measure, h == "3m", None)
     row = pl.read_parquet(newest.copy / f"{said['written']['day']}.parquet").row(2, named=True)
     assert {name: row[name] for name in ("horizon", "volatility_job", "volatility_pct", "ewma_pct", "p_bear")} == {
         "horizon": "3m", "volatility_job": "turmoil", "p_bear": None,

@@ -184,6 +184,11 @@ def test_a_column_without_any_value_is_left_out_and_said(attempt, panel):
     assert not [name for name in columns if name.startswith("cot")]
 
 
+def test_a_price_that_never_moves_is_taken_and_said(attempt, panel):
+    notes, _ = attempt(panel.with_columns(price=pl.lit(45.0)))
+    assert "column 'price' is 45 in every row" in notes
+
+
 def test_gaps_are_counted_and_left_empty(attempt, panel, monkeypatch):
     monkeypatch.setattr(export_check, "CHECK_ROWS", 1000)
     holes = panel.with_columns(

@@ -80,6 +80,10 @@ def test_a_volatility_model_goes_on_with_what_its_run_stored(
 
     assert (said.last, said.remarks) == (last, ())
     assert said.values["volatility_pct"] == pytest.approx(recorded["predicted_volatility_pct"], rel=1e-5)
+    quantiles = [name for name in recorded if name.startswith("quantile_")]
+    assert [said.values[name] for name in quantiles] == pytest.approx([recorded[name] for name in quantiles], abs=1e-6)
+    assert bool(quantiles) == (model == "quantile_net")
+    assert said.backtest["qlike"] > 0
     assert said.values["ewma_pct"] != pytest.approx(said.values["volatility_pct"], rel=1e-3)
 
     forgetting(pipeline.run_dir(model), tmp_path / "other", 1, column="predicted_variance")

@@ -75,7 +75,7 @@ def test_a_day_of_regimes_that_is_killed_ends_with_the_same_mixture(installation
     assert metrics["without_regimes"]["name"] == "whole-gru"
     assert metrics["without_regimes"]["rows"] == 120
     board = installation.cli("leaderboard")
-    assert "Horizon 1w regimes: skill of the backtest against persistence" in board
+    assert "Horizon 1w regimes (holdout): ranked by validation, skill of the backtest" in board
     assert "whole-mixture" in board
     assert "whole-bear" not in board, "a net of one regime is on no board"
     assert "Regime bear: " in installation.cli("show", "whole-bear")

@@ -92,7 +92,7 @@ def test_a_price_that_does_not_move_is_refused_with_what_to_do(tmp_path: Path, m
     still = np.full(2500, 50.0)
     still[-200:] += np.arange(200)  # it moves only after the training block
 
-    with pytest.raises(BrokenSpec, match=r"do not move.*export's price") as caught:
+    with pytest.raises(BrokenSpec, match=r"does not move.*export's price") as caught:
         trained(tmp_path, still, model, **blocks)
     assert "\n" not in str(caught.value)
 

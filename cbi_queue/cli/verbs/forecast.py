@@ -99,8 +99,7 @@ def _retrained(settings: Settings, dataset: str, said: dict[str, Any]) -> Enqueu
     from cbi_queue.retraining import train_again
     from cbi_queue.views.forecast import flags_of
 
-    flagged = {flag.job for flag in flags_of(said, dataset)}
-    numbers = [told["job_id"] for told in said["forecasts"] if told["job"] in flagged]
+    numbers = list(dict.fromkeys(flag.job_id for flag in flags_of(said, dataset)))
     if not numbers:
         return None
     with writable_ledger() as ledger:

@@ -16,12 +16,13 @@ from cbi_queue.ledger.queries import scored_jobs, script_results
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.settings import load_settings
 from cbi_queue.values.words import unknown
-from cbi_queue.views.board_words import heading, sentences, volatility_sentences
+from cbi_queue.views.board_words import heading, regime_sentences, sentences, volatility_sentences
+from cbi_queue.views.boards import comparable_boards
 from cbi_queue.views.comparison import FILE_NAME, compute_comparisons, missing_groups, read_comparisons
 from cbi_queue.views.leaderboard import LeaderboardRow, rank
 from cbi_queue.views.project_board import RankBy, rank_projects, shown_figures, titled
-from cbi_queue.views.regime_board import rank_regimes
-from cbi_queue.views.volatility_board import VolatilityRow, comparable_boards, rank_volatility
+from cbi_queue.views.regime_board import RegimeRow, rank_regimes
+from cbi_queue.views.volatility_board import VolatilityRow, rank_volatility
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from cbi_queue.views.final_block import FinalBoard
     from cbi_queue.views.project_board import ProjectRow
 
-    Rows = Sequence[LeaderboardRow] | Sequence[VolatilityRow]
+    Rows = Sequence[LeaderboardRow] | Sequence[VolatilityRow] | Sequence[RegimeRow]
 
 
 @click.command(
@@ -99,22 +100,17 @@ def command(
         _print_projects(projects, wide=wide, as_csv=as_csv, as_json=as_json)
         return
     comparisons = _comparisons(jobs)
-    boards: dict[str, Rows] = {**rank(jobs, comparisons), **rank_volatility(jobs, comparisons)}
-    regimes = rank_regimes(jobs)
+    volatility, regimes = rank_volatility(jobs, comparisons), rank_regimes(jobs)
+    boards: dict[str, Rows] = {**rank(jobs, comparisons), **volatility, **regimes}
     if as_json:
-        print_json(
-            {title: [asdict(row) for row in rows] for title, rows in {**boards, **regimes, **titled(projects)}.items()}
-        )
+        print_json({title: [asdict(row) for row in rows] for title, rows in {**boards, **titled(projects)}.items()})
     elif as_csv:
         _csv(boards)
-    elif not boards and not regimes and not projects:
+    elif not boards and not projects:
         click.echo("No model has been trained and scored yet.")
     else:
-        from cbi_queue.cli.regime_table import print_regimes
-
         for title, rows in boards.items():
             _print(title, rows, comparisons.get(title), wide=wide)
-        print_regimes(regimes)
         _print_projects(projects, wide=wide)
 
 
@@ -158,16 +154,20 @@ def _print_projects(
 def _print(
     title: str, rows: Rows, comparison: Comparison | None = None, *, wide: bool, opened: FinalBoard | None = None
 ) -> None:
-    """Print one board of either kind, of the backtest or as it was *opened*."""
+    """Print one board of any kind, of the backtest or as it was *opened*."""
     from cbi_queue.cli.board_table import print_board
+    from cbi_queue.cli.regime_table import print_regime_board
     from cbi_queue.cli.volatility_table import print_volatility_board
 
     above, said = heading(title, rows, final=opened is not None), [opened.words] if opened else []
     volatility = [row for row in rows if isinstance(row, VolatilityRow)]
+    regimes = [row for row in rows if isinstance(row, RegimeRow)]
     prices = [row for row in rows if isinstance(row, LeaderboardRow)]
     if volatility:
         said += volatility_sentences(volatility, comparison)
         print_volatility_board(above, volatility, said, wide=wide)
+    elif regimes:
+        print_regime_board(above, regimes, [*said, *regime_sentences(regimes)], wide=wide)
     else:
         print_board(above, prices, [*said, *sentences(prices, comparison)], wide=wide)
 

@@ -67,6 +67,22 @@ def test_a_mixture_needs_exactly_its_parts(tmp_path: Path) -> None:
     assert missing.endswith("`needs` has no regime_lightgbm, no net of normal")
 
 
+def test_an_export_of_a_model_that_no_package_can_hold_is_found_before_it_is_trained(tmp_path: Path) -> None:
+    def export(name: str) -> str:
+        return f"- {{name: package, family: export, horizon: 1w, after: [{name}], params: {{job: {name}}}}}\n"
+
+    turmoil = "- {name: turmoil, family: volatility, model: garch, horizon: 1w}\n"
+
+    (refused,) = refuse(tmp_path, plan(turmoil, export("turmoil")))
+
+    assert "jobs[1].params.job: " in refused
+    assert refused.endswith(
+        "'package' cannot export 'turmoil': garch is not exportable: it forecasts a variance and no price; "
+        "`cbi-queue forecast` tells that of the newest rows"
+    )
+    assert accept(tmp_path, plan(net("net"), export("net")))
+
+
 def test_a_mixture_counts_for_nothing_in_the_budget() -> None:
     assert counts_as_model("regime_specific", "regime_gru")
     assert not counts_as_model("regime_specific", "regime_mixture")

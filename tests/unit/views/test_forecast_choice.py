@@ -27,12 +27,10 @@ def test_naive_is_as_good_only_where_the_model_is_not_worse(told_apart: str | No
     ("of", "what", "words"),
     [
         (1, "regimes", "is the only model of its board. Persistence is as good"),
-        (3, "regimes", "has the least log loss of 3 models on the validation block. Persistence is as good"),
+        (3, "regimes", "ranks first of 3 models on its board. Persistence is as good"),
         (3, "volatility", "ranks first of 3 models on its board. EWMA is as good"),
     ],
 )
-def test_a_classifier_is_not_said_to_rank_first_on_a_board_in_the_order_of_the_backtest(
-    of: int, what: str, words: str
-) -> None:
+def test_what_is_beside_the_price_is_held_against_its_own_baseline(of: int, what: str, words: str) -> None:
     told = {"job": "one", "model": "a", "of": of, "words": [], "told_apart": None, "what": what}
     assert words in forecast_table._why(told)

@@ -10,6 +10,7 @@ from support.call_counting import calls_of
 from cbi_queue.lifecycle import JobState
 from cbi_queue.views.ensembles import LEAST_INDEPENDENT
 from cbi_queue.views.leaderboard import rank
+from cbi_queue.views.winner import ranked_models
 
 
 def test_models_are_ranked_by_skill_with_the_baselines_between_them():
@@ -105,6 +106,37 @@ def test_schemes_are_never_in_one_table():
         "1w walk-forward": ["walked"], "1w": ["held"],
     }  # fmt: skip
     assert [row.scheme for row in boards["1w walk-forward"]] == ["walk_forward"] * 4
+
+
+def test_models_judged_on_other_rows_are_on_a_board_of_their_own_that_says_so():
+    """A baseline of the quickstart stood on the week's board, with a MASE of other days."""
+    week = {"validation_rows": 252, "backtest_rows": 252, "embargo_rows": 21, "final_block_rows": 0}
+    walked = [
+        (0, "auto_arima", "arima", {**week, "backtest_rows": 60}),  # trained again since, as the week judges
+        (1, "ets", "ets", week), (2, "auto_arima", "arima", week),
+        (3, "seasonal_naive", "quick", {**week, "backtest_rows": 504, "validation_rows": 504}),
+        (4, "ets", "later", {**week, "final_block_rows": 252}), (5, "ets", "unknown", {}),
+    ]  # fmt: skip
+    jobs = [
+        make_job(n, model, 0, name=name, metrics={**scores(0.1), "scheme": "walk_forward"}, spec={"params": params})
+        for n, model, name, params in walked
+    ]
+    held = [
+        make_job(7, "ets", 0.2, name=f"held-{rows}", spec={"params": {**week, "final_block_rows": rows}})
+        for rows in (0, 9)
+    ]
+
+    boards = {title: [row.name for row in rows if row.job_id] for title, rows in rank([*jobs, *held]).items()}
+
+    rows = "validation unknown, backtest unknown, embargo unknown, final block unknown"
+    assert boards == {
+        "1w walk-forward": ["arima", "ets"],
+        f"1w walk-forward on other rows ({rows})": ["unknown"],
+        "1w walk-forward on other rows (final block 252)": ["later"],
+        "1w walk-forward on other rows (validation 504, backtest 504)": ["quick"],
+        "1w": ["held-0", "held-9"],
+    }  # fmt: skip
+    assert ranked_models(jobs, "1w")[0].job.name == "arima", "the board of most models chooses, not the newest"
 
 
 def test_a_model_without_a_skill_comes_last_and_has_no_place():

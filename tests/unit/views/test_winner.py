@@ -12,7 +12,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.errors import Refused
 from cbi_queue.lifecycle import JobState
 from cbi_queue.models.catalogue import MODELS
-from cbi_queue.views.leaderboard import WORSE
+from cbi_queue.views.leaderboard import TOO_FEW, WORSE
 from cbi_queue.views.winner import chosen_by_name, ranked_models
 from cbi_queue.views.winner_beside import chosen_beside
 
@@ -110,9 +110,10 @@ def test_beside_the_price_the_validation_block_chooses_and_the_baseline_is_named
     def judged(number: int, family: str, validation: float, backtest: float, **changes: Any) -> JobRow:
         key, bar = ("volatility", "ewma") if family == "volatility" else ("regimes", "persistence")
         block = {bar: {"qlike": 0.5, "log_loss": 0.5}}
+        sure = {"skill_independent": 9.0, "skill_p_value": 0.001, "skill_dm_p_value": 0.001}
         metrics = {
             key: {
-                name: {**block, "model": {"skill": skill, "skill_low": skill - 0.1, "skill_high": skill + 0.1}}
+                name: {**block, "model": {"skill": skill, **sure}}
                 for name, skill in (("validation", validation), ("backtest", backtest))
             }
         }
@@ -136,8 +137,8 @@ def test_beside_the_price_the_validation_block_chooses_and_the_baseline_is_named
         WORSE,
     )
     short = judged(6, "regime_classifier", 0.3, 0.1)
-    del short.metrics["regimes"]["backtest"]["model"]["skill_low"]
-    assert chosen_beside([short], "1w", DEFAULT)[0].told_apart is None, "too few rows to test it"
+    short.metrics["regimes"]["backtest"]["model"]["skill_independent"] = 3.0
+    assert chosen_beside([short], "1w", DEFAULT)[0].told_apart == TOO_FEW, "too few rows to test it"
     (beaten,) = chosen_beside(jobs[1:2], "1w", DEFAULT)
     assert beaten.words[-1] == "Ranked above it on the validation block: ewma."
     assert chosen_beside(jobs, "1m", DEFAULT) == []

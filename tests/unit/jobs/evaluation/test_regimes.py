@@ -94,6 +94,13 @@ def test_a_price_that_does_not_move_or_always_as_much_is_refused_with_the_column
         fit_rule(changes(price), np.arange(400))
 
 
+def test_a_price_that_stands_still_nearly_always_is_refused_and_not_called_a_crisis() -> None:
+    """The volatility of most rows is 0, and so was the limit from which every row is a crisis."""
+    price = np.concatenate([np.full(490, 3.0), np.linspace(3.0, 4.0, 10) ** 2])
+    with pytest.raises(BrokenSpec, match=r"column 'price' does not move in 95 % of them"):
+        fit_rule(changes(price), np.arange(500))
+
+
 def test_too_short_a_block_is_refused() -> None:
     with pytest.raises(BrokenSpec, match="120 training rows, more than 126 are needed"):
         fit_rule(changes(walk(500)), np.arange(120))

@@ -99,7 +99,9 @@ def test_a_fall_raises_the_forecast_of_gjr_more_than_a_rise_and_that_of_garch_as
 
 @every_family
 def test_prices_that_do_not_move_are_refused_with_the_remedy(model: str) -> None:
-    with pytest.raises(BrokenSpec, match=r"last 300 prices: they do not move; choose a longer history_rows"):
+    with pytest.raises(
+        BrokenSpec, match=r"last 300 prices: column 'price' does not move there; choose a longer history_rows"
+    ):
         FAMILIES[model]().fit(np.full(300, 4.0))
 
 

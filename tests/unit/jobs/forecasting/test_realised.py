@@ -15,7 +15,7 @@ import pytest
 from jobs.data.label import Label
 from jobs.data.series import ForecastFrame
 from jobs.forecasting import making
-from jobs.forecasting.realised import LEAST_TARGETS, REALISED, monitor_of, realised, write_realised
+from jobs.forecasting.realised import LEAST_TARGETS, REALISED, monitor_of, realised, told_by_day, write_realised
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def run(rows: ForecastFrame, **backtest: Any) -> Any:
 def test_the_target_is_counted_in_rows_so_a_holiday_moves_it(tmp_path: Path) -> None:
     rows = frame()
     write(tmp_path, rows, 7, 0.0)  # Wednesday; Thursday has no row, so two rows later is Monday
-    (found,) = realised(tmp_path, {"1w": rows})
+    (found,) = realised(told_by_day(tmp_path), {"1w": rows})
     assert found["target_date"] == date(2026, 1, 19)
     assert found["error"] == pytest.approx(0.0)
     assert (found["in_80"], found["in_95"]) == (True, None)
@@ -65,11 +65,11 @@ def test_a_target_that_has_not_come_is_no_error_yet_and_other_files_are_left_alo
     write(tmp_path, rows, ROWS - H - 1, 0.5)
     (tmp_path / "2026-01-05.1.parquet").write_bytes(b"former")
     (tmp_path / "2026-01-06.parquet").write_bytes(b"no table")
-    found = realised(tmp_path, {"1w": rows, "1m": rows})
+    found = realised(told_by_day(tmp_path), {"1w": rows, "1m": rows})
     assert [row["error_pct"] for row in found] == [pytest.approx(50.0)]
     write_realised(tmp_path, found)
     stamp = (tmp_path / REALISED).stat().st_mtime_ns
-    write_realised(tmp_path, realised(tmp_path, {"1w": rows}))
+    write_realised(tmp_path, realised(told_by_day(tmp_path), {"1w": rows}))
     assert (tmp_path / REALISED).stat().st_mtime_ns == stamp, "the same errors again change nothing"
 
 
@@ -78,12 +78,12 @@ def test_a_planted_link_or_pipe_is_neither_followed_nor_waited_for(tmp_path: Pat
     elsewhere.mkdir()
     folder.mkdir()
     write(elsewhere, rows, 7, 0.0)
-    found = realised(elsewhere, {"1w": rows})
+    found = realised(told_by_day(elsewhere), {"1w": rows})
     day = f"{rows.dates[7]}.parquet"
     (folder / day).symlink_to(elsewhere / day)
     os.mkfifo(folder / "2026-01-06.parquet")
     assert found
-    assert realised(folder, {"1w": rows}) == []
+    assert realised(told_by_day(folder), {"1w": rows}) == []
     write_realised(elsewhere, found)
     (folder / REALISED).symlink_to(elsewhere / REALISED)
     write_realised(folder, found)
@@ -115,7 +115,7 @@ def test_beyond_one_and_a_half_times_the_backtest_training_again_is_asked_for(
     rows = frame()
     for row in range(ROWS - H - LEAST_TARGETS, ROWS - H):
         write(tmp_path, rows, row, miss)
-    errors = realised(tmp_path, {"1w": rows})
+    errors = realised(told_by_day(tmp_path), {"1w": rows})
     found = monitor_of(errors, run(rows, mape_pct=2.0), "1w", 7)
     assert (found["rolling"], found["retrain"]) == (pytest.approx(100 * miss), flagged)
     assert found["independent"] == LEAST_TARGETS / H
@@ -125,10 +125,10 @@ def test_too_few_targets_or_no_backtest_are_unknown_and_never_well(tmp_path: Pat
     rows = frame()
     for row in range(ROWS - H - LEAST_TARGETS + 1, ROWS - H):
         write(tmp_path, rows, row, 0.9)
-    errors = realised(tmp_path, {"1w": rows})
+    errors = realised(told_by_day(tmp_path), {"1w": rows})
     assert monitor_of(errors, run(rows, mape_pct=2.0), "1w", 7)["retrain"] is None
     write(tmp_path, rows, ROWS - H - LEAST_TARGETS, 0.9)
-    errors = realised(tmp_path, {"1w": rows})
+    errors = realised(told_by_day(tmp_path), {"1w": rows})
     assert monitor_of(errors, run(rows, mape_pct=2.0), "1w", 7)["retrain"] is True
     assert monitor_of(errors, run(rows, mape_pct=None), "1w", 7)["retrain"] is None
 
@@ -139,7 +139,7 @@ def test_only_the_last_thirty_rows_and_the_chosen_job_count(tmp_path: Path) -> N
         write(tmp_path, rows, row, 0.9)
     for row in range(ROWS - H - 5, ROWS - H):
         write(tmp_path, rows, row, 0.9, job_id=8)
-    found = monitor_of(realised(tmp_path, {"1w": rows}), run(rows, mape_pct=2.0), "1w", 7)
+    found = monitor_of(realised(told_by_day(tmp_path), {"1w": rows}), run(rows, mape_pct=2.0), "1w", 7)
     assert (found["realised"], found["rolling"], found["retrain"]) == (0, None, None)
 
 
@@ -147,7 +147,7 @@ def test_where_shares_say_nothing_the_error_is_in_units_of_the_price(tmp_path: P
     rows = replace(frame(Label.DIFFERENCE))
     for row in range(ROWS - H - LEAST_TARGETS, ROWS - H):
         write(tmp_path, rows, row, 0.1)
-    found = monitor_of(realised(tmp_path, {"1w": rows}), run(rows, mae=5.0, mape_pct=None), "1w", 7)
+    found = monitor_of(realised(told_by_day(tmp_path), {"1w": rows}), run(rows, mae=5.0, mape_pct=None), "1w", 7)
     assert found["measure"] == "mae"
     assert found["rolling"] == pytest.approx(0.1 * rows.price[-LEAST_TARGETS:].mean())
     assert found["retrain"] is True
