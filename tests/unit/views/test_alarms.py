@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sqlite3
+from contextlib import closing
+from types import SimpleNamespace
+
 import pytest
 from support.api_installation import ApiInstallation
 
+from cbi_queue import clock
 from cbi_queue.ledger import verbs
+from cbi_queue.ledger.write_watch import LASTING_S
 from cbi_queue.lifecycle import Reason
 from cbi_queue.views.alarms import FAILED_SHOWN, JOBS_NAMED, alarms
 from cbi_queue.views.snapshot import open_snapshot, status_of
@@ -19,6 +27,12 @@ def site(tmp_path):
 def told(site):
     with open_snapshot(site.settings) as (ledger, telemetry):
         return alarms(site.settings, ledger, status_of(site.settings, ledger, telemetry))
+
+
+def _only_reads(path, flags, *rest, open_=os.open, **options):
+    if flags & (os.O_WRONLY | os.O_RDWR):
+        raise OSError(errno.EROFS, "Read-only file system", path)
+    return open_(path, flags, *rest, **options)
 
 
 def fail_all(site, *errors):
@@ -36,6 +50,28 @@ def test_a_queue_that_was_never_used_has_no_alarm_and_one_with_work_misses_its_d
     assert told(site)[0].words == "now resumes from its last checkpoint when one starts."
     with site.daemon():
         assert told(site) == ()
+
+
+def test_a_lock_that_stays_and_a_disk_that_is_read_only_are_told_and_a_short_write_is_not(site, monkeypatch):
+    site.enqueue({"name": "now"})
+    at_s = clock.monotonic_s()
+    monkeypatch.setattr(clock, "monotonic_s", lambda: at_s)
+    with site.daemon(), closing(sqlite3.connect(site.settings.ledger_path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert told(site) == ()
+        at_s += LASTING_S
+        (alarm,) = told(site)
+        assert (alarm.kind, alarm.mood, alarm.title) == ("ledger", "bad", "The ledger takes no writes")
+        assert "another program keeps the ledger" in alarm.words
+        other.execute("ROLLBACK")
+        at_s += LASTING_S
+        assert told(site) == ()
+        other.execute("BEGIN IMMEDIATE")  # after a look that found it free, it is a short one again
+        at_s += LASTING_S
+        assert told(site) == ()
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=os.ST_RDONLY))
+    monkeypatch.setattr(os, "open", _only_reads)
+    assert told(site)[1].words.endswith("is read-only")
 
 
 def test_jobs_that_failed_for_one_reason_are_one_line_with_those_that_wait_for_them(site):
