@@ -48,9 +48,7 @@ class WriteWatch:
             self._locked_since_s = (self._locked_since_s or now_s) if self._is_locked else None
         if self._locked_since_s is None or now_s - self._locked_since_s < LASTING_S:
             return None
-        return (
-            f"another program keeps the ledger {self._path} locked: no job starts, ends or changes until it lets go"
-        )
+        return f"another program keeps the ledger {self._path} locked: no job starts, ends or changes until it lets go"
 
     def _finds_lock(self) -> bool:
         """Take the lock of a writer for an instant, and write nothing."""
