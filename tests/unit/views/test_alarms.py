@@ -12,11 +12,12 @@ import pytest
 from support.api_installation import ApiInstallation
 
 from cbi_queue import clock
+from cbi_queue.api import page_view
 from cbi_queue.ledger import verbs
 from cbi_queue.ledger.write_watch import LASTING_S
 from cbi_queue.lifecycle import Reason
 from cbi_queue.views.alarms import FAILED_SHOWN, JOBS_NAMED, alarms
-from cbi_queue.views.snapshot import open_snapshot, status_of
+from cbi_queue.views.snapshot import open_snapshot, status_of, take_status
 
 
 @pytest.fixture
@@ -80,6 +81,10 @@ def test_jobs_that_failed_for_one_reason_are_one_line_with_those_that_wait_for_t
     site.fail(site.start_next(), "no price on 26 days")
     with site.daemon():
         (alarm,) = told(site)
+        assert page_view._headline(take_status(site.settings)) == (
+            "bad",
+            "The slot is free; no job can run, 2 failed.",
+        )
     assert (alarm.kind, alarm.mood, alarm.jobs, alarm.words) == ("failed", "bad", ("a", "b"), "no price on 26 days")
     assert alarm.title == "2 jobs failed, 1 waits for them"
 
@@ -104,7 +109,10 @@ def test_a_job_that_is_held_is_told_until_it_is_released_and_a_failed_one_until_
         assert (failed.jobs, held.kind, held.mood, held.title) == (("other",), "held", "warn", "2 jobs are held")
         assert held.jobs == ("kept", "kept-too")
         with site.ledger() as ledger:
-            verbs.release(ledger, held.jobs)
+            verbs.cancel(ledger, held.jobs)
+            words = "The slot is free; every job has ended, 1 failed."
+            assert page_view._headline(take_status(site.settings)) == ("bad", words)
+            verbs.retry(ledger, held.jobs)
             verbs.retry(ledger, ["other"])
         assert told(site) == ()
 
