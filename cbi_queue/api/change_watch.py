@@ -21,6 +21,7 @@ from cbi_queue import clock
 from cbi_queue.errors import CbiError
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.file_watch import file_identity
+from cbi_queue.ledger.write_watch import write_watch
 from cbi_queue.lifecycle import IN_SLOT_STATES
 from cbi_queue.notifications.happenings import happenings_of_events
 from cbi_queue.regular_files import check_file
@@ -151,12 +152,14 @@ class ChangeWatch:
             eyes = _Eyes(self._settings, self._news)
         finally:
             has_looked.set()
+        said = None
         with closing(eyes):
             while not stop.wait(LOOK_EVERY_S):
                 try:
                     change = eyes.look()
-                except (CbiError, sqlite3.Error, OSError, ValueError):
-                    logger.exception("a look for changes failed")
+                except (CbiError, sqlite3.Error, OSError, ValueError) as exc:
+                    if said != (said := str(exc)):  # twenty looks a second would fill the disk with one fault
+                        logger.exception("a look for changes failed")
                     eyes.close()
                     continue
                 if change.parts:
@@ -181,7 +184,7 @@ class _Eyes:
         self._identity: tuple[int, int] | None = None
         self._version = self._event = 0
         self._telemetry = _TelemetryEyes(settings.telemetry_path)
-        self._daemon, self._daemon_at_s = daemon_status(settings).words, clock.monotonic_s()
+        self._daemon, self._daemon_at_s = _daemon_words(settings), clock.monotonic_s()
         self._is_first = True
         self.look()  # what is there already is no change
         self._is_first = False
@@ -209,7 +212,7 @@ class _Eyes:
             parts.add("board")
             self._news_seen = news
         if clock.monotonic_s() - self._daemon_at_s >= DAEMON_EVERY_S:
-            words, self._daemon_at_s = daemon_status(self._settings).words, clock.monotonic_s()
+            words, self._daemon_at_s = _daemon_words(self._settings), clock.monotonic_s()
             if words != self._daemon:
                 parts.add("slot")
             self._daemon = words
@@ -284,6 +287,15 @@ class _TelemetryEyes:
             self._version = version
         except (OSError, sqlite3.Error):  # no file, locked, damaged, or of an older version: looked at again
             self.close()
+
+
+def _daemon_words(settings: Settings) -> str:
+    """Return what no file tells: whether a daemon runs, and whether it could write."""
+    try:
+        daemon = daemon_status(settings)
+    except CbiError as exc:
+        return exc.message
+    return f"{daemon.words} {write_watch(settings.ledger_path).fault(daemon_runs=daemon.is_well)}"
 
 
 def _version(conn: sqlite3.Connection) -> int:

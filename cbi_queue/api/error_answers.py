@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.routing import Match, Route
 
 from cbi_queue.api.dependencies import schema_of
-from cbi_queue.api.middleware import Refusal, refuse
+from cbi_queue.api.middleware import ANSWER_HEADERS, Refusal, refuse
 from cbi_queue.api.plan_verbs import PlanBusy
 from cbi_queue.api.routes_page import error_page, wants_html
 from cbi_queue.errors import CbiError, LedgerError, Refused, StaleTransition, UnknownJob, VolumeMissing
+from cbi_queue.regular_files import in_words
 from cbi_queue.values.words import fault_words, placed
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(sqlite3.Error, _database)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OSError, _file)
+    app.add_exception_handler(Exception, _unforeseen)
 
 
 def _known(request: Request, exc: Exception) -> Response:
@@ -53,6 +56,20 @@ def _database(request: Request, exc: Exception) -> Response:
     return _answer(
         request, 503, f"the ledger cannot be read: {exc}", "run `cbi-queue doctor`: it checks the installation"
     )
+
+
+def _file(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, OSError):
+        raise exc
+    return _known(request, in_words(exc))
+
+
+def _unforeseen(request: Request, exc: Exception) -> Response:
+    """Answer before the error is raised again and logged; `Guard` never sees this answer, so its headers are added here."""
+    error = f"{request.method} {request.url.path} failed by a fault of cbi-queue: {type(exc).__name__}"
+    answer = _answer(request, 500, error, "where it happened is in the log of `cbi-queue serve`; please report it")
+    answer.headers.update(ANSWER_HEADERS)
+    return answer
 
 
 def _invalid(request: Request, exc: Exception) -> Response:

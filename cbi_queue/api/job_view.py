@@ -31,7 +31,7 @@ from cbi_queue.views.job_words import JobWords, params_shown
 from cbi_queue.views.leaderboard import may_differ, verdicts_of
 from cbi_queue.views.log_part import last_part
 from cbi_queue.views.result_table import SCORE_COLUMNS, result_lines, score_rows, size_words
-from cbi_queue.views.snapshot import open_snapshot
+from cbi_queue.views.snapshot import daemon_status, open_snapshot
 from cbi_queue.views.stored_values import number_of, object_of
 from cbi_queue.views.story import history_of, story_of
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from cbi_queue.telemetry.telemetry import EpochRow
     from cbi_queue.tracking.reading import Place
     from cbi_queue.views.log_part import LogPart
+    from cbi_queue.views.snapshot import DaemonStatus
     from cbi_queue.views.story import Line
 
 LOG_LINES = 200
@@ -87,6 +88,8 @@ class JobView:
     at: float
     job: JobRow
     why: str
+    left: str | None
+    """Why it does not go on although it is in the slot; None: it does, or it is not there."""
     verbs: frozenset[str]
     params: Sequence[tuple[str, str, bool]]
     """Name, value, and True for a default."""
@@ -140,6 +143,7 @@ def job_view(settings: Settings, name: str) -> JobView:
         at=now,
         job=job,
         why=why or REASON_WORDS[job.reason],
+        left=_left(daemon_status(settings)) if job.state.is_in_slot else None,
         verbs=verbs_of(job),
         params=_params(job),
         attempts=[_attempt(row, events, now) for row in attempts[-ATTEMPTS_SHOWN:]],
@@ -159,6 +163,12 @@ def job_view(settings: Settings, name: str) -> JobView:
         look_at=LOOK_AT,
         forecast_files=forecast_files(settings, job),
     )
+
+
+def _left(daemon: DaemonStatus) -> str | None:
+    if daemon.is_stopped:
+        return f"The daemon is {daemon.words}."
+    return None if daemon.is_running else "No daemon is running; it resumes from its last checkpoint when one starts."
 
 
 def verbs_of(job: JobRow) -> frozenset[str]:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from cbi_queue.ledger import AttemptRow, EventRow, HoldRow, JobRow
 from cbi_queue.lifecycle import HoldMode
 from cbi_queue.telemetry.telemetry import EpochRow
+from cbi_queue.values.words import NOT_BLANK
 from cbi_queue.values.written import core_value
 from cbi_queue.views.governor import GovernorStatus
 from cbi_queue.views.snapshot import DaemonStatus, HoldLine, JobLine
@@ -232,7 +233,7 @@ class ResumeBody(_Model):
 class AcceptBody(_Model):
     """Why a vetoed result is accepted."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S", examples=["checked by hand"])]
+    reason: Annotated[str, Field(min_length=1, max_length=200, pattern=NOT_BLANK, examples=["checked by hand"])]
     """Kept with the result."""
 
 

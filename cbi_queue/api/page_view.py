@@ -158,13 +158,16 @@ def _headline(status: QueueStatus) -> tuple[str, str]:
         return mood, f"{slot.words}."
     if status.holds:
         return "warn", "The slot is closed; no job starts."
-    return "good", _idle_words(status)
+    return _idle(status)
 
 
-def _idle_words(status: QueueStatus) -> str:
-    if status.counts.get("queued"):
-        return "The slot is free; the next job is not due yet."
-    return "The slot is free; no job can run." if status.counts else "The slot is free."
+def _idle(status: QueueStatus) -> tuple[str, str]:
+    counts = status.counts
+    if counts.get("queued") or not counts:
+        return "good", f"The slot is free{'; the next job is not due yet' if counts else ''}."
+    failed = f", {failures} failed" if (failures := counts.get("failed", 0)) else ""
+    mood = "bad" if failures else "warn" if status.queue else "good"
+    return mood, f"The slot is free; {'no job can run' if status.queue else 'every job has ended'}{failed}."
 
 
 def _losses(status: QueueStatus, epochs: Sequence[EpochRow]) -> LossLine | None:

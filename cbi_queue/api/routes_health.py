@@ -18,8 +18,9 @@ from cbi_queue.api.models import Health, NotReady, Problem, Readiness
 from cbi_queue.errors import CbiError
 from cbi_queue.ledger import Ledger, queries
 from cbi_queue.ledger.holds import holds_in_force
+from cbi_queue.ledger.write_watch import write_watch
 from cbi_queue.regular_files import plain_words
-from cbi_queue.views.snapshot import daemon_status
+from cbi_queue.views.snapshot import DaemonStatus, daemon_status
 from cbi_queue.wording import counted
 
 if TYPE_CHECKING:
@@ -33,8 +34,14 @@ router = APIRouter(tags=["health"])
 @router.get("/healthz", responses={503: {"model": Health}})
 def healthz(settings: AppSettings, response: Response) -> Health:
     """Return whether the queue can be read. 200 also when no daemon runs: this process is alive and reports it."""
-    health = Health(ok=True, version=cbi_queue.__version__, at=clock.epoch_s(), daemon=daemon_status(settings))
-    if fault := next(_faults_of_ledger(settings, only_readable=True), None):
+    fault: NotReady | None = None
+    try:
+        daemon = daemon_status(settings)
+    except CbiError as exc:
+        daemon = DaemonStatus(is_running=False, pid=None, words="not known")
+        fault = NotReady(what="daemon", words=exc.message, hint=exc.hint)
+    health = Health(ok=True, version=cbi_queue.__version__, at=clock.epoch_s(), daemon=daemon)
+    if fault := fault or next(_faults_of_ledger(settings, only_readable=True), None):
         health.ok, health.error, health.hint = False, fault.words, fault.hint
         response.status_code = 503
     return health
@@ -62,7 +69,13 @@ def metrics(settings: AppSettings) -> Response:
 
 
 def _faults_of_daemon(settings: Settings) -> Iterator[NotReady]:
-    daemon = daemon_status(settings)
+    try:
+        daemon = daemon_status(settings)
+    except CbiError as exc:
+        yield NotReady(what="daemon", words=exc.message, hint=exc.hint)
+        return
+    if fault := write_watch(settings.ledger_path).fault(daemon_runs=daemon.is_well):
+        yield NotReady(what="ledger", words=fault)
     if not daemon.is_well:
         hint = None if daemon.is_running else "start it: `cbi-queue worker`, or `cbi-queue service install`"
         yield NotReady(what="daemon", words=f"the daemon is {daemon.words}", hint=hint)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 KeyPath = tuple[str | int, ...]
 """Where in a file or value: mapping keys and list positions from the root, as in `("jobs", 2, "params", "num_leaves")`."""
 
+NOT_BLANK = r"\S"
+"""Pattern of a text that must say something."""
 LARGEST_SHOWN = 10**60
 LONGEST_SEEN = 60
 """Characters of a value that a complaint repeats."""
@@ -134,9 +136,10 @@ def words_for(fragment: Mapping[str, Any]) -> str:
         return words + _range_words(fragment)
     if kind == "array":
         return words + _length_words(fragment)
-    if "pattern" in fragment:
-        return f"{words} like {fragment['pattern']}"
-    return words + _characters_words(fragment)
+    pattern = fragment.get("pattern", "")
+    if pattern and pattern != NOT_BLANK:
+        return f"{words} like {pattern}"
+    return words + _characters_words(fragment) + (", not only spaces" if pattern else "")
 
 
 def _characters_words(fragment: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What needs the user now: a dead daemon, a missing volume, failed and held jobs, holds, a failing tracker. Read-only."""
+"""What needs the user now: a dead daemon, a locked ledger, a missing volume, failed and held jobs, a failing tracker."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue.errors import VolumeMissing
 from cbi_queue.ledger import queries
+from cbi_queue.ledger.write_watch import write_watch
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
 from cbi_queue.views.history import history_in
 
@@ -34,7 +35,7 @@ class Alarm:
     """One line of the strip."""
 
     kind: str
-    """daemon | volume | failed | held | hold | tracking."""
+    """daemon | ledger | volume | failed | held | hold | tracking."""
     mood: str
     """bad | warn."""
     title: str
@@ -56,6 +57,7 @@ def alarms(settings: Settings, ledger: Ledger, status: QueueStatus) -> tuple[Ala
     """Return what needs the user, the gravest first; empty while all is well."""
     found = [
         *_daemon(status),
+        *_writing(settings.ledger_path, status),
         *_volume(settings),
         *_failures(ledger, settings.ledger_path, status),
         *_held(ledger, status),
@@ -81,6 +83,11 @@ def _daemon(status: QueueStatus) -> list[Alarm]:
     words = f"{left.name} resumes from its last checkpoint when one starts." if left else "Nothing is training."
     is_due = bool(left or status.queue)
     return [Alarm("daemon", "bad" if is_due else "warn", "No daemon is running", words, "cbi-queue worker")]
+
+
+def _writing(path: Path, status: QueueStatus) -> list[Alarm]:
+    fault = write_watch(path).fault(daemon_runs=status.daemon.is_well)
+    return [Alarm("ledger", "bad", "The ledger takes no writes", fault)] if fault else []
 
 
 def _volume(settings: Settings) -> list[Alarm]:

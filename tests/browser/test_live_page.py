@@ -194,9 +194,12 @@ def test_the_stream_comes_back_with_the_server_and_a_hidden_tab_tells_of_a_failu
             page.get_by_role("button", name="Stop notifications", pressed=True).wait_for()
             until(lambda: page.evaluate("stream.isOpen()"), "stream.isOpen()")
         page.get_by_text("Server not reachable since").wait_for()
+        marked = [page.title(), page.locator("link[rel=icon]").get_attribute("href")]
+        assert marked == ["(!) no answer · cbi-queue", "/static/icon-alarm.svg"]
         site.fail("now", "boom <b>")  # while nobody could say so
         with site.server():
             page.locator("#lost").wait_for(state="hidden")
+            assert page.title() == "(!) cbi-queue", "a job has failed meanwhile"
             until(lambda: page.evaluate("stream.isOpen()"), "stream.isOpen()")
             until(lambda: page.evaluate("told.length === 1"), "told.length === 1")
             assert page.evaluate("told") == [["now failed", "now failed: boom <b>"]]

@@ -194,6 +194,12 @@ def test_readiness_lists_every_true_reason(site, client):
         "hold": "the slot is closed: too loud",
         "damage": "1 finished run damaged: a",
     }
+    site.settings.lock_path.unlink()
+    site.settings.lock_path.mkdir()
+    (first, *_) = client.get("/readyz").json()["reasons"]
+    assert (first["what"], "slot.lock" in first["words"]) == ("daemon", True)
+    assert client.get("/healthz").json()["error"] == first["words"]
+    site.settings.lock_path.rmdir()
     site.settings.ledger_path.write_bytes(b"not a database" * 100)
     assert [reason["what"] for reason in client.get("/readyz").json()["reasons"]] == ["daemon", "ledger"]
     assert client.get("/metrics").status_code == 503

@@ -65,7 +65,7 @@ def test_every_form_changes_what_its_verb_changes_and_leads_back(site, post):
         ("/resume", {"all": "perhaps"}, 422, "allowed: true or false"),
         ("/jobs/a/priority", {"priority": "1e9"}, 422, "a whole number from -1000 to 1000"),
         ("/jobs/a/priority", {}, 422, "'priority' is missing"),
-        ("/jobs/a/accept", {"reason": " "}, 422, "reason"),
+        ("/jobs/a/accept", {"reason": " "}, 422, "text of 1 to 200 characters, not only spaces"),
         ("/jobs/a/retry", {}, 409, "cannot retry job 1 a: it is queued"),
         ("/jobs/no-such/cancel", {}, 404, "no job is called 'no-such'"),
         ("/jobs/a/cancel", {"reason": "x"}, 422, "unknown field 'reason'"),

@@ -72,8 +72,17 @@ def test_the_page_shows_a_job_from_its_spec_to_its_log_and_escapes_all_of_it(sit
     assert picture.headers["content-type"] == "image/svg+xml"
     assert "Validation loss" in picture.text
 
+    assert "No daemon is running; it resumes from its last checkpoint" in page
+    assert "<title>(!) good: running" in page
+    assert "icon-alarm.svg" in page
+    with site.daemon():
+        page = client.get("/jobs/good", headers=BROWSER).text
+    assert "<title>good: running" in page
+    assert "No daemon is running" not in page
+
     site.fail("good", MARKUP)
     page = client.get("/jobs/good", headers=BROWSER).text
+    assert "<title>(!) good: failed" in page
     assert MARKUP not in page
     assert 'action="/jobs/1/retry"' in page
     assert 'action="/jobs/1/cancel"' not in page

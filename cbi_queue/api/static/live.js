@@ -1,11 +1,12 @@
 // Keeps a page live: the server's stream of changes says when to fetch it again, and only what differs is changed, so that
 // scroll, focus, an open fold, a selection and a half-typed field stay. Without the stream it asks every two seconds; while
-// the tab is hidden it asks for nothing. Forms of the class `verb` are sent without leaving the page. Every <time> is shown
+// the tab is hidden it asks once a minute, for its title and icon are seen all the same. Forms of the class `verb` are sent without leaving the page. Every <time> is shown
 // in the reader's time zone.
 "use strict";
 
 const POLL_MS = 2000; // without a stream; also the shortest time between refreshes for what changes all the time
 const CHECK_MS = 10000; // with a stream: ages and expiries change without an event
+const HIDDEN_MS = 60000;
 const URGENT_GAP_MS = 100;
 const STREAM_AGAIN_MS = 60000;
 const BEAT_MS = 4000;
@@ -129,12 +130,16 @@ function show(html) {
   const focused = document.activeElement;
   morph(document.getElementById("live"), content);
   if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
-  if (document.title !== fresh.title) document.title = fresh.title;
-  const [icon, freshIcon] = [document, fresh].map((page) => page.querySelector("link[rel=icon]"));
-  if (freshIcon && icon.getAttribute("href") !== freshIcon.getAttribute("href")) icon.href = freshIcon.getAttribute("href");
+  mark(fresh.title, fresh.querySelector("link[rel=icon]")?.getAttribute("href"));
   lastSeen = new Date();
   lost.hidden = true;
   document.body.classList.remove("stale");
+}
+
+function mark(title, address) {
+  const icon = document.querySelector("link[rel=icon]");
+  if (document.title !== title) document.title = title;
+  if (address && icon.getAttribute("href") !== address) icon.href = address;
 }
 
 function showLost(error) {
@@ -142,6 +147,7 @@ function showLost(error) {
   const words = `${what} since ${localTime(lastSeen)}. This page shows the state at that time. To start the server: cbi-queue serve`;
   if (lost.textContent !== words) lost.textContent = words;
   lost.hidden = false;
+  mark("(!) no answer · cbi-queue", "/static/icon-alarm.svg");
   document.body.classList.add("stale");
 }
 
@@ -180,7 +186,8 @@ async function refresh() {
     showLost(error);
   } finally {
     refreshing = false;
-    if (!document.hidden) {
+    if (document.hidden) refreshIn(HIDDEN_MS);
+    else {
       if (again) refreshIn(startedAt + URGENT_GAP_MS - performance.now());
       else refreshIn(stream.isOpen() && lost.hidden ? CHECK_MS : POLL_MS);
     }
@@ -271,7 +278,8 @@ const stream = {
 
 stream.channel.addEventListener("message", (event) => stream.hear(event.data));
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) rest();
+  rest();
+  if (document.hidden) refreshIn(HIDDEN_MS);
   else refresh();
   stream.settle();
 });
@@ -366,4 +374,4 @@ document.addEventListener("submit", (event) => {
 localise(document);
 notices.start();
 stream.settle();
-if (!document.hidden) refreshIn(POLL_MS);
+refreshIn(document.hidden ? HIDDEN_MS : POLL_MS);
