@@ -78,8 +78,11 @@ check: env ## Lint, format, types, import contracts
 # environment says not to.
 quick test test-of: export PYTHONDONTWRITEBYTECODE =
 
+# A file stays with one worker: what its tests share, such as a trained installation, is made once.
+SHARED := --dist loadfile --no-loadscope-reorder
+
 quick: env ## The tests that start no process and train nothing long; under a minute on two cores
-	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not (process or slow or browser or tensorflow or torture)'
+	$(BIN)/python -m pytest -n auto $(SHARED) -m 'not (process or slow or browser or tensorflow or torture)'
 
 test-of: env ## The tests of one room: make test-of ROOM=jobs/data
 	$(if $(ROOM),,$(error which room? make test-of ROOM=jobs/data))
@@ -89,7 +92,7 @@ test-of: env ## The tests of one room: make test-of ROOM=jobs/data
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 test: check ## Every check and every test; under 20 minutes on two cores
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) $(SHARED)
 
 fix: env ## Fix what ruff can fix
 	$(BIN)/ruff check --fix .

@@ -70,7 +70,12 @@ PROCESS_FIXTURES = {"installation", "home"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what can be seen: tests of a folder, of a fixture, and those whose code uses `subprocess`."""
+    """Mark what can be seen: tests of a folder, of a fixture, and those whose code uses `subprocess`.
+
+    Where several workers share the files, put the longest first.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: rooms.place_in_line(item.path))
     for item in items:
         folder = item.path.relative_to(rooms.TESTS).parts[0]
         if folder in MARKS_OF_FOLDERS:
