@@ -39,7 +39,7 @@ from cbi_queue.client import training
 training.resume_from()
 for epoch in training.epochs(EPOCHS):
     time.sleep(0.02)
-    training.report(epoch, of=EPOCHS, loss=1 / epoch)
+    training.report(epoch, of=EPOCHS, loss=1 / epoch, validation_loss=2 / epoch)
     with training.save(epoch) as path:
         path.write_text(str(epoch))
     if os.path.exists(__file__ + ".enough"):
@@ -98,7 +98,7 @@ class Installation:
         with self.ledger() as ledger:
             return [standing.job_id for standing in enqueue(ledger, [plan]).new]
 
-    def lasting(self, name: str, epochs: int = 10_000) -> dict[str, Any]:
+    def lasting(self, name: str, epochs: int = 100_000) -> dict[str, Any]:
         """A job that reports epochs, checkpoints and obeys orders, where any trainer will do: no library is imported.
 
         By default it lasts longer than any test, unless `let_end` is called.
