@@ -10,7 +10,6 @@ from support.governed_installation import (
     COOL,
     HEAVY,
     LONG_NET,
-    PAGING,
     ROOMY,
     SHORT_NET,
     TIGHT,
@@ -82,23 +81,6 @@ def test_a_heat_wave_is_paced_paused_and_left_behind_with_the_same_weights(gover
     assert told[-1]["kind"] == "end"
     assert "pause" in picture.read_text()
     assert "pause" in governed.cli("governor", "history")
-
-
-def test_memory_pressure_halves_the_micro_batch_and_the_story_says_so(governed: Installation) -> None:
-    """Act before the kernel kills, and never silently."""
-    governed.enqueue({**LONG_NET, "name": "tight"})
-    script(governed, (0.0, PAGING))
-    governed.start_daemon()
-
-    until_decision(governed, "micro_batch")
-    kept = until(
-        lambda: (governed.attempts("tight")[-1].settings or {}).get("micro_batch"),
-        "the smaller micro-batch is in the row",
-    )
-
-    assert kept < governed.job("tight").spec["params"]["batch_size"]
-    assert governed.job("tight").micro_batch is None, "what does not fit is another thing"
-    assert "micro_batch" in {e.event for e in governed.events("tight")}
 
 
 def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(governed: Installation) -> None:
