@@ -82,8 +82,8 @@ def test_a_week_is_watched_steered_and_lost_sight_of_while_it_trains(installatio
             status = journey.open("/status")
 
             # the page follows the training
-            line = until(lambda: status.evaluate(LINE), "the line of losses is drawn", 60.0)
-            until(lambda: status.evaluate(LINE) != line, "it grows", 60.0)
+            line = until(lambda: status.evaluate(LINE), "the line of losses is drawn")
+            until(lambda: status.evaluate(LINE) != line, "it grows")
             until(lambda: job.evaluate("document.querySelector('img.plot').naturalWidth > 0"), "the plot is there")
             with installation.log_of("net").open("a") as log:
                 log.write("<img src=x onerror='window.hacked = 1'>\n")
@@ -129,7 +129,7 @@ def test_a_week_is_watched_steered_and_lost_sight_of_while_it_trains(installatio
         with site.server():
             for page in (job, status):
                 page.locator("#lost").wait_for(state="hidden")
-            until(lambda: status.evaluate(LINE) != line, "the training went on", 60.0)
+            until(lambda: status.evaluate(LINE) != line, "the training went on")
 
             # cancelled on its page; the next job fails and turns the strip red; a retry is one button
             job.get_by_role("button", name="Cancel").click()

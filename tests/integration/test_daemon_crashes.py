@@ -278,7 +278,6 @@ def test_a_full_disk_while_checkpointing_is_told_and_nothing_is_lost(
     until(
         lambda: {"checkpoint_failed", "requeue"} & {e.event for e in installation.events("cramped")},
         "the full disk is told",
-        within_s=60,
     )
     filler.unlink()
 

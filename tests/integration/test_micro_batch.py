@@ -133,7 +133,7 @@ def test_the_next_attempt_begins_lowered_only_under_a_governor_that_can_raise_it
             rows = epochs_of(governed.settings.telemetry_path, number)
             return next((row.micro_batch for row in rows if row.attempt > ended), None)
 
-        return until(first_epoch, "an epoch of the next attempt", 60)
+        return until(first_epoch, "an epoch of the next attempt")
 
     kept = lowered(governed)
     again = first_of_the_next_attempt("on")

@@ -276,16 +276,14 @@ def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_h
     governed.enqueue(governed.lasting("hot"))
     script(governed, (0.0, HEAVY))
     daemon = governed.start_daemon()
-    until(lambda: len(paces(governed)) == 3, "the hour's steps are taken", 60.0)
+    until(lambda: len(paces(governed)) == 3, "the hour's steps are taken")
 
     daemon.kill()
     daemon.wait()
     governed.start_daemon()
-    carried = until(
-        lambda: next((row for row in paces(governed) if is_carried(row)), None), "the pace is carried over", 60.0
-    )
+    carried = until(lambda: next((row for row in paces(governed) if is_carried(row)), None), "the pace is carried over")
     judged_within_s = 5.0  # by then the last step would have been undone, or taken again
-    until(lambda: hot_for_s(governed, carried.at) > judged_within_s, "it stays hot", 60.0)
+    until(lambda: hot_for_s(governed, carried.at) > judged_within_s, "it stays hot")
 
     seen = [(row.value, row.attempt, is_carried(row)) for row in paces(governed)]
     assert seen[:3] == [(0.7, 1, False), (1.0, 1, False), (0.7, 1, False)]

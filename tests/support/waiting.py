@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+STALLED_S = 180.0
+"""A loaded machine takes this long for what takes it a second when it is idle; whoever waits has time until then."""
 
 
-def until(condition: Callable[[], T], what: str, within_s: float = 60.0, every_s: float = 0.05) -> T:
+def until(condition: Callable[[], T], what: str, within_s: float = STALLED_S, every_s: float = 0.05) -> T:
     """Return the first true value of *condition*; fail with *what* when there is none within *within_s* seconds.
 
     It is asked often at first, then every *every_s* seconds: to ask costs the processor time that the awaited needs.
