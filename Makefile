@@ -17,7 +17,7 @@ WEEK_ENV := CBI_STATE_DIR="$(WEEK)/state" CBI_V14_REPO="$(WEEK)/CBI-V14" CBI_CON
 
 HEAT_WAVE := CBI_PROFILE=governed-demo CBI_SAMPLE_S=0.5 CBI_SENSORS_SCRIPT="$(CURDIR)/schedules/heat-wave.jsonl"
 
-.PHONY: help env demo week page run check quick test test-of fix docs torture bench test-tensorflow clean
+.PHONY: help env demo week page run check style types compiled quick test test-of fix docs torture bench test-tensorflow clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -68,18 +68,31 @@ page: env ## Serve the status page of the demo until Ctrl-C
 run: env ## Run the daemon in this terminal, with your own settings
 	$(BIN)/cbi-queue worker
 
+# mypy takes most of the time, on one core; another has the rest meanwhile.
 check: env ## Lint, format, types, import contracts
+	@$(MAKE) --no-print-directory -j2 types style
+
+style: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: env
+	$(BIN)/mypy
+
+# Else each worker of the tests compiles every file of them.
+compiled: env
+	@$(BIN)/python -m pytest --collect-only -q >/dev/null || true
 
 # The tests start hundreds of processes, which would be slow without cached bytecode: cache it even where the
 # environment says not to.
 quick test test-of: export PYTHONDONTWRITEBYTECODE =
 
+# A file stays with one worker: what its tests share, such as a trained installation, is made once.
+SHARED := --dist loadfile --no-loadscope-reorder
+
 quick: env ## The tests that start no process and train nothing long; under a minute on two cores
-	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not (process or slow or browser or tensorflow or torture)'
+	$(BIN)/python -m pytest -n auto $(SHARED) -m 'not (process or slow or browser or tensorflow or torture)'
 
 test-of: env ## The tests of one room: make test-of ROOM=jobs/data
 	$(if $(ROOM),,$(error which room? make test-of ROOM=jobs/data))
@@ -88,8 +101,9 @@ test-of: env ## The tests of one room: make test-of ROOM=jobs/data
 # One worker more than there are cores: many tests wait for a daemon or a trainer, with a core idle.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
-test: check ## Every check and every test; under 20 minutes on two cores
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+test: env ## Every check and every test; under 20 minutes on two cores
+	@$(MAKE) --no-print-directory -j2 types style compiled
+	$(BIN)/python -m pytest -n $(WORKERS) $(SHARED)
 
 fix: env ## Fix what ruff can fix
 	$(BIN)/ruff check --fix .

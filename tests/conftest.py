@@ -70,7 +70,12 @@ PROCESS_FIXTURES = {"installation", "home"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what can be seen: tests of a folder, of a fixture, and those whose code uses `subprocess`."""
+    """Mark what can be seen: tests of a folder, of a fixture, and those whose code uses `subprocess`.
+
+    Where several workers share the files, put the longest first.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: rooms.place_in_line(item.path))
     for item in items:
         folder = item.path.relative_to(rooms.TESTS).parts[0]
         if folder in MARKS_OF_FOLDERS:
@@ -217,10 +222,10 @@ def leaves_nothing_behind() -> Iterator[None]:
     Files, sockets, pipes and processes that nothing refers to complain when they are collected. That happens here, as soon
     as a descriptor or an ended child is left; else it would happen in any later test.
     """
-    children = set(psutil.Process().children())
+    children = set(_children())
     environ = dict(os.environ)
     yield
-    new = [child for child in psutil.Process().children() if child not in children]
+    new = [child for child in _children() if child not in children]
     if new or not OPEN.issuperset(_descriptors()):
         gc.collect()
         OPEN.clear()
@@ -230,6 +235,16 @@ def leaves_nothing_behind() -> Iterator[None]:
     names = {name for name in {*environ, *os.environ} if not name.startswith(SET_BY_LIBRARIES)}
     changed = {name for name in names if environ.get(name) != os.environ.get(name)}
     assert not changed, f"environment variables were left changed: {sorted(changed)}"
+
+
+def _children() -> list[psutil.Process]:
+    """Children of this process; where the kernel can say that there are none, no other process is looked at."""
+    if hasattr(os, "waitid"):
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return []
+    return psutil.Process().children()
 
 
 def _descriptors() -> list[str]:

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
     from support.installation import Installation
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]  # one long journey
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SOON_MS = 60_000
 WORSE = {"serious", "critical"}
 """Impacts of axe-core's findings that fail a test."""
-LONG = {**NET, "params": {**NET["params"], "epochs": 10_000, "patience": 10_000}}
 SHORT = {name: {**NET["params"], "epochs": epochs} for name, epochs in (("short", 5), ("other", 6))}
 BROKEN = "day: 0\njobs:\n  - {name: doomed, family: scrpt, command: ['false'], workdir: /tmp}\n"
 LINE = "document.querySelector('svg.loss polyline:last-of-type')?.getAttribute('points')"
@@ -70,7 +69,7 @@ class Journey:
 def test_a_week_is_watched_steered_and_lost_sight_of_while_it_trains(installation: Installation, tmp_path: Path):
     from playwright.sync_api import sync_playwright
 
-    installation.enqueue({**LONG, "name": "net"})
+    installation.enqueue(installation.lasting("net"))
     site = ApiInstallation.over(installation)
     installation.start_daemon()
     with sync_playwright() as playwright:
@@ -83,8 +82,8 @@ def test_a_week_is_watched_steered_and_lost_sight_of_while_it_trains(installatio
             status = journey.open("/status")
 
             # the page follows the training
-            line = until(lambda: status.evaluate(LINE), "the line of losses is drawn", 60.0)
-            until(lambda: status.evaluate(LINE) != line, "it grows", 60.0)
+            line = until(lambda: status.evaluate(LINE), "the line of losses is drawn")
+            until(lambda: status.evaluate(LINE) != line, "it grows")
             until(lambda: job.evaluate("document.querySelector('img.plot').naturalWidth > 0"), "the plot is there")
             with installation.log_of("net").open("a") as log:
                 log.write("<img src=x onerror='window.hacked = 1'>\n")
@@ -130,7 +129,7 @@ def test_a_week_is_watched_steered_and_lost_sight_of_while_it_trains(installatio
         with site.server():
             for page in (job, status):
                 page.locator("#lost").wait_for(state="hidden")
-            until(lambda: status.evaluate(LINE) != line, "the training went on", 60.0)
+            until(lambda: status.evaluate(LINE) != line, "the training went on")
 
             # cancelled on its page; the next job fails and turns the strip red; a retry is one button
             job.get_by_role("button", name="Cancel").click()

@@ -117,7 +117,7 @@ def test_the_page_compares_in_a_process_of_its_own_and_does_not_wait(site):
     with TestClient(create_app(site.settings), base_url=site.url) as client:
         first = client.get("/api/v1/leaderboard").json()["1w"]
         assert {row["set_p_value"] for row in first} == {None}
-        until((site.settings.state_dir / FILE_NAME).exists, "the comparison", 60)
+        until((site.settings.state_dir / FILE_NAME).exists, "the comparison")
         page = client.get("/status", headers=BROWSER).text
         rows = {row["name"]: row for row in client.get("/api/v1/leaderboard").json()["1w"]}
 
@@ -140,7 +140,7 @@ def test_a_comparison_that_failed_is_told_and_tried_again_a_few_times(site, monk
 
         def look() -> str:
             client.get("/api/v1/leaderboard")
-            until(lambda: not comparer._one.locked(), "the comparison to end", 60)
+            until(lambda: not comparer._one.locked(), "the comparison to end")
             return " ".join(client.get("/status", headers=BROWSER).text.split())
 
         assert "could not be compared with each other: " in look()

@@ -265,7 +265,7 @@ def test_two_runs_are_told_apart_from_each_other_and_traded(site, client):
         return client.get(f"/board/compare?run={first}&run={second}").text
 
     assert "Not known yet" in words(page(good, bad))
-    until(lambda: "Not known yet" not in page(good, bad), "the comparison", 60)
+    until(lambda: "Not known yet" not in page(good, bad), "the comparison")
     seen = words(page(good, bad))
     assert re.search(
         r"Told apart: good is better than bad beyond luck: the absolute error of good is (8|9)\d\.\d % lower", seen
@@ -278,7 +278,7 @@ def test_two_runs_are_told_apart_from_each_other_and_traded(site, client):
     assert picture.text.count("<polyline") == 3
     assert "style=" not in picture.text
 
-    until(lambda: "Not known yet" not in page(bad, twin), "the comparison", 60)
+    until(lambda: "Not known yet" not in page(bad, twin), "the comparison")
     assert "Not told apart: bad and twin forecast the same on all 504 rows" in words(page(bad, twin))
 
     assert client.get(f"/board/compare?run={good}").status_code == 422
@@ -302,7 +302,7 @@ def test_the_data_page_says_unknown_until_an_export_was_opened(site, client):
 
     first = words(client.get("/data").text)
     assert "what is in them is not known yet" in first
-    until(lambda: "not known yet" not in words(client.get("/data").text), "the export opened", 60)
+    until(lambda: "not known yet" not in words(client.get("/data").text), "the export opened")
     raw = client.get("/data").text
     seen = words(raw)
     assert "1,000 rows, 2018-01-01 to 2020-09-26" in seen

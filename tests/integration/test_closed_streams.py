@@ -106,7 +106,7 @@ def test_a_living_trainer_without_the_lock_is_ended_before_the_next_one_starts(i
     installation.settings.lock_path.unlink()  # the next daemon makes a lock file that nobody holds
 
     second = installation.start_daemon()
-    until(lambda: len(installation.attempts("net")) == 2, "a second attempt", 60)
+    until(lambda: len(installation.attempts("net")) == 2, "a second attempt")
     assert not psutil.pid_exists(trainer.pid) or psutil.Process(trainer.pid).status() == psutil.STATUS_ZOMBIE
     assert installation.attempts("net")[0].outcome == Outcome.INTERRUPTED
     second.send_signal(signal.SIGTERM)

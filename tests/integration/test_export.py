@@ -215,7 +215,7 @@ def test_a_stopped_export_cleans_up(trained: Installation, tmp_path: Path) -> No
         [sys.executable, "-P", "-m", "cbi_queue.cli", "export", "1w", "--job", "tree", "--to", str(shelf)],
         env=trained.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until(lambda: left_in(shelf), "the export has begun", 60)
+    until(lambda: left_in(shelf), "the export has begun")
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert left_in(tmp_path) == []
@@ -269,7 +269,7 @@ def served(package: Path, **environ: str) -> Iterator[Served]:
         url = process.stdout.readline().strip()
         assert url.startswith("http://127.0.0.1:"), "loopback unless told otherwise"
         server = Served(url)
-        until(lambda: _is_ready(server), "the server answers", 60)
+        until(lambda: _is_ready(server), "the server answers")
         yield server
     finally:
         process.send_signal(signal.SIGTERM)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from support.governed_installation import (
     COOL,
     HEAVY,
     LONG_NET,
-    PAGING,
     ROOMY,
     SHORT_NET,
     TIGHT,
@@ -52,8 +52,9 @@ def silent_for_s(installation: Installation) -> float:
     return silent[-1] - silent[0] if silent else 0.0
 
 
+@pytest.mark.timeout(900)  # two whole trainings
 def test_a_heat_wave_is_paced_paused_and_left_behind_with_the_same_weights(governed: Installation) -> None:
-    """The whole ladder over a real training must not change one bit of its result."""
+    """The whole ladder over a real training must not change one bit of its result; and `governor why` tells it, to be trusted."""
     governed.enqueue({**SHORT_NET, "name": "hot"}, {**SHORT_NET, "name": "plain", "priority": -1})
     script(governed, (0.0, HEAVY), (2.5, TRAPPING), (6.0, COOL))
     governed.start_daemon()
@@ -62,7 +63,7 @@ def test_a_heat_wave_is_paced_paused_and_left_behind_with_the_same_weights(gover
     paused = until_decision(governed, "pause")
     until_decision(governed, "resume", upward=True)
     until_decision(governed, "pace", upward=True)
-    governed.until_state("plain", "succeeded", within_s=180)
+    governed.until_state("plain", "succeeded", within_s=600)
 
     assert paced.value < 1.0
     assert paused.cause == "heat"
@@ -71,42 +72,15 @@ def test_a_heat_wave_is_paced_paused_and_left_behind_with_the_same_weights(gover
     assert governed.job("hot").metrics["backtest"] == governed.job("plain").metrics["backtest"]
     assert {"pause", "resume"} <= {e.event for e in governed.events("hot")}
 
-
-def test_the_story_says_why_with_times_and_figures(governed: Installation) -> None:
-    """`governor why` is how a user learns to trust the governor."""
-    governed.enqueue({**SHORT_NET, "name": "hot"})
-    script(governed, (0.0, TRAPPING), (6.0, COOL))
-    governed.start_daemon()
-    until_decision(governed, "resume", upward=True)
-    governed.until_state("hot", "succeeded", within_s=120)
-
     told = json.loads(governed.cli("governor", "why", "hot", "--json"))["story"]
     words = " ".join(line["words"] for line in told)
     picture = governed.root / "why.svg"
     governed.cli("governor", "why", "hot", "--plot", str(picture))
-
     assert "trapping" in words
     assert "paused until it has cooled" in words
     assert told[-1]["kind"] == "end"
     assert "pause" in picture.read_text()
     assert "pause" in governed.cli("governor", "history")
-
-
-def test_memory_pressure_halves_the_micro_batch_and_the_story_says_so(governed: Installation) -> None:
-    """Act before the kernel kills, and never silently."""
-    governed.enqueue({**LONG_NET, "name": "tight"})
-    script(governed, (0.0, PAGING))
-    governed.start_daemon()
-
-    until_decision(governed, "micro_batch")
-    kept = until(
-        lambda: (governed.attempts("tight")[-1].settings or {}).get("micro_batch"),
-        "the smaller micro-batch is in the row",
-    )
-
-    assert kept < governed.job("tight").spec["params"]["batch_size"]
-    assert governed.job("tight").micro_batch is None, "what does not fit is another thing"
-    assert "micro_batch" in {e.event for e in governed.events("tight")}
 
 
 def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(governed: Installation) -> None:
@@ -129,7 +103,7 @@ def test_critical_memory_evicts_and_the_job_comes_back_when_there_is_room(govern
 
 def test_sensors_that_go_silent_are_never_good_news_and_never_stop_the_queue(governed: Installation) -> None:
     """A paced trainer whose sensors fall silent stays paced until its own work shows that all is well."""
-    (number,) = governed.enqueue({**LONG_NET, "name": "blind"})
+    (number,) = governed.enqueue(governed.lasting("blind"))
     script(governed, (0.0, HEAVY), (8.0, {"thermal": {"unknown": "the sensor is gone"}}))
     governed.start_daemon()
 
@@ -145,12 +119,13 @@ def test_sensors_that_go_silent_are_never_good_news_and_never_stop_the_queue(gov
 def test_watching_decides_and_writes_down_but_touches_nothing(governed: Installation) -> None:
     """`CBI_GOVERNOR=watch` is how a careful user tries it."""
     governed.overrides["CBI_GOVERNOR"] = "watch"
-    governed.enqueue({**SHORT_NET, "name": "watched"})
+    governed.enqueue(governed.lasting("watched"))
     script(governed, (0.0, TRAPPING))
     governed.start_daemon()
 
     until_decision(governed, "pause")
-    governed.until_state("watched", "succeeded", within_s=120)
+    governed.let_end("watched")
+    governed.until_state("watched", "succeeded")
 
     assert not any(row.acted for row in decisions_of(governed.settings.telemetry_path))
     assert "pause" not in {e.event for e in governed.events("watched")}
@@ -158,7 +133,7 @@ def test_watching_decides_and_writes_down_but_touches_nothing(governed: Installa
 
 def test_the_status_shows_readings_rung_and_mode(governed: Installation) -> None:
     """What the sensors say now, with age and source, and what the governor makes of it."""
-    governed.enqueue({**LONG_NET, "name": "seen"})
+    governed.enqueue(governed.lasting("seen"))
     script(governed, (0.0, HEAVY))
     governed.start_daemon()
     until_decision(governed, "pace")

@@ -64,8 +64,8 @@ async def refused(client, name, /, **arguments):
 def test_a_client_looks_at_a_queue_that_trains_and_changes_it_where_it_may(installation):
     installation.enqueue({**NAIVE, "name": "fine"}, {**NAIVE, "name": "broken", "horizon": "3m", "retries": 0})
     installation.start_daemon()
-    until(lambda: installation.job("broken").state is JobState.FAILED, "the job fails", within_s=60)
-    until(lambda: installation.job("fine").state is JobState.SUCCEEDED, "the job succeeds", within_s=60)
+    until(lambda: installation.job("broken").state is JobState.FAILED, "the job fails")
+    until(lambda: installation.job("fine").state is JobState.SUCCEEDED, "the job succeeds")
 
     async def steps(client):
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
@@ -98,7 +98,7 @@ def test_a_client_looks_at_a_queue_that_trains_and_changes_it_where_it_may(insta
         assert (await call(client, "resume"))["lifted"] is True
 
     session(installation, steps, "--allow-changes")
-    until(lambda: installation.job("asked").state is JobState.SUCCEEDED, "the job that was asked for", within_s=60)
+    until(lambda: installation.job("asked").state is JobState.SUCCEEDED, "the job that was asked for")
 
 
 def test_a_hostile_client_changes_nothing_and_is_answered_in_words(installation):

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.governed_installation import HEAVY, LONG_NET, script
+from support.governed_installation import HEAVY, script
 from support.telemetry_rows import decisions_of, last_memory, last_standing, samples_between
 from support.waiting import until
 
@@ -273,23 +273,21 @@ def hurry(installation: Installation) -> None:
 def test_a_daemon_that_is_killed_forgets_neither_the_pace_nor_the_steps_of_the_hour(governed: Installation) -> None:
     """A pace, its undoing and a pace again are the three steps that this hour has, whichever daemon takes them."""
     hurry(governed)
-    governed.enqueue({**LONG_NET, "name": "hot"})
+    governed.enqueue(governed.lasting("hot"))
     script(governed, (0.0, HEAVY))
     daemon = governed.start_daemon()
-    until(lambda: len(paces(governed)) == 3, "the hour's steps are taken", 60.0)
+    until(lambda: len(paces(governed)) == 3, "the hour's steps are taken")
 
     daemon.kill()
     daemon.wait()
     governed.start_daemon()
-    carried = until(
-        lambda: next((row for row in paces(governed) if is_carried(row)), None), "the pace is carried over", 60.0
-    )
+    carried = until(lambda: next((row for row in paces(governed) if is_carried(row)), None), "the pace is carried over")
     judged_within_s = 5.0  # by then the last step would have been undone, or taken again
-    until(lambda: hot_for_s(governed, carried.at) > judged_within_s, "it stays hot", 60.0)
+    until(lambda: hot_for_s(governed, carried.at) > judged_within_s, "it stays hot")
 
-    assert [(row.value, row.attempt, is_carried(row)) for row in paces(governed)] == [
-        (0.7, 1, False), (1.0, 1, False), (0.7, 1, False), (0.7, 2, True),
-    ]  # fmt: skip
+    seen = [(row.value, row.attempt, is_carried(row)) for row in paces(governed)]
+    assert seen[:3] == [(0.7, 1, False), (1.0, 1, False), (0.7, 1, False)]
+    assert set(seen[3:]) == {(0.7, 2, True)}, "carried, also when the script says later what it can; no further step"
     assert "works 70% of the time" in governed.cli("governor", "status")
     kept = json.loads(last_memory(governed.settings.telemetry_path) or "{}")
     assert {one["what"]: one["times"] for one in kept["refutations"]}["heat"] == 1

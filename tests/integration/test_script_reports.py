@@ -125,7 +125,7 @@ def test_short_memory_reaches_a_script_in_the_middle_and_running_out_halves_what
     until(lambda: size() < 64, "the script takes fewer samples")
     until(lambda: "trains with micro-batch 32" in governed.story("mine"), "told")
     (folder / "full").touch()
-    starts = until(lambda: (folder / "sizes").read_text().split()[3::2], "the next attempt begins", 60)
+    starts = until(lambda: (folder / "sizes").read_text().split()[3::2], "the next attempt begins")
     assert governed.attempts("mine")[0].outcome is Outcome.OOM
     most = governed.job("mine").micro_batch
     assert most is not None

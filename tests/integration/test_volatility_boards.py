@@ -157,7 +157,7 @@ def test_the_page_and_the_api_show_the_same_board(site):
     site.trained("a", 0.2)
     with TestClient(create_app(site.settings), base_url=site.url) as client:
         first = client.get("/api/v1/leaderboard").json()["1w volatility"]
-        until((site.settings.state_dir / FILE_NAME).exists, "the comparison", 60)
+        until((site.settings.state_dir / FILE_NAME).exists, "the comparison")
         page = client.get("/status", headers=BROWSER).text
         again = client.get("/api/v1/leaderboard").json()["1w volatility"]
 

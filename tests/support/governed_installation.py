@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from support.installation import NET
 from support.telemetry_rows import decisions_of
-from support.waiting import until
+from support.waiting import STALLED_S, until
 
 if TYPE_CHECKING:
     from cbi_queue.telemetry.governor_log import DecisionRow
@@ -55,7 +55,7 @@ def script(installation: Installation, *lines: tuple[float, dict[str, Any]]) -> 
 
 
 def until_decision(
-    installation: Installation, action: str, *, upward: bool = False, within_s: float = 60.0
+    installation: Installation, action: str, *, upward: bool = False, within_s: float = STALLED_S
 ) -> DecisionRow:
     """Wait for a decision with this action and direction."""
 

@@ -19,7 +19,7 @@ from cbi_queue.settings import Settings, load_settings
 from cbi_queue.slot_lock import SlotLock
 from cbi_queue.spec import DayPlan, JobSpec
 from support.light_libraries import light_libraries
-from support.waiting import until
+from support.waiting import STALLED_S, until
 
 if TYPE_CHECKING:
     from cbi_queue.ledger import AttemptRow, EventRow, JobRow
@@ -39,7 +39,7 @@ from cbi_queue.client import training
 training.resume_from()
 for epoch in training.epochs(EPOCHS):
     time.sleep(0.02)
-    training.report(epoch, of=EPOCHS, loss=1 / epoch)
+    training.report(epoch, of=EPOCHS, loss=1 / epoch, validation_loss=2 / epoch)
     with training.save(epoch) as path:
         path.write_text(str(epoch))
     if os.path.exists(__file__ + ".enough"):
@@ -126,7 +126,7 @@ class Installation:
         with self.ledger() as ledger:
             return [standing.job_id for standing in enqueue(ledger, [plan]).new]
 
-    def lasting(self, name: str, epochs: int = 10_000) -> dict[str, Any]:
+    def lasting(self, name: str, epochs: int = 100_000) -> dict[str, Any]:
         """A job that reports epochs, checkpoints and obeys orders, where any trainer will do: no library is imported.
 
         By default it lasts longer than any test, unless `let_end` is called.
@@ -199,7 +199,7 @@ class Installation:
         with Ledger.open_readonly(self.settings.ledger_path) as ledger:
             return queries.events_of(ledger, queries.find_job(ledger, str(name)).id)
 
-    def until_state(self, name: object, *states: str, within_s: float = 60.0) -> JobRow:
+    def until_state(self, name: object, *states: str, within_s: float = STALLED_S) -> JobRow:
         """Wait until a job is in one of *states*; return its row."""
 
         def look() -> JobRow | None:
@@ -211,7 +211,7 @@ class Installation:
         except AssertionError as exc:
             raise AssertionError(f"{exc}; it is {self.job(name).state}\n{self.story(name)}") from None
 
-    def until_epoch(self, name: object, epoch: int, within_s: float = 60.0) -> None:
+    def until_epoch(self, name: object, epoch: int, within_s: float = STALLED_S) -> None:
         """Wait until the running attempt of a job has reported *epoch* epochs."""
         from support.telemetry_rows import epochs_of
 

@@ -1,4 +1,4 @@
-"""Which tests belong to a room: those that import from it, and those that drive it through processes.
+"""Which tests belong to a room: those that import from it, and those that drive it through processes; which files are long.
 
 A room is a folder of the product, or a module at the root of `cbi_queue`: `jobs/data`, `governor`, `lifecycle`. The
 prefix `cbi_queue/` may be left out, as in the folders of `tests/unit`.
@@ -61,6 +61,31 @@ THROUGH_PROCESSES = {
     "integration/test_weighing.py": ("workers/governor",),
 }
 """File or folder of tests -> rooms that its tests reach through a daemon, a trainer or a command, without an import."""
+
+LONGEST = (
+    "integration/test_benchmarks.py",
+    "integration/test_governed_runs.py",
+    "integration/test_daemon_crashes.py",
+    "integration/test_daily_forecast.py",
+    "integration/test_tracking.py",
+    "integration/test_daemon.py",
+    "integration/test_client_adapters.py",
+    "integration/test_export.py",
+    "integration/test_closed_streams.py",
+    "integration/test_interrupts.py",
+    "integration/test_as_a_mac.py",
+    "integration/test_remembering.py",
+    "integration/test_script_reports.py",
+    "browser/test_journey.py",
+    "unit/jobs/families/test_m3.py",
+)
+"""Files that take half a minute or more. Workers begin with them: with one that came last, the others would wait for it."""
+
+
+def place_in_line(test_file: Path) -> int:
+    """Return when a file begins, where workers share the files: a smaller number begins earlier."""
+    place = test_file.relative_to(TESTS).as_posix()
+    return LONGEST.index(place) if place in LONGEST else len(LONGEST)
 
 
 @cache

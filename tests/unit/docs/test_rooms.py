@@ -7,7 +7,17 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from support.rooms import ROOT, TESTS, THROUGH_PROCESSES, belongs, room_named, rooms, rooms_imported
+from support.rooms import (
+    LONGEST,
+    ROOT,
+    TESTS,
+    THROUGH_PROCESSES,
+    belongs,
+    place_in_line,
+    room_named,
+    rooms,
+    rooms_imported,
+)
 
 SHARED = {"clock", "errors", "lifecycle", "protocol", "settings", "spec", "wording"}
 """Rooms that tests of any other room import from."""
@@ -35,6 +45,11 @@ def test_every_file_of_tests_belongs_to_a_room() -> None:
 def test_every_room_that_processes_reach_exists_and_so_do_its_tests() -> None:
     assert {room for named in THROUGH_PROCESSES.values() for room in named} - set(rooms()) == set()
     assert [place for place in THROUGH_PROCESSES if not (TESTS / place).exists()] == []
+
+
+def test_the_longest_files_exist_and_begin_before_all_others() -> None:
+    assert [place for place in LONGEST if not (TESTS / place).exists()] == []
+    assert max([Path(__file__), *(TESTS / place for place in LONGEST)], key=place_in_line) == Path(__file__)
 
 
 def test_a_room_is_found_with_and_without_its_package() -> None:
