@@ -81,7 +81,7 @@ def flags_of(latest: Mapping[str, Any] | None, dataset: str) -> list[Flag]:
     said, found = latest or {}, []
     all_told = [("", told) for told in said.get("forecasts", ())]
     all_told += [(kind, told) for kind in BESIDE for told in said.get(kind, ())]
-    known = [(what, told) for what, told in all_told if told.get("horizon") in HORIZONS]
+    known = [(what, told) for what, told in all_told if isinstance(told, dict) and told.get("horizon") in HORIZONS]
     for what, told in sorted(known, key=lambda one: HORIZONS.index(one[1]["horizon"])):
         horizon = told["horizon"]
         monitor = (told if what else {"monitor": said.get("monitor", {}).get(horizon)}).get("monitor") or {}
