@@ -7,7 +7,8 @@ from support.api_installation import BROWSER
 
 from cbi_queue.api.routes_forms import VERBS, is_own_path
 from cbi_queue.ledger import queries
-from cbi_queue.ledger.holds import holds_in_force
+from cbi_queue.ledger.holds import holds_in_force, place_hold
+from cbi_queue.lifecycle import HoldMode, HoldReason
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def job(site, name):
         return queries.find_job(ledger, name)
 
 
-def test_every_form_changes_what_its_verb_changes_and_leads_back(site, post):
+def test_every_form_changes_what_its_verb_changes_and_leads_back(site, post, client, bearer):
     site.enqueue({"name": "a"}, {"name": "b"})
     site.start_next()
 
@@ -37,7 +38,11 @@ def test_every_form_changes_what_its_verb_changes_and_leads_back(site, post):
     assert post("/pause", mode="pause", reason=" ", **{"for": ""}).headers["location"] == "/status"
     with site.ledger() as ledger:
         assert [(hold.mode, hold.words) for hold in holds_in_force(ledger)] == [("pause", "paused by the user")]
-    assert post("/resume").status_code == 303
+    with site.ledger() as ledger:
+        place_hold(ledger, HoldReason.THERMAL, HoldMode.PAUSE, "97 °C")
+    page = client.get("/status", headers={**BROWSER, **bearer}).text
+    assert page.count('<input type="hidden" name="all" value="true">') == 1, "the governor's hold has a button, too"
+    assert post("/resume", all="true").status_code == 303
     with site.ledger() as ledger:
         assert holds_in_force(ledger) == []
 
