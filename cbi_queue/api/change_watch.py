@@ -24,7 +24,7 @@ from cbi_queue.ledger.file_watch import file_identity
 from cbi_queue.ledger.write_watch import write_watch
 from cbi_queue.lifecycle import IN_SLOT_STATES
 from cbi_queue.notifications.happenings import happenings_of_events
-from cbi_queue.regular_files import check_file
+from cbi_queue.regular_files import check_file, plain_words
 from cbi_queue.views.snapshot import daemon_status
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class ChangeWatch:
                 try:
                     change = eyes.look()
                 except (CbiError, sqlite3.Error, OSError, ValueError) as exc:
-                    if said != (said := str(exc)):  # twenty looks a second would fill the disk with one fault
+                    if said != (said := plain_words(exc)):  # twenty looks a second would fill the disk with one fault
                         logger.exception("a look for changes failed")
                     eyes.close()
                     continue

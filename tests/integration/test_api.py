@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import sqlite3
@@ -10,12 +9,8 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 from pydantic import TypeAdapter
-from starlette.testclient import TestClient
 from support.api_installation import BROWSER, scores
 
-from cbi_queue.api import routes_health
-from cbi_queue.api.app import create_app
-from cbi_queue.api.middleware import ANSWER_HEADERS
 from cbi_queue.api.token import read_token
 from cbi_queue.cli.verbs.leaderboard import command as leaderboard_verb
 from cbi_queue.cli.verbs.show import command as show_verb
@@ -140,25 +135,6 @@ def test_a_broken_ledger_is_reported_in_the_form_that_was_requested(site, client
     assert as_json.status_code == page.status_code == 503
     assert set(as_json.json()) == {"type", "title", "status", "detail", "hint"}
     assert "This cannot be shown or done now." in page.text
-
-
-def test_what_nobody_foresaw_is_a_problem_with_the_headers_of_every_answer(site, monkeypatch):
-    faults: list[Exception] = []
-
-    def fails(_settings):
-        raise faults.pop()
-
-    monkeypatch.setattr(routes_health, "registry_of", fails)
-    client = TestClient(create_app(site.settings), base_url=site.url, raise_server_exceptions=False)
-    for fault, words in (
-        (OSError(errno.EINVAL, "It is no folder", "/x"), "cannot use /x: it is no folder"),
-        (KeyError("secret"), "GET /metrics failed by a fault of cbi-queue: KeyError"),
-    ):
-        faults.append(fault)
-        answer = client.get("/metrics")
-        assert (answer.status_code, answer.json()["detail"]) == (500, words)
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert {name: answer.headers[name] for name in ANSWER_HEADERS} == ANSWER_HEADERS
 
 
 def test_jobs_are_filtered_by_state_family_and_horizon(site, client):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
 from support.api_installation import scores
 
 from cbi_queue import clock
+from cbi_queue.api import routes_health
+from cbi_queue.api.app import create_app
+from cbi_queue.api.middleware import ANSWER_HEADERS
 from cbi_queue.ledger import listing, queries
 from cbi_queue.ledger.holds import place_hold
 from cbi_queue.ledger.listing import Wanted
@@ -172,6 +177,25 @@ def test_prometheus_reads_what_is_known_and_nothing_else(site, client):
     assert training["cbi_queue_events_total"][()] == 3
     assert training["cbi_queue_slot_validation_loss"][()] == 0.4
     assert list(training["cbi_queue_slot_job_info"]) == [("trees", "1w", "lightgbm_dart")]
+
+
+def test_what_nobody_foresaw_is_a_problem_with_the_headers_of_every_answer(site, monkeypatch):
+    faults: list[Exception] = []
+
+    def fails(_settings):
+        raise faults.pop()
+
+    monkeypatch.setattr(routes_health, "registry_of", fails)
+    client = TestClient(create_app(site.settings), base_url=site.url, raise_server_exceptions=False)
+    for fault, words in (
+        (OSError(errno.EINVAL, "It is no folder", "/x"), "cannot use /x: it is no folder"),
+        (KeyError("secret"), "GET /metrics failed by a fault of cbi-queue: KeyError"),
+    ):
+        faults.append(fault)
+        answer = client.get("/metrics")
+        assert (answer.status_code, answer.json()["detail"]) == (500, words)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert {name: answer.headers[name] for name in ANSWER_HEADERS} == ANSWER_HEADERS
 
 
 def test_readiness_lists_every_true_reason(site, client):
