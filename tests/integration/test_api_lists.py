@@ -133,7 +133,11 @@ def test_the_boards_hold_regimes_and_come_in_parts(site, client):
         "frequencies": {**score, "log_loss": 0.9},
     }
     site.enqueue({"name": "a"}, {"name": "b", "params": {"seed": 2}}, {"name": "far", "horizon": "1m"})
-    for name, metrics in (("a", {"regimes": {"backtest": block}}), ("b", scores(0.2)), ("far", scores(0.1))):
+    for name, metrics in (
+        ("a", {"regimes": {"validation": block, "backtest": block}}),
+        ("b", scores(0.2)),
+        ("far", scores(0.1)),
+    ):
         site.start_next()
         site.finish(name, metrics)
 
