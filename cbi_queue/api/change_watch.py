@@ -158,7 +158,7 @@ class ChangeWatch:
                 try:
                     change = eyes.look()
                 except (CbiError, sqlite3.Error, OSError, ValueError) as exc:
-                    if said != (said := str(exc)):  # twenty looks a second would fill the disk with one fault
+                    if said != (said := (type(exc), exc.args)):  # else twenty a second would fill the disk
                         logger.exception("a look for changes failed")
                     eyes.close()
                     continue
