@@ -59,9 +59,10 @@ def seen(value: object) -> str:
 
 OTHER_WORDS = {
     "early_stopping": "patience", "early_stopping_rounds": "patience", "ffn": "feed_forward", "filters": "channels",
-    "gru_1layer": "gru", "lookback": "sequence_length", "lr": "learning_rate", "lstm_1layer": "lstm", "mlp": "feed_forward",
-    "n_trials": "search_trials", "nb_filters": "channels", "num_boost_round": "n_estimators", "num_heads": "heads",
-    "num_layers": "layers", "seq_len": "sequence_length", "trials": "search_trials", "units": "hidden_size",
+    "gru_1layer": "gru", "lookback": "sequence_length", "lr": "learning_rate", "lstm_1layer": "lstm",
+    "mlp": "feed_forward", "n_trials": "search_trials", "nb_filters": "channels", "num_boost_round": "n_estimators",
+    "num_heads": "heads", "num_layers": "layers", "seq_len": "sequence_length", "trials": "search_trials",
+    "units": "hidden_size",
 }  # fmt: skip
 """What Keras, Optuna and others call what is ours."""
 

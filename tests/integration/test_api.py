@@ -191,28 +191,6 @@ def test_a_log_is_cut_to_its_last_lines(site, client):
     assert client.get("/api/v1/jobs/a/log?attempt=2").status_code == 404
 
 
-def test_a_log_outside_the_folder_of_logs_is_not_served(site, client, tmp_path):
-    """The ledger names the file; a row that names another file, also through a link, must not open it."""
-    secret = tmp_path / "secret.txt"
-    secret.write_text("sesame")
-    link = site.settings.training_log_dir / "link.log"
-    link.symlink_to(secret)
-    site.enqueue({"name": "a"}, {"name": "b"})
-    site.start_next(log_path=secret)
-    site.finish("a", {})
-    site.start_next(log_path=link)
-
-    for name in ("a", "b"):
-        answer = client.get(f"/api/v1/jobs/{name}/log")
-        assert answer.status_code == 404
-        assert "outside" in answer.json()["detail"]
-        part = client.get(f"/api/v1/jobs/{name}/log/part?attempt=1")
-        assert (part.status_code, "outside" in part.text) == (404, True)
-        page = client.get(f"/jobs/{name}", headers=BROWSER).text
-        assert "is not shown" in page
-        assert "sesame" not in page + part.text + answer.text
-
-
 def test_events_are_followed_by_number(site, client):
     site.enqueue({"name": "a"}, {"name": "b"})
     first = client.get("/api/v1/events?limit=1").json()

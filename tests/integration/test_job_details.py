@@ -155,6 +155,28 @@ def test_a_run_is_downloaded_whole_or_in_ranges_and_nothing_else_is(site, client
     assert (page.status_code, "is missing" in page.text) == (200, True)
 
 
+def test_a_log_outside_the_folder_of_logs_is_not_served(site, client, tmp_path):
+    """The ledger names the file; a row that names another file, also through a link, must not open it."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("sesame")
+    link = site.settings.training_log_dir / "link.log"
+    link.symlink_to(secret)
+    site.enqueue({"name": "a"}, {"name": "b"})
+    site.start_next(log_path=secret)
+    site.finish("a", {})
+    site.start_next(log_path=link)
+
+    for name in ("a", "b"):
+        answer = client.get(f"/api/v1/jobs/{name}/log")
+        assert answer.status_code == 404
+        assert "outside" in answer.json()["detail"]
+        part = client.get(f"/api/v1/jobs/{name}/log/part?attempt=1")
+        assert (part.status_code, "outside" in part.text) == (404, True)
+        page = client.get(f"/jobs/{name}", headers=BROWSER).text
+        assert "is not shown" in page
+        assert "sesame" not in page + part.text + answer.text
+
+
 def test_a_log_is_followed_part_by_part_and_a_hundred_megabytes_cost_nothing(site, client):
     site.enqueue({"name": "long"})
     site.start_next(log="first\nhal")
