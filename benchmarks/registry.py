@@ -104,7 +104,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "page-training",
         "page_training",
         "what it costs a training that somebody asks for page and API 50 times a second",
-        30,
+        26,
         slow=True,
         smallest={"STRETCH_S": 0.1},
     ),

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _Key = tuple[str, str]
-
-MOST_COMPARED = 1_000
-"""Runs of a board that are compared with each other: of more, every pair would take hours and the memory of the machine."""
+MOST_COMPARED = 2_000
+"""Runs of a board that are compared with each other: the test of 1,000 takes 3 s, and its work grows with their square."""
 TOO_MANY = Comparison(fault=f"More than {MOST_COMPARED} runs are not compared with each other.")
 
 

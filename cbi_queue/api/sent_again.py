@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cbi_queue.api.access import may_change_now
-from cbi_queue.api.shared_answers import MOST_KEPT, given_now
+from cbi_queue.api.shared_answers import MOST_KEPT, forget_given, given_now
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -52,6 +52,7 @@ class SentAgain:
                 messages.append(message)
             await send(message)
 
+        forget_given()
         await self._app(scope, receive, send_and_keep)
         size = sum(len(message.get("body", b"")) for message in messages)
         if (made := given_now()) is not None and size <= LARGEST_BYTES:

@@ -41,6 +41,11 @@ def given_now() -> Made | None:
     return _GIVEN.get()
 
 
+def forget_given() -> None:
+    """Begin a request: one that was sent before the answer to the last begins in its context."""
+    _GIVEN.set(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """An answer, or the making of it."""
@@ -89,7 +94,8 @@ class SharedAnswers:
         came_s, threads = time.monotonic(), self._one_thread if is_long else self._threads
         while True:
             stamps = self._stamps()
-            made = self._newest(key)
+            self._collect()
+            made = self._made.get(key)
             if made is not None and made.is_current(stamps):
                 if time.monotonic() - made.began_s > RENEWED_S:
                     self._begin(key, make, stamps, threads)
@@ -99,7 +105,6 @@ class SharedAnswers:
             waiting = asyncio.wrap_future(made.answer)
             await asyncio.wait([waiting])  # a client that leaves does not end the work: others may wait for it
             waiting.exception()
-            self._newest(key)
             if is_of_now:
                 break
         answer: T = made.answer.result()
@@ -108,8 +113,9 @@ class SharedAnswers:
 
     def is_new(self, made: Made) -> bool:
         """Return True while *made* is the newest of its kind, and current, and no newer one is due."""
+        self._collect()
         is_due = time.monotonic() - made.began_s > RENEWED_S
-        return not is_due and made is self._newest(made.key) and made.is_current(self._stamps())
+        return not is_due and made is self._made.get(made.key) and made.is_current(self._stamps())
 
     def _begin(
         self, key: Hashable, make: Callable[[], Any], stamps: tuple[object, ...], threads: ThreadPoolExecutor
@@ -123,17 +129,15 @@ class SharedAnswers:
             self._coming[key] = Made(key, work, stamps, now_s, now_s + (MOST_AGE_S if is_settled else SETTLED_S))
         return self._coming[key]
 
-    def _newest(self, key: Hashable) -> Made | None:
-        """Return the newest answer under *key*; what has been made by now is kept, and a failure forgotten."""
-        coming = self._coming.get(key)
-        if coming is not None and coming.answer.done():
-            del self._coming[key]
-            if coming.answer.exception() is None:
-                self._made.pop(key, None)
-                self._made[key] = coming
-                while len(self._made) > MOST_KEPT:
-                    del self._made[next(iter(self._made))]
-        return self._made.get(key)
+    def _collect(self) -> None:
+        """Keep what has been made by now; a failure is forgotten."""
+        for made in [each for each in self._coming.values() if each.answer.done()]:
+            del self._coming[made.key]
+            if made.answer.exception() is None:
+                self._made.pop(made.key, None)
+                self._made[made.key] = made
+        while len(self._made) > MOST_KEPT:
+            del self._made[next(iter(self._made))]
 
     def _stamps(self) -> tuple[object, ...]:
         stamps = map(file_stamp, self._paths)

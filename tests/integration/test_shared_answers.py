@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -11,6 +12,10 @@ from typing import TYPE_CHECKING
 from support.waiting import until
 
 from cbi_queue.api import routes_page, routes_read, shared_answers
+from cbi_queue.api.board_view import Comparer
+from cbi_queue.api.change_watch import ChangeWatch
+from cbi_queue.api.sent_again import SentAgain
+from cbi_queue.api.shared_answers import SharedAnswers
 from cbi_queue.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -107,3 +112,29 @@ def test_what_was_sent_is_sent_again_to_who_asks_the_same_and_to_nobody_else(sit
     assert client.get("/status", headers=[("accept", "text/html"), ("host", "elsewhere.example")]).status_code == 400
     site.start_next()
     assert ask(accept="application/json").json()["slot"]["job"]["name"] == "a"
+
+
+def test_what_is_not_shared_is_never_sent_again_also_after_a_shared_answer_on_the_same_connection(site, monkeypatch):
+    """A request that is sent before the answer to the last is answered in the context of that one."""
+    for name, seconds in (("SETTLED_S", 0.0), ("MOST_AGE_S", 3600.0), ("RENEWED_S", 3600.0)):
+        monkeypatch.setattr(shared_answers, name, seconds)
+    answers, asked = SharedAnswers(site.settings, ChangeWatch(site.settings), Comparer(site.settings)), []
+
+    async def app(scope, _receive, send):
+        asked.append(scope["raw_path"])
+        if scope["raw_path"] == b"/shared":
+            await answers.get("it", dict)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(_message):
+        pass
+
+    async def ask() -> None:
+        again = SentAgain(app, answers)
+        for path in (b"/shared", b"/own", b"/shared", b"/own"):
+            await again(
+                {"type": "http", "method": "GET", "raw_path": path, "query_string": b"", "headers": []}, None, send
+            )
+
+    asyncio.run(ask())
+    assert asked == [b"/shared", b"/own", b"/own"]
