@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cbi_queue import clock
 from cbi_queue.errors import VolumeMissing
-from cbi_queue.ledger import queries
+from cbi_queue.ledger import endings, queries
 from cbi_queue.ledger.holds import holds_in_force
 from cbi_queue.lifecycle import FINAL_STATES, HOLDS_OF_THE_GOVERNOR, HoldMode, Reason
 from cbi_queue.models.kinds import Family
@@ -55,7 +55,7 @@ class Happening:
 def happenings_of_events(ledger: Ledger, after: int) -> tuple[list[Happening], int]:
     """Return what the events after number *after* have to tell, oldest first, and the number of the last one read."""
     events = queries.events_after(ledger, after, MOST_EVENTS)
-    failed = queries.errors_of_failed(ledger, {e.job_id for e in events if e.event == "fail" and e.job_id is not None})
+    failed = endings.errors_of_failed(ledger, {e.job_id for e in events if e.event == "fail" and e.job_id is not None})
     told = [each for event in events for each in _of_event(ledger, event, failed)]
     return [*told, *_plans_done(ledger, events)], events[-1].id if events else after
 

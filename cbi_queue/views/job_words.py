@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue.ledger import queries
+from cbi_queue.ledger import endings
 from cbi_queue.ledger.waits import why_it_waits
 from cbi_queue.lifecycle import REASON_WORDS, JobState, Reason
 from cbi_queue.models.kinds import Family
@@ -63,8 +63,8 @@ class JobWords:
         self._ledger = ledger
         self._jobs = {job.id: job for job in jobs}
         self._needs = needs
-        self._errors = queries.errors_of_failed(ledger, self._jobs)
-        self._results = queries.results_of(ledger, self._jobs)
+        self._errors = endings.errors_of_failed(ledger, self._jobs)
+        self._results = endings.results_of(ledger, self._jobs)
 
     def why(self, job: JobRow, *, is_next: bool = False) -> str:
         """Return why *job* is as it is; empty when it is queued and waits for nothing but its turn."""

@@ -6,6 +6,7 @@ import errno
 import json
 import re
 import sqlite3
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -143,18 +144,12 @@ def test_a_broken_ledger_is_reported_in_the_form_that_was_requested(site, client
 
 
 def test_what_nobody_foresaw_is_a_problem_with_the_headers_of_every_answer(site, monkeypatch):
-    faults: list[Exception] = []
-
-    def fails(_settings):
-        raise faults.pop()
-
-    monkeypatch.setattr(routes_health, "registry_of", fails)
     client = TestClient(create_app(site.settings), base_url=site.url, raise_server_exceptions=False)
     for fault, words in (
         (OSError(errno.EINVAL, "It is no folder", "/x"), "cannot use /x: it is no folder"),
         (KeyError("secret"), "GET /metrics failed by a fault of cbi-queue: KeyError"),
     ):
-        faults.append(fault)
+        monkeypatch.setattr(routes_health, "registry_of", Mock(side_effect=fault))
         answer = client.get("/metrics")
         assert (answer.status_code, answer.json()["detail"]) == (500, words)
         assert answer.headers["content-type"] == "application/problem+json"
