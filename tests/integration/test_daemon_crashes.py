@@ -46,10 +46,8 @@ def test_a_killed_daemon_loses_nothing_and_a_torn_checkpoint_is_told(installatio
     newest, which a power loss has torn: to the same numbers. Each crash is told once.
     """
     hook = CommandHook(installation, events=("daemon_back",))
-    long = {**NET["params"], "epochs": 120, "patience": 120}
-    installation.enqueue(
-        {**NET, "name": "orphaned", "params": long}, {**NET, "name": "plain", "priority": -1, "params": long}
-    )
+    installation.enqueue({**NET, "name": "orphaned"}, {**NET, "name": "plain", "priority": -1})
+    installation.hold("orphaned", after=3)
     daemon = installation.start_daemon()
     installation.until_epoch("orphaned", 3)
     orphan = installation.trainer("orphaned")
@@ -57,6 +55,7 @@ def test_a_killed_daemon_loses_nothing_and_a_torn_checkpoint_is_told(installatio
     daemon.wait()
     assert "was left in the slot by a daemon that died" in installation.cli("status")
 
+    installation.hold("orphaned", after=1)
     daemon = installation.start_daemon(wait=False)
     until(lambda: len(installation.attempts("orphaned")) == 2, "its second attempt")
     assert not orphan.is_alive()
@@ -65,6 +64,7 @@ def test_a_killed_daemon_loses_nothing_and_a_torn_checkpoint_is_told(installatio
     assert daemon.wait(60) == 0
     _, newest = stored(Path(installation.job("orphaned").run_dir) / "checkpoints")
     os.truncate(newest, newest.stat().st_size // 2)
+    installation.let_end("orphaned")
     assert installation.start_daemon("--until-empty", wait=False).wait(400) == 0
 
     outcomes = [a.outcome for a in installation.attempts("orphaned")]
