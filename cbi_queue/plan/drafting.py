@@ -21,7 +21,7 @@ from cbi_queue.plan.expand import MAX_JOBS, Combination, Entry, axes_of, combina
 from cbi_queue.plan.scripts import as_script, script_words
 from cbi_queue.plan.yaml_source import Source, read_source
 from cbi_queue.spec import TIMEOUT_WORDS, DayPlan
-from cbi_queue.values.words import KeyPath, did_you_mean, fault_words, not_allowed, words_for
+from cbi_queue.values.words import OTHER_WORDS, KeyPath, did_you_mean, fault_words, not_allowed, words_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -108,7 +108,7 @@ class _Reading:
                 key, text = fault_words(error, _document_schema())
                 if key and key[-1] == "timeout":
                     text = not_allowed(error["input"], TIMEOUT_WORDS)
-                text = script_words(key, error) or text
+                text = script_words(key, error) or text + _place_words(key, error["input"])
                 spoilt = key if error["type"] != "missing" else (*key, error["loc"][-1])
                 self._unusable.add(spoilt)
                 self._broken.update(spoilt[:length] for length in range(1, len(spoilt) + 1))
@@ -217,6 +217,18 @@ class _Reading:
                 if name not in known:
                     meant = did_you_mean(name, sorted(known))
                     self.complain((*place, name), f"no job of this plan has a parameter {name!r}{meant}")
+
+
+def _place_words(key: KeyPath, value: object) -> str:
+    """Return where a key or a list of an entry belongs that is right in another place of it."""
+    if len(key) != 3 or key[0] != "jobs":
+        return ""
+    name = str(key[-1])
+    if isinstance(value, list) and name in {"horizon", "model", "dataset"}:
+        return f"; several go into the matrix, as in `matrix: {{{name}: [A, B]}}`"
+    if OTHER_WORDS.get(name, name) in {field for entry in MODELS.values() for field in entry.params.model_fields}:
+        return "; parameters of the model go below `params`"
+    return ""
 
 
 def _taken(model: ModelEntry, place: KeyPath) -> Iterable[str]:

@@ -55,11 +55,23 @@ def seen(value: object) -> str:
     )
 
 
+OTHER_WORDS = {
+    "early_stopping": "patience", "early_stopping_rounds": "patience", "ffn": "feed_forward", "filters": "channels",
+    "gru_1layer": "gru", "lookback": "sequence_length", "lr": "learning_rate", "lstm_1layer": "lstm", "mlp": "feed_forward",
+    "n_trials": "search_trials", "nb_filters": "channels", "num_boost_round": "n_estimators", "num_heads": "heads",
+    "num_layers": "layers", "seq_len": "sequence_length", "trials": "search_trials", "units": "hidden_size",
+}  # fmt: skip
+"""What Keras, Optuna and others call what is ours."""
+
+
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return ` (did you mean 'x'?)` for a near miss, else nothing; *cutoff* 1 takes only equal words."""
+    """Return ` (did you mean 'x'?)` for a near miss or another's word, else nothing; *cutoff* 1 takes only equal words."""
     import difflib
 
-    near = difflib.get_close_matches(word[:LONGEST_SEEN], known, n=1, cutoff=cutoff)
+    names, seen_word = list(known), word[:LONGEST_SEEN]
+    near = [name for name in names if name == OTHER_WORDS.get(seen_word.lower())]
+    for written in (seen_word, seen_word.lower()):
+        near = near or difflib.get_close_matches(written, names, n=1, cutoff=cutoff)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
@@ -204,7 +216,8 @@ def fault_words(error: ErrorDetails, schema: Mapping[str, Any], what: str = "key
         return loc[:-1], few if isinstance(loc[-1], int) else absent
     if kind in {"too_long", "too_short"} and isinstance(value, list | tuple):
         return walked, f"a list of {len(value)} entries is not allowed; allowed: {words_for(fragment)}"
-    meant = did_you_mean(value, fragment["enum"]) if isinstance(value, str) and "enum" in fragment else ""
+    choices = [name for part in (fragment, *fragment.get("anyOf", ())) for name in part.get("enum", ()) if name]
+    meant = did_you_mean(value, map(str, choices)) if isinstance(value, str) and choices else ""
     return walked, not_allowed(value, words_for(fragment)).replace("; allowed", f"{meant}; allowed", 1)
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,12 @@ def stage(request: dict[str, Any]) -> dict[str, Any]:
         "coverage": report.coverage,
     }
     found.notes += [note for note in report.notes if note not in report.warnings]
+    tomorrow = str(datetime.now(tz=UTC).date() + timedelta(1))  # a day ahead may be another zone's
+    if (report.last_day or "") > tomorrow:
+        text = f"the last row is of {report.last_day}, after {tomorrow}, tomorrow by this machine's clock"
+        found.notes.append(
+            f"{text}: nothing is forecast from it before that day; correct the date, or take the row out"
+        )
     found.faults += [_in_the_file(fault, proposal) for fault in report.faults]
     if report.export is not None:
         features = features_of(report.export, FeatureParams())

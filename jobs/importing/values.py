@@ -55,7 +55,12 @@ EXCEL = "Excel day"
 """Days since 1899-12-30, as a workbook keeps dates."""
 _GAPS = ("chr(160)", "chr(8239)", "chr(8201)")
 """Spaces that do not break, as French and Polish numbers have them."""
-_CURRENCIES = r"(?:[A-Z]{2}|[RCAS])?[$€£¥₹₽¢]|[A-Z]{3}|kr\.?|zł|Kč|Ft|Fr\.?"
+_CODES = (
+    "AED|ARS|AUD|BRL|CAD|CHF|CLP|CNH|CNY|COP|CZK|DKK|EGP|EUR|GBP|GBX|HKD|HUF|IDR|ILS|INR|JPY|KES|KRW|MXN|MYR|NGN|NOK|NZD|"
+    "PEN|PHP|PLN|RMB|RON|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|USX|VND|ZAC|ZAR"
+)
+"""By name: with any three letters the contract ZLF10 was the number 10."""
+_CURRENCIES = rf"(?:[A-Z]{{2}}|[RCAS])?[$€£¥₹₽¢]|{_CODES}|kr\.?|zł|Kč|Ft|Fr\.?"
 _TIME = r"[ T]+\d{1,2}:\d{2}.*$"
 """A time of day, with or without a zone, after the date."""
 

@@ -113,6 +113,15 @@ def test_currencies_and_what_stands_between_thousands(read, number, separator):
     assert made["price"].to_list() == [round(price, 2) for price in PRICES[: made.height]]
 
 
+def test_contracts_are_no_currencies_and_a_day_to_come_is_named(read):
+    """ZLF10 was the number 10 of a currency ZLF."""
+    lines = [f"{day},ZL{'FHKN'[n % 4]}{day:%y},{PRICES[n]:.2f}" for n, day in enumerate([*DAYS, date(2108, 12, 31)])]
+    answer, made = read("\n".join(["Date,Contract,Settle", *lines]))
+    assert made.columns == ["date", "price"]
+    assert "text" in answer["left_out"]["Contract"]
+    assert any("the last row is of 2108-12-31, after" in note for note in answer["notes"])
+
+
 def test_a_german_export_whose_days_look_like_numbers(read):
     """Without a point between thousands, 02.01.2019 was taken for the number 2012019."""
     answer, made = read(rows("Datum;Schluss", DAYS, "{:%d.%m.%Y}".format, ";", european))

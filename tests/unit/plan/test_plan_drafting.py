@@ -55,6 +55,7 @@ def test_a_family_of_several_models_asks_which(tmp_path: Path) -> None:
         ("params: {early_stopping_rounds: 0}", "params.early_stopping_rounds: 0 is not allowed; allowed: a whole number from 1 to 20000 or null"),
         ("params: [1]", "params: the list [1] is not allowed; allowed: a mapping"),
         ("param: {}", "param: unknown key 'param' (did you mean 'params'?); allowed: name, family, "),
+        ("params: {n_trials: 9}", "params.n_trials: unknown parameter 'n_trials' (did you mean 'search_trials'?); allowed: "),
         ("priority: high", "priority: 'high' is not allowed; allowed: a whole number from -1000 to 1000"),
         ("retries: -1", "retries: -1 is not allowed; allowed: a whole number from 0 to 20"),
         ("retries: true", "retries: true is not allowed; allowed: a whole number from 0 to 20"),
@@ -83,6 +84,7 @@ def test_a_key_in_bad_shape_draws_one_complaint(tmp_path: Path, text: str, compl
         ("name: a, family: trees, model: lightgbm, horizon: 1w", "model: unknown model 'lightgbm' (did you mean 'lightgbm_dart'?); allowed: lightgbm_dart, xgboost_dart"),
         ("name: a, family: trees, model: ets, horizon: 1w", "model: 'ets' is of family statistical, not trees"),
         ("name: a, family: features, horizon: 2w", "horizon: '2w' is not allowed"),
+        ("name: a, family: features, horizon: 1W", "horizon: '1W' is not allowed (did you mean '1w'?); allowed: "),
         ("name: a, family: features, horizon: 12", "horizon: 12 is not allowed; allowed: one of 1w, 1m, 3m, 6m, 12m"),
         ("name: ../../etc/passwd, family: features, horizon: 1w", "name: '../../etc/passwd' is not allowed; allowed: lower-case"),
         ("name: a/b, family: features, horizon: 1w", "name: 'a/b' is not allowed"),
@@ -103,6 +105,18 @@ def test_names_models_and_columns_are_checked(tmp_path: Path, job: str, complain
     found = refuse(tmp_path, f"day: 0\njobs:\n- {{{job}}}\n")
     assert len(found) == 1
     assert found[0].startswith(f"plan.yaml:3: jobs[0].{complaint}")
+
+
+@pytest.mark.parametrize(
+    ("written", "belongs"),
+    [
+        ("horizon: 1w, early_stopping: 9", "; parameters of the model go below `params`"),
+        ("horizon: [6m, 12m]", "; several go into the matrix, as in `matrix: {horizon: [A, B]}`"),
+    ],
+)
+def test_what_stands_in_the_wrong_place_is_told_its_own(tmp_path: Path, written: str, belongs: str) -> None:
+    (found,) = refuse(tmp_path, f"day: 0\njobs:\n- {{name: a, family: simple_neural, model: lstm, {written}}}\n")
+    assert found.endswith(belongs)
 
 
 @pytest.mark.parametrize(
