@@ -89,10 +89,26 @@ def result_lines(job: JobRow) -> Iterator[str]:
             "Sharpe ratio: of the gain of a constant number of units; costs on a value of "
             f"{_figure(metrics, 'notional', '.6g')} each, the mean absolute price of the training block"
         )
+    yield from _search_lines(metrics)
     yield from ensemble_lines(metrics)
     if covered := _coverage(metrics):
         yield f"Intervals: {covered}"
     yield from _verdict_lines(metrics)
+
+
+def _search_lines(metrics: dict[str, Any]) -> Iterator[str]:
+    """Yield what a search tried, what it chose, and how much better that looked than the plan's own."""
+    found, chosen = metrics.get("search"), metrics.get("chosen")
+    if not isinstance(found, dict) or not isinstance(chosen, dict):
+        return
+    values = ", ".join(
+        f"{name}={value:.4g}" for name in sorted(chosen) if (value := number_of(chosen[name])) is not None
+    )
+    yield (
+        f"Search: {metrics.get('trials')} parameter sets tried, {found.get('pruned')} of them pruned; chosen {values}; error on "
+        f"{found.get('folds')} folds of the training block {_figure(found, 'rmse', '.4g')}, the plan's own "
+        f"{_figure(found, 'plan_rmse', '.4g')}"
+    )
 
 
 def _verdict_lines(metrics: dict[str, Any]) -> Iterator[str]:

@@ -14,6 +14,12 @@ from cbi_queue.cli import cli
 
 EVIDENCE = "it always forecasts up, by +0.0100 on average (drift: +0.0090)"
 
+SEARCHED = {
+    "trials": 25,
+    "chosen": {"max_depth": 8},
+    "search": {"folds": 3, "pruned": 6, "rmse": 0.05, "plan_rmse": 0.06},
+}
+
 
 @pytest.fixture
 def site(tmp_path, monkeypatch) -> ApiInstallation:
@@ -45,7 +51,7 @@ def train(site: ApiInstallation, folder, **changes) -> None:
 def test_a_result_is_shown_with_everything_that_one_needs_to_believe_it(site, tmp_path):
     verdicts = [{"name": "equals drift", "level": "warn", "evidence": EVIDENCE}]
     covered = {"80": {"backtest": 0.81, "validation": 0.7}, "95": {"backtest": 0.94}}
-    train(site, tmp_path / "run", verdicts=verdicts, coverage=covered, shrinkage=0.5, scheme="walk_forward")
+    train(site, tmp_path / "run", verdicts=verdicts, coverage=covered, shrinkage=0.5, scheme="walk_forward", **SEARCHED)
 
     said = show()
 
@@ -54,6 +60,7 @@ def test_a_result_is_shown_with_everything_that_one_needs_to_believe_it(site, tm
     assert re.search(r"^ +naive .* 4\.00 % +1\.000", said, re.MULTILINE)
     assert "Scheme walk-forward; n: independent weeks; forecasts shrunk to 50 % of their size" in said
     assert "81 % of the backtest inside those of 80 %, 94 % of the backtest inside those of 95 %" in said
+    assert "Search: 25 parameter sets tried, 6 of them pruned; chosen max_depth=8; error" in said
     assert f"Verdict, warn: equals drift: {EVIDENCE}" in said
     assert "final_block.json (2 B), model.txt (4.1 kB)" in said
     assert json.loads(show("--json"))["files"] == {"final_block.json": 2, "model.txt": 4100}
