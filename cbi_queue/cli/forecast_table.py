@@ -140,7 +140,7 @@ def print_drift(drift: Mapping[str, Any], jobs: Mapping[str, str], *, every: boo
         click.secho(f"{horizon}: {printable(jobs[horizon])}", bold=True)
         live, features = found["live_rows"], found["features"]
         if not found["uses_features"]:
-            _say("It uses no features, so none can drift.")
+            _say("It reads no features itself, so none can drift; the members of an ensemble are not looked at.")
         elif not found["compared_rows"]:
             _say(f"{live} rows since its training; from 63 on they are compared with those that it was trained on.")
         else:

@@ -123,7 +123,7 @@ def _drift_words(drift: Mapping[str, Any]) -> str:
     if not drift:
         return "unknown"
     if drift.get("uses_features") is False:
-        return "it uses no features, so none can drift"
+        return "it reads no features itself, so none can drift; the members of an ensemble are not looked at"
     if not drift.get("compared_rows"):
         return f"{drift.get('live_rows', 'unknown')} rows since its training; from 63 on they are compared"
     found = list(_features(drift))

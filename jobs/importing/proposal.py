@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from jobs.importing.source import Source
 
+AT_ONCE = 50
+"""Aggregates in one query."""
 SAMPLE_ROWS = 1_000
 _DATE_NAMES = (
     "date",
@@ -97,10 +99,12 @@ def propose(
     _take_sample(source, texts)
     number_form = _number_form(source, texts, decimal)
     filled = _counts(source, {name: quoted(name) for name in texts})
-    numeric = _counts(source, {name: number_form.sql(quoted(name)) for name in texts})
-    terms = _counts(source, {name: term_sql(quoted(name)) for name in texts})
-    numeric = {name: 0 if _is_mostly(terms[name], filled[name]) else count for name, count in numeric.items()}
-    flags = _counts(source, {name: flag_sql(quoted(name)) for name in texts})
+    plain = _counts(source, {name: number_form.plain_sql(name) for name in texts})
+    rest = [name for name in texts if plain[name] < filled[name]]
+    numeric = plain | _counts(source, {name: number_form.sql(quoted(name)) for name in rest})
+    terms = _counts(source, {name: term_sql(quoted(name)) for name in rest})
+    numeric |= {name: 0 for name in rest if _is_mostly(terms[name], filled[name])}
+    flags = dict.fromkeys(texts, 0) | _counts(source, {name: flag_sql(quoted(name)) for name in rest})
     words = [name for name in texts if not _is_mostly(numeric[name], filled[name])]
     day = _named(source, date, "--date") or _date_column(source, filled, words, date_form)
     form = _form_of(source, day, date_form)
@@ -138,10 +142,9 @@ def _take_sample(source: Source, texts: Sequence[str]) -> None:
     What is asked about many forms is asked of `words`: to plan SQL that trims each text again takes DuckDB seconds.
     """
     source.connection.execute(f"CREATE TEMP TABLE sample AS SELECT * FROM source LIMIT {SAMPLE_ROWS}")
-    trimmed = ", ".join(f"{text_of(name)} AS {quoted(name)}" for name in texts)
-    source.connection.execute(
-        f"CREATE TEMP TABLE words AS SELECT {f'* REPLACE ({trimmed})' if texts else '*'} FROM sample"
-    )
+    trimmed = set(texts)
+    listed = (f"{text_of(name)} AS {quoted(name)}" if name in trimmed else quoted(name) for name in source.columns)
+    source.connection.execute(f"CREATE TEMP TABLE words AS SELECT {', '.join(listed)} FROM sample")
 
 
 def flag_sql(text: str) -> str:
@@ -151,11 +154,17 @@ def flag_sql(text: str) -> str:
 
 def _counts(source: Source, expressions: dict[str, str]) -> dict[str, int]:
     """Count the values of each expression in the sample's words."""
-    if not expressions:
-        return {}
-    listed = ", ".join(f"count({expression})" for expression in expressions.values())
-    row = source.connection.execute(f"SELECT {listed} FROM words").fetchone() or ()
+    row = _asked(source, [f"count({expression})" for expression in expressions.values()])
     return dict(zip(expressions, row, strict=True))
+
+
+def _asked(source: Source, aggregates: Sequence[str]) -> list[int]:
+    """Return each of *aggregates* over the sample's words; some at once, as DuckDB plans thousands for minutes."""
+    row: list[int] = []
+    for start in range(0, len(aggregates), AT_ONCE):
+        listed = ", ".join(aggregates[start : start + AT_ONCE])
+        row += source.connection.execute(f"SELECT {listed} FROM words").fetchone() or ()
+    return row
 
 
 def _is_mostly(count: int, of: int) -> bool:
@@ -165,11 +174,8 @@ def _is_mostly(count: int, of: int) -> bool:
 def _number_form(source: Source, texts: Sequence[str], decimal: str | None) -> NumberForm:
     if decimal is not None:
         return NumberForm(decimal)
-    if not texts:
-        return POINT
-    listed = ", ".join(f"{comma_votes_sql(quoted(name))}, {commas_sql(quoted(name))}" for name in texts)
-    row = source.connection.execute(f"SELECT {listed} FROM words").fetchone() or ()
-    votes, commas = sum(row[::2]), sum(row[1::2])
+    votes = sum(_asked(source, [comma_votes_sql(quoted(name)) for name in texts]))
+    commas = sum(_asked(source, [commas_sql(quoted(name)) for name in texts]))
     if not votes and not commas and source.separator == ";":
         _refuse_open(source, texts)
     return COMMA if votes > 0 and commas else POINT
@@ -178,7 +184,7 @@ def _number_form(source: Source, texts: Sequence[str], decimal: str | None) -> N
 def _refuse_open(source: Source, texts: Sequence[str]) -> None:
     """Refuse a European file whose numbers all have a point before three digits: 1.316 is 1316 or 1.316."""
     counts = {name: only_thousands_sql(quoted(name)) for name in texts}
-    row = source.connection.execute(f"SELECT {', '.join(counts.values())} FROM words").fetchone() or ()
+    row = _asked(source, list(counts.values()))
     if is_open := [name for name, count in zip(counts, row, strict=True) if count]:
         raise BrokenSpec(
             f"the numbers of column {is_open[0]!r}, as {_example(source, is_open[0])}, can have a decimal point or points "
