@@ -185,6 +185,13 @@ def test_words_of_workbooks_for_nothing(read):
     assert made["x"].null_count() == sum(n % 3 > 0 for n in range(made.height))
 
 
+def test_a_table_of_many_columns_is_read(read):
+    """With a join for each column, 150 of them took more memory than there was."""
+    lines = [f"{day},{price:.2f}" + ",0.5" * 150 for day, price in zip(DAYS, PRICES, strict=False)]
+    _, made = read("\n".join(["Date,Close," + ",".join(f"c{n}" for n in range(150)), *lines]))
+    assert made.shape == (len(lines), 152)
+
+
 def test_a_packed_table_is_unpacked_and_a_damaged_one_refused(read):
     packed = gzip.compress(rows("Date,Price", DAYS, str).encode())
     assert read(packed, "zl.csv.gz")[1]["price"][0] == PRICES[0]
