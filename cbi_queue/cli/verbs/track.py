@@ -67,6 +67,7 @@ def command(everything: bool, tensorboard: Path | None, as_json: bool) -> None:
         printable(f"{counted(done.written, 'run')} written to {store_dir(settings)}, {done.in_store} were there.")
     )
     click.echo(f"Look at them: {printable(look)}")
+    click.echo('Choose "Model training" at the top left there: MLflow opens with its view for traces, which is empty.')
 
 
 def _show(number: int, total: int) -> None:
