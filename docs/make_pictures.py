@@ -40,7 +40,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 NET = "quantile_net-1m"
 LONGER = """\
     timeout: 12h
-    params: {hidden: [512, 256], sequence_length: 32, epochs: 200, patience: 200, learning_rate: 0.00005}
+    params: {hidden: [512, 256], sequence_length: 32, epochs: 600, patience: 600, learning_rate: 0.00005}
 """
 """What the net has beside its four lines in the plan: it trains for minutes."""
 EPOCHS = 60
@@ -123,7 +123,7 @@ def take(url: str, token: Path) -> None:
         for name, options in PICTURES:
             page = browser.new_page(**options, extra_http_headers=right(token))
             page.goto(f"{url}/status")
-            page.locator("main").wait_for()
+            page.locator("#board table").first.wait_for(timeout=120_000)  # boards are read after the first answer
             page.wait_for_load_state()
             size = options["viewport"]
             height = min(page.evaluate("document.documentElement.scrollHeight"), SCREENS * size["height"])
