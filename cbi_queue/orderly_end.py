@@ -6,10 +6,12 @@ reference, as imports have them): it is handed to `sys.unraisablehook`, and the 
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -47,16 +49,26 @@ def ended_in_order() -> Iterator[None]:
 
 
 def repeat_lost_interruptions() -> None:
-    """From now on, send a signal again whose exception was lost in a finalizer: SIGTERM and SIGHUP of above, and Ctrl-C."""
-    usual, main = sys.unraisablehook, threading.main_thread()
+    """From now on, send a signal again whose exception was lost in a finalizer: SIGTERM and SIGHUP of above, and Ctrl-C.
+
+    To be called in the main thread, which alone hears signals.
+    """
+    usual, main = sys.unraisablehook, threading.get_ident()
 
     def hear(lost: sys.UnraisableHookArgs) -> None:
         if not isinstance(lost.exc_value, _Ended | KeyboardInterrupt):
             usual(lost)
             return
         signum = lost.exc_value.signum if isinstance(lost.exc_value, _Ended) else signal.SIGINT
-        again = threading.Timer(AGAIN_S, signal.pthread_kill, (main.ident, signum))
-        again.daemon = True
-        again.start()
+        while True:
+            try:
+                _thread.start_new_thread(send_again, (signum,))
+            except (_Ended, KeyboardInterrupt):  # another came meanwhile, and is lost in here as well
+                continue
+            return
+
+    def send_again(signum: int) -> None:
+        time.sleep(AGAIN_S)
+        signal.pthread_kill(main, signum)
 
     sys.unraisablehook = hear
