@@ -10,7 +10,7 @@ from cbi_queue.datasets.place import DEFAULT
 from cbi_queue.models.kinds import HORIZONS
 from cbi_queue.regular_files import LARGE, read_whole
 from cbi_queue.views.leaderboard import DIFFERENCE
-from cbi_queue.views.stored_values import number_of, whole_of
+from cbi_queue.views.stored_values import number_of, object_of, whole_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,9 +84,9 @@ def flags_of(latest: Mapping[str, Any] | None, dataset: str) -> list[Flag]:
     known = [(what, told) for what, told in all_told if isinstance(told, dict) and told.get("horizon") in HORIZONS]
     for what, told in sorted(known, key=lambda one: HORIZONS.index(one[1]["horizon"])):
         horizon = told["horizon"]
-        monitor = (told if what else {"monitor": said.get("monitor", {}).get(horizon)}).get("monitor") or {}
-        drift = {} if what else said.get("drift", {}).get(horizon) or {}
-        whose = dataset, horizon, str(told.get("job")), int(told.get("job_id") or 0)
+        monitor = object_of(told.get("monitor") if what else object_of(said.get("monitor")).get(horizon))
+        drift = {} if what else object_of(object_of(said.get("drift")).get(horizon))
+        whose = dataset, horizon, str(told.get("job")), whole_of(told.get("job_id")) or 0
         if monitor.get("retrain") is True:
             found.append(Flag(*whose, "errors", monitor_words(monitor), what))
         if gone := [each["name"] for each in drift.get("features", ()) if each.get("quarantined")]:

@@ -137,4 +137,10 @@ def test_a_wild_month_that_ewma_missed_as_well_asks_for_no_training(
     assert [flag.words[:55] for flag in flags_of(latest, DEFAULT)] == (
         ["volatility (1w volatility) should be trained again: QLIK"[:55]] if retrain else []
     )
+    odd = {
+        "forecasts": [{"horizon": "1w"}],
+        "monitor": 3,
+        "volatility": [{"horizon": "1w", "job_id": "x", "monitor": 3}],
+    }
+    assert flags_of(odd, DEFAULT) == [], "a file that others may write"
     assert volatility_monitor(rows, frame, TOLD, {})["retrain"] is None, "without a backtest nothing is known"
