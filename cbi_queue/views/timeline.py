@@ -131,7 +131,7 @@ def timeline(
     rows = ledger.conn.execute(_ATTEMPTS, (MOST_ATTEMPTS, now, now - BACK_S)).fetchall()
     if not rows:
         return None
-    plan = list(_plan(forecast, now)) if finish.state == "known" else []
+    plan = list(_plan(forecast, finish.at)) if finish.state == "known" and finish.at is not None else []
     begin = min(max(now - BACK_S, rows[0]["started_at"]), now - 60.0)
     busy = [(row["started_at"], row["ended_at"] or now) for row in rows]
     axis = _Axis(begin, _last(begin, now, plan, finish), [*busy, *((one.since, one.until) for one in plan), (now, now)])
@@ -266,24 +266,28 @@ class _Planned(NamedTuple):
     words: str
 
 
-def _plan(forecast: QueueForecast, now: float) -> Iterator[_Planned]:
-    """Yield when each job that is to come probably runs, by the median of its time."""
+def _plan(forecast: QueueForecast, end: float) -> Iterator[_Planned]:
+    """Yield when each job that is to come probably runs, in the proportions of their medians.
+
+    Medians of parts add up to less than the median of the whole: the jobs that wait are stretched to end at *end*.
+    """
     order, idle_s = forecast.ordered()
-    at = now + idle_s
+    at = forecast.now + idle_s
     if forecast.running is not None and forecast.running_id is not None:
         left_s = forecast.running.remaining_s
         if left_s is None:
             guess = forecast.durations.soon(forecast.running.work)
             left_s = max(0.0, guess.median_s - forecast.running.elapsed_s) if guess is not None else 0.0
-        number = forecast.running_id
-        yield _Planned(now, now + left_s, forecast.family(number), f"{forecast.names[number]}: {duration(left_s)} left")
-        at = max(at, now + left_s)
-    for job in order[:MOST_PLANNED]:
-        guess = forecast.durations.soon(job.work)
-        if guess is not None:
-            words = f"{forecast.names[job.id]}: about {duration(guess.median_s)}"
-            yield _Planned(at, at + guess.median_s, forecast.family(job.id), words)
-            at += guess.median_s
+        until, number = forecast.now + left_s, forecast.running_id
+        yield _Planned(
+            forecast.now, until, forecast.family(number), f"{forecast.names[number]}: {duration(left_s)} left"
+        )
+        at = max(at, until)
+    medians = [(job.id, guess.median_s) for job in order if (guess := forecast.durations.soon(job.work)) is not None]
+    stretch = max(0.0, end - at) / (sum(median_s for _, median_s in medians) or 1.0)
+    for number, median_s in medians[:MOST_PLANNED]:
+        since, at = at, at + median_s * stretch
+        yield _Planned(since, at, forecast.family(number), f"{forecast.names[number]}: about {duration(median_s)}")
 
 
 def _heat(telemetry: TelemetryReader, axis: _Axis, now: float) -> Iterator[Block]:

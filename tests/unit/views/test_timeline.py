@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -147,3 +148,21 @@ def test_an_idle_night_is_folded_and_says_how_long_it_was(site):
     assert not [tick for tick in found.ticks if fold.x < tick.x < fold.x + fold.width]
     assert next(tick for tick in found.ticks if tick.x >= second.x).form == "day", "the day may be another"
     assert [block.kind for block in found.attempts] == ["trees"] * 2
+
+
+def test_the_plan_ends_where_the_finish_is_expected(site):
+    """The medians of many jobs add up to less than the median of their sum: the plan ended before the band began."""
+    site.enqueue(*({"name": name} for name in ("done", "now", "second", "third")))
+    site.start_next()
+    site.finish("done", {})
+    move(site, "UPDATE attempts SET started_at = ended_at - 1200")
+    site.start_next()
+    at = clock.epoch_s() + 5 * HOUR_S
+    with open_snapshot(site.settings) as (ledger, telemetry):
+        status, forecast = status_and_forecast(site.settings, ledger, telemetry)
+        known = dataclasses.replace(status.finish, state="known", at=at, low_at=at - HOUR_S, high_at=at + HOUR_S)
+        found = timeline(ledger, telemetry, forecast, known)
+    running, second, third = found.planned
+    assert second.width == pytest.approx(third.width, abs=0.02)
+    assert running.x + running.width == pytest.approx(second.x, abs=LEAST_WIDTH)
+    assert third.x + third.width == pytest.approx(found.band.x + found.band.width / 2, rel=0.01)
