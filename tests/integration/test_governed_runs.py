@@ -156,7 +156,7 @@ def test_the_status_shows_readings_rung_and_mode(governed: Installation) -> None
 
 def test_baselines_are_kept_for_the_next_run_of_the_same_kind(governed: Installation) -> None:
     """A run that starts hot is only seen when an earlier run has told what cold means."""
-    names = ("first", "second", "third")  # a run that others disturb too often teaches nothing, and must not
+    names = [f"run-{n}" for n in range(10)]  # one that others disturb too often teaches nothing, and must not
     governed.enqueue(*({**SHORT_NET, "name": name} for name in names))
     script(governed, (0.0, COOL))
     governed.start_daemon()

@@ -60,11 +60,12 @@ def test_an_untrained_net_forecasts_as_ewma_does_with_normal_quantiles() -> None
 
 
 def test_quantiles_never_cross_and_do_not_move_the_variance() -> None:
+    torch.manual_seed(1)
     net = QuantileNet(7, 4, [8], dropout=0.0)
     torch.nn.init.normal_(net.head.weight, std=3.0)
     forecast = net(torch.randn(64, 4, 7))
 
-    assert (forecast[:, 1:].diff(dim=1) > 0).all()
+    assert (forecast[:, 1:].diff(dim=1) >= 0).all(), "two may be one in single precision"
     forecast[:, 1:].sum().backward()
     assert net.head.weight.grad[0].tolist() == [0.0] * 8, "the row of the variance"
 
