@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbi_queue import clock
-from cbi_queue.views.job_curves import Curve, JobCurves
+from cbi_queue.api.formats import utc
+from cbi_queue.views.job_curves import TIME_A_SAMPLE, Curve, JobCurves
+from cbi_queue.wording import per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +74,7 @@ def job_picture(found: JobCurves) -> Picture:
         )
         for mark in found.marks
     )
-    first, last = (clock.from_epoch_s(at).strftime("%Y-%m-%d %H:%M UTC") for at in (found.begin, found.end))
+    first, last = utc(found.begin), utc(found.end)
     words = f"{', '.join(curve.name for curve in found.curves) or 'no curve yet'}, from {first} to {last}"
     return Picture(WIDTH, height, tuple(panels), marks, first, last=last, words=words)
 
@@ -125,4 +126,5 @@ def _panel(
 
     lines = tuple((curve.name, COLOURS[n % len(COLOURS)], placed(curve.points)) for n, curve in enumerate(curves))
     band = placed([*upper, *reversed(lower)]) if lower and upper else ""
-    return Panel(title, top, f"{low:.4g}", f"{high:.4g}", lines, band)
+    written = per_sample if title == TIME_A_SAMPLE else "{:.4g}".format
+    return Panel(title, top, written(low), written(high), lines, band)

@@ -28,8 +28,9 @@ MOST_MARKS = 100
 LOST_CHECKPOINT = ("checkpoint_failed", "checkpoint_rejected")
 """Events of checkpoints; one that is stored leaves a row of telemetry instead."""
 Point = tuple[float, float]
-PANELS = ("Loss", "Seconds a sample", "Heat, °C", "Trainer memory, MiB", "Cores used by others")
-EPOCH_CURVES = (("Training loss", PANELS[0]), ("Validation loss", PANELS[0]), ("Seconds a sample", PANELS[1]))
+TIME_A_SAMPLE = "Time a sample"
+PANELS = ("Loss", TIME_A_SAMPLE, "Heat, °C", "Trainer memory, MiB", "Cores used by others")
+EPOCH_CURVES = (("Training loss", PANELS[0]), ("Validation loss", PANELS[0]), (TIME_A_SAMPLE, PANELS[1]))
 SAMPLE_CURVES = (("Heat", PANELS[2]), ("Trainer memory", PANELS[3]), ("Cores used by others", PANELS[4]))
 
 

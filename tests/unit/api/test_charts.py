@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cbi_queue.api.charts import LEAST_APART, LOSS_FRAME, BarPart, cost_labels, loss_line, stacked, usual_cost
+from cbi_queue.api.job_plot import job_picture
 from cbi_queue.budget import Standing
 from cbi_queue.telemetry.telemetry import EpochRow
+from cbi_queue.views.job_curves import TIME_A_SAMPLE, Curve, JobCurves
 from cbi_queue.views.work_picture import SlowBand, StepMark, WorkPicture
 
 
@@ -77,3 +79,11 @@ def test_steps_and_the_newest_slow_stretch_are_named_where_they_are_unless_words
     assert [(label.kind, label.words) for label in labels if label.place in {"before", "after"}] == [
         ("usual", "1 ms"), ("cost", "2 ms"),
     ]  # fmt: skip
+
+
+def test_the_curves_of_a_job_tell_times_in_units_and_ends_to_the_second():
+    """Both ends of a short job were one minute, and a sample took 1.559e-06."""
+    curve = Curve(TIME_A_SAMPLE, TIME_A_SAMPLE, ((1e9, 1.559e-6), (1e9 + 40, 0.25)))
+    picture = job_picture(JobCurves(1e9, 1e9 + 40, (curve,), ()))
+    assert (picture.panels[0].low, picture.panels[0].high) == ("1.56 µs", "250 ms")
+    assert (picture.first, picture.last) == ("2001-09-09 01:46:40 UTC", "2001-09-09 01:47:20 UTC")
