@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.views.boards import boards_of, comparable
 from cbi_queue.views.leaderboard import NAIVE, ScoredRow, in_places, may_differ, told_apart, verdicts_of
-from cbi_queue.views.stored_values import number_of, object_of, whole_of
+from cbi_queue.views.side_scores import SideScores
+from cbi_queue.views.stored_values import number_of, whole_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 PERSISTENCE = "persistence"
 BASELINES = {PERSISTENCE: "the regime stays", "frequencies": "as often as before"}
 """Name in the metrics -> what it is."""
+_SCORES = SideScores("regimes", "log_loss", PERSISTENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ def _bare_row(job: JobRow) -> RegimeRow:
 def _model_row(job: JobRow) -> RegimeRow:
     metrics = job.metrics or {}
     return replace(
-        _scored(_bare_row(job), _scores(job, "backtest", "model")),
-        validation_skill=number_of(_scores(job, "validation", "model").get("skill")),
+        _scored(_bare_row(job), _SCORES.of(job, "backtest")),
+        validation_skill=number_of(_SCORES.of(job, "validation").get("skill")),
         share=number_of(metrics.get("regime_share")),
         fit_s=number_of(metrics.get("fit_s")),
         verdicts=verdicts_of(metrics),
@@ -77,25 +79,16 @@ def _model_row(job: JobRow) -> RegimeRow:
 
 
 def _baseline_rows(jobs: list[JobRow]) -> list[RegimeRow]:
-    longest = max(jobs, key=lambda job: whole_of(_scores(job, "backtest", "model").get("rows")) or 0, default=None)
+    longest = _SCORES.longest(jobs)
     if longest is None:
         return []
     rows = []
     for name, words in BASELINES.items():
         row = RegimeRow(None, None, name, MODELS[NAIVE].family, words, is_bar=True)
-        row = replace(_scored(row, _scores(longest, "backtest", name)), skill=_skill_of(longest, "backtest", name))
-        rows.append(replace(row, validation_skill=_skill_of(longest, "validation", name)))
+        skill, validation = (_SCORES.baseline_skill(longest, block, name) for block in ("backtest", "validation"))
+        row = _scored(row, _SCORES.of(longest, "backtest", name))
+        rows.append(replace(row, skill=skill, validation_skill=validation))
     return rows
-
-
-def _skill_of(job: JobRow, block: str, baseline: str) -> float | None:
-    """Return a baseline's skill against persistence in a block; 0 for persistence itself."""
-    own, bar = (number_of(_scores(job, block, name).get("log_loss")) for name in (baseline, PERSISTENCE))
-    return 1.0 - own / bar if own is not None and bar else None
-
-
-def _scores(job: JobRow, block: str, who: str) -> dict[str, Any]:
-    return object_of(object_of(object_of((job.metrics or {}).get("regimes")).get(block)).get(who))
 
 
 def _scored(row: RegimeRow, score: dict[str, Any]) -> RegimeRow:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_queue.models.catalogue import MODELS
 from cbi_queue.views.boards import boards_of, comparable
 from cbi_queue.views.leaderboard import NAIVE, ScoredRow, in_places, may_differ, told_apart, verdicts_of
+from cbi_queue.views.side_scores import SideScores
 from cbi_queue.views.stored_values import number_of, object_of, whole_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 EWMA = "ewma"
 BASELINES = {EWMA: "EWMA, 0.94", "rolling": "the last 63 days"}
 """Name in the metrics -> what it is."""
+_SCORES = SideScores("volatility", "qlike", EWMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,8 @@ def _bare_row(job: JobRow) -> VolatilityRow:
 def _model_row(job: JobRow) -> VolatilityRow:
     metrics = job.metrics or {}
     return replace(
-        _with_scores(_bare_row(job), _scores(job, "backtest", "model")),
-        validation_skill=number_of(_scores(job, "validation", "model").get("skill")),
+        _with_scores(_bare_row(job), _SCORES.of(job, "backtest")),
+        validation_skill=number_of(_SCORES.of(job, "validation").get("skill")),
         fit_s=number_of(metrics.get("fit_s")),
         verdicts=verdicts_of(metrics),
         may_differ=may_differ(job),
@@ -105,27 +107,17 @@ def _model_row(job: JobRow) -> VolatilityRow:
 
 
 def _baseline_rows(jobs: list[JobRow]) -> list[VolatilityRow]:
-    longest = max(jobs, key=lambda job: whole_of(_scores(job, "backtest", "model").get("rows")) or 0, default=None)
+    longest = _SCORES.longest(jobs)
     if longest is None:
         return []
     rows = []
     for name, words in BASELINES.items():
         row = VolatilityRow(None, None, name, MODELS[NAIVE].family, words, is_bar=True)
-        skill = _skill_of(longest, "backtest", name)
+        skill = _SCORES.baseline_skill(longest, "backtest", name)
         if skill is not None:
-            row = replace(_with_scores(row, _scores(longest, "backtest", name)), skill=skill)
-            rows.append(replace(row, validation_skill=_skill_of(longest, "validation", name)))
+            row = replace(_with_scores(row, _SCORES.of(longest, "backtest", name)), skill=skill)
+            rows.append(replace(row, validation_skill=_SCORES.baseline_skill(longest, "validation", name)))
     return rows
-
-
-def _skill_of(job: JobRow, block: str, baseline: str) -> float | None:
-    """Return a baseline's skill against EWMA in a block; 0 for EWMA itself."""
-    own, bar = (number_of(_scores(job, block, name).get("qlike")) for name in (baseline, EWMA))
-    return 1.0 - own / bar if own is not None and bar else None
-
-
-def _scores(job: JobRow, block: str, who: str) -> dict[str, Any]:
-    return object_of(object_of(object_of((job.metrics or {}).get("volatility")).get(block)).get(who))
 
 
 _NUMBERS = (
