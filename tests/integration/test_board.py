@@ -128,7 +128,8 @@ def test_the_page_compares_in_a_process_of_its_own_and_does_not_wait(site):
 @pytest.mark.process
 def test_a_comparison_that_failed_is_told_and_tried_again_a_few_times(site, monkeypatch):
     """The page once showed such a board without a word, and never tried again."""
-    monkeypatch.setattr(shared_answers, "MOST_AGE_S", 0.0)  # each look is one
+    for age in ("MOST_AGE_S", "SETTLED_S"):
+        monkeypatch.setattr(shared_answers, age, 0.0)  # each look is one
     site.trained("a", 0.02, noise=0.1)
     site.trained("b", 0.01, noise=5.0)
     whole = (site.root / "a" / "predictions.parquet").read_bytes()
